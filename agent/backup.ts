@@ -1,0 +1,263 @@
+// Runs backups on the agent's side: lease, images, commit, and the end of the lease; goes on after breaks and restarts.
+import type { JobState } from '../protocol/backup.ts'
+import { asVarveError, VarveError } from '../protocol/errors.ts'
+import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
+import type { Chunking, Params } from '../protocol/methods.ts'
+import type { Clock } from '../protocol/peer.ts'
+import type { MachineConfig } from './config.ts'
+import { Throttle } from './image/throttle.ts'
+import { uploadImage } from './image/upload.ts'
+import type { JournalEntry, LeaseJournal } from './lease/journal.ts'
+import type { Lease, LeaseDriver, LeaseOutcome } from './lease/lease.ts'
+import type { Log } from './log.ts'
+import { isBreak, type GatewayLink } from './session/link.ts'
+
+/** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
+const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
+
+/** How often leases that QEMU kept us from ending are tried again, in milliseconds. */
+const SETTLE_INTERVAL_MS = 30_000
+
+interface Running {
+  readonly job: string
+  readonly machine: string
+  readonly abort: AbortController
+  readonly done: Promise<void>
+}
+
+export interface BackupsOptions {
+  readonly agentId: string
+  readonly machines: readonly MachineConfig[]
+  readonly driver: LeaseDriver
+  readonly journal: LeaseJournal
+  /** The connection; asked for late, as it needs this object's inventory to open. */
+  readonly link: () => GatewayLink
+  readonly freezeTimeoutMs: number
+  readonly bandwidth: number | null
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class Backups implements AsyncDisposable {
+  readonly #options: BackupsOptions
+  readonly #throttle: Throttle
+  readonly #running = new Map<string, Running>()
+  /** Entries of the journal that this process is settling or has handed to a running job. */
+  readonly #settling = new Set<string>()
+  #stopTimer: () => void = () => {}
+  #stopping = false
+
+  constructor(options: BackupsOptions) {
+    this.#options = options
+    this.#throttle = new Throttle(options.bandwidth, options.clock)
+    this.#settleAgain()
+  }
+
+  /** The job that holds a machine's lease, if any. */
+  jobOf(machine: string): string | null {
+    return [...this.#running.values()].find((running) => running.machine === machine)?.job ?? null
+  }
+
+  /** Begins a backup; resolves as soon as it is accepted. NOT_FOUND for a machine of another configuration, LEASE_HELD. */
+  start(order: Params<'agent.backup'>): void {
+    const machine = this.#options.machines.find(({ name }) => name === order.machine)
+    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${order.machine}"`)
+    const held = this.jobOf(machine.name)
+    if (held !== null) throw new VarveError('LEASE_HELD', `job ${held} holds the lease of ${machine.name}`)
+    const { agentId, driver, freezeTimeoutMs } = this.#options
+    const { full, base, policy } = order
+    const { consistency, refuseFull } = policy
+    const request = { machine, leaseId: order.job, agentId, base, full, consistency, freezeTimeoutMs, refuseFull }
+    this.#run(order.job, machine.name, order, () => driver.begin(request))
+  }
+
+  /** Gives a running backup up; nothing when it is not running here. */
+  cancel(job: string): void {
+    this.#running.get(job)?.abort.abort(new VarveError('CANCELLED', 'the backup was cancelled'))
+  }
+
+  /** Jobs that hold, or may have left, something in a machine. */
+  async jobs(): Promise<string[]> {
+    const entries = await this.#options.journal.list()
+    return [...new Set([...this.#running.keys(), ...entries.map(({ id }) => id)])]
+  }
+
+  /** What the gateway says became of the jobs of the last inventory: goes on with those that run, settles the others. */
+  async reconcile(
+    jobs: readonly { readonly job: string; readonly state: JobState | null; readonly keys: Chunking | null }[],
+  ): Promise<void> {
+    const entries = new Map((await this.#options.journal.list()).map((entry) => [entry.id, entry]))
+    for (const { job, state, keys } of jobs) {
+      const running = this.#running.get(job)
+      if (running !== undefined) {
+        if (state === 'failed' || state === null)
+          running.abort.abort(new VarveError('JOB_ENDED', 'the gateway has ended this backup'))
+        continue
+      }
+      const entry = entries.get(job)
+      if (entry === undefined) continue
+      if (state === 'running' && keys !== null) this.#resume(entry, keys)
+      else void this.#settle(entry, state === 'committed' ? 'committed' : 'failed')
+    }
+  }
+
+  /** Gives every running backup up and waits until the machines are as they were. */
+  async giveUp(): Promise<void> {
+    const running = [...this.#running.values()]
+    for (const { abort } of running) abort.abort(new VarveError('CANCELLED', 'the agent was interrupted'))
+    await Promise.all(running.map(({ done }) => done))
+  }
+
+  /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true
+    this.#stopTimer()
+    const running = [...this.#running.values()]
+    for (const { abort } of running) abort.abort(new VarveError('GOING_AWAY', 'the agent is stopping'))
+    await Promise.all(running.map(({ done }) => done))
+  }
+
+  #resume(entry: JournalEntry, keys: Chunking): void {
+    if (this.#settling.has(entry.id)) return
+    const { driver, log } = this.#options
+    this.#run(entry.id, entry.machine.name, keys, async () => {
+      const lease = await driver.adopt(entry)
+      if (lease !== null) {
+        log.info({ job: entry.id, machine: entry.machine.name }, 'the backup goes on after a restart')
+        return lease
+      }
+      await this.#settle(entry, 'failed')
+      throw new VarveError('LEASE_LOST', 'the lease did not survive the restart of the agent or the machine')
+    })
+  }
+
+  #run(job: string, machine: string, keys: Chunking, begin: () => Promise<Lease>): void {
+    const abort = new AbortController()
+    const done = this.#work(job, machine, keys, begin, abort).finally(() => this.#running.delete(job))
+    this.#running.set(job, { job, machine, abort, done })
+  }
+
+  async #work(
+    job: string,
+    machine: string,
+    keys: Chunking,
+    begin: () => Promise<Lease>,
+    abort: AbortController,
+  ): Promise<void> {
+    const { log } = this.#options
+    let lease: Lease | null = null
+    try {
+      lease = await begin()
+      void lease.lost.then((error) => abort.abort(error))
+      await this.#transfer(job, lease, keys, abort.signal)
+    } catch (thrown) {
+      const error = asVarveError(abort.signal.aborted ? abort.signal.reason : thrown)
+      if (this.#stopping) return
+      log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
+      await this.#giveUp(job, lease, error)
+      return
+    }
+    log.info({ job, machine, point: job }, 'restore point committed')
+    await this.#end(job, lease, 'committed')
+  }
+
+  async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<void> {
+    const link = this.#options.link()
+    const disks = lease.disks.map(({ name, size, kind, reason }) => ({ name, size, kind, reason }))
+    const configuration = JSON.stringify(lease.configuration)
+    const begun = {
+      job,
+      timeMs: lease.timeMs,
+      consistency: lease.consistency,
+      note: lease.consistencyNote,
+      configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
+      disks,
+    }
+    await this.#online(link.call('backup.begin', begun, signal))
+    let bytesRead = 0
+    const onRead = (bytes: number): void => void (bytesRead += bytes)
+    for (const disk of lease.disks) {
+      const upload = link.repeat(
+        (peer) => uploadImage({ ...keys, peer, job, disk, throttle: this.#throttle, signal, onRead }),
+        signal,
+      )
+      await upload
+    }
+    await lease.check()
+    // not to be interrupted: once it is asked, only the gateway knows whether the point is committed
+    await this.#online(link.call('backup.commit', { job, bytesRead }))
+  }
+
+  /** A call that waits for a gateway that is away, though not for ever. */
+  async #online<R>(call: Promise<R>): Promise<R> {
+    let stopTimer: () => void = () => {}
+    const limit = new Promise<never>((_, reject) => {
+      stopTimer = this.#options.clock.after(OFFLINE_LIMIT_MS, () =>
+        reject(new VarveError('CONNECTION_LOST', 'the gateway was away for too long')),
+      )
+    })
+    try {
+      return await Promise.race([call, limit])
+    } finally {
+      stopTimer()
+    }
+  }
+
+  /** Frees the machine first, so that the guest does not wait for the network, then tells the gateway. */
+  async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
+    if (lease !== null) await this.#end(job, lease, 'failed')
+    const { code, message } = error
+    try {
+      await this.#options.link().call('backup.fail', { job, code, message: message.slice(0, 1024) })
+    } catch (thrown) {
+      const told = asVarveError(thrown)
+      if (told.code !== 'JOB_ENDED' && !isBreak(told))
+        this.#options.log.warn({ job, code: told.code }, 'the gateway could not be told that the backup failed')
+    }
+  }
+
+  /** Ends a lease; what QEMU keeps us from removing stays in the journal and is tried again. */
+  async #end(job: string, lease: Lease, outcome: LeaseOutcome): Promise<void> {
+    try {
+      await lease.end(outcome)
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      this.#options.log.warn(
+        { job, outcome, code, reason: message },
+        'the lease could not be ended; trying again later',
+      )
+    }
+  }
+
+  async #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
+    if (this.#settling.has(entry.id)) return
+    this.#settling.add(entry.id)
+    const { driver, log } = this.#options
+    try {
+      await driver.settle(entry, entry.outcome ?? outcome)
+      log.info({ job: entry.id, machine: entry.machine.name, outcome }, 'settled what an earlier run left')
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      log.warn({ job: entry.id, code, reason: message }, 'an earlier lease cannot be settled yet')
+    } finally {
+      this.#settling.delete(entry.id)
+    }
+  }
+
+  /** Tries entries whose outcome is known again and again, until QEMU lets go of them. */
+  #settleAgain(): void {
+    const { clock, journal, log } = this.#options
+    this.#stopTimer = clock.after(SETTLE_INTERVAL_MS, () => {
+      void journal
+        .list()
+        .then(async (entries) => {
+          for (const entry of entries)
+            if (entry.outcome !== null && !this.#running.has(entry.id)) await this.#settle(entry, entry.outcome)
+        })
+        .catch((error: unknown) => log.warn({ err: error }, 'the lease journal cannot be read'))
+        .finally(() => {
+          if (!this.#stopping) this.#settleAgain()
+        })
+    })
+  }
+}

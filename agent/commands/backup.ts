@@ -1,0 +1,105 @@
+// The backup command: starts a job at the gateway, follows it to its end, and prints the restore point.
+import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
+import type { Job } from '../../protocol/methods.ts'
+import type { Point } from '../../protocol/schemas.ts'
+import type { GatewayLink } from '../session/link.ts'
+import { withGateway, type CommandContext } from './context.ts'
+import { print, printJson, Progress, size } from './output.ts'
+
+/** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
+const WAIT_POLL_MS = 2000
+
+export interface BackupCommand {
+  readonly config: string
+  readonly full: boolean
+  readonly wait: boolean
+  readonly json: boolean
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there. */
+const startJob = async ({ link, signal }: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
+  while (true) {
+    try {
+      // not repeated over a break: a second start could make a second point
+      const peer = await link.peer(signal)
+      return (await peer.call('backup.start', { machine, full: options.full }, { signal })).job
+    } catch (thrown) {
+      const { code } = asVarveError(thrown)
+      if (!options.wait || signal.aborted || (code !== 'JOB_RUNNING' && code !== 'AGENT_OFFLINE')) throw thrown
+      await pause(WAIT_POLL_MS)
+    }
+  }
+}
+
+const describe = (job: Job): string => {
+  const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
+  const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
+  if (total === 0) return 'preparing the machine…'
+  const current = job.disks.find((disk) => disk.doneBytes < disk.size)
+  const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
+  return `${Math.floor((done / total) * 100)} %  ${size(done)} of ${size(total)}, ${size(job.bytesSent)} sent  ${what}`
+}
+
+const follow = (link: GatewayLink, job: string, progress: Progress, signal: AbortSignal): Promise<Job> =>
+  link.repeat(async (peer) => {
+    const call = peer.open('jobs.watch', { job }, { signal })
+    for await (const state of call.messages) progress.show(describe(state))
+    return call.result
+  }, signal)
+
+/** Tells the gateway to give the job up, and waits until the machine is free again. */
+const cancel = async (link: GatewayLink, job: string): Promise<void> => {
+  try {
+    await (await link.peer()).call('jobs.cancel', { job }, { deadlineMs: 10_000 })
+  } catch (thrown) {
+    if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
+  }
+}
+
+const failureOf = (job: Job): VarveError => {
+  const { code, message } = job.error ?? { code: 'INTERNAL', message: 'the backup failed' }
+  return new VarveError(isErrorCode(code) ? code : 'INTERNAL', message)
+}
+
+const summary = (point: Point): object => ({
+  point: point.id,
+  machine: point.machine,
+  kind: point.kind,
+  reason: point.reason,
+  consistency: point.consistency,
+  bytesRead: point.bytesRead,
+  bytesSent: point.bytesSent,
+  bytesStored: point.bytesStored,
+  seconds: point.durationMs / 1000,
+  disks: point.disks.map(({ name, size, dirtyBytes, kind, reason }) => ({ name, size, dirtyBytes, kind, reason })),
+})
+
+/** Resolves only once the restore point is durable. */
+export const backup = (machine: string, options: BackupCommand): Promise<void> =>
+  withGateway(options.config, async (context) => {
+    const { link, signal } = context
+    using progress = new Progress(!options.json)
+    const job = await startJob(context, machine, options)
+    let ended: Job
+    try {
+      ended = await follow(link, job, progress, signal)
+    } catch (thrown) {
+      if (signal.aborted) await cancel(link, job)
+      throw thrown
+    }
+    if (ended.state !== 'committed') throw failureOf(ended)
+    const { point } = await link.call('points.get', { point: job })
+    progress[Symbol.dispose]()
+    if (options.json) return printJson(summary(point))
+    print(
+      `Restore point ${point.id.slice(0, 8)} of ${machine}: ${point.kind} (${point.reason}), ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
+    )
+    if (point.note !== null) print(`  note: ${point.note}`)
+    for (const disk of point.disks)
+      print(`  ${disk.name}: ${size(disk.size)}, ${size(disk.dirtyBytes)} changed, ${disk.kind} (${disk.reason})`)
+    print(
+      `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
+    )
+  })

@@ -1,0 +1,99 @@
+// The commands that look: machines, status and points.
+import { asVarveError } from '../../protocol/errors.ts'
+import type { MachineStatus } from '../../protocol/methods.ts'
+import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
+import type { Point } from '../../protocol/schemas.ts'
+import { withGateway } from './context.ts'
+import { localTime, print, printJson, printTable, size } from './output.ts'
+
+interface ListCommand {
+  readonly config: string
+  readonly json: boolean
+}
+
+export const machines = (options: ListCommand): Promise<void> =>
+  withGateway(options.config, async ({ link }) => {
+    const { machines: rows } = await link.call('machines.list', {})
+    if (options.json) return printJson(rows)
+    printTable(
+      ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
+      rows.map(({ name, online, job, lastPoint, policy }) => [
+        name,
+        online ? 'connected' : 'away',
+        job === null ? '-' : `running (${job.slice(0, 8)})`,
+        lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${localTime(lastPoint.timeMs)}`,
+        policy.consistency,
+      ]),
+    )
+  })
+
+/** How each machine is now, asked of the running agent through the gateway. */
+export const status = (options: ListCommand): Promise<void> =>
+  withGateway(options.config, async ({ config, link }) => {
+    const rows: MachineStatus[] = []
+    let problem: string | null = null
+    for (const { name } of config.machines) {
+      try {
+        rows.push(await link.call('machines.status', { machine: name }))
+      } catch (thrown) {
+        problem = asVarveError(thrown).message
+        rows.push({ name, qmp: 'down', status: null, qemu: null, lease: null, problem, disks: [] })
+      }
+    }
+    const { machines: known } = await link.call('machines.list', {})
+    const connected = known.some(({ online }) => online)
+    if (options.json) return printJson({ gateway: config.gateway, running: connected, machines: rows })
+    print(
+      `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
+    )
+    for (const row of rows) {
+      const how =
+        row.problem ??
+        `QEMU ${row.qemu}, ${row.status}${row.lease === null ? '' : `, backup ${row.lease.slice(0, 8)} running`}`
+      print(`${row.name}: ${how}`)
+      for (const disk of row.disks)
+        print(`  ${disk.name}: ${size(disk.size)} ${disk.format}${disk.excluded ? ', excluded' : ''}`)
+    }
+  })
+
+/** All restore points, newest first, page by page. */
+export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
+  withGateway(options.config, async ({ link }) => {
+    const rows: Point[] = []
+    let beforeMs: number | null = null
+    while (true) {
+      const page: Point[] = (
+        await link.call('points.list', { machine: machine ?? null, beforeMs, limit: PAGE_ROWS_MAX })
+      ).points
+      rows.push(...page)
+      const last = page.at(-1)
+      if (page.length < PAGE_ROWS_MAX || last === undefined) break
+      beforeMs = last.timeMs
+    }
+    if (options.json)
+      return printJson(
+        rows.map(({ id, machine: name, timeMs, kind, reason, consistency, disks }) => ({
+          id,
+          machine: name,
+          time: new Date(timeMs).toISOString(),
+          kind,
+          reason,
+          consistency,
+          disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
+        })),
+      )
+    if (rows.length === 0) return print('No restore points yet.')
+    printTable(
+      ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'REASON', 'CONSISTENCY', 'STORED', 'DISKS'],
+      rows.map(({ id, machine: name, timeMs, kind, reason, consistency, bytesStored, disks }) => [
+        id.slice(0, 8),
+        name,
+        localTime(timeMs),
+        kind,
+        reason,
+        consistency,
+        size(bytesStored),
+        disks.map((disk) => `${disk.name} ${size(disk.size)}`).join(', '),
+      ]),
+    )
+  })

@@ -1,0 +1,56 @@
+// Printing for people and programs: JSON lines, tables, sizes, and a progress line where someone is watching.
+
+export const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+export const printJson = (value: unknown): void => print(JSON.stringify(value))
+
+/** Rows as aligned columns under a heading. */
+export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void => {
+  const widths = heading.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
+  )
+  for (const row of [heading, ...rows])
+    print(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+
+/** A size as people read it, such as `1.5 GiB`. */
+export const size = (bytes: number): string => {
+  let value = bytes
+  let unit = 0
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024
+    unit++
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
+}
+
+export const localTime = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
+
+/** A line on standard error that is rewritten in place; silent unless it is a terminal. */
+export class Progress implements Disposable {
+  readonly #shown: boolean
+  #width = 0
+
+  constructor(wanted: boolean) {
+    this.#shown = wanted && process.stderr.isTTY
+  }
+
+  show(text: string): void {
+    if (!this.#shown) return
+    const line = text.slice(0, (process.stderr.columns ?? 80) - 1)
+    process.stderr.write(`\r${line.padEnd(this.#width)}`)
+    this.#width = line.length
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#width > 0) process.stderr.write(`\r${' '.repeat(this.#width)}\r`)
+    this.#width = 0
+  }
+}

@@ -1,0 +1,63 @@
+// The restore command: one disk of one restore point to a file or device.
+import { VarveError } from '../../protocol/errors.ts'
+import { openTarget, type TargetFormat } from '../restore/open-target.ts'
+import { restoreDisk } from '../restore/restore.ts'
+import { withGateway } from './context.ts'
+import { print, printJson, Progress, size } from './output.ts'
+
+export interface RestoreCommand {
+  readonly config: string
+  readonly disk: string
+  readonly to: string
+  readonly format: TargetFormat
+  readonly force: boolean
+  readonly json: boolean
+}
+
+export const restore = (prefix: string, options: RestoreCommand): Promise<void> =>
+  withGateway(options.config, async ({ link, signal }) => {
+    const { point } = await link.call('points.get', { point: prefix }, signal)
+    const disk = point.disks.find(({ name }) => name === options.disk)
+    if (disk === undefined) {
+      const names = point.disks.map(({ name }) => name).join(', ')
+      throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${options.disk}"; it has: ${names}`)
+    }
+    using progress = new Progress(!options.json)
+    const startedMs = performance.now()
+    await using target = await openTarget({
+      path: options.to,
+      size: disk.size,
+      format: options.format,
+      force: options.force,
+    })
+    let received = 0
+    await restoreDisk({
+      repeat: (work) => link.repeat(work, signal),
+      point: point.id,
+      disk: disk.name,
+      size: disk.size,
+      root: disk.root,
+      target,
+      signal,
+      onProgress: (doneBytes, receivedBytes) => {
+        received = receivedBytes
+        progress.show(`${Math.floor((doneBytes / disk.size) * 100)} %  ${size(doneBytes)} of ${size(disk.size)}`)
+      },
+    })
+    progress[Symbol.dispose]()
+    const seconds = (performance.now() - startedMs) / 1000
+    const done = {
+      point: point.id,
+      machine: point.machine,
+      disk: disk.name,
+      to: options.to,
+      format: options.format,
+      size: disk.size,
+      bytesReceived: received,
+      seconds,
+    }
+    if (options.json) return printJson(done)
+    print(
+      `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to}: ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
+    )
+  })

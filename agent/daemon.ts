@@ -1,0 +1,114 @@
+// The running agent: one connection to the gateway, one to each machine, and the backups between them.
+import { mkdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { asVarveError, type VarveError } from '../protocol/errors.ts'
+import type { Handlers } from '../protocol/peer.ts'
+import { Backups } from './backup.ts'
+import { systemClock } from './clock.ts'
+import type { AgentConfig } from './config.ts'
+import { Identity } from './identity.ts'
+import { LeaseJournal } from './lease/journal.ts'
+import { QmpLeaseDriver } from './lease/qmp-driver.ts'
+import type { Log } from './log.ts'
+import { QmpLink } from './qmp/link.ts'
+import { Relay } from './relay.ts'
+import { GatewayLink } from './session/link.ts'
+import { connect } from './session/once.ts'
+import { lockState } from './state-lock.ts'
+
+/** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. */
+export const runAgent = async (
+  config: AgentConfig,
+  log: Log,
+  stopped: Promise<'TERM' | 'INT'>,
+): Promise<VarveError | null> => {
+  await mkdir(config.state, { recursive: true, mode: 0o700 })
+  const identity = await Identity.load(config.state)
+  await using resources = new AsyncDisposableStack()
+  resources.use(await lockState(config.state))
+  const links = new Map<string, QmpLink>()
+  for (const { name, qmp } of config.machines) {
+    const link = resources.use(new QmpLink({ path: qmp }))
+    link.onState((state) => log.info({ machine: name, qmp: state }, 'machine'))
+    link.start()
+    links.set(name, link)
+  }
+  const journal = await LeaseJournal.open(config.state, {
+    onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
+  })
+  const byPath = new Map(config.machines.map(({ name, qmp }) => [qmp, links.get(name)!]))
+  const driver = new QmpLeaseDriver({
+    stateFolder: config.state,
+    // a machine that left the configuration can still hold a lease of ours
+    connect: (path) => (byPath.get(path) ?? resources.use(orphanLink(byPath, path))).client(),
+    journal,
+    log,
+    ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
+  })
+  const backups: Backups = resources.use(
+    new Backups({
+      agentId: identity.record.agentId,
+      machines: config.machines,
+      driver,
+      journal,
+      link: (): GatewayLink => link,
+      freezeTimeoutMs: config.freeze_limit * 1000,
+      bandwidth: config.bandwidth ?? null,
+      clock: systemClock,
+      log,
+    }),
+  )
+  const relay = new Relay({
+    machines: config.machines,
+    links,
+    allowed: config.relay,
+    jobOf: (machine) => backups.jobOf(machine),
+  })
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, backups, relay, log))
+  const ended = await Promise.race([stopped, link.ended()])
+  if (ended === 'INT') await backups.giveUp()
+  return typeof ended === 'string' ? null : ended
+}
+
+const orphanLink = (byPath: Map<string, QmpLink>, path: string): QmpLink => {
+  const link = new QmpLink({ path })
+  byPath.set(path, link)
+  return link
+}
+
+const handlersOf = (backups: Backups, relay: Relay): Handlers => ({
+  'agent.backup': async (order) => {
+    backups.start(order)
+    return {}
+  },
+  'agent.cancel': async ({ job }) => {
+    backups.cancel(job)
+    return {}
+  },
+  'agent.status': ({ machine }) => relay.status(machine),
+  'agent.qmp': (params) => relay.execute(params),
+  'agent.events': (params, call) => relay.events(params, call),
+})
+
+const gatewayLink = (config: AgentConfig, identity: Identity, backups: Backups, relay: Relay, log: Log): GatewayLink =>
+  new GatewayLink({
+    connect: async () =>
+      (await connect(config, identity, { serving: true, handlers: handlersOf(backups, relay) })).peer,
+    assertion: () => identity.assertion(systemClock.now()),
+    onOpen: async (peer) => {
+      const machines = config.machines.map(({ name }) => name)
+      const answer = await peer.call('agent.inventory', { host: hostname(), machines, jobs: await backups.jobs() })
+      for (const { machine, message } of answer.refused) log.error({ machine, reason: message }, 'machine refused')
+      await backups.reconcile(answer.jobs)
+    },
+    onState: (state) => {
+      if (state.up) log.info({ gateway: config.gateway }, 'connected to the gateway')
+      else
+        log.warn(
+          { code: state.error.code, reason: asVarveError(state.error).message, retryMs: Math.round(state.retryMs) },
+          'the gateway is away',
+        )
+    },
+    clock: systemClock,
+    random: Math.random,
+  })

@@ -1,0 +1,142 @@
+// One connection to a QEMU guest agent: delimited sync first, then one command at a time.
+
+import { randomInt } from 'node:crypto'
+import { createConnection } from 'node:net'
+import type { Socket } from 'node:net'
+import * as v from 'valibot'
+import { VarveError } from '../../protocol/errors.ts'
+
+/** How long connecting and the delimited sync may take together, in milliseconds. */
+export const GUEST_SYNC_LIMIT_MS = 3_000
+
+/** How long a command other than a freeze may take, in milliseconds. */
+export const GUEST_COMMAND_LIMIT_MS = 10_000
+
+/** Most bytes that may arrive between two answers that are understood. */
+export const GUEST_ANSWER_BYTES_MAX = 256 * 1024
+
+/** Both sides send this byte, never part of UTF-8, to say that a new conversation begins. */
+const SYNC_BYTE = 0xff
+
+const answerSchema = v.union([
+  v.object({ return: v.unknown() }),
+  v.object({ error: v.object({ class: v.optional(v.string(), ''), desc: v.optional(v.string(), '') }) }),
+])
+type Answer = v.InferOutput<typeof answerSchema>
+
+export interface GuestChannelOptions {
+  readonly socketPath: string
+  readonly timeoutMs?: number
+}
+
+const unavailable = (message: string, cause?: unknown): VarveError => {
+  const errno = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : null
+  return new VarveError('GUEST_AGENT_UNAVAILABLE', message, { details: { errno }, cause })
+}
+
+const parse = (line: string): Answer | null => {
+  try {
+    const checked = v.safeParse(answerSchema, JSON.parse(line))
+    return checked.success ? checked.output : null
+  } catch {
+    return null
+  }
+}
+
+/** A synchronised channel to a guest agent. After a time limit it is closed: its answers could no longer be told apart. */
+export class GuestChannel implements AsyncDisposable {
+  readonly #socket: Socket
+  #text = ''
+  #accept: ((answer: Answer) => void) | null = null
+  #refuse: ((error: VarveError) => void) | null = null
+  #failure: VarveError | null = null
+
+  private constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    socket.on('error', (cause) => this.#end(unavailable(`The guest agent's socket failed: ${cause.message}`, cause)))
+    socket.on('close', () => this.#end(unavailable("The guest agent's socket was closed.")))
+  }
+
+  /** Connects and synchronises within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
+  static async open({ socketPath, timeoutMs = GUEST_SYNC_LIMIT_MS }: GuestChannelOptions): Promise<GuestChannel> {
+    const channel = new GuestChannel(createConnection({ path: socketPath }))
+    try {
+      const id = randomInt(1, 2 ** 31)
+      const sync = `${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`
+      const line = Buffer.concat([Buffer.from([SYNC_BYTE]), Buffer.from(sync)])
+      const silent = unavailable(`No guest agent answered on ${socketPath} within ${timeoutMs} ms.`)
+      // answers to what an earlier client asked, and the complaint about the sync byte, come before ours
+      await channel.#converse(line, timeoutMs, silent, (answer) => 'return' in answer && answer.return === id)
+      return channel
+    } catch (error) {
+      channel.close()
+      throw error
+    }
+  }
+
+  /** Runs one command; GUEST_AGENT_ERROR carries the agent's description, `late` is thrown after `timeoutMs`. */
+  async execute(command: string, timeoutMs: number = GUEST_COMMAND_LIMIT_MS, late?: VarveError): Promise<unknown> {
+    const line = Buffer.from(`${JSON.stringify({ execute: command })}\n`)
+    const silent = late ?? unavailable(`The guest agent did not answer ${command} within ${timeoutMs} ms.`)
+    const answer = await this.#converse(line, timeoutMs, silent, () => true)
+    if ('return' in answer) return answer.return
+    throw new VarveError('GUEST_AGENT_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, {
+      details: { command, class: answer.error.class, desc: answer.error.desc },
+    })
+  }
+
+  close(): void {
+    this.#end(unavailable('The connection to the guest agent was closed.'))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+    return Promise.resolve()
+  }
+
+  async #converse(
+    line: Buffer,
+    timeoutMs: number,
+    late: VarveError,
+    wanted: (answer: Answer) => boolean,
+  ): Promise<Answer> {
+    if (this.#failure !== null) throw this.#failure
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+    this.#accept = (answer) => {
+      if (wanted(answer)) resolve(answer)
+    }
+    this.#refuse = reject
+    const timer = setTimeout(() => this.#end(late), timeoutMs)
+    this.#socket.write(line)
+    try {
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      this.#accept = null
+      this.#refuse = null
+    }
+  }
+
+  #receive(chunk: Buffer): void {
+    const fresh = chunk.lastIndexOf(SYNC_BYTE)
+    // whatever came before the byte belongs to an older conversation
+    this.#text = fresh === -1 ? this.#text + chunk.toString('latin1') : chunk.subarray(fresh + 1).toString('latin1')
+    if (this.#text.length > GUEST_ANSWER_BYTES_MAX) {
+      this.#end(unavailable(`The guest agent sent more than ${GUEST_ANSWER_BYTES_MAX} bytes without an answer.`))
+      return
+    }
+    for (let end = this.#text.indexOf('\n'); end !== -1; end = this.#text.indexOf('\n')) {
+      const answer = parse(Buffer.from(this.#text.slice(0, end), 'latin1').toString('utf8'))
+      this.#text = this.#text.slice(end + 1)
+      if (answer !== null) this.#accept?.(answer)
+    }
+  }
+
+  #end(error: VarveError): void {
+    if (this.#failure !== null) return
+    this.#failure = error
+    this.#socket.destroy()
+    this.#refuse?.(error)
+  }
+}

@@ -1,0 +1,19 @@
+// What the agent and its freezer process tell each other, one line of JSON each.
+
+import * as v from 'valibot'
+
+/** Longest freeze that may be asked for, in milliseconds. */
+export const FREEZE_LIMIT_MAX_MS = 60_000
+
+export const freezeOrderSchema = v.object({
+  socketPath: v.pipe(v.string(), v.minLength(1), v.maxLength(107)),
+  timeoutMs: v.pipe(v.number(), v.minValue(1), v.maxValue(FREEZE_LIMIT_MAX_MS)),
+})
+export type FreezeOrder = v.InferOutput<typeof freezeOrderSchema>
+
+export const freezeReportSchema = v.variant('state', [
+  v.object({ state: v.literal('frozen') }),
+  v.object({ state: v.literal('thawed'), frozenMs: v.number(), inTime: v.boolean() }),
+  v.object({ state: v.literal('failed'), code: v.string(), message: v.string() }),
+])
+export type FreezeReport = v.InferOutput<typeof freezeReportSchema>

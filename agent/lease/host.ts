@@ -1,0 +1,27 @@
+// What the parts of the qmp driver share: how to reach QEMU, the journal, the scratch space and its limits.
+
+import type { QmpCaller } from '../qmp/client.ts'
+import type { JournalEntry, LeaseJournal } from './journal.ts'
+
+/** Where the driver tells what a person should know; pino fits. */
+export interface LeaseLog {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+}
+
+export interface LeaseHost {
+  /** A client of the machine's one QMP connection, never closed by the driver; QMP_UNAVAILABLE when there is none. */
+  readonly connect: (qmpPath: string) => Promise<QmpCaller>
+  readonly journal: LeaseJournal
+  /** Space that must stay free on the scratch file system, in bytes. */
+  readonly reserveBytes: number
+  readonly freeBytes: (folder: string) => Promise<number>
+  readonly log: LeaseLog
+}
+
+const checkpoints = ({ checkpoint, baseCheckpoint }: JournalEntry): string[] =>
+  baseCheckpoint === null ? [checkpoint] : [checkpoint, baseCheckpoint]
+
+/** Checkpoints of other leases in the journal, which nothing may remove. */
+export const keptCheckpoints = async (journal: LeaseJournal, leaseId: string): Promise<ReadonlySet<string>> =>
+  new Set((await journal.list()).filter(({ id }) => id !== leaseId).flatMap(checkpoints))

@@ -1,0 +1,78 @@
+// Names of everything Varve makes in a QEMU, by which it knows its own again.
+//
+//   varve-<agent>-cp-<lease>          checkpoint bitmap, one per disk, all of one name
+//   varve-<agent>-xfer-<lease>        transfer bitmap on a scratch node
+//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters)
+//   varve-<agent>-job-<lease>-<i>     backup job
+//   varve-<agent>-exp-<lease>-<i>     export
+//
+// <agent> is the last eight letters or digits of the agent's id: the first ones of time-ordered ids are the same for
+// agents that were enrolled together.
+
+import { VarveError } from '../../protocol/errors.ts'
+
+const AGENT_TAG_CHARS = 8
+const LEASE_TAIL_CHARS = 10
+
+/** What a lease id may look like; it becomes part of file and object names. */
+const LEASE_ID = /^[0-9a-zA-Z][0-9a-zA-Z-]{7,63}$/
+
+const ownPrefix = (agentId: string): string => `varve-${agentTag(agentId)}`
+
+const tail = (id: string, chars: number): string =>
+  id
+    .toLowerCase()
+    .replaceAll(/[^0-9a-z]/g, '')
+    .slice(-chars)
+
+/** Refuses what cannot be part of a name with PARAMS_INVALID. */
+export const checkLeaseId = (leaseId: string): void => {
+  if (!LEASE_ID.test(leaseId))
+    throw new VarveError('PARAMS_INVALID', 'A lease id is letters, digits and hyphens, 8 to 64 of them.')
+}
+
+/** The agent's part of every name. */
+export const agentTag = (agentId: string): string => {
+  const tag = tail(agentId, AGENT_TAG_CHARS)
+  if (tag.length < AGENT_TAG_CHARS) {
+    throw new VarveError('PARAMS_INVALID', `An agent id has at least ${AGENT_TAG_CHARS} letters or digits.`)
+  }
+  return tag
+}
+
+/** The start of the name of every checkpoint bitmap of one agent. */
+export const checkpointPrefix = (agentId: string): string => `${ownPrefix(agentId)}-cp-`
+
+export const checkpointName = (agentId: string, checkpoint: string): string =>
+  `${checkpointPrefix(agentId)}${checkpoint}`
+
+/** The names of one lease; `index` counts its disks. */
+export const leaseNames = (agentId: string, leaseId: string) => {
+  const own = ownPrefix(agentId)
+  return {
+    checkpoint: checkpointName(agentId, leaseId),
+    transfer: `${own}-xfer-${leaseId}`,
+    folder: socketFolderName(agentId, leaseTail(leaseId)),
+    scratchNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}`,
+    job: (index: number): string => `${own}-job-${leaseId}-${index}`,
+    exportId: (index: number): string => `${own}-exp-${leaseId}-${index}`,
+  }
+}
+
+/** The part of a lease's names that its folders and scratch nodes carry. */
+export const leaseTail = (leaseId: string): string => tail(leaseId, LEASE_TAIL_CHARS)
+
+/** Name of a lease's folder of sockets, by its tail. */
+export const socketFolderName = (agentId: string, leaseTailText: string): string =>
+  `${ownPrefix(agentId)}-${leaseTailText}`
+
+/** Tells which objects carry this agent's names; `scratchTail` gives the lease's part of a scratch node's name. */
+export const ownNames = (agentId: string) => {
+  const own = ownPrefix(agentId)
+  const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+$`)
+  return {
+    isJob: (id: string): boolean => id.startsWith(`${own}-job-`),
+    isExport: (id: string): boolean => id.startsWith(`${own}-exp-`),
+    scratchTail: (name: string): string | null => node.exec(name)?.[1] ?? null,
+  }
+}

@@ -1,0 +1,36 @@
+// Tells whether an NBD server listens on a unix socket, and takes leave of it politely.
+
+import { createConnection } from 'node:net'
+
+/** How long a server may take to greet and to say goodbye, in milliseconds. */
+const PROBE_LIMIT_MS = 2_000
+
+/** Bytes of a newstyle greeting: NBDMAGIC, IHAVEOPT, handshake flags. */
+const GREETING_BYTES = 18
+
+/** Client flags (fixed newstyle, no zeroes), then IHAVEOPT, option ABORT, no data; without it QEMU logs an error. */
+const GOODBYE = Buffer.from(['00000003', '49484156454f5054', '00000002', '00000000'].join(''), 'hex')
+
+/** Whether something accepts connections on `socketPath`; in a private folder that can only be the lease's own server. */
+export const nbdServerListens = (socketPath: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = createConnection({ path: socketPath })
+    let connected = false
+    let greetingBytes = 0
+    const settle = (): void => {
+      socket.destroy()
+      resolve(connected)
+    }
+    socket.setTimeout(PROBE_LIMIT_MS, settle)
+    socket.on('connect', () => {
+      connected = true
+    })
+    socket.on('data', (chunk: Buffer) => {
+      const greeted = greetingBytes >= GREETING_BYTES
+      greetingBytes += chunk.length
+      if (greeted) settle()
+      else if (greetingBytes >= GREETING_BYTES) socket.write(GOODBYE)
+    })
+    socket.on('error', settle)
+    socket.on('close', settle)
+  })

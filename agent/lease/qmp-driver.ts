@@ -1,0 +1,241 @@
+// Lease driver `qmp`: pull by scratch image. QEMU copies old blocks away before the guest overwrites them, for all
+// disks from one transaction on, and exports the machine as it was at that instant.
+
+import { mkdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import type { QmpCaller } from '../qmp/client.ts'
+import { machineConfiguration } from '../qmp/configuration.ts'
+import { listDisks, listNodes } from '../qmp/disks.ts'
+import { finishLease, isGone } from './finish.ts'
+import { keptCheckpoints } from './host.ts'
+import type { LeaseHost, LeaseLog } from './host.ts'
+import { checkWish, takeInstant } from './instant.ts'
+import { findBreak, readInventory } from './inventory.ts'
+import type { JournalEntry, LeaseJournal } from './journal.ts'
+import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest } from './lease.ts'
+import { checkLeaseId, checkpointName } from './names.ts'
+import { removeOrphans } from './orphans.ts'
+import { decideDisks, obsoleteBitmaps, planLease } from './plan.ts'
+import type { LeaseFolders } from './plan.ts'
+import { QmpLease } from './qmp-lease.ts'
+import { startScratchGuard } from './scratch-guard.ts'
+import { SCRATCH_RESERVE_BYTES } from './scratch-watch.ts'
+import { freeBytes, makeScratch } from './scratch.ts'
+
+/** The oldest QEMU whose commands suffice (block-export-add). */
+const QEMU_MAJOR_MIN = 5
+const QEMU_MINOR_MIN = 2
+
+export interface QmpLeaseDriverOptions {
+  readonly stateFolder: string
+  /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
+  readonly runtimeFolder?: string
+  /** A client of the machine's one QMP connection; the driver never closes it. */
+  readonly connect: (qmpPath: string) => Promise<QmpCaller>
+  readonly journal: LeaseJournal
+  readonly log: LeaseLog
+  readonly reserveBytes?: number
+  /** Bytes left on the file system of a folder. */
+  readonly freeBytes?: (folder: string) => Promise<number>
+}
+
+const checkVersion = ({ version: { major, minor } }: QmpCaller): void => {
+  if (major > QEMU_MAJOR_MIN || (major === QEMU_MAJOR_MIN && minor >= QEMU_MINOR_MIN)) return
+  throw new VarveError(
+    'DISK_UNSUPPORTED',
+    `QEMU ${major}.${minor} is too old; ${QEMU_MAJOR_MIN}.${QEMU_MINOR_MIN} is needed.`,
+  )
+}
+
+const startServer = async (client: QmpCaller, socketPath: string): Promise<void> => {
+  try {
+    await client.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socketPath } } })
+  } catch (cause) {
+    const running = cause instanceof VarveError && /already running/.test(String(cause.details['desc']))
+    if (!running) throw cause
+    const sentence = 'The machine runs an NBD server that is not ours, and QEMU has room for one only. Stop it first.'
+    throw new VarveError('NBD_SERVER_BUSY', sentence, { cause })
+  }
+}
+
+const addScratchNodes = async (client: QmpCaller, entry: JournalEntry): Promise<void> => {
+  for (const { node, scratchNode, scratchFile } of entry.disks) {
+    const file = { driver: 'file', filename: scratchFile }
+    await client.execute('blockdev-add', { driver: 'qcow2', 'node-name': scratchNode, file, backing: node })
+  }
+}
+
+const addExports = async (client: QmpCaller, entry: JournalEntry): Promise<void> => {
+  for (const { exportId, exportName, scratchNode, kind } of entry.disks) {
+    const bitmaps = kind === 'incremental' ? { bitmaps: [entry.transfer] } : {}
+    const target = { id: exportId, type: 'nbd', 'node-name': scratchNode, name: exportName, writable: false }
+    await client.execute('block-export-add', { ...target, ...bitmaps })
+  }
+}
+
+/** Begins, adopts and settles leases through QMP; one instance for each agent process. */
+export class QmpLeaseDriver implements LeaseDriver {
+  readonly #host: LeaseHost
+  readonly #folders: LeaseFolders
+  /** QMP sockets of machines with a lease in this process. */
+  readonly #held = new Set<string>()
+
+  constructor(options: QmpLeaseDriverOptions) {
+    this.#host = {
+      connect: options.connect,
+      journal: options.journal,
+      log: options.log,
+      reserveBytes: options.reserveBytes ?? SCRATCH_RESERVE_BYTES,
+      freeBytes: options.freeBytes ?? freeBytes,
+    }
+    this.#folders = {
+      scratch: join(options.stateFolder, 'scratch'),
+      runtime: options.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
+    }
+  }
+
+  async begin(request: LeaseRequest): Promise<Lease> {
+    checkLeaseId(request.leaseId)
+    const { machine, consistency } = request
+    checkWish(consistency, machine.guestAgent, machine.name)
+    return await this.#holding(machine.qmp, machine.name, async (release) => {
+      await this.#settleEarlier(request)
+      const client = await this.#host.connect(machine.qmp)
+      checkVersion(client)
+      await this.#checkSpace()
+      await removeOrphans(this.#host, client, request.agentId, this.#folders)
+      const decisions = decideDisks(await listDisks(client), request)
+      const entry = planLease(request, decisions, this.#folders, await machineConfiguration(client))
+      await this.#host.journal.write(entry)
+      try {
+        return await this.#make(client, entry, request, release)
+      } catch (error) {
+        await this.#undo(entry, error)
+        throw error
+      }
+    })
+  }
+
+  async adopt(entry: JournalEntry): Promise<Lease | null> {
+    const host = this.#host
+    if (entry.phase !== 'active' || entry.outcome !== null) return null
+    return await this.#holding(entry.machine.qmp, entry.machine.name, async (release) => {
+      try {
+        const client = await host.connect(entry.machine.qmp)
+        const why = findBreak(entry, await readInventory(client))
+        if (why !== null) {
+          host.log.info({ lease: entry.id, machine: entry.machine.name, why }, 'the lease cannot go on')
+          release()
+          return null
+        }
+        const guard = await startScratchGuard(entry, host.reserveBytes)
+        return new QmpLease({ host, entry, client, guard, onEnd: release })
+      } catch (error) {
+        if (!isGone(error)) throw error
+        release()
+        return null
+      }
+    })
+  }
+
+  async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
+    await this.#holding(entry.machine.qmp, entry.machine.name, async (release) => {
+      await finishLease(this.#host, entry, outcome)
+      release()
+    })
+  }
+
+  /** Runs `action` while the machine is held; it stays held until `release`, or is freed when the action fails. */
+  async #holding<T>(qmpPath: string, machine: string, action: (release: () => void) => Promise<T>): Promise<T> {
+    if (this.#held.has(qmpPath)) {
+      throw new VarveError('LEASE_HELD', `Machine ${machine} has a lease already.`, { details: { machine } })
+    }
+    this.#held.add(qmpPath)
+    const release = (): void => void this.#held.delete(qmpPath)
+    try {
+      return await action(release)
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
+  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
+    for (const entry of await this.#host.journal.list()) {
+      if (entry.machine.qmp !== machine.qmp && entry.id !== leaseId) continue
+      if (entry.outcome === null || entry.id === leaseId) {
+        const sentence = `An earlier lease on machine ${machine.name} is not settled.`
+        throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
+      }
+      await finishLease(this.#host, entry, entry.outcome)
+    }
+  }
+
+  async #checkSpace(): Promise<void> {
+    const { scratch, runtime } = this.#folders
+    const { reserveBytes } = this.#host
+    // QEMU may run as another user, who must be able to pass through
+    await mkdir(scratch, { recursive: true, mode: 0o711 })
+    await mkdir(runtime, { recursive: true, mode: 0o711 })
+    const free = await this.#host.freeBytes(scratch)
+    if (free >= reserveBytes) return
+    throw new VarveError('SCRATCH_LOW', `The scratch folder ${scratch} has too little space to begin.`, {
+      details: { freeBytes: free, reserveBytes },
+    })
+  }
+
+  async #removeObsolete(client: QmpCaller, entry: JournalEntry, request: LeaseRequest): Promise<void> {
+    const kept = new Set(await keptCheckpoints(this.#host.journal, entry.id))
+    if (request.base !== null) kept.add(checkpointName(request.agentId, request.base.checkpoint))
+    for (const { node, name } of obsoleteBitmaps(await listNodes(client), request.agentId, kept)) {
+      this.#host.log.info({ machine: entry.machine.name, node, bitmap: name }, 'removing an obsolete checkpoint')
+      await client.execute('block-dirty-bitmap-remove', { node, name })
+    }
+  }
+
+  async #make(client: QmpCaller, entry: JournalEntry, request: LeaseRequest, release: () => void): Promise<Lease> {
+    const host = this.#host
+    await makeScratch(entry)
+    const starting = startScratchGuard(entry, host.reserveBytes)
+    // it is awaited below; until then its failure must not count as unhandled
+    starting.catch(() => undefined)
+    try {
+      await this.#removeObsolete(client, entry, request)
+      await addScratchNodes(client, entry)
+      await startServer(client, entry.socketPath)
+    } catch (error) {
+      await starting.then((guard) => guard.done()).catch(() => undefined)
+      throw error
+    }
+    const guard = await starting
+    const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
+    try {
+      const { consistency: wish, freezeTimeoutMs } = request
+      const instant = await takeInstant({ client, journal: host.journal, entry, wish, freezeTimeoutMs })
+      await addExports(client, entry)
+      const active: JournalEntry = { ...entry, ...instant, phase: 'active' }
+      await host.journal.write(active)
+      lease.complete(active)
+      await lease.check()
+      return lease
+    } catch (error) {
+      lease.abandon()
+      throw error
+    }
+  }
+
+  /** Removes what a failed begin made; what cannot be removed now stays in the journal as failed. */
+  async #undo(entry: JournalEntry, cause: unknown): Promise<void> {
+    try {
+      await finishLease(this.#host, entry, 'failed')
+    } catch (error) {
+      this.#host.log.warn(
+        { lease: entry.id, machine: entry.machine.name, err: error, cause },
+        'a lease that failed to begin could not be removed yet',
+      )
+    }
+  }
+}

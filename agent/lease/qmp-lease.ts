@@ -1,0 +1,197 @@
+// A lease that the qmp driver began or adopted: it watches over its own objects until it ends.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Consistency } from '../../protocol/backup.ts'
+import type { QmpCaller } from '../qmp/client.ts'
+import type { JsonValue } from '../qmp/configuration.ts'
+import { finishLease, isGone } from './finish.ts'
+import type { LeaseHost } from './host.ts'
+import { breakingEvent, findBreak, readInventory } from './inventory.ts'
+import type { JournalEntry } from './journal.ts'
+import type { Lease, LeaseOutcome, LeasedDisk } from './lease.ts'
+import type { ScratchGuard } from './scratch-guard.ts'
+import { watchScratch } from './scratch-watch.ts'
+
+/** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
+export const LEASE_RECONNECT_LIMIT_MS = 15_000
+
+/** Pause between two attempts to reconnect, in milliseconds. */
+const RECONNECT_PAUSE_MS = 200
+
+export interface QmpLeaseParts {
+  readonly host: LeaseHost
+  readonly entry: JournalEntry
+  readonly client: QmpCaller
+  readonly guard: ScratchGuard
+  /** Called once when the lease's machine is free again or only the journal knows of it. */
+  readonly onEnd: () => void
+}
+
+const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
+  entry.disks.map(({ name, size, kind, reason, exportName }) => ({
+    name,
+    size,
+    kind,
+    reason,
+    socketPath: entry.socketPath,
+    exportName,
+    dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
+  }))
+
+const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
+  new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
+
+/** One machine's lease. */
+export class QmpLease implements Lease {
+  readonly id: string
+  readonly disks: readonly LeasedDisk[]
+  readonly lost: Promise<VarveError>
+  #entry: JournalEntry
+  readonly #parts: QmpLeaseParts
+  readonly #losing = Promise.withResolvers<VarveError>()
+  readonly #stopping = new AbortController()
+  #client: QmpCaller
+  #unsubscribe: () => void = () => undefined
+  #loss: VarveError | null = null
+  #ending: Promise<void> | null = null
+
+  constructor(parts: QmpLeaseParts) {
+    this.#parts = parts
+    this.#entry = parts.entry
+    this.#client = parts.client
+    this.id = parts.entry.id
+    this.disks = leased(parts.entry)
+    this.lost = this.#losing.promise
+    this.#follow(parts.client)
+    void this.#watch()
+  }
+
+  get consistency(): Consistency {
+    return this.#entry.consistency
+  }
+
+  get consistencyNote(): string | null {
+    return this.#entry.consistencyNote
+  }
+
+  get timeMs(): number {
+    return this.#entry.timeMs ?? 0
+  }
+
+  get configuration(): JsonValue {
+    return this.#entry.configuration
+  }
+
+  /** Fills in what became known with the instant. */
+  complete(entry: JournalEntry): void {
+    this.#entry = entry
+  }
+
+  async check(): Promise<void> {
+    this.#refuseLost()
+    if (this.#ending !== null) throw lostError(this.#entry, 'it has ended.')
+    const why = await this.#problem()
+    if (why !== null) this.#lose(lostError(this.#entry, why))
+    this.#refuseLost()
+  }
+
+  end(outcome: LeaseOutcome): Promise<void> {
+    this.#ending ??= this.#end(outcome)
+    return this.#ending
+  }
+
+  /** Stops watching a lease that could not begin; its objects are removed by the caller. */
+  abandon(): void {
+    this.#ending ??= Promise.resolve()
+    this.#stopping.abort()
+    this.#unsubscribe()
+    this.#parts.guard.done()
+  }
+
+  async #end(outcome: LeaseOutcome): Promise<void> {
+    this.#stopping.abort()
+    this.#unsubscribe()
+    const { host, guard, onEnd } = this.#parts
+    try {
+      await finishLease(host, this.#entry, outcome)
+      guard.done()
+    } catch (error) {
+      // a guard is of no use to a QEMU that is gone; to one that does not answer it may be
+      if (isGone(error)) guard.done()
+      throw error
+    } finally {
+      onEnd()
+    }
+  }
+
+  /** What is missing of the lease; the connection is made again when it broke. */
+  async #problem(): Promise<string | null> {
+    try {
+      return findBreak(this.#entry, await readInventory(this.#client))
+    } catch (error) {
+      if (!(error instanceof VarveError) || error.code !== 'QMP_UNAVAILABLE') throw error
+      const client = await this.#parts.host.connect(this.#entry.machine.qmp)
+      return findBreak(this.#entry, await readInventory(client))
+    }
+  }
+
+  #refuseLost(): void {
+    if (this.#loss !== null) throw this.#loss
+  }
+
+  #lose(error: VarveError): void {
+    if (this.#loss !== null || this.#ending !== null) return
+    this.#loss = error
+    this.#stopping.abort()
+    this.#losing.resolve(error)
+  }
+
+  #follow(client: QmpCaller): void {
+    this.#unsubscribe()
+    this.#client = client
+    this.#unsubscribe = client.subscribe((event) => {
+      const why = breakingEvent(this.#entry, event)
+      if (why !== null) this.#lose(lostError(this.#entry, why))
+    })
+    void client.closed.then((error) => this.#recover(error))
+  }
+
+  /** Finds QEMU again after the connection broke; the lease goes on when all of it is still there. */
+  async #recover(cause: VarveError): Promise<void> {
+    const deadlineMs = performance.now() + LEASE_RECONNECT_LIMIT_MS
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        const client = await this.#parts.host.connect(this.#entry.machine.qmp)
+        const why = findBreak(this.#entry, await readInventory(client))
+        if (why === null) this.#follow(client)
+        else this.#lose(lostError(this.#entry, why, cause))
+        return
+      } catch (error) {
+        if (isGone(error) || performance.now() > deadlineMs) {
+          this.#lose(lostError(this.#entry, 'QEMU does not answer any more.', error))
+          return
+        }
+        await sleep(RECONNECT_PAUSE_MS, undefined, { signal }).catch(() => undefined)
+      }
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const { host, entry } = this.#parts
+    const { reserveBytes, freeBytes } = host
+    const low = await watchScratch({
+      folder: entry.scratchFolder,
+      reserveBytes,
+      freeBytes,
+      signal: this.#stopping.signal,
+    })
+    if (low === null) return
+    // known as lost before the jobs end, so that nothing read afterwards is believed
+    this.#lose(low)
+    const cancel = ({ job }: { readonly job: string }) =>
+      this.#client.execute('block-job-cancel', { device: job, force: true }).catch(() => null)
+    await Promise.all(entry.disks.map(cancel))
+  }
+}

@@ -1,0 +1,121 @@
+#!/usr/bin/env node
+// The varve-agent program: its commands and their options.
+import { Command, Option } from 'commander'
+import { asVarveError } from '../protocol/errors.ts'
+import { EXIT, exitCode } from '../protocol/exit.ts'
+import { backup, type BackupCommand } from './commands/backup.ts'
+import { machines, points, status } from './commands/list.ts'
+import { print, printJson } from './commands/output.ts'
+import { restore, type RestoreCommand } from './commands/restore.ts'
+import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
+import { runAgent } from './daemon.ts'
+import { enrolHost } from './enrol.ts'
+import { openLog } from './log.ts'
+import { readCa } from './session/once.ts'
+
+const EXAMPLE = `
+Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
+  gateway = "wss://backup.example:8470"
+  ca = "/etc/varve/ca.pem"                  # optional: a CA of your own
+  state = "/var/lib/varve-agent"
+  [[machine]]
+  name = "db1"
+  qmp = "/run/qemu/db1.qmp"
+  guest_agent = "/run/qemu/db1.qga"         # optional: freeze the guest at the instant
+  exclude = ["swap0"]                       # optional
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
+4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
+
+const configOption = (): Option =>
+  new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
+const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
+
+const program = new Command('varve-agent')
+  .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')
+  .version('0.1.0')
+  .addHelpText('after', EXAMPLE)
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage))
+  .showHelpAfterError('(--help shows the usage)')
+
+program
+  .command('enrol')
+  .description("make this host an agent of the token's tenant")
+  .requiredOption('--gateway <url>', "the gateway's address, such as wss://backup.example:8470")
+  .requiredOption('--token <token>', 'the one-time token that "varve-gateway enrol" printed')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(async (options: { gateway: string; token: string; config: string; json: boolean }) => {
+    const config = await readConfig(options.config)
+    checkGateway('--gateway', options.gateway, config.insecure)
+    const { gateway, token } = options
+    const record = await enrolHost({ gateway, token, ca: await readCa(config.ca), state: config.state })
+    if (options.json) printJson({ agent: record.agentId, tenant: record.tenantName, gateway: record.gateway })
+    else print(`Enrolled as agent ${record.agentId} of tenant ${record.tenantName}. Next: varve-agent run`)
+  })
+
+program
+  .command('run')
+  .description('serve this host’s machines until told to stop; logs as JSON lines')
+  .addOption(configOption())
+  .action(async (options: { config: string }) => {
+    const config = await readConfig(options.config)
+    const stopped = new Promise<'TERM' | 'INT'>((resolve) => {
+      process.once('SIGTERM', () => resolve('TERM'))
+      process.once('SIGINT', () => resolve('INT'))
+    })
+    const ended = await runAgent(config, openLog({ level: config.log_level }), stopped)
+    if (ended !== null) throw ended
+  })
+
+program
+  .command('machines')
+  .description('list the machines of this host as the gateway knows them')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(machines)
+
+program
+  .command('status')
+  .description('show how the agent and each machine are now')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(status)
+
+program
+  .command('backup')
+  .description('back a machine up; ends with 0 only once the restore point is durable')
+  .argument('<machine>', 'its name in the configuration')
+  .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
+  .option('--wait', 'wait while another backup of the machine runs or its agent is away', false)
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((machine: string, options: BackupCommand) => backup(machine, options))
+
+program
+  .command('points')
+  .description('list restore points, newest first')
+  .argument('[machine]', 'of one machine only')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((machine: string | undefined, options: { config: string; json: boolean }) => points(machine, options))
+
+program
+  .command('restore')
+  .description('write one disk of a restore point to a file or block device')
+  .argument('<point>', 'its id, or the first characters of it')
+  .requiredOption('--disk <name>', 'which disk')
+  .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
+  .addOption(new Option('--format <format>', 'of the file').choices(['raw', 'qcow2']).default('raw'))
+  .option('--force', 'replace what is there', false)
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((point: string, options: RestoreCommand) => restore(point, options))
+
+try {
+  await program.parseAsync()
+} catch (thrown) {
+  const { code, message } = asVarveError(thrown)
+  process.stderr.write(`varve-agent: ${message} (${code})\n`)
+  process.exitCode = exitCode(code)
+}

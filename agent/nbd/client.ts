@@ -1,0 +1,200 @@
+// The NBD client: one connection to one export, with many requests in flight and every answer checked.
+
+import { VarveError } from '../../protocol/errors.ts'
+import { NbdConnection } from './connection.ts'
+import { handshake } from './handshake.ts'
+import type { NbdExport, Receiver } from './handshake.ts'
+import { PendingRequest } from './pending-request.ts'
+import type { RequestBuffers, StatusByContext } from './pending-request.ts'
+import { receiveReplies } from './replies.ts'
+import { RequestQueue } from './request-queue.ts'
+import {
+  COMMAND_FLAG_DONT_FRAGMENT,
+  COMMAND_FLAG_NO_HOLE,
+  encodeRequest,
+  RANGE_BYTES_MAX,
+  STRING_BYTES_MAX,
+} from './wire.ts'
+import type { NbdBlockSize, NbdFlags } from './option-wire.ts'
+import type { CommandName, NbdRequest } from './wire.ts'
+
+export type { StatusByContext } from './pending-request.ts'
+export type { NbdBlockSize, NbdFlags } from './option-wire.ts'
+export type { StatusExtent } from './wire.ts'
+
+/** Longest silence of a server that owes an answer, and longest handshake, in milliseconds. */
+export const NBD_TIMEOUT_MS = 60_000
+/** Most metadata contexts of one connection. */
+export const CONTEXTS_MAX = 16
+
+export interface NbdConnectOptions {
+  readonly socketPath: string
+  readonly exportName: string
+  /** Metadata contexts that the export must have, such as `base:allocation`. */
+  readonly contexts: readonly string[]
+  /** Milliseconds, NBD_TIMEOUT_MS unless given. */
+  readonly timeoutMs?: number
+}
+
+const localError = (errno: string, message: string): VarveError =>
+  new VarveError('NBD_ERROR', message, { details: { errno } })
+
+const checkOptions = ({ socketPath, exportName, contexts }: NbdConnectOptions): void => {
+  if (socketPath === '') throw localError('EINVAL', 'An NBD socket has no path.')
+  if (contexts.length > CONTEXTS_MAX)
+    throw localError('EINVAL', `More than ${CONTEXTS_MAX} NBD contexts were asked for.`)
+  for (const name of [exportName, ...contexts]) {
+    if (Buffer.byteLength(name) > STRING_BYTES_MAX) throw localError('EINVAL', 'An NBD name is too long.')
+  }
+}
+
+type Optional<Type, Key extends keyof Type> = Omit<Type, Key> & Partial<Pick<Type, Key>>
+
+/**
+ * Errors: NBD_ERROR (the server refused, failed or went away; `details.errno` says how), NBD_PROTOCOL (the server broke
+ * the protocol), TOO_MANY_REQUESTS (too many calls at once), CANCELLED (closed by us). After an error of one request
+ * the connection goes on; once it has ended, every call fails with what ended it.
+ */
+export class NbdClient implements AsyncDisposable {
+  readonly size: number
+  readonly flags: NbdFlags
+  readonly blockSize: NbdBlockSize
+  readonly #connection: NbdConnection
+  readonly #requests: RequestQueue
+  readonly #hasContexts: boolean
+  #readsWhole: boolean
+
+  private constructor(connection: NbdConnection, requests: RequestQueue, opened: NbdExport) {
+    this.#connection = connection
+    this.#requests = requests
+    this.size = opened.size
+    this.flags = opened.flags
+    this.blockSize = opened.blockSize
+    this.#readsWhole = opened.flags.canDontFragment
+    this.#hasContexts = opened.contexts.size > 0
+  }
+
+  /** Opens an export over a unix socket; the handshake has `timeoutMs` in all. */
+  static async connect(options: NbdConnectOptions): Promise<NbdClient> {
+    checkOptions(options)
+    const { exportName, contexts, timeoutMs = NBD_TIMEOUT_MS } = options
+    const opened = Promise.withResolvers<NbdExport>()
+    let shaking = true
+    const requests = new RequestQueue((bytes, payload) => connection.send(bytes, payload))
+    function* converse(): Receiver<never> {
+      const nbdExport = yield* handshake({ exportName, contexts, send: (bytes) => connection.send(bytes) })
+      opened.resolve(nbdExport)
+      return yield* receiveReplies(requests, nbdExport.contexts)
+    }
+    const connection = new NbdConnection({
+      socketPath: options.socketPath,
+      timeoutMs,
+      receiver: converse(),
+      isWaiting: () => shaking || requests.inFlightCount > 0,
+      onEnd: (error) => {
+        requests.end(error)
+        opened.reject(error)
+      },
+    })
+    // the watch over silence alone would let a server drip its handshake for ever
+    const deadline = setTimeout(() => {
+      connection.end(localError('ETIMEDOUT', `The NBD handshake took longer than ${timeoutMs} ms.`))
+    }, timeoutMs)
+    try {
+      return new NbdClient(connection, requests, await opened.promise)
+    } finally {
+      shaking = false
+      clearTimeout(deadline)
+    }
+  }
+
+  /**
+   * Fills `target` with the bytes from `offset`; longer reads than the server takes are split.
+   * Until it settles, the target belongs to the client; after an error its content is undefined.
+   */
+  async readInto(offset: number, target: Uint8Array): Promise<void> {
+    this.#checkRange('read', offset, target.length)
+    for (let at = 0; at < target.length; at += this.blockSize.maximum) {
+      await this.#readPiece(offset + at, target.subarray(at, at + this.blockSize.maximum))
+    }
+  }
+
+  /**
+   * The map of every context from `offset` on. Each is at least one extent and at most `length` bytes long, often
+   * shorter than asked, and the contexts' maps may differ in length.
+   */
+  async blockStatus(offset: number, length: number): Promise<StatusByContext> {
+    this.#checkRange('blockStatus', offset, length)
+    if (!this.#hasContexts) throw localError('EINVAL', 'The NBD connection has no context to ask for a map.')
+    if (length === 0) throw localError('EINVAL', 'A map of no bytes was asked for.')
+    return this.#submit({ command: 'blockStatus', offset, length: Math.min(length, RANGE_BYTES_MAX) })
+  }
+
+  /** Writes `bytes` at `offset`; they must not change until it settles. Durable only after a flush. */
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#checkWrite('write', offset, bytes.length)
+    for (let at = 0; at < bytes.length; at += this.blockSize.maximum) {
+      const payload = bytes.subarray(at, at + this.blockSize.maximum)
+      await this.#submit({ command: 'write', offset: offset + at, length: payload.length }, { payload })
+    }
+  }
+
+  /** Zeroes a range; with `mayTrim` the server may free its space. NBD_ERROR with ENOTSUP where the export cannot. */
+  async writeZeroes(offset: number, length: number, { mayTrim }: { readonly mayTrim: boolean }): Promise<void> {
+    this.#checkWrite('writeZeroes', offset, length)
+    if (!this.flags.canWriteZeroes) throw localError('ENOTSUP', 'The NBD export cannot write zeroes.')
+    const flags = mayTrim ? 0 : COMMAND_FLAG_NO_HOLE
+    for (let at = 0; at < length; at += RANGE_BYTES_MAX) {
+      const pieceLength = Math.min(RANGE_BYTES_MAX, length - at)
+      await this.#submit({ command: 'writeZeroes', flags, offset: offset + at, length: pieceLength })
+    }
+  }
+
+  /** Makes durable what was answered before the call, on every connection of a multi-connection export. */
+  async flush(): Promise<void> {
+    if (!this.flags.canFlush) throw localError('ENOTSUP', 'The NBD export cannot flush.')
+    await this.#submit({ command: 'flush', offset: 0, length: 0 })
+  }
+
+  /** Says goodbye and closes; calls that still wait fail with CANCELLED. */
+  close(): Promise<void> {
+    const farewell = encodeRequest({ command: 'disconnect', flags: 0, offset: 0, length: 0 }, 0)
+    return this.#connection.close(farewell, new VarveError('CANCELLED', 'The NBD connection was closed.'))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #readPiece(offset: number, target: Uint8Array): Promise<void> {
+    const request = { command: 'read', offset, length: target.length } as const
+    if (this.#readsWhole) {
+      // QEMU drops the connection when a disk fails in the middle of a sparse answer; a whole one gets a proper error
+      try {
+        await this.#submit({ ...request, flags: COMMAND_FLAG_DONT_FRAGMENT }, { target })
+        return
+      } catch (error) {
+        if (!(error instanceof VarveError) || error.details['errno'] !== 'EOVERFLOW') throw error
+        this.#readsWhole = false
+      }
+    }
+    await this.#submit(request, { target })
+  }
+
+  #submit(request: Optional<NbdRequest, 'flags'>, buffers: RequestBuffers = {}): Promise<StatusByContext> {
+    return this.#requests.submit(new PendingRequest({ flags: 0, ...request }, buffers))
+  }
+
+  #checkRange(command: CommandName, offset: number, length: number): void {
+    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length)
+    if (!whole || offset < 0 || length < 0 || length > this.size - offset) {
+      const message = `NBD ${command} of ${length} bytes at ${offset} is outside the export of ${this.size} bytes.`
+      throw localError('EINVAL', message)
+    }
+  }
+
+  #checkWrite(command: CommandName, offset: number, length: number): void {
+    if (this.flags.readOnly) throw localError('EPERM', 'The NBD export is read-only.')
+    this.#checkRange(command, offset, length)
+  }
+}

@@ -1,0 +1,41 @@
+// A thread that decompresses stored chunks and checks their ids.
+import { parentPort } from 'node:worker_threads'
+import { zstdDecompressSync } from 'node:zlib'
+import { CODEC, equalBytes, hex } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { keyedHash } from '../image/keyed-hash.ts'
+import type { DecodeOrder, DecodeReport } from './decoder.ts'
+
+const port = parentPort!
+
+const decode = ({ idKey, chunks }: DecodeOrder): Uint8Array<ArrayBuffer> => {
+  const plain = new Uint8Array(chunks.reduce((sum, [, , plainLength]) => sum + plainLength, 0))
+  let offset = 0
+  for (const [id, codec, plainLength, stored] of chunks) {
+    const damaged = (): VarveError =>
+      new VarveError('DATA_DAMAGED', `chunk ${hex(id)} is damaged`, { details: { id: hex(id) } })
+    let bytes: Uint8Array
+    try {
+      bytes = codec === CODEC.raw ? stored : zstdDecompressSync(stored, { maxOutputLength: plainLength })
+    } catch {
+      throw damaged()
+    }
+    if (bytes.length !== plainLength || !equalBytes(keyedHash(idKey, bytes), id)) throw damaged()
+    plain.set(bytes, offset)
+    offset += plainLength
+  }
+  return plain
+}
+
+port.on('message', (order: DecodeOrder) => {
+  let report: DecodeReport
+  try {
+    const plain = decode(order)
+    report = { number: order.number, plain }
+    port.postMessage(report, [plain.buffer])
+  } catch (thrown) {
+    const { code, message, details } = asVarveError(thrown)
+    report = { number: order.number, error: { code, message, details } }
+    port.postMessage(report)
+  }
+})

@@ -1,0 +1,157 @@
+// Raw targets: a sparse file that gets its name at the end, or a block device that is written in place.
+import { randomUUID } from 'node:crypto'
+import { link, open, rename, rm, type FileHandle } from 'node:fs/promises'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Target } from './target.ts'
+
+/** Zeroes written at once to a block device, in bytes. */
+const ZERO_BYTES = 1024 * 1024
+
+const failed = (what: string, error: unknown): VarveError => {
+  const { code, message } = error as NodeJS.ErrnoException
+  const full = code === 'ENOSPC' ? 'TARGET_INVALID' : 'INTERNAL'
+  return new VarveError(full, `${what}: ${message}`, { cause: error })
+}
+
+const writeAll = async (file: FileHandle, offset: number, bytes: Uint8Array): Promise<void> => {
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten
+}
+
+export const syncFolder = async (folder: string): Promise<void> => {
+  await using handle = await open(folder, 'r')
+  await handle.sync()
+}
+
+/** Gives a finished file its name; without `force` an existing one is never replaced, even one made meanwhile. */
+export const publish = async (temporary: string, final: string, force: boolean): Promise<void> => {
+  if (force) await rename(temporary, final)
+  else {
+    try {
+      await link(temporary, final)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST')
+        throw new VarveError('TARGET_EXISTS', `${final} exists; --force replaces it`)
+      throw error
+    }
+    await rm(temporary)
+  }
+  await syncFolder(path.dirname(final))
+}
+
+/** A temporary name beside the final one, so that the rename stays on one file system. */
+export const temporaryName = (final: string): string =>
+  path.join(path.dirname(final), `.${path.basename(final)}.${randomUUID().slice(0, 8)}.varve-restore`)
+
+export class RawFileTarget implements Target {
+  readonly #file: FileHandle
+  readonly #temporary: string
+  readonly #final: string
+  readonly #force: boolean
+  #committed = false
+
+  private constructor(file: FileHandle, temporary: string, final: string, force: boolean) {
+    this.#file = file
+    this.#temporary = temporary
+    this.#final = final
+    this.#force = force
+  }
+
+  static async create(final: string, size: number, force: boolean): Promise<RawFileTarget> {
+    const temporary = temporaryName(final)
+    try {
+      const file = await open(temporary, 'wx', 0o600)
+      const target = new RawFileTarget(file, temporary, final, force)
+      try {
+        await file.truncate(size)
+        return target
+      } catch (error) {
+        await target[Symbol.asyncDispose]()
+        throw error
+      }
+    } catch (error) {
+      throw failed(`cannot write beside ${final}`, error)
+    }
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeAll(this.#file, offset, bytes)
+    } catch (error) {
+      throw failed(`cannot write ${this.#final}`, error)
+    }
+  }
+
+  /** The file is new and sparse, so zeroes are there already. */
+  async zero(): Promise<void> {}
+
+  async commit(): Promise<void> {
+    await this.#file.sync()
+    await publish(this.#temporary, this.#final, this.#force)
+    this.#committed = true
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close()
+    if (!this.#committed) await rm(this.#temporary, { force: true })
+  }
+}
+
+export class BlockDeviceTarget implements Target {
+  readonly #file: FileHandle
+  readonly #path: string
+
+  private constructor(file: FileHandle, device: string) {
+    this.#file = file
+    this.#path = device
+  }
+
+  /** Opens a device that nothing else has open or mounted; TARGET_INVALID when it is too small or in use. */
+  static async open(device: string, size: number): Promise<BlockDeviceTarget> {
+    let file: FileHandle
+    try {
+      // on a block device O_EXCL means: fail while it is mounted or otherwise held
+      file = await open(device, 0o2 | 0o200)
+    } catch (error) {
+      throw new VarveError('TARGET_INVALID', `cannot open ${device}: ${(error as Error).message}`, { cause: error })
+    }
+    const target = new BlockDeviceTarget(file, device)
+    try {
+      await target.#checkSize(size)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    return target
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeAll(this.#file, offset, bytes)
+    } catch (error) {
+      throw failed(`cannot write ${this.#path}`, error)
+    }
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    const zeroes = new Uint8Array(Math.min(ZERO_BYTES, length))
+    for (let at = 0; at < length; at += zeroes.length)
+      await this.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
+  }
+
+  async commit(): Promise<void> {
+    await this.#file.sync()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close()
+  }
+
+  async #checkSize(size: number): Promise<void> {
+    if (size === 0) return
+    // the size of a device is not in its inode: its last byte is there or not
+    const { bytesRead } = await this.#file.read(new Uint8Array(1), 0, 1, size - 1)
+    if (bytesRead === 0)
+      throw new VarveError('TARGET_INVALID', `${this.#path} is smaller than the disk's ${size} bytes`)
+  }
+}

@@ -1,0 +1,146 @@
+// Restores one disk: takes the image's stream, checks every chunk and the root over them, and writes the target in order.
+import { chunkCount, chunkLength, isChunkBytes } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { nodeKey, sameRef, TreeBuilder, type Ref } from '../../protocol/image-tree.ts'
+import { LOAD, type Down } from '../../protocol/methods.ts'
+import type { Peer } from '../../protocol/peer.ts'
+import { keyedHash } from '../image/keyed-hash.ts'
+import { Decoder } from './decoder.ts'
+import type { Target } from './target.ts'
+
+/** Messages that are decoded ahead of the one being written. */
+const DECODING_MAX = 6
+
+export interface RestoreRequest {
+  /** Runs a part of the restore on a connection; again on a new one when that breaks. */
+  readonly repeat: <R>(work: (peer: Peer) => Promise<R>) => Promise<R>
+  readonly point: string
+  readonly disk: string
+  readonly size: number
+  /** What the catalog says the image's root is. */
+  readonly root: Ref
+  readonly target: Target
+  readonly signal: AbortSignal
+  readonly onProgress: (doneBytes: number, receivedBytes: number) => void
+}
+
+interface Geometry {
+  readonly chunkBytes: number
+  readonly idKey: Uint8Array
+  readonly tree: TreeBuilder
+}
+
+class Restore {
+  readonly #request: RestoreRequest
+  readonly #decoder: Decoder
+  #geometry: Geometry | null = null
+  /** Chunks received and put into the tree; those written are behind it by what is being decoded. */
+  #written = 0
+  #received = 0
+
+  constructor(request: RestoreRequest, decoder: Decoder) {
+    this.#request = request
+    this.#decoder = decoder
+  }
+
+  async run(): Promise<void> {
+    await this.#request.repeat((peer) => this.#stream(peer))
+    const root = this.#geometry!.tree.finish()
+    if (!sameRef(root, this.#request.root))
+      throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
+    await this.#request.target.commit()
+  }
+
+  async #stream(peer: Peer): Promise<void> {
+    const { point, disk, signal } = this.#request
+    const position = this.#geometry?.tree.position ?? 0
+    const call = peer.open('image.download', { point, disk, position }, { signal })
+    const decoding: { position: number; plain: Promise<Uint8Array>; count: number }[] = []
+    const writeFirst = async (): Promise<void> => {
+      const { position: at, plain, count } = decoding.shift()!
+      await this.#write(at, await plain, count)
+    }
+    try {
+      for await (const message of call.messages) {
+        const work = this.#take(message)
+        if (work !== null) decoding.push(work)
+        if (decoding.length > DECODING_MAX) await writeFirst()
+      }
+      await call.result
+    } catch (thrown) {
+      call.cancel()
+      if (!asVarveError(thrown).endsConnection) {
+        await Promise.allSettled(decoding.map(({ plain }) => plain))
+        throw thrown
+      }
+      // what was received before the break is good and need not come again
+      while (decoding.length > 0) await writeFirst()
+      throw thrown
+    }
+    while (decoding.length > 0) await writeFirst()
+  }
+
+  #take(message: Down<'image.download'>): { position: number; plain: Promise<Uint8Array>; count: number } | null {
+    if (message[0] === LOAD.start) {
+      this.#start(message[1])
+      return null
+    }
+    if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'an image begins with its start')
+    const { tree, idKey, chunkBytes } = this.#geometry
+    const { position } = tree
+    if (message[0] === LOAD.zero) {
+      if (message[1] > tree.chunks - position)
+        throw new VarveError('STREAM_INVALID', 'zeroes beyond the end of the disk')
+      tree.placeZeroes(message[1])
+      return { position, plain: Promise.resolve(new Uint8Array(0)), count: message[1] }
+    }
+    for (const [id, , plainLength, stored] of message[1]) {
+      if (plainLength !== chunkLength(tree.position, this.#request.size, chunkBytes))
+        throw new VarveError('DATA_DAMAGED', `the chunk at ${tree.position * chunkBytes} has the wrong length`)
+      tree.place(0, Uint8Array.from(id))
+      this.#received += stored.length
+    }
+    const plain = this.#decoder.decode(idKey, message[1])
+    plain.catch(() => {})
+    return { position, plain, count: message[1].length }
+  }
+
+  #start(start: Extract<Down<'image.download'>, [typeof LOAD.start, unknown]>[1]): void {
+    const { size, chunkBytes, idKey, position, root } = start
+    if (this.#geometry !== null) {
+      if (position === this.#geometry.tree.position) return
+      throw new VarveError('STREAM_INVALID', 'the image does not go on where it was cut')
+    }
+    if (
+      !isChunkBytes(chunkBytes) ||
+      size !== this.#request.size ||
+      position !== 0 ||
+      !sameRef(root, this.#request.root)
+    )
+      throw new VarveError('STREAM_INVALID', 'the image is not the one that was asked for')
+    const tree = new TreeBuilder({
+      chunks: chunkCount(size, chunkBytes),
+      hash: keyedHash,
+      nodeKey: nodeKey(keyedHash, idKey),
+      onNode: () => {},
+    })
+    this.#geometry = { chunkBytes, idKey: Uint8Array.from(idKey), tree }
+  }
+
+  async #write(position: number, plain: Uint8Array, count: number): Promise<void> {
+    const { target, size, onProgress } = this.#request
+    const { chunkBytes } = this.#geometry!
+    const offset = position * chunkBytes
+    const end = Math.min(offset + count * chunkBytes, size)
+    if (plain.length > 0) await target.write(offset, plain)
+    else await target.zero(offset, end - offset)
+    this.#written = end
+    onProgress(this.#written, this.#received)
+  }
+}
+
+/** Writes the whole disk to the target and commits it; DATA_DAMAGED, CANCELLED, the target's own errors. */
+export const restoreDisk = async (request: RestoreRequest): Promise<void> => {
+  await using decoder = new Decoder()
+  await new Restore(request, decoder).run()
+}

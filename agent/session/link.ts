@@ -1,0 +1,181 @@
+// The agent's standing connection to its gateway: comes back by itself, renews its session, and retries calls across breaks.
+import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
+import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
+import type { MethodsServedBy, Params, Result } from '../../protocol/methods.ts'
+import type { Clock, Peer } from '../../protocol/peer.ts'
+
+/** First and longest pause before connecting again, in milliseconds. */
+const BACKOFF_FIRST_MS = 500
+const BACKOFF_MAX_MS = 30_000
+
+/** A session is renewed after this share of an assertion's life. */
+const RENEW_MS = (ASSERTION_LIFE_S * 1000) / 2
+
+/** Errors after which connecting again cannot help: a person must act. */
+const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'AGENT_REVOKED',
+  'TOKEN_KEY_UNKNOWN',
+  'TOKEN_SIGNATURE',
+  'TOKEN_AUDIENCE',
+  'REPLACED',
+  'VERSION_UNSUPPORTED',
+  'NOT_ENROLLED',
+])
+
+/** Whether an error speaks of the connection, so that the same call may be made again on the next one. */
+export const isBreak = (error: VarveError): boolean => error.endsConnection && !FATAL.has(error.code)
+
+/** Pause before attempt `attempt` (0 first): doubles, with half of it drawn at random so that many agents spread out. */
+export const backoffMs = (attempt: number, random: number): number => {
+  const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 16))
+  return ceiling / 2 + (ceiling / 2) * random
+}
+
+export interface LinkOptions {
+  /** Opens one connection. */
+  readonly connect: () => Promise<Peer>
+  /** A fresh assertion for a session's renewal. */
+  readonly assertion: () => Promise<string>
+  /** Runs on each new connection before anything else uses it; a failure ends the connection. */
+  readonly onOpen: (peer: Peer) => Promise<void>
+  readonly onState: (state: { up: true } | { up: false; error: VarveError; retryMs: number }) => void
+  readonly clock: Clock
+  readonly random: () => number
+}
+
+/** Calls `session.renew` while the peer lives. */
+export const keepRenewed = (peer: Peer, assertion: () => Promise<string>, clock: Clock): void => {
+  const stop = clock.after(RENEW_MS, () => {
+    assertion()
+      .then((token) => peer.call('session.renew', { token }))
+      .then(
+        () => keepRenewed(peer, assertion, clock),
+        (error: unknown) => peer.close(asVarveError(error)),
+      )
+  })
+  void peer.closed.then(stop)
+}
+
+export class GatewayLink implements AsyncDisposable {
+  readonly #options: LinkOptions
+  #peer: Peer | null = null
+  #stopping: VarveError | null = null
+  #waiting = new Set<{ resolve: (peer: Peer) => void; reject: (error: VarveError) => void }>()
+  #wakeLoop: () => void = () => {}
+  readonly #loop: Promise<void>
+
+  constructor(options: LinkOptions) {
+    this.#options = options
+    this.#loop = this.#run()
+  }
+
+  /** Resolves with the error once the link has given up for good. */
+  async ended(): Promise<VarveError> {
+    await this.#loop
+    return this.#stopping ?? new VarveError('CANCELLED', 'the link was closed')
+  }
+
+  /** The open connection, or the next one. */
+  peer(signal?: AbortSignal): Promise<Peer> {
+    if (this.#stopping !== null) return Promise.reject(this.#stopping)
+    if (this.#peer !== null) return Promise.resolve(this.#peer)
+    return new Promise((resolve, reject) => {
+      const waiter = { resolve, reject }
+      this.#waiting.add(waiter)
+      signal?.addEventListener(
+        'abort',
+        () => {
+          this.#waiting.delete(waiter)
+          reject(asVarveError(signal.reason))
+        },
+        { once: true },
+      )
+    })
+  }
+
+  /** Runs `work` on the connection, again on the next one when a connection breaks under it; the work must be repeatable. */
+  async repeat<R>(work: (peer: Peer) => Promise<R>, signal?: AbortSignal): Promise<R> {
+    while (true) {
+      signal?.throwIfAborted()
+      const peer = await this.peer(signal)
+      try {
+        return await work(peer)
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (!isBreak(error)) throw error
+        // the peer reports its end in its own time; its next one is what `peer` must give
+        await Promise.race([peer.closed, new Promise<void>((resolve) => this.#options.clock.after(1000, resolve))])
+      }
+    }
+  }
+
+  call<N extends MethodsServedBy<'gateway'>>(name: N, params: Params<N>, signal?: AbortSignal): Promise<Result<N>> {
+    return this.repeat((peer) => peer.call(name, params, { signal }), signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop(new VarveError('CANCELLED', 'the agent is stopping'))
+    await this.#loop
+  }
+
+  async #run(): Promise<void> {
+    const { clock, random, onState } = this.#options
+    let attempt = 0
+    while (this.#stopping === null) {
+      let error: VarveError
+      try {
+        const peer = await this.#open()
+        onState({ up: true })
+        attempt = 0
+        error = await peer.closed
+      } catch (thrown) {
+        error = asVarveError(thrown)
+      }
+      this.#peer = null
+      if (this.#stopping !== null) break
+      if (FATAL.has(error.code)) {
+        this.#stop(error)
+        break
+      }
+      const retryMs = backoffMs(attempt++, random())
+      onState({ up: false, error, retryMs })
+      await new Promise<void>((resolve) => {
+        const stopTimer = clock.after(retryMs, resolve)
+        this.#wakeLoop = () => {
+          stopTimer()
+          resolve()
+        }
+      })
+    }
+  }
+
+  async #open(): Promise<Peer> {
+    const peer = await this.#options.connect()
+    if (this.#stopping !== null) {
+      peer.close(this.#stopping)
+      throw this.#stopping
+    }
+    keepRenewed(peer, this.#options.assertion, this.#options.clock)
+    try {
+      await this.#options.onOpen(peer)
+    } catch (thrown) {
+      peer.close(asVarveError(thrown))
+      throw thrown
+    }
+    this.#peer = peer
+    void peer.closed.then(() => {
+      if (this.#peer === peer) this.#peer = null
+    })
+    for (const { resolve } of this.#waiting) resolve(peer)
+    this.#waiting.clear()
+    return peer
+  }
+
+  #stop(error: VarveError): void {
+    this.#stopping ??= error
+    for (const { reject } of this.#waiting) reject(error)
+    this.#waiting.clear()
+    this.#peer?.close(error)
+    this.#wakeLoop()
+  }
+}

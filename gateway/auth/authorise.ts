@@ -1,0 +1,42 @@
+// The one decision: may this caller use this method on this resource.
+import type { Claims, Role } from '../../protocol/claims.ts'
+import { VarveError } from '../../protocol/errors.ts'
+
+export interface Method {
+  readonly name: string
+  readonly roles: readonly Role[]
+}
+
+/**
+ * What a call is about. `tenant` is the uuid of the tenant it belongs to, null where the thing does not exist,
+ * absent only where the call is about no tenant's data; `agent` is the id of the agent it belongs to, null or absent where it belongs to none.
+ */
+export interface Resource {
+  readonly tenant?: string | null
+  readonly agent?: string | null
+  /** What it is called where it is not there, such as `machine "db1"`; must be the same for a missing one. */
+  readonly kind?: string
+}
+
+/** The error for something that is not there; the same words where it is there and another's. */
+export const notFound = (kind = 'such resource'): VarveError => new VarveError('NOT_FOUND', `there is no ${kind}`)
+
+/**
+ * Null when allowed, else ROLE_FORBIDDEN or NOT_FOUND; pure. A resource that does not exist is given as `{ kind, tenant: null }`,
+ * so that the answer is the same as for another tenant's.
+ */
+export const authorise = (
+  claims: Pick<Claims, 'tenant' | 'subject' | 'role'>,
+  method: Method,
+  resource: Resource,
+): VarveError | null => {
+  // the role is judged before the resource is looked at: this answer depends on the caller alone
+  if (!method.roles.includes(claims.role))
+    return new VarveError('ROLE_FORBIDDEN', `the role ${claims.role} may not use ${method.name}`)
+  const { tenant, agent, kind } = resource
+  if (tenant === undefined) return (agent ?? null) === null ? null : notFound(kind)
+  // who runs the platform manages tenants, and reaches nothing inside one
+  if (claims.role === 'platform' || tenant !== claims.tenant) return notFound(kind)
+  if (claims.role === 'agent' && agent !== claims.subject) return notFound(kind)
+  return null
+}

@@ -1,0 +1,190 @@
+// The gateway's signing keys: made at first start, kept one per file, rotated; the newest signs and all of them verify.
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type CryptoKey } from 'jose'
+import * as v from 'valibot'
+import { TOKEN_ALGORITHM } from '../../protocol/claims.ts'
+import { VarveError } from '../../protocol/errors.ts'
+
+/** Keys that may be held at once. */
+export const KEYS_MAX = 32
+
+/** How long a key that no longer signs is kept for verifying, in milliseconds; no token may live longer. */
+export const KEY_KEEP_MS = 400 * 24 * 60 * 60 * 1000
+
+/** Shortest time between two looks at the folder for a key that another process made, in milliseconds. */
+const RELOAD_INTERVAL_MS = 5000
+
+/** Largest key file that is read, in bytes. */
+const KEY_FILE_BYTES_MAX = 4096
+
+const KEY_FILE = /^signing-[\w-]+\.json$/u
+
+const keyFileSchema = v.object({
+  createdMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  kty: v.literal('OKP'),
+  crv: v.literal('Ed25519'),
+  x: v.string(),
+  d: v.string(),
+})
+
+/** One public key as RFC 7517 and RFC 8037 write it. */
+export interface PublicJwk {
+  readonly kty: 'OKP'
+  readonly crv: 'Ed25519'
+  readonly x: string
+  readonly kid: string
+  readonly alg: typeof TOKEN_ALGORITHM
+  readonly use: 'sig'
+}
+
+interface SigningKey {
+  readonly kid: string
+  readonly createdMs: number
+  readonly jwk: PublicJwk
+  readonly publicKey: CryptoKey
+  readonly privateKey: CryptoKey
+}
+
+const syncFolder = async (folder: string): Promise<void> => {
+  await using handle = await open(folder, 'r')
+  await handle.sync()
+}
+
+/** Writes a file that only its owner may read, whole or not at all, durable when it returns. */
+const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
+  const temporary = path.join(folder, `.${randomUUID()}.tmp`)
+  try {
+    await using handle = await open(temporary, 'wx', 0o600)
+    await handle.writeFile(text)
+    await handle.sync()
+    await rename(temporary, path.join(folder, name))
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+  await syncFolder(folder)
+}
+
+/** Null where the file is gone: another process may drop a key too old to matter. */
+const readSecret = async (file: string): Promise<string | null> => {
+  await using handle = await open(file, 'r').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
+    throw error
+  })
+  if (handle === null) return null
+  const { mode, size } = await handle.stat()
+  if ((mode & 0o077) !== 0)
+    throw new VarveError('CONFIG_INVALID', `the key file ${path.basename(file)} must be readable by its owner only`)
+  if (size > KEY_FILE_BYTES_MAX) throw new VarveError('DATA_DAMAGED', `${path.basename(file)} is not a key file`)
+  return await handle.readFile('utf8')
+}
+
+const importKey = async (jwk: { kty: string; crv: string; x: string; d?: string }): Promise<CryptoKey> => {
+  const key = await importJWK(jwk, TOKEN_ALGORITHM)
+  if (key instanceof Uint8Array) throw new VarveError('DATA_DAMAGED', 'not an Ed25519 key')
+  return key
+}
+
+/** An agent's public key from its 32 bytes in base64url; DATA_DAMAGED. */
+export const importPublicKey = (x: string): Promise<CryptoKey> => importKey({ kty: 'OKP', crv: 'Ed25519', x })
+
+const parseKey = async (name: string, text: string): Promise<SigningKey> => {
+  try {
+    const { createdMs, kty, crv, x, d } = v.parse(keyFileSchema, JSON.parse(text))
+    const kid = await calculateJwkThumbprint({ kty, crv, x })
+    const [publicKey, privateKey] = await Promise.all([importKey({ kty, crv, x }), importKey({ kty, crv, x, d })])
+    return { kid, createdMs, publicKey, privateKey, jwk: { kty, crv, x, kid, alg: TOKEN_ALGORITHM, use: 'sig' } }
+  } catch {
+    // the cause could quote the file, and the file is a secret
+    throw new VarveError('DATA_DAMAGED', `the key file ${name} is damaged`)
+  }
+}
+
+/** The keys in one folder; other processes may add to it. */
+export class SigningKeys {
+  readonly #folder: string
+  /** Oldest first; never empty once open. */
+  #keys: readonly SigningKey[] = []
+  #loadedMs = 0
+
+  private constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** Opens the folder, and makes it and a first key where there is none; CONFIG_INVALID, DATA_DAMAGED. */
+  static async open(folder: string, nowMs: number): Promise<SigningKeys> {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const keys = new SigningKeys(folder)
+    await keys.reload(nowMs)
+    if (keys.#keys.length === 0) await keys.rotate(nowMs)
+    return keys
+  }
+
+  /** The key that signs now. */
+  get newest(): { readonly kid: string; readonly privateKey: CryptoKey } {
+    return this.#keys.at(-1)!
+  }
+
+  /** The key of this id, or null; an unknown id makes it look in the folder again, now and then. */
+  async verifier(kid: string, nowMs: number): Promise<CryptoKey | null> {
+    const known = this.#find(kid)
+    if (known !== null) return known
+    // a clock that was set back must not stop the looking
+    if (Math.abs(nowMs - this.#loadedMs) < RELOAD_INTERVAL_MS) return null
+    await this.reload(nowMs)
+    return this.#find(kid)
+  }
+
+  /** The public keys, for `/.well-known/jwks.json`. */
+  jwks(): { readonly keys: readonly PublicJwk[] } {
+    return { keys: this.#keys.map(({ jwk }) => jwk) }
+  }
+
+  /** Makes a new signing key and returns its id; older ones go on verifying for KEY_KEEP_MS. TOO_MANY_REQUESTS at KEYS_MAX. */
+  async rotate(nowMs: number): Promise<string> {
+    await this.reload(nowMs)
+    await this.#dropOld(nowMs)
+    if (this.#keys.length >= KEYS_MAX)
+      throw new VarveError('TOO_MANY_REQUESTS', `there are ${KEYS_MAX} signing keys already`)
+    const pair = await generateKeyPair(TOKEN_ALGORITHM, { crv: 'Ed25519', extractable: true })
+    const { kty, crv, x, d } = await exportJWK(pair.privateKey)
+    // the new key is the newest even where the clock was set back
+    const createdMs = Math.max(nowMs, (this.#keys.at(-1)?.createdMs ?? 0) + 1)
+    const text = JSON.stringify({ createdMs, kty, crv, x, d })
+    const key = await parseKey('of a new key', text)
+    await writeSecret(this.#folder, `signing-${key.kid}.json`, `${text}\n`)
+    await this.reload(nowMs)
+    return key.kid
+  }
+
+  /** Reads the folder again. */
+  async reload(nowMs: number): Promise<void> {
+    const names = (await readdir(this.#folder)).filter((name) => KEY_FILE.test(name))
+    if (names.length > KEYS_MAX * 2)
+      throw new VarveError('CONFIG_INVALID', `there are more than ${KEYS_MAX} signing keys`)
+    const keys = await Promise.all(
+      names.map(async (name) => {
+        const text = await readSecret(path.join(this.#folder, name))
+        return text === null ? [] : [await parseKey(name, text)]
+      }),
+    )
+    this.#keys = keys.flat().sort((a, b) => a.createdMs - b.createdMs || (a.kid < b.kid ? -1 : 1))
+    this.#loadedMs = nowMs
+  }
+
+  #find(kid: string): CryptoKey | null {
+    return this.#keys.find((key) => key.kid === kid)?.publicKey ?? null
+  }
+
+  async #dropOld(nowMs: number): Promise<void> {
+    const old = this.#keys.filter((_, index) => {
+      const successor = this.#keys[index + 1]
+      return successor !== undefined && successor.createdMs + KEY_KEEP_MS < nowMs
+    })
+    for (const { kid } of old) await rm(path.join(this.#folder, `signing-${kid}.json`), { force: true })
+    this.#keys = this.#keys.filter((key) => !old.includes(key))
+    if (old.length > 0) await syncFolder(this.#folder)
+  }
+}

@@ -1,0 +1,10 @@
+// The gateway's clock: the one place that asks the system for the time.
+import type { Clock } from '../protocol/peer.ts'
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after: (ms, action) => {
+    const timer = setTimeout(action, ms)
+    return () => clearTimeout(timer)
+  },
+}

@@ -1,0 +1,94 @@
+// The serve command: its configuration, the running gateway, and a graceful end on SIGINT and SIGTERM.
+import { readFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { parse } from 'smol-toml'
+import * as v from 'valibot'
+import { VarveError } from '../../protocol/errors.ts'
+import { systemClock } from '../clock.ts'
+import { Gateway } from '../gateway.ts'
+import { openLog } from '../log.ts'
+import { DATA_DEFAULT, print } from './local.ts'
+
+const LISTEN_DEFAULT = '127.0.0.1:8470'
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
+
+/** The file that --config names; each key is also an option of the command, which wins. */
+const fileSchema = v.strictObject({
+  data: v.optional(v.string()),
+  listen: v.optional(v.string()),
+  tls_cert: v.optional(v.string()),
+  tls_key: v.optional(v.string()),
+  insecure: v.optional(v.boolean()),
+  log_level: v.optional(v.picklist(LOG_LEVELS)),
+})
+
+export interface ServeOptions {
+  readonly data?: string
+  readonly listen?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  readonly insecure?: boolean
+  readonly logLevel?: string
+  readonly config?: string
+}
+
+const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeof fileSchema>> => {
+  if (file === undefined) return {}
+  let value: unknown
+  try {
+    value = parse(await readFile(file, 'utf8'))
+  } catch (error) {
+    throw new VarveError('CONFIG_INVALID', `${file}: ${(error as Error).message}`, { cause: error })
+  }
+  const checked = v.safeParse(fileSchema, value)
+  if (checked.success) return checked.output
+  const issue = checked.issues[0]
+  throw new VarveError('CONFIG_INVALID', `${file}: ${v.getDotPath(issue) ?? ''}: ${issue.message}`)
+}
+
+const readKeyFile = async (file: string): Promise<Buffer> => {
+  try {
+    return await readFile(file)
+  } catch (error) {
+    throw new VarveError('CONFIG_INVALID', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** Host and port of `HOST:PORT` or `[IPV6]:PORT`. */
+export const parseListen = (text: string): { host: string; port: number } => {
+  const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/u.exec(text) ?? []
+  const host = bracketed ?? plain
+  if (host === undefined || Number(port) > 65_535)
+    throw new VarveError('CONFIG_INVALID', `--listen takes HOST:PORT, such as ${LISTEN_DEFAULT}; got "${text}"`)
+  return { host, port: Number(port) }
+}
+
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+
+/** Runs a gateway until SIGINT or SIGTERM; resolves when everything is closed. */
+export const serve = async (options: ServeOptions): Promise<void> => {
+  const file = await readConfig(options.config)
+  const folder = options.data ?? file.data ?? DATA_DEFAULT
+  const { host, port } = parseListen(options.listen ?? file.listen ?? LISTEN_DEFAULT)
+  const certFile = options.tlsCert ?? file.tls_cert
+  const keyFile = options.tlsKey ?? file.tls_key
+  if ((certFile === undefined) !== (keyFile === undefined))
+    throw new VarveError('CONFIG_INVALID', 'TLS needs both --tls-cert and --tls-key')
+  const tls =
+    certFile === undefined || keyFile === undefined
+      ? null
+      : { cert: await readKeyFile(certFile), key: await readKeyFile(keyFile) }
+  if (tls === null && !isLoopback(host) && !(options.insecure ?? file.insecure ?? false))
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `${host} is not loopback: give --tls-cert and --tls-key, or --insecure to let tokens and data cross the network in the clear`,
+    )
+  const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
+  const ended = new Promise<string>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+  })
+  await using gateway = await Gateway.open({ folder, listen: { host, port, tls }, log, clock: systemClock })
+  print(gateway.url)
+  log.info({ signal: await ended }, 'gateway stops')
+}

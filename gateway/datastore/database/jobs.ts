@@ -1,0 +1,298 @@
+// Jobs: a backup from its start to its commit or failure, with one upload per disk.
+import type { Consistency, JobState, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import { pointKind } from '../../../protocol/backup.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { read, write } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+export interface JobRow {
+  readonly id: string
+  readonly tenant: number
+  readonly machine: string
+  readonly machineId: number
+  readonly agent: string
+  readonly subject: string
+  readonly state: JobState
+  readonly full: number
+  readonly base: string | null
+  readonly startedMs: number
+  readonly endedMs: number | null
+  /** JSON of {code, message}. */
+  readonly error: string | null
+  /** JSON of Begun once the lease has begun. */
+  readonly begun: string | null
+}
+
+export interface Begun {
+  readonly timeMs: number
+  readonly consistency: Consistency
+  readonly note: string | null
+  readonly configuration: string
+}
+
+export interface UploadRow {
+  readonly disk: string
+  readonly size: number
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  readonly hasBase: number
+  readonly baseRoot: Uint8Array | null
+  /** Chunks from the beginning that are durable. */
+  readonly position: number
+  readonly state: Uint8Array
+  readonly finished: number
+  readonly root: Uint8Array | null
+  readonly received: number
+  readonly stored: number
+  readonly changed: number
+}
+
+export interface BeginDisk {
+  readonly name: string
+  readonly size: number
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+}
+
+const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+  job."full", job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
+  FROM job JOIN machine ON machine.id = job.machine`
+
+const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
+  received, stored, changed FROM upload`
+
+const jobOf = (sql: Sql, id: string, agent: string): JobRow => {
+  const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.agent = ?`, id, agent)
+  if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${id}`)
+  return job
+}
+
+const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
+  const job = jobOf(sql, id, agent)
+  if (job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${id} has ${job.state} already`)
+  return job
+}
+
+const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
+  sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
+
+const end = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
+  sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, error, nowMs, job)
+  // the builder's state is of no use any more; the figures stay for the listing
+  sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
+}
+
+export const jobOperations = {
+  /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
+  'job.start': write(
+    (
+      sql: Sql,
+      args: {
+        id: string
+        tenant: number
+        machineId: number
+        agent: string
+        subject: string
+        full: boolean
+        nowMs: number
+      },
+    ): { base: { point: string; disks: { name: string; size: number }[] } | null } => {
+      const open = sql.get<{ id: string }>(
+        'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
+        args.machineId,
+        args.agent,
+      )
+      if (open !== undefined)
+        throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
+          details: { job: open.id },
+        })
+      // a checkpoint lives on the host of the agent that made it
+      const base = sql.get<{ id: string }>(
+        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY time_ms DESC, committed_ms DESC LIMIT 1',
+        args.machineId,
+        args.agent,
+      )
+      sql.run(
+        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", base, started_ms)
+         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)`,
+        args.id,
+        args.tenant,
+        args.machineId,
+        args.agent,
+        args.subject,
+        args.full ? 1 : 0,
+        base?.id ?? null,
+        args.nowMs,
+      )
+      if (base === undefined) return { base: null }
+      const disks = sql.all<{ name: string; size: number }>(
+        'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
+        base.id,
+      )
+      return { base: { point: base.id, disks } }
+    },
+  ),
+
+  /** Records what the lease promises and opens an upload per disk; the same call again changes nothing. */
+  'job.begin': write(
+    (
+      sql: Sql,
+      args: { job: string; agent: string; begun: Begun; disks: readonly BeginDisk[]; state: Uint8Array },
+    ): void => {
+      const job = runningJobOf(sql, args.job, args.agent)
+      const begun = JSON.stringify(args.begun)
+      if (job.begun !== null) {
+        const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => ({
+          name: disk,
+          size,
+          kind,
+          reason,
+        }))
+        if (job.begun === begun && JSON.stringify(before) === JSON.stringify(args.disks)) return
+        throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
+      }
+      if (new Set(args.disks.map((disk) => disk.name)).size !== args.disks.length)
+        throw new VarveError('UPLOAD_INVALID', 'two disks have the same name')
+      sql.run('UPDATE job SET begun = ? WHERE id = ?', begun, args.job)
+      for (const [ordinal, disk] of args.disks.entries()) {
+        const base = sql.get<{ root: Uint8Array | null }>(
+          'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
+          job.base ?? '',
+          disk.name,
+          disk.size,
+        )
+        if (base === undefined && disk.kind === 'incremental')
+          throw new VarveError('UPLOAD_INVALID', `disk ${disk.name} has no base of the same size to be incremental to`)
+        sql.run(
+          `INSERT INTO upload (job, disk, ordinal, size, kind, reason, base_root, has_base, position, state, finished,
+           received, stored, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0)`,
+          args.job,
+          disk.name,
+          ordinal,
+          disk.size,
+          disk.kind,
+          disk.reason,
+          base?.root ?? null,
+          base === undefined ? 0 : 1,
+          args.state,
+        )
+      }
+    },
+  ),
+
+  'job.upload': read(
+    (sql: Sql, args: { job: string; agent: string; disk: string }): UploadRow & { machineId: number } => {
+      const job = runningJobOf(sql, args.job, args.agent)
+      const upload = sql.get<UploadRow>(`${UPLOAD} WHERE job = ? AND disk = ?`, args.job, args.disk)
+      if (upload === undefined) throw new VarveError('NOT_FOUND', `job ${args.job} has no disk "${args.disk}"`)
+      return { ...upload, machineId: job.machineId }
+    },
+  ),
+
+  /** The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. */
+  'job.complete': read((sql: Sql, args: { job: string; agent: string }): { job: JobRow; uploads: UploadRow[] } => {
+    const job = jobOf(sql, args.job, args.agent)
+    const uploads = uploadsOf(sql, args.job)
+    const missing = uploads.find((upload) => upload.finished === 0)
+    if (job.state === 'running' && (missing !== undefined || job.begun === null))
+      throw new VarveError('IMAGE_INCOMPLETE', `disk ${missing?.disk ?? '(none begun)'} is not uploaded whole`)
+    return { job, uploads }
+  }),
+
+  /** The commit: restore point, images and job in one transaction; the same call again changes nothing. */
+  'job.commit': write((sql: Sql, args: { job: string; agent: string; bytesRead: number; nowMs: number }): void => {
+    const job = jobOf(sql, args.job, args.agent)
+    if (job.state === 'committed') return
+    const { begun: begunText } = runningJobOf(sql, args.job, args.agent)
+    const uploads = uploadsOf(sql, args.job)
+    if (begunText === null || uploads.some((upload) => upload.finished === 0))
+      throw new VarveError('IMAGE_INCOMPLETE', 'not every disk is uploaded whole')
+    const begun = JSON.parse(begunText) as Begun
+    const { kind, reason } = pointKind(uploads)
+    const sum = (pick: (upload: UploadRow) => number): number =>
+      uploads.reduce((total, upload) => total + pick(upload), 0)
+    sql.run(
+      `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      job.id,
+      job.tenant,
+      job.machineId,
+      job.agent,
+      begun.timeMs,
+      kind,
+      reason,
+      begun.consistency,
+      begun.note,
+      begun.configuration,
+      job.base,
+      args.bytesRead,
+      sum((upload) => upload.received),
+      sum((upload) => upload.stored),
+      Math.max(0, args.nowMs - job.startedMs),
+      args.nowMs,
+    )
+    sql.run(
+      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
+       SELECT job, disk, ordinal, size, root, kind, reason, changed FROM upload WHERE job = ?`,
+      job.id,
+    )
+    end(sql, job.id, 'committed', null, args.nowMs)
+  }),
+
+  /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
+  'job.fail': write(
+    (sql: Sql, args: { job: string; agent: string; code: string; message: string; nowMs: number }): void => {
+      const job = jobOf(sql, args.job, args.agent)
+      if (job.state === 'failed') return
+      runningJobOf(sql, args.job, args.agent)
+      end(sql, args.job, 'failed', JSON.stringify({ code: args.code, message: args.message }), args.nowMs)
+    },
+  ),
+
+  /** An agent came (back) with these jobs: its other open ones have lost their lease. Gives the state of each named job. */
+  'job.reconcile': write(
+    (
+      sql: Sql,
+      args: { agent: string; jobs: readonly string[]; nowMs: number },
+    ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
+      const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
+      const failed = open.map(({ id }) => id).filter((id) => !args.jobs.includes(id))
+      const error = {
+        code: 'LEASE_LOST',
+        message: 'the agent came back without this backup: it was restarted or the machine was',
+      }
+      for (const id of failed) end(sql, id, 'failed', JSON.stringify(error), args.nowMs)
+      const states = args.jobs.map((job) => ({
+        job,
+        state:
+          sql.get<{ state: JobState }>('SELECT state FROM job WHERE id = ? AND agent = ?', job, args.agent)?.state ??
+          null,
+      }))
+      return { states, failed }
+    },
+  ),
+
+  'job.get': read((sql: Sql, args: { tenant: number; job: string }): { job: JobRow; uploads: UploadRow[] } | null => {
+    const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.tenant = ?`, args.job, args.tenant)
+    return job === undefined ? null : { job, uploads: uploadsOf(sql, args.job) }
+  }),
+
+  'job.list': read(
+    (
+      sql: Sql,
+      args: { tenant: number; agent: string | null; machine: string | null; limit: number },
+    ): { job: JobRow; uploads: UploadRow[] }[] =>
+      sql
+        .all<JobRow>(
+          `${JOB} WHERE job.tenant = ? AND (? IS NULL OR job.agent = ?) AND (? IS NULL OR machine.name = ?)
+           ORDER BY job.started_ms DESC LIMIT ?`,
+          args.tenant,
+          args.agent,
+          args.agent,
+          args.machine,
+          args.machine,
+          args.limit,
+        )
+        .map((job) => ({ job, uploads: uploadsOf(sql, job.id) })),
+  ),
+}

@@ -1,0 +1,13 @@
+// What an operation of the database is: a function over SQL that either only reads or runs in one transaction.
+import type { Sql } from './sql.ts'
+
+/** Arguments and result must survive a structured clone: operations run on the database's thread. */
+export interface Operation<A, R> {
+  readonly mode: 'read' | 'write'
+  readonly run: (sql: Sql, args: A) => R
+}
+
+export const read = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'read', run })
+
+/** A write runs in one immediate transaction: committed and synced when it returns, or nothing of it is there. */
+export const write = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'write', run })

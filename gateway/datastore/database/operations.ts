@@ -1,0 +1,35 @@
+// The one table of database operations, by name.
+import { auditOperations } from './audit.ts'
+import { chunkOperations } from './chunks.ts'
+import { identityOperations } from './identities.ts'
+import { jobOperations } from './jobs.ts'
+import { machineOperations } from './machines.ts'
+import type { Operation } from './operation.ts'
+import { packOperations } from './packs.ts'
+import { pointOperations } from './points.ts'
+import type { Sql } from './sql.ts'
+import { tenantOperations } from './tenants.ts'
+
+const OPERATIONS = {
+  ...auditOperations,
+  ...chunkOperations,
+  ...identityOperations,
+  ...jobOperations,
+  ...machineOperations,
+  ...packOperations,
+  ...pointOperations,
+  ...tenantOperations,
+}
+
+export type OperationName = keyof typeof OPERATIONS
+export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
+export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
+
+export const runOperation = <N extends OperationName>(
+  sql: Sql,
+  name: N,
+  args: OperationArgs<N>,
+): OperationResult<N> => {
+  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  return operation.mode === 'read' ? operation.run(sql, args) : sql.transaction(() => operation.run(sql, args))
+}

@@ -1,0 +1,54 @@
+// Packs in the catalog: made before their file, sealed when full, forgotten only when nothing was ever recorded in them.
+import type { PackKind } from '../format.ts'
+import { read, write } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+export interface PackRow {
+  readonly id: number
+  /** The tenant's uuid. */
+  readonly tenant: string
+  readonly kind: PackKind
+  readonly uuid: string
+  /** Acknowledged length, in bytes: 0 until the first commit. */
+  readonly bytes: number
+  /** 1 when nothing is added any more. */
+  readonly sealed: number
+}
+
+export const packOperations = {
+  /** The new pack's row id; the row is there before the file, so that no file is without one. */
+  'pack.add': write(
+    (sql: Sql, pack: { tenant: number; kind: PackKind; uuid: string; nowMs: number }): number =>
+      sql.get<{ id: number }>(
+        'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 0, ?) RETURNING id',
+        pack.tenant,
+        pack.kind,
+        pack.uuid,
+        pack.nowMs,
+      )!.id,
+  ),
+
+  'pack.list': read((sql: Sql, _: Record<string, never>): PackRow[] =>
+    sql.all<PackRow>(
+      `SELECT pack.id, tenant.uuid AS tenant, pack.kind, pack.uuid, pack.bytes, pack.sealed
+       FROM pack JOIN tenant ON tenant.id = pack.tenant ORDER BY pack.id`,
+    ),
+  ),
+
+  /** Ends a pack; its length becomes `bytes` where that is more than what was acknowledged. */
+  'pack.seal': write((sql: Sql, { packs }: { packs: readonly { id: number; bytes: number }[] }): null => {
+    for (const { id, bytes } of packs)
+      sql.run('UPDATE pack SET sealed = 1, bytes = max(bytes, ?) WHERE id = ?', bytes, id)
+    return null
+  }),
+
+  /** Removes the row of a pack in which nothing was ever acknowledged; true when it did. */
+  'pack.forget': write(
+    (sql: Sql, { id }: { id: number }): boolean =>
+      sql.run(
+        'DELETE FROM pack WHERE id = ? AND bytes = 0 AND sealed = 0 AND NOT EXISTS (SELECT 1 FROM chunk WHERE pack = ?)',
+        id,
+        id,
+      ) > 0,
+  ),
+}

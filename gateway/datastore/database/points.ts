@@ -1,0 +1,88 @@
+// Restore points: listing them and finding one by its id or the first characters of it.
+import type { Consistency, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { read } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+export interface ImageRow {
+  readonly name: string
+  readonly size: number
+  readonly root: Uint8Array | null
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  readonly dirtyBytes: number
+}
+
+interface PointRow {
+  readonly id: string
+  readonly machine: string
+  readonly agent: string
+  readonly timeMs: number
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  readonly consistency: Consistency
+  readonly note: string | null
+  readonly base: string | null
+  readonly bytesRead: number
+  readonly bytesSent: number
+  readonly bytesStored: number
+  readonly durationMs: number
+  readonly configuration: string
+}
+
+export interface StoredPoint extends PointRow {
+  readonly disks: readonly ImageRow[]
+}
+
+const POINT = `SELECT point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
+  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration
+  FROM point JOIN machine ON machine.id = point.machine`
+
+const withDisks = (sql: Sql, point: PointRow): StoredPoint => ({
+  ...point,
+  disks: sql.all<ImageRow>(
+    'SELECT disk AS name, size, root, kind, reason, changed AS dirtyBytes FROM image WHERE point = ? ORDER BY ordinal',
+    point.id,
+  ),
+})
+
+export const pointOperations = {
+  /** Newest first; `agent` narrows to the machines that agent serves now. */
+  'point.list': read(
+    (
+      sql: Sql,
+      args: { tenant: number; agent: string | null; machine: string | null; beforeMs: number | null; limit: number },
+    ): StoredPoint[] =>
+      sql
+        .all<PointRow>(
+          `${POINT} WHERE point.tenant = ? AND (? IS NULL OR machine.agent = ?) AND (? IS NULL OR machine.name = ?)
+           AND (? IS NULL OR time_ms < ?) ORDER BY time_ms DESC, committed_ms DESC LIMIT ?`,
+          args.tenant,
+          args.agent,
+          args.agent,
+          args.machine,
+          args.machine,
+          args.beforeMs,
+          args.beforeMs,
+          args.limit,
+        )
+        .map((point) => withDisks(sql, point)),
+  ),
+
+  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. */
+  'point.find': read((sql: Sql, args: { tenant: number; agent: string | null; prefix: string }): StoredPoint => {
+    // '~' sorts behind every character of an id
+    const found = sql.all<PointRow>(
+      `${POINT} WHERE point.id >= ? AND point.id < ? AND point.tenant = ? AND (? IS NULL OR machine.agent = ?) LIMIT 2`,
+      args.prefix,
+      `${args.prefix}~`,
+      args.tenant,
+      args.agent,
+      args.agent,
+    )
+    const [point, other] = found
+    if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${args.prefix}`)
+    if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${args.prefix}`)
+    return withDisks(sql, point)
+  }),
+}

@@ -1,0 +1,82 @@
+// The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
+
+const VERSION_1 = `
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE tenant (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, uuid TEXT NOT NULL UNIQUE,
+  id_key BLOB NOT NULL, chunk_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE agent (
+  id TEXT PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, host TEXT NOT NULL, public_key TEXT NOT NULL,
+  enrolled_ms INTEGER NOT NULL, revoked_ms INTEGER, seen_ms INTEGER
+) STRICT;
+
+CREATE TABLE enrolment (
+  id TEXT PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant,
+  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, used_ms INTEGER, agent TEXT REFERENCES agent
+) STRICT;
+
+CREATE TABLE token (
+  id TEXT PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, subject TEXT NOT NULL, role TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, revoked_ms INTEGER
+) STRICT;
+
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, tenant INTEGER, subject TEXT NOT NULL, role TEXT NOT NULL,
+  action TEXT NOT NULL, resource TEXT NOT NULL, outcome TEXT NOT NULL, details TEXT NOT NULL,
+  previous BLOB NOT NULL, hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX audit_tenant ON audit (tenant, seq);
+
+CREATE TABLE machine (
+  id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, name TEXT NOT NULL,
+  agent TEXT NOT NULL REFERENCES agent, policy TEXT NOT NULL, created_ms INTEGER NOT NULL, UNIQUE (tenant, name)
+) STRICT;
+
+CREATE TABLE job (
+  id TEXT PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, machine INTEGER NOT NULL REFERENCES machine,
+  agent TEXT NOT NULL REFERENCES agent, subject TEXT NOT NULL, state TEXT NOT NULL, "full" INTEGER NOT NULL, base TEXT,
+  started_ms INTEGER NOT NULL, ended_ms INTEGER, error TEXT, begun TEXT
+) STRICT;
+CREATE INDEX job_machine ON job (machine, started_ms);
+CREATE INDEX job_open ON job (agent, machine) WHERE ended_ms IS NULL;
+
+CREATE TABLE upload (
+  job TEXT NOT NULL REFERENCES job, disk TEXT NOT NULL, ordinal INTEGER NOT NULL, size INTEGER NOT NULL,
+  kind TEXT NOT NULL, reason TEXT NOT NULL, base_root BLOB, has_base INTEGER NOT NULL,
+  position INTEGER NOT NULL, state BLOB NOT NULL, finished INTEGER NOT NULL, root BLOB,
+  received INTEGER NOT NULL, stored INTEGER NOT NULL, changed INTEGER NOT NULL,
+  PRIMARY KEY (job, disk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE point (
+  id TEXT PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, machine INTEGER NOT NULL REFERENCES machine,
+  agent TEXT NOT NULL, time_ms INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+  consistency TEXT NOT NULL, note TEXT, configuration TEXT NOT NULL, base TEXT,
+  bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, bytes_stored INTEGER NOT NULL, duration_ms INTEGER NOT NULL,
+  committed_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX point_machine ON point (machine, time_ms);
+CREATE INDEX point_tenant ON point (tenant, time_ms);
+
+CREATE TABLE image (
+  point TEXT NOT NULL REFERENCES point, disk TEXT NOT NULL, ordinal INTEGER NOT NULL, size INTEGER NOT NULL,
+  root BLOB, kind TEXT NOT NULL, reason TEXT NOT NULL, changed INTEGER NOT NULL, PRIMARY KEY (point, disk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pack (
+  id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, kind TEXT NOT NULL, uuid TEXT NOT NULL UNIQUE,
+  bytes INTEGER NOT NULL, sealed INTEGER NOT NULL, created_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pack_open ON pack (tenant, kind) WHERE sealed = 0;
+
+CREATE TABLE chunk (
+  tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack INTEGER NOT NULL REFERENCES pack, offset INTEGER NOT NULL,
+  stored INTEGER NOT NULL, plain INTEGER NOT NULL, codec INTEGER NOT NULL, machine INTEGER,
+  PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1]

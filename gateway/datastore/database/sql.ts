@@ -1,0 +1,80 @@
+// The embedded database behind one small interface: opening, pragmas, cached statements, transactions.
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { VarveError } from '../../../protocol/errors.ts'
+import { MIGRATIONS } from './schema.ts'
+
+/** How long a statement waits for another process's lock (the command line beside a running gateway), in milliseconds. */
+const BUSY_TIMEOUT_MS = 10_000
+
+export type Row = Record<string, string | number | bigint | Uint8Array | null>
+
+/** One open SQLite database; synchronous, so it lives on a thread of its own in a running gateway. */
+export class Sql implements Disposable {
+  readonly #db: DatabaseSync
+  readonly #statements = new Map<string, StatementSync>()
+
+  /** Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. */
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;')
+    this.#migrate()
+  }
+
+  all<R extends object = Row>(text: string, ...values: SQLInputValue[]): R[] {
+    return this.#statement(text).all(...values) as R[]
+  }
+
+  get<R extends object = Row>(text: string, ...values: SQLInputValue[]): R | undefined {
+    return this.#statement(text).get(...values) as R | undefined
+  }
+
+  /** Rows changed. */
+  run(text: string, ...values: SQLInputValue[]): number {
+    return Number(this.#statement(text).run(...values).changes)
+  }
+
+  /** Runs `work` in one immediate transaction: all of it or nothing. */
+  transaction<R>(work: () => R): R {
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      const result = work()
+      this.#db.exec('COMMIT')
+      return result
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#statements.clear()
+    this.#db.close()
+  }
+
+  #statement(text: string): StatementSync {
+    let statement = this.#statements.get(text)
+    if (statement === undefined) {
+      statement = this.#db.prepare(text)
+      this.#statements.set(text, statement)
+    }
+    return statement
+  }
+
+  #migrate(): void {
+    const version = this.get<{ user_version: number }>('PRAGMA user_version')?.user_version ?? 0
+    if (version > MIGRATIONS.length)
+      throw new VarveError(
+        'STORE_VERSION',
+        `the datastore has schema ${version}, this program knows up to ${MIGRATIONS.length}`,
+      )
+    for (const [index, migration] of MIGRATIONS.entries()) {
+      if (index < version) continue
+      this.transaction(() => {
+        // another process may have migrated between the look and the lock
+        if (Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']) > index) return
+        this.#db.exec(migration)
+        this.#db.exec(`PRAGMA user_version = ${index + 1}`)
+      })
+    }
+  }
+}

@@ -1,0 +1,61 @@
+// Tenants and settings of the datastore.
+import { VarveError } from '../../../protocol/errors.ts'
+import { read, write } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+export interface Tenant {
+  readonly id: number
+  readonly name: string
+  readonly uuid: string
+  readonly idKey: Uint8Array
+  readonly chunkBytes: number
+  readonly createdMs: number
+}
+
+const TENANT = 'SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
+
+export const tenantOperations = {
+  'setting.get': read(
+    (sql: Sql, { name }: { name: string }): string | null =>
+      sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)?.value ?? null,
+  ),
+
+  /** The value that is there afterwards: an existing one is kept. */
+  'setting.init': write((sql: Sql, { name, value }: { name: string; value: string }): string => {
+    sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', name, value)
+    return sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)!.value
+  }),
+
+  'tenant.add': write(
+    (
+      sql: Sql,
+      tenant: { name: string; uuid: string; idKey: Uint8Array; chunkBytes: number; nowMs: number },
+    ): Tenant => {
+      if (sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined)
+        throw new VarveError('EXISTS', `there is a tenant "${tenant.name}" already`)
+      sql.run(
+        'INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES (?, ?, ?, ?, ?)',
+        tenant.name,
+        tenant.uuid,
+        tenant.idKey,
+        tenant.chunkBytes,
+        tenant.nowMs,
+      )
+      return sql.get<Tenant & object>(`${TENANT} WHERE name = ?`, tenant.name)!
+    },
+  ),
+
+  'tenant.list': read((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
+
+  'tenant.byName': read(
+    (sql: Sql, { name }: { name: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE name = ?`, name) ?? null,
+  ),
+
+  'tenant.byUuid': read(
+    (sql: Sql, { uuid }: { uuid: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE uuid = ?`, uuid) ?? null,
+  ),
+
+  'tenant.byId': read(
+    (sql: Sql, { id }: { id: number }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE id = ?`, id) ?? null,
+  ),
+}

@@ -1,0 +1,200 @@
+// The pack store of one machine: a file per pack in a directory, `<root>/<tenant uuid>/<first two digits>/<pack uuid>.pack`.
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { makeFolder, syncFolder } from './folders.ts'
+import { isUuid } from './format.ts'
+import { HandleCache } from './handle-cache.ts'
+import type { PackFile, PackName, PackStore } from './pack-store.ts'
+import { hasCode, storeError } from './store-error.ts'
+
+const PACK_SUFFIX = '.pack'
+const FILE_MODE = 0o600
+
+/** Writes all of `bytes` at `offset`: one write may take only a part of them. */
+const writeAll = async (handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> => {
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
+    done += bytesWritten
+  }
+}
+
+class DirectoryPackFile implements PackFile {
+  readonly #handle: FileHandle
+  #bytes: number
+  #broken = false
+
+  constructor(handle: FileHandle, bytes: number) {
+    this.#handle = handle
+    this.#bytes = bytes
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get broken(): boolean {
+    return this.#broken
+  }
+
+  append(bytes: Uint8Array): Promise<void> {
+    return this.#guard('writing to a pack', async () => {
+      await writeAll(this.#handle, bytes, this.#bytes)
+      this.#bytes += bytes.length
+    })
+  }
+
+  sync(): Promise<void> {
+    return this.#guard('syncing a pack', async () => this.#handle.datasync())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close()
+  }
+
+  async #guard(doing: string, work: () => Promise<void>): Promise<void> {
+    if (this.#broken) throw new VarveError('STORE_FAILED', 'this pack had a failed write and takes no more')
+    try {
+      await work()
+    } catch (error) {
+      // after a failed sync the kernel may have dropped the bytes and would call a second sync a success
+      this.#broken = true
+      throw storeError(error, doing)
+    }
+  }
+}
+
+export class DirectoryPackStore implements PackStore {
+  readonly #root: string
+  readonly #handles: HandleCache
+
+  private constructor(root: string) {
+    this.#root = root
+    this.#handles = new HandleCache()
+  }
+
+  /** Makes the directory if needed; its parent must exist. */
+  static async open(root: string): Promise<DirectoryPackStore> {
+    try {
+      await makeFolder(root, { recursive: false })
+    } catch (error) {
+      throw storeError(error, 'making the folder for packs')
+    }
+    return new DirectoryPackStore(root)
+  }
+
+  async create(name: PackName, header: Uint8Array): Promise<PackFile> {
+    const file = this.#path(name)
+    const folder = path.dirname(file)
+    let handle: FileHandle | null = null
+    try {
+      await makeFolder(path.dirname(folder), { recursive: false })
+      await makeFolder(folder, { recursive: false })
+      handle = await open(file, 'wx', FILE_MODE)
+      await writeAll(handle, header, 0)
+      await handle.sync()
+      await syncFolder(folder)
+      return new DirectoryPackFile(handle, header.length)
+    } catch (error) {
+      await handle?.close()
+      if (hasCode(error, 'EEXIST')) throw new VarveError('EXISTS', 'there is a pack of this name already')
+      throw storeError(error, 'making a pack')
+    }
+  }
+
+  async open(name: PackName, bytes: number): Promise<PackFile> {
+    let handle: FileHandle | null = null
+    try {
+      handle = await open(this.#path(name), 'r+')
+      const { size } = await handle.stat()
+      if (size !== bytes)
+        throw new VarveError('DATA_DAMAGED', `pack ${name.pack} has ${size} bytes, not ${bytes}`, {
+          details: { pack: name.pack, bytes: size, expectedBytes: bytes },
+        })
+      return new DirectoryPackFile(handle, bytes)
+    } catch (error) {
+      await handle?.close()
+      if (hasCode(error, 'ENOENT')) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
+      throw storeError(error, 'opening a pack')
+    }
+  }
+
+  async read(name: PackName, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(new ArrayBuffer(length))
+    let done = 0
+    try {
+      await this.#handles.use(this.#path(name), async (handle) => {
+        while (done < length) {
+          const { bytesRead } = await handle.read(bytes, done, length - done, offset + done)
+          if (bytesRead === 0) return
+          done += bytesRead
+        }
+      })
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
+      throw storeError(error, 'reading a pack')
+    }
+    if (done < length)
+      throw new VarveError('DATA_DAMAGED', `pack ${name.pack} ends before byte ${offset + length}`, {
+        details: { pack: name.pack, offset, length },
+      })
+    return bytes
+  }
+
+  async size(name: PackName): Promise<number | null> {
+    try {
+      return (await stat(this.#path(name))).size
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return null
+      throw storeError(error, 'looking at a pack')
+    }
+  }
+
+  async remove(name: PackName): Promise<void> {
+    const file = this.#path(name)
+    try {
+      await this.#handles.drop(file)
+      await rm(file, { force: true })
+      await syncFolder(path.dirname(file))
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw storeError(error, 'removing a pack')
+    }
+  }
+
+  async *list(): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
+    for (const tenant of await readdir(this.#root, { withFileTypes: true })) {
+      if (!tenant.isDirectory() || !isUuid(tenant.name)) {
+        yield { unknown: tenant.name }
+        continue
+      }
+      for (const prefix of await readdir(path.join(this.#root, tenant.name), { withFileTypes: true })) {
+        const folder = path.join(tenant.name, prefix.name)
+        if (prefix.isDirectory()) yield* this.#listFolder(tenant.name, folder)
+        else yield { unknown: folder }
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handles[Symbol.asyncDispose]()
+  }
+
+  async *#listFolder(
+    tenant: string,
+    folder: string,
+  ): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
+    for (const entry of await readdir(path.join(this.#root, folder), { withFileTypes: true })) {
+      const relative = path.join(folder, entry.name)
+      const name = { tenant, pack: entry.name.slice(0, -PACK_SUFFIX.length) }
+      // what does not lie exactly where its name says is not a pack of ours
+      const ours = entry.isFile() && isUuid(name.pack) && this.#path(name) === path.join(this.#root, relative)
+      yield ours ? { name } : { unknown: relative }
+    }
+  }
+
+  #path({ tenant, pack }: PackName): string {
+    if (!isUuid(tenant) || !isUuid(pack)) throw new VarveError('INTERNAL', 'a pack name must be two uuids')
+    return path.join(this.#root, tenant, pack.slice(0, 2), `${pack}${PACK_SUFFIX}`)
+  }
+}

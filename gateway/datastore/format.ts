@@ -1,0 +1,172 @@
+// Every byte of a pack file: its header and its records, encoded and parsed. DESIGN.md section "Formats" has the same tables.
+import { crc32 } from 'node:zlib'
+import { CHUNK_BYTES_MAX, ID_BYTES, isCodec, type Codec } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+
+/** Version of the datastore's formats; a datastore of a later version is refused with STORE_VERSION. */
+export const FORMAT_VERSION = 1
+
+/** Largest pack, in bytes. */
+export const PACK_BYTES_MAX = 64 * 1024 * 1024
+
+/** Largest plain content of a record, in bytes. */
+export const RECORD_PLAIN_BYTES_MAX = CHUNK_BYTES_MAX
+
+/** What a pack holds: chunks, or tree nodes and manifests. */
+export type PackKind = 'data' | 'nodes'
+
+/** What a record holds. */
+export const RECORD = { chunk: 1, node: 2, manifest: 3 } as const
+export type RecordType = (typeof RECORD)[keyof typeof RECORD]
+
+// Pack header, little endian:
+//   offset 0   magic    8   "VARVEPK1"
+//          8   version  u16
+//          10  kind     u8  1 data, 2 nodes
+//          11  zero     u8
+//          12  tenant   16  uuid
+//          28  pack     16  uuid
+//          44  crc32    u32 of bytes 0..43
+const PACK_MAGIC = Buffer.from('VARVEPK1', 'latin1')
+const KIND_BYTE = { data: 1, nodes: 2 } as const
+const PACK_CRC_OFFSET = 44
+
+/** Bytes of a pack's header. */
+export const PACK_HEADER_BYTES = 48
+
+// Record, little endian:
+//   offset 0   magic    4   "VREC"
+//          4   crc32    u32 of bytes 8 to the record's end, stored bytes included
+//          8   id       32
+//          40  type     u8  1 chunk, 2 node, 3 manifest
+//          41  codec    u8  0 raw, 1 zstd
+//          42  zero     u16
+//          44  plain    u32 length before the codec
+//          48  stored   u32 length of what follows
+//          52  stored bytes
+const RECORD_MAGIC = 0x43_45_52_56
+const RECORD_CRC_START = 8
+
+/** Bytes of a record before its stored bytes. */
+export const RECORD_HEADER_BYTES = 52
+
+export interface PackHeader {
+  readonly kind: PackKind
+  /** Uuid in lower case with hyphens. */
+  readonly tenant: string
+  /** Uuid in lower case with hyphens. */
+  readonly pack: string
+}
+
+export interface RecordHeader {
+  readonly id: Uint8Array
+  readonly type: RecordType
+  readonly codec: Codec
+  readonly plainLength: number
+  readonly storedLength: number
+}
+
+export interface StoredRecord extends RecordHeader {
+  /** A view of the parsed bytes. */
+  readonly stored: Uint8Array
+}
+
+const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/u
+
+export const isUuid = (text: string): boolean => UUID_PATTERN.test(text)
+
+const uuidBytes = (uuid: string): Buffer => {
+  if (!isUuid(uuid)) throw new VarveError('INTERNAL', 'a pack needs a lower-case uuid')
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex')
+}
+
+const uuidText = (bytes: Buffer): string =>
+  bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5')
+
+const damaged = (message: string): VarveError => new VarveError('DATA_DAMAGED', message)
+
+const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+export const encodePackHeader = (header: PackHeader): Uint8Array => {
+  const bytes = Buffer.alloc(PACK_HEADER_BYTES)
+  PACK_MAGIC.copy(bytes, 0)
+  bytes.writeUInt16LE(FORMAT_VERSION, 8)
+  bytes.writeUInt8(KIND_BYTE[header.kind], 10)
+  uuidBytes(header.tenant).copy(bytes, 12)
+  uuidBytes(header.pack).copy(bytes, 28)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, PACK_CRC_OFFSET)), PACK_CRC_OFFSET)
+  return bytes
+}
+
+/** The header at the start of these bytes; DATA_DAMAGED when it is not one, STORE_VERSION when a later program wrote it. */
+export const parsePackHeader = (bytes: Uint8Array): PackHeader => {
+  const view = viewOf(bytes)
+  if (view.length < PACK_HEADER_BYTES || !view.subarray(0, PACK_MAGIC.length).equals(PACK_MAGIC))
+    throw damaged('a pack does not begin with a pack header')
+  if (crc32(view.subarray(0, PACK_CRC_OFFSET)) !== view.readUInt32LE(PACK_CRC_OFFSET))
+    throw damaged('the checksum of a pack header does not match')
+  const version = view.readUInt16LE(8)
+  if (version > FORMAT_VERSION)
+    throw new VarveError('STORE_VERSION', `a pack has version ${version}, this program knows up to ${FORMAT_VERSION}`)
+  const kind = view.readUInt8(10)
+  if (version === 0 || (kind !== KIND_BYTE.data && kind !== KIND_BYTE.nodes) || view.readUInt8(11) !== 0)
+    throw damaged('a pack header has unknown values')
+  return {
+    kind: kind === KIND_BYTE.data ? 'data' : 'nodes',
+    tenant: uuidText(view.subarray(12, 28)),
+    pack: uuidText(view.subarray(28, 44)),
+  }
+}
+
+/** Bytes of a record with so many stored bytes. */
+export const recordBytes = (storedLength: number): number => RECORD_HEADER_BYTES + storedLength
+
+/** Writes a record into `target` at `offset`; returns the offset of its end. */
+export const writeRecord = (
+  target: Buffer,
+  offset: number,
+  header: Omit<RecordHeader, 'storedLength'>,
+  stored: Uint8Array,
+): number => {
+  const end = offset + recordBytes(stored.length)
+  target.writeUInt32LE(RECORD_MAGIC, offset)
+  target.set(header.id, offset + 8)
+  target.writeUInt8(header.type, offset + 40)
+  target.writeUInt8(header.codec, offset + 41)
+  target.writeUInt16LE(0, offset + 42)
+  target.writeUInt32LE(header.plainLength, offset + 44)
+  target.writeUInt32LE(stored.length, offset + 48)
+  target.set(stored, offset + RECORD_HEADER_BYTES)
+  target.writeUInt32LE(crc32(target.subarray(offset + RECORD_CRC_START, end)), offset + 4)
+  return end
+}
+
+const isRecordType = (value: number): value is RecordType =>
+  value === RECORD.chunk || value === RECORD.node || value === RECORD.manifest
+
+/** The header of the record at `offset`, with every value in its limits; the checksum is not looked at. DATA_DAMAGED. */
+export const parseRecordHeader = (bytes: Uint8Array, offset: number): RecordHeader => {
+  const view = viewOf(bytes)
+  if (view.length < offset + RECORD_HEADER_BYTES || view.readUInt32LE(offset) !== RECORD_MAGIC)
+    throw damaged('there is no record where one should begin')
+  const type = view.readUInt8(offset + 40)
+  const codec = view.readUInt8(offset + 41)
+  const plainLength = view.readUInt32LE(offset + 44)
+  const storedLength = view.readUInt32LE(offset + 48)
+  if (!isRecordType(type) || !isCodec(codec) || view.readUInt16LE(offset + 42) !== 0)
+    throw damaged('a record header has unknown values')
+  if (plainLength === 0 || plainLength > RECORD_PLAIN_BYTES_MAX || storedLength === 0 || storedLength > plainLength)
+    throw damaged('a record header has lengths past the limits')
+  return { id: view.subarray(offset + 8, offset + 8 + ID_BYTES), type, codec, plainLength, storedLength }
+}
+
+/** The record at `offset`, its checksum checked; DATA_DAMAGED. */
+export const parseRecord = (bytes: Uint8Array, offset: number): StoredRecord => {
+  const header = parseRecordHeader(bytes, offset)
+  const view = viewOf(bytes)
+  const end = offset + recordBytes(header.storedLength)
+  if (view.length < end) throw damaged('a record is cut short')
+  if (crc32(view.subarray(offset + RECORD_CRC_START, end)) !== view.readUInt32LE(offset + 4))
+    throw damaged('the checksum of a record does not match')
+  return { ...header, stored: view.subarray(offset + RECORD_HEADER_BYTES, end) }
+}

@@ -1,0 +1,67 @@
+// A bounded cache of files open for reading.
+import { open, type FileHandle } from 'node:fs/promises'
+
+/** Files kept open when nobody reads them. */
+const HANDLES_MAX = 128
+
+interface Entry {
+  readonly handle: Promise<FileHandle>
+  users: number
+  /** Set when the entry left the cache while in use: its last user closes it. */
+  dropped: boolean
+}
+
+export class HandleCache implements AsyncDisposable {
+  readonly #entries = new Map<string, Entry>()
+
+  /** Runs `work` with the file open for reading. */
+  async use<R>(file: string, work: (handle: FileHandle) => Promise<R>): Promise<R> {
+    const entry = this.#entries.get(file) ?? { handle: open(file, 'r'), users: 0, dropped: false }
+    // to the end of the map's order: the least recently used is first
+    this.#entries.delete(file)
+    this.#entries.set(file, entry)
+    entry.users++
+    try {
+      return await work(await entry.handle)
+    } catch (error) {
+      this.#forget(file, entry)
+      throw error
+    } finally {
+      entry.users--
+      await this.#release(entry)
+      await this.#trim()
+    }
+  }
+
+  /** Closes the file, as soon as nobody reads it. */
+  async drop(file: string): Promise<void> {
+    const entry = this.#entries.get(file)
+    if (entry === undefined) return
+    this.#forget(file, entry)
+    await this.#release(entry)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const file of this.#entries.keys()) await this.drop(file)
+  }
+
+  #forget(file: string, entry: Entry): void {
+    entry.dropped = true
+    if (this.#entries.get(file) === entry) this.#entries.delete(file)
+  }
+
+  async #release(entry: Entry): Promise<void> {
+    if (!entry.dropped || entry.users > 0) return
+    const handle = await entry.handle.catch(() => null)
+    await handle?.close()
+  }
+
+  async #trim(): Promise<void> {
+    if (this.#entries.size <= HANDLES_MAX) return
+    for (const [file, entry] of this.#entries) {
+      if (entry.users > 0) continue
+      await this.drop(file)
+      if (this.#entries.size <= HANDLES_MAX) return
+    }
+  }
+}

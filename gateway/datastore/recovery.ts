@@ -1,0 +1,126 @@
+// What a start does about packs, whatever ended the last run: a pure plan over the catalog and the files, and its execution.
+import { asVarveError } from '../../protocol/errors.ts'
+import type { Database } from './database/database.ts'
+import type { PackRow } from './database/packs.ts'
+import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from './format.ts'
+import type { DatastoreLog } from './log.ts'
+import type { FreePack, PackPool } from './pack-pool.ts'
+import type { PackStore } from './pack-store.ts'
+
+/** Unknown files named in a report; more are only counted. */
+const UNKNOWN_NAMED_MAX = 100
+
+/** A pack that does not hold what was acknowledged. */
+export interface DamagedPack {
+  readonly tenant: string
+  readonly pack: string
+  /** Acknowledged length, in bytes. */
+  readonly expectedBytes: number
+  /** Length found, in bytes; null when there is no such file. */
+  readonly foundBytes: number | null
+}
+
+export interface RecoveryPlan {
+  /** Unsealed and exactly as long as the catalog says: used on. */
+  readonly reuse: readonly FreePack[]
+  /** Longer than acknowledged, or damaged: ended as they are, nothing cut. */
+  readonly seal: readonly { readonly id: number; readonly bytes: number }[]
+  /** Rows whose file was never made. */
+  readonly forget: readonly number[]
+  readonly damaged: readonly DamagedPack[]
+}
+
+export interface RecoveryReport {
+  readonly reused: number
+  readonly sealed: number
+  readonly damaged: readonly DamagedPack[]
+  /** Files among the packs that the catalog does not know; never touched. At most UNKNOWN_NAMED_MAX are named. */
+  readonly unknown: readonly string[]
+  readonly unknownCount: number
+}
+
+/** What was found of an unsealed pack: its length (null without a file), and whether its header is its own. */
+export interface FoundPack {
+  readonly bytes: number | null
+  readonly header: boolean
+}
+
+const damagedPack = (row: PackRow, foundBytes: number | null): DamagedPack => ({
+  tenant: row.tenant,
+  pack: row.uuid,
+  expectedBytes: row.bytes,
+  foundBytes,
+})
+
+/** The plan for the catalog's packs; `present` are the uuids that have a file, `unsealed` what was found of each unsealed row. */
+export const planRecovery = (
+  rows: readonly PackRow[],
+  present: ReadonlySet<string>,
+  unsealed: ReadonlyMap<number, FoundPack>,
+): RecoveryPlan => {
+  const plan = { reuse: [] as FreePack[], seal: [] as { id: number; bytes: number }[], forget: [] as number[] }
+  const damaged: DamagedPack[] = []
+  for (const row of rows) {
+    const { id, tenant, uuid, kind, bytes } = row
+    if (row.sealed !== 0) {
+      if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
+      continue
+    }
+    const found = unsealed.get(id) ?? { bytes: null, header: false }
+    if (found.bytes === null && bytes === 0) {
+      plan.forget.push(id)
+    } else if (found.bytes === null || found.bytes < bytes || (bytes > 0 && !found.header)) {
+      damaged.push(damagedPack(row, found.bytes))
+      plan.seal.push({ id, bytes: 0 })
+    } else if (found.bytes === bytes && bytes < PACK_BYTES_MAX) {
+      plan.reuse.push({ id, name: { tenant, pack: uuid }, kind, bytes })
+    } else {
+      plan.seal.push({ id, bytes: found.bytes })
+    }
+  }
+  return { ...plan, damaged }
+}
+
+const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
+  const name = { tenant: row.tenant, pack: row.uuid }
+  const bytes = await store.size(name)
+  if (bytes === null || bytes < PACK_HEADER_BYTES) return { bytes, header: false }
+  try {
+    const header = parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
+    return { bytes, header: header.tenant === row.tenant && header.pack === row.uuid && header.kind === row.kind }
+  } catch (error) {
+    if (asVarveError(error).code !== 'DATA_DAMAGED') throw error
+    return { bytes, header: false }
+  }
+}
+
+/** Settles all packs and offers the reusable ones to writers. Nothing is cut or removed from any file. */
+export const recover = async (options: {
+  store: PackStore
+  database: Database
+  packs: PackPool
+  log: DatastoreLog
+}): Promise<RecoveryReport> => {
+  const { store, database, packs, log } = options
+  const rows = await database.call('pack.list', {})
+  const known = new Set(rows.map(({ tenant, uuid }) => `${tenant} ${uuid}`))
+  const present = new Set<string>()
+  const unknown: string[] = []
+  let unknownCount = 0
+  for await (const entry of store.list()) {
+    const key = 'name' in entry ? `${entry.name.tenant} ${entry.name.pack}` : null
+    if (key !== null && known.has(key)) present.add(key)
+    else if (unknownCount++ < UNKNOWN_NAMED_MAX)
+      unknown.push('name' in entry ? `${entry.name.tenant}/${entry.name.pack}` : entry.unknown)
+  }
+  const unsealed = new Map<number, FoundPack>()
+  for (const row of rows) if (row.sealed === 0) unsealed.set(row.id, await look(store, row))
+
+  const plan = planRecovery(rows, present, unsealed)
+  if (plan.seal.length > 0) await database.call('pack.seal', { packs: plan.seal })
+  for (const id of plan.forget) await database.call('pack.forget', { id })
+  for (const pack of plan.reuse) packs.offer(pack)
+  for (const pack of plan.damaged) log.error({ code: 'DATA_DAMAGED', ...pack }, 'a pack lacks acknowledged bytes')
+  if (unknownCount > 0) log.warn({ unknown, unknownCount }, 'unknown files among the packs are left alone')
+  return { reused: plan.reuse.length, sealed: plan.seal.length, damaged: plan.damaged, unknown, unknownCount }
+}

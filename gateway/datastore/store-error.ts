@@ -1,0 +1,33 @@
+// What the operating system's errors mean to the datastore.
+import { VarveError } from '../../protocol/errors.ts'
+
+const isSystemError = (thrown: unknown): thrown is NodeJS.ErrnoException =>
+  thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string'
+
+/** True for an error of the operating system with this code, such as `ENOENT`. */
+export const hasCode = (thrown: unknown, code: string): boolean => isSystemError(thrown) && thrown.code === code
+
+/** SQLite's primary result code for a full disk. */
+const SQLITE_FULL = 13
+
+const isDatabaseError = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
+  thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number'
+
+const FULL_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
+
+const isFull = (thrown: unknown): boolean =>
+  isDatabaseError(thrown)
+    ? (thrown.errcode & 0xff) === SQLITE_FULL
+    : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
+
+const reasonOf = (thrown: unknown): string => {
+  if (isDatabaseError(thrown)) return thrown.message
+  return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
+}
+
+/** A failed write or read, of a file or the database, as a VarveError: STORE_FULL without space, STORE_FAILED otherwise. Its message names no path. */
+export const storeError = (thrown: unknown, doing: string): VarveError => {
+  if (thrown instanceof VarveError) return thrown
+  if (isFull(thrown)) return new VarveError('STORE_FULL', `no space left while ${doing}`, { cause: thrown })
+  return new VarveError('STORE_FAILED', `${doing} failed: ${reasonOf(thrown)}`, { cause: thrown })
+}

@@ -1,0 +1,180 @@
+// The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
+import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
+import { joinIds, ownBytes } from './bytes.ts'
+import type { Database } from './database/database.ts'
+import type { Tenant } from './database/tenants.ts'
+import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord } from './format.ts'
+import type { ImageWriter, ImageWriterOptions } from './image-writer.ts'
+import { keyedHash } from './keyed-hash.ts'
+import type { NodeCache } from './node-cache.ts'
+import type { PackPool } from './pack-pool.ts'
+import type { PackStore } from './pack-store.ts'
+import { PackWriter } from './pack-writer.ts'
+import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from './record-reader.ts'
+import type { VerifyPool } from './verify-pool.ts'
+
+/** A record as it is stored: its checksum was checked, its id is for whoever decodes it to check. */
+export interface StoredChunk {
+  readonly id: Uint8Array
+  readonly codec: Codec
+  readonly plainLength: number
+  /** May be a view of a buffer that holds its neighbours too. */
+  readonly stored: Uint8Array
+}
+
+interface TenantStoreOptions {
+  readonly tenant: Tenant
+  readonly database: Database
+  readonly store: PackStore
+  readonly packs: PackPool
+  readonly verifyPool: VerifyPool
+  readonly nodeCache: NodeCache
+  readonly openWriter: (
+    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId'>,
+  ) => Promise<ImageWriter>
+}
+
+/** The key of manifest ids: a domain of its own beside chunks and tree nodes. */
+const manifestKey = (idKey: Uint8Array): Uint8Array =>
+  keyedHash(idKey, new TextEncoder().encode('varve restore point manifest v1'))
+
+export class TenantStore {
+  readonly tenant: Tenant
+  readonly #options: TenantStoreOptions
+  readonly #reader: RecordReader
+  readonly #nodeKey: Uint8Array
+
+  constructor(options: TenantStoreOptions) {
+    const { tenant, database, store } = options
+    this.tenant = tenant
+    this.#options = options
+    this.#reader = new RecordReader({ tenant, database, store })
+    this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
+  }
+
+  /** One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one. PARAMS_INVALID past IDS_MAX ids. */
+  async have(ids: readonly Uint8Array[], machineId: number): Promise<Uint8Array> {
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
+    const { database, tenant } = this.#options
+    return database.call('chunk.have', { tenant: tenant.id, machine: machineId, ids: joinIds(ids) })
+  }
+
+  /** Plain bytes of one record of any type, checked against its id; DATA_DAMAGED names the id. */
+  async readRecord(id: Uint8Array): Promise<{ plain: Uint8Array }> {
+    const fetched = found((await this.#reader.fetch([id]))[0]!)
+    const record = checkFetched(fetched)
+    const { idKey } = this.tenant
+    if (record.type === RECORD.chunk) {
+      const place = { id: ownBytes(id), offset: fetched.offset }
+      return { plain: await this.#options.verifyPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
+    }
+    const key = record.type === RECORD.node ? this.#nodeKey : manifestKey(idKey)
+    return { plain: checkPlain(key, id, record.stored) }
+  }
+
+  /**
+   * Records as stored, in the order asked, neighbours fetched with one read; checksums checked.
+   * DATA_DAMAGED names the first bad id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   */
+  async readStored(ids: readonly Uint8Array[]): Promise<StoredChunk[]> {
+    return (await this.#reader.fetch(ids)).map((fetched, index) => {
+      const { codec, plainLength, stored } = checkFetched(found(fetched))
+      return { id: ids[index]!, codec, plainLength, stored }
+    })
+  }
+
+  /** The tree node of this id; DATA_DAMAGED names it. */
+  async node(id: Uint8Array): Promise<TreeNode> {
+    return (await this.nodes([id]))[0]!
+  }
+
+  /** Tree nodes in the order asked, from the cache or read together; DATA_DAMAGED names the first bad id. */
+  async nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]> {
+    const { nodeCache } = this.#options
+    const nodes = ids.map((id) => nodeCache.get(this.tenant.id, id))
+    const missing = ids.filter((_, index) => nodes[index] === undefined)
+    const fetched = missing.length > 0 ? await this.#reader.fetch(missing) : []
+    let next = 0
+    return nodes.map((node, index) => node ?? this.#checkNode(ids[index]!, found(fetched[next++]!)))
+  }
+
+  /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent or damaged. */
+  async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
+    const proofs: (Uint8Array | null)[] = ids.map(() => null)
+    const byBuffer = new Map<ArrayBuffer, { index: number; fetched: FetchedRecord }[]>()
+    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
+      if (fetched instanceof VarveError || fetched.location.type !== RECORD.chunk) continue
+      const { buffer } = fetched.bytes
+      const group = byBuffer.get(buffer)
+      if (group === undefined) byBuffer.set(buffer, [{ index, fetched }])
+      else group.push({ index, fetched })
+    }
+    const groups = [...byBuffer].map(async ([buffer, group]) => {
+      const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
+      const { idKey } = this.tenant
+      const results = await this.#options.verifyPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
+      for (const [at, { index }] of group.entries()) proofs[index] = results[at] ?? null
+    })
+    await Promise.all(groups)
+    return proofs
+  }
+
+  /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
+  openWriter(options: { job: string; disk: string; machineId: number }): Promise<ImageWriter> {
+    return this.#options.openWriter({ tenant: this.tenant, ...options })
+  }
+
+  /**
+   * Keeps a restore point's manifest in the packs, durable when it returns its id; to be called before the restore point's own
+   * transaction, so that every restore point of the catalog can be found again from the packs alone. STORE_FULL, STORE_FAILED.
+   */
+  async writeManifest(bytes: Uint8Array): Promise<Uint8Array> {
+    if (bytes.length === 0 || bytes.length > RECORD_PLAIN_BYTES_MAX)
+      throw new VarveError('PARAMS_INVALID', `a manifest must have 1 to ${RECORD_PLAIN_BYTES_MAX} bytes`)
+    const { tenant, database, packs: pool } = this.#options
+    const id = keyedHash(manifestKey(tenant.idKey), bytes)
+    const header = { id, type: RECORD.manifest, codec: CODEC.raw, plainLength: bytes.length }
+    const record = Buffer.alloc(recordBytes(bytes.length))
+    writeRecord(record, 0, header, bytes)
+    await using writer = new PackWriter({ pool, tenant, kind: 'nodes' })
+    const place = await writer.append(record)
+    const checkpoint = writer.checkpoint()
+    await writer.sync(checkpoint)
+    await database.call('chunk.commit', {
+      tenant: tenant.id,
+      machine: null,
+      ids: id,
+      records: [{ ...header, storedLength: bytes.length, ...place }],
+      packs: checkpoint.packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed })),
+      upload: null,
+      progress: null,
+    })
+    await writer.acknowledged(checkpoint)
+    return id
+  }
+
+  #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {
+    const record = checkFetched(fetched)
+    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node')
+    // a copy, so that a cached node does not hold the buffer of a whole read
+    const bytes = ownBytes(checkPlain(this.#nodeKey, id, record.stored))
+    const node = decodeNode(bytes)
+    this.#options.nodeCache.set(this.tenant.id, ownBytes(id), node)
+    return node
+  }
+}
+
+const found = (fetched: FetchedRecord | VarveError): FetchedRecord => {
+  if (fetched instanceof VarveError) throw fetched
+  return fetched
+}
+
+const checkPlain = (key: Uint8Array, id: Uint8Array, plain: Uint8Array): Uint8Array => {
+  if (!equalBytes(keyedHash(key, plain), id))
+    throw new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: its content has another id`, {
+      details: { id: hex(id) },
+    })
+  return plain
+}

@@ -1,0 +1,105 @@
+// Walks over image trees: the leaves of an image from left to right, and single subtrees.
+import { hex } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { childSpan, FAN_OUT, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
+
+/** What a walk needs of a store. */
+export interface NodeSource {
+  /** Nodes in the order asked; DATA_DAMAGED. */
+  nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]>
+}
+
+/** Chunks behind one another: all zero, or each with its id. */
+export interface LeafRun {
+  /** Index of the first chunk. */
+  readonly position: number
+  readonly count: number
+  /** At most FAN_OUT ids, or null for a run of zeroes of any length. */
+  readonly ids: readonly Uint8Array[] | null
+}
+
+const checkLevel = (id: Uint8Array, node: TreeNode, level: number): TreeNode => {
+  if (node.level === level) return node
+  const name = hex(id)
+  throw new VarveError('DATA_DAMAGED', `tree node ${name} has level ${node.level}, not ${level}`, {
+    details: { id: name },
+  })
+}
+
+/** The children of several nodes of one level, read together. */
+const childrenOf = async (source: NodeSource, refs: readonly Ref[], level: number): Promise<Map<Ref, TreeNode>> => {
+  const ids = refs.filter((ref) => ref !== null)
+  const nodes = await source.nodes(ids)
+  return new Map(ids.map((id, index) => [id, checkLevel(id, nodes[index]!, level)]))
+}
+
+/** Runs of one node's subtree, zero runs not yet merged; reads the children of a node together and its next level only when it comes to it. */
+async function* runs(
+  source: NodeSource,
+  node: TreeNode,
+  start: number,
+  bounds: { readonly chunks: number; readonly from: number },
+): AsyncGenerator<LeafRun> {
+  const span = childSpan(node.level)
+  // children before `from` and past the image's end are never read
+  const inside = node.children.map(
+    (_, index) => start + (index + 1) * span > bounds.from && start + index * span < bounds.chunks,
+  )
+  const wanted = node.children.map((ref, index) => (inside[index] ? ref : null))
+  const below = node.level > 0 ? await childrenOf(source, wanted, node.level - 1) : null
+  for (const [index, ref] of node.children.entries()) {
+    if (!inside[index]) continue
+    const position = Math.max(start + index * span, bounds.from)
+    const end = Math.min(start + (index + 1) * span, bounds.chunks)
+    if (ref === null) yield { position, count: end - position, ids: null }
+    else if (below === null) yield { position, count: 1, ids: [ref] }
+    else yield* runs(source, below.get(ref)!, start + index * span, bounds)
+  }
+}
+
+/**
+ * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zero subtrees are one run.
+ * DATA_DAMAGED names a node that is absent, damaged or in the wrong place.
+ */
+export async function* leaves(source: NodeSource, root: Ref, chunks: number, from = 0): AsyncGenerator<LeafRun> {
+  if (from >= chunks) return
+  const level = rootLevel(chunks)
+  const top: Ref[] = [root, ...Array<null>(FAN_OUT - 1).fill(null)]
+  let open: { position: number; count: number; ids: Uint8Array[] | null } | null = null
+  for await (const { position, count, ids } of runs(source, { level: level + 1, children: top }, 0, { chunks, from })) {
+    const joins: boolean =
+      open !== null && (open.ids === null) === (ids === null) && (ids === null || open.count < FAN_OUT)
+    if (open !== null && joins) {
+      open.count += count
+      if (ids !== null) open.ids?.push(...ids)
+    } else {
+      if (open !== null) yield open
+      open = { position, count, ids: ids === null ? null : [...ids] }
+    }
+  }
+  if (open !== null) yield open
+}
+
+/**
+ * The ref that a node of `level` holds for the subtree at chunk `position`, which must be a multiple of that child's span:
+ * what TreeBuilder.place(level, ...) takes to keep this subtree. `null` where it is all zero. DATA_DAMAGED, UPLOAD_INVALID.
+ */
+export const childAt = async (
+  source: NodeSource,
+  root: Ref,
+  rootLevel: number,
+  level: number,
+  position: number,
+): Promise<Ref> => {
+  const top = level === rootLevel + 1 && position === 0
+  if (!top && (level > rootLevel || level < 0 || position % childSpan(level) !== 0 || position < 0))
+    throw new VarveError('UPLOAD_INVALID', `there is no subtree of level ${level} at chunk ${position}`)
+  if (position >= childSpan(rootLevel + 1)) return null
+  let ref = root
+  for (let at = rootLevel; at >= level && ref !== null; at--) {
+    const [node] = await source.nodes([ref])
+    const index = Math.floor(position / childSpan(at)) % FAN_OUT
+    ref = checkLevel(ref, node!, at).children[index]!
+  }
+  return ref
+}

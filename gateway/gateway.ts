@@ -1,0 +1,94 @@
+// A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
+import { VarveError } from '../protocol/errors.ts'
+import type { Clock } from '../protocol/peer.ts'
+import { Audit } from './auth/audit.ts'
+import { openAuthority } from './auth/authority.ts'
+import { Datastore } from './datastore/datastore.ts'
+import { Backups } from './jobs/backups.ts'
+import type { Log } from './log.ts'
+import { HttpServer, type Listen } from './server/http.ts'
+import type { Services } from './session/context.ts'
+import { Registry } from './session/registry.ts'
+
+/** How often open sessions are checked against revocations made by another process, in milliseconds. */
+const REVOCATION_INTERVAL_MS = 2000
+
+export interface GatewayOptions {
+  readonly folder: string
+  readonly listen: Listen
+  readonly log: Log
+  readonly clock: Clock
+}
+
+export class Gateway implements AsyncDisposable {
+  readonly url: string
+  readonly #resources: AsyncDisposableStack
+
+  private constructor(url: string, resources: AsyncDisposableStack) {
+    this.url = url
+    this.#resources = resources
+  }
+
+  /** Opens the data folder and listens; STORE_LOCKED, STORE_VERSION, CONFIG_INVALID. */
+  static async open(options: GatewayOptions): Promise<Gateway> {
+    const { folder, log, clock } = options
+    await using resources = new AsyncDisposableStack()
+    const datastore = resources.use(await Datastore.open({ folder, log, nowMs: () => clock.now() }))
+    const { database } = datastore
+    const authority = await openAuthority({ folder, database, nowMs: clock.now() })
+    const audit = resources.use(
+      new Audit({ database, onError: (error) => log.error({ err: error }, 'the audit log cannot be written') }),
+    )
+    const registry = new Registry()
+    const backups = new Backups({ datastore, agents: registry, clock, log })
+    const services: Services = { datastore, authority, audit, registry, backups, clock, log }
+    resources.defer(() => backups.settled())
+    const http = resources.use(await HttpServer.listen(services, options.listen))
+    resources.defer(watchRevocations(services))
+    log.info({ url: http.url, folder }, 'gateway listens')
+    return new Gateway(http.url, resources.move())
+  }
+
+  /** Tells every session, lets what is being committed finish, closes the datastore. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync()
+  }
+}
+
+/** Ends sessions whose agent or token was revoked, also by a command beside the gateway; gives what stops it. */
+const watchRevocations = ({ clock, datastore, registry, log }: Services): (() => void) => {
+  let stopped = false
+  let stopTimer: () => void = () => {}
+  const look = async (): Promise<void> => {
+    const claims = [...registry.sessions].map((session) => session.caller.claims)
+    const isAgent = ({ role }: { role: string }): boolean => role === 'agent'
+    const gone = await datastore.database.call('identity.check', {
+      agents: [...new Set(claims.filter(isAgent).map(({ subject }) => subject))],
+      tokens: [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))],
+    })
+    const agents = new Set(gone.agents)
+    const tokens = new Set(gone.tokens)
+    registry.closeAll(
+      new VarveError('AGENT_REVOKED', 'the agent was revoked'),
+      ({ caller }) => isAgent(caller.claims) && agents.has(caller.claims.subject),
+    )
+    registry.closeAll(
+      new VarveError('TOKEN_REVOKED', 'the token was revoked'),
+      ({ caller }) => !isAgent(caller.claims) && tokens.has(caller.claims.tokenId),
+    )
+  }
+  const next = (): void => {
+    stopTimer = clock.after(REVOCATION_INTERVAL_MS, () => {
+      look()
+        .catch((error: unknown) => log.error({ err: error }, 'revocations cannot be checked'))
+        .finally(() => {
+          if (!stopped) next()
+        })
+    })
+  }
+  next()
+  return () => {
+    stopped = true
+    stopTimer()
+  }
+}

@@ -1,0 +1,216 @@
+// Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { PROOF_BYTES } from '../../protocol/limits.ts'
+import type { Job, Params, Result } from '../../protocol/methods.ts'
+import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
+import { EMPTY_STATE, encodeState } from '../chains/image-writer.ts'
+import { ImageUpload } from '../chains/upload.ts'
+import type { JobRow, UploadRow } from '../datastore/database/jobs.ts'
+import type { MachineRow } from '../datastore/database/machines.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import { keyedHash } from '../datastore/keyed-hash.ts'
+import type { Log } from '../log.ts'
+import { jobView, policyOf } from './views.ts'
+import { Watchers } from './watchers.ts'
+
+/** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
+const ACCEPT_TIMEOUT_MS = 30_000
+
+/** Where the agents are. */
+export interface AgentLinks {
+  agent(agent: string): Peer
+}
+
+export class Backups {
+  readonly #datastore: Datastore
+  readonly #agents: AgentLinks
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #watchers: Watchers
+  /** Uploads under way by job and disk: a resumed one begins only when the cut one has let go. */
+  readonly #uploads = new Map<string, Promise<unknown>>()
+
+  constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
+    this.#datastore = options.datastore
+    this.#agents = options.agents
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#watchers = new Watchers(options.clock)
+  }
+
+  /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING or the agent's own refusal. */
+  async start(request: {
+    tenant: Tenant
+    machine: MachineRow
+    subject: string
+    full: boolean
+  }): Promise<{ job: string }> {
+    const { tenant, machine, subject, full } = request
+    const peer = this.#agents.agent(machine.agent)
+    const job = randomUUID()
+    const { base } = await this.#datastore.database.call('job.start', {
+      id: job,
+      tenant: tenant.id,
+      machineId: machine.id,
+      agent: machine.agent,
+      subject,
+      full,
+      nowMs: this.#clock.now(),
+    })
+    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point }, 'backup starts')
+    try {
+      await peer.call(
+        'agent.backup',
+        {
+          job,
+          machine: machine.name,
+          full,
+          policy: policyOf(machine.policy),
+          idKey: tenant.idKey,
+          chunkBytes: tenant.chunkBytes,
+          base: base === null ? null : { checkpoint: base.point, disks: base.disks },
+        },
+        { deadlineMs: ACCEPT_TIMEOUT_MS },
+      )
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      await this.fail({ job, agent: machine.agent, code, message })
+      throw thrown
+    }
+    return { job }
+  }
+
+  async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
+    const { job, disks, ...begun } = params
+    await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state: encodeState(EMPTY_STATE) })
+    this.#watchers.notify(job)
+  }
+
+  /** Takes one disk's image; a second call for the same disk waits until the first has ended. */
+  async upload(
+    tenant: Tenant,
+    agent: string,
+    { job, disk }: Params<'image.upload'>,
+    call: ServedCall<'image.upload'>,
+  ): Promise<Result<'image.upload'>> {
+    const key = `${job}/${disk}`
+    const before = this.#uploads.get(key)
+    if (before !== undefined) await before.catch(() => {})
+    if (this.#uploads.has(key)) throw new VarveError('JOB_RUNNING', `disk ${disk} is being uploaded already`)
+    const running = this.#upload(tenant, agent, job, disk, call)
+    this.#uploads.set(key, running)
+    try {
+      return await running
+    } finally {
+      this.#uploads.delete(key)
+    }
+  }
+
+  async #upload(
+    tenant: Tenant,
+    agent: string,
+    job: string,
+    disk: string,
+    call: ServedCall<'image.upload'>,
+  ): Promise<Result<'image.upload'>> {
+    const { database } = this.#datastore
+    const upload = await database.call('job.upload', { job, agent, disk })
+    if (upload.finished === 1) return { root: upload.root }
+    const store = this.#datastore.tenantStore(tenant)
+    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    return await new ImageUpload({
+      store,
+      writer,
+      upload,
+      idKey: tenant.idKey,
+      chunkBytes: tenant.chunkBytes,
+      hash: keyedHash,
+      proofKey: randomBytes(PROOF_BYTES),
+      clock: this.#clock,
+      onProgress: () => this.#watchers.notify(job),
+    }).run(call.messages, (message) => call.send(message))
+  }
+
+  /** Makes the restore point durable and ends the job; the same call again gives the same answer. */
+  async commit(tenant: Tenant, agent: string, { job, bytesRead }: Params<'backup.commit'>): Promise<{ point: string }> {
+    const { database } = this.#datastore
+    const complete = await database.call('job.complete', { job, agent })
+    if (complete.job.state === 'running')
+      await this.#datastore.tenantStore(tenant).writeManifest(manifest(tenant, complete.job, complete.uploads))
+    await database.call('job.commit', { job, agent, bytesRead, nowMs: this.#clock.now() })
+    this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
+    this.#watchers.notify(job)
+    return { point: job }
+  }
+
+  async fail(failed: { job: string; agent: string; code: string; message: string }): Promise<void> {
+    await this.#datastore.database.call('job.fail', { ...failed, nowMs: this.#clock.now() })
+    this.#log.warn({ job: failed.job, code: failed.code, reason: failed.message }, 'backup failed')
+    this.#watchers.notify(failed.job)
+  }
+
+  /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is over. */
+  async cancel(job: JobRow, subject: string): Promise<void> {
+    await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` })
+    try {
+      await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
+    } catch (thrown) {
+      // an agent that is away learns of it from its next inventory
+      this.#log.info(
+        { job: job.id, code: asVarveError(thrown).code },
+        'the agent could not be told of the cancellation',
+      )
+    }
+  }
+
+  /** Resolves when no upload is under way any more; to be awaited after their sessions were ended. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#uploads.values())
+  }
+
+  /** Jobs the agent still holds a lease for, with their states; its other open jobs have failed. */
+  async reconcile(tenant: Tenant, agent: string, jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
+    const nowMs = this.#clock.now()
+    const { states, failed } = await this.#datastore.database.call('job.reconcile', { agent, jobs, nowMs })
+    for (const job of failed) this.#watchers.notify(job)
+    const { idKey, chunkBytes } = tenant
+    return states.map(({ job, state }) => ({ job, state, keys: state === 'running' ? { idKey, chunkBytes } : null }))
+  }
+
+  /** The job as the tenant sees it; NOT_FOUND. */
+  async get(tenant: Tenant, job: string): Promise<{ row: JobRow; view: Job }> {
+    const found = await this.#datastore.database.call('job.get', { tenant: tenant.id, job })
+    if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
+    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes) }
+  }
+
+  /** Sends the job's state now and after each change until it ends; gives the last one. */
+  async watch(tenant: Tenant, job: string, call: ServedCall<'jobs.watch'>): Promise<Job> {
+    while (true) {
+      call.signal.throwIfAborted()
+      const changed = this.#watchers.changed(job, call.signal)
+      const { view } = await this.get(tenant, job)
+      if (view.state !== 'running') return view
+      await call.send(view)
+      await changed
+    }
+  }
+}
+
+/** Everything needed to list and restore the point without the database; see DESIGN.md. */
+const manifest = (tenant: Tenant, job: JobRow, uploads: readonly UploadRow[]): Uint8Array => {
+  const begun: unknown = JSON.parse(job.begun ?? 'null')
+  const disks = uploads.map(({ disk, size, kind, reason, root, changed }) => ({
+    name: disk,
+    size,
+    kind,
+    reason,
+    changed,
+    root: root === null ? null : Buffer.from(root).toString('hex'),
+  }))
+  const { id, machine, agent, base } = job
+  const text = JSON.stringify({ version: 1, point: id, tenant: tenant.uuid, machine, agent, base, begun, disks })
+  return new TextEncoder().encode(text)
+}

@@ -1,0 +1,120 @@
+// The one port: health, public keys, enrolment, and the upgrade to the WebSocket.
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import * as v from 'valibot'
+import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
+import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
+import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
+import type { Services } from '../session/context.ts'
+import { Sockets } from '../session/socket.ts'
+
+/** Largest body of a request, in bytes. */
+const BODY_BYTES_MAX = 16 * 1024
+
+/** How long a client may take over its request's headers and body, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 15_000
+
+const enrolBody = v.object({
+  token: v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX)),
+  publicKey: v.pipe(v.string(), v.maxLength(128)),
+  host: v.pipe(v.string(), v.maxLength(HOST_CHARS_MAX)),
+})
+
+export interface Listen {
+  readonly host: string
+  readonly port: number
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | null
+}
+
+const json = (response: ServerResponse, status: number, value: unknown): void => {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  response.end(JSON.stringify(value))
+}
+
+const readBody = async (request: IncomingMessage): Promise<unknown> => {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    bytes += part.length
+    if (bytes > BODY_BYTES_MAX) throw new VarveError('FRAME_TOO_LARGE', 'the request is too large')
+    parts.push(part)
+  }
+  try {
+    return JSON.parse(Buffer.concat(parts).toString('utf8')) as unknown
+  } catch {
+    throw new VarveError('PARAMS_INVALID', 'the request is not JSON')
+  }
+}
+
+/** A listening gateway port. */
+export class HttpServer implements AsyncDisposable {
+  readonly #server: Server
+  readonly #sockets: Sockets
+  readonly #services: Services
+  readonly url: string
+
+  private constructor(server: Server, sockets: Sockets, services: Services, url: string) {
+    this.#server = server
+    this.#sockets = sockets
+    this.#services = services
+    this.url = url
+  }
+
+  static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
+    const sockets = new Sockets(services)
+    const server = tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2' })
+    server.requestTimeout = REQUEST_TIMEOUT_MS
+    server.headersTimeout = REQUEST_TIMEOUT_MS
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(
+          new VarveError('CONFIG_INVALID', `cannot listen on ${host}:${port}: ${error.message}`, { cause: error }),
+        ),
+      )
+      server.listen(port, host, resolve)
+    })
+    const address = server.address() as AddressInfo
+    const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address
+    const http = new HttpServer(server, sockets, services, `${tls === null ? 'ws' : 'wss'}://${shown}:${address.port}`)
+    server.on('request', (request, response) => void http.#answer(request, response))
+    server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
+    return http
+  }
+
+  /** Ends every connection with GOING_AWAY and stops listening. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping; uploads go on when it is back'))
+    this.#server.closeIdleConnections()
+    await closed
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const { pathname } = new URL(request.url ?? '/', 'http://gateway')
+      const route = `${request.method} ${pathname}`
+      if (route === 'GET /healthz') return json(response, 200, await this.#health())
+      if (route === 'GET /.well-known/jwks.json') return json(response, 200, await this.#services.authority.keys.jwks())
+      if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))
+      throw new VarveError('NOT_FOUND', `there is no ${route.slice(0, 200)} here`)
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      if (code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'a request failed')
+      json(response, ERRORS[code].http, { code, message: code === 'INTERNAL' ? 'internal error' : message })
+    }
+  }
+
+  async #health(): Promise<object> {
+    await this.#services.datastore.database.call('setting.get', { name: 'gateway' })
+    return { status: 'ok', sessions: this.#services.registry.sessions.size }
+  }
+
+  async #enrol(request: IncomingMessage): Promise<object> {
+    const parsed = v.safeParse(enrolBody, await readBody(request))
+    if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${parsed.issues[0].message}`)
+    const nowMs = this.#services.clock.now()
+    const attempt = { action: 'agent.enrol', address: request.socket.remoteAddress ?? '', timeMs: nowMs }
+    return this.#services.audit.guard(attempt, () => enrol(this.#services.authority, { ...parsed.output, nowMs }))
+  }
+}

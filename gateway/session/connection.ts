@@ -1,0 +1,125 @@
+// One WebSocket on the gateway's side: hello within its deadline, who it is, then a peer until the end of the session.
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Claims } from '../../protocol/claims.ts'
+import { decodeFrame, encodeFrame, errorFrame, FRAME, type Hello } from '../../protocol/frames.ts'
+import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
+import { Peer, type Transport } from '../../protocol/peer.ts'
+import { verifyBearer } from '../auth/verify.ts'
+import type { Services } from './context.ts'
+import { sessionHandlers } from './methods.ts'
+import type { Caller, LiveSession } from './registry.ts'
+
+/** What the gateway says of itself in `welcome`. */
+export const PROGRAM = 'varve-gateway/0.1.0'
+
+export interface ConnectionOptions {
+  readonly services: Services
+  readonly transport: Transport
+  /** Claims of a token in the HTTP upgrade; null when the hello must bring one. */
+  readonly claims: Claims | null
+  readonly address: string
+}
+
+/** Takes the messages of one WebSocket. */
+export class Connection {
+  readonly #options: ConnectionOptions
+  #state: 'hello' | 'checking' | 'open' | 'over' = 'hello'
+  #peer: Peer | null = null
+  #stopTimer: () => void
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#stopTimer = options.services.clock.after(HELLO_TIMEOUT_MS, () =>
+      this.end(new VarveError('HELLO_TIMEOUT', 'no hello came in time')),
+    )
+  }
+
+  receive(bytes: Uint8Array): void {
+    if (this.#state === 'open') return this.#peer!.receive(bytes)
+    if (this.#state === 'over') return
+    if (this.#state === 'checking')
+      return this.end(new VarveError('FRAME_UNEXPECTED', 'nothing may follow hello before welcome'))
+    try {
+      const frame = decodeFrame(bytes)
+      if (frame[0] !== FRAME.hello) throw new VarveError('FRAME_UNEXPECTED', 'a connection begins with hello')
+      this.#state = 'checking'
+      this.#welcome(frame[1]).catch((error: unknown) => this.end(asVarveError(error)))
+    } catch (thrown) {
+      this.end(asVarveError(thrown))
+    }
+  }
+
+  /** Ends the connection with a reason that the other side is told. */
+  end(error: VarveError): void {
+    this.#stopTimer()
+    if (this.#peer !== null) return this.#peer.close(error)
+    if (this.#state === 'over') return
+    this.#state = 'over'
+    this.#options.transport.send(encodeFrame(errorFrame(0, error)))
+    this.#options.transport.close(error)
+  }
+
+  /** To be called when the socket is gone. */
+  closed(): void {
+    this.#stopTimer()
+    this.#state = 'over'
+    this.#peer?.transportClosed(new VarveError('CONNECTION_LOST', 'the connection ended'))
+  }
+
+  async #welcome(hello: Hello): Promise<void> {
+    const { services, transport, address } = this.#options
+    if (hello.versionMin > VERSION_MAX || hello.versionMax < VERSION_MIN)
+      throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks versions ${VERSION_MIN} to ${VERSION_MAX}`)
+    const claims = this.#options.claims ?? (await this.#claimsOf(hello))
+    const tenant = await services.datastore.database.call('tenant.byUuid', { uuid: claims.tenant })
+    if (tenant === null) throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
+    if (hello.serving && claims.role !== 'agent')
+      throw new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
+    if (this.#state !== 'checking') return
+    this.#stopTimer()
+    const caller: Caller = { claims, address }
+    const handlers = sessionHandlers(services, caller, tenant)
+    const peer = new Peer({ opener: false, transport, clock: services.clock, handlers })
+    const session: LiveSession = { caller, tenantId: tenant.id, serving: hello.serving, peer }
+    this.#peer = peer
+    this.#state = 'open'
+    transport.send(
+      encodeFrame([
+        FRAME.welcome,
+        {
+          version: Math.min(hello.versionMax, VERSION_MAX),
+          features: [],
+          program: PROGRAM,
+          subject: claims.subject,
+          role: claims.role,
+          tenant: claims.tenantName,
+          expiresMs: claims.expiresAt * 1000,
+        },
+      ]),
+    )
+    services.registry.add(session)
+    services.log.info({ subject: claims.subject, role: claims.role, tenant: tenant.name, address }, 'session opens')
+    this.#watchExpiry(session)
+    const reason = await peer.closed
+    services.log.info({ subject: claims.subject, code: reason.code, address }, 'session ends')
+  }
+
+  async #claimsOf(hello: Hello): Promise<Claims> {
+    const { services, address } = this.#options
+    const { token } = hello
+    if (token === null) throw new VarveError('TOKEN_MISSING', 'a token is needed, in the HTTP upgrade or in hello')
+    const timeMs = services.clock.now()
+    return services.audit.guard({ action: 'connect', address, timeMs }, () =>
+      verifyBearer(services.authority, token, timeMs),
+    )
+  }
+
+  /** Ends the session when its claims do, unless they were renewed. */
+  #watchExpiry(session: LiveSession): void {
+    const { clock } = this.#options.services
+    const leftMs = session.caller.claims.expiresAt * 1000 - clock.now()
+    if (leftMs <= 0) return session.peer.close(new VarveError('TOKEN_EXPIRED', 'the session has expired'))
+    // timers hold at most 2^31 ms; a longer life is looked at again
+    this.#stopTimer = clock.after(Math.min(leftMs, 2 ** 31 - 1), () => this.#watchExpiry(session))
+  }
+}

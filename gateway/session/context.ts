@@ -1,0 +1,104 @@
+// What the methods of one session work with: the caller, its tenant and the gateway's services.
+import { authorise } from '../auth/authorise.ts'
+import type { Audit } from '../auth/audit.ts'
+import type { Authority } from '../auth/authority.ts'
+import { asVarveError, type ErrorDetails } from '../../protocol/errors.ts'
+import { methodOf, type MethodsServedBy, type Params, type Result } from '../../protocol/methods.ts'
+import type { Clock, Handler, ServedCall } from '../../protocol/peer.ts'
+import type { JobRow } from '../datastore/database/jobs.ts'
+import type { MachineRow } from '../datastore/database/machines.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import type { Backups } from '../jobs/backups.ts'
+import type { Log } from '../log.ts'
+import type { Caller, Registry } from './registry.ts'
+
+export interface Services {
+  readonly datastore: Datastore
+  readonly authority: Authority
+  readonly audit: Audit
+  readonly registry: Registry
+  readonly backups: Backups
+  readonly clock: Clock
+  readonly log: Log
+}
+
+type Served = MethodsServedBy<'gateway'>
+
+/** What a method's code is given. */
+export interface MethodContext<N extends Served> {
+  readonly services: Services
+  readonly caller: Caller
+  readonly tenant: Tenant
+  readonly call: ServedCall<N>
+  /** The agent a role `agent` is confined to, null for people. */
+  readonly onlyAgent: string | null
+  /** A machine of the caller's; NOT_FOUND. */
+  machine(name: string): Promise<MachineRow>
+  /** A job of the caller's; NOT_FOUND. */
+  job(id: string): Promise<JobRow>
+}
+
+export type MethodCode<N extends Served> = (params: Params<N>, context: MethodContext<N>) => Promise<Result<N>>
+
+/** What a call is about, for the audit log; never more than names and ids. */
+const resourceOf = (params: object): string => {
+  const parts = ['machine', 'job', 'point', 'disk', 'agent', 'command'].flatMap((field) => {
+    const value: unknown = Reflect.get(params, field)
+    return typeof value === 'string' ? [`${field}=${value}`] : []
+  })
+  return parts.join(' ')
+}
+
+/** Wraps a method's code: the role is checked before anything else, changes and refusals are audited. */
+export const guarded = <N extends Served>(
+  name: N,
+  code: MethodCode<N>,
+  services: Services,
+  caller: Caller,
+  tenant: Tenant,
+): Handler<N> => {
+  const method = { name, roles: methodOf(name).roles }
+  const audited = methodOf(name).audited
+  return async (params, call) => {
+    const { claims, address } = caller
+    const allow = (resource: Parameters<typeof authorise>[2]): void => {
+      const refusal = authorise(claims, method, resource)
+      if (refusal !== null) throw refusal
+    }
+    const about = { subject: claims.subject, role: claims.role, action: name, resource: resourceOf(params) }
+    const { datastore, backups, audit, clock } = services
+    const context: MethodContext<N> = {
+      services,
+      caller,
+      tenant,
+      call,
+      onlyAgent: claims.role === 'agent' ? claims.subject : null,
+      machine: async (machine) => {
+        const row = await datastore.database.call('machine.get', { tenant: tenant.id, name: machine })
+        allow({ tenant: tenant.uuid, agent: row.agent, kind: `machine "${machine}"` })
+        return row
+      },
+      job: async (id) => {
+        const { row } = await backups.get(tenant, id)
+        allow({ tenant: tenant.uuid, agent: row.agent, kind: `job ${id}` })
+        return row
+      },
+    }
+    try {
+      allow({})
+      const result = await code(params, context)
+      if (audited) await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: 'ok', details: {} })
+      return result
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code === 'INTERNAL') services.log.error({ err: error, method: name }, 'a method failed')
+      const refused = error.code === 'ROLE_FORBIDDEN' || error.code === 'NOT_FOUND'
+      const details: ErrorDetails = { address }
+      if (refused) await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })
+      else if (audited)
+        await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: error.code, details })
+      throw error
+    }
+  }
+}

@@ -1,0 +1,224 @@
+// The methods that the gateway serves, each in terms of its services.
+import { VarveError } from '../../protocol/errors.ts'
+import type { MethodsServedBy } from '../../protocol/methods.ts'
+import type { Handlers } from '../../protocol/peer.ts'
+import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+import { verifyBearer } from '../auth/verify.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import { jobView, pointView, policyOf } from '../jobs/views.ts'
+import { downloadImage } from '../restore/download.ts'
+import { guarded, type MethodCode, type Services } from './context.ts'
+import type { Caller } from './registry.ts'
+
+type Methods = { readonly [N in MethodsServedBy<'gateway'>]: MethodCode<N> }
+
+/** How long a relayed command or status question may take, in milliseconds. */
+const RELAY_TIMEOUT_MS = 60_000
+
+const identities: Pick<
+  Methods,
+  'session.renew' | 'tenants.list' | 'agents.list' | 'agents.revoke' | 'audit.list' | 'agent.inventory'
+> = {
+  'session.renew': async ({ token }, { services, caller }) => {
+    const claims = await verifyBearer(services.authority, token, services.clock.now())
+    if (claims.subject !== caller.claims.subject || claims.role !== caller.claims.role)
+      throw new VarveError('TOKEN_CLAIMS', 'a session is renewed by its own subject only')
+    caller.claims = claims
+    return { expiresMs: claims.expiresAt * 1000 }
+  },
+
+  'tenants.list': async (_, { services }) => {
+    const tenants = await services.datastore.database.call('tenant.list', {})
+    return { tenants: tenants.map(({ name, createdMs }) => ({ name, createdMs })) }
+  },
+
+  'agents.list': async (_, { services, tenant }) => {
+    const agents = await services.datastore.database.call('agent.list', { tenant: tenant.id })
+    return {
+      agents: agents.map(({ id, host, enrolledMs, revokedMs }) => ({
+        id,
+        host,
+        enrolledMs,
+        revoked: revokedMs !== null,
+        online: services.registry.online(id),
+      })),
+    }
+  },
+
+  'agents.revoke': async ({ agent }, { services, caller, tenant }) => {
+    const { subject, role } = caller.claims
+    await services.datastore.database.call('agent.revoke', {
+      tenant: tenant.id,
+      id: agent,
+      nowMs: services.clock.now(),
+      by: { subject, role },
+    })
+    const error = new VarveError('AGENT_REVOKED', 'the agent was revoked')
+    services.registry.closeAll(error, ({ caller: { claims } }) => claims.role === 'agent' && claims.subject === agent)
+    return {}
+  },
+
+  'audit.list': async ({ afterSeq, limit }, { services, tenant }) => {
+    const entries = await services.audit.list({ tenant: tenant.id, afterSeq, limit })
+    return {
+      entries: entries.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
+        seq,
+        timeMs,
+        subject,
+        role,
+        action,
+        resource,
+        outcome,
+        details: JSON.stringify(details),
+      })),
+    }
+  },
+
+  'agent.inventory': async ({ host, machines, jobs }, { services, caller, tenant }) => {
+    const agent = caller.claims.subject
+    const nowMs = services.clock.now()
+    const { database } = services.datastore
+    await database.call('agent.seen', { id: agent, nowMs })
+    const policy = JSON.stringify(POLICY_DEFAULT)
+    const refused = await database.call('machine.declare', { tenant: tenant.id, agent, names: machines, policy, nowMs })
+    services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
+    return {
+      refused: refused.map(({ machine, holder }) => ({
+        machine,
+        code: 'EXISTS',
+        message: `host ${holder} serves a machine "${machine}" already; rename one, or revoke that agent`,
+      })),
+      jobs: await services.backups.reconcile(tenant, agent, jobs),
+    }
+  },
+}
+
+const machines: Pick<
+  Methods,
+  'machines.list' | 'machines.status' | 'machines.setPolicy' | 'machines.qmp' | 'machines.events'
+> = {
+  'machines.list': async (_, { services, tenant, onlyAgent }) => {
+    const rows = await services.datastore.database.call('machine.list', { tenant: tenant.id, agent: onlyAgent })
+    return {
+      machines: rows.map(({ name, agent, host, policy, job, pointId, pointMs }) => ({
+        name,
+        agent,
+        host,
+        job,
+        online: services.registry.online(agent),
+        policy: policyOf(policy),
+        lastPoint: pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs },
+      })),
+    }
+  },
+
+  'machines.status': async ({ machine }, { services, machine: find }) => {
+    const { agent } = await find(machine)
+    return services.registry.agent(agent).call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS })
+  },
+
+  'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
+    const { id } = await find(machine)
+    await services.datastore.database.call('machine.setPolicy', { id, policy: JSON.stringify(policy) })
+    return {}
+  },
+
+  'machines.qmp': async (params, { services, machine: find, call }) => {
+    const { agent } = await find(params.machine)
+    const options = { deadlineMs: RELAY_TIMEOUT_MS, signal: call.signal }
+    return services.registry.agent(agent).call('agent.qmp', params, options)
+  },
+
+  'machines.events': async (params, { services, machine: find, call }) => {
+    const { agent } = await find(params.machine)
+    const relayed = services.registry.agent(agent).open('agent.events', params, { signal: call.signal })
+    for await (const event of relayed.messages) await call.send(event)
+    return relayed.result
+  },
+}
+
+const backups: Pick<
+  Methods,
+  | 'backup.start'
+  | 'backup.begin'
+  | 'image.upload'
+  | 'backup.commit'
+  | 'backup.fail'
+  | 'jobs.list'
+  | 'jobs.watch'
+  | 'jobs.cancel'
+> = {
+  'backup.start': async ({ machine, full }, { services, caller, tenant, machine: find }) =>
+    services.backups.start({ tenant, machine: await find(machine), subject: caller.claims.subject, full }),
+
+  'backup.begin': async (params, { services, caller }) => {
+    await services.backups.begin(caller.claims.subject, params)
+    return {}
+  },
+
+  'image.upload': (params, { services, caller, tenant, call }) =>
+    services.backups.upload(tenant, caller.claims.subject, params, call),
+
+  'backup.commit': (params, { services, caller, tenant }) =>
+    services.backups.commit(tenant, caller.claims.subject, params),
+
+  'backup.fail': async (params, { services, caller }) => {
+    await services.backups.fail({ ...params, agent: caller.claims.subject })
+    return {}
+  },
+
+  'jobs.list': async ({ machine, limit }, { services, tenant, onlyAgent }) => {
+    const args = { tenant: tenant.id, agent: onlyAgent, machine, limit }
+    const jobs = await services.datastore.database.call('job.list', args)
+    return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)) }
+  },
+
+  'jobs.watch': async ({ job }, { services, tenant, job: find, call }) => {
+    await find(job)
+    return services.backups.watch(tenant, job, call)
+  },
+
+  'jobs.cancel': async ({ job }, { services, caller, job: find }) => {
+    await services.backups.cancel(await find(job), caller.claims.subject)
+    return {}
+  },
+}
+
+const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
+  'points.list': async ({ machine, beforeMs, limit }, { services, tenant, onlyAgent }) => {
+    const args = { tenant: tenant.id, agent: onlyAgent, machine, beforeMs, limit }
+    return { points: (await services.datastore.database.call('point.list', args)).map(pointView) }
+  },
+
+  'points.get': async ({ point: prefix }, { services, tenant, onlyAgent }) => {
+    const point = await services.datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix })
+    return { point: pointView(point), configuration: point.configuration }
+  },
+
+  'image.download': async ({ point: prefix, disk, position }, { services, tenant, onlyAgent, call }) => {
+    const point = await services.datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix })
+    const image = point.disks.find(({ name }) => name === disk)
+    if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${disk}"`)
+    const store = services.datastore.tenantStore(tenant)
+    const { chunkBytes, idKey } = tenant
+    await downloadImage({ store, image, chunkBytes, idKey, position }, (message) => call.send(message))
+    return {}
+  },
+}
+
+const METHODS: Methods = { ...identities, ...machines, ...backups, ...points }
+
+/** Everything the gateway serves, bound to one caller. */
+export const sessionHandlers = (services: Services, caller: Caller, tenant: Tenant): Handlers =>
+  Object.fromEntries(
+    Object.entries(METHODS).map(([name, code]) => [
+      name,
+      guarded(
+        name as MethodsServedBy<'gateway'>,
+        code as MethodCode<MethodsServedBy<'gateway'>>,
+        services,
+        caller,
+        tenant,
+      ),
+    ]),
+  ) as Handlers

@@ -1,0 +1,64 @@
+// The sessions that are open on this gateway, and which of them serves which agent's machines.
+import type { Claims } from '../../protocol/claims.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Peer } from '../../protocol/peer.ts'
+
+/** Sessions open at once; a further one is refused. */
+const SESSIONS_MAX = 20_000
+
+/** Who calls, and from where. */
+export interface Caller {
+  /** Renewed claims replace the first ones. */
+  claims: Claims
+  readonly address: string
+}
+
+export interface LiveSession {
+  readonly caller: Caller
+  readonly tenantId: number
+  readonly serving: boolean
+  readonly peer: Peer
+}
+
+export class Registry {
+  readonly #sessions = new Set<LiveSession>()
+  readonly #agents = new Map<string, LiveSession>()
+
+  get sessions(): ReadonlySet<LiveSession> {
+    return this.#sessions
+  }
+
+  /** Adds a session until its connection ends; a second one that serves the same agent replaces the first. */
+  add(session: LiveSession): void {
+    if (this.#sessions.size >= SESSIONS_MAX) throw new VarveError('GOING_AWAY', 'this gateway has too many sessions')
+    this.#sessions.add(session)
+    if (session.serving) {
+      const { subject } = session.caller.claims
+      this.#agents.get(subject)?.peer.close(new VarveError('REPLACED', 'another program serves this agent now'))
+      this.#agents.set(subject, session)
+    }
+    void session.peer.closed.then(() => this.#remove(session))
+  }
+
+  /** The connection of an agent; AGENT_OFFLINE. */
+  agent(agent: string): Peer {
+    const session = this.#agents.get(agent)
+    if (session === undefined)
+      throw new VarveError('AGENT_OFFLINE', 'the agent of this machine is not connected; is "varve-agent run" running?')
+    return session.peer
+  }
+
+  online(agent: string): boolean {
+    return this.#agents.has(agent)
+  }
+
+  closeAll(error: VarveError, which: (session: LiveSession) => boolean = () => true): void {
+    for (const session of [...this.#sessions]) if (which(session)) session.peer.close(error)
+  }
+
+  #remove(session: LiveSession): void {
+    this.#sessions.delete(session)
+    const { subject } = session.caller.claims
+    if (this.#agents.get(subject) === session) this.#agents.delete(subject)
+  }
+}

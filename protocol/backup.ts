@@ -1,0 +1,37 @@
+// Words of a backup that both sides and the console use: kinds, reasons, consistency, job states.
+
+/** Why a disk was read in full (`bitmap`: it was not, the bitmap told what changed). */
+export const READ_REASONS = [
+  'bitmap',
+  'first',
+  'requested',
+  'disk-added',
+  'size-changed',
+  'bitmap-missing',
+  'bitmap-inconsistent',
+  'bitmap-disabled',
+  'checkpoint-mismatch',
+] as const
+export type ReadReason = (typeof READ_REASONS)[number]
+
+export const READ_KINDS = ['full', 'incremental'] as const
+export type ReadKind = (typeof READ_KINDS)[number]
+
+/** What a policy asks of the guest: nothing, a freeze where its agent answers, or a freeze or no backup. */
+export const CONSISTENCY_WISHES = ['none', 'freeze', 'freeze-required'] as const
+export type ConsistencyWish = (typeof CONSISTENCY_WISHES)[number]
+
+/** What was reached: as after a power cut, or with the file systems frozen. */
+export const CONSISTENCIES = ['crash', 'frozen'] as const
+export type Consistency = (typeof CONSISTENCIES)[number]
+
+export const JOB_STATES = ['running', 'committed', 'failed'] as const
+export type JobState = (typeof JOB_STATES)[number]
+
+/** Kind and reason of a restore point: full when every disk was read in full; the reason is that of the first disk that was. */
+export const pointKind = (
+  disks: readonly { readonly kind: ReadKind; readonly reason: ReadReason }[],
+): { kind: ReadKind; reason: ReadReason } => ({
+  kind: disks.every((disk) => disk.kind === 'full') ? 'full' : 'incremental',
+  reason: disks.find((disk) => disk.kind === 'full')?.reason ?? 'bitmap',
+})

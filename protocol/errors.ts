@@ -1,0 +1,138 @@
+// The one table of error codes that Varve's programs exchange, and the one error class that carries them.
+
+/** What the connection does after an error: `request` ends only the call, `connection` closes the socket. */
+type ErrorScope = 'request' | 'connection'
+
+interface ErrorRow {
+  /** True where the same call may succeed later without anyone changing anything. */
+  readonly retry: boolean
+  readonly scope: ErrorScope
+  /** HTTP status where the error answers an HTTP request or a refused upgrade. */
+  readonly http: number
+}
+
+const row = (http: number, retry = false, scope: ErrorScope = 'request'): ErrorRow => ({ http, retry, scope })
+
+/** Every code, with what to do about it; PROTOCOL.md section 9 says the same in words and a test holds them together. */
+export const ERRORS = {
+  // the frame layer: the peer does not speak the protocol, so the connection ends
+  FRAME_INVALID: row(400, false, 'connection'),
+  FRAME_TOO_LARGE: row(413, false, 'connection'),
+  FRAME_TYPE_UNKNOWN: row(400, false, 'connection'),
+  FRAME_UNEXPECTED: row(400, false, 'connection'),
+  CREDIT_EXCEEDED: row(400, false, 'connection'),
+  ID_REUSED: row(400, false, 'connection'),
+  VERSION_UNSUPPORTED: row(400, false, 'connection'),
+  HELLO_TIMEOUT: row(408, true, 'connection'),
+  HEARTBEAT_TIMEOUT: row(408, true, 'connection'),
+  GOING_AWAY: row(503, true, 'connection'),
+  REPLACED: row(409, false, 'connection'),
+  CONNECTION_LOST: row(503, true, 'connection'),
+  // who is calling
+  TOKEN_MISSING: row(401, false, 'connection'),
+  TOKEN_MALFORMED: row(401, false, 'connection'),
+  TOKEN_ALGORITHM: row(401, false, 'connection'),
+  TOKEN_SIGNATURE: row(401, false, 'connection'),
+  TOKEN_KEY_UNKNOWN: row(401, false, 'connection'),
+  TOKEN_ISSUER: row(401, false, 'connection'),
+  TOKEN_AUDIENCE: row(401, false, 'connection'),
+  TOKEN_EXPIRED: row(401, false, 'connection'),
+  TOKEN_NOT_YET_VALID: row(401, false, 'connection'),
+  TOKEN_CLAIMS: row(401, false, 'connection'),
+  TOKEN_REVOKED: row(401, false, 'connection'),
+  AGENT_REVOKED: row(401, false, 'connection'),
+  ENROLMENT_USED: row(409),
+  // what is called
+  METHOD_UNKNOWN: row(404),
+  PARAMS_INVALID: row(400),
+  RESULT_INVALID: row(502),
+  STREAM_INVALID: row(400),
+  ROLE_FORBIDDEN: row(403),
+  NOT_FOUND: row(404),
+  AMBIGUOUS: row(409),
+  EXISTS: row(409),
+  CANCELLED: row(499),
+  DEADLINE_EXCEEDED: row(504, true),
+  TOO_MANY_REQUESTS: row(429, true),
+  INTERNAL: row(500),
+  // backups
+  AGENT_OFFLINE: row(503, true),
+  JOB_RUNNING: row(409),
+  JOB_ENDED: row(409),
+  FULL_REFUSED: row(409),
+  UPLOAD_INVALID: row(400),
+  CHUNK_INVALID: row(400),
+  PROOF_INVALID: row(400),
+  IMAGE_INCOMPLETE: row(409),
+  STORE_FAILED: row(500, true),
+  STORE_FULL: row(507, true),
+  DATA_DAMAGED: row(500),
+  STORE_VERSION: row(500),
+  STORE_LOCKED: row(409),
+  // the hypervisor
+  QMP_UNAVAILABLE: row(503, true),
+  QMP_ERROR: row(502),
+  QMP_TIMEOUT: row(504, true),
+  QMP_FORBIDDEN: row(403),
+  QMP_PROTOCOL: row(502),
+  GUEST_AGENT_UNAVAILABLE: row(503, true),
+  GUEST_AGENT_ERROR: row(502),
+  FREEZE_TIMEOUT: row(504, true),
+  FREEZE_REQUIRED: row(409),
+  NBD_PROTOCOL: row(502),
+  NBD_ERROR: row(502),
+  NBD_SERVER_BUSY: row(409),
+  LEASE_LOST: row(409),
+  LEASE_HELD: row(409),
+  SCRATCH_LOW: row(507, true),
+  DISK_UNSUPPORTED: row(422),
+  // a host
+  CONFIG_INVALID: row(400),
+  STATE_LOCKED: row(409),
+  NOT_ENROLLED: row(401),
+  TARGET_EXISTS: row(409),
+  TARGET_INVALID: row(400),
+  TOOL_MISSING: row(500),
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** Longest message an error frame carries, in characters; a longer one is cut. */
+export const ERROR_MESSAGE_CHARS_MAX = 1024
+
+export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>
+
+interface VarveErrorOptions {
+  readonly details?: ErrorDetails
+  readonly cause?: unknown
+}
+
+/** An operating error: a code of the table, a sentence for a person, and plain details for a program. */
+export class VarveError extends Error {
+  override readonly name = 'VarveError'
+  readonly code: ErrorCode
+  readonly details: ErrorDetails
+
+  constructor(code: ErrorCode, message: string, options: VarveErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.details = options.details ?? {}
+  }
+
+  get retry(): boolean {
+    return ERRORS[this.code].retry
+  }
+
+  get endsConnection(): boolean {
+    return ERRORS[this.code].scope === 'connection'
+  }
+}
+
+export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text)
+
+/** Any thrown value as a VarveError; what is not one becomes INTERNAL and keeps the original as its cause. */
+export const asVarveError = (thrown: unknown, code: ErrorCode = 'INTERNAL'): VarveError => {
+  if (thrown instanceof VarveError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new VarveError(code, message, { cause: thrown })
+}

@@ -1,0 +1,102 @@
+// The frames of the wire: their type numbers, layouts and checks. Layouts are PROTOCOL.md section 3.
+import * as v from 'valibot'
+import { decode, encode } from './codec.ts'
+import { ERROR_MESSAGE_CHARS_MAX, isErrorCode, VarveError, type ErrorCode, type ErrorDetails } from './errors.ts'
+import { DEADLINE_MAX_MS, TOKEN_CHARS_MAX } from './limits.ts'
+
+export const FRAME = {
+  hello: 1,
+  welcome: 2,
+  request: 3,
+  result: 4,
+  error: 5,
+  data: 6,
+  credit: 7,
+  end: 8,
+  cancel: 9,
+  ping: 10,
+  pong: 11,
+} as const
+
+const integer = (min: number, max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max))
+const callId = integer(1, Number.MAX_SAFE_INTEGER)
+const text = (max: number) => v.pipe(v.string(), v.maxLength(max))
+const details = v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.null()]))
+
+const helloBody = v.object({
+  versionMin: integer(1, 65_535),
+  versionMax: integer(1, 65_535),
+  features: v.pipe(v.array(text(64)), v.maxLength(64)),
+  /** What the caller is, for people who read logs. */
+  program: text(128),
+  /** An agent that serves its machines; anything else only calls. */
+  serving: v.boolean(),
+  token: v.nullable(text(TOKEN_CHARS_MAX)),
+})
+
+const welcomeBody = v.object({
+  version: integer(1, 65_535),
+  features: v.pipe(v.array(text(64)), v.maxLength(64)),
+  program: text(128),
+  subject: text(256),
+  role: text(32),
+  tenant: text(128),
+  /** End of the session unless renewed, in milliseconds since 1970. */
+  expiresMs: integer(0, Number.MAX_SAFE_INTEGER),
+})
+
+// a frame may end in fields that a later version added: tuples ignore what follows
+const SCHEMAS = {
+  [FRAME.hello]: v.tuple([v.literal(FRAME.hello), helloBody]),
+  [FRAME.welcome]: v.tuple([v.literal(FRAME.welcome), welcomeBody]),
+  [FRAME.request]: v.tuple([v.literal(FRAME.request), callId, text(128), v.unknown(), integer(0, DEADLINE_MAX_MS)]),
+  [FRAME.result]: v.tuple([v.literal(FRAME.result), callId, v.unknown()]),
+  [FRAME.error]: v.tuple([
+    v.literal(FRAME.error),
+    integer(0, Number.MAX_SAFE_INTEGER),
+    text(64),
+    text(ERROR_MESSAGE_CHARS_MAX),
+    details,
+  ]),
+  [FRAME.data]: v.tuple([v.literal(FRAME.data), callId, v.unknown()]),
+  [FRAME.credit]: v.tuple([v.literal(FRAME.credit), callId, integer(1, 2 ** 40)]),
+  [FRAME.end]: v.tuple([v.literal(FRAME.end), callId]),
+  [FRAME.cancel]: v.tuple([v.literal(FRAME.cancel), callId]),
+  [FRAME.ping]: v.tuple([v.literal(FRAME.ping), integer(0, Number.MAX_SAFE_INTEGER)]),
+  [FRAME.pong]: v.tuple([v.literal(FRAME.pong), integer(0, Number.MAX_SAFE_INTEGER)]),
+}
+
+type FrameType = keyof typeof SCHEMAS
+export type FrameOf<T extends FrameType> = v.InferOutput<(typeof SCHEMAS)[T]>
+export type Frame = { [T in FrameType]: FrameOf<T> }[FrameType]
+export type Hello = v.InferOutput<typeof helloBody>
+export type Welcome = v.InferOutput<typeof welcomeBody>
+
+export const encodeFrame = (frame: Frame): Uint8Array => encode(frame)
+
+/** The frame of these bytes: FRAME_TOO_LARGE, FRAME_INVALID or FRAME_TYPE_UNKNOWN when they are none. */
+export const decodeFrame = (bytes: Uint8Array): Frame => {
+  const value = decode(bytes)
+  const type: unknown = Array.isArray(value) ? value[0] : undefined
+  if (typeof type !== 'number') throw new VarveError('FRAME_INVALID', 'a frame is an array that begins with its type')
+  if (!Object.hasOwn(SCHEMAS, type)) throw new VarveError('FRAME_TYPE_UNKNOWN', `there is no frame type ${type}`)
+  const checked = v.safeParse(SCHEMAS[type as FrameType], value, { abortEarly: true })
+  if (!checked.success)
+    throw new VarveError('FRAME_INVALID', `a frame of type ${type} is malformed: ${checked.issues[0].message}`)
+  return checked.output
+}
+
+/** An error frame; `id` 0 speaks of the connection. Only code, sentence and details cross the wire. */
+export const errorFrame = (id: number, error: VarveError): FrameOf<5> => [
+  FRAME.error,
+  id,
+  error.code,
+  error.message.slice(0, ERROR_MESSAGE_CHARS_MAX),
+  { ...error.details },
+]
+
+/** The error of an error frame; a code of a later version counts as INTERNAL and is kept in the details. */
+export const errorOfFrame = (code: string, message: string, details: ErrorDetails): VarveError => {
+  const known: ErrorCode = isErrorCode(code) ? code : 'INTERNAL'
+  return new VarveError(known, message, { details: known === code ? details : { ...details, code } })
+}

@@ -1,0 +1,190 @@
+// The image tree: the hash tree over an image's chunks, its node format and the builder that makes one from left to right.
+import { equalBytes, ID_BYTES, type KeyedHash } from './chunk.ts'
+import { VarveError } from './errors.ts'
+
+/** Children of a node. Measured against 128 and 256 in test/bench/fan-out.ts. */
+export const FAN_OUT = 64
+
+/** Highest level of a root: 64^8 = 2^48 chunks. */
+export const LEVEL_MAX = 7
+
+// node = level (1 byte) | kind bitmap (FAN_OUT / 8 bytes, bit i of byte i/8 set: child i is present) | ids of the present children in order (32 bytes each)
+const BITMAP_BYTES = FAN_OUT / 8
+const NODE_HEADER_BYTES = 1 + BITMAP_BYTES
+
+/** Largest encoded node, in bytes. */
+export const NODE_BYTES_MAX = NODE_HEADER_BYTES + FAN_OUT * ID_BYTES
+
+/** A child: the id of a chunk (level 0) or of a node (higher levels), or `null` for an all-zero subtree. */
+export type Ref = Uint8Array | null
+
+export interface TreeNode {
+  readonly level: number
+  /** FAN_OUT entries. */
+  readonly children: readonly Ref[]
+}
+
+/** Chunks below one child of a node of this level. */
+export const childSpan = (level: number): number => FAN_OUT ** level
+
+/** Level of the root over so many chunks: the smallest whose node spans them all. */
+export const rootLevel = (chunks: number): number => {
+  let level = 0
+  while (childSpan(level + 1) < chunks) level++
+  return level
+}
+
+/** Bytes of a node that has at least one present child. */
+export const encodeNode = (level: number, children: readonly Ref[]): Uint8Array => {
+  const present = children.reduce((count, child) => count + (child === null ? 0 : 1), 0)
+  const bytes = new Uint8Array(NODE_HEADER_BYTES + present * ID_BYTES)
+  bytes[0] = level
+  let at = NODE_HEADER_BYTES
+  for (const [index, child] of children.entries()) {
+    if (child === null) continue
+    bytes[1 + (index >> 3)]! |= 1 << (index & 7)
+    bytes.set(child, at)
+    at += ID_BYTES
+  }
+  return bytes
+}
+
+/** The node of these bytes; DATA_DAMAGED when they are not exactly one. */
+export const decodeNode = (bytes: Uint8Array): TreeNode => {
+  const level = bytes[0]
+  if (level === undefined || level > LEVEL_MAX || bytes.length < NODE_HEADER_BYTES + ID_BYTES)
+    throw new VarveError('DATA_DAMAGED', 'a tree node is malformed')
+  const children: Ref[] = []
+  let at = NODE_HEADER_BYTES
+  for (let index = 0; index < FAN_OUT; index++) {
+    const present = (bytes[1 + (index >> 3)]! & (1 << (index & 7))) !== 0
+    children.push(present ? bytes.subarray(at, at + ID_BYTES) : null)
+    if (present) at += ID_BYTES
+  }
+  if (at !== bytes.length) throw new VarveError('DATA_DAMAGED', 'a tree node has the wrong length')
+  return { level, children }
+}
+
+/** What a node id is keyed with: the tenant's id key in a domain of its own, so that no chunk can pass for a node. */
+export const nodeKey = (hash: KeyedHash, idKey: Uint8Array): Uint8Array =>
+  hash(idKey, new TextEncoder().encode('varve image tree node v1'))
+
+export interface NewNode {
+  readonly id: Uint8Array
+  readonly bytes: Uint8Array
+  readonly level: number
+  /** Position of the node's first chunk. */
+  readonly position: number
+}
+
+/** What a builder needs to go on later: its position and, for each level, the children already placed in the open node. */
+export interface BuilderState {
+  readonly position: number
+  readonly open: readonly (readonly Ref[])[]
+}
+
+/**
+ * Builds an image tree from left to right: each call places the next chunk or aligned subtree; finished nodes go to `onNode`.
+ * Holds one open node per level, so its memory does not depend on the disk's size.
+ */
+export class TreeBuilder {
+  readonly chunks: number
+  readonly rootLevel: number
+  #position = 0
+  readonly #open: Ref[][]
+  readonly #hash: KeyedHash
+  readonly #key: Uint8Array
+  readonly #onNode: (node: NewNode) => void
+
+  constructor(options: {
+    chunks: number
+    hash: KeyedHash
+    nodeKey: Uint8Array
+    onNode: (node: NewNode) => void
+    state?: BuilderState
+  }) {
+    this.chunks = options.chunks
+    this.rootLevel = rootLevel(options.chunks)
+    this.#hash = options.hash
+    this.#key = options.nodeKey
+    this.#onNode = options.onNode
+    this.#open = Array.from({ length: this.rootLevel + 2 }, () => [])
+    if (options.state !== undefined) {
+      this.#position = options.state.position
+      for (const [level, children] of options.state.open.entries()) this.#open[level] = [...children]
+    }
+  }
+
+  /** The next position to be placed, in chunks. */
+  get position(): number {
+    return this.#position
+  }
+
+  get state(): BuilderState {
+    return { position: this.#position, open: this.#open.map((children) => [...children]) }
+  }
+
+  /** The largest level whose child can be placed whole at the present position with at most `count` chunks (the image's end counts as filled). */
+  placeableLevel(count: number): number {
+    const end = this.#position + count
+    let level = 0
+    while (level < this.rootLevel) {
+      const span = childSpan(level + 1)
+      if (this.#position % span !== 0 || Math.min(this.#position + span, this.chunks) > end) break
+      level++
+    }
+    return level
+  }
+
+  /** Places one child of a node of this level: a chunk id or subtree id, or `null` for zeroes. */
+  place(level: number, ref: Ref): void {
+    const span = childSpan(level)
+    if (level > this.rootLevel || this.#position % span !== 0 || this.#position >= this.chunks)
+      throw new VarveError('UPLOAD_INVALID', `cannot place level ${level} at chunk ${this.#position}`)
+    this.#position = Math.min(this.#position + span, this.chunks)
+    this.#push(level, ref)
+  }
+
+  /** Places `count` zero chunks. */
+  placeZeroes(count: number): void {
+    let left = count
+    while (left > 0) {
+      const level = this.placeableLevel(left)
+      const before = this.#position
+      this.place(level, null)
+      left -= this.#position - before
+    }
+  }
+
+  /** The root id, or `null` for an all-zero image; IMAGE_INCOMPLETE unless every chunk was placed. */
+  finish(): Ref {
+    if (this.#position !== this.chunks)
+      throw new VarveError('IMAGE_INCOMPLETE', `the image ends at chunk ${this.chunks}, ${this.#position} were placed`)
+    return this.#open[this.rootLevel + 1]![0] ?? null
+  }
+
+  #push(level: number, ref: Ref): void {
+    const open = this.#open[level]!
+    open.push(ref)
+    if (level > this.rootLevel || (open.length < FAN_OUT && this.#position < this.chunks)) return
+    // the node is full, or the image ends here: what is beyond the end counts as zero
+    this.#open[level] = []
+    let up: Ref = null
+    if (open.some((child) => child !== null)) {
+      while (open.length < FAN_OUT) open.push(null)
+      const bytes = encodeNode(level, open)
+      up = this.#hash(this.#key, bytes)
+      const span = childSpan(level + 1)
+      this.#onNode({ id: up, bytes, level, position: Math.floor((this.#position - 1) / span) * span })
+    }
+    this.#push(level + 1, up)
+  }
+}
+
+export const sameRef = (a: Ref, b: Ref): boolean => (a === null || b === null ? a === b : equalBytes(a, b))
+
+/** Root id and size in one value: equal fingerprints mean equal disks. */
+export interface Fingerprint {
+  readonly root: Ref
+  readonly size: number
+}

@@ -1,0 +1,80 @@
+// Limits of the wire protocol, each with its unit; both sides hold to them and check the other.
+
+/** The WebSocket subprotocol of this version. */
+export const SUBPROTOCOL = 'varve.v1'
+
+/** Path of the WebSocket on the gateway. */
+export const RPC_PATH = '/rpc'
+
+/** Protocol versions this program speaks. */
+export const VERSION_MIN = 1
+export const VERSION_MAX = 1
+
+/** Largest frame, in bytes. */
+export const FRAME_BYTES_MAX = 8 * 1024 * 1024
+
+/** Deepest nesting of arrays and maps in a frame. */
+export const FRAME_DEPTH_MAX = 16
+
+/** Longest string in a frame, in bytes of UTF-8. */
+export const STRING_BYTES_MAX = 256 * 1024
+
+/** Arrays, maps and scalars in one frame. */
+export const FRAME_ITEMS_MAX = 200_000
+
+/** Calls one side may have open at once on a connection; one more is answered with TOO_MANY_REQUESTS. */
+export const CALLS_OPEN_MAX = 256
+
+/** Bytes a side may have waiting in its socket before the connection is given up as too slow. */
+export const OUTBOUND_BYTES_MAX = 128 * 1024 * 1024
+
+/** Credit a receiver grants on a stream whose messages are small, in bytes. */
+export const STREAM_WINDOW_BYTES = 1024 * 1024
+
+/** Credit a receiver grants on a stream of chunks, in bytes; at least FRAME_BYTES_MAX, or a full frame could never be sent. */
+export const CHUNK_WINDOW_BYTES = 16 * 1024 * 1024
+
+/** How long the gateway waits for the hello frame, in milliseconds. */
+export const HELLO_TIMEOUT_MS = 10_000
+
+/** Silence after which a side sends a ping, in milliseconds. */
+export const HEARTBEAT_INTERVAL_MS = 15_000
+
+/** Silence after which a side gives the connection up, in milliseconds. */
+export const HEARTBEAT_TIMEOUT_MS = 45_000
+
+/** Deadline of a call that names none, in milliseconds; a stream has none. */
+export const DEADLINE_DEFAULT_MS = 60_000
+
+/** Longest deadline a call may ask for, in milliseconds: a day. */
+export const DEADLINE_MAX_MS = 24 * 60 * 60 * 1000
+
+/** Longest bearer token, in characters. */
+export const TOKEN_CHARS_MAX = 8192
+
+/** Chunk ids in one `runs` message of an upload. */
+export const UPLOAD_IDS_MAX = 1024
+
+/** Runs in one `runs` message of an upload. */
+export const UPLOAD_RUNS_MAX = 4096
+
+/** Chunks in one message of an upload or download. */
+export const FRAME_CHUNKS_MAX = 1024
+
+/** Bytes of a proof of possession and of the key it is made with. */
+export const PROOF_BYTES = 32
+
+/** Disks of one machine. */
+export const DISKS_MAX = 256
+
+/** Machines of one agent. */
+export const MACHINES_MAX = 1024
+
+/** Rows of one page of a listing. */
+export const PAGE_ROWS_MAX = 1000
+
+/** JSON text of a machine's configuration kept with a restore point, in characters. */
+export const CONFIGURATION_CHARS_MAX = 64 * 1024
+
+/** JSON text of a relayed QMP command's arguments or answer, in characters. */
+export const QMP_CHARS_MAX = 1024 * 1024

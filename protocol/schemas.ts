@@ -1,0 +1,80 @@
+// Schemas that several methods share: names, ids, sizes, disks, points.
+import * as v from 'valibot'
+import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, READ_KINDS, READ_REASONS } from './backup.ts'
+import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
+import { CONFIGURATION_CHARS_MAX, DISKS_MAX, PAGE_ROWS_MAX } from './limits.ts'
+
+export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+export const timeMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+export const uuid = v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u, 'not an id'))
+
+/** An id or the beginning of one, as a person types it. */
+export const idPrefix = v.pipe(v.string(), v.regex(/^[0-9a-f-]{4,36}$/u, 'not an id or its first characters'))
+
+/** Tenant and machine names: they stand in paths of the RPC, logs and commands. */
+export const name = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/u, 'letters, digits, dot, dash and underscore, at most 63'),
+)
+
+/** A disk's name comes from QEMU, which allows more; control characters are refused. */
+export const diskName = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.maxLength(255),
+  // oxlint-disable-next-line no-control-regex
+  v.regex(/^[^\u0000-\u001f\u007f]+$/u, 'control characters'),
+)
+
+/** A msgpack bin of exactly `length` bytes. */
+export const bytesOf = (length: number) =>
+  v.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length, `not ${length} bytes`)
+
+/** A msgpack bin of at most so many bytes. */
+export const bytesUpTo = (max: number) =>
+  v.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= max, `not at most ${max} bytes`)
+export const id32 = bytesOf(ID_BYTES)
+export const root = v.nullable(id32)
+export const diskBytes = v.pipe(count, v.maxValue(DISK_BYTES_MAX))
+
+export const readKind = v.picklist(READ_KINDS)
+export const readReason = v.picklist(READ_REASONS)
+export const jobState = v.picklist(JOB_STATES)
+export const consistency = v.picklist(CONSISTENCIES)
+export const note = v.nullable(v.pipe(v.string(), v.maxLength(1024)))
+
+export const policy = v.object({
+  consistency: v.picklist(CONSISTENCY_WISHES),
+  /** A full read for one of these reasons is refused (FULL_REFUSED). */
+  refuseFull: v.pipe(v.array(readReason), v.maxLength(READ_REASONS.length)),
+})
+export type Policy = v.InferOutput<typeof policy>
+export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [] }
+
+export const failure = v.object({ code: v.string(), message: v.string() })
+
+export const disks = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(schema), v.maxLength(DISKS_MAX))
+
+export const readDisk = v.object({ name: diskName, size: diskBytes, kind: readKind, reason: readReason })
+
+/** JSON text: kept as it is, shown to people, never interpreted. */
+export const configuration = v.pipe(v.string(), v.maxLength(CONFIGURATION_CHARS_MAX))
+
+export const point = v.object({
+  id: uuid,
+  machine: name,
+  timeMs,
+  kind: readKind,
+  reason: readReason,
+  consistency,
+  note,
+  base: v.nullable(uuid),
+  bytesRead: count,
+  bytesSent: count,
+  bytesStored: count,
+  durationMs: count,
+  disks: disks(v.object({ ...readDisk.entries, dirtyBytes: count, root })),
+})
+export type Point = v.InferOutput<typeof point>
+
+export const pageLimit = v.pipe(count, v.minValue(1), v.maxValue(PAGE_ROWS_MAX))

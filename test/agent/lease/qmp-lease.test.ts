@@ -1,0 +1,155 @@
+// A lease that goes on, breaks, or is given up: adoption after a restart, scratch space, and who may not be believed.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { stat, writeFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
+import { expect, test } from 'vitest'
+import { MIB, startBench, threeDisks } from '../../support/lease.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
+
+const allocatedBytes = async (path: string): Promise<number> =>
+  (await stat(path).catch(() => ({ blocks: 0 }))).blocks * 512
+
+const source = (path: string): string => pathToFileURL(resolve(path)).href
+
+test('a restarted agent adopts the lease: same instant, same bytes, and it still ends cleanly', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  await bench.write('vda', 0x11, 0, MIB)
+  const expected = bench.snapshot()
+  const first = await bench.agent()
+  const lease = await first.driver.begin(bench.request())
+  await first[Symbol.asyncDispose]()
+  await bench.write('vda', 0x22, 0, MIB)
+
+  await using second = await bench.agent()
+  const [entry] = await second.journal.list()
+  if (entry === undefined) throw new Error('the journal is empty')
+  const adopted = await second.driver.adopt(entry)
+  if (adopted === null) throw new Error('the lease was not adopted')
+  expect(adopted.disks).toEqual(lease.disks)
+  expect(adopted).toMatchObject({ id: lease.id, timeMs: lease.timeMs, configuration: lease.configuration })
+  for (const disk of adopted.disks) {
+    expect((await bench.content(disk)).equals(expected.get(disk.name) ?? Buffer.alloc(0))).toBe(true)
+  }
+  await expect(second.driver.begin(bench.request())).rejects.toMatchObject({ code: 'LEASE_HELD' })
+  await adopted.check()
+  await adopted.end('failed')
+  expect(await bench.objects()).toEqual(untouched)
+})
+
+test('a lease whose job was cancelled is lost, and its export is not believed', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  await using agent = await bench.agent()
+  const lease = await agent.driver.begin(bench.request())
+  const jobs = (await bench.machine.control.execute('query-jobs')) as { id: string }[]
+  await bench.machine.control.execute('block-job-cancel', { device: jobs[0]?.id })
+  await expect(lease.check()).rejects.toMatchObject({ code: 'LEASE_LOST' })
+  expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST' })
+  const [entry] = await agent.journal.list()
+  await lease.end('failed')
+  expect(await bench.objects()).toEqual(untouched)
+  if (entry === undefined) throw new Error('the journal is empty')
+  expect(await agent.driver.adopt(entry)).toBe(null)
+})
+
+test('a lease lives through a broken QMP connection', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const first = await bench.agent()
+  const lease = await first.driver.begin(bench.request())
+  const outcome = Promise.race([lease.lost, eventually(() => false, 500).catch(() => 'held')])
+  const client = await first.client()
+  client.close()
+  await lease.check()
+  expect(await outcome).toBe('held')
+  await lease.end('failed')
+  await first[Symbol.asyncDispose]()
+})
+
+test('scratch space: the backup is given up before a guest write can fail', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 4 * MIB)
+  // a file system with room for 6 MiB of old blocks, of which 3 MiB stay free
+  const room = 6 * MIB
+  const freeBytes = async (path: string): Promise<number> => {
+    const files = await Promise.all([0, 1, 2].map((index) => allocatedBytes(`${path}/${index}.qcow2`)))
+    return room - files.reduce((sum, bytes) => sum + bytes, 0)
+  }
+  await using agent = await bench.agent({ reserveBytes: 3 * MIB, freeBytes })
+  const lease = await agent.driver.begin(bench.request())
+  await bench.write('vda', 0x22, 0, 2 * MIB)
+  await bench.write('vdb', 0x22, 0, 2 * MIB)
+  expect(await lease.lost).toMatchObject({ code: 'SCRATCH_LOW' })
+  await eventually(async () => ((await bench.machine.control.execute('query-jobs')) as unknown[]).length === 0)
+  for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x33, 0, 4 * MIB)
+  expect(await freeBytes(folder.join('state', 'scratch', lease.id))).toBeGreaterThan(0)
+  await expect(lease.check()).rejects.toMatchObject({ code: 'SCRATCH_LOW' })
+  await lease.end('failed')
+  expect(await bench.objects()).toEqual(untouched)
+})
+
+/** Begins a lease in a process of its own and prints the guard's pid; then it hangs, to be killed. */
+const victim = (
+  paths: { driver: string; journal: string; link: string },
+  state: string,
+  run: string,
+  request: unknown,
+): string => `
+  import { QmpLeaseDriver } from ${JSON.stringify(paths.driver)}
+  import { LeaseJournal } from ${JSON.stringify(paths.journal)}
+  import { QmpLink } from ${JSON.stringify(paths.link)}
+  const request = ${JSON.stringify(request)}
+  const link = new QmpLink({ path: request.machine.qmp })
+  const quiet = () => undefined
+  const driver = new QmpLeaseDriver({
+    stateFolder: ${JSON.stringify(state)},
+    runtimeFolder: ${JSON.stringify(run)},
+    connect: () => link.client(),
+    journal: await LeaseJournal.open(${JSON.stringify(state)}),
+    log: { info: quiet, warn: quiet },
+    // enough to begin; to the guard, which asks the real file system, it is never enough
+    reserveBytes: 2 ** 60,
+    freeBytes: async () => 2 ** 61,
+  })
+  await driver.begin(request)
+  console.log('begun')
+  setInterval(quiet, 1000)
+`
+
+test('while the agent is dead the guard gives the backup up, and the guest goes on', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  const program = folder.join('victim.ts')
+  const paths = {
+    driver: source('agent/lease/qmp-driver.ts'),
+    journal: source('agent/lease/journal.ts'),
+    link: source('agent/qmp/link.ts'),
+  }
+  await writeFile(program, victim(paths, bench.stateFolder, folder.join('run'), bench.request()))
+  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(createInterface({ input: child.stdout }), 'line')
+  const jobCount = async (): Promise<number> =>
+    ((await bench.machine.control.execute('query-jobs')) as unknown[]).length
+  expect(await jobCount()).toBe(3)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  await eventually(async () => (await jobCount()) === 0)
+  await bench.write('vda', 0x33, 0, 4 * MIB)
+
+  await using agent = await bench.agent()
+  for (const entry of await agent.journal.list()) {
+    expect(await agent.driver.adopt(entry)).toBe(null)
+    await agent.driver.settle(entry, 'failed')
+  }
+  expect(await bench.objects()).toEqual(untouched)
+})

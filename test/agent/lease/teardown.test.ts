@@ -1,0 +1,106 @@
+// The teardown planner: it ends, in order, and names nothing that is not the lease's own.
+
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { Inventory } from '../../../agent/lease/inventory.ts'
+import { leaseTarget, nextTeardown } from '../../../agent/lease/teardown.ts'
+import type { TeardownCommand } from '../../../agent/lease/teardown.ts'
+import { exampleEntry } from '../../support/journal-entry.ts'
+
+const entry = exampleEntry()
+const bitmap = { count: 0, granularity: 65_536, recording: true, busy: false, persistent: true, inconsistent: false }
+
+const ours = {
+  exports: entry.disks.map(({ exportId }) => exportId),
+  jobs: entry.disks.map(({ job }) => job),
+  nodes: entry.disks.map(({ scratchNode }) => scratchNode),
+}
+
+const nodeOf = (node: string, names: readonly string[]) => ({
+  node,
+  driver: 'qcow2',
+  readOnly: false,
+  size: 1,
+  fileName: '',
+  persistentBitmaps: true,
+  bitmaps: names.map((name) => ({ ...bitmap, name })),
+})
+
+const someOf = (names: readonly string[]) => fc.subarray([...names])
+
+const inventories = fc.record({
+  exports: someOf([...ours.exports, 'their-export']).map((ids) => ids.map((id) => ({ id, type: 'nbd' }))),
+  jobs: fc
+    .tuple(someOf([...ours.jobs, 'their-job']), fc.constantFrom('running', 'concluded'))
+    .map(([ids, status]) => ids.map((id) => ({ id, status }))),
+  nodes: fc
+    .tuple(
+      someOf(ours.nodes),
+      someOf([entry.checkpoint, entry.baseCheckpoint ?? '', 'varve-c0ffee42-cp-kept', 'theirs']),
+    )
+    .map(([scratch, names]) => [
+      ...scratch.map((node) => nodeOf(node, [])),
+      nodeOf('node0', names),
+      nodeOf('their-node', ['theirs']),
+    ]),
+})
+
+const without = <T extends { readonly id: string }>(list: readonly T[], id: unknown): readonly T[] =>
+  list.filter((each) => each.id !== id)
+
+/** What QEMU would have left after a command. */
+const apply = (state: { inventory: Inventory; serves: boolean }, { command, args }: TeardownCommand) => {
+  const { inventory } = state
+  switch (command) {
+    case 'block-export-del':
+      return { ...state, inventory: { ...inventory, exports: without(inventory.exports, args['id']) } }
+    case 'nbd-server-stop':
+      return { ...state, serves: false }
+    case 'job-dismiss':
+    case 'block-job-cancel':
+      return { ...state, inventory: { ...inventory, jobs: without(inventory.jobs, args['id'] ?? args['device']) } }
+    case 'blockdev-del':
+      return {
+        ...state,
+        inventory: { ...inventory, nodes: inventory.nodes.filter(({ node }) => node !== args['node-name']) },
+      }
+    default: {
+      const nodes = inventory.nodes.map((each) =>
+        each.node === args['node']
+          ? { ...each, bitmaps: each.bitmaps.filter(({ name }) => name !== args['name']) }
+          : each,
+      )
+      return { ...state, inventory: { ...inventory, nodes } }
+    }
+  }
+}
+
+const bitmapsOf = (of: Inventory): string[] =>
+  of.nodes.flatMap((each) => each.bitmaps.map(({ name }) => `${each.node}/${name}`))
+
+test('whatever is left, it ends, and foreign things are as before', () => {
+  fc.assert(
+    fc.property(
+      inventories,
+      fc.boolean(),
+      fc.constantFrom('committed' as const, 'failed' as const),
+      (inventory, serves, outcome) => {
+        const keep = new Set(['varve-c0ffee42-cp-kept'])
+        let state: { inventory: Inventory; serves: boolean } = { inventory, serves }
+        let commands: readonly TeardownCommand[] = []
+        for (let round = 0; round < 6; round += 1) {
+          commands = nextTeardown(leaseTarget(entry, outcome, keep), state.inventory, state.serves)
+          state = commands.reduce(apply, state)
+        }
+        expect(commands).toEqual([])
+        const gone = outcome === 'committed' ? entry.baseCheckpoint : entry.checkpoint
+        expect(state.inventory.exports).toEqual(inventory.exports.filter(({ id }) => id === 'their-export'))
+        expect(state.inventory.jobs).toEqual(inventory.jobs.filter(({ id }) => id === 'their-job'))
+        expect(state.inventory.nodes.map(({ node }) => node)).toEqual(['node0', 'their-node'])
+        expect(bitmapsOf(state.inventory)).toEqual(bitmapsOf(inventory).filter((name) => name !== `node0/${gone}`))
+        // a server that serves others too stays
+        expect(state.serves).toBe(serves && inventory.exports.some(({ id }) => id === 'their-export'))
+      },
+    ),
+  )
+})

@@ -1,0 +1,87 @@
+// Runs every check of the repository in order (types, lint, format, tests) and ends with the counts.
+//
+// Usage: node test/check.ts [VITEST FILTER...]   Exit codes: 0 all passed, 1 something failed.
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { constants, tmpdir } from 'node:os'
+import path from 'node:path'
+import * as v from 'valibot'
+
+interface Step {
+  readonly name: string
+  readonly command: string
+  readonly args: readonly string[]
+}
+
+interface Counts {
+  readonly passed: number
+  readonly failed: number
+}
+
+const STATIC_STEPS: readonly Step[] = [
+  { name: 'types', command: 'tsc', args: ['--build'] },
+  { name: 'lint', command: 'oxlint', args: ['--type-aware', '--deny-warnings'] },
+  { name: 'format', command: 'prettier', args: ['--check', '--log-level', 'warn', '.'] },
+]
+
+const reportSchema = v.object({
+  numPassedTests: v.number(),
+  numFailedTests: v.number(),
+  testResults: v.array(v.object({ status: v.string(), assertionResults: v.array(v.object({ status: v.string() })) })),
+})
+
+const root = path.resolve(import.meta.dirname, '..')
+
+/** Runs one step with its output shown; resolves to its exit code, 128 + signal number where a signal ended it. */
+const run = (step: Step): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(step.command, step.args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+    child.once('error', reject)
+    child.once('exit', (code, signal) => {
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
+    })
+  })
+
+/** The counts of vitest's report; a file that could not be loaded, or a failure outside every test, counts as one. */
+const readCounts = async (reportPath: string, exitCode: number): Promise<Counts> => {
+  const text = await readFile(reportPath, 'utf8').catch(() => undefined)
+  if (text === undefined) return { passed: 0, failed: 1 }
+  const report = v.parse(reportSchema, JSON.parse(text))
+  const unloaded = report.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
+  )
+  const failed = report.numFailedTests + unloaded.length
+  return { passed: report.numPassedTests, failed: exitCode !== 0 && failed === 0 ? 1 : failed }
+}
+
+const timings: string[] = []
+
+const timed = async (step: Step): Promise<number> => {
+  const startedMs = performance.now()
+  const code = await run(step)
+  timings.push(`${step.name} ${code === 0 ? 'ok' : 'FAILED'} ${((performance.now() - startedMs) / 1000).toFixed(1)} s`)
+  return code
+}
+
+const finish = (counts: Counts): number => {
+  console.log(timings.join(' · '))
+  console.log(`${counts.passed} passed, ${counts.failed} failed`)
+  return counts.failed === 0 ? 0 : 1
+}
+
+const main = async (): Promise<number> => {
+  for (const step of STATIC_STEPS) {
+    if ((await timed(step)) !== 0) return finish({ passed: 0, failed: 1 })
+  }
+  const folder = await mkdtemp(path.join(tmpdir(), 'varve-check-'))
+  try {
+    const reportPath = path.join(folder, 'report.json')
+    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`]
+    const code = await timed({ name: 'tests', command: 'vitest', args: [...args, ...process.argv.slice(2)] })
+    return finish(await readCounts(reportPath, code))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+process.exitCode = await main()

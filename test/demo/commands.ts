@@ -1,0 +1,97 @@
+// Varve's public commands as the demonstration uses them, each a program of its own, as a person would run it.
+import path from 'node:path'
+import * as v from 'valibot'
+import { run } from '../rig/run.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+export const gatewayProgram = path.join(root, 'gateway/main.ts')
+export const agentProgram = path.join(root, 'agent/main.ts')
+
+const kind = v.picklist(['full', 'incremental'])
+
+const backupSchema = v.object({
+  point: v.string(),
+  machine: v.string(),
+  kind,
+  reason: v.string(),
+  consistency: v.string(),
+  bytesRead: v.number(),
+  bytesSent: v.number(),
+  bytesStored: v.number(),
+  seconds: v.number(),
+  disks: v.array(v.object({ name: v.string(), size: v.number(), dirtyBytes: v.number() })),
+})
+export type BackupResult = v.InferOutput<typeof backupSchema>
+
+const pointSchema = v.object({
+  id: v.string(),
+  machine: v.string(),
+  time: v.union([v.number(), v.string()]),
+  kind,
+  reason: v.string(),
+  consistency: v.string(),
+  disks: v.array(v.object({ name: v.string(), size: v.number() })),
+})
+export type PointRow = v.InferOutput<typeof pointSchema>
+
+const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
+
+/** The commands of one gateway data directory and one agent configuration. */
+export class Commands {
+  readonly #data: string
+  readonly #config: string
+  readonly #signal: AbortSignal
+
+  /** Commands that run end when `signal` is aborted. */
+  constructor(data: string, config: string, signal: AbortSignal) {
+    this.#data = data
+    this.#config = config
+    this.#signal = signal
+  }
+
+  async addTenant(name: string): Promise<void> {
+    await this.#gateway('tenant', 'add', name)
+  }
+
+  /** A one-time enrolment token. */
+  async enrolmentToken(tenant: string): Promise<string> {
+    return (await this.#gateway('enrol', '--tenant', tenant)).trim()
+  }
+
+  async enrol(gateway: string, token: string): Promise<void> {
+    await this.#agent('enrol', '--gateway', gateway, '--token', token)
+  }
+
+  /** True once the running agent answers through the gateway. */
+  async agentAnswers(): Promise<boolean> {
+    return this.#agent('machines', '--json').then(
+      () => true,
+      () => false,
+    )
+  }
+
+  async backup(machine: string): Promise<BackupResult> {
+    return v.parse(backupSchema, JSON.parse(lastLine(await this.#agent('backup', machine, '--wait', '--json'))))
+  }
+
+  /** The machine's restore points, newest first. */
+  async points(machine: string): Promise<PointRow[]> {
+    return v.parse(v.array(pointSchema), JSON.parse(await this.#agent('points', machine, '--json')))
+  }
+
+  async restore(point: string, disk: string, target: string, format: 'raw' | 'qcow2' = 'raw'): Promise<void> {
+    await this.#agent('restore', point, '--disk', disk, '--to', target, '--format', format)
+  }
+
+  #gateway(...args: string[]): Promise<string> {
+    return this.#run('gateway', [gatewayProgram, ...args, '--data', this.#data])
+  }
+
+  #agent(...args: string[]): Promise<string> {
+    return this.#run('agent', [agentProgram, ...args, '--config', this.#config])
+  }
+
+  #run(name: string, args: readonly string[]): Promise<string> {
+    return run(process.execPath, args, { signal: this.#signal, label: `varve-${name} ${args[1]}` })
+  }
+}

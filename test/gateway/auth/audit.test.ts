@@ -1,0 +1,147 @@
+// The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
+import { afterEach, expect, test, vi } from 'vitest'
+import { Audit, REFUSAL_WINDOW_MS, REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
+import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { verifyBearer } from '../../../gateway/auth/verify.ts'
+import type { AuditEntry } from '../../../gateway/datastore/database/audit.ts'
+import { LocalDatabase, type Database } from '../../../gateway/datastore/database/database.ts'
+import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { codeOf, NOW_MS, testAuthority } from './test-authority.ts'
+
+afterEach(() => void vi.useRealTimers())
+
+const throwing = (error: VarveError): never => {
+  throw error
+}
+
+const log = async (database: Database, tenant: number | null): Promise<AuditEntry[]> =>
+  await database.call('audit.list', { tenant, afterSeq: 0, limit: 1000 })
+
+const refusal = (code: ErrorCode, timeMs: number, tenant: number | null = null) => ({
+  timeMs,
+  tenant,
+  subject: '',
+  role: '',
+  action: 'connect',
+  resource: '',
+  address: '192.0.2.7',
+  error: new VarveError(code, 'refused'),
+})
+
+test('a refused connection is recorded and thrown on; an accepted one is not a refusal', async () => {
+  await using gateway = await testAuthority()
+  const { authority, database, acme } = gateway
+  await using audit = new Audit({ database, onError: throwing })
+  const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
+  const token = await issueToken(authority, { ...request, by: LOCAL_ADMINISTRATOR })
+  const connect = (text: string, timeMs: number) =>
+    audit.guard({ action: 'connect', address: '192.0.2.7', timeMs }, () => verifyBearer(authority, text, timeMs))
+  expect((await connect(token, NOW_MS)).subject).toBe('ann')
+  expect(await codeOf(connect('nonsense', NOW_MS))).toBe('TOKEN_MALFORMED')
+  expect(await codeOf(connect(token, NOW_MS + 1000))).toBe('TOKEN_EXPIRED')
+  expect(await log(database, null)).toMatchObject([
+    { action: 'connect', subject: '', outcome: 'TOKEN_MALFORMED', details: { address: '192.0.2.7' } },
+  ])
+  expect(await log(database, acme.id)).toMatchObject([
+    { action: 'token.issue', outcome: 'ok' },
+    { action: 'connect', subject: 'ann', role: 'viewer', outcome: 'TOKEN_EXPIRED' },
+  ])
+})
+
+test('a replayed enrolment is in the log of its tenant', async () => {
+  await using gateway = await testAuthority(true)
+  const { authority, database, acme } = gateway
+  await using audit = new Audit({ database, onError: throwing })
+  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
+  const token = await issueEnrolment(authority, request)
+  const publicKey = Buffer.alloc(32, 1).toString('base64url')
+  const attempt = () =>
+    audit.guard({ action: 'enrol', address: '192.0.2.7', timeMs: NOW_MS }, () =>
+      enrol(authority, { token, publicKey, host: 'hv1', nowMs: NOW_MS }),
+    )
+  await attempt()
+  expect(await codeOf(attempt())).toBe('ENROLMENT_USED')
+  expect((await log(database, acme.id)).at(-1)).toMatchObject({ action: 'enrol', outcome: 'ENROLMENT_USED' })
+})
+
+test('what is no refusal is thrown on and not recorded', async () => {
+  await using gateway = await testAuthority()
+  await using audit = new Audit({ database: gateway.database, onError: throwing })
+  const attempt = audit.guard({ action: 'connect', address: '', timeMs: NOW_MS }, () =>
+    Promise.reject(new VarveError('STORE_FAILED', 'the disk is gone')),
+  )
+  expect(await codeOf(attempt)).toBe('STORE_FAILED')
+  expect(await log(gateway.database, null)).toEqual([])
+})
+
+test('a flood is written up to a limit, then counted, and summed up once its minute is over', async () => {
+  await using temp = await tempFolder()
+  using database = new LocalDatabase(temp.join('catalog.db'))
+  await using audit = new Audit({ database, onError: throwing })
+  const flood = 5 * REFUSALS_PER_WINDOW_MAX
+  for (let i = 0; i < flood; i++)
+    await audit.refused(refusal(i % 2 === 0 ? 'TOKEN_SIGNATURE' : 'TOKEN_MALFORMED', NOW_MS + i))
+  expect(await log(database, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
+  await audit.refused(refusal('TOKEN_EXPIRED', NOW_MS + REFUSAL_WINDOW_MS))
+  const entries = await log(database, null)
+  expect(entries).toHaveLength(REFUSALS_PER_WINDOW_MAX + 2)
+  const count = flood - REFUSALS_PER_WINDOW_MAX
+  expect(entries.at(-2)).toMatchObject({
+    action: 'refusals',
+    outcome: 'counted',
+    details: { count, TOKEN_SIGNATURE: count / 2, TOKEN_MALFORMED: count / 2, fromMs: NOW_MS },
+  })
+  expect(entries.at(-1)).toMatchObject({ outcome: 'TOKEN_EXPIRED' })
+  expect(await audit.check()).toBeNull()
+})
+
+test('refusals that come all at once do not pass the limit either', async () => {
+  await using gateway = await testAuthority(true)
+  const { database } = gateway
+  await using audit = new Audit({ database, onError: throwing })
+  const flood = Array.from({ length: 500 }, () => audit.refused(refusal('TOKEN_SIGNATURE', NOW_MS)))
+  await Promise.all(flood)
+  expect(await log(database, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
+})
+
+test('one tenant’s flood does not hide another’s refusals', async () => {
+  await using temp = await tempFolder()
+  using database = new LocalDatabase(temp.join('catalog.db'))
+  await using audit = new Audit({ database, onError: throwing })
+  for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, 1))
+  await audit.refused(refusal('NOT_FOUND', NOW_MS, 2))
+  expect(await log(database, 2)).toMatchObject([{ outcome: 'NOT_FOUND' }])
+})
+
+test('a flood that stops is summed up when the gateway closes, or a minute later by itself', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  await using temp = await tempFolder()
+  using database = new LocalDatabase(temp.join('catalog.db'))
+  const audit = new Audit({ database, onError: throwing })
+  const flood = async () => {
+    for (let i = 0; i <= REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('TOKEN_SIGNATURE', NOW_MS))
+  }
+  const sums = async () => (await log(database, null)).filter(({ action }) => action === 'refusals')
+  await flood()
+  expect(await sums()).toHaveLength(0)
+  await vi.advanceTimersByTimeAsync(REFUSAL_WINDOW_MS)
+  expect(await sums()).toHaveLength(1)
+  await flood()
+  await audit[Symbol.asyncDispose]()
+  expect(await sums()).toHaveLength(2)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+test('a log that cannot be written does not change the answer to the caller', async () => {
+  await using temp = await tempFolder()
+  const database = new LocalDatabase(temp.join('catalog.db'))
+  const failures: string[] = []
+  await using audit = new Audit({ database, onError: ({ code }) => failures.push(code) })
+  database[Symbol.dispose]()
+  const attempt = audit.guard({ action: 'connect', address: '', timeMs: NOW_MS }, () =>
+    Promise.reject(new VarveError('TOKEN_EXPIRED', 'late')),
+  )
+  expect(await codeOf(attempt)).toBe('TOKEN_EXPIRED')
+  expect(failures).toHaveLength(1)
+})

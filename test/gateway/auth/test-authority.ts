@@ -1,0 +1,53 @@
+// A gateway's authority with tenants in a folder of its own, and tokens built by hand as an attacker would.
+import { randomBytes, randomUUID, sign, type KeyObject } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { openAuthority, type Authority } from '../../../gateway/auth/authority.ts'
+import { LocalDatabase, ThreadDatabase, type Database } from '../../../gateway/datastore/database/database.ts'
+import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import { asVarveError } from '../../../protocol/errors.ts'
+import { tempFolder } from '../../support/temp.ts'
+
+/** The instant that the tests of tokens call now. */
+export const NOW_MS = Date.UTC(2026, 10, 20, 12)
+
+export interface TestAuthority extends AsyncDisposable {
+  readonly folder: string
+  readonly authority: Authority
+  readonly database: Database
+  readonly acme: Tenant
+  readonly other: Tenant
+}
+
+/** A fresh authority with the tenants `acme` and `other`; its database is on a thread of its own where asked. */
+export const testAuthority = async (thread = false): Promise<TestAuthority> => {
+  const stack = new AsyncDisposableStack()
+  const temp = stack.use(await tempFolder())
+  const folder = temp.join('data')
+  await mkdir(folder)
+  const file = temp.join('data', 'catalog.db')
+  const database = thread ? stack.use(await ThreadDatabase.open(file)) : stack.use(new LocalDatabase(file))
+  const add = (name: string): Promise<Tenant> =>
+    database.call('tenant.add', { name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
+  const acme = await add('acme')
+  const other = await add('other')
+  const authority = await openAuthority({ folder, database, nowMs: NOW_MS })
+  return { folder, authority, database, acme, other, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+/** The code of the error that `work` ends with; `none` where it ends well. */
+export const codeOf = (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'none',
+    (error: unknown) => asVarveError(error).code,
+  )
+
+export const encodePart = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+
+export const decodePart = (token: string, index: number): Record<string, unknown> =>
+  JSON.parse(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString()) as Record<string, unknown>
+
+/** A token with these parts, signed with an Ed25519 key by Node alone. */
+export const forge = (header: unknown, payload: unknown, key: KeyObject): string => {
+  const text = `${encodePart(header)}.${encodePart(payload)}`
+  return `${text}.${sign(null, Buffer.from(text), key).toString('base64url')}`
+}

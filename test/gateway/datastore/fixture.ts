@@ -1,0 +1,151 @@
+// What the datastore's tests share: a datastore in a folder of its own, tenants, uploads, and batches of chunks.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { zstdCompressSync } from 'node:zlib'
+import { CODEC } from '../../../protocol/chunk.ts'
+import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
+import type { ChunkBatch, ImageProgress } from '../../../gateway/datastore/image-writer.ts'
+import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import type { DatastoreLog } from '../../../gateway/datastore/log.ts'
+
+/** Chunk size of the tests' tenants, in bytes: the smallest, so that trees get deep cheaply. */
+export const CHUNK_BYTES = 4096
+
+export interface TemporaryFolder extends AsyncDisposable {
+  readonly path: string
+}
+
+export const temporaryFolder = async (): Promise<TemporaryFolder> => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'varve-datastore-'))
+  return { path: folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) }
+}
+
+/** A logger that keeps its lines. */
+export const memoryLog = (): DatastoreLog & {
+  readonly lines: { level: string; fields: unknown; message: string }[]
+} => {
+  const lines: { level: string; fields: unknown; message: string }[] = []
+  const at = (level: string) => (fields: unknown, message: string) => void lines.push({ level, fields, message })
+  return { lines, info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): Promise<Datastore> =>
+  Datastore.open({ folder, log, threads: 2 })
+
+export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
+  datastore.database.call('tenant.add', {
+    name,
+    uuid: randomUUID(),
+    idKey: new Uint8Array(randomBytes(32)),
+    chunkBytes,
+    nowMs: 1,
+  })
+
+/** Makes the catalog rows of one upload beside the open datastore; returns what openWriter takes. */
+export const addUpload = (
+  folder: string,
+  tenant: Tenant,
+  disk = 'vda',
+): { job: string; disk: string; machineId: number } => {
+  using sql = new Sql(path.join(folder, CATALOG_NAME))
+  const agent = randomUUID()
+  const job = randomUUID()
+  return sql.transaction(() => {
+    sql.run(
+      "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'host', 'key', 1)",
+      agent,
+      tenant.id,
+    )
+    sql.run(
+      "INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, '{}', 1)",
+      tenant.id,
+      `machine-${job}`,
+      agent,
+    )
+    const machineId = Number(sql.get('SELECT max(id) AS id FROM machine')!['id'])
+    sql.run(
+      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms) VALUES (?, ?, ?, ?, 's', 'running', 0, 1)`,
+      job,
+      tenant.id,
+      machineId,
+      agent,
+    )
+    sql.run(
+      `INSERT INTO upload (job, disk, ordinal, size, kind, reason, has_base, position, state, finished, received, stored, changed)
+       VALUES (?, ?, 0, 1, 'full', 'first', 0, 0, x'', 0, 0, 0, 0)`,
+      job,
+      disk,
+    )
+    return { job, disk, machineId }
+  })
+}
+
+export const uploadRow = (folder: string, job: string): Record<string, unknown> => {
+  using sql = new Sql(path.join(folder, CATALOG_NAME))
+  return sql.get('SELECT * FROM upload WHERE job = ?', job)!
+}
+
+/** Random bytes in which a part compresses. */
+export const plainChunk = (): Uint8Array => {
+  const plain = new Uint8Array(randomBytes(CHUNK_BYTES))
+  return Math.random() < 0.5 ? plain.fill(7, 100) : plain
+}
+
+export const chunkId = (tenant: Tenant, plain: Uint8Array): Uint8Array => keyedHash(tenant.idKey, plain)
+
+/** A batch as an agent sends it: zstd where that saves. */
+export const batchOf = (tenant: Tenant, plains: readonly Uint8Array[]): ChunkBatch => {
+  const pieces = plains.map((plain) => {
+    const packed = zstdCompressSync(plain)
+    return packed.length < plain.length
+      ? { plain, codec: CODEC.zstd, stored: new Uint8Array(packed) }
+      : { plain, codec: CODEC.raw, stored: plain }
+  })
+  const buffer = new Uint8Array(pieces.reduce((sum, { stored }) => sum + stored.length, 0))
+  let offset = 0
+  const chunks = pieces.map(({ plain, codec, stored }) => {
+    buffer.set(stored, offset)
+    offset += stored.length
+    const { length } = stored
+    return { id: chunkId(tenant, plain), codec, plainLength: plain.length, offset: offset - length, length }
+  })
+  return { buffer: buffer.buffer, chunks }
+}
+
+export const progressAt = (position: number, rest: Partial<ImageProgress> = {}): ImageProgress => ({
+  position,
+  state: new Uint8Array([1, 2, 3]),
+  received: position,
+  changed: 0,
+  finished: false,
+  root: null,
+  ...rest,
+})
+
+/** The image tree over these refs (a chunk id, or null for a zero chunk). */
+export const treeOf = (tenant: Tenant, refs: readonly Ref[]): { root: Ref; nodes: NewNode[] } => {
+  const nodes: NewNode[] = []
+  const key = nodeKey(keyedHash, tenant.idKey)
+  const builder = new TreeBuilder({
+    chunks: refs.length,
+    hash: keyedHash,
+    nodeKey: key,
+    onNode: (node) => void nodes.push(node),
+  })
+  for (const ref of refs) builder.place(0, ref)
+  return { root: builder.finish(), nodes }
+}
+
+export const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
+  const list: T[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
+
+/** Opens and closes again what is only needed to have been there. */
+export const touch = async (opened: Promise<AsyncDisposable>): Promise<void> => (await opened)[Symbol.asyncDispose]()

@@ -1,0 +1,227 @@
+// Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
+import { randomInt } from 'node:crypto'
+import { readFile, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { hex } from '../../../protocol/chunk.ts'
+import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import type { Datastore } from '../../../gateway/datastore/datastore.ts'
+import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
+import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { IDS_MAX } from '../../../gateway/datastore/record-reader.ts'
+import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
+import { leaves } from '../../../gateway/datastore/tree.ts'
+import {
+  addTenant,
+  addUpload,
+  batchOf,
+  chunkId,
+  collect,
+  openDatastore,
+  plainChunk,
+  progressAt,
+  temporaryFolder,
+  treeOf,
+} from './fixture.ts'
+
+const CHUNKS = 20
+
+interface Setting extends AsyncDisposable {
+  readonly folder: string
+  readonly datastore: Datastore
+  readonly tenant: Tenant
+  readonly store: TenantStore
+  readonly plains: readonly Uint8Array[]
+  readonly ids: readonly Uint8Array[]
+  readonly root: Uint8Array
+  /** The one data pack and the one nodes pack. */
+  readonly files: { readonly data: string; readonly nodes: string }
+}
+
+/** A datastore with one committed image of CHUNKS chunks. */
+const setUp = async (): Promise<Setting> => {
+  const folder = await temporaryFolder()
+  const datastore = await openDatastore(folder.path)
+  const tenant = await addTenant(datastore, 'one')
+  const store = datastore.tenantStore(tenant)
+  const plains = Array.from({ length: CHUNKS }, plainChunk)
+  const ids = plains.map((plain) => chunkId(tenant, plain))
+  const { root, nodes } = treeOf(tenant, ids)
+  {
+    await using writer = await store.openWriter(addUpload(folder.path, tenant))
+    await writer.append(batchOf(tenant, plains))
+    writer.addNodes(nodes)
+    await writer.commit(progressAt(CHUNKS, { finished: true, root }))
+  }
+  const packs = await datastore.database.call('pack.list', {})
+  const fileOf = (kind: string): string => {
+    const { uuid } = packs.find((pack) => pack.kind === kind)!
+    return path.join(folder.path, 'packs', tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+  }
+  return {
+    folder: folder.path,
+    datastore,
+    tenant,
+    store,
+    plains,
+    ids,
+    root: root!,
+    files: { data: fileOf('data'), nodes: fileOf('nodes') },
+    [Symbol.asyncDispose]: async () => {
+      await datastore[Symbol.asyncDispose]()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const flip = async (file: string, offset: number): Promise<void> => {
+  const bytes = await readFile(file)
+  bytes[offset]! ^= 1 << randomInt(8)
+  await writeFile(file, bytes)
+}
+
+const damaged = (id: Uint8Array) => ({ code: 'DATA_DAMAGED', details: { id: hex(id) } })
+
+describe('damage', () => {
+  test('a flipped bit anywhere in a record is found by every way of reading, and only that record is hurt', async () => {
+    await using setting = await setUp()
+    const { store, ids, plains, files } = setting
+    const bytes = await readFile(files.data)
+    const proofKey = new Uint8Array(32).fill(1)
+    let offset = PACK_HEADER_BYTES
+    for (let record = 0; record < CHUNKS; record++) {
+      const { id, storedLength } = parseRecord(bytes, offset)
+      const index = ids.findIndex((one) => hex(one) === hex(id))
+      const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, randomInt(recordBytes(storedLength))][record % 10]!
+      await flip(files.data, at)
+      await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
+      await expect(store.readStored(ids)).rejects.toMatchObject(damaged(id))
+      const proofs = await store.prove(ids, proofKey)
+      expect(proofs.map((proof, at) => (proof === null ? at : -1)).filter((at) => at >= 0)).toEqual([index])
+      expect(proofs[(index + 1) % CHUNKS]).toEqual(keyedHash(proofKey, plains[(index + 1) % CHUNKS]!))
+      await writeFile(files.data, bytes)
+      offset += recordBytes(storedLength)
+    }
+    expect(await store.readStored(ids)).toHaveLength(CHUNKS)
+  })
+
+  test('a flipped bit in a node is found when the tree is walked', async () => {
+    await using setting = await setUp()
+    const { store, root, files } = setting
+    await flip(files.nodes, PACK_HEADER_BYTES + 60)
+    await expect(store.node(root)).rejects.toMatchObject(damaged(root))
+    await expect(collect(leaves(store, root, CHUNKS))).rejects.toMatchObject(damaged(root))
+  })
+
+  test('of a pack that was cut short, what lies before the cut still reads', async () => {
+    await using setting = await setUp()
+    const { store, ids, files } = setting
+    const bytes = await readFile(files.data)
+    const first = parseRecord(bytes, PACK_HEADER_BYTES)
+    await truncate(files.data, PACK_HEADER_BYTES + recordBytes(first.storedLength))
+    await store.readRecord(first.id)
+    const proofs = await store.prove(ids, new Uint8Array(32))
+    expect(proofs.filter((proof) => proof !== null)).toHaveLength(1)
+    await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  })
+
+  test('a good record in the place of another is not taken for it', async () => {
+    await using setting = await setUp()
+    const { datastore, tenant, store, ids } = setting
+    // the index of a datastore that was tampered with: two ids that name the same place
+    await datastore.database.call('chunk.commit', {
+      tenant: tenant.id,
+      machine: null,
+      ids: new Uint8Array(32),
+      records: [
+        { pack: 1, offset: PACK_HEADER_BYTES, storedLength: 100, plainLength: 100, codec: 0, type: RECORD.chunk },
+      ],
+      packs: [],
+      upload: null,
+      progress: null,
+    })
+    await expect(store.readRecord(new Uint8Array(32))).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+    expect(await store.prove([new Uint8Array(32)], new Uint8Array(32))).toEqual([null])
+    expect(await store.readStored(ids)).toHaveLength(CHUNKS)
+  })
+})
+
+describe('reading', () => {
+  test('an absent id is damage that names it; no ids are no work', async () => {
+    await using setting = await setUp()
+    const { store } = setting
+    const id = new Uint8Array(32).fill(9)
+    await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
+    await expect(store.readStored([id])).rejects.toMatchObject(damaged(id))
+    await expect(store.node(id)).rejects.toMatchObject(damaged(id))
+    expect(await store.readStored([])).toEqual([])
+    expect(await store.nodes([])).toEqual([])
+    expect((await store.have([], 1)).length).toBe(0)
+  })
+
+  test('a chunk is no node, and a node is no chunk', async () => {
+    await using setting = await setUp()
+    const { store, ids, root } = setting
+    await expect(store.node(ids[0]!)).rejects.toMatchObject(damaged(ids[0]!))
+    expect(await store.prove([root], new Uint8Array(32))).toEqual([null])
+    expect((await store.readRecord(root)).plain.length).toBe(1 + 8 + CHUNKS * 32)
+  })
+
+  test('the walk over a stored tree gives the ids it was built from', async () => {
+    await using setting = await setUp()
+    const runs = await collect(leaves(setting.store, setting.root, CHUNKS))
+    expect(runs.flatMap(({ ids }) => ids?.map((id) => hex(id)) ?? [])).toEqual(setting.ids.map((id) => hex(id)))
+  })
+
+  test('the same id twice in one call is answered twice', async () => {
+    await using setting = await setUp()
+    const { store, ids } = setting
+    const [first, second] = await store.readStored([ids[3]!, ids[3]!])
+    expect(first!.stored).toEqual(second!.stored)
+    const [one, two] = await store.prove([ids[3]!, ids[3]!], new Uint8Array(32))
+    expect([one === null, one]).toEqual([false, two])
+  })
+
+  test('too many ids are refused', async () => {
+    await using setting = await setUp()
+    const many = Array<Uint8Array>(IDS_MAX + 1).fill(setting.ids[0]!)
+    for (const call of [
+      setting.store.readStored(many),
+      setting.store.prove(many, new Uint8Array(32)),
+      setting.store.have(many, 1),
+    ])
+      await expect(call).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
+  })
+})
+
+describe('manifests', () => {
+  test('are durable records in a nodes pack, found again by id and by reading the pack alone', async () => {
+    await using setting = await setUp()
+    const { store, datastore, folder, files, tenant } = setting
+    const manifest = Buffer.from(JSON.stringify({ point: 'p', disks: [] }))
+    const id = await store.writeManifest(manifest)
+    expect(Buffer.from((await store.readRecord(id)).plain).equals(manifest)).toBe(true)
+    expect(await store.writeManifest(manifest)).toEqual(id)
+    expect([...(await store.have([id], 1))]).toEqual([0])
+    const bytes = await readFile(files.nodes)
+    const types: number[] = []
+    for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
+      const { type, storedLength } = parseRecord(bytes, offset)
+      types.push(type)
+      offset += recordBytes(storedLength)
+    }
+    expect(types[0]).toBe(RECORD.node)
+    expect(types.at(-1)).toBe(RECORD.manifest)
+    await datastore[Symbol.asyncDispose]()
+    await using again = await openDatastore(folder)
+    expect(again.report).toMatchObject({ damaged: [], sealed: 0 })
+    expect((await again.tenantStore(tenant).readRecord(id)).plain.length).toBe(manifest.length)
+    expect(await again.database.call('pack.list', {})).toHaveLength(2)
+  })
+
+  test('an empty or huge one is refused', async () => {
+    await using setting = await setUp()
+    for (const bytes of [new Uint8Array(0), new Uint8Array(4 * 1024 * 1024 + 1)])
+      await expect(setting.store.writeManifest(bytes)).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
+  })
+})

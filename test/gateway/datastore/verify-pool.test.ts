@@ -1,0 +1,62 @@
+// The threads behind the checks: many jobs at once, errors of one job that hurt no other, bounds, and an orderly end.
+import { randomBytes } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { CODEC } from '../../../protocol/chunk.ts'
+import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import type { IngestJob } from '../../../gateway/datastore/verify.ts'
+import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
+
+const idKey = new Uint8Array(randomBytes(32))
+
+const jobOf = (plain: Uint8Array<ArrayBuffer>, id = keyedHash(idKey, plain)): IngestJob => {
+  const { length } = plain
+  const chunk = { id, codec: CODEC.raw, plainLength: length, offset: 0, length }
+  return { buffer: plain.slice().buffer, chunks: [chunk], idKey, chunkBytes: 4096 }
+}
+
+describe('verify pool', () => {
+  test('answers every job with its own result, and a bad one with its own error', async () => {
+    await using pool = new VerifyPool(3)
+    const plains = Array.from({ length: 200 }, () => new Uint8Array(randomBytes(1000)))
+    const results = await Promise.allSettled(
+      plains.map((plain, index) => pool.ingest(jobOf(plain, index % 10 === 3 ? new Uint8Array(32) : undefined))),
+    )
+    for (const [index, result] of results.entries()) {
+      if (index % 10 === 3) {
+        expect(result).toMatchObject({ status: 'rejected', reason: { code: 'CHUNK_INVALID' } })
+        continue
+      }
+      const { buffer, records } = (result as PromiseFulfilledResult<Awaited<ReturnType<VerifyPool['ingest']>>>).value
+      const place = { id: records[0]!.id, offset: 0 }
+      const plain = await pool.plain({ buffer: buffer.buffer, place, idKey })
+      expect(Buffer.from(plain).equals(plains[index]!)).toBe(true)
+    }
+  })
+
+  test('takes the buffer, and refuses one that is gone', async () => {
+    await using pool = new VerifyPool(1)
+    const job = jobOf(new Uint8Array(10))
+    await pool.ingest(job)
+    expect(job.buffer.byteLength).toBe(0)
+    await expect(pool.ingest(job)).rejects.toMatchObject({ name: 'VarveError' })
+    await pool.ingest(jobOf(new Uint8Array(10)))
+  })
+
+  test('refuses work past its bound and finishes what it took', async () => {
+    await using pool = new VerifyPool(1)
+    const results = await Promise.allSettled(Array.from({ length: 1100 }, () => pool.ingest(jobOf(new Uint8Array(10)))))
+    const refused = results.filter(({ status }) => status === 'rejected')
+    expect(refused.length).toBe(1100 - 1025)
+    for (const one of refused) expect(one).toMatchObject({ reason: { code: 'TOO_MANY_REQUESTS' } })
+  })
+
+  test('at its end rejects what is under way and takes no more', async () => {
+    const pool = new VerifyPool(1)
+    const jobs = Array.from({ length: 20 }, () => pool.ingest(jobOf(new Uint8Array(4096))))
+    const settled = Promise.allSettled(jobs)
+    await pool[Symbol.asyncDispose]()
+    for (const one of await settled)
+      if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'STORE_FAILED' })
+    await expect(pool.ingest(jobOf(new Uint8Array(1)))).rejects.toMatchObject({ code: 'STORE_FAILED' })
+  })
+})

@@ -1,0 +1,123 @@
+// The write order that survives power loss. Method: a real store and database, wrapped to note what is synced; each transaction may name only that.
+import { randomUUID } from 'node:crypto'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { ThreadDatabase, type Database } from '../../../gateway/datastore/database/database.ts'
+import type { OperationArgs, OperationName } from '../../../gateway/datastore/database/operations.ts'
+import { DirectoryPackStore } from '../../../gateway/datastore/directory-pack-store.ts'
+import { recordBytes } from '../../../gateway/datastore/format.ts'
+import { ImageWriter } from '../../../gateway/datastore/image-writer.ts'
+import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
+import { PackPool } from '../../../gateway/datastore/pack-pool.ts'
+import type { PackFile, PackStore } from '../../../gateway/datastore/pack-store.ts'
+import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
+import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
+import { addUpload, batchOf, chunkId, memoryLog, plainChunk, progressAt, temporaryFolder, treeOf } from './fixture.ts'
+
+/** What would survive if the power went now. */
+class Survivors {
+  /** Synced length by pack uuid. */
+  readonly packs = new Map<string, number>()
+  /** Pack uuid by row id. */
+  readonly rows = new Map<number, string>()
+
+  file(pack: string, file: PackFile): PackFile {
+    return {
+      get bytes() {
+        return file.bytes
+      },
+      get broken() {
+        return file.broken
+      },
+      append: (bytes) => file.append(bytes),
+      sync: async () => {
+        const { bytes } = file
+        await file.sync()
+        this.packs.set(pack, bytes)
+      },
+      [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+    }
+  }
+
+  store(store: PackStore): PackStore {
+    return {
+      create: async (name, header) => {
+        expect([...this.rows.values()]).toContain(name.pack)
+        const file = await store.create(name, header)
+        this.packs.set(name.pack, file.bytes)
+        return this.file(name.pack, file)
+      },
+      open: async (name, bytes) => this.file(name.pack, await store.open(name, bytes)),
+      read: (name, offset, length) => store.read(name, offset, length),
+      size: (name) => store.size(name),
+      remove: (name) => store.remove(name),
+      list: () => store.list(),
+      [Symbol.asyncDispose]: async () => {},
+    }
+  }
+
+  database(database: Database, commits: number[]): Database {
+    return {
+      call: async <N extends OperationName>(name: N, args: OperationArgs<N>) => {
+        if (name === 'chunk.commit') {
+          const { packs, records } = args as OperationArgs<'chunk.commit'>
+          for (const { id, bytes } of packs) expect(this.packs.get(this.rows.get(id)!)).toBeGreaterThanOrEqual(bytes)
+          for (const { pack, offset, storedLength } of records)
+            expect(this.packs.get(this.rows.get(pack)!)).toBeGreaterThanOrEqual(offset + recordBytes(storedLength))
+          commits.push(records.length)
+        }
+        const result = await database.call(name, args)
+        if (name === 'pack.add') this.rows.set(result as number, (args as OperationArgs<'pack.add'>).uuid)
+        return result
+      },
+    }
+  }
+}
+
+test('no transaction names bytes that are not synced, while appends, nodes, commits and manifests run beside one another', async () => {
+  await using stack = new AsyncDisposableStack()
+  const folder = stack.use(await temporaryFolder())
+  const survivors = new Survivors()
+  const commits: number[] = []
+  const real = stack.use(await ThreadDatabase.open(path.join(folder.path, 'catalog.db')))
+  const database = survivors.database(real, commits)
+  const store = survivors.store(stack.use(await DirectoryPackStore.open(path.join(folder.path, 'packs'))))
+  const verifyPool = stack.use(new VerifyPool(2))
+  const log = memoryLog()
+  const packs = new PackPool({ store, database, log, nowMs: () => 1 })
+  const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  const tenant = await database.call('tenant.add', rest)
+  const tenantStore = new TenantStore({
+    tenant,
+    database,
+    store,
+    packs,
+    verifyPool,
+    nodeCache: new NodeCache(),
+    openWriter: async (options) => new ImageWriter({ ...options, database, packs, verifyPool, log, onClose: () => {} }),
+  })
+
+  const upload = async (): Promise<number> => {
+    await using writer = await tenantStore.openWriter(addUpload(folder.path, tenant))
+    let position = 0
+    const send = async (batch: number): Promise<void> => {
+      const plains = Array.from({ length: 1 + (batch % 5) }, plainChunk)
+      await writer.append(batchOf(tenant, plains))
+      position += plains.length
+      writer.addNodes(
+        treeOf(
+          tenant,
+          plains.map((plain) => chunkId(tenant, plain)),
+        ).nodes,
+      )
+      if (batch % 2 === 0) await writer.commit(progressAt(position))
+      if (batch % 7 === 0) await tenantStore.writeManifest(Buffer.from(randomUUID()))
+    }
+    await Promise.all(Array.from({ length: 30 }, (_, batch) => send(batch)))
+    await writer.commit(progressAt(position))
+    return position
+  }
+  const positions = await Promise.all([upload(), upload()])
+  // chunks, nodes and manifests are all in some transaction
+  expect(commits.reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(positions[0] + positions[1])
+})

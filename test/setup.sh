@@ -1,0 +1,136 @@
+#!/bin/sh
+# Makes sure that what a command of this repository needs is installed, then becomes that command.
+#
+#   sh test/setup.sh [--debian GROUP,GROUP...] -- COMMAND [ARGUMENT...]
+#
+# npm packages are installed when the lock file is newer than they are, Debian packages of the named groups when one is
+# missing. Nothing is printed when all is there; progress goes to standard error.
+set -eu
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+  say "$*"
+  exit 1
+}
+
+packages_of() {
+  case "$1" in
+    qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin' ;;
+    guest) echo 'e2fsprogs xz-utils' ;;
+    browser) echo 'chromium' ;;
+    bench) echo 'restic borgbackup' ;;
+    node) echo 'libatomic1 libstdc++6' ;;
+    *) fail "there is no package group \"$1\"" ;;
+  esac
+}
+
+missing_of() {
+  for package in "$@"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=missing
+    [ "$status" = installed ] || printf '%s ' "$package"
+  done
+}
+
+# Runs a command with its output in a file, which is shown only when the command fails.
+quietly() {
+  log=$(mktemp)
+  if "$@" >"$log" 2>&1 </dev/null; then
+    rm -f "$log"
+    return 0
+  fi
+  tail -n 40 "$log" >&2
+  rm -f "$log"
+  return 1
+}
+
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+}
+
+install_debian() {
+  command -v dpkg-query >/dev/null || fail 'this is not a Debian system; install the tools by hand and leave out --debian'
+  packages=''
+  for group in $(printf '%s' "$1" | tr ',' ' '); do
+    found=$(packages_of "$group") || exit 1
+    packages="$packages $found"
+  done
+  # shellcheck disable=SC2086
+  missing=$(missing_of $packages)
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    say 'Debian packages are missing; as root run:'
+    say "  apt-get update && apt-get install -y --no-install-recommends $missing"
+    exit 1
+  fi
+  say "installing Debian packages: $missing"
+  # A source that does not answer must not stop the others, so only the installation's own result counts.
+  apt-get update -q -o DPkg::Lock::Timeout=300 >/dev/null 2>&1 </dev/null || true
+  # shellcheck disable=SC2086
+  quietly apt_install $missing || fail "apt-get could not install: $missing"
+}
+
+npm_is_current() {
+  [ -f node_modules/.package-lock.json ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]
+}
+
+install_npm() {
+  npm_is_current && return 0
+  # Two commands started at once in a fresh clone must not install over each other.
+  exec 9<package-lock.json
+  if command -v flock >/dev/null; then flock 9; fi
+  if ! npm_is_current; then
+    say 'installing npm packages'
+    quietly npm ci --no-audit --no-fund --loglevel=error || fail 'npm ci failed'
+    touch node_modules/.package-lock.json
+  fi
+  exec 9<&-
+}
+
+bundled_starts() { node_modules/.bin/node -e 0 >/dev/null 2>&1; }
+
+# Puts a Node that runs the sources as they are first in PATH: the bundled one, else the machine's.
+choose_node() {
+  if ! bundled_starts; then
+    major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
+    if [ "$major" -ge 24 ]; then
+      # The bundled file may be there without starting, so the machine's Node must stay in front of it.
+      PATH="$(dirname "$(command -v node)"):$PWD/node_modules/.bin:$PATH"
+      return 0
+    fi
+    # A minimal system may lack libraries that Node needs.
+    if command -v dpkg-query >/dev/null; then install_debian node; fi
+    bundled_starts || fail 'neither the bundled Node nor one of version 24 or later starts on this machine'
+  fi
+  PATH="$PWD/node_modules/.bin:$PATH"
+}
+
+groups=''
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --debian)
+      [ $# -ge 2 ] || fail '--debian needs a list of package groups'
+      groups=$2
+      shift 2
+      ;;
+    --)
+      shift
+      break
+      ;;
+    *) fail "unknown argument: $1" ;;
+  esac
+done
+[ $# -gt 0 ] || fail 'usage: sh test/setup.sh [--debian GROUP,...] -- COMMAND [ARGUMENT...]'
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+started_in=$PWD
+cd "$root"
+# npm itself must not run on a Node that it is about to replace.
+PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v '/node_modules/\.bin$' | grep -v '/node-gyp-bin$' | paste -s -d : -):/usr/sbin:/sbin
+export PATH
+[ -z "$groups" ] || install_debian "$groups"
+install_npm
+choose_node
+export PATH
+cd "$started_in"
+exec "$@"

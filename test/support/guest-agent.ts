@@ -1,0 +1,118 @@
+// A scripted guest agent that pretends to freeze, for what must never be done to the host's own file systems.
+
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+
+export interface GuestAgentScript {
+  /** Milliseconds before a freeze is answered; it takes effect at the answer. */
+  readonly freezeDelayMs?: number
+  /** Error description that a freeze ends with. */
+  readonly freezeError?: string
+  /** Number of file systems that a freeze reports. */
+  readonly freezeCount?: number
+  /** How many thaws fail before one works. */
+  readonly thawFailures?: number
+  /** Milliseconds after which the guest thaws by itself. */
+  readonly selfThawMs?: number
+  readonly silent?: boolean
+  readonly frozenBefore?: boolean
+}
+
+/** A guest agent on a unix socket; one client at a time, as QEMU's character device serves them. */
+export class ScriptedGuestAgent implements AsyncDisposable {
+  frozen: boolean
+  readonly commands: string[] = []
+  readonly socketPath: string
+  readonly #script: GuestAgentScript
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  #thawFailures: number
+  #turn: Promise<void> = Promise.resolve()
+
+  private constructor(socketPath: string, script: GuestAgentScript) {
+    this.socketPath = socketPath
+    this.#script = script
+    this.frozen = script.frozenBefore ?? false
+    this.#thawFailures = script.thawFailures ?? 0
+    this.#server = createServer((socket) => {
+      this.#sockets.add(socket)
+      socket.on('error', () => undefined)
+      socket.on('data', (chunk: Buffer) => {
+        this.#turn = this.#turn.then(() => this.#answer(socket, chunk))
+      })
+    })
+  }
+
+  static async listen(socketPath: string, script: GuestAgentScript = {}): Promise<ScriptedGuestAgent> {
+    const agent = new ScriptedGuestAgent(socketPath, script)
+    agent.#server.listen(socketPath)
+    await once(agent.#server, 'listening')
+    return agent
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer)
+    for (const socket of this.#sockets) socket.destroy()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  async #answer(socket: Socket, chunk: Buffer): Promise<void> {
+    if (this.#script.silent === true) return
+    const fresh = chunk.includes(0xff)
+    if (fresh) socket.write('{"error": {"class": "GenericError", "desc": "JSON parse error, stray input"}}\n')
+    const lines = chunk
+      .subarray(chunk.lastIndexOf(0xff) + 1)
+      .toString()
+      .split('\n')
+      .filter(Boolean)
+    for (const line of lines) {
+      const { execute, arguments: args } = JSON.parse(line)
+      this.commands.push(execute)
+      const reply = `${JSON.stringify(await this.#run(execute, args))}\n`
+      if (!socket.destroyed) socket.write(fresh ? Buffer.concat([Buffer.from([0xff]), Buffer.from(reply)]) : reply)
+    }
+  }
+
+  async #run(command: string, args: { id: number } | undefined): Promise<unknown> {
+    switch (command) {
+      case 'guest-sync-delimited':
+        return { return: args?.id }
+      case 'guest-fsfreeze-status':
+        return { return: this.frozen ? 'frozen' : 'thawed' }
+      case 'guest-fsfreeze-freeze':
+        return await this.#freeze()
+      case 'guest-fsfreeze-thaw':
+        return this.#thaw()
+      default:
+        return { error: { class: 'CommandNotFound', desc: `The command ${command} has not been found` } }
+    }
+  }
+
+  async #freeze(): Promise<unknown> {
+    const { freezeDelayMs, freezeError, freezeCount = 2, selfThawMs } = this.#script
+    if (freezeDelayMs !== undefined) await this.#pause(freezeDelayMs)
+    if (freezeError !== undefined) return { error: { class: 'GenericError', desc: freezeError } }
+    if (freezeCount > 0) this.frozen = true
+    if (selfThawMs !== undefined) void this.#pause(selfThawMs).then(() => void (this.frozen = false))
+    return { return: freezeCount }
+  }
+
+  #thaw(): unknown {
+    if (this.#thawFailures > 0) {
+      this.#thawFailures -= 1
+      return { error: { class: 'GenericError', desc: 'failed to unfreeze filesystem' } }
+    }
+    const count = this.frozen ? 2 : 0
+    this.frozen = false
+    return { return: count }
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#timers.add(setTimeout(resolve, delayMs))
+    })
+  }
+}

@@ -1,0 +1,193 @@
+// A machine, a model of what its disks hold, and a lease driver over a QMP link of its own.
+
+import { randomUUID } from 'node:crypto'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LeaseJournal } from '../../agent/lease/journal.ts'
+import type { Lease, LeaseBase, LeaseRequest, LeasedDisk } from '../../agent/lease/lease.ts'
+import { QmpLeaseDriver } from '../../agent/lease/qmp-driver.ts'
+import type { QmpLeaseDriverOptions } from '../../agent/lease/qmp-driver.ts'
+import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
+import { listNodes } from '../../agent/qmp/disks.ts'
+import { QmpLink } from '../../agent/qmp/link.ts'
+import { TestMachine } from './qemu.ts'
+import type { TestDisk } from './qemu.ts'
+import { run } from './run.ts'
+
+export const AGENT_ID = '0192aaaa-0000-7000-8000-0000c0ffee42'
+
+export const MIB = 1024 * 1024
+
+/** A clean or changed range of a disk, as a dirty bitmap's meta context shows it. */
+export interface DirtyRange {
+  readonly offset: number
+  readonly length: number
+}
+
+interface MapEntry extends DirtyRange {
+  readonly type: number
+}
+
+export const nbdUri = (disk: LeasedDisk): string => `nbd+unix:///${disk.exportName}?socket=${disk.socketPath}`
+
+/** The changed ranges of an incremental disk. */
+export const dirtyRanges = async (disk: LeasedDisk): Promise<readonly DirtyRange[]> => {
+  const map: MapEntry[] = JSON.parse(await run('nbdinfo', [`--map=${disk.dirtyContext}`, '--json', nbdUri(disk)]))
+  return map.filter(({ type }) => type !== 0).map(({ offset, length }) => ({ offset, length }))
+}
+
+/** The base that a later lease continues from. */
+export const asBase = (lease: Lease): LeaseBase => ({
+  checkpoint: lease.id,
+  disks: lease.disks.map(({ name, size }) => ({ name, size })),
+})
+
+/** Wraps a caller so that the agent "dies" at one command: from then on nothing is ever answered. */
+export const dyingAt = (
+  caller: QmpCaller,
+  dies: (command: string) => 'before' | 'after' | null,
+  die: () => void,
+): QmpCaller => {
+  let dead = false
+  const never = new Promise<never>(() => undefined)
+  return {
+    version: caller.version,
+    closed: never,
+    subscribe: (listener) => caller.subscribe(listener),
+    execute: async (command, args, options) => {
+      if (dead) return await never
+      const when = dies(command)
+      if (when === null) return await caller.execute(command, args, options)
+      dead = true
+      if (when === 'after') await caller.execute(command, args, options)
+      die()
+      return await never
+    },
+  }
+}
+
+type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBytes'>> & {
+  readonly dies?: (command: string) => 'before' | 'after' | null
+}
+
+/** One life of an agent process: a link, a journal, a driver. */
+export interface TestAgent extends AsyncDisposable {
+  readonly driver: QmpLeaseDriver
+  readonly journal: LeaseJournal
+  /** The QMP connection it uses now. */
+  client(): Promise<QmpClient>
+  /** Resolves when the agent "died". */
+  readonly died: Promise<void>
+}
+
+export class LeaseBench implements AsyncDisposable {
+  readonly machine: TestMachine
+  readonly folder: string
+  readonly model = new Map<string, Buffer>()
+  guestAgent: string | null = null
+
+  constructor(folder: string, disks: readonly TestDisk[]) {
+    this.folder = folder
+    this.machine = new TestMachine({ folder, disks })
+    for (const { id, size } of disks) this.model.set(id, Buffer.alloc(size))
+  }
+
+  get stateFolder(): string {
+    return join(this.folder, 'state')
+  }
+
+  async agent({ dies, ...options }: AgentOptions = {}): Promise<TestAgent> {
+    await mkdir(this.stateFolder, { recursive: true })
+    const link = new QmpLink({ path: this.machine.qmpPath })
+    const { promise: died, resolve } = Promise.withResolvers<void>()
+    const journal = await LeaseJournal.open(this.stateFolder)
+    const connect = async (): Promise<QmpCaller> => {
+      const client = await link.client()
+      if (dies === undefined) return client
+      return dyingAt(client, dies, () => {
+        client.close()
+        resolve()
+      })
+    }
+    const log = { info: () => undefined, warn: () => undefined }
+    const runtimeFolder = join(this.folder, 'run')
+    const driver = new QmpLeaseDriver({
+      stateFolder: this.stateFolder,
+      runtimeFolder,
+      connect,
+      journal,
+      log,
+      ...options,
+    })
+    return { driver, journal, died, client: () => link.client(), [Symbol.asyncDispose]: () => link.close() }
+  }
+
+  request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {
+    const { exclude = [], ...rest } = options
+    return {
+      machine: { name: 'test', qmp: this.machine.qmpPath, guestAgent: this.guestAgent, exclude },
+      leaseId: randomUUID(),
+      agentId: AGENT_ID,
+      base: null,
+      full: false,
+      consistency: 'none',
+      freezeTimeoutMs: 10_000,
+      refuseFull: [],
+      ...rest,
+    }
+  }
+
+  async write(disk: string, pattern: number, offset: number, length: number): Promise<void> {
+    await this.machine.guestWrite(disk, pattern, offset, length)
+    this.model.get(disk)?.fill(pattern, offset, offset + length)
+  }
+
+  async zero(disk: string, offset: number, length: number): Promise<void> {
+    await this.machine.guestZero(disk, offset, length)
+    this.model.get(disk)?.fill(0, offset, offset + length)
+  }
+
+  /** The disks as the guest has written them up to now. */
+  snapshot(): ReadonlyMap<string, Buffer> {
+    return new Map([...this.model].map(([disk, bytes]) => [disk, Buffer.from(bytes)]))
+  }
+
+  /** What a lease's export holds, copied by nbdcopy. */
+  async content(disk: LeasedDisk): Promise<Buffer> {
+    const file = join(this.folder, `copy-${randomUUID()}`)
+    await run('nbdcopy', [nbdUri(disk), file])
+    const bytes = await readFile(file)
+    await rm(file)
+    return bytes
+  }
+
+  /** Every export, job, node and bitmap in QEMU, to compare before and after. */
+  async objects(): Promise<unknown> {
+    const { control } = this.machine
+    const nodes = await listNodes(control)
+    return {
+      exports: await control.execute('query-block-exports'),
+      jobs: await control.execute('query-jobs'),
+      nodes: nodes.map(({ node }) => node).toSorted(),
+      bitmaps: nodes.flatMap(({ node, bitmaps }) => bitmaps.map(({ name }) => `${node}/${name}`)).toSorted(),
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.machine[Symbol.asyncDispose]()
+  }
+}
+
+/** Starts a machine with the given disks in `folder`. */
+export const startBench = async (folder: string, disks: readonly TestDisk[]): Promise<LeaseBench> => {
+  const bench = new LeaseBench(folder, disks)
+  await bench.machine.start()
+  return bench
+}
+
+/** A qcow2 disk, a raw one and one on an iothread, 4 MiB each. */
+export const threeDisks = (folder: string): readonly TestDisk[] => [
+  { id: 'vda', format: 'qcow2', file: join(folder, 'a.qcow2'), size: 4 * MIB },
+  { id: 'vdb', format: 'raw', file: join(folder, 'b.raw'), size: 4 * MIB },
+  { id: 'vdc', format: 'qcow2', file: join(folder, 'c.qcow2'), size: 4 * MIB, iothread: true },
+]

@@ -1,0 +1,200 @@
+// Holds the repository to its own rules. Method: read every file that git knows or would add, and look at its text.
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { ERRORS } from '../protocol/errors.ts'
+
+/** Longest source file in lines; a longer one holds more than one noun. */
+const SOURCE_LINES_MAX = 350
+
+/** Sources (or whole folders, with a slash) that have no test file of the same name, and the test that reaches them. */
+const TESTED_THROUGH: Readonly<Record<string, string>> = {}
+
+/** The only places that may import a package, as path prefixes. */
+const ONE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
+  msgpackr: ['protocol/codec.ts'],
+  jose: ['gateway/auth/', 'agent/identity.ts'],
+  ws: ['gateway/session/socket.ts', 'agent/session/socket.ts'],
+}
+
+const root = path.resolve(import.meta.dirname, '..')
+
+const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+  maxBuffer: 64 * 1024 * 1024,
+})
+const files = listed.split('\0').filter((file) => file !== '' && existsSync(path.join(root, file)))
+const textOf = (file: string): string => readFileSync(path.join(root, file), 'utf8')
+const isSource = (file: string): boolean => /^(protocol|agent|gateway)\/.*\.ts$/.test(file)
+const sources = files.filter(isSource)
+const scripts = files.filter((file) => file.endsWith('.ts'))
+const written = files.filter((file) => /\.(ts|js|mjs|json|md|sh|css|html|toml|yml)$|^\.ci\//.test(file))
+
+interface Import {
+  readonly file: string
+  /** As written: a package name, `node:...` or a relative path. */
+  readonly specifier: string
+  /** The repository path that a relative specifier names; undefined for a package. */
+  readonly target: string | undefined
+}
+
+const IMPORT_PATTERN = /(?<![.\w])(?:from\s+|import\s*\(?\s*)(['"])([^'"\n]+)\1/g
+
+const importsOf = (file: string): Import[] =>
+  [...textOf(file).matchAll(IMPORT_PATTERN)].map((match) => {
+    const specifier = match[2] ?? ''
+    const relative = specifier.startsWith('.')
+    return { file, specifier, target: relative ? path.join(path.dirname(file), specifier) : undefined }
+  })
+
+const packageOf = (specifier: string): string =>
+  specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/')
+
+const sourceImports = sources.flatMap(importsOf)
+const folderOf = (file: string): string => file.split('/')[0] ?? ''
+
+/** The imports that break a rule, as `file -> specifier`, for a readable failure. */
+const broken = (rule: (found: Import) => boolean): string[] =>
+  sourceImports.filter(rule).map(({ file, specifier }) => `${file} -> ${specifier}`)
+
+/** Every line that matches, as `file:line: text`. */
+const linesThat = (among: readonly string[], pattern: RegExp): string[] =>
+  among.flatMap((file) =>
+    textOf(file)
+      .split('\n')
+      .flatMap((line, index) => (pattern.test(line) ? [`${file}:${index + 1}: ${line.trim()}`] : [])),
+  )
+
+// The patterns are put together from pieces so that this file does not match itself.
+const pieces = (...parts: string[]): RegExp => new RegExp(parts.join(''))
+
+describe('imports', () => {
+  test('protocol imports nothing of ours and nothing of Node', () => {
+    const outside = broken(
+      ({ file, specifier, target }) =>
+        folderOf(file) === 'protocol' &&
+        (specifier.startsWith('node:') || (target !== undefined && folderOf(target) !== 'protocol')),
+    )
+    expect(outside).toEqual([])
+  })
+
+  test('agent and gateway import themselves and protocol only', () => {
+    const outside = broken(
+      ({ file, target }) =>
+        folderOf(file) !== 'protocol' &&
+        target !== undefined &&
+        folderOf(target) !== 'protocol' &&
+        folderOf(target) !== folderOf(file),
+    )
+    expect(outside).toEqual([])
+  })
+
+  test('a relative import names an existing file with its extension', () => {
+    const missing = broken(({ target }) => target !== undefined && !files.includes(target))
+    expect(missing).toEqual([])
+  })
+
+  test.each(Object.entries(ONE_IMPORTER))('%s is imported in its one place', (name, places) => {
+    const elsewhere = broken(
+      ({ file, specifier }) => packageOf(specifier) === name && !places.some((place) => file.startsWith(place)),
+    )
+    expect(elsewhere).toEqual([])
+  })
+
+  test('sources import no development dependency', () => {
+    const manifest = JSON.parse(textOf('package.json')) as { dependencies: Record<string, string> }
+    const unknown = broken(
+      ({ specifier, target }) =>
+        target === undefined &&
+        !specifier.startsWith('node:') &&
+        !Object.hasOwn(manifest.dependencies, packageOf(specifier)),
+    )
+    expect(unknown).toEqual([])
+  })
+})
+
+describe('files', () => {
+  test(`sources have at most ${SOURCE_LINES_MAX} lines`, () => {
+    const long = sources
+      .map((file) => ({ file, lines: textOf(file).split('\n').length - 1 }))
+      .filter(({ lines }) => lines > SOURCE_LINES_MAX)
+    expect(long).toEqual([])
+  })
+
+  test('names are kebab-case', () => {
+    expect(scripts.filter((file) => !/^[a-z0-9.-]+$/.test(path.basename(file)))).toEqual([])
+  })
+
+  test('every script says in its first line what it holds', () => {
+    const silent = scripts.filter((file) => !/^(#!.*\n)?(\/\/ \S|\/\*\* \S)/.test(textOf(file)))
+    expect(silent).toEqual([])
+  })
+
+  const testOf = (source: string): string => path.join('test', source.replace(/\.ts$/, '.test.ts'))
+  const untested = sources.filter((source) => !files.includes(testOf(source)))
+  const covers = (entry: string, source: string): boolean =>
+    entry.endsWith('/') ? source.startsWith(entry) : source === entry
+
+  test('every source has a test of the same name, or says which one reaches it', () => {
+    const entries = Object.keys(TESTED_THROUGH)
+    expect(untested.filter((source) => !entries.some((entry) => covers(entry, source)))).toEqual([])
+  })
+
+  test('every exception is needed and names an existing test', () => {
+    const stale = Object.entries(TESTED_THROUGH).filter(
+      ([entry, through]) => !files.includes(through) || !untested.some((source) => covers(entry, source)),
+    )
+    expect(stale).toEqual([])
+  })
+})
+
+describe('text', () => {
+  test('nothing is left for later', () => {
+    expect(linesThat(written, pieces('\\bTO', 'DO\\b|\\bFIX', 'ME\\b|\\bXX', 'X\\b'))).toEqual([])
+  })
+
+  test('no test is skipped, focused or marked as failing', () => {
+    const tests = files.filter((file) => file.endsWith('.test.ts'))
+    expect(
+      linesThat(tests, pieces('\\b(test|it|describe|bench)\\.', '(only|skip|todo|fails|skipIf|runIf)\\b')),
+    ).toEqual([])
+  })
+
+  test('no rule of the compiler or the linter is silenced by a cast to any or an ignored line', () => {
+    expect(linesThat(scripts, pieces('@ts-', '(ignore|nocheck|expect-error)|\\bas ', 'any\\b'))).toEqual([])
+  })
+
+  test('no path of one developer, no address of a package registry', () => {
+    const own = pieces('(^|[^\\w.])/(wo', 'rk|home)/|registry\\.', 'npmjs|\\.pkg\\.', 'dev')
+    expect(linesThat(written, own)).toEqual([])
+    expect(linesThat(['package-lock.json'], pieces('"resolved": "(?!https://registry\\.', 'npmjs\\.org/)'))).toEqual([])
+  })
+
+  test('nothing prints in sources but the commands', () => {
+    const commands = /^(agent|gateway)\/(main|commands)|\/commands?\//
+    const quiet = sources.filter((file) => !commands.test(file))
+    expect(linesThat(quiet, pieces('\\bconsole\\.', '(log|error|warn|info|debug)\\('))).toEqual([])
+  })
+})
+
+describe('documents', () => {
+  const codes = Object.keys(ERRORS)
+  const CODE_PATTERN = /`([A-Z]{2,}(?:_[A-Z]+)*)`/g
+
+  test('every error code is explained in PROTOCOL.md', () => {
+    const named = new Set([...textOf('protocol/PROTOCOL.md').matchAll(CODE_PATTERN)].map((match) => match[1] ?? ''))
+    expect(codes.filter((code) => !named.has(code))).toEqual([])
+  })
+
+  test('every code in an error table of PROTOCOL.md exists', () => {
+    const rows = textOf('protocol/PROTOCOL.md')
+      .split('\n')
+      .flatMap((line) => /^\|\s*`([A-Z]{2,}(?:_[A-Z]+)+)`\s*\|/.exec(line)?.[1] ?? [])
+    expect(rows.filter((code) => !codes.includes(code))).toEqual([])
+  })
+})
