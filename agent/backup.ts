@@ -18,6 +18,15 @@ const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
 /** How often leases that QEMU kept us from ending are tried again, in milliseconds. */
 const SETTLE_INTERVAL_MS = 30_000
 
+/** Tries of a lease's check while QMP does not answer, and the pause between them in milliseconds. */
+const CHECKS_MAX = 10
+const CHECK_PAUSE_MS = 1000
+
+/** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
+const GIVE_UP_LIMIT_MS = 5000
+
+const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
+
 interface Running {
   readonly job: string
   readonly machine: string
@@ -45,7 +54,8 @@ export class Backups implements AsyncDisposable {
   /** Entries of the journal that this process is settling or has handed to a running job. */
   readonly #settling = new Set<string>()
   #stopTimer: () => void = () => {}
-  #stopping = false
+  /** Aborted when the process is about to end: what waits for the gateway then leaves its lease to the next start. */
+  readonly #halt = new AbortController()
 
   constructor(options: BackupsOptions) {
     this.#options = options
@@ -105,16 +115,22 @@ export class Backups implements AsyncDisposable {
   async giveUp(): Promise<void> {
     const running = [...this.#running.values()]
     for (const { abort } of running) abort.abort(new VarveError('CANCELLED', 'the agent was interrupted'))
+    const stopTimer = this.#options.clock.after(GIVE_UP_LIMIT_MS, () => this.#halt.abort(STOPPING))
     await Promise.all(running.map(({ done }) => done))
+    stopTimer()
   }
 
   /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopping = true
+  async stop(): Promise<void> {
+    this.#halt.abort(STOPPING)
     this.#stopTimer()
     const running = [...this.#running.values()]
-    for (const { abort } of running) abort.abort(new VarveError('GOING_AWAY', 'the agent is stopping'))
+    for (const { abort } of running) abort.abort(STOPPING)
     await Promise.all(running.map(({ done }) => done))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
   }
 
   #resume(entry: JournalEntry, keys: Chunking): void {
@@ -126,7 +142,6 @@ export class Backups implements AsyncDisposable {
         log.info({ job: entry.id, machine: entry.machine.name }, 'the backup goes on after a restart')
         return lease
       }
-      await this.#settle(entry, 'failed')
       throw new VarveError('LEASE_LOST', 'the lease did not survive the restart of the agent or the machine')
     })
   }
@@ -152,7 +167,7 @@ export class Backups implements AsyncDisposable {
       await this.#transfer(job, lease, keys, abort.signal)
     } catch (thrown) {
       const error = asVarveError(abort.signal.aborted ? abort.signal.reason : thrown)
-      if (this.#stopping) return
+      if (this.#halt.signal.aborted) return
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
       await this.#giveUp(job, lease, error)
       return
@@ -183,9 +198,22 @@ export class Backups implements AsyncDisposable {
       )
       await upload
     }
-    await lease.check()
-    // not to be interrupted: once it is asked, only the gateway knows whether the point is committed
-    await this.#online(link.call('backup.commit', { job, bytesRead }))
+    await this.#check(lease)
+    // not to be cancelled: once it is asked, only the gateway knows whether the point is committed
+    await this.#online(link.call('backup.commit', { job, bytesRead }, this.#halt.signal))
+  }
+
+  /** The lease's own check; a QMP connection that is just coming back gets a few tries. */
+  async #check(lease: Lease): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await lease.check()
+      } catch (thrown) {
+        const { code } = asVarveError(thrown)
+        if (tries === CHECKS_MAX || !code.startsWith('QMP_')) throw thrown
+        await new Promise<void>((resolve) => this.#options.clock.after(CHECK_PAUSE_MS, resolve))
+      }
+    }
   }
 
   /** A call that waits for a gateway that is away, though not for ever. */
@@ -206,9 +234,12 @@ export class Backups implements AsyncDisposable {
   /** Frees the machine first, so that the guest does not wait for the network, then tells the gateway. */
   async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
+    // a lease that could not be begun or adopted may have left something too
+    else await this.#settleLeft(job)
     const { code, message } = error
     try {
-      await this.#options.link().call('backup.fail', { job, code, message: message.slice(0, 1024) })
+      const failed = { job, code, message: message.slice(0, 1024) }
+      await this.#options.link().call('backup.fail', failed, this.#halt.signal)
     } catch (thrown) {
       const told = asVarveError(thrown)
       if (told.code !== 'JOB_ENDED' && !isBreak(told))
@@ -227,6 +258,11 @@ export class Backups implements AsyncDisposable {
         'the lease could not be ended; trying again later',
       )
     }
+  }
+
+  async #settleLeft(job: string): Promise<void> {
+    const entry = (await this.#options.journal.list()).find(({ id }) => id === job)
+    if (entry !== undefined) await this.#settle(entry, 'failed')
   }
 
   async #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
@@ -256,7 +292,7 @@ export class Backups implements AsyncDisposable {
         })
         .catch((error: unknown) => log.warn({ err: error }, 'the lease journal cannot be read'))
         .finally(() => {
-          if (!this.#stopping) this.#settleAgain()
+          if (!this.#halt.signal.aborted) this.#settleAgain()
         })
     })
   }

@@ -37,6 +37,9 @@ const byteSize = v.pipe(
   v.minValue(1024, 'a size of at least 1 KiB'),
 )
 
+const GATEWAY_PATTERN = /^wss?:\/\/[^/?#]+\/?$/u
+const GATEWAY_SENTENCE = 'an address such as "wss://backup.example:8470"'
+
 const absolute = v.pipe(v.string(), v.startsWith('/', 'an absolute path'))
 
 const machineSchema = v.strictObject({
@@ -47,7 +50,7 @@ const machineSchema = v.strictObject({
 })
 
 const fileSchema = v.strictObject({
-  gateway: v.pipe(v.string(), v.regex(/^wss?:\/\/[^/?#]+\/?$/u, 'an address such as "wss://backup.example:8470"')),
+  gateway: v.pipe(v.string(), v.regex(GATEWAY_PATTERN, GATEWAY_SENTENCE)),
   ca: v.optional(absolute),
   state: v.optional(absolute, STATE_DEFAULT),
   insecure: v.optional(v.boolean(), false),
@@ -80,8 +83,9 @@ const invalid = (file: string, what: string): VarveError => new VarveError('CONF
 const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
 
-/** CONFIG_INVALID unless the address is encrypted, loopback, or `insecure` was said. */
+/** CONFIG_INVALID unless it is a WebSocket's address that is encrypted or loopback, or `insecure` was said. */
 export const checkGateway = (file: string, gateway: string, insecure: boolean): void => {
+  if (!GATEWAY_PATTERN.test(gateway) || !URL.canParse(gateway)) throw invalid(file, `gateway: ${GATEWAY_SENTENCE}`)
   const { protocol, hostname } = new URL(gateway)
   if (protocol === 'ws:' && !isLoopback(hostname) && !insecure)
     throw invalid(file, `${gateway} is not encrypted; use wss://, or set insecure = true to send data in the clear`)

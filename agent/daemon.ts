@@ -6,7 +6,7 @@ import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
 import type { AgentConfig } from './config.ts'
-import { Identity } from './identity.ts'
+import { Identity, STATE_FOLDER_MODE } from './identity.ts'
 import { LeaseJournal } from './lease/journal.ts'
 import { QmpLeaseDriver } from './lease/qmp-driver.ts'
 import type { Log } from './log.ts'
@@ -22,7 +22,7 @@ export const runAgent = async (
   log: Log,
   stopped: Promise<'TERM' | 'INT'>,
 ): Promise<VarveError | null> => {
-  await mkdir(config.state, { recursive: true, mode: 0o700 })
+  await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
   const identity = await Identity.load(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
@@ -66,7 +66,9 @@ export const runAgent = async (
   })
   const link: GatewayLink = resources.use(gatewayLink(config, identity, backups, relay, log))
   const ended = await Promise.race([stopped, link.ended()])
+  // while the link is still open: a job that loses it first would take the loss for a failure and give its lease back
   if (ended === 'INT') await backups.giveUp()
+  else await backups.stop()
   return typeof ended === 'string' ? null : ended
 }
 

@@ -7,6 +7,9 @@ import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
 
+/** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
+export const STATE_FOLDER_MODE = 0o711
+
 /** Largest file of the identity that is read, in bytes. */
 const FILE_BYTES_MAX = 64 * 1024
 
@@ -100,7 +103,7 @@ export class NewIdentity {
    */
   async save(folder: string, record: IdentityRecord): Promise<Identity> {
     const checked = parse(recordSchema, 'the answer of the gateway', JSON.stringify(record))
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
     const { kty, crv, x, d } = this.#jwk
     await writeSecret(folder, keyFile(checked.agentId), `${JSON.stringify({ kty, crv, x, d })}\n`)
     await writeSecret(folder, IDENTITY_FILE, `${JSON.stringify(checked, null, 2)}\n`)

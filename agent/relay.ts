@@ -59,8 +59,11 @@ export class Relay {
     const link = this.#link(machine)
     const waiting: QmpEvent[] = []
     let wake: () => void = () => {}
+    const overflow = Promise.withResolvers<never>()
+    overflow.promise.catch(() => {})
     const unsubscribe = link.subscribe((event) => {
-      waiting.push(event)
+      if (waiting.length < EVENTS_WAITING_MAX) waiting.push(event)
+      else overflow.reject(new VarveError('TOO_MANY_REQUESTS', 'the subscriber takes the events too slowly'))
       wake()
     })
     call.signal.addEventListener('abort', () => wake(), { once: true })
@@ -68,9 +71,10 @@ export class Relay {
       while (!call.signal.aborted) {
         const event = waiting.shift()
         if (event === undefined) await new Promise<void>((resolve) => (wake = resolve))
-        else if (waiting.length > EVENTS_WAITING_MAX)
-          throw new VarveError('TOO_MANY_REQUESTS', 'the subscriber takes the events too slowly')
-        else await call.send({ event: event.event, timeMs: event.timeMs, data: JSON.stringify(event.data) })
+        else {
+          const { event: name, timeMs, data } = event
+          await Promise.race([call.send({ event: name, timeMs, data: JSON.stringify(data) }), overflow.promise])
+        }
       }
     } finally {
       unsubscribe()

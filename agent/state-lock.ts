@@ -9,9 +9,13 @@ export const lockState = async (folder: string): Promise<AsyncDisposable> => {
   const name = createHash('sha256').update(realpathSync(folder)).digest('hex').slice(0, 32)
   const server = createServer((socket) => socket.destroy())
   await new Promise<void>((resolve, reject) => {
-    server.once('error', () =>
-      reject(new VarveError('STATE_LOCKED', `another agent runs with the state folder ${folder}`)),
-    )
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const held = error.code === 'EADDRINUSE'
+      const sentence = held
+        ? `another agent runs with the state folder ${folder}`
+        : `cannot lock the state folder ${folder}: ${error.message}`
+      reject(new VarveError(held ? 'STATE_LOCKED' : 'INTERNAL', sentence, { cause: error }))
+    })
     // an abstract socket: no file to be left behind
     server.listen(`\0varve-agent-${name}`, resolve)
   })

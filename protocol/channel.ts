@@ -1,8 +1,12 @@
 // One call's messages in both directions, with byte credits so that neither side can fill the other's memory.
 import * as v from 'valibot'
-import { VarveError } from './errors.ts'
-import { encodeFrame, FRAME } from './frames.ts'
+import { asVarveError, VarveError } from './errors.ts'
+import { decodeFrame, encodeFrame, FRAME } from './frames.ts'
+import { MESSAGE_COST_BYTES_MIN } from './limits.ts'
 import type { Stream } from './methods.ts'
+
+/** Received frames up to this size are copied while they wait, or a small one could keep a large receive buffer alive; in bytes. */
+const COPY_BYTES_MAX = 16 * 1024
 
 /** How a channel reaches its connection. */
 export interface ChannelLink {
@@ -11,16 +15,14 @@ export interface ChannelLink {
   drained(): Promise<void>
 }
 
-interface Inbound {
-  readonly value: unknown
-  readonly bytes: number
-}
-
 interface Waiter {
   readonly frame: Uint8Array
   readonly resolve: () => void
   readonly reject: (error: VarveError) => void
 }
+
+/** What a message takes of its stream's credit, in bytes. */
+const costOf = (frame: Uint8Array): number => Math.max(frame.length, MESSAGE_COST_BYTES_MIN)
 
 /** Sends `Out` messages against the peer's credit and yields checked `In` messages, granting credit as they are taken. */
 export class Channel<Out, In> implements AsyncIterable<In> {
@@ -30,10 +32,11 @@ export class Channel<Out, In> implements AsyncIterable<In> {
   readonly #inbound: Stream | null
   #credit = 0
   readonly #waiters: Waiter[] = []
-  #sentEnd = false
+  #sendingEnded = false
   #granted = 0
   #taken = 0
-  readonly #queue: Inbound[] = []
+  /** Frames, not what they decode to: their memory is what the credit counts. */
+  readonly #queue: Uint8Array[] = []
   #gotEnd = false
   #failure: VarveError | null = null
   #wake: (() => void) | null = null
@@ -50,24 +53,22 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     if (this.#inbound !== null) this.#grant(this.#inbound.windowBytes)
   }
 
-  /** Sends one message once the peer's credit covers its frame; messages keep their order. */
+  /** Sends one message once the peer's credit covers its cost; messages keep their order. STREAM_INVALID. */
   async send(message: Out): Promise<void> {
     if (this.#failure !== null) throw this.#failure
-    if (this.#outbound === null || this.#sentEnd) throw new VarveError('STREAM_INVALID', 'this side may not send')
-    const frame = encodeFrame([FRAME.data, this.#id, message])
-    if (frame.length > this.#outbound.windowBytes)
-      throw new VarveError('STREAM_INVALID', `a message of ${frame.length} bytes is larger than the stream's window`)
-    if (this.#waiters.length > 0 || this.#credit < frame.length)
+    if (this.#outbound === null || this.#sendingEnded) throw new VarveError('STREAM_INVALID', 'this side may not send')
+    const frame = this.#dataFrame(message, this.#outbound.windowBytes)
+    if (this.#waiters.length > 0 || this.#credit < costOf(frame))
       await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, resolve, reject }))
     else this.#sendNow(frame)
     await this.#link.drained()
   }
 
-  /** Says that no more messages come from this side. */
+  /** Says that no more messages come from this side, once those that wait for credit are sent. */
   end(): void {
-    if (this.#sentEnd || this.#failure !== null) return
-    this.#sentEnd = true
-    this.#link.send(encodeFrame([FRAME.end, this.#id]))
+    if (this.#sendingEnded || this.#failure !== null) return
+    this.#sendingEnded = true
+    if (this.#waiters.length === 0) this.#sendEnd()
   }
 
   /** Ends both directions: what waits and what comes later fails with this error. */
@@ -75,40 +76,46 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     if (this.#failure !== null) return
     this.#failure = error
     this.#queue.length = 0
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    this.#refuseSending(error)
     this.#wake?.()
   }
 
-  /** Says that no more messages will come (the call has its result); what was received can still be taken. */
+  /** The call has its result: what was received can still be taken, what was not sent never will be. */
   finish(): void {
     this.#gotEnd = true
+    this.#refuseSending(new VarveError('STREAM_INVALID', 'the call has ended'))
     this.#wake?.()
   }
 
   onCredit(bytes: number): void {
     this.#credit += bytes
     if (!Number.isSafeInteger(this.#credit)) throw new VarveError('CREDIT_EXCEEDED', 'the credit granted is absurd')
-    while (this.#waiters.length > 0 && this.#waiters[0]!.frame.length <= this.#credit) {
-      const waiter = this.#waiters.shift()!
+    let next = this.#waiters[0]
+    while (next !== undefined && costOf(next.frame) <= this.#credit) {
+      this.#waiters.shift()
       // sent here and not by the waiter, which runs later: a newer message must not overtake it
-      this.#sendNow(waiter.frame)
-      waiter.resolve()
+      this.#sendNow(next.frame)
+      next.resolve()
+      next = this.#waiters[0]
+      if (next === undefined && this.#sendingEnded) this.#sendEnd()
     }
   }
 
-  /** Takes a received message; CREDIT_EXCEEDED when the peer had no credit for it. */
-  onData(value: unknown, bytes: number): void {
+  /** Takes a received data frame; CREDIT_EXCEEDED when the peer had no credit for it, FRAME_UNEXPECTED after its end. */
+  onData(frame: Uint8Array): void {
     if (this.#gotEnd) throw new VarveError('FRAME_UNEXPECTED', 'a message came after the end of its stream')
-    if (bytes > this.#granted) throw new VarveError('CREDIT_EXCEEDED', `${bytes} bytes came without credit`)
-    this.#granted -= bytes
+    const cost = costOf(frame)
+    if (cost > this.#granted) throw new VarveError('CREDIT_EXCEEDED', `a message of ${cost} bytes came without credit`)
+    this.#granted -= cost
     if (this.#failure !== null) return
-    this.#queue.push({ value, bytes })
+    this.#queue.push(frame.length > COPY_BYTES_MAX ? frame : new Uint8Array(frame))
     this.#wake?.()
   }
 
   onEnd(): void {
     if (this.#gotEnd) throw new VarveError('FRAME_UNEXPECTED', 'a stream ended twice')
-    this.finish()
+    this.#gotEnd = true
+    this.#wake?.()
   }
 
   /** The messages in order until the peer's end; STREAM_INVALID when one does not fit the method. One reader at a time. */
@@ -116,8 +123,8 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     while (true) {
       const next = this.#queue.shift()
       if (next !== undefined) {
-        const message = this.#check(next.value)
-        this.#taken += next.bytes
+        const message = this.#check(next)
+        this.#taken += costOf(next)
         if (this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
         yield message
         continue
@@ -129,13 +136,33 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     }
   }
 
+  #dataFrame(message: Out, windowBytes: number): Uint8Array {
+    let frame: Uint8Array
+    try {
+      frame = encodeFrame([FRAME.data, this.#id, message])
+    } catch (thrown) {
+      throw new VarveError('STREAM_INVALID', asVarveError(thrown).message, { cause: thrown })
+    }
+    if (frame.length <= windowBytes) return frame
+    throw new VarveError('STREAM_INVALID', `a message of ${frame.length} bytes is larger than the stream's window`)
+  }
+
   #sendNow(frame: Uint8Array): void {
-    this.#credit -= frame.length
+    this.#credit -= costOf(frame)
     this.#link.send(frame)
   }
 
-  #check(value: unknown): In {
-    const checked = v.safeParse(this.#inbound!.message, value, { abortEarly: true })
+  #sendEnd(): void {
+    this.#link.send(encodeFrame([FRAME.end, this.#id]))
+  }
+
+  #refuseSending(error: VarveError): void {
+    this.#sendingEnded = true
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+  }
+
+  #check(frame: Uint8Array): In {
+    const checked = v.safeParse(this.#inbound!.message, decodeFrame(frame)[2], { abortEarly: true })
     if (checked.success) return checked.output as In
     throw new VarveError('STREAM_INVALID', `a message does not fit its method: ${checked.issues[0].message}`)
   }

@@ -83,6 +83,9 @@ export const openSession = (options: SessionOptions): Promise<Session> => {
       const frame = decodeFrame(bytes)
       if (frame[0] === FRAME.error) throw errorOfFrame(frame[2], frame[3], frame[4])
       if (frame[0] !== FRAME.welcome) throw new VarveError('FRAME_UNEXPECTED', 'the gateway did not begin with welcome')
+      const { version } = frame[1]
+      if (version < VERSION_MIN || version > VERSION_MAX)
+        throw new VarveError('VERSION_UNSUPPORTED', `the gateway chose version ${version}, which was not offered`)
       stopTimer()
       peer = new Peer({ opener: true, transport: socketTransport(socket), handlers: options.handlers, clock })
       resolve({ peer, welcome: frame[1] })

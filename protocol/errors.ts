@@ -100,6 +100,9 @@ export type ErrorCode = keyof typeof ERRORS
 /** Longest message an error frame carries, in characters; a longer one is cut. */
 export const ERROR_MESSAGE_CHARS_MAX = 1024
 
+/** Details an error frame carries; more are left out, and long strings are cut like the message. */
+export const ERROR_DETAILS_MAX = 32
+
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>
 
 interface VarveErrorOptions {

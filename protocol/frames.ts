@@ -1,7 +1,14 @@
 // The frames of the wire: their type numbers, layouts and checks. Layouts are PROTOCOL.md section 3.
 import * as v from 'valibot'
 import { decode, encode } from './codec.ts'
-import { ERROR_MESSAGE_CHARS_MAX, isErrorCode, VarveError, type ErrorCode, type ErrorDetails } from './errors.ts'
+import {
+  ERROR_DETAILS_MAX,
+  ERROR_MESSAGE_CHARS_MAX,
+  isErrorCode,
+  VarveError,
+  type ErrorCode,
+  type ErrorDetails,
+} from './errors.ts'
 import { DEADLINE_MAX_MS, TOKEN_CHARS_MAX } from './limits.ts'
 
 export const FRAME = {
@@ -86,13 +93,31 @@ export const decodeFrame = (bytes: Uint8Array): Frame => {
   return checked.output
 }
 
+// a cut may part a pair of surrogates, and half of one is no text
+const cut = (text: string): string => text.slice(0, ERROR_MESSAGE_CHARS_MAX).toWellFormed()
+
+type Detail = string | number | boolean | null
+
+const sentDetail = (value: Detail): Detail => {
+  if (typeof value === 'string') return cut(value)
+  return Number.isNaN(value) ? null : value
+}
+
+/** The details as they may cross: a few plain values of bounded length. */
+const sentDetails = (details: ErrorDetails): Record<string, Detail> =>
+  Object.fromEntries(
+    Object.entries(details)
+      .slice(0, ERROR_DETAILS_MAX)
+      .map(([name, value]) => [cut(name), sentDetail(value)]),
+  )
+
 /** An error frame; `id` 0 speaks of the connection. Only code, sentence and details cross the wire. */
 export const errorFrame = (id: number, error: VarveError): FrameOf<5> => [
   FRAME.error,
   id,
   error.code,
-  error.message.slice(0, ERROR_MESSAGE_CHARS_MAX),
-  { ...error.details },
+  cut(error.message),
+  sentDetails(error.details),
 ]
 
 /** The error of an error frame; a code of a later version counts as INTERNAL and is kept in the details. */

@@ -16,8 +16,8 @@ export const FRAME_BYTES_MAX = 8 * 1024 * 1024
 /** Deepest nesting of arrays and maps in a frame. */
 export const FRAME_DEPTH_MAX = 16
 
-/** Longest string in a frame, in bytes of UTF-8. */
-export const STRING_BYTES_MAX = 256 * 1024
+/** Longest string in a frame, in bytes of UTF-8; a character of every limit below may take three. */
+export const STRING_BYTES_MAX = 3 * 1024 * 1024
 
 /** Arrays, maps and scalars in one frame. */
 export const FRAME_ITEMS_MAX = 200_000
@@ -33,6 +33,9 @@ export const STREAM_WINDOW_BYTES = 1024 * 1024
 
 /** Credit a receiver grants on a stream of chunks, in bytes; at least FRAME_BYTES_MAX, or a full frame could never be sent. */
 export const CHUNK_WINDOW_BYTES = 16 * 1024 * 1024
+
+/** Least that a message takes of its stream's credit, in bytes: what a receiver needs to hold even an empty one. */
+export const MESSAGE_COST_BYTES_MIN = 256
 
 /** How long the gateway waits for the hello frame, in milliseconds. */
 export const HELLO_TIMEOUT_MS = 10_000

@@ -1,20 +1,13 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
 import type { Role } from './claims.ts'
-import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX } from './chunk.ts'
-import {
-  CHUNK_WINDOW_BYTES,
-  FRAME_CHUNKS_MAX,
-  MACHINES_MAX,
-  PAGE_ROWS_MAX,
-  PROOF_BYTES,
-  QMP_CHARS_MAX,
-  STREAM_WINDOW_BYTES,
-  TOKEN_CHARS_MAX,
-  UPLOAD_IDS_MAX,
-  UPLOAD_RUNS_MAX,
-} from './limits.ts'
+import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
 import * as s from './schemas.ts'
+import { chunking, downloadDown, position, uploadDown, uploadUp } from './transfer.ts'
+import { job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
+
+export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type WireChunk } from './transfer.ts'
+export type { Job, MachineStatus } from './views.ts'
 
 /** One direction of a stream: what its messages are and how many bytes of them may be in flight. */
 export interface Stream<M extends v.GenericSchema = v.GenericSchema> {
@@ -45,106 +38,6 @@ const OPERATORS = ['owner', 'operator'] as const
 const BACKUP_STARTERS = ['owner', 'operator', 'agent'] as const
 const AGENT = ['agent'] as const
 
-// the kinds of an upload's messages; PROTOCOL.md section 6 tells their order
-export const RUN = { zero: 0, keep: 1, ids: 2 } as const
-export const UP = { runs: 0, chunks: 1, proofs: 2 } as const
-export const DOWN = { start: 0, answers: 1, verdicts: 2, durable: 3 } as const
-export const ANSWER = { have: 0, want: 1, prove: 2 } as const
-export const LOAD = { start: 0, zero: 1, chunks: 2 } as const
-
-const position = v.pipe(s.count, v.maxValue(DISK_BYTES_MAX / CHUNK_BYTES_MIN))
-const positive = v.pipe(position, v.minValue(1))
-const run = v.union([
-  v.tuple([v.literal(RUN.zero), positive]),
-  v.tuple([v.literal(RUN.keep), positive]),
-  v.tuple([
-    v.literal(RUN.ids),
-    v.pipe(
-      s.bytesUpTo(UPLOAD_IDS_MAX * 32),
-      v.check((ids) => ids.length % 32 === 0 && ids.length > 0),
-    ),
-  ]),
-])
-const chunk = v.tuple([
-  s.id32,
-  v.picklist([0, 1]),
-  v.pipe(s.count, v.minValue(1), v.maxValue(CHUNK_BYTES_MAX)),
-  s.bytesUpTo(CHUNK_BYTES_MAX),
-])
-const chunks = v.pipe(v.array(chunk), v.minLength(1), v.maxLength(FRAME_CHUNKS_MAX))
-
-const uploadUp = v.union([
-  v.tuple([v.literal(UP.runs), v.pipe(v.array(run), v.minLength(1), v.maxLength(UPLOAD_RUNS_MAX))]),
-  v.tuple([v.literal(UP.chunks), chunks]),
-  v.tuple([
-    v.literal(UP.proofs),
-    v.pipe(v.array(v.tuple([s.id32, s.bytesOf(PROOF_BYTES)])), v.minLength(1), v.maxLength(UPLOAD_IDS_MAX)),
-  ]),
-])
-
-const uploadDown = v.union([
-  v.tuple([v.literal(DOWN.start), v.object({ position, proofKey: s.bytesOf(PROOF_BYTES) })]),
-  v.tuple([v.literal(DOWN.answers), s.bytesUpTo(UPLOAD_IDS_MAX)]),
-  v.tuple([v.literal(DOWN.verdicts), s.bytesUpTo(UPLOAD_IDS_MAX)]),
-  v.tuple([v.literal(DOWN.durable), position]),
-])
-
-const downloadDown = v.union([
-  v.tuple([
-    v.literal(LOAD.start),
-    v.object({ size: s.diskBytes, chunkBytes: s.count, root: s.root, idKey: s.id32, position }),
-  ]),
-  v.tuple([v.literal(LOAD.zero), positive]),
-  v.tuple([v.literal(LOAD.chunks), chunks]),
-])
-
-/** How a tenant's disks become chunks. */
-const chunking = v.object({
-  idKey: s.id32,
-  chunkBytes: v.pipe(s.count, v.minValue(CHUNK_BYTES_MIN), v.maxValue(CHUNK_BYTES_MAX)),
-})
-export type Chunking = v.InferOutput<typeof chunking>
-
-const jobDisk = v.object({ ...s.readDisk.entries, doneBytes: s.count })
-const job = v.object({
-  id: s.uuid,
-  machine: s.name,
-  state: s.jobState,
-  subject: v.string(),
-  startedMs: s.timeMs,
-  endedMs: v.nullable(s.timeMs),
-  bytesSent: s.count,
-  disks: s.disks(jobDisk),
-  error: v.nullable(s.failure),
-})
-export type Job = v.InferOutput<typeof job>
-
-const machine = v.object({
-  name: s.name,
-  agent: s.uuid,
-  host: v.string(),
-  online: v.boolean(),
-  policy: s.policy,
-  job: v.nullable(s.uuid),
-  lastPoint: v.nullable(v.object({ id: s.uuid, timeMs: s.timeMs })),
-})
-
-const machineStatus = v.object({
-  name: s.name,
-  qmp: v.picklist(['up', 'down']),
-  /** QEMU's run state, such as `running` or `paused`. */
-  status: v.nullable(v.string()),
-  qemu: v.nullable(v.string()),
-  lease: v.nullable(s.uuid),
-  problem: v.nullable(v.string()),
-  disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string(), excluded: v.boolean() })),
-})
-export type MachineStatus = v.InferOutput<typeof machineStatus>
-
-const json = v.pipe(v.string(), v.maxLength(QMP_CHARS_MAX))
-const command = v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_.-]{1,128}$/u, 'not a QMP command'))
-const qmp = { params: v.object({ machine: s.name, command, arguments: json }), result: v.object({ value: json }) }
-const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: json })
 const machineParams = v.object({ machine: s.name })
 const jobParams = v.object({ job: s.uuid })
 
@@ -394,7 +287,6 @@ export type Result<N extends MethodName> = v.InferOutput<Methods[N]['result']>
 type MessageOf<S> = S extends Stream<infer M> ? v.InferOutput<M> : never
 export type Up<N extends MethodName> = MessageOf<Methods[N]['up']>
 export type Down<N extends MethodName> = MessageOf<Methods[N]['down']>
-export type WireChunk = v.InferOutput<typeof chunk>
 
 export const isMethod = (name: string): name is MethodName => Object.hasOwn(METHODS, name)
 export const methodOf = (name: MethodName): Method => METHODS[name]

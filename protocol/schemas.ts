@@ -22,8 +22,7 @@ export const diskName = v.pipe(
   v.string(),
   v.minLength(1),
   v.maxLength(255),
-  // oxlint-disable-next-line no-control-regex
-  v.regex(/^[^\u0000-\u001f\u007f]+$/u, 'control characters'),
+  v.regex(/^\P{Cc}+$/u, 'control characters'),
 )
 
 /** A msgpack bin of exactly `length` bytes. */

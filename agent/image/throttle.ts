@@ -16,13 +16,34 @@ export class Throttle {
     this.#clock = clock
   }
 
-  /** Resolves when so many bytes may be sent; callers share the rate. */
-  async take(bytes: number): Promise<void> {
+  /** Resolves when so many bytes may be sent; callers share the rate. Rejects with the signal's reason, and then takes nothing. */
+  async take(bytes: number, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted()
     if (this.#bytesPerSecond === null) return
     const now = this.#clock.now()
     const startMs = Math.max(this.#paidMs, now - BURST_MS)
-    this.#paidMs = startMs + (bytes / this.#bytesPerSecond) * 1000
+    const costMs = (bytes / this.#bytesPerSecond) * 1000
+    this.#paidMs = startMs + costMs
     const waitMs = this.#paidMs - now
-    if (waitMs > 0) await new Promise<void>((resolve) => this.#clock.after(waitMs, resolve))
+    if (waitMs <= 0) return
+    try {
+      await this.#wait(waitMs, signal)
+    } catch (aborted) {
+      this.#paidMs -= costMs
+      throw aborted
+    }
+  }
+
+  async #wait(waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const stopTimer = this.#clock.after(waitMs, resolve)
+    const onAbort = (): void => reject(signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      await promise
+    } finally {
+      stopTimer()
+      signal?.removeEventListener('abort', onAbort)
+    }
   }
 }

@@ -95,6 +95,9 @@ class ImageUpload {
   readonly #answers: UnderWay[] = []
   readonly #verdicts: { way: UnderWay; proved: readonly number[] }[] = []
   readonly #tasks = new Set<Promise<void>>()
+  /** Aborts on the first failure, so that nothing waits for bandwidth that will not be used. */
+  readonly #failed = new AbortController()
+  #ended = false
   #failure: VarveError | null = null
   #wake: () => void = () => {}
 
@@ -116,9 +119,11 @@ class ImageUpload {
     try {
       await this.#sendSegments(extents, position)
       await this.#until(() => this.#inFlight === 0)
+      this.#ended = true
       this.#call.end()
       await Promise.all([this.#call.result, receiving])
     } catch (thrown) {
+      this.#fail(thrown)
       this.#call.cancel()
       await receiving.catch(() => {})
       throw this.#failure ?? thrown
@@ -133,7 +138,7 @@ class ImageUpload {
     let asked = Promise.resolve()
     let number = 0
     for await (const segment of segments(chunkRuns(extents, chunkBytes), { from, chunkBytes })) {
-      const bytes = segment.reads * chunkBytes
+      const bytes = this.#plainBytes(segment)
       await this.#until(() => this.#roomFor(bytes))
       this.#inFlight++
       this.#inFlightBytes += bytes
@@ -144,6 +149,16 @@ class ImageUpload {
       asked.catch((error: unknown) => this.#fail(error))
     }
     await asked
+  }
+
+  /** Bytes to read of a segment; the disk's last chunk may be short. */
+  #plainBytes({ runs }: Segment): number {
+    const { chunkBytes, disk } = this.#request
+    const reads = runs.filter(({ kind }) => kind === 'read')
+    return reads.reduce(
+      (sum, { position, count }) => sum + Math.min(count * chunkBytes, disk.size - position * chunkBytes),
+      0,
+    )
   }
 
   #roomFor(bytes: number): boolean {
@@ -166,6 +181,7 @@ class ImageUpload {
         if (message[0] === DOWN.answers) this.#onAnswers(message[1])
         else if (message[0] === DOWN.verdicts) this.#onVerdicts(message[1])
       }
+      if (!this.#ended) throw new VarveError('STREAM_INVALID', 'the gateway ended the upload before the agent did')
     } catch (thrown) {
       this.#fail(thrown)
       throw thrown
@@ -223,7 +239,8 @@ class ImageUpload {
       plainLength,
       stored,
     ])
-    await this.#request.throttle.take(chunks.reduce((sum, { stored }) => sum + stored.length, 0))
+    const bytes = chunks.reduce((sum, { stored }) => sum + stored.length, 0)
+    await this.#request.throttle.take(bytes, this.#failed.signal)
     await this.#call.send([UP.chunks, wire])
   }
 
@@ -237,6 +254,7 @@ class ImageUpload {
 
   #fail(thrown: unknown): void {
     this.#failure ??= asVarveError(thrown)
+    this.#failed.abort(this.#failure)
     this.#wake()
   }
 }

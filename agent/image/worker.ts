@@ -11,12 +11,15 @@ import type { ChunkRun } from './segments.ts'
 /** Bytes of one NBD read. */
 const READ_BYTES = 512 * 1024
 
+/** Reads that are given to the NBD client at once: more than QEMU works on, and far fewer than the client lets wait. */
+const READS_MAX = 64
+
 const port = parentPort!
 const setup = workerData as WorkerSetup
 const { chunkBytes, size, idKey, level } = setup
 const zeroes = Buffer.alloc(chunkBytes)
-/** Bytes and chunk lengths of the segments that may still be asked for. */
-const held = new Map<number, { chunks: Uint8Array[]; ids: Uint8Array }>()
+/** Chunks of the segments that may still be asked for. */
+const held = new Map<number, Uint8Array[]>()
 const client = NbdClient.connect({ socketPath: setup.socketPath, exportName: setup.exportName, contexts: [] })
 // a failure is reported by the first read
 client.catch(() => {})
@@ -30,7 +33,24 @@ const fail = (thrown: unknown): void => {
 
 const isZero = (chunk: Uint8Array): boolean => zeroes.compare(chunk, 0, chunk.length, 0, chunk.length) === 0
 
-/** Reads the runs' chunks; each is a view of one buffer. */
+let reading = 0
+const waiting: (() => void)[] = []
+
+/** Runs one read when fewer than READS_MAX are under way; scattered small chunks make many thousands of them. */
+const inTurn = async (read: () => Promise<void>): Promise<void> => {
+  if (reading >= READS_MAX) await new Promise<void>((resolve) => waiting.push(resolve))
+  else reading++
+  try {
+    await read()
+  } finally {
+    // the turn goes straight to the next in line, or becomes free
+    const next = waiting.shift()
+    if (next === undefined) reading--
+    else next()
+  }
+}
+
+/** Reads the runs' chunks; those of one run are views of one buffer. */
 const readChunks = async (runs: readonly ChunkRun[]): Promise<Uint8Array[]> => {
   const nbd = await client
   const chunks: Uint8Array[] = []
@@ -40,7 +60,7 @@ const readChunks = async (runs: readonly ChunkRun[]): Promise<Uint8Array[]> => {
     const offset = position * chunkBytes
     const bytes = new Uint8Array(Math.min(count * chunkBytes, size - offset))
     for (let at = 0; at < bytes.length; at += READ_BYTES)
-      reads.push(nbd.readInto(offset + at, bytes.subarray(at, at + READ_BYTES)))
+      reads.push(inTurn(() => nbd.readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
     for (let at = 0; at < bytes.length; at += chunkBytes) chunks.push(bytes.subarray(at, at + chunkBytes))
   }
   await Promise.all(reads)
@@ -55,7 +75,7 @@ const read = async (segment: number, runs: readonly ChunkRun[]): Promise<void> =
     if (isZero(chunk)) zero[index] = 1
     else ids.set(keyedHash(idKey, chunk), index * ID_BYTES)
   }
-  held.set(segment, { chunks, ids })
+  held.set(segment, chunks)
   post({ type: 'hashed', segment, ids, zero })
 }
 
@@ -65,7 +85,7 @@ const compress = (plain: Uint8Array): { codec: Codec; bytes: Uint8Array } => {
 }
 
 const prepare = (segment: number, picks: Uint8Array, proofKey: Uint8Array): void => {
-  const { chunks } = held.get(segment)!
+  const chunks = held.get(segment)!
   const packed: { index: number; codec: Codec; plainLength: number; bytes: Uint8Array }[] = []
   const proofs: { index: number; proof: Uint8Array }[] = []
   for (const [index, chunk] of chunks.entries()) {

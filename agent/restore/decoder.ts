@@ -24,6 +24,7 @@ interface Waiting {
 export class Decoder implements AsyncDisposable {
   readonly #workers: Worker[]
   readonly #waiting = new Map<number, Waiting>()
+  #failure: VarveError | null = null
   #number = 0
 
   constructor() {
@@ -32,6 +33,7 @@ export class Decoder implements AsyncDisposable {
       const worker = new Worker(new URL('decode-worker.ts', import.meta.url))
       worker.on('message', (report: DecodeReport) => this.#onReport(report))
       worker.on('error', (error) => this.#failAll(asVarveError(error)))
+      worker.on('exit', () => this.#failAll(new VarveError('INTERNAL', 'a thread that decodes chunks ended')))
       return worker
     })
   }
@@ -40,6 +42,7 @@ export class Decoder implements AsyncDisposable {
   decode(idKey: Uint8Array, chunks: readonly WireChunk[]): Promise<Uint8Array> {
     const number = this.#number++
     return new Promise((resolve, reject) => {
+      if (this.#failure !== null) return reject(this.#failure)
       this.#waiting.set(number, { resolve, reject })
       // views of a received frame are copied by the clone; the frame itself must not travel once per chunk
       const own = chunks.map(([id, codec, plainLength, stored]): WireChunk => [
@@ -56,8 +59,8 @@ export class Decoder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()))
     this.#failAll(new VarveError('CANCELLED', 'the restore ended'))
+    await Promise.all(this.#workers.map((worker) => worker.terminate()))
   }
 
   #onReport(report: DecodeReport): void {
@@ -69,7 +72,8 @@ export class Decoder implements AsyncDisposable {
   }
 
   #failAll(error: VarveError): void {
-    for (const { reject } of this.#waiting.values()) reject(error)
+    this.#failure ??= error
+    for (const { reject } of this.#waiting.values()) reject(this.#failure)
     this.#waiting.clear()
   }
 }

@@ -4,9 +4,9 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { publish, temporaryName } from './raw-target.ts'
+import { publish, targetError, temporaryName } from './raw-target.ts'
 import type { Target } from './target.ts'
 
 const START_TIMEOUT_MS = 10_000
@@ -23,6 +23,13 @@ const toolError = (tool: string, error: unknown): VarveError => {
       `${tool} is needed to write qcow2 and is not installed (Debian: apt-get install qemu-utils)`,
     )
   return new VarveError('TARGET_INVALID', `${tool}: ${message.trim().split('\n').at(-1) ?? ''}`, { cause: error })
+}
+
+const writeError = (final: string, error: unknown): VarveError => {
+  const full = error instanceof VarveError && error.details['errno'] === 'ENOSPC'
+  return full
+    ? new VarveError('TARGET_INVALID', `cannot write ${final}: no space left`, { cause: error })
+    : asVarveError(error)
 }
 
 export class Qcow2Target implements Target {
@@ -53,15 +60,25 @@ export class Qcow2Target implements Target {
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
-    await this.#nbd.write(offset, bytes)
+    try {
+      await this.#nbd.write(offset, bytes)
+    } catch (error) {
+      throw writeError(this.#final, error)
+    }
   }
 
   /** The image is new and empty: its clusters read as zeroes already. */
   async zero(): Promise<void> {}
 
   async commit(): Promise<void> {
-    await this.#nbd.flush()
+    try {
+      await this.#nbd.flush()
+    } catch (error) {
+      throw writeError(this.#final, error)
+    }
     await this.#stop()
+    const { exitCode } = this.#server
+    if (exitCode !== 0) throw toolError('qemu-nbd', new Error(`it ended with ${exitCode ?? 'a signal'}`))
     {
       await using file = await open(this.#temporary, 'r')
       await file.sync()
@@ -77,6 +94,12 @@ export class Qcow2Target implements Target {
 
   async #open(size: number): Promise<void> {
     try {
+      // made here and not by qemu-img, which would let everyone read it
+      await (await open(this.#temporary, 'wx', 0o600)).close()
+    } catch (error) {
+      throw targetError(`cannot write beside ${this.#final}`, error)
+    }
+    try {
       await run('qemu-img', ['create', '-q', '-f', 'qcow2', this.#temporary, String(size)])
     } catch (error) {
       throw toolError('qemu-img', error)
@@ -84,7 +107,8 @@ export class Qcow2Target implements Target {
     const folder = await mkdtemp(path.join(tmpdir(), 'varve-'))
     this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
     const socketPath = path.join(folder, 'nbd')
-    const args = ['--format=qcow2', '--persistent', '--discard=unmap', '-x', EXPORT, '-k', socketPath, this.#temporary]
+    // not --persistent: it ends by itself when the connection of a killed agent does
+    const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', socketPath, this.#temporary]
     const server = spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#server = server
     let stderr = ''

@@ -8,35 +8,75 @@ import type { Target } from './target.ts'
 /** Zeroes written at once to a block device, in bytes. */
 const ZERO_BYTES = 1024 * 1024
 
-const failed = (what: string, error: unknown): VarveError => {
+/** What the place that was chosen is to blame for; anything else is INTERNAL. */
+const TARGET_ERRNOS: ReadonlySet<string | undefined> = new Set([
+  'ENOSPC',
+  'EDQUOT',
+  'EFBIG',
+  'EROFS',
+  'EACCES',
+  'EPERM',
+  'ENOENT',
+  'ENOTDIR',
+  'EISDIR',
+  'ENAMETOOLONG',
+])
+
+/** An error of the file system in a sentence; a VarveError stays as it is. */
+export const targetError = (what: string, error: unknown): VarveError => {
+  if (error instanceof VarveError) return error
   const { code, message } = error as NodeJS.ErrnoException
-  const full = code === 'ENOSPC' ? 'TARGET_INVALID' : 'INTERNAL'
-  return new VarveError(full, `${what}: ${message}`, { cause: error })
+  return new VarveError(TARGET_ERRNOS.has(code) ? 'TARGET_INVALID' : 'INTERNAL', `${what}: ${message}`, {
+    cause: error,
+  })
 }
+
+/** What link(2) says on a file system that has no hard links, such as FAT. */
+const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
 
 const writeAll = async (file: FileHandle, offset: number, bytes: Uint8Array): Promise<void> => {
   for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten
 }
 
-export const syncFolder = async (folder: string): Promise<void> => {
+const syncFile = async (file: FileHandle, name: string): Promise<void> => {
+  try {
+    await file.sync()
+  } catch (error) {
+    throw targetError(`cannot write ${name}`, error)
+  }
+}
+
+const syncFolder = async (folder: string): Promise<void> => {
   await using handle = await open(folder, 'r')
   await handle.sync()
 }
 
+/** Takes a name that nothing has; false where the file system has no hard links. */
+const linkNew = async (temporary: string, final: string): Promise<boolean> => {
+  try {
+    await link(temporary, final)
+    return true
+  } catch (error) {
+    if (NO_LINKS.has((error as NodeJS.ErrnoException).code)) return false
+    throw error
+  }
+}
+
 /** Gives a finished file its name; without `force` an existing one is never replaced, even one made meanwhile. */
 export const publish = async (temporary: string, final: string, force: boolean): Promise<void> => {
-  if (force) await rename(temporary, final)
-  else {
-    try {
-      await link(temporary, final)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-        throw new VarveError('TARGET_EXISTS', `${final} exists; --force replaces it`)
-      throw error
+  try {
+    if (!force && (await linkNew(temporary, final))) await rm(temporary)
+    else {
+      // without hard links the name is taken by an empty file first, so that here too nothing made meanwhile is lost
+      if (!force) await (await open(final, 'wx', 0o600)).close()
+      await rename(temporary, final)
     }
-    await rm(temporary)
+    await syncFolder(path.dirname(final))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
+      throw new VarveError('TARGET_EXISTS', `${final} exists; --force replaces it`)
+    throw targetError(`cannot give ${final} its name`, error)
   }
-  await syncFolder(path.dirname(final))
 }
 
 /** A temporary name beside the final one, so that the rename stays on one file system. */
@@ -70,7 +110,7 @@ export class RawFileTarget implements Target {
         throw error
       }
     } catch (error) {
-      throw failed(`cannot write beside ${final}`, error)
+      throw targetError(`cannot write beside ${final}`, error)
     }
   }
 
@@ -78,7 +118,7 @@ export class RawFileTarget implements Target {
     try {
       await writeAll(this.#file, offset, bytes)
     } catch (error) {
-      throw failed(`cannot write ${this.#final}`, error)
+      throw targetError(`cannot write ${this.#final}`, error)
     }
   }
 
@@ -86,7 +126,7 @@ export class RawFileTarget implements Target {
   async zero(): Promise<void> {}
 
   async commit(): Promise<void> {
-    await this.#file.sync()
+    await syncFile(this.#file, this.#final)
     await publish(this.#temporary, this.#final, this.#force)
     this.#committed = true
   }
@@ -129,7 +169,7 @@ export class BlockDeviceTarget implements Target {
     try {
       await writeAll(this.#file, offset, bytes)
     } catch (error) {
-      throw failed(`cannot write ${this.#path}`, error)
+      throw targetError(`cannot write ${this.#path}`, error)
     }
   }
 
@@ -140,7 +180,7 @@ export class BlockDeviceTarget implements Target {
   }
 
   async commit(): Promise<void> {
-    await this.#file.sync()
+    await syncFile(this.#file, this.#path)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 // Restores one disk: takes the image's stream, checks every chunk and the root over them, and writes the target in order.
 import { chunkCount, chunkLength, isChunkBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { nodeKey, sameRef, TreeBuilder, type Ref } from '../../protocol/image-tree.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
@@ -10,6 +11,9 @@ import type { Target } from './target.ts'
 
 /** Messages that are decoded ahead of the one being written. */
 const DECODING_MAX = 6
+
+/** Most plain bytes of the chunks in one message; compressed ones could claim far more than they bring. */
+const MESSAGE_PLAIN_BYTES_MAX = FRAME_BYTES_MAX
 
 export interface RestoreRequest {
   /** Runs a part of the restore on a connection; again on a new one when that breaks. */
@@ -45,7 +49,8 @@ class Restore {
 
   async run(): Promise<void> {
     await this.#request.repeat((peer) => this.#stream(peer))
-    const root = this.#geometry!.tree.finish()
+    if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'the image ended before it began')
+    const root = this.#geometry.tree.finish()
     if (!sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
     await this.#request.target.commit()
@@ -94,6 +99,10 @@ class Restore {
       tree.placeZeroes(message[1])
       return { position, plain: Promise.resolve(new Uint8Array(0)), count: message[1] }
     }
+    const { length } = message[1]
+    if (length > tree.chunks - position) throw new VarveError('STREAM_INVALID', 'chunks beyond the end of the disk')
+    if (length * chunkBytes > MESSAGE_PLAIN_BYTES_MAX)
+      throw new VarveError('STREAM_INVALID', `more than ${MESSAGE_PLAIN_BYTES_MAX} bytes in one message`)
     for (const [id, , plainLength, stored] of message[1]) {
       if (plainLength !== chunkLength(tree.position, this.#request.size, chunkBytes))
         throw new VarveError('DATA_DAMAGED', `the chunk at ${tree.position * chunkBytes} has the wrong length`)
@@ -102,13 +111,14 @@ class Restore {
     }
     const plain = this.#decoder.decode(idKey, message[1])
     plain.catch(() => {})
-    return { position, plain, count: message[1].length }
+    return { position, plain, count: length }
   }
 
   #start(start: Extract<Down<'image.download'>, [typeof LOAD.start, unknown]>[1]): void {
     const { size, chunkBytes, idKey, position, root } = start
     if (this.#geometry !== null) {
-      if (position === this.#geometry.tree.position) return
+      const { tree, chunkBytes: before } = this.#geometry
+      if (position === tree.position && chunkBytes === before) return
       throw new VarveError('STREAM_INVALID', 'the image does not go on where it was cut')
     }
     if (

@@ -11,6 +11,9 @@ const BACKOFF_MAX_MS = 30_000
 /** A session is renewed after this share of an assertion's life. */
 const RENEW_MS = (ASSERTION_LIFE_S * 1000) / 2
 
+/** How long a connection may take to report its end after a call has failed with it, in milliseconds. */
+const BREAK_GRACE_MS = 1000
+
 /** Errors after which connecting again cannot help: a person must act. */
 const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'AGENT_REVOKED',
@@ -43,22 +46,37 @@ export interface LinkOptions {
   readonly random: () => number
 }
 
+/** Why a connection whose session could not be renewed ends: calls under way must take it for a break, not for their own failure. */
+const renewalError = (thrown: unknown): VarveError => {
+  const error = asVarveError(thrown)
+  if (error.endsConnection) return error
+  return new VarveError('CONNECTION_LOST', `the session could not be renewed: ${error.message}`, { cause: error })
+}
+
 /** Calls `session.renew` while the peer lives. */
 export const keepRenewed = (peer: Peer, assertion: () => Promise<string>, clock: Clock): void => {
-  const stop = clock.after(RENEW_MS, () => {
+  let over = false
+  let stopTimer: () => void = () => {}
+  const next = (): void => {
+    if (!over) stopTimer = clock.after(RENEW_MS, renew)
+  }
+  const renew = (): void => {
     assertion()
       .then((token) => peer.call('session.renew', { token }))
-      .then(
-        () => keepRenewed(peer, assertion, clock),
-        (error: unknown) => peer.close(asVarveError(error)),
-      )
+      .then(next, (error: unknown) => peer.close(renewalError(error)))
+  }
+  next()
+  void peer.closed.then(() => {
+    over = true
+    stopTimer()
   })
-  void peer.closed.then(stop)
 }
 
 export class GatewayLink implements AsyncDisposable {
   readonly #options: LinkOptions
   #peer: Peer | null = null
+  /** The connection whose `onOpen` is still running. */
+  #opening: Peer | null = null
   #stopping: VarveError | null = null
   #waiting = new Set<{ resolve: (peer: Peer) => void; reject: (error: VarveError) => void }>()
   #wakeLoop: () => void = () => {}
@@ -78,18 +96,16 @@ export class GatewayLink implements AsyncDisposable {
   /** The open connection, or the next one. */
   peer(signal?: AbortSignal): Promise<Peer> {
     if (this.#stopping !== null) return Promise.reject(this.#stopping)
+    if (signal?.aborted === true) return Promise.reject(asVarveError(signal.reason))
     if (this.#peer !== null) return Promise.resolve(this.#peer)
-    return new Promise((resolve, reject) => {
-      const waiter = { resolve, reject }
-      this.#waiting.add(waiter)
-      signal?.addEventListener(
-        'abort',
-        () => {
-          this.#waiting.delete(waiter)
-          reject(asVarveError(signal.reason))
-        },
-        { once: true },
-      )
+    const { promise, resolve, reject } = Promise.withResolvers<Peer>()
+    const waiter = { resolve, reject }
+    const onAbort = (): void => reject(asVarveError(signal?.reason))
+    this.#waiting.add(waiter)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    return promise.finally(() => {
+      this.#waiting.delete(waiter)
+      signal?.removeEventListener('abort', onAbort)
     })
   }
 
@@ -102,15 +118,23 @@ export class GatewayLink implements AsyncDisposable {
         return await work(peer)
       } catch (thrown) {
         const error = asVarveError(thrown)
-        if (!isBreak(error)) throw error
-        // the peer reports its end in its own time; its next one is what `peer` must give
-        await Promise.race([peer.closed, new Promise<void>((resolve) => this.#options.clock.after(1000, resolve))])
+        if (!isBreak(error) || !(await this.#ends(peer))) throw error
       }
     }
   }
 
   call<N extends MethodsServedBy<'gateway'>>(name: N, params: Params<N>, signal?: AbortSignal): Promise<Result<N>> {
     return this.repeat((peer) => peer.call(name, params, { signal }), signal)
+  }
+
+  /** Whether the connection is over; an error that only tells of somebody else's must not be tried again for ever. */
+  async #ends(peer: Peer): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const stopTimer = this.#options.clock.after(BREAK_GRACE_MS, () => resolve(false))
+    void peer.closed.then(() => resolve(true))
+    const ended = await promise
+    stopTimer()
+    return ended
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -156,26 +180,28 @@ export class GatewayLink implements AsyncDisposable {
       throw this.#stopping
     }
     keepRenewed(peer, this.#options.assertion, this.#options.clock)
+    this.#opening = peer
     try {
       await this.#options.onOpen(peer)
     } catch (thrown) {
       peer.close(asVarveError(thrown))
       throw thrown
+    } finally {
+      this.#opening = null
     }
     this.#peer = peer
     void peer.closed.then(() => {
       if (this.#peer === peer) this.#peer = null
     })
     for (const { resolve } of this.#waiting) resolve(peer)
-    this.#waiting.clear()
     return peer
   }
 
   #stop(error: VarveError): void {
     this.#stopping ??= error
     for (const { reject } of this.#waiting) reject(error)
-    this.#waiting.clear()
     this.#peer?.close(error)
+    this.#opening?.close(error)
     this.#wakeLoop()
   }
 }

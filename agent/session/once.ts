@@ -1,12 +1,11 @@
-// One short session with the gateway for a command, and how the agent's programs dial at all.
+// How the agent's programs open a session with their gateway: configuration, certificate authority, a fresh assertion.
 import { readFile } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
-import type { Handlers, Peer } from '../../protocol/peer.ts'
+import type { Handlers } from '../../protocol/peer.ts'
 import { systemClock } from '../clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
-import { keepRenewed } from './link.ts'
 import { dial } from './socket.ts'
 
 export const PROGRAM = 'varve-agent/0.1.0'
@@ -35,18 +34,3 @@ export const connect = async (
     program: PROGRAM,
     clock: systemClock,
   })
-
-/** Runs `work` on a session of its own and closes it. */
-export const withSession = async <R>(
-  config: AgentConfig,
-  identity: Identity,
-  work: (peer: Peer) => Promise<R>,
-): Promise<R> => {
-  const { peer } = await connect(config, identity, { serving: false, handlers: {} })
-  keepRenewed(peer, () => identity.assertion(systemClock.now()), systemClock)
-  try {
-    return await work(peer)
-  } finally {
-    peer.close(new VarveError('CANCELLED', 'done'))
-  }
-}

@@ -23,18 +23,29 @@ export interface DialOptions {
   readonly clock: Clock
 }
 
+/** What Node says of a certificate that is not to be trusted. */
+const CERTIFICATE_ERROR = /CERT|SIGNATURE|SELF_SIGNED|ISSUER|HOSTNAME_MISMATCH/u
+
+/** CONNECTION_LOST with the cause, and with what to do about it where that is known. */
+const unreachable = (gateway: string, error: NodeJS.ErrnoException): VarveError => {
+  const hint = CERTIFICATE_ERROR.test(error.code ?? '')
+    ? '; its certificate is not trusted: set "ca" in the configuration, or check the address'
+    : ''
+  return new VarveError('CONNECTION_LOST', `cannot reach ${gateway}: ${error.message}${hint}`, { cause: error })
+}
+
 /** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
 const refusal = async (response: IncomingMessage): Promise<VarveError> => {
   let text = ''
-  for await (const part of response as AsyncIterable<Buffer>) {
-    text += part.toString('utf8')
-    if (text.length > REFUSAL_BYTES_MAX) break
-  }
   try {
+    for await (const part of response as AsyncIterable<Buffer>) {
+      text += part.toString('utf8')
+      if (text.length > REFUSAL_BYTES_MAX) break
+    }
     const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
     if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message).slice(0, 1024))
   } catch {
-    // not our gateway's words; the status alone must do
+    // cut short, or not our gateway's words; the status alone must do
   }
   return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}; is the address right?`)
 }
@@ -56,9 +67,7 @@ export const dial = async (options: DialOptions): Promise<Session> => {
         socket.terminate()
       })
     })
-    socket.on('error', (error) =>
-      reject(new VarveError('CONNECTION_LOST', `cannot reach ${gateway}: ${error.message}`, { cause: error })),
-    )
+    socket.on('error', (error) => reject(unreachable(gateway, error)))
   })
   refused.catch(() => {})
   const { program, serving, handlers } = options

@@ -1,14 +1,18 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
-import { Buffer } from 'node:buffer'
 import { chunkCount, chunkLength, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
+import { UPLOAD_IDS_MAX } from '../../protocol/limits.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
+import { HAVE } from '../datastore/database/chunks.ts'
 import type { UploadRow } from '../datastore/database/jobs.ts'
 import type { ChunkBatch, ImageWriter } from '../datastore/image-writer.ts'
+import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { childAt } from '../datastore/tree.ts'
+import { idName } from '../datastore/bytes.ts'
+import { AskedIds, type Asked, type Batch, type Runs } from './asked-ids.ts'
 import { ImageTreeWriter } from './image-writer.ts'
 
 /** New bytes after which the upload commits and acknowledges. */
@@ -20,22 +24,14 @@ const COMMIT_INTERVAL_MS = 1000
 /** Bytes of chunks that may be on their way through the verification threads for one upload. */
 const VERIFYING_BYTES_MAX = 16 * 1024 * 1024
 
-/** `runs` messages whose chunks or proofs are still missing; an agent with more outstanding waits for its answers. */
-const BATCHES_MAX = 1024
+/** Runs and ids of messages that are answered and not yet placed in the tree; further ones wait for room. */
+const AHEAD_ITEMS_MAX = 256 * 1024
+
+/** Runs and ids of messages that wait for their answer; an agent has far fewer outstanding. */
+const WAITING_ITEMS_MAX = 128 * 1024
 
 type Upward = Up<'image.upload'>
-type Runs = Extract<Upward, [typeof UP.runs, unknown]>[1]
-
-/** One `runs` message and how many of its ids still wait for their chunk or proof. */
-interface Batch {
-  readonly runs: Runs
-  missing: number
-}
-
-interface Wanted {
-  readonly batch: Batch
-  readonly length: number
-}
+type Send = (message: Down<'image.upload'>) => Promise<void>
 
 export interface UploadOptions {
   readonly store: TenantStore
@@ -46,10 +42,23 @@ export interface UploadOptions {
   readonly hash: KeyedHash
   readonly proofKey: Uint8Array
   readonly clock: Clock
+  /** Ends the upload with its reason, a VarveError. */
+  readonly signal: AbortSignal
   readonly onProgress: (position: number, received: number) => void
 }
 
-const keyOf = (id: Uint8Array): string => Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1')
+/** The runs without the received frame, which they would keep in memory. UPLOAD_INVALID past UPLOAD_IDS_MAX ids. */
+const batchOfRuns = (received: Runs): Batch => {
+  let ids = 0
+  const runs = received.map((run): Runs[number] => {
+    if (run[0] !== RUN.ids) return [run[0], run[1]]
+    ids += run[1].length / ID_BYTES
+    return [RUN.ids, Uint8Array.from(run[1])]
+  })
+  if (ids > UPLOAD_IDS_MAX)
+    throw new VarveError('UPLOAD_INVALID', `a message of runs has ${ids} ids, at most ${UPLOAD_IDS_MAX} are allowed`)
+  return { runs, items: 1 + runs.length + ids, missing: 0 }
+}
 
 /** The chunks in a buffer of their own, which goes to the verification thread; the received frame may share its memory. */
 const batchOf = (chunks: readonly WireChunk[], bytes: number): ChunkBatch => {
@@ -68,23 +77,28 @@ export class ImageUpload {
   readonly #tree: ImageTreeWriter
   readonly #chunks: number
   readonly #baseLevel: number
-  /** Position the next `runs` message begins at; ahead of the tree's by what is still missing. */
+  readonly #asked = new AskedIds()
+  /** Position the next answered message begins at; ahead of the tree's by what is still missing. */
   #announced: number
-  readonly #batches: Batch[] = []
-  readonly #wanted = new Map<string, Wanted>()
-  readonly #toProve = new Map<string, Wanted>()
-  /** Ids asked for in this upload that are not in the index yet. */
-  readonly #pending = new Set<string>()
+  /** Answered and not yet placed, and received and not yet answered; both in order. */
+  readonly #ahead: Batch[] = []
+  readonly #waiting: Batch[] = []
+  #aheadItems = 0
+  #waitingItems = 0
+  #answering = false
+  /** Received messages and waiting runs are worked on one at a time. */
+  readonly #turns = new Queue()
   #appended: string[] = []
   #verifyingBytes = 0
   #uncommittedBytes = 0
   #received: number
   #changed: number
   #committedPosition: number
+  #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
   #failure: VarveError | null = null
   #wakePump: () => void = () => {}
-  #wakeReader: () => void = () => {}
+  readonly #wakeWaiters = new Set<() => void>()
 
   constructor(options: UploadOptions) {
     this.#options = options
@@ -108,52 +122,103 @@ export class ImageUpload {
     this.#changed = upload.changed
   }
 
-  /** Runs the upload to its end; resolves with the root once the whole image is durable. */
-  async run(
-    messages: AsyncIterable<Upward>,
-    send: (message: Down<'image.upload'>) => Promise<void>,
-  ): Promise<{ root: Ref }> {
-    const { proofKey } = this.#options
-    await send([DOWN.start, { position: this.#tree.position, proofKey }])
+  /** Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a failure was reported. */
+  async run(messages: AsyncIterable<Upward>, send: Send): Promise<{ root: Ref }> {
+    const { proofKey, signal } = this.#options
+    signal.throwIfAborted()
+    const onAbort = (): void => this.#fail(signal.reason)
+    signal.addEventListener('abort', onAbort)
     try {
+      await send([DOWN.start, { position: this.#tree.position, proofKey }])
       const [root] = await Promise.all([this.#pump(send), this.#read(messages, send)])
       return { root }
     } catch (thrown) {
-      this.#fail(asVarveError(thrown))
-      throw thrown
+      this.#fail(thrown)
+      await this.#committing.catch(() => {})
+      throw this.#failure ?? thrown
+    } finally {
+      signal.removeEventListener('abort', onAbort)
     }
   }
 
-  #fail(error: VarveError): void {
-    this.#failure ??= error
-    this.#wakePump()
-    this.#wakeReader()
+  #fail(thrown: unknown): void {
+    this.#failure ??= asVarveError(thrown)
+    this.#wake()
   }
 
-  async #read(messages: AsyncIterable<Upward>, send: (message: Down<'image.upload'>) => Promise<void>): Promise<void> {
+  #wake(): void {
+    this.#wakePump()
+    for (const wake of this.#wakeWaiters) wake()
+    this.#wakeWaiters.clear()
+  }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  async #read(messages: AsyncIterable<Upward>, send: Send): Promise<void> {
     try {
       for await (const message of messages) {
-        if (this.#failure !== null) throw this.#failure
-        if (message[0] === UP.runs) await send([DOWN.answers, await this.#onRuns(message[1])])
-        else if (message[0] === UP.chunks) await this.#onChunks(message[1])
-        else await send([DOWN.verdicts, await this.#onProofs(message[1])])
+        this.#check()
+        await this.#turns.run(() => this.#take(message, send))
         this.#wakePump()
       }
-      await this.#until(() => this.#verifyingBytes === 0)
-      if (this.#wanted.size > 0 || this.#toProve.size > 0)
-        throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#wanted.size} chunks missing`)
+      // runs that wait for room have it in time, unless the ones before them lack what will not come any more
+      await this.#until(() => this.#verifyingBytes === 0 && (this.#waiting.length === 0 || this.#asked.open > 0))
+      if (this.#asked.open > 0)
+        throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
       this.#inputEnded = true
       this.#wakePump()
     } catch (thrown) {
-      this.#fail(asVarveError(thrown))
+      this.#fail(thrown)
       throw thrown
     }
   }
 
-  async #onRuns(runs: Runs): Promise<Uint8Array> {
-    if (this.#batches.length >= BATCHES_MAX)
-      throw new VarveError('UPLOAD_INVALID', 'too many runs wait for their chunks')
-    const batch: Batch = { runs, missing: 0 }
+  async #take(message: Upward, send: Send): Promise<void> {
+    if (message[0] === UP.chunks) return this.#onChunks(message[1])
+    if (message[0] === UP.proofs) return send([DOWN.verdicts, await this.#onProofs(message[1])])
+    const batch = batchOfRuns(message[1])
+    if (this.#waitingItems + batch.items > WAITING_ITEMS_MAX)
+      throw new VarveError('UPLOAD_INVALID', 'too many runs wait for their answers')
+    this.#waiting.push(batch)
+    this.#waitingItems += batch.items
+    return this.#answerWaiting(send)
+  }
+
+  #hasRoom(): boolean {
+    const [first] = this.#waiting
+    return first !== undefined && (this.#ahead.length === 0 || this.#aheadItems + first.items <= AHEAD_ITEMS_MAX)
+  }
+
+  /** Answers waiting runs as far as there is room for them; in a turn of its own. */
+  async #answerWaiting(send: Send): Promise<void> {
+    while (this.#hasRoom()) {
+      this.#check()
+      const batch = this.#waiting[0]!
+      const answers = await this.#onRuns(batch.runs, batch)
+      this.#waiting.shift()
+      this.#waitingItems -= batch.items
+      this.#ahead.push(batch)
+      this.#aheadItems += batch.items
+      this.#wake()
+      await send([DOWN.answers, answers])
+    }
+  }
+
+  /** After room was made: answers what waits for it. */
+  #answerLater(send: Send): void {
+    if (this.#answering || !this.#hasRoom()) return
+    this.#answering = true
+    const answered = this.#turns.run(async () => {
+      await this.#answerWaiting(send)
+      this.#answering = false
+    })
+    answered.catch((error: unknown) => this.#fail(error))
+  }
+
+  async #onRuns(runs: Runs, batch: Batch): Promise<Uint8Array> {
+    const { store, upload, chunkBytes } = this.#options
     const ids: Uint8Array[] = []
     const positions: number[] = []
     for (const [kind, value] of runs) {
@@ -168,37 +233,28 @@ export class ImageUpload {
       this.#received += value.length
     }
     if (this.#announced > this.#chunks) throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
-    const known = await this.#options.store.have(ids, this.#options.upload.machineId)
+    const known = await store.have(ids, upload.machineId)
     const answers = new Uint8Array(ids.length)
     for (const [index, id] of ids.entries()) {
-      const answer = await this.#answer(id, positions[index]!, known[index]!)
-      answers[index] = answer
-      if (answer === ANSWER.have) continue
-      const key = keyOf(id)
-      const wanted = {
-        batch,
-        length: chunkLength(positions[index]!, this.#options.upload.size, this.#options.chunkBytes),
-      }
-      if (answer === ANSWER.want) {
-        this.#wanted.set(key, wanted)
-        this.#pending.add(key)
-      } else if (this.#toProve.has(key)) {
-        // one proof answers for every place that names the id before it comes
-        answers[index] = ANSWER.have
-        continue
-      } else this.#toProve.set(key, wanted)
-      batch.missing++
+      const position = positions[index]!
+      const asked = { batch, length: chunkLength(position, upload.size, chunkBytes) }
+      if (known[index] === HAVE.own) answers[index] = ANSWER.have
+      else if (known[index] === HAVE.absent) answers[index] = this.#asked.want(id, asked)
+      else answers[index] = (await this.#inBase(id, position)) ? ANSWER.have : this.#asked.prove(id, asked)
     }
-    this.#batches.push(batch)
     return answers
   }
 
-  async #answer(id: Uint8Array, position: number, known: number): Promise<number> {
-    if (known === 2) return ANSWER.have
-    if (known === 0) return this.#pending.has(keyOf(id)) ? ANSWER.have : ANSWER.want
-    // there, but brought by another machine: the base at the same place shows that this machine's chain holds it
-    if (this.#options.upload.hasBase === 1 && sameRef(await this.#baseRef(0, position), id)) return ANSWER.have
-    return ANSWER.prove
+  /** Whether the base has the chunk at the same place, which shows that this machine's own chain holds it. */
+  async #inBase(id: Uint8Array, position: number): Promise<boolean> {
+    if (this.#options.upload.hasBase === 0) return false
+    try {
+      return sameRef(await this.#baseRef(0, position), id)
+    } catch (thrown) {
+      // a damaged base must not keep a full read from replacing it
+      if (asVarveError(thrown).code !== 'DATA_DAMAGED') throw thrown
+      return false
+    }
   }
 
   #baseRef(level: number, position: number): Promise<Ref> {
@@ -206,16 +262,10 @@ export class ImageUpload {
   }
 
   async #onChunks(chunks: readonly WireChunk[]): Promise<void> {
-    const taken: { key: string; wanted: Wanted }[] = []
+    const taken: { name: string; asked: Asked }[] = []
     let bytes = 0
     for (const [id, , plainLength, stored] of chunks) {
-      const key = keyOf(id)
-      const wanted = this.#wanted.get(key)
-      if (wanted === undefined) throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
-      if (wanted.length !== plainLength)
-        throw new VarveError('CHUNK_INVALID', `a chunk has ${plainLength} bytes, ${wanted.length} were expected`)
-      this.#wanted.delete(key)
-      taken.push({ key, wanted })
+      taken.push({ name: idName(id), asked: this.#asked.takeWanted(id, plainLength) })
       bytes += stored.length
     }
     this.#received += bytes
@@ -225,65 +275,51 @@ export class ImageUpload {
     void this.#append(chunks, taken, bytes)
   }
 
-  async #append(chunks: readonly WireChunk[], taken: { key: string; wanted: Wanted }[], bytes: number): Promise<void> {
+  async #append(chunks: readonly WireChunk[], taken: { name: string; asked: Asked }[], bytes: number): Promise<void> {
     try {
       await this.#options.writer.append(batchOf(chunks, bytes))
-      for (const { key, wanted } of taken) {
-        this.#appended.push(key)
-        wanted.batch.missing--
+      for (const { name, asked } of taken) {
+        this.#appended.push(name)
+        asked.batch.missing--
       }
       this.#uncommittedBytes += bytes
     } catch (thrown) {
-      this.#fail(asVarveError(thrown))
+      this.#fail(thrown)
     } finally {
       this.#verifyingBytes -= bytes
-      this.#wakeReader()
-      this.#wakePump()
+      this.#wake()
     }
   }
 
   /** One verdict per proof: `have` when it is right, `want` when our own copy is damaged; a wrong one ends the upload. */
   async #onProofs(proofs: readonly (readonly [Uint8Array, Uint8Array])[]): Promise<Uint8Array> {
     const { store, proofKey } = this.#options
-    const entries = proofs.map(([id]) => {
-      const key = keyOf(id)
-      const wanted = this.#toProve.get(key)
-      if (wanted === undefined) throw new VarveError('PROOF_INVALID', 'a proof came that was not asked for')
-      this.#toProve.delete(key)
-      return { key, wanted }
-    })
+    const asked = proofs.map(([id]) => this.#asked.takeToProve(id))
     this.#received += proofs.length * 2 * ID_BYTES
-    const expected = await store.prove(
-      proofs.map(([id]) => id),
-      proofKey,
-    )
-    return Uint8Array.from(proofs, ([, proof], index) => {
-      const { key, wanted } = entries[index]!
+    const ids = proofs.map(([id]) => id)
+    const expected = await store.prove(ids, proofKey)
+    await store.forget(ids.filter((_, index) => (expected[index] ?? null) === null))
+    return Uint8Array.from(proofs, ([id, proof], index) => {
       const right = expected[index] ?? null
       if (right === null) {
-        this.#wanted.set(key, wanted)
-        this.#pending.add(key)
+        this.#asked.wantInstead(id, asked[index]!)
         return ANSWER.want
       }
       if (!equalBytes(right, proof)) throw new VarveError('PROOF_INVALID', 'a proof of possession is wrong')
-      wanted.batch.missing--
+      asked[index]!.batch.missing--
       return ANSWER.have
     })
   }
 
   /** Places finished batches in the tree and commits now and then; the only place that touches the tree. */
-  async #pump(send: (message: Down<'image.upload'>) => Promise<void>): Promise<Ref> {
+  async #pump(send: Send): Promise<Ref> {
     const { clock } = this.#options
     let committedMs = clock.now()
     while (true) {
-      if (this.#failure !== null) throw this.#failure
-      const head = this.#batches[0]
-      if (head !== undefined && head.missing === 0) {
-        await this.#place(head.runs)
-        this.#batches.shift()
-      }
-      const idle = this.#batches.length === 0 || this.#batches[0]!.missing > 0
-      if (this.#inputEnded && this.#batches.length === 0) break
+      this.#check()
+      await this.#placeHead(send)
+      const idle = this.#ahead.length === 0 || this.#ahead[0]!.missing > 0
+      if (this.#inputEnded && this.#ahead.length === 0) break
       const waitedMs = clock.now() - committedMs
       const progressed = this.#tree.position > this.#committedPosition
       if (this.#uncommittedBytes >= COMMIT_BYTES || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
@@ -297,6 +333,15 @@ export class ImageUpload {
     return root
   }
 
+  async #placeHead(send: Send): Promise<void> {
+    const [head] = this.#ahead
+    if (head === undefined || head.missing > 0) return
+    await this.#place(head.runs)
+    this.#ahead.shift()
+    this.#aheadItems -= head.items
+    this.#answerLater(send)
+  }
+
   async #place(runs: Runs): Promise<void> {
     for (const [kind, value] of runs) {
       const before = this.#tree.position
@@ -308,11 +353,12 @@ export class ImageUpload {
   }
 
   async #commit(finished: { root: Ref } | null): Promise<void> {
-    const keys = this.#appended
+    this.#check()
+    const names = this.#appended
     this.#appended = []
     this.#uncommittedBytes = 0
     const { position } = this.#tree
-    await this.#options.writer.commit({
+    this.#committing = this.#options.writer.commit({
       position,
       state: this.#tree.state,
       received: this.#received,
@@ -320,7 +366,8 @@ export class ImageUpload {
       finished: finished !== null,
       root: finished?.root ?? null,
     })
-    for (const key of keys) this.#pending.delete(key)
+    await this.#committing
+    this.#asked.indexed(names)
     this.#committedPosition = position
     this.#options.onProgress(position, this.#received)
   }
@@ -337,10 +384,10 @@ export class ImageUpload {
   }
 
   async #until(condition: () => boolean): Promise<void> {
+    this.#check()
     while (!condition()) {
-      if (this.#failure !== null) throw this.#failure
-      await new Promise<void>((resolve) => (this.#wakeReader = resolve))
+      await new Promise<void>((resolve) => this.#wakeWaiters.add(resolve))
+      this.#check()
     }
-    if (this.#failure !== null) throw this.#failure
   }
 }

@@ -7,6 +7,7 @@ import { systemClock } from '../clock.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { CATALOG_NAME } from '../datastore/datastore.ts'
+import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
@@ -14,7 +15,9 @@ export const DATA_DEFAULT = '/var/lib/varve-gateway'
 export const withCatalog = async <R>(folder: string, work: (database: Database) => Promise<R>): Promise<R> => {
   if (!existsSync(folder))
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
-  using database = new LocalDatabase(path.join(folder, CATALOG_NAME))
+  const catalog = path.join(folder, CATALOG_NAME)
+  checkCatalogVersion(catalog)
+  using database = new LocalDatabase(catalog)
   return await work(database)
 }
 

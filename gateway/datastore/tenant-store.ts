@@ -121,6 +121,12 @@ export class TenantStore {
     return proofs
   }
 
+  /** Lets go of records that turned out to be damaged: they count as absent, and what is uploaded next in their place heals every image. */
+  async forget(ids: readonly Uint8Array[]): Promise<void> {
+    const { database, tenant } = this.#options
+    if (ids.length > 0) await database.call('chunk.forget', { tenant: tenant.id, ids: joinIds(ids) })
+  }
+
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
   openWriter(options: { job: string; disk: string; machineId: number }): Promise<ImageWriter> {
     return this.#options.openWriter({ tenant: this.tenant, ...options })

@@ -64,6 +64,7 @@ const demonstrate = async (options: Options): Promise<number> => {
     exitCode = stage.interrupted ? 130 : 1
     figures.error = await tellFailure(error, stage)
   }
+  if (figures.ok) teller.say('All is right.')
   if (options.keep && !stage.interrupted) {
     console.log(stage.release())
   } else {
@@ -73,7 +74,6 @@ const demonstrate = async (options: Options): Promise<number> => {
     await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   }
   figures.seconds = Math.round(teller.seconds * 10) / 10
-  if (figures.ok) teller.say('All is right.')
   if (options.json) console.log(JSON.stringify(figures))
   return exitCode
 }

@@ -59,7 +59,10 @@ export class Service implements AsyncDisposable {
     if (this.#over) return
     const exited = once(this.#child, 'exit')
     this.#child.kill('SIGTERM')
-    const killer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_TIMEOUT_MS)
+    const killer = setTimeout(() => {
+      console.error(`The ${this.name} did not stop within ${STOP_TIMEOUT_MS / 1000} s and was killed.`)
+      this.#child.kill('SIGKILL')
+    }, STOP_TIMEOUT_MS)
     await exited
     clearTimeout(killer)
   }

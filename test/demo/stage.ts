@@ -79,8 +79,9 @@ export class Stage implements AsyncDisposable {
 
   /** Lets everything run on; tells how to look around and how to end it. */
   release(): string {
-    for (const held of [...this.#services, ...this.#guests]) held.release()
-    const pids = [...this.#services, ...this.#guests].map(({ pid }) => pid).join(' ')
+    const guests = this.#guests.filter((guest) => !guest.over)
+    for (const held of [...this.#services, ...guests]) held.release()
+    const pids = [...this.#services.toReversed(), ...guests].map(({ pid }) => pid).join(' ')
     const config = `--config ${this.#config}`
     return [
       '',
@@ -92,7 +93,7 @@ export class Stage implements AsyncDisposable {
       `  curl http://127.0.0.1:${this.#port}/healthz`,
       `  tail -f ${this.folder}/*.log`,
       'To end it:',
-      `  kill ${pids}; rm -r ${this.folder}`,
+      `  kill ${pids}; sleep 2; rm -rf ${this.folder}`,
     ].join('\n')
   }
 

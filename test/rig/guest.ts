@@ -109,6 +109,11 @@ export class Guest implements AsyncDisposable {
     await this.said(new RegExp(`^REPORT ${count} `))
   }
 
+  /** True once QEMU has ended. */
+  get over(): boolean {
+    return this.#over
+  }
+
   /** Resolves when QEMU has ended, by `stop` or because the guest turned itself off. */
   async ended(): Promise<void> {
     await this.#exited

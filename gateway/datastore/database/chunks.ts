@@ -97,6 +97,12 @@ const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: 
 }
 
 export const chunkOperations = {
+  /** Takes ids out of the index, so that the next upload brings them again; their bytes in the packs are left alone. */
+  'chunk.forget': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {
+    for (let index = 0; index < idCount(ids); index++)
+      sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant, idAt(ids, index))
+  }),
+
   /** One byte of HAVE per id. */
   'chunk.have': read((sql: Sql, args: { tenant: number; machine: number; ids: Uint8Array }): Uint8Array => {
     const answer = new Uint8Array(idCount(args.ids))

@@ -1,0 +1,84 @@
+// What one upload has asked of its agent: the ids whose chunks are wanted, those to be proved, and those not yet in the index.
+import { VarveError } from '../../protocol/errors.ts'
+import { ANSWER, type Up } from '../../protocol/methods.ts'
+import { idName } from '../datastore/bytes.ts'
+
+export type Runs = Extract<Up<'image.upload'>, [0, unknown]>[1]
+
+/** One `runs` message and how many of its ids still wait for their chunk or proof. */
+export interface Batch {
+  readonly runs: Runs
+  /** What it holds in memory: its runs and ids. */
+  readonly items: number
+  missing: number
+}
+
+/** Who asked for an id first, and how long its chunk must be in bytes. */
+export interface Asked {
+  readonly batch: Batch
+  readonly length: number
+}
+
+/** Batches are placed in order, so one answer serves every later place that names the same id. */
+export class AskedIds {
+  readonly #wanted = new Map<string, Asked>()
+  readonly #toProve = new Map<string, Asked>()
+  /** Ids asked for in this upload that are not in the index yet. */
+  readonly #pending = new Set<string>()
+
+  /** Ids whose chunk or proof has not come. */
+  get open(): number {
+    return this.#wanted.size + this.#toProve.size
+  }
+
+  /** The answer to an id that the index does not have. */
+  want(id: Uint8Array, asked: Asked): number {
+    const name = idName(id)
+    if (this.#pending.has(name)) return ANSWER.have
+    this.#pending.add(name)
+    this.#wanted.set(name, asked)
+    asked.batch.missing++
+    return ANSWER.want
+  }
+
+  /** The answer to an id that another machine brought. */
+  prove(id: Uint8Array, asked: Asked): number {
+    const name = idName(id)
+    if (this.#toProve.has(name) || this.#pending.has(name)) return ANSWER.have
+    this.#toProve.set(name, asked)
+    asked.batch.missing++
+    return ANSWER.prove
+  }
+
+  /** Takes the question that a received chunk answers; CHUNK_INVALID. */
+  takeWanted(id: Uint8Array, plainLength: number): Asked {
+    const name = idName(id)
+    const asked = this.#wanted.get(name)
+    if (asked === undefined) throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
+    if (asked.length !== plainLength)
+      throw new VarveError('CHUNK_INVALID', `a chunk has ${plainLength} bytes, ${asked.length} were expected`)
+    this.#wanted.delete(name)
+    return asked
+  }
+
+  /** Takes the question that a proof answers; PROOF_INVALID. */
+  takeToProve(id: Uint8Array): Asked {
+    const name = idName(id)
+    const asked = this.#toProve.get(name)
+    if (asked === undefined) throw new VarveError('PROOF_INVALID', 'a proof came that was not asked for')
+    this.#toProve.delete(name)
+    return asked
+  }
+
+  /** Asks for the chunk itself where our own copy turned out to be damaged. */
+  wantInstead(id: Uint8Array, asked: Asked): void {
+    const name = idName(id)
+    this.#pending.add(name)
+    this.#wanted.set(name, asked)
+  }
+
+  /** Ids of these names are in the index now. */
+  indexed(names: readonly string[]): void {
+    for (const name of names) this.#pending.delete(name)
+  }
+}

@@ -1,0 +1,36 @@
+// A call as its two sides see it, and what a program gives so that calls can be made and served.
+import type { Down, MethodName, Params, Result, Up } from './methods.ts'
+
+/** Time as a peer needs it, given so that tests can hold it still. */
+export interface Clock {
+  now(): number
+  /** Runs `action` after so many milliseconds unless the returned function is called first. */
+  after(ms: number, action: () => void): () => void
+}
+
+/** A call that this side made and whose messages it exchanges. */
+export interface OpenCall<N extends MethodName> {
+  readonly result: Promise<Result<N>>
+  readonly messages: AsyncIterable<Down<N>>
+  send(message: Up<N>): Promise<void>
+  end(): void
+  cancel(): void
+}
+
+/** A call that this side serves. */
+export interface ServedCall<N extends MethodName> {
+  readonly signal: AbortSignal
+  readonly messages: AsyncIterable<Up<N>>
+  send(message: Down<N>): Promise<void>
+}
+
+export type Handler<N extends MethodName> = (params: Params<N>, call: ServedCall<N>) => Promise<Result<N>>
+
+/** How this side serves: any of the methods; the others are METHOD_UNKNOWN to the peer. */
+export type Handlers = { readonly [N in MethodName]?: Handler<N> }
+
+export interface CallOptions {
+  /** 0 means none; streams default to none, others to DEADLINE_DEFAULT_MS; at most DEADLINE_MAX_MS. */
+  readonly deadlineMs?: number
+  readonly signal?: AbortSignal | undefined
+}

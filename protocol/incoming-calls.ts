@@ -1,0 +1,140 @@
+// The calls that the peer has made and that this side serves.
+import * as v from 'valibot'
+import type { Clock, Handlers, ServedCall } from './call.ts'
+import { Channel, type ChannelLink } from './channel.ts'
+import { asVarveError, VarveError } from './errors.ts'
+import { encodeFrame, errorFrame, FRAME, type FrameOf } from './frames.ts'
+import { CALLS_OPEN_MAX } from './limits.ts'
+import { isMethod, methodOf, type MethodName } from './methods.ts'
+
+interface Incoming {
+  readonly channel: Channel<unknown, unknown>
+  readonly controller: AbortController
+  answered: boolean
+}
+
+/** A handler whose parameters were checked by its method's schema. */
+type CheckedHandler = (params: unknown, call: ServedCall<MethodName>) => Promise<unknown>
+
+export class IncomingCalls {
+  readonly #link: ChannelLink
+  readonly #clock: Clock
+  readonly #handlers: Handlers
+  readonly #calls = new Map<number, Incoming>()
+  /** Handlers that have not returned, those of cancelled calls among them. */
+  #running = 0
+  #lastId = 0
+  #over = false
+
+  constructor(options: { handlers: Handlers; link: ChannelLink; clock: Clock }) {
+    this.#handlers = options.handlers
+    this.#link = options.link
+    this.#clock = options.clock
+  }
+
+  /** Whether the peer has ever used this id or a later one. */
+  made(id: number): boolean {
+    return id <= this.#lastId
+  }
+
+  channel(id: number): Channel<unknown, unknown> | undefined {
+    return this.#calls.get(id)?.channel
+  }
+
+  /** Serves a request or refuses it; ID_REUSED unless its id is later than every one before. */
+  onRequest([, id, name, params, deadlineMs]: FrameOf<3>): void {
+    if (this.made(id)) throw new VarveError('ID_REUSED', `id ${id} was used before`)
+    this.#lastId = id
+    const refuse = (error: VarveError): void => this.#link.send(encodeFrame(errorFrame(id, error)))
+    if (this.#running >= CALLS_OPEN_MAX)
+      return refuse(new VarveError('TOO_MANY_REQUESTS', 'too many calls are open on this connection'))
+    const handler = isMethod(name) ? (this.#handlers[name] as CheckedHandler | undefined) : undefined
+    if (!isMethod(name) || handler === undefined)
+      return refuse(new VarveError('METHOD_UNKNOWN', `there is no method ${name.slice(0, 64)} here`))
+    const method = methodOf(name)
+    const checked = v.safeParse(method.params, params, { abortEarly: true })
+    if (!checked.success) {
+      const path = v.getDotPath(checked.issues[0]) ?? 'parameters'
+      return refuse(new VarveError('PARAMS_INVALID', `${name}: ${path}: ${checked.issues[0].message}`))
+    }
+    const call: Incoming = {
+      channel: new Channel(id, this.#link, method.down, method.up),
+      controller: new AbortController(),
+      answered: false,
+    }
+    this.#calls.set(id, call)
+    call.channel.open()
+    void this.#serve(id, call, handler, checked.output, deadlineMs)
+  }
+
+  /** The caller no longer wants the answer. */
+  cancel(id: number): void {
+    this.#abort(id, new VarveError('CANCELLED', 'the caller cancelled the call'))
+  }
+
+  /** Aborts every call with the reason why the connection ended; nothing is answered any more. */
+  end(error: VarveError): void {
+    this.#over = true
+    for (const call of this.#calls.values()) {
+      call.answered = true
+      call.channel.abort(error)
+      call.controller.abort(error)
+    }
+    this.#calls.clear()
+  }
+
+  async #serve(
+    id: number,
+    call: Incoming,
+    handler: CheckedHandler,
+    params: unknown,
+    deadlineMs: number,
+  ): Promise<void> {
+    // the connection may have ended while the first credit was sent
+    if (this.#over) return
+    this.#running++
+    const late = `not done within ${deadlineMs} ms`
+    const stopDeadline =
+      deadlineMs === 0
+        ? () => {}
+        : this.#clock.after(deadlineMs, () => this.#abort(id, new VarveError('DEADLINE_EXCEEDED', late)))
+    try {
+      const { channel } = call
+      const result = await handler(params, {
+        signal: call.controller.signal,
+        messages: channel as AsyncIterable<never>,
+        send: (message) => channel.send(message),
+      })
+      this.#answer(id, call, { result })
+    } catch (thrown) {
+      this.#answer(id, call, { error: asVarveError(thrown) })
+    } finally {
+      stopDeadline()
+      this.#running--
+    }
+  }
+
+  #answer(id: number, call: Incoming, outcome: { result: unknown } | { error: VarveError }): void {
+    if (call.answered) return
+    call.answered = true
+    this.#calls.delete(id)
+    const error = 'error' in outcome ? outcome.error : new VarveError('CANCELLED', 'the call has ended')
+    call.channel.abort(error)
+    call.controller.abort(error)
+    this.#link.send('error' in outcome ? encodeFrame(errorFrame(id, outcome.error)) : resultFrame(id, outcome.result))
+  }
+
+  #abort(id: number, error: VarveError): void {
+    const call = this.#calls.get(id)
+    if (call !== undefined) this.#answer(id, call, { error })
+  }
+}
+
+/** The frame of a result; a result that fits into none is this call's error and not the connection's. */
+const resultFrame = (id: number, result: unknown): Uint8Array => {
+  try {
+    return encodeFrame([FRAME.result, id, result])
+  } catch (thrown) {
+    return encodeFrame(errorFrame(id, new VarveError('RESULT_INVALID', asVarveError(thrown).message)))
+  }
+}

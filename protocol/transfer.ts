@@ -1,0 +1,67 @@
+// What an upload and a download of an image exchange: runs, chunks, proofs and the answers to them.
+import * as v from 'valibot'
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX } from './chunk.ts'
+import { FRAME_CHUNKS_MAX, PROOF_BYTES, UPLOAD_IDS_MAX, UPLOAD_RUNS_MAX } from './limits.ts'
+import * as s from './schemas.ts'
+
+// the kinds of an upload's messages; PROTOCOL.md section 6 tells their order
+export const RUN = { zero: 0, keep: 1, ids: 2 } as const
+export const UP = { runs: 0, chunks: 1, proofs: 2 } as const
+export const DOWN = { start: 0, answers: 1, verdicts: 2, durable: 3 } as const
+export const ANSWER = { have: 0, want: 1, prove: 2 } as const
+export const LOAD = { start: 0, zero: 1, chunks: 2 } as const
+
+/** Index of a chunk in its disk. */
+export const position = v.pipe(s.count, v.maxValue(DISK_BYTES_MAX / CHUNK_BYTES_MIN))
+const positive = v.pipe(position, v.minValue(1))
+const run = v.union([
+  v.tuple([v.literal(RUN.zero), positive]),
+  v.tuple([v.literal(RUN.keep), positive]),
+  v.tuple([
+    v.literal(RUN.ids),
+    v.pipe(
+      s.bytesUpTo(UPLOAD_IDS_MAX * 32),
+      v.check((ids) => ids.length % 32 === 0 && ids.length > 0),
+    ),
+  ]),
+])
+const chunk = v.tuple([
+  s.id32,
+  v.picklist([0, 1]),
+  v.pipe(s.count, v.minValue(1), v.maxValue(CHUNK_BYTES_MAX)),
+  s.bytesUpTo(CHUNK_BYTES_MAX),
+])
+export type WireChunk = v.InferOutput<typeof chunk>
+const chunks = v.pipe(v.array(chunk), v.minLength(1), v.maxLength(FRAME_CHUNKS_MAX))
+
+export const uploadUp = v.union([
+  v.tuple([v.literal(UP.runs), v.pipe(v.array(run), v.minLength(1), v.maxLength(UPLOAD_RUNS_MAX))]),
+  v.tuple([v.literal(UP.chunks), chunks]),
+  v.tuple([
+    v.literal(UP.proofs),
+    v.pipe(v.array(v.tuple([s.id32, s.bytesOf(PROOF_BYTES)])), v.minLength(1), v.maxLength(UPLOAD_IDS_MAX)),
+  ]),
+])
+
+export const uploadDown = v.union([
+  v.tuple([v.literal(DOWN.start), v.object({ position, proofKey: s.bytesOf(PROOF_BYTES) })]),
+  v.tuple([v.literal(DOWN.answers), s.bytesUpTo(UPLOAD_IDS_MAX)]),
+  v.tuple([v.literal(DOWN.verdicts), s.bytesUpTo(UPLOAD_IDS_MAX)]),
+  v.tuple([v.literal(DOWN.durable), position]),
+])
+
+export const downloadDown = v.union([
+  v.tuple([
+    v.literal(LOAD.start),
+    v.object({ size: s.diskBytes, chunkBytes: s.count, root: s.root, idKey: s.id32, position }),
+  ]),
+  v.tuple([v.literal(LOAD.zero), positive]),
+  v.tuple([v.literal(LOAD.chunks), chunks]),
+])
+
+/** How a tenant's disks become chunks. */
+export const chunking = v.object({
+  idKey: s.id32,
+  chunkBytes: v.pipe(s.count, v.minValue(CHUNK_BYTES_MIN), v.maxValue(CHUNK_BYTES_MAX)),
+})
+export type Chunking = v.InferOutput<typeof chunking>

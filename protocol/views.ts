@@ -1,0 +1,48 @@
+// How machines, jobs and relayed QMP commands look to who asks for them.
+import * as v from 'valibot'
+import { QMP_CHARS_MAX } from './limits.ts'
+import * as s from './schemas.ts'
+
+const jobDisk = v.object({ ...s.readDisk.entries, doneBytes: s.count })
+export const job = v.object({
+  id: s.uuid,
+  machine: s.name,
+  state: s.jobState,
+  subject: v.string(),
+  startedMs: s.timeMs,
+  endedMs: v.nullable(s.timeMs),
+  bytesSent: s.count,
+  disks: s.disks(jobDisk),
+  error: v.nullable(s.failure),
+})
+export type Job = v.InferOutput<typeof job>
+
+export const machine = v.object({
+  name: s.name,
+  agent: s.uuid,
+  host: v.string(),
+  online: v.boolean(),
+  policy: s.policy,
+  job: v.nullable(s.uuid),
+  lastPoint: v.nullable(v.object({ id: s.uuid, timeMs: s.timeMs })),
+})
+
+export const machineStatus = v.object({
+  name: s.name,
+  qmp: v.picklist(['up', 'down']),
+  /** QEMU's run state, such as `running` or `paused`. */
+  status: v.nullable(v.string()),
+  qemu: v.nullable(v.string()),
+  lease: v.nullable(s.uuid),
+  problem: v.nullable(v.string()),
+  disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string(), excluded: v.boolean() })),
+})
+export type MachineStatus = v.InferOutput<typeof machineStatus>
+
+const json = v.pipe(v.string(), v.maxLength(QMP_CHARS_MAX))
+const command = v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_.-]{1,128}$/u, 'not a QMP command'))
+export const qmp = {
+  params: v.object({ machine: s.name, command, arguments: json }),
+  result: v.object({ value: json }),
+}
+export const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: json })

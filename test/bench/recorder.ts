@@ -1,0 +1,68 @@
+// Collects what was measured, round by round, and says each result as it comes.
+import { measure, type Command, type Measurement, type Watched } from './measure.ts'
+
+/** The operations in the order of the table; the peers' stand behind ours of the same kind. */
+export const OPERATIONS = {
+  'varve-full': 'Varve: first full backup',
+  zstd: 'zstd -1 -T2 of the raw image',
+  'qemu-img': 'qemu-img convert to qcow2 with zstd, -m 8',
+  'restic-first': 'restic: first backup',
+  'borg-first': 'borg: first create (zstd 1, fixed 4 MiB)',
+  'varve-reread': 'Varve: full re-read, nothing new',
+  'nbdcopy-null': 'nbdcopy from QEMU to null',
+  'restic-again': 'restic: again, every byte read',
+  'borg-again': 'borg: again, every byte read',
+  'varve-incremental-1000': 'Varve: incremental after 1,000 random 4 KiB writes',
+  'varve-incremental-10000': 'Varve: incremental after 10,000 random 4 KiB writes',
+  'varve-restore': 'Varve: restore to raw',
+  'nbdcopy-raw': 'nbdcopy from QEMU to a raw file',
+  'zstd-decompress': 'zstd -d to a raw file',
+  'restic-restore': 'restic: restore',
+  'borg-restore': 'borg: extract',
+} as const
+
+export type OperationId = keyof typeof OPERATIONS
+
+/** Numbers that an operation told about itself, such as bytes sent. */
+export type Figures = Readonly<Record<string, number>>
+
+export interface Sample extends Omit<Measurement, 'output'> {
+  readonly operation: OperationId
+  readonly round: number
+  readonly figures: Figures
+}
+
+export class Recorder {
+  readonly samples: Sample[] = []
+  readonly #syncFolder: string
+  readonly #signal: AbortSignal
+  #round = 0
+
+  constructor(syncFolder: string, signal: AbortSignal) {
+    this.#syncFolder = syncFolder
+    this.#signal = signal
+  }
+
+  beginRound(): void {
+    this.#round += 1
+  }
+
+  /** Measures one operation and gives the command's output. */
+  async time(operation: OperationId, command: Command, watched: readonly Watched[] = []): Promise<string> {
+    const { output, ...measured } = await measure(command, {
+      watched,
+      syncFolder: this.#syncFolder,
+      signal: this.#signal,
+    })
+    this.samples.push({ operation, round: this.#round, ...measured, figures: {} })
+    console.error(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${OPERATIONS[operation]}`)
+    return output
+  }
+
+  /** Adds figures to the operation that was measured last. */
+  note(figures: Figures): void {
+    const last = this.samples.pop()
+    if (last === undefined) throw new Error('nothing was measured yet')
+    this.samples.push({ ...last, figures: { ...last.figures, ...figures } })
+  }
+}

@@ -1,0 +1,158 @@
+// Tenants with identical disks share nothing, and no call of one shows anything of the other.
+import { randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Role } from '../../protocol/claims.ts'
+import { asVarveError } from '../../protocol/errors.ts'
+import type { Peer } from '../../protocol/peer.ts'
+import { Dice } from '../support/model-dice.ts'
+import { MIB } from '../support/model-machine.ts'
+import { expectDisks } from '../support/stand-checks.ts'
+import type { BackupAnswer, Host } from '../support/stand-host.ts'
+import { Stand } from '../support/stand.ts'
+
+const CONTENT = new Dice(40).bytes(4 * MIB)
+
+/** Two tenants with a host each, whose machines have other names and the same disk. */
+let stand: Stand
+const hosts = new Map<string, Host>()
+const answers = new Map<string, BackupAnswer>()
+
+const host = (tenant: string): Host => hosts.get(tenant)!
+const answer = (tenant: string): BackupAnswer => answers.get(tenant)!
+
+beforeAll(async () => {
+  stand = await Stand.start()
+  for (const [tenant, machine] of [
+    ['one', 'db-one'],
+    ['two', 'db-two'],
+  ] as const) {
+    const added = await stand.addHost({ tenant })
+    hosts.set(tenant, added)
+    await added.addMachine(machine, [{ id: 'vda', format: 'qcow2', size: 4 * MIB, content: CONTENT }])
+    await added.start()
+    answers.set(tenant, await added.backup(machine))
+  }
+})
+
+afterAll(() => stand[Symbol.asyncDispose]())
+
+test('nothing deduplicates across tenants: the second sends and stores as much as the first', () => {
+  const one = answer('one')
+  const two = answer('two')
+  expect(two.bytesStored).toBe(one.bytesStored)
+  expect(two.bytesStored).toBeGreaterThan(4 * MIB)
+  expect(two.bytesSent).toBe(one.bytesSent)
+})
+
+test('the same bytes have other ids in other tenants, in chunks and in trees', () => {
+  using catalog = new DatabaseSync(stand.catalogFile, { readOnly: true })
+  const rows = catalog.prepare('SELECT tenant, type, hex(id) AS id FROM chunk').all()
+  const idsOf = (tenant: unknown): Set<unknown> =>
+    new Set(rows.filter((row) => row['tenant'] === tenant).map(({ id }) => id))
+  const tenants = [...new Set(rows.map(({ tenant }) => tenant))]
+  expect(tenants).toHaveLength(2)
+  const [one, two] = tenants.map(idsOf) as [Set<unknown>, Set<unknown>]
+  expect(one.size).toBe(two.size)
+  expect(one.size).toBeGreaterThanOrEqual(64)
+  expect(one.intersection(two).size).toBe(0)
+  const roots = catalog.prepare('SELECT hex(root) AS root FROM image').all()
+  expect(new Set(roots.map(({ root }) => root)).size).toBe(2)
+})
+
+test('each tenant restores its own', async () => {
+  for (const [tenant, { point, machine }] of answers)
+    expectDisks(await stand.restore(point, tenant), host(tenant).machine(machine).snapshot())
+})
+
+interface Refusal {
+  readonly code: string
+  readonly message: string
+  readonly details: unknown
+}
+
+const refusalOf = async (work: Promise<unknown>): Promise<Refusal> => {
+  try {
+    return { code: 'none', message: `answered with ${JSON.stringify(await work)}`, details: null }
+  } catch (thrown) {
+    const { code, message, details } = asVarveError(thrown)
+    return { code, message, details }
+  }
+}
+
+/** Every call that names something, by what it names. */
+const named: Readonly<Record<string, (peer: Peer, name: { point: string; job: string; machine: string }) => Promise<unknown>>> = {
+  'points.get': (peer, { point }) => peer.call('points.get', { point }),
+  'points.get by prefix': (peer, { point }) => peer.call('points.get', { point: point.slice(0, 8) }),
+  'image.download': (peer, { point }) => peer.open('image.download', { point, disk: 'vda', position: 0 }).result,
+  'jobs.watch': (peer, { job }) => peer.open('jobs.watch', { job }).result,
+  'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
+  'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
+  'machines.setPolicy': (peer, { machine }) =>
+    peer.call('machines.setPolicy', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),
+  'machines.qmp': (peer, { machine }) =>
+    peer.call('machines.qmp', { machine, command: 'query-status', arguments: '{}' }),
+  'machines.events': (peer, { machine }) => peer.open('machines.events', { machine }).result,
+  'backup.start': (peer, { machine }) => peer.call('backup.start', { machine, full: false }),
+}
+
+/** An error with what was named in it taken out. */
+const wordsOf = ({ code, message, details }: Refusal, names: Record<string, string>): string => {
+  let text = JSON.stringify({ code, message, details })
+  for (const name of Object.values(names)) text = text.replaceAll(name, '…').replaceAll(name.slice(0, 8), '…')
+  return text
+}
+
+test.each(Object.entries(named))('%s answers the same for what another tenant has as for what nobody has', async (_, call) => {
+  const { point, machine } = answer('two')
+  const foreign = { point, job: point, machine }
+  const nobodys = { point: randomUUID(), job: randomUUID(), machine: 'db-ten' }
+  const peer = await stand.peer('owner', 'one')
+  const asForeign = await refusalOf(call(peer, foreign))
+  expect(asForeign.code).toBe('NOT_FOUND')
+  expect(wordsOf(asForeign, foreign)).toBe(wordsOf(await refusalOf(call(peer, nobodys)), nobodys))
+})
+
+test.each(['owner', 'operator', 'viewer', 'auditor'] as const)(
+  'lists of a tenant’s %s name nothing of the other',
+  async (role: Exclude<Role, 'agent'>) => {
+    const peer = await stand.peer(role, 'one')
+    const { machines } = await peer.call('machines.list', {})
+    const { points } = await peer.call('points.list', { machine: null, beforeMs: null, limit: 100 })
+    const { points: foreign } = await peer.call('points.list', { machine: 'db-two', beforeMs: null, limit: 100 })
+    const { jobs } = await peer.call('jobs.list', { machine: null, limit: 100 })
+    expect(machines.map(({ name }) => name)).toEqual(['db-one'])
+    expect(points.map(({ id }) => id)).toEqual([answer('one').point])
+    expect(jobs.map(({ id }) => id)).toEqual([answer('one').point])
+    expect(foreign).toEqual([])
+  },
+)
+
+test('agents and the audit log show nothing of another tenant, and its agent cannot be revoked', async () => {
+  const peer = await stand.peer('owner', 'one')
+  const { agents } = await peer.call('agents.list', {})
+  expect(agents.map(({ id }) => id)).toEqual([host('one').agentId])
+  const foreign = await refusalOf(peer.call('agents.revoke', { agent: host('two').agentId }))
+  const nobodys = randomUUID()
+  expect(foreign.code).toBe('NOT_FOUND')
+  expect(wordsOf(foreign, { agent: host('two').agentId })).toBe(
+    wordsOf(await refusalOf(peer.call('agents.revoke', { agent: nobodys })), { agent: nobodys }),
+  )
+  const { entries } = await peer.call('audit.list', { afterSeq: 0, limit: 1000 })
+  // what this tenant itself asked about in vain stands there too
+  const told = JSON.stringify(entries.filter(({ outcome }) => outcome === 'ok'))
+  expect(told).toContain(answer('one').point)
+  expect(told).not.toContain(host('two').agentId)
+})
+
+test('an agent sees only the machines it serves, also within its tenant', async () => {
+  await using other = await stand.addHost({ tenant: 'one' })
+  await other.addMachine('web', [{ id: 'vda', format: 'raw', size: MIB }])
+  await other.start()
+  expect(await other.points()).toEqual([])
+  const restored = await other.run('restore', answer('one').point, '--disk', 'vda', '--to', stand.folder.join('stolen'))
+  expect(restored.code).toBe(1)
+  expect(restored.stderr).toContain('NOT_FOUND')
+  const started = await other.run('backup', 'db-one')
+  expect(started.stderr).toContain('NOT_FOUND')
+})

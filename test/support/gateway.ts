@@ -1,0 +1,148 @@
+// A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import path from 'node:path'
+import { enrolHost } from '../../agent/enrol.ts'
+import { Identity } from '../../agent/identity.ts'
+import { dial } from '../../agent/session/socket.ts'
+import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
+import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { systemClock } from '../../gateway/clock.ts'
+import { LocalDatabase, type Database } from '../../gateway/datastore/database/database.ts'
+import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
+import { Gateway } from '../../gateway/gateway.ts'
+import { openLog, type Log } from '../../gateway/log.ts'
+import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
+import type { Role } from '../../protocol/claims.ts'
+import type { Session } from '../../protocol/client.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Clock, Handlers, Peer } from '../../protocol/peer.ts'
+
+const TTL_MS = 60 * 60 * 1000
+
+/** The tenant that the helpers mean when none is named; it is there from the start. */
+export const TENANT = 'acme'
+
+export interface TestGatewayOptions {
+  /** Its data folder, made if needed; the same folder again is the same gateway restarted. */
+  readonly folder: string
+  /** PEM certificate and key; plain where there are none. */
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly ca?: Buffer }
+  readonly log?: Log
+  readonly clock?: Clock
+  /** A fixed port, for a gateway that comes back at the same address. */
+  readonly port?: number
+}
+
+export interface SessionWishes {
+  /** An agent that serves its machines. */
+  readonly serving?: boolean
+  readonly handlers?: Handlers
+}
+
+/** A running gateway and what a test does around it; `await using` stops it gracefully. */
+export class TestGateway implements AsyncDisposable {
+  /** `ws://127.0.0.1:PORT`, without a path. */
+  readonly url: string
+  /** The same as `http://` or `https://`. */
+  readonly httpUrl: string
+  readonly folder: string
+  /** The catalog, opened beside the gateway as its commands do. */
+  readonly database: Database
+  readonly authority: Authority
+  readonly #ca: Buffer | null
+  readonly #resources: AsyncDisposableStack
+
+  constructor(parts: {
+    url: string
+    folder: string
+    database: Database
+    authority: Authority
+    ca: Buffer | null
+    resources: AsyncDisposableStack
+  }) {
+    this.url = parts.url
+    this.httpUrl = parts.url.replace(/^ws/u, 'http')
+    this.folder = parts.folder
+    this.database = parts.database
+    this.authority = parts.authority
+    this.#ca = parts.ca
+    this.#resources = parts.resources
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port)
+  }
+
+  /** Adds a tenant; one of that name that is there already is given as it is. */
+  async addTenant(name: string, chunkBytes = CHUNK_BYTES_DEFAULT): Promise<Tenant> {
+    const known = await this.database.call('tenant.byName', { name })
+    if (known !== null) return known
+    const idKey = randomBytes(ID_KEY_BYTES)
+    return await this.database.call('tenant.add', { name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
+  }
+
+  /** A person's token. */
+  async tokenFor(role: Exclude<Role, 'agent'>, tenantName = TENANT, ttlMs = TTL_MS): Promise<string> {
+    const tenant = await this.addTenant(tenantName)
+    const nowMs = Date.now()
+    const subject = `test ${role}`
+    return await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs, by: LOCAL_ADMINISTRATOR })
+  }
+
+  /** A one-time enrolment token. */
+  async enrolmentToken(tenantName = TENANT): Promise<string> {
+    const tenant = await this.addTenant(tenantName)
+    return await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR })
+  }
+
+  /** Makes `state` the state folder of a newly enrolled agent, over the gateway's HTTP port as a host does it. */
+  async enrolAgent(state: string, tenantName = TENANT): Promise<Identity> {
+    await enrolHost({ gateway: this.url, ca: this.#ca, token: await this.enrolmentToken(tenantName), state })
+    return await Identity.load(state)
+  }
+
+  /** A session with this token in the upgrade; it ends with the test gateway. */
+  async sessionAs(token: string, { serving = false, handlers = {} }: SessionWishes = {}): Promise<Session> {
+    const ca = this.#ca
+    const program = 'test'
+    const session = await dial({ gateway: this.url, ca, token, program, serving, handlers, clock: systemClock })
+    this.#resources.defer(() => session.peer.close(new VarveError('CANCELLED', 'the test is over')))
+    return session
+  }
+
+  /** The same, for a test that wants only the calls. */
+  async connectAs(token: string, wishes: SessionWishes = {}): Promise<Peer> {
+    return (await this.sessionAs(token, wishes)).peer
+  }
+
+  /** A serving session of an enrolled agent that has declared these machines. */
+  async connectAgent(identity: Identity, machines: readonly string[], handlers: Handlers = {}): Promise<Peer> {
+    const peer = await this.connectAs(await identity.assertion(Date.now()), { serving: true, handlers })
+    await peer.call('agent.inventory', { host: hostname(), machines: [...machines], jobs: [] })
+    return peer
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync()
+  }
+}
+
+/** Starts a gateway that has the tenant TENANT. */
+export const startGateway = async (options: TestGatewayOptions): Promise<TestGateway> => {
+  const { folder, tls, clock = systemClock, port = 0, log = openLog({ level: 'silent' }) } = options
+  await using resources = new AsyncDisposableStack()
+  const listen = {
+    host: '127.0.0.1',
+    port,
+    tls: tls === undefined ? null : { cert: tls.cert, key: tls.key },
+  }
+  const { url } = resources.use(await Gateway.open({ folder, listen, log, clock }))
+  const database = resources.use(new LocalDatabase(path.join(folder, CATALOG_NAME)))
+  const authority = await openAuthority({ folder, database, nowMs: Date.now() })
+  const ca = tls?.ca ?? tls?.cert ?? null
+  const gateway = new TestGateway({ url, folder, database, authority, ca, resources: resources.move() })
+  await gateway.addTenant(TENANT)
+  return gateway
+}

@@ -1,0 +1,207 @@
+// A hypervisor of a stand: an agent process with its own folder and link, its machines, and its command line.
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { Identity } from '../../agent/identity.ts'
+import { agentTag, checkpointName } from '../../agent/lease/names.ts'
+import { ModelMachine, type ModelDisk } from './model-machine.ts'
+import type { TestMachineOptions } from './qemu.ts'
+import { Program, type Outcome } from './stand-program.ts'
+import { LinkProxy } from './stand-proxy.ts'
+
+/** Lines of the agent's configuration that tests change. */
+export interface HostSettings {
+  /** Such as `2 MiB`, of uploads in a second. */
+  readonly bandwidth?: string
+  readonly relay?: readonly string[]
+  readonly exclude?: readonly string[]
+}
+
+const kind = v.picklist(['full', 'incremental'])
+
+const backupSchema = v.strictObject({
+  point: v.pipe(v.string(), v.uuid()),
+  machine: v.string(),
+  kind,
+  reason: v.string(),
+  consistency: v.picklist(['crash', 'frozen']),
+  bytesRead: v.number(),
+  bytesSent: v.number(),
+  bytesStored: v.number(),
+  seconds: v.number(),
+  disks: v.array(
+    v.strictObject({ name: v.string(), size: v.number(), dirtyBytes: v.number(), kind, reason: v.string() }),
+  ),
+})
+export type BackupAnswer = v.InferOutput<typeof backupSchema>
+
+const pointsSchema = v.array(
+  v.strictObject({
+    id: v.pipe(v.string(), v.uuid()),
+    machine: v.string(),
+    time: v.pipe(v.string(), v.isoTimestamp()),
+    kind,
+    reason: v.string(),
+    consistency: v.picklist(['crash', 'frozen']),
+    disks: v.array(v.strictObject({ name: v.string(), size: v.number() })),
+  }),
+)
+export type PointAnswer = v.InferOutput<typeof pointsSchema>[number]
+
+const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
+
+/** What a backup may leave on a host's file system; empty while no lease is held. */
+export interface Residue {
+  readonly scratch: readonly string[]
+  readonly journal: readonly string[]
+  readonly sockets: readonly string[]
+}
+
+const entries = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
+
+export class Host implements AsyncDisposable {
+  readonly name: string
+  readonly tenant: string
+  readonly folder: string
+  readonly link: LinkProxy
+  readonly #machines = new Map<string, ModelMachine>()
+  #settings: HostSettings
+  #agent: Program | null = null
+  #agentId = ''
+
+  private constructor(name: string, tenant: string, folder: string, link: LinkProxy, settings: HostSettings) {
+    this.name = name
+    this.tenant = tenant
+    this.folder = folder
+    this.link = link
+    this.#settings = settings
+  }
+
+  static async make(options: {
+    readonly name: string
+    readonly tenant: string
+    readonly folder: string
+    readonly settings: HostSettings
+  }): Promise<Host> {
+    const { name, tenant, folder, settings } = options
+    await mkdir(folder, { recursive: true })
+    return new Host(name, tenant, folder, await LinkProxy.listen(), settings)
+  }
+
+  get configFile(): string {
+    return join(this.folder, 'agent.toml')
+  }
+
+  get stateFolder(): string {
+    return join(this.folder, 'state')
+  }
+
+  get agentId(): string {
+    return this.#agentId
+  }
+
+  get agent(): Program {
+    if (this.#agent === null) throw new Error(`the agent of ${this.name} is not running`)
+    return this.#agent
+  }
+
+  machine(name: string): ModelMachine {
+    const machine = this.#machines.get(name)
+    if (machine === undefined) throw new Error(`host ${this.name} has no machine ${name}`)
+    return machine
+  }
+
+  async addMachine(
+    name: string,
+    disks: readonly ModelDisk[],
+    qemu: Partial<TestMachineOptions> = {},
+  ): Promise<ModelMachine> {
+    const machine = await ModelMachine.start({ name, folder: join(this.folder, name), disks, qemu })
+    this.#machines.set(name, machine)
+    return machine
+  }
+
+  /** To be called once the host has enrolled. */
+  async enrolled(): Promise<void> {
+    this.#agentId = (await Identity.load(this.stateFolder)).record.agentId
+  }
+
+  /** Starts `varve-agent run` and waits until it serves its machines. */
+  async start(settings: HostSettings = {}): Promise<void> {
+    this.#settings = { ...this.#settings, ...settings }
+    await this.writeConfig()
+    this.#agent = new Program('agent', ['run', '--config', this.configFile])
+    await this.agent.says(/connected to the gateway/)
+  }
+
+  async end(signal: NodeJS.Signals): Promise<Outcome> {
+    const outcome = await this.agent.end(signal)
+    this.#agent = null
+    return outcome
+  }
+
+  async writeConfig(): Promise<void> {
+    const { bandwidth, relay, exclude = [] } = this.#settings
+    const lines = [
+      `gateway = "ws://127.0.0.1:${this.link.port}"`,
+      `state = "${this.stateFolder}"`,
+      // what else happens to the file system of a busy test machine is not this test's business
+      'scratch_reserve = "32 MiB"',
+      ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
+      ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
+      ...[...this.#machines.values()].flatMap(({ name, qemu }) => [
+        '[[machine]]',
+        `name = "${name}"`,
+        `qmp = "${qemu.qmpPath}"`,
+        `exclude = ${JSON.stringify(exclude)}`,
+      ]),
+    ]
+    await writeFile(this.configFile, `${lines.join('\n')}\n`)
+  }
+
+  /** One of the agent's commands, left running. */
+  command(...args: readonly string[]): Program {
+    return new Program('agent', [...args, '--config', this.configFile])
+  }
+
+  /** One of the agent's commands, run to its end. */
+  run(...args: readonly string[]): Promise<Outcome> {
+    return this.command(...args).ended
+  }
+
+  /** Runs a command that has to succeed. */
+  async done(...args: readonly string[]): Promise<Outcome> {
+    const outcome = await this.run(...args)
+    if (outcome.code !== 0) throw new Error(`varve-agent ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
+    return outcome
+  }
+
+  async backup(machine: string, ...flags: readonly string[]): Promise<BackupAnswer> {
+    const { stdout } = await this.done('backup', machine, '--json', ...flags)
+    return v.parse(backupSchema, JSON.parse(lastLine(stdout)))
+  }
+
+  async points(...args: readonly string[]): Promise<PointAnswer[]> {
+    return v.parse(pointsSchema, JSON.parse(lastLine((await this.done('points', ...args, '--json')).stdout)))
+  }
+
+  checkpoint(point: string): string {
+    return checkpointName(this.#agentId, point)
+  }
+
+  async residue(): Promise<Residue> {
+    const runtime = process.getuid?.() === 0 ? '/run' : '/tmp'
+    const own = `varve-${agentTag(this.#agentId)}-`
+    return {
+      scratch: await entries(join(this.stateFolder, 'scratch')),
+      journal: await entries(join(this.stateFolder, 'leases')),
+      sockets: (await entries(runtime)).filter((name) => name.startsWith(own)),
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#agent?.[Symbol.asyncDispose]()
+    for (const machine of this.#machines.values()) await machine[Symbol.asyncDispose]()
+    await this.link[Symbol.asyncDispose]()
+  }
+}

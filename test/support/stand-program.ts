@@ -1,0 +1,83 @@
+// A program of ours as a process of its own, which a test can signal, kill and wait for.
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { eventually } from './temp.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const GATEWAY_PROGRAM = path.join(root, 'gateway/main.ts')
+const AGENT_PROGRAM = path.join(root, 'agent/main.ts')
+
+/** How a program ended. */
+export interface Outcome {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export class Program implements AsyncDisposable {
+  readonly ended: Promise<Outcome>
+  readonly #child: ChildProcess
+  readonly #output: { stdout: string; stderr: string } = { stdout: '', stderr: '' }
+
+  constructor(program: 'gateway' | 'agent', args: readonly string[]) {
+    const file = program === 'gateway' ? GATEWAY_PROGRAM : AGENT_PROGRAM
+    const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.on('data', (chunk: Buffer) => void (this.#output.stdout += chunk.toString()))
+    child.stderr.on('data', (chunk: Buffer) => void (this.#output.stderr += chunk.toString()))
+    this.#child = child
+    this.ended = once(child, 'close').then(([code, signal]) => ({ code, signal, ...this.#output }))
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  get stdout(): string {
+    return this.#output.stdout
+  }
+
+  get stderr(): string {
+    return this.#output.stderr
+  }
+
+  /** Waits for something in what it says. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    return await eventually(() => {
+      const found = pattern.exec(this.stdout) ?? pattern.exec(this.stderr)
+      if (found === null && !this.running) throw new Error(`it ended without saying ${pattern}: ${this.stderr}`)
+      return found
+    })
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+
+  async end(name: NodeJS.Signals): Promise<Outcome> {
+    if (this.running) this.signal(name)
+    return await this.ended
+  }
+
+  /** Processes that it started and that still run. */
+  async children(): Promise<number[]> {
+    const text = await readFile(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').catch(() => '')
+    return text.split(' ').filter(Boolean).map(Number)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGKILL')
+  }
+}
+
+/** Whether a process is there (one that only waits for its parent is not). */
+export const isAlive = async (pid: number): Promise<boolean> => {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  return stat !== '' && !/\) [ZX] /.test(stat)
+}

@@ -1,0 +1,103 @@
+// A TCP link between an agent and its gateway that a test can cut, stall and throttle.
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+
+interface Pair {
+  readonly near: Socket
+  readonly far: Socket
+}
+
+export class LinkProxy implements AsyncDisposable {
+  readonly port: number
+  /** Bytes that went from the agent to the gateway. */
+  upBytes = 0
+  /** Port of the gateway; null refuses everyone. */
+  target: number | null = null
+  /** Bytes a second in each direction of each connection. */
+  bytesPerSecond: number | null = null
+  readonly #server: Server
+  readonly #pairs = new Set<Pair>()
+  #stalled = false
+
+  private constructor(server: Server, port: number) {
+    this.#server = server
+    this.port = port
+    server.on('connection', (near) => this.#onConnection(near))
+  }
+
+  static async listen(): Promise<LinkProxy> {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    if (address === null || typeof address === 'string') throw new Error('the proxy has no port')
+    return new LinkProxy(server, address.port)
+  }
+
+  /** Breaks every connection; new ones are taken at once. */
+  cut(): void {
+    for (const { near, far } of this.#pairs) {
+      near.resetAndDestroy()
+      far.resetAndDestroy()
+    }
+  }
+
+  /** Lets nothing through, with every connection open, until `flow`. */
+  stall(): void {
+    this.#stalled = true
+    for (const { near, far } of this.#pairs) {
+      near.pause()
+      far.pause()
+    }
+  }
+
+  flow(): void {
+    this.#stalled = false
+    for (const { near, far } of this.#pairs) {
+      near.resume()
+      far.resume()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#server, 'close')
+    this.#server.close()
+    this.cut()
+    await closed
+  }
+
+  #onConnection(near: Socket): void {
+    if (this.target === null) return void near.destroy()
+    const far = connect(this.target, '127.0.0.1')
+    const pair = { near, far }
+    this.#pairs.add(pair)
+    this.#carry(near, far, (bytes) => void (this.upBytes += bytes))
+    this.#carry(far, near, () => {})
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      one.on('error', () => {})
+      one.on('close', () => {
+        this.#pairs.delete(pair)
+        other.destroy()
+      })
+    }
+    if (this.#stalled) this.stall()
+  }
+
+  #carry(from: Socket, to: Socket, count: (bytes: number) => void): void {
+    const goOn = (): void => {
+      if (!this.#stalled) from.resume()
+    }
+    from.on('data', (chunk) => {
+      count(chunk.length)
+      const free = to.write(chunk)
+      const waitMs = this.bytesPerSecond === null ? 0 : (chunk.length / this.bytesPerSecond) * 1000
+      if (free && waitMs === 0) return
+      from.pause()
+      if (waitMs > 0) setTimeout(goOn, waitMs)
+      else to.once('drain', goOn)
+    })
+    from.on('end', () => to.end())
+  }
+}

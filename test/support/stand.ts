@@ -1,0 +1,258 @@
+// A stand: a gateway process, hosts with agent processes and real machines, and the people who look at them.
+import { randomBytes, randomUUID } from 'node:crypto'
+import path from 'node:path'
+import { enrolHost } from '../../agent/enrol.ts'
+import { restoreDisk } from '../../agent/restore/restore.ts'
+import type { Target } from '../../agent/restore/target.ts'
+import { dial } from '../../agent/session/socket.ts'
+import { openAuthority } from '../../gateway/auth/authority.ts'
+import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { systemClock } from '../../gateway/clock.ts'
+import { LocalDatabase } from '../../gateway/datastore/database/database.ts'
+import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
+import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
+import type { Role } from '../../protocol/claims.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Job } from '../../protocol/methods.ts'
+import type { Peer } from '../../protocol/peer.ts'
+import type { Point } from '../../protocol/schemas.ts'
+import type { Snapshot } from './model-machine.ts'
+import { Host, type HostSettings } from './stand-host.ts'
+import { Program, type Outcome } from './stand-program.ts'
+import { eventually, tempFolder, type TempFolder } from './temp.ts'
+
+/** The tenant that is meant when none is named. */
+export const TENANT = 'acme'
+
+const TTL_MS = 60 * 60 * 1000
+
+const DONE = new VarveError('CANCELLED', 'done')
+
+type PersonRole = Exclude<Role, 'agent'>
+
+class MemoryTarget implements Target {
+  readonly bytes: Buffer
+  committed = false
+
+  constructor(size: number) {
+    // what is not written shows
+    this.bytes = Buffer.alloc(size, 0xaa)
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.bytes.set(bytes, offset)
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.bytes.fill(0, offset, offset + length)
+  }
+
+  async commit(): Promise<void> {
+    this.committed = true
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+export class Stand implements AsyncDisposable {
+  readonly folder: TempFolder
+  readonly #hosts: Host[] = []
+  readonly #peers = new Map<string, Peer>()
+  #gateway: Program | null = null
+  #url = ''
+
+  private constructor(folder: TempFolder) {
+    this.folder = folder
+  }
+
+  /** Starts a gateway with the tenant TENANT. */
+  static async start(): Promise<Stand> {
+    const stand = new Stand(await tempFolder())
+    try {
+      await stand.startGateway()
+      await stand.#tenant(TENANT)
+      return stand
+    } catch (error) {
+      await stand[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get dataFolder(): string {
+    return this.folder.join('data')
+  }
+
+  get catalogFile(): string {
+    return path.join(this.dataFolder, CATALOG_NAME)
+  }
+
+  get url(): string {
+    return this.#url
+  }
+
+  get gateway(): Program {
+    if (this.#gateway === null) throw new Error('the gateway is not running')
+    return this.#gateway
+  }
+
+  /** Starts the gateway, on a port of its own each time; the hosts' links lead there. */
+  async startGateway(): Promise<void> {
+    this.#gateway = new Program('gateway', ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0'])
+    this.#url = (await this.gateway.says(/ws:\/\/127\.0\.0\.1:\d+/))[0]
+    for (const host of this.#hosts) host.link.target = this.#port
+  }
+
+  async endGateway(signal: NodeJS.Signals): Promise<Outcome> {
+    const outcome = await this.gateway.end(signal)
+    this.#gateway = null
+    for (const host of this.#hosts) host.link.target = null
+    return outcome
+  }
+
+  /** Enrols a host; its machines are to be added before its agent is started. */
+  async addHost(options: { name?: string; tenant?: string; settings?: HostSettings } = {}): Promise<Host> {
+    const { name = `host${this.#hosts.length}`, tenant = TENANT, settings = {} } = options
+    const host = await Host.make({ name, tenant, settings, folder: this.folder.join(name) })
+    this.#hosts.push(host)
+    host.link.target = this.#port
+    const row = await this.#tenant(tenant)
+    const token = await this.#withAuthority((authority) =>
+      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }),
+    )
+    await enrolHost({ gateway: this.#url, ca: null, token, state: host.stateFolder })
+    await host.enrolled()
+    return host
+  }
+
+  /** One of the gateway's commands on its data folder. */
+  run(...args: readonly string[]): Promise<Outcome> {
+    return new Program('gateway', [...args, '--data', this.dataFolder]).ended
+  }
+
+  async done(...args: readonly string[]): Promise<Outcome> {
+    const outcome = await this.run(...args)
+    if (outcome.code !== 0) throw new Error(`varve-gateway ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
+    return outcome
+  }
+
+  async token(role: PersonRole, tenant = TENANT): Promise<string> {
+    const row = await this.#tenant(tenant)
+    return await this.#withAuthority((authority) =>
+      issueToken(authority, {
+        tenant: row,
+        subject: `test ${role}`,
+        role,
+        ttlMs: TTL_MS,
+        nowMs: Date.now(),
+        by: LOCAL_ADMINISTRATOR,
+      }),
+    )
+  }
+
+  /** A person's session, the same one until it breaks. */
+  async peer(role: PersonRole = 'owner', tenant = TENANT): Promise<Peer> {
+    const key = `${role} ${tenant}`
+    const known = this.#peers.get(key)
+    if (known !== undefined) return known
+    const token = await this.token(role, tenant)
+    const options = { gateway: this.#url, ca: null, program: 'test', serving: false, handlers: {}, clock: systemClock }
+    const { peer } = await dial({ ...options, token })
+    this.#peers.set(key, peer)
+    void peer.closed.then(() => this.#peers.delete(key))
+    return peer
+  }
+
+  /** A job as a person sees it; null while the gateway is away. */
+  async job(id: string, tenant = TENANT): Promise<Job | null> {
+    try {
+      const { jobs } = await (await this.peer('owner', tenant)).call('jobs.list', { machine: null, limit: 100 })
+      return jobs.find((job) => job.id === id) ?? null
+    } catch (error) {
+      if (asVarveError(error).endsConnection) return null
+      throw error
+    }
+  }
+
+  /** Waits until the instant of a job lies behind it (or it has ended). */
+  async begun(job: string, tenant = TENANT): Promise<Job> {
+    return await eventually(async () => {
+      const found = await this.job(job, tenant)
+      return found !== null && (found.state !== 'running' || found.disks.length > 0) ? found : null
+    })
+  }
+
+  async ended(job: string, tenant = TENANT, limitMs = 50_000): Promise<Job> {
+    return await eventually(async () => {
+      const found = await this.job(job, tenant)
+      return found !== null && found.state !== 'running' ? found : null
+    }, limitMs)
+  }
+
+  /** Waits until so much of a running job is durable. */
+  async durable(job: string, bytes: number, tenant = TENANT): Promise<Job> {
+    return await eventually(async () => {
+      const found = await this.job(job, tenant)
+      if (found === null) return null
+      if (found.state !== 'running') throw new Error(`the job ${found.state} too early: ${found.error?.message}`)
+      return found.disks.reduce((sum, { doneBytes }) => sum + doneBytes, 0) >= bytes ? found : null
+    })
+  }
+
+  async listPoints(tenant = TENANT): Promise<Point[]> {
+    const peer = await this.peer('owner', tenant)
+    return (await peer.call('points.list', { machine: null, beforeMs: null, limit: 1000 })).points
+  }
+
+  async point(id: string, tenant = TENANT): Promise<Point> {
+    return (await (await this.peer('owner', tenant)).call('points.get', { point: id })).point
+  }
+
+  /** Every disk of a restore point, restored in this process by the code of the command. */
+  async restore(id: string, tenant = TENANT): Promise<Snapshot> {
+    const { disks } = await this.point(id, tenant)
+    const peer = await this.peer('owner', tenant)
+    const restored = new Map<string, Buffer>()
+    for (const { name, size, root } of disks) {
+      const target = new MemoryTarget(size)
+      await restoreDisk({
+        repeat: (work) => work(peer),
+        point: id,
+        disk: name,
+        size,
+        root,
+        target,
+        signal: new AbortController().signal,
+        onProgress: () => {},
+      })
+      if (!target.committed) throw new Error('the restore ended without its commit')
+      restored.set(name, target.bytes)
+    }
+    return restored
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const peer of this.#peers.values()) peer.close(DONE)
+    for (const host of this.#hosts) await host[Symbol.asyncDispose]()
+    await this.#gateway?.[Symbol.asyncDispose]()
+    await this.folder[Symbol.asyncDispose]()
+  }
+
+  get #port(): number {
+    return Number(new URL(this.#url).port)
+  }
+
+  async #withAuthority<R>(work: (authority: Awaited<ReturnType<typeof openAuthority>>) => Promise<R>): Promise<R> {
+    using database = new LocalDatabase(this.catalogFile)
+    return await work(await openAuthority({ folder: this.dataFolder, database, nowMs: Date.now() }))
+  }
+
+  async #tenant(name: string): Promise<Tenant> {
+    using database = new LocalDatabase(this.catalogFile)
+    const known = await database.call('tenant.byName', { name })
+    if (known !== null) return known
+    const idKey = randomBytes(ID_KEY_BYTES)
+    const row = { name, uuid: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
+    return await database.call('tenant.add', row)
+  }
+}
