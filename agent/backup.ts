@@ -22,6 +22,10 @@ const SETTLE_INTERVAL_MS = 30_000
 const CHECKS_MAX = 10
 const CHECK_PAUSE_MS = 1000
 
+/** Tries of a commit that the gateway did not answer in time or could not write just now, and the pause between them in milliseconds. */
+const COMMITS_MAX = 10
+const COMMIT_PAUSE_MS = 1000
+
 /** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
 
@@ -54,8 +58,10 @@ export class Backups implements AsyncDisposable {
   /** Entries of the journal that this process is settling or has handed to a running job. */
   readonly #settling = new Set<string>()
   #stopTimer: () => void = () => {}
-  /** Aborted when the process is about to end: what waits for the gateway then leaves its lease to the next start. */
+  /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
+  /** Leases stay as they are from now on, for the next start. */
+  #stopping = false
 
   constructor(options: BackupsOptions) {
     this.#options = options
@@ -122,6 +128,7 @@ export class Backups implements AsyncDisposable {
 
   /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
   async stop(): Promise<void> {
+    this.#stopping = true
     this.#halt.abort(STOPPING)
     this.#stopTimer()
     const running = [...this.#running.values()]
@@ -161,13 +168,17 @@ export class Backups implements AsyncDisposable {
   ): Promise<void> {
     const { log } = this.#options
     let lease: Lease | null = null
+    let asked = false
     try {
       lease = await begin()
       void lease.lost.then((error) => abort.abort(error))
-      await this.#transfer(job, lease, keys, abort.signal)
+      const bytesRead = await this.#transfer(job, lease, keys, abort.signal)
+      asked = true
+      await this.#commit(job, bytesRead)
     } catch (thrown) {
       const error = asVarveError(abort.signal.aborted ? abort.signal.reason : thrown)
-      if (this.#halt.signal.aborted) return
+      // a commit that was asked and not answered may have happened: the next start will be told
+      if (this.#stopping || (asked && this.#halt.signal.aborted)) return
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
       await this.#giveUp(job, lease, error)
       return
@@ -176,7 +187,8 @@ export class Backups implements AsyncDisposable {
     await this.#end(job, lease, 'committed')
   }
 
-  async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<void> {
+  /** Brings all disks of a lease to the gateway; resolves with the bytes read once nothing but the commit is missing. */
+  async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<number> {
     const link = this.#options.link()
     const disks = lease.disks.map(({ name, size, kind, reason }) => ({ name, size, kind, reason }))
     const configuration = JSON.stringify(lease.configuration)
@@ -188,19 +200,32 @@ export class Backups implements AsyncDisposable {
       configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
       disks,
     }
-    await this.#online(link.call('backup.begin', begun, signal))
+    await link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS)
     let bytesRead = 0
     const onRead = (bytes: number): void => void (bytesRead += bytes)
     for (const disk of lease.disks) {
-      const upload = link.repeat(
+      await link.repeat(
         (peer) => uploadImage({ ...keys, peer, job, disk, throttle: this.#throttle, signal, onRead }),
         signal,
+        OFFLINE_LIMIT_MS,
       )
-      await upload
     }
     await this.#check(lease)
-    // not to be cancelled: once it is asked, only the gateway knows whether the point is committed
-    await this.#online(link.call('backup.commit', { job, bytesRead }, this.#halt.signal))
+    return bytesRead
+  }
+
+  /** Not to be cancelled: once it is asked, only the gateway knows whether the point is committed, so it is asked until it says. */
+  async #commit(job: string, bytesRead: number): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#options.link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
+        return
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (tries === COMMITS_MAX || !error.retry || error.endsConnection) throw error
+        await new Promise<void>((resolve) => this.#options.clock.after(COMMIT_PAUSE_MS, resolve))
+      }
+    }
   }
 
   /** The lease's own check; a QMP connection that is just coming back gets a few tries. */
@@ -213,21 +238,6 @@ export class Backups implements AsyncDisposable {
         if (tries === CHECKS_MAX || !code.startsWith('QMP_')) throw thrown
         await new Promise<void>((resolve) => this.#options.clock.after(CHECK_PAUSE_MS, resolve))
       }
-    }
-  }
-
-  /** A call that waits for a gateway that is away, though not for ever. */
-  async #online<R>(call: Promise<R>): Promise<R> {
-    let stopTimer: () => void = () => {}
-    const limit = new Promise<never>((_, reject) => {
-      stopTimer = this.#options.clock.after(OFFLINE_LIMIT_MS, () =>
-        reject(new VarveError('CONNECTION_LOST', 'the gateway was away for too long')),
-      )
-    })
-    try {
-      return await Promise.race([call, limit])
-    } finally {
-      stopTimer()
     }
   }
 
@@ -261,8 +271,13 @@ export class Backups implements AsyncDisposable {
   }
 
   async #settleLeft(job: string): Promise<void> {
-    const entry = (await this.#options.journal.list()).find(({ id }) => id === job)
-    if (entry !== undefined) await this.#settle(entry, 'failed')
+    const { journal, log } = this.#options
+    try {
+      const entry = (await journal.list()).find(({ id }) => id === job)
+      if (entry !== undefined) await this.#settle(entry, 'failed')
+    } catch (error) {
+      log.warn({ job, err: error }, 'the lease journal cannot be read')
+    }
   }
 
   async #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
@@ -282,18 +297,17 @@ export class Backups implements AsyncDisposable {
 
   /** Tries entries whose outcome is known again and again, until QEMU lets go of them. */
   #settleAgain(): void {
-    const { clock, journal, log } = this.#options
-    this.#stopTimer = clock.after(SETTLE_INTERVAL_MS, () => {
-      void journal
-        .list()
-        .then(async (entries) => {
-          for (const entry of entries)
-            if (entry.outcome !== null && !this.#running.has(entry.id)) await this.#settle(entry, entry.outcome)
-        })
-        .catch((error: unknown) => log.warn({ err: error }, 'the lease journal cannot be read'))
-        .finally(() => {
-          if (!this.#halt.signal.aborted) this.#settleAgain()
-        })
-    })
+    this.#stopTimer = this.#options.clock.after(SETTLE_INTERVAL_MS, () => void this.#settleKnown())
+  }
+
+  async #settleKnown(): Promise<void> {
+    const { journal, log } = this.#options
+    try {
+      for (const entry of await journal.list())
+        if (entry.outcome !== null && !this.#running.has(entry.id)) await this.#settle(entry, entry.outcome)
+    } catch (error) {
+      log.warn({ err: error }, 'the lease journal cannot be read')
+    }
+    if (!this.#halt.signal.aborted) this.#settleAgain()
   }
 }

@@ -66,9 +66,10 @@ export const runAgent = async (
   })
   const link: GatewayLink = resources.use(gatewayLink(config, identity, backups, relay, log))
   const ended = await Promise.race([stopped, link.ended()])
-  // while the link is still open: a job that loses it first would take the loss for a failure and give its lease back
-  if (ended === 'INT') await backups.giveUp()
-  else await backups.stop()
+  // a stop leaves leases to the next start, and while the link is open: a job that loses it would give its lease back;
+  // an agent that the gateway turned away for good has no next start to leave them to
+  if (ended === 'TERM') await backups.stop()
+  else await backups.giveUp()
   return typeof ended === 'string' ? null : ended
 }
 

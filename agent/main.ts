@@ -27,6 +27,12 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
+const fail = (thrown: unknown): void => {
+  const { code, message } = asVarveError(thrown)
+  process.stderr.write(`varve-agent: ${message} (${code})\n`)
+  process.exitCode = exitCode(code)
+}
+
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
@@ -65,7 +71,9 @@ program
       process.once('SIGINT', () => resolve('INT'))
     })
     const ended = await runAgent(config, openLog({ level: config.log_level }), stopped)
-    if (ended !== null) throw ended
+    if (ended !== null) fail(ended)
+    // leases that stay for the next start are still watched over in here, and would keep the process alive
+    process.exit()
   })
 
 program
@@ -115,7 +123,5 @@ program
 try {
   await program.parseAsync()
 } catch (thrown) {
-  const { code, message } = asVarveError(thrown)
-  process.stderr.write(`varve-agent: ${message} (${code})\n`)
-  process.exitCode = exitCode(code)
+  fail(thrown)
 }

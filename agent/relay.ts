@@ -55,18 +55,18 @@ export class Relay {
   }
 
   /** Sends the machine's events until the caller has enough. */
-  async events({ machine }: Params<'agent.events'>, call: ServedCall<'agent.events'>): Promise<Result<'agent.events'>> {
+  async events({ machine }: Params<'agent.events'>, call: ServedCall<'agent.events'>): Promise<Record<string, never>> {
     const link = this.#link(machine)
     const waiting: QmpEvent[] = []
-    let wake: () => void = () => {}
+    let wake: (() => void) | null = null
     const overflow = Promise.withResolvers<never>()
     overflow.promise.catch(() => {})
     const unsubscribe = link.subscribe((event) => {
       if (waiting.length < EVENTS_WAITING_MAX) waiting.push(event)
       else overflow.reject(new VarveError('TOO_MANY_REQUESTS', 'the subscriber takes the events too slowly'))
-      wake()
+      wake?.()
     })
-    call.signal.addEventListener('abort', () => wake(), { once: true })
+    call.signal.addEventListener('abort', () => wake?.(), { once: true })
     try {
       while (!call.signal.aborted) {
         const event = waiting.shift()

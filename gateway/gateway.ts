@@ -1,8 +1,10 @@
 // A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
 import { VarveError } from '../protocol/errors.ts'
+import type { Claims } from '../protocol/claims.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
+import { IDENTITIES_CHECK_MAX } from './datastore/database/identities.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from './log.ts'
@@ -55,19 +57,26 @@ export class Gateway implements AsyncDisposable {
   }
 }
 
+const isAgent = ({ role }: Claims): boolean => role === 'agent'
+
 /** Ends sessions whose agent or token was revoked, also by a command beside the gateway; gives what stops it. */
 const watchRevocations = ({ clock, datastore, registry, log }: Services): (() => void) => {
   let stopped = false
-  let stopTimer: () => void = () => {}
+  let stopTimer: (() => void) | null = null
   const look = async (): Promise<void> => {
     const claims = [...registry.sessions].map((session) => session.caller.claims)
-    const isAgent = ({ role }: { role: string }): boolean => role === 'agent'
-    const gone = await datastore.database.call('identity.check', {
-      agents: [...new Set(claims.filter(isAgent).map(({ subject }) => subject))],
-      tokens: [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))],
-    })
-    const agents = new Set(gone.agents)
-    const tokens = new Set(gone.tokens)
+    const agentIds = [...new Set(claims.filter(isAgent).map(({ subject }) => subject))]
+    const tokenIds = [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))]
+    const agents = new Set<string>()
+    const tokens = new Set<string>()
+    for (let from = 0; from < Math.max(agentIds.length, tokenIds.length); from += IDENTITIES_CHECK_MAX) {
+      const gone = await datastore.database.call('identity.check', {
+        agents: agentIds.slice(from, from + IDENTITIES_CHECK_MAX),
+        tokens: tokenIds.slice(from, from + IDENTITIES_CHECK_MAX),
+      })
+      for (const id of gone.agents) agents.add(id)
+      for (const id of gone.tokens) tokens.add(id)
+    }
     registry.closeAll(
       new VarveError('AGENT_REVOKED', 'the agent was revoked'),
       ({ caller }) => isAgent(caller.claims) && agents.has(caller.claims.subject),
@@ -80,7 +89,9 @@ const watchRevocations = ({ clock, datastore, registry, log }: Services): (() =>
   const next = (): void => {
     stopTimer = clock.after(REVOCATION_INTERVAL_MS, () => {
       look()
-        .catch((error: unknown) => log.error({ err: error }, 'revocations cannot be checked'))
+        .catch((error: unknown) => {
+          if (!stopped) log.error({ err: error }, 'revocations cannot be checked')
+        })
         .finally(() => {
           if (!stopped) next()
         })
@@ -89,6 +100,6 @@ const watchRevocations = ({ clock, datastore, registry, log }: Services): (() =>
   next()
   return () => {
     stopped = true
-    stopTimer()
+    stopTimer?.()
   }
 }

@@ -21,7 +21,7 @@ import {
   withAuthority,
   withCatalog,
 } from './commands/local.ts'
-import { serve, type ServeOptions } from './commands/serve.ts'
+import { LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { policyOf } from './jobs/views.ts'
 
 const name = (text: string): string => {
@@ -55,6 +55,9 @@ interface Common {
   readonly tenant: string
 }
 
+// everything in the data folder is for the gateway's own user, also in a folder that others may enter
+process.umask(0o077)
+
 const program = new Command('varve-gateway')
   .description('The gateway of Varve: stores and serves backups of QEMU/KVM machines.')
   .version('0.1.0')
@@ -70,7 +73,7 @@ program
   .option('--tls-cert <file>', 'certificate chain, PEM')
   .option('--tls-key <file>', 'private key of the certificate, PEM')
   .option('--insecure', 'allow plain connections on an address that is not loopback')
-  .option('--log-level <level>', 'trace, debug, info, warn, error or silent (default: info)')
+  .addOption(new Option('--log-level <level>', 'how much is logged (default: info)').choices(LOG_LEVELS))
   .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level')
   .action((options: ServeOptions) => serve(options))
 
@@ -164,6 +167,8 @@ program
     )
   })
 
+const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
+
 const agent = program.command('agent').description('list and revoke agents')
 
 agent
@@ -176,7 +181,6 @@ agent
     const agents = await withCatalog(options.data, async (database) =>
       database.call('agent.list', { tenant: (await tenantNamed(database, options.tenant)).id }),
     )
-    const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
     const rows = agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
       id,
       host,

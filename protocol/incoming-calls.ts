@@ -10,6 +10,8 @@ import { isMethod, methodOf, type MethodName } from './methods.ts'
 interface Incoming {
   readonly channel: Channel<unknown, unknown>
   readonly controller: AbortController
+  /** Stops the timer of the caller's deadline. */
+  stopDeadline: () => void
   answered: boolean
 }
 
@@ -60,11 +62,18 @@ export class IncomingCalls {
     const call: Incoming = {
       channel: new Channel(id, this.#link, method.down, method.up),
       controller: new AbortController(),
+      stopDeadline: () => {},
       answered: false,
     }
     this.#calls.set(id, call)
     call.channel.open()
-    void this.#serve(id, call, handler, checked.output, deadlineMs)
+    // the connection may have ended while the first credit was sent
+    if (this.#over) return
+    if (deadlineMs > 0) {
+      const late = new VarveError('DEADLINE_EXCEEDED', `not done within ${deadlineMs} ms`)
+      call.stopDeadline = this.#clock.after(deadlineMs, () => this.#abort(id, late))
+    }
+    void this.#serve(id, call, handler, checked.output)
   }
 
   /** The caller no longer wants the answer. */
@@ -77,27 +86,15 @@ export class IncomingCalls {
     this.#over = true
     for (const call of this.#calls.values()) {
       call.answered = true
+      call.stopDeadline()
       call.channel.abort(error)
       call.controller.abort(error)
     }
     this.#calls.clear()
   }
 
-  async #serve(
-    id: number,
-    call: Incoming,
-    handler: CheckedHandler,
-    params: unknown,
-    deadlineMs: number,
-  ): Promise<void> {
-    // the connection may have ended while the first credit was sent
-    if (this.#over) return
+  async #serve(id: number, call: Incoming, handler: CheckedHandler, params: unknown): Promise<void> {
     this.#running++
-    const late = `not done within ${deadlineMs} ms`
-    const stopDeadline =
-      deadlineMs === 0
-        ? () => {}
-        : this.#clock.after(deadlineMs, () => this.#abort(id, new VarveError('DEADLINE_EXCEEDED', late)))
     try {
       const { channel } = call
       const result = await handler(params, {
@@ -109,7 +106,6 @@ export class IncomingCalls {
     } catch (thrown) {
       this.#answer(id, call, { error: asVarveError(thrown) })
     } finally {
-      stopDeadline()
       this.#running--
     }
   }
@@ -117,6 +113,7 @@ export class IncomingCalls {
   #answer(id: number, call: Incoming, outcome: { result: unknown } | { error: VarveError }): void {
     if (call.answered) return
     call.answered = true
+    call.stopDeadline()
     this.#calls.delete(id)
     const error = 'error' in outcome ? outcome.error : new VarveError('CANCELLED', 'the call has ended')
     call.channel.abort(error)

@@ -63,7 +63,8 @@ const runsMessage = (segment: Segment, ids: Uint8Array, zero: Uint8Array): { mes
       add(kind === 'zero' ? RUN.zero : RUN.keep, count)
       continue
     }
-    for (let end = read + count; read < end; read++) {
+    const end = read + count
+    for (; read < end; read++) {
       if (zero[read] === 1) add(RUN.zero, 1)
       else {
         add(RUN.ids, 1)
@@ -116,6 +117,8 @@ class ImageUpload {
     const { position, proofKey } = first.value[1]
     this.#proofKey = Uint8Array.from(proofKey)
     const receiving = this.#receive({ [Symbol.asyncIterator]: () => messages })
+    // it is awaited below; until then its failure must not count as unhandled, which would end the whole agent
+    receiving.catch(() => {})
     try {
       await this.#sendSegments(extents, position)
       await this.#until(() => this.#inFlight === 0)

@@ -56,20 +56,24 @@ const renewalError = (thrown: unknown): VarveError => {
 /** Calls `session.renew` while the peer lives. */
 export const keepRenewed = (peer: Peer, assertion: () => Promise<string>, clock: Clock): void => {
   let over = false
-  let stopTimer: () => void = () => {}
-  const next = (): void => {
-    if (!over) stopTimer = clock.after(RENEW_MS, renew)
+  let stopTimer: (() => void) | null = null
+  const wait = (): void => {
+    if (!over) stopTimer = clock.after(RENEW_MS, () => void renew())
   }
-  const renew = (): void => {
-    assertion()
-      .then((token) => peer.call('session.renew', { token }))
-      .then(next, (error: unknown) => peer.close(renewalError(error)))
+  const renew = async (): Promise<void> => {
+    try {
+      await peer.call('session.renew', { token: await assertion() })
+      wait()
+    } catch (thrown) {
+      peer.close(renewalError(thrown))
+    }
   }
-  next()
-  void peer.closed.then(() => {
+  const end = (): void => {
     over = true
-    stopTimer()
-  })
+    stopTimer?.()
+  }
+  void peer.closed.then(end)
+  wait()
 }
 
 export class GatewayLink implements AsyncDisposable {
@@ -93,8 +97,8 @@ export class GatewayLink implements AsyncDisposable {
     return this.#stopping ?? new VarveError('CANCELLED', 'the link was closed')
   }
 
-  /** The open connection, or the next one. */
-  peer(signal?: AbortSignal): Promise<Peer> {
+  /** The open connection, or the next one; CONNECTION_LOST when none comes within `awayMs`. */
+  peer(signal?: AbortSignal, awayMs?: number): Promise<Peer> {
     if (this.#stopping !== null) return Promise.reject(this.#stopping)
     if (signal?.aborted === true) return Promise.reject(asVarveError(signal.reason))
     if (this.#peer !== null) return Promise.resolve(this.#peer)
@@ -103,17 +107,20 @@ export class GatewayLink implements AsyncDisposable {
     const onAbort = (): void => reject(asVarveError(signal?.reason))
     this.#waiting.add(waiter)
     signal?.addEventListener('abort', onAbort, { once: true })
+    const away = new VarveError('CONNECTION_LOST', 'the gateway was away for too long')
+    const stopTimer = awayMs === undefined ? () => {} : this.#options.clock.after(awayMs, () => reject(away))
     return promise.finally(() => {
+      stopTimer()
       this.#waiting.delete(waiter)
       signal?.removeEventListener('abort', onAbort)
     })
   }
 
   /** Runs `work` on the connection, again on the next one when a connection breaks under it; the work must be repeatable. */
-  async repeat<R>(work: (peer: Peer) => Promise<R>, signal?: AbortSignal): Promise<R> {
+  async repeat<R>(work: (peer: Peer) => Promise<R>, signal?: AbortSignal, awayMs?: number): Promise<R> {
     while (true) {
       signal?.throwIfAborted()
-      const peer = await this.peer(signal)
+      const peer = await this.peer(signal, awayMs)
       try {
         return await work(peer)
       } catch (thrown) {
@@ -123,8 +130,14 @@ export class GatewayLink implements AsyncDisposable {
     }
   }
 
-  call<N extends MethodsServedBy<'gateway'>>(name: N, params: Params<N>, signal?: AbortSignal): Promise<Result<N>> {
-    return this.repeat((peer) => peer.call(name, params, { signal }), signal)
+  /** Calls a method that may be repeated. */
+  call<N extends MethodsServedBy<'gateway'>>(
+    name: N,
+    params: Params<N>,
+    signal?: AbortSignal,
+    awayMs?: number,
+  ): Promise<Result<N>> {
+    return this.repeat((peer) => peer.call(name, params, { signal }), signal, awayMs)
   }
 
   /** Whether the connection is over; an error that only tells of somebody else's must not be tried again for ever. */
@@ -190,11 +203,13 @@ export class GatewayLink implements AsyncDisposable {
       this.#opening = null
     }
     this.#peer = peer
-    void peer.closed.then(() => {
-      if (this.#peer === peer) this.#peer = null
-    })
+    void peer.closed.then(() => this.#forget(peer))
     for (const { resolve } of this.#waiting) resolve(peer)
     return peer
+  }
+
+  #forget(peer: Peer): void {
+    if (this.#peer === peer) this.#peer = null
   }
 
   #stop(error: VarveError): void {

@@ -61,12 +61,11 @@ export const dial = async (options: DialOptions): Promise<Session> => {
     ...(ca === null ? {} : { ca }),
   })
   const refused = new Promise<never>((_, reject) => {
-    socket.on('unexpected-response', (_request, response) => {
-      void refusal(response).then((error) => {
-        reject(error)
-        socket.terminate()
-      })
-    })
+    const refuse = async (response: IncomingMessage): Promise<void> => {
+      reject(await refusal(response))
+      socket.terminate()
+    }
+    socket.on('unexpected-response', (_request, response) => void refuse(response))
     socket.on('error', (error) => reject(unreachable(gateway, error)))
   })
   refused.catch(() => {})

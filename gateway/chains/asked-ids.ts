@@ -1,17 +1,8 @@
 // What one upload has asked of its agent: the ids whose chunks are wanted, those to be proved, and those not yet in the index.
 import { VarveError } from '../../protocol/errors.ts'
-import { ANSWER, type Up } from '../../protocol/methods.ts'
+import { ANSWER } from '../../protocol/methods.ts'
 import { idName } from '../datastore/bytes.ts'
-
-export type Runs = Extract<Up<'image.upload'>, [0, unknown]>[1]
-
-/** One `runs` message and how many of its ids still wait for their chunk or proof. */
-export interface Batch {
-  readonly runs: Runs
-  /** What it holds in memory: its runs and ids. */
-  readonly items: number
-  missing: number
-}
+import type { Batch } from './backlog.ts'
 
 /** Who asked for an id first, and how long its chunk must be in bytes. */
 export interface Asked {

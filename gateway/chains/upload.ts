@@ -1,8 +1,7 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
 import { chunkCount, chunkLength, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
-import { UPLOAD_IDS_MAX } from '../../protocol/limits.ts'
+import type { Ref } from '../../protocol/image-tree.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { HAVE } from '../datastore/database/chunks.ts'
@@ -10,9 +9,10 @@ import type { UploadRow } from '../datastore/database/jobs.ts'
 import type { ChunkBatch, ImageWriter } from '../datastore/image-writer.ts'
 import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { childAt } from '../datastore/tree.ts'
 import { idName } from '../datastore/bytes.ts'
-import { AskedIds, type Asked, type Batch, type Runs } from './asked-ids.ts'
+import { AskedIds, type Asked } from './asked-ids.ts'
+import { Backlog, batchOfRuns, type Batch, type Runs } from './backlog.ts'
+import { BaseImage } from './base-image.ts'
 import { ImageTreeWriter } from './image-writer.ts'
 
 /** New bytes after which the upload commits and acknowledges. */
@@ -23,12 +23,6 @@ const COMMIT_INTERVAL_MS = 1000
 
 /** Bytes of chunks that may be on their way through the verification threads for one upload. */
 const VERIFYING_BYTES_MAX = 16 * 1024 * 1024
-
-/** Runs and ids of messages that are answered and not yet placed in the tree; further ones wait for room. */
-const AHEAD_ITEMS_MAX = 256 * 1024
-
-/** Runs and ids of messages that wait for their answer; an agent has far fewer outstanding. */
-const WAITING_ITEMS_MAX = 128 * 1024
 
 type Upward = Up<'image.upload'>
 type Send = (message: Down<'image.upload'>) => Promise<void>
@@ -47,19 +41,6 @@ export interface UploadOptions {
   readonly onProgress: (position: number, received: number) => void
 }
 
-/** The runs without the received frame, which they would keep in memory. UPLOAD_INVALID past UPLOAD_IDS_MAX ids. */
-const batchOfRuns = (received: Runs): Batch => {
-  let ids = 0
-  const runs = received.map((run): Runs[number] => {
-    if (run[0] !== RUN.ids) return [run[0], run[1]]
-    ids += run[1].length / ID_BYTES
-    return [RUN.ids, Uint8Array.from(run[1])]
-  })
-  if (ids > UPLOAD_IDS_MAX)
-    throw new VarveError('UPLOAD_INVALID', `a message of runs has ${ids} ids, at most ${UPLOAD_IDS_MAX} are allowed`)
-  return { runs, items: 1 + runs.length + ids, missing: 0 }
-}
-
 /** The chunks in a buffer of their own, which goes to the verification thread; the received frame may share its memory. */
 const batchOf = (chunks: readonly WireChunk[], bytes: number): ChunkBatch => {
   const joined = new Uint8Array(bytes)
@@ -76,15 +57,11 @@ export class ImageUpload {
   readonly #options: UploadOptions
   readonly #tree: ImageTreeWriter
   readonly #chunks: number
-  readonly #baseLevel: number
+  readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
+  readonly #backlog = new Backlog()
   /** Position the next answered message begins at; ahead of the tree's by what is still missing. */
   #announced: number
-  /** Answered and not yet placed, and received and not yet answered; both in order. */
-  readonly #ahead: Batch[] = []
-  readonly #waiting: Batch[] = []
-  #aheadItems = 0
-  #waitingItems = 0
   #answering = false
   /** Received messages and waiting runs are worked on one at a time. */
   readonly #turns = new Queue()
@@ -102,15 +79,17 @@ export class ImageUpload {
 
   constructor(options: UploadOptions) {
     this.#options = options
-    const { upload } = options
-    this.#chunks = chunkCount(upload.size, options.chunkBytes)
-    this.#baseLevel = rootLevel(this.#chunks)
+    const { upload, store: nodes, chunkBytes } = options
+    const { size, baseRoot: root } = upload
+    this.#chunks = chunkCount(size, chunkBytes)
+    const base = upload.hasBase === 1 ? new BaseImage({ nodes, root, size, chunkBytes }) : null
+    this.#base = base
     this.#tree = new ImageTreeWriter({
       chunks: this.#chunks,
       idKey: options.idKey,
       hash: options.hash,
       state: upload.state,
-      base: upload.hasBase === 1 && upload.kind === 'incremental' ? (level, at) => this.#baseRef(level, at) : null,
+      base: base !== null && upload.kind === 'incremental' ? (level, at) => base.childAt(level, at) : null,
       onNode: (node) => {
         options.writer.addNodes([node])
         this.#uncommittedBytes += node.bytes.length
@@ -164,7 +143,7 @@ export class ImageUpload {
         this.#wakePump()
       }
       // runs that wait for room have it in time, unless the ones before them lack what will not come any more
-      await this.#until(() => this.#verifyingBytes === 0 && (this.#waiting.length === 0 || this.#asked.open > 0))
+      await this.#until(() => this.#verifyingBytes === 0 && (this.#backlog.waiting === 0 || this.#asked.open > 0))
       if (this.#asked.open > 0)
         throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
       this.#inputEnded = true
@@ -178,29 +157,16 @@ export class ImageUpload {
   async #take(message: Upward, send: Send): Promise<void> {
     if (message[0] === UP.chunks) return this.#onChunks(message[1])
     if (message[0] === UP.proofs) return send([DOWN.verdicts, await this.#onProofs(message[1])])
-    const batch = batchOfRuns(message[1])
-    if (this.#waitingItems + batch.items > WAITING_ITEMS_MAX)
-      throw new VarveError('UPLOAD_INVALID', 'too many runs wait for their answers')
-    this.#waiting.push(batch)
-    this.#waitingItems += batch.items
+    this.#backlog.add(batchOfRuns(message[1]))
     return this.#answerWaiting(send)
-  }
-
-  #hasRoom(): boolean {
-    const [first] = this.#waiting
-    return first !== undefined && (this.#ahead.length === 0 || this.#aheadItems + first.items <= AHEAD_ITEMS_MAX)
   }
 
   /** Answers waiting runs as far as there is room for them; in a turn of its own. */
   async #answerWaiting(send: Send): Promise<void> {
-    while (this.#hasRoom()) {
+    for (let batch = this.#backlog.answerable; batch !== null; batch = this.#backlog.answerable) {
       this.#check()
-      const batch = this.#waiting[0]!
-      const answers = await this.#onRuns(batch.runs, batch)
-      this.#waiting.shift()
-      this.#waitingItems -= batch.items
-      this.#ahead.push(batch)
-      this.#aheadItems += batch.items
+      const answers = await this.#onRuns(batch)
+      this.#backlog.answered()
       this.#wake()
       await send([DOWN.answers, answers])
     }
@@ -208,7 +174,7 @@ export class ImageUpload {
 
   /** After room was made: answers what waits for it. */
   #answerLater(send: Send): void {
-    if (this.#answering || !this.#hasRoom()) return
+    if (this.#answering || this.#backlog.answerable === null) return
     this.#answering = true
     const answered = this.#turns.run(async () => {
       await this.#answerWaiting(send)
@@ -217,11 +183,11 @@ export class ImageUpload {
     answered.catch((error: unknown) => this.#fail(error))
   }
 
-  async #onRuns(runs: Runs, batch: Batch): Promise<Uint8Array> {
+  async #onRuns(batch: Batch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
     const ids: Uint8Array[] = []
     const positions: number[] = []
-    for (const [kind, value] of runs) {
+    for (const [kind, value] of batch.runs) {
       if (kind !== RUN.ids) {
         this.#announced += value
         continue
@@ -240,25 +206,10 @@ export class ImageUpload {
       const asked = { batch, length: chunkLength(position, upload.size, chunkBytes) }
       if (known[index] === HAVE.own) answers[index] = ANSWER.have
       else if (known[index] === HAVE.absent) answers[index] = this.#asked.want(id, asked)
-      else answers[index] = (await this.#inBase(id, position)) ? ANSWER.have : this.#asked.prove(id, asked)
+      else if (await this.#base?.holds(id, position)) answers[index] = ANSWER.have
+      else answers[index] = this.#asked.prove(id, asked)
     }
     return answers
-  }
-
-  /** Whether the base has the chunk at the same place, which shows that this machine's own chain holds it. */
-  async #inBase(id: Uint8Array, position: number): Promise<boolean> {
-    if (this.#options.upload.hasBase === 0) return false
-    try {
-      return sameRef(await this.#baseRef(0, position), id)
-    } catch (thrown) {
-      // a damaged base must not keep a full read from replacing it
-      if (asVarveError(thrown).code !== 'DATA_DAMAGED') throw thrown
-      return false
-    }
-  }
-
-  #baseRef(level: number, position: number): Promise<Ref> {
-    return childAt(this.#options.store, this.#options.upload.baseRoot, this.#baseLevel, level, position)
   }
 
   async #onChunks(chunks: readonly WireChunk[]): Promise<void> {
@@ -318,15 +269,14 @@ export class ImageUpload {
     while (true) {
       this.#check()
       await this.#placeHead(send)
-      const idle = this.#ahead.length === 0 || this.#ahead[0]!.missing > 0
-      if (this.#inputEnded && this.#ahead.length === 0) break
+      if (this.#inputEnded && this.#backlog.ahead === 0) break
       const waitedMs = clock.now() - committedMs
       const progressed = this.#tree.position > this.#committedPosition
       if (this.#uncommittedBytes >= COMMIT_BYTES || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
         await this.#commit(null)
         committedMs = clock.now()
         await send([DOWN.durable, this.#tree.position])
-      } else if (idle) await this.#sleep(progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
+      } else if (this.#backlog.placeable === null) await this.#sleep(progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
     }
     const root = this.#tree.finish()
     await this.#commit({ root })
@@ -334,11 +284,10 @@ export class ImageUpload {
   }
 
   async #placeHead(send: Send): Promise<void> {
-    const [head] = this.#ahead
-    if (head === undefined || head.missing > 0) return
+    const head = this.#backlog.placeable
+    if (head === null) return
     await this.#place(head.runs)
-    this.#ahead.shift()
-    this.#aheadItems -= head.items
+    this.#backlog.placed()
     this.#answerLater(send)
   }
 
@@ -374,12 +323,11 @@ export class ImageUpload {
 
   async #sleep(ms: number | null): Promise<void> {
     const { clock } = this.#options
-    let stop: () => void = () => {}
-    await new Promise<void>((resolve) => {
-      this.#wakePump = resolve
-      if (ms !== null) stop = clock.after(Math.max(1, ms), resolve)
-    })
-    stop()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#wakePump = resolve
+    const stop = ms === null ? null : clock.after(Math.max(1, ms), resolve)
+    await promise
+    stop?.()
     this.#wakePump = () => {}
   }
 

@@ -10,7 +10,7 @@ import { openLog } from '../log.ts'
 import { DATA_DEFAULT, print } from './local.ts'
 
 const LISTEN_DEFAULT = '127.0.0.1:8470'
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 
 /** The file that --config names; each key is also an option of the command, which wins. */
 const fileSchema = v.strictObject({

@@ -18,9 +18,26 @@ import { Watchers } from './watchers.ts'
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
 const ACCEPT_TIMEOUT_MS = 30_000
 
+/** Longest reason of a failure that is kept, in characters. */
+const REASON_CHARS_MAX = 1024
+
 /** Where the agents are. */
 export interface AgentLinks {
   agent(agent: string): Peer
+}
+
+interface RunningUpload {
+  readonly job: string
+  readonly ended: Promise<unknown>
+  readonly abort: AbortController
+}
+
+/** An agent's failure as its caller sees it: that the agent's connection broke says nothing about the caller's own. */
+export const agentError = (thrown: unknown): VarveError => {
+  const error = asVarveError(thrown)
+  return error.endsConnection
+    ? new VarveError('AGENT_OFFLINE', 'the connection to the agent broke', { cause: error })
+    : error
 }
 
 export class Backups {
@@ -29,8 +46,8 @@ export class Backups {
   readonly #clock: Clock
   readonly #log: Log
   readonly #watchers: Watchers
-  /** Uploads under way by job and disk: a resumed one begins only when the cut one has let go. */
-  readonly #uploads = new Map<string, Promise<unknown>>()
+  /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
+  readonly #uploads = new Map<string, RunningUpload>()
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -75,9 +92,9 @@ export class Backups {
         { deadlineMs: ACCEPT_TIMEOUT_MS },
       )
     } catch (thrown) {
-      const { code, message } = asVarveError(thrown)
-      await this.fail({ job, agent: machine.agent, code, message })
-      throw thrown
+      const error = agentError(thrown)
+      await this.fail({ job, agent: machine.agent, code: error.code, message: error.message })
+      throw error
     }
     return { job }
   }
@@ -88,21 +105,24 @@ export class Backups {
     this.#watchers.notify(job)
   }
 
-  /** Takes one disk's image; a second call for the same disk waits until the first has ended. */
+  /** Takes one disk's image; a further call for the same disk waits until the ones before it have ended. */
   async upload(
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
     call: ServedCall<'image.upload'>,
   ): Promise<Result<'image.upload'>> {
-    const key = `${job}/${disk}`
-    const before = this.#uploads.get(key)
-    if (before !== undefined) await before.catch(() => {})
-    if (this.#uploads.has(key)) throw new VarveError('JOB_RUNNING', `disk ${disk} is being uploaded already`)
-    const running = this.#upload(tenant, agent, job, disk, call)
-    this.#uploads.set(key, running)
+    // another agent's upload, of whatever name, is never waited for
+    const key = `${agent}/${job}/${disk}`
+    for (let before = this.#uploads.get(key); before !== undefined; before = this.#uploads.get(key)) {
+      await before.ended.catch(() => {})
+      call.signal.throwIfAborted()
+    }
+    const abort = new AbortController()
+    const ended = this.#upload(tenant, agent, { job, disk }, call, abort.signal)
+    this.#uploads.set(key, { job, ended, abort })
     try {
-      return await running
+      return await ended
     } finally {
       this.#uploads.delete(key)
     }
@@ -111,9 +131,9 @@ export class Backups {
   async #upload(
     tenant: Tenant,
     agent: string,
-    job: string,
-    disk: string,
+    { job, disk }: Params<'image.upload'>,
     call: ServedCall<'image.upload'>,
+    signal: AbortSignal,
   ): Promise<Result<'image.upload'>> {
     const { database } = this.#datastore
     const upload = await database.call('job.upload', { job, agent, disk })
@@ -129,6 +149,7 @@ export class Backups {
       hash: keyedHash,
       proofKey: randomBytes(PROOF_BYTES),
       clock: this.#clock,
+      signal,
       onProgress: () => this.#watchers.notify(job),
     }).run(call.messages, (message) => call.send(message))
   }
@@ -145,13 +166,21 @@ export class Backups {
     return { point: job }
   }
 
-  async fail(failed: { job: string; agent: string; code: string; message: string }): Promise<void> {
-    await this.#datastore.database.call('job.fail', { ...failed, nowMs: this.#clock.now() })
-    this.#log.warn({ job: failed.job, code: failed.code, reason: failed.message }, 'backup failed')
-    this.#watchers.notify(failed.job)
+  /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
+  async fail({ job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+    const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
+    await this.#datastore.database.call('job.fail', { job, agent, ...failure, nowMs: this.#clock.now() })
+    this.#log.warn({ job, code: failure.code, reason: failure.message }, 'backup failed')
+    this.#failed(job)
   }
 
-  /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is over. */
+  #failed(job: string): void {
+    const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
+    for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
+    this.#watchers.notify(job)
+  }
+
+  /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */
   async cancel(job: JobRow, subject: string): Promise<void> {
     await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` })
     try {
@@ -167,14 +196,22 @@ export class Backups {
 
   /** Resolves when no upload is under way any more; to be awaited after their sessions were ended. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#uploads.values())
+    await Promise.allSettled([...this.#uploads.values()].map(({ ended }) => ended))
   }
 
-  /** Jobs the agent still holds a lease for, with their states; its other open jobs have failed. */
-  async reconcile(tenant: Tenant, agent: string, jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
-    const nowMs = this.#clock.now()
-    const { states, failed } = await this.#datastore.database.call('job.reconcile', { agent, jobs, nowMs })
-    for (const job of failed) this.#watchers.notify(job)
+  /**
+   * Jobs the agent still holds a lease for, with their states. Its other open jobs have failed, except those that were handed
+   * over on its present connection, which opened at `sinceMs`: their agent may have made its list before they came.
+   */
+  async reconcile(
+    tenant: Tenant,
+    agent: string,
+    jobs: readonly string[],
+    sinceMs: number,
+  ): Promise<Result<'agent.inventory'>['jobs']> {
+    const args = { agent, jobs, sinceMs, nowMs: this.#clock.now() }
+    const { states, failed } = await this.#datastore.database.call('job.reconcile', args)
+    for (const job of failed) this.#failed(job)
     const { idKey, chunkBytes } = tenant
     return states.map(({ job, state }) => ({ job, state, keys: state === 'running' ? { idKey, chunkBytes } : null }))
   }

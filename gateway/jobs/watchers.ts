@@ -4,6 +4,9 @@ import type { Clock } from '../../protocol/peer.ts'
 /** Shortest time between two notices to one watcher, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
 
+/** Longest time without a look, in milliseconds: a command beside the gateway ends jobs without telling it. */
+const LOOK_INTERVAL_MS = 10_000
+
 export class Watchers {
   readonly #clock: Clock
   readonly #waiting = new Map<string, Set<() => void>>()
@@ -20,21 +23,25 @@ export class Watchers {
     for (const wake of waiting) wake()
   }
 
-  /** Resolves after the next change, or when the signal aborts. */
+  /** Resolves after the next change, after LOOK_INTERVAL_MS, or when the signal aborts. */
   async changed(job: string, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
     await new Promise<void>((resolve) => {
       const waiting = this.#waiting.get(job) ?? new Set()
+      const wake = (): void => {
+        signal.removeEventListener('abort', leave)
+        stopTimer()
+        resolve()
+      }
+      const leave = (): void => {
+        waiting.delete(wake)
+        if (waiting.size === 0 && this.#waiting.get(job) === waiting) this.#waiting.delete(job)
+        wake()
+      }
+      const stopTimer = this.#clock.after(LOOK_INTERVAL_MS, leave)
       this.#waiting.set(job, waiting)
-      waiting.add(resolve)
-      signal.addEventListener(
-        'abort',
-        () => {
-          waiting.delete(resolve)
-          if (waiting.size === 0 && this.#waiting.get(job) === waiting) this.#waiting.delete(job)
-          resolve()
-        },
-        { once: true },
-      )
+      waiting.add(wake)
+      signal.addEventListener('abort', leave, { once: true })
     })
     // changes that come meanwhile are seen by the look that follows
     if (!signal.aborted) await new Promise<void>((resolve) => this.#clock.after(NOTICE_INTERVAL_MS, resolve))

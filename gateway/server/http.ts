@@ -1,19 +1,25 @@
 // The one port: health, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import * as v from 'valibot'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
-import type { Services } from '../session/context.ts'
-import { Sockets } from '../session/socket.ts'
+import { outward, type Services } from '../session/context.ts'
+import { pathOf, Sockets } from '../session/socket.ts'
 
 /** Largest body of a request, in bytes. */
 const BODY_BYTES_MAX = 16 * 1024
 
-/** How long a client may take over its request's headers and body, in milliseconds. */
+/** How long a client may take over TLS, and over its request's headers and body, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
+
+/** How long connections may take to end by themselves when the server stops, in milliseconds. */
+const STOP_TIMEOUT_MS = 3000
+
+/** Connections open at once, sessions included; further ones are refused. */
+const CONNECTIONS_MAX = 25_000
 
 const enrolBody = v.object({
   token: v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX)),
@@ -28,17 +34,25 @@ export interface Listen {
 }
 
 const json = (response: ServerResponse, status: number, value: unknown): void => {
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  // after an error a part of the request may be unread, which must not be taken for the next one
+  const connection = status === 200 ? {} : { connection: 'close' }
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...connection })
   response.end(JSON.stringify(value))
 }
 
 const readBody = async (request: IncomingMessage): Promise<unknown> => {
   const parts: Buffer[] = []
   let bytes = 0
-  for await (const part of request as AsyncIterable<Buffer>) {
-    bytes += part.length
-    if (bytes > BODY_BYTES_MAX) throw new VarveError('FRAME_TOO_LARGE', 'the request is too large')
-    parts.push(part)
+  try {
+    // the socket is needed for the answer, also where reading ends early
+    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      bytes += part.length
+      if (bytes > BODY_BYTES_MAX) throw new VarveError('FRAME_TOO_LARGE', 'the request is too large')
+      parts.push(part)
+    }
+  } catch (thrown) {
+    if (thrown instanceof VarveError) throw thrown
+    throw new VarveError('CONNECTION_LOST', 'the request was not sent whole', { cause: thrown })
   }
   try {
     return JSON.parse(Buffer.concat(parts).toString('utf8')) as unknown
@@ -52,6 +66,8 @@ export class HttpServer implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets: Sockets
   readonly #services: Services
+  /** Every connection, also those in which nothing was said yet. */
+  readonly #open = new Set<Socket>()
   readonly url: string
 
   private constructor(server: Server, sockets: Sockets, services: Services, url: string) {
@@ -59,13 +75,20 @@ export class HttpServer implements AsyncDisposable {
     this.#sockets = sockets
     this.#services = services
     this.url = url
+    server.on('connection', (socket: Socket) => {
+      this.#open.add(socket)
+      socket.once('close', () => this.#open.delete(socket))
+    })
   }
 
   static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
     const sockets = new Sockets(services)
-    const server = tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2' })
+    const handshakeTimeout = REQUEST_TIMEOUT_MS
+    const server =
+      tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2', handshakeTimeout })
     server.requestTimeout = REQUEST_TIMEOUT_MS
     server.headersTimeout = REQUEST_TIMEOUT_MS
+    server.maxConnections = CONNECTIONS_MAX
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) =>
         reject(
@@ -87,27 +110,30 @@ export class HttpServer implements AsyncDisposable {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping; uploads go on when it is back'))
     this.#server.closeIdleConnections()
+    const timer = setTimeout(() => {
+      for (const socket of this.#open) socket.destroy()
+    }, STOP_TIMEOUT_MS)
     await closed
+    clearTimeout(timer)
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const { pathname } = new URL(request.url ?? '/', 'http://gateway')
-      const route = `${request.method} ${pathname}`
+      const route = `${request.method} ${pathOf(request)}`
       if (route === 'GET /healthz') return json(response, 200, await this.#health())
-      if (route === 'GET /.well-known/jwks.json') return json(response, 200, await this.#services.authority.keys.jwks())
+      if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#services.authority.keys.jwks())
       if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))
       throw new VarveError('NOT_FOUND', `there is no ${route.slice(0, 200)} here`)
     } catch (thrown) {
-      const { code, message } = asVarveError(thrown)
+      const { code, message } = outward(asVarveError(thrown))
       if (code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'a request failed')
-      json(response, ERRORS[code].http, { code, message: code === 'INTERNAL' ? 'internal error' : message })
+      json(response, ERRORS[code].http, { code, message })
     }
   }
 
   async #health(): Promise<object> {
     await this.#services.datastore.database.call('setting.get', { name: 'gateway' })
-    return { status: 'ok', sessions: this.#services.registry.sessions.size }
+    return { status: 'ok' }
   }
 
   async #enrol(request: IncomingMessage): Promise<object> {

@@ -5,7 +5,7 @@ import { decodeFrame, encodeFrame, errorFrame, FRAME, type Hello } from '../../p
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
 import { Peer, type Transport } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
-import type { Services } from './context.ts'
+import { outward, type Services } from './context.ts'
 import { sessionHandlers } from './methods.ts'
 import type { Caller, LiveSession } from './registry.ts'
 
@@ -43,7 +43,11 @@ export class Connection {
       const frame = decodeFrame(bytes)
       if (frame[0] !== FRAME.hello) throw new VarveError('FRAME_UNEXPECTED', 'a connection begins with hello')
       this.#state = 'checking'
-      this.#welcome(frame[1]).catch((error: unknown) => this.end(asVarveError(error)))
+      this.#welcome(frame[1]).catch((thrown: unknown) => {
+        const error = asVarveError(thrown)
+        if (error.code === 'INTERNAL') this.#options.services.log.error({ err: thrown }, 'a session could not open')
+        this.end(outward(error))
+      })
     } catch (thrown) {
       this.end(asVarveError(thrown))
     }
@@ -73,11 +77,17 @@ export class Connection {
     const claims = this.#options.claims ?? (await this.#claimsOf(hello))
     const tenant = await services.datastore.database.call('tenant.byUuid', { uuid: claims.tenant })
     if (tenant === null) throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
-    if (hello.serving && claims.role !== 'agent')
-      throw new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
+    if (hello.serving && claims.role !== 'agent') {
+      const error = new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
+      const { subject, role } = claims
+      const timeMs = services.clock.now()
+      const refusal = { timeMs, tenant: tenant.id, subject, role, action: 'connect', resource: '', error, address }
+      await services.audit.refused(refusal)
+      throw error
+    }
     if (this.#state !== 'checking') return
     this.#stopTimer()
-    const caller: Caller = { claims, address }
+    const caller: Caller = { claims, address, openedMs: services.clock.now() }
     const handlers = sessionHandlers(services, caller, tenant)
     const peer = new Peer({ opener: false, transport, clock: services.clock, handlers })
     const session: LiveSession = { caller, tenantId: tenant.id, serving: hello.serving, peer }

@@ -2,7 +2,7 @@
 import { authorise } from '../auth/authorise.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
-import { asVarveError, type ErrorDetails } from '../../protocol/errors.ts'
+import { asVarveError, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type MethodsServedBy, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, Handler, ServedCall } from '../../protocol/peer.ts'
 import type { JobRow } from '../datastore/database/jobs.ts'
@@ -34,9 +34,9 @@ export interface MethodContext<N extends Served> {
   /** The agent a role `agent` is confined to, null for people. */
   readonly onlyAgent: string | null
   /** A machine of the caller's; NOT_FOUND. */
-  machine(name: string): Promise<MachineRow>
+  readonly machine: (name: string) => Promise<MachineRow>
   /** A job of the caller's; NOT_FOUND. */
-  job(id: string): Promise<JobRow>
+  readonly job: (id: string) => Promise<JobRow>
 }
 
 export type MethodCode<N extends Served> = (params: Params<N>, context: MethodContext<N>) => Promise<Result<N>>
@@ -49,6 +49,10 @@ const resourceOf = (params: object): string => {
   })
   return parts.join(' ')
 }
+
+/** The error as a peer may see it: what went wrong inside is for the log alone. */
+export const outward = (error: VarveError): VarveError =>
+  error.code === 'INTERNAL' ? new VarveError('INTERNAL', 'the gateway failed; its log says more') : error
 
 /** Wraps a method's code: the role is checked before anything else, changes and refusals are audited. */
 export const guarded = <N extends Served>(
@@ -91,8 +95,8 @@ export const guarded = <N extends Served>(
       if (audited) await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: 'ok', details: {} })
       return result
     } catch (thrown) {
-      const error = asVarveError(thrown)
-      if (error.code === 'INTERNAL') services.log.error({ err: error, method: name }, 'a method failed')
+      const error = outward(asVarveError(thrown))
+      if (error.code === 'INTERNAL') services.log.error({ err: thrown, method: name }, 'a method failed')
       const refused = error.code === 'ROLE_FORBIDDEN' || error.code === 'NOT_FOUND'
       const details: ErrorDetails = { address }
       if (refused) await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })

@@ -3,8 +3,10 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { MethodsServedBy } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+import { TokenRefused } from '../auth/jwt.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
+import { agentError } from '../jobs/backups.ts'
 import { jobView, pointView, policyOf } from '../jobs/views.ts'
 import { downloadImage } from '../restore/download.ts'
 import { guarded, type MethodCode, type Services } from './context.ts'
@@ -19,10 +21,15 @@ const identities: Pick<
   Methods,
   'session.renew' | 'tenants.list' | 'agents.list' | 'agents.revoke' | 'audit.list' | 'agent.inventory'
 > = {
-  'session.renew': async ({ token }, { services, caller }) => {
-    const claims = await verifyBearer(services.authority, token, services.clock.now())
-    if (claims.subject !== caller.claims.subject || claims.role !== caller.claims.role)
-      throw new VarveError('TOKEN_CLAIMS', 'a session is renewed by its own subject only')
+  'session.renew': async ({ token }, { services, caller, tenant }) => {
+    const { address, claims: old } = caller
+    const timeMs = services.clock.now()
+    const claims = await services.audit.guard({ action: 'session.renew', address, timeMs }, async () => {
+      const fresh = await verifyBearer(services.authority, token, timeMs)
+      if (fresh.subject === old.subject && fresh.role === old.role && fresh.tenant === old.tenant) return fresh
+      const bearer = { tenantId: tenant.id, subject: old.subject, role: old.role }
+      throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
+    })
     caller.claims = claims
     return { expiresMs: claims.expiresAt * 1000 }
   },
@@ -88,10 +95,15 @@ const identities: Pick<
         code: 'EXISTS',
         message: `host ${holder} serves a machine "${machine}" already; rename one, or revoke that agent`,
       })),
-      jobs: await services.backups.reconcile(tenant, agent, jobs),
+      jobs: await services.backups.reconcile(tenant, agent, jobs, caller.openedMs),
     }
   },
 }
+
+const relayed = <R>(answer: Promise<R>): Promise<R> =>
+  answer.catch((thrown: unknown) => {
+    throw agentError(thrown)
+  })
 
 const machines: Pick<
   Methods,
@@ -114,7 +126,7 @@ const machines: Pick<
 
   'machines.status': async ({ machine }, { services, machine: find }) => {
     const { agent } = await find(machine)
-    return services.registry.agent(agent).call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS })
+    return relayed(services.registry.agent(agent).call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS }))
   },
 
   'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
@@ -126,14 +138,17 @@ const machines: Pick<
   'machines.qmp': async (params, { services, machine: find, call }) => {
     const { agent } = await find(params.machine)
     const options = { deadlineMs: RELAY_TIMEOUT_MS, signal: call.signal }
-    return services.registry.agent(agent).call('agent.qmp', params, options)
+    return relayed(services.registry.agent(agent).call('agent.qmp', params, options))
   },
 
   'machines.events': async (params, { services, machine: find, call }) => {
     const { agent } = await find(params.machine)
-    const relayed = services.registry.agent(agent).open('agent.events', params, { signal: call.signal })
-    for await (const event of relayed.messages) await call.send(event)
-    return relayed.result
+    const events = services.registry.agent(agent).open('agent.events', params, { signal: call.signal })
+    const relay = async (): Promise<Record<string, never>> => {
+      for await (const event of events.messages) await call.send(event)
+      return events.result
+    }
+    return relayed(relay())
   },
 }
 
@@ -221,4 +236,4 @@ export const sessionHandlers = (services: Services, caller: Caller, tenant: Tena
         tenant,
       ),
     ]),
-  ) as Handlers
+  )

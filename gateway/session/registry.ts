@@ -11,6 +11,8 @@ export interface Caller {
   /** Renewed claims replace the first ones. */
   claims: Claims
   readonly address: string
+  /** When the session opened, in milliseconds since 1970. */
+  readonly openedMs: number
 }
 
 export interface LiveSession {
@@ -53,7 +55,7 @@ export class Registry {
   }
 
   closeAll(error: VarveError, which: (session: LiveSession) => boolean = () => true): void {
-    for (const session of [...this.#sessions]) if (which(session)) session.peer.close(error)
+    for (const session of this.#sessions) if (which(session)) session.peer.close(error)
   }
 
   #remove(session: LiveSession): void {

@@ -9,7 +9,7 @@ import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts
 import type { Transport } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import { Connection } from './connection.ts'
-import type { Services } from './context.ts'
+import { outward, type Services } from './context.ts'
 
 /** How long a closing socket may take before it is cut, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2000
@@ -33,10 +33,15 @@ const transportOf = (socket: WebSocket): Transport => ({
 const refuseUpgrade = (socket: Duplex, error: VarveError): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
   const { http } = ERRORS[error.code]
+  // a client that never closes its side must not keep the socket
+  socket.once('finish', () => socket.destroy())
   socket.end(
     `HTTP/1.1 ${http} ${error.code}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
 }
+
+/** The path of a request's target, whatever it is; the empty path where it has none. */
+export const pathOf = ({ url }: IncomingMessage): string => url?.split('?', 1)[0] ?? ''
 
 const bearerOf = (request: IncomingMessage): string | null => {
   const { authorization } = request.headers
@@ -55,6 +60,7 @@ export class Sockets {
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   })
   readonly #connections = new Set<Connection>()
+  #ended: VarveError | null = null
 
   constructor(services: Services) {
     this.#services = services
@@ -65,20 +71,24 @@ export class Sockets {
     socket.on('error', () => socket.destroy())
     try {
       const claims = await this.#admit(request)
+      if (this.#ended !== null) throw this.#ended
       this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#connect(webSocket, request, claims))
     } catch (thrown) {
-      refuseUpgrade(socket, asVarveError(thrown))
+      const error = asVarveError(thrown)
+      if (error.code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'an upgrade failed')
+      refuseUpgrade(socket, outward(error))
     }
   }
 
-  /** Tells every connection why it ends. */
+  /** Tells every connection why it ends; further ones are refused with the same reason. */
   end(error: VarveError): void {
+    this.#ended = error
     for (const connection of this.#connections) connection.end(error)
   }
 
   async #admit(request: IncomingMessage): Promise<Claims | null> {
-    const { pathname } = new URL(request.url ?? '/', 'http://gateway')
-    if (pathname !== RPC_PATH) throw new VarveError('NOT_FOUND', `the WebSocket is at ${RPC_PATH}`)
+    if (this.#ended !== null) throw this.#ended
+    if (pathOf(request) !== RPC_PATH) throw new VarveError('NOT_FOUND', `the WebSocket is at ${RPC_PATH}`)
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     if (!offered.includes(SUBPROTOCOL))
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks the subprotocol ${SUBPROTOCOL}`)

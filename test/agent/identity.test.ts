@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { Identity, NewIdentity, type IdentityRecord } from '../../agent/identity.ts'
+import { Identity, NewIdentity, STATE_FOLDER_MODE, type IdentityRecord } from '../../agent/identity.ts'
 import { enrol, issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/verify.ts'
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
@@ -45,7 +45,7 @@ test('what was saved is what is loaded, for its owner alone', async () => {
   const saved = record()
   await (await NewIdentity.generate()).save(folder, saved)
   expect((await Identity.load(folder)).record).toEqual(saved)
-  expect((await stat(folder)).mode & 0o777).toBe(0o700)
+  expect((await stat(folder)).mode & 0o777).toBe(STATE_FOLDER_MODE)
   const names = await readdir(folder)
   expect(names.sort()).toEqual([`agent-${saved.agentId}.key`, 'identity.json'])
   for (const name of names) expect((await stat(`${folder}/${name}`)).mode & 0o777).toBe(0o600)

@@ -63,7 +63,7 @@ const systemName = async (): Promise<string> => {
 }
 
 const fileSystemOf = (folder: string): Promise<string> =>
-  run('stat', ['--file-system', '--format=%T', folder]).then(
+  run('findmnt', ['-n', '-o', 'FSTYPE', '--target', folder]).then(
     (text) => text.trim(),
     () => 'unknown',
   )

@@ -1,7 +1,16 @@
 // Times one command from its start until what it wrote is on the disk, with the CPU time and memory of every process that has a part in it.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { cpuTime, descendants, machineCpuSeconds, peakBytes, resetPeak } from './process-use.ts'
+import {
+  cpuTimes,
+  descendants,
+  machineCpuSeconds,
+  minus,
+  peakBytes,
+  plus,
+  resetPeak,
+  type CpuTime,
+} from './process-use.ts'
 
 /** Pause between two looks at the memory of a process that may end, in milliseconds. */
 const LOOK_INTERVAL_MS = 25
@@ -36,6 +45,8 @@ export interface ProcessUse {
   readonly name: string
   /** To 10 ms; children that ended are in it. */
   readonly cpuSeconds: number
+  /** The part of it spent in the kernel. */
+  readonly systemCpuSeconds: number
   /** Resident memory, shared pages included; helper processes of its own are in it. */
   readonly peakBytes: number
 }
@@ -108,26 +119,26 @@ class PeakWatch implements AsyncDisposable {
   }
 }
 
-const familySeconds = async (pid: number): Promise<number> => {
-  const { ownSeconds, childrenSeconds } = await cpuTime(pid)
-  return ownSeconds + childrenSeconds
+const familyTime = async (pid: number): Promise<CpuTime> => {
+  const { own, children } = await cpuTimes(pid)
+  return plus(own, children)
 }
 
 interface Readings {
-  readonly watched: readonly number[]
-  readonly own: number
-  readonly commands: number
-  readonly machine: number
+  readonly watched: readonly CpuTime[]
+  readonly own: CpuTime
+  readonly commands: CpuTime
+  readonly machineSeconds: number
 }
 
 const read = async (watched: readonly Watched[]): Promise<Readings> => {
   // Commands are waited for one by one, so what our ended children took between two readings is the command's.
-  const { ownSeconds, childrenSeconds } = await cpuTime('self')
+  const { own, children } = await cpuTimes('self')
   return {
-    watched: await Promise.all(watched.map(({ pid }) => familySeconds(pid))),
-    own: ownSeconds,
-    commands: childrenSeconds,
-    machine: await machineCpuSeconds(),
+    watched: await Promise.all(watched.map(({ pid }) => familyTime(pid))),
+    own,
+    commands: children,
+    machineSeconds: await machineCpuSeconds(),
   }
 }
 
@@ -153,16 +164,17 @@ export const measure = async (command: Command, options: MeasureOptions): Promis
     await peaks[Symbol.asyncDispose]()
   }
   const after = await read(watched)
-  const use = (name: string, cpuSeconds: number): ProcessUse => ({
+  const use = (name: string, { total, system }: CpuTime): ProcessUse => ({
     name,
-    cpuSeconds: roundTo(cpuSeconds, 2),
+    cpuSeconds: roundTo(total, 2),
+    systemCpuSeconds: roundTo(system, 2),
     peakBytes: peaks.peak(name),
   })
   const processes = [
-    use(command.name, after.commands - before.commands),
-    ...watched.map(({ name }, index) => use(name, (after.watched[index] ?? 0) - (before.watched[index] ?? 0))),
+    use(command.name, minus(after.commands, before.commands)),
+    ...watched.map(({ name }, index) => use(name, minus(after.watched[index]!, before.watched[index]!))),
   ]
-  const ours = processes.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, after.own - before.own)
-  const other = Math.max(0, after.machine - before.machine - ours)
+  const ours = processes.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, minus(after.own, before.own).total)
+  const other = Math.max(0, after.machineSeconds - before.machineSeconds - ours)
   return { seconds: roundTo(seconds, 3), processes, otherCpuSeconds: roundTo(other, 2), output }
 }

@@ -15,25 +15,36 @@ const IDLE_TICKS = 3
 const IO_WAIT_TICKS = 4
 const STEAL_TICKS = 7
 
+/** CPU time in seconds. */
 export interface CpuTime {
-  readonly ownSeconds: number
-  /** Of children that have ended and were waited for, their children included. */
-  readonly childrenSeconds: number
+  readonly total: number
+  /** The part spent in the kernel. */
+  readonly system: number
 }
 
-const NO_TIME: CpuTime = { ownSeconds: 0, childrenSeconds: 0 }
+/** CPU times of a process: its own, and of children that have ended and were waited for, their children included. */
+export interface CpuTimes {
+  readonly own: CpuTime
+  readonly children: CpuTime
+}
 
-/** CPU time of a process so far, to 10 ms; zero when there is no such process. */
-export const cpuTime = async (pid: number | 'self'): Promise<CpuTime> => {
+export const plus = (a: CpuTime, b: CpuTime): CpuTime => ({ total: a.total + b.total, system: a.system + b.system })
+
+export const minus = (a: CpuTime, b: CpuTime): CpuTime => ({ total: a.total - b.total, system: a.system - b.system })
+
+const NO_TIME: CpuTime = { total: 0, system: 0 }
+
+/** CPU times of a process so far, to 10 ms; zero when there is no such process. */
+export const cpuTimes = async (pid: number | 'self'): Promise<CpuTimes> => {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null)
-  if (text === null) return NO_TIME
+  if (text === null) return { own: NO_TIME, children: NO_TIME }
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const seconds = (...positions: number[]): number =>
-    positions.reduce((sum, position) => sum + Number(fields[position]), 0) / TICKS_PER_SECOND
-  return {
-    ownSeconds: seconds(USER_TICKS, SYSTEM_TICKS),
-    childrenSeconds: seconds(CHILDREN_USER_TICKS, CHILDREN_SYSTEM_TICKS),
-  }
+  const seconds = (position: number): number => Number(fields[position]) / TICKS_PER_SECOND
+  const time = (user: number, system: number): CpuTime => ({
+    total: seconds(user) + seconds(system),
+    system: seconds(system),
+  })
+  return { own: time(USER_TICKS, SYSTEM_TICKS), children: time(CHILDREN_USER_TICKS, CHILDREN_SYSTEM_TICKS) }
 }
 
 /** CPU time that all processes of this machine and the interrupts took since it started; stolen time counts. */

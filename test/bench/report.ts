@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Host } from './host.ts'
+import type { ProcessUse } from './measure.ts'
 import type { BenchImage } from './image.ts'
 import type { Sample } from './recorder.ts'
 import type { Ratio, Summary } from './statistics.ts'
@@ -39,6 +40,9 @@ export const table = (heading: readonly string[], rows: readonly (readonly strin
   return [line(heading), line(rule), ...rows.map(line)].join('\n')
 }
 
+const cpuText = ({ name, cpuSeconds, systemCpuSeconds }: ProcessUse): string =>
+  `${name} ${cpuSeconds.toFixed(1)} (${systemCpuSeconds.toFixed(1)})`
+
 const isDisturbed = ({ otherCpuSeconds, seconds }: Summary, cores: number): boolean =>
   otherCpuSeconds > DISTURBED_SHARE * seconds.median * cores
 
@@ -46,12 +50,15 @@ const timesTable = ({ summaries, host }: Results): string => {
   const rows = summaries.map((summary) => {
     const { title, seconds, processes, otherCpuSeconds } = summary
     const spread = summary.rounds > 1 ? `${seconds.least.toFixed(2)}–${seconds.most.toFixed(2)}` : ''
-    const cpu = processes.map(({ name, cpuSeconds }) => `${name} ${cpuSeconds.toFixed(2)}`).join(', ')
+    const cpu = processes.map(cpuText).join(', ')
     const peak = processes.map(({ name, peakBytes }) => `${name} ${mebibytes(peakBytes)}`).join(', ')
     const mark = isDisturbed(summary, host.cores) ? ' (!)' : ''
     return [title, seconds.median.toFixed(2), spread, cpu, peak, `${otherCpuSeconds.toFixed(2)}${mark}`]
   })
-  return table(['operation', 'seconds', 'least–most', 'CPU seconds', 'peak memory, MiB', 'CPU of others'], rows)
+  return table(
+    ['operation', 'seconds', 'least–most', 'CPU seconds (in the kernel)', 'peak memory, MiB', 'CPU of others'],
+    rows,
+  )
 }
 
 const bytesTable = ({ summaries }: Results): string => {

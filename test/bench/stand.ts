@@ -105,6 +105,12 @@ export class Stand implements AsyncDisposable {
     return this.#command('restore', point, '--disk', DISK, '--to', target, '--json')
   }
 
+  /** The ends of the logs of gateway and agent, for a person who looks for what went wrong. */
+  async logTails(): Promise<string> {
+    const tail = async (service: Service): Promise<string> => `--- ${service.name}\n${await service.tail()}`
+    return (await Promise.all([this.#gateway, this.#agent].map(tail))).join('\n')
+  }
+
   /** Lends the disk as it is now over NBD while `work` runs; nothing may back the machine up meanwhile. */
   async exported<T>(work: (uri: string) => Promise<T>): Promise<T> {
     const { control } = this.machine

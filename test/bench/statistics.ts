@@ -35,7 +35,7 @@ const summaryOf = (operation: OperationId, samples: readonly Sample[]): Summary 
   const seconds = samples.map((sample) => sample.seconds)
   const names = [...new Set(samples.flatMap(({ processes }) => processes.map(({ name }) => name)))]
   const keys = [...new Set(samples.flatMap(({ figures }) => Object.keys(figures)))]
-  const used = (name: string, key: 'cpuSeconds' | 'peakBytes'): number =>
+  const used = (name: string, key: Exclude<keyof ProcessUse, 'name'>): number =>
     medianOf(samples, ({ processes }) => processes.find((one) => one.name === name)?.[key])
   return {
     operation,
@@ -45,6 +45,7 @@ const summaryOf = (operation: OperationId, samples: readonly Sample[]): Summary 
     processes: names.map((name) => ({
       name,
       cpuSeconds: used(name, 'cpuSeconds'),
+      systemCpuSeconds: used(name, 'systemCpuSeconds'),
       peakBytes: used(name, 'peakBytes'),
     })),
     otherCpuSeconds: medianOf(samples, (sample) => sample.otherCpuSeconds),

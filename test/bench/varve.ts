@@ -135,7 +135,12 @@ export const varveRound = async (options: RoundOptions): Promise<void> => {
   const standFolder = path.join(folder, 'stand')
   try {
     await using stand = await Stand.start({ folder: standFolder, qcow2: image.qcow2, size: image.size, signal })
-    await new VarveRound(options, stand).run()
+    try {
+      await new VarveRound(options, stand).run()
+    } catch (error) {
+      if (!signal.aborted) console.error(await stand.logTails())
+      throw error
+    }
   } finally {
     await rm(standFolder, { recursive: true, force: true })
   }

@@ -5,7 +5,7 @@ import { open, readFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Longest time from SIGTERM to the end, in milliseconds; then the program is killed. */
+/** Longest time from the first signal to the end, in milliseconds; then the program is killed. */
 const STOP_TIMEOUT_MS = 15_000
 const POLL_MS = 50
 const LOG_LINES_SHOWN = 15
@@ -58,7 +58,8 @@ export class Service implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#over) return
     const exited = once(this.#child, 'exit')
-    this.#child.kill('SIGTERM')
+    // An interrupted agent gives up what it holds in QEMU; a terminated one would keep it for its next start.
+    this.#child.kill('SIGINT')
     const killer = setTimeout(() => {
       console.error(`The ${this.name} did not stop within ${STOP_TIMEOUT_MS / 1000} s and was killed.`)
       this.#child.kill('SIGKILL')

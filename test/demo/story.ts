@@ -113,7 +113,7 @@ const provePoint = async (
   for (const { id, letter } of DISKS) {
     const target = path.join(stage.folder, `${result.point}.${id}.raw`)
     const [, restoreSeconds] = await seconds(stage.commands.restore(result.point, id, target))
-    figures.restoreSeconds += restoreSeconds
+    figures.restoreSeconds = Math.round((figures.restoreSeconds + restoreSeconds) * 1000) / 1000
     const promised = promisedAt(guest.reports, letter, row.instantMs, endedMs)
     expectThat(promised.present.length > 0, `the guest had reported nothing on ${id}`)
     await inspectImage(target, path.join(stage.folder, `${result.point}.${id}.files`), promised)

@@ -113,8 +113,8 @@ test('the command follows its backup over a break of the link', async () => {
   await using at = await scene(new Dice(65))
   const command = at.host.command('backup', 'db1', '--json')
   const peer = await at.stand.peer()
-  const { id } = await eventually(
-    async () => (await peer.call('jobs.list', { machine: 'db1', limit: 1 })).jobs.find(({ state }) => state === 'running'),
+  const { id } = await eventually(async () =>
+    (await peer.call('jobs.list', { machine: 'db1', limit: 1 })).jobs.find(({ state }) => state === 'running'),
   )
   await at.stand.durable(id, 4 * MIB)
   at.host.link.cut()

@@ -81,7 +81,9 @@ const refusalOf = async (work: Promise<unknown>): Promise<Refusal> => {
 }
 
 /** Every call that names something, by what it names. */
-const named: Readonly<Record<string, (peer: Peer, name: { point: string; job: string; machine: string }) => Promise<unknown>>> = {
+const named: Readonly<
+  Record<string, (peer: Peer, name: { point: string; job: string; machine: string }) => Promise<unknown>>
+> = {
   'points.get': (peer, { point }) => peer.call('points.get', { point }),
   'points.get by prefix': (peer, { point }) => peer.call('points.get', { point: point.slice(0, 8) }),
   'image.download': (peer, { point }) => peer.open('image.download', { point, disk: 'vda', position: 0 }).result,
@@ -103,15 +105,18 @@ const wordsOf = ({ code, message, details }: Refusal, names: Record<string, stri
   return text
 }
 
-test.each(Object.entries(named))('%s answers the same for what another tenant has as for what nobody has', async (_, call) => {
-  const { point, machine } = answer('two')
-  const foreign = { point, job: point, machine }
-  const nobodys = { point: randomUUID(), job: randomUUID(), machine: 'db-ten' }
-  const peer = await stand.peer('owner', 'one')
-  const asForeign = await refusalOf(call(peer, foreign))
-  expect(asForeign.code).toBe('NOT_FOUND')
-  expect(wordsOf(asForeign, foreign)).toBe(wordsOf(await refusalOf(call(peer, nobodys)), nobodys))
-})
+test.each(Object.entries(named))(
+  '%s answers the same for what another tenant has as for what nobody has',
+  async (_, call) => {
+    const { point, machine } = answer('two')
+    const foreign = { point, job: point, machine }
+    const nobodys = { point: randomUUID(), job: randomUUID(), machine: 'db-ten' }
+    const peer = await stand.peer('owner', 'one')
+    const asForeign = await refusalOf(call(peer, foreign))
+    expect(asForeign.code).toBe('NOT_FOUND')
+    expect(wordsOf(asForeign, foreign)).toBe(wordsOf(await refusalOf(call(peer, nobodys)), nobodys))
+  },
+)
 
 test.each(['owner', 'operator', 'viewer', 'auditor'] as const)(
   'lists of a tenant’s %s name nothing of the other',

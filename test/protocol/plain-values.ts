@@ -1,5 +1,5 @@
 // Arbitrary values that a frame can carry.
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 
 const key = fc.string({ unit: 'binary', maxLength: 12 }).filter((text) => text !== '__proto__')
 

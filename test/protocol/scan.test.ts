@@ -1,5 +1,5 @@
 // The look over msgpack before it is decoded: every type byte, every bound. Method: bytes made by hand, and agreement with the codec.
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encode } from '../../protocol/codec.ts'
 import { FRAME_DEPTH_MAX, FRAME_ITEMS_MAX, STRING_BYTES_MAX } from '../../protocol/limits.ts'
@@ -47,24 +47,31 @@ const shortest = (type: number): number[] | null => {
   return body === undefined ? null : [type, ...body]
 }
 
-test.each(Array.from({ length: 256 }, (_, type) => type))('type byte %i', (type) => {
-  const value = shortest(type)
-  if (value === null) {
-    // unused, or an extension
-    expect([0xc1, 0xc7, 0xc8, 0xc9, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]).toContain(type)
-    expect(outcome(Uint8Array.of(type, ...zeroes(40)))).toBe('FRAME_INVALID')
-    return
+const TYPES = Array.from({ length: 256 }, (_, type) => type)
+
+/** Never used, and the extensions. */
+const REFUSED = [0xc1, 0xc7, 0xc8, 0xc9, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]
+
+test('every type byte but the unused one and the extensions begins a value, which ends where it ends', () => {
+  expect(TYPES.filter((type) => shortest(type) === null)).toEqual(REFUSED)
+  for (const type of TYPES) {
+    const value = shortest(type)
+    if (value === null) continue
+    expect(outcome(Uint8Array.from(value)), `type ${type}`).toBe('none')
+    expect(outcome(Uint8Array.of(...value, 0xc0)), `type ${type} and a byte more`).toBe('FRAME_INVALID')
+    for (let length = 0; length < value.length; length++)
+      expect(outcome(Uint8Array.from(value.slice(0, length))), `type ${type} cut to ${length}`).toBe('FRAME_INVALID')
   }
-  expect(outcome(Uint8Array.from(value))).toBe('none')
-  expect(outcome(Uint8Array.of(...value, 0xc0)), 'one byte more').toBe('FRAME_INVALID')
-  for (let length = 0; length < value.length; length++)
-    expect(outcome(Uint8Array.from(value.slice(0, length))), `cut to ${length}`).toBe('FRAME_INVALID')
+})
+
+test.each(REFUSED)('type byte %i is FRAME_INVALID', (type) => {
+  expect(outcome(Uint8Array.of(type, ...zeroes(40)))).toBe('FRAME_INVALID')
 })
 
 describe('shape', () => {
   test('keys of maps are strings', () => {
     for (const key of [[0x01], [0xc0], [0xc3], [0xc4, 0], [0x90], [0x80], [0xca, 0, 0, 0, 0]])
-      expect(outcome(Uint8Array.of(0x81, ...key, 0xc0)), `key ${key}`).toBe('FRAME_INVALID')
+      expect(outcome(Uint8Array.of(0x81, ...key, 0xc0)), `key ${key.join(' ')}`).toBe('FRAME_INVALID')
     expect(outcome(Uint8Array.of(0x82, 0xa1, 0x61, 0x01, 0xa1, 0x62, 0x80))).toBe('none')
     // the second key, after a value that is a string, is still a key
     expect(outcome(Uint8Array.of(0x82, 0xa1, 0x61, 0xa1, 0x61, 0x05, 0xc0))).toBe('FRAME_INVALID')
@@ -81,11 +88,30 @@ describe('shape', () => {
   })
 })
 
-describe('bounds', () => {
-  const arrays = (depth: number): Uint8Array => Uint8Array.of(...Array.from({ length: depth }, () => 0x91), 0xc0)
-  const maps = (depth: number): Uint8Array =>
-    Uint8Array.of(...Array.from({ length: depth }, () => [0x81, 0xa0]).flat(), 0xc0)
+const arrays = (depth: number): Uint8Array => {
+  const bytes = new Uint8Array(depth + 1).fill(0x91)
+  bytes[depth] = 0xc0
+  return bytes
+}
+const maps = (depth: number): Uint8Array =>
+  Uint8Array.from([...Array.from({ length: depth }, () => [0x81, 0xa0]).flat(), 0xc0])
 
+const array = (count: number): Uint8Array => {
+  const bytes = new Uint8Array(5 + count).fill(0xc0)
+  bytes[0] = 0xdd
+  new DataView(bytes.buffer).setUint32(1, count)
+  return bytes
+}
+
+/** A string or bin of zeroes. */
+const text = (type: number, length: number): Uint8Array => {
+  const bytes = new Uint8Array(5 + length)
+  bytes[0] = type
+  new DataView(bytes.buffer).setUint32(1, length)
+  return bytes
+}
+
+describe('bounds', () => {
   test('depth', () => {
     expect(outcome(arrays(FRAME_DEPTH_MAX))).toBe('none')
     expect(outcome(arrays(FRAME_DEPTH_MAX + 1))).toBe('FRAME_INVALID')
@@ -94,25 +120,12 @@ describe('bounds', () => {
     expect(outcome(arrays(1_000_000))).toBe('FRAME_INVALID')
   })
 
-  const array = (count: number): Uint8Array => {
-    const bytes = new Uint8Array(5 + count).fill(0xc0)
-    bytes[0] = 0xdd
-    new DataView(bytes.buffer).setUint32(1, count)
-    return bytes
-  }
-
   test('items, the outermost counted', () => {
     expect(outcome(array(FRAME_ITEMS_MAX - 1))).toBe('none')
     expect(outcome(array(FRAME_ITEMS_MAX))).toBe('FRAME_INVALID')
   })
 
   test('strings, but not bins', () => {
-    const text = (type: number, length: number): Uint8Array => {
-      const bytes = new Uint8Array(5 + length)
-      bytes[0] = type
-      new DataView(bytes.buffer).setUint32(1, length)
-      return bytes
-    }
     expect(outcome(text(0xdb, STRING_BYTES_MAX))).toBe('none')
     expect(outcome(text(0xdb, STRING_BYTES_MAX + 1))).toBe('FRAME_INVALID')
     expect(outcome(text(0xc6, STRING_BYTES_MAX + 1))).toBe('none')

@@ -91,11 +91,15 @@ export class ModelMachine implements AsyncDisposable {
     this.content(disk).fill(0, offset, offset + length)
   }
 
-  /** Discards whole clusters. */
+  /** Discards whole clusters: zeroes, or what was there where QEMU took no heed, as while a backup job is on the disk. */
   async discard(disk: string, offset: number, length: number): Promise<void> {
     if (offset % CLUSTER_BYTES !== 0 || length % CLUSTER_BYTES !== 0) throw new Error('only whole clusters')
     await this.qemu.guestDiscard(disk, offset, length)
-    this.content(disk).fill(0, offset, offset + length)
+    const zeroed = await this.qemu.guestIo(disk, `read -P 0 ${offset} ${length}`).then(
+      () => true,
+      () => false,
+    )
+    if (zeroed) this.content(disk).fill(0, offset, offset + length)
   }
 
   /** One write, zeroing or discard at a random place. */
@@ -123,9 +127,18 @@ export class ModelMachine implements AsyncDisposable {
     this.#disks = this.#disks.map((one) => (one.id === disk ? { ...one, size } : one))
   }
 
+  /** Kills QEMU, but not before what the guest wrote is in the images: a guest that did not flush could lose it. */
+  async crash(): Promise<void> {
+    for (const { id } of this.#disks) {
+      const line = `qemu-io -d /machine/peripheral/${id}/virtio-backend flush`
+      await this.qemu.control.execute('human-monitor-command', { 'command-line': line })
+    }
+    await this.qemu.kill9()
+  }
+
   /** Ends QEMU (cleanly unless told) and starts it again, with other disks where they are given. */
   async restart(options: { readonly crash?: boolean; readonly disks?: readonly ModelDisk[] } = {}): Promise<void> {
-    await (options.crash === true ? this.qemu.kill9() : this.qemu.quit())
+    await (options.crash === true ? this.crash() : this.qemu.quit())
     const { disks } = options
     if (disks !== undefined) {
       for (const disk of disks) if (!this.#model.has(disk.id)) await this.#make(disk)

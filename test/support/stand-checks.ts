@@ -10,7 +10,8 @@ const BLOCK_BYTES = 512
 
 const firstDifference = (one: Buffer, other: Buffer): string => {
   for (let offset = 0; offset < one.length; offset += BLOCK_BYTES)
-    if (one.compare(other, offset, offset + BLOCK_BYTES, offset, offset + BLOCK_BYTES) !== 0) return `differs at ${offset}`
+    if (one.compare(other, offset, offset + BLOCK_BYTES, offset, offset + BLOCK_BYTES) !== 0)
+      return `differs at ${offset}`
   return 'differs at its end'
 }
 
@@ -33,7 +34,10 @@ export const withCheckpoint = (
   disks: readonly { readonly id: string }[],
 ): BlockObjects => ({
   ...before,
-  bitmaps: checkpoint === null ? before.bitmaps : [...before.bitmaps, ...disks.map(({ id }) => `${id}/${checkpoint}`)].toSorted(),
+  bitmaps:
+    checkpoint === null
+      ? before.bitmaps
+      : [...before.bitmaps, ...disks.map(({ id }) => `${id}/${checkpoint}`)].toSorted(),
 })
 
 /** The same without any checkpoint of ours: what a machine shows that was never backed up. */

@@ -172,7 +172,8 @@ export class Host implements AsyncDisposable {
   /** Runs a command that has to succeed. */
   async done(...args: readonly string[]): Promise<Outcome> {
     const outcome = await this.run(...args)
-    if (outcome.code !== 0) throw new Error(`varve-agent ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
+    if (outcome.code !== 0)
+      throw new Error(`varve-agent ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
     return outcome
   }
 

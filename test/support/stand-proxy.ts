@@ -11,10 +11,14 @@ export class LinkProxy implements AsyncDisposable {
   readonly port: number
   /** Bytes that went from the agent to the gateway. */
   upBytes = 0
+  /** Bytes that went from the gateway to the agent. */
+  downBytes = 0
   /** Port of the gateway; null refuses everyone. */
   target: number | null = null
   /** Bytes a second in each direction of each connection. */
   bytesPerSecond: number | null = null
+  /** How long what the gateway sends is on its way, in milliseconds. */
+  downDelayMs = 0
   readonly #server: Server
   readonly #pairs = new Set<Pair>()
   #stalled = false
@@ -70,8 +74,14 @@ export class LinkProxy implements AsyncDisposable {
     const far = connect(this.target, '127.0.0.1')
     const pair = { near, far }
     this.#pairs.add(pair)
-    this.#carry(near, far, (bytes) => void (this.upBytes += bytes))
-    this.#carry(far, near, () => {})
+    this.#carry(near, far, (bytes) => {
+      this.upBytes += bytes
+      return 0
+    })
+    this.#carry(far, near, (bytes) => {
+      this.downBytes += bytes
+      return this.downDelayMs
+    })
     for (const [one, other] of [
       [near, far],
       [far, near],
@@ -85,12 +95,14 @@ export class LinkProxy implements AsyncDisposable {
     if (this.#stalled) this.stall()
   }
 
-  #carry(from: Socket, to: Socket, count: (bytes: number) => void): void {
+  /** Passes on what comes; `onBytes` counts it and says how late it is to arrive. */
+  #carry(from: Socket, to: Socket, onBytes: (bytes: number) => number): void {
     const goOn = (): void => {
       if (!this.#stalled) from.resume()
     }
     from.on('data', (chunk) => {
-      count(chunk.length)
+      const delayMs = onBytes(chunk.length)
+      if (delayMs > 0) return void setTimeout(() => to.write(chunk), delayMs)
       const free = to.write(chunk)
       const waitMs = this.bytesPerSecond === null ? 0 : (chunk.length / this.bytesPerSecond) * 1000
       if (free && waitMs === 0) return

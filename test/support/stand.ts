@@ -132,7 +132,8 @@ export class Stand implements AsyncDisposable {
 
   async done(...args: readonly string[]): Promise<Outcome> {
     const outcome = await this.run(...args)
-    if (outcome.code !== 0) throw new Error(`varve-gateway ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
+    if (outcome.code !== 0)
+      throw new Error(`varve-gateway ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}`)
     return outcome
   }
 

@@ -2,6 +2,7 @@
 import type { Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { appendAudit } from './audit.ts'
+import { endJob } from './jobs.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -178,6 +179,10 @@ export const identityOperations = {
     if (agent === null || agent.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such agent')
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
+    // it can never report what became of them
+    const error = JSON.stringify({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
+    for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))
+      endJob(sql, job.id, 'failed', error, nowMs)
     audit(sql, { nowMs, tenant, by, action: 'agent.revoke', resource: id }, { host: agent.host })
     return agentById(sql, id)!
   }),

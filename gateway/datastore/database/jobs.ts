@@ -76,7 +76,8 @@ const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
 const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
 
-const end = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
+/** Ends a job in the state given; `error` is JSON of {code, message}. */
+export const endJob = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, error, nowMs, job)
   // the builder's state is of no use any more; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
@@ -106,9 +107,9 @@ export const jobOperations = {
         throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
           details: { job: open.id },
         })
-      // a checkpoint lives on the host of the agent that made it
+      // a checkpoint lives on the host of the agent that made it; the newest is the one committed last, whatever that host's clock said
       const base = sql.get<{ id: string }>(
-        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY time_ms DESC, committed_ms DESC LIMIT 1',
+        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY committed_ms DESC, time_ms DESC LIMIT 1',
         args.machineId,
         args.agent,
       )
@@ -236,7 +237,7 @@ export const jobOperations = {
        SELECT job, disk, ordinal, size, root, kind, reason, changed FROM upload WHERE job = ?`,
       job.id,
     )
-    end(sql, job.id, 'committed', null, args.nowMs)
+    endJob(sql, job.id, 'committed', null, args.nowMs)
   }),
 
   /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
@@ -245,23 +246,27 @@ export const jobOperations = {
       const job = jobOf(sql, args.job, args.agent)
       if (job.state === 'failed') return
       runningJobOf(sql, args.job, args.agent)
-      end(sql, args.job, 'failed', JSON.stringify({ code: args.code, message: args.message }), args.nowMs)
+      endJob(sql, args.job, 'failed', JSON.stringify({ code: args.code, message: args.message }), args.nowMs)
     },
   ),
 
-  /** An agent came (back) with these jobs: its other open ones have lost their lease. Gives the state of each named job. */
+  /** An agent came (back) with these jobs: its other ones, opened before `sinceMs`, have lost their lease. Gives the state of each named job. */
   'job.reconcile': write(
     (
       sql: Sql,
-      args: { agent: string; jobs: readonly string[]; nowMs: number },
+      args: { agent: string; jobs: readonly string[]; sinceMs: number; nowMs: number },
     ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
-      const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
+      const open = sql.all<{ id: string }>(
+        'SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL AND started_ms < ?',
+        args.agent,
+        args.sinceMs,
+      )
       const failed = open.map(({ id }) => id).filter((id) => !args.jobs.includes(id))
       const error = {
         code: 'LEASE_LOST',
         message: 'the agent came back without this backup: it was restarted or the machine was',
       }
-      for (const id of failed) end(sql, id, 'failed', JSON.stringify(error), args.nowMs)
+      for (const id of failed) endJob(sql, id, 'failed', JSON.stringify(error), args.nowMs)
       const states = args.jobs.map((job) => ({
         job,
         state:

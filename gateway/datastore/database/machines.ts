@@ -37,8 +37,8 @@ export const machineOperations = {
     ): { machine: string; holder: string }[] => {
       const refused: { machine: string; holder: string }[] = []
       for (const name of args.names) {
-        const held = sql.get<{ agent: string; host: string; revoked: number | null }>(
-          `SELECT machine.agent, agent.host, agent.revoked_ms AS revoked FROM machine JOIN agent ON agent.id = machine.agent
+        const held = sql.get<{ id: number; agent: string; host: string; revoked: number | null }>(
+          `SELECT machine.id, machine.agent, agent.host, agent.revoked_ms AS revoked FROM machine JOIN agent ON agent.id = machine.agent
            WHERE machine.tenant = ? AND machine.name = ?`,
           args.tenant,
           name,
@@ -53,8 +53,7 @@ export const machineOperations = {
             args.nowMs,
           )
         else if (held.agent === args.agent) continue
-        else if (held.revoked !== null)
-          sql.run('UPDATE machine SET agent = ? WHERE tenant = ? AND name = ?', args.agent, args.tenant, name)
+        else if (held.revoked !== null) sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, held.id)
         else refused.push({ machine: name, holder: held.host })
       }
       return refused

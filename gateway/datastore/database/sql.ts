@@ -16,8 +16,13 @@ export class Sql implements Disposable {
   /** Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. */
   constructor(path: string) {
     this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
-    this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;')
-    this.#migrate()
+    try {
+      this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;')
+      this.#migrate()
+    } catch (error) {
+      this.#db.close()
+      throw error
+    }
   }
 
   all<R extends object = Row>(text: string, ...values: SQLInputValue[]): R[] {

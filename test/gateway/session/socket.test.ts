@@ -1,14 +1,112 @@
-// x
+// The upgrade and the socket around a connection: who gets in, with which error everybody else stays out.
+import { request } from 'node:http'
+import { connect } from 'node:net'
+import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { startGateway } from '../../support/gateway.ts'
-import { tempFolder } from '../../support/temp.ts'
-test('x', async () => {
+import { WebSocket } from 'ws'
+import { encodeFrame, FRAME } from '../../../protocol/frames.ts'
+import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../../protocol/limits.ts'
+import { pathOf } from '../../../gateway/session/socket.ts'
+import { startGateway, type TestGateway } from '../../support/gateway.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
+import { HELLO } from '../services.ts'
+
+interface Refusal {
+  readonly status: number
+  readonly body: { code: string; message: string }
+}
+
+/** What the gateway answers to an upgrade with these headers. */
+const upgrade = (gateway: TestGateway, path: string, headers: Record<string, string>): Promise<Refusal> =>
+  new Promise((resolve, reject) => {
+    const upgrading = request(new URL(path, gateway.httpUrl), {
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+        ...headers,
+      },
+    })
+    upgrading.on('error', reject)
+    upgrading.on('upgrade', (_, socket) => {
+      socket.destroy()
+      resolve({ status: 101, body: { code: 'none', message: '' } })
+    })
+    upgrading.on('response', (response) => {
+      let text = ''
+      response.on('data', (part: Buffer) => (text += part.toString()))
+      response.on('end', () => resolve({ status: response.statusCode!, body: JSON.parse(text) as Refusal['body'] }))
+    })
+    upgrading.end()
+  })
+
+test('an upgrade needs the path, the subprotocol, and no bad token', async () => {
   await using temp = await tempFolder()
   await using gateway = await startGateway({ folder: temp.join('data') })
-  const peer = await gateway.connectAs(await gateway.tokenFor('viewer'))
-  expect(await peer.call('points.list', { machine: null, beforeMs: null, limit: 10 })).toEqual({ points: [] })
-  const identity = await gateway.enrolAgent(temp.join('state'))
-  const agent = await gateway.connectAgent(identity, ['db1'])
-  expect((await peer.call('machines.list', {})).machines.map((m) => m.name)).toEqual(['db1'])
-  void agent
+  const subprotocol = { 'sec-websocket-protocol': SUBPROTOCOL }
+  const token = await gateway.tokenFor('viewer')
+  const codes = async (path: string, headers: Record<string, string>) => {
+    const { status, body } = await upgrade(gateway, path, headers)
+    return [status, body.code]
+  }
+  expect(await codes(RPC_PATH, subprotocol)).toEqual([101, 'none'])
+  expect(await codes(RPC_PATH, { ...subprotocol, authorization: `Bearer ${token}` })).toEqual([101, 'none'])
+  expect(await codes('/elsewhere', subprotocol)).toEqual([404, 'NOT_FOUND'])
+  expect(await codes(RPC_PATH, {})).toEqual([400, 'VERSION_UNSUPPORTED'])
+  expect(await codes(RPC_PATH, { 'sec-websocket-protocol': 'varve.v9' })).toEqual([400, 'VERSION_UNSUPPORTED'])
+  const bearer = (authorization: string) => codes(RPC_PATH, { ...subprotocol, authorization })
+  expect(await bearer('Basic abc')).toEqual([401, 'TOKEN_MALFORMED'])
+  expect(await bearer('Bearer a.b.c')).toEqual([401, 'TOKEN_MALFORMED'])
+  expect(await bearer(`Bearer ${token.slice(0, -8)}AAAAAAAA`)).toEqual([401, 'TOKEN_SIGNATURE'])
+  expect(await bearer(`Bearer ${await gateway.enrolmentToken()}`)).toEqual([401, 'TOKEN_CLAIMS'])
+  const { body } = await upgrade(gateway, RPC_PATH, { ...subprotocol, authorization: 'Bearer a.b.c' })
+  expect(body.message).not.toContain('a.b.c')
+})
+
+test('a refused upgrade does not leave its socket open to a client that never closes', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const socket = connect({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.on('error', () => {})
+  socket.write('GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  socket.resume()
+  await once(socket, 'end')
+  // the other side is gone for good: what is written now is answered with a reset
+  await eventually(() => {
+    if (socket.destroyed) return true
+    socket.write('x')
+    return false
+  })
+})
+
+/** A raw WebSocket; its close code and reason. */
+const closing = (gateway: TestGateway, act: (socket: WebSocket) => void): Promise<[number, string]> =>
+  new Promise((resolve) => {
+    const socket = new WebSocket(new URL(RPC_PATH, gateway.url), SUBPROTOCOL)
+    socket.on('open', () => act(socket))
+    socket.on('error', () => {})
+    socket.on('close', (code, reason) => resolve([code, reason.toString()]))
+  })
+
+test('text, frames that are too large and nonsense close the socket with their code', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  expect(await closing(gateway, (socket) => socket.send('hello'))).toEqual([4000, 'FRAME_INVALID'])
+  expect(await closing(gateway, (socket) => socket.send(new Uint8Array([0xc1])))).toEqual([4000, 'FRAME_INVALID'])
+  expect((await closing(gateway, (socket) => socket.send(new Uint8Array(FRAME_BYTES_MAX + 1))))[0]).toBe(1009)
+  const missing = closing(gateway, (socket) => socket.send(encodeFrame([FRAME.hello, HELLO])))
+  expect(await missing).toEqual([4000, 'TOKEN_MISSING'])
+})
+
+test('a request’s path is its target without the query, whatever the target is', () => {
+  const of = (url: string | undefined) => pathOf({ url } as Parameters<typeof pathOf>[0])
+  expect([of('/rpc?x=1'), of('//'), of('*'), of('http://a b/'), of(undefined), of('?')]).toEqual([
+    '/rpc',
+    '//',
+    '*',
+    'http://a b/',
+    '',
+    '',
+  ])
 })

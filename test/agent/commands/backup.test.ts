@@ -1,0 +1,123 @@
+// The backup command against a real gateway and an agent that the test plays.
+import { randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { Handlers, Peer } from '../../../protocol/peer.ts'
+import { eventually } from '../../support/temp.ts'
+import { backUp, command, startCommand, startStand, type Stand } from './stand.ts'
+
+const disk = randomBytes(300_000)
+
+/** An agent that makes each backup once `ready` resolves. */
+const serve = async (stand: Stand, ready: Promise<void> = Promise.resolve()): Promise<Peer> => {
+  const handlers: Handlers = {
+    'agent.backup': async (order) => {
+      void ready.then(() => backUp(peer, stand.temp, order, disk)).catch(() => undefined)
+      return {}
+    },
+    'agent.cancel': async () => ({}),
+  }
+  const peer = await stand.serve(handlers)
+  return peer
+}
+
+test('ends with 0 only once the point is durable, and prints it', async () => {
+  await using stand = await startStand()
+  await serve(stand)
+  const { code, stdout, stderr } = await command('backup', 'db1', '--json', ...stand.config)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const lines = stdout.trimEnd().split('\n')
+  expect(lines).toHaveLength(1)
+  const summary = JSON.parse(lines[0]!)
+  expect(summary).toMatchObject({
+    machine: 'db1',
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    bytesRead: disk.length,
+    disks: [{ name: 'vda', size: disk.length }],
+  })
+  expect(summary.seconds).toBeGreaterThan(0)
+  expect(summary.bytesSent).toBeGreaterThan(disk.length)
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  expect((await owner.call('points.get', { point: summary.point })).point.id).toBe(summary.point)
+  const text = await command('backup', 'db1', '--full', ...stand.config)
+  expect(text.code).toBe(0)
+  expect(text.stdout).toContain(`vda: 293 KiB`)
+})
+
+test('an agent that is away is 3, a backup that runs already is 5', async () => {
+  await using stand = await startStand()
+  const first = await serve(stand, new Promise(() => undefined))
+  const running = startCommand('backup', 'db1', ...stand.config)
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const job = await eventually(async () => (await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs[0])
+  const second = await command('backup', 'db1', '--json', ...stand.config)
+  expect(second).toMatchObject({ code: 5, stdout: '' })
+  expect(second.stderr).toContain('JOB_RUNNING')
+  // somebody else cancels the first one
+  await owner.call('jobs.cancel', { job: job.id })
+  expect((await running.ended).code).toBe(130)
+  first.close(new VarveError('CANCELLED', 'away'))
+  await eventually(async () => (await owner.call('machines.list', {})).machines[0]?.online === false)
+  const away = await command('backup', 'db1', ...stand.config)
+  expect(away.code).toBe(3)
+  expect(away.stderr).toContain('AGENT_OFFLINE')
+})
+
+test('with --wait it waits for the agent', async () => {
+  await using stand = await startStand()
+  const known = await serve(stand)
+  known.close(new VarveError('CANCELLED', 'away'))
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  await eventually(async () => (await owner.call('machines.list', {})).machines[0]?.online === false)
+  const waiting = startCommand('backup', 'db1', '--wait', '--json', ...stand.config)
+  await eventually(async () =>
+    (await owner.call('audit.list', { afterSeq: 0, limit: 1000 })).entries.some(
+      ({ outcome }) => outcome === 'AGENT_OFFLINE',
+    ),
+  )
+  expect(waiting.child.exitCode).toBe(null)
+  await serve(stand)
+  expect((await waiting.ended).code).toBe(0)
+})
+
+test('Ctrl-C cancels the job and ends with 130', async () => {
+  await using stand = await startStand()
+  const cancelled: string[] = []
+  await stand.serve({
+    'agent.backup': async () => ({}),
+    'agent.cancel': async ({ job }) => {
+      cancelled.push(job)
+      return {}
+    },
+  })
+  const running = startCommand('backup', 'db1', ...stand.config)
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const job = await eventually(async () => (await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0])
+  // it must have begun to follow the job, or it could not know its id
+  await new Promise((resolve) => void setTimeout(resolve, 500))
+  running.child.kill('SIGINT')
+  expect((await running.ended).code).toBe(130)
+  expect(cancelled).toEqual([job.id])
+  expect((await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0]).toMatchObject({
+    state: 'failed',
+    error: { code: 'CANCELLED' },
+  })
+})
+
+test('a failed backup ends with its own code and sentence', async () => {
+  await using stand = await startStand()
+  const peer: Peer = await stand.serve({
+    'agent.backup': async ({ job }) => {
+      void peer.call('backup.fail', { job, code: 'FULL_REFUSED', message: 'the policy refuses first' })
+      return {}
+    },
+  })
+  const refused = await command('backup', 'db1', ...stand.config)
+  expect(refused).toMatchObject({ code: 5, stdout: '' })
+  expect(refused.stderr).toContain('the policy refuses first (FULL_REFUSED)')
+  const unknown = await command('backup', 'db2', ...stand.config)
+  expect(unknown.code).toBe(1)
+  expect(unknown.stderr).toContain('NOT_FOUND')
+})

@@ -1,0 +1,71 @@
+// The commands that look, against a real gateway and an agent that the test plays.
+import { randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import type { MachineStatus } from '../../../protocol/methods.ts'
+import type { Peer } from '../../../protocol/peer.ts'
+import { backUp, command, startStand } from './stand.ts'
+
+const STATUS: MachineStatus = {
+  name: 'db1',
+  qmp: 'up',
+  status: 'running',
+  qemu: '7.2.0',
+  lease: null,
+  problem: null,
+  disks: [{ name: 'vda', size: 2 ** 30, format: 'qcow2', excluded: false }],
+}
+
+test('show nothing where nothing is', async () => {
+  await using stand = await startStand()
+  expect(await command('machines', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
+  expect(await command('points', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
+  expect(await command('points', ...stand.config)).toMatchObject({ code: 0, stdout: 'No restore points yet.\n' })
+  const status = await command('status', '--json', ...stand.config)
+  expect(status.code).toBe(0)
+  expect(JSON.parse(status.stdout)).toMatchObject({
+    gateway: stand.gateway.url,
+    running: false,
+    machines: [{ name: 'db1', qmp: 'down', problem: expect.any(String) }],
+  })
+})
+
+test('show machines, their state and their points, newest first', async () => {
+  await using stand = await startStand()
+  const disk = randomBytes(100_000)
+  const peer: Peer = await stand.serve({
+    'agent.backup': async (order) => {
+      await backUp(peer, stand.temp, order, disk)
+      return {}
+    },
+    'agent.status': async () => STATUS,
+  })
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const jobs: string[] = []
+  for (let count = 0; count < 2; count++)
+    jobs.unshift((await owner.call('backup.start', { machine: 'db1', full: true })).job)
+
+  const points = await command('points', 'db1', '--json', ...stand.config)
+  expect(points.code).toBe(0)
+  const rows = JSON.parse(points.stdout)
+  expect(rows.map(({ id }: { id: string }) => id)).toEqual(jobs)
+  expect(rows[0]).toEqual({
+    id: jobs[0],
+    machine: 'db1',
+    time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/u),
+    kind: 'full',
+    reason: 'first',
+    consistency: 'crash',
+    disks: [{ name: 'vda', size: 100_000 }],
+  })
+  const table = await command('points', ...stand.config)
+  expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 97\\.7 KiB$`, 'u'))
+  expect(await command('points', 'web1', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
+
+  const machines = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)
+  expect(machines).toMatchObject([{ name: 'db1', online: true, job: null, lastPoint: { id: jobs[0] } }])
+  expect((await command('machines', ...stand.config)).stdout).toMatch(/^db1 +connected +- /mu)
+  const status = await command('status', ...stand.config)
+  expect(status.stdout).toContain('Agent: running.')
+  expect(status.stdout).toContain('db1: QEMU 7.2.0, running')
+  expect(status.stdout).toContain('vda: 1.0 GiB qcow2')
+})

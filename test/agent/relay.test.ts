@@ -1,0 +1,140 @@
+// What a gateway may ask of a real machine: allowed commands, events, its state.
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { QmpLink } from '../../agent/qmp/link.ts'
+import { isAllowed, Relay } from '../../agent/relay.ts'
+import { systemClock } from '../../agent/clock.ts'
+import { RELAY_DEFAULT, type MachineConfig } from '../../agent/config.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { ServedCall } from '../../protocol/peer.ts'
+import { startMachine } from '../support/qemu.ts'
+import { eventually, tempFolder } from '../support/temp.ts'
+import { codeOf, failureOf } from './restore/code-of.ts'
+import { peerPair } from './session/peer-pair.ts'
+
+const machineOf = (qmp: string, exclude: readonly string[] = []): MachineConfig => ({
+  name: 'db1',
+  qmp,
+  guestAgent: null,
+  exclude,
+})
+
+const relayTo = (link: QmpLink, options: { allowed?: readonly string[]; exclude?: readonly string[] } = {}): Relay =>
+  new Relay({
+    machines: [machineOf(link.path, options.exclude)],
+    links: new Map([['db1', link]]),
+    allowed: options.allowed ?? RELAY_DEFAULT,
+    jobOf: () => null,
+  })
+
+test('a rule covers its own command, or with a star all that begin so', () => {
+  expect(isAllowed(['query-status'], 'query-status')).toBe(true)
+  expect(isAllowed(['query-status'], 'query-status-x')).toBe(false)
+  expect(isAllowed(['query-*'], 'query-block')).toBe(true)
+  expect(isAllowed(['query-*'], 'quit')).toBe(false)
+  expect(isAllowed(['query-*'], 'Query-block')).toBe(false)
+  expect(isAllowed(['*'], 'quit')).toBe(true)
+  expect(isAllowed([], 'query-status')).toBe(false)
+  expect(isAllowed([''], 'query-status')).toBe(false)
+})
+
+test('nothing that changes a machine is allowed by default', () => {
+  expect(RELAY_DEFAULT.filter((command) => !command.startsWith('query-'))).toEqual([])
+})
+
+test('an allowed command gets the answer of the machine, anything else is refused', async () => {
+  await using temp = await tempFolder()
+  await using machine = await startMachine({ folder: temp.path, disks: [] })
+  await using link = new QmpLink({ path: machine.qmpPath })
+  const relay = relayTo(link, { allowed: ['query-*', 'cont', 'human-monitor-command'] })
+  const execute = (command: string, text = ''): Promise<{ value: string }> =>
+    relay.execute({ machine: 'db1', command, arguments: text })
+  expect(JSON.parse((await execute('query-name')).value)).toEqual({ name: 'test' })
+  expect(await execute('cont')).toEqual({ value: '{}' })
+  expect((await execute('human-monitor-command', '{"command-line":"info version"}')).value).toMatch(/\d+\.\d+/u)
+  const forbidden = await failureOf(execute('quit'))
+  expect(forbidden?.code).toBe('QMP_FORBIDDEN')
+  expect(forbidden?.message).toContain('"relay"')
+  expect(await codeOf(execute('query-nonsense'))).toBe('QMP_ERROR')
+  for (const text of ['{', '5', 'null', '[]', '"x"'])
+    expect(await codeOf(execute('query-name', text))).toBe('PARAMS_INVALID')
+  expect(await codeOf(relay.execute({ machine: 'other', command: 'query-name', arguments: '' }))).toBe('NOT_FOUND')
+  expect(await machine.control.execute('query-status')).toMatchObject({ status: 'running' })
+})
+
+test('the state of a machine names its disks, and its trouble', async () => {
+  await using temp = await tempFolder()
+  const size = 1024 * 1024
+  const disks = [
+    { id: 'vda', format: 'qcow2', file: temp.join('a.qcow2'), size },
+    { id: 'swap0', format: 'raw', file: temp.join('b.raw'), size },
+  ] as const
+  await using machine = await startMachine({ folder: temp.path, disks })
+  await using link = new QmpLink({ path: machine.qmpPath })
+  const relay = relayTo(link, { exclude: ['swap0'] })
+  expect(await relay.status('db1')).toMatchObject({
+    name: 'db1',
+    qmp: 'up',
+    qemu: expect.stringMatching(/^\d+\.\d+\.\d+$/u),
+    lease: null,
+    problem: null,
+    disks: [
+      { name: 'vda', size, format: 'qcow2', excluded: false },
+      { name: 'swap0', size, format: 'raw', excluded: true },
+    ],
+  })
+  await machine.kill9()
+  const gone = await relay.status('db1')
+  expect(gone).toMatchObject({ qmp: 'down', status: null, qemu: null, disks: [] })
+  expect(gone.problem).toContain('QMP')
+  expect(await codeOf(relay.status('other'))).toBe('NOT_FOUND')
+})
+
+test('events reach a subscriber over the protocol until it has enough', async () => {
+  await using temp = await tempFolder()
+  await using machine = await startMachine({ folder: temp.path, disks: [] })
+  await using link = new QmpLink({ path: machine.qmpPath })
+  await link.client()
+  const relay = relayTo(link)
+  const { agent, gateway } = peerPair({}, systemClock, { 'agent.events': (params, call) => relay.events(params, call) })
+  const call = gateway.open('agent.events', { machine: 'db1' })
+  const seen: string[] = []
+  const reading = (async () => {
+    for await (const { event, data, timeMs } of call.messages) {
+      seen.push(event)
+      expect(JSON.parse(data)).toEqual({})
+      expect(timeMs).toBeGreaterThan(1.6e12)
+    }
+  })()
+  const failed = codeOf(reading)
+  await turn()
+  await machine.control.execute('cont')
+  await machine.control.execute('stop')
+  await eventually(() => seen.length >= 2)
+  expect(seen).toEqual(['RESUME', 'STOP'])
+  call.cancel()
+  expect(await failed).toBe('CANCELLED')
+  await machine.control.execute('cont')
+  agent.close(new VarveError('CANCELLED', 'done'))
+  expect(seen).toHaveLength(2)
+})
+
+test('a subscriber that stopped taking events is let go, and no pile of them is kept', async () => {
+  await using temp = await tempFolder()
+  await using machine = await startMachine({ folder: temp.path, disks: [] })
+  await using link = new QmpLink({ path: machine.qmpPath })
+  await link.client()
+  const abort = new AbortController()
+  const stuck = {
+    signal: abort.signal,
+    send: () => new Promise<void>(() => undefined),
+    messages: (async function* () {})(),
+  } as unknown as ServedCall<'agent.events'>
+  const ended = codeOf(relayTo(link).events({ machine: 'db1' }, stuck))
+  // each pair of commands makes two events
+  for (let at = 0; at < 520; at++) {
+    await machine.control.execute('cont')
+    await machine.control.execute('stop')
+  }
+  expect(await ended).toBe('TOO_MANY_REQUESTS')
+})

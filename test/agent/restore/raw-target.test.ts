@@ -1,0 +1,155 @@
+// Raw targets on a real file system and on a loop device.
+import { randomBytes } from 'node:crypto'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { describe, expect, test } from 'vitest'
+import {
+  BlockDeviceTarget,
+  publish,
+  RawFileTarget,
+  targetError,
+  temporaryName,
+} from '../../../agent/restore/raw-target.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { codeOf, failureOf } from './code-of.ts'
+import { loopDevice, tinyFileSystem } from './devices.ts'
+
+const MIB = 1024 * 1024
+
+describe('a raw file', () => {
+  test('is sparse, whole, for its owner only, and has its name only at the end', async () => {
+    await using temp = await tempFolder()
+    const final = temp.join('disk.raw')
+    const head = randomBytes(65_536)
+    const tail = randomBytes(1000)
+    const size = 64 * MIB + 1000
+    {
+      await using target = await RawFileTarget.create(final, size, false)
+      await target.write(0, head)
+      await target.zero()
+      await target.write(64 * MIB, tail)
+      expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.disk\.raw\..*\.varve-restore$/u)])
+      await target.commit()
+    }
+    expect(await readdir(temp.path)).toEqual(['disk.raw'])
+    const { size: found, blocks, mode } = await stat(final)
+    expect(found).toBe(size)
+    expect(blocks * 512).toBeLessThan(MIB)
+    expect(mode & 0o777).toBe(0o600)
+    const content = await readFile(final)
+    expect(content.subarray(0, 65_536).equals(head)).toBe(true)
+    expect(content.subarray(64 * MIB).equals(tail)).toBe(true)
+  })
+
+  test('leaves nothing behind when it is not committed', async () => {
+    await using temp = await tempFolder()
+    {
+      await using target = await RawFileTarget.create(temp.join('disk.raw'), MIB, false)
+      await target.write(0, randomBytes(5000))
+    }
+    expect(await readdir(temp.path)).toEqual([])
+  })
+
+  test('never replaces a file that appeared meanwhile, unless it was told to', async () => {
+    await using temp = await tempFolder()
+    const final = temp.join('disk.raw')
+    {
+      await using target = await RawFileTarget.create(final, 10, false)
+      await writeFile(final, 'precious')
+      expect(await codeOf(target.commit())).toBe('TARGET_EXISTS')
+    }
+    expect(await readFile(final, 'utf8')).toBe('precious')
+    expect(await readdir(temp.path)).toEqual(['disk.raw'])
+    await using target = await RawFileTarget.create(final, 10, true)
+    await target.write(0, Buffer.from('new'))
+    expect(await readFile(final, 'utf8')).toBe('precious')
+    await target.commit()
+    expect(await readFile(final, 'utf8')).toBe('new\0\0\0\0\0\0\0')
+    expect(await readdir(temp.path)).toEqual(['disk.raw'])
+  })
+
+  test('says in a sentence what is wrong with its place', async () => {
+    await using temp = await tempFolder()
+    await writeFile(temp.join('file'), '')
+    for (const place of [temp.join('no', 'such', 'disk.raw'), temp.join('file', 'disk.raw')]) {
+      const error = await failureOf(RawFileTarget.create(place, MIB, false))
+      expect(error?.code).toBe('TARGET_INVALID')
+      expect(error?.message).toContain(place)
+    }
+    // larger than any file can be: the file made for it goes too
+    expect(await codeOf(RawFileTarget.create(temp.join('huge.raw'), 2 ** 63 - 1024, false))).not.toBe('none')
+    expect(await readdir(temp.path)).toEqual(['file'])
+  })
+
+  test('on a full file system ends with a sentence and without a trace', async () => {
+    await using temp = await tempFolder()
+    await using small = await tinyFileSystem(temp.join('small'), MIB)
+    // a host that lets nobody mount has nothing to test here
+    if (small === null) return
+    const write = async (): Promise<void> => {
+      await using target = await RawFileTarget.create(`${small.path}/disk.raw`, 8 * MIB, false)
+      for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
+      await target.commit()
+    }
+    const error = await failureOf(write())
+    expect(error?.code).toBe('TARGET_INVALID')
+    expect(error?.message).toMatch(/^cannot write .*disk\.raw: .*no space left/u)
+    expect(await readdir(small.path)).toEqual([])
+  })
+})
+
+describe('publish', () => {
+  test('says what kept a finished file from its name', async () => {
+    await using temp = await tempFolder()
+    const final = temp.join('folder')
+    await writeFile(temp.join('done'), 'done')
+    expect(await codeOf(publish(temp.join('done'), temp.join('gone', 'x'), true))).toBe('TARGET_INVALID')
+    await publish(temp.join('done'), final, false)
+    expect(await readdir(temp.path)).toEqual(['folder'])
+  })
+
+  test('uses a temporary name in the same folder, another each time', () => {
+    const [one, two] = [temporaryName('/a/b/disk.raw'), temporaryName('/a/b/disk.raw')]
+    expect(one).toMatch(/^\/a\/b\/\.disk\.raw\./u)
+    expect(one).not.toBe(two)
+  })
+
+  test('keeps an error that is ours, and tells the place from the program', () => {
+    const ours = new VarveError('TARGET_EXISTS', 'there')
+    expect(targetError('x', ours)).toBe(ours)
+    const coded = (code: string): unknown => Object.assign(new Error('why'), { code })
+    expect(targetError('cannot', coded('EROFS'))).toMatchObject({ code: 'TARGET_INVALID', message: 'cannot: why' })
+    expect(targetError('cannot', coded('EBADF')).code).toBe('INTERNAL')
+  })
+})
+
+describe('a block device', () => {
+  test('is written in place, zeroes too, when it is large enough and free', async () => {
+    await using temp = await tempFolder()
+    const file = temp.join('backing')
+    await writeFile(file, randomBytes(4 * MIB))
+    await using loop = await loopDevice(file)
+    // a host that lets nobody make one has nothing to test here
+    if (loop === null) return
+    const size = 3 * MIB + 512
+    const disk = randomBytes(size).fill(0, MIB, 2 * MIB + 512)
+    {
+      await using target = await BlockDeviceTarget.open(loop.path, size)
+      await target.write(0, disk.subarray(0, MIB))
+      await target.zero(MIB, MIB + 512)
+      await target.write(2 * MIB + 512, disk.subarray(2 * MIB + 512))
+      await target.commit()
+      // held for itself while it is written
+      expect(await codeOf(BlockDeviceTarget.open(loop.path, size))).toBe('TARGET_INVALID')
+    }
+    expect((await readFile(loop.path)).subarray(0, size).equals(disk)).toBe(true)
+    const small = await failureOf(BlockDeviceTarget.open(loop.path, 4 * MIB + 1))
+    expect(small?.code).toBe('TARGET_INVALID')
+    expect(small?.message).toContain('is smaller than')
+  })
+
+  test('that cannot be opened is refused', async () => {
+    await using temp = await tempFolder()
+    expect(await codeOf(BlockDeviceTarget.open(temp.join('nothing'), 1))).toBe('TARGET_INVALID')
+  })
+})

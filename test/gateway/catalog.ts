@@ -1,0 +1,96 @@
+// Catalog rows that tests of the gateway begin with: agents, machines, jobs and committed restore points.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { EMPTY_STATE, encodeState } from '../../gateway/chains/image-writer.ts'
+import type { Database } from '../../gateway/datastore/database/database.ts'
+import type { BeginDisk, Begun } from '../../gateway/datastore/database/jobs.ts'
+import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
+import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+
+const BY = { subject: 'test', role: 'platform' } as const
+
+/** An enrolled agent's id. */
+export const addAgent = async (database: Database, tenant: Tenant, host = 'host'): Promise<string> => {
+  const enrolment = randomUUID()
+  const agent = randomUUID()
+  await database.call('enrolment.add', { id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50, by: BY })
+  const publicKey = randomBytes(32).toString('base64url')
+  await database.call('agent.enrol', { enrolment, agent, host, publicKey, nowMs: 1 })
+  return agent
+}
+
+export const revokeAgent = async (database: Database, tenant: Tenant, id: string): Promise<void> => {
+  await database.call('agent.revoke', { tenant: tenant.id, id, nowMs: 2, by: BY })
+}
+
+/** Declares a machine for an agent. */
+export const addMachine = async (
+  database: Database,
+  tenant: Tenant,
+  agent: string,
+  name: string,
+): Promise<MachineRow> => {
+  const policy = JSON.stringify(POLICY_DEFAULT)
+  await database.call('machine.declare', { tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
+  return await database.call('machine.get', { tenant: tenant.id, name })
+}
+
+/** Opens a job of a machine; its id. */
+export const startJob = async (
+  database: Database,
+  tenant: Tenant,
+  machine: MachineRow,
+  { full = false, nowMs = 10 }: { full?: boolean; nowMs?: number } = {},
+): Promise<string> => {
+  const id = randomUUID()
+  const { id: machineId, agent } = machine
+  await database.call('job.start', { id, tenant: tenant.id, machineId, agent, subject: 'test', full, nowMs })
+  return id
+}
+
+export const BEGUN: Begun = { timeMs: 100, consistency: 'crash', note: null, configuration: '{}' }
+
+export const fullDisk = (name: string, size: number): BeginDisk => ({ name, size, kind: 'full', reason: 'first' })
+
+export const beginJob = async (
+  database: Database,
+  job: { id: string; agent: string },
+  disks: readonly BeginDisk[],
+  begun: Partial<Begun> = {},
+): Promise<void> => {
+  const state = encodeState(EMPTY_STATE)
+  await database.call('job.begin', { job: job.id, agent: job.agent, begun: { ...BEGUN, ...begun }, disks, state })
+}
+
+/** Marks a disk of a job as uploaded whole, without its chunks. */
+export const finishDisk = async (
+  database: Database,
+  job: { id: string; tenant: Tenant },
+  disk: string,
+  root: Uint8Array | null = null,
+): Promise<void> => {
+  await database.call('chunk.commit', {
+    tenant: job.tenant.id,
+    machine: null,
+    ids: new Uint8Array(0),
+    records: [],
+    packs: [],
+    upload: { job: job.id, disk },
+    progress: { position: 1, state: new Uint8Array(0), received: 5, changed: 7, finished: true, root },
+  })
+}
+
+/** A committed restore point with one disk, without its chunks; its id. */
+export const addPoint = async (
+  database: Database,
+  tenant: Tenant,
+  machine: MachineRow,
+  options: { size?: number; timeMs?: number; nowMs?: number; root?: Uint8Array | null } = {},
+): Promise<string> => {
+  const { size = 4096, timeMs = 100, nowMs = 20, root = null } = options
+  const job = { id: await startJob(database, tenant, machine, { nowMs }), agent: machine.agent, tenant }
+  await beginJob(database, job, [fullDisk('vda', size)], { timeMs })
+  await finishDisk(database, job, 'vda', root)
+  await database.call('job.commit', { job: job.id, agent: machine.agent, bytesRead: size, nowMs: nowMs + 1 })
+  return job.id
+}

@@ -1,0 +1,317 @@
+// An agent by hand: drives one ImageUpload on a real datastore, message by message.
+import { randomBytes } from 'node:crypto'
+import { zstdCompressSync } from 'node:zlib'
+import { ImageUpload } from '../../../gateway/chains/upload.ts'
+import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
+import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import type { Datastore } from '../../../gateway/datastore/datastore.ts'
+import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { CODEC, equalBytes, hex } from '../../../protocol/chunk.ts'
+import type { ReadKind } from '../../../protocol/backup.ts'
+import type { Ref } from '../../../protocol/image-tree.ts'
+import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../../protocol/methods.ts'
+import { addAgent, addMachine, beginJob, startJob } from '../catalog.ts'
+import {
+  addTenant,
+  CHUNK_BYTES,
+  collect,
+  openDatastore,
+  temporaryFolder,
+  type TemporaryFolder,
+} from '../datastore/fixture.ts'
+import { HandClock } from '../hand-clock.ts'
+import { leaves } from '../../../gateway/datastore/tree.ts'
+
+export type Message = Up<'image.upload'>
+export type Runs = Extract<Message, [0, unknown]>[1]
+
+/** What a disk is in a test: a plain chunk per place, null where it is zero. */
+export type Plains = readonly (Uint8Array | null)[]
+
+/** Messages pushed by one side and read by the other. */
+class Feed<T> implements AsyncIterable<T> {
+  readonly #items: T[] = []
+  #end: { error: Error | null } | null = null
+  #wake: () => void = () => {}
+
+  push(item: T): void {
+    this.#items.push(item)
+    this.#wake()
+  }
+
+  end(error: Error | null = null): void {
+    this.#end ??= { error }
+    this.#wake()
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
+    for (;;) {
+      if (this.#end !== null && this.#end.error !== null) throw this.#end.error
+      const item = this.#items.shift()
+      if (item !== undefined) yield item
+      else if (this.#end !== null) return
+      else await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+  }
+}
+
+/** One call of image.upload. */
+export class Script {
+  readonly result: Promise<{ root: Ref }>
+  readonly durable: number[] = []
+  readonly clock: HandClock
+  readonly #up = new Feed<Message>()
+  readonly #down = new Feed<Down<'image.upload'>>()
+  readonly #received = this.#down[Symbol.asyncIterator]()
+  readonly abort = new AbortController()
+  /** Chunks sent and proofs given. */
+  chunks = 0
+  proofs = 0
+
+  constructor(stand: Stand, job: { id: string; machine: MachineRow }, clock: HandClock) {
+    this.clock = clock
+    this.result = this.#run(stand, job)
+    // a test looks at the result when it comes to it
+    this.result.catch(() => {})
+  }
+
+  async #run(
+    { datastore, tenant }: Stand,
+    { id, machine }: { id: string; machine: MachineRow },
+  ): Promise<{ root: Ref }> {
+    const { database } = datastore
+    try {
+      const upload = await database.call('job.upload', { job: id, agent: machine.agent, disk: 'vda' })
+      const store = datastore.tenantStore(tenant)
+      await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
+      return await new ImageUpload({
+        store,
+        writer,
+        upload,
+        idKey: tenant.idKey,
+        chunkBytes: tenant.chunkBytes,
+        hash: keyedHash,
+        proofKey: randomBytes(32),
+        clock: this.clock,
+        signal: this.abort.signal,
+        onProgress: () => {},
+      }).run(this.#up, async (message) => {
+        if (message[0] === DOWN.durable) this.durable.push(message[1])
+        else this.#down.push(message)
+      })
+    } finally {
+      this.#down.end()
+    }
+  }
+
+  say(message: Message): void {
+    this.#up.push(message)
+  }
+
+  /** The next message but `durable` ones; throws the upload's error when it has ended. */
+  async heard(): Promise<Exclude<Down<'image.upload'>, [3, number]>> {
+    const next = await this.#received.next()
+    if (next.done === true) {
+      await this.result
+      throw new Error('the upload has ended')
+    }
+    return next.value as Exclude<Down<'image.upload'>, [3, number]>
+  }
+
+  /** The first message. */
+  async started(): Promise<{ position: number; proofKey: Uint8Array }> {
+    const message = await this.heard()
+    if (message[0] !== DOWN.start) throw new Error('an upload begins with start')
+    return message[1]
+  }
+
+  /** The answers to a `runs` message, as numbers. */
+  async ask(runs: Runs): Promise<number[]> {
+    this.say([UP.runs, runs])
+    return this.answers()
+  }
+
+  async answers(): Promise<number[]> {
+    const message = await this.heard()
+    if (message[0] !== DOWN.answers) throw new Error(`not answers: ${message[0]}`)
+    return [...message[1]]
+  }
+
+  async verdicts(): Promise<number[]> {
+    const message = await this.heard()
+    if (message[0] !== DOWN.verdicts) throw new Error(`not verdicts: ${message[0]}`)
+    return [...message[1]]
+  }
+
+  end(): void {
+    this.#up.end()
+  }
+
+  /** The link breaks. */
+  break(error: Error): void {
+    this.#up.end(error)
+  }
+
+  /** Asks about one message of runs and gives what is wanted of it, as an agent does. */
+  async deliver(runs: Runs, plains: ReadonlyMap<string, Uint8Array>, proofKey: Uint8Array): Promise<void> {
+    const ids = runs.flatMap((run) => (run[0] === RUN.ids ? splitIds(run[1]) : []))
+    const answers = await this.ask(runs)
+    const plainOf = (id: Uint8Array): Uint8Array => plains.get(hex(id))!
+    const wanted = ids.filter((_, index) => answers[index] === ANSWER.want)
+    const toProve = ids.filter((_, index) => answers[index] === ANSWER.prove)
+    if (toProve.length > 0) {
+      this.say([UP.proofs, toProve.map((id) => [id, keyedHash(proofKey, plainOf(id))])])
+      this.proofs += toProve.length
+      const verdicts = await this.verdicts()
+      wanted.push(...toProve.filter((_, index) => verdicts[index] === ANSWER.want))
+    }
+    if (wanted.length > 0) this.say([UP.chunks, wanted.map((id) => wireChunk(id, plainOf(id)))])
+    this.chunks += wanted.length
+  }
+}
+
+export const splitIds = (bytes: Uint8Array): Uint8Array[] =>
+  Array.from({ length: bytes.length / 32 }, (_, index) => bytes.subarray(index * 32, (index + 1) * 32))
+
+export const joinIds = (ids: readonly Uint8Array[]): Uint8Array => Buffer.concat(ids)
+
+export const wireChunk = (id: Uint8Array, plain: Uint8Array): WireChunk => {
+  const packed = zstdCompressSync(plain)
+  return packed.length < plain.length
+    ? [id, CODEC.zstd, plain.length, new Uint8Array(packed)]
+    : [id, CODEC.raw, plain.length, plain]
+}
+
+/** A datastore with one tenant, and what an upload needs around it. */
+export class Stand implements AsyncDisposable {
+  readonly folder: string
+  readonly tenant: Tenant
+  readonly #temporary: AsyncDisposable
+  #datastore: Datastore
+
+  constructor(temporary: TemporaryFolder, datastore: Datastore, tenant: Tenant) {
+    this.folder = temporary.path
+    this.tenant = tenant
+    this.#temporary = temporary
+    this.#datastore = datastore
+  }
+
+  get datastore(): Datastore {
+    return this.#datastore
+  }
+
+  static async open(): Promise<Stand> {
+    const temporary = await temporaryFolder()
+    const datastore = await openDatastore(temporary.path)
+    return new Stand(temporary, datastore, await addTenant(datastore, 'acme'))
+  }
+
+  /** As after a restart of the gateway. */
+  async reopen(): Promise<void> {
+    await this.#datastore[Symbol.asyncDispose]()
+    this.#datastore = await openDatastore(this.folder)
+  }
+
+  /** Ends whatever job of the machine is open. */
+  async fail({ agent }: MachineRow): Promise<void> {
+    await this.datastore.database.call('job.reconcile', { agent, jobs: [], sinceMs: 2 ** 50, nowMs: 1 })
+  }
+
+  async machine(name: string): Promise<MachineRow> {
+    const { database } = this.datastore
+    return addMachine(database, this.tenant, await addAgent(database, this.tenant), name)
+  }
+
+  /** A begun job for one disk `vda`; the last chunk is short by `shortBytes`. */
+  async job(machine: MachineRow, size: number, kind: ReadKind = 'full'): Promise<{ id: string; machine: MachineRow }> {
+    const { database } = this.datastore
+    const id = await startJob(database, this.tenant, machine)
+    const reason = kind === 'full' ? 'requested' : 'bitmap'
+    await beginJob(database, { id, agent: machine.agent }, [{ name: 'vda', size, kind, reason }])
+    return { id, machine }
+  }
+
+  upload(job: { id: string; machine: MachineRow }, clock = new HandClock(1000)): Script {
+    return new Script(this, job, clock)
+  }
+
+  async commit({ id, machine }: { id: string; machine: MachineRow }, nowMs = 30): Promise<void> {
+    await this.datastore.database.call('job.commit', { job: id, agent: machine.agent, bytesRead: 0, nowMs })
+  }
+
+  idOf(plain: Uint8Array): Uint8Array {
+    return keyedHash(this.tenant.idKey, plain)
+  }
+
+  refs(plains: Plains): Ref[] {
+    return plains.map((plain) => (plain === null ? null : this.idOf(plain)))
+  }
+
+  byId(plains: Plains): Map<string, Uint8Array> {
+    return new Map(plains.flatMap((plain) => (plain === null ? [] : [[hex(this.idOf(plain)), plain]])))
+  }
+
+  /** Uploads a whole disk in messages of so many chunks; zeroes and ids only. */
+  async uploadAll(job: { id: string; machine: MachineRow }, plains: Plains, perMessage = 64): Promise<Script> {
+    const script = this.upload(job)
+    const { position, proofKey } = await script.started()
+    const byId = this.byId(plains)
+    for (let from = position; from < plains.length; from += perMessage)
+      await script.deliver(runsOf(this.refs(plains.slice(from, from + perMessage))), byId, proofKey)
+    script.end()
+    await script.result
+    return script
+  }
+
+  /** A committed restore point of a machine with this disk. */
+  async point(machine: MachineRow, plains: Plains, nowMs = 30): Promise<{ id: string; root: Ref }> {
+    const job = await this.job(machine, sizeOf(plains))
+    const script = await this.uploadAll(job, plains)
+    await this.commit(job, nowMs)
+    return { id: job.id, root: (await script.result).root }
+  }
+
+  /** The refs of an image as they are stored. */
+  async stored(root: Ref, chunks: number): Promise<Ref[]> {
+    const runs = await collect(leaves(this.datastore.tenantStore(this.tenant), root, chunks))
+    return runs.flatMap(({ count, ids }): Ref[] => (ids === null ? Array<null>(count).fill(null) : [...ids]))
+  }
+
+  async row(job: {
+    id: string
+    machine: MachineRow
+  }): Promise<{ position: number; finished: number; changed: number }> {
+    return this.datastore.database.call('job.upload', { job: job.id, agent: job.machine.agent, disk: 'vda' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#datastore[Symbol.asyncDispose]()
+    await this.#temporary[Symbol.asyncDispose]()
+  }
+}
+
+export const sizeOf = (plains: Plains): number => {
+  const last = plains.at(-1)
+  return (plains.length - 1) * CHUNK_BYTES + (last?.length ?? CHUNK_BYTES)
+}
+
+/** Neighbouring refs as runs. */
+export const runsOf = (refs: readonly Ref[]): Runs => {
+  const runs: Runs = []
+  for (const ref of refs) {
+    const last = runs.at(-1)
+    if (ref === null) {
+      if (last?.[0] === RUN.zero) last[1]++
+      else runs.push([RUN.zero, 1])
+    } else if (last?.[0] === RUN.ids) last[1] = joinIds([last[1], ref])
+    else runs.push([RUN.ids, ref])
+  }
+  return runs
+}
+
+export const sameRefs = (a: readonly Ref[], b: readonly Ref[]): boolean =>
+  a.length === b.length &&
+  a.every((ref, index) => {
+    const other = b[index]!
+    return ref === null || other === null ? ref === other : equalBytes(ref, other)
+  })

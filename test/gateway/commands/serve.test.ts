@@ -1,0 +1,91 @@
+// The serve command: addresses, its configuration file, what it refuses, its log and its end.
+import { writeFile } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { isLoopback, parseListen } from '../../../gateway/commands/serve.ts'
+import { EXIT } from '../../../protocol/exit.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { runGateway, ServingGateway } from '../program.ts'
+
+test('an address is a host and a port', () => {
+  expect(parseListen('127.0.0.1:8470')).toEqual({ host: '127.0.0.1', port: 8470 })
+  expect(parseListen('[::1]:0')).toEqual({ host: '::1', port: 0 })
+  expect(parseListen('backup.example:65535')).toEqual({ host: 'backup.example', port: 65_535 })
+  for (const text of ['', '8470', ':8470', '127.0.0.1', '127.0.0.1:', 'a:65536', '::1:80', 'a:b', '[a]:1:2'])
+    expect(() => parseListen(text)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
+})
+
+test('loopback is what never leaves the machine', () => {
+  const hosts = [
+    '127.0.0.1',
+    '127.9.9.9',
+    '::1',
+    'localhost',
+    '0.0.0.0',
+    '::',
+    '10.0.0.1',
+    '127.evil.example',
+    '1.127.0.0',
+  ]
+  expect(hosts.filter(isLoopback)).toEqual(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])
+})
+
+test('plain connections from elsewhere need to be asked for, and TLS needs both its files', async () => {
+  await using temp = await tempFolder()
+  const at = ['--data', temp.join('data')]
+  const plain = await runGateway(['serve', '--listen', '0.0.0.0:0', ...at])
+  expect([plain.code, plain.stdout]).toEqual([EXIT.usage, ''])
+  expect(plain.stderr).toContain('--tls-cert')
+  const half = await runGateway(['serve', '--tls-cert', '/etc/hostname', ...at])
+  expect([half.code, half.stderr]).toEqual([EXIT.usage, expect.stringContaining('--tls-key')])
+  const unread = await runGateway(['serve', '--tls-cert', temp.join('c'), '--tls-key', temp.join('k'), ...at])
+  expect([unread.code, unread.stderr]).toEqual([EXIT.usage, expect.stringContaining(temp.join('c'))])
+  await using open = await ServingGateway.start(['--listen', '0.0.0.0:0', '--insecure', ...at])
+  expect(open.url).toMatch(/^ws:\/\/0\.0\.0\.0:\d+$/u)
+})
+
+test('a configuration file says what options say, and options win', async () => {
+  await using temp = await tempFolder()
+  const config = temp.join('gateway.toml')
+  const text = `data = "${temp.join('data')}"\nlisten = "0.0.0.0:1"\nlog_level = "silent"\ninsecure = false\n`
+  await writeFile(config, text)
+  await using gateway = await ServingGateway.start(['--config', config])
+  expect(gateway.url).toMatch(/^ws:\/\/127\.0\.0\.1:\d+$/u)
+  const ended = await gateway.stop('SIGINT')
+  expect(ended).toMatchObject({ code: EXIT.ok, stderr: '' })
+})
+
+test('an error in a configuration file names the file and the key', async () => {
+  await using temp = await tempFolder()
+  const config = temp.join('gateway.toml')
+  const failing = async (text: string): Promise<string> => {
+    await writeFile(config, text)
+    const { code, stderr, stdout } = await runGateway(['serve', '--config', config])
+    expect([code, stdout]).toEqual([EXIT.usage, ''])
+    expect(stderr).toContain(config)
+    return stderr
+  }
+  expect(await failing('listen = 8470\n')).toContain('listen')
+  expect(await failing('listne = "127.0.0.1:1"\n')).toContain('listne')
+  expect(await failing('log_level = "loud"\n')).toContain('log_level')
+  await failing('listen = \n')
+  const missing = await runGateway(['serve', '--config', temp.join('none.toml')])
+  expect([missing.code, missing.stderr]).toEqual([EXIT.usage, expect.stringContaining(temp.join('none.toml'))])
+})
+
+test('a signal ends it cleanly, its log is JSON lines, and a start after it finds everything', async () => {
+  await using temp = await tempFolder()
+  const at = ['--data', temp.join('data')]
+  const first = await ServingGateway.start(at)
+  await runGateway(['tenant', 'add', 'acme', ...at])
+  const { code, stdout, stderr } = await first.stop('SIGTERM')
+  expect([code, stdout]).toEqual([EXIT.ok, `${first.url}\n`])
+  const lines = stderr
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { msg: string; signal?: string })
+  expect(lines.map(({ msg }) => msg)).toContain('gateway listens')
+  expect(lines.at(-1)).toMatchObject({ msg: 'gateway stops', signal: 'SIGTERM' })
+  await using second = await ServingGateway.start(at)
+  expect((await fetch(`${second.url.replace('ws', 'http')}/healthz`)).status).toBe(200)
+  expect((await runGateway(['tenant', 'list', '--json', ...at])).stdout).toContain('acme')
+})

@@ -1,0 +1,274 @@
+// Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
+import { randomUUID } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-writer.ts'
+import type { Database } from '../../../../gateway/datastore/database/database.ts'
+import type { MachineRow } from '../../../../gateway/datastore/database/machines.ts'
+import type { Tenant } from '../../../../gateway/datastore/database/tenants.ts'
+import { codeOf, testAuthority } from '../../auth/test-authority.ts'
+import {
+  addAgent,
+  addMachine,
+  addPoint,
+  beginJob,
+  BEGUN,
+  finishDisk,
+  fullDisk,
+  revokeAgent,
+  startJob,
+} from '../../catalog.ts'
+
+interface Setting extends AsyncDisposable {
+  readonly database: Database
+  readonly tenant: Tenant
+  readonly machine: MachineRow
+  readonly agent: string
+  /** Opens a job; its id with what other calls take. */
+  start(nowMs?: number): Promise<{ id: string; agent: string; tenant: Tenant }>
+}
+
+const setUp = async (): Promise<Setting> => {
+  const { database, acme: tenant, [Symbol.asyncDispose]: dispose } = await testAuthority()
+  const agent = await addAgent(database, tenant)
+  const machine = await addMachine(database, tenant, agent, 'db1')
+  const start = async (nowMs = 10) => ({ id: await startJob(database, tenant, machine, { nowMs }), agent, tenant })
+  return { database, tenant, machine, agent, start, [Symbol.asyncDispose]: dispose }
+}
+
+const SIZE = 8192
+
+describe('job.start', () => {
+  test('a machine has one open job', async () => {
+    await using setting = await setUp()
+    const first = await setting.start()
+    const again = setting.start()
+    await expect(again).rejects.toMatchObject({ code: 'JOB_RUNNING', details: { job: first.id } })
+    const { database, agent } = setting
+    await database.call('job.fail', { job: first.id, agent, code: 'X', message: 'why', nowMs: 11 })
+    await setting.start()
+  })
+
+  const baseOf = async ({ database, tenant, machine }: Setting): Promise<string | null> => {
+    const id = randomUUID()
+    const args = {
+      id,
+      tenant: tenant.id,
+      machineId: machine.id,
+      agent: machine.agent,
+      subject: 's',
+      full: false,
+      nowMs: 99,
+    }
+    const { base } = await database.call('job.start', args)
+    await database.call('job.fail', { job: id, agent: machine.agent, code: 'X', message: '', nowMs: 99 })
+    return base?.point ?? null
+  }
+
+  test('the base is the point committed last, whatever the host’s clock said of it', async () => {
+    await using setting = await setUp()
+    expect(await baseOf(setting)).toBeNull()
+    const { database, tenant, machine } = setting
+    await addPoint(database, tenant, machine, { timeMs: 5000, nowMs: 20 })
+    const second = await addPoint(database, tenant, machine, { timeMs: 300, nowMs: 30 })
+    expect(await baseOf(setting)).toBe(second)
+    const third = await addPoint(database, tenant, machine, { timeMs: 6000, nowMs: 40 })
+    expect(await baseOf(setting)).toBe(third)
+  })
+
+  test('the base tells disks and sizes, and a point of another agent is none', async () => {
+    await using setting = await setUp()
+    const { database, tenant, machine, agent } = setting
+    const point = await addPoint(database, tenant, machine, { size: SIZE })
+    const args = { tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: true, nowMs: 50 }
+    const { base } = await database.call('job.start', { id: randomUUID(), ...args })
+    expect(base).toEqual({ point, disks: [{ name: 'vda', size: SIZE }] })
+    await revokeAgent(database, tenant, agent)
+    const taken = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
+    expect(await baseOf({ ...setting, machine: taken })).toBeNull()
+  })
+})
+
+describe('job.begin', () => {
+  test('the same again changes nothing, anything else is refused', async () => {
+    await using setting = await setUp()
+    const { database, agent } = setting
+    const job = await setting.start()
+    const disks = [fullDisk('vda', SIZE), fullDisk('vdb', 1)]
+    await beginJob(database, job, disks)
+    await finishDisk(database, job, 'vda')
+    await beginJob(database, job, disks)
+    expect(await database.call('job.upload', { job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
+    for (const other of [[fullDisk('vda', SIZE)], [fullDisk('vda', SIZE + 1), fullDisk('vdb', 1)], disks.toReversed()])
+      expect(await codeOf(beginJob(database, job, other))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(beginJob(database, job, disks, { timeMs: 7 }))).toBe('UPLOAD_INVALID')
+  })
+
+  test('two disks of one name, and an increment without a base of that size, leave nothing begun', async () => {
+    await using setting = await setUp()
+    const { database, tenant, machine, agent } = setting
+    await addPoint(database, tenant, machine, { size: SIZE })
+    const job = await setting.start()
+    const incremental = { name: 'vda', size: SIZE, kind: 'incremental', reason: 'bitmap' } as const
+    for (const disks of [
+      [fullDisk('vda', 1), fullDisk('vda', 2)],
+      [{ ...incremental, size: SIZE + 1 }],
+      [incremental, { ...incremental, name: 'vdb' }],
+    ])
+      expect(await codeOf(beginJob(database, job, disks))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(database.call('job.upload', { job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
+    await beginJob(database, job, [incremental])
+    const upload = await database.call('job.upload', { job: job.id, agent, disk: 'vda' })
+    expect(upload).toMatchObject({ hasBase: 1, baseRoot: null, position: 0, machineId: machine.id })
+    expect(Buffer.from(upload.state)).toEqual(Buffer.from(encodeState(EMPTY_STATE)))
+  })
+})
+
+describe('the end of a job', () => {
+  test('a job commits once every disk is whole, and again without effect', async () => {
+    await using setting = await setUp()
+    const { database, tenant, agent } = setting
+    const job = await setting.start(10)
+    const commit = (nowMs: number) => database.call('job.commit', { job: job.id, agent, bytesRead: 70, nowMs })
+    expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
+    expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
+    await beginJob(database, job, [fullDisk('vda', SIZE), fullDisk('vdb', 1)], { note: 'n', consistency: 'frozen' })
+    await finishDisk(database, job, 'vda', new Uint8Array(32).fill(3))
+    expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
+    expect(await database.call('point.list', { ...LIST, tenant: tenant.id })).toEqual([])
+    await finishDisk(database, job, 'vdb')
+    expect((await database.call('job.complete', { job: job.id, agent })).uploads).toHaveLength(2)
+    await commit(25)
+    await commit(99)
+    const points = await database.call('point.list', { ...LIST, tenant: tenant.id })
+    expect(points).toEqual([
+      expect.objectContaining({
+        id: job.id,
+        machine: 'db1',
+        kind: 'full',
+        reason: 'first',
+        consistency: 'frozen',
+        note: 'n',
+        base: null,
+        timeMs: BEGUN.timeMs,
+        bytesRead: 70,
+        bytesSent: 10,
+        durationMs: 15,
+        disks: [
+          { name: 'vda', size: SIZE, root: new Uint8Array(32).fill(3), kind: 'full', reason: 'first', dirtyBytes: 7 },
+          { name: 'vdb', size: 1, root: null, kind: 'full', reason: 'first', dirtyBytes: 7 },
+        ],
+      }),
+    ])
+    const fail = database.call('job.fail', { job: job.id, agent, code: 'X', message: '', nowMs: 30 })
+    expect(await codeOf(fail)).toBe('JOB_ENDED')
+  })
+
+  test('a failed job keeps its first reason and takes nothing more', async () => {
+    await using setting = await setUp()
+    const { database, tenant, agent } = setting
+    const job = await setting.start()
+    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    await finishDisk(database, job, 'vda')
+    const fail = (code: string) => database.call('job.fail', { job: job.id, agent, code, message: 'm', nowMs: 12 })
+    await fail('FIRST')
+    await fail('SECOND')
+    const found = await database.call('job.get', { tenant: tenant.id, job: job.id })
+    expect(found?.job).toMatchObject({ state: 'failed', endedMs: 12, error: '{"code":"FIRST","message":"m"}' })
+    const late = [
+      database.call('job.commit', { job: job.id, agent, bytesRead: 0, nowMs: 13 }),
+      database.call('job.upload', { job: job.id, agent, disk: 'vda' }),
+      beginJob(database, job, [fullDisk('vda', SIZE)]),
+    ]
+    expect(await Promise.all(late.map(codeOf))).toEqual(['JOB_ENDED', 'JOB_ENDED', 'JOB_ENDED'])
+    expect(await database.call('point.list', { ...LIST, tenant: tenant.id })).toEqual([])
+  })
+
+  test('another agent’s job is as one that is not there', async () => {
+    await using setting = await setUp()
+    const { database, tenant } = setting
+    const job = await setting.start()
+    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    const calls = (id: string, agent: string) => [
+      database.call('job.upload', { job: id, agent, disk: 'vda' }),
+      database.call('job.complete', { job: id, agent }),
+      database.call('job.commit', { job: id, agent, bytesRead: 0, nowMs: 13 }),
+      database.call('job.fail', { job: id, agent, code: 'X', message: '', nowMs: 13 }),
+      beginJob(database, { id, agent }, []),
+    ]
+    const stranger = await addAgent(database, tenant)
+    const missing = randomUUID()
+    const words = async (id: string) =>
+      Promise.all(
+        calls(id, stranger).map((call) =>
+          call.then(
+            () => 'done',
+            (error: Error) => error.message.replace(id, 'ID'),
+          ),
+        ),
+      )
+    expect(await words(job.id)).toEqual(await words(missing))
+    expect(new Set(await words(missing))).toEqual(new Set(['there is no job ID']))
+  })
+})
+
+const LIST = { agent: null, machine: null, beforeMs: null, limit: 100 }
+
+describe('job.reconcile', () => {
+  test('jobs that are not named have failed, named ones have their state, newer ones are let alone', async () => {
+    await using setting = await setUp()
+    const { database, tenant, agent } = setting
+    const machines = await Promise.all(['a', 'b', 'c'].map((name) => addMachine(database, tenant, agent, name)))
+    const [kept, lost, newer] = await Promise.all(
+      machines.map((machine, index) => startJob(database, tenant, machine, { nowMs: index === 2 ? 50 : 10 })),
+    )
+    const point = await addPoint(database, tenant, setting.machine)
+    const unknown = randomUUID()
+    const reconcile = () =>
+      database.call('job.reconcile', { agent, jobs: [kept!, point, unknown], sinceMs: 50, nowMs: 60 })
+    expect(await reconcile()).toEqual({
+      states: [
+        { job: kept, state: 'running' },
+        { job: point, state: 'committed' },
+        { job: unknown, state: null },
+      ],
+      failed: [lost],
+    })
+    const { job } = (await database.call('job.get', { tenant: tenant.id, job: lost! }))!
+    expect(job).toMatchObject({ state: 'failed', endedMs: 60, error: expect.stringContaining('LEASE_LOST') as string })
+    expect((await reconcile()).failed).toEqual([])
+    const open = await database.call('job.get', { tenant: tenant.id, job: newer! })
+    expect(open?.job.state).toBe('running')
+  })
+
+  test('it says and does nothing about another agent’s jobs', async () => {
+    await using setting = await setUp()
+    const { database, tenant } = setting
+    const job = await setting.start()
+    const stranger = await addAgent(database, tenant)
+    const args = { agent: stranger, jobs: [job.id], sinceMs: 1000, nowMs: 60 }
+    expect(await database.call('job.reconcile', args)).toEqual({ states: [{ job: job.id, state: null }], failed: [] })
+    expect((await database.call('job.get', { tenant: tenant.id, job: job.id }))?.job.state).toBe('running')
+  })
+})
+
+describe('looking', () => {
+  test('jobs are listed newest first, narrowed to a machine or an agent, never across tenants', async () => {
+    await using authority = await testAuthority()
+    const { database, acme, other } = authority
+    const agent = await addAgent(database, acme)
+    const stranger = await addAgent(database, other)
+    const ids: string[] = []
+    for (const [index, name] of ['a', 'b', 'c'].entries())
+      ids.push(await startJob(database, acme, await addMachine(database, acme, agent, name), { nowMs: index }))
+    const foreign = await startJob(database, other, await addMachine(database, other, stranger, 'a'), { nowMs: 9 })
+    const list = async (rest: { agent?: string; machine?: string; limit?: number }) => {
+      const args = { tenant: acme.id, agent: null, machine: null, limit: 10, ...rest }
+      return (await database.call('job.list', args)).map(({ job }) => job.id)
+    }
+    expect(await list({})).toEqual(ids.toReversed())
+    expect(await list({ limit: 2 })).toEqual([ids[2], ids[1]])
+    expect(await list({ machine: 'a' })).toEqual([ids[0]])
+    expect(await list({ agent: stranger })).toEqual([])
+    expect(await database.call('job.get', { tenant: acme.id, job: foreign })).toBeNull()
+  })
+})

@@ -1,0 +1,75 @@
+// Machines: who serves a name, how it passes on, and the walls between tenants.
+import { expect, test } from 'vitest'
+import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
+import { codeOf, testAuthority } from '../../auth/test-authority.ts'
+import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../catalog.ts'
+
+const policy = JSON.stringify(POLICY_DEFAULT)
+
+test('a name belongs to the agent that declared it first, until that agent is revoked', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const first = await addAgent(database, acme, 'host1')
+  const second = await addAgent(database, acme, 'host2')
+  const declare = (agent: string, names: string[], nowMs = 5) =>
+    database.call('machine.declare', { tenant: acme.id, agent, names, policy, nowMs })
+  expect(await declare(first, ['a', 'b'])).toEqual([])
+  expect(await declare(first, ['b', 'a'])).toEqual([])
+  expect(await declare(second, ['b', 'c'])).toEqual([{ machine: 'b', holder: 'host1' }])
+  const holders = async () =>
+    (await database.call('machine.list', { tenant: acme.id, agent: null })).map(({ name, agent }) => [name, agent])
+  expect(await holders()).toEqual([
+    ['a', first],
+    ['b', first],
+    ['c', second],
+  ])
+  await revokeAgent(database, acme, first)
+  expect(await declare(second, ['b'])).toEqual([])
+  expect(await holders()).toEqual([
+    ['a', first],
+    ['b', second],
+    ['c', second],
+  ])
+})
+
+test('what a revoked agent was doing ends, and what it did stays', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const first = await addAgent(database, acme)
+  const machine = await addMachine(database, acme, first, 'a')
+  const open = await startJob(database, acme, machine)
+  const point = await addPoint(database, acme, await addMachine(database, acme, first, 'b'))
+  await revokeAgent(database, acme, first)
+  const stateOf = async (job: string) => (await database.call('job.get', { tenant: acme.id, job }))?.job
+  expect(await stateOf(open)).toMatchObject({
+    state: 'failed',
+    error: expect.stringContaining('AGENT_REVOKED') as string,
+  })
+  expect(await stateOf(point)).toMatchObject({ state: 'committed' })
+})
+
+test('a machine shows its open job and its newest point', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const machine = await addMachine(database, acme, await addAgent(database, acme, 'host1'), 'a')
+  expect(machine).toMatchObject({ name: 'a', host: 'host1', policy, job: null, pointId: null, pointMs: null })
+  const point = await addPoint(database, acme, machine, { timeMs: 700 })
+  await addPoint(database, acme, machine, { timeMs: 300 })
+  const job = await startJob(database, acme, machine)
+  const now = await database.call('machine.get', { tenant: acme.id, name: 'a' })
+  expect(now).toMatchObject({ job, pointId: point, pointMs: 700 })
+})
+
+test('a policy is changed, and one tenant’s machine is not there for another', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  const { id } = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const theirs = await addMachine(database, other, await addAgent(database, other), 'a')
+  await database.call('machine.setPolicy', { id, policy: '{"consistency":"none","refuseFull":[]}' })
+  expect((await database.call('machine.get', { tenant: acme.id, name: 'a' })).policy).toContain('none')
+  expect((await database.call('machine.get', { tenant: other.id, name: 'a' })).policy).toBe(policy)
+  expect(theirs.id).not.toBe(id)
+  await addMachine(database, other, theirs.agent, 'b')
+  expect(await codeOf(database.call('machine.get', { tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
+  expect(await database.call('machine.list', { tenant: acme.id, agent: theirs.agent })).toEqual([])
+})

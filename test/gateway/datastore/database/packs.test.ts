@@ -1,0 +1,37 @@
+// Packs in the catalog: their length only grows, and a row goes only while nothing is in it.
+import { expect, test } from 'vitest'
+import { testAuthority } from '../../auth/test-authority.ts'
+
+test('a pack is added, grows, is sealed, and is forgotten only when empty', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const add = (uuid: string) => database.call('pack.add', { tenant: acme.id, kind: 'data', uuid, nowMs: 1 })
+  const [used, empty, sealed] = [await add('a'), await add('b'), await add('c')]
+  const row = { kind: 'data', tenant: acme.uuid, sealed: 0 }
+  expect(await database.call('pack.list', {})).toEqual([
+    { ...row, id: used, uuid: 'a', bytes: 0 },
+    { ...row, id: empty, uuid: 'b', bytes: 0 },
+    { ...row, id: sealed, uuid: 'c', bytes: 0 },
+  ])
+  const grow = (bytes: number) =>
+    database.call('chunk.commit', {
+      tenant: acme.id,
+      machine: null,
+      ids: new Uint8Array(0),
+      records: [],
+      packs: [{ id: used, bytes, sealed: false }],
+      upload: null,
+      progress: null,
+    })
+  await grow(500)
+  await grow(300)
+  await database.call('pack.seal', { packs: [{ id: sealed, bytes: 0 }] })
+  expect(await database.call('pack.forget', { id: used })).toBe(false)
+  expect(await database.call('pack.forget', { id: sealed })).toBe(false)
+  expect(await database.call('pack.forget', { id: empty })).toBe(true)
+  await database.call('pack.seal', { packs: [{ id: used, bytes: 400 }] })
+  expect(await database.call('pack.list', {})).toEqual([
+    { ...row, id: used, uuid: 'a', bytes: 500, sealed: 1 },
+    { ...row, id: sealed, uuid: 'c', bytes: 0, sealed: 1 },
+  ])
+})

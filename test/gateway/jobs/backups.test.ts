@@ -1,0 +1,430 @@
+// Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
+import { randomUUID } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { agentError, Backups } from '../../../gateway/jobs/backups.ts'
+import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
+import { openLog } from '../../../gateway/log.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
+import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
+import { eventually } from '../../support/temp.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { addAgent, addMachine, fullDisk, startJob } from '../catalog.ts'
+import { joinIds, Stand, wireChunk } from '../chains/script.ts'
+import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { HandClock } from '../hand-clock.ts'
+import { memoryLink, type MemoryLink } from '../memory-link.ts'
+
+class Setting implements AsyncDisposable {
+  readonly stand: Stand
+  readonly machine: MachineRow
+  readonly backups: Backups
+  readonly clock = new HandClock(1000)
+  readonly orders: Params<'agent.backup'>[] = []
+  readonly cancelled: string[] = []
+  readonly links: MemoryLink[] = []
+
+  constructor(stand: Stand, machine: MachineRow) {
+    this.stand = stand
+    this.machine = machine
+    const agents = { agent: (id: string): Peer => this.#agent(id) }
+    this.backups = new Backups({
+      datastore: stand.datastore,
+      agents,
+      clock: this.clock,
+      log: openLog({ level: 'silent' }),
+    })
+  }
+
+  static async open(): Promise<Setting> {
+    const stand = await Stand.open()
+    return new Setting(stand, await stand.machine('db1'))
+  }
+
+  #agent(id: string): Peer {
+    const link = this.links.at(-1)
+    if (link === undefined || id !== this.machine.agent) throw new VarveError('AGENT_OFFLINE', 'not here')
+    return link.gateway
+  }
+
+  /** A connection of the machine's agent; further ones replace the last. */
+  connect(handlers: Handlers = {}): MemoryLink {
+    const { stand, backups, machine } = this
+    const { tenant } = stand
+    const link = memoryLink(this.clock, {
+      gateway: {
+        'image.upload': (params, call) => backups.upload(tenant, machine.agent, params, call),
+        'jobs.watch': ({ job }, call) => backups.watch(tenant, job, call),
+      },
+      agent: {
+        'agent.backup': async (order) => {
+          this.orders.push(order)
+          return {}
+        },
+        'agent.cancel': async ({ job }) => {
+          this.cancelled.push(job)
+          return {}
+        },
+        ...handlers,
+      },
+    })
+    this.links.push(link)
+    return link
+  }
+
+  start(full = false): Promise<{ job: string }> {
+    return this.backups.start({ tenant: this.stand.tenant, machine: this.machine, subject: 'anna', full })
+  }
+
+  begin(job: string, chunks = 2, timeMs = 70): Promise<void> {
+    const disks = [fullDisk('vda', chunks * CHUNK_BYTES)]
+    const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}', disks } as const
+    return this.backups.begin(this.machine.agent, { ...begun, disks })
+  }
+
+  fail(job: string, code = 'QMP_ERROR'): Promise<void> {
+    return this.backups.fail({ job, agent: this.machine.agent, code, message: 'why' })
+  }
+
+  commit(job: string): Promise<{ point: string }> {
+    return this.backups.commit(this.stand.tenant, this.machine.agent, { job, bytesRead: 9 })
+  }
+
+  async view(job: string): Promise<Job> {
+    return (await this.backups.get(this.stand.tenant, job)).view
+  }
+
+  reconcile(jobs: string[], sinceMs = 2 ** 40): ReturnType<Backups['reconcile']> {
+    return this.backups.reconcile(this.stand.tenant, this.machine.agent, jobs, sinceMs)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { cut } of this.links) cut()
+    await this.backups.settled()
+    await this.stand[Symbol.asyncDispose]()
+  }
+}
+
+const zeroes = (count: number): [0, [[0, number]]] => [UP.runs, [[RUN.zero, count]]]
+
+/** Waits for the first message of an upload. */
+const started = async (call: OpenCall<'image.upload'>): Promise<number> => {
+  const next = await call.messages[Symbol.asyncIterator]().next()
+  if (next.done === true || next.value[0] !== DOWN.start) throw new Error('not started')
+  return next.value[1].position
+}
+
+test('a backup goes from its order to a restore point, which is the next one’s base', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  const { tenant, datastore } = setting.stand
+  expect(setting.orders).toEqual([
+    expect.objectContaining({ job, machine: 'db1', full: false, base: null, chunkBytes: tenant.chunkBytes }),
+  ])
+  expect(Buffer.from(setting.orders[0]!.idKey).equals(tenant.idKey)).toBe(true)
+  await setting.begin(job)
+  expect(await codeOf(setting.commit(job))).toBe('IMAGE_INCOMPLETE')
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  await call.send(zeroes(2))
+  call.end()
+  expect(await call.result).toEqual({ root: null })
+  expect(await setting.commit(job)).toEqual({ point: job })
+  expect(await setting.commit(job)).toEqual({ point: job })
+  const point = await datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix: job })
+  expect(point).toMatchObject({ machine: 'db1', kind: 'full', timeMs: 70, configuration: '{"cpu":1}', bytesRead: 9 })
+  expect(await setting.view(job)).toMatchObject({ state: 'committed', subject: 'anna', error: null })
+  // a finished disk answers at once, also after the commit was asked for
+  await setting.start(true)
+  expect(setting.orders[1]).toMatchObject({
+    full: true,
+    base: { checkpoint: job, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] },
+  })
+  await setting.begin(setting.orders[1]!.job)
+  const again = setting.orders[1]!.job
+  for (let round = 0; round < 2; round++) {
+    const upload = agent.open('image.upload', { job: again, disk: 'vda' })
+    if (round === 0) await upload.send(zeroes(2))
+    upload.end()
+    expect(await upload.result).toEqual({ root: null })
+  }
+})
+
+test('a start that the agent refuses, or does not answer, leaves a failed job with the reason', async () => {
+  await using setting = await Setting.open()
+  expect(await codeOf(setting.start())).toBe('AGENT_OFFLINE')
+  const jobs = async () =>
+    (await setting.stand.datastore.database.call('job.list', { ...ALL, tenant: setting.stand.tenant.id })).map(
+      ({ job }) => [job.state, job.error === null ? null : (JSON.parse(job.error) as { code: string }).code],
+    )
+  expect(await jobs()).toEqual([])
+  setting.connect({
+    'agent.backup': async () => {
+      throw new VarveError('LEASE_HELD', 'busy')
+    },
+  })
+  expect(await codeOf(setting.start())).toBe('LEASE_HELD')
+  expect(await jobs()).toEqual([['failed', 'LEASE_HELD']])
+  const order = Promise.withResolvers<void>()
+  setting.clock.advance(1)
+  const silent = setting.connect({
+    'agent.backup': () => {
+      order.resolve()
+      return new Promise(() => {})
+    },
+  })
+  const starting = setting.start()
+  await order.promise
+  silent.cut()
+  expect(await codeOf(starting)).toBe('AGENT_OFFLINE')
+  expect(await jobs()).toEqual([
+    ['failed', 'AGENT_OFFLINE'],
+    ['failed', 'LEASE_HELD'],
+  ])
+})
+
+const ALL = { agent: null, machine: null, limit: 10 }
+
+test('one machine has one backup at a time', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { job } = await setting.start()
+  await expect(setting.start()).rejects.toMatchObject({ code: 'JOB_RUNNING', details: { job } })
+  await setting.fail(job)
+  await setting.start()
+})
+
+test('of several uploads of one disk the last live one has it, whatever became of the others', async () => {
+  await using setting = await Setting.open()
+  const first = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job, 2)
+  const params = { job, disk: 'vda' }
+  const cut = first.agent.open('image.upload', params)
+  expect(await started(cut)).toBe(0)
+  const second = setting.connect()
+  const dead = second.agent.open('image.upload', params)
+  dead.result.catch(() => {})
+  const live = setting.connect().agent.open('image.upload', params)
+  await new Promise((resolve) => void setTimeout(resolve, 50))
+  second.cut()
+  first.cut()
+  expect(await started(live)).toBe(0)
+  await live.send(zeroes(2))
+  live.end()
+  expect(await live.result).toEqual({ root: null })
+  expect(await codeOf(cut.result)).toBe('CONNECTION_LOST')
+  expect(await codeOf(dead.result)).toBe('CONNECTION_LOST')
+})
+
+test('another agent’s upload of a running disk is answered without waiting for it', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job)
+  await started(agent.open('image.upload', { job, disk: 'vda' }))
+  const { stand, backups } = setting
+  const stranger = await addAgent(stand.datastore.database, stand.tenant)
+  const call = {
+    signal: new AbortController().signal,
+    messages: (async function* () {})(),
+    send: async () => {},
+  }
+  const refused = backups.upload(stand.tenant, stranger, { job, disk: 'vda' }, call)
+  await expect(refused).rejects.toMatchObject({ code: 'NOT_FOUND', message: `there is no job ${job}` })
+})
+
+test('cancelling ends the job, its uploads and tells the agent; a commit that was first wins', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job)
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  await started(call)
+  const { row } = await setting.backups.get(setting.stand.tenant, job)
+  await setting.backups.cancel(row, 'anna')
+  expect(await codeOf(call.result)).toBe('JOB_ENDED')
+  expect(setting.cancelled).toEqual([job])
+  expect(await setting.view(job)).toMatchObject({
+    state: 'failed',
+    error: { code: 'CANCELLED', message: 'cancelled by anna' },
+  })
+  expect(await codeOf(setting.commit(job))).toBe('JOB_ENDED')
+
+  const next = await setting.start()
+  await setting.begin(next.job)
+  const upload = agent.open('image.upload', { job: next.job, disk: 'vda' })
+  await upload.send(zeroes(2))
+  upload.end()
+  await upload.result
+  const found = await setting.backups.get(setting.stand.tenant, next.job)
+  const [committed, cancelled] = await Promise.all([
+    codeOf(setting.commit(next.job)),
+    codeOf(setting.backups.cancel(found.row, 'anna')),
+  ])
+  const { state } = await setting.view(next.job)
+  expect([state, committed, cancelled]).toEqual(
+    state === 'committed' ? ['committed', 'none', 'JOB_ENDED'] : ['failed', 'JOB_ENDED', 'none'],
+  )
+})
+
+test('an agent that is away is cancelled all the same', async () => {
+  await using setting = await Setting.open()
+  const link = setting.connect()
+  const { job } = await setting.start()
+  setting.links.pop()
+  link.cut()
+  const { row } = await setting.backups.get(setting.stand.tenant, job)
+  await setting.backups.cancel(row, 'anna')
+  expect((await setting.view(job)).state).toBe('failed')
+  expect(await setting.reconcile([job])).toEqual([{ job, state: 'failed', keys: null }])
+})
+
+test('a returning agent finds its jobs; those it does not name have lost their lease', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  const { tenant } = setting.stand
+  const keys = { idKey: tenant.idKey, chunkBytes: tenant.chunkBytes }
+  const unknown = randomUUID()
+  expect(await setting.reconcile([job, unknown])).toEqual([
+    { job, state: 'running', keys },
+    { job: unknown, state: null, keys: null },
+  ])
+  await setting.begin(job)
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  await started(call)
+  // handed over on the connection whose list does not have it yet
+  expect(await setting.reconcile([], setting.clock.now())).toEqual([])
+  expect((await setting.view(job)).state).toBe('running')
+  expect(await setting.reconcile([], setting.clock.now() + 1)).toEqual([])
+  expect(await setting.view(job)).toMatchObject({ state: 'failed', error: { code: 'LEASE_LOST' } })
+  expect(await codeOf(call.result)).toBe('JOB_ENDED')
+})
+
+test('a reason is kept in a bounded length', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { job } = await setting.start()
+  const long = 'x'.repeat(100_000)
+  await setting.backups.fail({ job, agent: setting.machine.agent, code: long, message: long })
+  const { error } = await setting.view(job)
+  expect([error!.code.length, error!.message.length]).toEqual([1024, 1024])
+})
+
+test('whoever watches is told at first, of changes, and of the end', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  const watch = agent.open('jobs.watch', { job })
+  const views: Job[] = []
+  const watching = (async () => {
+    for await (const view of watch.messages) views.push(view)
+    return watch.result
+  })()
+  await eventually(() => views.length === 1)
+  await setting.begin(job, 4)
+  const upload = agent.open('image.upload', { job, disk: 'vda' })
+  const [id, plain] = [0, plainChunk()]
+  await upload.send([UP.runs, [[RUN.zero, 3]]])
+  const tick = async (): Promise<void> => {
+    setting.clock.advance(250)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await eventually(async () => {
+    await tick()
+    return views.at(-1)?.disks[id]?.doneBytes === 3 * CHUNK_BYTES
+  })
+  await upload.send([UP.runs, [[RUN.ids, setting.stand.idOf(plain)]]])
+  await upload.send([UP.chunks, [wireChunk(setting.stand.idOf(plain), plain)]])
+  upload.end()
+  await upload.result
+  await setting.commit(job)
+  await eventually(async () => {
+    await tick()
+    return Promise.race([watching.then(() => true), new Promise((resolve) => setImmediate(() => resolve(false)))])
+  })
+  expect(await watching).toMatchObject({
+    id: job,
+    state: 'committed',
+    disks: [{ name: 'vda', doneBytes: 4 * CHUNK_BYTES }],
+  })
+  expect(views.every(({ state }) => state === 'running')).toBe(true)
+})
+
+test('a job that was ended beside the gateway ends its watch too', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { stand, machine } = setting
+  const job = await startJob(stand.datastore.database, stand.tenant, machine)
+  const watch = agent.open('jobs.watch', { job })
+  const first = await watch.messages[Symbol.asyncIterator]().next()
+  expect(first.done).toBe(false)
+  const nowMs = 5000
+  await stand.datastore.database.call('job.fail', {
+    job,
+    agent: machine.agent,
+    code: 'AGENT_REVOKED',
+    message: '',
+    nowMs,
+  })
+  await eventually(() => {
+    setting.clock.advance(1000)
+    return Promise.race([watch.result.then(() => true), new Promise((resolve) => setImmediate(() => resolve(false)))])
+  })
+  expect(await watch.result).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
+})
+
+test('a job of another tenant is not there', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { job } = await setting.start()
+  const foreign = { ...setting.stand.tenant, id: 99 }
+  const words = (tenant: typeof foreign, id: string) =>
+    setting.backups.get(tenant, id).then(
+      () => 'found',
+      (error: Error) => error.message.replace(id, 'ID'),
+    )
+  expect(await words(foreign, job)).toBe(await words(setting.stand.tenant, randomUUID()))
+})
+
+test('an upload answers ids and wants what is not there', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job, 2)
+  const plain = plainChunk()
+  const id = setting.stand.idOf(plain)
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  const messages = call.messages[Symbol.asyncIterator]()
+  await messages.next()
+  await call.send([UP.runs, [[RUN.ids, joinIds([id, id])]]])
+  const answers = await messages.next()
+  expect(answers.done === true ? null : [answers.value[0], ...(answers.value[1] as Uint8Array)]).toEqual([
+    DOWN.answers,
+    ANSWER.want,
+    ANSWER.have,
+  ])
+  const none = await addMachine(
+    setting.stand.datastore.database,
+    setting.stand.tenant,
+    await addAgent(setting.stand.datastore.database, setting.stand.tenant),
+    'other',
+  )
+  expect(await codeOf(setting.backups.begin(none.agent, { ...BEGIN, job }))).toBe('NOT_FOUND')
+})
+
+const BEGIN = {
+  timeMs: 1,
+  consistency: 'crash',
+  note: null,
+  configuration: '{}',
+  disks: [],
+} as const satisfies Partial<Params<'backup.begin'>>
+
+test('what ends the agent’s connection is not said of the caller’s', () => {
+  for (const code of ['CONNECTION_LOST', 'GOING_AWAY', 'REPLACED', 'FRAME_INVALID', 'AGENT_REVOKED'] as const)
+    expect(agentError(new VarveError(code, 'x')).code).toBe('AGENT_OFFLINE')
+  expect(agentError(new VarveError('QMP_ERROR', 'x'))).toMatchObject({ code: 'QMP_ERROR', message: 'x' })
+  expect(agentError(new Error('x')).code).toBe('INTERNAL')
+})

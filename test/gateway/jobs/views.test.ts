@@ -1,0 +1,80 @@
+// Rows as they look on the wire: what is shown, and what is not.
+import { expect, test } from 'vitest'
+import { jobView, pointView, policyOf } from '../../../gateway/jobs/views.ts'
+import type { JobRow, UploadRow } from '../../../gateway/datastore/database/jobs.ts'
+import { METHODS } from '../../../protocol/methods.ts'
+import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import * as v from 'valibot'
+
+const ID = '00000000-0000-4000-8000-000000000000'
+const disk = { kind: 'full', reason: 'first' } as const
+
+const job: JobRow = {
+  id: ID,
+  tenant: 1,
+  machine: 'db1',
+  machineId: 2,
+  agent: ID,
+  subject: 'anna',
+  state: 'failed',
+  full: 0,
+  base: null,
+  startedMs: 1,
+  endedMs: 2,
+  error: '{"code":"QMP_ERROR","message":"why"}',
+  begun: '{}',
+}
+const upload: UploadRow = {
+  ...disk,
+  disk: 'vda',
+  size: 10_000,
+  hasBase: 0,
+  baseRoot: null,
+  position: 2,
+  state: new Uint8Array(1),
+  finished: 0,
+  root: null,
+  received: 30,
+  stored: 20,
+  changed: 5,
+}
+
+test('a job shows how far each disk is, in bytes that never pass its size', () => {
+  const view = jobView(job, [upload, { ...upload, disk: 'vdb', position: 3, received: 4 }], 4096)
+  expect(view).toEqual({
+    id: ID,
+    machine: 'db1',
+    state: 'failed',
+    subject: 'anna',
+    startedMs: 1,
+    endedMs: 2,
+    bytesSent: 34,
+    error: { code: 'QMP_ERROR', message: 'why' },
+    disks: [
+      { ...disk, name: 'vda', size: 10_000, doneBytes: 8192 },
+      { ...disk, name: 'vdb', size: 10_000, doneBytes: 10_000 },
+    ],
+  })
+  expect(v.safeParse(METHODS['jobs.watch'].result, view).success).toBe(true)
+})
+
+test('a point shows neither its agent nor its configuration', () => {
+  const rest = {
+    consistency: 'crash',
+    note: null,
+    base: null,
+    bytesRead: 1,
+    bytesSent: 2,
+    bytesStored: 3,
+    durationMs: 4,
+  } as const
+  const disks = [{ ...disk, name: 'vda', size: 5, root: null, dirtyBytes: 6 }]
+  const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
+  const view = pointView({ ...point, agent: ID, configuration: '{"secret":1}' })
+  expect(view).toEqual(point)
+  expect(v.safeParse(METHODS['points.list'].result, { points: [view] }).success).toBe(true)
+})
+
+test('a policy is what was kept', () => {
+  expect(policyOf(JSON.stringify(POLICY_DEFAULT))).toEqual(POLICY_DEFAULT)
+})

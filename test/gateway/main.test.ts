@@ -1,0 +1,132 @@
+// The program's commands in processes of their own: what they print, their exit codes, and what they refuse.
+import { mkdir, stat } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { EXIT } from '../../protocol/exit.ts'
+import { tempFolder } from '../support/temp.ts'
+import { decodePart } from './auth/test-authority.ts'
+import { runGateway, ServingGateway } from './program.ts'
+
+test('every command explains itself', async () => {
+  const commands = [[], ['serve'], ['tenant'], ['tenant', 'add'], ['tenant', 'list'], ['enrol'], ['token']]
+  const more = [['agent'], ['agent', 'list'], ['agent', 'revoke'], ['policy'], ['audit']]
+  const ended = await Promise.all([...commands, ...more].map((command) => runGateway([...command, '--help'])))
+  for (const { code, stdout, stderr } of ended) {
+    expect([code, stderr]).toEqual([EXIT.ok, ''])
+    expect(stdout).toMatch(/^Usage: varve-gateway/u)
+  }
+  expect(ended[0]!.stdout).toContain('serve')
+  expect((await runGateway(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/u)
+})
+
+test('what is not an option, a role, a duration or a name ends with 2 and a word about it', async () => {
+  const wrong = [
+    ['fly'],
+    ['serve', '--fast'],
+    ['serve', '--log-level', 'loud'],
+    ['tenant', 'add'],
+    ['tenant', 'add', 'two words'],
+    ['tenant', 'add', 'a', '--chunk-size', '5'],
+    ['enrol'],
+    ['enrol', '--tenant', 'a', '--ttl', 'soon'],
+    ['token', '--tenant', 'a'],
+    ['token', '--tenant', 'a', '--role', 'agent'],
+    ['policy', 'db1', '--tenant', 'a', '--refuse-full', 'nonsense'],
+  ]
+  for (const { code, stdout, stderr } of await Promise.all(wrong.map((args) => runGateway(args)))) {
+    expect([code, stdout]).toEqual([EXIT.usage, ''])
+    expect(stderr).toContain('error:')
+  }
+})
+
+test('a folder that is not there or cannot be one is named', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('nowhere')
+  const missing = await runGateway(['tenant', 'list', '--data', data])
+  expect(missing.code).toBe(EXIT.usage)
+  expect(missing.stderr).toContain(data)
+  const env = await runGateway(['tenant', 'list'], { VARVE_DATA: data })
+  expect(env.stderr).toContain(data)
+  expect((await runGateway(['serve', '--data', '/proc/none', '--listen', '127.0.0.1:0'])).code).toBe(EXIT.failed)
+})
+
+test('tenants are added once and listed, beside a running gateway and a stopped one', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('data')
+  const at = ['--data', data]
+  {
+    await using gateway = await ServingGateway.start(at)
+    const added = await runGateway(['tenant', 'add', 'acme', '--json', ...at])
+    expect(JSON.parse(added.stdout)).toEqual({ name: 'acme', id: expect.any(String) as string, chunkBytes: 65_536 })
+    const again = await runGateway(['tenant', 'add', 'acme', ...at])
+    expect([again.code, again.stdout]).toEqual([EXIT.refused, ''])
+    expect(again.stderr).toBe('varve-gateway: there is a tenant "acme" already (EXISTS)\n')
+    const locked = await runGateway(['serve', '--listen', '127.0.0.1:0', ...at])
+    expect([locked.code, locked.stdout]).toEqual([EXIT.refused, ''])
+    expect(locked.stderr).toContain('STORE_LOCKED')
+    expect(await gateway.stop('SIGTERM')).toMatchObject({ code: EXIT.ok })
+  }
+  expect((await runGateway(['tenant', 'add', 'zeta', '--chunk-size', '4', ...at])).stdout).toContain('zeta')
+  const json = await runGateway(['tenant', 'list', '--json', ...at])
+  expect(JSON.parse(json.stdout)).toMatchObject([
+    { name: 'acme', chunkBytes: 65_536 },
+    { name: 'zeta', chunkBytes: 4096 },
+  ])
+  expect(json.stdout).not.toMatch(/key/iu)
+  const table = (await runGateway(['tenant', 'list', ...at])).stdout.split('\n')
+  expect(table[0]).toMatch(/^NAME +CHUNK +CREATED$/u)
+  expect(table[1]).toMatch(/^acme +64 KiB +/u)
+})
+
+test('token and enrol print the token alone, and it says what was asked', async () => {
+  await using temp = await tempFolder()
+  const at = ['--data', temp.path]
+  expect((await runGateway(['token', '--tenant', 'acme', '--role', 'viewer', ...at])).stderr).toContain('NOT_FOUND')
+  await runGateway(['tenant', 'add', 'acme', ...at])
+  const token = await runGateway([
+    'token',
+    '--tenant',
+    'acme',
+    '--role',
+    'viewer',
+    '--subject',
+    'anna',
+    '--ttl',
+    '90s',
+    ...at,
+  ])
+  expect([token.code, token.stderr]).toEqual([EXIT.ok, ''])
+  expect(token.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/u)
+  const claims = decodePart(token.stdout, 1)
+  expect(claims).toMatchObject({ sub: 'anna', role: 'viewer' })
+  expect(Number(claims['exp']) - Number(claims['iat'])).toBeGreaterThanOrEqual(90)
+  expect(Number(claims['exp']) - Number(claims['iat'])).toBeLessThanOrEqual(91)
+  const enrolment = await runGateway(['enrol', '--tenant', 'acme', ...at])
+  expect(enrolment).toMatchObject({ code: EXIT.ok, stderr: '' })
+  expect(enrolment.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/u)
+  const long = await runGateway(['enrol', '--tenant', 'acme', '--ttl', '999d', ...at])
+  expect([long.code, long.stdout]).toEqual([EXIT.usage, ''])
+  const audit = await runGateway(['audit', ...at])
+  expect(audit).toMatchObject({ code: EXIT.ok, stdout: 'The audit log is whole.\n' })
+  expect(JSON.parse((await runGateway(['audit', '--json', ...at])).stdout)).toEqual({ brokenSeq: null })
+})
+
+test('agents and policies of nobody are not found', async () => {
+  await using temp = await tempFolder()
+  const at = ['--tenant', 'acme', '--data', temp.path]
+  await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
+  expect((await runGateway(['agent', 'list', '--json', ...at])).stdout).toBe('[]\n')
+  const revoke = await runGateway(['agent', 'revoke', '00000000-0000-4000-8000-000000000000', ...at])
+  expect([revoke.code, revoke.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
+  const policy = await runGateway(['policy', 'db1', '--refuse-full', 'first,bitmap-missing', ...at])
+  expect([policy.code, policy.stderr]).toEqual([EXIT.failed, expect.stringContaining('there is no machine "db1"')])
+})
+
+test('what the program writes is for its own user alone, also in a folder that is open to all', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('data')
+  await mkdir(data, { mode: 0o755 })
+  await using _gateway = await ServingGateway.start(['--data', data])
+  await runGateway(['tenant', 'add', 'acme', '--data', data])
+  for (const name of ['catalog.db', 'catalog.db-wal', 'keys'])
+    expect([name, (await stat(temp.join('data', name))).mode & 0o077]).toEqual([name, 0])
+})

@@ -1,0 +1,104 @@
+// Sending an image: whole and from any chunk, zeroes as runs, messages within a frame, and what is damaged by name.
+import { zstdDecompressSync } from 'node:zlib'
+import { expect, test } from 'vitest'
+import { downloadImage } from '../../../gateway/restore/download.ts'
+import type { ImageRow } from '../../../gateway/datastore/database/points.ts'
+import { CODEC } from '../../../protocol/chunk.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { Ref } from '../../../protocol/image-tree.ts'
+import { LOAD, type Down } from '../../../protocol/methods.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { sizeOf, Stand, type Plains } from '../chains/script.ts'
+import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+
+type Message = Down<'image.download'>
+
+const imageOf = (root: Ref, size: number): ImageRow => ({
+  name: 'vda',
+  size,
+  root,
+  kind: 'full',
+  reason: 'first',
+  dirtyBytes: 0,
+})
+
+const download = async (stand: Stand, root: Ref, size: number, position = 0): Promise<Message[]> => {
+  const messages: Message[] = []
+  const { idKey, chunkBytes } = stand.tenant
+  const store = stand.datastore.tenantStore(stand.tenant)
+  await downloadImage({ store, image: imageOf(root, size), chunkBytes, idKey, position }, async (message) => {
+    messages.push(message)
+  })
+  return messages
+}
+
+/** The plain bytes that the messages after the first say, chunk by chunk. */
+const plainsOf = (messages: readonly Message[]): Plains =>
+  messages.flatMap((message): (Uint8Array | null)[] => {
+    if (message[0] === LOAD.start) return []
+    if (message[0] === LOAD.zero) return Array<null>(message[1]).fill(null)
+    return message[1].map(([, codec, , stored]) => (codec === CODEC.zstd ? zstdDecompressSync(stored) : stored))
+  })
+
+const same = (a: Plains, b: Plains): boolean =>
+  a.length === b.length &&
+  a.every((plain, index) => (plain === null ? b[index] === null : Buffer.compare(plain, b[index]!) === 0))
+
+test('an image comes back as it was sent, from every kind of place', async () => {
+  await using stand = await Stand.open()
+  const plains = Array.from({ length: 2500 }, (_, index) => (index % 100 < 40 || index > 2400 ? null : plainChunk()))
+  plains.push(plainChunk().subarray(0, 77))
+  const size = sizeOf(plains)
+  const { root } = await stand.point(await stand.machine('db1'), plains)
+  for (const position of [0, 1, 39, 40, 64, 1000, 2401, 2500, 2501]) {
+    const messages = await download(stand, root, size, position)
+    const { chunkBytes, idKey } = stand.tenant
+    expect(messages[0]).toEqual([LOAD.start, { size, chunkBytes, root, idKey, position }])
+    expect(same(plainsOf(messages), plains.slice(position))).toBe(true)
+    const sizes = messages.map((message) => (message[0] === LOAD.chunks ? message[1].length : 0))
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(1024)
+  }
+  expect(await codeOf(download(stand, root, size, 2502))).toBe('PARAMS_INVALID')
+})
+
+test('an image of zeroes is one run, an empty one is none', async () => {
+  await using stand = await Stand.open()
+  expect((await download(stand, null, 2 ** 40)).slice(1)).toEqual([[LOAD.zero, 2 ** 40 / CHUNK_BYTES]])
+  expect(await download(stand, null, 0)).toHaveLength(1)
+})
+
+test('what cannot be read ends the download with its id, after what comes before it', async () => {
+  await using stand = await Stand.open()
+  const plains = Array.from({ length: 3000 }, plainChunk)
+  const { root } = await stand.point(await stand.machine('db1'), plains)
+  const ids = stand.idOf(plains[2900]!)
+  await stand.datastore.database.call('chunk.forget', { tenant: stand.tenant.id, ids })
+  const sent: Message[] = []
+  const store = stand.datastore.tenantStore(stand.tenant)
+  const { idKey, chunkBytes } = stand.tenant
+  const image = imageOf(root, sizeOf(plains))
+  const failing = downloadImage({ store, image, chunkBytes, idKey, position: 0 }, async (message) => {
+    sent.push(message)
+  })
+  await expect(failing).rejects.toMatchObject({
+    code: 'DATA_DAMAGED',
+    details: { id: Buffer.from(ids).toString('hex') },
+  })
+  expect(same(plainsOf(sent), plains.slice(0, plainsOf(sent).length))).toBe(true)
+  expect(plainsOf(sent).length).toBeGreaterThan(1000)
+})
+
+test('a receiver that goes away ends it, also while the next message is being read', async () => {
+  await using stand = await Stand.open()
+  const plains = Array.from({ length: 3000 }, plainChunk)
+  const { root } = await stand.point(await stand.machine('db1'), plains)
+  const store = stand.datastore.tenantStore(stand.tenant)
+  const { idKey, chunkBytes } = stand.tenant
+  let sent = 0
+  const send = async (): Promise<void> => {
+    if (++sent === 2) throw new VarveError('CANCELLED', 'gone')
+  }
+  const image = imageOf(root, sizeOf(plains))
+  expect(await codeOf(downloadImage({ store, image, chunkBytes, idKey, position: 0 }, send))).toBe('CANCELLED')
+  expect(sent).toBe(2)
+})

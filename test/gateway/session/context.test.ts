@@ -1,0 +1,82 @@
+// What stands around every method: the role first, the audit entry after, and no word of the inside.
+import { expect, test } from 'vitest'
+import { guarded, outward, type MethodCode } from '../../../gateway/session/context.ts'
+import type { Claims, Role } from '../../../protocol/claims.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { TestServices } from '../services.ts'
+
+const call = {
+  signal: new AbortController().signal,
+  messages: (async function* () {})(),
+  send: async () => {},
+}
+
+const callerOf = (test: TestServices, role: Role): { claims: Claims; address: string; openedMs: number } => ({
+  claims: {
+    issuer: 'i',
+    audience: 'a',
+    tenant: test.acme.uuid,
+    tenantName: 'acme',
+    subject: 'anna',
+    role,
+    expiresAt: 1,
+    tokenId: 't',
+  },
+  address: '192.0.2.7',
+  openedMs: 0,
+})
+
+const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolicy'>): Promise<unknown> =>
+  guarded(
+    'machines.setPolicy',
+    code,
+    test.services,
+    callerOf(test, role),
+    test.acme,
+  )({ machine: 'db1', policy: { consistency: 'none', refuseFull: [] } }, call)
+
+test('the code of a forbidden method does not run', async () => {
+  await using test = await TestServices.open()
+  let ran = false
+  const code = async () => {
+    ran = true
+    return {}
+  }
+  await expect(run(test, 'viewer', code)).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
+  expect(ran).toBe(false)
+  await run(test, 'owner', code)
+  expect(ran).toBe(true)
+  const entries = (await test.audited(test.acme)).map(({ role, outcome, resource }) => [role, outcome, resource])
+  expect(entries).toEqual([
+    ['viewer', 'ROLE_FORBIDDEN', 'machine=db1'],
+    ['owner', 'ok', 'machine=db1'],
+  ])
+})
+
+test('what fails inside reaches the caller without its words, and the audit log with its code', async () => {
+  await using test = await TestServices.open()
+  const failing = run(test, 'owner', () => Promise.reject(new TypeError('secret of /the/inside')))
+  await expect(failing).rejects.toMatchObject({ code: 'INTERNAL', message: 'the gateway failed; its log says more' })
+  expect(await test.audited(test.acme)).toMatchObject([{ outcome: 'INTERNAL', details: { address: '192.0.2.7' } }])
+  const known = new VarveError('JOB_RUNNING', 'words', { details: { job: 'j' } })
+  expect(outward(known)).toBe(known)
+})
+
+test('an agent is confined to itself, a person is not', async () => {
+  await using test = await TestServices.open()
+  const seen: (string | null)[] = []
+  const look = (role: Role) =>
+    guarded(
+      'machines.list',
+      async (_, { onlyAgent }) => {
+        seen.push(onlyAgent)
+        return { machines: [] }
+      },
+      test.services,
+      callerOf(test, role),
+      test.acme,
+    )({}, call)
+  await look('agent')
+  await look('owner')
+  expect(seen).toEqual(['anna', null])
+})

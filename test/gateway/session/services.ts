@@ -1,0 +1,52 @@
+// The services behind a session over a real datastore, with a clock that the test moves.
+import { openAuthority } from '../../../gateway/auth/authority.ts'
+import { Audit } from '../../../gateway/auth/audit.ts'
+import { issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { Datastore } from '../../../gateway/datastore/datastore.ts'
+import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import { Backups } from '../../../gateway/jobs/backups.ts'
+import { openLog } from '../../../gateway/log.ts'
+import type { Services } from '../../../gateway/session/context.ts'
+import { Registry } from '../../../gateway/session/registry.ts'
+import type { Role } from '../../../protocol/claims.ts'
+import { ManualClock } from '../../protocol/manual-clock.ts'
+
+export interface TestServices extends AsyncDisposable {
+  readonly services: Services
+  readonly clock: ManualClock
+  readonly tenant: Tenant
+  tokenFor(role: Role, ttlMs?: number): Promise<string>
+}
+
+/** Opens everything in `folder`, with the tenant `acme`. */
+export const testServices = async (folder: string): Promise<TestServices> => {
+  await using resources = new AsyncDisposableStack()
+  const clock = new ManualClock(Date.UTC(2026, 10, 20, 12))
+  const log = openLog({ level: 'silent' })
+  const datastore = resources.use(await Datastore.open({ folder, log, nowMs: () => clock.now(), threads: 1 }))
+  const { database } = datastore
+  const authority = await openAuthority({ folder, database, nowMs: clock.now() })
+  const failures: unknown[] = []
+  const audit = resources.use(new Audit({ database, onError: (error) => void failures.push(error) }))
+  resources.defer(() => {
+    if (failures.length > 0) throw new Error('the audit log failed', { cause: failures[0] })
+  })
+  const registry = new Registry()
+  const backups = new Backups({ datastore, agents: registry, clock, log })
+  const tenant = await database.call('tenant.add', {
+    name: 'acme',
+    uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
+    idKey: new Uint8Array(32),
+    chunkBytes: 65_536,
+    nowMs: clock.now(),
+  })
+  const owned = resources.move()
+  return {
+    services: { datastore, authority, audit, registry, backups, clock, log },
+    clock,
+    tenant,
+    tokenFor: (role, ttlMs = 60 * 60 * 1000) =>
+      issueToken(authority, { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now(), by: LOCAL_ADMINISTRATOR }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}

@@ -1,0 +1,332 @@
+// A random history of one machine: guest writes, backups, failures at random moments; after each step the promises are checked.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import { asVarveError } from '../../protocol/errors.ts'
+import type { Job } from '../../protocol/methods.ts'
+import { Dice } from '../support/model-dice.ts'
+import { MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
+import { expectDisks, expectNothingLeft } from '../support/stand-checks.ts'
+import type { Host } from '../support/stand-host.ts'
+import { Stand } from '../support/stand.ts'
+import { eventually } from '../support/temp.ts'
+
+/** Slow enough that a backup of a few MiB can be met in its middle, in the words of the configuration. */
+const BANDWIDTH = '4 MiB'
+
+/** A failure comes at a random moment of this time after the start of a backup, in milliseconds. */
+const FAILURE_WITHIN_MS = 1500
+
+/** The same for a failure that is to come while the backup is being committed and its lease ends, in milliseconds. */
+const END_WITHIN_MS = 150
+
+/** Errors of a start or a job right after a failure, which time heals. */
+const PASSING: ReadonlySet<string> = new Set(['AGENT_OFFLINE', 'JOB_RUNNING', 'LEASE_HELD', 'QMP_UNAVAILABLE'])
+
+const FAILURES = [
+  'cut link',
+  'kill agent',
+  'stop agent',
+  'interrupt agent',
+  'kill gateway',
+  'stop gateway',
+  'crash QEMU',
+  'restart QEMU',
+  'cancel',
+] as const
+type Failure = (typeof FAILURES)[number]
+
+const STEPS = [
+  'write',
+  'backup',
+  'full backup',
+  'failing backup',
+  'failing backup',
+  'failing backup',
+  'crash QEMU',
+  'restart QEMU',
+  'restart agent',
+  'restart gateway',
+  'resize',
+] as const
+
+/** What the next backup must find of a disk. */
+interface Known {
+  /** Size at the last restore point, in bytes; null for a disk that was not in it. */
+  size: number | null
+  /**
+   * The checkpoint of the last restore point: there, gone or damaged with a crash, lost with a clean end, or any of it
+   * where QEMU was restarted at about the time of the instant or the commit.
+   */
+  checkpoint: 'kept' | 'crashed' | 'lost' | 'unknown'
+}
+
+export class History implements AsyncDisposable {
+  readonly #dice: Dice
+  readonly #stand: Stand
+  readonly #host: Host
+  readonly #machine: ModelMachine
+  readonly #points = new Map<string, Snapshot>()
+  readonly #known = new Map<string, Known>()
+  /** What happened, for the message of a failed check. */
+  readonly #told: string[] = []
+  /** A lease broke together with QEMU: its remains are removed with the next one, at the latest. */
+  #unsettled = false
+
+  private constructor(dice: Dice, stand: Stand, host: Host, machine: ModelMachine) {
+    this.#dice = dice
+    this.#stand = stand
+    this.#host = host
+    this.#machine = machine
+    for (const { id } of machine.disks) this.#known.set(id, { size: null, checkpoint: 'kept' })
+  }
+
+  static async start(seed: number): Promise<History> {
+    const dice = new Dice(seed)
+    const disks: ModelDisk[] = [
+      {
+        id: 'vda',
+        format: 'qcow2',
+        size: 6 * MIB + 1536,
+        content: Buffer.concat([dice.bytes(3 * MIB + 700), Buffer.alloc(3 * MIB + 836)]),
+      },
+      { id: 'vdb', format: 'raw', size: 4 * MIB, content: Buffer.concat([Buffer.alloc(3 * MIB), dice.bytes(MIB)]) },
+      { id: 'vdc', format: 'qcow2', size: 5 * MIB, iothread: true },
+    ]
+    const stand = await Stand.start()
+    try {
+      const host = await stand.addHost({ settings: { bandwidth: BANDWIDTH } })
+      const machine = await host.addMachine('db1', disks)
+      await host.start()
+      return new History(dice, stand, host, machine)
+    } catch (error) {
+      await stand[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get pointCount(): number {
+    return this.#points.size
+  }
+
+  /** Does so many steps with their checks, then restores every point once more. */
+  async run(steps: number): Promise<void> {
+    try {
+      await this.#write()
+      await this.#backup(false)
+      for (let step = 0; step < steps; step++) {
+        await this.#step()
+        await this.#check()
+      }
+      await this.#backup(false)
+      await this.#check()
+      for (const [point, model] of this.#points) expectDisks(await this.#stand.restore(point), model, point)
+    } catch (cause) {
+      const story = this.#told.map((line, index) => `  ${index + 1}. ${line}`).join('\n')
+      throw new Error(`the history of seed ${this.#dice.seed} breaks a promise after\n${story}\n${String(cause)}`, {
+        cause,
+      })
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stand[Symbol.asyncDispose]()
+  }
+
+  async #step(): Promise<void> {
+    const step = this.#dice.pick(STEPS)
+    switch (step) {
+      case 'write':
+        return await this.#write()
+      case 'backup':
+        return await this.#backup(false)
+      case 'full backup':
+        return await this.#backup(true)
+      case 'failing backup':
+        await this.#write()
+        return await this.#failingBackup()
+      case 'crash QEMU':
+      case 'restart QEMU':
+        this.#told.push(step)
+        return await this.#restartMachine(step === 'crash QEMU')
+      case 'restart agent':
+        this.#told.push(step)
+        await this.#host.end(this.#dice.pick(['SIGTERM', 'SIGINT', 'SIGKILL']))
+        return await this.#host.start()
+      case 'restart gateway':
+        this.#told.push(step)
+        await this.#stand.endGateway(this.#dice.pick(['SIGTERM', 'SIGKILL']))
+        return await this.#stand.startGateway()
+      case 'resize':
+        return await this.#resize()
+    }
+  }
+
+  async #write(): Promise<void> {
+    const count = 1 + this.#dice.below(10)
+    this.#told.push(`${count} writes`)
+    for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
+  }
+
+  async #resize(): Promise<void> {
+    const { id, size } = this.#dice.pick(this.#machine.disks)
+    const larger = Math.min(8 * MIB, size + 512 * this.#dice.below(1024))
+    this.#told.push(`${id} grows from ${size} to ${larger}`)
+    if (larger === size) return
+    try {
+      await this.#machine.resize(id, larger)
+    } catch (error) {
+      // QEMU does not resize an image with an inconsistent bitmap
+      if (this.#known.get(id)?.checkpoint === 'kept') throw error
+    }
+  }
+
+  async #restartMachine(crash: boolean): Promise<void> {
+    await this.#machine.restart({ crash })
+    for (const { id, format } of this.#machine.disks) {
+      const known = this.#known.get(id)!
+      if (crash) known.checkpoint = 'crashed'
+      else if (format === 'raw') known.checkpoint = 'lost'
+    }
+  }
+
+  /** Starts a backup, again when a failure before it has not healed yet. */
+  async #start(full: boolean): Promise<string> {
+    return await eventually(async () => {
+      try {
+        const peer = await this.#stand.peer()
+        return (await peer.call('backup.start', { machine: 'db1', full })).job
+      } catch (thrown) {
+        const { code, endsConnection } = asVarveError(thrown)
+        if (endsConnection || PASSING.has(code)) return null
+        throw thrown
+      }
+    })
+  }
+
+  async #backup(full: boolean): Promise<void> {
+    this.#told.push(full ? 'full backup' : 'backup')
+    await eventually(async () => {
+      const job = await this.#start(full)
+      await this.#stand.begun(job)
+      const model = this.#machine.snapshot()
+      for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
+      const ended = await this.#stand.ended(job)
+      if (ended.state === 'committed') return await this.#committed(ended, model, full).then(() => true)
+      if (!PASSING.has(ended.error?.code ?? '')) throw new Error(`the backup failed: ${JSON.stringify(ended.error)}`)
+      return false
+    }, 60_000)
+  }
+
+  async #failingBackup(): Promise<void> {
+    const failure = this.#dice.pick(FAILURES)
+    const moment = this.#dice.pick(['start', 'instant', 'end'] as const)
+    const afterMs = this.#dice.below(moment === 'end' ? END_WITHIN_MS : FAILURE_WITHIN_MS)
+    this.#told.push(`backup with "${failure}" ${afterMs} ms after its ${moment}`)
+    const job = await this.#start(false)
+    if (moment === 'start') {
+      // until the instant the guest writes nothing, so that the model holds whenever it is
+      await sleep(afterMs)
+      await this.#fail(failure, job)
+    }
+    await this.#stand.begun(job)
+    const model = this.#machine.snapshot()
+    for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
+    if (moment !== 'start') {
+      if (moment === 'end') await this.#uploaded(job)
+      await sleep(afterMs)
+      await this.#fail(failure, job)
+    }
+    for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
+    const ended = await this.#stand.ended(job)
+    this.#told.push(`  ${ended.state} ${ended.error?.code ?? ''}`)
+    if (ended.state === 'committed') return await this.#committed(ended, model, false, failure)
+    const mayFail: readonly Failure[] = ['interrupt agent', 'crash QEMU', 'restart QEMU', 'cancel']
+    if (moment !== 'start') expect(mayFail, 'only these end a lease').toContain(failure)
+  }
+
+  /** Waits until all of a job's disks are uploaded, or it has ended. */
+  async #uploaded(job: string): Promise<void> {
+    await eventually(async () => {
+      const found = await this.#stand.job(job)
+      return (
+        found !== null && (found.state !== 'running' || found.disks.every(({ size, doneBytes }) => doneBytes === size))
+      )
+    })
+  }
+
+  async #fail(failure: Failure, job: string): Promise<void> {
+    const host = this.#host
+    switch (failure) {
+      case 'cut link':
+        return host.link.cut()
+      case 'kill agent':
+      case 'stop agent':
+      case 'interrupt agent':
+        await host.end(failure === 'kill agent' ? 'SIGKILL' : failure === 'stop agent' ? 'SIGTERM' : 'SIGINT')
+        return await host.start()
+      case 'kill gateway':
+      case 'stop gateway':
+        await this.#stand.endGateway(failure === 'kill gateway' ? 'SIGKILL' : 'SIGTERM')
+        return await this.#stand.startGateway()
+      case 'crash QEMU':
+      case 'restart QEMU':
+        this.#unsettled = true
+        return await this.#restartMachine(failure === 'crash QEMU')
+      case 'cancel':
+        await (await this.#stand.peer()).call('jobs.cancel', { job }).catch((thrown: unknown) => {
+          if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
+        })
+    }
+  }
+
+  /** Checks a new restore point, its reasons included, and what it says of the machine from now on. */
+  async #committed(job: Job, model: Snapshot, full: boolean, failure: Failure | null = null): Promise<void> {
+    expectDisks(await this.#stand.restore(job.id), model, job.id)
+    this.#points.set(job.id, model)
+    for (const { name, kind, reason, size } of job.disks) {
+      const known = this.#known.get(name)!
+      expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
+      if (failure === null) expect(`${name} ${reason}`).toMatch(this.#expectedReason(name, size, full))
+      known.size = size
+      known.checkpoint = failure?.endsWith('QEMU') === true ? 'unknown' : 'kept'
+    }
+    if (failure === null) this.#unsettled = false
+  }
+
+  #expectedReason(disk: string, size: number, full: boolean): RegExp {
+    const { size: sizeBefore, checkpoint } = this.#known.get(disk)!
+    if (sizeBefore === null) return new RegExp(`^${disk} first$`)
+    if (full) return new RegExp(`^${disk} requested$`)
+    if (sizeBefore !== size) return new RegExp(`^${disk} size-changed$`)
+    if (checkpoint === 'kept') return new RegExp(`^${disk} bitmap$`)
+    if (checkpoint === 'lost') return new RegExp(`^${disk} bitmap-missing$`)
+    if (checkpoint === 'crashed') return new RegExp(`^${disk} bitmap-(missing|inconsistent)$`)
+    return new RegExp(`^${disk} bitmap(-missing|-inconsistent|)$`)
+  }
+
+  /** Nothing is left, nothing is missing: objects in QEMU, the host's folders, the list of points. */
+  async #check(): Promise<void> {
+    const last = [...this.#points.keys()].at(-1)!
+    const listed = await eventually(async () => {
+      try {
+        return (await this.#stand.listPoints()).map(({ id }) => id)
+      } catch (thrown) {
+        if (asVarveError(thrown).endsConnection) return null
+        throw thrown
+      }
+    })
+    expect(listed).toEqual([...this.#points.keys()].toReversed())
+    if (this.#unsettled) return
+    const checkpoint = this.#host.checkpoint(last)
+    const own = [...this.#known]
+      .filter(([, known]) => known.checkpoint === 'kept')
+      .map(([disk]) => `${disk}/${checkpoint}`)
+    const maybe = [...this.#known]
+      .filter(([, { checkpoint: state }]) => state === 'crashed' || state === 'unknown')
+      .map(([disk]) => `${disk}/${checkpoint}`)
+    const there = (await this.#machine.objects()).bitmaps.filter((name) => maybe.includes(name))
+    const bitmaps = [...own, ...there].toSorted()
+    const nodes = this.#machine.disks.flatMap(({ id }) => [id, `${id}-file`]).toSorted()
+    await expectNothingLeft(this.#host, this.#machine, { exports: [], jobs: [], nodes, bitmaps, nbdServer: false })
+  }
+}

@@ -1,0 +1,249 @@
+// The table of methods: whole, the same as PROTOCOL.md's, and its schemas refuse wrong types.
+import { readFileSync } from 'node:fs'
+import * as v from 'valibot'
+import { describe, expect, test } from 'vitest'
+import { ROLES } from '../../protocol/claims.ts'
+import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
+import { isMethod, METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
+
+const names = Object.keys(METHODS) as MethodName[]
+
+const allowed = (role: 'agent' | 'platform'): string[] => names.filter((name) => methodOf(name).roles.includes(role))
+
+const byName = (a: { name?: string | undefined }, b: { name?: string | undefined }): number =>
+  (a.name ?? '') < (b.name ?? '') ? -1 : 1
+
+test('every method of the gateway has roles, methods of agents have none', () => {
+  for (const name of names) {
+    const { servedBy, roles } = methodOf(name)
+    expect(roles.length > 0, name).toBe(servedBy === 'gateway')
+    expect(new Set(roles).size, name).toBe(roles.length)
+    for (const role of roles) expect(ROLES).toContain(role)
+  }
+})
+
+test('names are unique whatever their case, and safe to write anywhere', () => {
+  expect(new Set(names.map((name) => name.toLowerCase())).size).toBe(names.length)
+  for (const name of names) expect(name).toMatch(/^[a-z]+\.[a-zA-Z]+$/u)
+})
+
+test('only own names of the table are methods', () => {
+  for (const name of names) expect(isMethod(name)).toBe(true)
+  for (const name of ['', 'toString', '__proto__', 'constructor', 'machines.List', 'machines'])
+    expect(isMethod(name)).toBe(false)
+})
+
+test('an agent and the platform may neither delete nor change what is not theirs', () => {
+  expect(allowed('platform')).toEqual(['tenants.list'])
+  const changing = allowed('agent').filter(
+    (name) => !/^(agent|backup|session|image|machines\.(list|status)|jobs|points)\b/u.test(name),
+  )
+  expect(changing).toEqual([])
+})
+
+test('a message fits into its stream: a window is at least a frame where messages carry chunks', () => {
+  for (const name of ['image.upload', 'image.download'] as const) {
+    const { up, down } = methodOf(name)
+    const windows = [up, down].flatMap((stream) => (stream === null ? [] : [stream.windowBytes]))
+    expect(Math.max(...windows)).toBeGreaterThanOrEqual(FRAME_BYTES_MAX)
+  }
+})
+
+test('PROTOCOL.md lists every method with its side, roles and streams', () => {
+  const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
+  const rows = [...page.matchAll(/^\| `(\w+\.\w+)` +\| (gateway|agent) +\|([^|]*)\|([^|]*)\|/gmu)].map(
+    ([, name, servedBy, roles = '', streams = '']) => ({
+      name,
+      servedBy,
+      roles: roles.trim(),
+      streams: streams.trim(),
+    }),
+  )
+  const meant = names.map((name) => {
+    const { servedBy, roles, up, down } = methodOf(name)
+    const streams = [up === null ? [] : ['up'], down === null ? [] : ['down']].flat().join(', ')
+    return { name, servedBy, roles: roles.join(', '), streams }
+  })
+  expect(rows.toSorted(byName)).toEqual(meant.toSorted(byName))
+})
+
+const UUID = '0192aaaa-0000-4000-8000-0000c0ffee42'
+const ID = new Uint8Array(32).fill(1)
+const policy = { consistency: 'freeze', refuseFull: ['bitmap-missing'] }
+const readDisk = { name: 'vda', size: 1 << 20, kind: 'full', reason: 'first' }
+const job = {
+  id: UUID,
+  machine: 'db1',
+  state: 'running',
+  subject: 'ada',
+  startedMs: 1,
+  endedMs: null,
+  bytesSent: 0,
+  disks: [{ ...readDisk, doneBytes: 0 }],
+  error: null,
+}
+const point = {
+  id: UUID,
+  machine: 'db1',
+  timeMs: 1,
+  kind: 'full',
+  reason: 'first',
+  consistency: 'frozen',
+  note: null,
+  base: null,
+  bytesRead: 1,
+  bytesSent: 1,
+  bytesStored: 1,
+  durationMs: 1,
+  disks: [{ ...readDisk, dirtyBytes: 1, root: ID }],
+}
+const status = {
+  name: 'db1',
+  qmp: 'up',
+  status: 'running',
+  qemu: '7.2.0',
+  lease: null,
+  problem: null,
+  disks: [{ name: 'vda', size: 1, format: 'raw', excluded: false }],
+}
+const entry = {
+  seq: 1,
+  timeMs: 1,
+  subject: 'a',
+  role: 'owner',
+  action: 'x',
+  resource: '',
+  outcome: 'ok',
+  details: '{}',
+}
+const qmp = { params: { machine: 'db1', command: 'query-status', arguments: '{}' }, result: { value: '{}' } }
+const event = { event: 'STOP', timeMs: 1, data: '{}' }
+const machine = { machine: 'db1' }
+const ofJob = { job: UUID }
+
+/** Values that each method takes and gives; one message of each kind that its streams carry. */
+const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?: unknown[]; down?: unknown[] } } = {
+  'session.renew': { params: { token: 'a.b.c' }, result: { expiresMs: 1 } },
+  'tenants.list': { params: {}, result: { tenants: [{ name: 'acme', createdMs: 1 }] } },
+  'agents.list': {
+    params: {},
+    result: { agents: [{ id: UUID, host: 'h', enrolledMs: 1, revoked: false, online: true }] },
+  },
+  'agents.revoke': { params: { agent: UUID }, result: {} },
+  'audit.list': { params: { afterSeq: 0, limit: 10 }, result: { entries: [entry] } },
+  'machines.list': {
+    params: {},
+    result: {
+      machines: [
+        { name: 'db1', agent: UUID, host: 'h', online: true, policy, job: null, lastPoint: { id: UUID, timeMs: 1 } },
+      ],
+    },
+  },
+  'machines.status': { params: machine, result: status },
+  'machines.setPolicy': { params: { machine: 'db1', policy }, result: {} },
+  'machines.qmp': qmp,
+  'machines.events': { params: machine, result: {}, down: [event] },
+  'backup.start': { params: { machine: 'db1', full: false }, result: ofJob },
+  'jobs.list': { params: { machine: null, limit: 1 }, result: { jobs: [job] } },
+  'jobs.watch': { params: ofJob, result: job, down: [job] },
+  'jobs.cancel': { params: ofJob, result: {} },
+  'points.list': { params: { machine: 'db1', beforeMs: null, limit: 1 }, result: { points: [point] } },
+  'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
+  'image.download': {
+    params: { point: UUID, disk: 'vda', position: 0 },
+    result: {},
+    down: [
+      [0, { size: 4, chunkBytes: 65_536, root: ID, idKey: ID, position: 0 }],
+      [1, 9],
+      [2, [[ID, 0, 4, new Uint8Array(4)]]],
+    ],
+  },
+  'agent.inventory': {
+    params: { host: 'h', machines: ['db1'], jobs: [UUID] },
+    result: {
+      refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
+      jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],
+    },
+  },
+  'backup.begin': {
+    params: { job: UUID, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks: [readDisk] },
+    result: {},
+  },
+  'image.upload': {
+    params: { job: UUID, disk: 'vda' },
+    result: { root: null },
+    up: [
+      [
+        0,
+        [
+          [0, 5],
+          [1, 5],
+          [2, new Uint8Array(64)],
+        ],
+      ],
+      [1, [[ID, 1, 65_536, new Uint8Array(10)]]],
+      [2, [[ID, ID]]],
+    ],
+    down: [
+      [0, { position: 0, proofKey: ID }],
+      [1, new Uint8Array(3)],
+      [2, new Uint8Array(0)],
+      [3, 7],
+    ],
+  },
+  'backup.commit': { params: { job: UUID, bytesRead: 1 }, result: { point: UUID } },
+  'backup.fail': { params: { job: UUID, code: 'QMP_ERROR', message: 'm' }, result: {} },
+  'agent.backup': {
+    params: {
+      job: UUID,
+      machine: 'db1',
+      full: true,
+      policy,
+      idKey: ID,
+      chunkBytes: 65_536,
+      base: { checkpoint: UUID, disks: [{ name: 'vda', size: 1 }] },
+    },
+    result: {},
+  },
+  'agent.cancel': { params: ofJob, result: {} },
+  'agent.status': { params: machine, result: status },
+  'agent.qmp': qmp,
+  'agent.events': { params: machine, result: {}, down: [event] },
+}
+
+/** The value with each of its leaves made into something no schema takes there, one at a time. */
+const spoilt = (value: unknown): unknown[] => {
+  const whole = [{ wrong: true }, [[]], Number.NaN]
+  if (value instanceof Uint8Array) return [value.length, Buffer.from(value).toString('hex'), ...whole]
+  if (Array.isArray(value))
+    return [7, 'text', ...value.flatMap((item, index) => spoilt(item).map((bad) => value.with(index, bad)))]
+  if (typeof value === 'object' && value !== null)
+    return [
+      7,
+      'text',
+      ...Object.entries(value).flatMap(([name, field]) => spoilt(field).map((bad) => ({ ...value, [name]: bad }))),
+      ...Object.keys(value).map((name) =>
+        Object.fromEntries(Object.entries(value).filter(([other]) => other !== name)),
+      ),
+    ]
+  return whole
+}
+
+describe.each(names)('%s', (name) => {
+  const { params, result, up, down } = methodOf(name)
+  const good = GOOD[name]
+  const parts: readonly (readonly [string, v.GenericSchema, readonly unknown[]])[] = [
+    ['params', params, [good.params]],
+    ['result', result, [good.result]],
+    ...(up === null ? [] : [['up', up.message, good.up ?? []] as const]),
+    ...(down === null ? [] : [['down', down.message, good.down ?? []] as const]),
+  ]
+
+  test.each(parts)('%s: takes what is right and refuses each wrong leaf', (_, schema, values) => {
+    expect(values.length).toBeGreaterThan(0)
+    for (const value of values) {
+      expect(v.parse(schema, value)).toEqual(value)
+      for (const bad of spoilt(value)) expect(v.safeParse(schema, bad).success, JSON.stringify(bad)).toBe(false)
+    }
+  })
+})

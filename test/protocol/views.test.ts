@@ -1,0 +1,46 @@
+// Machines, jobs and relayed commands as they are shown: what may be in them.
+import * as v from 'valibot'
+import { expect, test } from 'vitest'
+import { QMP_CHARS_MAX } from '../../protocol/limits.ts'
+import { job, machineStatus, qmp, qmpEvent } from '../../protocol/views.ts'
+
+const takes = (schema: v.GenericSchema, value: unknown): boolean => v.safeParse(schema, value).success
+
+const ask = (command: unknown): unknown => ({ machine: 'db1', command, arguments: '{}' })
+
+const shown = (state: string): unknown => ({
+  id: '0192aaaa-0000-4000-8000-0000c0ffee42',
+  machine: 'db1',
+  state,
+  subject: 'ada',
+  startedMs: 1,
+  endedMs: null,
+  bytesSent: 0,
+  disks: [],
+  error: null,
+})
+
+test('a command is a name and nothing else', () => {
+  for (const command of ['query-status', 'x_y.z', 'a'.repeat(128)]) expect(takes(qmp.params, ask(command))).toBe(true)
+  for (const command of ['', 'a b', 'a\n', '{"execute"', 'a'.repeat(129), null])
+    expect(takes(qmp.params, ask(command))).toBe(false)
+})
+
+test('JSON that is relayed is text of bounded length', () => {
+  const text = 'a'.repeat(QMP_CHARS_MAX)
+  expect(takes(qmp.result, { value: text })).toBe(true)
+  expect(takes(qmp.result, { value: `${text}a` })).toBe(false)
+  expect(takes(qmp.result, { value: {} })).toBe(false)
+  expect(takes(qmpEvent, { event: 'STOP', timeMs: 1, data: `${text}a` })).toBe(false)
+})
+
+test('a job has one of its states', () => {
+  for (const state of ['running', 'committed', 'failed']) expect(takes(job, shown(state))).toBe(true)
+  for (const state of ['', 'done', 'Running']) expect(takes(job, shown(state))).toBe(false)
+})
+
+test('a machine whose monitor is down has no status', () => {
+  const seen = { name: 'db1', qmp: 'down', status: null, qemu: null, lease: null, problem: 'no such file', disks: [] }
+  expect(takes(machineStatus, seen)).toBe(true)
+  expect(takes(machineStatus, { ...seen, qmp: 'maybe' })).toBe(false)
+})
