@@ -31,11 +31,16 @@ const GIVE_UP_LIMIT_MS = 5000
 
 const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
 
+/** Begins or adopts a lease; the signal aborts when the backup is given up meanwhile. */
+type Begin = (signal: AbortSignal) => Promise<Lease>
+
 interface Running {
   readonly job: string
   readonly machine: string
   readonly abort: AbortController
-  readonly done: Promise<void>
+  /** Its outcome is known; only its lease is still being given back. */
+  ending: boolean
+  done: Promise<void>
 }
 
 export interface BackupsOptions {
@@ -55,8 +60,8 @@ export class Backups implements AsyncDisposable {
   readonly #options: BackupsOptions
   readonly #throttle: Throttle
   readonly #running = new Map<string, Running>()
-  /** Entries of the journal that this process is settling or has handed to a running job. */
-  readonly #settling = new Set<string>()
+  /** Entries of the journal that this process is settling, by id. */
+  readonly #settling = new Map<string, { readonly machine: string; readonly done: Promise<void> }>()
   #stopTimer: () => void = () => {}
   /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
@@ -74,17 +79,28 @@ export class Backups implements AsyncDisposable {
     return [...this.#running.values()].find((running) => running.machine === machine)?.job ?? null
   }
 
-  /** Begins a backup; resolves as soon as it is accepted. NOT_FOUND for a machine of another configuration, LEASE_HELD. */
+  /**
+   * Accepts a backup, which begins once an earlier one, whose outcome is known, has given its lease back.
+   * NOT_FOUND for a machine of another configuration, LEASE_HELD.
+   */
   start(order: Params<'agent.backup'>): void {
     const machine = this.#options.machines.find(({ name }) => name === order.machine)
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${order.machine}"`)
-    const held = this.jobOf(machine.name)
-    if (held !== null) throw new VarveError('LEASE_HELD', `job ${held} holds the lease of ${machine.name}`)
+    const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
+    const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
+    if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
     const { agentId, driver, freezeTimeoutMs } = this.#options
     const { full, base, policy } = order
     const { consistency, refuseFull } = policy
     const request = { machine, leaseId: order.job, agentId, base, full, consistency, freezeTimeoutMs, refuseFull }
-    this.#run(order.job, machine.name, order, () => driver.begin(request))
+    this.#run(order.job, machine.name, order, async (signal) => {
+      const settling = [...this.#settling.values()].filter((one) => one.machine === machine.name)
+      for (const { done } of [...earlier, ...settling]) {
+        await done
+        signal.throwIfAborted()
+      }
+      return await driver.begin(request)
+    })
   }
 
   /** Gives a running backup up; nothing when it is not running here. */
@@ -153,24 +169,20 @@ export class Backups implements AsyncDisposable {
     })
   }
 
-  #run(job: string, machine: string, keys: Chunking, begin: () => Promise<Lease>): void {
+  #run(job: string, machine: string, keys: Chunking, begin: Begin): void {
     const abort = new AbortController()
-    const done = this.#work(job, machine, keys, begin, abort).finally(() => this.#running.delete(job))
-    this.#running.set(job, { job, machine, abort, done })
+    const running: Running = { job, machine, abort, ending: false, done: Promise.resolve() }
+    this.#running.set(job, running)
+    running.done = this.#work(running, keys, begin).finally(() => this.#running.delete(job))
   }
 
-  async #work(
-    job: string,
-    machine: string,
-    keys: Chunking,
-    begin: () => Promise<Lease>,
-    abort: AbortController,
-  ): Promise<void> {
+  async #work(running: Running, keys: Chunking, begin: Begin): Promise<void> {
     const { log } = this.#options
+    const { job, machine, abort } = running
     let lease: Lease | null = null
     let asked = false
     try {
-      lease = await begin()
+      lease = await begin(abort.signal)
       void lease.lost.then((error) => abort.abort(error))
       const bytesRead = await this.#transfer(job, lease, keys, abort.signal)
       asked = true
@@ -179,10 +191,12 @@ export class Backups implements AsyncDisposable {
       const error = asVarveError(abort.signal.aborted ? abort.signal.reason : thrown)
       // a commit that was asked and not answered may have happened: the next start will be told
       if (this.#stopping || (asked && this.#halt.signal.aborted)) return
+      running.ending = true
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
       await this.#giveUp(job, lease, error)
       return
     }
+    running.ending = true
     log.info({ job, machine, point: job }, 'restore point committed')
     await this.#end(job, lease, 'committed')
   }
@@ -280,9 +294,15 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  async #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    if (this.#settling.has(entry.id)) return
-    this.#settling.add(entry.id)
+  #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
+    const known = this.#settling.get(entry.id)
+    if (known !== undefined) return known.done
+    const done = this.#settleNow(entry, outcome).finally(() => this.#settling.delete(entry.id))
+    this.#settling.set(entry.id, { machine: entry.machine.name, done })
+    return done
+  }
+
+  async #settleNow(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
     const { driver, log } = this.#options
     try {
       await driver.settle(entry, entry.outcome ?? outcome)
@@ -290,8 +310,6 @@ export class Backups implements AsyncDisposable {
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       log.warn({ job: entry.id, code, reason: message }, 'an earlier lease cannot be settled yet')
-    } finally {
-      this.#settling.delete(entry.id)
     }
   }
 

@@ -6,6 +6,7 @@ import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { IDENTITIES_CHECK_MAX } from './datastore/database/identities.ts'
 import { Datastore } from './datastore/datastore.ts'
+import { storeError } from './datastore/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from './log.ts'
 import { HttpServer, type Listen } from './server/http.ts'
@@ -31,11 +32,11 @@ export class Gateway implements AsyncDisposable {
     this.#resources = resources
   }
 
-  /** Opens the data folder and listens; STORE_LOCKED, STORE_VERSION, CONFIG_INVALID. */
+  /** Opens the data folder and listens; STORE_LOCKED, STORE_VERSION, STORE_FAILED, CONFIG_INVALID. */
   static async open(options: GatewayOptions): Promise<Gateway> {
     const { folder, log, clock } = options
     await using resources = new AsyncDisposableStack()
-    const datastore = resources.use(await Datastore.open({ folder, log, nowMs: () => clock.now() }))
+    const datastore = resources.use(await openDatastore(options))
     const { database } = datastore
     const authority = await openAuthority({ folder, database, nowMs: clock.now() })
     const audit = resources.use(
@@ -54,6 +55,14 @@ export class Gateway implements AsyncDisposable {
   /** Tells every session, lets what is being committed finish, closes the datastore. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
+  }
+}
+
+const openDatastore = async ({ folder, log, clock }: GatewayOptions): Promise<Datastore> => {
+  try {
+    return await Datastore.open({ folder, log, nowMs: () => clock.now() })
+  } catch (thrown) {
+    throw storeError(thrown, `opening the data folder ${folder}`)
   }
 }
 

@@ -169,7 +169,7 @@ export const METHODS = {
     ...plain,
     servedBy: 'gateway',
     roles: READERS,
-    params: v.object({ machine: v.nullable(s.name), beforeMs: v.nullable(s.timeMs), limit: s.pageLimit }),
+    params: v.object({ machine: v.nullable(s.name), before: v.nullable(s.pointCursor), limit: s.pageLimit }),
     result: v.object({ points: v.pipe(v.array(s.point), v.maxLength(PAGE_ROWS_MAX)) }),
   },
   'points.get': {

@@ -76,4 +76,8 @@ export const point = v.object({
 })
 export type Point = v.InferOutput<typeof point>
 
+/** Where the next page of points begins: behind the last one of the page before. */
+export const pointCursor = v.object({ timeMs, id: uuid })
+export type PointCursor = v.InferOutput<typeof pointCursor>
+
 export const pageLimit = v.pipe(count, v.minValue(1), v.maxValue(PAGE_ROWS_MAX))

@@ -9,6 +9,9 @@ import { print, printJson, Progress, size } from './output.ts'
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
 const WAIT_POLL_MS = 2000
 
+/** How long an interrupted command tries to cancel its job, in milliseconds. */
+const CANCEL_LIMIT_MS = 10_000
+
 export interface BackupCommand {
   readonly config: string
   readonly full: boolean
@@ -49,10 +52,11 @@ const follow = (link: GatewayLink, job: string, progress: Progress, signal: Abor
     return call.result
   }, signal)
 
-/** Tells the gateway to give the job up, and waits until the machine is free again. */
+/** Tells the gateway to give the job up; CONNECTION_LOST when it stays away, so that an interrupted command always ends. */
 const cancel = async (link: GatewayLink, job: string): Promise<void> => {
   try {
-    await (await link.peer()).call('jobs.cancel', { job }, { deadlineMs: 10_000 })
+    const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
+    await peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
     if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
   }

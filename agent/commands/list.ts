@@ -1,10 +1,12 @@
 // The commands that look: machines, status and points.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { MachineStatus } from '../../protocol/methods.ts'
-import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
-import type { Point } from '../../protocol/schemas.ts'
+import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { withGateway } from './context.ts'
 import { localTime, print, printJson, printTable, size } from './output.ts'
+
+/** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
+const PAGE_POINTS = 100
 
 interface ListCommand {
   readonly config: string
@@ -60,15 +62,14 @@ export const status = (options: ListCommand): Promise<void> =>
 export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(options.config, async ({ link }) => {
     const rows: Point[] = []
-    let beforeMs: number | null = null
+    let before: PointCursor | null = null
     while (true) {
-      const page: Point[] = (
-        await link.call('points.list', { machine: machine ?? null, beforeMs, limit: PAGE_ROWS_MAX })
-      ).points
+      const page: Point[] = (await link.call('points.list', { machine: machine ?? null, before, limit: PAGE_POINTS }))
+        .points
       rows.push(...page)
       const last = page.at(-1)
-      if (page.length < PAGE_ROWS_MAX || last === undefined) break
-      beforeMs = last.timeMs
+      if (page.length < PAGE_POINTS || last === undefined) break
+      before = { timeMs: last.timeMs, id: last.id }
     }
     if (options.json)
       return printJson(

@@ -67,6 +67,8 @@ export interface JournalOptions {
   readonly onDamaged?: (file: string, movedTo: string, cause: unknown) => void
 }
 
+const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
+
 const syncFolder = async (folder: string): Promise<void> => {
   const handle = await open(folder, 'r')
   try {
@@ -130,6 +132,8 @@ export class LeaseJournal {
       try {
         entries.push(await this.#read(path, name))
       } catch (cause) {
+        // removed since the folder was read: another lease has just ended
+        if (isMissing(cause)) continue
         const movedTo = `${path}.damaged-${Date.now()}`
         await rename(path, movedTo)
         this.#onDamaged(path, movedTo, cause)

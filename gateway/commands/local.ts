@@ -7,18 +7,23 @@ import { systemClock } from '../clock.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { CATALOG_NAME } from '../datastore/datastore.ts'
+import { storeError } from '../datastore/store-error.ts'
 import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
-/** Opens the catalog of a running or stopped gateway for one short command. */
+/** Opens the catalog of a running or stopped gateway for one short command. CONFIG_INVALID, STORE_VERSION, STORE_FAILED. */
 export const withCatalog = async <R>(folder: string, work: (database: Database) => Promise<R>): Promise<R> => {
   if (!existsSync(folder))
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
   const catalog = path.join(folder, CATALOG_NAME)
-  checkCatalogVersion(catalog)
-  using database = new LocalDatabase(catalog)
-  return await work(database)
+  try {
+    checkCatalogVersion(catalog)
+    using database = new LocalDatabase(catalog)
+    return await work(database)
+  } catch (thrown) {
+    throw storeError(thrown, `using the data folder ${folder}`)
+  }
 }
 
 export const withAuthority = <R>(folder: string, work: (authority: Authority) => Promise<R>): Promise<R> =>

@@ -200,8 +200,8 @@ const backups: Pick<
 }
 
 const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
-  'points.list': async ({ machine, beforeMs, limit }, { services, tenant, onlyAgent }) => {
-    const args = { tenant: tenant.id, agent: onlyAgent, machine, beforeMs, limit }
+  'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent }) => {
+    const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
     return { points: (await services.datastore.database.call('point.list', args)).map(pointView) }
   },
 

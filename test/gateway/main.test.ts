@@ -1,5 +1,5 @@
 // The program's commands in processes of their own: what they print, their exit codes, and what they refuse.
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { EXIT } from '../../protocol/exit.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -46,7 +46,13 @@ test('a folder that is not there or cannot be one is named', async () => {
   expect(missing.stderr).toContain(data)
   const env = await runGateway(['tenant', 'list'], { VARVE_DATA: data })
   expect(env.stderr).toContain(data)
-  expect((await runGateway(['serve', '--data', '/proc/none', '--listen', '127.0.0.1:0'])).code).toBe(EXIT.failed)
+  const file = temp.join('file')
+  await writeFile(file, '')
+  const refused = await runGateway(['serve', '--data', file, '--listen', '127.0.0.1:0'])
+  expect([refused.code, refused.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FAILED')])
+  expect(refused.stderr).toContain(file)
+  const listing = await runGateway(['tenant', 'list', '--data', file])
+  expect([listing.code, listing.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FAILED')])
 })
 
 test('tenants are added once and listed, beside a running gateway and a stopped one', async () => {

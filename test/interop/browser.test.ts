@@ -17,7 +17,11 @@ import { eventually, tempFolder } from '../support/temp.ts'
 import type { PageCalls } from './browser-page.ts'
 
 const MIB = 1024 * 1024
-const DISK_BYTES = 6 * MIB
+
+/** Several of the pieces that the agent sends at once, and a rate that takes it some seconds. */
+const DISK_BYTES = 24 * MIB
+const BANDWIDTH = '4 MiB'
+
 const ROOT = path.resolve(import.meta.dirname, '../..')
 
 /** Where the page finds the packages that the protocol imports, in their form for browsers. */
@@ -144,7 +148,7 @@ test('a page signs in, lists restore points and follows a running backup to its 
   const config = temp.join('agent.toml')
   await writeFile(
     config,
-    `gateway = "${gateway.url}"\nstate = "${temp.join('state')}"\nbandwidth = "2 MiB"\n` +
+    `gateway = "${gateway.url}"\nstate = "${temp.join('state')}"\nbandwidth = "${BANDWIDTH}"\n` +
       `[[machine]]\nname = "db1"\nqmp = "${machine.qmpPath}"\n`,
   )
   await using _agent = await startAgent(config)

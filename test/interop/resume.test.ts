@@ -1,4 +1,5 @@
 // A backup that is cut in the middle goes on where it was acknowledged, and neither guest nor point notices.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { MIB, type ModelMachine } from '../support/model-machine.ts'
@@ -76,8 +77,11 @@ const disturbed = async (dice: Dice, disturb: (at: Scene) => Promise<void>): Pro
   expectDisks(await stand.restore(next.point), machine.snapshot())
 }
 
-test('after the link breaks twice', () =>
+test('after the link stalls for a while and breaks twice', () =>
   disturbed(new Dice(60), async ({ host }) => {
+    host.link.stall()
+    await sleep(1000)
+    host.link.flow()
     host.link.cut()
     await host.agent.says(/the gateway is away[^]*connected to the gateway/)
     host.link.cut()

@@ -123,8 +123,8 @@ test.each(['owner', 'operator', 'viewer', 'auditor'] as const)(
   async (role: Exclude<Role, 'agent'>) => {
     const peer = await stand.peer(role, 'one')
     const { machines } = await peer.call('machines.list', {})
-    const { points } = await peer.call('points.list', { machine: null, beforeMs: null, limit: 100 })
-    const { points: foreign } = await peer.call('points.list', { machine: 'db-two', beforeMs: null, limit: 100 })
+    const { points } = await peer.call('points.list', { machine: null, before: null, limit: 100 })
+    const { points: foreign } = await peer.call('points.list', { machine: 'db-two', before: null, limit: 100 })
     const { jobs } = await peer.call('jobs.list', { machine: null, limit: 100 })
     expect(machines.map(({ name }) => name)).toEqual(['db-one'])
     expect(points.map(({ id }) => id)).toEqual([answer('one').point])

@@ -193,6 +193,11 @@ describe('errors on the wire', () => {
     )
   })
 
+  test('a detail that is not a number is nil', () => {
+    const sent = errorFrame(1, new VarveError('INTERNAL', '', { details: { a: Number.NaN, b: 0 } }))
+    expect(decodeFrame(encodeFrame(sent))[4]).toEqual({ a: null, b: 0 })
+  })
+
   test('a message is cut to its limit and stays text', () => {
     // the limit falls between the halves of the sign
     const message = `${'x'.repeat(ERROR_MESSAGE_CHARS_MAX - 1)}😀`

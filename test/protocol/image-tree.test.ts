@@ -211,6 +211,13 @@ describe('the builder', () => {
     for (const level of [0, 1]) expect(codeThrown(() => builder.place(level, null))).toBe('UPLOAD_INVALID')
   })
 
+  test('the largest level that fits counts what is behind the end as filled', () => {
+    const builder = builderOf(64 + 36)
+    expect([1, 63, 64, 100].map((count) => builder.placeableLevel(count))).toEqual([0, 0, 1, 1])
+    builder.place(1, chunkId(1))
+    expect([1, 35, 36].map((count) => builder.placeableLevel(count))).toEqual([0, 0, 1])
+  })
+
   test('an end before the end is IMAGE_INCOMPLETE', () => {
     const builder = builderOf(65)
     builder.place(1, chunkId(1))

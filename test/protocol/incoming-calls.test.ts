@@ -13,7 +13,7 @@ const never = (): Promise<never> => new Promise(() => {})
 describe('requests', () => {
   test('for a method that is not served, or does not exist, are METHOD_UNKNOWN', async () => {
     const { wire, feed } = lonePeer(LIST)
-    feed(FRAME.request, 1, 'points.list', { machine: null, beforeMs: null, limit: 1 }, 0)
+    feed(FRAME.request, 1, 'points.list', { machine: null, before: null, limit: 1 }, 0)
     feed(FRAME.request, 3, 'no.such', {}, 0)
     feed(FRAME.request, 5, 'toString', {}, 0)
     feed(FRAME.request, 7, '__proto__', {}, 0)
@@ -134,7 +134,7 @@ describe('handlers', () => {
       },
     })
     expect(await codeOf(opener.call('points.get', { point: '0192' }))).toBe('RESULT_INVALID')
-    expect(await codeOf(opener.call('points.list', { machine: null, beforeMs: null, limit: 1 }))).toBe('RESULT_INVALID')
+    expect(await codeOf(opener.call('points.list', { machine: null, before: null, limit: 1 }))).toBe('RESULT_INVALID')
     expect(await codeOf(opener.call('agents.list', {}))).toBe('RESULT_INVALID')
     expect(await opener.call('machines.list', {})).toEqual({ machines: [] })
     expect(fromOther.closedWith).toBeNull()
@@ -177,6 +177,17 @@ describe('deadline and cancel', () => {
     await arrived()
     expect(wire.ofType(FRAME.error).map(([, id, code]) => [id, code])).toEqual([[1, 'DEADLINE_EXCEEDED']])
     expect(reason).toMatchObject({ code: 'DEADLINE_EXCEEDED' })
+    expect(clock.waiting).toBe(before)
+  })
+
+  test('the timer of a deadline ends with the answer, also while a cancelled handler goes on', async () => {
+    const { clock, feed } = lonePeer({ ...LIST, 'agents.list': never })
+    const before = clock.waiting
+    feed(FRAME.request, 1, 'machines.list', {}, 5000)
+    feed(FRAME.request, 3, 'agents.list', {}, 5000)
+    expect(clock.waiting).toBe(before + 2)
+    feed(FRAME.cancel, 3)
+    await arrived()
     expect(clock.waiting).toBe(before)
   })
 

@@ -147,7 +147,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'jobs.list': { params: { machine: null, limit: 1 }, result: { jobs: [job] } },
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
-  'points.list': { params: { machine: 'db1', beforeMs: null, limit: 1 }, result: { points: [point] } },
+  'points.list': { params: { machine: 'db1', before: null, limit: 1 }, result: { points: [point] } },
   'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0 },

@@ -1,4 +1,5 @@
 // Calls as their caller sees them: results, errors, deadlines, cancelling, limits. Method: two peers in memory and a clock moved by hand.
+import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { FRAME } from '../../protocol/frames.ts'
@@ -181,6 +182,7 @@ describe('cancelling', () => {
     const call = peer.open('machines.list', {}, { signal: controller.signal })
     feed(FRAME.result, 1, { machines: [] })
     await call.result
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
     controller.abort()
     call.cancel()
     expect(wire.ofType(FRAME.cancel)).toEqual([])

@@ -65,6 +65,7 @@ export class Host implements AsyncDisposable {
   readonly folder: string
   readonly link: LinkProxy
   readonly #machines = new Map<string, ModelMachine>()
+  readonly #guestAgents = new Map<string, string>()
   #settings: HostSettings
   #agent: Program | null = null
   #agentId = ''
@@ -114,10 +115,12 @@ export class Host implements AsyncDisposable {
   async addMachine(
     name: string,
     disks: readonly ModelDisk[],
-    qemu: Partial<TestMachineOptions> = {},
+    options: { readonly qemu?: Partial<TestMachineOptions>; readonly guestAgent?: string } = {},
   ): Promise<ModelMachine> {
+    const { qemu = {}, guestAgent } = options
     const machine = await ModelMachine.start({ name, folder: join(this.folder, name), disks, qemu })
     this.#machines.set(name, machine)
+    if (guestAgent !== undefined) this.#guestAgents.set(name, guestAgent)
     return machine
   }
 
@@ -154,6 +157,7 @@ export class Host implements AsyncDisposable {
         `name = "${name}"`,
         `qmp = "${qemu.qmpPath}"`,
         `exclude = ${JSON.stringify(exclude)}`,
+        ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
       ]),
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)

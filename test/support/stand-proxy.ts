@@ -102,7 +102,10 @@ export class LinkProxy implements AsyncDisposable {
     }
     from.on('data', (chunk) => {
       const delayMs = onBytes(chunk.length)
-      if (delayMs > 0) return void setTimeout(() => to.write(chunk), delayMs)
+      if (delayMs > 0) {
+        setTimeout(() => to.write(chunk), delayMs)
+        return
+      }
       const free = to.write(chunk)
       const waitMs = this.bytesPerSecond === null ? 0 : (chunk.length / this.bytesPerSecond) * 1000
       if (free && waitMs === 0) return

@@ -1,6 +1,7 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
 import type { Consistency, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import type { PointCursor } from '../../../protocol/schemas.ts'
 import { read } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -51,19 +52,20 @@ export const pointOperations = {
   'point.list': read(
     (
       sql: Sql,
-      args: { tenant: number; agent: string | null; machine: string | null; beforeMs: number | null; limit: number },
+      args: { tenant: number; agent: string | null; machine: string | null; before: PointCursor | null; limit: number },
     ): StoredPoint[] =>
       sql
         .all<PointRow>(
           `${POINT} WHERE point.tenant = ? AND (? IS NULL OR machine.agent = ?) AND (? IS NULL OR machine.name = ?)
-           AND (? IS NULL OR time_ms < ?) ORDER BY time_ms DESC, committed_ms DESC LIMIT ?`,
+           AND (? IS NULL OR (time_ms, point.id) < (?, ?)) ORDER BY time_ms DESC, point.id DESC LIMIT ?`,
           args.tenant,
           args.agent,
           args.agent,
           args.machine,
           args.machine,
-          args.beforeMs,
-          args.beforeMs,
+          args.before?.timeMs ?? null,
+          args.before?.timeMs ?? null,
+          args.before?.id ?? null,
           args.limit,
         )
         .map((point) => withDisks(sql, point)),

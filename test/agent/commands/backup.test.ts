@@ -121,3 +121,17 @@ test('a failed backup ends with its own code and sentence', async () => {
   expect(unknown.code).toBe(1)
   expect(unknown.stderr).toContain('NOT_FOUND')
 })
+
+test('Ctrl-C ends the command also when the gateway has gone away meanwhile', async () => {
+  await using stand = await startStand()
+  await stand.serve({ 'agent.backup': async () => ({}) })
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const running = startCommand('backup', 'db1', ...stand.config)
+  await eventually(async () => (await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0])
+  await new Promise((resolve) => void setTimeout(resolve, 500))
+  await stand.gateway[Symbol.asyncDispose]()
+  running.child.kill('SIGINT')
+  const { code, stderr } = await running.ended
+  expect(code).toBe(3)
+  expect(stderr).toContain('CONNECTION_LOST')
+})

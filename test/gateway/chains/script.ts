@@ -64,6 +64,8 @@ export class Script {
   readonly #down = new Feed<Down<'image.upload'>>()
   readonly #received = this.#down[Symbol.asyncIterator]()
   readonly abort = new AbortController()
+  /** Commits wait for it. */
+  hold: Promise<unknown> = Promise.resolve()
   /** Chunks sent and proofs given. */
   chunks = 0
   proofs = 0
@@ -84,6 +86,11 @@ export class Script {
       const upload = await database.call('job.upload', { job: id, agent: machine.agent, disk: 'vda' })
       const store = datastore.tenantStore(tenant)
       await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
+      const commit = writer.commit.bind(writer)
+      writer.commit = async (progress) => {
+        await this.hold
+        return await commit(progress)
+      }
       return await new ImageUpload({
         store,
         writer,

@@ -134,7 +134,11 @@ test('an id that comes again is asked for once, in one message and across messag
     script.clock.advance(1000)
     return script.durable.at(-1) === 6
   })
-  expect(await script.ask([[RUN.ids, joinIds([idA, idB, idA])]])).toEqual([have, have, have])
+  expect(await script.ask([[RUN.ids, joinIds([idA, idB])]])).toEqual([have, have])
+  // another upload has found our copy damaged
+  await stand.datastore.database.call('chunk.forget', { tenant: stand.tenant.id, ids: idA })
+  expect(await script.ask([[RUN.ids, idA]])).toEqual([want])
+  script.say([UP.chunks, [wireChunk(idA, a)]])
   script.end()
   const refs = [idA, idA, idB, idB, idA, idB, idA, idB, idA]
   expect((await script.result).root).toEqual(treeOf(stand.tenant, refs).root)
@@ -455,6 +459,28 @@ test('a reason given from outside ends the upload, and nothing is committed afte
   const late = stand.upload(job, new HandClock(0))
   late.abort.abort(new VarveError('JOB_ENDED', 'cancelled'))
   expect(await codeOf(late.result)).toBe('JOB_ENDED')
+})
+
+test('an upload is over only when the commit under way is', async () => {
+  await using stand = await Stand.open()
+  const plains = plainsOf(2)
+  const job = await stand.job(await stand.machine('db1'), sizeOf(plains))
+  const script = stand.upload(job)
+  const { proofKey } = await script.started()
+  const held = Promise.withResolvers<void>()
+  script.hold = held.promise
+  await script.deliver(runsOf(stand.refs(plains.slice(0, 1))), stand.byId(plains), proofKey)
+  await eventually(() => script.clock.waiting > 0)
+  script.clock.advance(1000)
+  await new Promise((resolve) => setImmediate(resolve))
+  let over = false
+  const result = codeOf(script.result).finally(() => (over = true))
+  script.break(new VarveError('CONNECTION_LOST', 'cut'))
+  await new Promise((resolve) => void setTimeout(resolve, 100))
+  expect(over).toBe(false)
+  held.resolve()
+  expect(await result).toBe('CONNECTION_LOST')
+  expect(await stand.row(job)).toMatchObject({ position: 1 })
 })
 
 test('what is acknowledged waits at most for the interval, and no message says more than is durable', async () => {

@@ -217,6 +217,23 @@ test('of several uploads of one disk the last live one has it, whatever became o
   expect(await codeOf(dead.result)).toBe('CONNECTION_LOST')
 })
 
+test('of two live uploads of one disk the second waits, and has the first one’s result', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job, 2)
+  const open = () => agent.open('image.upload', { job, disk: 'vda' })
+  const [first, second, third] = [open(), open(), open()]
+  expect(await started(first)).toBe(0)
+  first.cancel()
+  expect(await started(second)).toBe(0)
+  await second.send(zeroes(2))
+  second.end()
+  expect(await second.result).toEqual({ root: null })
+  expect((await third.messages[Symbol.asyncIterator]().next()).done).toBe(true)
+  expect(await third.result).toEqual({ root: null })
+})
+
 test('another agent’s upload of a running disk is answered without waiting for it', async () => {
   await using setting = await Setting.open()
   const { agent } = setting.connect()

@@ -17,6 +17,12 @@ const answerOf = async (answer: Promise<Response>): Promise<{ status: number; bo
   return { status: response.status, body: (await response.json()) as Record<string, unknown> }
 }
 
+const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    socket.on('error', () => {})
+    socket.once('close', () => resolve())
+  })
+
 test('health tells that it is well and nothing of anybody, and the public keys hold no private one', async () => {
   await using temp = await tempFolder()
   await using gateway = await startGateway({ folder: temp.join('data') })
@@ -87,6 +93,12 @@ test('a body that is too large is answered, and one that breaks off hurts nobody
   await using gateway = await startGateway({ folder: temp.join('data') })
   const large = fetch(`${gateway.httpUrl}/enrol`, { method: 'POST', body: 'x'.repeat(17 * 1024) })
   expect(await answerOf(large)).toMatchObject({ status: 413, body: { code: 'FRAME_TOO_LARGE' } })
+  // answered before all of it is there
+  const slow = connect(gateway.port, '127.0.0.1')
+  slow.write(`POST /enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(17 * 1024)}`)
+  const [answer] = (await once(slow, 'data')) as [Buffer]
+  expect(answer.toString()).toContain('413')
+  slow.destroy()
   const raw = connect(gateway.port, '127.0.0.1')
   await once(raw, 'connect')
   raw.write('POST /enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"tok')
@@ -101,7 +113,7 @@ test('over TLS only who trusts the certificate connects', async () => {
   const args = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-keyout', key, '-out', cert, '-days', '2', ...subject]
   execFileSync('openssl', args, { stdio: 'ignore' })
   const tls = { key: readFileSync(key), cert: readFileSync(cert) }
-  await using gateway = await startGateway({ folder: temp.join('data'), tls })
+  const gateway = await startGateway({ folder: temp.join('data'), tls })
   expect(gateway.url).toMatch(/^wss:/u)
   const statusOf = (ca?: Buffer) =>
     new Promise<string>((resolve) => {
@@ -116,6 +128,12 @@ test('over TLS only who trusts the certificate connects', async () => {
   const agent = await gateway.connectAgent(identity, ['db1'])
   expect((await agent.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', online: true }])
   await expect(fetch(`${gateway.httpUrl.replace('https', 'http')}/healthz`)).rejects.toThrow()
+  // one that never begins TLS does not hold up the end
+  const silent = connect(gateway.port, '127.0.0.1')
+  await once(silent, 'connect')
+  const gone = closed(silent)
+  await gateway[Symbol.asyncDispose]()
+  await gone
 })
 
 test('an end tells every session, refuses what comes late and waits for no silent connection', async () => {
@@ -129,7 +147,6 @@ test('an end tells every session, refuses what comes late and waits for no silen
   const half = connect(gateway.port, '127.0.0.1')
   await once(half, 'connect')
   half.write('POST /enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{')
-  const closed = (socket: Socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()))
   const gone = Promise.all([closed(silent), closed(half)])
   silent.on('error', () => {})
   half.on('error', () => {})

@@ -45,7 +45,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'jobs.list': { machine: null, limit: 10 },
   'jobs.watch': { job },
   'jobs.cancel': { job },
-  'points.list': { machine: null, beforeMs: null, limit: 10 },
+  'points.list': { machine: null, before: null, limit: 10 },
   'points.get': { point },
   'image.download': { point, disk: 'vda', position: 0 },
   'agent.inventory': { host: 'h', machines: [], jobs: [] },
@@ -152,7 +152,7 @@ test('an agent sees its own machines, jobs and points, and none of a neighbourâ€
   const { peer } = await test.session(neighbour.assertion())
   expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
   expect(await peer.call('jobs.list', { machine: null, limit: 10 })).toEqual({ jobs: [] })
-  expect(await peer.call('points.list', { machine: null, beforeMs: null, limit: 10 })).toEqual({ points: [] })
+  expect(await peer.call('points.list', { machine: null, before: null, limit: 10 })).toEqual({ points: [] })
   for (const name of ABOUT_THINGS.filter((one) => documented.get(one)?.includes('agent') === true))
     expect([name, await codeOf(call(peer, name, mine))]).toEqual([name, 'NOT_FOUND'])
   const own = (await test.session(mine.agentOf.assertion())).peer

@@ -211,7 +211,7 @@ describe('the end of a job', () => {
   })
 })
 
-const LIST = { agent: null, machine: null, beforeMs: null, limit: 100 }
+const LIST = { agent: null, machine: null, before: null, limit: 100 }
 
 describe('job.reconcile', () => {
   test('jobs that are not named have failed, named ones have their state, newer ones are let alone', async () => {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, revokeAgent } from '../../catalog.ts'
 
-const LIST = { agent: null, machine: null, beforeMs: null, limit: 100 }
+const LIST = { agent: null, machine: null, before: null, limit: 100 }
 
 test('points are listed newest first, page by page, narrowed to a machine', async () => {
   await using authority = await testAuthority()
@@ -14,12 +14,16 @@ test('points are listed newest first, page by page, narrowed to a machine', asyn
   const ids: string[] = []
   for (let index = 0; index < 6; index++)
     ids.push(await addPoint(database, acme, index % 2 === 0 ? a : b, { timeMs: 100 + index, nowMs: 50 - index * 3 }))
-  const list = async (rest: { machine?: string; beforeMs?: number; limit?: number }) =>
+  const list = async (rest: { machine?: string; before?: { timeMs: number; id: string }; limit?: number }) =>
     (await database.call('point.list', { ...LIST, tenant: acme.id, ...rest })).map(({ id }) => id)
   const newest = ids.toReversed()
   expect(await list({})).toEqual(newest)
   expect(await list({ limit: 4 })).toEqual(newest.slice(0, 4))
-  expect(await list({ limit: 4, beforeMs: 102 })).toEqual(newest.slice(4))
+  expect(await list({ limit: 4, before: { timeMs: 102, id: ids[2]! } })).toEqual(newest.slice(4))
+  // points of one millisecond are told apart by their ids
+  const twin = await addPoint(database, acme, a, { timeMs: 102, nowMs: 0 })
+  const [first, second] = [twin, ids[2]!].sort().toReversed()
+  expect(await list({ limit: 1, before: { timeMs: 102, id: first! } })).toEqual([second])
   expect(await list({ machine: 'b' })).toEqual([ids[5], ids[3], ids[1]])
 })
 
