@@ -213,6 +213,52 @@ agent
     print(`Agent ${id} is revoked.`)
   })
 
+const machine = program.command('machine').description('list machines and give them to another agent')
+
+machine
+  .command('list')
+  .description("list a tenant's machines and who serves them")
+  .addOption(tenantOption())
+  .addOption(dataOption())
+  .addOption(jsonOption())
+  .action(async (options: Common) => {
+    const machines = await withCatalog(options.data, async (database) =>
+      database.call('machine.list', { tenant: (await tenantNamed(database, options.tenant)).id, agent: null }),
+    )
+    const rows = machines.map(({ name: machineName, agent: id, host, pointMs }) => ({
+      name: machineName,
+      agent: id,
+      host,
+      lastPoint: pointMs === null ? null : new Date(pointMs).toISOString(),
+    }))
+    if (options.json) return printJson(rows)
+    printTable(
+      ['MACHINE', 'AGENT', 'HOST', 'LAST POINT'],
+      rows.map((row) => Object.values(row).map((cell) => cell ?? '-')),
+    )
+  })
+
+machine
+  .command('assign')
+  .description('give a machine, with its restore points, to another agent: after a move, or when a host was replaced')
+  .argument('<machine>', 'the machine', name)
+  .requiredOption('--agent <id>', 'the id that "agent list" shows')
+  .addOption(tenantOption())
+  .addOption(dataOption())
+  .action(async (machineName: string, options: Common & { agent: string }) => {
+    await withCatalog(options.data, async (database) => {
+      const { id } = await tenantNamed(database, options.tenant)
+      await database.call('machine.assign', {
+        tenant: id,
+        name: machineName,
+        agent: options.agent,
+        nowMs: systemClock.now(),
+        by: LOCAL_ADMINISTRATOR,
+      })
+    })
+    print(`Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read.`)
+  })
+
 const list =
   <T extends string>(allowed: readonly T[]) =>
   (text: string): T[] =>

@@ -74,7 +74,7 @@ export const DISKS_MAX = 256
 export const MACHINES_MAX = 1024
 
 /** Rows of one page of a listing. */
-export const PAGE_ROWS_MAX = 1000
+export const PAGE_ROWS_MAX = 250
 
 /** JSON text of a machine's configuration kept with a restore point, in characters. */
 export const CONFIGURATION_CHARS_MAX = 64 * 1024

@@ -123,6 +123,14 @@ export const METHODS = {
     params: v.object({ machine: s.name, policy: s.policy }),
     result: none,
   },
+  'machines.assign': {
+    ...plain,
+    servedBy: 'gateway',
+    // audited by the operation itself, in its transaction
+    roles: ['owner'],
+    params: v.object({ machine: s.name, agent: s.uuid }),
+    result: none,
+  },
   'machines.qmp': { ...plain, servedBy: 'gateway', roles: OPERATORS, audited: true, ...qmp },
   'machines.events': {
     ...plain,

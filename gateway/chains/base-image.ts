@@ -1,6 +1,6 @@
 // The image that an upload continues: its subtrees by place, and whether it holds a chunk at the same place.
 import { chunkCount } from '../../protocol/chunk.ts'
-import { asVarveError } from '../../protocol/errors.ts'
+import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import { childAt, type NodeSource } from '../datastore/tree.ts'
 
@@ -9,8 +9,17 @@ export class BaseImage {
   readonly #nodes: NodeSource
   readonly #root: Ref
   readonly #level: number
+  readonly #onDamaged: (error: VarveError) => Promise<void>
 
-  constructor(options: { nodes: NodeSource; root: Ref; size: number; chunkBytes: number }) {
+  constructor(options: {
+    nodes: NodeSource
+    root: Ref
+    size: number
+    chunkBytes: number
+    /** Told of a node that cannot be read, so that the image that replaces it brings it again. */
+    onDamaged: (error: VarveError) => Promise<void>
+  }) {
+    this.#onDamaged = options.onDamaged
     this.#nodes = options.nodes
     this.#root = options.root
     this.#level = rootLevel(chunkCount(options.size, options.chunkBytes))
@@ -27,8 +36,10 @@ export class BaseImage {
       return sameRef(await this.childAt(0, position), id)
     } catch (thrown) {
       // a damaged base must not keep a full read from replacing it
-      if (asVarveError(thrown).code === 'DATA_DAMAGED') return false
-      throw thrown
+      const error = asVarveError(thrown)
+      if (error.code !== 'DATA_DAMAGED') throw thrown
+      await this.#onDamaged(error)
+      return false
     }
   }
 }

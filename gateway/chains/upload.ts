@@ -82,7 +82,10 @@ export class ImageUpload {
     const { upload, store: nodes, chunkBytes } = options
     const { size, baseRoot: root } = upload
     this.#chunks = chunkCount(size, chunkBytes)
-    const base = upload.hasBase === 1 ? new BaseImage({ nodes, root, size, chunkBytes }) : null
+    const base =
+      upload.hasBase === 1
+        ? new BaseImage({ nodes, root, size, chunkBytes, onDamaged: (error) => nodes.quarantine(error) })
+        : null
     this.#base = base
     this.#tree = new ImageTreeWriter({
       chunks: this.#chunks,

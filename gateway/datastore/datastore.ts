@@ -90,7 +90,7 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { database, store, packs, verifyPool } = this.#parts
+    const { database, store, packs, verifyPool, log } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       database,
@@ -98,6 +98,7 @@ export class Datastore implements AsyncDisposable {
       packs,
       verifyPool,
       nodeCache: this.#nodeCache,
+      log,
       openWriter: async (options) => this.#openWriter(options),
     })
     // one per tenant of the catalog

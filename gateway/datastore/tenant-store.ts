@@ -1,5 +1,5 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
-import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
+import { CODEC, equalBytes, fromHex, hex, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
 import { joinIds, ownBytes } from './bytes.ts'
@@ -8,6 +8,7 @@ import type { Tenant } from './database/tenants.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord } from './format.ts'
 import type { ImageWriter, ImageWriterOptions } from './image-writer.ts'
 import { keyedHash } from './keyed-hash.ts'
+import type { DatastoreLog } from './log.ts'
 import type { NodeCache } from './node-cache.ts'
 import type { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
@@ -31,10 +32,14 @@ interface TenantStoreOptions {
   readonly packs: PackPool
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
+  readonly log: DatastoreLog
   readonly openWriter: (
     options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId'>,
   ) => Promise<ImageWriter>
 }
+
+/** Ids of damaged records that one line of the log names. */
+const IDS_LOGGED_MAX = 16
 
 /** The key of manifest ids: a domain of its own beside chunks and tree nodes. */
 const manifestKey = (idKey: Uint8Array): Uint8Array =>
@@ -123,8 +128,17 @@ export class TenantStore {
 
   /** Lets go of records that turned out to be damaged: they count as absent, and what is uploaded next in their place heals every image. */
   async forget(ids: readonly Uint8Array[]): Promise<void> {
-    const { database, tenant } = this.#options
-    if (ids.length > 0) await database.call('chunk.forget', { tenant: tenant.id, ids: joinIds(ids) })
+    if (ids.length === 0) return
+    const { database, tenant, log } = this.#options
+    const named = ids.slice(0, IDS_LOGGED_MAX).map(hex)
+    log.error({ tenant: tenant.uuid, count: ids.length, ids: named }, 'damaged records left the index')
+    await database.call('chunk.forget', { tenant: tenant.id, ids: joinIds(ids) })
+  }
+
+  /** Lets go of the record that a DATA_DAMAGED names; any other error is left alone. */
+  async quarantine({ code, details }: VarveError): Promise<void> {
+    const { id } = details
+    if (code === 'DATA_DAMAGED' && typeof id === 'string') await this.forget([fromHex(id)])
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */

@@ -140,7 +140,7 @@ export class Backups {
     if (upload.finished === 1) return { root: upload.root }
     const store = this.#datastore.tenantStore(tenant)
     await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
-    return await new ImageUpload({
+    const image = new ImageUpload({
       store,
       writer,
       upload,
@@ -151,7 +151,16 @@ export class Backups {
       clock: this.#clock,
       signal,
       onProgress: () => this.#watchers.notify(job),
-    }).run(call.messages, (message) => call.send(message))
+    })
+    try {
+      return await image.run(call.messages, (message) => call.send(message))
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      await store.quarantine(error)
+      if (error.code !== 'DATA_DAMAGED') throw thrown
+      const { message, details } = error
+      throw new VarveError('DATA_DAMAGED', `${message}; a backup with --full replaces it`, { details, cause: error })
+    }
   }
 
   /** Makes the restore point durable and ends the job; the same call again gives the same answer. */

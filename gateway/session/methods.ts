@@ -1,5 +1,6 @@
 // The methods that the gateway serves, each in terms of its services.
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { MACHINES_MAX } from '../../protocol/limits.ts'
 import type { MethodsServedBy } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
@@ -92,8 +93,11 @@ const identities: Pick<
     return {
       refused: refused.map(({ machine, holder }) => ({
         machine,
-        code: 'EXISTS',
-        message: `host ${holder} serves a machine "${machine}" already; rename one, or revoke that agent`,
+        code: holder === null ? 'TOO_MANY_REQUESTS' : 'EXISTS',
+        message:
+          holder === null
+            ? `an agent serves at most ${MACHINES_MAX} machines`
+            : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
       })),
       jobs: await services.backups.reconcile(tenant, agent, jobs, caller.openedMs),
     }
@@ -107,7 +111,7 @@ const relayed = <R>(answer: Promise<R>): Promise<R> =>
 
 const machines: Pick<
   Methods,
-  'machines.list' | 'machines.status' | 'machines.setPolicy' | 'machines.qmp' | 'machines.events'
+  'machines.list' | 'machines.status' | 'machines.setPolicy' | 'machines.assign' | 'machines.qmp' | 'machines.events'
 > = {
   'machines.list': async (_, { services, tenant, onlyAgent }) => {
     const rows = await services.datastore.database.call('machine.list', { tenant: tenant.id, agent: onlyAgent })
@@ -132,6 +136,20 @@ const machines: Pick<
   'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
     const { id } = await find(machine)
     await services.datastore.database.call('machine.setPolicy', { id, policy: JSON.stringify(policy) })
+    return {}
+  },
+
+  'machines.assign': async ({ machine: name, agent }, { services, caller, tenant, machine: find }) => {
+    await find(name)
+    const { subject, role } = caller.claims
+    const nowMs = services.clock.now()
+    await services.datastore.database.call('machine.assign', {
+      tenant: tenant.id,
+      name,
+      agent,
+      nowMs,
+      by: { subject, role },
+    })
     return {}
   },
 
@@ -216,7 +234,12 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
     if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${disk}"`)
     const store = services.datastore.tenantStore(tenant)
     const { chunkBytes, idKey } = tenant
-    await downloadImage({ store, image, chunkBytes, idKey, position }, (message) => call.send(message))
+    try {
+      await downloadImage({ store, image, chunkBytes, idKey, position }, (message) => call.send(message))
+    } catch (thrown) {
+      await store.quarantine(asVarveError(thrown))
+      throw thrown
+    }
     return {}
   },
 }

@@ -35,6 +35,17 @@ export const addMachine = async (
   return await database.call('machine.get', { tenant: tenant.id, name })
 }
 
+/** Gives a machine to another agent. */
+export const assignMachine = async (
+  database: Database,
+  tenant: Tenant,
+  agent: string,
+  name: string,
+): Promise<MachineRow> => {
+  await database.call('machine.assign', { tenant: tenant.id, name, agent, nowMs: 3, by: BY })
+  return await database.call('machine.get', { tenant: tenant.id, name })
+}
+
 /** Opens a job of a machine; its id. */
 export const startJob = async (
   database: Database,

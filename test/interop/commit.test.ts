@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
@@ -12,6 +12,8 @@ import { Stand } from '../support/stand.ts'
 
 /** How long the acknowledgement is on its way, in milliseconds: time enough to break something before it arrives. */
 const ACKNOWLEDGEMENT_MS = 400
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
 const BREAKS: Readonly<Record<string, (stand: Stand, host: Host) => Promise<void>>> = {
   'the agent is killed': async (_, host) => {
@@ -35,7 +37,7 @@ const BREAKS: Readonly<Record<string, (stand: Stand, host: Host) => Promise<void
   },
 }
 
-test.each(Object.entries(BREAKS))('%s', async (_, breakOff) => {
+test.concurrent.each(Object.entries(BREAKS))('%s', async (_, breakOff) => {
   const dice = new Dice(90)
   await using stand = await Stand.start()
   const host = await stand.addHost()

@@ -1,5 +1,5 @@
 // A backup that cannot be finished ends: its machine is as it was, nothing was missed, and the next backup works.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
 import { MIB, type BlockObjects, type ModelMachine } from '../support/model-machine.ts'
@@ -8,6 +8,9 @@ import type { BackupAnswer, Host } from '../support/stand-host.ts'
 import type { Program } from '../support/stand-program.ts'
 import { Stand, TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
+
+// most of the time of these tests is waiting for bytes that are held back
+vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 })
 
 /** A machine with one restore point, a command that makes the next one, and that one's job in the middle. */
 interface Scene extends AsyncDisposable {
@@ -29,7 +32,7 @@ const scene = async (dice: Dice): Promise<Scene> => {
   const stand = await Stand.start()
   const host = await stand.addHost()
   const machine = await host.addMachine('db1', [
-    { id: 'vda', format: 'qcow2', size: 24 * MIB, content: dice.bytes(2 * MIB + 22 * MIB) },
+    { id: 'vda', format: 'qcow2', size: 24 * MIB, content: dice.bytes(24 * MIB) },
   ])
   const before = bare(await machine.objects())
   await host.start()
@@ -65,7 +68,7 @@ const scene = async (dice: Dice): Promise<Scene> => {
   }
 }
 
-test('QEMU killed: the job fails as LEASE_LOST, and the next backup says why it is full', async () => {
+test.concurrent('QEMU killed: the job fails as LEASE_LOST, and the next backup says why it is full', async () => {
   await using at = await scene(new Dice(70))
   await at.machine.qemu.kill9()
   const { code, stderr } = await at.command.ended
@@ -75,14 +78,17 @@ test('QEMU killed: the job fails as LEASE_LOST, and the next backup says why it 
   await at.expectNext({ kind: 'full', reason: 'bitmap-missing' })
 })
 
-test('QEMU ended cleanly: the job fails as LEASE_LOST, and the old checkpoint still knows every write', async () => {
-  await using at = await scene(new Dice(71))
-  await at.machine.restart()
-  expect((await at.command.ended).stderr).toContain('LEASE_LOST')
-  await at.expectNext({ kind: 'incremental', reason: 'bitmap' })
-})
+test.concurrent(
+  'QEMU ended cleanly: the job fails as LEASE_LOST, and the old checkpoint still knows every write',
+  async () => {
+    await using at = await scene(new Dice(71))
+    await at.machine.restart()
+    expect((await at.command.ended).stderr).toContain('LEASE_LOST')
+    await at.expectNext({ kind: 'incremental', reason: 'bitmap' })
+  },
+)
 
-test('Ctrl-C of the command cancels the backup and gives the machine back', async () => {
+test.concurrent('Ctrl-C of the command cancels the backup and gives the machine back', async () => {
   await using at = await scene(new Dice(72))
   at.command.signal('SIGINT')
   expect((await at.command.ended).code).toBe(130)
@@ -91,7 +97,7 @@ test('Ctrl-C of the command cancels the backup and gives the machine back', asyn
   await at.expectNext({ kind: 'incremental', reason: 'bitmap' })
 })
 
-test('Ctrl-C of the agent gives the machine back before it ends', async () => {
+test.concurrent('Ctrl-C of the agent gives the machine back before it ends', async () => {
   await using at = await scene(new Dice(73))
   const { code } = await at.host.end('SIGINT')
   expect(code).toBe(0)
@@ -102,7 +108,7 @@ test('Ctrl-C of the agent gives the machine back before it ends', async () => {
   await at.expectNext({ kind: 'incremental', reason: 'bitmap' })
 })
 
-test('an agent that is revoked gives the machine back and ends; its job is over', async () => {
+test.concurrent('an agent that is revoked gives the machine back and ends; its job is over', async () => {
   await using at = await scene(new Dice(74))
   await at.stand.done('agent', 'revoke', at.host.agentId, '--tenant', TENANT)
   const { code, stderr } = await at.host.agent.ended

@@ -141,6 +141,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'machines.status': { params: machine, result: status },
   'machines.setPolicy': { params: { machine: 'db1', policy }, result: {} },
+  'machines.assign': { params: { machine: 'db1', agent: UUID }, result: {} },
   'machines.qmp': qmp,
   'machines.events': { params: machine, result: {}, down: [event] },
   'backup.start': { params: { machine: 'db1', full: false }, result: ofJob },

@@ -63,7 +63,7 @@ const cases: readonly {
     bad: [{}, { consistency: 'maybe', refuseFull: [] }, { consistency: 'none', refuseFull: ['because'] }],
   },
   { name: 'configuration', schema: s.configuration, good: ['', '{}'], bad: ['a'.repeat(64 * 1024 + 1), {}] },
-  { name: 'pageLimit', schema: s.pageLimit, good: [1, 1000], bad: [0, 1001] },
+  { name: 'pageLimit', schema: s.pageLimit, good: [1, 250], bad: [0, 251] },
   { name: 'disks', schema: s.disks(s.count), good: [[], [1, 2]], bad: [Array.from({ length: 257 }, () => 1), 1] },
 ]
 

@@ -1,5 +1,8 @@
 // Machines: which agent declared them, and their policy.
 import { VarveError } from '../../../protocol/errors.ts'
+import { MACHINES_MAX } from '../../../protocol/limits.ts'
+import { appendAudit } from './audit.ts'
+import type { Actor } from './identities.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -28,22 +31,31 @@ export const machineByName = (sql: Sql, tenant: number, name: string): MachineRo
   return row
 }
 
+const machinesOf = (sql: Sql, agent: string): number =>
+  sql.get<{ count: number }>('SELECT count(*) AS count FROM machine WHERE agent = ?', agent)?.count ?? 0
+
 export const machineOperations = {
-  /** Records the machines an agent serves; a name that another live agent of the tenant holds is refused. */
+  /** Records the machines an agent serves. A name that another agent of the tenant holds is refused, and so is one past MACHINES_MAX (`holder` is null). */
   'machine.declare': write(
     (
       sql: Sql,
       args: { tenant: number; agent: string; names: readonly string[]; policy: string; nowMs: number },
-    ): { machine: string; holder: string }[] => {
-      const refused: { machine: string; holder: string }[] = []
+    ): { machine: string; holder: string | null }[] => {
+      const refused: { machine: string; holder: string | null }[] = []
+      let count = machinesOf(sql, args.agent)
       for (const name of args.names) {
-        const held = sql.get<{ id: number; agent: string; host: string; revoked: number | null }>(
-          `SELECT machine.id, machine.agent, agent.host, agent.revoked_ms AS revoked FROM machine JOIN agent ON agent.id = machine.agent
+        const held = sql.get<{ agent: string; host: string }>(
+          `SELECT machine.agent, agent.host FROM machine JOIN agent ON agent.id = machine.agent
            WHERE machine.tenant = ? AND machine.name = ?`,
           args.tenant,
           name,
         )
-        if (held === undefined)
+        if (held !== undefined) {
+          // also of a revoked agent: whoever serves a machine can read its points, so a person must say so
+          if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
+        } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
+        else {
+          count++
           sql.run(
             'INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, ?, ?)',
             args.tenant,
@@ -52,11 +64,37 @@ export const machineOperations = {
             args.policy,
             args.nowMs,
           )
-        else if (held.agent === args.agent) continue
-        else if (held.revoked !== null) sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, held.id)
-        else refused.push({ machine: name, holder: held.host })
+        }
       }
       return refused
+    },
+  ),
+
+  /** Gives a machine, with its points, to another agent of the tenant; NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
+  'machine.assign': write(
+    (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): void => {
+      const { id, job } = machineByName(sql, args.tenant, args.name)
+      const agent = sql.get<{ revoked: number | null }>(
+        'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
+        args.tenant,
+        args.agent,
+      )
+      if (agent === undefined) throw new VarveError('NOT_FOUND', `there is no agent ${args.agent}`)
+      if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
+      if (machinesOf(sql, args.agent) >= MACHINES_MAX)
+        throw new VarveError('TOO_MANY_REQUESTS', `an agent serves at most ${MACHINES_MAX} machines`)
+      if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
+      sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
+      appendAudit(sql, {
+        timeMs: args.nowMs,
+        tenant: args.tenant,
+        subject: args.by.subject,
+        role: args.by.role,
+        action: 'machine.assign',
+        resource: args.name,
+        outcome: 'ok',
+        details: { agent: args.agent },
+      })
     },
   ),
 

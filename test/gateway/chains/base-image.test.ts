@@ -14,6 +14,8 @@ const refs: Ref[] = Array.from({ length: FAN_OUT + 3 }, (_, index) =>
 const { root, nodes } = treeOf(tenant, refs)
 const byId = new Map(nodes.map(({ id, bytes }) => [hex(id), decodeNode(bytes)]))
 
+const told: string[] = []
+
 const baseOf = (code: 'DATA_DAMAGED' | 'STORE_FAILED'): BaseImage => {
   const find = (id: Uint8Array): TreeNode => {
     const node = byId.get(hex(id))
@@ -21,7 +23,8 @@ const baseOf = (code: 'DATA_DAMAGED' | 'STORE_FAILED'): BaseImage => {
     return node
   }
   const source = { nodes: async (ids: readonly Uint8Array[]) => ids.map(find) }
-  return new BaseImage({ nodes: source, root, size: refs.length * CHUNK_BYTES, chunkBytes: CHUNK_BYTES })
+  const onDamaged = async (error: VarveError): Promise<void> => void told.push(error.code)
+  return new BaseImage({ nodes: source, root, size: refs.length * CHUNK_BYTES, chunkBytes: CHUNK_BYTES, onDamaged })
 }
 
 test('it holds each chunk at its place and no other', async () => {
@@ -40,6 +43,7 @@ test('a damaged place holds nothing, and another failure is one', async () => {
   byId.delete(hex(leaf.id))
   const position = leaf.position + 1
   expect(await baseOf('DATA_DAMAGED').holds(refs[position]!, position)).toBe(false)
+  expect(told).toEqual(['DATA_DAMAGED'])
   await expect(baseOf('DATA_DAMAGED').childAt(0, position)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
   await expect(baseOf('STORE_FAILED').holds(refs[position]!, position)).rejects.toMatchObject({ code: 'STORE_FAILED' })
 })

@@ -93,6 +93,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     store,
     packs,
     verifyPool,
+    log,
     nodeCache: new NodeCache(),
     openWriter: async (options) => new ImageWriter({ ...options, database, packs, verifyPool, log, onClose: () => {} }),
   })

@@ -39,6 +39,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'machines.list': {},
   'machines.status': { machine },
   'machines.setPolicy': { machine, policy: POLICY_DEFAULT },
+  'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
   'backup.start': { machine, full: false },

@@ -14,6 +14,7 @@ import {
   BEGUN,
   finishDisk,
   fullDisk,
+  assignMachine,
   revokeAgent,
   startJob,
 } from '../../catalog.ts'
@@ -83,7 +84,7 @@ describe('job.start', () => {
     const { base } = await database.call('job.start', { id: randomUUID(), ...args })
     expect(base).toEqual({ point, disks: [{ name: 'vda', size: SIZE }] })
     await revokeAgent(database, tenant, agent)
-    const taken = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
+    const taken = await assignMachine(database, tenant, await addAgent(database, tenant), 'db1')
     expect(await baseOf({ ...setting, machine: taken })).toBeNull()
   })
 })

@@ -6,9 +6,9 @@ import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../cat
 
 const policy = JSON.stringify(POLICY_DEFAULT)
 
-test('a name belongs to the agent that declared it first, until that agent is revoked', async () => {
+test('a name belongs to the agent that declared it first, until a person assigns it to another', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
+  const { database, acme, other } = authority
   const first = await addAgent(database, acme, 'host1')
   const second = await addAgent(database, acme, 'host2')
   const declare = (agent: string, names: string[], nowMs = 5) =>
@@ -24,7 +24,17 @@ test('a name belongs to the agent that declared it first, until that agent is re
     ['c', second],
   ])
   await revokeAgent(database, acme, first)
+  // a revoked agent's machines, whose points the new one could read, do not pass on by themselves
+  expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
+  const by = { subject: 'p', role: 'owner' } as const
+  const assign = (name: string, agent: string, tenant = acme.id) =>
+    database.call('machine.assign', { tenant, name, agent, nowMs: 6, by })
+  await assign('b', second)
   expect(await declare(second, ['b'])).toEqual([])
+  expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')
+  expect(await codeOf(assign('b', 'nobody'))).toBe('NOT_FOUND')
+  expect(await codeOf(assign('z', second))).toBe('NOT_FOUND')
+  expect(await codeOf(assign('b', second, other.id))).toBe('NOT_FOUND')
   expect(await holders()).toEqual([
     ['a', first],
     ['b', second],

@@ -1,7 +1,7 @@
 // Restore points: listing by page, finding by the first characters of an id, and who sees them.
 import { expect, test } from 'vitest'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
-import { addAgent, addMachine, addPoint, revokeAgent } from '../../catalog.ts'
+import { addAgent, addMachine, addPoint, assignMachine, revokeAgent } from '../../catalog.ts'
 
 const LIST = { agent: null, machine: null, before: null, limit: 100 }
 
@@ -65,6 +65,7 @@ test('another tenant’s point, and for an agent another’s machine, is not the
   expect(await database.call('point.list', { ...LIST, tenant: acme.id, agent: stranger })).toEqual([])
   // a machine that passed on takes its points along
   await revokeAgent(database, acme, agent)
-  await addMachine(database, acme, stranger, 'a')
+  expect(await words(acme.id, point, stranger)).toBe(missing)
+  await assignMachine(database, acme, stranger, 'a')
   expect(await words(acme.id, point, stranger)).toBe('found')
 })
