@@ -19,7 +19,7 @@ packages_of() {
     qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin' ;;
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
-    bench) echo 'restic borgbackup zstd' ;;
+    bench) echo 'restic borgbackup zstd e2fsprogs diffutils' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;
   esac

@@ -6,7 +6,10 @@ import { asVarveError } from '../../protocol/errors.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { keyedHash } from './keyed-hash.ts'
 import { PICK, type Order, type PreparedChunk, type Report, type WorkerSetup } from './messages.ts'
-import type { ChunkRun } from './segments.ts'
+import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
+
+/** What zstd may need beyond the plain length for bytes that do not compress. */
+const ZSTD_MARGIN_BYTES = 4096
 
 /** Bytes of one NBD read. */
 const READ_BYTES = 512 * 1024
@@ -18,8 +21,10 @@ const port = parentPort!
 const setup = workerData as WorkerSetup
 const { chunkBytes, size, idKey, level } = setup
 const zeroes = Buffer.alloc(chunkBytes)
-/** Chunks of the segments that may still be asked for. */
-const held = new Map<number, Uint8Array[]>()
+/** Chunks of the segments that may still be asked for, and the buffer they are views of. */
+const held = new Map<number, { readonly chunks: Uint8Array[]; readonly buffer: Buffer }>()
+/** Buffers of segments that are done: fresh ones would cost page faults and wait for the garbage collector. */
+const spare: Buffer[] = []
 const client = NbdClient.connect({ socketPath: setup.socketPath, exportName: setup.exportName, contexts: [] })
 // a failure is reported by the first read
 client.catch(() => {})
@@ -50,15 +55,17 @@ const inTurn = async (read: () => Promise<void>): Promise<void> => {
   }
 }
 
-/** Reads the runs' chunks; those of one run are views of one buffer. */
-const readChunks = async (runs: readonly ChunkRun[]): Promise<Uint8Array[]> => {
+/** Reads the runs' chunks into one buffer, which must hold them all. */
+const readChunks = async (runs: readonly ChunkRun[], buffer: Buffer): Promise<Uint8Array[]> => {
   const nbd = await client
   const chunks: Uint8Array[] = []
   const reads: Promise<void>[] = []
+  let filled = 0
   for (const { kind, position, count } of runs) {
     if (kind !== 'read') continue
     const offset = position * chunkBytes
-    const bytes = new Uint8Array(Math.min(count * chunkBytes, size - offset))
+    const bytes = buffer.subarray(filled, filled + Math.min(count * chunkBytes, size - offset))
+    filled += bytes.length
     for (let at = 0; at < bytes.length; at += READ_BYTES)
       reads.push(inTurn(() => nbd.readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
     for (let at = 0; at < bytes.length; at += chunkBytes) chunks.push(bytes.subarray(at, at + chunkBytes))
@@ -68,24 +75,31 @@ const readChunks = async (runs: readonly ChunkRun[]): Promise<Uint8Array[]> => {
 }
 
 const read = async (segment: number, runs: readonly ChunkRun[]): Promise<void> => {
-  const chunks = await readChunks(runs)
+  const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(Math.max(SEGMENT_READ_BYTES, chunkBytes))
+  const chunks = await readChunks(runs, buffer)
   const ids = new Uint8Array(chunks.length * ID_BYTES)
   const zero = new Uint8Array(chunks.length)
   for (const [index, chunk] of chunks.entries()) {
     if (isZero(chunk)) zero[index] = 1
     else ids.set(keyedHash(idKey, chunk), index * ID_BYTES)
   }
-  held.set(segment, chunks)
+  held.set(segment, { chunks, buffer })
   post({ type: 'hashed', segment, ids, zero })
 }
 
 const compress = (plain: Uint8Array): { codec: Codec; bytes: Uint8Array } => {
-  const bytes = zstdCompressSync(plain, { params: { [constants.ZSTD_c_compressionLevel]: level } })
+  const params = { [constants.ZSTD_c_compressionLevel]: level }
+  // with its length known and room for the whole result, zstd takes a smaller table and one call
+  const bytes = zstdCompressSync(plain, {
+    params,
+    pledgedSrcSize: plain.length,
+    chunkSize: plain.length + ZSTD_MARGIN_BYTES,
+  })
   return bytes.length < plain.length ? { codec: CODEC.zstd, bytes } : { codec: CODEC.raw, bytes: plain }
 }
 
 const prepare = (segment: number, picks: Uint8Array, proofKey: Uint8Array): void => {
-  const chunks = held.get(segment)!
+  const { chunks } = held.get(segment)!
   const packed: { index: number; codec: Codec; plainLength: number; bytes: Uint8Array }[] = []
   const proofs: { index: number; proof: Uint8Array }[] = []
   for (const [index, chunk] of chunks.entries()) {
@@ -116,6 +130,7 @@ port.on('message', (order: Order) => {
       }
       return
     case 'drop':
+      spare.push(held.get(order.segment)!.buffer)
       held.delete(order.segment)
       return
     case 'close':

@@ -6,7 +6,14 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { keyedHash } from '../image/keyed-hash.ts'
 import type { DecodeOrder, DecodeReport } from './decoder.ts'
 
+/** Room beyond the plain length, by which an output that is too long shows. */
+const OUTPUT_MARGIN_BYTES = 64
+
 const port = parentPort!
+
+/** The output buffer is made as large as the result, so that it is filled by one call. */
+const decompress = (stored: Uint8Array, plainLength: number): Uint8Array =>
+  zstdDecompressSync(stored, { maxOutputLength: plainLength, chunkSize: plainLength + OUTPUT_MARGIN_BYTES })
 
 const decode = ({ idKey, chunks }: DecodeOrder): Uint8Array<ArrayBuffer> => {
   const plain = new Uint8Array(chunks.reduce((sum, [, , plainLength]) => sum + plainLength, 0))
@@ -16,7 +23,7 @@ const decode = ({ idKey, chunks }: DecodeOrder): Uint8Array<ArrayBuffer> => {
       new VarveError('DATA_DAMAGED', `chunk ${hex(id)} is damaged`, { details: { id: hex(id) } })
     let bytes: Uint8Array
     try {
-      bytes = codec === CODEC.raw ? stored : zstdDecompressSync(stored, { maxOutputLength: plainLength })
+      bytes = codec === CODEC.raw ? stored : decompress(stored, plainLength)
     } catch {
       throw damaged()
     }

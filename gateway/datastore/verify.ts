@@ -63,6 +63,9 @@ export interface PlainJob {
   readonly idKey: Uint8Array
 }
 
+/** Room beyond the plain length in the output buffer, in bytes. */
+const OUTPUT_MARGIN_BYTES = 64
+
 /** Plain bytes of stored ones; throws when they are not exactly `plainLength` long. */
 export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): Uint8Array => {
   const plain =
@@ -70,6 +73,8 @@ export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): U
       ? stored
       : zstdDecompressSync(stored, {
           maxOutputLength: plainLength,
+          // as large as the result, so that one call fills it; the margin also keeps it above zlib's smallest
+          chunkSize: plainLength + OUTPUT_MARGIN_BYTES,
           params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX },
         })
   if (plain.length !== plainLength) throw new VarveError('CHUNK_INVALID', 'the plain length is not what was said')

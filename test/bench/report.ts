@@ -87,6 +87,15 @@ const ratioTable = ({ ratios }: Results): string =>
     ]),
   )
 
+/** Says how far the times can be trusted. */
+const disturbanceText = ({ summaries, host }: Results): string => {
+  const disturbed = summaries.filter((summary) => isDisturbed(summary, host.cores)).length
+  if (disturbed === 0) return 'The machine was otherwise idle.'
+  const count = `${disturbed} of ${summaries.length}`
+  return `**The machine was busy with other work in ${count} operations, marked (!): their times, and ratios of times, are not
+dependable. Memory and bytes are, CPU seconds roughly so.**`
+}
+
 /** The machine in a few lines. */
 const hostText = (host: Host): string => {
   const versions = Object.entries(host.versions).map(([name, version]) => `${name} ${version}`)
@@ -105,6 +114,8 @@ ${hostText(host)}
 
 A disk of ${gibibytes(image.size)} with ${image.files} files of the machine's own programs and libraries, ${gibibytes(image.fileBytes)};
 ${gibibytes(image.allocatedBytes)} of the raw image are not holes. ${rounds === 1 ? 'One round.' : `Medians of ${rounds} rounds.`}
+
+${disturbanceText(results)}
 
 ${timesTable(results)}
 

@@ -1,42 +1,49 @@
 // What may happen at once: two machines' backups, a restore beside them; what may not: two backups of one, two agents of one host.
 import { readFile } from 'node:fs/promises'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
-test('two machines of one host are backed up at once, within one bandwidth limit, while a disk is restored', async () => {
-  const dice = new Dice(100)
-  await using stand = await Stand.start()
-  const host = await stand.addHost()
-  const one = await host.addMachine('one', [
-    { id: 'vda', format: 'qcow2', size: 6 * MIB, content: dice.bytes(6 * MIB) },
-  ])
-  const two = await host.addMachine('two', [{ id: 'vda', format: 'raw', size: 6 * MIB, content: dice.bytes(6 * MIB) }])
-  await host.start()
-  const first = await host.backup('one')
-  const firstModel = one.snapshot()
-  await host.end('SIGTERM')
-  await host.start({ bandwidth: '2 MiB' })
-  await one.write('vda', 0, dice.bytes(4 * MIB))
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
-  const startedMs = performance.now()
-  const file = stand.folder.join('restored')
-  const [increment, full] = await Promise.all([
-    host.backup('one'),
-    host.backup('two'),
-    host.done('restore', first.point, '--disk', 'vda', '--to', file),
-  ])
-  // 10 MiB at 2 MiB a second, less what may go at once after a pause
-  expect(performance.now() - startedMs).toBeGreaterThan(4000)
-  expect((await readFile(file)).equals(firstModel.get('vda')!)).toBe(true)
-  expectDisks(await stand.restore(increment.point), one.snapshot())
-  expectDisks(await stand.restore(full.point), two.snapshot())
-})
+test.concurrent(
+  'two machines of one host are backed up at once, within one bandwidth limit, while a disk is restored',
+  async () => {
+    const dice = new Dice(100)
+    await using stand = await Stand.start()
+    const host = await stand.addHost()
+    const one = await host.addMachine('one', [
+      { id: 'vda', format: 'qcow2', size: 6 * MIB, content: dice.bytes(6 * MIB) },
+    ])
+    const two = await host.addMachine('two', [
+      { id: 'vda', format: 'raw', size: 6 * MIB, content: dice.bytes(6 * MIB) },
+    ])
+    await host.start()
+    const first = await host.backup('one')
+    const firstModel = one.snapshot()
+    await host.end('SIGTERM')
+    await host.start({ bandwidth: '2 MiB' })
+    await one.write('vda', 0, dice.bytes(4 * MIB))
 
-test('a second backup of one machine is refused, or waits with --wait', async () => {
+    const startedMs = performance.now()
+    const file = stand.folder.join('restored')
+    const [increment, full] = await Promise.all([
+      host.backup('one'),
+      host.backup('two'),
+      host.done('restore', first.point, '--disk', 'vda', '--to', file),
+    ])
+    // 10 MiB at 2 MiB a second, less what may go at once after a pause
+    expect(performance.now() - startedMs).toBeGreaterThan(4000)
+    expect((await readFile(file)).equals(firstModel.get('vda')!)).toBe(true)
+    expectDisks(await stand.restore(increment.point), one.snapshot())
+    expectDisks(await stand.restore(full.point), two.snapshot())
+  },
+)
+
+test.concurrent('a second backup of one machine is refused, or waits with --wait', async () => {
   const dice = new Dice(101)
   await using stand = await Stand.start()
   const host = await stand.addHost({ settings: { bandwidth: '4 MiB' } })
@@ -55,7 +62,7 @@ test('a second backup of one machine is refused, or waits with --wait', async ()
   expectDisks(await stand.restore(waited.point), machine.snapshot())
 })
 
-test('a second agent on one state folder is refused, and the first goes on', async () => {
+test.concurrent('a second agent on one state folder is refused, and the first goes on', async () => {
   await using stand = await Stand.start()
   const host = await stand.addHost()
   await host.addMachine('db1', [{ id: 'vda', format: 'raw', size: MIB }])
@@ -65,7 +72,7 @@ test('a second agent on one state folder is refused, and the first goes on', asy
   expect(await host.backup('db1')).toMatchObject({ kind: 'full', reason: 'first' })
 })
 
-test('without its agent a machine’s backup is refused at once, or waits for it with --wait', async () => {
+test.concurrent('without its agent a machine’s backup is refused at once, or waits for it with --wait', async () => {
   await using stand = await Stand.start()
   const host = await stand.addHost()
   await host.addMachine('db1', [{ id: 'vda', format: 'raw', size: MIB }])

@@ -1,43 +1,48 @@
 // Machines of one tenant share what they have in common, and only what each can prove to hold.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
 const CHUNKS = (16 * MIB) / (64 * KIB)
 
 /** Of an id and its proof, for each chunk, with room for frames. */
 const PROOF_COST_BYTES = 160
 
-test('the second of two machines with identical disks sends proofs and no chunks, stores nothing, and restores', async () => {
-  const content = new Dice(50).bytes(16 * MIB)
-  await using stand = await Stand.start()
-  const first = await stand.addHost()
-  const second = await stand.addHost()
-  const golden = await first.addMachine('golden', [{ id: 'vda', format: 'qcow2', size: 16 * MIB, content }])
-  const copy = await second.addMachine('copy', [{ id: 'sda', format: 'raw', size: 16 * MIB, content }])
-  await first.start()
-  await second.start()
-  const one = await first.backup('golden')
-  expect(one.bytesStored).toBeGreaterThan(16 * MIB)
+test.concurrent(
+  'the second of two machines with identical disks sends proofs and no chunks, stores nothing, and restores',
+  async () => {
+    const content = new Dice(50).bytes(16 * MIB)
+    await using stand = await Stand.start()
+    const first = await stand.addHost()
+    const second = await stand.addHost()
+    const golden = await first.addMachine('golden', [{ id: 'vda', format: 'qcow2', size: 16 * MIB, content }])
+    const copy = await second.addMachine('copy', [{ id: 'sda', format: 'raw', size: 16 * MIB, content }])
+    await first.start()
+    await second.start()
+    const one = await first.backup('golden')
+    expect(one.bytesStored).toBeGreaterThan(16 * MIB)
 
-  const upBefore = second.link.upBytes
-  const two = await second.backup('copy')
-  expect(two).toMatchObject({ kind: 'full', reason: 'first', bytesRead: 16 * MIB, bytesStored: 0 })
-  expect(two.bytesSent).toBeLessThan(CHUNKS * PROOF_COST_BYTES)
-  // on the wire there is besides this what the command and the connection say
-  expect(second.link.upBytes - upBefore).toBeLessThan(CHUNKS * PROOF_COST_BYTES + 64 * KIB)
-  expectDisks(await stand.restore(two.point), copy.snapshot())
+    const upBefore = second.link.upBytes
+    const two = await second.backup('copy')
+    expect(two).toMatchObject({ kind: 'full', reason: 'first', bytesRead: 16 * MIB, bytesStored: 0 })
+    expect(two.bytesSent).toBeLessThan(CHUNKS * PROOF_COST_BYTES)
+    // on the wire there is besides this what the command and the connection say
+    expect(second.link.upBytes - upBefore).toBeLessThan(CHUNKS * PROOF_COST_BYTES + 64 * KIB)
+    expectDisks(await stand.restore(two.point), copy.snapshot())
 
-  // what only one of them writes afterwards stays its own
-  await copy.write('sda', 3 * MIB, new Dice(51).bytes(MIB))
-  const three = await second.backup('copy')
-  expectDisks(await stand.restore(three.point), copy.snapshot())
-  expectDisks(await stand.restore(one.point), golden.snapshot())
-})
+    // what only one of them writes afterwards stays its own
+    await copy.write('sda', 3 * MIB, new Dice(51).bytes(MIB))
+    const three = await second.backup('copy')
+    expectDisks(await stand.restore(three.point), copy.snapshot())
+    expectDisks(await stand.restore(one.point), golden.snapshot())
+  },
+)
 
-test('equal content within one machine is sent once', async () => {
+test.concurrent('equal content within one machine is sent once', async () => {
   const dice = new Dice(52)
   const part = dice.bytes(MIB)
   await using stand = await Stand.start()

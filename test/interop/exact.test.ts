@@ -1,10 +1,12 @@
 // Restore points of machines with several disks equal the disks at their instant, byte for byte.
 import { readFile } from 'node:fs/promises'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { CLUSTER_BYTES, KIB, MIB, type ModelDisk, type Snapshot } from '../support/model-machine.ts'
 import { expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
 const CHUNK_BYTES = 64 * KIB
 
@@ -15,38 +17,41 @@ const threeDisks = (dice: Dice): readonly ModelDisk[] => [
   { id: 'vdc', format: 'qcow2', size: 5 * MIB + 1536, iothread: true },
 ]
 
-test('a full and several increments of qcow2 and raw disks restore to what the guest had at each instant', async () => {
-  const dice = new Dice(20)
-  await using stand = await Stand.start()
-  const host = await stand.addHost()
-  const machine = await host.addMachine('db1', threeDisks(dice))
-  const before = await machine.objects()
-  await host.start()
-  const points = new Map<string, Snapshot>()
-  for (let round = 0; round < 4; round++) {
-    const { point, kind, reason, bytesRead } = await host.backup('db1')
-    points.set(point, machine.snapshot())
-    expect({ kind, reason }).toEqual(
-      round === 0 ? { kind: 'full', reason: 'first' } : { kind: 'incremental', reason: 'bitmap' },
-    )
-    if (round > 0) expect(bytesRead).toBeLessThan(12 * MIB)
-    await expectNothingLeft(host, machine, withCheckpoint(before, host.checkpoint(point), machine.disks))
-    for (let count = 0; count < 12; count++) await machine.touch(dice)
-  }
-  for (const [point, model] of points) expectDisks(await stand.restore(point), model, point)
-  const listed = await host.points('db1')
-  expect(listed.map(({ id }) => id)).toEqual([...points.keys()].toReversed())
-  expect(listed[0]?.disks).toEqual(threeDisks(dice).map(({ id, size }) => ({ name: id, size })))
+test.concurrent(
+  'a full and several increments of qcow2 and raw disks restore to what the guest had at each instant',
+  async () => {
+    const dice = new Dice(20)
+    await using stand = await Stand.start()
+    const host = await stand.addHost()
+    const machine = await host.addMachine('db1', threeDisks(dice))
+    const before = await machine.objects()
+    await host.start()
+    const points = new Map<string, Snapshot>()
+    for (let round = 0; round < 4; round++) {
+      const { point, kind, reason, bytesRead } = await host.backup('db1')
+      points.set(point, machine.snapshot())
+      expect({ kind, reason }).toEqual(
+        round === 0 ? { kind: 'full', reason: 'first' } : { kind: 'incremental', reason: 'bitmap' },
+      )
+      if (round > 0) expect(bytesRead).toBeLessThan(12 * MIB)
+      await expectNothingLeft(host, machine, withCheckpoint(before, host.checkpoint(point), machine.disks))
+      for (let count = 0; count < 12; count++) await machine.touch(dice)
+    }
+    for (const [point, model] of points) expectDisks(await stand.restore(point), model, point)
+    const listed = await host.points('db1')
+    expect(listed.map(({ id }) => id)).toEqual([...points.keys()].toReversed())
+    expect(listed[0]?.disks).toEqual(threeDisks(dice).map(({ id, size }) => ({ name: id, size })))
 
-  const [point, model] = [...points].at(-1)!
-  for (const [disk, bytes] of model) {
-    const file = stand.folder.join(`${disk}.restored`)
-    await host.done('restore', point.slice(0, 8), '--disk', disk, '--to', file)
-    expect((await readFile(file)).equals(bytes), disk).toBe(true)
-  }
-})
+    const [point, model] = [...points].at(-1)!
+    for (const [disk, bytes] of model) {
+      const file = stand.folder.join(`${disk}.restored`)
+      await host.done('restore', point.slice(0, 8), '--disk', disk, '--to', file)
+      expect((await readFile(file)).equals(bytes), disk).toBe(true)
+    }
+  },
+)
 
-test('what is read for an increment is what was written since, in whole chunks', async () => {
+test.concurrent('what is read for an increment is what was written since, in whole chunks', async () => {
   const dice = new Dice(21)
   await using stand = await Stand.start()
   const host = await stand.addHost()
@@ -66,7 +71,7 @@ test('what is read for an increment is what was written since, in whole chunks',
   expectDisks(await stand.restore(increment.point), machine.snapshot())
 })
 
-test('zeroed and discarded ranges are read as zeroes, stored as nothing, and restored', async () => {
+test.concurrent('zeroed and discarded ranges are read as zeroes, stored as nothing, and restored', async () => {
   const dice = new Dice(22)
   await using stand = await Stand.start()
   const host = await stand.addHost()
@@ -92,7 +97,7 @@ test('zeroed and discarded ranges are read as zeroes, stored as nothing, and res
   expectDisks(await stand.restore(increment.point), machine.snapshot())
 })
 
-test('an idle machine costs an increment that reads nothing', async () => {
+test.concurrent('an idle machine costs an increment that reads nothing', async () => {
   await using stand = await Stand.start()
   const host = await stand.addHost()
   const machine = await host.addMachine('db1', [

@@ -1,11 +1,13 @@
 // A guest is frozen for the instant and thawed whatever happens. The guest agent is scripted: a real one would freeze this host.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { ScriptedGuestAgent, type GuestAgentScript } from '../support/guest-agent.ts'
 import { MIB, type ModelMachine } from '../support/model-machine.ts'
 import { expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand, TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
 interface Scene extends AsyncDisposable {
   readonly stand: Stand
@@ -34,7 +36,7 @@ const scene = async (script: GuestAgentScript = {}): Promise<Scene> => {
   }
 }
 
-test('a machine with a guest agent is frozen for its instant, and thawed', async () => {
+test.concurrent('a machine with a guest agent is frozen for its instant, and thawed', async () => {
   await using at = await scene()
   const { consistency } = await at.host.backup('db1')
   expect(consistency).toBe('frozen')
@@ -42,7 +44,7 @@ test('a machine with a guest agent is frozen for its instant, and thawed', async
   expect(at.guest.commands).toContain('guest-fsfreeze-freeze')
 })
 
-test('a freeze that fails is told with the point, or forbids it where the policy requires one', async () => {
+test.concurrent('a freeze that fails is told with the point, or forbids it where the policy requires one', async () => {
   await using at = await scene({ freezeError: 'the file system said no' })
   const { point, consistency } = await at.host.backup('db1')
   expect(consistency).toBe('crash')
@@ -55,7 +57,7 @@ test('a freeze that fails is told with the point, or forbids it where the policy
   expect((await at.stand.listPoints()).map(({ id }) => id)).toEqual([point])
 })
 
-test('a guest whose agent is killed in the middle of its freeze is thawed all the same', async () => {
+test.concurrent('a guest whose agent is killed in the middle of its freeze is thawed all the same', async () => {
   await using at = await scene({ freezeDelayMs: 700 })
   const before = await at.machine.objects()
   const { job } = await (await at.stand.peer()).call('backup.start', { machine: 'db1', full: false })

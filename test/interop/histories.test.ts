@@ -1,6 +1,6 @@
 // Random histories keep the promises; VARVE_SOAK=1 runs many more, VARVE_SEED=n the one that failed.
 import { randomInt } from 'node:crypto'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { History } from './history.ts'
 
 /** Histories and steps of each, and the time that one may take in milliseconds. */
@@ -8,13 +8,15 @@ const PLAIN = { count: 2, steps: 10 }
 const SOAK = { count: 40, steps: 25 }
 const LIMIT_MS = 600_000
 
+vi.setConfig({ maxConcurrency: 2 })
+
 const wanted = process.env['VARVE_SEED']
 const soak = process.env['VARVE_SOAK'] === '1'
 const { count, steps } = soak ? SOAK : PLAIN
 const first = soak ? randomInt(2 ** 30) : 1
 const seeds = wanted === undefined ? Array.from({ length: count }, (_, index) => first + index) : [Number(wanted)]
 
-test.each(seeds)('seed %i', { timeout: LIMIT_MS }, async (seed) => {
+test.concurrent.each(seeds)('seed %i', { timeout: LIMIT_MS }, async (seed) => {
   await using history = await History.start(seed)
   await history.run(steps)
   expect(history.pointCount).toBeGreaterThanOrEqual(2)

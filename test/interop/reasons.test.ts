@@ -1,10 +1,12 @@
 // Every full read has a reason that is stored and shown, and that a policy can refuse; an increment never hides one.
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB, type ModelDisk, type ModelMachine } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import type { BackupAnswer, Host } from '../support/stand-host.ts'
 import { Stand, TENANT } from '../support/stand.ts'
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 
 /** Bytes of ids, records and tree nodes that a full read of a few MiB may cost although all of its chunks are known. */
 const OVERHEAD_BYTES = 32 * KIB
@@ -47,7 +49,7 @@ const scene = async (disks: readonly ModelDisk[]): Promise<Scene> => {
 const reasonsOf = ({ disks }: BackupAnswer): Record<string, string> =>
   Object.fromEntries(disks.map(({ name, kind, reason }) => [name, `${kind} ${reason}`]))
 
-test('first, then requested: a full read that is asked for sends only what is new', async () => {
+test.concurrent('first, then requested: a full read that is asked for sends only what is new', async () => {
   await using at = await scene([vda, vdb])
   const first = await at.backUp()
   expect(first).toMatchObject({ kind: 'full', reason: 'first', bytesRead: 6 * MIB })
@@ -57,20 +59,23 @@ test('first, then requested: a full read that is asked for sends only what is ne
   expect(reasonsOf(await at.backUp())).toEqual({ vda: 'incremental bitmap', vdb: 'incremental bitmap' })
 })
 
-test('an added disk is read in full beside increments of the others; a removed one is simply not there', async () => {
-  await using at = await scene([vda])
-  await at.backUp()
-  await at.machine.restart({ disks: [vda, vdc] })
-  const added = await at.backUp()
-  expect(added).toMatchObject({ kind: 'incremental', reason: 'disk-added' })
-  expect(reasonsOf(added)).toEqual({ vda: 'incremental bitmap', vdc: 'full disk-added' })
-  await at.machine.restart({ disks: [vdc] })
-  const removed = await at.backUp()
-  expect(reasonsOf(removed)).toEqual({ vdc: 'incremental bitmap' })
-  expect(removed.reason).toBe('bitmap')
-})
+test.concurrent(
+  'an added disk is read in full beside increments of the others; a removed one is simply not there',
+  async () => {
+    await using at = await scene([vda])
+    await at.backUp()
+    await at.machine.restart({ disks: [vda, vdc] })
+    const added = await at.backUp()
+    expect(added).toMatchObject({ kind: 'incremental', reason: 'disk-added' })
+    expect(reasonsOf(added)).toEqual({ vda: 'incremental bitmap', vdc: 'full disk-added' })
+    await at.machine.restart({ disks: [vdc] })
+    const removed = await at.backUp()
+    expect(reasonsOf(removed)).toEqual({ vdc: 'incremental bitmap' })
+    expect(removed.reason).toBe('bitmap')
+  },
+)
 
-test('an excluded disk is neither read nor given a bitmap', async () => {
+test.concurrent('an excluded disk is neither read nor given a bitmap', async () => {
   await using at = await scene([vda, vdb])
   await at.host.end('SIGTERM')
   await at.host.start({ exclude: ['vdb'] })
@@ -83,7 +88,7 @@ test('an excluded disk is neither read nor given a bitmap', async () => {
   )
 })
 
-test('a resized disk is read in full for that reason, larger and smaller', async () => {
+test.concurrent('a resized disk is read in full for that reason, larger and smaller', async () => {
   await using at = await scene([vda, vdb])
   await at.backUp()
   await at.machine.resize('vda', 6 * MIB + 512)
@@ -93,7 +98,7 @@ test('a resized disk is read in full for that reason, larger and smaller', async
   expect(reasonsOf(await at.backUp())).toEqual({ vda: 'incremental bitmap', vdb: 'full size-changed' })
 })
 
-test('a bitmap that QEMU could not keep, and one that it left inconsistent, are told apart', async () => {
+test.concurrent('a bitmap that QEMU could not keep, and one that it left inconsistent, are told apart', async () => {
   await using at = await scene([vda, vdb])
   await at.backUp()
   await at.machine.restart()
@@ -114,22 +119,25 @@ test('a bitmap that QEMU could not keep, and one that it left inconsistent, are 
   })
 })
 
-test('a policy refuses a full read before anything is touched; allowed again, it sends next to nothing', async () => {
-  await using at = await scene([vda, vdb])
-  const { point } = await at.backUp()
-  await at.machine.restart()
-  await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'bitmap-missing,size-changed')
-  const before = await at.machine.objects()
-  const refused = await at.host.run('backup', 'db1', '--json')
-  expect(refused.code).toBe(5)
-  expect(refused.stderr).toMatch(/vdb.*bitmap-missing.*FULL_REFUSED/)
-  await expectNothingLeft(at.host, at.machine, before)
-  expect((await at.stand.listPoints()).map(({ id }) => id)).toEqual([point])
+test.concurrent(
+  'a policy refuses a full read before anything is touched; allowed again, it sends next to nothing',
+  async () => {
+    await using at = await scene([vda, vdb])
+    const { point } = await at.backUp()
+    await at.machine.restart()
+    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'bitmap-missing,size-changed')
+    const before = await at.machine.objects()
+    const refused = await at.host.run('backup', 'db1', '--json')
+    expect(refused.code).toBe(5)
+    expect(refused.stderr).toMatch(/vdb.*bitmap-missing.*FULL_REFUSED/)
+    await expectNothingLeft(at.host, at.machine, before)
+    expect((await at.stand.listPoints()).map(({ id }) => id)).toEqual([point])
 
-  await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'none')
-  const allowed = await at.host.backup('db1')
-  expect(reasonsOf(allowed)).toEqual({ vda: 'incremental bitmap', vdb: 'full bitmap-missing' })
-  expect(allowed.bytesSent).toBeLessThan(OVERHEAD_BYTES)
-  expect(allowed.bytesStored).toBe(0)
-  expectDisks(await at.stand.restore(allowed.point), at.machine.snapshot())
-})
+    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--refuse-full', 'none')
+    const allowed = await at.host.backup('db1')
+    expect(reasonsOf(allowed)).toEqual({ vda: 'incremental bitmap', vdb: 'full bitmap-missing' })
+    expect(allowed.bytesSent).toBeLessThan(OVERHEAD_BYTES)
+    expect(allowed.bytesStored).toBe(0)
+    expectDisks(await at.stand.restore(allowed.point), at.machine.snapshot())
+  },
+)

@@ -303,6 +303,22 @@ test('a damaged base does not keep a full read from going on', async () => {
   expect(await codeOf(store.readRecord(root!))).toBe('none')
 })
 
+test('a damaged node of the base is let go by the full read that meets it, which brings it again', async () => {
+  await using stand = await Stand.open()
+  const plains = plainsOf(FAN_OUT * 2)
+  await stand.point(await stand.machine('db1'), plains)
+  const machine = await stand.machine('db2')
+  await stand.point(machine, plains)
+  const { root } = treeOf(stand.tenant, stand.refs(plains))
+  await damage(stand, root!)
+  await stand.reopen()
+  const script = await stand.uploadAll(await stand.job(machine, sizeOf(plains)), plains)
+  expect((await script.result).root).toEqual(root)
+  await stand.reopen()
+  const store = stand.datastore.tenantStore(stand.tenant)
+  expect(await codeOf(store.readRecord(root!))).toBe('none')
+})
+
 test('an agent that does what it may not is told so, and its image stays unfinished', async () => {
   await using stand = await Stand.open()
   const machine = await stand.machine('db1')
