@@ -10,6 +10,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { QmpClient } from '../qmp/client.ts'
+import { isGone } from './finish.ts'
+import { nbdServerListens } from './nbd-probe.ts'
 import { guardOrderSchema, guardTokenFile } from './scratch-guard.ts'
 import type { GuardOrder } from './scratch-guard.ts'
 import { freeBytes } from './scratch.ts'
@@ -18,10 +20,26 @@ import { SCRATCH_POLL_MS, watchScratch } from './scratch-watch.ts'
 /** How often the guard looks whether it is still needed while the agent lives, in milliseconds. */
 const IDLE_POLL_MS = 2_000
 
+/** How often a guard that is alone looks whether QEMU is still there, in milliseconds. */
+const GONE_POLL_MS = 5_000
+
 /** Whether this guard is still the one on duty. */
 const onDuty = async ({ folder, token }: GuardOrder): Promise<boolean> => {
   const holder = await readFile(guardTokenFile(folder), 'utf8').catch(() => null)
   return holder === token
+}
+
+/** Whether QEMU has ended: then nothing writes to the scratch space any more. */
+const machineIsGone = async ({ nbdPath, qmpPath }: GuardOrder): Promise<boolean> => {
+  // the monitor takes one client, and a restarted agent must find it free: it is tried only where the export is gone
+  if (await nbdServerListens(nbdPath)) return false
+  try {
+    await using client = await QmpClient.connect({ path: qmpPath })
+    await client.execute('query-status')
+    return false
+  } catch (error) {
+    return isGone(error)
+  }
 }
 
 const cancelJobs = async ({ qmpPath, jobs }: GuardOrder): Promise<boolean> => {
@@ -40,7 +58,13 @@ const cancelJobs = async ({ qmpPath, jobs }: GuardOrder): Promise<boolean> => {
 const watchAlone = async (order: GuardOrder): Promise<void> => {
   const leaving = new AbortController()
   const relieved = (async () => {
-    while (await onDuty(order)) await sleep(SCRATCH_POLL_MS)
+    let lookedMs = performance.now()
+    while (await onDuty(order)) {
+      await sleep(SCRATCH_POLL_MS)
+      if (performance.now() - lookedMs < GONE_POLL_MS) continue
+      if (await machineIsGone(order)) break
+      lookedMs = performance.now()
+    }
     leaving.abort()
   })()
   const { folder, reserveBytes } = order

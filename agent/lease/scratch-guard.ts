@@ -18,6 +18,8 @@ const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 /** What a guard process is told in its first line of input. */
 export const guardOrderSchema = v.object({
   qmpPath: text,
+  /** The lease's NBD socket, at which it shows without touching the monitor that QEMU lives. */
+  nbdPath: text,
   folder: text,
   token: text,
   reserveBytes: v.pipe(v.number(), v.minValue(0)),
@@ -36,7 +38,7 @@ export interface ScratchGuard {
 
 /**
  * Starts a guard for the lease's jobs and takes over from any earlier one. When this process dies the guard cancels
- * the jobs as soon as the space is low; it leaves when the scratch folder is gone or a newer guard is on duty.
+ * the jobs as soon as the space is low; it leaves when the scratch folder or QEMU is gone or a newer guard is on duty.
  */
 export const startScratchGuard = async (entry: JournalEntry, reserveBytes: number): Promise<ScratchGuard> => {
   const token = randomUUID()
@@ -49,7 +51,8 @@ export const startScratchGuard = async (entry: JournalEntry, reserveBytes: numbe
   })
   child.stdin.on('error', () => undefined)
   const jobs = entry.disks.map(({ job }) => job)
-  const order: GuardOrder = { qmpPath: entry.machine.qmp, folder: entry.scratchFolder, token, reserveBytes, jobs }
+  const { machine, socketPath, scratchFolder: folder } = entry
+  const order: GuardOrder = { qmpPath: machine.qmp, nbdPath: socketPath, folder, token, reserveBytes, jobs }
   child.stdin.write(`${JSON.stringify(order)}\n`)
   try {
     await once(child.stdout, 'data', { signal: AbortSignal.timeout(START_LIMIT_MS) })

@@ -111,3 +111,40 @@ test.concurrent('an idle machine costs an increment that reads nothing', async (
   expectDisks(await stand.restore(first.point), machine.snapshot())
   expectDisks(await stand.restore(second.point), machine.snapshot())
 })
+
+test.concurrent(
+  'all disks are of one instant, which is not before the point’s time, while the guest writes to them in turn',
+  async () => {
+    await using stand = await Stand.start()
+    const host = await stand.addHost()
+    const machine = await host.addMachine('db1', [
+      { id: 'vda', format: 'qcow2', size: MIB },
+      { id: 'vdb', format: 'raw', size: MIB, iothread: true },
+    ])
+    await host.start()
+    /** When each number was on both disks, in milliseconds since 1970. */
+    const writtenMs: number[] = []
+    let stopped = false
+    const guest = (async () => {
+      for (let number = 1; !stopped; number++) {
+        const block = Buffer.alloc(512)
+        block.writeUInt32LE(number)
+        await machine.write('vda', 4096, block)
+        await machine.write('vdb', 8192, block)
+        writtenMs.push(Date.now())
+      }
+    })()
+    const points: string[] = []
+    for (let round = 0; round < 4; round++) points.push((await host.backup('db1')).point)
+    stopped = true
+    await guest
+    for (const id of points) {
+      const restored = await stand.restore(id)
+      const first = restored.get('vda')!.readUInt32LE(4096)
+      const second = restored.get('vdb')!.readUInt32LE(8192)
+      expect([second, second + 1], 'of one instant').toContain(first)
+      const { timeMs } = await stand.point(id)
+      expect(second, 'what was written before').toBeGreaterThanOrEqual(writtenMs.filter((ms) => ms < timeMs).length)
+    }
+  },
+)

@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest'
 import { History } from './history.ts'
 
 /** Histories and steps of each, and the time that one may take in milliseconds. */
-const PLAIN = { count: 2, steps: 10 }
+const PLAIN = { count: 4, steps: 14 }
 const SOAK = { count: 40, steps: 25 }
 const LIMIT_MS = 600_000
 

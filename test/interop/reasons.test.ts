@@ -11,11 +11,9 @@ vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
 /** Bytes of ids, records and tree nodes that a full read of a few MiB may cost although all of its chunks are known. */
 const OVERHEAD_BYTES = 32 * KIB
 
-const dice = new Dice(30)
-
-const vda: ModelDisk = { id: 'vda', format: 'qcow2', size: 4 * MIB, content: dice.bytes(4 * MIB) }
-const vdb: ModelDisk = { id: 'vdb', format: 'raw', size: 2 * MIB, content: dice.bytes(2 * MIB) }
-const vdc: ModelDisk = { id: 'vdc', format: 'qcow2', size: 2 * MIB, content: dice.bytes(2 * MIB) }
+const vda: ModelDisk = { id: 'vda', format: 'qcow2', size: 4 * MIB, content: new Dice(30).bytes(4 * MIB) }
+const vdb: ModelDisk = { id: 'vdb', format: 'raw', size: 2 * MIB, content: new Dice(31).bytes(2 * MIB) }
+const vdc: ModelDisk = { id: 'vdc', format: 'qcow2', size: 2 * MIB, content: new Dice(32).bytes(2 * MIB) }
 
 interface Scene extends AsyncDisposable {
   readonly stand: Stand
@@ -26,6 +24,7 @@ interface Scene extends AsyncDisposable {
 }
 
 const scene = async (disks: readonly ModelDisk[]): Promise<Scene> => {
+  const dice = new Dice(33)
   const stand = await Stand.start()
   const host = await stand.addHost()
   const machine = await host.addMachine('db1', disks)
@@ -111,7 +110,7 @@ test.concurrent('a bitmap that QEMU could not keep, and one that it left inconsi
   expect(reasonsOf(await at.backUp()), 'crash').toEqual({ vda: 'full bitmap-missing', vdb: 'full bitmap-missing' })
   // this one is stored, and then in use when QEMU is killed
   await at.machine.restart()
-  await at.machine.write('vda', MIB, dice.bytes(512))
+  await at.machine.write('vda', MIB, Buffer.alloc(512, 'stored'))
   await at.machine.restart({ crash: true })
   expect(reasonsOf(await at.backUp()), 'stored, then crash').toEqual({
     vda: 'full bitmap-inconsistent',

@@ -1,5 +1,6 @@
 // A hypervisor of a stand: an agent process with its own folder and link, its machines, and its command line.
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
@@ -195,7 +196,7 @@ export class Host implements AsyncDisposable {
   }
 
   async residue(): Promise<Residue> {
-    const runtime = process.getuid?.() === 0 ? '/run' : '/tmp'
+    const runtime = process.getuid?.() === 0 ? '/run' : tmpdir()
     const own = `varve-${agentTag(this.#agentId)}-`
     return {
       scratch: await entries(join(this.stateFolder, 'scratch')),

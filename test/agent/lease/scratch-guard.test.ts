@@ -59,6 +59,21 @@ test('of a killed agent stays on duty until the next agent’s guard takes over'
   await eventually(() => !alive(next.pid))
 })
 
+test('of a killed agent goes home when QEMU is gone too', async () => {
+  await using folder = await tempFolder()
+  const entry = exampleEntry({ scratchFolder: folder.join('scratch'), socketPath: folder.join('nbd') })
+  await mkdir(entry.scratchFolder)
+  const gone = { ...entry, machine: { ...entry.machine, qmp: folder.join('no-qmp') } }
+  const module = pathToFileURL(resolve('agent/lease/scratch-guard.ts')).href
+  const script = `import { startScratchGuard } from ${JSON.stringify(module)}
+     console.log((await startScratchGuard(${JSON.stringify(gone)}, 0)).pid)
+     process.kill(process.pid, 'SIGKILL')`
+  const args = ['--input-type=module-typescript', '--eval', script]
+  const victim = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = await once(createInterface({ input: victim.stdout }), 'line')
+  await eventually(() => !alive(Number(line)), 30_000)
+})
+
 test('a folder that is not there is an error, and no process stays', async () => {
   await using folder = await tempFolder()
   const entry = exampleEntry({ scratchFolder: folder.join('none') })
