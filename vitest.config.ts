@@ -11,6 +11,8 @@ export default defineConfig({
     // Native modules and child processes are dependable only where a file ends with its process.
     pool: 'forks',
     isolate: true,
+    // one more than vitest takes by itself on the two cores it is made for: most files wait for programs they started
+    maxWorkers: 2,
     testTimeout: TEST_TIMEOUT_MS,
     hookTimeout: TEST_TIMEOUT_MS,
     teardownTimeout: TEST_TIMEOUT_MS,

@@ -142,6 +142,12 @@ export class Backups implements AsyncDisposable {
     stopTimer()
   }
 
+  /** Gives up what runs and what earlier runs left: for an agent that may never ask the gateway again. */
+  async abandon(): Promise<void> {
+    await this.giveUp()
+    for (const entry of await this.#options.journal.list()) await this.#settle(entry, 'failed')
+  }
+
   /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
   async stop(): Promise<void> {
     this.#stopping = true

@@ -1,7 +1,7 @@
 // The running agent: one connection to the gateway, one to each machine, and the backups between them.
 import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { asVarveError, type VarveError } from '../protocol/errors.ts'
+import { asVarveError, type ErrorCode, type VarveError } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
@@ -15,6 +15,9 @@ import { Relay } from './relay.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import { lockState } from './state-lock.ts'
+
+/** The gateway does not know this agent any more: nobody can say what became of its leases, and nobody will go on with them. */
+const GONE_FOR_GOOD: ReadonlySet<ErrorCode> = new Set(['AGENT_REVOKED', 'TOKEN_KEY_UNKNOWN'])
 
 /** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. */
 export const runAgent = async (
@@ -69,6 +72,7 @@ export const runAgent = async (
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would give its lease back;
   // an agent that the gateway turned away for good has no next start to leave them to
   if (ended === 'TERM') await backups.stop()
+  else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
   else await backups.giveUp()
   return typeof ended === 'string' ? null : ended
 }

@@ -67,7 +67,7 @@ const identities: Pick<
   },
 
   'audit.list': async ({ afterSeq, limit }, { services, tenant }) => {
-    const entries = await services.audit.list({ tenant: tenant.id, afterSeq, limit })
+    const entries = await services.datastore.database.call('audit.page', { tenant: tenant.id, after: afterSeq, limit })
     return {
       entries: entries.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
         seq,

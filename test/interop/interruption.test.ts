@@ -120,3 +120,14 @@ test.concurrent('an agent that is revoked gives the machine back and ends; its j
   const again = await at.host.run('backup', 'db1')
   expect(again).toMatchObject({ code: 4, stderr: expect.stringContaining('AGENT_REVOKED') })
 })
+
+test.concurrent('an agent that was revoked while it was down gives the machine back at its next start', async () => {
+  await using at = await scene(new Dice(75))
+  at.host.agent.signal('SIGKILL')
+  await at.host.agent.ended
+  await at.stand.done('agent', 'revoke', at.host.agentId, '--tenant', TENANT)
+  const { code, stderr } = await at.host.run('run')
+  expect({ code, stderr }).toMatchObject({ code: 4, stderr: expect.stringContaining('AGENT_REVOKED') })
+  await at.expectAsAfterFirst()
+  expect(await at.stand.ended(at.job.id)).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
+})

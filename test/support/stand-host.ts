@@ -1,7 +1,8 @@
 // A hypervisor of a stand: an agent process with its own folder and link, its machines, and its command line.
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
 import { agentTag, checkpointName } from '../../agent/lease/names.ts'
@@ -9,6 +10,12 @@ import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
 import { LinkProxy } from './stand-proxy.ts'
+
+/** Where an agent makes its folders of sockets. */
+const RUNTIME_FOLDER = process.getuid?.() === 0 ? '/run' : tmpdir()
+
+/** How long an agent may take to give its leases back at the end of a test, in milliseconds. */
+const GIVE_BACK_LIMIT_MS = 10_000
 
 /** Lines of the agent's configuration that tests change. */
 export interface HostSettings {
@@ -196,18 +203,28 @@ export class Host implements AsyncDisposable {
   }
 
   async residue(): Promise<Residue> {
-    const runtime = process.getuid?.() === 0 ? '/run' : tmpdir()
     const own = `varve-${agentTag(this.#agentId)}-`
     return {
       scratch: await entries(join(this.stateFolder, 'scratch')),
       journal: await entries(join(this.stateFolder, 'leases')),
-      sockets: (await entries(runtime)).filter((name) => name.startsWith(own)),
+      sockets: (await entries(RUNTIME_FOLDER)).filter((name) => name.startsWith(own)),
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#agent?.[Symbol.asyncDispose]()
+    await this.#endAgent()
     for (const machine of this.#machines.values()) await machine[Symbol.asyncDispose]()
     await this.link[Symbol.asyncDispose]()
+    // what a failed test left outside the stand's own folder
+    if (this.#agentId !== '')
+      for (const name of (await this.residue()).sockets) await rm(join(RUNTIME_FOLDER, name), { recursive: true })
+  }
+
+  /** Lets the agent give back the lease that the end of a test may have met it in. */
+  async #endAgent(): Promise<void> {
+    if (this.#agent === null) return
+    this.#agent.signal('SIGINT')
+    await Promise.race([this.#agent.ended, sleep(GIVE_BACK_LIMIT_MS, undefined, { ref: false })])
+    await this.#agent[Symbol.asyncDispose]()
   }
 }

@@ -157,6 +157,22 @@ export const auditOperations = {
       .map((row) => ({ ...row, details: JSON.parse(row.details) as ErrorDetails })),
   ),
 
+  /** A tenant's entries behind its first `after`, numbered within the tenant: the log's own numbers would tell how busy others are. */
+  'audit.page': read((sql: Sql, page: { tenant: number; after: number; limit: number }): AuditEntry[] =>
+    sql
+      .all<Row>(
+        `SELECT ${COLUMNS} FROM audit WHERE tenant = ? ORDER BY seq LIMIT ? OFFSET ?`,
+        page.tenant,
+        Math.max(0, Math.min(page.limit, AUDIT_PAGE_MAX)),
+        page.after,
+      )
+      .map((row, index) => ({
+        ...row,
+        seq: page.after + index + 1,
+        details: JSON.parse(row.details) as ErrorDetails,
+      })),
+  ),
+
   /** Checks the next AUDIT_PAGE_MAX entries; null starts at the first one. */
   'audit.check': read((sql: Sql, { after }: { after: { seq: number; hash: Uint8Array } | null }): AuditCheck =>
     checkPart(sql, { afterSeq: after?.seq ?? 0, hash: after?.hash ?? FIRST_HASH }),

@@ -158,5 +158,12 @@ describe('entries', () => {
     expect(seqs(2, 0, 9)).toEqual([2, 5])
     expect(seqs(null, 0, 9)).toEqual([3])
     expect(seqs(1, 0, -1)).toEqual([])
+    // what a tenant is shown is numbered within it
+    const page = (tenant: number, after: number, limit: number): number[] =>
+      runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq }) => seq)
+    expect(page(1, 0, 2)).toEqual([1, 2])
+    expect(page(1, 2, 2)).toEqual([3])
+    expect(page(2, 0, 9)).toEqual([1, 2])
+    expect(page(2, 2, 9)).toEqual([])
   })
 })
