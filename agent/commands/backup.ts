@@ -2,6 +2,7 @@
 import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import type { AgentConfig } from '../config.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { print, printJson, Progress, size } from './output.ts'
@@ -21,16 +22,30 @@ export interface BackupCommand {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** Says what to do about a machine that the gateway does not know: its agent has not run yet, or the name is wrong. */
+const unknownHere = (error: VarveError, machine: string, { machines }: AgentConfig): VarveError => {
+  if (error.code !== 'NOT_FOUND') return error
+  if (machines.some(({ name }) => name === machine))
+    return new VarveError('AGENT_OFFLINE', `the gateway has not heard of ${machine} yet; is "varve-agent run" running?`)
+  const names = machines.map(({ name }) => name).join(', ')
+  return new VarveError('NOT_FOUND', `there is no machine "${machine}"; this host has: ${names || 'none'}`)
+}
+
 /** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there. */
-const startJob = async ({ link, signal }: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
+const startJob = async (
+  { config, link, signal }: CommandContext,
+  machine: string,
+  options: BackupCommand,
+): Promise<string> => {
   while (true) {
     try {
       // not repeated over a break: a second start could make a second point
       const peer = await link.peer(signal)
       return (await peer.call('backup.start', { machine, full: options.full }, { signal })).job
     } catch (thrown) {
-      const { code } = asVarveError(thrown)
-      if (!options.wait || signal.aborted || (code !== 'JOB_RUNNING' && code !== 'AGENT_OFFLINE')) throw thrown
+      const error = unknownHere(asVarveError(thrown), machine, config)
+      const { code } = error
+      if (!options.wait || signal.aborted || (code !== 'JOB_RUNNING' && code !== 'AGENT_OFFLINE')) throw error
       await pause(WAIT_POLL_MS)
     }
   }

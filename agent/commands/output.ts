@@ -1,22 +1,13 @@
 // Printing for people and programs: JSON lines, tables, sizes, and a progress line where someone is watching.
+import { tableLines } from '../../protocol/table.ts'
 
 export const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
 export const printJson = (value: unknown): void => print(JSON.stringify(value))
 
 /** Rows as aligned columns under a heading. */
-export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void => {
-  const widths = heading.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
-  )
-  for (const row of [heading, ...rows])
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-}
+export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
+  tableLines(heading, rows).forEach(print)
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 

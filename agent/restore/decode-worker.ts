@@ -15,8 +15,10 @@ const port = parentPort!
 const decompress = (stored: Uint8Array, plainLength: number): Uint8Array =>
   zstdDecompressSync(stored, { maxOutputLength: plainLength, chunkSize: plainLength + OUTPUT_MARGIN_BYTES })
 
-const decode = ({ idKey, chunks }: DecodeOrder): Uint8Array<ArrayBuffer> => {
-  const plain = new Uint8Array(chunks.reduce((sum, [, , plainLength]) => sum + plainLength, 0))
+const decode = ({ idKey, chunks, target }: DecodeOrder): Uint8Array<ArrayBuffer> => {
+  const length = chunks.reduce((sum, [, , plainLength]) => sum + plainLength, 0)
+  const fits = target !== null && target.byteLength >= length
+  const plain = fits ? new Uint8Array(target, 0, length) : new Uint8Array(length)
   let offset = 0
   for (const [id, codec, plainLength, stored] of chunks) {
     const damaged = (): VarveError =>

@@ -8,6 +8,8 @@ export interface DecodeOrder {
   readonly number: number
   readonly idKey: Uint8Array
   readonly chunks: readonly WireChunk[]
+  /** A buffer to decode into, if it is large enough. */
+  readonly target: ArrayBuffer | null
 }
 
 export type DecodeReport =
@@ -15,6 +17,22 @@ export type DecodeReport =
   | { readonly number: number; readonly error: { code: string; message: string; details: ErrorDetails } }
 
 const WORKERS_MAX = 8
+
+/** Buffers kept for further messages. */
+const SPARE_MAX = 16
+
+/** The chunks in one buffer of their own: views of a received frame would take all of it along, once per chunk. */
+const ownChunks = (chunks: readonly WireChunk[]): { chunks: WireChunk[]; buffer: ArrayBuffer } => {
+  const joined = new Uint8Array(chunks.reduce((sum, [id, , , stored]) => sum + id.length + stored.length, 0))
+  let filled = 0
+  const take = (bytes: Uint8Array): Uint8Array => {
+    joined.set(bytes, filled)
+    filled += bytes.length
+    return joined.subarray(filled - bytes.length, filled)
+  }
+  const own = chunks.map(([id, codec, plainLength, stored]): WireChunk => [take(id), codec, plainLength, take(stored)])
+  return { chunks: own, buffer: joined.buffer }
+}
 
 interface Waiting {
   readonly resolve: (plain: Uint8Array) => void
@@ -24,6 +42,8 @@ interface Waiting {
 export class Decoder implements AsyncDisposable {
   readonly #workers: Worker[]
   readonly #waiting = new Map<number, Waiting>()
+  /** Buffers whose bytes are written: fresh ones of megabytes cost more time in page faults than the decoding. */
+  readonly #spare: ArrayBuffer[] = []
   #failure: VarveError | null = null
   #number = 0
 
@@ -44,18 +64,17 @@ export class Decoder implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       if (this.#failure !== null) return reject(this.#failure)
       this.#waiting.set(number, { resolve, reject })
-      // views of a received frame are copied by the clone; the frame itself must not travel once per chunk
-      const own = chunks.map(([id, codec, plainLength, stored]): WireChunk => [
-        Uint8Array.from(id),
-        codec,
-        plainLength,
-        Uint8Array.from(stored),
-      ])
-      this.#workers[number % this.#workers.length]!.postMessage(
-        { number, idKey, chunks: own } satisfies DecodeOrder,
-        own.map(([, , , stored]) => stored.buffer as ArrayBuffer),
-      )
+      const own = ownChunks(chunks)
+      const target = this.#spare.pop() ?? null
+      const order: DecodeOrder = { number, idKey, chunks: own.chunks, target }
+      const given = target === null ? [own.buffer] : [own.buffer, target]
+      this.#workers[number % this.#workers.length]!.postMessage(order, given)
     })
+  }
+
+  /** Takes decoded bytes back that nobody needs any more; their buffer serves again. */
+  release(plain: Uint8Array): void {
+    if (this.#spare.length < SPARE_MAX && plain.buffer.byteLength > 0) this.#spare.push(plain.buffer as ArrayBuffer)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

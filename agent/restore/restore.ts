@@ -142,8 +142,10 @@ class Restore {
     const { chunkBytes } = this.#geometry!
     const offset = position * chunkBytes
     const end = Math.min(offset + count * chunkBytes, size)
-    if (plain.length > 0) await target.write(offset, plain)
-    else await target.zero(offset, end - offset)
+    if (plain.length > 0) {
+      await target.write(offset, plain)
+      this.#decoder.release(plain)
+    } else await target.zero(offset, end - offset)
     this.#written = end
     onProgress(this.#written, this.#received)
   }

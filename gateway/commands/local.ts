@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { tableLines } from '../../protocol/table.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
@@ -42,15 +43,5 @@ export const print = (line: string): void => void process.stdout.write(`${line}\
 export const printJson = (value: unknown): void => print(JSON.stringify(value))
 
 /** Rows as aligned columns under a heading. */
-export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void => {
-  const widths = heading.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
-  )
-  for (const row of [heading, ...rows])
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-}
+export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
+  tableLines(heading, rows).forEach(print)

@@ -15,7 +15,7 @@ import { exampleEntry } from '../support/journal-entry.ts'
 import { eventually, tempFolder, type TempFolder } from '../support/temp.ts'
 import { UploadGateway } from './image/upload-gateway.ts'
 import { startQemuNbd } from './nbd/qemu-nbd.ts'
-import { HandClock, settle } from './session/hand-clock.ts'
+import { HandClock, settle } from '../support/hand-clock.ts'
 import { peerPair, type PeerPair } from './session/peer-pair.ts'
 
 const HOUR_MS = 3_600_000
@@ -150,7 +150,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     until: async (condition) => {
       for (let step = 0; !condition(); step++) {
         if (step > 3000) throw new Error(`it never came to be: ${condition.toString()}`)
-        await clock.advance(100)
+        await clock.advanceSettled(100)
         await new Promise((resolve) => void setTimeout(resolve, 1))
       }
     },
@@ -185,7 +185,7 @@ const started = (run: Bench, disks: readonly LeasedDisk[] = []): { job: string; 
 const waitsForGateway = async (run: Bench): Promise<void> => {
   await run.pairs.at(-1)!.agent.closed
   await settle()
-  await eventually(() => run.clock.timers === 3)
+  await eventually(() => run.clock.waiting === 3)
 }
 
 const idle = (run: Bench) => (): boolean => run.backups.jobOf('db1') === null
@@ -349,7 +349,7 @@ describe('a commit', () => {
     await run.until(() => run.calls.includes('backup.commit'))
     run.backups.cancel(job)
     lease.losing.resolve(error('LEASE_LOST'))
-    await run.clock.advance(1000)
+    await run.clock.advanceSettled(1000)
     expect(lease.ends).toEqual([])
     answer.resolve()
     await run.until(idle(run))
@@ -430,9 +430,9 @@ describe('in the middle of an upload', () => {
     run.reachable = false
     run.pairs[0]!.gateway.close(error('GOING_AWAY'))
     await waitsForGateway(run)
-    await run.clock.advance(11 * HOUR_MS)
+    await run.clock.advanceSettled(11 * HOUR_MS)
     expect(lease.ends).toEqual([])
-    await run.clock.advance(2 * HOUR_MS)
+    await run.clock.advanceSettled(2 * HOUR_MS)
     expect(lease.ends).toEqual(['failed'])
     run.reachable = true
     await run.until(idle(run))
@@ -447,7 +447,7 @@ test('a stop while a commit waits for a gateway that is away leaves the lease to
   await run.until(() => run.calls.includes('backup.commit'))
   run.reachable = false
   run.pairs[0]!.gateway.close(error('GOING_AWAY'))
-  await run.clock.advance(10_000)
+  await run.clock.advanceSettled(10_000)
   await run.backups.stop()
   expect(lease.ends).toEqual([])
 })
@@ -470,7 +470,7 @@ describe('after a restart', () => {
     ])
     await run.until(() => run.driver.settled.length === 3)
     expect(run.driver.settled.toSorted()).toEqual(['1 committed', '2 failed', '3 failed'])
-    await run.clock.advance(100)
+    await run.clock.advanceSettled(100)
     expect(await run.backups.jobs()).toEqual([])
   })
 
@@ -530,7 +530,7 @@ describe('after a restart', () => {
     await run.backups.reconcile([{ job: entryOf(1).id, state: 'committed', keys: null }])
     await run.until(() => run.driver.settled.length === 3)
     expect(run.driver.settled).toEqual(['1 committed later', '1 committed later', '1 committed'])
-    await run.clock.advance(120_000)
+    await run.clock.advanceSettled(120_000)
     expect(run.driver.settled).toHaveLength(3)
     expect(await run.backups.jobs()).toEqual([entryOf(2).id])
   })

@@ -25,7 +25,7 @@ import {
 } from '../../protocol/frames.ts'
 import { Peer, type Handlers } from '../../protocol/peer.ts'
 import { forge, NOW_MS } from './auth/test-authority.ts'
-import { HandClock } from './hand-clock.ts'
+import { HandClock } from '../support/hand-clock.ts'
 import { temporaryFolder } from './datastore/fixture.ts'
 
 const TTL_MS = 60 * 60 * 1000

@@ -8,7 +8,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME, type Frame, type Welcome } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, SUBPROTOCOL } from '../../protocol/limits.ts'
 import type { Handlers } from '../../protocol/peer.ts'
-import { ManualClock } from './manual-clock.ts'
+import { HandClock } from '../support/hand-clock.ts'
 import { arrived, codeOf, codeThrown } from './peer-pair.ts'
 
 const WELCOME: Welcome = {
@@ -38,7 +38,7 @@ afterAll(async () => {
 
 interface Meeting {
   readonly session: Promise<Session>
-  readonly clock: ManualClock
+  readonly clock: HandClock
   /** The gateway's end of the socket. */
   readonly far: WebSocket
   /** The first frame that the gateway got. */
@@ -49,7 +49,7 @@ interface Meeting {
 
 /** Dials the scripted gateway and hands over once its hello is there. */
 const meet = async (token: string | null = 'a.b.c', handlers: Handlers = {}): Promise<Meeting> => {
-  const clock = new ManualClock()
+  const clock = new HandClock()
   const accepted = once(server, 'connection') as Promise<[WebSocket]>
   const socket = new WebSocket(url, SUBPROTOCOL)
   const session = openSession({ socket, program: 'test', serving: false, token, handlers, clock })
@@ -89,7 +89,7 @@ describe('hello', () => {
       serving: true,
       token: null,
       handlers: {},
-      clock: new ManualClock(),
+      clock: new HandClock(),
     })
     expect(decodeFrame((await first)[0])).toMatchObject([FRAME.hello, { serving: true, token: null }])
     far.send(encodeFrame([FRAME.welcome, WELCOME]))
@@ -135,7 +135,7 @@ describe('instead of welcome', () => {
       serving: false,
       token: null,
       handlers: {},
-      clock: new ManualClock(),
+      clock: new HandClock(),
     })
     expect(await codeOf(opened)).toBe('CONNECTION_LOST')
   })

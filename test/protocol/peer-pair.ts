@@ -2,7 +2,7 @@
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, type Frame } from '../../protocol/frames.ts'
 import { Peer, type Handlers, type Transport } from '../../protocol/peer.ts'
-import { ManualClock } from './manual-clock.ts'
+import { HandClock } from '../support/hand-clock.ts'
 
 /** One direction of the connection. */
 export class Wire implements Transport {
@@ -53,7 +53,7 @@ export class Wire implements Transport {
 export interface PeerPair {
   readonly opener: Peer
   readonly other: Peer
-  readonly clock: ManualClock
+  readonly clock: HandClock
   /** What the opener sends. */
   readonly fromOpener: Wire
   /** What the other side sends. */
@@ -61,7 +61,7 @@ export interface PeerPair {
 }
 
 export const peerPair = (handlers: { opener?: Handlers; other?: Handlers } = {}): PeerPair => {
-  const clock = new ManualClock(1_000_000)
+  const clock = new HandClock(1_000_000)
   const fromOpener = new Wire()
   const fromOther = new Wire()
   const opener = new Peer({ opener: true, transport: fromOpener, handlers: handlers.opener ?? {}, clock })
@@ -79,7 +79,7 @@ export const peerPair = (handlers: { opener?: Handlers; other?: Handlers } = {})
 
 /** A peer whose other side is the test itself, which feeds it frames as they come. */
 export const lonePeer = (handlers: Handlers = {}, opener = false) => {
-  const clock = new ManualClock(1_000_000)
+  const clock = new HandClock(1_000_000)
   const wire = new Wire()
   const peer = new Peer({ opener, transport: wire, handlers, clock })
   return { peer, clock, wire, feed: (...frame: Frame) => peer.receive(encodeFrame(frame)) }

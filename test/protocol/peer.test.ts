@@ -10,7 +10,7 @@ import {
   STREAM_WINDOW_BYTES,
 } from '../../protocol/limits.ts'
 import { Peer, type Handlers } from '../../protocol/peer.ts'
-import { ManualClock } from './manual-clock.ts'
+import { HandClock } from '../support/hand-clock.ts'
 import { arrived, codeOf, codeThrown, lonePeer, peerPair } from './peer-pair.ts'
 
 const UUID = '0192aaaa-0000-4000-8000-0000c0ffee42'
@@ -246,7 +246,7 @@ describe('the end', () => {
       close: () => {},
       bufferedBytes: 0,
     }
-    const peer = new Peer({ opener: false, transport, handlers: {}, clock: new ManualClock() })
+    const peer = new Peer({ opener: false, transport, handlers: {}, clock: new HandClock() })
     peer.receive(encodeFrame([FRAME.end, 7]))
     expect((await peer.closed).code).toBe('FRAME_UNEXPECTED')
   })

@@ -46,6 +46,16 @@ test('ends with 0 only once the point is durable, and prints it', async () => {
   expect(text.stdout).toContain(`vda: 293 KiB`)
 })
 
+test('a machine that the gateway does not know: start the agent, or mind the name', async () => {
+  await using stand = await startStand()
+  const early = await command('backup', 'db1', ...stand.config)
+  expect(early).toMatchObject({ code: 3, stdout: '' })
+  expect(early.stderr).toContain('is "varve-agent run" running?')
+  const wrong = await command('backup', 'nope', ...stand.config)
+  expect(wrong).toMatchObject({ code: 1, stdout: '' })
+  expect(wrong.stderr).toContain('this host has: db1')
+})
+
 test('an agent that is away is 3, a backup that runs already is 5', async () => {
   await using stand = await startStand()
   const first = await serve(stand, new Promise(() => undefined))

@@ -1,7 +1,7 @@
 // The bandwidth limit on a clock that the test moves.
 import { expect, test } from 'vitest'
 import { Throttle } from '../../../agent/image/throttle.ts'
-import { HandClock } from '../session/hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 
 /** Takes and notes when it was granted. */
 const taken = async (throttle: Throttle, clock: HandClock, bytes: number): Promise<number> => {
@@ -13,27 +13,27 @@ test('lets everything through without a limit', async () => {
   const clock = new HandClock()
   const throttle = new Throttle(null, clock)
   await throttle.take(1e12)
-  expect(clock.timers).toBe(0)
+  expect(clock.waiting).toBe(0)
 })
 
 test('gives callers the rate together, in their order', async () => {
   const clock = new HandClock()
   const throttle = new Throttle(1000, clock)
   const times = Promise.all([taken(throttle, clock, 1000), taken(throttle, clock, 500), taken(throttle, clock, 2000)])
-  await clock.advance(10_000)
+  await clock.advanceSettled(10_000)
   expect(await times).toEqual([1000, 1500, 3500])
 })
 
 test('keeps the rate in the long run, whatever the sizes and pauses', async () => {
   const clock = new HandClock()
   const throttle = new Throttle(1000, clock)
-  await clock.advance(60_000)
+  await clock.advanceSettled(60_000)
   const startMs = clock.now()
   let bytes = 0
   for (const size of [10, 4000, 1, 700, 30, 2500]) {
     const granted = throttle.take(size)
-    await clock.advance(1000)
-    while (clock.timers > 0) await clock.advance(100)
+    await clock.advanceSettled(1000)
+    while (clock.waiting > 0) await clock.advanceSettled(100)
     await granted
     bytes += size
     // a pause earns at most a quarter of a second's worth
@@ -49,9 +49,9 @@ test('an abandoned wait ends at once and gives back what it took', async () => {
   const abandoned = throttle.take(60_000, abort.signal)
   abort.abort(reason)
   await expect(abandoned).rejects.toBe(reason)
-  expect(clock.timers).toBe(0)
+  expect(clock.waiting).toBe(0)
   await expect(throttle.take(1, abort.signal)).rejects.toBe(reason)
   const next = taken(throttle, clock, 1000)
-  await clock.advance(5000)
+  await clock.advanceSettled(5000)
   expect(await next).toBe(1000)
 })

@@ -13,7 +13,7 @@ import type { Handlers } from '../../../protocol/peer.ts'
 import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
 import { run } from '../../support/run.ts'
 import { qemuIo, startQemuNbd } from '../nbd/qemu-nbd.ts'
-import { HandClock } from '../session/hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { peerPair } from '../session/peer-pair.ts'
 import { ID_KEY, idOf, UploadGateway } from './upload-gateway.ts'
 
@@ -216,10 +216,10 @@ test('a given up upload does not wait for the bandwidth it will not use', async 
     changes: { throttle, signal: abort.signal },
   })
   const code = codeOf(given)
-  await eventually(() => clock.timers > 0)
+  await eventually(() => clock.waiting > 0)
   abort.abort(new VarveError('CANCELLED', 'enough'))
   expect(await code).toBe('CANCELLED')
-  expect(clock.timers).toBe(0)
+  expect(clock.waiting).toBe(0)
 })
 
 test('ends with STREAM_INVALID when the gateway breaks the rules', async () => {

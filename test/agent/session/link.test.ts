@@ -6,7 +6,7 @@ import { ASSERTION_LIFE_S } from '../../../protocol/claims.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { codeOf } from '../restore/code-of.ts'
-import { HandClock, settle } from './hand-clock.ts'
+import { HandClock, settle } from '../../support/hand-clock.ts'
 import { peerPair, type PeerPair } from './peer-pair.ts'
 
 const lost = (): VarveError => new VarveError('CONNECTION_LOST', 'gone')
@@ -72,12 +72,12 @@ describe('backoff', () => {
   test('grows while the gateway is away and begins anew after a connection', async () => {
     await using run = bench({ failures: [lost(), lost(), lost()] })
     await settle()
-    await run.clock.advance(500 + 1000 + 2000)
+    await run.clock.advanceSettled(500 + 1000 + 2000)
     expect(run.states).toEqual(['CONNECTION_LOST 500', 'CONNECTION_LOST 1000', 'CONNECTION_LOST 2000', 'up'])
     run.pairs[0]!.gateway.close(new VarveError('GOING_AWAY', 'stopping'))
     await settle()
     expect(run.states.at(-1)).toBe('GOING_AWAY 500')
-    await run.clock.advance(500)
+    await run.clock.advanceSettled(500)
     expect(run.states.at(-1)).toBe('up')
   })
 
@@ -88,7 +88,7 @@ describe('backoff', () => {
     }
     await using run = bench({ onOpen })
     await settle()
-    await run.clock.advance(1500)
+    await run.clock.advanceSettled(1500)
     expect(run.states).toEqual(['STORE_FAILED 500', 'STORE_FAILED 1000', 'up'])
     expect(await run.pairs[0]!.agent.closed).toMatchObject({ code: 'STORE_FAILED' })
   })
@@ -110,9 +110,9 @@ describe('what a person must act on', () => {
     expect((await run.link.ended()).code).toBe(code)
     expect(await waiting).toBe(code)
     expect(await codeOf(run.link.peer())).toBe(code)
-    await run.clock.advance(3_600_000)
+    await run.clock.advanceSettled(3_600_000)
     expect(run.attempts).toBe(1)
-    expect(run.clock.timers).toBe(0)
+    expect(run.clock.waiting).toBe(0)
   })
 
   test('and on an open connection', async () => {
@@ -135,7 +135,7 @@ describe('repeat', () => {
       run.pairs.at(-1)!.gateway.close(new VarveError('GOING_AWAY', 'stopping'))
       return await peer.call('machines.list', {})
     })
-    for (let step = 0; step < 10; step++) await run.clock.advance(500)
+    for (let step = 0; step < 10; step++) await run.clock.advanceSettled(500)
     expect(await work).toBe('done')
     expect(new Set(used).size).toBe(3)
   })
@@ -150,7 +150,7 @@ describe('repeat', () => {
     expect(await codeOf(run.link.call('machines.list', {}))).toBe('ROLE_FORBIDDEN')
     const relayed = codeOf(run.link.call('machines.status', { machine: 'db1' }))
     await settle(20)
-    await run.clock.advance(1000)
+    await run.clock.advanceSettled(1000)
     expect(await relayed).toBe('CONNECTION_LOST')
     expect(run.attempts).toBe(1)
   })
@@ -164,12 +164,12 @@ describe('repeat', () => {
     abort.abort(new VarveError('CANCELLED', 'enough'))
     expect(await given).toBe('CANCELLED')
     expect(await codeOf(run.link.peer(abort.signal))).toBe('CANCELLED')
-    await run.clock.advance(59_000)
+    await run.clock.advanceSettled(59_000)
     let over = false
     void limited.then(() => (over = true))
     await settle()
     expect(over).toBe(false)
-    await run.clock.advance(1000)
+    await run.clock.advanceSettled(1000)
     expect(await limited).toBe('CONNECTION_LOST')
   })
 })
@@ -181,14 +181,14 @@ describe('an end', () => {
     await settle()
     await away.link[Symbol.asyncDispose]()
     expect(await waiting).toBe('CANCELLED')
-    expect(away.clock.timers).toBe(0)
+    expect(away.clock.waiting).toBe(0)
 
     const open = bench()
     const peer = await open.link.peer()
     await open.link[Symbol.asyncDispose]()
     expect((await peer.closed).code).toBe('CANCELLED')
     await settle()
-    expect(open.clock.timers).toBe(0)
+    expect(open.clock.waiting).toBe(0)
   })
 
   test('does not wait for a gateway that never answers the first call', async () => {
@@ -232,21 +232,21 @@ describe('a session', () => {
     )
     let made = 0
     keepRenewed(agent, async () => `assertion ${++made}`, clock)
-    await clock.advance(3_600_000)
+    await clock.advanceSettled(3_600_000)
     const gaps = [0, ...renewals].map((ms, index, all) => (all[index + 1] ?? 3_600_000) - ms)
     expect(renewals.length).toBeGreaterThan(10)
     // an assertion was made for its whole life; the next comes with time to spare for a slow answer
     expect(Math.max(...gaps)).toBeLessThanOrEqual((ASSERTION_LIFE_S * 1000) / 2)
     agent.close(new VarveError('CANCELLED', 'done'))
     await settle()
-    expect(clock.timers).toBe(0)
+    expect(clock.waiting).toBe(0)
   })
 
   test('that cannot be renewed ends as a break, so that what was under way is tried again', async () => {
     const clock = new HandClock()
     const { agent } = peerPair({ 'session.renew': async () => Promise.reject(new Error('database is locked')) }, clock)
     keepRenewed(agent, async () => 'assertion', clock)
-    await clock.advance(ASSERTION_LIFE_S * 1000)
+    await clock.advanceSettled(ASSERTION_LIFE_S * 1000)
     const error = await agent.closed
     expect(isBreak(error)).toBe(true)
     expect(error.message).toContain('database is locked')
@@ -259,7 +259,7 @@ describe('a session', () => {
       clock,
     )
     keepRenewed(agent, async () => 'assertion', clock)
-    await clock.advance(ASSERTION_LIFE_S * 1000)
+    await clock.advanceSettled(ASSERTION_LIFE_S * 1000)
     expect((await agent.closed).code).toBe('AGENT_REVOKED')
   })
 })

@@ -13,7 +13,7 @@ import { HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from '../restore/code-of.ts'
-import { HandClock } from './hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 
 const options = { token: 'token', program: 'test', serving: false, handlers: {}, clock: systemClock, ca: null }
 
@@ -97,7 +97,7 @@ test('a server that takes the connection and says nothing is given up', async ()
   const clock = new HandClock()
   const dialling = codeOf(dial({ ...options, clock, gateway: silent.url }))
   await eventually(() => sockets.length > 0)
-  await clock.advance(HELLO_TIMEOUT_MS)
+  await clock.advanceSettled(HELLO_TIMEOUT_MS)
   expect(['HELLO_TIMEOUT', 'CONNECTION_LOST']).toContain(await dialling)
 })
 

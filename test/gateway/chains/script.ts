@@ -19,7 +19,7 @@ import {
   temporaryFolder,
   type TemporaryFolder,
 } from '../datastore/fixture.ts'
-import { HandClock } from '../hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
 
 export type Message = Up<'image.upload'>

@@ -14,7 +14,7 @@ import { UPLOAD_IDS_MAX } from '../../../protocol/limits.ts'
 import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { CHUNK_BYTES, plainChunk, treeOf } from '../datastore/fixture.ts'
-import { HandClock } from '../hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { eventually } from '../../support/temp.ts'
 import { joinIds, runsOf, sameRefs, sizeOf, Stand, wireChunk, type Plains, type Runs } from './script.ts'
 

@@ -12,7 +12,7 @@ import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, startJob } from '../catalog.ts'
 import { joinIds, Stand, wireChunk } from '../chains/script.ts'
 import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
-import { HandClock } from '../hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { memoryLink, type MemoryLink } from '../memory-link.ts'
 
 class Setting implements AsyncDisposable {

@@ -2,7 +2,7 @@
 import { getEventListeners } from 'node:events'
 import { expect, test } from 'vitest'
 import { Watchers } from '../../../gateway/jobs/watchers.ts'
-import { HandClock } from '../hand-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 
 const settled = async (promise: Promise<void>): Promise<boolean> => {
   let over = false

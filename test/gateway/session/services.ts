@@ -9,11 +9,11 @@ import { openLog } from '../../../gateway/log.ts'
 import type { Services } from '../../../gateway/session/context.ts'
 import { Registry } from '../../../gateway/session/registry.ts'
 import type { Role } from '../../../protocol/claims.ts'
-import { ManualClock } from '../../protocol/manual-clock.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 
 export interface TestServices extends AsyncDisposable {
   readonly services: Services
-  readonly clock: ManualClock
+  readonly clock: HandClock
   readonly tenant: Tenant
   tokenFor(role: Role, ttlMs?: number): Promise<string>
 }
@@ -21,7 +21,7 @@ export interface TestServices extends AsyncDisposable {
 /** Opens everything in `folder`, with the tenant `acme`. */
 export const testServices = async (folder: string): Promise<TestServices> => {
   await using resources = new AsyncDisposableStack()
-  const clock = new ManualClock(Date.UTC(2026, 10, 20, 12))
+  const clock = new HandClock(Date.UTC(2026, 10, 20, 12))
   const log = openLog({ level: 'silent' })
   const datastore = resources.use(await Datastore.open({ folder, log, nowMs: () => clock.now(), threads: 1 }))
   const { database } = datastore

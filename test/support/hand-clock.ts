@@ -1,0 +1,60 @@
+// A clock that stands still until a test moves it.
+import type { Clock } from '../../protocol/peer.ts'
+
+interface Timer {
+  readonly atMs: number
+  readonly action: () => void
+}
+
+/** Lets everything that is ready run: several turns of the event loop. */
+export const settle = async (turns = 5): Promise<void> => {
+  for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => void setImmediate(resolve))
+}
+
+export class HandClock implements Clock {
+  #nowMs: number
+  readonly #timers = new Set<Timer>()
+
+  constructor(nowMs = 0) {
+    this.#nowMs = nowMs
+  }
+
+  /** Timers that have neither fired nor been stopped. */
+  get waiting(): number {
+    return this.#timers.size
+  }
+
+  now(): number {
+    return this.#nowMs
+  }
+
+  after(ms: number, action: () => void): () => void {
+    const timer = { atMs: this.#nowMs + ms, action }
+    this.#timers.add(timer)
+    return () => void this.#timers.delete(timer)
+  }
+
+  /** Moves on by so many milliseconds; timers that come due fire in the order of their times. */
+  advance(ms: number): void {
+    const endMs = this.#nowMs + ms
+    while (this.#fireNext(endMs));
+    this.#nowMs = endMs
+  }
+
+  /** As `advance`, but what a timer starts runs before the next one fires. */
+  async advanceSettled(ms: number): Promise<void> {
+    const endMs = this.#nowMs + ms
+    while (this.#fireNext(endMs)) await settle()
+    this.#nowMs = endMs
+    await settle()
+  }
+
+  #fireNext(endMs: number): boolean {
+    const [due] = [...this.#timers].filter(({ atMs }) => atMs <= endMs).sort((a, b) => a.atMs - b.atMs)
+    if (due === undefined) return false
+    this.#timers.delete(due)
+    this.#nowMs = Math.max(this.#nowMs, due.atMs)
+    due.action()
+    return true
+  }
+}
