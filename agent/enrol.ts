@@ -4,6 +4,7 @@ import { request as requestHttps } from 'node:https'
 import { hostname } from 'node:os'
 import * as v from 'valibot'
 import { isErrorCode, VarveError } from '../protocol/errors.ts'
+import { unreachable } from './session/unreachable.ts'
 import { NewIdentity, type IdentityRecord } from './identity.ts'
 
 const ANSWER_BYTES_MAX = 16 * 1024
@@ -41,9 +42,7 @@ const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown>
         ? requestHttps(url, { ...options, ...(ca === null ? {} : { ca }) }, resolve)
         : requestHttp(url, options, resolve)
     request.on('timeout', () => request.destroy(new Error('no answer in time')))
-    request.on('error', (error) =>
-      reject(new VarveError('CONNECTION_LOST', `cannot reach ${url.host}: ${error.message}`, { cause: error })),
-    )
+    request.on('error', (error) => reject(unreachable(url.host, error)))
     request.end(body)
   })
   const answer = await bodyOf(response)

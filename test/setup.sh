@@ -16,7 +16,7 @@ fail() {
 
 packages_of() {
   case "$1" in
-    qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin' ;;
+    qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin openssl' ;;
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils' ;;

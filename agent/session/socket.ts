@@ -5,6 +5,7 @@ import { isErrorCode, VarveError } from '../../protocol/errors.ts'
 import { openSession, type Session } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import type { Clock, Handlers } from '../../protocol/peer.ts'
+import { unreachable } from './unreachable.ts'
 
 /** How long connecting and TLS may take, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 10_000
@@ -21,17 +22,6 @@ export interface DialOptions {
   readonly serving: boolean
   readonly handlers: Handlers
   readonly clock: Clock
-}
-
-/** What Node says of a certificate that is not to be trusted. */
-const CERTIFICATE_ERROR = /CERT|SIGNATURE|SELF_SIGNED|ISSUER|HOSTNAME_MISMATCH/u
-
-/** CONNECTION_LOST with the cause, and with what to do about it where that is known. */
-const unreachable = (gateway: string, error: NodeJS.ErrnoException): VarveError => {
-  const hint = CERTIFICATE_ERROR.test(error.code ?? '')
-    ? '; its certificate is not trusted: set "ca" in the configuration, or check the address'
-    : ''
-  return new VarveError('CONNECTION_LOST', `cannot reach ${gateway}: ${error.message}${hint}`, { cause: error })
 }
 
 /** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
