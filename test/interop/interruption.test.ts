@@ -130,4 +130,5 @@ test.concurrent('an agent that was revoked while it was down gives the machine b
   expect({ code, stderr }).toMatchObject({ code: 4, stderr: expect.stringContaining('AGENT_REVOKED') })
   await at.expectAsAfterFirst()
   expect(await at.stand.ended(at.job.id)).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
+  expect((await at.command.ended).code).toBe(4)
 })
