@@ -44,12 +44,15 @@ test('replaces what a link names, and keeps the link', async () => {
   expect(await readFile(temp.join('link'), 'utf8')).toBe('restored')
 })
 
-test('writes a block device only when told to, and only raw', async () => {
+test('writes a block device only when told to, and only raw', async (context) => {
   await using temp = await tempFolder()
   await writeFile(temp.join('backing'), Buffer.alloc(1024 * 1024, 1))
   await using loop = await loopDevice(temp.join('backing'))
   // a host that lets nobody make one has nothing to test here
-  if (loop === null) return
+  if (loop === null) {
+    context.skip('this process may not make a loop device')
+    return
+  }
   expect(await codeOf(openTarget({ ...raw, path: loop.path }))).toBe('TARGET_EXISTS')
   expect(await codeOf(openTarget({ ...raw, path: loop.path, format: 'qcow2', force: true }))).toBe('TARGET_INVALID')
   await using target = await openTarget({ ...raw, path: loop.path, force: true })

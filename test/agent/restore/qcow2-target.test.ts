@@ -105,11 +105,14 @@ test('passes on what a tool says', async () => {
   expect(await readdir(temp.path)).toEqual(['bin'])
 })
 
-test('on a full file system ends with a sentence and without a trace', async () => {
+test('on a full file system ends with a sentence and without a trace', async (context) => {
   await using temp = await tempFolder()
   await using small = await tinyFileSystem(temp.join('small'), 2 * MIB)
   // a host that lets nobody mount has nothing to test here
-  if (small === null) return
+  if (small === null) {
+    context.skip('this process may not mount a file system')
+    return
+  }
   const write = async (): Promise<void> => {
     await using target = await Qcow2Target.create(`${small.path}/disk.qcow2`, 8 * MIB, false)
     for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
