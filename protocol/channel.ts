@@ -125,7 +125,8 @@ export class Channel<Out, In> implements AsyncIterable<In> {
       if (next !== undefined) {
         const message = this.#check(next)
         this.#taken += costOf(next)
-        if (this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
+        // with nothing left to take the sender may be waiting for the credit of one large message
+        if (this.#queue.length === 0 || this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
         yield message
         continue
       }

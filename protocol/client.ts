@@ -2,6 +2,7 @@
 import { VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, errorOfFrame, FRAME, type Welcome } from './frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from './limits.ts'
+import { freeBytes } from './memory.ts'
 import { Peer, type Clock, type Handlers, type Transport } from './peer.ts'
 
 /** What is used of a WebSocket; browsers have it, and so does `ws`. */
@@ -9,7 +10,8 @@ export interface SocketLike {
   binaryType: string
   readonly bufferedAmount: number
   readonly readyState: number
-  send(data: Uint8Array<ArrayBuffer>): void
+  /** A browser's never calls `sent`, and leaves the bytes to its collector. */
+  send(data: Uint8Array<ArrayBuffer>, sent?: () => void): void
   close(code?: number, reason?: string): void
   addEventListener(type: 'open', listener: () => void): void
   addEventListener(type: 'message', listener: (event: { data: unknown }) => void): void
@@ -44,7 +46,7 @@ export interface SessionOptions {
 export const socketTransport = (socket: SocketLike): Transport => ({
   send: (bytes) => {
     // views of msgpackr's buffer are plain ArrayBuffers, which is all a WebSocket takes
-    if (socket.readyState === OPEN) socket.send(bytes as Uint8Array<ArrayBuffer>)
+    if (socket.readyState === OPEN) socket.send(bytes as Uint8Array<ArrayBuffer>, () => freeBytes(bytes))
   },
   close: (error) => socket.close(error.code === 'CANCELLED' ? CLOSE_NORMAL : CLOSE_ERROR, error.code),
   get bufferedBytes() {

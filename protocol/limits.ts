@@ -32,7 +32,7 @@ export const OUTBOUND_BYTES_MAX = 128 * 1024 * 1024
 export const STREAM_WINDOW_BYTES = 1024 * 1024
 
 /** Credit a receiver grants on a stream of chunks, in bytes; at least FRAME_BYTES_MAX, or a full frame could never be sent. */
-export const CHUNK_WINDOW_BYTES = 16 * 1024 * 1024
+export const CHUNK_WINDOW_BYTES = 8 * 1024 * 1024
 
 /** Least that a message takes of its stream's credit, in bytes: what a receiver needs to hold even an empty one. */
 export const MESSAGE_COST_BYTES_MIN = 256

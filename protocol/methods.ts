@@ -6,7 +6,7 @@ import * as s from './schemas.ts'
 import { chunking, downloadDown, position, uploadDown, uploadUp } from './transfer.ts'
 import { job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
-export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type WireChunk } from './transfer.ts'
+export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking } from './transfer.ts'
 export type { Job, MachineStatus } from './views.ts'
 
 /** One direction of a stream: what its messages are and how many bytes of them may be in flight. */

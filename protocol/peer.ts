@@ -12,6 +12,7 @@ export type { Clock, Handler, Handlers, OpenCall, ServedCall } from './call.ts'
 
 /** What a peer needs of a socket. */
 export interface Transport {
+  /** Takes the bytes: large ones are freed once they are sent. */
   send(bytes: Uint8Array): void
   close(error: VarveError): void
   /** Bytes given to `send` that the network has not taken yet. */

@@ -1,7 +1,8 @@
 // What an upload and a download of an image exchange: runs, chunks, proofs and the answers to them.
 import * as v from 'valibot'
+import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX } from './chunk.ts'
-import { FRAME_CHUNKS_MAX, PROOF_BYTES, UPLOAD_IDS_MAX, UPLOAD_RUNS_MAX } from './limits.ts'
+import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX, PROOF_BYTES, UPLOAD_IDS_MAX, UPLOAD_RUNS_MAX } from './limits.ts'
 import * as s from './schemas.ts'
 
 // the kinds of an upload's messages; PROTOCOL.md section 6 tells their order
@@ -25,18 +26,18 @@ const run = v.union([
     ),
   ]),
 ])
-const chunk = v.tuple([
-  s.id32,
-  v.picklist([0, 1]),
-  v.pipe(s.count, v.minValue(1), v.maxValue(CHUNK_BYTES_MAX)),
-  s.bytesUpTo(CHUNK_BYTES_MAX),
-])
-export type WireChunk = v.InferOutput<typeof chunk>
-const chunks = v.pipe(v.array(chunk), v.minLength(1), v.maxLength(FRAME_CHUNKS_MAX))
+const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * CHUNK_HEAD_BYTES)
+
+/** A message of chunks: its kind, the table of their heads, and their stored bytes one behind the other. */
+const chunks = <K extends number>(kind: K) =>
+  v.pipe(
+    v.tuple([v.literal(kind), heads, s.bytesUpTo(FRAME_BYTES_MAX)]),
+    v.check(([, table, stored]) => areHeads(table, stored.length), 'the heads of the chunks do not fit their bytes'),
+  )
 
 export const uploadUp = v.union([
   v.tuple([v.literal(UP.runs), v.pipe(v.array(run), v.minLength(1), v.maxLength(UPLOAD_RUNS_MAX))]),
-  v.tuple([v.literal(UP.chunks), chunks]),
+  chunks(UP.chunks),
   v.tuple([
     v.literal(UP.proofs),
     v.pipe(v.array(v.tuple([s.id32, s.bytesOf(PROOF_BYTES)])), v.minLength(1), v.maxLength(UPLOAD_IDS_MAX)),
@@ -56,7 +57,7 @@ export const downloadDown = v.union([
     v.object({ size: s.diskBytes, chunkBytes: s.count, root: s.root, idKey: s.id32, position }),
   ]),
   v.tuple([v.literal(LOAD.zero), positive]),
-  v.tuple([v.literal(LOAD.chunks), chunks]),
+  chunks(LOAD.chunks),
 ])
 
 /** How a tenant's disks become chunks. */

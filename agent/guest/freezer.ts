@@ -7,6 +7,7 @@ import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import * as v from 'valibot'
 import { VarveError, isErrorCode } from '../../protocol/errors.ts'
+import { guardEnvironment } from '../guard-environment.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
 import { FREEZE_LIMIT_MAX_MS, freezeReportSchema } from './freeze-messages.ts'
 import type { FreezeReport } from './freeze-messages.ts'
@@ -17,9 +18,6 @@ export const FREEZE_LIMIT_MS = 10_000
 
 /** How long the freezer process may take to start, in milliseconds. */
 const START_LIMIT_MS = 10_000
-
-/** Environment variables the freezer process keeps. */
-const KEPT_VARIABLES = ['PATH', 'LANG', 'TZ'] as const
 
 type Freezer = ChildProcessByStdio<Writable, Readable, null>
 
@@ -43,7 +41,7 @@ export interface FrozenGuest {
 
 const start = (): Freezer => {
   const program = fileURLToPath(new URL('./freezer-process.ts', import.meta.url))
-  const env = Object.fromEntries(KEPT_VARIABLES.map((name) => [name, process.env[name] ?? '']))
+  const env = guardEnvironment()
   return spawn(process.execPath, [program], { detached: true, stdio: ['pipe', 'pipe', 'ignore'], env })
 }
 

@@ -1,5 +1,4 @@
 // What the upload pipeline and its worker threads say to each other.
-import type { Codec } from '../../protocol/chunk.ts'
 import type { ErrorDetails } from '../../protocol/errors.ts'
 import type { ChunkRun } from './segments.ts'
 
@@ -15,20 +14,18 @@ export interface WorkerSetup {
 
 /** Orders to a worker; `segment` numbers a segment of this upload. */
 export type Order =
-  | { readonly type: 'read'; readonly segment: number; readonly runs: readonly ChunkRun[] }
-  /** One entry of `picks` per chunk: nothing, compress it, or prove that it is held. */
+  /** Without `hold` the bytes are let go once they are hashed, and read again where they are asked for after all. */
+  | { readonly type: 'read'; readonly segment: number; readonly runs: readonly ChunkRun[]; readonly hold: boolean }
+  /** One entry of `picks` per chunk: nothing, compress it, or prove that it is had. */
   | { readonly type: 'prepare'; readonly segment: number; readonly picks: Uint8Array; readonly proofKey: Uint8Array }
   | { readonly type: 'drop'; readonly segment: number }
   | { readonly type: 'close' }
 
 export const PICK = { none: 0, send: 1, prove: 2 } as const
 
-/** A chunk ready to be sent. */
-export interface PreparedChunk {
-  /** Which chunk of the segment's reads. */
-  readonly index: number
-  readonly codec: Codec
-  readonly plainLength: number
+/** Chunks ready to be sent: the table of their heads, and their stored bytes one behind the other. */
+export interface PreparedChunks {
+  readonly heads: Uint8Array
   readonly stored: Uint8Array
 }
 
@@ -38,7 +35,8 @@ export type Report =
   | {
       readonly type: 'prepared'
       readonly segment: number
-      readonly chunks: readonly PreparedChunk[]
+      /** Null when none was to be sent. */
+      readonly chunks: PreparedChunks | null
       readonly proofs: readonly { readonly index: number; readonly proof: Uint8Array }[]
     }
   | {

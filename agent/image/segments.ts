@@ -19,8 +19,8 @@ export interface Segment {
   readonly reads: number
 }
 
-/** Bytes to read in one segment: those of one leaf node at the usual chunk size. */
-export const SEGMENT_READ_BYTES = 4 * 1024 * 1024
+/** Bytes to read in one segment: large enough that its messages cost little beside it, small enough for many to be held. */
+export const SEGMENT_READ_BYTES = 2 * 1024 * 1024
 
 /** Runs in one segment; many short ones come from scattered writes. */
 const SEGMENT_RUNS_MAX = 512

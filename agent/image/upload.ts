@@ -1,21 +1,28 @@
 // Uploads one leased disk: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../protocol/methods.ts'
+import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
+import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk } from '../lease/lease.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
-import { PICK, type PreparedChunk } from './messages.ts'
+import { PICK, type PreparedChunks } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
 import type { Throttle } from './throttle.ts'
-import { ImageWorkers } from './workers.ts'
+import { ImageWorkers, type Hashed } from './workers.ts'
 
-/** Plain bytes of segments that are read and not yet sent or found to be known: the upload's memory. */
-const IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
+/** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
+const HELD_BYTES_PER_THREAD = 16 * 1024 * 1024
 
-/** Segments under way, so that many with nothing to read are bounded too. */
-const IN_FLIGHT_SEGMENTS_MAX = 64
+/** Runs and chunks that are under way: at the usual chunk size those of 1 GiB, as unchanged bytes wait for nothing but an answer. */
+const IN_FLIGHT_ITEMS_MAX = 16 * 1024
+
+/** Bytes are let go once they are hashed while less than this share of the chunks asked about lately was wanted. */
+const WANTED_SHARE_MIN = 1 / 8
+
+/** How much the latest answer changes what is taken for the wanted share. */
+const WANTED_SHARE_WEIGHT = 1 / 4
 
 /** zstd level of chunks. */
 const COMPRESSION_LEVEL = 1
@@ -38,13 +45,18 @@ export interface UploadRequest {
 interface UnderWay {
   readonly number: number
   readonly segment: Segment
+  /** Plain bytes to read. */
   readonly bytes: number
+  /** Those of them that take room just now. */
+  heldBytes: number
   ids: Uint8Array
   /** Reads that were not zero, in order: what the gateway answers, by index into the segment's reads. */
   asked: number[]
 }
 
 type Message = Up<'image.upload'>
+
+const itemsOf = ({ runs, reads }: Segment): number => runs.length + reads
 
 const runsMessage = (segment: Segment, ids: Uint8Array, zero: Uint8Array): { message: Message; asked: number[] } => {
   const runs: (typeof RUN.zero | typeof RUN.keep | typeof RUN.ids)[] = []
@@ -90,8 +102,10 @@ class ImageUpload {
   readonly #workers: ImageWorkers
   readonly #call: OpenCall<'image.upload'>
   #proofKey: Uint8Array = new Uint8Array(0)
-  #inFlightBytes = 0
-  #inFlight = 0
+  readonly #heldBytesMax: number
+  #heldBytes = 0
+  #wantedShare = 1
+  #inFlightItems = 0
   /** Segments whose answers, or whose proofs' verdicts, are still to come, in the order they were asked. */
   readonly #answers: UnderWay[] = []
   readonly #verdicts: { way: UnderWay; proved: readonly number[] }[] = []
@@ -100,11 +114,12 @@ class ImageUpload {
   readonly #failed = new AbortController()
   #ended = false
   #failure: VarveError | null = null
-  #wake: () => void = () => {}
+  #waiters: (() => void)[] = []
 
   constructor(request: UploadRequest, workers: ImageWorkers, call: OpenCall<'image.upload'>) {
     this.#request = request
     this.#workers = workers
+    this.#heldBytesMax = workers.count * HELD_BYTES_PER_THREAD
     this.#call = call
   }
 
@@ -121,7 +136,7 @@ class ImageUpload {
     receiving.catch(() => {})
     try {
       await this.#sendSegments(extents, position)
-      await this.#until(() => this.#inFlight === 0)
+      await this.#until(() => this.#inFlightItems === 0)
       this.#ended = true
       this.#call.end()
       await Promise.all([this.#call.result, receiving])
@@ -142,11 +157,10 @@ class ImageUpload {
     let number = 0
     for await (const segment of segments(chunkRuns(extents, chunkBytes), { from, chunkBytes })) {
       const bytes = this.#plainBytes(segment)
-      await this.#until(() => this.#roomFor(bytes))
-      this.#inFlight++
-      this.#inFlightBytes += bytes
-      const way: UnderWay = { number: number++, segment, bytes, ids: new Uint8Array(0), asked: [] }
-      const hashed = segment.reads === 0 ? null : this.#workers.read(way.number, segment.runs)
+      const way: UnderWay = { number: number++, segment, bytes, heldBytes: 0, ids: new Uint8Array(0), asked: [] }
+      await this.#until(() => this.#inFlightItems < IN_FLIGHT_ITEMS_MAX && this.#takeRoom(way))
+      this.#inFlightItems += itemsOf(segment)
+      const hashed = segment.reads === 0 ? null : this.#hash(way)
       const before = asked
       asked = Promise.all([before, hashed]).then(([, hash]) => this.#ask(way, hash))
       asked.catch((error: unknown) => this.#fail(error))
@@ -164,12 +178,28 @@ class ImageUpload {
     )
   }
 
-  #roomFor(bytes: number): boolean {
-    if (this.#inFlight === 0) return true
-    return this.#inFlight < IN_FLIGHT_SEGMENTS_MAX && this.#inFlightBytes + bytes <= IN_FLIGHT_BYTES_MAX
+  /** Takes room for a segment's bytes, if there is any; one segment always has it. */
+  #takeRoom(way: UnderWay): boolean {
+    if (this.#heldBytes > 0 && this.#heldBytes + way.bytes > this.#heldBytesMax) return false
+    this.#heldBytes += way.bytes
+    way.heldBytes = way.bytes
+    return true
   }
 
-  async #ask(way: UnderWay, hashed: Awaited<ReturnType<ImageWorkers['read']>> | null): Promise<void> {
+  #giveRoom(way: UnderWay): void {
+    this.#heldBytes -= way.heldBytes
+    way.heldBytes = 0
+    this.#wake()
+  }
+
+  async #hash(way: UnderWay): Promise<Hashed> {
+    const hold = this.#wantedShare >= WANTED_SHARE_MIN
+    const hashed = await this.#workers.read(way.number, way.segment.runs, hold)
+    if (!hold) this.#giveRoom(way)
+    return hashed
+  }
+
+  async #ask(way: UnderWay, hashed: Hashed | null): Promise<void> {
     const { message, asked } = runsMessage(way.segment, hashed?.ids ?? way.ids, hashed?.zero ?? new Uint8Array(0))
     way.ids = hashed?.ids ?? way.ids
     way.asked = asked
@@ -198,6 +228,10 @@ class ImageUpload {
     const picks = new Uint8Array(way.segment.reads)
     for (const [at, index] of way.asked.entries())
       picks[index] = answers[at] === ANSWER.want ? PICK.send : answers[at] === ANSWER.prove ? PICK.prove : PICK.none
+    if (answers.length > 0) {
+      const wanted = answers.reduce((sum, answer) => sum + (answer === ANSWER.have ? 0 : 1), 0)
+      this.#wantedShare += (wanted / answers.length - this.#wantedShare) * WANTED_SHARE_WEIGHT
+    }
     this.#start(way, picks)
   }
 
@@ -220,8 +254,10 @@ class ImageUpload {
   async #deliver(way: UnderWay, picks: Uint8Array): Promise<void> {
     const picked = picks.some((pick) => pick !== PICK.none)
     if (picked) {
+      // bytes that were let go are read again, and take room again
+      if (way.heldBytes === 0) await this.#until(() => this.#takeRoom(way))
       const { chunks, proofs } = await this.#workers.prepare(way.number, picks, this.#proofKey)
-      if (chunks.length > 0) await this.#sendChunks(way, chunks)
+      if (chunks !== null) await this.#sendChunks(chunks)
       if (proofs.length > 0) {
         this.#verdicts.push({ way, proved: proofs.map(({ index }) => index) })
         await this.#call.send([UP.proofs, proofs.map(({ index, proof }) => [idAt(way.ids, index), proof])])
@@ -229,30 +265,29 @@ class ImageUpload {
       }
     }
     if (way.segment.reads > 0) this.#workers.drop(way.number)
-    this.#inFlight--
-    this.#inFlightBytes -= way.bytes
-    this.#wake()
+    this.#inFlightItems -= itemsOf(way.segment)
+    this.#giveRoom(way)
   }
 
-  async #sendChunks(way: UnderWay, chunks: readonly PreparedChunk[]): Promise<void> {
-    // plain bytes that do not compress are as large as the segment, which a frame always holds
-    const wire = chunks.map(({ index, codec, plainLength, stored }): WireChunk => [
-      idAt(way.ids, index),
-      codec,
-      plainLength,
-      stored,
-    ])
-    const bytes = chunks.reduce((sum, { stored }) => sum + stored.length, 0)
-    await this.#request.throttle.take(bytes, this.#failed.signal)
-    await this.#call.send([UP.chunks, wire])
+  async #sendChunks({ heads, stored }: PreparedChunks): Promise<void> {
+    await this.#request.throttle.take(stored.length, this.#failed.signal)
+    // bytes that do not compress are as large as the segment, which a frame always holds
+    const sent = this.#call.send([UP.chunks, heads, stored])
+    // the frame has them now
+    freeBytes(stored)
+    await sent
   }
 
   async #until(condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.#failure !== null) throw this.#failure
-      await new Promise<void>((resolve) => (this.#wake = resolve))
+      await new Promise<void>((resolve) => this.#waiters.push(resolve))
     }
     if (this.#failure !== null) throw this.#failure
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiters.splice(0)) wake()
   }
 
   #fail(thrown: unknown): void {

@@ -2,10 +2,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { constants, zstdCompressSync } from 'node:zlib'
 import { CODEC, ID_BYTES, type Codec } from '../../protocol/chunk.ts'
+import { writeHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError } from '../../protocol/errors.ts'
+import { freeBuffer } from '../../protocol/memory.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { keyedHash } from './keyed-hash.ts'
-import { PICK, type Order, type PreparedChunk, type Report, type WorkerSetup } from './messages.ts'
+import { PICK, type Order, type PreparedChunks, type Report, type WorkerSetup } from './messages.ts'
 import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
 
 /** What zstd may need beyond the plain length for bytes that do not compress. */
@@ -21,8 +23,18 @@ const port = parentPort!
 const setup = workerData as WorkerSetup
 const { chunkBytes, size, idKey, level } = setup
 const zeroes = Buffer.alloc(chunkBytes)
-/** Chunks of the segments that may still be asked for, and the buffer they are views of. */
-const held = new Map<number, { readonly chunks: Uint8Array[]; readonly buffer: Buffer }>()
+/** Where a segment's chunks are put together. */
+const packed = new Uint8Array(Math.max(SEGMENT_READ_BYTES, chunkBytes))
+
+/** A segment that may still be asked for. */
+interface Segment {
+  readonly runs: readonly ChunkRun[]
+  /** Ids of its chunks, and where its bytes are if they are held. */
+  readonly ids: Uint8Array
+  readonly buffer: Buffer | null
+}
+
+const segments = new Map<number, Segment>()
 /** Buffers of segments that are done: fresh ones would cost page faults and wait for the garbage collector. */
 const spare: Buffer[] = []
 const client = NbdClient.connect({ socketPath: setup.socketPath, exportName: setup.exportName, contexts: [] })
@@ -55,36 +67,65 @@ const inTurn = async (read: () => Promise<void>): Promise<void> => {
   }
 }
 
-/** Reads the runs' chunks into one buffer, which must hold them all. */
-const readChunks = async (runs: readonly ChunkRun[], buffer: Buffer): Promise<Uint8Array[]> => {
-  const nbd = await client
-  const chunks: Uint8Array[] = []
-  const reads: Promise<void>[] = []
-  let filled = 0
-  for (const { kind, position, count } of runs) {
-    if (kind !== 'read') continue
-    const offset = position * chunkBytes
-    const bytes = buffer.subarray(filled, filled + Math.min(count * chunkBytes, size - offset))
-    filled += bytes.length
-    for (let at = 0; at < bytes.length; at += READ_BYTES)
-      reads.push(inTurn(() => nbd.readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
-    for (let at = 0; at < bytes.length; at += chunkBytes) chunks.push(bytes.subarray(at, at + chunkBytes))
-  }
-  await Promise.all(reads)
-  return chunks
+/** A range of the disk, and where its bytes are or are to be. */
+interface Place {
+  readonly offset: number
+  readonly bytes: Buffer
 }
 
-const read = async (segment: number, runs: readonly ChunkRun[]): Promise<void> => {
-  const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(Math.max(SEGMENT_READ_BYTES, chunkBytes))
-  const chunks = await readChunks(runs, buffer)
+/** The chunks that the runs want read, as views of a buffer that must hold them all. */
+const chunksOf = (runs: readonly ChunkRun[], buffer: Buffer): Place[] => {
+  let filled = 0
+  return runs.flatMap(({ kind, position, count }) => {
+    if (kind !== 'read') return []
+    return Array.from({ length: count }, (_, index) => {
+      const offset = (position + index) * chunkBytes
+      const bytes = buffer.subarray(filled, filled + Math.min(chunkBytes, size - offset))
+      filled += bytes.length
+      return { offset, bytes }
+    })
+  })
+}
+
+/** The places with those joined that follow one another on the disk and in their buffer. */
+const joined = (places: readonly Place[]): Place[] => {
+  const ranges: Place[] = []
+  for (const place of places) {
+    const { offset, bytes } = place
+    const last = ranges.at(-1)
+    const { buffer, byteOffset, length } = last?.bytes ?? bytes
+    if (last === undefined || last.offset + length !== offset || byteOffset + length !== bytes.byteOffset)
+      ranges.push(place)
+    else
+      ranges[ranges.length - 1] = { offset: last.offset, bytes: Buffer.from(buffer, byteOffset, length + bytes.length) }
+  }
+  return ranges
+}
+
+const fill = async (places: readonly Place[]): Promise<void> => {
+  const nbd = await client
+  const reads: Promise<void>[] = []
+  for (const { offset, bytes } of joined(places))
+    for (let at = 0; at < bytes.length; at += READ_BYTES)
+      reads.push(inTurn(() => nbd.readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
+  await Promise.all(reads)
+}
+
+const takeBuffer = (): Buffer => spare.pop() ?? Buffer.allocUnsafeSlow(Math.max(SEGMENT_READ_BYTES, chunkBytes))
+
+const read = async (number: number, runs: readonly ChunkRun[], hold: boolean): Promise<void> => {
+  const buffer = takeBuffer()
+  const chunks = chunksOf(runs, buffer)
+  await fill(chunks)
   const ids = new Uint8Array(chunks.length * ID_BYTES)
   const zero = new Uint8Array(chunks.length)
-  for (const [index, chunk] of chunks.entries()) {
-    if (isZero(chunk)) zero[index] = 1
-    else ids.set(keyedHash(idKey, chunk), index * ID_BYTES)
+  for (const [index, { bytes }] of chunks.entries()) {
+    if (isZero(bytes)) zero[index] = 1
+    else ids.set(keyedHash(idKey, bytes), index * ID_BYTES)
   }
-  held.set(segment, { chunks, buffer })
-  post({ type: 'hashed', segment, ids, zero })
+  segments.set(number, { runs, ids, buffer: hold ? buffer : null })
+  if (!hold) spare.push(buffer)
+  post({ type: 'hashed', segment: number, ids, zero })
 }
 
 const compress = (plain: Uint8Array): { codec: Codec; bytes: Uint8Array } => {
@@ -95,46 +136,62 @@ const compress = (plain: Uint8Array): { codec: Codec; bytes: Uint8Array } => {
     pledgedSrcSize: plain.length,
     chunkSize: plain.length + ZSTD_MARGIN_BYTES,
   })
-  return bytes.length < plain.length ? { codec: CODEC.zstd, bytes } : { codec: CODEC.raw, bytes: plain }
+  if (bytes.length < plain.length) return { codec: CODEC.zstd, bytes }
+  freeBuffer(bytes.buffer)
+  return { codec: CODEC.raw, bytes: plain }
 }
 
-const prepare = (segment: number, picks: Uint8Array, proofKey: Uint8Array): void => {
-  const { chunks } = held.get(segment)!
-  const packed: { index: number; codec: Codec; plainLength: number; bytes: Uint8Array }[] = []
-  const proofs: { index: number; proof: Uint8Array }[] = []
-  for (const [index, chunk] of chunks.entries()) {
-    if (picks[index] === PICK.send) packed.push({ index, plainLength: chunk.length, ...compress(chunk) })
-    else if (picks[index] === PICK.prove) proofs.push({ index, proof: keyedHash(proofKey, chunk) })
-  }
-  // one buffer of our own for all of them: it is given away whole, which parts of a shared pool cannot be
-  const joined = new Uint8Array(packed.reduce((sum, { bytes }) => sum + bytes.length, 0))
-  let offset = 0
-  const prepared = packed.map(({ index, codec, plainLength, bytes }): PreparedChunk => {
-    joined.set(bytes, offset)
-    offset += bytes.length
-    return { index, codec, plainLength, stored: joined.subarray(offset - bytes.length, offset) }
+/** Compresses chunks, one behind the other. */
+const pack = (
+  chunks: readonly { id: Uint8Array; plain: Uint8Array }[],
+): PreparedChunks & { stored: Uint8Array<ArrayBuffer> } => {
+  let filled = 0
+  const heads = chunks.map(({ id, plain }): ChunkHead => {
+    const { codec, bytes } = compress(plain)
+    packed.set(bytes, filled)
+    filled += bytes.length
+    const { length: storedLength } = bytes
+    if (codec === CODEC.zstd) freeBuffer(bytes.buffer)
+    return { id, codec, plainLength: plain.length, storedLength }
   })
-  post({ type: 'prepared', segment, chunks: prepared, proofs }, [joined.buffer])
+  return { heads: writeHeads(heads), stored: packed.slice(0, filled) }
+}
+
+const prepare = async (number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<void> => {
+  const { runs, ids, buffer: held } = segments.get(number)!
+  const buffer = held ?? takeBuffer()
+  const chunks = chunksOf(runs, buffer)
+  if (held === null) await fill(chunks.filter((_, index) => picks[index] !== PICK.none))
+  const picked = (pick: number): { index: number; id: Uint8Array; plain: Uint8Array }[] =>
+    chunks.flatMap(({ bytes: plain }, index) =>
+      picks[index] === pick ? [{ index, id: ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES), plain }] : [],
+    )
+  const sent = picked(PICK.send)
+  const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
+  const prepared = sent.length === 0 ? null : pack(sent)
+  if (held === null) spare.push(buffer)
+  post(
+    { type: 'prepared', segment: number, chunks: prepared, proofs },
+    prepared === null ? [] : [prepared.stored.buffer],
+  )
 }
 
 port.on('message', (order: Order) => {
   switch (order.type) {
     case 'read':
-      read(order.segment, order.runs).catch(fail)
+      read(order.segment, order.runs, order.hold).catch(fail)
       return
     case 'prepare':
-      try {
-        prepare(order.segment, order.picks, order.proofKey)
-      } catch (thrown) {
-        fail(thrown)
-      }
+      prepare(order.segment, order.picks, order.proofKey).catch(fail)
       return
-    case 'drop':
-      spare.push(held.get(order.segment)!.buffer)
-      held.delete(order.segment)
+    case 'drop': {
+      const { buffer } = segments.get(order.segment)!
+      if (buffer !== null) spare.push(buffer)
+      segments.delete(order.segment)
       return
+    }
     case 'close':
-      held.clear()
+      segments.clear()
       void client
         .then((nbd) => nbd.close())
         .catch(() => {})

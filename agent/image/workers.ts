@@ -8,7 +8,10 @@ import type { ChunkRun } from './segments.ts'
 /** Threads of one upload at most; each holds an NBD connection, of which QEMU allows 100. */
 const WORKERS_MAX = 8
 
-type Hashed = Extract<Report, { type: 'hashed' }>
+/** Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for. */
+const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
+
+export type Hashed = Extract<Report, { type: 'hashed' }>
 type Prepared = Extract<Report, { type: 'prepared' }>
 
 interface Thread {
@@ -32,7 +35,10 @@ export class ImageWorkers implements AsyncDisposable {
   constructor(setup: WorkerSetup, options: { readonly multiConn: boolean }) {
     const count = options.multiConn ? Math.min(WORKERS_MAX, Math.max(1, availableParallelism())) : 1
     this.#threads = Array.from({ length: count }, () => {
-      const worker = new Worker(new URL('worker.ts', import.meta.url), { workerData: setup })
+      const worker = new Worker(new URL('worker.ts', import.meta.url), {
+        workerData: setup,
+        resourceLimits: HEAP_LIMITS,
+      })
       worker.on('message', (report: Report) => this.#onReport(report))
       worker.on('error', (error) => this.#fail(asVarveError(error)))
       worker.on('exit', () => this.#fail(new VarveError('INTERNAL', 'a worker thread ended')))
@@ -40,15 +46,20 @@ export class ImageWorkers implements AsyncDisposable {
     })
   }
 
-  /** Reads and hashes a segment; it is held until `drop`. NBD_ERROR, NBD_PROTOCOL. */
-  read(segment: number, runs: readonly ChunkRun[]): Promise<Hashed> {
+  /** How many work at once. */
+  get count(): number {
+    return this.#threads.length
+  }
+
+  /** Reads and hashes a segment, whose bytes are held until `drop` where `hold` says so. NBD_ERROR, NBD_PROTOCOL. */
+  read(segment: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> {
     const thread = this.#threads.reduce((least, next) => (next.busy < least.busy ? next : least))
     thread.busy++
     this.#owners.set(segment, thread)
-    return this.#ask({ type: 'read', segment, runs })
+    return this.#ask({ type: 'read', segment, runs, hold })
   }
 
-  /** Compresses and proves chunks of a held segment. */
+  /** Compresses and proves chunks of a segment; what is not held is read again. */
   prepare(segment: number, picks: Uint8Array, proofKey: Uint8Array): Promise<Prepared> {
     return this.#ask({ type: 'prepare', segment, picks, proofKey })
   }

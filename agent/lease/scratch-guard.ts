@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { guardEnvironment } from '../guard-environment.ts'
 import type { JournalEntry } from './journal.ts'
 
 /** How long the guard process may take to start, in milliseconds. */
@@ -47,7 +48,7 @@ export const startScratchGuard = async (entry: JournalEntry, reserveBytes: numbe
   const child = spawn(process.execPath, [program], {
     detached: true,
     stdio: ['pipe', 'pipe', 'ignore'],
-    env: { PATH: process.env['PATH'] ?? '' },
+    env: guardEnvironment(),
   })
   child.stdin.on('error', () => undefined)
   const jobs = entry.disks.map(({ job }) => job)

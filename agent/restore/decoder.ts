@@ -2,12 +2,15 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
-import type { WireChunk } from '../../protocol/methods.ts'
+import { ownsBuffer } from '../../protocol/memory.ts'
 
 export interface DecodeOrder {
   readonly number: number
   readonly idKey: Uint8Array
-  readonly chunks: readonly WireChunk[]
+  /** The table of the chunks' heads. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other. */
+  readonly stored: Uint8Array
   /** A buffer to decode into, if it is large enough. */
   readonly target: ArrayBuffer | null
 }
@@ -20,19 +23,6 @@ const WORKERS_MAX = 8
 
 /** Buffers kept for further messages. */
 const SPARE_MAX = 16
-
-/** The chunks in one buffer of their own: views of a received frame would take all of it along, once per chunk. */
-const ownChunks = (chunks: readonly WireChunk[]): { chunks: WireChunk[]; buffer: ArrayBuffer } => {
-  const joined = new Uint8Array(chunks.reduce((sum, [id, , , stored]) => sum + id.length + stored.length, 0))
-  let filled = 0
-  const take = (bytes: Uint8Array): Uint8Array => {
-    joined.set(bytes, filled)
-    filled += bytes.length
-    return joined.subarray(filled - bytes.length, filled)
-  }
-  const own = chunks.map(([id, codec, plainLength, stored]): WireChunk => [take(id), codec, plainLength, take(stored)])
-  return { chunks: own, buffer: joined.buffer }
-}
 
 interface Waiting {
   readonly resolve: (plain: Uint8Array) => void
@@ -58,16 +48,20 @@ export class Decoder implements AsyncDisposable {
     })
   }
 
-  /** Plain bytes of the chunks one behind the other; DATA_DAMAGED names the first that is not what its id says. */
-  decode(idKey: Uint8Array, chunks: readonly WireChunk[]): Promise<Uint8Array> {
+  /**
+   * Plain bytes of the chunks one behind the other; DATA_DAMAGED names the first that is not what its id says.
+   * Stored bytes in a large buffer of their own are taken, and empty afterwards.
+   */
+  decode(idKey: Uint8Array, table: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
     const number = this.#number++
     return new Promise((resolve, reject) => {
       if (this.#failure !== null) return reject(this.#failure)
       this.#waiting.set(number, { resolve, reject })
-      const own = ownChunks(chunks)
+      const heads = new Uint8Array(table)
+      const stored = ownsBuffer(bytes) ? bytes : new Uint8Array(bytes)
       const target = this.#spare.pop() ?? null
-      const order: DecodeOrder = { number, idKey, chunks: own.chunks, target }
-      const given = target === null ? [own.buffer] : [own.buffer, target]
+      const order: DecodeOrder = { number, idKey, heads, stored, target }
+      const given = target === null ? [stored.buffer] : [stored.buffer, target]
       this.#workers[number % this.#workers.length]!.postMessage(order, given)
     })
   }

@@ -1,5 +1,6 @@
 // Restores one disk: takes the image's stream, checks every chunk and the root over them, and writes the target in order.
 import { chunkCount, chunkLength, isChunkBytes } from '../../protocol/chunk.ts'
+import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { nodeKey, sameRef, TreeBuilder, type Ref } from '../../protocol/image-tree.ts'
@@ -99,17 +100,19 @@ class Restore {
       tree.placeZeroes(message[1])
       return { position, plain: Promise.resolve(new Uint8Array(0)), count: message[1] }
     }
-    const { length } = message[1]
+    const [, table, stored] = message
+    const heads = readHeads(table)
+    const { length } = heads
     if (length > tree.chunks - position) throw new VarveError('STREAM_INVALID', 'chunks beyond the end of the disk')
     if (length * chunkBytes > MESSAGE_PLAIN_BYTES_MAX)
       throw new VarveError('STREAM_INVALID', `more than ${MESSAGE_PLAIN_BYTES_MAX} bytes in one message`)
-    for (const [id, , plainLength, stored] of message[1]) {
+    for (const { id, plainLength, storedLength } of heads) {
       if (plainLength !== chunkLength(tree.position, this.#request.size, chunkBytes))
         throw new VarveError('DATA_DAMAGED', `the chunk at ${tree.position * chunkBytes} has the wrong length`)
       tree.place(0, Uint8Array.from(id))
-      this.#received += stored.length
+      this.#received += storedLength
     }
-    const plain = this.#decoder.decode(idKey, message[1])
+    const plain = this.#decoder.decode(idKey, table, stored)
     plain.catch(() => {})
     return { position, plain, count: length }
   }

@@ -1,15 +1,16 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
 import { chunkCount, chunkLength, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
+import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
-import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../protocol/methods.ts'
+import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { HAVE } from '../datastore/database/chunks.ts'
 import type { UploadRow } from '../datastore/database/jobs.ts'
 import type { ChunkBatch, ImageWriter } from '../datastore/image-writer.ts'
 import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { idName } from '../datastore/bytes.ts'
+import { idName, ownBytes } from '../datastore/bytes.ts'
 import { AskedIds, type Asked } from './asked-ids.ts'
 import { Backlog, batchOfRuns, type Batch, type Runs } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
@@ -22,7 +23,10 @@ const COMMIT_BYTES = 32 * 1024 * 1024
 const COMMIT_INTERVAL_MS = 1000
 
 /** Bytes of chunks that may be on their way through the verification threads for one upload. */
-const VERIFYING_BYTES_MAX = 16 * 1024 * 1024
+const VERIFYING_BYTES_MAX = 8 * 1024 * 1024
+
+/** What a message of chunks counts at least, in bytes, so that many small ones are bounded too. */
+const VERIFYING_COST_MIN = 64 * 1024
 
 type Upward = Up<'image.upload'>
 type Send = (message: Down<'image.upload'>) => Promise<void>
@@ -39,18 +43,6 @@ export interface UploadOptions {
   /** Ends the upload with its reason, a VarveError. */
   readonly signal: AbortSignal
   readonly onProgress: (position: number, received: number) => void
-}
-
-/** The chunks in a buffer of their own, which goes to the verification thread; the received frame may share its memory. */
-const batchOf = (chunks: readonly WireChunk[], bytes: number): ChunkBatch => {
-  const joined = new Uint8Array(bytes)
-  let offset = 0
-  const placed = chunks.map(([id, codec, plainLength, stored]) => {
-    joined.set(stored, offset)
-    offset += stored.length
-    return { id, codec, plainLength, offset: offset - stored.length, length: stored.length }
-  })
-  return { buffer: joined.buffer, chunks: placed }
 }
 
 export class ImageUpload {
@@ -158,7 +150,7 @@ export class ImageUpload {
   }
 
   async #take(message: Upward, send: Send): Promise<void> {
-    if (message[0] === UP.chunks) return this.#onChunks(message[1])
+    if (message[0] === UP.chunks) return this.#onChunks(message[1], message[2])
     if (message[0] === UP.proofs) return send([DOWN.verdicts, await this.#onProofs(message[1])])
     this.#backlog.add(batchOfRuns(message[1]))
     return this.#answerWaiting(send)
@@ -215,23 +207,25 @@ export class ImageUpload {
     return answers
   }
 
-  async #onChunks(chunks: readonly WireChunk[]): Promise<void> {
-    const taken: { name: string; asked: Asked }[] = []
-    let bytes = 0
-    for (const [id, , plainLength, stored] of chunks) {
-      taken.push({ name: idName(id), asked: this.#asked.takeWanted(id, plainLength) })
-      bytes += stored.length
-    }
-    this.#received += bytes
-    await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + bytes <= VERIFYING_BYTES_MAX)
-    this.#verifyingBytes += bytes
+  async #onChunks(table: Uint8Array, stored: Uint8Array): Promise<void> {
+    // the received frame goes to the verification thread with the stored bytes
+    const heads = ownBytes(table)
+    const taken = readHeads(heads).map(({ id, plainLength }) => ({
+      name: idName(id),
+      asked: this.#asked.takeWanted(id, plainLength),
+    }))
+    this.#received += stored.length
+    const cost = Math.max(stored.length, VERIFYING_COST_MIN)
+    await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
+    this.#verifyingBytes += cost
     // not awaited: the next message is read while this one is verified and written
-    void this.#append(chunks, taken, bytes)
+    void this.#append({ heads, stored }, taken, cost)
   }
 
-  async #append(chunks: readonly WireChunk[], taken: { name: string; asked: Asked }[], bytes: number): Promise<void> {
+  async #append(batch: ChunkBatch, taken: readonly { name: string; asked: Asked }[], cost: number): Promise<void> {
+    const bytes = batch.stored.length
     try {
-      await this.#options.writer.append(batchOf(chunks, bytes))
+      await this.#options.writer.append(batch)
       for (const { name, asked } of taken) {
         this.#appended.push(name)
         asked.batch.missing--
@@ -240,7 +234,7 @@ export class ImageUpload {
     } catch (thrown) {
       this.#fail(thrown)
     } finally {
-      this.#verifyingBytes -= bytes
+      this.#verifyingBytes -= cost
       this.#wake()
     }
   }

@@ -7,6 +7,7 @@ import { DirectoryPackStore } from './directory-pack-store.ts'
 import { makeFolder } from './folders.ts'
 import { FORMAT_VERSION } from './format.ts'
 import { ImageWriter } from './image-writer.ts'
+import { Limiter } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
 import { NodeCache } from './node-cache.ts'
 import { PackPool } from './pack-pool.ts'
@@ -25,6 +26,12 @@ const PACKS_NAME = 'packs'
 
 /** Uploads (disks) that may be written at once: each holds two open files and bounded buffers. */
 export const WRITERS_MAX = 512
+
+/** Bytes of received chunks that are checked and appended at once, whoever sent them; further batches wait in order. */
+const INGEST_BYTES_MAX = 32 * 1024 * 1024
+
+/** Batches that may wait for that; one more is refused with TOO_MANY_REQUESTS. Uploads hold themselves to far fewer. */
+const BATCHES_WAITING_MAX = 65_536
 
 export interface DatastoreOptions {
   /** The data folder, made if needed. */
@@ -52,6 +59,7 @@ export class Datastore implements AsyncDisposable {
   readonly report: RecoveryReport
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
+  readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
   readonly #writers = new Set<ImageWriter>()
   readonly #tenants = new Map<number, TenantStore>()
   #closed: Promise<void> | null = null
@@ -118,7 +126,7 @@ export class Datastore implements AsyncDisposable {
       throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
     const { database, packs, verifyPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
-    const writer = new ImageWriter({ ...options, database, packs, verifyPool, log, onClose })
+    const writer = new ImageWriter({ ...options, database, packs, verifyPool, limiter: this.#limiter, log, onClose })
     this.#writers.add(writer)
     return writer
   }

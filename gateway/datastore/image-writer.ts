@@ -1,17 +1,19 @@
 // Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
 import { ID_BYTES } from '../../protocol/chunk.ts'
+import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
+import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
 import type { NewRecord, UploadProgress } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
-import { Limiter, Queue } from './limiter.ts'
+import { Queue, type Limiter } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
 import type { PackPool } from './pack-pool.ts'
 import { PackWriter } from './pack-writer.ts'
 import { idName, joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from './pending-records.ts'
-import type { EncodedBatch, ReceivedChunk } from './verify.ts'
+import { recordsOf, type EncodedBatch } from './verify.ts'
 import type { VerifyPool } from './verify-pool.ts'
 
 /** Largest buffer of one batch of chunks, in bytes. */
@@ -20,22 +22,18 @@ export const BATCH_BYTES_MAX = 16 * 1024 * 1024
 /** Most chunks of one batch. */
 export const BATCH_CHUNKS_MAX = 4096
 
-/** Bytes of batches that one writer checks and appends at once; further batches wait. */
-const IN_FLIGHT_BYTES_MAX = 32 * 1024 * 1024
-
-/** Batches that may wait; past that the caller, who should heed the bound above, is refused. */
-const BATCHES_WAITING_MAX = 256
-
 /** Appended bytes after which a writer records them in the index by itself, without progress. */
 const PENDING_BYTES_MAX = 256 * 1024 * 1024
 
 /** Nodes collected before they are appended without waiting for a commit. */
 const NODES_WAITING_MAX = 1024
 
-/** A batch of chunks as received: the buffer is taken and empty afterwards. */
+/** Chunks as received. */
 export interface ChunkBatch {
-  readonly buffer: ArrayBuffer
-  readonly chunks: readonly ReceivedChunk[]
+  /** The table of their heads, in a buffer of its own. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other; a large buffer is taken and empty afterwards. */
+  readonly stored: Uint8Array
 }
 
 export type ImageProgress = Omit<UploadProgress, 'job' | 'disk'>
@@ -49,6 +47,8 @@ export interface ImageWriterOptions {
   readonly database: Database
   readonly packs: PackPool
   readonly verifyPool: VerifyPool
+  /** Bounds the bytes that all writers of the datastore check and append at once. */
+  readonly limiter: Limiter
   readonly log: DatastoreLog
   readonly onClose: () => void
 }
@@ -57,7 +57,6 @@ export class ImageWriter implements AsyncDisposable {
   readonly #options: ImageWriterOptions
   readonly #data: PackWriter
   readonly #nodes: PackWriter
-  readonly #limiter = new Limiter({ weightMax: IN_FLIGHT_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
   readonly #appends = new Queue()
   readonly #commits = new Queue()
   readonly #underWay = new Set<Promise<void>>()
@@ -117,21 +116,17 @@ export class ImageWriter implements AsyncDisposable {
     return this.#closed
   }
 
-  async #append({ buffer, chunks }: ChunkBatch): Promise<void> {
+  async #append({ heads: table, stored }: ChunkBatch): Promise<void> {
     this.#check()
-    if (buffer.byteLength > BATCH_BYTES_MAX || chunks.length > BATCH_CHUNKS_MAX)
+    const heads = readHeads(table)
+    if (stored.length > BATCH_BYTES_MAX || heads.length > BATCH_CHUNKS_MAX)
       throw new VarveError('UPLOAD_INVALID', 'a batch of chunks is larger than allowed')
-    const { tenant, verifyPool } = this.#options
-    await this.#limiter.run(buffer.byteLength, async () => {
+    const { idKey, chunkBytes } = this.#options.tenant
+    await this.#options.limiter.run(stored.length, async () => {
       this.#check()
-      const encoded = await verifyPool.ingest({
-        buffer,
-        // an id that is a view of a larger buffer would take that buffer along to the thread
-        chunks: chunks.map((chunk) => ({ ...chunk, id: ownBytes(chunk.id) })),
-        idKey: tenant.idKey,
-        chunkBytes: tenant.chunkBytes,
-      })
-      await this.#write(this.#data, encoded)
+      const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
+      const buffer = await this.#options.verifyPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
+      await this.#write(this.#data, { buffer, records: recordsOf(heads) })
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))
   }
@@ -142,6 +137,8 @@ export class ImageWriter implements AsyncDisposable {
       await this.#appends.run(() => this.#place(writer, missing))
     } catch (error) {
       throw this.#fail(error)
+    } finally {
+      freeBytes(batch.buffer)
     }
   }
 

@@ -1,8 +1,10 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
-import { CODEC, equalBytes, fromHex, hex, type Codec } from '../../protocol/chunk.ts'
+import { CODEC, equalBytes, fromHex, hex } from '../../protocol/chunk.ts'
+import { writeHeads } from '../../protocol/chunk-list.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
-import { joinIds, ownBytes } from './bytes.ts'
+import { joinBytes, joinIds, ownBytes } from './bytes.ts'
+import { freeBuffer } from '../../protocol/memory.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord } from './format.ts'
@@ -16,12 +18,11 @@ import { PackWriter } from './pack-writer.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from './record-reader.ts'
 import type { VerifyPool } from './verify-pool.ts'
 
-/** A record as it is stored: its checksum was checked, its id is for whoever decodes it to check. */
-export interface StoredChunk {
-  readonly id: Uint8Array
-  readonly codec: Codec
-  readonly plainLength: number
-  /** May be a view of a buffer that holds its neighbours too. */
+/** Chunks as they are stored: their checksums were checked, their ids are for whoever decodes them to check. */
+export interface StoredChunks {
+  /** The table of their heads. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other. */
   readonly stored: Uint8Array
 }
 
@@ -80,14 +81,20 @@ export class TenantStore {
   }
 
   /**
-   * Records as stored, in the order asked, neighbours fetched with one read; checksums checked.
+   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked.
    * DATA_DAMAGED names the first bad id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
    */
-  async readStored(ids: readonly Uint8Array[]): Promise<StoredChunk[]> {
-    return (await this.#reader.fetch(ids)).map((fetched, index) => {
-      const { codec, plainLength, stored } = checkFetched(found(fetched))
-      return { id: ids[index]!, codec, plainLength, stored }
-    })
+  async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
+    const fetched = (await this.#reader.fetch(ids)).map(found)
+    const records = fetched.map(checkFetched)
+    const length = records.reduce((sum, { storedLength }) => sum + storedLength, 0)
+    const heads = writeHeads(records)
+    const stored = joinBytes(
+      records.map((record) => record.stored),
+      length,
+    )
+    for (const { bytes } of fetched) freeBuffer(bytes.buffer)
+    return { heads, stored }
   }
 
   /** The tree node of this id; DATA_DAMAGED names it. */

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
-import type { EncodedBatch, IngestJob, PlainJob, ProveJob } from './verify.ts'
+import type { IngestJob, PlainJob, ProveJob } from './verify.ts'
 import type { VerifyJob } from './verify-worker.ts'
 
 /** Most threads of a pool, however many cores there are. */
@@ -10,6 +10,9 @@ const THREADS_MAX = 8
 
 /** Jobs that may wait for a thread; past that the caller is refused, so memory stays bounded. */
 const JOBS_WAITING_MAX = 1024
+
+/** Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for. */
+const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
 
 interface Answer {
   readonly result?: unknown
@@ -39,9 +42,9 @@ export class VerifyPool implements AsyncDisposable {
     this.#threadsMax = Math.min(Math.max(threads, 1), THREADS_MAX)
   }
 
-  /** Checks and encodes a batch of received chunks; CHUNK_INVALID names the first bad one. */
-  ingest(job: IngestJob): Promise<EncodedBatch> {
-    return this.#run({ kind: 'ingest', job }, [job.buffer])
+  /** Checks received chunks and gives them as records, one behind the other; CHUNK_INVALID names the first bad one. */
+  ingest(job: IngestJob & { readonly stored: Uint8Array<ArrayBuffer> }): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#run({ kind: 'ingest', job }, [job.stored.buffer])
   }
 
   /** Keyed BLAKE3 of each record's plain bytes, or null where the record is damaged. */
@@ -93,7 +96,8 @@ export class VerifyPool implements AsyncDisposable {
   }
 
   #start(): Thread {
-    const thread: Thread = { worker: new Worker(new URL('verify-worker.ts', import.meta.url)), task: null }
+    const worker = new Worker(new URL('verify-worker.ts', import.meta.url), { resourceLimits: HEAP_LIMITS })
+    const thread: Thread = { worker, task: null }
     this.#threads.add(thread)
     thread.worker.on('message', (answer: Answer) => {
       const { task } = thread

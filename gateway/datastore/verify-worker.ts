@@ -14,7 +14,7 @@ const run = ({ kind, job }: VerifyJob): void => {
   switch (kind) {
     case 'ingest': {
       const result = ingest(job)
-      port.postMessage({ result }, [result.buffer.buffer])
+      port.postMessage({ result }, [result.buffer])
       return
     }
     case 'prove':

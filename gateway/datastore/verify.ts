@@ -1,27 +1,20 @@
 // The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the verify threads.
 import { constants, zstdDecompressSync } from 'node:zlib'
-import { CODEC, equalBytes, hex, ID_BYTES, isCodec, type Codec } from '../../protocol/chunk.ts'
+import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
+import { areHeads, chunkGroups, readHeads, type ChunkGroup, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { freeBuffer } from '../../protocol/memory.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord, type RecordType } from './format.ts'
 import { keyedHash } from './keyed-hash.ts'
 
 /** Largest zstd window accepted, as a power of two; larger ones would let a small chunk claim much memory. */
 const ZSTD_WINDOW_LOG_MAX = 23
 
-/** A chunk as its sender says it is: a piece of a batch's buffer. */
-export interface ReceivedChunk {
-  readonly id: Uint8Array
-  readonly codec: Codec
-  readonly plainLength: number
-  /** Where its stored bytes begin in the buffer. */
-  readonly offset: number
-  /** Length of its stored bytes. */
-  readonly length: number
-}
-
 export interface IngestJob {
-  readonly buffer: ArrayBuffer
-  readonly chunks: readonly ReceivedChunk[]
+  /** The table of the chunks' heads. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other. */
+  readonly stored: Uint8Array
   readonly idKey: Uint8Array
   /** Chunk size of the tenant: no chunk may be longer, in bytes. */
   readonly chunkBytes: number
@@ -64,7 +57,7 @@ export interface PlainJob {
 }
 
 /** Room beyond the plain length in the output buffer, in bytes. */
-const OUTPUT_MARGIN_BYTES = 64
+const OUTPUT_MARGIN_BYTES = 4096
 
 /** Plain bytes of stored ones; throws when they are not exactly `plainLength` long. */
 export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): Uint8Array => {
@@ -81,44 +74,71 @@ export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): U
   return plain
 }
 
-const checkReceived = (job: IngestJob, chunk: ReceivedChunk): void => {
-  const { id, codec, plainLength, offset, length } = chunk
-  const whole = [plainLength, offset, length].every((value) => Number.isSafeInteger(value) && value >= 0)
-  const inside = whole && length > 0 && offset + length <= job.buffer.byteLength
-  const fits = plainLength > 0 && plainLength <= job.chunkBytes && length <= plainLength
-  if (id.length !== ID_BYTES || !isCodec(codec) || !inside || !fits)
-    throw new VarveError('CHUNK_INVALID', 'its codec or lengths are not allowed')
+const refused = (id: Uint8Array, thrown: unknown): VarveError => {
+  const name = hex(id)
+  return new VarveError('CHUNK_INVALID', `chunk ${name} was refused: ${asVarveError(thrown).message}`, {
+    details: { id: name },
+    cause: thrown,
+  })
 }
 
-/** Checks every chunk of a batch and encodes it as a record; CHUNK_INVALID names the first that is not what it says. */
-export const ingest = (job: IngestJob): EncodedBatch => {
-  const total = job.chunks.reduce((sum, { length }) => sum + recordBytes(length > 0 ? length : 0), 0)
-  // each chunk is checked before its length counts; a list that claims more than its buffer holds is refused here
-  if (total - recordBytes(0) * job.chunks.length > job.buffer.byteLength || !Number.isSafeInteger(total))
-    throw new VarveError('CHUNK_INVALID', 'the batch claims more bytes than it has')
-  const target = Buffer.from(new ArrayBuffer(total))
-  const records: EncodedRecord[] = []
-  let offset = 0
-  for (const chunk of job.chunks) {
-    const { id, codec, plainLength } = chunk
-    let stored: Uint8Array
-    try {
-      checkReceived(job, chunk)
-      stored = new Uint8Array(job.buffer, chunk.offset, chunk.length)
-      if (!equalBytes(keyedHash(job.idKey, decode(codec, stored, plainLength)), id))
-        throw new VarveError('CHUNK_INVALID', 'its content has another id')
-    } catch (error) {
-      const name = hex(id.subarray(0, ID_BYTES))
-      const why = asVarveError(error).message
-      throw new VarveError('CHUNK_INVALID', `chunk ${name} was refused: ${why}`, {
-        details: { id: name },
-        cause: error,
-      })
-    }
-    records.push({ id, type: RECORD.chunk, codec, plainLength, storedLength: stored.length, offset })
-    offset = writeRecord(target, offset, { id, type: RECORD.chunk, codec, plainLength }, stored)
+/** Throws unless the plain bytes have the chunk's id. */
+const checkId = ({ id }: ChunkHead, plain: Uint8Array, idKey: Uint8Array): void => {
+  if (!equalBytes(keyedHash(idKey, plain), id)) throw new VarveError('CHUNK_INVALID', 'its content has another id')
+}
+
+/** Checks neighbours with one call of the decoder; false where one of them is not what it says, whichever it is. */
+const areWhatTheySay = ({ heads, codec, stored, plainLength }: ChunkGroup, idKey: Uint8Array): boolean => {
+  try {
+    const plain = decode(codec, stored, plainLength)
+    let from = 0
+    for (const head of heads) checkId(head, plain.subarray(from, (from += head.plainLength)), idKey)
+    if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+    return true
+  } catch {
+    return false
   }
-  return { buffer: new Uint8Array(target.buffer, 0, offset), records }
+}
+
+/** Throws CHUNK_INVALID for the first of the chunks that is not what it says. */
+const checkOneByOne = ({ heads, stored }: ChunkGroup, idKey: Uint8Array): void => {
+  let from = 0
+  for (const head of heads) {
+    try {
+      checkId(head, decode(head.codec, stored.subarray(from, (from += head.storedLength)), head.plainLength), idKey)
+    } catch (error) {
+      throw refused(head.id, error)
+    }
+  }
+}
+
+/** The records that chunks become when they are stored in this order. */
+export const recordsOf = (heads: readonly ChunkHead[]): EncodedRecord[] => {
+  let offset = 0
+  return heads.map((head): EncodedRecord => {
+    offset += recordBytes(head.storedLength)
+    return { ...head, type: RECORD.chunk, offset: offset - recordBytes(head.storedLength) }
+  })
+}
+
+/** Checks every chunk of a message and encodes it as a record, in the same order; CHUNK_INVALID names the first that is not what it says. */
+export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): Uint8Array<ArrayBuffer> => {
+  if (!areHeads(table, stored.length)) throw new VarveError('CHUNK_INVALID', 'its codec or lengths are not allowed')
+  const heads = readHeads(table)
+  const long = heads.find(({ plainLength }) => plainLength > chunkBytes)
+  if (long !== undefined) throw refused(long.id, new VarveError('CHUNK_INVALID', 'it is too long'))
+  for (const group of chunkGroups(heads, stored)) if (!areWhatTheySay(group, idKey)) checkOneByOne(group, idKey)
+  const target = Buffer.from(new ArrayBuffer(stored.length + recordBytes(0) * heads.length))
+  let offset = 0
+  let from = 0
+  for (const { storedLength, ...header } of heads)
+    offset = writeRecord(
+      target,
+      offset,
+      { ...header, type: RECORD.chunk },
+      stored.subarray(from, (from += storedLength)),
+    )
+  return new Uint8Array(target.buffer)
 }
 
 const plainOf = (buffer: ArrayBuffer, place: RecordPlace, idKey: Uint8Array): Uint8Array => {

@@ -102,7 +102,7 @@ export class Backups {
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
     await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state: encodeState(EMPTY_STATE) })
-    this.#watchers.notify(job)
+    this.#watchers.notify(job, 'progress')
   }
 
   /** Takes one disk's image; a further call for the same disk waits until the ones before it have ended. */
@@ -150,7 +150,7 @@ export class Backups {
       proofKey: randomBytes(PROOF_BYTES),
       clock: this.#clock,
       signal,
-      onProgress: () => this.#watchers.notify(job),
+      onProgress: () => this.#watchers.notify(job, 'progress'),
     })
     try {
       return await image.run(call.messages, (message) => call.send(message))
@@ -171,7 +171,7 @@ export class Backups {
       await this.#datastore.tenantStore(tenant).writeManifest(manifest(tenant, complete.job, complete.uploads))
     await database.call('job.commit', { job, agent, bytesRead, nowMs: this.#clock.now() })
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
-    this.#watchers.notify(job)
+    this.#watchers.notify(job, 'end')
     return { point: job }
   }
 
@@ -186,7 +186,7 @@ export class Backups {
   #failed(job: string): void {
     const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
     for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
-    this.#watchers.notify(job)
+    this.#watchers.notify(job, 'end')
   }
 
   /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */

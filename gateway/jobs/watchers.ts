@@ -1,49 +1,56 @@
-// Who wants to hear of a job's progress; each watcher is told at most a few times a second.
+// Who wants to hear of a job's progress; each watcher is told at most a few times a second, and of the end at once.
 import type { Clock } from '../../protocol/peer.ts'
 
-/** Shortest time between two notices to one watcher, in milliseconds. */
+/** Shortest time between two notices of progress to one watcher, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
 
 /** Longest time without a look, in milliseconds: a command beside the gateway ends jobs without telling it. */
 const LOOK_INTERVAL_MS = 10_000
 
+type Event = 'progress' | 'end'
+
+interface Waiter {
+  readonly events: readonly Event[]
+  readonly wake: (event: Event) => void
+}
+
 export class Watchers {
   readonly #clock: Clock
-  readonly #waiting = new Map<string, Set<() => void>>()
+  readonly #waiting = new Map<string, Set<Waiter>>()
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Something about the job changed. */
-  notify(job: string): void {
-    const waiting = this.#waiting.get(job)
-    if (waiting === undefined) return
-    this.#waiting.delete(job)
-    for (const wake of waiting) wake()
+  /** Something about the job changed, or the job ended. */
+  notify(job: string, event: Event): void {
+    for (const { events, wake } of this.#waiting.get(job) ?? []) if (events.includes(event)) wake(event)
   }
 
   /** Resolves after the next change, after LOOK_INTERVAL_MS, or when the signal aborts. */
   async changed(job: string, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return
-    await new Promise<void>((resolve) => {
-      const waiting = this.#waiting.get(job) ?? new Set()
-      const wake = (): void => {
-        signal.removeEventListener('abort', leave)
-        stopTimer()
-        resolve()
-      }
-      const leave = (): void => {
-        waiting.delete(wake)
-        if (waiting.size === 0 && this.#waiting.get(job) === waiting) this.#waiting.delete(job)
-        wake()
-      }
-      const stopTimer = this.#clock.after(LOOK_INTERVAL_MS, leave)
-      this.#waiting.set(job, waiting)
-      waiting.add(wake)
-      signal.addEventListener('abort', leave, { once: true })
-    })
+    const event = await this.#wait(job, signal, LOOK_INTERVAL_MS, ['progress', 'end'])
     // changes that come meanwhile are seen by the look that follows
-    if (!signal.aborted) await new Promise<void>((resolve) => this.#clock.after(NOTICE_INTERVAL_MS, resolve))
+    if (event !== 'end') await this.#wait(job, signal, NOTICE_INTERVAL_MS, ['end'])
+  }
+
+  /** The event that came within the time, if one did before the signal aborted. */
+  async #wait(job: string, signal: AbortSignal, limitMs: number, events: readonly Event[]): Promise<Event | null> {
+    if (signal.aborted) return null
+    const { promise, resolve } = Promise.withResolvers<Event | null>()
+    const waiter: Waiter = { events, wake: resolve }
+    const waiting = this.#waiting.get(job) ?? new Set()
+    this.#waiting.set(job, waiting.add(waiter))
+    const leave = (): void => resolve(null)
+    const stopTimer = this.#clock.after(limitMs, leave)
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      return await promise
+    } finally {
+      stopTimer()
+      signal.removeEventListener('abort', leave)
+      waiting.delete(waiter)
+      if (waiting.size === 0 && this.#waiting.get(job) === waiting) this.#waiting.delete(job)
+    }
   }
 }

@@ -2,7 +2,8 @@
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
-import { LOAD, type Down, type WireChunk } from '../../protocol/methods.ts'
+import { freeBytes } from '../../protocol/memory.ts'
+import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { ImageRow } from '../datastore/database/points.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { leaves } from '../datastore/tree.ts'
@@ -55,19 +56,25 @@ async function* messages({
 }
 
 const load = (store: TenantStore, ids: Uint8Array[]) => async (): Promise<Message> => {
-  const stored = await store.readStored(ids)
-  return [LOAD.chunks, stored.map(({ id, codec, plainLength, stored }): WireChunk => [id, codec, plainLength, stored])]
+  const { heads, stored } = await store.readStored(ids)
+  return [LOAD.chunks, heads, stored]
 }
 
 /** Sends the whole image from `position`; DATA_DAMAGED names what cannot be read. */
 export const downloadImage = async (download: Download, send: (message: Message) => Promise<void>): Promise<void> => {
+  const sendNext = async (message: Message): Promise<void> => {
+    const sent = send(message)
+    // the frame has them now
+    if (message[0] === LOAD.chunks) freeBytes(message[2])
+    await sent
+  }
   let next: Promise<Message> | null = null
   for await (const read of messages(download)) {
     const message = read()
     // a failure is met when its turn comes
     message.catch(() => {})
-    if (next !== null) await send(await next)
+    if (next !== null) await sendNext(await next)
     next = message
   }
-  if (next !== null) await send(await next)
+  if (next !== null) await sendNext(await next)
 }

@@ -6,6 +6,7 @@ import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
 import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
+import { freeBytes } from '../../protocol/memory.ts'
 import type { Transport } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import { Connection } from './connection.ts'
@@ -22,7 +23,7 @@ const closeSocket = (socket: WebSocket, error: VarveError): void => {
 
 const transportOf = (socket: WebSocket): Transport => ({
   send: (bytes) => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(bytes)
+    if (socket.readyState === WebSocket.OPEN) socket.send(bytes, () => freeBytes(bytes))
   },
   close: (error) => closeSocket(socket, error),
   get bufferedBytes() {

@@ -3,12 +3,21 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { CLOSE_ERROR, CLOSE_NORMAL, messageBytes, openSession, type Session } from '../../protocol/client.ts'
+import {
+  CLOSE_ERROR,
+  CLOSE_NORMAL,
+  messageBytes,
+  openSession,
+  socketTransport,
+  type Session,
+} from '../../protocol/client.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME, type Frame, type Welcome } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, SUBPROTOCOL } from '../../protocol/limits.ts'
+import { ownsBuffer } from '../../protocol/memory.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { HandClock } from '../support/hand-clock.ts'
+import { eventually } from '../support/temp.ts'
 import { arrived, codeOf, codeThrown } from './peer-pair.ts'
 
 const WELCOME: Welcome = {
@@ -176,6 +185,81 @@ describe('an open session', () => {
     const { peer, closed } = await open()
     peer.close(new VarveError('CANCELLED', 'done'))
     expect(await closed).toBe(`${CLOSE_NORMAL} CANCELLED`)
+  })
+})
+
+describe('the bytes of frames', () => {
+  const pair = async (): Promise<{ near: WebSocket; far: WebSocket }> => {
+    const accepted = once(server, 'connection') as Promise<[WebSocket]>
+    const near = new WebSocket(url, SUBPROTOCOL)
+    await once(near, 'open')
+    const [far] = await accepted
+    return { near, far }
+  }
+
+  /** Frames with a large end, and small ones in between. */
+  const frames = (): { bytes: Uint8Array; copy: Uint8Array; large: boolean }[] =>
+    [300_000, 10, 300_000, 300_000, 2000, 2_000_000, 1].map((length, index) => {
+      const bytes = encodeFrame([FRAME.data, index + 1, new Uint8Array(length).fill(index)])
+      return { bytes, copy: Uint8Array.from(bytes), large: length > 65_536 }
+    })
+
+  test('that are large are freed once they were sent, small ones are left alone, and all arrive as they were', async () => {
+    const { near, far } = await pair()
+    const got: Buffer[] = []
+    far.on('message', (data) => void got.push(data as Buffer))
+    const sent = frames()
+    const transport = socketTransport(near)
+    for (const { bytes } of sent) transport.send(bytes)
+    await eventually(() => got.length === sent.length && sent.every(({ bytes, large }) => !large || bytes.length === 0))
+    for (const [index, { bytes, copy, large }] of sent.entries()) {
+      expect(Buffer.compare(got[index]!, copy)).toBe(0)
+      expect(bytes.buffer.byteLength === 0).toBe(large)
+      if (!large) expect(Buffer.compare(bytes, copy)).toBe(0)
+    }
+    near.terminate()
+  })
+
+  test('that never leave a socket which is cut off are freed too, or left to the collector', async () => {
+    const { near, far } = await pair()
+    // nothing reads, so most of it waits in the sender
+    far.pause()
+    const transport = socketTransport(near)
+    const sent = Array.from({ length: 40 }, (_, index) =>
+      encodeFrame([FRAME.data, index + 1, new Uint8Array(2_000_000)]),
+    )
+    for (const bytes of sent) transport.send(bytes)
+    expect(transport.bufferedBytes).toBeGreaterThan(0)
+    near.terminate()
+    await once(near, 'close')
+    await eventually(() => sent.every(({ length }) => length === 0))
+    const late = encodeFrame([FRAME.data, 1, new Uint8Array(2_000_000)])
+    transport.send(late)
+    expect(late.length).toBeGreaterThan(0)
+    far.terminate()
+  })
+
+  test('that are large arrive in a buffer of their own, on either side, and small ones do not', async () => {
+    const { near, far } = await pair()
+    near.binaryType = 'arraybuffer'
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      const got: Uint8Array[] = []
+      const keep = ({ data }: { data: unknown }): void => void got.push(messageBytes(data))
+      to.addEventListener('message', keep)
+      const sent = frames()
+      for (const { bytes } of sent) from.send(bytes)
+      await eventually(() => got.length === sent.length)
+      for (const [index, { copy, large }] of sent.entries()) {
+        expect(Buffer.compare(got[index]!, copy)).toBe(0)
+        expect(ownsBuffer(got[index]!)).toBe(large)
+      }
+      expect(new Set(got.filter((_, index) => sent[index]!.large).map(({ buffer }) => buffer)).size).toBe(4)
+      to.removeEventListener('message', keep)
+    }
+    near.terminate()
   })
 })
 

@@ -1,13 +1,16 @@
 // The codec: what goes in comes out, and no bytes from outside crash it or make it take memory. Method: properties and bytes made by hand.
 import * as fc from 'fast-check'
+import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
 import { decode, encode } from '../../protocol/codec.ts'
 import { FRAME_BYTES_MAX, FRAME_DEPTH_MAX, FRAME_ITEMS_MAX, STRING_BYTES_MAX } from '../../protocol/limits.ts'
+import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
 import { retainedBytes, takenBytes } from './memory.ts'
 import { codeThrown } from './peer-pair.ts'
 import { comparable, plainValue } from './plain-values.ts'
 
-const MIB = 1024 * 1024
+const KIB = 1024
+const MIB = 1024 * KIB
 const nested = (depth: number): unknown => (depth === 0 ? 7 : [nested(depth - 1)])
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'))
 
@@ -49,6 +52,120 @@ describe('values', () => {
     expect(value.admin).toBeUndefined()
     expect(({} as { admin?: boolean }).admin).toBeUndefined()
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype)
+  })
+})
+
+/** A value within so many arrays, last in each, with something before it in every one. */
+const lastOf = (depth: number, before: readonly unknown[], last: unknown): unknown => {
+  let value = last
+  for (let level = 0; level < depth; level++) value = [...before, value]
+  return value
+}
+
+describe('values that end with a large bin', () => {
+  // the library alone, with settings that write only what any msgpack library reads
+  const library = new Packr({ useRecords: false, mapsAsObjects: true, variableMapSize: true, int64AsType: 'number' })
+  const LARGE = 16 * KIB
+
+  test('decode to what they were, and to what the library alone makes of them', () => {
+    fc.assert(
+      fc.property(
+        fc.array(plainValue, { maxLength: 5 }),
+        fc.integer({ min: 0, max: 5 }),
+        fc.oneof(fc.integer({ min: LARGE - 3, max: LARGE + 3 }), fc.integer({ min: LARGE, max: 80 * KIB })),
+        fc.nat(255),
+        (before, depth, length, byte) => {
+          const end = new Uint8Array(length).fill(byte)
+          end[0] = 1
+          const value = lastOf(depth, before, end)
+          const bytes = encode(value)
+          expect(comparable(decode(bytes))).toEqual(value)
+          expect(comparable(library.unpack(bytes))).toEqual(comparable(library.unpack(library.pack(value))))
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+
+  test('have a buffer of exactly their size from 16 KiB on, and share one below', () => {
+    for (const length of [LARGE, LARGE + 1, 65_535, 65_536, MIB])
+      for (const depth of [0, 1, 3]) {
+        const bytes = encode(lastOf(depth, [1, 'a'], new Uint8Array(length)))
+        expect([bytes.byteOffset, bytes.buffer.byteLength]).toEqual([0, bytes.length])
+        expect(bytes.length).toBe(depth * 4 + 5 + length)
+      }
+    expect(ownsBuffer(encode([1, new Uint8Array(LARGE)]))).toBe(false)
+    expect(ownsBuffer(encode([1, new Uint8Array(MIB)]))).toBe(true)
+    const below = encode([1, new Uint8Array(LARGE - 1)])
+    expect(below.buffer.byteLength).toBeGreaterThan(below.length)
+    expect(ownsBuffer(below)).toBe(false)
+  })
+
+  test('end in arrays only: bins in a map, in the middle and before a small end are written as ever', () => {
+    const bin = new Uint8Array(100 * KIB).fill(3)
+    for (const value of [
+      [1, { bin }],
+      [bin, 1],
+      [[1, bin], 'end'],
+      [bin, new Uint8Array(10)],
+      [bin, []],
+      [{ a: [bin] }],
+    ])
+      expect(comparable(decode(encode(value)))).toEqual(value)
+    expect(comparable(decode(encode([bin, bin])))).toEqual([bin, bin])
+  })
+
+  test('may be a part of a larger buffer', () => {
+    const end = new Uint8Array(100 * KIB).map((_, index) => index)
+    expect(decode(encode([1, end.subarray(999, 30_000)]))).toEqual([1, end.slice(999, 30_000)])
+    expect(comparable(decode(encode([1, Buffer.from(end)])))).toEqual([1, end])
+  })
+
+  test('leave the frames after them as they should be, and those before them alone', () => {
+    const bin = new Uint8Array(70 * KIB).fill(9)
+    const frames: { bytes: Uint8Array; value: unknown }[] = []
+    for (let index = 0; index < 300; index++) {
+      const value = index % 2 === 0 ? [index, 'small', new Uint8Array(index)] : [index, [{ k: index }, bin]]
+      frames.push({ bytes: encode(value), value })
+    }
+    for (const { bytes, value } of frames) expect(comparable(decode(bytes))).toEqual(value)
+  })
+
+  test('do not change what is given, and are not changed with it', () => {
+    const bin = new Uint8Array(20 * KIB).fill(1)
+    const value = [1, [2, bin]]
+    const bytes = encode(value)
+    expect(value).toEqual([1, [2, bin]])
+    bin.fill(2)
+    expect(comparable(decode(bytes))).toEqual([1, [2, new Uint8Array(20 * KIB).fill(1)]])
+  })
+
+  test('are refused like all others', () => {
+    const bin = new Uint8Array(20 * KIB)
+    expect(codeThrown(() => encode(lastOf(FRAME_DEPTH_MAX + 1, [], bin)))).toBe('FRAME_INVALID')
+    expect(codeThrown(() => encode(lastOf(100_000, [], bin)))).toBe('FRAME_INVALID')
+    expect(codeThrown(() => encode([Symbol('no'), bin]))).toBe('FRAME_INVALID')
+    expect(codeThrown(() => encode([1, new Uint8Array(FRAME_BYTES_MAX - 5)]))).toBe('FRAME_TOO_LARGE')
+    expect(decode(encode([1, new Uint8Array(FRAME_BYTES_MAX - 7)]))).toHaveLength(2)
+    expect(comparable(decode(encode([undefined, bin])))).toEqual([null, bin])
+  })
+
+  test('a long string, after which the shared buffer is large, makes no small frame one that may be freed', () => {
+    const frames: { bytes: Uint8Array; value: unknown }[] = []
+    for (let turn = 0; turn < 3; turn++) {
+      const long = encode(['a'.repeat(300 * KIB)])
+      freeBytes(long)
+      expect(decode(long)).toEqual(['a'.repeat(300 * KIB)])
+      for (let index = 0; index < 3000; index++) {
+        const value = [index, new Uint8Array(index % 500).fill(index)]
+        frames.push({ bytes: encode(value), value })
+        freeBytes(frames.at(-1)!.bytes)
+      }
+    }
+    for (const { bytes, value } of frames) {
+      expect(bytes.length).toBeGreaterThan(0)
+      expect(comparable(decode(bytes))).toEqual(value)
+    }
   })
 })
 

@@ -166,7 +166,7 @@ describe('random sequences', () => {
         seen.set(end, (seen.get(end) ?? 0) + 1)
         expect(TYPED, end).toContain(end)
       }),
-      { numRuns: 250 },
+      { numRuns: 500 },
     )
     // the sequences must reach more than the first check
     expect(seen.size).toBeGreaterThan(3)

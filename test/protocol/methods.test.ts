@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { ROLES } from '../../protocol/claims.ts'
 import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { isMethod, METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
+import { chunksMessage, rawChunk, zstdChunk } from './wire-chunks.ts'
 
 const names = Object.keys(METHODS) as MethodName[]
 
@@ -156,7 +157,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [
       [0, { size: 4, chunkBytes: 65_536, root: ID, idKey: ID, position: 0 }],
       [1, 9],
-      [2, [[ID, 0, 4, new Uint8Array(4)]]],
+      chunksMessage(2, rawChunk(ID, new Uint8Array(4))),
     ],
   },
   'agent.inventory': {
@@ -182,7 +183,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
           [2, new Uint8Array(64)],
         ],
       ],
-      [1, [[ID, 1, 65_536, new Uint8Array(10)]]],
+      chunksMessage(1, zstdChunk(ID, new Uint8Array(65_536)), rawChunk(ID, new Uint8Array(9))),
       [2, [[ID, ID]]],
     ],
     down: [

@@ -46,8 +46,8 @@ export const packOperations = {
   'pack.forget': write(
     (sql: Sql, { id }: { id: number }): boolean =>
       sql.run(
-        'DELETE FROM pack WHERE id = ? AND bytes = 0 AND sealed = 0 AND NOT EXISTS (SELECT 1 FROM chunk WHERE pack = ?)',
-        id,
+        // what records a chunk gives its pack a length in the same transaction
+        'DELETE FROM pack WHERE id = ? AND bytes = 0 AND sealed = 0',
         id,
       ) > 0,
   ),

@@ -1,5 +1,6 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 
+// a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
 const VERSION_1 = `
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
@@ -73,7 +74,7 @@ CREATE TABLE pack (
 CREATE INDEX pack_open ON pack (tenant, kind) WHERE sealed = 0;
 
 CREATE TABLE chunk (
-  tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack INTEGER NOT NULL REFERENCES pack, offset INTEGER NOT NULL,
+  tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
   stored INTEGER NOT NULL, plain INTEGER NOT NULL, codec INTEGER NOT NULL, machine INTEGER,
   PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;

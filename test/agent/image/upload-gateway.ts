@@ -1,9 +1,9 @@
 // The gateway's half of an upload as a test plays it: keeps what comes, checks its order, and answers as it is told.
-import { zstdDecompressSync } from 'node:zlib'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
-import { CODEC, ID_BYTES } from '../../../protocol/chunk.ts'
+import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { ANSWER, DOWN, RUN, UP, type Params, type Result, type Up } from '../../../protocol/methods.ts'
 import type { ServedCall } from '../../../protocol/peer.ts'
+import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 
 export const ID_KEY = new Uint8Array(32).fill(7)
 const PROOF_KEY = new Uint8Array(32).fill(9)
@@ -110,13 +110,13 @@ export class UploadGateway {
     return ANSWER.want
   }
 
-  #onChunks([, chunks]: Extract<Up<'image.upload'>, [typeof UP.chunks, unknown]>): void {
-    for (const [idBytes, codec, plainLength, stored] of chunks) {
-      const id = Buffer.from(idBytes).toString('hex')
+  #onChunks([, heads, stored]: Extract<Up<'image.upload'>, [typeof UP.chunks, ...unknown[]]>): void {
+    for (const chunk of splitChunks({ heads, stored })) {
+      const id = Buffer.from(chunk.id).toString('hex')
       if (!this.#wanted.delete(id)) throw new Error(`chunk ${id} was not asked for`)
-      const plain = codec === CODEC.raw ? stored : zstdDecompressSync(stored, { maxOutputLength: plainLength })
-      if (plain.length !== plainLength || idOf(plain) !== id) throw new Error(`chunk ${id} is wrong`)
-      this.codecs.add(codec)
+      const plain = plainOf(chunk)
+      if (idOf(plain) !== id) throw new Error(`chunk ${id} is wrong`)
+      this.codecs.add(chunk.codec)
       this.chunks.set(id, Uint8Array.from(plain))
     }
   }

@@ -1,6 +1,7 @@
 // Uploads of real NBD exports to a gateway that the test plays.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { expect, test } from 'vitest'
 import type { LeasedDisk } from '../../../agent/lease/lease.ts'
 import { Throttle } from '../../../agent/image/throttle.ts'
@@ -29,6 +30,21 @@ const mixedDisk = (): Buffer => {
   randomBytes(5120).copy(disk, 3 * MIB)
   return disk
 }
+
+/** What an upload holds while it waits for answers: 16 MiB for each of its threads. */
+const HELD_BYTES_MAX = Math.min(8, availableParallelism()) * 16 * MIB
+
+/** A disk whose pages all differ. */
+const numberedDisk = (size: number): Buffer => {
+  const disk = Buffer.alloc(size)
+  for (let at = 0; at < disk.length; at += 4096) disk.writeUInt32LE(at + 1, at)
+  return disk
+}
+
+const chunksOf = (disk: Buffer): Buffer[] =>
+  Array.from({ length: Math.ceil(disk.length / CHUNK) }, (_, index) =>
+    disk.subarray(index * CHUNK, (index + 1) * CHUNK),
+  )
 
 const diskOf = (size: number): LeasedDisk => ({
   name: 'vda',
@@ -161,8 +177,7 @@ test('reads what a bitmap calls changed and keeps the rest', async () => {
 
 test('holds a bounded number of bytes while the gateway does not answer', async () => {
   await using temp = await tempFolder()
-  const disk = Buffer.alloc(96 * MIB)
-  for (let at = 0; at < disk.length; at += 4096) disk.writeUInt32LE(at + 1, at)
+  const disk = numberedDisk(HELD_BYTES_MAX + 32 * MIB)
   let bytesRead = 0
   let most = 0
   const release = Promise.withResolvers<void>()
@@ -172,14 +187,56 @@ test('holds a bounded number of bytes while the gateway does not answer', async 
     handlers: { 'image.upload': gateway.serve },
     changes: { onRead: (bytes) => void (bytesRead += bytes) },
   })
-  await eventually(() => bytesRead >= 60 * MIB)
+  await eventually(() => bytesRead >= HELD_BYTES_MAX - 4 * MIB)
   await new Promise((resolve) => void setTimeout(resolve, 300))
   most = bytesRead
   release.resolve()
   await uploading
-  expect(most).toBeLessThanOrEqual(64 * MIB)
+  expect(most).toBeLessThanOrEqual(HELD_BYTES_MAX)
   expect(bytesRead).toBe(disk.length)
   expect(gateway.content(disk.length, CHUNK).equals(disk)).toBe(true)
+})
+
+test('lets the bytes go that are known to the gateway, and runs ahead of its answers', async () => {
+  await using temp = await tempFolder()
+  const disk = numberedDisk(HELD_BYTES_MAX + 64 * MIB)
+  let bytesRead = 0
+  let answers = 0
+  const release = Promise.withResolvers<void>()
+  const gateway = new UploadGateway({
+    have: new Set(chunksOf(disk).map(idOf)),
+    // enough of them for the agent to see that little is wanted
+    beforeAnswer: async () => (answers++ < 10 ? undefined : release.promise),
+  })
+  const uploading = upload(temp, {
+    disk,
+    handlers: { 'image.upload': gateway.serve },
+    changes: { onRead: (bytes) => void (bytesRead += bytes) },
+  })
+  await eventually(() => bytesRead === disk.length)
+  release.resolve()
+  await uploading
+  expect(gateway.chunks.size).toBe(0)
+  expect(gateway.places).toHaveLength(disk.length / CHUNK)
+})
+
+test('reads again what it let go of and is asked for after all', async () => {
+  await using temp = await tempFolder()
+  const disk = numberedDisk(64 * MIB)
+  const chunks = chunksOf(disk)
+  const late = chunks.filter((_, index) => index > 600 && index % 40 < 2)
+  const toProve = late.filter((_, index) => index % 3 === 0)
+  const known = chunks.filter((chunk) => !late.includes(chunk))
+  const gateway = new UploadGateway({
+    have: new Set(known.map(idOf)),
+    prove: new Map(toProve.map((plain) => [idOf(plain), plain])),
+    damaged: new Set(toProve.slice(0, 2).map(idOf)),
+  })
+  await upload(temp, { disk, handlers: { 'image.upload': gateway.serve } })
+  expect(gateway.ended).toBe(true)
+  expect(gateway.proved.toSorted()).toEqual(toProve.map(idOf).toSorted())
+  // what came is checked against its id on arrival
+  expect(gateway.chunks.size).toBe(late.length - toProve.length + 2)
 })
 
 test("fails with the gateway's error in the middle, and with CANCELLED when it is given up", async () => {

@@ -1,15 +1,15 @@
 // The worker threads of an upload against a real export: what they read, hash, compress and prove, and how they end.
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
-import { zstdDecompressSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
-import { PICK } from '../../../agent/image/messages.ts'
+import { PICK, type PreparedChunks } from '../../../agent/image/messages.ts'
 import type { ChunkRun } from '../../../agent/image/segments.ts'
 import { ImageWorkers } from '../../../agent/image/workers.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
+import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { startQemuNbd, type QemuNbd } from '../nbd/qemu-nbd.ts'
 
 const CHUNK = 4096
@@ -51,23 +51,51 @@ test('hash, compress and prove what they have read', async () => {
     { kind: 'keep', position: 3, count: 0 },
     { kind: 'read', position: 3, count: 1 },
   ]
-  const { ids, zero } = await workers.read(0, runs)
+  const { ids, zero } = await workers.read(0, runs, true)
   const chunks = [0, 1, 2, 3].map((index) => disk.subarray(index * CHUNK, (index + 1) * CHUNK))
   expect([...zero]).toEqual([0, 1, 0, 0])
   for (const index of [0, 2, 3]) expect(idAt(ids, index)).toEqual(keyedHash(idKey, chunks[index]!))
   const picks = Uint8Array.of(PICK.send, PICK.none, PICK.send, PICK.prove)
   const prepared = await workers.prepare(0, picks, proofKey)
-  expect(prepared.chunks.map(({ index, codec, plainLength }) => ({ index, codec, plainLength }))).toEqual([
-    { index: 0, codec: CODEC.raw, plainLength: CHUNK },
-    { index: 2, codec: CODEC.zstd, plainLength: CHUNK },
+  const sent = splitChunks(prepared.chunks!)
+  expect(sent.map(({ id, codec, plainLength }) => ({ id, codec, plainLength }))).toEqual([
+    { id: idAt(ids, 0), codec: CODEC.raw, plainLength: CHUNK },
+    { id: idAt(ids, 2), codec: CODEC.zstd, plainLength: CHUNK },
   ])
-  expect(Buffer.from(prepared.chunks[0]!.stored).equals(chunks[0]!)).toBe(true)
-  expect(zstdDecompressSync(prepared.chunks[1]!.stored).equals(chunks[2]!)).toBe(true)
+  for (const [at, index] of [0, 2].entries()) expect(chunks[index]!.equals(plainOf(sent[at]!))).toBe(true)
   expect(prepared.proofs).toEqual([{ index: 3, proof: keyedHash(proofKey, chunks[3]!) }])
   // the segment is held until it is dropped: a damaged copy may be asked for after its proof
   const again = await workers.prepare(0, Uint8Array.of(0, 0, 0, PICK.send), proofKey)
-  expect(Buffer.from(again.chunks[0]!.stored).equals(chunks[3]!)).toBe(true)
+  expect(splitChunks(again.chunks!).map(({ id }) => id)).toEqual([idAt(ids, 3)])
+  expect(Buffer.from(again.chunks!.stored).equals(chunks[3]!)).toBe(true)
+  const proved = await workers.prepare(0, Uint8Array.of(PICK.prove, 0, 0, 0), proofKey)
+  expect(proved.chunks).toBeNull()
+  expect(proved.proofs).toHaveLength(1)
   workers.drop(0)
+})
+
+test('what is prepared stays as it is while more is prepared, and every chunk of it is one after the other', async () => {
+  await using temp = await tempFolder()
+  // some that compress, some that do not, and a short one at the end
+  const disk = Buffer.concat([
+    ...Array.from({ length: 31 }, (_, index) => (index % 3 === 0 ? randomBytes(CHUNK) : Buffer.alloc(CHUNK, index))),
+    randomBytes(777),
+  ])
+  await using nbd = await serve(temp, disk)
+  await using workers = startWorkers(nbd, disk.length, false)
+  const positions = Array.from({ length: 32 }, (_, at) => at)
+  await workers.read(0, reads(...positions), true)
+  const prepared: PreparedChunks[] = []
+  for (const skipped of positions) {
+    const picks = Uint8Array.from(positions, (at) => (at === skipped ? PICK.none : PICK.send))
+    prepared.push((await workers.prepare(0, picks, proofKey)).chunks!)
+  }
+  for (const [skipped, chunks] of prepared.entries()) {
+    const expected = positions.filter((at) => at !== skipped).map((at) => disk.subarray(at * CHUNK, (at + 1) * CHUNK))
+    const sent = splitChunks(chunks)
+    expect(sent.map(({ id }) => id)).toEqual(expected.map((plain) => keyedHash(idKey, plain)))
+    expect(Buffer.concat(sent.map(plainOf)).equals(Buffer.concat(expected))).toBe(true)
+  }
 })
 
 test('read thousands of scattered chunks over one connection, which takes only so many requests', async () => {
@@ -75,13 +103,13 @@ test('read thousands of scattered chunks over one connection, which takes only s
   const disk = randomBytes(3000 * CHUNK)
   await using nbd = await serve(temp, disk)
   await using workers = startWorkers(nbd, disk.length, false)
-  const segments = [0, 1, 2].map((segment) =>
-    workers.read(segment, reads(...Array.from({ length: 1000 }, (_, at) => segment * 1000 + ((at * 7) % 1000)))),
+  const segments = [0, 1, 2, 3, 4, 5].map((segment) =>
+    workers.read(segment, reads(...Array.from({ length: 500 }, (_, at) => segment * 500 + ((at * 7) % 500))), true),
   )
   const hashed = await Promise.all(segments)
   for (const [segment, { ids }] of hashed.entries()) {
-    const position = segment * 1000 + ((999 * 7) % 1000)
-    expect(idAt(ids, 999)).toEqual(keyedHash(idKey, disk.subarray(position * CHUNK, (position + 1) * CHUNK)))
+    const position = segment * 500 + ((499 * 7) % 500)
+    expect(idAt(ids, 499)).toEqual(keyedHash(idKey, disk.subarray(position * CHUNK, (position + 1) * CHUNK)))
   }
 })
 
@@ -89,18 +117,18 @@ test('fail every question once reading failed', async () => {
   await using temp = await tempFolder()
   await using nbd = await serve(temp, randomBytes(CHUNK))
   await using workers = startWorkers(nbd, 100 * CHUNK, false)
-  expect(await codeOf(workers.read(0, reads(50)))).toBe('NBD_ERROR')
-  expect(await codeOf(workers.read(1, reads(0)))).toBe('NBD_ERROR')
+  expect(await codeOf(workers.read(0, reads(50), true))).toBe('NBD_ERROR')
+  expect(await codeOf(workers.read(1, reads(0), true))).toBe('NBD_ERROR')
 })
 
 test('end with what they were asked still open, and answer nothing afterwards', async () => {
   await using temp = await tempFolder()
   await using nbd = await serve(temp, randomBytes(64 * CHUNK))
   const workers = startWorkers(nbd, 64 * CHUNK)
-  const open = codeOf(workers.read(0, reads(...Array.from({ length: 64 }, (_, at) => at))))
+  const open = codeOf(workers.read(0, reads(...Array.from({ length: 64 }, (_, at) => at)), true))
   await workers[Symbol.asyncDispose]()
   expect(['CANCELLED', 'none']).toContain(await open)
-  expect(await codeOf(workers.read(1, reads(0)))).toBe('CANCELLED')
+  expect(await codeOf(workers.read(1, reads(0), true))).toBe('CANCELLED')
   workers.drop(0)
 })
 
@@ -112,5 +140,5 @@ test('end without ever reaching the export', async () => {
     [Symbol.asyncDispose]: async () => undefined,
   }
   await using workers = startWorkers(nowhere, CHUNK)
-  expect(await codeOf(workers.read(0, reads(0)))).toBe('NBD_ERROR')
+  expect(await codeOf(workers.read(0, reads(0), true))).toBe('NBD_ERROR')
 })

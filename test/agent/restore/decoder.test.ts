@@ -5,57 +5,129 @@ import { expect, test } from 'vitest'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
 import { Decoder } from '../../../agent/restore/decoder.ts'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import type { WireChunk } from '../../../protocol/methods.ts'
+import { joinChunks, rawChunk, sayingLength, zstdChunk, zstdFrame, type WireChunk } from '../../protocol/wire-chunks.ts'
 import { codeOf, failureOf } from './code-of.ts'
 
 const idKey = new Uint8Array(32).fill(5)
 
-const packed = (plain: Uint8Array): WireChunk => [
-  keyedHash(idKey, plain),
-  CODEC.zstd,
-  plain.length,
-  new Uint8Array(zstdCompressSync(plain)),
-]
-const stored = (plain: Uint8Array): WireChunk => [keyedHash(idKey, plain), CODEC.raw, plain.length, plain]
+const packed = (plain: Uint8Array): WireChunk => zstdChunk(keyedHash(idKey, plain), plain)
+const stored = (plain: Uint8Array): WireChunk => rawChunk(keyedHash(idKey, plain), plain)
+
+const decode = (decoder: Decoder, ...chunks: readonly WireChunk[]): Promise<Uint8Array> => {
+  const { heads, stored } = joinChunks(chunks)
+  return decoder.decode(idKey, heads, stored)
+}
+
+const isDecoded = async (decoding: Promise<Uint8Array>, ...plains: readonly Uint8Array[]): Promise<boolean> =>
+  Buffer.concat(plains).equals(await decoding)
+
+/** The id that a refusal for damage names. */
+const damagedId = async (decoding: Promise<unknown>): Promise<unknown> => {
+  const error = await failureOf(decoding)
+  expect(error?.code).toBe('DATA_DAMAGED')
+  return error?.details['id']
+}
 
 test('gives the plain bytes of every message, whatever thread did it', async () => {
   await using decoder = new Decoder()
   const messages = Array.from({ length: 12 }, () => [randomBytes(4096), new Uint8Array(70_000).fill(3), randomBytes(1)])
-  const decoded = await Promise.all(
-    messages.map(([a, b, c]) => decoder.decode(idKey, [stored(a!), packed(b!), stored(c!)])),
-  )
+  const decoded = await Promise.all(messages.map(([a, b, c]) => decode(decoder, stored(a!), packed(b!), stored(c!))))
   for (const [index, plain] of decoded.entries())
     expect(Buffer.concat(messages[index]!).equals(Buffer.from(plain))).toBe(true)
 })
 
-test('leaves the message it was given as it was', async () => {
+test('leaves a message that shares its buffer as it was, and takes one that has a large buffer to itself', async () => {
   await using decoder = new Decoder()
-  const frame = Buffer.concat([randomBytes(100), Buffer.alloc(1000, 1), randomBytes(100)])
-  const view = new Uint8Array(frame.buffer, frame.byteOffset + 100, 1000)
-  await decoder.decode(idKey, [stored(view)])
-  expect(view.length).toBe(1000)
-  expect(view[999]).toBe(1)
+  for (const [length, behind] of [
+    [1000, 0],
+    [1000, 100],
+    [100_000, 100],
+  ] as const) {
+    const plain = new Uint8Array(randomBytes(length))
+    const { heads, stored: bytes } = joinChunks([stored(plain)])
+    const frame = new Uint8Array(100 + length + behind)
+    frame.set(bytes, 100)
+    const view = frame.subarray(100, 100 + length)
+    expect(await isDecoded(decoder.decode(idKey, heads, view), plain)).toBe(true)
+    expect(Buffer.compare(view, plain)).toBe(0)
+    expect(heads.length).toBe(41)
+  }
+  const plain = randomBytes(100_000)
+  const { heads, stored: bytes } = joinChunks([stored(plain)])
+  expect(await isDecoded(decoder.decode(idKey, heads, bytes), plain)).toBe(true)
+  expect(bytes.buffer.byteLength).toBe(0)
+})
+
+test('buffers that are given back serve again, for messages of every size', async () => {
+  await using decoder = new Decoder()
+  for (const length of [100_000, 5000, 100_000, 200_000, 1, 70_000]) {
+    const plains = [randomBytes(length), Buffer.alloc(length, 'text'), randomBytes(3)] as const
+    const plain = await decode(decoder, stored(plains[0]), packed(plains[1]), stored(plains[2]))
+    expect(Buffer.concat(plains).equals(plain)).toBe(true)
+    decoder.release(plain)
+  }
 })
 
 test('names the chunk that is damaged and goes on with the next message', async () => {
   await using decoder = new Decoder()
   const plain = randomBytes(5000)
-  const [id, , length, bytes] = packed(plain)
-  const wrong: WireChunk[] = [
-    [keyedHash(idKey, Buffer.from('other')), CODEC.zstd, length, bytes],
-    [id, CODEC.zstd, length, bytes.subarray(0, bytes.length - 10)],
-    [id, CODEC.zstd, length, randomBytes(bytes.length)],
-    [id, CODEC.zstd, length + 1, bytes],
-    [id, CODEC.zstd, length - 1, bytes],
-    [id, CODEC.raw, length, plain.subarray(1)],
-    [keyedHash(new Uint8Array(32), plain), CODEC.raw, length, plain],
+  const chunk = packed(plain)
+  const { stored: bytes } = chunk
+  const length = plain.length
+  const wrong: Partial<WireChunk>[] = [
+    { id: keyedHash(idKey, Buffer.from('other')) },
+    { stored: bytes.subarray(0, bytes.length - 10) },
+    { stored: new Uint8Array(randomBytes(bytes.length)) },
+    { plainLength: length + 1 },
+    { plainLength: length - 1 },
+    { codec: CODEC.raw, stored: plain.subarray(1) },
+    { id: keyedHash(new Uint8Array(32), plain), codec: CODEC.raw, stored: plain },
   ]
-  for (const chunk of wrong) {
-    const error = await failureOf(decoder.decode(idKey, [stored(plain), chunk]))
-    expect(error?.code).toBe('DATA_DAMAGED')
-    expect(error?.details).toEqual({ id: hex(chunk[0]) })
+  for (const change of wrong) {
+    const bad = { ...chunk, ...change }
+    expect(await damagedId(decode(decoder, stored(plain), bad, chunk))).toBe(hex(bad.id))
   }
-  expect((await decoder.decode(idKey, [stored(plain)])).length).toBe(5000)
+  expect((await decode(decoder, stored(plain))).length).toBe(5000)
+})
+
+test('names the chunk that is damaged among neighbours that are decoded together', async () => {
+  await using decoder = new Decoder()
+  const plains = Array.from({ length: 20 }, (_, seed) => Buffer.alloc(4096, seed))
+  const chunks = plains.map(packed)
+  expect(await isDecoded(decode(decoder, ...chunks), ...plains)).toBe(true)
+  for (const at of [0, 1, 10, 18, 19]) {
+    const chunk = chunks[at]!
+    const wrong: Partial<WireChunk>[] = [
+      { id: new Uint8Array(32).fill(200) },
+      { stored: zstdFrame(Buffer.alloc(4096, 99)) },
+      { stored: chunk.stored.subarray(0, -1) },
+      { stored: new Uint8Array(randomBytes(chunk.stored.length)) },
+    ]
+    for (const change of wrong) {
+      const bad = { ...chunk, ...change }
+      expect(await damagedId(decode(decoder, ...chunks.toSpliced(at, 1, bad)))).toBe(hex(bad.id))
+    }
+  }
+})
+
+test('one that brings what belongs to the next is damaged, though both together have the right bytes', async () => {
+  await using decoder = new Decoder()
+  const [a, b] = [Buffer.alloc(1000, 'this'), Buffer.alloc(1000, 'that')]
+  const both = Buffer.concat([a, b])
+  const [first, second] = [packed(a), packed(b)]
+  const long = zstdFrame(both.subarray(0, 1100))
+  const short = zstdFrame(both.subarray(1100))
+  const hidden = zstdFrame(Buffer.alloc(1000, 'else'))
+  const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, hidden.length, 0, 0, 0])
+  const pairs: [Partial<WireChunk>, Partial<WireChunk>][] = [
+    [{ stored: long }, { stored: short }],
+    [{ stored: sayingLength(long, 1000) }, { stored: sayingLength(short, 1000) }],
+    [{ stored: Buffer.concat([first.stored, zstdFrame(b.subarray(0, 100))]) }, { stored: zstdFrame(b.subarray(100)) }],
+    [{ stored: Buffer.concat([first.stored, second.stored, skipped]) }, { stored: hidden }],
+  ]
+  for (const [one, two] of pairs)
+    expect(await damagedId(decode(decoder, { ...first, ...one }, { ...second, ...two }))).toBe(hex(first.id))
+  expect(await isDecoded(decode(decoder, first, second), a, b)).toBe(true)
 })
 
 test('never unpacks more than a chunk says it is', async () => {
@@ -63,15 +135,16 @@ test('never unpacks more than a chunk says it is', async () => {
   const bomb = new Uint8Array(zstdCompressSync(Buffer.alloc(256 * 1024 * 1024)))
   expect(bomb.length).toBeLessThan(64 * 1024)
   const before = process.memoryUsage().rss
-  expect(await codeOf(decoder.decode(idKey, [[new Uint8Array(32), CODEC.zstd, 65_536, bomb]]))).toBe('DATA_DAMAGED')
+  const chunk = { id: new Uint8Array(32), codec: CODEC.zstd, plainLength: 65_536, stored: bomb }
+  expect(await codeOf(decode(decoder, chunk))).toBe('DATA_DAMAGED')
   expect(process.memoryUsage().rss - before).toBeLessThan(128 * 1024 * 1024)
 })
 
 test('ends what still waits, and answers nothing afterwards', async () => {
   const decoder = new Decoder()
   const plain = randomBytes(1024 * 1024)
-  const waiting = Array.from({ length: 8 }, () => codeOf(decoder.decode(idKey, [stored(plain)])))
+  const waiting = Array.from({ length: 8 }, () => codeOf(decode(decoder, stored(plain))))
   await decoder[Symbol.asyncDispose]()
   expect(await Promise.all(waiting)).toEqual(Array.from({ length: 8 }, () => 'CANCELLED'))
-  expect(await codeOf(decoder.decode(idKey, [stored(plain)]))).toBe('CANCELLED')
+  expect(await codeOf(decode(decoder, stored(plain)))).toBe('CANCELLED')
 })

@@ -1,19 +1,26 @@
 // Restores from a gateway that the test plays: breaks, damage and broken rules, into a target that notes every byte.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { zstdCompressSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../../agent/clock.ts'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
 import { RawFileTarget } from '../../../agent/restore/raw-target.ts'
 import { restoreDisk } from '../../../agent/restore/restore.ts'
 import type { Target } from '../../../agent/restore/target.ts'
-import { chunkCount, CODEC } from '../../../protocol/chunk.ts'
+import { chunkCount } from '../../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { nodeKey, TreeBuilder, type Ref } from '../../../protocol/image-tree.ts'
-import { LOAD, type Down, type WireChunk } from '../../../protocol/methods.ts'
+import { LOAD, type Down } from '../../../protocol/methods.ts'
 import type { Handler, Peer } from '../../../protocol/peer.ts'
 import { tempFolder } from '../../support/temp.ts'
+import {
+  chunksMessage,
+  rawChunk,
+  splitChunks,
+  wireChunk,
+  zstdChunk,
+  type WireChunk,
+} from '../../protocol/wire-chunks.ts'
 import { peerPair } from '../session/peer-pair.ts'
 import { codeOf } from './code-of.ts'
 
@@ -33,13 +40,7 @@ const exampleDisk = (): Buffer => {
 const chunkAt = (disk: Buffer, position: number): Buffer => disk.subarray(position * CHUNK, (position + 1) * CHUNK)
 const isZero = (chunk: Buffer): boolean => chunk.every((byte) => byte === 0)
 
-const wireChunk = (plain: Buffer): WireChunk => {
-  const small = zstdCompressSync(plain)
-  const id = keyedHash(idKey, plain)
-  return small.length < plain.length
-    ? [id, CODEC.zstd, plain.length, new Uint8Array(small)]
-    : [id, CODEC.raw, plain.length, new Uint8Array(plain)]
-}
+const chunkOf = (plain: Buffer): WireChunk => wireChunk(keyedHash(idKey, plain), plain)
 
 const rootOf = (disk: Buffer): Ref => {
   const chunks = chunkCount(disk.length, CHUNK)
@@ -59,7 +60,7 @@ const messagesOf = (disk: Buffer, position: number): Message[] => {
   let waiting: WireChunk[] = []
   let zeroes = 0
   const flush = (): void => {
-    if (waiting.length > 0) messages.push([LOAD.chunks, waiting])
+    if (waiting.length > 0) messages.push(chunksMessage(LOAD.chunks, ...waiting))
     if (zeroes > 0) messages.push([LOAD.zero, zeroes])
     waiting = []
     zeroes = 0
@@ -68,7 +69,7 @@ const messagesOf = (disk: Buffer, position: number): Message[] => {
     const zero = isZero(chunkAt(disk, at))
     if (zero !== zeroes > 0 || waiting.length === 3) flush()
     if (zero) zeroes++
-    else waiting.push(wireChunk(chunkAt(disk, at)))
+    else waiting.push(chunkOf(chunkAt(disk, at)))
   }
   flush()
   return messages
@@ -219,9 +220,9 @@ test('a disk that is not the one the point names never gets its name', async () 
   expect(await into({ serve: [scripted(messagesOf(disk, 0)[0]!, ...rest)] })).toBe('DATA_DAMAGED')
   // bytes that are not what their id says
   const messages = messagesOf(disk, 0)
-  const first = messages[1] as Extract<Message, [typeof LOAD.chunks, unknown]>
-  const [id, , length] = first[1][0]!
-  const forged: Message = [LOAD.chunks, [[id, CODEC.raw, length, new Uint8Array(length)], ...first[1].slice(1)]]
+  const [, heads, stored] = messages[1] as Extract<Message, [typeof LOAD.chunks, ...unknown[]]>
+  const [{ id, plainLength }, ...others] = splitChunks({ heads, stored }) as [WireChunk, ...WireChunk[]]
+  const forged = chunksMessage(LOAD.chunks, rawChunk(id, new Uint8Array(plainLength)), ...others)
   expect(await into({ serve: [scripted(messages[0]!, forged, ...messages.slice(2))] })).toBe('DATA_DAMAGED')
   expect(await readdir(temp.path)).toEqual([])
   expect(await into({ serve: [whole(disk)] })).toBe('none')
@@ -233,8 +234,8 @@ test('ends with a typed error when the gateway breaks the rules', async () => {
   const messages = messagesOf(disk, 0)
   const [start, ...rest] = messages
   const begin = (start as Extract<Message, [typeof LOAD.start, unknown]>)[1]
-  const one = wireChunk(chunkAt(disk, 0))
-  const small = wireChunk(Buffer.alloc(100, 1))
+  const one = chunkOf(chunkAt(disk, 0))
+  const small = chunkOf(Buffer.alloc(100, 1))
   const cases: [string, Handler<'image.download'>][] = [
     ['STREAM_INVALID', scripted()],
     ['STREAM_INVALID', scripted(...rest)],
@@ -243,8 +244,8 @@ test('ends with a typed error when the gateway breaks the rules', async () => {
     ['STREAM_INVALID', scripted([LOAD.start, { ...begin, chunkBytes: 5000 }])],
     ['STREAM_INVALID', scripted([LOAD.start, { ...begin, root: new Uint8Array(32) }])],
     ['STREAM_INVALID', scripted(start!, [LOAD.zero, 101])],
-    ['STREAM_INVALID', scripted(start!, [LOAD.zero, 99], [LOAD.chunks, [one, one]])],
-    ['DATA_DAMAGED', scripted(start!, [LOAD.chunks, [small]])],
+    ['STREAM_INVALID', scripted(start!, [LOAD.zero, 99], chunksMessage(LOAD.chunks, one, one))],
+    ['DATA_DAMAGED', scripted(start!, chunksMessage(LOAD.chunks, small))],
     ['IMAGE_INCOMPLETE', scripted(...messages.slice(0, 5))],
     ['NOT_FOUND', async () => Promise.reject(new VarveError('NOT_FOUND', 'no such point'))],
   ]
@@ -259,10 +260,10 @@ test('takes no message that would unpack to more than a frame', async () => {
   const size = 1024 * 1024 * 1024
   const chunkBytes = 4 * 1024 * 1024
   const plain = Buffer.alloc(chunkBytes, 1)
-  const bomb: WireChunk = [keyedHash(idKey, plain), CODEC.zstd, chunkBytes, new Uint8Array(zstdCompressSync(plain))]
+  const bomb = zstdChunk(keyedHash(idKey, plain), plain)
   const root = new Uint8Array(32)
   const start: Message = [LOAD.start, { size, chunkBytes, root, idKey, position: 0 }]
-  const serve = scripted(start, [LOAD.chunks, Array.from({ length: 200 }, () => bomb)])
+  const serve = scripted(start, chunksMessage(LOAD.chunks, ...Array.from({ length: 200 }, () => bomb)))
   const target = new NotingTarget(size / 1024)
   const peer = peerPair({ 'image.download': serve }, systemClock).agent
   const work = restoreDisk({

@@ -1,19 +1,32 @@
 // Dialling real servers: those that refuse, those that are no gateway, and those whose certificate is not trusted.
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer as createHttp, type RequestListener, type Server } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import { createServer as createTcp, type AddressInfo, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
+import { WebSocketServer } from 'ws'
 import { systemClock } from '../../../agent/clock.ts'
 import { dial } from '../../../agent/session/socket.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
+import { decodeFrame, encodeFrame, FRAME, type Welcome } from '../../../protocol/frames.ts'
+import { HELLO_TIMEOUT_MS, SUBPROTOCOL } from '../../../protocol/limits.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from '../restore/code-of.ts'
 import { HandClock } from '../../support/hand-clock.ts'
+
+const WELCOME: Welcome = {
+  version: 1,
+  features: [],
+  program: 'gateway',
+  subject: 'ada',
+  role: 'agent',
+  tenant: 'acme',
+  expiresMs: 1,
+}
 
 const options = { token: 'token', program: 'test', serving: false, handlers: {}, clock: systemClock, ca: null }
 
@@ -124,6 +137,37 @@ test('plain to a TLS port and TLS to a plain port are errors, not hangs', async 
   await using plain = await http((_request, response) => void response.end())
   expect(await codeOf(dial({ ...options, gateway: tls.url }))).toBe('CONNECTION_LOST')
   expect(await codeOf(dial({ ...options, gateway: plain.url.replace('ws:', 'wss:') }))).toBe('CONNECTION_LOST')
+})
+
+test('frames leave with a mask of zeroes, so that their bytes are on the line as they are, and arrive so', async () => {
+  const line: Buffer[] = []
+  const arrived: Buffer[] = []
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => SUBPROTOCOL })
+  const server = createHttp()
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('data', (bytes: Buffer) => void line.push(Buffer.from(bytes)))
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      webSocket.on('message', (data) => void arrived.push(data as Buffer))
+      webSocket.send(encodeFrame([FRAME.welcome, WELCOME]))
+    })
+  })
+  await using listening = await listen(server)
+  const { peer } = await dial({ ...options, gateway: listening.url })
+  const configuration = 'x'.repeat(200_000)
+  const job = randomUUID()
+  const params = { job, timeMs: 1, consistency: 'crash' as const, note: null, configuration, disks: [] }
+  peer.call('backup.begin', params).catch(() => undefined)
+  await eventually(() => arrived.length === 2)
+  const [hello, request] = arrived.map((bytes) => decodeFrame(bytes))
+  expect(hello?.[0]).toBe(FRAME.hello)
+  expect(request?.slice(0, 4)).toEqual([FRAME.request, 1, 'backup.begin', params])
+  const bytes = Buffer.concat(line)
+  // RFC 6455, 5.2: the mask bit is set as it must be, the length has eight bytes, then come the mask and the frame
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64BE(BigInt(arrived[1]!.length))
+  const header = Buffer.concat([Buffer.of(0x82, 0x80 | 127), length, Buffer.alloc(4)])
+  expect(bytes.indexOf(Buffer.concat([header, arrived[1]!]))).toBe(bytes.length - header.length - arrived[1]!.length)
+  peer.close(new VarveError('CANCELLED', 'done'))
 })
 
 test("a real gateway's refusals keep their codes, and its session works", async () => {

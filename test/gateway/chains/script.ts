@@ -1,15 +1,14 @@
 // An agent by hand: drives one ImageUpload on a real datastore, message by message.
 import { randomBytes } from 'node:crypto'
-import { zstdCompressSync } from 'node:zlib'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { CODEC, equalBytes, hex } from '../../../protocol/chunk.ts'
+import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
-import { ANSWER, DOWN, RUN, UP, type Down, type Up, type WireChunk } from '../../../protocol/methods.ts'
+import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../../protocol/methods.ts'
 import { addAgent, addMachine, beginJob, startJob } from '../catalog.ts'
 import {
   addTenant,
@@ -19,6 +18,7 @@ import {
   temporaryFolder,
   type TemporaryFolder,
 } from '../datastore/fixture.ts'
+import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
 
@@ -172,7 +172,7 @@ export class Script {
       const verdicts = await this.verdicts()
       wanted.push(...toProve.filter((_, index) => verdicts[index] === ANSWER.want))
     }
-    if (wanted.length > 0) this.say([UP.chunks, wanted.map((id) => wireChunk(id, plainOf(id)))])
+    if (wanted.length > 0) this.say(chunksMessage(UP.chunks, ...wanted.map((id) => wireChunk(id, plainOf(id)))))
     this.chunks += wanted.length
   }
 }
@@ -181,13 +181,6 @@ export const splitIds = (bytes: Uint8Array): Uint8Array[] =>
   Array.from({ length: bytes.length / 32 }, (_, index) => bytes.subarray(index * 32, (index + 1) * 32))
 
 export const joinIds = (ids: readonly Uint8Array[]): Uint8Array => Buffer.concat(ids)
-
-export const wireChunk = (id: Uint8Array, plain: Uint8Array): WireChunk => {
-  const packed = zstdCompressSync(plain)
-  return packed.length < plain.length
-    ? [id, CODEC.zstd, plain.length, new Uint8Array(packed)]
-    : [id, CODEC.raw, plain.length, plain]
-}
 
 /** A datastore with one tenant, and what an upload needs around it. */
 export class Stand implements AsyncDisposable {

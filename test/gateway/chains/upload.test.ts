@@ -16,7 +16,8 @@ import { codeOf } from '../auth/test-authority.ts'
 import { CHUNK_BYTES, plainChunk, treeOf } from '../datastore/fixture.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { eventually } from '../../support/temp.ts'
-import { joinIds, runsOf, sameRefs, sizeOf, Stand, wireChunk, type Plains, type Runs } from './script.ts'
+import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
+import { joinIds, runsOf, sameRefs, sizeOf, Stand, type Plains, type Runs } from './script.ts'
 
 const plainsOf = (count: number, zeroEvery = 0): (Uint8Array | null)[] =>
   Array.from({ length: count }, (_, index) => (zeroEvery > 0 && index % zeroEvery === 0 ? null : plainChunk()))
@@ -127,9 +128,9 @@ test('an id that comes again is asked for once, in one message and across messag
   const { want, have } = ANSWER
   expect(await script.ask([[RUN.ids, joinIds([idA, idA, idB])]])).toEqual([want, have, want])
   expect(await script.ask([[RUN.ids, joinIds([idB, idA])]])).toEqual([have, have])
-  script.say([UP.chunks, [wireChunk(idB, b)]])
+  script.say(chunksMessage(UP.chunks, wireChunk(idB, b)))
   expect(await script.ask([[RUN.ids, idB]])).toEqual([have])
-  script.say([UP.chunks, [wireChunk(idA, a)]])
+  script.say(chunksMessage(UP.chunks, wireChunk(idA, a)))
   await eventually(() => {
     script.clock.advance(1000)
     return script.durable.at(-1) === 6
@@ -138,7 +139,7 @@ test('an id that comes again is asked for once, in one message and across messag
   // another upload has found our copy damaged
   await stand.datastore.database.call('chunk.forget', { tenant: stand.tenant.id, ids: idA })
   expect(await script.ask([[RUN.ids, idA]])).toEqual([want])
-  script.say([UP.chunks, [wireChunk(idA, a)]])
+  script.say(chunksMessage(UP.chunks, wireChunk(idA, a)))
   script.end()
   const refs = [idA, idA, idB, idB, idA, idB, idA, idB, idA]
   expect((await script.result).root).toEqual(treeOf(stand.tenant, refs).root)
@@ -192,7 +193,7 @@ test('chunks that came before a break are not sent again, though their place was
   // the first chunk is held back, so nothing can be placed
   const asked = await first.ask(runsOf(refs))
   expect(asked).toEqual(Array(20).fill(ANSWER.want))
-  first.say([UP.chunks, refs.slice(1).map((id, index) => wireChunk(id!, plains[index + 1]!))])
+  first.say(chunksMessage(UP.chunks, ...refs.slice(1).map((id, index) => wireChunk(id!, plains[index + 1]!))))
   expect(await first.ask([[RUN.zero, 1]])).toEqual([])
   first.break(new VarveError('CONNECTION_LOST', 'cut'))
   await codeOf(first.result)
@@ -337,19 +338,19 @@ test('an agent that does what it may not is told so, and its image stays unfinis
     expect(await stand.row(job)).toMatchObject({ finished: 0 })
     await stand.datastore.database.call('job.fail', { job: job.id, agent: machine.agent, code, message: '', nowMs: 1 })
   }
-  await attempt('CHUNK_INVALID', (script) => script.say([UP.chunks, [wireChunk(id, plain)]]))
+  await attempt('CHUNK_INVALID', (script) => script.say(chunksMessage(UP.chunks, wireChunk(id, plain))))
   const ask = (script: ReturnType<Stand['upload']>): Promise<number[]> => script.ask([[RUN.ids, id]])
   await attempt('CHUNK_INVALID', async (script) => {
     await ask(script)
-    script.say([UP.chunks, [wireChunk(id, plain), wireChunk(id, plain)]])
+    script.say(chunksMessage(UP.chunks, wireChunk(id, plain), wireChunk(id, plain)))
   })
   await attempt('CHUNK_INVALID', async (script) => {
     await ask(script)
-    script.say([UP.chunks, [wireChunk(id, plain.subarray(0, 100))]])
+    script.say(chunksMessage(UP.chunks, wireChunk(id, plain.subarray(0, 100))))
   })
   await attempt('CHUNK_INVALID', async (script) => {
     await ask(script)
-    script.say([UP.chunks, [wireChunk(id, other)]])
+    script.say(chunksMessage(UP.chunks, wireChunk(id, other)))
   })
   await attempt('CHUNK_INVALID', async (script) => {
     await script.ask([
@@ -357,7 +358,7 @@ test('an agent that does what it may not is told so, and its image stays unfinis
       [RUN.ids, id],
     ])
     // the last chunk of this disk has 100 bytes
-    script.say([UP.chunks, [wireChunk(id, plain)]])
+    script.say(chunksMessage(UP.chunks, wireChunk(id, plain)))
   })
   await attempt('UPLOAD_INVALID', (script) => script.say([UP.runs, [[RUN.zero, 6]]]))
   await attempt('UPLOAD_INVALID', (script) =>
@@ -429,7 +430,7 @@ test('runs past what may be ahead wait for their answers, and have them once the
   })()
   await new Promise((resolve) => void setTimeout(resolve, 200))
   expect(answered).toBe(fit)
-  script.say([UP.chunks, [wireChunk(id, plain)]])
+  script.say(chunksMessage(UP.chunks, wireChunk(id, plain)))
   await rest
   script.end()
   await script.result

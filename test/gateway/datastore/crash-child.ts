@@ -6,7 +6,7 @@ import { writeSync } from 'node:fs'
 import { hex } from '../../../protocol/chunk.ts'
 import { nodeKey, TreeBuilder } from '../../../protocol/image-tree.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { addTenant, addUpload, batchOf, openDatastore, progressAt } from './fixture.ts'
+import { addTenant, addUpload, batchOf, chunkId, openDatastore, progressAt } from './fixture.ts'
 
 const CHUNK_BYTES = 1024 * 1024
 const CHUNKS = 100_000
@@ -34,12 +34,9 @@ const upload = async (disk: string): Promise<never> => {
   })
   let nodes: string[] = []
   for (;;) {
-    const batch = batchOf(
-      tenant,
-      Array.from({ length: randomInt(1, 16) }, () => randomBytes(randomInt(1, randomInt(2, CHUNK_BYTES)))),
-    )
-    const ids = batch.chunks.map(({ id }) => id)
-    await writer.append(batch)
+    const plains = Array.from({ length: randomInt(1, 16) }, () => randomBytes(randomInt(1, randomInt(2, CHUNK_BYTES))))
+    const ids = plains.map((plain) => chunkId(tenant, plain))
+    await writer.append(batchOf(tenant, plains))
     for (const id of ids) builder.place(0, id)
     if (randomInt(3) === 0) builder.placeZeroes(randomInt(1, 64))
     const acknowledged = [...ids.map((id) => hex(id)), ...nodes]

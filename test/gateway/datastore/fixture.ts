@@ -3,15 +3,14 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { zstdCompressSync } from 'node:zlib'
-import { CODEC } from '../../../protocol/chunk.ts'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
-import type { ChunkBatch, ImageProgress } from '../../../gateway/datastore/image-writer.ts'
+import type { ImageProgress } from '../../../gateway/datastore/image-writer.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import type { DatastoreLog } from '../../../gateway/datastore/log.ts'
+import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
 /** Chunk size of the tests' tenants, in bytes: the smallest, so that trees get deep cheaply. */
 export const CHUNK_BYTES = 4096
@@ -98,24 +97,9 @@ export const plainChunk = (): Uint8Array => {
 
 export const chunkId = (tenant: Tenant, plain: Uint8Array): Uint8Array => keyedHash(tenant.idKey, plain)
 
-/** A batch as an agent sends it: zstd where that saves. */
-export const batchOf = (tenant: Tenant, plains: readonly Uint8Array[]): ChunkBatch => {
-  const pieces = plains.map((plain) => {
-    const packed = zstdCompressSync(plain)
-    return packed.length < plain.length
-      ? { plain, codec: CODEC.zstd, stored: new Uint8Array(packed) }
-      : { plain, codec: CODEC.raw, stored: plain }
-  })
-  const buffer = new Uint8Array(pieces.reduce((sum, { stored }) => sum + stored.length, 0))
-  let offset = 0
-  const chunks = pieces.map(({ plain, codec, stored }) => {
-    buffer.set(stored, offset)
-    offset += stored.length
-    const { length } = stored
-    return { id: chunkId(tenant, plain), codec, plainLength: plain.length, offset: offset - length, length }
-  })
-  return { buffer: buffer.buffer, chunks }
-}
+/** A batch as an agent sends it. */
+export const batchOf = (tenant: Tenant, plains: readonly Uint8Array[]): JoinedChunks =>
+  joinChunks(plains.map((plain) => wireChunk(chunkId(tenant, plain), plain)))
 
 export const progressAt = (position: number, rest: Partial<ImageProgress> = {}): ImageProgress => ({
   position,

@@ -4,10 +4,12 @@ import { randomBytes } from 'node:crypto'
 import { readdir, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/datastore/format.ts'
 import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type ImageWriter } from '../../../gateway/datastore/image-writer.ts'
+import { plainOf, splitChunks, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 import {
   addTenant,
   addUpload,
@@ -112,7 +114,7 @@ describe('commit', () => {
     }
     await Promise.all(Array.from({ length: 40 }, (_, batch) => send(batch)))
     await writer.commit(progressAt(ids.length))
-    expect((await store.readStored(ids)).length).toBe(ids.length)
+    expect(splitChunks(await store.readStored(ids)).map(({ id }) => id)).toEqual(ids)
   })
 })
 
@@ -177,6 +179,33 @@ describe('nothing twice', () => {
   })
 })
 
+describe('the bytes of a batch', () => {
+  test('are taken where they have a large buffer to themselves, and left alone where they share one', async () => {
+    await using setting = await setUp()
+    const { datastore, tenant } = setting
+    const store = datastore.tenantStore(tenant)
+    await using writer = await openWriter(setting)
+    const batches = [2, 100, 100].map((count) => Array.from({ length: count }, () => randomBytes(4096)))
+    const [small, alone, shared] = batches.map((plains) => batchOf(tenant, plains)) as [
+      JoinedChunks,
+      JoinedChunks,
+      JoinedChunks,
+    ]
+    const frame = new Uint8Array(shared.stored.length + 20)
+    frame.set(shared.stored, 10)
+    const view = frame.subarray(10, -10)
+    await Promise.all([small, alone, { heads: shared.heads, stored: view }].map((batch) => writer.append(batch)))
+    expect([small.stored.length, alone.stored.length]).toEqual([2 * 4096, 0])
+    expect(Buffer.compare(view, shared.stored)).toBe(0)
+    await writer.commit(progressAt(1))
+    const plains = batches.flat()
+    const read = await store.readStored(plains.map((plain) => chunkId(tenant, plain)))
+    expect(Buffer.concat(splitChunks(read).map(plainOf)).equals(Buffer.concat(plains))).toBe(true)
+    // the heads of records that are read together lie in one buffer, and stay when their bytes are freed
+    expect(splitChunks(read).map(({ id }) => hex(id))).toEqual(plains.map((plain) => hex(chunkId(tenant, plain))))
+  })
+})
+
 describe('refusals', () => {
   test('a chunk that is not what it says is named and leaves the writer usable', async () => {
     await using setting = await setUp()
@@ -185,7 +214,7 @@ describe('refusals', () => {
     await using writer = await openWriter(setting)
     const [good, bad] = [plainChunk(), plainChunk()]
     const batch = batchOf(tenant, [bad])
-    new Uint8Array(batch.buffer)[0]! ^= 1
+    batch.stored[0]! ^= 1
     const id = Buffer.from(chunkId(tenant, bad)).toString('hex')
     await expect(writer.append(batch)).rejects.toMatchObject({ code: 'CHUNK_INVALID', details: { id } })
     await writer.append(batchOf(tenant, [good]))
@@ -196,9 +225,14 @@ describe('refusals', () => {
   test('a batch past the limits is refused', async () => {
     await using setting = await setUp()
     await using writer = await openWriter(setting)
-    const chunk = batchOf(setting.tenant, [plainChunk()]).chunks[0]!
-    const tooMany = { buffer: new ArrayBuffer(8), chunks: Array(BATCH_CHUNKS_MAX + 1).fill(chunk) }
-    const tooLarge = { buffer: new ArrayBuffer(BATCH_BYTES_MAX + 1), chunks: [] }
+    const some = (count: number) =>
+      batchOf(
+        setting.tenant,
+        Array.from({ length: count }, () => new Uint8Array(1)),
+      )
+    const tooMany = some(BATCH_CHUNKS_MAX + 1)
+    const { heads } = some(1)
+    const tooLarge = { heads, stored: new Uint8Array(BATCH_BYTES_MAX + 1) }
     await expect(writer.append(tooMany)).rejects.toMatchObject({ code: 'UPLOAD_INVALID' })
     await expect(writer.append(tooLarge)).rejects.toMatchObject({ code: 'UPLOAD_INVALID' })
   })

@@ -1,18 +1,20 @@
 // The threads behind the checks: many jobs at once, errors of one job that hurt no other, bounds, and an orderly end.
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { CODEC } from '../../../protocol/chunk.ts'
+import { hex } from '../../../protocol/chunk.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import type { IngestJob } from '../../../gateway/datastore/verify.ts'
 import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
+import { joinChunks, rawChunk, zstdChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
 const idKey = new Uint8Array(randomBytes(32))
 
-const jobOf = (plain: Uint8Array<ArrayBuffer>, id = keyedHash(idKey, plain)): IngestJob => {
-  const { length } = plain
-  const chunk = { id, codec: CODEC.raw, plainLength: length, offset: 0, length }
-  return { buffer: plain.slice().buffer, chunks: [chunk], idKey, chunkBytes: 4096 }
-}
+type Job = JoinedChunks & { readonly idKey: Uint8Array; readonly chunkBytes: number }
+
+const jobOf = (plain: Uint8Array, id = keyedHash(idKey, plain)): Job => ({
+  ...joinChunks([rawChunk(id, plain)]),
+  idKey,
+  chunkBytes: 4096,
+})
 
 describe('verify pool', () => {
   test('answers every job with its own result, and a bad one with its own error', async () => {
@@ -26,9 +28,9 @@ describe('verify pool', () => {
         expect(result).toMatchObject({ status: 'rejected', reason: { code: 'CHUNK_INVALID' } })
         continue
       }
-      const { buffer, records } = (result as PromiseFulfilledResult<Awaited<ReturnType<VerifyPool['ingest']>>>).value
-      const place = { id: records[0]!.id, offset: 0 }
-      const plain = await pool.plain({ buffer: buffer.buffer, place, idKey })
+      const { buffer } = (result as PromiseFulfilledResult<Uint8Array<ArrayBuffer>>).value
+      const place = { id: keyedHash(idKey, plains[index]!), offset: 0 }
+      const plain = await pool.plain({ buffer, place, idKey })
       expect(Buffer.from(plain).equals(plains[index]!)).toBe(true)
     }
   })
@@ -37,9 +39,21 @@ describe('verify pool', () => {
     await using pool = new VerifyPool(1)
     const job = jobOf(new Uint8Array(10))
     await pool.ingest(job)
-    expect(job.buffer.byteLength).toBe(0)
+    expect(job.stored.byteLength).toBe(0)
+    // the table of heads stays: the caller needs it to know what the records are
+    expect(job.heads).toEqual(jobOf(new Uint8Array(10)).heads)
     await expect(pool.ingest(job)).rejects.toMatchObject({ name: 'VarveError' })
     await pool.ingest(jobOf(new Uint8Array(10)))
+  })
+
+  test('names the chunk that is damaged in the middle of many that are decoded together', async () => {
+    await using pool = new VerifyPool(1)
+    const plains = Array.from({ length: 64 }, (_, index) => new Uint8Array(4096).fill(index))
+    const chunks = plains.map((plain) => zstdChunk(keyedHash(idKey, plain), plain))
+    const bad = { ...chunks[40]!, id: new Uint8Array(32).fill(40) }
+    const job = { ...joinChunks(chunks.toSpliced(40, 1, bad)), idKey, chunkBytes: 4096 }
+    await expect(pool.ingest(job)).rejects.toMatchObject({ code: 'CHUNK_INVALID', details: { id: hex(bad.id) } })
+    await pool.ingest({ ...joinChunks(chunks), idKey, chunkBytes: 4096 })
   })
 
   test('refuses work past its bound and finishes what it took', async () => {

@@ -4,99 +4,118 @@ import { zstdCompressSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
+import { CHUNK_HEAD_BYTES, readHeads } from '../../../protocol/chunk-list.ts'
 import type { VarveError } from '../../../protocol/errors.ts'
+import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { decode, ingest, plain, prove, type IngestJob, type ReceivedChunk } from '../../../gateway/datastore/verify.ts'
+import { ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/datastore/verify.ts'
+import { joinChunks, rawChunk, sayingLength, zstdChunk, zstdFrame, type WireChunk } from '../../protocol/wire-chunks.ts'
 
 const idKey = new Uint8Array(randomBytes(32))
 const proofKey = new Uint8Array(randomBytes(32))
 const CHUNK_BYTES = 4096
 
-const jobOf = (plains: readonly Uint8Array[]): IngestJob => {
-  const stored = plains.map((bytes, index) => (index % 2 === 0 ? bytes : new Uint8Array(zstdCompressSync(bytes))))
-  const buffer = new Uint8Array(Buffer.concat(stored))
-  let offset = 0
-  const chunks = plains.map((bytes, index): ReceivedChunk => {
-    const length = stored[index]!.length
-    offset += length
-    const codec = index % 2 === 0 ? CODEC.raw : CODEC.zstd
-    return { id: keyedHash(idKey, bytes), codec, plainLength: bytes.length, offset: offset - length, length }
-  })
-  return { buffer: buffer.buffer, chunks, idKey, chunkBytes: CHUNK_BYTES }
-}
-
+/** A compressible chunk, in zstd; the content differs by seed. */
 const compressible = (seed: number): Uint8Array => new Uint8Array(CHUNK_BYTES).fill(seed)
+const zstd = (plain: Uint8Array): WireChunk => zstdChunk(keyedHash(idKey, plain), plain)
+const raw = (plain: Uint8Array): WireChunk => rawChunk(keyedHash(idKey, plain), plain)
 
-/** The job with one chunk's fields changed. */
-const changed = (change: Partial<ReceivedChunk>, at = 1): IngestJob => {
-  const job = jobOf([compressible(1), compressible(2)])
-  return { ...job, chunks: job.chunks.map((chunk, index) => (index === at ? { ...chunk, ...change } : chunk)) }
+const jobOf = (...chunks: readonly WireChunk[]): IngestJob => ({
+  ...joinChunks(chunks),
+  idKey,
+  chunkBytes: CHUNK_BYTES,
+})
+
+const good = [raw(compressible(1)), zstd(compressible(2)), zstd(compressible(3))] as const
+
+/** A job in which the chunk in the middle is not what it says. */
+const changed = (change: Partial<WireChunk>): IngestJob => jobOf(good[0], { ...good[1], ...change }, good[2])
+
+/** The same with the field at an offset of its head overwritten, which no list of chunks can say. */
+const rewritten = (offset: number, ...bytes: readonly number[]): IngestJob => {
+  const job = jobOf(...good)
+  job.heads.set(bytes, CHUNK_HEAD_BYTES + offset)
+  return job
 }
 
 const refused = (job: IngestJob): void =>
   expect(() => ingest(job)).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID' }))
 
+/** The job is refused for this chunk and no other. */
+const refusedFor = ({ id }: WireChunk, job: IngestJob): void =>
+  expect(() => ingest(job)).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID', details: { id: hex(id) } }))
+
 describe('ingest', () => {
-  test('encodes each chunk as a record that parses back', () => {
-    const plains = [compressible(1), compressible(2), new Uint8Array(randomBytes(100))]
-    const { buffer, records } = ingest(jobOf(plains))
-    expect(records.length).toBe(3)
-    for (const [index, { offset, id }] of records.entries()) {
-      const record = parseRecord(buffer, offset)
-      expect([...record.id]).toEqual([...id])
-      expect(record.type).toBe(RECORD.chunk)
-      const bytes = decode(record.codec, record.stored, record.plainLength)
-      expect(Buffer.from(bytes).equals(plains[index]!)).toBe(true)
+  test('encodes each chunk as a record that parses back, where it is said to be', () => {
+    const chunks = [...good, raw(randomBytes(100)), zstd(compressible(4).subarray(0, 500)), raw(compressible(5))]
+    const job = jobOf(...chunks)
+    const buffer = ingest(job)
+    const records = recordsOf(readHeads(job.heads))
+    expect(records.length).toBe(chunks.length)
+    for (const [index, { offset, ...said }] of records.entries()) {
+      const { stored, ...header } = parseRecord(buffer, offset)
+      expect({ ...header, id: hex(header.id) }).toEqual({ ...said, id: hex(said.id) })
+      expect(header.type).toBe(RECORD.chunk)
+      const { id, codec, plainLength, stored: sent } = chunks[index]!
+      expect([hex(header.id), header.codec, header.plainLength]).toEqual([hex(id), codec, plainLength])
+      expect(Buffer.compare(stored, sent)).toBe(0)
     }
+    const { offset, storedLength } = records.at(-1)!
+    expect(offset + recordBytes(storedLength)).toBe(buffer.length)
   })
 
   test('refuses what is not what it says, and names it', () => {
-    const id = new Uint8Array(32).fill(1)
-    expect(() => ingest(changed({ id }))).toThrow(
-      expect.objectContaining({ code: 'CHUNK_INVALID', details: { id: hex(id) } }),
-    )
+    const other = { ...good[1], id: new Uint8Array(32).fill(1) }
+    refusedFor(other, jobOf(good[0], other, good[2]))
   })
 
-  test.each<[string, Partial<ReceivedChunk>]>([
+  test.each<[string, Partial<WireChunk>]>([
     ['a plain length that is too long', { plainLength: CHUNK_BYTES - 1 }],
     ['a plain length that is too short', { plainLength: CHUNK_BYTES + 1 }],
     ['no plain length', { plainLength: 0 }],
-    ['a negative offset', { offset: -1 }],
-    ['an offset past the buffer', { offset: 2 ** 40 }],
-    ['a length past the buffer', { length: 5000 }],
-    ['a huge length', { length: 2 ** 52 }],
-    ['an infinite length', { length: Number.POSITIVE_INFINITY }],
-    ['no length', { length: 0 }],
-    ['not a number', { length: Number.NaN }],
-    ['half a byte', { length: 0.5 }],
+    ['a plain length past every chunk', { plainLength: 2 ** 32 - 1 }],
+    ['nothing stored', { stored: new Uint8Array(0) }],
+    ['more stored than plain', { stored: new Uint8Array(CHUNK_BYTES + 1) }],
+    ['a frame cut short', { stored: good[1].stored.subarray(0, -1) }],
     ['a codec that does not exist', { codec: 7 as 1 }],
     ['the other codec', { codec: CODEC.raw }],
-    ['a short id', { id: new Uint8Array(31) }],
-    ['an empty id', { id: new Uint8Array(0) }],
   ])('refuses %s', (_, change) => refused(changed(change)))
+
+  test.each<[string, IngestJob]>([
+    ['a stored length past the bytes', rewritten(37, 0, 0, 15, 255)],
+    ['a huge stored length', rewritten(37, 255, 255, 255, 255)],
+    ['no stored length', rewritten(37, 0, 0, 0, 0)],
+    ['no chunk', jobOf()],
+    ['half a head', { ...jobOf(...good), heads: jobOf(...good).heads.subarray(0, -1) }],
+    ['a head too few', { ...jobOf(...good), heads: jobOf(...good).heads.subarray(CHUNK_HEAD_BYTES) }],
+    ['a byte left over', { ...jobOf(...good), stored: new Uint8Array([...jobOf(...good).stored, 0]) }],
+    ['heads in another order', { ...jobOf(...good), heads: jobOf(...good.toReversed()).heads }],
+    ['chunks longer than the tenant has', { ...jobOf(...good), chunkBytes: CHUNK_BYTES / 2 }],
+  ])('refuses %s', (_, job) => refused(job))
 
   test('refuses zstd that would unpack to more than was said, without unpacking it', () => {
     const bomb = new Uint8Array(zstdCompressSync(Buffer.alloc(256 * 1024 * 1024)))
-    const chunk = { id: keyedHash(idKey, compressible(0)), codec: CODEC.zstd, plainLength: CHUNK_BYTES, offset: 0 }
+    const chunk = { ...zstd(compressible(0)), stored: bomb }
     const before = process.memoryUsage().arrayBuffers
     // a whole frame is longer than a chunk may be; its beginning is cut to fit
-    for (const length of [bomb.length, CHUNK_BYTES])
-      refused({ buffer: bomb.slice().buffer, chunks: [{ ...chunk, length }], idKey, chunkBytes: CHUNK_BYTES })
+    for (const length of [bomb.length, CHUNK_BYTES]) {
+      const bad = { ...chunk, stored: bomb.subarray(0, length) }
+      refused(jobOf(bad))
+      refused(jobOf(good[2], bad, good[1]))
+    }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024)
   })
 
   test('refuses one damaged bit, wherever it is', () => {
     fc.assert(
       fc.property(fc.nat(), fc.nat(7), (at, bit) => {
-        const job = jobOf([compressible(1), compressible(2)])
-        const bytes = new Uint8Array(job.buffer)
-        const offset = at % bytes.length
-        bytes[offset]! ^= 1 << bit
+        const job = jobOf(...good)
+        job.stored[at % job.stored.length]! ^= 1 << bit
         try {
-          const { buffer, records } = ingest(job)
+          const { buffer } = ingest(job)
           // a bit of the zstd frame that means nothing may differ; the content must still be the chunk
-          for (const record of records) plain({ buffer: buffer.buffer, place: record, idKey })
+          for (const place of recordsOf(readHeads(job.heads))) plain({ buffer, place, idKey })
         } catch (error) {
           expect((error as VarveError).code).toBe('CHUNK_INVALID')
         }
@@ -108,11 +127,74 @@ describe('ingest', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 1, maxLength: 200 }), (bytes) => {
         const stored = Uint8Array.from(bytes)
-        const id = keyedHash(idKey, stored)
-        const chunk = { id, codec: CODEC.zstd, plainLength: 200, offset: 0, length: stored.length }
-        refused({ buffer: stored.buffer, chunks: [chunk], idKey, chunkBytes: CHUNK_BYTES })
+        refused(jobOf({ id: keyedHash(idKey, stored), codec: CODEC.zstd, plainLength: 200, stored }))
       }),
     )
+  })
+})
+
+describe('neighbours that are decoded together', () => {
+  const plains = Array.from({ length: 20 }, (_, seed) => compressible(seed))
+  const chunks = plains.map(zstd)
+  const withBad = (at: number, bad: WireChunk): IngestJob => jobOf(...chunks.toSpliced(at, 1, bad))
+
+  test('are all taken when all are good', () => {
+    expect(isOneFrame(chunks[0]!.stored, CHUNK_BYTES)).toBe(true)
+    const job = jobOf(...chunks)
+    const { buffer } = ingest(job)
+    for (const [index, place] of recordsOf(readHeads(job.heads)).entries())
+      expect(Buffer.compare(plain({ buffer, place, idKey }), plains[index]!)).toBe(0)
+  })
+
+  test('are refused for exactly the one that is bad, wherever it is and whatever is wrong', () => {
+    for (const at of [0, 1, 10, 18, 19]) {
+      const chunk = chunks[at]!
+      const flipped = Uint8Array.from(chunk.stored)
+      flipped[flipped.length - 1]! ^= 1
+      const wrong: Partial<WireChunk>[] = [
+        { id: new Uint8Array(32).fill(200) },
+        { stored: zstdFrame(compressible(99)) },
+        { stored: flipped },
+        { stored: chunk.stored.subarray(0, -1) },
+        { codec: CODEC.raw },
+      ]
+      for (const change of wrong) {
+        const bad = { ...chunk, ...change }
+        refusedFor(bad, withBad(at, bad))
+      }
+    }
+  })
+
+  test('the first is named when several are bad', () => {
+    const [first, second] = [7, 12].map((at) => ({ ...chunks[at]!, id: new Uint8Array(32).fill(100 + at) }))
+    refusedFor(first!, jobOf(...chunks.toSpliced(12, 1, second!).toSpliced(7, 1, first!)))
+  })
+
+  test('one that brings what belongs to the next is refused, though both together have the right bytes', () => {
+    const [a, b] = [Buffer.alloc(1000, 'this'), Buffer.alloc(1000, 'that')]
+    const both = Buffer.concat([a, b])
+    const [first, second] = [zstd(a), zstd(b)]
+    const long = zstdFrame(both.subarray(0, 1100))
+    const short = zstdFrame(both.subarray(1100))
+    const hidden = zstdFrame(Buffer.alloc(1000, 'else'))
+    const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, hidden.length, 0, 0, 0])
+    const pairs: [Partial<WireChunk>, Partial<WireChunk>][] = [
+      [{ stored: long }, { stored: short }],
+      [{ stored: sayingLength(long, 1000) }, { stored: sayingLength(short, 1000) }],
+      [
+        { stored: long, plainLength: 1100 },
+        { stored: short, plainLength: 900 },
+      ],
+      // a frame more than there are chunks
+      [
+        { stored: Buffer.concat([first.stored, zstdFrame(b.subarray(0, 100))]) },
+        { stored: zstdFrame(b.subarray(100)) },
+      ],
+      // both frames, and a third that makes a decoder skip what stands for the second
+      [{ stored: Buffer.concat([first.stored, second.stored, skipped]) }, { stored: hidden }],
+    ]
+    for (const [one, two] of pairs) refusedFor(first, jobOf({ ...first, ...one }, { ...second, ...two }))
+    ingest(jobOf(first, second))
   })
 })
 

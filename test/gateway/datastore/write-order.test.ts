@@ -7,6 +7,7 @@ import type { OperationArgs, OperationName } from '../../../gateway/datastore/da
 import { DirectoryPackStore } from '../../../gateway/datastore/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/datastore/format.ts'
 import { ImageWriter } from '../../../gateway/datastore/image-writer.ts'
+import { Limiter } from '../../../gateway/datastore/limiter.ts'
 import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
 import { PackPool } from '../../../gateway/datastore/pack-pool.ts'
 import type { PackFile, PackStore } from '../../../gateway/datastore/pack-store.ts'
@@ -87,6 +88,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const packs = new PackPool({ store, database, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await database.call('tenant.add', rest)
+  const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({
     tenant,
     database,
@@ -95,7 +97,8 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     verifyPool,
     log,
     nodeCache: new NodeCache(),
-    openWriter: async (options) => new ImageWriter({ ...options, database, packs, verifyPool, log, onClose: () => {} }),
+    openWriter: async (options) =>
+      new ImageWriter({ ...options, database, packs, verifyPool, limiter, log, onClose: () => {} }),
   })
 
   const upload = async (): Promise<number> => {

@@ -10,8 +10,9 @@ import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, startJob } from '../catalog.ts'
-import { joinIds, Stand, wireChunk } from '../chains/script.ts'
+import { joinIds, Stand } from '../chains/script.ts'
 import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { memoryLink, type MemoryLink } from '../memory-link.ts'
 
@@ -353,7 +354,7 @@ test('whoever watches is told at first, of changes, and of the end', async () =>
     return views.at(-1)?.disks[id]?.doneBytes === 3 * CHUNK_BYTES
   })
   await upload.send([UP.runs, [[RUN.ids, setting.stand.idOf(plain)]]])
-  await upload.send([UP.chunks, [wireChunk(setting.stand.idOf(plain), plain)]])
+  await upload.send(chunksMessage(UP.chunks, wireChunk(setting.stand.idOf(plain), plain)))
   upload.end()
   await upload.result
   await setting.commit(job)

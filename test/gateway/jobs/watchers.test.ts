@@ -17,12 +17,29 @@ test('a change wakes every watcher of its job, not at once again and no other’
   const { signal } = new AbortController()
   const waits = [watchers.changed('a', signal), watchers.changed('a', signal)]
   const other = watchers.changed('b', signal)
-  watchers.notify('nobody')
-  watchers.notify('a')
+  watchers.notify('nobody', 'end')
+  watchers.notify('a', 'progress')
   expect(await settled(waits[0]!)).toBe(false)
   clock.advance(200)
   expect([await settled(waits[0]!), await settled(waits[1]!), await settled(other)]).toEqual([true, true, false])
   expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+})
+
+test('the end is told at once, also in the pause after a notice', async () => {
+  const clock = new HandClock(0)
+  const watchers = new Watchers(clock)
+  const { signal } = new AbortController()
+  const first = watchers.changed('a', signal)
+  watchers.notify('a', 'end')
+  expect(await settled(first)).toBe(true)
+  const second = watchers.changed('a', signal)
+  watchers.notify('a', 'progress')
+  expect(await settled(second)).toBe(false)
+  watchers.notify('a', 'progress')
+  expect(await settled(second)).toBe(false)
+  watchers.notify('a', 'end')
+  expect(await settled(second)).toBe(true)
+  expect(clock.waiting).toBe(0)
 })
 
 test('without a change it looks again after a while', async () => {

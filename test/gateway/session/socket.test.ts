@@ -1,14 +1,20 @@
 // The upgrade and the socket around a connection: who gets in, with which error everybody else stays out.
+import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
+import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { pathOf } from '../../../gateway/session/socket.ts'
+import { CHUNK_BYTES_DEFAULT } from '../../../protocol/chunk.ts'
 import { encodeFrame, FRAME } from '../../../protocol/frames.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../../protocol/limits.ts'
-import { pathOf } from '../../../gateway/session/socket.ts'
+import { LOAD, RUN, UP, type Params } from '../../../protocol/methods.ts'
+import type { Peer } from '../../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
+import { chunksMessage, plainOf, splitChunks, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HELLO } from '../services.ts'
 
 interface Refusal {
@@ -97,6 +103,66 @@ test('text, frames that are too large and nonsense close the socket with their c
   expect((await closing(gateway, (socket) => socket.send(new Uint8Array(FRAME_BYTES_MAX + 1))))[0]).toBe(1009)
   const missing = closing(gateway, (socket) => socket.send(encodeFrame([FRAME.hello, HELLO])))
   expect(await missing).toEqual([4000, 'TOKEN_MISSING'])
+})
+
+/** Backs a disk of these chunks up over an agent's session, 16 in a message, and gives the restore point. */
+const backUp = async (agent: Peer, order: Params<'agent.backup'>, plains: readonly Uint8Array[]): Promise<string> => {
+  const { job, idKey } = order
+  const size = plains.length * CHUNK_BYTES_DEFAULT
+  const disks = [{ name: 'vda', size, kind: 'full' as const, reason: 'first' as const }]
+  await agent.call('backup.begin', { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks })
+  const upload = agent.open('image.upload', { job, disk: 'vda' })
+  const answers = upload.messages[Symbol.asyncIterator]()
+  const ids = plains.map((plain) => keyedHash(idKey, plain))
+  await upload.send([UP.runs, [[RUN.ids, Buffer.concat(ids)]]])
+  // the start, and the answers: everything is wanted
+  await answers.next()
+  await answers.next()
+  for (let from = 0; from < plains.length; from += 16) {
+    const chunks = plains.slice(from, from + 16).map((plain, index) => wireChunk(ids[from + index]!, plain))
+    await upload.send(chunksMessage(UP.chunks, ...chunks))
+  }
+  upload.end()
+  await upload.result
+  return (await agent.call('backup.commit', { job, bytesRead: size })).point
+}
+
+test('what goes over a socket is freed once it was sent where it is large, on both sides, and loses no byte', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  // every frame of both sides, as it was given to its socket
+  const sending = vi.spyOn(WebSocket.prototype, 'send')
+  try {
+    const identity = await gateway.enrolAgent(temp.join('state'))
+    const orders: Params<'agent.backup'>[] = []
+    const agent = await gateway.connectAgent(identity, ['db1'], {
+      'agent.backup': async (order) => {
+        orders.push(order)
+        return {}
+      },
+    })
+    const owner = await gateway.connectAs(await gateway.tokenFor('owner'))
+    await owner.call('backup.start', { machine: 'db1', full: false })
+    // noise, which is large on the line, and text, of which many chunks are decoded together
+    const plains = Array.from({ length: 128 }, (_, index) =>
+      index < 64 ? randomBytes(CHUNK_BYTES_DEFAULT) : Buffer.alloc(CHUNK_BYTES_DEFAULT, `text ${index} `),
+    )
+    const point = await backUp(agent, orders[0]!, plains)
+    const download = owner.open('image.download', { point, disk: 'vda', position: 0 })
+    const restored: Uint8Array[] = []
+    for await (const [kind, heads, stored] of download.messages)
+      if (kind === LOAD.chunks) restored.push(...splitChunks({ heads, stored }).map(plainOf))
+    await download.result
+    expect(Buffer.concat(restored).equals(Buffer.concat(plains))).toBe(true)
+    const sent = sending.mock.calls.map(([bytes]) => bytes as Uint8Array)
+    const left = (): Uint8Array[] => sent.filter(({ buffer }) => buffer.byteLength > 0)
+    await eventually(() => left().every(({ length }) => length < 65_536))
+    // four messages of noise up and as many bytes down
+    expect(sent.length - left().length).toBeGreaterThanOrEqual(5)
+    expect(left().length).toBeGreaterThan(10)
+  } finally {
+    sending.mockRestore()
+  }
 })
 
 test('a request’s path is its target without the query, whatever the target is', () => {

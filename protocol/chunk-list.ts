@@ -1,0 +1,105 @@
+// Chunks of one message: a table of their heads, and their stored bytes one behind the other.
+import { CHUNK_BYTES_MAX, CODEC, ID_BYTES, isCodec, type Codec } from './chunk.ts'
+import { isOneFrame } from './zstd-frame.ts'
+
+/** What is said of one chunk. */
+export interface ChunkHead {
+  /** 32 bytes; a view of the table where it was read. */
+  readonly id: Uint8Array
+  readonly codec: Codec
+  /** Length before the codec, in bytes. */
+  readonly plainLength: number
+  /** Length of its stored bytes. */
+  readonly storedLength: number
+}
+
+// One entry of the table, big endian as msgpack's own numbers:
+//   offset 0   id      32
+//          32  codec   u8
+//          33  plain   u32
+//          37  stored  u32
+const CODEC_OFFSET = ID_BYTES
+const PLAIN_OFFSET = CODEC_OFFSET + 1
+const STORED_OFFSET = PLAIN_OFFSET + 4
+
+/** Bytes of one chunk's head. */
+export const CHUNK_HEAD_BYTES = STORED_OFFSET + 4
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** The table of these heads. */
+export const writeHeads = (heads: readonly ChunkHead[]): Uint8Array<ArrayBuffer> => {
+  const table = new Uint8Array(heads.length * CHUNK_HEAD_BYTES)
+  const view = viewOf(table)
+  for (const [index, { id, codec, plainLength, storedLength }] of heads.entries()) {
+    const at = index * CHUNK_HEAD_BYTES
+    table.set(id, at)
+    view.setUint8(at + CODEC_OFFSET, codec)
+    view.setUint32(at + PLAIN_OFFSET, plainLength)
+    view.setUint32(at + STORED_OFFSET, storedLength)
+  }
+  return table
+}
+
+/** The heads of a table that `areHeads` found good; their ids are views of it. */
+export const readHeads = (table: Uint8Array): ChunkHead[] => {
+  const view = viewOf(table)
+  return Array.from({ length: Math.floor(table.length / CHUNK_HEAD_BYTES) }, (_, index): ChunkHead => {
+    const at = index * CHUNK_HEAD_BYTES
+    return {
+      id: table.subarray(at, at + ID_BYTES),
+      codec: view.getUint8(at + CODEC_OFFSET) as Codec,
+      plainLength: view.getUint32(at + PLAIN_OFFSET),
+      storedLength: view.getUint32(at + STORED_OFFSET),
+    }
+  })
+}
+
+/** Whether a table holds whole heads with known codecs and lengths in their limits, for exactly so many stored bytes. */
+export const areHeads = (table: Uint8Array, storedBytes: number): boolean => {
+  if (table.length === 0 || table.length % CHUNK_HEAD_BYTES !== 0) return false
+  let sum = 0
+  for (const { codec, plainLength, storedLength } of readHeads(table)) {
+    if (!isCodec(codec) || plainLength === 0 || plainLength > CHUNK_BYTES_MAX) return false
+    if (storedLength === 0 || storedLength > plainLength) return false
+    sum += storedLength
+  }
+  return sum === storedBytes
+}
+
+/** Plain bytes that are decoded by one call, in bytes: enough to make its own cost small, and few enough for a cache. */
+const GROUP_PLAIN_BYTES_MAX = 1024 * 1024
+
+/** Neighbouring chunks that one call can decode: zstd frames one behind the other, or one chunk alone. */
+export interface ChunkGroup {
+  readonly heads: readonly ChunkHead[]
+  readonly codec: Codec
+  readonly plainLength: number
+  /** The stored bytes of all of them. */
+  readonly stored: Uint8Array
+}
+
+/** The chunks of a message in groups, in order. */
+export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): Generator<ChunkGroup> {
+  let gathered: ChunkHead[] = []
+  let plainLength = 0
+  let from = 0
+  let to = 0
+  const take = (): ChunkGroup => {
+    const group = { heads: gathered, codec: gathered[0]!.codec, plainLength, stored: stored.subarray(from, to) }
+    gathered = []
+    plainLength = 0
+    from = to
+    return group
+  }
+  for (const head of heads) {
+    const joins = head.codec === CODEC.zstd && isOneFrame(stored.subarray(to, to + head.storedLength), head.plainLength)
+    const fits = plainLength + head.plainLength <= GROUP_PLAIN_BYTES_MAX
+    if (gathered.length > 0 && !(joins && fits)) yield take()
+    gathered.push(head)
+    plainLength += head.plainLength
+    to += head.storedLength
+    if (!joins) yield take()
+  }
+  if (gathered.length > 0) yield take()
+}
