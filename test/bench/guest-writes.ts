@@ -12,7 +12,8 @@ export const CHUNK_BYTES = 65_536
 
 const COMMANDS_AT_ONCE = 16
 
-const deviceCommand = (command: string): Record<string, string> => ({
+/** The arguments of QMP's `human-monitor-command` for a command of `qemu-io` on the device of the disk. */
+export const deviceCommand = (command: string): Record<string, string> => ({
   'command-line': `qemu-io -d /machine/peripheral/${DISK}/virtio-backend "${command}"`,
 })
 

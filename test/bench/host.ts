@@ -30,10 +30,12 @@ const PROGRAMS: readonly { readonly name: string; readonly args: readonly string
   { name: 'borg', args: ['--version'], package: 'borgbackup' },
 ]
 
-/** Needed too, without a part in what is timed. */
+/** Needed too; they have no version of their own or no part in what is timed. */
 const TOOLS: readonly { readonly name: string; readonly package: string }[] = [
+  { name: 'nbdsh', package: 'python3-libnbd' },
   { name: 'mke2fs', package: 'e2fsprogs' },
   { name: 'cmp', package: 'diffutils' },
+  { name: 'openssl', package: 'openssl' },
 ]
 
 const root = path.resolve(import.meta.dirname, '../..')

@@ -1,44 +1,61 @@
-// The benchmark: whole backups and restores of a real QEMU's disk beside other programs on the same image.
+// The benchmark: runs scenarios and writes what each measured beside what is aimed at.
 //
-// Usage: node test/bench/main.ts [--rounds N] [--quick] [--cache DIR] [--results DIR]
-// Exit codes: 0 done, 1 failed, 130 interrupted.
+// Usage: node test/bench/main.ts [SCENARIO...] [--rounds N] [--quick] [--cache DIR] [--results DIR]
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { describeHost, requirePrograms, requireSpace } from './host.ts'
-import { benchImage } from './image.ts'
-import { peersRound } from './peers.ts'
-import { Recorder } from './recorder.ts'
+import { run as dataPath } from './data-path.ts'
+import { run as fleet } from './fleet.ts'
+import { describeHost, requirePrograms, type Host } from './host.ts'
+import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
-import { ratiosOf, summarise } from './statistics.ts'
-import { varveRound } from './varve.ts'
+import { run as scale } from './scale.ts'
+import type { Scenario } from './scenario.ts'
 
-const GIB = 2 ** 30
-const IMAGE_BYTES = 4 * GIB
-const QUICK_IMAGE_BYTES = GIB
 const ROUNDS = 3
 
-/** Disk space that a run may take at one time, as a multiple of the image's size. */
-const SPACE_FACTOR = 6
+const SCENARIOS: readonly Scenario[] = [
+  { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath },
+  { name: 'fleet', title: 'many agents on one gateway', run: fleet },
+  { name: 'link', title: 'a slow and distant link', run: link },
+  { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
+]
 
-const USAGE = `Times Varve beside nbdcopy, zstd, qemu-img, restic and borg on one image.
+const USAGE = `Times Varve beside other programs and beside its goals.
+
+  node test/bench/main.ts [SCENARIO...] [OPTION...]
+
+${SCENARIOS.map(({ name, title }) => `  ${name.padEnd(14)} ${title}`).join('\n')}
+
+All of them unless some are named.
 
   --rounds N     rounds, of which medians are shown (${ROUNDS})
-  --quick        one round on an image of 1 GiB instead of 4 GiB
-  --cache DIR    where the image is kept and all else lies while it runs (~/.cache/varve-bench)
+  --quick        one round of a small run, to see that all works
+  --cache DIR    where images are kept and all else lies while it runs (~/.cache/varve-bench)
   --results DIR  where the results are written (test/bench/results)
 `
 
+class UsageError extends Error {}
+
 interface Options {
+  readonly scenarios: readonly Scenario[]
   readonly rounds: number
   readonly quick: boolean
   readonly cache: string
   readonly results: string
 }
 
-const readOptions = (): Options | null => {
-  const { values } = parseArgs({
+const scenarioOf = (wanted: string): Scenario => {
+  const found = SCENARIOS.find(({ name }) => name === wanted)
+  if (found === undefined) throw new UsageError(`there is no scenario "${wanted}"; --help names them`)
+  return found
+}
+
+const parse = () =>
+  parseArgs({
+    allowPositionals: true,
     options: {
       rounds: { type: 'string' },
       quick: { type: 'boolean', default: false },
@@ -47,10 +64,22 @@ const readOptions = (): Options | null => {
       help: { type: 'boolean', default: false },
     },
   })
+
+/** Null when only help is wanted. */
+const readOptions = (): Options | null => {
+  let parsed: ReturnType<typeof parse>
+  try {
+    parsed = parse()
+  } catch (cause) {
+    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+  const { values, positionals } = parsed
   if (values.help) return null
-  const rounds = Number(values.rounds ?? (values.quick ? 1 : ROUNDS))
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds takes a whole number from 1 on')
-  return { rounds, quick: values.quick, cache: path.resolve(values.cache), results: path.resolve(values.results) }
+  const { quick } = values
+  const rounds = Number(values.rounds ?? (quick ? 1 : ROUNDS))
+  if (!Number.isInteger(rounds) || rounds < 1) throw new UsageError('--rounds takes a whole number from 1 on')
+  const scenarios = positionals.length === 0 ? SCENARIOS : positionals.map(scenarioOf)
+  return { scenarios, rounds, quick, cache: path.resolve(values.cache), results: path.resolve(values.results) }
 }
 
 const isRunning = (pid: number): boolean => {
@@ -70,61 +99,45 @@ const removeLeftovers = async (cache: string): Promise<void> => {
   }
 }
 
-const bench = async ({ rounds, quick, cache, results }: Options, signal: AbortSignal): Promise<void> => {
-  await requirePrograms()
-  await mkdir(cache, { recursive: true })
-  await removeLeftovers(cache)
-  const size = quick ? QUICK_IMAGE_BYTES : IMAGE_BYTES
-  await requireSpace(cache, SPACE_FACTOR * size)
+/** Runs one scenario in a folder of its own, shows its results and writes them. */
+const runScenario = async (scenario: Scenario, options: Options, host: Host, signal: AbortSignal): Promise<void> => {
+  const { rounds, quick, cache, results } = options
+  const { name, title } = scenario
   const time = new Date().toISOString()
-  const host = await describeHost(cache)
-  console.error('making the image, where it is not there from an earlier run')
-  const image = await benchImage(cache, size, signal)
   const folder = path.join(cache, `run-${process.pid}`)
-  const recorder = new Recorder(cache, signal)
+  const say = (line: string): void => console.error(`${name}: ${line}`)
   try {
-    for (let round = 1; round <= rounds; round++) {
-      recorder.beginRound()
-      await mkdir(folder)
-      const options = { image, folder, recorder, verify: round === 1, signal }
-      await varveRound(options)
-      await peersRound(options)
-      await rm(folder, { recursive: true })
-    }
+    await mkdir(folder)
+    const report = await scenario.run({ cache, folder, rounds, quick, signal, say })
+    const all = { what: quick ? `${name}-quick` : name, title, time, rounds, host, report }
+    console.log(resultsText(all))
+    console.log(`Written to ${await writeResults(results, all)}.json and .md`)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
-  const summaries = summarise(recorder.samples)
-  const { files, fileBytes, allocatedBytes } = image
-  const all = {
-    what: quick ? 'data-path-quick' : 'data-path',
-    time,
-    rounds,
-    host,
-    image: { size, files, fileBytes, allocatedBytes },
-    summaries,
-    ratios: ratiosOf(summaries),
-    samples: recorder.samples,
-  }
-  console.log(resultsText(all))
-  console.log(`Written to ${await writeResults(results, all)}.json and .md`)
+}
+
+const bench = async (options: Options, signal: AbortSignal): Promise<void> => {
+  const { scenarios, cache } = options
+  await requirePrograms()
+  await mkdir(cache, { recursive: true })
+  await removeLeftovers(cache)
+  const host = await describeHost(cache)
+  for (const scenario of scenarios) await runScenario(scenario, options, host, signal)
 }
 
 const main = async (): Promise<number> => {
-  const options = readOptions()
-  if (options === null) {
-    console.log(USAGE)
-    return 0
-  }
   const interruption = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interruption.abort())
   try {
-    await bench(options, interruption.signal)
+    const options = readOptions()
+    if (options === null) console.log(USAGE)
+    else await bench(options, interruption.signal)
     return 0
   } catch (error) {
     if (interruption.signal.aborted) return 130
     console.error(error instanceof Error ? error.message : error)
-    return 1
+    return error instanceof UsageError ? 2 : 1
   }
 }
 

@@ -11,7 +11,8 @@ const BORG_READ_AGAIN = ['--files-cache', 'disabled']
 
 const zstd = (...args: string[]): Command => ({ name: 'zstd', program: 'zstd', args: ['-q', ...args] })
 
-const single = async ({ image, folder, recorder }: RoundOptions): Promise<void> => {
+/** Programs that do one part of the work each. */
+export const singleRound = async ({ image, folder, recorder }: RoundOptions): Promise<void> => {
   const compressed = path.join(folder, 'disk.zst')
   const restored = path.join(folder, 'disk.unzst')
   const qcow2 = path.join(folder, 'converted.qcow2')
@@ -26,7 +27,7 @@ const single = async ({ image, folder, recorder }: RoundOptions): Promise<void> 
   await rm(qcow2)
 }
 
-const restic = async ({ image, folder, recorder, signal }: RoundOptions): Promise<void> => {
+export const resticRound = async ({ image, folder, recorder, signal }: RoundOptions): Promise<void> => {
   const home = path.join(folder, 'restic')
   await mkdir(home)
   const passwordFile = path.join(home, 'password')
@@ -53,7 +54,7 @@ const restic = async ({ image, folder, recorder, signal }: RoundOptions): Promis
   await rm(home, { recursive: true })
 }
 
-const borg = async ({ image, folder, recorder, signal }: RoundOptions): Promise<void> => {
+export const borgRound = async ({ image, folder, recorder, signal }: RoundOptions): Promise<void> => {
   const home = path.join(folder, 'borg')
   const target = path.join(home, 'restored')
   await mkdir(target, { recursive: true })
@@ -68,10 +69,4 @@ const borg = async ({ image, folder, recorder, signal }: RoundOptions): Promise<
   await recorder.time('borg-again', command('create', ...chunks, ...BORG_READ_AGAIN, `${repository}::again`, image.raw))
   await recorder.time('borg-restore', command('extract', '--sparse', `${repository}::first`))
   await rm(home, { recursive: true })
-}
-
-export const peersRound = async (options: RoundOptions): Promise<void> => {
-  await single(options)
-  await restic(options)
-  await borg(options)
 }

@@ -1,5 +1,6 @@
 // Collects what was measured, round by round, and says each result as it comes.
 import { measure, type Command, type Measurement, type Watched } from './measure.ts'
+import { touchFreeMemory } from './memory.ts'
 
 /** The operations in the order of the table; the peers' stand behind ours of the same kind. */
 export const OPERATIONS = {
@@ -13,12 +14,18 @@ export const OPERATIONS = {
   'restic-again': 'restic: again, every byte read',
   'borg-again': 'borg: again, every byte read',
   'varve-incremental-1000': 'Varve: incremental after 1,000 random 4 KiB writes',
+  'nbdsh-1000': 'nbdsh: reads the same dirty clusters (1,000)',
   'varve-incremental-10000': 'Varve: incremental after 10,000 random 4 KiB writes',
+  'nbdsh-10000': 'nbdsh: reads the same dirty clusters (10,000)',
   'varve-restore': 'Varve: restore to raw',
   'nbdcopy-raw': 'nbdcopy from QEMU to a raw file',
   'zstd-decompress': 'zstd -d to a raw file',
   'restic-restore': 'restic: restore',
   'borg-restore': 'borg: extract',
+  'tls-full': 'Varve over TLS: first full backup',
+  'tls-reread': 'Varve over TLS: full re-read, nothing new',
+  'tls-incremental-10000': 'Varve over TLS: incremental after 10,000 random 4 KiB writes',
+  'tls-restore': 'Varve over TLS: restore to raw',
 } as const
 
 export type OperationId = keyof typeof OPERATIONS
@@ -32,15 +39,27 @@ export interface Sample extends Omit<Measurement, 'output'> {
   readonly figures: Figures
 }
 
+export interface RecorderOptions {
+  /** The file system of this folder is synced within each time. */
+  readonly syncFolder: string
+  /** So much free memory is made ready before each operation, where there is so much. */
+  readonly readyBytes: number
+  readonly signal: AbortSignal
+  say(line: string): void
+}
+
 export class Recorder {
   readonly samples: Sample[] = []
-  readonly #syncFolder: string
-  readonly #signal: AbortSignal
+  readonly #options: RecorderOptions
   #round = 0
 
-  constructor(syncFolder: string, signal: AbortSignal) {
-    this.#syncFolder = syncFolder
-    this.#signal = signal
+  constructor(options: RecorderOptions) {
+    this.#options = options
+  }
+
+  /** The round that runs, from 1 on. */
+  get round(): number {
+    return this.#round
   }
 
   beginRound(): void {
@@ -49,13 +68,11 @@ export class Recorder {
 
   /** Measures one operation and gives the command's output. */
   async time(operation: OperationId, command: Command, watched: readonly Watched[] = []): Promise<string> {
-    const { output, ...measured } = await measure(command, {
-      watched,
-      syncFolder: this.#syncFolder,
-      signal: this.#signal,
-    })
+    const { syncFolder, readyBytes, signal, say } = this.#options
+    await touchFreeMemory(readyBytes, signal)
+    const { output, ...measured } = await measure(command, { watched, syncFolder, signal })
     this.samples.push({ operation, round: this.#round, ...measured, figures: {} })
-    console.error(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${OPERATIONS[operation]}`)
+    say(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${OPERATIONS[operation]}`)
     return output
   }
 

@@ -3,6 +3,7 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
+import { run } from '../rig/run.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
 import { tempFolder } from '../support/temp.ts'
 import type { Command, Watched } from './measure.ts'
@@ -16,12 +17,27 @@ export const DISK = 'vda'
 
 const EXPORT_NAME = 'bench'
 
-const configText = (gateway: string, state: string, qmp: string): string => `gateway = "${gateway}"
+interface Certificate {
+  readonly cert: string
+  readonly key: string
+}
+
+const configText = (gateway: string, state: string, qmp: string, ca: string | null): string => `gateway = "${gateway}"
 state = "${state}"
+${ca === null ? '' : `ca = "${ca}"`}
 [[machine]]
 name = "${MACHINE}"
 qmp = "${qmp}"
 `
+
+const makeCertificate = async (folder: string): Promise<Certificate> => {
+  const cert = path.join(folder, 'cert.pem')
+  const key = path.join(folder, 'key.pem')
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  const subject = ['-subj', '/CN=bench', '-addext', 'subjectAltName=IP:127.0.0.1']
+  await run('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', ...subject])
+  return { cert, key }
+}
 
 export interface StandOptions {
   /** Where disk, store and state lie; the caller removes it. */
@@ -29,31 +45,51 @@ export interface StandOptions {
   /** The image that the machine's disk is a copy of. */
   readonly qcow2: string
   readonly size: number
+  /** The connection is encrypted; plain otherwise. */
+  readonly tls?: boolean
+  /** More options of Node for the gateway. */
+  readonly gatewayNode?: readonly string[]
   readonly signal: AbortSignal
+}
+
+interface StandParts {
+  readonly machine: TestMachine
+  readonly url: string
+  readonly commands: Commands
+  readonly data: string
+  readonly gateway: Service
+  readonly agent: Service
+  readonly config: string
+  readonly socketFolder: string
+  readonly stack: AsyncDisposableStack
 }
 
 /** Disposing it ends its processes in the reverse order of their start. */
 export class Stand implements AsyncDisposable {
   readonly machine: TestMachine
+  readonly url: string
+  readonly #commands: Commands
+  readonly #data: string
   readonly #gateway: Service
   readonly #agent: Service
   readonly #config: string
   readonly #socketFolder: string
   readonly #stack: AsyncDisposableStack
 
-  private constructor(
-    parts: { machine: TestMachine; gateway: Service; agent: Service; config: string; socketFolder: string },
-    stack: AsyncDisposableStack,
-  ) {
+  private constructor(parts: StandParts) {
     this.machine = parts.machine
+    this.url = parts.url
+    this.#commands = parts.commands
+    this.#data = parts.data
     this.#gateway = parts.gateway
     this.#agent = parts.agent
     this.#config = parts.config
     this.#socketFolder = parts.socketFolder
-    this.#stack = stack
+    this.#stack = parts.stack
   }
 
-  static async start({ folder, qcow2, size, signal }: StandOptions): Promise<Stand> {
+  static async start(options: StandOptions): Promise<Stand> {
+    const { folder, qcow2, size, tls = false, gatewayNode = [], signal } = options
     await using stack = new AsyncDisposableStack()
     await mkdir(folder, { recursive: true })
     // Sockets need a short path, so they lie apart.
@@ -64,20 +100,24 @@ export class Stand implements AsyncDisposable {
       await startMachine({ folder: sockets.path, name: MACHINE, disks: [{ id: DISK, format: 'qcow2', file, size }] }),
     )
     const port = await freePort()
-    const url = `ws://127.0.0.1:${port}`
+    const certificate = tls ? await makeCertificate(folder) : null
+    const url = `${tls ? 'wss' : 'ws'}://127.0.0.1:${port}`
     const data = path.join(folder, 'gateway')
     const config = path.join(folder, 'agent.toml')
-    await writeFile(config, configText(url, path.join(folder, 'agent'), machine.qmpPath))
+    await writeFile(config, configText(url, path.join(folder, 'agent'), machine.qmpPath, certificate?.cert ?? null))
     const service = async (name: string, args: readonly string[]): Promise<Service> =>
       stack.use(await Service.start(name, path.join(folder, `${name}.log`), process.execPath, args))
-    const gateway = await service('gateway', [gatewayProgram, 'serve', '--data', data, '--listen', `127.0.0.1:${port}`])
+    const keys = certificate === null ? [] : ['--tls-cert', certificate.cert, '--tls-key', certificate.key]
+    const listen = ['--listen', `127.0.0.1:${port}`, ...keys]
+    const gateway = await service('gateway', [...gatewayNode, gatewayProgram, 'serve', '--data', data, ...listen])
     await gateway.until(() => accepts(port), READY_TIMEOUT_MS)
     const commands = new Commands(data, config, signal)
     await commands.addTenant(TENANT)
     await commands.enrol(url, await commands.enrolmentToken(TENANT))
     const agent = await service('agent', [agentProgram, 'run', '--config', config])
     await agent.until(() => commands.agentAnswers(), READY_TIMEOUT_MS)
-    return new Stand({ machine, gateway, agent, config, socketFolder: sockets.path }, stack.move())
+    const parts = { machine, url, commands, data, gateway, agent, config, socketFolder: sockets.path }
+    return new Stand({ ...parts, stack: stack.move() })
   }
 
   /** A folder with a short path that goes with the stand. */
@@ -105,19 +145,27 @@ export class Stand implements AsyncDisposable {
     return this.#command('restore', point, '--disk', DISK, '--to', target, '--json')
   }
 
+  /** Adds a tenant and gives a token of somebody who may look at what it has. */
+  async addViewer(tenant: string): Promise<string> {
+    await this.#commands.addTenant(tenant)
+    const args = ['token', '--tenant', tenant, '--role', 'viewer', '--data', this.#data]
+    return (await run(process.execPath, [gatewayProgram, ...args], { label: 'varve-gateway token' })).trim()
+  }
+
   /** The ends of the logs of gateway and agent, for a person who looks for what went wrong. */
   async logTails(): Promise<string> {
     const tail = async (service: Service): Promise<string> => `--- ${service.name}\n${await service.tail()}`
     return (await Promise.all([this.#gateway, this.#agent].map(tail))).join('\n')
   }
 
-  /** Lends the disk as it is now over NBD while `work` runs; nothing may back the machine up meanwhile. */
-  async exported<T>(work: (uri: string) => Promise<T>): Promise<T> {
+  /** Lends the disk as it is now, and bitmaps of it, over NBD while `work` runs; nothing may back the machine up meanwhile. */
+  async exported<T>(work: (uri: string) => Promise<T>, bitmaps: readonly string[] = []): Promise<T> {
     const { control } = this.machine
     const socket = path.join(this.#socketFolder, 'export.sock')
     await control.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socket } } })
     try {
-      await control.execute('block-export-add', { id: EXPORT_NAME, type: 'nbd', 'node-name': DISK, name: EXPORT_NAME })
+      const names = { id: EXPORT_NAME, name: EXPORT_NAME, 'node-name': DISK }
+      await control.execute('block-export-add', { ...names, type: 'nbd', bitmaps: [...bitmaps] })
       return await work(`nbd+unix:///${EXPORT_NAME}?socket=${socket}`)
     } finally {
       await control.execute('nbd-server-stop')

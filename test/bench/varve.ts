@@ -3,11 +3,12 @@ import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { run } from '../rig/run.ts'
+import { dirtyRead } from './dirty-read.ts'
 import { CHUNK_BYTES, compressedBytes, writeRandomly } from './guest-writes.ts'
 import type { BenchImage } from './image.ts'
 import type { Command } from './measure.ts'
 import type { OperationId, Recorder } from './recorder.ts'
-import { Stand } from './stand.ts'
+import { DISK, Stand } from './stand.ts'
 
 /** The chunk size that the increments are compared with, in bytes. */
 const WIDE_CHUNK_BYTES = 4 * 2 ** 20
@@ -46,6 +47,8 @@ export interface RoundOptions {
   readonly signal: AbortSignal
 }
 
+type Work = () => Promise<unknown>
+
 class VarveRound {
   readonly #options: RoundOptions
   readonly #stand: Stand
@@ -55,14 +58,35 @@ class VarveRound {
     this.#stand = stand
   }
 
-  async run(): Promise<void> {
-    const { image, verify } = this.#options
+  /** Ours beside what other programs take for the same through the same QEMU. */
+  async plain(): Promise<void> {
+    const { image, verify, folder } = this.#options
     const { point } = await this.#backup('varve-full', 'first')
-    await this.#backup('varve-reread', 'requested', '--full')
-    await this.#timedRestore(point)
+    await this.#inTurn(
+      () => this.#backup('varve-reread', 'requested', '--full'),
+      () => this.#copy('nbdcopy-null', 'null:'),
+    )
+    await this.#inTurn(
+      () => this.#timedRestore('varve-restore', point),
+      () => this.#copy('nbdcopy-raw', path.join(folder, 'copied.raw')),
+    )
     if (verify) await this.#compare(point, image.raw)
-    await this.#copies()
-    for (const count of [1000, 10_000] as const) await this.#increment(count)
+    await this.#increment('varve-incremental-1000', 1000, 'nbdsh-1000')
+    await this.#increment('varve-incremental-10000', 10_000, 'nbdsh-10000')
+  }
+
+  /** Ours over TLS, without peers. */
+  async tls(): Promise<void> {
+    const { point } = await this.#backup('tls-full', 'first')
+    await this.#backup('tls-reread', 'requested', '--full')
+    await this.#timedRestore('tls-restore', point)
+    await this.#increment('tls-incremental-10000', 10_000, null)
+  }
+
+  /** Every second round the other way round, so that neither is always the one that comes after. */
+  async #inTurn(...works: readonly Work[]): Promise<void> {
+    const { round } = this.#options.recorder
+    for (const work of round % 2 === 1 ? works : works.toReversed()) await work()
   }
 
   /** Times a backup; fails unless it was made for the expected reason. */
@@ -81,40 +105,63 @@ class VarveRound {
     return { point, dirtyBytes }
   }
 
-  async #timedRestore(point: string): Promise<void> {
+  async #timedRestore(operation: OperationId, point: string): Promise<void> {
     const { folder, recorder } = this.#options
     const target = path.join(folder, 'restored.raw')
-    const output = await recorder.time('varve-restore', this.#stand.restore(point, target), [this.#stand.gateway])
+    const output = await recorder.time(operation, this.#stand.restore(point, target), [this.#stand.gateway])
     recorder.note(v.parse(restoreSchema, lastLine(output)))
     await rm(target)
   }
 
-  /** nbdcopy beside us: the same disk through the same QEMU. */
-  async #copies(): Promise<void> {
-    const { folder, recorder } = this.#options
-    const target = path.join(folder, 'copied.raw')
-    await this.#stand.exported(async (uri) => {
-      await recorder.time('nbdcopy-null', nbdcopy(uri, 'null:'), [this.#stand.qemu])
-      await recorder.time('nbdcopy-raw', nbdcopy(uri, target), [this.#stand.qemu])
-    })
-    await rm(target)
+  /** The same disk through the same QEMU, into a file or to nowhere. */
+  async #copy(operation: OperationId, target: string): Promise<void> {
+    const { recorder } = this.#options
+    await this.#stand.exported((uri) => recorder.time(operation, nbdcopy(uri, target), [this.#stand.qemu]))
+    await rm(target, { force: true })
   }
 
-  async #increment(count: 1000 | 10_000): Promise<void> {
-    const { image, verify, folder, recorder, signal } = this.#options
+  /** Random writes, then a timed backup and, as `reader`, a timed read of the same dirty clusters by a bitmap of the bench's own. */
+  async #increment(operation: OperationId, count: number, reader: OperationId | null): Promise<void> {
+    const { image, verify, recorder } = this.#options
+    const { control } = this.#stand.machine
+    const bitmap = { node: DISK, name: operation }
+    await control.execute('block-dirty-bitmap-add', bitmap)
     // The same seed in every round, so that the rounds do the same.
     const touched = await writeRandomly(this.#stand, image.size, count, count)
-    const { point, dirtyBytes } = await this.#backup(`varve-incremental-${count}`, 'bitmap')
-    expectEqual('dirty bytes', dirtyBytes, touched.size * CHUNK_BYTES)
-    if (!verify) return
-    const disk = path.join(folder, 'disk.raw')
-    await this.#stand.exported((uri) => run('nbdcopy', [uri, disk], { timeoutMs: COPY_TIMEOUT_MS, signal }))
+    // a read-only export shows only what records no more
+    await control.execute('block-dirty-bitmap-disable', bitmap)
+    const dirtyBytes = touched.size * CHUNK_BYTES
+    const backup = async (): Promise<void> => {
+      const made = await this.#backup(operation, 'bitmap')
+      expectEqual('dirty bytes', made.dirtyBytes, dirtyBytes)
+      if (verify) await this.#withCopy((disk) => this.#check(made.point, disk, reader === null ? null : touched))
+    }
+    const read = async (operation: OperationId): Promise<void> => {
+      const { qemu } = this.#stand
+      const timed = (uri: string): Promise<string> => recorder.time(operation, dirtyRead(uri, bitmap.name), [qemu])
+      expectEqual('bytes that nbdsh read', Number(await this.#stand.exported(timed, [bitmap.name])), dirtyBytes)
+    }
+    await this.#inTurn(backup, ...(reader === null ? [] : [() => read(reader)]))
+    await control.execute('block-dirty-bitmap-remove', bitmap)
+  }
+
+  /** Compares an increment with the disk, and notes with the backup what the touched chunks take at least. */
+  async #check(point: string, disk: string, touched: ReadonlySet<number> | null): Promise<void> {
     await this.#compare(point, disk)
+    if (touched === null) return
     const wide = new Set([...touched].map((chunk) => Math.floor((chunk * CHUNK_BYTES) / WIDE_CHUNK_BYTES)))
-    recorder.note({
+    this.#options.recorder.note({
       compressedChunkBytes: await compressedBytes(disk, touched, CHUNK_BYTES),
       compressedWideChunkBytes: await compressedBytes(disk, wide, WIDE_CHUNK_BYTES),
     })
+  }
+
+  /** A raw copy of the disk as it is now, for as long as `work` runs. */
+  async #withCopy(work: (file: string) => Promise<void>): Promise<void> {
+    const { folder, signal } = this.#options
+    const disk = path.join(folder, 'disk.raw')
+    await this.#stand.exported((uri) => run('nbdcopy', [uri, disk], { timeoutMs: COPY_TIMEOUT_MS, signal }))
+    await work(disk)
     await rm(disk)
   }
 
@@ -130,13 +177,14 @@ class VarveRound {
   }
 }
 
-export const varveRound = async (options: RoundOptions): Promise<void> => {
+const round = async (options: RoundOptions, tls: boolean): Promise<void> => {
   const { folder, image, signal } = options
   const standFolder = path.join(folder, 'stand')
   try {
-    await using stand = await Stand.start({ folder: standFolder, qcow2: image.qcow2, size: image.size, signal })
+    await using stand = await Stand.start({ folder: standFolder, qcow2: image.qcow2, size: image.size, tls, signal })
     try {
-      await new VarveRound(options, stand).run()
+      const varve = new VarveRound(options, stand)
+      await (tls ? varve.tls() : varve.plain())
     } catch (error) {
       if (!signal.aborted) console.error(await stand.logTails())
       throw error
@@ -145,3 +193,7 @@ export const varveRound = async (options: RoundOptions): Promise<void> => {
     await rm(standFolder, { recursive: true, force: true })
   }
 }
+
+export const varveRound = (options: RoundOptions): Promise<void> => round(options, false)
+
+export const tlsRound = (options: RoundOptions): Promise<void> => round(options, true)

@@ -1,0 +1,97 @@
+// The scenario of the data path: whole backups and restores of a real QEMU's disk beside other programs on the same image.
+import { mkdir, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { run as runProgram } from '../rig/run.ts'
+import { besideGoals, besideTable, observeBeside } from './beside.ts'
+import { bytesTable, disturbanceNote, timesTable } from './data-path-tables.ts'
+import { dataPathGoals } from './goals.ts'
+import { requireSpace } from './host.ts'
+import { benchImage, type BenchImage } from './image.ts'
+import { borgRound, resticRound, singleRound } from './peers.ts'
+import { Recorder } from './recorder.ts'
+import { gibibytes } from './report.ts'
+import type { Report, Scenario, ScenarioContext } from './scenario.ts'
+import { summarise } from './statistics.ts'
+import { tlsRound, varveRound, type RoundOptions } from './varve.ts'
+
+const GIB = 2 ** 30
+const IMAGE_BYTES = 4 * GIB
+const QUICK_IMAGE_BYTES = GIB
+
+/** Disk space that a run may take at one time, as a multiple of the image's size. */
+const SPACE_FACTOR = 6
+
+/** Free memory that is made ready before each operation, as a multiple of the image's size. */
+const READY_FACTOR = 1.25
+
+/** Each does all of its operations before the next; which is first changes from round to round. */
+const GROUPS: readonly ((options: RoundOptions) => Promise<void>)[] = [
+  varveRound,
+  singleRound,
+  tlsRound,
+  resticRound,
+  borgRound,
+]
+
+const METHOD = [
+  `A time runs from the start of the command to its end and a sync of the file system. Gateway, agent and QEMU are processes of
+their own on this machine, connected by WebSocket on loopback; the page cache is warm. Peak memory is resident memory with
+shared pages. "CPU of others" is what the rest of the machine took meanwhile, kernel threads included. Floor: what the changed
+chunks take when compressed with zstd 1.`,
+  `Before every operation, ours and the others', free memory of ${READY_FACTOR} times the image is written to and freed by a process of its own:
+a virtual machine whose free memory went back to its host would make whoever runs after a pause fetch it again. Each round
+begins with another group: Varve beside what goes through its QEMU, zstd and qemu-img, Varve over TLS, restic, borg.`,
+  `nbdsh reads the clusters that a bitmap of the bench's own over the same writes calls dirty, through an NBD export of the same
+QEMU, into memory and no further: block status, then one pread after the other (64 aio_pread at once were slower).`,
+  `What others notice was seen in a run of its own, with its own gateway: machines.list of another tenant every 10 ms from the
+command's start to its end; the delay of the gateway's event loop by perf_hooks.monitorEventLoopDelay, without its 10 ms
+between looks; a 4 KiB write of the machine's device at a random place every 10 ms, from the first that went through the
+backup's filter in QEMU to the command's end, timed by who asked for it. Time that a call or write waited for the one before counts.`,
+]
+
+/** Reads the image's files once, so that no group pays for the others. */
+const warm = async (image: BenchImage, signal: AbortSignal): Promise<void> => {
+  await runProgram('sh', ['-c', 'cat "$@" >/dev/null', 'cat', image.raw, image.qcow2], { signal })
+}
+
+const runRounds = async (image: BenchImage, recorder: Recorder, context: ScenarioContext): Promise<void> => {
+  const { rounds, signal } = context
+  const folder = path.join(context.folder, 'round')
+  for (let round = 0; round < rounds; round++) {
+    recorder.beginRound()
+    const first = round % GROUPS.length
+    for (const group of [...GROUPS.slice(first), ...GROUPS.slice(0, first)]) {
+      await warm(image, signal)
+      await mkdir(folder)
+      await group({ image, folder, recorder, verify: round === 0, signal })
+      await rm(folder, { recursive: true })
+    }
+  }
+}
+
+export const run: Scenario['run'] = async (context): Promise<Report> => {
+  const { cache, folder, quick, signal, say } = context
+  const size = quick ? QUICK_IMAGE_BYTES : IMAGE_BYTES
+  await requireSpace(cache, SPACE_FACTOR * size)
+  say('making the image, where it is not there from an earlier run')
+  const image = await benchImage(cache, size, signal)
+  const recorder = new Recorder({ syncFolder: cache, readyBytes: READY_FACTOR * size, signal, say })
+  await runRounds(image, recorder, context)
+  say('what others notice of a first full backup')
+  const besideFolder = path.join(folder, 'beside')
+  await mkdir(besideFolder)
+  const beside = await observeBeside({ image, folder: besideFolder, signal })
+  const { samples } = recorder
+  const summaries = summarise(samples)
+  const cores = availableParallelism()
+  const { files, fileBytes, allocatedBytes } = image
+  const disk = `A disk of ${gibibytes(size)} with ${files} files of the machine's own programs and libraries, ${gibibytes(fileBytes)};
+${gibibytes(allocatedBytes)} of the raw image are not holes.`
+  return {
+    tables: [timesTable(summaries, cores), bytesTable(summaries), besideTable(beside)],
+    goals: [...dataPathGoals(summaries, samples), ...besideGoals(beside)],
+    notes: [disturbanceNote(summaries, cores), disk, ...METHOD],
+    details: { image: { size, files, fileBytes, allocatedBytes }, summaries, beside, samples },
+  }
+}

@@ -1,0 +1,137 @@
+// Fills a catalog as years of backups would, through the datastore's own operations; a program, started by scale-index.ts.
+//
+// Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
+// `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdir, open } from 'node:fs/promises'
+import path from 'node:path'
+import { LocalDatabase, type Database } from '../../gateway/datastore/database/database.ts'
+import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
+import type { NewRecord } from '../../gateway/datastore/database/chunks.ts'
+import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/datastore/format.ts'
+import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
+import { randomIntegers } from './random.ts'
+
+/** Stored bytes of a chunk on average, in bytes: how many records share a pack. */
+const STORED_BYTES = 25_000
+const RECORDS_PER_PACK = Math.floor(PACK_BYTES_MAX / STORED_BYTES)
+
+/** One record in so many is a tree node: a leaf node has as many chunks. */
+const NODE_EVERY = 65
+
+/**
+ * The ids of one pass go up, which is many times faster than random order; several passes over the whole range split the
+ * index's pages as random order does.
+ */
+const PASSES = 4
+const BATCH = 50_000
+
+/** Bytes of an id that follow from its place in its pass; the others are random. */
+const PLACE_BYTES = 6
+
+/** Time between two filled restore points, in milliseconds. */
+const POINT_STEP_MS = 60 * 60 * 1000
+
+const PACK_FOLDER = 'packs'
+
+const addTenant = (database: Database, name: string): Promise<Tenant> => {
+  const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  return database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
+}
+
+/** Sealed packs with sparse files of the right length, as a start looks whether they are there. */
+const addPacks = async (database: Database, data: string, tenant: Tenant, count: number): Promise<number[]> => {
+  const rows: { id: number; bytes: number }[] = []
+  while (rows.length < count) {
+    const uuid = randomUUID()
+    const kind = rows.length % NODE_EVERY === 0 ? 'nodes' : 'data'
+    const id = await database.call('pack.add', { tenant: tenant.id, kind, uuid, nowMs: Date.now() })
+    const folder = path.join(data, PACK_FOLDER, tenant.uuid, uuid.slice(0, 2))
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await using file = await open(path.join(folder, `${uuid}.pack`), 'wx', 0o600)
+    await file.write(encodePackHeader({ kind, tenant: tenant.uuid, pack: uuid }))
+    await file.truncate(PACK_BYTES_MAX)
+    rows.push({ id, bytes: PACK_BYTES_MAX })
+  }
+  await database.call('pack.seal', { packs: rows })
+  return rows.map(({ id }) => id)
+}
+
+const fillChunks = async (database: Database, tenant: Tenant, packs: readonly number[], count: number) => {
+  const integer = randomIntegers(count)
+  const perPass = Math.ceil(count / PASSES)
+  const step = 2 ** (8 * PLACE_BYTES) / perPass
+  for (let at = 0; at < count; at += BATCH) {
+    const batch = Math.min(BATCH, count - at)
+    const ids = randomBytes(batch * ID_BYTES)
+    const records: NewRecord[] = []
+    for (let index = 0; index < batch; index++) {
+      const place = Math.floor((((at + index) % perPass) + Math.random()) * step)
+      ids.writeUIntBE(place, index * ID_BYTES, PLACE_BYTES)
+      records.push({
+        pack: packs[integer(packs.length)]!,
+        offset: integer(PACK_BYTES_MAX - CHUNK_BYTES_DEFAULT),
+        storedLength: 1 + integer(2 * STORED_BYTES),
+        plainLength: CHUNK_BYTES_DEFAULT,
+        codec: CODEC.zstd,
+        type: (at + index) % NODE_EVERY === 0 ? RECORD.node : RECORD.chunk,
+      })
+    }
+    const commit = { tenant: tenant.id, machine: 1, ids, records, packs: [], upload: null, progress: null }
+    await database.call('chunk.commit', commit)
+    if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
+  }
+}
+
+const makeDatastore = async (data: string, tenantName: string, count: number): Promise<object> => {
+  const quiet = (): void => {}
+  await (await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } }))[Symbol.asyncDispose]()
+  using database = new LocalDatabase(path.join(data, CATALOG_NAME))
+  const tenant = await addTenant(database, tenantName)
+  const packs = await addPacks(database, data, tenant, Math.ceil(count / RECORDS_PER_PACK))
+  const startMs = performance.now()
+  await fillChunks(database, tenant, packs, count)
+  return { chunks: count, packs: packs.length, seconds: (performance.now() - startMs) / 1000 }
+}
+
+/** Committed jobs with restore points before the machine's newest one, each with its images. */
+const addPoints = async (data: string, tenantName: string, machine: string, count: number): Promise<object> => {
+  using database = new LocalDatabase(path.join(data, CATALOG_NAME))
+  const { id: tenant } = (await database.call('tenant.byName', { name: tenantName }))!
+  const { id: machineId, agent } = await database.call('machine.get', { tenant, name: machine })
+  const [newest] = await database.call('point.list', { tenant, agent, machine, before: null, limit: 1 })
+  if (newest === undefined) throw new Error('the machine has no restore point yet')
+  const { configuration, consistency, note } = newest
+  const state = new Uint8Array(0)
+  for (let back = count; back > 0; back--) {
+    const job = randomUUID()
+    const timeMs = newest.timeMs - back * POINT_STEP_MS
+    await database.call('job.start', { id: job, tenant, machineId, agent, subject: agent, full: false, nowMs: timeMs })
+    const disks = newest.disks.map(({ name, size }) => ({
+      name,
+      size,
+      kind: 'incremental' as const,
+      reason: 'bitmap' as const,
+    }))
+    await database.call('job.begin', { job, agent, begun: { timeMs, consistency, note, configuration }, disks, state })
+    for (const { name: disk, size, root } of newest.disks) {
+      const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
+      const progress = { position, state, received: 0, changed: 0, finished: true, root }
+      const nothing = { tenant, machine: machineId, ids: state, records: [], packs: [] }
+      await database.call('chunk.commit', { ...nothing, upload: { job, disk }, progress })
+    }
+    await database.call('job.commit', { job, agent, bytesRead: 0, nowMs: timeMs })
+  }
+  return { points: count }
+}
+
+const main = async (): Promise<object> => {
+  const [what, data = '', tenant = '', ...rest] = process.argv.slice(2)
+  if (what === 'chunks') return makeDatastore(data, tenant, Number(rest[0]))
+  if (what === 'points') return addPoints(data, tenant, rest[0] ?? '', Number(rest[1]))
+  throw new Error('chunks or points is what can be filled')
+}
+
+process.umask(0o077)
+console.log(JSON.stringify(await main()))
