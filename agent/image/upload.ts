@@ -13,7 +13,7 @@ import type { Throttle } from './throttle.ts'
 import { ImageWorkers, type Hashed } from './workers.ts'
 
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
-const HELD_BYTES_PER_THREAD = 16 * 1024 * 1024
+const HELD_BYTES_PER_THREAD = 12 * 1024 * 1024
 
 /** Runs and chunks that are under way: at the usual chunk size those of 1 GiB, as unchanged bytes wait for nothing but an answer. */
 const IN_FLIGHT_ITEMS_MAX = 16 * 1024

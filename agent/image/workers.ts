@@ -9,7 +9,7 @@ import type { ChunkRun } from './segments.ts'
 const WORKERS_MAX = 8
 
 /** Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for. */
-const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
+const HEAP_LIMITS = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 } as const
 
 export type Hashed = Extract<Report, { type: 'hashed' }>
 type Prepared = Extract<Report, { type: 'prepared' }>

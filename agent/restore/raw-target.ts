@@ -5,6 +5,9 @@ import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Target } from './target.ts'
 
+/** Bytes after which what was written begins its way to the disk, so that little is left for the end. */
+const FLUSH_BYTES = 64 * 1024 * 1024
+
 /** Zeroes written at once to a block device, in bytes. */
 const ZERO_BYTES = 1024 * 1024
 
@@ -38,11 +41,47 @@ const writeAll = async (file: FileHandle, offset: number, bytes: Uint8Array): Pr
   for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten
 }
 
-const syncFile = async (file: FileHandle, name: string): Promise<void> => {
+const syncFile = async (file: FileHandle, flusher: Flusher, name: string): Promise<void> => {
   try {
+    await flusher.done()
     await file.sync()
   } catch (error) {
     throw targetError(`cannot write ${name}`, error)
+  }
+}
+
+/** Sends a file to the disk while it is still being written. */
+class Flusher {
+  readonly #file: FileHandle
+  #bytes = 0
+  #running: Promise<void> | null = null
+  #failure: unknown = null
+
+  constructor(file: FileHandle) {
+    this.#file = file
+  }
+
+  wrote(bytes: number): void {
+    this.#bytes += bytes
+    if (this.#bytes < FLUSH_BYTES || this.#running !== null) return
+    this.#bytes = 0
+    this.#running = this.#flush()
+  }
+
+  /** Resolves when nothing is on its way any more; rejects where something did not get there, which a later sync would not tell. */
+  async done(): Promise<void> {
+    await this.#running
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#file.datasync()
+    } catch (error) {
+      this.#failure = error
+    } finally {
+      this.#running = null
+    }
   }
 }
 
@@ -85,6 +124,7 @@ export const temporaryName = (final: string): string =>
 
 export class RawFileTarget implements Target {
   readonly #file: FileHandle
+  readonly #flusher: Flusher
   readonly #temporary: string
   readonly #final: string
   readonly #force: boolean
@@ -92,6 +132,7 @@ export class RawFileTarget implements Target {
 
   private constructor(file: FileHandle, temporary: string, final: string, force: boolean) {
     this.#file = file
+    this.#flusher = new Flusher(file)
     this.#temporary = temporary
     this.#final = final
     this.#force = force
@@ -117,6 +158,7 @@ export class RawFileTarget implements Target {
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     try {
       await writeAll(this.#file, offset, bytes)
+      this.#flusher.wrote(bytes.length)
     } catch (error) {
       throw targetError(`cannot write ${this.#final}`, error)
     }
@@ -126,12 +168,13 @@ export class RawFileTarget implements Target {
   async zero(): Promise<void> {}
 
   async commit(): Promise<void> {
-    await syncFile(this.#file, this.#final)
+    await syncFile(this.#file, this.#flusher, this.#final)
     await publish(this.#temporary, this.#final, this.#force)
     this.#committed = true
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#flusher.done().catch(() => {})
     await this.#file.close()
     if (!this.#committed) await rm(this.#temporary, { force: true })
   }
@@ -139,10 +182,12 @@ export class RawFileTarget implements Target {
 
 export class BlockDeviceTarget implements Target {
   readonly #file: FileHandle
+  readonly #flusher: Flusher
   readonly #path: string
 
   private constructor(file: FileHandle, device: string) {
     this.#file = file
+    this.#flusher = new Flusher(file)
     this.#path = device
   }
 
@@ -168,6 +213,7 @@ export class BlockDeviceTarget implements Target {
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     try {
       await writeAll(this.#file, offset, bytes)
+      this.#flusher.wrote(bytes.length)
     } catch (error) {
       throw targetError(`cannot write ${this.#path}`, error)
     }
@@ -180,10 +226,11 @@ export class BlockDeviceTarget implements Target {
   }
 
   async commit(): Promise<void> {
-    await syncFile(this.#file, this.#path)
+    await syncFile(this.#file, this.#flusher, this.#path)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#flusher.done().catch(() => {})
     await this.#file.close()
   }
 

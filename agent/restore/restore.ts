@@ -13,6 +13,9 @@ import type { Target } from './target.ts'
 /** Messages that are decoded ahead of the one being written. */
 const DECODING_MAX = 6
 
+/** Messages that are being written at once: while one is copied to the kernel, the next is on its way. */
+const WRITING_MAX = 3
+
 /** Most plain bytes of the chunks in one message; compressed ones could claim far more than they bring. */
 const MESSAGE_PLAIN_BYTES_MAX = FRAME_BYTES_MAX
 
@@ -62,9 +65,18 @@ class Restore {
     const position = this.#geometry?.tree.position ?? 0
     const call = peer.open('image.download', { point, disk, position }, { signal })
     const decoding: { position: number; plain: Promise<Uint8Array>; count: number }[] = []
+    const writing: Promise<void>[] = []
     const writeFirst = async (): Promise<void> => {
       const { position: at, plain, count } = decoding.shift()!
-      await this.#write(at, await plain, count)
+      const written = this.#write(at, await plain, count)
+      // a failure is met when its turn comes
+      written.catch(() => {})
+      writing.push(written)
+      if (writing.length >= WRITING_MAX) await writing.shift()
+    }
+    const writeAll = async (): Promise<void> => {
+      while (decoding.length > 0) await writeFirst()
+      await Promise.all(writing)
     }
     try {
       for await (const message of call.messages) {
@@ -76,14 +88,14 @@ class Restore {
     } catch (thrown) {
       call.cancel()
       if (!asVarveError(thrown).endsConnection) {
-        await Promise.allSettled(decoding.map(({ plain }) => plain))
+        await Promise.allSettled([...decoding.map(({ plain }) => plain), ...writing])
         throw thrown
       }
       // what was received before the break is good and need not come again
-      while (decoding.length > 0) await writeFirst()
+      await writeAll()
       throw thrown
     }
-    while (decoding.length > 0) await writeFirst()
+    await writeAll()
   }
 
   #take(message: Down<'image.download'>): { position: number; plain: Promise<Uint8Array>; count: number } | null {
@@ -149,7 +161,7 @@ class Restore {
       await target.write(offset, plain)
       this.#decoder.release(plain)
     } else await target.zero(offset, end - offset)
-    this.#written = end
+    this.#written = Math.max(this.#written, end)
     onProgress(this.#written, this.#received)
   }
 }

@@ -23,7 +23,7 @@ const COMMIT_BYTES = 32 * 1024 * 1024
 const COMMIT_INTERVAL_MS = 1000
 
 /** Bytes of chunks that may be on their way through the verification threads for one upload. */
-const VERIFYING_BYTES_MAX = 8 * 1024 * 1024
+const VERIFYING_BYTES_MAX = 4 * 1024 * 1024
 
 /** What a message of chunks counts at least, in bytes, so that many small ones are bounded too. */
 const VERIFYING_COST_MIN = 64 * 1024

@@ -28,7 +28,7 @@ const PACKS_NAME = 'packs'
 export const WRITERS_MAX = 512
 
 /** Bytes of received chunks that are checked and appended at once, whoever sent them; further batches wait in order. */
-const INGEST_BYTES_MAX = 32 * 1024 * 1024
+const INGEST_BYTES_MAX = 16 * 1024 * 1024
 
 /** Batches that may wait for that; one more is refused with TOO_MANY_REQUESTS. Uploads hold themselves to far fewer. */
 const BATCHES_WAITING_MAX = 65_536

@@ -31,8 +31,8 @@ const mixedDisk = (): Buffer => {
   return disk
 }
 
-/** What an upload holds while it waits for answers: 16 MiB for each of its threads. */
-const HELD_BYTES_MAX = Math.min(8, availableParallelism()) * 16 * MIB
+/** What an upload holds while it waits for answers: 12 MiB for each of its threads. */
+const HELD_BYTES_MAX = Math.min(8, availableParallelism()) * 12 * MIB
 
 /** A disk whose pages all differ. */
 const numberedDisk = (size: number): Buffer => {
