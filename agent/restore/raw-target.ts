@@ -55,7 +55,7 @@ class Flusher {
   readonly #file: FileHandle
   #bytes = 0
   #running: Promise<void> | null = null
-  #failure: unknown = null
+  #failure: Error | null = null
 
   constructor(file: FileHandle) {
     this.#file = file
@@ -78,7 +78,7 @@ class Flusher {
     try {
       await this.#file.datasync()
     } catch (error) {
-      this.#failure = error
+      this.#failure = error as Error
     } finally {
       this.#running = null
     }

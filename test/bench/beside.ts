@@ -13,7 +13,7 @@ import type { Peer } from '../../protocol/peer.ts'
 import { eventually } from '../support/temp.ts'
 import { deviceCommand, WRITE_BYTES } from './guest-writes.ts'
 import type { BenchImage } from './image.ts'
-import { lendMemory } from './memory.ts'
+import { touchFreeMemory } from './memory.ts'
 import { Paced, type Spread } from './paced.ts'
 import { randomIntegers } from './random.ts'
 import { judge, type Goal, type Table } from './scenario.ts'
@@ -132,7 +132,7 @@ export const observeBeside = async ({ image, folder, signal }: BesideOptions): P
   try {
     const observer = new Observer(stand, peer, loopFile, size)
     const before = await alone(observer, signal)
-    await using _lent = await lendMemory(size, signal)
+    await touchFreeMemory(standFolder, size, signal)
     const beside = await besideBackup(stand, observer, signal)
     const pair = (index: number): { alone: Spread; beside: Spread } => ({
       alone: before[index]!,

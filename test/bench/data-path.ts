@@ -23,7 +23,7 @@ const QUICK_IMAGE_BYTES = GIB
 const SPACE_FACTOR = 6
 
 /** Free memory that is made ready before each operation, as a multiple of the image's size. */
-const READY_FACTOR = 1.25
+const READY_FACTOR = 1
 
 /** Each does all of its operations before the next; which is first changes from round to round. */
 const GROUPS: readonly ((options: RoundOptions) => Promise<void>)[] = [
@@ -39,8 +39,8 @@ const METHOD = [
 their own on this machine, connected by WebSocket on loopback; the page cache is warm. Peak memory is resident memory with
 shared pages. "CPU of others" is what the rest of the machine took meanwhile, kernel threads included. Floor: what the changed
 chunks take when compressed with zstd 1.`,
-  `Before every operation, ours and the others', free memory of ${READY_FACTOR} times the image is written to by processes of their own, which
-free it over its first seconds: a virtual machine that gives free memory back to its host would make whoever writes files fetch it again. Each round
+  `Before every operation, ours and the others', a file of ${READY_FACTOR} times the image's size is written and removed:
+a virtual machine that gives free memory back to its host would make whoever allocates some fetch it again. Each round
 begins with another group: Varve beside what goes through its QEMU, zstd and qemu-img, Varve over TLS, restic, borg.`,
   `nbdsh reads the clusters that a bitmap of the bench's own over the same writes calls dirty, through an NBD export of the same
 QEMU, into memory and no further: block status, then one pread after the other (64 aio_pread at once were slower).`,

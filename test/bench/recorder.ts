@@ -1,6 +1,6 @@
 // Collects what was measured, round by round, and says each result as it comes.
 import { measure, type Command, type Measurement, type Watched } from './measure.ts'
-import { lendMemory } from './memory.ts'
+import { touchFreeMemory } from './memory.ts'
 
 /** The operations in the order of the table; the peers' stand behind ours of the same kind. */
 export const OPERATIONS = {
@@ -69,7 +69,7 @@ export class Recorder {
   /** Measures one operation and gives the command's output. */
   async time(operation: OperationId, command: Command, watched: readonly Watched[] = []): Promise<string> {
     const { syncFolder, readyBytes, signal, say } = this.#options
-    await using _lent = await lendMemory(readyBytes, signal)
+    await touchFreeMemory(syncFolder, readyBytes, signal)
     const { output, ...measured } = await measure(command, { watched, syncFolder, signal })
     this.samples.push({ operation, round: this.#round, ...measured, figures: {} })
     say(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${OPERATIONS[operation]}`)

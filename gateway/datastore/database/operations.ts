@@ -31,5 +31,6 @@ export const runOperation = <N extends OperationName>(
   args: OperationArgs<N>,
 ): OperationResult<N> => {
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
-  return operation.mode === 'read' ? operation.run(sql, args) : sql.transaction(() => operation.run(sql, args))
+  const run = (): OperationResult<N> => operation.run(sql, args)
+  return operation.mode === 'read' ? sql.snapshot(run) : sql.transaction(run)
 }

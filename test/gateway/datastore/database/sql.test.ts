@@ -66,3 +66,18 @@ test('a file of a later program is refused and let go of', async () => {
   raw.close()
   new Sql(file)[Symbol.dispose]()
 })
+
+test('a snapshot sees one moment, whatever another program writes meanwhile, and ends with an error too', async () => {
+  await using temp = await tempFolder()
+  using sql = new Sql(temp.join('db'))
+  using other = new Sql(temp.join('db'))
+  const seen = sql.snapshot(() => {
+    const before = settings(sql)
+    other.run(ADD, 'a')
+    return [before, settings(sql)]
+  })
+  expect(seen).toEqual([[], []])
+  expect(settings(sql)).toEqual(['a'])
+  expect(() => sql.snapshot(() => sql.get('SELECT * FROM nothing'))).toThrow(/no such table/u)
+  expect(sql.transaction(() => sql.run(ADD, 'b'))).toBe(1)
+})
