@@ -20,7 +20,7 @@ export interface Transport {
 }
 
 /** Bytes in the socket above which a sender waits before it sends more. */
-const SEND_HIGH_WATER_BYTES = 4 * 1024 * 1024
+const SEND_HIGH_WATER_BYTES = 1024 * 1024
 const DRAIN_POLL_MS = 2
 
 export class Peer {

@@ -78,6 +78,6 @@ test('a snapshot sees one moment, whatever another program writes meanwhile, and
   })
   expect(seen).toEqual([[], []])
   expect(settings(sql)).toEqual(['a'])
-  expect(() => sql.snapshot(() => sql.get('SELECT * FROM nothing'))).toThrow(/no such table/u)
+  expect(() => sql.snapshot(() => sql.get('SELECT * FROM absent_table'))).toThrow(/no such table/u)
   expect(sql.transaction(() => sql.run(ADD, 'b'))).toBe(1)
 })
