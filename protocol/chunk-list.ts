@@ -103,3 +103,12 @@ export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): G
   }
   if (gathered.length > 0) yield take()
 }
+
+/** The chunks of a group, each as a group of its own: to find the one that is not what it says. */
+export function* eachAlone({ heads, stored }: ChunkGroup): Generator<ChunkGroup> {
+  let from = 0
+  for (const head of heads) {
+    const { codec, plainLength, storedLength } = head
+    yield { heads: [head], codec, plainLength, stored: stored.subarray(from, (from += storedLength)) }
+  }
+}

@@ -6,7 +6,7 @@ const POOL_BYTES_MAX = 66 * 1024
 const isLarge = (buffer: ArrayBufferLike): buffer is ArrayBuffer =>
   buffer instanceof ArrayBuffer && buffer.byteLength > POOL_BYTES_MAX
 
-/** Whether bytes lie at the very end of a large buffer: such a one was made for them alone, as pools never fill to the last byte. */
+/** Whether bytes lie at the very end of a large buffer, and so have it to themselves: pools are small, and what msgpackr grows keeps a margin behind what it wrote. */
 export const ownsBuffer = (bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> =>
   isLarge(bytes.buffer) && bytes.byteOffset + bytes.byteLength === bytes.buffer.byteLength
 

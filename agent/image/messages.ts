@@ -16,7 +16,7 @@ export interface WorkerSetup {
 export type Order =
   /** Without `hold` the bytes are let go once they are hashed, and read again where they are asked for after all. */
   | { readonly type: 'read'; readonly segment: number; readonly runs: readonly ChunkRun[]; readonly hold: boolean }
-  /** One entry of `picks` per chunk: nothing, compress it, or prove that it is had. */
+  /** One entry of `picks` per chunk: nothing, compress it, or prove possession of it. */
   | { readonly type: 'prepare'; readonly segment: number; readonly picks: Uint8Array; readonly proofKey: Uint8Array }
   | { readonly type: 'drop'; readonly segment: number }
   | { readonly type: 'close' }

@@ -1,7 +1,6 @@
 // Uploads one leased disk: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
-import { ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
+import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk } from '../lease/lease.ts'
@@ -9,6 +8,7 @@ import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { PICK, type PreparedChunks } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
+import { idAt, runsMessage } from './runs-message.ts'
 import type { Throttle } from './throttle.ts'
 import { ImageWorkers, type Hashed } from './workers.ts'
 
@@ -54,48 +54,7 @@ interface UnderWay {
   asked: number[]
 }
 
-type Message = Up<'image.upload'>
-
 const itemsOf = ({ runs, reads }: Segment): number => runs.length + reads
-
-const runsMessage = (segment: Segment, ids: Uint8Array, zero: Uint8Array): { message: Message; asked: number[] } => {
-  const runs: (typeof RUN.zero | typeof RUN.keep | typeof RUN.ids)[] = []
-  const counts: number[] = []
-  const asked: number[] = []
-  const add = (kind: (typeof runs)[number], count: number): void => {
-    if (runs.at(-1) === kind) counts[counts.length - 1]! += count
-    else {
-      runs.push(kind)
-      counts.push(count)
-    }
-  }
-  let read = 0
-  for (const { kind, count } of segment.runs) {
-    if (kind !== 'read') {
-      add(kind === 'zero' ? RUN.zero : RUN.keep, count)
-      continue
-    }
-    const end = read + count
-    for (; read < end; read++) {
-      if (zero[read] === 1) add(RUN.zero, 1)
-      else {
-        add(RUN.ids, 1)
-        asked.push(read)
-      }
-    }
-  }
-  let from = 0
-  const message = runs.map((kind, index): Extract<Message, [typeof UP.runs, unknown]>[1][number] => {
-    const count = counts[index]!
-    if (kind !== RUN.ids) return [kind, count]
-    const bytes = new Uint8Array(count * ID_BYTES)
-    for (let at = 0; at < count; at++) bytes.set(idAt(ids, asked[from++]!), at * ID_BYTES)
-    return [RUN.ids, bytes]
-  })
-  return { message: [UP.runs, message], asked }
-}
-
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
 class ImageUpload {
   readonly #request: UploadRequest

@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads'
 import { zstdDecompressSync } from 'node:zlib'
 import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
-import { chunkGroups, readHeads, type ChunkGroup } from '../../protocol/chunk-list.ts'
+import { chunkGroups, eachAlone, readHeads, type ChunkGroup } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
 import { keyedHash } from '../image/keyed-hash.ts'
@@ -19,32 +19,38 @@ const plainOf = (codec: Codec, stored: Uint8Array, plainLength: number): Uint8Ar
   return zstdDecompressSync(stored, { maxOutputLength: plainLength, chunkSize: plainLength + OUTPUT_MARGIN_BYTES })
 }
 
-/** Decodes neighbours with one call into `target`; false where one of them is not what its id says. */
-const decodeInto = (
+/** Decodes neighbours with one call into `target`; throws where one of them is not what its id says. */
+const decodeTogether = (
   target: Uint8Array,
   { heads, codec, stored, plainLength }: ChunkGroup,
   idKey: Uint8Array,
-): boolean => {
-  try {
-    const plain = plainOf(codec, stored, plainLength)
-    if (plain.length !== plainLength) return false
-    let from = 0
-    for (const { id, plainLength: length } of heads)
-      if (!equalBytes(keyedHash(idKey, plain.subarray(from, (from += length))), id)) return false
-    target.set(plain)
-    if (codec !== CODEC.raw) freeBuffer(plain.buffer)
-    return true
-  } catch {
-    return false
-  }
+): void => {
+  const plain = plainOf(codec, stored, plainLength)
+  let from = 0
+  const same =
+    plain.length === plainLength &&
+    heads.every(({ id, plainLength: length }) =>
+      equalBytes(keyedHash(idKey, plain.subarray(from, (from += length))), id),
+    )
+  if (same) target.set(plain)
+  if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+  if (!same) throw new VarveError('DATA_DAMAGED', 'the content has another id')
 }
 
-/** The group's chunks one by one. */
-function* alone({ heads, stored }: ChunkGroup): Generator<ChunkGroup> {
-  let from = 0
-  for (const head of heads) {
-    const { codec, plainLength, storedLength } = head
-    yield { heads: [head], codec, plainLength, stored: stored.subarray(from, (from += storedLength)) }
+/** Decodes a group into `target`; DATA_DAMAGED names the first chunk that is not what its id says. */
+const decodeInto = (target: Uint8Array, group: ChunkGroup, idKey: Uint8Array): void => {
+  try {
+    decodeTogether(target, group, idKey)
+  } catch (cause) {
+    if (group.heads.length === 1) {
+      const id = hex(group.heads[0]!.id)
+      throw new VarveError('DATA_DAMAGED', `chunk ${id} is damaged`, { details: { id }, cause })
+    }
+    let offset = 0
+    for (const chunk of eachAlone(group)) {
+      decodeInto(target.subarray(offset), chunk, idKey)
+      offset += chunk.plainLength
+    }
   }
 }
 
@@ -54,17 +60,9 @@ const decode = ({ idKey, heads: table, stored, target }: DecodeOrder): Uint8Arra
   const fits = target !== null && target.byteLength >= length
   const plain = fits ? new Uint8Array(target, 0, length) : new Uint8Array(length)
   let offset = 0
-  const fill = (group: ChunkGroup): boolean => {
-    const filled = decodeInto(plain.subarray(offset), group, idKey)
-    if (filled) offset += group.plainLength
-    return filled
-  }
   for (const group of chunkGroups(heads, stored)) {
-    if (fill(group)) continue
-    for (const chunk of alone(group)) {
-      const id = hex(chunk.heads[0]!.id)
-      if (!fill(chunk)) throw new VarveError('DATA_DAMAGED', `chunk ${id} is damaged`, { details: { id } })
-    }
+    decodeInto(plain.subarray(offset), group, idKey)
+    offset += group.plainLength
   }
   freeBytes(stored)
   return plain

@@ -61,7 +61,9 @@ class Flusher {
     this.#file = file
   }
 
+  /** To be told of every write; throws what an earlier flush met, so that a restore to a failing disk ends soon. */
   wrote(bytes: number): void {
+    if (this.#failure !== null) throw this.#failure
     this.#bytes += bytes
     if (this.#bytes < FLUSH_BYTES || this.#running !== null) return
     this.#bytes = 0

@@ -42,8 +42,9 @@ class Restore {
   readonly #request: RestoreRequest
   readonly #decoder: Decoder
   #geometry: Geometry | null = null
-  /** Chunks received and put into the tree; those written are behind it by what is being decoded. */
+  /** Bytes of the disk that are written, zeroes included. */
   #written = 0
+  /** Stored bytes received. */
   #received = 0
 
   constructor(request: RestoreRequest, decoder: Decoder) {
@@ -161,7 +162,7 @@ class Restore {
       await target.write(offset, plain)
       this.#decoder.release(plain)
     } else await target.zero(offset, end - offset)
-    this.#written = Math.max(this.#written, end)
+    this.#written += end - offset
     onProgress(this.#written, this.#received)
   }
 }

@@ -1,7 +1,14 @@
 // The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the verify threads.
 import { constants, zstdDecompressSync } from 'node:zlib'
 import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
-import { areHeads, chunkGroups, readHeads, type ChunkGroup, type ChunkHead } from '../../protocol/chunk-list.ts'
+import {
+  areHeads,
+  chunkGroups,
+  eachAlone,
+  readHeads,
+  type ChunkGroup,
+  type ChunkHead,
+} from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord, type RecordType } from './format.ts'
@@ -82,33 +89,24 @@ const refused = (id: Uint8Array, thrown: unknown): VarveError => {
   })
 }
 
-/** Throws unless the plain bytes have the chunk's id. */
-const checkId = ({ id }: ChunkHead, plain: Uint8Array, idKey: Uint8Array): void => {
-  if (!equalBytes(keyedHash(idKey, plain), id)) throw new VarveError('CHUNK_INVALID', 'its content has another id')
-}
-
-/** Checks neighbours with one call of the decoder; false where one of them is not what it says, whichever it is. */
-const areWhatTheySay = ({ heads, codec, stored, plainLength }: ChunkGroup, idKey: Uint8Array): boolean => {
-  try {
-    const plain = decode(codec, stored, plainLength)
-    let from = 0
-    for (const head of heads) checkId(head, plain.subarray(from, (from += head.plainLength)), idKey)
-    if (codec !== CODEC.raw) freeBuffer(plain.buffer)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** Throws CHUNK_INVALID for the first of the chunks that is not what it says. */
-const checkOneByOne = ({ heads, stored }: ChunkGroup, idKey: Uint8Array): void => {
+/** Throws unless the chunks of a group, decoded by one call, have their ids. */
+const checkTogether = ({ heads, codec, stored, plainLength }: ChunkGroup, idKey: Uint8Array): void => {
+  const plain = decode(codec, stored, plainLength)
   let from = 0
-  for (const head of heads) {
-    try {
-      checkId(head, decode(head.codec, stored.subarray(from, (from += head.storedLength)), head.plainLength), idKey)
-    } catch (error) {
-      throw refused(head.id, error)
-    }
+  const same = heads.every(({ id, plainLength: length }) =>
+    equalBytes(keyedHash(idKey, plain.subarray(from, (from += length))), id),
+  )
+  if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+  if (!same) throw new VarveError('CHUNK_INVALID', 'its content has another id')
+}
+
+/** Throws CHUNK_INVALID for the first chunk of a group that is not what it says. */
+const checkGroup = (group: ChunkGroup, idKey: Uint8Array): void => {
+  try {
+    checkTogether(group, idKey)
+  } catch (error) {
+    if (group.heads.length === 1) throw refused(group.heads[0]!.id, error)
+    for (const chunk of eachAlone(group)) checkGroup(chunk, idKey)
   }
 }
 
@@ -127,17 +125,11 @@ export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): 
   const heads = readHeads(table)
   const long = heads.find(({ plainLength }) => plainLength > chunkBytes)
   if (long !== undefined) throw refused(long.id, new VarveError('CHUNK_INVALID', 'it is too long'))
-  for (const group of chunkGroups(heads, stored)) if (!areWhatTheySay(group, idKey)) checkOneByOne(group, idKey)
+  for (const group of chunkGroups(heads, stored)) checkGroup(group, idKey)
   const target = Buffer.from(new ArrayBuffer(stored.length + recordBytes(0) * heads.length))
-  let offset = 0
   let from = 0
-  for (const { storedLength, ...header } of heads)
-    offset = writeRecord(
-      target,
-      offset,
-      { ...header, type: RECORD.chunk },
-      stored.subarray(from, (from += storedLength)),
-    )
+  for (const record of recordsOf(heads))
+    writeRecord(target, record.offset, record, stored.subarray(from, (from += record.storedLength)))
   return new Uint8Array(target.buffer)
 }
 

@@ -2,7 +2,7 @@
 import { zstdDecompressSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { areHeads, CHUNK_HEAD_BYTES, chunkGroups, readHeads, writeHeads } from '../../protocol/chunk-list.ts'
+import { areHeads, CHUNK_HEAD_BYTES, chunkGroups, eachAlone, readHeads, writeHeads } from '../../protocol/chunk-list.ts'
 import type { ChunkGroup, ChunkHead } from '../../protocol/chunk-list.ts'
 import { CHUNK_BYTES_MAX, CODEC, type Codec } from '../../protocol/chunk.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
@@ -199,4 +199,15 @@ describe('groups', () => {
     ])
     expect(groupsOf([])).toEqual([])
   })
+})
+
+test('the chunks of a group alone are the group again, one behind the other', () => {
+  const plains = [1, 2, 3].map((seed) => Buffer.alloc(1000 * seed, seed))
+  const { heads, stored } = joinChunks(plains.map((plain) => zstdChunk(new Uint8Array(32).fill(plain[0]!), plain)))
+  const [group, ...others] = [...chunkGroups(readHeads(heads), stored)]
+  expect(others).toEqual([])
+  const alone = [...eachAlone(group!)]
+  expect(alone.map(({ heads: [head] }) => head?.plainLength)).toEqual([1000, 2000, 3000])
+  expect(alone.every((one) => one.heads.length === 1 && one.plainLength === one.heads[0]!.plainLength)).toBe(true)
+  expect(Buffer.concat(alone.map((one) => one.stored)).equals(stored)).toBe(true)
 })

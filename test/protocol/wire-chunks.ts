@@ -76,3 +76,28 @@ export const plainOf = ({ codec, plainLength, stored }: WireChunk): Uint8Array =
   if (plain.length !== plainLength) throw new Error(`a chunk of ${plain.length} bytes says that it has ${plainLength}`)
   return plain
 }
+
+/** What two chunks of 256 plain bytes or more could be stored as to steal from each other: decoded as one, the bytes are right; each alone, they are not. */
+export const thievingPairs = (a: Uint8Array, b: Uint8Array): [Partial<WireChunk>, Partial<WireChunk>][] => {
+  const both = Buffer.concat([a, b])
+  const stolen = 100
+  const long = zstdFrame(both.subarray(0, a.length + stolen))
+  const short = zstdFrame(both.subarray(a.length + stolen))
+  const hidden = zstdFrame(Buffer.alloc(b.length, 'else'))
+  const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, hidden.length, 0, 0, 0])
+  return [
+    [{ stored: long }, { stored: short }],
+    [{ stored: sayingLength(long, a.length) }, { stored: sayingLength(short, b.length) }],
+    [
+      { stored: long, plainLength: a.length + stolen },
+      { stored: short, plainLength: b.length - stolen },
+    ],
+    // a frame more than there are chunks
+    [
+      { stored: Buffer.concat([zstdFrame(a), zstdFrame(b.subarray(0, stolen))]) },
+      { stored: zstdFrame(b.subarray(stolen)) },
+    ],
+    // both frames, and a third that makes a decoder skip what stands for the second
+    [{ stored: Buffer.concat([zstdFrame(a), zstdFrame(b), skipped]) }, { stored: hidden }],
+  ]
+}

@@ -5,7 +5,14 @@ import { expect, test } from 'vitest'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
 import { Decoder } from '../../../agent/restore/decoder.ts'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import { joinChunks, rawChunk, sayingLength, zstdChunk, zstdFrame, type WireChunk } from '../../protocol/wire-chunks.ts'
+import {
+  joinChunks,
+  rawChunk,
+  thievingPairs,
+  zstdChunk,
+  zstdFrame,
+  type WireChunk,
+} from '../../protocol/wire-chunks.ts'
 import { codeOf, failureOf } from './code-of.ts'
 
 const idKey = new Uint8Array(32).fill(5)
@@ -113,19 +120,8 @@ test('names the chunk that is damaged among neighbours that are decoded together
 test('one that brings what belongs to the next is damaged, though both together have the right bytes', async () => {
   await using decoder = new Decoder()
   const [a, b] = [Buffer.alloc(1000, 'this'), Buffer.alloc(1000, 'that')]
-  const both = Buffer.concat([a, b])
   const [first, second] = [packed(a), packed(b)]
-  const long = zstdFrame(both.subarray(0, 1100))
-  const short = zstdFrame(both.subarray(1100))
-  const hidden = zstdFrame(Buffer.alloc(1000, 'else'))
-  const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, hidden.length, 0, 0, 0])
-  const pairs: [Partial<WireChunk>, Partial<WireChunk>][] = [
-    [{ stored: long }, { stored: short }],
-    [{ stored: sayingLength(long, 1000) }, { stored: sayingLength(short, 1000) }],
-    [{ stored: Buffer.concat([first.stored, zstdFrame(b.subarray(0, 100))]) }, { stored: zstdFrame(b.subarray(100)) }],
-    [{ stored: Buffer.concat([first.stored, second.stored, skipped]) }, { stored: hidden }],
-  ]
-  for (const [one, two] of pairs)
+  for (const [one, two] of thievingPairs(a, b))
     expect(await damagedId(decode(decoder, { ...first, ...one }, { ...second, ...two }))).toBe(hex(first.id))
   expect(await isDecoded(decode(decoder, first, second), a, b)).toBe(true)
 })

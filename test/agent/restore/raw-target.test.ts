@@ -10,7 +10,7 @@ import {
   temporaryName,
 } from '../../../agent/restore/raw-target.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { tempFolder } from '../../support/temp.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from './code-of.ts'
 import { loopDevice, tinyFileSystem } from './devices.ts'
 
@@ -152,6 +152,22 @@ describe('a block device', () => {
     const small = await failureOf(BlockDeviceTarget.open(loop.path, 4 * MIB + 1))
     expect(small?.code).toBe('TARGET_INVALID')
     expect(small?.message).toContain('is smaller than')
+  })
+
+  test('that takes bytes and cannot keep them ends the restore soon, and never commits', async () => {
+    // it takes every write and refuses to be synced
+    await using target = await BlockDeviceTarget.open('/dev/null', 0)
+    const bytes = new Uint8Array(16 * MIB)
+    const failed = await eventually(async () => {
+      try {
+        await target.write(0, bytes)
+        return null
+      } catch (error) {
+        return error
+      }
+    })
+    expect(String(failed)).toMatch(/cannot write \/dev\/null: EINVAL/u)
+    await expect(target.commit()).rejects.toThrow(/EINVAL/u)
   })
 
   test('that cannot be opened is refused', async () => {

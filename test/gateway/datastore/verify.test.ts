@@ -10,7 +10,14 @@ import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/datastore/verify.ts'
-import { joinChunks, rawChunk, sayingLength, zstdChunk, zstdFrame, type WireChunk } from '../../protocol/wire-chunks.ts'
+import {
+  joinChunks,
+  rawChunk,
+  thievingPairs,
+  zstdChunk,
+  zstdFrame,
+  type WireChunk,
+} from '../../protocol/wire-chunks.ts'
 
 const idKey = new Uint8Array(randomBytes(32))
 const proofKey = new Uint8Array(randomBytes(32))
@@ -172,28 +179,8 @@ describe('neighbours that are decoded together', () => {
 
   test('one that brings what belongs to the next is refused, though both together have the right bytes', () => {
     const [a, b] = [Buffer.alloc(1000, 'this'), Buffer.alloc(1000, 'that')]
-    const both = Buffer.concat([a, b])
     const [first, second] = [zstd(a), zstd(b)]
-    const long = zstdFrame(both.subarray(0, 1100))
-    const short = zstdFrame(both.subarray(1100))
-    const hidden = zstdFrame(Buffer.alloc(1000, 'else'))
-    const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, hidden.length, 0, 0, 0])
-    const pairs: [Partial<WireChunk>, Partial<WireChunk>][] = [
-      [{ stored: long }, { stored: short }],
-      [{ stored: sayingLength(long, 1000) }, { stored: sayingLength(short, 1000) }],
-      [
-        { stored: long, plainLength: 1100 },
-        { stored: short, plainLength: 900 },
-      ],
-      // a frame more than there are chunks
-      [
-        { stored: Buffer.concat([first.stored, zstdFrame(b.subarray(0, 100))]) },
-        { stored: zstdFrame(b.subarray(100)) },
-      ],
-      // both frames, and a third that makes a decoder skip what stands for the second
-      [{ stored: Buffer.concat([first.stored, second.stored, skipped]) }, { stored: hidden }],
-    ]
-    for (const [one, two] of pairs) refusedFor(first, jobOf({ ...first, ...one }, { ...second, ...two }))
+    for (const [one, two] of thievingPairs(a, b)) refusedFor(first, jobOf({ ...first, ...one }, { ...second, ...two }))
     ingest(jobOf(first, second))
   })
 })
