@@ -193,7 +193,13 @@ const idle = (run: Bench) => (): boolean => run.backups.jobOf('db1') === null
 test('a backup begins, is checked, committed, and then its lease ends as committed', async () => {
   await using temp = await tempFolder()
   const commits: Params<'backup.commit'>[] = []
+  // the journal is read from the disk, which may take longer than a whole backup of nothing
+  const seen = Promise.withResolvers<void>()
   await using run = await bench(temp, {
+    'backup.begin': async () => {
+      await seen.promise
+      return {}
+    },
     'backup.commit': async (params) => {
       commits.push(params)
       return { point: params.job }
@@ -202,6 +208,7 @@ test('a backup begins, is checked, committed, and then its lease ends as committ
   const { job, lease } = started(run)
   expect(run.backups.jobOf('db1')).toBe(job)
   expect(await run.backups.jobs()).toEqual([job])
+  seen.resolve()
   await run.until(idle(run))
   expect(run.calls).toEqual(['backup.begin', 'backup.commit'])
   expect(commits).toEqual([{ job, bytesRead: 0 }])
