@@ -116,6 +116,11 @@ program
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
   .addOption(new Option('--format <format>', 'of the file').choices(['raw', 'qcow2']).default('raw'))
   .option('--force', 'replace what is there', false)
+  .option(
+    '--skip-damaged',
+    'write what can be read where part of the disk is lost; ends with an error that lists it',
+    false,
+  )
   .addOption(configOption())
   .addOption(jsonOption())
   .action((point: string, options: RestoreCommand) => restore(point, options))

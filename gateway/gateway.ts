@@ -1,6 +1,6 @@
 // A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
 import { VarveError } from '../protocol/errors.ts'
-import type { Claims } from '../protocol/claims.ts'
+import { NO_TOKEN, type Claims } from '../protocol/claims.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
@@ -9,7 +9,10 @@ import { Datastore } from './datastore/datastore.ts'
 import { storeError } from './datastore/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from './log.ts'
+import { StateKeeper } from './maintenance/keep-state.ts'
+import { Maintenance } from './maintenance/maintenance.ts'
 import { HttpServer, type Listen } from './server/http.ts'
+import { LocalServer } from './server/local.ts'
 import type { Services } from './session/context.ts'
 import { Registry } from './session/registry.ts'
 
@@ -18,12 +21,16 @@ const REVOCATION_INTERVAL_MS = 2000
 
 export interface GatewayOptions {
   readonly folder: string
-  readonly listen: Listen
+  /** Null for a gateway that only the commands beside it can reach. */
+  readonly listen: Listen | null
   readonly log: Log
   readonly clock: Clock
+  /** Bytes of the disk that uploads leave free; null for the default. */
+  readonly reserveBytes?: number | null
 }
 
 export class Gateway implements AsyncDisposable {
+  /** Of the port, or `unix:` and the path of the local socket where there is none. */
   readonly url: string
   readonly #resources: AsyncDisposableStack
 
@@ -44,12 +51,18 @@ export class Gateway implements AsyncDisposable {
     )
     const registry = new Registry()
     const backups = new Backups({ datastore, agents: registry, clock, log })
-    const services: Services = { datastore, authority, audit, registry, backups, clock, log }
+    const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
+    await maintenance.attributeKnown()
+    resources.use(new StateKeeper({ datastore, clock, log }))
+    const services: Services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
     resources.defer(() => backups.settled())
-    const http = resources.use(await HttpServer.listen(services, options.listen))
+    const local = resources.use(await LocalServer.listen(services, folder))
+    const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))
     resources.defer(watchRevocations(services))
-    log.info({ url: http.url, folder }, 'gateway listens')
-    return new Gateway(http.url, resources.move())
+    resources.defer(datastore.space.watch(clock))
+    const { url } = port ?? local
+    log.info({ url, folder }, 'gateway listens')
+    return new Gateway(url, resources.move())
   }
 
   /** Tells every session, lets what is being committed finish, closes the datastore. */
@@ -58,9 +71,9 @@ export class Gateway implements AsyncDisposable {
   }
 }
 
-const openDatastore = async ({ folder, log, clock }: GatewayOptions): Promise<Datastore> => {
+const openDatastore = async ({ folder, log, clock, reserveBytes = null }: GatewayOptions): Promise<Datastore> => {
   try {
-    return await Datastore.open({ folder, log, nowMs: () => clock.now() })
+    return await Datastore.open({ folder, log, nowMs: () => clock.now(), reserveBytes })
   } catch (thrown) {
     throw storeError(thrown, `opening the data folder ${folder}`)
   }
@@ -75,7 +88,9 @@ const watchRevocations = ({ clock, datastore, registry, log }: Services): (() =>
   const look = async (): Promise<void> => {
     const claims = [...registry.sessions].map((session) => session.caller.claims)
     const agentIds = [...new Set(claims.filter(isAgent).map(({ subject }) => subject))]
-    const tokenIds = [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))]
+    const tokenIds = [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))].filter(
+      (id) => id !== NO_TOKEN,
+    )
     const agents = new Set<string>()
     const tokens = new Set<string>()
     for (let from = 0; from < Math.max(agentIds.length, tokenIds.length); from += IDENTITIES_CHECK_MAX) {

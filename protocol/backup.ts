@@ -11,6 +11,7 @@ export const READ_REASONS = [
   'bitmap-inconsistent',
   'bitmap-disabled',
   'checkpoint-mismatch',
+  'base-damaged',
 ] as const
 export type ReadReason = (typeof READ_REASONS)[number]
 

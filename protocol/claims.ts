@@ -24,6 +24,9 @@ export const ASSERTION_LIFE_MAX_S = 10 * 60
 /** How far a peer's clock may be ahead when it says when a token begins, in seconds; expiry has no such grace. */
 export const CLOCK_SKEW_S = 30
 
+/** In place of a token's id for who came over the gateway's local socket: there is nothing to revoke. */
+export const NO_TOKEN = ''
+
 /** What is known of a caller once its token was checked. */
 export interface Claims {
   readonly issuer: string
@@ -36,6 +39,7 @@ export interface Claims {
   readonly role: Role
   /** Seconds since 1970; the claims hold before it. */
   readonly expiresAt: number
+  /** NO_TOKEN where none was asked for. */
   readonly tokenId: string
 }
 

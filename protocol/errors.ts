@@ -69,6 +69,10 @@ export const ERRORS = {
   DATA_DAMAGED: row(500),
   STORE_VERSION: row(500),
   STORE_LOCKED: row(409),
+  CATALOG_MISSING: row(500),
+  QUOTA_EXCEEDED: row(507),
+  POINT_HELD: row(409),
+  MAINTENANCE_RUNNING: row(409),
   // the hypervisor
   QMP_UNAVAILABLE: row(503, true),
   QMP_ERROR: row(502),

@@ -19,6 +19,10 @@ const REFUSED: readonly ErrorCode[] = [
   'LEASE_HELD',
   'STATE_LOCKED',
   'STORE_LOCKED',
+  'CATALOG_MISSING',
+  'QUOTA_EXCEEDED',
+  'POINT_HELD',
+  'MAINTENANCE_RUNNING',
 ]
 const DENIED: readonly ErrorCode[] = [
   'ROLE_FORBIDDEN',

@@ -67,6 +67,9 @@ export const FRAME_CHUNKS_MAX = 1024
 /** Bytes of a proof of possession and of the key it is made with. */
 export const PROOF_BYTES = 32
 
+/** Ranges of one machine's disks that a backup is asked to read again; with more of them a disk is read in full. */
+export const REREAD_RANGES_MAX = 4096
+
 /** Disks of one machine. */
 export const DISKS_MAX = 256
 

@@ -2,11 +2,12 @@
 import * as v from 'valibot'
 import type { Role } from './claims.ts'
 import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
+import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
-import { chunking, downloadDown, position, uploadDown, uploadUp } from './transfer.ts'
+import { chunking, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
 import { job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
-export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking } from './transfer.ts'
+export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
 export type { Job, MachineStatus } from './views.ts'
 
 /** One direction of a stream: what its messages are and how many bytes of them may be in flight. */
@@ -192,10 +193,13 @@ export const METHODS = {
     servedBy: 'gateway',
     roles: BACKUP_STARTERS,
     audited: true,
-    params: v.object({ point: s.uuid, disk: s.diskName, position }),
+    /** With `skipDamaged`, what cannot be read is said to be lost and does not end the download. */
+    params: v.object({ point: s.uuid, disk: s.diskName, position, skipDamaged: v.boolean() }),
     result: none,
     down: stream(downloadDown, CHUNK_WINDOW_BYTES),
   },
+
+  ...MAINTENANCE_METHODS,
 
   // what an agent calls while it makes a backup
   'agent.inventory': {
@@ -267,7 +271,10 @@ export const METHODS = {
       policy: s.policy,
       ...chunking.entries,
       base: v.nullable(
-        v.object({ checkpoint: s.uuid, disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes })) }),
+        v.object({
+          checkpoint: s.uuid,
+          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread })),
+        }),
       ),
     }),
     result: none,

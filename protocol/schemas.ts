@@ -72,6 +72,14 @@ export const point = v.object({
   bytesSent: count,
   bytesStored: count,
   durationMs: count,
+  /** Held by a person until it is released. */
+  held: v.boolean(),
+  /** Nobody can remove it before. */
+  lockedUntilMs: v.nullable(timeMs),
+  /** When it was last verified and found whole or damaged. */
+  verifiedMs: v.nullable(timeMs),
+  /** Bytes of its disks that are known to be unreadable. */
+  lostBytes: count,
   disks: disks(v.object({ ...readDisk.entries, dirtyBytes: count, root })),
 })
 export type Point = v.InferOutput<typeof point>

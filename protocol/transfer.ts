@@ -2,7 +2,14 @@
 import * as v from 'valibot'
 import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX } from './chunk.ts'
-import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX, PROOF_BYTES, UPLOAD_IDS_MAX, UPLOAD_RUNS_MAX } from './limits.ts'
+import {
+  FRAME_BYTES_MAX,
+  FRAME_CHUNKS_MAX,
+  PROOF_BYTES,
+  REREAD_RANGES_MAX,
+  UPLOAD_IDS_MAX,
+  UPLOAD_RUNS_MAX,
+} from './limits.ts'
 import * as s from './schemas.ts'
 
 // the kinds of an upload's messages; PROTOCOL.md section 6 tells their order
@@ -10,7 +17,9 @@ export const RUN = { zero: 0, keep: 1, ids: 2 } as const
 export const UP = { runs: 0, chunks: 1, proofs: 2 } as const
 export const DOWN = { start: 0, answers: 1, verdicts: 2, durable: 3 } as const
 export const ANSWER = { have: 0, want: 1, prove: 2 } as const
-export const LOAD = { start: 0, zero: 1, chunks: 2 } as const
+export const LOAD = { start: 0, zero: 1, chunks: 2, lost: 3 } as const
+
+const endOf = ([offset, length]: readonly [number, number]): number => offset + length
 
 /** Index of a chunk in its disk. */
 export const position = v.pipe(s.count, v.maxValue(DISK_BYTES_MAX / CHUNK_BYTES_MIN))
@@ -57,8 +66,22 @@ export const downloadDown = v.union([
     v.object({ size: s.diskBytes, chunkBytes: s.count, root: s.root, idKey: s.id32, position }),
   ]),
   v.tuple([v.literal(LOAD.zero), positive]),
+  v.tuple([v.literal(LOAD.lost), positive]),
   chunks(LOAD.chunks),
 ])
+
+/** Ranges of the base's disks to be read again: offset and length in bytes, ascending, apart; null where the whole disk must be. */
+export const reread = v.nullable(
+  v.pipe(
+    v.array(v.tuple([s.diskBytes, v.pipe(s.diskBytes, v.minValue(1))])),
+    v.maxLength(REREAD_RANGES_MAX),
+    v.check(
+      (ranges) => ranges.every(([offset], index) => index === 0 || offset > endOf(ranges[index - 1]!)),
+      'not ascending and apart',
+    ),
+  ),
+)
+export type Reread = v.InferOutput<typeof reread>
 
 /** How a tenant's disks become chunks. */
 export const chunking = v.object({

@@ -23,6 +23,8 @@ export const machine = v.object({
   host: v.string(),
   online: v.boolean(),
   policy: s.policy,
+  /** Machines of a group share its rules of retention. */
+  group: v.nullable(s.name),
   job: v.nullable(s.uuid),
   lastPoint: v.nullable(v.object({ id: s.uuid, timeMs: s.timeMs })),
 })

@@ -11,6 +11,7 @@ export interface RestoreCommand {
   readonly to: string
   readonly format: TargetFormat
   readonly force: boolean
+  readonly skipDamaged: boolean
   readonly json: boolean
 }
 
@@ -31,13 +32,14 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       force: options.force,
     })
     let received = 0
-    await restoreDisk({
+    const { lost, lostCount, lostBytes } = await restoreDisk({
       repeat: (work) => link.repeat(work, signal),
       point: point.id,
       disk: disk.name,
       size: disk.size,
       root: disk.root,
       target,
+      skipDamaged: options.skipDamaged,
       signal,
       onProgress: (doneBytes, receivedBytes) => {
         received = receivedBytes
@@ -55,8 +57,21 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       size: disk.size,
       bytesReceived: received,
       seconds,
+      lostBytes,
+      lostCount,
+      lost,
     }
-    if (options.json) return printJson(done)
+    if (options.json) printJson(done)
+    if (lostBytes > 0) {
+      if (!options.json)
+        for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zero in ${options.to}`)
+      const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
+      throw new VarveError(
+        'DATA_DAMAGED',
+        `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and zero in it; every other chunk was checked, the root over them cannot match`,
+      )
+    }
+    if (options.json) return
     print(
       `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to}: ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
     )

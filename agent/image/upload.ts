@@ -6,10 +6,11 @@ import type { OpenCall, Peer } from '../../protocol/peer.ts'
 import type { LeasedDisk } from '../lease/lease.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
+import { rereading } from '../nbd/reread.ts'
 import { PICK, type PreparedChunks } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
 import { idAt, runsMessage } from './runs-message.ts'
-import type { Throttle } from './throttle.ts'
+import type { Throttle } from '../../protocol/throttle.ts'
 import { ImageWorkers, type Hashed } from './workers.ts'
 
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
@@ -264,7 +265,10 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
   const connect = async (contexts: string[]): Promise<NbdClient> =>
     resources.use(await NbdClient.connect({ socketPath, exportName, contexts }))
   const allocation = await connect([ALLOCATION_CONTEXT])
-  const dirty = dirtyContext === null ? null : { client: await connect([dirtyContext]), context: dirtyContext }
+  const dirty =
+    dirtyContext === null
+      ? null
+      : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
   const setup = { socketPath, exportName, size, chunkBytes, idKey, level: COMPRESSION_LEVEL }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
   const call = peer.open('image.upload', { job, disk: disk.name }, { signal })

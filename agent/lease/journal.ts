@@ -24,6 +24,8 @@ const diskSchema = v.object({
   persistent: v.boolean(),
   /** Granularity in bytes of the base's bitmap; null for a full read. */
   baseGranularity: v.nullable(natural),
+  /** Ranges of an incremental read that count as changed: offset and length in bytes. */
+  reread: v.array(v.tuple([natural, natural])),
   scratchNode: text,
   scratchFile: text,
   job: text,

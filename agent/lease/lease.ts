@@ -2,6 +2,7 @@
 
 import type { Consistency, ConsistencyWish, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
+import type { Reread } from '../../protocol/methods.ts'
 import type { JsonValue } from '../qmp/configuration.ts'
 import type { JournalEntry } from './journal.ts'
 
@@ -16,7 +17,12 @@ export interface LeaseMachine {
 /** The checkpoint that a driver is to continue from, with the disks its restore point holds; sizes in bytes. */
 export interface LeaseBase {
   readonly checkpoint: string
-  readonly disks: readonly { readonly name: string; readonly size: number }[]
+  readonly disks: readonly {
+    readonly name: string
+    readonly size: number
+    /** What the gateway lost of it, to be read though it did not change; null asks for a full read. */
+    readonly reread: Reread
+  }[]
 }
 
 export interface LeaseRequest {
@@ -43,6 +49,8 @@ export interface LeasedDisk {
   readonly exportName: string
   /** NBD meta context of the changed blocks; null for a full read. */
   readonly dirtyContext: string | null
+  /** Ranges that count as changed whatever the bitmap says: offset and length in bytes, ascending. */
+  readonly reread: readonly (readonly [number, number])[]
 }
 
 export type LeaseOutcome = 'committed' | 'failed'

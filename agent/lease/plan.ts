@@ -21,6 +21,8 @@ export interface DiskDecision {
   readonly kind: ReadKind
   readonly reason: ReadReason
   readonly bitmap: BitmapState | null
+  /** Ranges of an incremental read that count as changed. */
+  readonly reread: readonly (readonly [number, number])[]
 }
 
 const fullReason = (
@@ -39,6 +41,7 @@ const fullReason = (
   if (!bitmap.recording) return 'bitmap-disabled'
   // a bitmap that some other job or export uses cannot be merged from
   if (bitmap.busy) return 'checkpoint-mismatch'
+  if (known.reread === null) return 'base-damaged'
   return null
 }
 
@@ -51,9 +54,9 @@ export const decideDisk = (
   const wanted = base === null ? null : checkpointName(request.agentId, base.checkpoint)
   const bitmap = disk.bitmaps.find(({ name }) => name === wanted) ?? null
   const reason = fullReason(disk, base, bitmap, request.full)
-  return reason === null
-    ? { disk, kind: 'incremental', reason: 'bitmap', bitmap }
-    : { disk, kind: 'full', reason, bitmap: null }
+  if (reason !== null) return { disk, kind: 'full', reason, bitmap: null, reread: [] }
+  const reread = base?.disks.find(({ name }) => name === disk.name)?.reread ?? []
+  return { disk, kind: 'incremental', reason: 'bitmap', bitmap, reread }
 }
 
 /** Filters that a job or another backup puts above a disk's node while it runs; the disk's bitmaps are then out of sight. */
@@ -113,7 +116,7 @@ export const planLease = (
       details: { bytesMax: SOCKET_PATH_BYTES_MAX },
     })
   }
-  const disks = decisions.map(({ disk, kind, reason, bitmap }, index): JournalDisk => ({
+  const disks = decisions.map(({ disk, kind, reason, bitmap, reread }, index): JournalDisk => ({
     name: disk.name,
     node: disk.node,
     size: disk.size,
@@ -121,6 +124,7 @@ export const planLease = (
     reason,
     persistent: disk.persistentBitmaps,
     baseGranularity: bitmap?.granularity ?? null,
+    reread: reread.map(([offset, length]) => [offset, length]),
     scratchNode: names.scratchNode(index),
     scratchFile: join(scratchFolder, `${index}.qcow2`),
     job: names.job(index),

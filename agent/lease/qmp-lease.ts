@@ -29,7 +29,7 @@ export interface QmpLeaseParts {
 }
 
 const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
-  entry.disks.map(({ name, size, kind, reason, exportName }) => ({
+  entry.disks.map(({ name, size, kind, reason, exportName, reread }) => ({
     name,
     size,
     kind,
@@ -37,6 +37,7 @@ const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
     socketPath: entry.socketPath,
     exportName,
     dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
+    reread,
   }))
 
 const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>

@@ -28,9 +28,29 @@ export interface RestoreRequest {
   /** What the catalog says the image's root is. */
   readonly root: Ref
   readonly target: Target
+  /** Goes on around what the gateway has lost, which stays zero, instead of giving up. */
+  readonly skipDamaged: boolean
   readonly signal: AbortSignal
   readonly onProgress: (doneBytes: number, receivedBytes: number) => void
 }
+
+/** A range of the disk that could not be restored and is zero, in bytes. */
+export interface Lost {
+  readonly offset: number
+  readonly length: number
+}
+
+/** What was restored. */
+export interface Restored {
+  /** Ranges that are lost, ascending and apart, LOST_RANGES_MAX at most; none where the disk is whole and its root checked. */
+  readonly lost: readonly Lost[]
+  /** Ranges and bytes of all that is lost. */
+  readonly lostCount: number
+  readonly lostBytes: number
+}
+
+/** Lost ranges that are listed one by one; further ones are counted. */
+export const LOST_RANGES_MAX = 10_000
 
 interface Geometry {
   readonly chunkBytes: number
@@ -46,25 +66,32 @@ class Restore {
   #written = 0
   /** Stored bytes received. */
   #received = 0
+  readonly #lost: { offset: number; length: number }[] = []
+  #lostCount = 0
+  #lostBytes = 0
+  /** Where the last lost range ended, in bytes. */
+  #lostEnd = -1
 
   constructor(request: RestoreRequest, decoder: Decoder) {
     this.#request = request
     this.#decoder = decoder
   }
 
-  async run(): Promise<void> {
+  async run(): Promise<Restored> {
     await this.#request.repeat((peer) => this.#stream(peer))
     if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'the image ended before it began')
     const root = this.#geometry.tree.finish()
-    if (!sameRef(root, this.#request.root))
+    // a disk with lost ranges is another one; of what was received every chunk was checked
+    if (this.#lostBytes === 0 && !sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
     await this.#request.target.commit()
+    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes }
   }
 
   async #stream(peer: Peer): Promise<void> {
-    const { point, disk, signal } = this.#request
+    const { point, disk, skipDamaged, signal } = this.#request
     const position = this.#geometry?.tree.position ?? 0
-    const call = peer.open('image.download', { point, disk, position }, { signal })
+    const call = peer.open('image.download', { point, disk, position, skipDamaged }, { signal })
     const decoding: { position: number; plain: Promise<Uint8Array>; count: number }[] = []
     const writing: Promise<void>[] = []
     const writeFirst = async (): Promise<void> => {
@@ -107,9 +134,10 @@ class Restore {
     if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'an image begins with its start')
     const { tree, idKey, chunkBytes } = this.#geometry
     const { position } = tree
-    if (message[0] === LOAD.zero) {
+    if (message[0] === LOAD.zero || message[0] === LOAD.lost) {
       if (message[1] > tree.chunks - position)
         throw new VarveError('STREAM_INVALID', 'zeroes beyond the end of the disk')
+      if (message[0] === LOAD.lost) this.#lose(position * chunkBytes, message[1] * chunkBytes)
       tree.placeZeroes(message[1])
       return { position, plain: Promise.resolve(new Uint8Array(0)), count: message[1] }
     }
@@ -153,6 +181,19 @@ class Restore {
     this.#geometry = { chunkBytes, idKey: Uint8Array.from(idKey), tree }
   }
 
+  #lose(offset: number, bytes: number): void {
+    const { skipDamaged, size } = this.#request
+    if (!skipDamaged) throw new VarveError('STREAM_INVALID', 'the gateway left something out unasked')
+    const length = Math.min(bytes, size - offset)
+    const last = this.#lost.at(-1)
+    if (this.#lostEnd !== offset) {
+      this.#lostCount++
+      if (this.#lost.length < LOST_RANGES_MAX) this.#lost.push({ offset, length })
+    } else if (last !== undefined && last.offset + last.length === offset) last.length += length
+    this.#lostEnd = offset + length
+    this.#lostBytes += length
+  }
+
   async #write(position: number, plain: Uint8Array, count: number): Promise<void> {
     const { target, size, onProgress } = this.#request
     const { chunkBytes } = this.#geometry!
@@ -167,8 +208,8 @@ class Restore {
   }
 }
 
-/** Writes the whole disk to the target and commits it; DATA_DAMAGED, CANCELLED, the target's own errors. */
-export const restoreDisk = async (request: RestoreRequest): Promise<void> => {
+/** Writes the whole disk to the target, or with `skipDamaged` what there is of it, and commits it; DATA_DAMAGED, CANCELLED, the target's own errors. */
+export const restoreDisk = async (request: RestoreRequest): Promise<Restored> => {
   await using decoder = new Decoder()
-  await new Restore(request, decoder).run()
+  return await new Restore(request, decoder).run()
 }

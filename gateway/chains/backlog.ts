@@ -37,6 +37,8 @@ export const batchOfRuns = (received: Runs): Batch => {
 export class Backlog {
   readonly #waiting: Batch[] = []
   readonly #ahead: Batch[] = []
+  /** In the tree, whose state is not durable yet. */
+  #placed: Batch[] = []
   #waitingItems = 0
   #aheadItems = 0
 
@@ -82,6 +84,22 @@ export class Backlog {
 
   /** The first answered batch is in the tree. */
   placed(): void {
-    this.#aheadItems -= this.#ahead.shift()?.items ?? 0
+    const batch = this.#ahead.shift()
+    if (batch === undefined) return
+    this.#aheadItems -= batch.items
+    this.#placed.push(batch)
+  }
+
+  /** Every batch in the tree is durable now. */
+  committed(): void {
+    this.#placed = []
+  }
+
+  /** Every id that was named and is not durable yet. */
+  *ids(): Generator<Uint8Array> {
+    for (const { runs } of [...this.#placed, ...this.#ahead, ...this.#waiting])
+      for (const [kind, value] of runs)
+        if (kind === RUN.ids)
+          for (let at = 0; at < value.length; at += ID_BYTES) yield value.subarray(at, at + ID_BYTES)
   }
 }

@@ -76,7 +76,13 @@ export class ImageUpload {
     this.#chunks = chunkCount(size, chunkBytes)
     const base =
       upload.hasBase === 1
-        ? new BaseImage({ nodes, root, size, chunkBytes, onDamaged: (error) => nodes.quarantine(error) })
+        ? new BaseImage({
+            nodes,
+            root,
+            size,
+            chunkBytes,
+            onDamaged: async (error) => void (await nodes.quarantine.enterError(error)),
+          })
         : null
     this.#base = base
     this.#tree = new ImageTreeWriter({
@@ -102,6 +108,7 @@ export class ImageUpload {
     signal.throwIfAborted()
     const onAbort = (): void => this.#fail(signal.reason)
     signal.addEventListener('abort', onAbort)
+    using _held = this.#options.store.references.hold({ ids: () => this.#backlog.ids() })
     try {
       await send([DOWN.start, { position: this.#tree.position, proofKey }])
       const [root] = await Promise.all([this.#pump(send), this.#read(messages, send)])
@@ -246,7 +253,6 @@ export class ImageUpload {
     this.#received += proofs.length * 2 * ID_BYTES
     const ids = proofs.map(([id]) => id)
     const expected = await store.prove(ids, proofKey)
-    await store.forget(ids.filter((_, index) => (expected[index] ?? null) === null))
     return Uint8Array.from(proofs, ([id, proof], index) => {
       const right = expected[index] ?? null
       if (right === null) {
@@ -313,6 +319,7 @@ export class ImageUpload {
       root: finished?.root ?? null,
     })
     await this.#committing
+    this.#backlog.committed()
     this.#asked.indexed(names)
     this.#committedPosition = position
     this.#options.onProgress(position, this.#received)

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { sizeBytes } from '../../protocol/size.ts'
 import { systemClock } from '../clock.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog } from '../log.ts'
@@ -20,6 +21,7 @@ const fileSchema = v.strictObject({
   tls_key: v.optional(v.string()),
   insecure: v.optional(v.boolean()),
   log_level: v.optional(v.picklist(LOG_LEVELS)),
+  reserve: v.optional(v.string()),
 })
 
 export interface ServeOptions {
@@ -29,6 +31,7 @@ export interface ServeOptions {
   readonly tlsKey?: string
   readonly insecure?: boolean
   readonly logLevel?: string
+  readonly reserve?: string
   readonly config?: string
 }
 
@@ -66,6 +69,15 @@ export const parseListen = (text: string): { host: string; port: number } => {
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 
+/** Bytes of `--reserve`; null for the default. */
+export const parseReserve = (text: string | undefined): number | null => {
+  try {
+    return text === undefined ? null : sizeBytes(text)
+  } catch (error) {
+    throw new VarveError('CONFIG_INVALID', `reserve: ${(error as Error).message}`, { cause: error })
+  }
+}
+
 /** Runs a gateway until SIGINT or SIGTERM; resolves when everything is closed. */
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
@@ -84,11 +96,18 @@ export const serve = async (options: ServeOptions): Promise<void> => {
       'CONFIG_INVALID',
       `${host} is not loopback: give --tls-cert and --tls-key, or --insecure to let tokens and data cross the network in the clear`,
     )
+  const reserveBytes = parseReserve(options.reserve ?? file.reserve)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
   })
-  await using gateway = await Gateway.open({ folder, listen: { host, port, tls }, log, clock: systemClock })
+  await using gateway = await Gateway.open({
+    folder,
+    listen: { host, port, tls },
+    log,
+    clock: systemClock,
+    reserveBytes,
+  })
   print(gateway.url)
   log.info({ signal: await ended }, 'gateway stops')
 }

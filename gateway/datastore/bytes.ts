@@ -18,6 +18,12 @@ export const joinBytes = (pieces: Iterable<Uint8Array>, length: number): Uint8Ar
 /** Ids packed behind one another, ID_BYTES each. */
 export const joinIds = (ids: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => joinBytes(ids, ids.length * ID_BYTES)
 
+/** The ids of a run of them: views. */
+export const splitIds = (ids: Uint8Array): Uint8Array[] =>
+  Array.from({ length: Math.floor(ids.length / ID_BYTES) }, (_, index) =>
+    ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES),
+  )
+
 /** An id as a map key. */
 export const idName = (id: Uint8Array): string =>
   Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1')

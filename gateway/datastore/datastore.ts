@@ -3,12 +3,15 @@ import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { ThreadDatabase, type Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
+import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
 import { makeFolder } from './folders.ts'
-import { FORMAT_VERSION } from './format.ts'
-import { ImageWriter } from './image-writer.ts'
+import { FORMAT_VERSION, PACK_BYTES_MAX } from './format.ts'
+import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
+import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from './layout.ts'
 import { Limiter } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
+import { Space } from './space.ts'
 import { NodeCache } from './node-cache.ts'
 import { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
@@ -19,10 +22,7 @@ import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from './store-versio
 import { TenantStore } from './tenant-store.ts'
 import { VerifyPool } from './verify-pool.ts'
 
-/** Name of the catalog and chunk index in the data folder; the command line opens it beside a running gateway. */
-export const CATALOG_NAME = 'catalog.db'
-const LOCK_NAME = 'lock.db'
-const PACKS_NAME = 'packs'
+export { CATALOG_NAME }
 
 /** Uploads (disks) that may be written at once: each holds two open files and bounded buffers. */
 export const WRITERS_MAX = 512
@@ -40,14 +40,23 @@ export interface DatastoreOptions {
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
+  /** Length past which nothing is appended to a pack, in bytes; tests want small ones. */
+  readonly packBytesMax?: number
+  /** Bytes of the disk that uploads leave free; 0 for none, null (the default) for RESERVE_BYTES_DEFAULT or 5 % of a smaller disk. */
+  readonly reserveBytes?: number | null
 }
 
+type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+
 interface Parts {
+  readonly paths: Datastore['paths']
   readonly log: DatastoreLog
   readonly database: ThreadDatabase
   readonly store: PackStore
   readonly packs: PackPool
+  readonly space: Space
   readonly verifyPool: VerifyPool
+  readonly nowMs: () => number
   readonly report: RecoveryReport
   /** Ends what was opened, in reverse order. */
   readonly resources: AsyncDisposableStack
@@ -55,8 +64,14 @@ interface Parts {
 
 export class Datastore implements AsyncDisposable {
   readonly database: Database
+  /** Where catalog and packs lie, for threads that open them for themselves. */
+  readonly paths: { readonly catalog: string; readonly packs: string }
   /** What the start found and did. */
   readonly report: RecoveryReport
+  /** What uploads may take of the disk, and what each tenant takes. */
+  readonly space: Space
+  /** Finds out which restore points damage touches; set by whoever does that. */
+  onDamage: (tenant: Tenant) => Promise<void> = async () => {}
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
@@ -67,12 +82,15 @@ export class Datastore implements AsyncDisposable {
   private constructor(parts: Parts) {
     this.#parts = parts
     this.database = parts.database
+    this.paths = parts.paths
     this.report = parts.report
+    this.space = parts.space
   }
 
   /**
    * Opens or makes the datastore of a folder and recovers it from whatever ended its last run.
-   * STORE_LOCKED when another gateway has it; STORE_VERSION, with nothing touched, when a later program wrote it; STORE_FULL, STORE_FAILED.
+   * STORE_LOCKED when another gateway has it; STORE_VERSION, when a later program wrote it, and CATALOG_MISSING, when there are packs
+   * without a catalog, with nothing touched; STORE_FULL, STORE_FAILED.
    */
   static async open(options: DatastoreOptions): Promise<Datastore> {
     const { folder, log, nowMs = Date.now } = options
@@ -87,18 +105,33 @@ export class Datastore implements AsyncDisposable {
     resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
     const database = resources.use(await ThreadDatabase.open(catalog))
     checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
-    const store = resources.use(await DirectoryPackStore.open(path.join(folder, PACKS_NAME)))
-    const packs = new PackPool({ store, database, log, nowMs })
+    const directory = resources.use(await DirectoryPackStore.open(path.join(folder, PACKS_NAME)))
+    const space = new Space({ folder, database, log, reserveBytes: options.reserveBytes ?? null })
+    const store = new CountedPackStore(directory, space.quotas)
+    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? PACK_BYTES_MAX })
     const report = await recover({ store, database, packs, log })
+    await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
-    return new Datastore({ log, database, store, packs, verifyPool, report, resources: resources.move() })
+    const paths = { catalog, packs: path.join(folder, PACKS_NAME) }
+    return new Datastore({
+      paths,
+      log,
+      database,
+      store,
+      packs,
+      space,
+      verifyPool,
+      nowMs,
+      report,
+      resources: resources.move(),
+    })
   }
 
   /** The datastore as this tenant has it. */
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { database, store, packs, verifyPool, log } = this.#parts
+    const { database, store, packs, verifyPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       database,
@@ -107,6 +140,8 @@ export class Datastore implements AsyncDisposable {
       verifyPool,
       nodeCache: this.#nodeCache,
       log,
+      nowMs,
+      onDamage: () => this.onDamage(tenant),
       openWriter: async (options) => this.#openWriter(options),
     })
     // one per tenant of the catalog
@@ -120,13 +155,22 @@ export class Datastore implements AsyncDisposable {
     return this.#closed
   }
 
-  #openWriter(options: { tenant: Tenant; job: string; disk: string; machineId: number }): ImageWriter {
+  #openWriter(options: WriterOptions): ImageWriter {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
-    const { database, packs, verifyPool, log } = this.#parts
+    const { database, packs, space, verifyPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
-    const writer = new ImageWriter({ ...options, database, packs, verifyPool, limiter: this.#limiter, log, onClose })
+    const writer = new ImageWriter({
+      ...options,
+      database,
+      packs,
+      space,
+      verifyPool,
+      limiter: this.#limiter,
+      log,
+      onClose,
+    })
     this.#writers.add(writer)
     return writer
   }

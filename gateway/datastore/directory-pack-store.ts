@@ -2,6 +2,7 @@
 import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { failpoint, failpointsArmed } from './failpoint.ts'
 import { makeFolder, syncFolder } from './folders.ts'
 import { isUuid } from './format.ts'
 import { HandleCache } from './handle-cache.ts'
@@ -12,21 +13,25 @@ const PACK_SUFFIX = '.pack'
 const FILE_MODE = 0o600
 
 /** Writes all of `bytes` at `offset`: one write may take only a part of them. */
-const writeAll = async (handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> => {
-  let done = 0
-  while (done < bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
+const writeAll = async (handle: FileHandle, bytes: Uint8Array, offset: number, file: string): Promise<void> => {
+  // a test sees every write as one that took only a part
+  let end = failpointsArmed() ? bytes.length >> 1 : bytes.length
+  for (let done = 0; done < bytes.length; end = bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, end - done, offset + done)
     done += bytesWritten
+    if (done < bytes.length) failpoint('pack.append.half', file)
   }
 }
 
 class DirectoryPackFile implements PackFile {
   readonly #handle: FileHandle
+  readonly #path: string
   #bytes: number
   #broken = false
 
-  constructor(handle: FileHandle, bytes: number) {
+  constructor(handle: FileHandle, path: string, bytes: number) {
     this.#handle = handle
+    this.#path = path
     this.#bytes = bytes
   }
 
@@ -40,13 +45,18 @@ class DirectoryPackFile implements PackFile {
 
   append(bytes: Uint8Array): Promise<void> {
     return this.#guard('writing to a pack', async () => {
-      await writeAll(this.#handle, bytes, this.#bytes)
+      failpoint('pack.append', this.#path)
+      await writeAll(this.#handle, bytes, this.#bytes, this.#path)
       this.#bytes += bytes.length
     })
   }
 
   sync(): Promise<void> {
-    return this.#guard('syncing a pack', async () => this.#handle.datasync())
+    return this.#guard('syncing a pack', async () => {
+      failpoint('pack.sync', this.#path)
+      await this.#handle.datasync()
+      failpoint('pack.synced', this.#path)
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -89,13 +99,15 @@ export class DirectoryPackStore implements PackStore {
     const folder = path.dirname(file)
     let handle: FileHandle | null = null
     try {
+      failpoint('pack.create', file)
       await makeFolder(path.dirname(folder), { recursive: false })
       await makeFolder(folder, { recursive: false })
       handle = await open(file, 'wx', FILE_MODE)
-      await writeAll(handle, header, 0)
+      await writeAll(handle, header, 0, file)
       await handle.sync()
       await syncFolder(folder)
-      return new DirectoryPackFile(handle, header.length)
+      failpoint('pack.created', file)
+      return new DirectoryPackFile(handle, file, header.length)
     } catch (error) {
       await handle?.close()
       if (hasCode(error, 'EEXIST')) throw new VarveError('EXISTS', 'there is a pack of this name already')
@@ -104,15 +116,16 @@ export class DirectoryPackStore implements PackStore {
   }
 
   async open(name: PackName, bytes: number): Promise<PackFile> {
+    const file = this.#path(name)
     let handle: FileHandle | null = null
     try {
-      handle = await open(this.#path(name), 'r+')
+      handle = await open(file, 'r+')
       const { size } = await handle.stat()
       if (size !== bytes)
         throw new VarveError('DATA_DAMAGED', `pack ${name.pack} has ${size} bytes, not ${bytes}`, {
           details: { pack: name.pack, bytes: size, expectedBytes: bytes },
         })
-      return new DirectoryPackFile(handle, bytes)
+      return new DirectoryPackFile(handle, file, bytes)
     } catch (error) {
       await handle?.close()
       if (hasCode(error, 'ENOENT')) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
@@ -123,8 +136,10 @@ export class DirectoryPackStore implements PackStore {
   async read(name: PackName, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(new ArrayBuffer(length))
     let done = 0
+    const file = this.#path(name)
     try {
-      await this.#handles.use(this.#path(name), async (handle) => {
+      failpoint('pack.read', file)
+      await this.#handles.use(file, async (handle) => {
         while (done < length) {
           const { bytesRead } = await handle.read(bytes, done, length - done, offset + done)
           if (bytesRead === 0) return
@@ -146,6 +161,8 @@ export class DirectoryPackStore implements PackStore {
     try {
       return (await stat(this.#path(name))).size
     } catch (error) {
+      // reads must not go on finding what an open handle alone keeps
+      if (hasCode(error, 'ENOENT')) await this.#handles.drop(this.#path(name))
       if (hasCode(error, 'ENOENT')) return null
       throw storeError(error, 'looking at a pack')
     }
@@ -154,9 +171,14 @@ export class DirectoryPackStore implements PackStore {
   async remove(name: PackName): Promise<void> {
     const file = this.#path(name)
     try {
+      failpoint('pack.remove', file)
       await this.#handles.drop(file)
       await rm(file, { force: true })
+      // a read may have opened it once more meanwhile, and would keep its space
+      await this.#handles.drop(file)
+      failpoint('pack.unlinked', file)
       await syncFolder(path.dirname(file))
+      failpoint('pack.removed', file)
     } catch (error) {
       if (!hasCode(error, 'ENOENT')) throw storeError(error, 'removing a pack')
     }

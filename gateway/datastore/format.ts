@@ -12,11 +12,11 @@ export const PACK_BYTES_MAX = 64 * 1024 * 1024
 /** Largest plain content of a record, in bytes. */
 export const RECORD_PLAIN_BYTES_MAX = CHUNK_BYTES_MAX
 
-/** What a pack holds: chunks, or tree nodes and manifests. */
+/** What a pack holds: chunks, or everything else. */
 export type PackKind = 'data' | 'nodes'
 
 /** What a record holds. */
-export const RECORD = { chunk: 1, node: 2, manifest: 3 } as const
+export const RECORD = { chunk: 1, node: 2, manifest: 3, state: 4 } as const
 export type RecordType = (typeof RECORD)[keyof typeof RECORD]
 
 // Pack header, little endian:
@@ -38,7 +38,7 @@ export const PACK_HEADER_BYTES = 48
 //   offset 0   magic    4   "VREC"
 //          4   crc32    u32 of bytes 8 to the record's end, stored bytes included
 //          8   id       32
-//          40  type     u8  1 chunk, 2 node, 3 manifest
+//          40  type     u8  1 chunk, 2 node, 3 manifest, 4 state
 //          41  codec    u8  0 raw, 1 zstd
 //          42  zero     u16
 //          44  plain    u32 length before the codec
@@ -46,6 +46,9 @@ export const PACK_HEADER_BYTES = 48
 //          52  stored bytes
 const RECORD_MAGIC = 0x43_45_52_56
 const RECORD_CRC_START = 8
+
+/** The first bytes of a record, by which one is found after damage. */
+export const RECORD_MAGIC_BYTES = Buffer.from('VREC', 'latin1')
 
 /** Bytes of a record before its stored bytes. */
 export const RECORD_HEADER_BYTES = 52
@@ -141,8 +144,10 @@ export const writeRecord = (
   return end
 }
 
-const isRecordType = (value: number): value is RecordType =>
-  value === RECORD.chunk || value === RECORD.node || value === RECORD.manifest
+const isRecordType = (value: number): value is RecordType => value >= RECORD.chunk && value <= RECORD.state
+
+/** True when records of this type belong into packs of this kind. */
+export const fitsPack = (kind: PackKind, type: RecordType): boolean => (type === RECORD.chunk) === (kind === 'data')
 
 /** The header of the record at `offset`, with every value in its limits; the checksum is not looked at. DATA_DAMAGED. */
 export const parseRecordHeader = (bytes: Uint8Array, offset: number): RecordHeader => {

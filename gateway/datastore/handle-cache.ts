@@ -1,5 +1,6 @@
 // A bounded cache of files open for reading.
 import { open, type FileHandle } from 'node:fs/promises'
+import { VarveError } from '../../protocol/errors.ts'
 
 /** Files kept open when nobody reads them. */
 const HANDLES_MAX = 128
@@ -13,9 +14,11 @@ interface Entry {
 
 export class HandleCache implements AsyncDisposable {
   readonly #entries = new Map<string, Entry>()
+  #closed = false
 
-  /** Runs `work` with the file open for reading. */
+  /** Runs `work` with the file open for reading; STORE_FAILED once the cache is closed. */
   async use<R>(file: string, work: (handle: FileHandle) => Promise<R>): Promise<R> {
+    if (this.#closed) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     const entry = this.#entries.get(file) ?? { handle: open(file, 'r'), users: 0, dropped: false }
     // to the end of the map's order: the least recently used is first
     this.#entries.delete(file)
@@ -42,6 +45,7 @@ export class HandleCache implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
     for (const file of this.#entries.keys()) await this.drop(file)
   }
 

@@ -7,10 +7,13 @@ import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
 import type { NewRecord, UploadProgress } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
+import { failpoint } from './failpoint.ts'
 import { Queue, type Limiter } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
 import type { PackPool } from './pack-pool.ts'
+import type { References } from './references.ts'
 import { PackWriter } from './pack-writer.ts'
+import type { Space } from './space.ts'
 import { idName, joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from './pending-records.ts'
 import { recordsOf, type EncodedBatch } from './verify.ts'
@@ -49,6 +52,10 @@ export interface ImageWriterOptions {
   readonly verifyPool: VerifyPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
   readonly limiter: Limiter
+  /** Told of every id that the writer finds in the index or puts there. */
+  readonly references: References
+  /** What the appends are held to. */
+  readonly space: Space
   readonly log: DatastoreLog
   readonly onClose: () => void
 }
@@ -63,15 +70,20 @@ export class ImageWriter implements AsyncDisposable {
   #nodesWaiting: NewNode[] = []
   #pending = new PendingRecords()
   #committing: PendingRecords | null = null
+  /** Ids that were looked up in the index and that the durable state does not lead to yet: since the last commit, and of the one under way. */
+  #relied: Uint8Array[] = []
+  #settling: Uint8Array[] = []
+  readonly #held: Disposable
   #failure: VarveError | null = null
   #closed: Promise<void> | null = null
   #storedBytes = 0
 
   constructor(options: ImageWriterOptions) {
-    const { packs: pool, tenant } = options
+    const { packs: pool, tenant, space } = options
     this.#options = options
-    this.#data = new PackWriter({ pool, tenant, kind: 'data' })
-    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes' })
+    this.#data = new PackWriter({ pool, tenant, kind: 'data', space })
+    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', space })
+    this.#held = options.references.hold({ ids: () => this.#ids() })
   }
 
   /** Bytes newly stored by this writer's commits so far, record headers included. */
@@ -83,7 +95,7 @@ export class ImageWriter implements AsyncDisposable {
    * Checks a batch on the verify threads and appends what is new; resolves when it is in a pack, durable only after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes.
    * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
-   * after STORE_FULL or STORE_FAILED the writer is unusable.
+   * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
    */
   append(batch: ChunkBatch): Promise<void> {
     const appended = this.#append(batch)
@@ -104,7 +116,7 @@ export class ImageWriter implements AsyncDisposable {
   /**
    * Makes durable, in this order: pack bytes, then in one transaction index rows, pack lengths and the upload's row.
    * Covers every append that resolved and every node that was added before the call. Returns the bytes newly stored.
-   * After a failure (STORE_FULL, STORE_FAILED, JOB_ENDED) the writer is unusable and nothing of the commit is there.
+   * After a failure (STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED, JOB_ENDED) the writer is unusable and nothing of the commit is there.
    */
   commit(progress: ImageProgress): Promise<number> {
     return this.#commits.run(() => this.#commit(progress))
@@ -144,8 +156,12 @@ export class ImageWriter implements AsyncDisposable {
 
   /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
   async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
-    const ids = joinIds(batch.records.map(({ id }) => id))
-    const indexed = await this.#options.database.call('chunk.indexed', { tenant: this.#options.tenant.id, ids })
+    const ids = batch.records.map(({ id }) => id)
+    const { database, tenant, references } = this.#options
+    // before the look-up: a collection may begin before its answer is here
+    references.touch(ids)
+    for (const id of ids) this.#relied.push(ownBytes(id))
+    const indexed = await database.call('chunk.indexed', { tenant: tenant.id, ids: joinIds(ids) })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
 
@@ -180,9 +196,11 @@ export class ImageWriter implements AsyncDisposable {
         const records = this.#pending
         this.#committing = records
         this.#pending = new PendingRecords()
+        if (progress !== null) this.#settling = this.#relied.splice(0)
         return { records, data: this.#data.checkpoint(), nodes: this.#nodes.checkpoint() }
       })
       await Promise.all([this.#data.sync(data), this.#nodes.sync(nodes)])
+      failpoint('index.commit')
       const packs = [...data.packs, ...nodes.packs]
       const storedBytes = await this.#record(
         records,
@@ -190,6 +208,7 @@ export class ImageWriter implements AsyncDisposable {
         progress,
       )
       this.#committing = null
+      if (progress !== null) this.#settling = []
       await this.#data.acknowledged(data)
       await this.#nodes.acknowledged(nodes)
       this.#storedBytes += storedBytes
@@ -204,7 +223,8 @@ export class ImageWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { database, tenant, machineId, job, disk } = this.#options
+    const { database, tenant, machineId, job, disk, references } = this.#options
+    references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
@@ -240,8 +260,15 @@ export class ImageWriter implements AsyncDisposable {
       await this.#data[Symbol.asyncDispose]()
       await this.#nodes[Symbol.asyncDispose]()
     } finally {
+      this.#held[Symbol.dispose]()
       onClose()
     }
+  }
+
+  *#ids(): Generator<Uint8Array> {
+    for (const { id } of this.#pending.records) yield id
+    for (const { id } of this.#committing?.records ?? []) yield id
+    for (const id of [...this.#relied, ...this.#settling]) yield id
   }
 
   #check(): void {

@@ -27,6 +27,10 @@ export class NodeCache {
     return node
   }
 
+  delete(tenant: number, id: Uint8Array): void {
+    this.#nodes.delete(`${tenant}:${idName(id)}`)
+  }
+
   set(tenant: number, id: Uint8Array, node: TreeNode): void {
     const name = `${tenant}:${idName(id)}`
     this.#nodes.delete(name)

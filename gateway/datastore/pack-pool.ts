@@ -4,6 +4,7 @@ import { asVarveError } from '../../protocol/errors.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, type PackKind } from './format.ts'
+import { failpoint } from './failpoint.ts'
 import type { DatastoreLog } from './log.ts'
 import type { PackFile, PackName, PackStore } from './pack-store.ts'
 
@@ -34,9 +35,18 @@ export class PackPool {
   readonly #database: Database
   readonly #log: DatastoreLog
   readonly #nowMs: () => number
+  /** Length past which nothing is appended to a pack, in bytes. */
+  readonly packBytesMax: number
   readonly #free = new Map<string, FreePack[]>()
 
-  constructor(options: { store: PackStore; database: Database; log: DatastoreLog; nowMs: () => number }) {
+  constructor(options: {
+    store: PackStore
+    database: Database
+    log: DatastoreLog
+    nowMs: () => number
+    packBytesMax?: number
+  }) {
+    this.packBytesMax = options.packBytesMax ?? PACK_BYTES_MAX
     this.#store = options.store
     this.#database = options.database
     this.#log = options.log
@@ -74,7 +84,8 @@ export class PackPool {
   /** Takes a pack back; one that holds anything the catalog does not know of is sealed, or removed where nothing was ever recorded. */
   async release(held: HeldPack): Promise<void> {
     const { id, name, kind, file } = held
-    const fileBytes = file.bytes
+    // what a failed append left is there too, and counts
+    const fileBytes = file.broken ? await this.#sizeOf(name, file.bytes) : file.bytes
     const clean = !file.broken && fileBytes === held.acknowledgedBytes
     await file[Symbol.asyncDispose]()
     if (clean && held.recorded) return this.offer({ id, name, kind, bytes: fileBytes })
@@ -82,11 +93,33 @@ export class PackPool {
     await this.#forget(id, name)
   }
 
+  async #sizeOf(name: PackName, knownBytes: number): Promise<number> {
+    try {
+      return (await this.#store.size(name)) ?? knownBytes
+    } catch {
+      return knownBytes
+    }
+  }
+
+  /** Seals the tenant's open packs that no writer holds. STORE_FULL, STORE_FAILED. */
+  async retire(tenant: Tenant): Promise<void> {
+    for (const kind of ['data', 'nodes'] as const) {
+      const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
+      try {
+        failpoint('pack.seal')
+        await this.#database.call('pack.seal', { packs: free.map(({ id, bytes }) => ({ id, bytes })) })
+      } catch (error) {
+        for (const pack of free) this.offer(pack)
+        throw error
+      }
+    }
+  }
+
   #take(tenant: Tenant, kind: PackKind, bytes: number): FreePack | null {
     const free = this.#free.get(`${tenant.uuid} ${kind}`) ?? []
     let best = -1
     for (const [index, pack] of free.entries()) {
-      if (pack.bytes + bytes > PACK_BYTES_MAX) continue
+      if (pack.bytes + bytes > this.packBytesMax) continue
       if (best < 0 || pack.bytes > free[best]!.bytes) best = index
     }
     return best < 0 ? null : free.splice(best, 1)[0]!
@@ -116,6 +149,7 @@ export class PackPool {
 
   async #seal(id: number, bytes: number): Promise<void> {
     try {
+      failpoint('pack.seal')
       await this.#database.call('pack.seal', { packs: [{ id, bytes }] })
     } catch (error) {
       // the next start finds it longer than the catalog says and seals it then; this process has let go of it

@@ -2,6 +2,7 @@
 import type { Tenant } from './database/tenants.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from './format.ts'
 import type { HeldPack, PackPool } from './pack-pool.ts'
+import type { Space } from './space.ts'
 
 /** Most bytes of one append: what an empty pack has room for. */
 export const APPEND_BYTES_MAX = PACK_BYTES_MAX - PACK_HEADER_BYTES
@@ -16,18 +17,22 @@ export class PackWriter implements AsyncDisposable {
   readonly #pool: PackPool
   readonly #tenant: Tenant
   readonly #kind: PackKind
+  readonly #space: Space | null
   #current: HeldPack | null = null
   #full: HeldPack[] = []
 
-  constructor(options: { pool: PackPool; tenant: Tenant; kind: PackKind }) {
+  /** With `space`, each append is held to the tenant's quota and the disk's reserve. */
+  constructor(options: { pool: PackPool; tenant: Tenant; kind: PackKind; space?: Space }) {
     this.#pool = options.pool
     this.#tenant = options.tenant
     this.#kind = options.kind
+    this.#space = options.space ?? null
   }
 
-  /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL, STORE_FAILED. */
+  /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED. */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
-    if (this.#current !== null && this.#current.file.bytes + bytes.length > PACK_BYTES_MAX) {
+    using _room = await this.#space?.take(this.#tenant, bytes.length)
+    if (this.#current !== null && this.#current.file.bytes + bytes.length > this.#pool.packBytesMax) {
       this.#full.push(this.#current)
       this.#current = null
     }

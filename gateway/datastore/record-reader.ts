@@ -24,6 +24,9 @@ const GROUP_BYTES_MAX = 4 * 1024 * 1024
 /** Reads under way at once for one tenant. */
 const READS_MAX = 8
 
+/** How often one call follows a record that collections move from pack to pack while it reads. */
+const MOVES_MAX = 3
+
 /** Calls that may wait for a read. */
 const READS_WAITING_MAX = 65_536
 
@@ -76,9 +79,16 @@ export const planReads = (wanted: readonly Wanted[]): ReadGroup[] => {
   return groups
 }
 
-/** DATA_DAMAGED that names the id. */
-export const damagedRecord = (id: Uint8Array, why: string, cause?: unknown): VarveError =>
-  new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details: { id: hex(id) }, cause })
+/** DATA_DAMAGED that names the id, and where it lies if the index has it; damage.ts reads it. */
+export const damagedRecord = (
+  id: Uint8Array,
+  why: string,
+  { location = null, cause }: { location?: RecordLocation | null; cause?: unknown } = {},
+): VarveError => {
+  const place = location === null ? {} : { type: location.type, pack: location.pack, offset: location.offset }
+  const details = { id: hex(id), ...place }
+  return new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause })
+}
 
 /** The record, held against its checksum, its id and what the index says of it; DATA_DAMAGED names the id. */
 export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): StoredRecord => {
@@ -86,7 +96,7 @@ export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): St
   try {
     record = parseRecord(bytes, offset)
   } catch (error) {
-    throw damagedRecord(id, asVarveError(error).message, error)
+    throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
   }
   const { type, codec, plainLength, storedLength } = record
   const same =
@@ -95,7 +105,7 @@ export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): St
     codec === location.codec &&
     plainLength === location.plainLength &&
     storedLength === location.storedLength
-  if (!same) throw damagedRecord(id, 'it is not the record that the index names')
+  if (!same) throw damagedRecord(id, 'it is not the record that the index names', { location })
   return record
 }
 
@@ -114,21 +124,42 @@ export class RecordReader {
   /** The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED. */
   async fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    const locations = await this.#database.call('chunk.locate', { tenant: this.#tenant.id, ids: joinIds(ids) })
-    const bytes = locations.reduce((sum, location) => sum + (location?.storedLength ?? 0), 0)
-    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
     const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
-    const wanted = locations.flatMap((location, index) => (location === null ? [] : [{ index, location }]))
-    await Promise.all(planReads(wanted).map((group) => this.#fetchGroup(group, ids, fetched)))
+    let wanted = await this.#locate(
+      ids,
+      ids.map((_, index) => index),
+    )
+    const bytes = wanted.reduce((sum, { location }) => sum + location.storedLength, 0)
+    if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
+    for (let moves = 0; wanted.length > 0; moves++) {
+      const gone: Wanted[] = []
+      await Promise.all(planReads(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))
+      wanted = moves < MOVES_MAX ? await this.#moved(ids, gone) : []
+    }
     return fetched
+  }
+
+  async #locate(ids: readonly Uint8Array[], indices: readonly number[]): Promise<Wanted[]> {
+    const named = joinIds(indices.map((index) => ids[index]!))
+    const locations = await this.#database.call('chunk.locate', { tenant: this.#tenant.id, ids: named })
+    return locations.flatMap((location, at) => (location === null ? [] : [{ index: indices[at]!, location }]))
+  }
+
+  /** Those of the records, whose packs are gone, that a collection has moved elsewhere since they were located. */
+  async #moved(ids: readonly Uint8Array[], gone: readonly Wanted[]): Promise<Wanted[]> {
+    if (gone.length === 0) return []
+    const before = new Map(gone.map(({ index, location }) => [index, location.pack]))
+    const now = await this.#locate(ids, [...before.keys()])
+    return now.filter(({ index, location }) => location.pack !== before.get(index))
   }
 
   async #fetchGroup(
     group: ReadGroup,
     ids: readonly Uint8Array[],
-    fetched: (FetchedRecord | VarveError)[],
+    into: { readonly fetched: (FetchedRecord | VarveError)[]; readonly gone: Wanted[] },
   ): Promise<void> {
     const { pack, offset, length, wanted } = group
+    const { fetched, gone } = into
     try {
       const name = { tenant: this.#tenant.uuid, pack }
       const bytes = await this.#limiter.run(1, () => this.#store.read(name, offset, length))
@@ -136,14 +167,13 @@ export class RecordReader {
         fetched[index] = { id: ids[index]!, location, bytes, offset: location.offset - offset }
     } catch (thrown) {
       const error = asVarveError(thrown)
-      if (error.code !== 'DATA_DAMAGED' && error.code !== 'NOT_FOUND') throw error
-      const [first, ...others] = wanted
-      if (others.length === 0) {
-        fetched[first!.index] = damagedRecord(ids[first!.index]!, error.message, error)
-        return
-      }
+      if (error.code === 'NOT_FOUND') gone.push(...wanted)
+      else if (error.code !== 'DATA_DAMAGED') throw error
       // a pack that ends early: what lies before its end is still good
-      for (const one of wanted) await this.#fetchGroup(planReads([one])[0]!, ids, fetched)
+      else if (wanted.length > 1) for (const one of wanted) await this.#fetchGroup(planReads([one])[0]!, ids, into)
+      if (error.code === 'NOT_FOUND' || wanted.length === 1)
+        for (const { index, location } of wanted)
+          fetched[index] = damagedRecord(ids[index]!, error.message, { location, cause: error })
     }
   }
 }

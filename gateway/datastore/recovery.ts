@@ -4,6 +4,7 @@ import type { Database } from './database/database.ts'
 import type { PackRow } from './database/packs.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from './format.ts'
 import type { DatastoreLog } from './log.ts'
+import { refuseOlderCatalog, type UnknownBytes } from './older-catalog.ts'
 import type { FreePack, PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
 
@@ -27,6 +28,8 @@ export interface RecoveryPlan {
   readonly seal: readonly { readonly id: number; readonly bytes: number }[]
   /** Rows whose file was never made. */
   readonly forget: readonly number[]
+  /** A collection had let go of them: file and row are removed. */
+  readonly remove: readonly PackRow[]
   readonly damaged: readonly DamagedPack[]
 }
 
@@ -58,27 +61,33 @@ export const planRecovery = (
   present: ReadonlySet<string>,
   unsealed: ReadonlyMap<number, FoundPack>,
 ): RecoveryPlan => {
-  const plan = { reuse: [] as FreePack[], seal: [] as { id: number; bytes: number }[], forget: [] as number[] }
+  const plan = { reuse: [] as FreePack[], seal: [] as { id: number; bytes: number }[] }
+  const forget: number[] = []
+  const remove: PackRow[] = []
   const damaged: DamagedPack[] = []
   for (const row of rows) {
     const { id, tenant, uuid, kind, bytes } = row
-    if (row.sealed !== 0) {
+    if (row.sealed === 2) {
+      remove.push(row)
+      continue
+    }
+    if (row.sealed === 1) {
       if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
       continue
     }
     const found = unsealed.get(id) ?? { bytes: null, header: false }
     if (found.bytes === null && bytes === 0) {
-      plan.forget.push(id)
+      forget.push(id)
     } else if (found.bytes === null || found.bytes < bytes || (bytes > 0 && !found.header)) {
       damaged.push(damagedPack(row, found.bytes))
       plan.seal.push({ id, bytes: 0 })
-    } else if (found.bytes === bytes && bytes < PACK_BYTES_MAX) {
+    } else if (found.bytes === bytes && found.header && bytes < PACK_BYTES_MAX) {
       plan.reuse.push({ id, name: { tenant, pack: uuid }, kind, bytes })
     } else {
       plan.seal.push({ id, bytes: found.bytes })
     }
   }
-  return { ...plan, damaged }
+  return { ...plan, forget, remove, damaged }
 }
 
 const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
@@ -94,7 +103,7 @@ const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
   }
 }
 
-/** Settles all packs and offers the reusable ones to writers. Nothing is cut or removed from any file. */
+/** Settles all packs and offers the reusable ones to writers. Nothing is cut from any file. CATALOG_MISSING, with nothing changed, where the catalog is older than the packs. */
 export const recover = async (options: {
   store: PackStore
   database: Database
@@ -106,19 +115,33 @@ export const recover = async (options: {
   const known = new Set(rows.map(({ tenant, uuid }) => `${tenant} ${uuid}`))
   const present = new Set<string>()
   const unknown: string[] = []
+  const strangers: UnknownBytes[] = []
   let unknownCount = 0
   for await (const entry of store.list()) {
     const key = 'name' in entry ? `${entry.name.tenant} ${entry.name.pack}` : null
-    if (key !== null && known.has(key)) present.add(key)
-    else if (unknownCount++ < UNKNOWN_NAMED_MAX)
+    if (key !== null && known.has(key)) {
+      present.add(key)
+      continue
+    }
+    if ('name' in entry) strangers.push({ name: entry.name, from: null })
+    if (unknownCount++ < UNKNOWN_NAMED_MAX)
       unknown.push('name' in entry ? `${entry.name.tenant}/${entry.name.pack}` : entry.unknown)
   }
   const unsealed = new Map<number, FoundPack>()
   for (const row of rows) if (row.sealed === 0) unsealed.set(row.id, await look(store, row))
 
+  for (const { id, tenant, uuid, kind, bytes } of rows)
+    if (kind === 'nodes' && (unsealed.get(id)?.bytes ?? 0) > bytes)
+      strangers.push({ name: { tenant, pack: uuid }, from: bytes === 0 ? null : bytes })
+  await refuseOlderCatalog({ store, database }, strangers)
+
   const plan = planRecovery(rows, present, unsealed)
   if (plan.seal.length > 0) await database.call('pack.seal', { packs: plan.seal })
   for (const id of plan.forget) await database.call('pack.forget', { id })
+  for (const { id, tenant, uuid } of plan.remove) {
+    await store.remove({ tenant, pack: uuid })
+    await database.call('pack.removed', { id })
+  }
   for (const pack of plan.reuse) packs.offer(pack)
   for (const pack of plan.damaged) log.error({ code: 'DATA_DAMAGED', ...pack }, 'a pack lacks acknowledged bytes')
   if (unknownCount > 0) log.warn({ unknown, unknownCount }, 'unknown files among the packs are left alone')

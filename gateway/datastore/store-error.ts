@@ -10,6 +10,9 @@ export const hasCode = (thrown: unknown, code: string): boolean => isSystemError
 /** SQLite's primary result code for a full disk. */
 const SQLITE_FULL = 13
 
+/** Its codes for a file that is damaged, or none of its own. */
+const SQLITE_DAMAGED: ReadonlySet<number> = new Set([11, 26])
+
 const isDatabaseError = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number'
 
@@ -21,7 +24,10 @@ const isFull = (thrown: unknown): boolean =>
     : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
 
 const reasonOf = (thrown: unknown): string => {
-  if (isDatabaseError(thrown)) return thrown.message
+  if (isDatabaseError(thrown))
+    return SQLITE_DAMAGED.has(thrown.errcode & 0xff)
+      ? `${thrown.message}: the catalog is damaged; build it again from the packs with: varve-gateway repair --rebuild`
+      : thrown.message
   return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
 }
 

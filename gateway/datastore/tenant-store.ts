@@ -1,21 +1,29 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
-import { CODEC, equalBytes, fromHex, hex } from '../../protocol/chunk.ts'
+import { equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
 import { joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
+import { damageOf, type Damage } from './damage.ts'
+import type { RecordLocation } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
-import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord } from './format.ts'
+import { RECORD } from './format.ts'
 import type { ImageWriter, ImageWriterOptions } from './image-writer.ts'
 import { keyedHash } from './keyed-hash.ts'
 import type { DatastoreLog } from './log.ts'
+import { manifestKey, type ManifestContent } from './manifest.ts'
 import type { NodeCache } from './node-cache.ts'
 import type { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
-import { PackWriter } from './pack-writer.ts'
+import { Quarantine } from './quarantine.ts'
+import { References } from './references.ts'
+import { stateKey } from './state-record.ts'
+import { TenantPacks } from './tenant-packs.ts'
+import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from './record-reader.ts'
+import { decode } from './verify.ts'
 import type { VerifyPool } from './verify-pool.ts'
 
 /** Chunks as they are stored: their checksums were checked, their ids are for whoever decodes them to check. */
@@ -34,36 +42,41 @@ interface TenantStoreOptions {
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
+  readonly nowMs: () => number
+  /** See Quarantine. */
+  readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId'>,
+    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>,
   ) => Promise<ImageWriter>
 }
 
-/** Ids of damaged records that one line of the log names. */
-const IDS_LOGGED_MAX = 16
-
-/** The key of manifest ids: a domain of its own beside chunks and tree nodes. */
-const manifestKey = (idKey: Uint8Array): Uint8Array =>
-  keyedHash(idKey, new TextEncoder().encode('varve restore point manifest v1'))
-
 export class TenantStore {
   readonly tenant: Tenant
+  readonly references = new References()
+  readonly quarantine: Quarantine
+  readonly packs: TenantPacks
   readonly #options: TenantStoreOptions
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
+  readonly #records: TenantRecords
 
   constructor(options: TenantStoreOptions) {
     const { tenant, database, store } = options
     this.tenant = tenant
     this.#options = options
     this.#reader = new RecordReader({ tenant, database, store })
+    this.packs = new TenantPacks({ tenant, database, store, pool: options.packs })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
+    const { packs: pool, nowMs } = options
+    this.#records = new TenantRecords({ tenant, database, pool, references: this.references, nowMs })
+    this.quarantine = new Quarantine(options)
   }
 
   /** One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one. PARAMS_INVALID past IDS_MAX ids. */
   async have(ids: readonly Uint8Array[], machineId: number): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { database, tenant } = this.#options
+    this.references.touch(ids)
     return database.call('chunk.have', { tenant: tenant.id, machine: machineId, ids: joinIds(ids) })
   }
 
@@ -71,13 +84,31 @@ export class TenantStore {
   async readRecord(id: Uint8Array): Promise<{ plain: Uint8Array }> {
     const fetched = found((await this.#reader.fetch([id]))[0]!)
     const record = checkFetched(fetched)
+    const { location } = fetched
     const { idKey } = this.tenant
     if (record.type === RECORD.chunk) {
       const place = { id: ownBytes(id), offset: fetched.offset }
-      return { plain: await this.#options.verifyPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
+      try {
+        return { plain: await this.#options.verifyPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        throw error.code === 'DATA_DAMAGED' ? damagedRecord(id, error.message, { location, cause: error }) : error
+      }
     }
-    const key = record.type === RECORD.node ? this.#nodeKey : manifestKey(idKey)
-    return { plain: checkPlain(key, id, record.stored) }
+    if (record.type === RECORD.node) return { plain: checkPlain(this.#nodeKey, { id, location }, record.stored) }
+    const key = record.type === RECORD.state ? stateKey(idKey) : manifestKey(idKey)
+    return { plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, record.plainLength)) }
+  }
+
+  /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
+  async locate(ids: readonly Uint8Array[]): Promise<(RecordLocation | null)[]> {
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
+    return this.#options.database.call('chunk.locate', { tenant: this.tenant.id, ids: joinIds(ids) })
+  }
+
+  /** Records as they lie in packs, nothing checked, in the order asked; see RecordReader.fetch. */
+  fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
+    return this.#reader.fetch(ids)
   }
 
   /**
@@ -97,6 +128,19 @@ export class TenantStore {
     return { heads, stored }
   }
 
+  /** What is wrong with those of these records that cannot be read, by index; checksums checked. PARAMS_INVALID as above. */
+  async badRecords(ids: readonly Uint8Array[]): Promise<Map<number, VarveError>> {
+    const bad = new Map<number, VarveError>()
+    for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
+      try {
+        checkFetched(found(fetched))
+      } catch (thrown) {
+        bad.set(index, asVarveError(thrown))
+      }
+    }
+    return bad
+  }
+
   /** The tree node of this id; DATA_DAMAGED names it. */
   async node(id: Uint8Array): Promise<TreeNode> {
     return (await this.nodes([id]))[0]!
@@ -104,20 +148,42 @@ export class TenantStore {
 
   /** Tree nodes in the order asked, from the cache or read together; DATA_DAMAGED names the first bad id. */
   async nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]> {
+    return (await this.tryNodes(ids)).map(found)
+  }
+
+  /** Each of these nodes, or the DATA_DAMAGED that it is; `fresh` reads them from their packs, whatever the cache has. */
+  async tryNodes(ids: readonly Uint8Array[], { fresh = false } = {}): Promise<(TreeNode | VarveError)[]> {
     const { nodeCache } = this.#options
-    const nodes = ids.map((id) => nodeCache.get(this.tenant.id, id))
+    const nodes = ids.map((id) => (fresh ? undefined : nodeCache.get(this.tenant.id, id)))
     const missing = ids.filter((_, index) => nodes[index] === undefined)
     const fetched = missing.length > 0 ? await this.#reader.fetch(missing) : []
     let next = 0
-    return nodes.map((node, index) => node ?? this.#checkNode(ids[index]!, found(fetched[next++]!)))
+    return nodes.map((cached, index) => {
+      if (cached !== undefined) return cached
+      try {
+        const node = this.#checkNode(ids[index]!, found(fetched[next++]!))
+        if (!fresh) nodeCache.set(this.tenant.id, ownBytes(ids[index]!), node)
+        return node
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code !== 'DATA_DAMAGED') throw error
+        return typed(error)
+      }
+    })
   }
 
-  /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent or damaged. */
+  /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or turned out to be damaged and is not in the index any more. */
   async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
     const proofs: (Uint8Array | null)[] = ids.map(() => null)
     const byBuffer = new Map<ArrayBuffer, { index: number; fetched: FetchedRecord }[]>()
+    const damages: Damage[] = []
     for (const [index, fetched] of (await this.#reader.fetch(ids)).entries()) {
-      if (fetched instanceof VarveError || fetched.location.type !== RECORD.chunk) continue
+      if (fetched instanceof VarveError) {
+        const damage = damageOf(fetched)
+        if (damage !== null) damages.push(damage)
+        continue
+      }
+      if (fetched.location.type !== RECORD.chunk) continue
       const { buffer } = fetched.bytes
       const group = byBuffer.get(buffer)
       if (group === undefined) byBuffer.set(buffer, [{ index, fetched }])
@@ -127,81 +193,71 @@ export class TenantStore {
       const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
       const { idKey } = this.tenant
       const results = await this.#options.verifyPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
-      for (const [at, { index }] of group.entries()) proofs[index] = results[at] ?? null
+      for (const [at, { index, fetched }] of group.entries()) {
+        const proof = results[at] ?? null
+        proofs[index] = proof
+        if (proof !== null) continue
+        const { id, location } = fetched
+        damages.push({
+          id: ownBytes(id),
+          type: location.type,
+          place: location,
+          reason: 'its content is not what it was',
+        })
+      }
     })
     await Promise.all(groups)
+    // what is only absent was let go of before
+    await this.quarantine.enter(damages.filter(({ place }) => place !== null))
     return proofs
-  }
-
-  /** Lets go of records that turned out to be damaged: they count as absent, and what is uploaded next in their place heals every image. */
-  async forget(ids: readonly Uint8Array[]): Promise<void> {
-    if (ids.length === 0) return
-    const { database, tenant, log } = this.#options
-    const named = ids.slice(0, IDS_LOGGED_MAX).map(hex)
-    log.error({ tenant: tenant.uuid, count: ids.length, ids: named }, 'damaged records left the index')
-    await database.call('chunk.forget', { tenant: tenant.id, ids: joinIds(ids) })
-  }
-
-  /** Lets go of the record that a DATA_DAMAGED names; any other error is left alone. */
-  async quarantine({ code, details }: VarveError): Promise<void> {
-    const { id } = details
-    if (code === 'DATA_DAMAGED' && typeof id === 'string') await this.forget([fromHex(id)])
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
   openWriter(options: { job: string; disk: string; machineId: number }): Promise<ImageWriter> {
-    return this.#options.openWriter({ tenant: this.tenant, ...options })
+    return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
   }
 
   /**
-   * Keeps a restore point's manifest in the packs, durable when it returns its id; to be called before the restore point's own
-   * transaction, so that every restore point of the catalog can be found again from the packs alone. STORE_FULL, STORE_FAILED.
+   * Keeps a restore point's manifest in the packs, durable when it returns; to be called before the restore point's own transaction, so that
+   * every restore point of the catalog can be found again from the packs alone, and disposed of after it. STORE_FULL, STORE_FAILED.
    */
-  async writeManifest(bytes: Uint8Array): Promise<Uint8Array> {
-    if (bytes.length === 0 || bytes.length > RECORD_PLAIN_BYTES_MAX)
-      throw new VarveError('PARAMS_INVALID', `a manifest must have 1 to ${RECORD_PLAIN_BYTES_MAX} bytes`)
-    const { tenant, database, packs: pool } = this.#options
-    const id = keyedHash(manifestKey(tenant.idKey), bytes)
-    const header = { id, type: RECORD.manifest, codec: CODEC.raw, plainLength: bytes.length }
-    const record = Buffer.alloc(recordBytes(bytes.length))
-    writeRecord(record, 0, header, bytes)
-    await using writer = new PackWriter({ pool, tenant, kind: 'nodes' })
-    const place = await writer.append(record)
-    const checkpoint = writer.checkpoint()
-    await writer.sync(checkpoint)
-    await database.call('chunk.commit', {
-      tenant: tenant.id,
-      machine: null,
-      ids: id,
-      records: [{ ...header, storedLength: bytes.length, ...place }],
-      packs: checkpoint.packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed })),
-      upload: null,
-      progress: null,
-    })
-    await writer.acknowledged(checkpoint)
-    return id
+  writeManifest(content: ManifestContent): Promise<KeptManifest> {
+    return this.#records.writeManifest(content)
+  }
+
+  /** Writes the tenant's state to the packs where it changed since it was last written; durable when it returns. STORE_FULL, STORE_FAILED. */
+  writeState(): Promise<void> {
+    return this.#records.writeState()
   }
 
   #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {
     const record = checkFetched(fetched)
-    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node')
+    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node', { location: fetched.location })
     // a copy, so that a cached node does not hold the buffer of a whole read
-    const bytes = ownBytes(checkPlain(this.#nodeKey, id, record.stored))
-    const node = decodeNode(bytes)
-    this.#options.nodeCache.set(this.tenant.id, ownBytes(id), node)
-    return node
+    const { location } = fetched
+    const bytes = ownBytes(checkPlain(this.#nodeKey, { id, location }, record.stored))
+    try {
+      return decodeNode(bytes)
+    } catch (error) {
+      throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
+    }
   }
 }
 
-const found = (fetched: FetchedRecord | VarveError): FetchedRecord => {
-  if (fetched instanceof VarveError) throw fetched
-  return fetched
+const found = <T>(one: T | VarveError): T => {
+  if (one instanceof VarveError) throw one
+  return one
 }
 
-const checkPlain = (key: Uint8Array, id: Uint8Array, plain: Uint8Array): Uint8Array => {
-  if (!equalBytes(keyedHash(key, plain), id))
-    throw new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: its content has another id`, {
-      details: { id: hex(id) },
-    })
+const checkPlain = (
+  key: Uint8Array,
+  { id, location }: { id: Uint8Array; location: RecordLocation },
+  plain: Uint8Array,
+): Uint8Array => {
+  if (!equalBytes(keyedHash(key, plain), id)) throw damagedRecord(id, 'its content has another id', { location })
   return plain
 }
+
+/** The error with the type of record that an index without the record cannot tell. */
+const typed = (error: VarveError): VarveError =>
+  new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error })

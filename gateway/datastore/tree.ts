@@ -1,6 +1,6 @@
 // Walks over image trees: the leaves of an image from left to right, and single subtrees.
 import { hex } from '../../protocol/chunk.ts'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, FAN_OUT, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 
 /** What a walk needs of a store. */
@@ -9,13 +9,21 @@ export interface NodeSource {
   nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]>
 }
 
-/** Chunks behind one another: all zero, or each with its id. */
+/** A source that tells of each node by itself whether it can be read. */
+export interface PatientSource {
+  /** Each node in the order asked, or the DATA_DAMAGED that it is. */
+  tryNodes(ids: readonly Uint8Array[]): Promise<(TreeNode | VarveError)[]>
+}
+
+/** Chunks behind one another: all zero, each with its id, or lost with a node that cannot be read. */
 export interface LeafRun {
   /** Index of the first chunk. */
   readonly position: number
   readonly count: number
-  /** At most FAN_OUT ids, or null for a run of zeroes of any length. */
+  /** At most FAN_OUT ids, or null for a run of zeroes, or of what is lost, of any length. */
   readonly ids: readonly Uint8Array[] | null
+  /** True where nobody can say what was there; only in walks around damage. */
+  readonly lost?: true
 }
 
 const checkLevel = (id: Uint8Array, node: TreeNode, level: number): TreeNode => {
@@ -26,16 +34,42 @@ const checkLevel = (id: Uint8Array, node: TreeNode, level: number): TreeNode => 
   })
 }
 
+/** Gives nodes of one level in the order asked; null for one that the walk goes around. */
+type ReadNodes = (ids: readonly Uint8Array[], level: number) => Promise<(TreeNode | null)[]>
+
+const readAll =
+  (source: NodeSource): ReadNodes =>
+  async (ids, level) => {
+    const nodes = await source.nodes(ids)
+    return nodes.map((node, index) => checkLevel(ids[index]!, node, level))
+  }
+
+const readAround =
+  (source: PatientSource, onDamaged: (error: VarveError) => Promise<void>): ReadNodes =>
+  async (ids, level) => {
+    const found: (TreeNode | null)[] = []
+    for (const [index, node] of (await source.tryNodes(ids)).entries()) {
+      try {
+        if (node instanceof VarveError) throw node
+        found.push(checkLevel(ids[index]!, node, level))
+      } catch (thrown) {
+        await onDamaged(asVarveError(thrown))
+        found.push(null)
+      }
+    }
+    return found
+  }
+
 /** The children of several nodes of one level, read together. */
-const childrenOf = async (source: NodeSource, refs: readonly Ref[], level: number): Promise<Map<Ref, TreeNode>> => {
+const childrenOf = async (read: ReadNodes, refs: readonly Ref[], level: number): Promise<Map<Ref, TreeNode | null>> => {
   const ids = refs.filter((ref) => ref !== null)
-  const nodes = await source.nodes(ids)
-  return new Map(ids.map((id, index) => [id, checkLevel(id, nodes[index]!, level)]))
+  const nodes = await read(ids, level)
+  return new Map(ids.map((id, index) => [id, nodes[index]!]))
 }
 
 /** Runs of one node's subtree, zero runs not yet merged; reads the children of a node together and its next level only when it comes to it. */
 async function* runs(
-  source: NodeSource,
+  read: ReadNodes,
   node: TreeNode,
   start: number,
   bounds: { readonly chunks: number; readonly from: number },
@@ -46,39 +80,62 @@ async function* runs(
     (_, index) => start + (index + 1) * span > bounds.from && start + index * span < bounds.chunks,
   )
   const wanted = node.children.map((ref, index) => (inside[index] ? ref : null))
-  const below = node.level > 0 ? await childrenOf(source, wanted, node.level - 1) : null
+  const below = node.level > 0 ? await childrenOf(read, wanted, node.level - 1) : null
   for (const [index, ref] of node.children.entries()) {
     if (!inside[index]) continue
     const position = Math.max(start + index * span, bounds.from)
     const end = Math.min(start + (index + 1) * span, bounds.chunks)
     if (ref === null) yield { position, count: end - position, ids: null }
     else if (below === null) yield { position, count: 1, ids: [ref] }
-    else yield* runs(source, below.get(ref)!, start + index * span, bounds)
+    else {
+      const child = below.get(ref) ?? null
+      if (child === null) yield { position, count: end - position, ids: null, lost: true }
+      else yield* runs(read, child, start + index * span, bounds)
+    }
   }
+}
+
+async function* joined(
+  read: ReadNodes,
+  root: Ref,
+  { chunks, from }: { readonly chunks: number; readonly from: number },
+): AsyncGenerator<LeafRun> {
+  if (from >= chunks) return
+  const level = rootLevel(chunks)
+  const top: Ref[] = [root, ...Array<null>(FAN_OUT - 1).fill(null)]
+  let open: { position: number; count: number; ids: Uint8Array[] | null; lost?: true } | null = null
+  for await (const run of runs(read, { level: level + 1, children: top }, 0, { chunks, from })) {
+    const { position, count, ids, lost } = run
+    const joins: boolean =
+      open !== null &&
+      (open.ids === null) === (ids === null) &&
+      open.lost === lost &&
+      (ids === null || open.count < FAN_OUT)
+    if (open !== null && joins) {
+      open.count += count
+      if (ids !== null) open.ids?.push(...ids)
+    } else {
+      if (open !== null) yield open
+      open = { position, count, ids: ids === null ? null : [...ids], ...(lost === true ? { lost } : {}) }
+    }
+  }
+  if (open !== null) yield open
 }
 
 /**
  * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zero subtrees are one run.
  * DATA_DAMAGED names a node that is absent, damaged or in the wrong place.
  */
-export async function* leaves(source: NodeSource, root: Ref, chunks: number, from = 0): AsyncGenerator<LeafRun> {
-  if (from >= chunks) return
-  const level = rootLevel(chunks)
-  const top: Ref[] = [root, ...Array<null>(FAN_OUT - 1).fill(null)]
-  let open: { position: number; count: number; ids: Uint8Array[] | null } | null = null
-  for await (const { position, count, ids } of runs(source, { level: level + 1, children: top }, 0, { chunks, from })) {
-    const joins: boolean =
-      open !== null && (open.ids === null) === (ids === null) && (ids === null || open.count < FAN_OUT)
-    if (open !== null && joins) {
-      open.count += count
-      if (ids !== null) open.ids?.push(...ids)
-    } else {
-      if (open !== null) yield open
-      open = { position, count, ids: ids === null ? null : [...ids] }
-    }
-  }
-  if (open !== null) yield open
-}
+export const leaves = (source: NodeSource, root: Ref, chunks: number, from = 0): AsyncGenerator<LeafRun> =>
+  joined(readAll(source), root, { chunks, from })
+
+/** The same around nodes that cannot be read, of which `onDamaged` is told: what they lead to is lost. */
+export const leavesAround = (
+  source: PatientSource,
+  root: Ref,
+  chunks: number,
+  options: { readonly from: number; readonly onDamaged: (error: VarveError) => Promise<void> },
+): AsyncGenerator<LeafRun> => joined(readAround(source, options.onDamaged), root, { chunks, from: options.from })
 
 /**
  * The ref that a node of `level` holds for the subtree at chunk `position`, which must be a multiple of that child's span:

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
-import type { IngestJob, PlainJob, ProveJob } from './verify.ts'
+import type { CheckJob, IngestJob, PlainJob, ProveJob } from './verify.ts'
 import type { VerifyJob } from './verify-worker.ts'
 
 /** Most threads of a pool, however many cores there are. */
@@ -50,6 +50,11 @@ export class VerifyPool implements AsyncDisposable {
   /** Keyed BLAKE3 of each record's plain bytes, or null where the record is damaged. */
   prove(job: ProveJob): Promise<(Uint8Array | null)[]> {
     return this.#run({ kind: 'prove', job }, [job.buffer])
+  }
+
+  /** What is wrong with each record, or null where it is what the index says. */
+  check(job: CheckJob): Promise<(string | null)[]> {
+    return this.#run({ kind: 'check', job }, [job.buffer])
   }
 
   /** Plain bytes of one record, checked; DATA_DAMAGED names the id. */

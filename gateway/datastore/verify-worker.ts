@@ -1,11 +1,13 @@
 // A verify thread: runs one job after the other and posts each answer, moving buffers instead of copying them.
 import { parentPort } from 'node:worker_threads'
 import { asVarveError } from '../../protocol/errors.ts'
-import { ingest, plain, prove, type IngestJob, type PlainJob, type ProveJob } from './verify.ts'
+import { freeBuffer } from '../../protocol/memory.ts'
+import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob, type ProveJob } from './verify.ts'
 
 export type VerifyJob =
   | { readonly kind: 'ingest'; readonly job: IngestJob }
   | { readonly kind: 'prove'; readonly job: ProveJob }
+  | { readonly kind: 'check'; readonly job: CheckJob }
   | { readonly kind: 'plain'; readonly job: PlainJob }
 
 const port = parentPort!
@@ -19,6 +21,11 @@ const run = ({ kind, job }: VerifyJob): void => {
     }
     case 'prove':
       port.postMessage({ result: prove(job) })
+      return
+    case 'check':
+      port.postMessage({ result: check(job) })
+      // thousands of reads would wait for the collector
+      freeBuffer(job.buffer)
       return
     case 'plain': {
       const result = plain(job)

@@ -11,7 +11,7 @@ import {
 } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { parseRecord, RECORD, recordBytes, writeRecord, type RecordType } from './format.ts'
+import { parseRecord, RECORD, recordBytes, writeRecord, type RecordHeader, type RecordType } from './format.ts'
 import { keyedHash } from './keyed-hash.ts'
 
 /** Largest zstd window accepted, as a power of two; larger ones would let a small chunk claim much memory. */
@@ -60,6 +60,15 @@ export interface ProveJob {
 export interface PlainJob {
   readonly buffer: ArrayBuffer
   readonly place: RecordPlace
+  readonly idKey: Uint8Array
+}
+
+/** What the index says of a record that is to be checked. */
+export interface CheckPlace extends RecordPlace, Omit<RecordHeader, 'id'> {}
+
+export interface CheckJob {
+  readonly buffer: ArrayBuffer
+  readonly places: readonly CheckPlace[]
   readonly idKey: Uint8Array
 }
 
@@ -148,6 +157,27 @@ export const prove = (job: ProveJob): (Uint8Array | null)[] =>
       return keyedHash(job.proofKey, plainOf(job.buffer, place, job.idKey))
     } catch {
       return null
+    }
+  })
+
+/** What is wrong with each chunk's record: its checksum, what the index says of it, its content; null where nothing is. */
+export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
+  places.map(({ id, offset, type, codec, plainLength, storedLength }) => {
+    try {
+      const record = parseRecord(new Uint8Array(buffer), offset)
+      const same =
+        equalBytes(record.id, id) &&
+        record.type === type &&
+        record.codec === codec &&
+        record.plainLength === plainLength &&
+        record.storedLength === storedLength
+      if (!same) return 'it is not the record that the index names'
+      const plain = decode(codec, record.stored, plainLength)
+      const right = equalBytes(keyedHash(idKey, plain), id)
+      if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+      return right ? null : 'its content has another id'
+    } catch (error) {
+      return asVarveError(error).message
     }
   })
 

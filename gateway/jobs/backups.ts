@@ -6,17 +6,23 @@ import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-writer.ts'
 import { ImageUpload } from '../chains/upload.ts'
-import type { JobRow, UploadRow } from '../datastore/database/jobs.ts'
+import type { RereadDisk } from '../datastore/database/damage.ts'
+import type { JobRow } from '../datastore/database/jobs.ts'
 import type { MachineRow } from '../datastore/database/machines.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
+import { manifestOf } from '../datastore/manifest.ts'
 import type { Log } from '../log.ts'
+import { lockOfNewPoint } from './lock.ts'
 import { jobView, policyOf } from './views.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
 const ACCEPT_TIMEOUT_MS = 30_000
+
+/** How long a backup waits until it is known what damage took of its base, in milliseconds; what it misses is for the next one. */
+const ATTRIBUTION_LIMIT_MS = 10_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -57,7 +63,7 @@ export class Backups {
     this.#watchers = new Watchers(options.clock)
   }
 
-  /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING or the agent's own refusal. */
+  /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal. */
   async start(request: {
     tenant: Tenant
     machine: MachineRow
@@ -66,6 +72,7 @@ export class Backups {
   }): Promise<{ job: string }> {
     const { tenant, machine, subject, full } = request
     const peer = this.#agents.agent(machine.agent)
+    await this.#datastore.space.admit(tenant)
     const job = randomUUID()
     const { base } = await this.#datastore.database.call('job.start', {
       id: job,
@@ -87,7 +94,7 @@ export class Backups {
           policy: policyOf(machine.policy),
           idKey: tenant.idKey,
           chunkBytes: tenant.chunkBytes,
-          base: base === null ? null : { checkpoint: base.point, disks: base.disks },
+          base: base === null ? null : { checkpoint: base.point, disks: await this.#reread(tenant, base.point) },
         },
         { deadlineMs: ACCEPT_TIMEOUT_MS },
       )
@@ -97,6 +104,15 @@ export class Backups {
       throw error
     }
     return { job }
+  }
+
+  /** The disks of a base, with what is lost of them, as far as that is known by now. */
+  async #reread(tenant: Tenant, point: string): Promise<RereadDisk[]> {
+    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
+    await Promise.race([this.#datastore.tenantStore(tenant).quarantine.attributed(), late])
+    stopTimer()
+    return await this.#datastore.database.call('lost.reread', { tenant: tenant.id, point })
   }
 
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
@@ -156,10 +172,13 @@ export class Backups {
       return await image.run(call.messages, (message) => call.send(message))
     } catch (thrown) {
       const error = asVarveError(thrown)
-      await store.quarantine(error)
+      await store.quarantine.enterError(error)
       if (error.code !== 'DATA_DAMAGED') throw thrown
       const { message, details } = error
-      throw new VarveError('DATA_DAMAGED', `${message}; a backup with --full replaces it`, { details, cause: error })
+      throw new VarveError('DATA_DAMAGED', `${message}; the next backup reads it again and heals it`, {
+        details,
+        cause: error,
+      })
     }
   }
 
@@ -167,9 +186,18 @@ export class Backups {
   async commit(tenant: Tenant, agent: string, { job, bytesRead }: Params<'backup.commit'>): Promise<{ point: string }> {
     const { database } = this.#datastore
     const complete = await database.call('job.complete', { job, agent })
-    if (complete.job.state === 'running')
-      await this.#datastore.tenantStore(tenant).writeManifest(manifest(tenant, complete.job, complete.uploads))
-    await database.call('job.commit', { job, agent, bytesRead, nowMs: this.#clock.now() })
+    if (complete.job.state === 'running') {
+      const nowMs = this.#clock.now()
+      const lockedUntilMs = await lockOfNewPoint(database, tenant, complete.job.machine, nowMs)
+      const store = this.#datastore.tenantStore(tenant)
+      using kept = await store.writeManifest(manifestOf(complete, { bytesRead, nowMs, lockedUntilMs }))
+      const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
+      await database.call('job.commit', args)
+    } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
+    // what was kept of the base may hold damage
+    const { base, startedMs } = complete.job
+    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs: startedMs }))
+      void this.#datastore.tenantStore(tenant).quarantine.attribute()
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
     this.#watchers.notify(job, 'end')
     return { point: job }
@@ -243,20 +271,4 @@ export class Backups {
       await changed
     }
   }
-}
-
-/** Everything needed to list and restore the point without the database; see DESIGN.md. */
-const manifest = (tenant: Tenant, job: JobRow, uploads: readonly UploadRow[]): Uint8Array => {
-  const begun: unknown = JSON.parse(job.begun ?? 'null')
-  const disks = uploads.map(({ disk, size, kind, reason, root, changed }) => ({
-    name: disk,
-    size,
-    kind,
-    reason,
-    changed,
-    root: root === null ? null : Buffer.from(root).toString('hex'),
-  }))
-  const { id, machine, agent, base } = job
-  const text = JSON.stringify({ version: 1, point: id, tenant: tenant.uuid, machine, agent, base, begun, disks })
-  return new TextEncoder().encode(text)
 }

@@ -24,6 +24,7 @@ export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: 
 
 export const pointView = ({ agent: _agent, configuration: _configuration, ...point }: StoredPoint): Point => ({
   ...point,
+  held: point.held === 1,
   disks: [...point.disks],
 })
 

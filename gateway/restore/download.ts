@@ -6,7 +6,7 @@ import { freeBytes } from '../../protocol/memory.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { ImageRow } from '../datastore/database/points.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { leaves } from '../datastore/tree.ts'
+import { leaves, leavesAround } from '../datastore/tree.ts'
 
 type Message = Down<'image.download'>
 
@@ -20,29 +20,34 @@ interface Download {
   readonly idKey: Uint8Array
   /** First chunk to send; a resumed restore begins where it was cut. */
   readonly position: number
+  /** What cannot be read is said to be lost; without it, it ends the download. */
+  readonly skipDamaged?: boolean
 }
 
-async function* messages({
-  store,
-  image,
-  chunkBytes,
-  idKey,
-  position,
-}: Download): AsyncGenerator<() => Promise<Message>> {
+/** What is to be read for the next messages, which it gives in order. */
+type Read = () => Promise<readonly Message[]>
+
+async function* reads(download: Download): AsyncGenerator<Read> {
+  const { store, image, chunkBytes, idKey, position, skipDamaged = false } = download
   const chunks = chunkCount(image.size, chunkBytes)
   if (position > chunks) throw new VarveError('PARAMS_INVALID', `the image has ${chunks} chunks`)
   const { size, root } = image
-  yield async () => [LOAD.start, { size, chunkBytes, root, idKey, position }]
+  yield async () => [[LOAD.start, { size, chunkBytes, root, idKey, position }]]
   const perMessage = Math.max(
     1,
     Math.min(FRAME_CHUNKS_MAX, MESSAGE_PLAIN_BYTES / chunkBytes, Math.floor(FRAME_BYTES_MAX / (chunkBytes + 64))),
   )
+  const load = skipDamaged ? loadAround : loadAll
+  const onDamaged = async (error: VarveError): Promise<void> => void (await store.quarantine.enterError(error))
+  const runs = skipDamaged
+    ? leavesAround(store, root, chunks, { from: position, onDamaged })
+    : leaves(store, root, chunks, position)
   let waiting: Uint8Array[] = []
-  for await (const run of leaves(store, root, chunks, position)) {
+  for await (const run of runs) {
     if (run.ids === null) {
       if (waiting.length > 0) yield load(store, waiting)
       waiting = []
-      yield async () => [LOAD.zero, run.count]
+      yield async () => [[run.lost === true ? LOAD.lost : LOAD.zero, run.count]]
       continue
     }
     for (const id of run.ids) {
@@ -55,26 +60,47 @@ async function* messages({
   if (waiting.length > 0) yield load(store, waiting)
 }
 
-const load = (store: TenantStore, ids: Uint8Array[]) => async (): Promise<Message> => {
-  const { heads, stored } = await store.readStored(ids)
-  return [LOAD.chunks, heads, stored]
-}
+const loadAll =
+  (store: TenantStore, ids: Uint8Array[]): Read =>
+  async () => {
+    const { heads, stored } = await store.readStored(ids)
+    return [[LOAD.chunks, heads, stored]]
+  }
+
+const loadAround =
+  (store: TenantStore, ids: Uint8Array[]): Read =>
+  async () => {
+    const bad = await store.badRecords(ids)
+    if (bad.size === 0) return await loadAll(store, ids)()
+    for (const error of bad.values()) await store.quarantine.enterError(error)
+    // runs of what is good and of what is lost, in order
+    const messages: Message[] = []
+    for (let from = 0, to = 0; from < ids.length; from = to) {
+      const lost = bad.has(from)
+      while (to < ids.length && bad.has(to) === lost) to++
+      if (lost) messages.push([LOAD.lost, to - from])
+      else messages.push(...(await loadAll(store, ids.slice(from, to))()))
+    }
+    return messages
+  }
 
 /** Sends the whole image from `position`; DATA_DAMAGED names what cannot be read. */
 export const downloadImage = async (download: Download, send: (message: Message) => Promise<void>): Promise<void> => {
-  const sendNext = async (message: Message): Promise<void> => {
-    const sent = send(message)
-    // the frame has them now
-    if (message[0] === LOAD.chunks) freeBytes(message[2])
-    await sent
+  const sendNext = async (messages: readonly Message[]): Promise<void> => {
+    for (const message of messages) {
+      const sent = send(message)
+      // the frame has them now
+      if (message[0] === LOAD.chunks) freeBytes(message[2])
+      await sent
+    }
   }
-  let next: Promise<Message> | null = null
-  for await (const read of messages(download)) {
-    const message = read()
+  let next: Promise<readonly Message[]> | null = null
+  for await (const read of reads(download)) {
+    const messages = read()
     // a failure is met when its turn comes
-    message.catch(() => {})
+    messages.catch(() => {})
     if (next !== null) await sendNext(await next)
-    next = message
+    next = messages
   }
   if (next !== null) await sendNext(await next)
 }

@@ -82,7 +82,7 @@ export class HttpServer implements AsyncDisposable {
   }
 
   static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
-    const sockets = new Sockets(services)
+    const sockets = new Sockets(services, 'token')
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
       tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2', handshakeTimeout })

@@ -11,6 +11,7 @@ import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../log.ts'
+import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { Caller, Registry } from './registry.ts'
 
 export interface Services {
@@ -19,6 +20,7 @@ export interface Services {
   readonly audit: Audit
   readonly registry: Registry
   readonly backups: Backups
+  readonly maintenance: Maintenance
   readonly clock: Clock
   readonly log: Log
 }

@@ -1,5 +1,5 @@
 // The methods that the gateway serves, each in terms of its services.
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../protocol/limits.ts'
 import type { MethodsServedBy } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
@@ -9,7 +9,8 @@ import { verifyBearer } from '../auth/verify.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { agentError } from '../jobs/backups.ts'
 import { jobView, pointView, policyOf } from '../jobs/views.ts'
-import { downloadImage } from '../restore/download.ts'
+import { serveDownload } from '../restore/serve-download.ts'
+import { maintenance } from './maintenance-methods.ts'
 import { guarded, type MethodCode, type Services } from './context.ts'
 import type { Caller } from './registry.ts'
 
@@ -116,10 +117,11 @@ const machines: Pick<
   'machines.list': async (_, { services, tenant, onlyAgent }) => {
     const rows = await services.datastore.database.call('machine.list', { tenant: tenant.id, agent: onlyAgent })
     return {
-      machines: rows.map(({ name, agent, host, policy, job, pointId, pointMs }) => ({
+      machines: rows.map(({ name, agent, host, policy, group, job, pointId, pointMs }) => ({
         name,
         agent,
         host,
+        group,
         job,
         online: services.registry.online(agent),
         policy: policyOf(policy),
@@ -228,23 +230,13 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
     return { point: pointView(point), configuration: point.configuration }
   },
 
-  'image.download': async ({ point: prefix, disk, position }, { services, tenant, onlyAgent, call }) => {
-    const point = await services.datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix })
-    const image = point.disks.find(({ name }) => name === disk)
-    if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${disk}"`)
-    const store = services.datastore.tenantStore(tenant)
-    const { chunkBytes, idKey } = tenant
-    try {
-      await downloadImage({ store, image, chunkBytes, idKey, position }, (message) => call.send(message))
-    } catch (thrown) {
-      await store.quarantine(asVarveError(thrown))
-      throw thrown
-    }
+  'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call }) => {
+    await serveDownload({ datastore, tenant, onlyAgent, params }, (message) => call.send(message))
     return {}
   },
 }
 
-const METHODS: Methods = { ...identities, ...machines, ...backups, ...points }
+const METHODS: Methods = { ...identities, ...machines, ...backups, ...points, ...maintenance }
 
 /** Everything the gateway serves, bound to one caller. */
 export const sessionHandlers = (services: Services, caller: Caller, tenant: Tenant): Handlers =>

@@ -1,19 +1,33 @@
 // WebSockets of the gateway: the upgrade, its limits, and the bytes between a socket and a connection.
 import type { IncomingMessage } from 'node:http'
+import { createConnection } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
-import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
-import type { Claims } from '../../protocol/claims.ts'
-import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
+import { asVarveError, ERRORS, isErrorCode, VarveError } from '../../protocol/errors.ts'
+import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
+import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import { freeBytes } from '../../protocol/memory.ts'
-import type { Transport } from '../../protocol/peer.ts'
+import type { Clock, Transport } from '../../protocol/peer.ts'
+import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import { Connection } from './connection.ts'
 import { outward, type Services } from './context.ts'
 
 /** How long a closing socket may take before it is cut, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2000
+
+/** Names the tenant of a session on the local socket. */
+const TENANT_HEADER = 'x-varve-tenant'
+
+/** How long a session on the local socket lasts, in seconds: longer than any work. */
+const LOCAL_LIFE_S = 366 * 24 * 60 * 60
+
+/** Longest refusal of an upgrade that is read, in bytes. */
+const REFUSAL_BYTES_MAX = 8192
+
+/** Whom an upgrade lets in: who brings a token, or, on a socket that only the gateway's own user can open, everybody. */
+export type Admission = 'token' | 'local'
 
 /** The close code of an error and the words that go with it (at most 123 bytes by RFC 6455). */
 const closeSocket = (socket: WebSocket, error: VarveError): void => {
@@ -44,6 +58,9 @@ const refuseUpgrade = (socket: Duplex, error: VarveError): void => {
 /** The path of a request's target, whatever it is; the empty path where it has none. */
 export const pathOf = ({ url }: IncomingMessage): string => url?.split('?', 1)[0] ?? ''
 
+/** A peer on the local socket has no address. */
+const addressOf = ({ socket }: IncomingMessage): string => socket.remoteAddress ?? 'local'
+
 const bearerOf = (request: IncomingMessage): string | null => {
   const { authorization } = request.headers
   if (authorization === undefined) return null
@@ -54,6 +71,7 @@ const bearerOf = (request: IncomingMessage): string | null => {
 
 export class Sockets {
   readonly #services: Services
+  readonly #admission: Admission
   readonly #server = new WebSocketServer({
     noServer: true,
     maxPayload: FRAME_BYTES_MAX,
@@ -63,8 +81,9 @@ export class Sockets {
   readonly #connections = new Set<Connection>()
   #ended: VarveError | null = null
 
-  constructor(services: Services) {
+  constructor(services: Services, admission: Admission) {
     this.#services = services
+    this.#admission = admission
   }
 
   /** Answers an HTTP upgrade: a WebSocket, or an HTTP error with a code. */
@@ -93,12 +112,31 @@ export class Sockets {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     if (!offered.includes(SUBPROTOCOL))
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks the subprotocol ${SUBPROTOCOL}`)
+    if (this.#admission === 'local') return this.#localClaims(request)
     const timeMs = this.#services.clock.now()
-    const address = request.socket.remoteAddress ?? ''
+    const address = addressOf(request)
     return this.#services.audit.guard({ action: 'connect', address, timeMs }, async () => {
       const token = bearerOf(request)
       return token === null ? null : verifyBearer(this.#services.authority, token, timeMs)
     })
+  }
+
+  /** Whoever can open the local socket can read the signing keys beside it, so no token is asked for. */
+  async #localClaims(request: IncomingMessage): Promise<Claims> {
+    const { authority, datastore, clock } = this.#services
+    const name = String(request.headers[TENANT_HEADER] ?? '')
+    const tenant = await datastore.database.call('tenant.byName', { name })
+    if (tenant === null) throw new VarveError('NOT_FOUND', `there is no tenant "${name}"`)
+    return {
+      issuer: authority.issuer,
+      audience: authority.issuer,
+      tenant: tenant.uuid,
+      tenantName: tenant.name,
+      subject: LOCAL_ADMINISTRATOR.subject,
+      role: 'owner',
+      expiresAt: Math.floor(clock.now() / 1000) + LOCAL_LIFE_S,
+      tokenId: NO_TOKEN,
+    }
   }
 
   #connect(socket: WebSocket, request: IncomingMessage, claims: Claims | null): void {
@@ -106,7 +144,7 @@ export class Sockets {
       services: this.#services,
       transport: transportOf(socket),
       claims,
-      address: request.socket.remoteAddress ?? '',
+      address: addressOf(request),
     })
     this.#connections.add(connection)
     socket.on('message', (data, isBinary) => {
@@ -116,11 +154,49 @@ export class Sockets {
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
     socket.on('error', (error) =>
-      this.#services.log.info({ err: error, address: request.socket.remoteAddress }, 'a socket failed'),
+      this.#services.log.info({ err: error, address: addressOf(request) }, 'a socket failed'),
     )
     socket.on('close', () => {
       this.#connections.delete(connection)
       connection.closed()
     })
   }
+}
+
+/** Opens a session of a tenant over a gateway's local socket; ENOENT and ECONNREFUSED come as they are, refusals as errors with their code. */
+export const dialLocal = async (options: {
+  readonly socketPath: string
+  readonly tenant: string
+  readonly program: string
+  readonly clock: Clock
+}): Promise<Session> => {
+  const { socketPath, tenant, program, clock } = options
+  const socket = new WebSocket(`ws://localhost${RPC_PATH}`, SUBPROTOCOL, {
+    createConnection: () => createConnection({ path: socketPath }),
+    headers: { [TENANT_HEADER]: tenant },
+    maxPayload: FRAME_BYTES_MAX,
+    perMessageDeflate: false,
+  })
+  const { promise: refused, reject } = Promise.withResolvers<never>()
+  refused.catch(() => {})
+  socket.on('error', reject)
+  socket.on('unexpected-response', (_request, response) => {
+    readRefusal(response)
+      .then(reject, reject)
+      .finally(() => socket.terminate())
+  })
+  const opened = openSession({ socket, program, serving: false, token: null, handlers: {}, clock })
+  opened.catch(() => {})
+  return Promise.race([refused, opened])
+}
+
+const readRefusal = async (response: IncomingMessage): Promise<VarveError> => {
+  let text = ''
+  for await (const part of response as AsyncIterable<Buffer>) {
+    text += part.toString('utf8')
+    if (text.length > REFUSAL_BYTES_MAX) break
+  }
+  const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
+  if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message))
+  return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}`)
 }

@@ -377,6 +377,7 @@ const stuckUpload = async (temp: TempFolder): Promise<{ handlers: Handlers; disk
     socketPath: nbd.socketPath,
     exportName: 'disk',
     dirtyContext: null,
+    reread: [],
   }
   return {
     handlers: { 'image.upload': gateway.serve },

@@ -7,8 +7,10 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { run as dataPath } from './data-path.ts'
+import { run as day } from './day.ts'
 import { run as fleet } from './fleet.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
+import { run as keep } from './keep.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
 import { run as scale } from './scale.ts'
@@ -21,6 +23,8 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'fleet', title: 'many agents on one gateway', run: fleet },
   { name: 'link', title: 'a slow and distant link', run: link },
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
+  { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },
+  { name: 'keep', title: 'prune, collection and verification beside other programs and beside many points', run: keep },
 ]
 
 const USAGE = `Times Varve beside other programs and beside its goals.

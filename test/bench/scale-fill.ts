@@ -121,7 +121,14 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       const nothing = { tenant, machine: machineId, ids: state, records: [], packs: [] }
       await database.call('chunk.commit', { ...nothing, upload: { job, disk }, progress })
     }
-    await database.call('job.commit', { job, agent, bytesRead: 0, nowMs: timeMs })
+    await database.call('job.commit', {
+      job,
+      agent,
+      bytesRead: 0,
+      nowMs: timeMs,
+      manifest: new Uint8Array(32),
+      lockedUntilMs: null,
+    })
   }
   return { points: count }
 }

@@ -230,7 +230,7 @@ const timed = async (work: () => Promise<unknown>): Promise<number> => {
 
 /** Opens an image and waits for its first chunks. */
 const openPoint = async (peer: Peer, point: string): Promise<void> => {
-  const call = peer.open('image.download', { point, disk: DISK, position: 0 })
+  const call = peer.open('image.download', { point, disk: DISK, position: 0, skipDamaged: false })
   call.result.catch(() => {})
   for await (const [kind] of call.messages) if (kind === LOAD.chunks) break
   call.cancel()

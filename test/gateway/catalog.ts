@@ -102,6 +102,13 @@ export const addPoint = async (
   const job = { id: await startJob(database, tenant, machine, { nowMs }), agent: machine.agent, tenant }
   await beginJob(database, job, [fullDisk('vda', size)], { timeMs })
   await finishDisk(database, job, 'vda', root)
-  await database.call('job.commit', { job: job.id, agent: machine.agent, bytesRead: size, nowMs: nowMs + 1 })
+  await database.call('job.commit', {
+    job: job.id,
+    agent: machine.agent,
+    bytesRead: size,
+    nowMs: nowMs + 1,
+    manifest: new Uint8Array(32),
+    lockedUntilMs: null,
+  })
   return job.id
 }

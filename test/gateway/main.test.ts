@@ -9,7 +9,8 @@ import { runGateway, ServingGateway } from './program.ts'
 test('every command explains itself', async () => {
   const commands = [[], ['serve'], ['tenant'], ['tenant', 'add'], ['tenant', 'list'], ['enrol'], ['token']]
   const more = [['agent'], ['agent', 'list'], ['agent', 'revoke'], ['policy'], ['audit']]
-  const ended = await Promise.all([...commands, ...more].map((command) => runGateway([...command, '--help'])))
+  const keep = [['points'], ['hold'], ['prune'], ['retention'], ['gc'], ['verify'], ['usage'], ['repair']]
+  const ended = await Promise.all([...commands, ...more, ...keep].map((command) => runGateway([...command, '--help'])))
   for (const { code, stdout, stderr } of ended) {
     expect([code, stderr]).toEqual([EXIT.ok, ''])
     expect(stdout).toMatch(/^Usage: varve-gateway/u)
@@ -133,6 +134,6 @@ test('what the program writes is for its own user alone, also in a folder that i
   await mkdir(data, { mode: 0o755 })
   await using _gateway = await ServingGateway.start(['--data', data])
   await runGateway(['tenant', 'add', 'acme', '--data', data])
-  for (const name of ['catalog.db', 'catalog.db-wal', 'keys'])
+  for (const name of ['catalog.db', 'catalog.db-wal', 'keys', 'gateway.sock'])
     expect([name, (await stat(temp.join('data', name))).mode & 0o077]).toEqual([name, 0])
 })

@@ -9,6 +9,7 @@ import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../gateway/log.ts'
+import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { Connection } from '../../gateway/session/connection.ts'
 import type { Services } from '../../gateway/session/context.ts'
 import { Registry } from '../../gateway/session/registry.ts'
@@ -137,9 +138,10 @@ export class TestServices implements AsyncDisposable {
     const audit = resources.use(new Audit({ database, onError: () => {} }))
     const registry = new Registry()
     const backups = new Backups({ datastore, agents: registry, clock, log })
+    const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     resources.defer(() => backups.settled())
     resources.defer(() => registry.closeAll(new VarveError('GOING_AWAY', 'the test is over')))
-    const services = { datastore, authority, audit, registry, backups, clock, log }
+    const services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
     return new TestServices(services, clock, tenants, resources.move())
   }
 

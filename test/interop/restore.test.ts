@@ -190,7 +190,7 @@ test('a block device that is too small is refused before a byte of it is written
 })
 
 // the last one: it damages the datastore that the tests share
-test('a flipped bit in a pack fails the restore with the name of the chunk, and nothing under the final name', async () => {
+test('a flipped bit in a pack fails the restore with the range that is lost, and nothing under the final name', async () => {
   using catalog = new DatabaseSync(stand.catalogFile, { readOnly: true })
   const [row] = catalog
     .prepare(
@@ -209,6 +209,9 @@ test('a flipped bit in a pack fails the restore with the name of the chunk, and 
   const failed = await host.run(...restoreTo(folder.join('out.raw')))
   expect(failed.code).toBe(1)
   expect(failed.stderr).toContain('DATA_DAMAGED')
-  expect(failed.stderr).toContain(id)
+  expect(failed.stderr).toMatch(
+    /disk vda of restore point .* is damaged: (\d+) bytes in 1 range cannot be read \(\1 at \d+\)/,
+  )
+  expect(stand.gateway.stderr).toContain(id)
   expect(await readdir(folder.path)).toEqual([])
 })

@@ -86,7 +86,8 @@ const named: Readonly<
 > = {
   'points.get': (peer, { point }) => peer.call('points.get', { point }),
   'points.get by prefix': (peer, { point }) => peer.call('points.get', { point: point.slice(0, 8) }),
-  'image.download': (peer, { point }) => peer.open('image.download', { point, disk: 'vda', position: 0 }).result,
+  'image.download': (peer, { point }) =>
+    peer.open('image.download', { point, disk: 'vda', position: 0, skipDamaged: false }).result,
   'jobs.watch': (peer, { job }) => peer.open('jobs.watch', { job }).result,
   'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),

@@ -29,6 +29,7 @@ export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry 
     reason: index === 0 ? ('disk-added' as const) : ('bitmap' as const),
     persistent: index === 1,
     baseGranularity: index === 0 ? null : 65_536,
+    reread: [],
     scratchNode: `varve-c0ffee42-scratch-${index}`,
     scratchFile: `/nowhere/scratch/${index}.qcow2`,
     job: `varve-c0ffee42-job-${index}`,

@@ -39,7 +39,7 @@ export const dirtyRanges = async (disk: LeasedDisk): Promise<readonly DirtyRange
 /** The base that a later lease continues from. */
 export const asBase = (lease: Lease): LeaseBase => ({
   checkpoint: lease.id,
-  disks: lease.disks.map(({ name, size }) => ({ name, size })),
+  disks: lease.disks.map(({ name, size }) => ({ name, size, reread: [] })),
 })
 
 /** Wraps a caller so that the agent "dies" at one command: from then on nothing is ever answered. */

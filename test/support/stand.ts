@@ -223,6 +223,7 @@ export class Stand implements AsyncDisposable {
         size,
         root,
         target,
+        skipDamaged: false,
         signal: new AbortController().signal,
         onProgress: () => {},
       })

@@ -2,6 +2,7 @@
 import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { RECORD, RECORD_HEADER_BYTES, type RecordType } from '../format.ts'
+import { heal } from './damage.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -67,13 +68,17 @@ const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, sto
 
 const insertRecords = (sql: Sql, commit: ChunkCommit): number => {
   let storedBytes = 0
+  const healed: Uint8Array[] = []
   for (const [index, record] of commit.records.entries()) {
     const { type, pack, offset, storedLength, plainLength, codec } = record
     const machine = type === RECORD.chunk ? commit.machine : null
     const id = idAt(commit.ids, index)
     const added = sql.run(INSERT, commit.tenant, id, type, pack, offset, storedLength, plainLength, codec, machine)
-    if (added > 0) storedBytes += RECORD_HEADER_BYTES + storedLength
+    if (added === 0) continue
+    storedBytes += RECORD_HEADER_BYTES + storedLength
+    healed.push(id)
   }
+  heal(sql, commit.tenant, healed)
   return storedBytes
 }
 
@@ -96,8 +101,17 @@ const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: 
   if (rows === 0) throw new VarveError('JOB_ENDED', 'the upload is no longer there')
 }
 
+/** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
+export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
+  for (const { id, bytes, sealed } of commit.packs)
+    sql.run('UPDATE pack SET bytes = max(bytes, ?), sealed = max(sealed, ?) WHERE id = ?', bytes, sealed ? 1 : 0, id)
+  const storedBytes = insertRecords(sql, commit)
+  updateUpload(sql, commit, storedBytes)
+  return storedBytes
+}
+
 export const chunkOperations = {
-  /** Takes ids out of the index, so that the next upload brings them again; their bytes in the packs are left alone. */
+  /** Takes ids out of the index whatever became of them; their bytes in the packs are left alone. */
   'chunk.forget': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {
     for (let index = 0; index < idCount(ids); index++)
       sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant, idAt(ids, index))
@@ -144,11 +158,5 @@ export const chunkOperations = {
   ),
 
   /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
-  'chunk.commit': write((sql: Sql, commit: ChunkCommit): number => {
-    for (const { id, bytes, sealed } of commit.packs)
-      sql.run('UPDATE pack SET bytes = max(bytes, ?), sealed = max(sealed, ?) WHERE id = ?', bytes, sealed ? 1 : 0, id)
-    const storedBytes = insertRecords(sql, commit)
-    updateUpload(sql, commit, storedBytes)
-    return storedBytes
-  }),
+  'chunk.commit': write(commitRecords),
 }

@@ -47,6 +47,17 @@ export interface UploadRow {
   readonly changed: number
 }
 
+export interface JobCommit {
+  readonly job: string
+  readonly agent: string
+  readonly bytesRead: number
+  readonly nowMs: number
+  /** Record id of the manifest, which is durable already. */
+  readonly manifest: Uint8Array
+  /** Until when retention locks the new point; null where no policy says so. */
+  readonly lockedUntilMs: number | null
+}
+
 export interface BeginDisk {
   readonly name: string
   readonly size: number
@@ -201,7 +212,7 @@ export const jobOperations = {
   }),
 
   /** The commit: restore point, images and job in one transaction; the same call again changes nothing. */
-  'job.commit': write((sql: Sql, args: { job: string; agent: string; bytesRead: number; nowMs: number }): void => {
+  'job.commit': write((sql: Sql, args: JobCommit): void => {
     const job = jobOf(sql, args.job, args.agent)
     if (job.state === 'committed') return
     const { begun: begunText } = runningJobOf(sql, args.job, args.agent)
@@ -214,7 +225,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       job.tenant,
       job.machineId,
@@ -231,6 +243,8 @@ export const jobOperations = {
       sum((upload) => upload.stored),
       Math.max(0, args.nowMs - job.startedMs),
       args.nowMs,
+      args.manifest,
+      args.lockedUntilMs,
     )
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
@@ -257,9 +271,11 @@ export const jobOperations = {
       args: { agent: string; jobs: readonly string[]; sinceMs: number; nowMs: number },
     ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
       const open = sql.all<{ id: string }>(
-        'SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL AND started_ms < ?',
+        // one that began later than now is of a time before the clock was set back
+        'SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL AND (started_ms < ? OR started_ms > ?)',
         args.agent,
         args.sinceMs,
+        args.nowMs,
       )
       const failed = open.map(({ id }) => id).filter((id) => !args.jobs.includes(id))
       const error = {

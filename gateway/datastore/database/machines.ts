@@ -13,12 +13,13 @@ export interface MachineRow {
   readonly host: string
   /** JSON of a Policy. */
   readonly policy: string
+  readonly group: string | null
   readonly job: string | null
   readonly pointId: string | null
   readonly pointMs: number | null
 }
 
-const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy,
+const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
   (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL AND job.agent = machine.agent LIMIT 1) AS job,
   (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY time_ms DESC LIMIT 1) AS pointId,
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY time_ms DESC LIMIT 1) AS pointMs

@@ -1,24 +1,38 @@
 // The one table of database operations, by name.
 import { auditOperations } from './audit.ts'
+import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
+import { collectionOperations } from './collection.ts'
+import { damageOperations } from './damage.ts'
 import { identityOperations } from './identities.ts'
 import { jobOperations } from './jobs.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation } from './operation.ts'
 import { packOperations } from './packs.ts'
 import { pointOperations } from './points.ts'
+import { retentionOperations } from './retention.ts'
 import type { Sql } from './sql.ts'
+import { stateOperations } from './state.ts'
 import { tenantOperations } from './tenants.ts'
+import { usageOperations } from './usage.ts'
+import { verificationOperations } from './verification.ts'
 
 const OPERATIONS = {
   ...auditOperations,
+  ...checkOperations,
   ...chunkOperations,
+  ...collectionOperations,
+  ...damageOperations,
   ...identityOperations,
   ...jobOperations,
   ...machineOperations,
   ...packOperations,
   ...pointOperations,
+  ...retentionOperations,
+  ...stateOperations,
   ...tenantOperations,
+  ...usageOperations,
+  ...verificationOperations,
 }
 
 export type OperationName = keyof typeof OPERATIONS

@@ -11,8 +11,15 @@ export interface PackRow {
   readonly uuid: string
   /** Acknowledged length, in bytes: 0 until the first commit. */
   readonly bytes: number
-  /** 1 when nothing is added any more. */
+  /** 0 open, 1 when nothing is added any more, 2 when nothing names it and it is to be removed. */
   readonly sealed: number
+}
+
+/** Bytes of all packs of a tenant. */
+export interface PackTotal {
+  /** The tenant's uuid. */
+  readonly tenant: string
+  readonly bytes: number
 }
 
 export const packOperations = {
@@ -32,6 +39,13 @@ export const packOperations = {
     sql.all<PackRow>(
       `SELECT pack.id, tenant.uuid AS tenant, pack.kind, pack.uuid, pack.bytes, pack.sealed
        FROM pack JOIN tenant ON tenant.id = pack.tenant ORDER BY pack.id`,
+    ),
+  ),
+
+  /** Bytes of all packs of each tenant that has any. */
+  'pack.totals': read((sql: Sql, _: Record<string, never>): PackTotal[] =>
+    sql.all<PackTotal>(
+      'SELECT tenant.uuid AS tenant, sum(pack.bytes) AS bytes FROM pack JOIN tenant ON tenant.id = pack.tenant GROUP BY pack.tenant',
     ),
   ),
 

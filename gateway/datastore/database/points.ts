@@ -29,6 +29,12 @@ interface PointRow {
   readonly bytesStored: number
   readonly durationMs: number
   readonly configuration: string
+  /** 1 while a person holds it. */
+  readonly held: number
+  readonly lockedUntilMs: number | null
+  readonly verifiedMs: number | null
+  /** Bytes of its disks that known damage leaves unreadable. */
+  readonly lostBytes: number
 }
 
 export interface StoredPoint extends PointRow {
@@ -36,7 +42,9 @@ export interface StoredPoint extends PointRow {
 }
 
 const POINT = `SELECT point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
-  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration
+  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration, held,
+  locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
+  (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes
   FROM point JOIN machine ON machine.id = point.machine`
 
 const withDisks = (sql: Sql, point: PointRow): StoredPoint => ({

@@ -1,12 +1,14 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 
 // a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
+// the triggers note in tenant.state_dirty that the packs do not have the tenant's state as it is; a new restore point says so itself, in its manifest
 const VERSION_1 = `
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 CREATE TABLE tenant (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, uuid TEXT NOT NULL UNIQUE,
-  id_key BLOB NOT NULL, chunk_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL
+  id_key BLOB NOT NULL, chunk_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+  quota_soft INTEGER, quota_hard INTEGER, state_seq INTEGER NOT NULL DEFAULT 0, state_id BLOB, state_dirty INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
 CREATE TABLE agent (
@@ -33,7 +35,7 @@ CREATE INDEX audit_tenant ON audit (tenant, seq);
 
 CREATE TABLE machine (
   id INTEGER PRIMARY KEY, tenant INTEGER NOT NULL REFERENCES tenant, name TEXT NOT NULL,
-  agent TEXT NOT NULL REFERENCES agent, policy TEXT NOT NULL, created_ms INTEGER NOT NULL, UNIQUE (tenant, name)
+  agent TEXT NOT NULL REFERENCES agent, policy TEXT NOT NULL, created_ms INTEGER NOT NULL, member_of TEXT, UNIQUE (tenant, name)
 ) STRICT;
 
 CREATE TABLE job (
@@ -57,7 +59,7 @@ CREATE TABLE point (
   agent TEXT NOT NULL, time_ms INTEGER NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
   consistency TEXT NOT NULL, note TEXT, configuration TEXT NOT NULL, base TEXT,
   bytes_read INTEGER NOT NULL, bytes_sent INTEGER NOT NULL, bytes_stored INTEGER NOT NULL, duration_ms INTEGER NOT NULL,
-  committed_ms INTEGER NOT NULL
+  committed_ms INTEGER NOT NULL, manifest BLOB NOT NULL, held INTEGER NOT NULL DEFAULT 0, locked_ms INTEGER, verified_ms INTEGER
 ) STRICT;
 CREATE INDEX point_machine ON point (machine, time_ms);
 CREATE INDEX point_tenant ON point (tenant, time_ms);
@@ -65,6 +67,27 @@ CREATE INDEX point_tenant ON point (tenant, time_ms);
 CREATE TABLE image (
   point TEXT NOT NULL REFERENCES point, disk TEXT NOT NULL, ordinal INTEGER NOT NULL, size INTEGER NOT NULL,
   root BLOB, kind TEXT NOT NULL, reason TEXT NOT NULL, changed INTEGER NOT NULL, PRIMARY KEY (point, disk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retention (
+  tenant INTEGER NOT NULL REFERENCES tenant, scope TEXT NOT NULL, name TEXT NOT NULL, rules TEXT NOT NULL,
+  PRIMARY KEY (tenant, scope, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE damage (
+  tenant INTEGER NOT NULL, id BLOB NOT NULL, type INTEGER NOT NULL, pack TEXT, offset INTEGER, reason TEXT NOT NULL,
+  found_ms INTEGER NOT NULL, PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lost (
+  point TEXT NOT NULL REFERENCES point ON DELETE CASCADE, disk TEXT NOT NULL, offset INTEGER NOT NULL,
+  length INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (point, disk, offset)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lost_id ON lost (id);
+
+CREATE TABLE lost_next (
+  tenant INTEGER NOT NULL, point TEXT NOT NULL, disk TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+  id BLOB NOT NULL, PRIMARY KEY (tenant, point, disk, offset)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pack (
@@ -78,6 +101,35 @@ CREATE TABLE chunk (
   stored INTEGER NOT NULL, plain INTEGER NOT NULL, codec INTEGER NOT NULL, machine INTEGER,
   PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER state_gateway AFTER INSERT ON setting WHEN NEW.name = 'gateway'
+  BEGIN UPDATE tenant SET state_dirty = 1; END;
+CREATE TRIGGER state_tenant AFTER UPDATE OF name, quota_soft, quota_hard ON tenant
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.id; END;
+CREATE TRIGGER state_agent_added AFTER INSERT ON agent
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_agent AFTER UPDATE OF host, public_key, revoked_ms ON agent
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_machine_added AFTER INSERT ON machine
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_machine AFTER UPDATE ON machine
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_machine_removed AFTER DELETE ON machine
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
+CREATE TRIGGER state_job AFTER UPDATE OF state ON job WHEN NEW.state = 'failed'
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_damaged AFTER INSERT ON damage WHEN NEW.type = 4
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_retention_added AFTER INSERT ON retention
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_retention AFTER UPDATE ON retention
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_retention_removed AFTER DELETE ON retention
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
+CREATE TRIGGER state_point AFTER UPDATE OF held, locked_ms ON point
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+CREATE TRIGGER state_point_removed AFTER DELETE ON point
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
 `
 
 export const MIGRATIONS: readonly string[] = [VERSION_1]

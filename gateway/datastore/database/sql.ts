@@ -1,6 +1,7 @@
 // The embedded database behind one small interface: opening, pragmas, cached statements, transactions.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { VarveError } from '../../../protocol/errors.ts'
+import { failpoint } from '../failpoint.ts'
 import { MIGRATIONS } from './schema.ts'
 
 /** How long a statement waits for another process's lock (the command line beside a running gateway), in milliseconds. */
@@ -53,7 +54,9 @@ export class Sql implements Disposable {
     this.#db.exec('BEGIN IMMEDIATE')
     try {
       const result = work()
+      failpoint('transaction.before')
       this.#db.exec('COMMIT')
+      failpoint('transaction.after')
       return result
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')

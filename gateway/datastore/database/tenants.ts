@@ -1,6 +1,9 @@
 // Tenants and settings of the datastore.
 import { VarveError } from '../../../protocol/errors.ts'
+import { appendAudit } from './audit.ts'
+import type { Actor } from './identities.ts'
 import { read, write } from './operation.ts'
+import type { Quota, TenantQuota } from '../quota.ts'
 import type { Sql } from './sql.ts'
 
 export interface Tenant {
@@ -58,4 +61,26 @@ export const tenantOperations = {
   'tenant.byId': read(
     (sql: Sql, { id }: { id: number }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE id = ?`, id) ?? null,
   ),
+
+  /** Of every tenant. */
+  'quota.list': read((sql: Sql, _: Record<string, never>): TenantQuota[] =>
+    sql.all<TenantQuota>(
+      'SELECT uuid, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant ORDER BY name',
+    ),
+  ),
+
+  'quota.set': write((sql: Sql, args: Quota & { tenant: number; nowMs: number; by: Actor }): void => {
+    const { tenant, softBytes, hardBytes, nowMs, by } = args
+    sql.run('UPDATE tenant SET quota_soft = ?, quota_hard = ? WHERE id = ?', softBytes, hardBytes, tenant)
+    appendAudit(sql, {
+      timeMs: nowMs,
+      tenant,
+      subject: by.subject,
+      role: by.role,
+      action: 'tenant.quota',
+      resource: '',
+      outcome: 'ok',
+      details: { softBytes, hardBytes },
+    })
+  }),
 }

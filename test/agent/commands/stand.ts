@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../../agent/clock.ts'
-import { Throttle } from '../../../agent/image/throttle.ts'
+import { Throttle } from '../../../protocol/throttle.ts'
 import { uploadImage } from '../../../agent/image/upload.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
@@ -64,7 +64,7 @@ export const backUp = async (
   await uploadImage({
     peer,
     job,
-    disk: { ...described, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null },
+    disk: { ...described, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null, reread: [] },
     chunkBytes,
     idKey,
     throttle: new Throttle(null, systemClock),

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { expect, test } from 'vitest'
 import type { LeasedDisk } from '../../../agent/lease/lease.ts'
-import { Throttle } from '../../../agent/image/throttle.ts'
+import { Throttle } from '../../../protocol/throttle.ts'
 import { uploadImage, type UploadRequest } from '../../../agent/image/upload.ts'
 import { systemClock } from '../../../agent/clock.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
@@ -54,6 +54,7 @@ const diskOf = (size: number): LeasedDisk => ({
   socketPath: '',
   exportName: 'disk',
   dirtyContext: null,
+  reread: [],
 })
 
 const incrementalDisk = (size: number, socketPath: string): LeasedDisk => ({

@@ -31,7 +31,7 @@ const disk = (changes: Partial<MachineDisk> = {}): MachineDisk => ({
   ...changes,
 })
 
-const base = { checkpoint: 'b', disks: [{ name: 'vda', size: 100 }] }
+const base = { checkpoint: 'b', disks: [{ name: 'vda', size: 100, reread: [] }] }
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
@@ -58,10 +58,25 @@ test.each([
   ['bitmap-inconsistent', disk({ bitmaps: [bitmap({ inconsistent: true, recording: false })] }), {}],
   ['bitmap-disabled', disk({ bitmaps: [bitmap({ recording: false })] }), {}],
   ['checkpoint-mismatch', disk({ bitmaps: [bitmap({ busy: true })] }), {}],
+  ['base-damaged', disk(), { base: { ...base, disks: [{ name: 'vda', size: 100, reread: null }] } }],
+  ['bitmap-missing', disk({ bitmaps: [] }), { base: { ...base, disks: [{ name: 'vda', size: 100, reread: null }] } }],
 ] as const)('%s', (reason, subject, changes) => {
   const decision = decideDisk(subject, request(changes))
   expect(decision.reason).toBe(reason)
   expect(decision.kind).toBe(reason === 'bitmap' ? 'incremental' : 'full')
+})
+
+test('what the gateway lost of a base is read again by an increment, and is in its plan', () => {
+  const reread: [number, number][] = [
+    [0, 10],
+    [64, 1],
+  ]
+  const asked = request({ base: { ...base, disks: [{ name: 'vda', size: 100, reread }] } })
+  const decision = decideDisk(disk(), asked)
+  expect(decision).toMatchObject({ kind: 'incremental', reason: 'bitmap', reread })
+  const [planned] = planLease(asked, [decision], { scratch: '/s', runtime: '/r' }, {}).disks
+  expect(planned!.reread).toEqual(reread)
+  expect(decideDisk(disk(), { ...asked, full: true }).reread).toEqual([])
 })
 
 test('a disk under someone else’s job is held, not read in full', () => {

@@ -5,8 +5,9 @@ import { expect, test } from 'vitest'
 import { systemClock } from '../../../agent/clock.ts'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
 import { RawFileTarget } from '../../../agent/restore/raw-target.ts'
-import { restoreDisk } from '../../../agent/restore/restore.ts'
+import { restoreDisk, type Lost, type Restored } from '../../../agent/restore/restore.ts'
 import type { Target } from '../../../agent/restore/target.ts'
+import { readHeads } from '../../../protocol/chunk-list.ts'
 import { chunkCount } from '../../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { nodeKey, TreeBuilder, type Ref } from '../../../protocol/image-tree.ts'
@@ -109,11 +110,12 @@ interface Run {
   /** Serves each connection in turn; the last one also those after it. */
   readonly serve: readonly Handler<'image.download'>[]
   readonly root?: Ref
+  readonly skipDamaged?: boolean
   readonly signal?: AbortSignal
   readonly onProgress?: (doneBytes: number, receivedBytes: number) => void
 }
 
-const restore = async ({ disk, target, serve, ...options }: Run): Promise<void> => {
+const restore = async ({ disk, target, serve, ...options }: Run): Promise<Restored> => {
   let connection = 0
   const repeat = async <R>(work: (peer: Peer) => Promise<R>): Promise<R> => {
     for (;;) {
@@ -129,13 +131,14 @@ const restore = async ({ disk, target, serve, ...options }: Run): Promise<void> 
       }
     }
   }
-  await restoreDisk({
+  return await restoreDisk({
     repeat,
     point: randomUUID(),
     disk: 'vda',
     size: disk.length,
     root: options.root ?? rootOf(disk),
     target,
+    skipDamaged: options.skipDamaged ?? false,
     signal: options.signal ?? new AbortController().signal,
     onProgress: options.onProgress ?? (() => undefined),
   })
@@ -229,6 +232,65 @@ test('a disk that is not the one the point names never gets its name', async () 
   expect((await readFile(temp.join('disk.raw'))).equals(disk)).toBe(true)
 })
 
+/** The messages of a disk with every `nth` one of chunks said to be lost, and the disk as it is then. */
+const withLost = (disk: Buffer, nth: number): { messages: Message[]; disk: Buffer; lost: Lost[] } => {
+  const expected = Buffer.from(disk)
+  const lost: Lost[] = []
+  let position = 0
+  const messages = messagesOf(disk, 0).map((message, index): Message => {
+    if (message[0] === LOAD.start) return message
+    const count = message[0] === LOAD.chunks ? readHeads(message[1]).length : message[1]
+    const offset = position * CHUNK
+    position += count
+    if (message[0] !== LOAD.chunks || index % nth !== 0) return message
+    const length = Math.min(count * CHUNK, disk.length - offset)
+    expected.fill(0, offset, offset + length)
+    const last = lost.at(-1)
+    if (last !== undefined && last.offset + last.length === offset)
+      lost[lost.length - 1] = { ...last, length: last.length + length }
+    else lost.push({ offset, length })
+    return [LOAD.lost, count]
+  })
+  return { messages, disk: expected, lost }
+}
+
+test('goes on around what is lost when told to, and says exactly what it is', async () => {
+  const whole = exampleDisk()
+  for (const nth of [1, 2, 3]) {
+    const { messages, disk, lost } = withLost(whole, nth)
+    expect(lost.length).toBeGreaterThan(0)
+    const target = new NotingTarget(disk.length)
+    const run = { disk: whole, target, skipDamaged: true, serve: [scripted(...messages)] }
+    const lostBytes = lost.reduce((sum, { length }) => sum + length, 0)
+    expect(await restore(run)).toEqual({ lost, lostCount: lost.length, lostBytes })
+    expect(target.bytes.equals(disk)).toBe(true)
+    expect(target.committed).toBe(true)
+    // nobody who did not ask for it is given a disk with holes
+    const refusing = new NotingTarget(disk.length)
+    expect(await codeOf(restore({ ...run, target: refusing, skipDamaged: false }))).toBe('STREAM_INVALID')
+    expect(refusing.committed).toBe(false)
+  }
+})
+
+test('a disk that lost nothing is checked up to its root, also when told to go on around damage', async () => {
+  const disk = exampleDisk()
+  const target = new NotingTarget(disk.length)
+  expect(await restore({ disk, target, skipDamaged: true, serve: [whole(disk)] })).toEqual({
+    lost: [],
+    lostCount: 0,
+    lostBytes: 0,
+  })
+  const other = Buffer.from(disk)
+  other[5 * CHUNK]! ^= 1
+  const [start] = messagesOf(disk, 0)
+  const forged = scripted(start!, ...messagesOf(other, 0).slice(1))
+  const refused = new NotingTarget(disk.length)
+  expect(await codeOf(restore({ disk, target: refused, skipDamaged: true, serve: [forged] }))).toBe('DATA_DAMAGED')
+  const beyond = scripted(start!, [LOAD.lost, 10_000])
+  expect(await codeOf(restore({ disk, target: refused, skipDamaged: true, serve: [beyond] }))).toBe('STREAM_INVALID')
+  expect(refused.committed).toBe(false)
+})
+
 test('ends with a typed error when the gateway breaks the rules', async () => {
   const disk = exampleDisk()
   const messages = messagesOf(disk, 0)
@@ -273,6 +335,7 @@ test('takes no message that would unpack to more than a frame', async () => {
     size,
     root,
     target,
+    skipDamaged: false,
     signal: new AbortController().signal,
     onProgress: () => undefined,
   })

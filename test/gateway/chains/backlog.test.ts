@@ -67,3 +67,22 @@ test('both queues are bounded by what they hold, and room comes back', () => {
   backlog.answered()
   backlog.add(full())
 })
+
+test('names every id until what it is in is durable', () => {
+  const backlog = new Backlog()
+  const batch = (byte: number) =>
+    batchOfRuns([
+      [RUN.keep, 3],
+      [RUN.ids, new Uint8Array(64).fill(byte)],
+      [RUN.zero, 1],
+    ])
+  const named = (): number[] => [...backlog.ids()].map((id) => id[0]!).sort()
+  for (const byte of [1, 2, 3]) backlog.add(batch(byte))
+  expect(named()).toEqual([1, 1, 2, 2, 3, 3])
+  backlog.answered()
+  backlog.answered()
+  backlog.placed()
+  expect(named()).toEqual([1, 1, 2, 2, 3, 3])
+  backlog.committed()
+  expect(named()).toEqual([2, 2, 3, 3])
+})

@@ -5,6 +5,7 @@ import type { MachineRow } from '../../../gateway/datastore/database/machines.ts
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { manifestOf } from '../../../gateway/datastore/manifest.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
@@ -175,6 +176,23 @@ export class Script {
     if (wanted.length > 0) this.say(chunksMessage(UP.chunks, ...wanted.map((id) => wireChunk(id, plainOf(id)))))
     this.chunks += wanted.length
   }
+
+  /** Sends these chunks, which were wanted. */
+  supply(plains: readonly Uint8Array[], stand: Stand, perMessage = 64): void {
+    for (let from = 0; from < plains.length; from += perMessage) {
+      const chunks = plains.slice(from, from + perMessage).map((plain) => wireChunk(stand.idOf(plain), plain))
+      this.say(chunksMessage(UP.chunks, ...chunks))
+    }
+    this.chunks += plains.length
+  }
+
+  /** Resolves once so many chunks are durable; moves the clock along. */
+  async committed(chunks: number): Promise<void> {
+    while ((this.durable.at(-1) ?? 0) < chunks) {
+      this.clock.advance(1000)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
 }
 
 export const splitIds = (bytes: Uint8Array): Uint8Array[] =>
@@ -236,7 +254,11 @@ export class Stand implements AsyncDisposable {
   }
 
   async commit({ id, machine }: { id: string; machine: MachineRow }, nowMs = 30): Promise<void> {
-    await this.datastore.database.call('job.commit', { job: id, agent: machine.agent, bytesRead: 0, nowMs })
+    const { database } = this.datastore
+    const complete = await database.call('job.complete', { job: id, agent: machine.agent })
+    const figures = { bytesRead: 0, nowMs, lockedUntilMs: null }
+    using kept = await this.datastore.tenantStore(this.tenant).writeManifest(manifestOf(complete, figures))
+    await database.call('job.commit', { job: id, agent: machine.agent, ...figures, manifest: kept.id })
   }
 
   idOf(plain: Uint8Array): Uint8Array {

@@ -1,7 +1,7 @@
 // The serve command: addresses, its configuration file, what it refuses, its log and its end.
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { isLoopback, parseListen } from '../../../gateway/commands/serve.ts'
+import { isLoopback, parseListen, parseReserve } from '../../../gateway/commands/serve.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
@@ -12,6 +12,11 @@ test('an address is a host and a port', () => {
   expect(parseListen('backup.example:65535')).toEqual({ host: 'backup.example', port: 65_535 })
   for (const text of ['', '8470', ':8470', '127.0.0.1', '127.0.0.1:', 'a:65536', '::1:80', 'a:b', '[a]:1:2'])
     expect(() => parseListen(text)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
+})
+
+test('a reserve is a size, none, or left to the default', () => {
+  expect([undefined, '0', '500M', '1.5G'].map(parseReserve)).toEqual([null, 0, 500 * 2 ** 20, 1.5 * 2 ** 30])
+  expect(() => parseReserve('5%')).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
 })
 
 test('loopback is what never leaves the machine', () => {
@@ -67,6 +72,7 @@ test('an error in a configuration file names the file and the key', async () => 
   expect(await failing('listen = 8470\n')).toContain('listen')
   expect(await failing('listne = "127.0.0.1:1"\n')).toContain('listne')
   expect(await failing('log_level = "loud"\n')).toContain('log_level')
+  expect(await failing('reserve = 5\n')).toContain('reserve')
   await failing('listen = \n')
   const missing = await runGateway(['serve', '--config', temp.join('none.toml')])
   expect([missing.code, missing.stderr]).toEqual([EXIT.usage, expect.stringContaining(temp.join('none.toml'))])

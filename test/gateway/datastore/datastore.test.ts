@@ -1,6 +1,6 @@
 // The datastore as a whole: what was committed is there after a reopen, a second gateway and a later format are refused, tenants share nothing.
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Sql } from '../../../gateway/datastore/database/sql.ts'
@@ -69,6 +69,47 @@ describe('open', () => {
     }
     await using again = await openDatastore(folder.path)
     expect(await again.database.call('tenant.list', {})).toHaveLength(1)
+  })
+
+  test('while one runs, a second one changes no byte', async () => {
+    await using folder = await temporaryFolder()
+    await using first = await openDatastore(folder.path)
+    const tenant = await addTenant(first, 'one')
+    await first.tenantStore(tenant).writeState()
+    // readers of SQLite leave their marks in its shared memory
+    const lasting = async (): Promise<Record<string, string>> => {
+      const { [`${CATALOG_NAME}-shm`]: _, ...files } = await contents(folder.path)
+      return files
+    }
+    const before = await lasting()
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_LOCKED' })
+    expect(await lasting()).toEqual(before)
+  })
+
+  test.each([
+    ['absent', async (file: string) => rm(file)],
+    ['absent but for its log', async (file: string) => rename(file, `${file}-wal`)],
+    ['empty', async (file: string) => truncate(file)],
+    [
+      'new',
+      async (file: string) => {
+        await rm(file)
+        new Sql(file)[Symbol.dispose]()
+      },
+    ],
+  ])('packs with a catalog that is %s are not touched', async (_, lose) => {
+    await using folder = await temporaryFolder()
+    {
+      await using datastore = await openDatastore(folder.path)
+      await datastore.tenantStore(await addTenant(datastore, 'one')).writeState()
+    }
+    await lose(path.join(folder.path, CATALOG_NAME))
+    const before = await contents(folder.path)
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({
+      code: 'CATALOG_MISSING',
+      message: expect.stringContaining('varve-gateway repair --rebuild') as string,
+    })
+    expect(await contents(folder.path)).toEqual(before)
   })
 
   test('a catalog beside a running gateway can be used by the command line', async () => {

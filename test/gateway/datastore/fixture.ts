@@ -9,6 +9,7 @@ import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/image-writer.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import type { ManifestContent } from '../../../gateway/datastore/manifest.ts'
 import type { DatastoreLog } from '../../../gateway/datastore/log.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
@@ -124,6 +125,29 @@ export const treeOf = (tenant: Tenant, refs: readonly Ref[]): { root: Ref; nodes
   for (const ref of refs) builder.place(0, ref)
   return { root: builder.finish(), nodes }
 }
+
+/** A manifest of a restore point without disks. */
+export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestContent => ({
+  point: randomUUID(),
+  machine: 'machine',
+  agent: randomUUID(),
+  base: null,
+  timeMs: 1,
+  kind: 'full',
+  reason: 'first',
+  consistency: 'crash',
+  note: null,
+  configuration: '{}',
+  bytesRead: 0,
+  bytesSent: 0,
+  bytesStored: 0,
+  durationMs: 0,
+  committedMs: 1,
+  lockedUntilMs: null,
+  job: { subject: 'test', full: false, startedMs: 1 },
+  disks: [],
+  ...rest,
+})
 
 export const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
   const list: T[] = []

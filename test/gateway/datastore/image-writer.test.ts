@@ -6,7 +6,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
-import type { Datastore } from '../../../gateway/datastore/datastore.ts'
+import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/datastore/format.ts'
 import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type ImageWriter } from '../../../gateway/datastore/image-writer.ts'
 import { plainOf, splitChunks, type JoinedChunks } from '../../protocol/wire-chunks.ts'
@@ -15,6 +15,7 @@ import {
   addUpload,
   batchOf,
   chunkId,
+  memoryLog,
   openDatastore,
   plainChunk,
   progressAt,
@@ -304,6 +305,10 @@ const smallDisk = (folder: string, bytes: number): Disposable => {
   return { [Symbol.dispose]: () => void execFileSync('umount', [folder]) }
 }
 
+/** A datastore whose uploads go on until the disk is full. */
+const openWithoutReserve = (folder: string): Promise<Datastore> =>
+  Datastore.open({ folder, log: memoryLog(), threads: 2, reserveBytes: 0 })
+
 describe('no space left', () => {
   test('ends the writer with STORE_FULL; what was committed survives, and with space again uploads go on', async () => {
     await using folder = await temporaryFolder()
@@ -312,7 +317,7 @@ describe('no space left', () => {
     const committed: Uint8Array[] = []
     let tenant: Tenant
     {
-      await using datastore = await openDatastore(folder.path)
+      await using datastore = await openWithoutReserve(folder.path)
       tenant = await addTenant(datastore, 'one', MEBIBYTE)
       const upload = addUpload(folder.path, tenant)
       const other = addUpload(folder.path, tenant)
@@ -349,7 +354,7 @@ describe('no space left', () => {
       // one new pack, perhaps in a folder of its own
       expect((await files()) - before).toBeLessThanOrEqual(2)
     }
-    await using datastore = await openDatastore(folder.path)
+    await using datastore = await openWithoutReserve(folder.path)
     expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
     for (const id of committed) await datastore.tenantStore(tenant).readRecord(id)
   })

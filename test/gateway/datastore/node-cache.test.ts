@@ -20,3 +20,11 @@ test('a node of one tenant is none of another', () => {
   cache.set(1, idOf(1), nodeOf(1))
   expect(cache.get(2, idOf(1))).toBeUndefined()
 })
+
+test('a node that is let go of is gone for its tenant alone', () => {
+  const cache = new NodeCache()
+  for (const tenant of [1, 2]) cache.set(tenant, idOf(1), nodeOf(1))
+  cache.delete(1, idOf(1))
+  cache.delete(1, idOf(9))
+  expect([cache.get(1, idOf(1)), cache.get(2, idOf(1))]).toEqual([undefined, nodeOf(1)])
+})

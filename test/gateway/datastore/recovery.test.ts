@@ -38,7 +38,7 @@ const row = (rest: Partial<PackRow>): PackRow => ({
 
 const plan = (pack: PackRow, bytes: number | null, header = true) =>
   planRecovery([pack], new Set(bytes === null ? [] : ['t u']), new Map([[1, { bytes, header }]]))
-const nothing = { reuse: [], seal: [], forget: [], damaged: [] }
+const nothing = { reuse: [], seal: [], forget: [], remove: [], damaged: [] }
 const damaged = (expectedBytes: number, foundBytes: number | null) => [
   { tenant: 't', pack: 'u', expectedBytes, foundBytes },
 ]
@@ -61,10 +61,16 @@ describe('plan', () => {
     expect(plan(row({ bytes: 0 }), null)).toEqual({ ...nothing, forget: [1] })
     expect(plan(row({ bytes: 0 }), 48)).toEqual({ ...nothing, seal: [{ id: 1, bytes: 48 }] })
     expect(plan(row({ bytes: 0 }), 7, false)).toEqual({ ...nothing, seal: [{ id: 1, bytes: 7 }] })
+    // made, and killed before its header was written: nothing may be appended where that belongs
+    expect(plan(row({ bytes: 0 }), 0, false)).toEqual({ ...nothing, seal: [{ id: 1, bytes: 0 }] })
   })
   test('sealed: left as it is, damaged when gone', () => {
     expect(plan(row({ sealed: 1 }), 5)).toEqual(nothing)
     expect(plan(row({ sealed: 1 }), null)).toEqual({ ...nothing, damaged: damaged(100, null) })
+  })
+  test('a collection had let go of it: removed, whether its file is still there or not', () => {
+    const doomed = row({ sealed: 2 })
+    for (const bytes of [100, 7, null]) expect(plan(doomed, bytes)).toEqual({ ...nothing, remove: [doomed] })
   })
   test('full to the last byte: sealed', () => {
     const full = row({ bytes: PACK_BYTES_MAX })

@@ -5,19 +5,26 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
-import type { Datastore } from '../../../gateway/datastore/datastore.ts'
+import { splitIds } from '../../../gateway/datastore/bytes.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { CATALOG_NAME, type Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { decodeManifest } from '../../../gateway/datastore/manifest.ts'
 import { IDS_MAX } from '../../../gateway/datastore/record-reader.ts'
+import { decodeState, joinParts } from '../../../gateway/datastore/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
 import { splitChunks } from '../../protocol/wire-chunks.ts'
+import { addAgent, addMachine } from '../catalog.ts'
 import {
+  CHUNK_BYTES,
   addTenant,
   addUpload,
   batchOf,
   chunkId,
   collect,
+  newManifest,
   openDatastore,
   plainChunk,
   progressAt,
@@ -86,24 +93,31 @@ const damaged = (id: Uint8Array) => ({ code: 'DATA_DAMAGED', details: { id: hex(
 describe('damage', () => {
   test('a flipped bit anywhere in a record is found by every way of reading, and only that record is hurt', async () => {
     await using setting = await setUp()
-    const { store, ids, plains, files } = setting
+    const { store, ids, plains, files, tenant } = setting
     const bytes = await readFile(files.data)
     const proofKey = new Uint8Array(32).fill(1)
+    let alive = [...ids]
     let offset = PACK_HEADER_BYTES
     for (let record = 0; record < CHUNKS; record++) {
       const { id, storedLength } = parseRecord(bytes, offset)
-      const index = ids.findIndex((one) => hex(one) === hex(id))
+      const index = alive.findIndex((one) => hex(one) === hex(id))
+      const next = (index + 1) % alive.length
       const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, randomInt(recordBytes(storedLength))][record % 10]!
       await flip(files.data, at)
       await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
-      await expect(store.readStored(ids)).rejects.toMatchObject(damaged(id))
-      const proofs = await store.prove(ids, proofKey)
+      await expect(store.readStored(alive)).rejects.toMatchObject(damaged(id))
+      expect([...(await store.badRecords(alive)).keys()]).toEqual([index])
+      const proofs = await store.prove(alive, proofKey)
       expect(proofs.map((proof, at) => (proof === null ? at : -1)).filter((at) => at >= 0)).toEqual([index])
-      expect(proofs[(index + 1) % CHUNKS]).toEqual(keyedHash(proofKey, plains[(index + 1) % CHUNKS]!))
+      const plain = plains.find((one) => hex(chunkId(tenant, one)) === hex(alive[next]!))!
+      expect(proofs[next]).toEqual(next === index ? null : keyedHash(proofKey, plain))
+      // a failed proof lets the record go, also when its bytes come right again
       await writeFile(files.data, bytes)
+      expect([...(await store.have([id], 1))]).toEqual([0])
+      alive = alive.toSpliced(index, 1)
       offset += recordBytes(storedLength)
     }
-    expect(splitChunks(await store.readStored(ids)).map(({ id }) => id)).toEqual(ids)
+    expect(alive).toEqual([])
   })
 
   test('a flipped bit in a node is found when the tree is walked', async () => {
@@ -199,10 +213,11 @@ describe('manifests', () => {
   test('are durable records in a nodes pack, found again by id and by reading the pack alone', async () => {
     await using setting = await setUp()
     const { store, datastore, folder, files, tenant } = setting
-    const manifest = Buffer.from(JSON.stringify({ point: 'p', disks: [] }))
-    const id = await store.writeManifest(manifest)
-    expect(Buffer.from((await store.readRecord(id)).plain).equals(manifest)).toBe(true)
-    expect(await store.writeManifest(manifest)).toEqual(id)
+    const manifest = newManifest({ note: 'ü' })
+    const { id } = await store.writeManifest(manifest)
+    const { plain } = await store.readRecord(id)
+    expect(decodeManifest(plain)).toEqual({ version: 1, tenant: tenant.uuid, state: 1, ...manifest })
+    expect((await store.writeManifest(manifest)).id).toEqual(id)
     expect([...(await store.have([id], 1))]).toEqual([0])
     const bytes = await readFile(files.nodes)
     const types: number[] = []
@@ -216,13 +231,69 @@ describe('manifests', () => {
     await datastore[Symbol.asyncDispose]()
     await using again = await openDatastore(folder)
     expect(again.report).toMatchObject({ damaged: [], sealed: 0 })
-    expect((await again.tenantStore(tenant).readRecord(id)).plain.length).toBe(manifest.length)
+    expect((await again.tenantStore(tenant).readRecord(id)).plain).toEqual(plain)
     expect(await again.database.call('pack.list', {})).toHaveLength(2)
   })
 
-  test('an empty or huge one is refused', async () => {
+  test('a huge one is refused', async () => {
     await using setting = await setUp()
-    for (const bytes of [new Uint8Array(0), new Uint8Array(4 * 1024 * 1024 + 1)])
-      await expect(setting.store.writeManifest(bytes)).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
+    const manifest = newManifest({ configuration: 'x'.repeat(4 * 1024 * 1024) })
+    await expect(setting.store.writeManifest(manifest)).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
+  })
+})
+
+describe('states', () => {
+  /** The newest state as the catalog names it, read from the packs. */
+  const newest = async ({ store, folder, tenant }: Awaited<ReturnType<typeof setUp>>) => {
+    using sql = new Sql(path.join(folder, CATALOG_NAME))
+    const row = sql.get<{ id: Uint8Array | null; seq: number; dirty: number }>(
+      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE id = ?',
+      tenant.id,
+    )!
+    const parts = splitIds(row.id ?? new Uint8Array(0))
+    const read = await Promise.all(parts.map(async (id) => decodeState((await store.readRecord(id)).plain, id)))
+    return { row, state: read.length === 0 ? null : joinParts(read).state }
+  }
+
+  test('are written after a change and not again, and a later manifest names the last one', async () => {
+    await using setting = await setUp()
+    const { store, datastore, tenant } = setting
+    expect((await newest(setting)).state).toBe(null)
+    await Promise.all([store.writeState(), store.writeState(), store.writeState()])
+    const first = await newest(setting)
+    expect(first.row).toMatchObject({ seq: 1, dirty: 0 })
+    expect(first.state).toMatchObject({
+      seq: 1,
+      tenant: {
+        row: tenant.id,
+        uuid: tenant.uuid,
+        name: tenant.name,
+        idKey: hex(tenant.idKey),
+        chunkBytes: CHUNK_BYTES,
+      },
+      points: [],
+    })
+    const agent = await addAgent(datastore.database, tenant)
+    await addMachine(datastore.database, tenant, agent, 'm1')
+    const { id } = await store.writeManifest(newManifest())
+    expect(decodeManifest((await store.readRecord(id)).plain).state).toBe(2)
+    const second = await newest(setting)
+    expect(second.state!.agents.map((one) => one.id)).toContain(agent)
+    expect(second.state!.machines).toContainEqual(expect.objectContaining({ name: 'm1', agent, group: null }))
+    await store.writeManifest(newManifest())
+    expect((await newest(setting)).row.seq).toBe(2)
+  })
+
+  test('a change while one is being written is written again', async () => {
+    await using setting = await setUp()
+    const { store, datastore, tenant } = setting
+    const written = store.writeState()
+    await datastore.database.call('state.seq', { tenant: tenant.id })
+    const agent = await addAgent(datastore.database, tenant)
+    await written
+    await store.writeState()
+    const { row, state } = await newest(setting)
+    expect(row.dirty).toBe(0)
+    expect(state!.agents.map((one) => one.id)).toContain(agent)
   })
 })

@@ -15,7 +15,7 @@ import {
   type TreeNode,
 } from '../../../protocol/image-tree.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { childAt, leaves, type LeafRun, type NodeSource } from '../../../gateway/datastore/tree.ts'
+import { childAt, leaves, leavesAround, type LeafRun, type NodeSource } from '../../../gateway/datastore/tree.ts'
 import { collect } from './fixture.ts'
 
 const KEY = new Uint8Array(32).fill(5)
@@ -162,5 +162,73 @@ describe('childAt', () => {
   ])('level %d at chunk %d is no subtree', async (level, position) => {
     const { root, source } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
     await expect(childAt(source, root, 1, level, position)).rejects.toMatchObject({ code: 'UPLOAD_INVALID' })
+  })
+})
+
+describe('around damage', () => {
+  test('exactly what is below nodes that cannot be read is lost, and each of them is told', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        refsArbitrary,
+        fc.array(fc.nat(), { minLength: 1, maxLength: 3 }),
+        fc.nat(),
+        async (refs, picks, at) => {
+          const { root, chunks, nodes } = build(refs)
+          fc.pre(nodes.size > 0)
+          const names = [...nodes.keys()]
+          const gone = new Set(picks.map((pick) => names[pick % names.length]!))
+          const from = at % chunks
+          const told: string[] = []
+          const source = {
+            tryNodes: async (ids: readonly Uint8Array[]) =>
+              ids.map((id) => {
+                const name = hex(id)
+                return gone.has(name) ? new VarveError('DATA_DAMAGED', name) : nodes.get(name)!
+              }),
+          }
+          const onDamaged = async ({ message }: VarveError): Promise<void> => void told.push(message)
+          const runs = await collect(leavesAround(source, root, chunks, { from, onDamaged }))
+          const expected = refs.map((ref) => (ref === null ? null : hex(ref)))
+          // the model: every position whose path leads through a node that is gone
+          const lose = (ref: Ref, level: number, start: number): void => {
+            if (ref === null) return
+            const span = childSpan(level)
+            if (gone.has(hex(ref))) expected.fill('lost', start, start + span * FAN_OUT)
+            else if (level > 0)
+              for (const [index, child] of nodes.get(hex(ref))!.children.entries())
+                lose(child, level - 1, start + index * span)
+          }
+          lose(root, rootLevel(chunks), 0)
+          const found = runs.flatMap(({ count, ids, lost }): (string | null)[] =>
+            ids === null ? Array<string | null>(count).fill(lost === true ? 'lost' : null) : ids.map(hex),
+          )
+          expect(found).toEqual(expected.slice(from))
+          expand(runs, from)
+          for (const name of told) expect(gone.has(name)).toBe(true)
+          // neighbours are joined
+          for (const [index, run] of runs.entries())
+            if (run.ids === null)
+              expect(runs[index + 1]?.ids === null && runs[index + 1]?.lost === run.lost).toBe(false)
+        },
+      ),
+      { numRuns: 40 },
+    )
+  })
+
+  test('a node of the wrong level is lost; any other error ends the walk', async () => {
+    const { root, chunks, nodes } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
+    const wrong = {
+      tryNodes: async (ids: readonly Uint8Array[]) => ids.map((id) => ({ ...nodes.get(hex(id))!, level: 5 })),
+    }
+    const told: string[] = []
+    const onDamaged = async ({ message }: VarveError): Promise<void> => void told.push(message)
+    expect(await collect(leavesAround(wrong, root, chunks, { from: 3, onDamaged }))).toEqual([
+      { position: 3, count: 97, ids: null, lost: true },
+    ])
+    expect(told).toHaveLength(1)
+    const failing = { tryNodes: async () => Promise.reject(new VarveError('STORE_FAILED', 'no')) }
+    await expect(collect(leavesAround(failing, root, chunks, { from: 0, onDamaged }))).rejects.toMatchObject({
+      code: 'STORE_FAILED',
+    })
   })
 })

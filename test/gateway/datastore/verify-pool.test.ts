@@ -46,6 +46,23 @@ describe('verify pool', () => {
     await pool.ingest(jobOf(new Uint8Array(10)))
   })
 
+  test('checks records where they lie, in a buffer that it takes', async () => {
+    await using pool = new VerifyPool(1)
+    const plain = new Uint8Array(randomBytes(1000))
+    const { buffer } = await pool.ingest(jobOf(plain))
+    const place = {
+      id: keyedHash(idKey, plain),
+      offset: 0,
+      type: 1,
+      codec: 0,
+      plainLength: 1000,
+      storedLength: 1000,
+    } as const
+    const places = [place, { ...place, plainLength: 999 }]
+    expect(await pool.check({ buffer, places, idKey })).toEqual([null, 'it is not the record that the index names'])
+    expect(buffer.byteLength).toBe(0)
+  })
+
   test('names the chunk that is damaged in the middle of many that are decoded together', async () => {
     await using pool = new VerifyPool(1)
     const plains = Array.from({ length: 64 }, (_, index) => new Uint8Array(4096).fill(index))

@@ -9,7 +9,7 @@ import type { VarveError } from '../../../protocol/errors.ts'
 import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/datastore/verify.ts'
+import { check, ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/datastore/verify.ts'
 import {
   joinChunks,
   rawChunk,
@@ -214,5 +214,51 @@ describe('prove and plain', () => {
     expect(() => plain({ buffer, place: places[0]!, idKey })).toThrow(
       expect.objectContaining({ code: 'DATA_DAMAGED', details: { id: hex(id) } }),
     )
+  })
+})
+
+describe('check', () => {
+  const place = (bytes: Uint8Array, id: Uint8Array) => ({
+    id,
+    offset: 3,
+    type: RECORD.chunk,
+    codec: CODEC.raw,
+    plainLength: bytes.length,
+    storedLength: bytes.length,
+  })
+
+  test('finds nothing wrong with what is right, and says of each other record what is', () => {
+    const bytes = compressible(3)
+    const { buffer, id } = recordOf(bytes)
+    const good = place(bytes, id)
+    expect(check({ buffer, places: [good, good], idKey })).toEqual([null, null])
+    const wrong = [
+      { ...good, offset: 4 },
+      { ...good, id: new Uint8Array(32) },
+      { ...good, type: RECORD.node },
+      { ...good, codec: CODEC.zstd },
+      { ...good, plainLength: bytes.length + 1 },
+      { ...good, storedLength: bytes.length - 1 },
+    ]
+    const reasons = check({ buffer, places: wrong, idKey })
+    expect(reasons.map((reason) => typeof reason)).toEqual(wrong.map(() => 'string'))
+    // another tenant's key: the checksum is right and the content is not
+    expect(check({ buffer, places: [good], idKey: new Uint8Array(32).fill(9) })).toEqual(['its content has another id'])
+  })
+
+  test('finds every flipped bit, of compressed records too', () => {
+    const bytes = compressible(5)
+    const { id, stored } = zstd(bytes)
+    const target = Buffer.from(new ArrayBuffer(recordBytes(stored.length)))
+    writeRecord(target, 0, { id, type: RECORD.chunk, codec: CODEC.zstd, plainLength: bytes.length }, stored)
+    const at = { ...place(bytes, id), offset: 0, codec: CODEC.zstd, storedLength: stored.length }
+    const { buffer } = target
+    expect(check({ buffer, places: [at], idKey })).toEqual([null])
+    for (let index = 0; index < target.length; index++) {
+      const flipped = Buffer.from(target)
+      flipped[index]! ^= 1 << (index % 8)
+      const copy = new Uint8Array(flipped).buffer
+      expect(check({ buffer: copy, places: [at], idKey })[0]).toBeTypeOf('string')
+    }
   })
 })

@@ -11,9 +11,20 @@ import { Limiter } from '../../../gateway/datastore/limiter.ts'
 import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
 import { PackPool } from '../../../gateway/datastore/pack-pool.ts'
 import type { PackFile, PackStore } from '../../../gateway/datastore/pack-store.ts'
+import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
-import { addUpload, batchOf, chunkId, memoryLog, plainChunk, progressAt, temporaryFolder, treeOf } from './fixture.ts'
+import {
+  addUpload,
+  batchOf,
+  chunkId,
+  memoryLog,
+  newManifest,
+  plainChunk,
+  progressAt,
+  temporaryFolder,
+  treeOf,
+} from './fixture.ts'
 
 /** What would survive if the power went now. */
 class Survivors {
@@ -60,7 +71,7 @@ class Survivors {
   database(database: Database, commits: number[]): Database {
     return {
       call: async <N extends OperationName>(name: N, args: OperationArgs<N>) => {
-        if (name === 'chunk.commit') {
+        if (name === 'chunk.commit' || name === 'state.commit') {
           const { packs, records } = args as OperationArgs<'chunk.commit'>
           for (const { id, bytes } of packs) expect(this.packs.get(this.rows.get(id)!)).toBeGreaterThanOrEqual(bytes)
           for (const { pack, offset, storedLength } of records)
@@ -88,6 +99,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const packs = new PackPool({ store, database, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await database.call('tenant.add', rest)
+  const space = new Space({ folder: folder.path, database, log, reserveBytes: null })
   const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({
     tenant,
@@ -97,8 +109,10 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     verifyPool,
     log,
     nodeCache: new NodeCache(),
+    nowMs: () => 1,
+    onDamage: async () => {},
     openWriter: async (options) =>
-      new ImageWriter({ ...options, database, packs, verifyPool, limiter, log, onClose: () => {} }),
+      new ImageWriter({ ...options, database, packs, space, verifyPool, limiter, log, onClose: () => {} }),
   })
 
   const upload = async (): Promise<number> => {
@@ -115,7 +129,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
         ).nodes,
       )
       if (batch % 2 === 0) await writer.commit(progressAt(position))
-      if (batch % 7 === 0) await tenantStore.writeManifest(Buffer.from(randomUUID()))
+      if (batch % 7 === 0) await tenantStore.writeManifest(newManifest())
     }
     await Promise.all(Array.from({ length: 30 }, (_, batch) => send(batch)))
     await writer.commit(progressAt(position))

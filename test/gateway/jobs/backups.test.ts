@@ -1,12 +1,15 @@
 // Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { agentError, Backups } from '../../../gateway/jobs/backups.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, startJob } from '../catalog.ts'
@@ -130,16 +133,19 @@ test('a backup goes from its order to a restore point, which is the next one’s
   await call.send(zeroes(2))
   call.end()
   expect(await call.result).toEqual({ root: null })
+  const rules = JSON.stringify({ ...RETENTION_OFF, lockDays: 2 })
+  await datastore.database.call('retention.set', { tenant: tenant.id, scope: 'tenant', name: '', rules })
   expect(await setting.commit(job)).toEqual({ point: job })
   expect(await setting.commit(job)).toEqual({ point: job })
   const point = await datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix: job })
   expect(point).toMatchObject({ machine: 'db1', kind: 'full', timeMs: 70, configuration: '{"cpu":1}', bytesRead: 9 })
+  expect(point.lockedUntilMs).toBe(setting.clock.now() + 2 * 24 * 3_600_000)
   expect(await setting.view(job)).toMatchObject({ state: 'committed', subject: 'anna', error: null })
   // a finished disk answers at once, also after the commit was asked for
   await setting.start(true)
   expect(setting.orders[1]).toMatchObject({
     full: true,
-    base: { checkpoint: job, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] },
+    base: { checkpoint: job, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES, reread: [] }] },
   })
   await setting.begin(setting.orders[1]!.job)
   const again = setting.orders[1]!.job
@@ -445,4 +451,65 @@ test('what ends the agent’s connection is not said of the caller’s', () => {
     expect(agentError(new VarveError(code, 'x')).code).toBe('AGENT_OFFLINE')
   expect(agentError(new VarveError('QMP_ERROR', 'x'))).toMatchObject({ code: 'QMP_ERROR', message: 'x' })
   expect(agentError(new Error('x')).code).toBe('INTERNAL')
+})
+
+test('damage that is found while a backup runs is in its point too, and the next one is told to read it again', async () => {
+  await using setting = await Setting.open()
+  const { stand, machine } = setting
+  const { datastore, tenant } = stand
+  await using attributions = new Attributions({ datastore }, (error) => {
+    throw error
+  })
+  datastore.onDamage = (of) => attributions.soon(of)
+  const { agent } = setting.connect()
+  const plains = Array.from({ length: 70 }, plainChunk)
+  const first = (await setting.start()).job
+  await setting.begin(first, plains.length)
+  await stand.uploadAll({ id: first, machine }, plains)
+  await setting.commit(first)
+
+  const second = (await setting.start()).job
+  expect(setting.orders[1]!.base!.disks[0]!.reread).toEqual([])
+  const disk = { ...fullDisk('vda', plains.length * CHUNK_BYTES), kind: 'incremental', reason: 'bitmap' } as const
+  const begun = { timeMs: 71, consistency: 'crash', note: null, configuration: '{}', disks: [disk] } as const
+  await setting.backups.begin(machine.agent, { ...begun, job: second, disks: [disk] })
+  const call = agent.open('image.upload', { job: second, disk: 'vda' })
+  await call.send([UP.runs, [[RUN.keep, plains.length]]])
+  call.end()
+  await call.result
+  const id = stand.idOf(plains[5]!)
+  await new Damager(stand.folder).flip(id)
+  const { quarantine } = datastore.tenantStore(tenant)
+  await datastore.tenantStore(tenant).prove([id], new Uint8Array(32))
+  await quarantine.attributed()
+  await setting.commit(second)
+  await quarantine.attributed()
+  const lost = async (point: string): Promise<number[][]> =>
+    (await datastore.database.call('lost.list', { tenant: tenant.id, point, disk: null, limit: 9 })).lost.map(
+      ({ offset, length }) => [offset, length],
+    )
+  const range = [5 * CHUNK_BYTES, CHUNK_BYTES]
+  expect([await lost(first), await lost(second)]).toEqual([[range], [range]])
+
+  const third = (await setting.start()).job
+  expect(setting.orders[2]!.base).toEqual({
+    checkpoint: second,
+    disks: [{ name: 'vda', size: disk.size, reread: [range] }],
+  })
+  await setting.backups.begin(machine.agent, { ...begun, job: third, disks: [disk] })
+  const healing = stand.upload({ id: third, machine })
+  const { proofKey } = await healing.started()
+  await healing.deliver(
+    [
+      [RUN.keep, 5],
+      [RUN.ids, id],
+      [RUN.keep, 64],
+    ],
+    stand.byId(plains),
+    proofKey,
+  )
+  healing.end()
+  await healing.result
+  expect(healing.chunks).toBe(1)
+  expect([await lost(first), await lost(second)]).toEqual([[], []])
 })

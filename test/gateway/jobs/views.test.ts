@@ -67,11 +67,14 @@ test('a point shows neither its agent nor its configuration', () => {
     bytesSent: 2,
     bytesStored: 3,
     durationMs: 4,
+    lockedUntilMs: null,
+    verifiedMs: 5,
+    lostBytes: 0,
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, dirtyBytes: 6 }]
   const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
-  const view = pointView({ ...point, agent: ID, configuration: '{"secret":1}' })
-  expect(view).toEqual(point)
+  const view = pointView({ ...point, held: 1, agent: ID, configuration: '{"secret":1}' })
+  expect(view).toEqual({ ...point, held: true })
   expect(v.safeParse(METHODS['points.list'].result, { points: [view] }).success).toBe(true)
 })
 

@@ -39,7 +39,7 @@ const download = async (stand: Stand, root: Ref, size: number, position = 0): Pr
 const plainsOf = (messages: readonly Message[]): Plains =>
   messages.flatMap((message): (Uint8Array | null)[] => {
     if (message[0] === LOAD.start) return []
-    if (message[0] === LOAD.zero) return Array<null>(message[1]).fill(null)
+    if (message[0] === LOAD.zero || message[0] === LOAD.lost) return Array<null>(message[1]).fill(null)
     return splitChunks({ heads: message[1], stored: message[2] }).map(plainOf)
   })
 

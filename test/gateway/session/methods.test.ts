@@ -48,7 +48,18 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'jobs.cancel': { job },
   'points.list': { machine: null, before: null, limit: 10 },
   'points.get': { point },
-  'image.download': { point, disk: 'vda', position: 0 },
+  'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
+  'points.hold': { point, held: true },
+  'points.lock': { point, untilMs: 1 },
+  'points.prune': { machine, group: null, rules: null, points: null, dryRun: true },
+  'points.lost': { point },
+  'retention.set': { scope: 'machine', name: machine, rules: null },
+  'retention.list': {},
+  'machines.setGroup': { machine, group: 'web' },
+  'store.collect': { dryRun: true, thresholdPercent: 50, bytesPerSecond: null },
+  'store.verify': { point, machine: null, olderThanDays: null, bytesPerSecond: null },
+  'store.check': { bytesPerSecond: null },
+  'store.usage': { machine, points: false },
   'agent.inventory': { host: 'h', machines: [], jobs: [] },
   'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks: [] },
   'image.upload': { job, disk: 'vda' },
@@ -302,7 +313,7 @@ test('a disk that a point does not have is not found', async () => {
   await using test = await TestServices.open()
   const { point } = await furnish(test, test.acme)
   const owner = await test.person('owner')
-  const missing = owner.open('image.download', { point, disk: 'vdz', position: 0 })
+  const missing = owner.open('image.download', { point, disk: 'vdz', position: 0, skipDamaged: false })
   await expect(missing.result).rejects.toMatchObject({
     code: 'NOT_FOUND',
     message: `restore point ${point} has no disk "vdz"`,

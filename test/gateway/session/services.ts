@@ -6,6 +6,7 @@ import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
 import { openLog } from '../../../gateway/log.ts'
+import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
 import type { Services } from '../../../gateway/session/context.ts'
 import { Registry } from '../../../gateway/session/registry.ts'
 import type { Role } from '../../../protocol/claims.ts'
@@ -33,6 +34,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   })
   const registry = new Registry()
   const backups = new Backups({ datastore, agents: registry, clock, log })
+  const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
   const tenant = await database.call('tenant.add', {
     name: 'acme',
     uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
@@ -42,7 +44,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   })
   const owned = resources.move()
   return {
-    services: { datastore, authority, audit, registry, backups, clock, log },
+    services: { datastore, authority, audit, registry, backups, maintenance, clock, log },
     clock,
     tenant,
     tokenFor: (role, ttlMs = 60 * 60 * 1000) =>

@@ -148,7 +148,7 @@ test('what goes over a socket is freed once it was sent where it is large, on bo
       index < 64 ? randomBytes(CHUNK_BYTES_DEFAULT) : Buffer.alloc(CHUNK_BYTES_DEFAULT, `text ${index} `),
     )
     const point = await backUp(agent, orders[0]!, plains)
-    const download = owner.open('image.download', { point, disk: 'vda', position: 0 })
+    const download = owner.open('image.download', { point, disk: 'vda', position: 0, skipDamaged: false })
     const restored: Uint8Array[] = []
     for await (const [kind, heads, stored] of download.messages)
       if (kind === LOAD.chunks) restored.push(...splitChunks({ heads, stored }).map(plainOf))

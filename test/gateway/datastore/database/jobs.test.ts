@@ -129,7 +129,15 @@ describe('the end of a job', () => {
     await using setting = await setUp()
     const { database, tenant, agent } = setting
     const job = await setting.start(10)
-    const commit = (nowMs: number) => database.call('job.commit', { job: job.id, agent, bytesRead: 70, nowMs })
+    const commit = (nowMs: number) =>
+      database.call('job.commit', {
+        job: job.id,
+        agent,
+        bytesRead: 70,
+        nowMs,
+        manifest: new Uint8Array(32),
+        lockedUntilMs: null,
+      })
     expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
     expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
     await beginJob(database, job, [fullDisk('vda', SIZE), fullDisk('vdb', 1)], { note: 'n', consistency: 'frozen' })
@@ -176,7 +184,14 @@ describe('the end of a job', () => {
     const found = await database.call('job.get', { tenant: tenant.id, job: job.id })
     expect(found?.job).toMatchObject({ state: 'failed', endedMs: 12, error: '{"code":"FIRST","message":"m"}' })
     const late = [
-      database.call('job.commit', { job: job.id, agent, bytesRead: 0, nowMs: 13 }),
+      database.call('job.commit', {
+        job: job.id,
+        agent,
+        bytesRead: 0,
+        nowMs: 13,
+        manifest: new Uint8Array(32),
+        lockedUntilMs: null,
+      }),
       database.call('job.upload', { job: job.id, agent, disk: 'vda' }),
       beginJob(database, job, [fullDisk('vda', SIZE)]),
     ]
@@ -192,7 +207,14 @@ describe('the end of a job', () => {
     const calls = (id: string, agent: string) => [
       database.call('job.upload', { job: id, agent, disk: 'vda' }),
       database.call('job.complete', { job: id, agent }),
-      database.call('job.commit', { job: id, agent, bytesRead: 0, nowMs: 13 }),
+      database.call('job.commit', {
+        job: id,
+        agent,
+        bytesRead: 0,
+        nowMs: 13,
+        manifest: new Uint8Array(32),
+        lockedUntilMs: null,
+      }),
       database.call('job.fail', { job: id, agent, code: 'X', message: '', nowMs: 13 }),
       beginJob(database, { id, agent }, []),
     ]
@@ -239,6 +261,15 @@ describe('job.reconcile', () => {
     expect((await reconcile()).failed).toEqual([])
     const open = await database.call('job.get', { tenant: tenant.id, job: newer! })
     expect(open?.job.state).toBe('running')
+  })
+
+  test('a job of before the clock was set back has failed all the same', async () => {
+    await using setting = await setUp()
+    const { database, tenant, agent, machine } = setting
+    const lost = await startJob(database, tenant, machine, { nowMs: 1000 })
+    const args = { agent, jobs: [], sinceMs: 50, nowMs: 60 }
+    expect(await database.call('job.reconcile', args)).toEqual({ states: [], failed: [lost] })
+    await startJob(database, tenant, machine, { nowMs: 61 })
   })
 
   test('it says and does nothing about another agent’s jobs', async () => {

@@ -35,3 +35,22 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
     { ...row, id: sealed, uuid: 'c', bytes: 0, sealed: 1 },
   ])
 })
+
+test('the packs of each tenant that has any are added up', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  expect(await database.call('pack.totals', {})).toEqual([])
+  const packs = [
+    { tenant: acme.id, uuid: 'a', bytes: 500 },
+    { tenant: other.id, uuid: 'b', bytes: 7 },
+    { tenant: acme.id, uuid: 'c', bytes: 40 },
+  ]
+  for (const { tenant, uuid, bytes } of packs) {
+    const id = await database.call('pack.add', { tenant, kind: 'nodes', uuid, nowMs: 1 })
+    await database.call('pack.seal', { packs: [{ id, bytes }] })
+  }
+  expect(await database.call('pack.totals', {})).toEqual([
+    { tenant: acme.uuid, bytes: 540 },
+    { tenant: other.uuid, bytes: 7 },
+  ])
+})

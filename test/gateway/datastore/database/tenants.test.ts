@@ -30,3 +30,22 @@ test('a setting keeps its first value', async () => {
   expect(await database.call('setting.init', { name: 'x', value: 'two' })).toBe('one')
   expect(await database.call('setting.get', { name: 'x' })).toBe('one')
 })
+
+test('a quota is of one tenant, is audited, and makes what packs know of the tenant stale', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  const none = { softBytes: null, hardBytes: null }
+  const [one, two] = [
+    { uuid: acme.uuid, name: acme.name, ...none },
+    { uuid: other.uuid, name: other.name, ...none },
+  ]
+  expect(await database.call('quota.list', {})).toEqual([one, two])
+  const by = { subject: 'anna', role: 'platform' } as const
+  await database.call('quota.set', { tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9, by })
+  expect(await database.call('quota.list', {})).toEqual([{ ...one, softBytes: 5, hardBytes: 2 ** 50 }, two])
+  const entries = await database.call('audit.list', { tenant: acme.id, afterSeq: 0, limit: 10 })
+  expect(entries.at(-1)).toMatchObject({ action: 'tenant.quota', subject: 'anna', timeMs: 9, outcome: 'ok' })
+  expect(entries.at(-1)!.details).toEqual({ softBytes: 5, hardBytes: 2 ** 50 })
+  await database.call('quota.set', { tenant: acme.id, ...none, nowMs: 9, by })
+  expect(await database.call('quota.list', {})).toEqual([one, two])
+})

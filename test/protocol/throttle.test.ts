@@ -1,7 +1,7 @@
 // The bandwidth limit on a clock that the test moves.
 import { expect, test } from 'vitest'
-import { Throttle } from '../../../agent/image/throttle.ts'
-import { HandClock } from '../../support/hand-clock.ts'
+import { Throttle } from '../../protocol/throttle.ts'
+import { HandClock } from '../support/hand-clock.ts'
 
 /** Takes and notes when it was granted. */
 const taken = async (throttle: Throttle, clock: HandClock, bytes: number): Promise<number> => {

@@ -1,5 +1,5 @@
 // A bandwidth limit: bytes may be sent at a steady rate, with a small burst.
-import type { Clock } from '../../protocol/peer.ts'
+import type { Clock } from './peer.ts'
 
 /** How much may go at once after a pause, in milliseconds of the rate. */
 const BURST_MS = 250

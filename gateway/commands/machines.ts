@@ -1,0 +1,137 @@
+// Commands about machines: who serves them, their policy and their group.
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { CONSISTENCY_WISHES, READ_REASONS, type ConsistencyWish, type ReadReason } from '../../protocol/backup.ts'
+import type { Policy } from '../../protocol/schemas.ts'
+import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
+import { systemClock } from '../clock.ts'
+import type { Database } from '../datastore/database/database.ts'
+import { policyOf } from '../jobs/views.ts'
+import { print, printJson, printTable, tenantNamed, withCatalog } from './local.ts'
+import { dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
+
+const list =
+  <T extends string>(allowed: readonly T[]) =>
+  (text: string): T[] =>
+    text === 'none'
+      ? []
+      : text.split(',').map((part) => {
+          const found = allowed.find((one) => one === part)
+          if (found === undefined) throw new InvalidArgumentError(`"${part}" is none of: ${allowed.join(', ')}`)
+          return found
+        })
+
+const addMachines = (program: Command): void => {
+  const machine = program.command('machine').description('list machines and give them to another agent')
+
+  machine
+    .command('list')
+    .description("list a tenant's machines and who serves them")
+    .addOption(tenantOption())
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: Common) => {
+      const machines = await withCatalog(options.data, async (database) =>
+        database.call('machine.list', { tenant: (await tenantNamed(database, options.tenant)).id, agent: null }),
+      )
+      const rows = machines.map(({ name: machineName, agent: id, host, group, pointMs }) => ({
+        name: machineName,
+        agent: id,
+        host,
+        group,
+        lastPoint: pointMs === null ? null : new Date(pointMs).toISOString(),
+      }))
+      if (options.json) return printJson(rows)
+      printTable(
+        ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
+        rows.map((row) => Object.values(row).map((cell) => cell ?? '-')),
+      )
+    })
+
+  machine
+    .command('assign')
+    .description('give a machine, with its restore points, to another agent: after a move, or when a host was replaced')
+    .argument('<machine>', 'the machine', name)
+    .requiredOption('--agent <id>', 'the id that "agent list" shows')
+    .addOption(tenantOption())
+    .addOption(dataOption())
+    .action(async (machineName: string, options: Common & { agent: string }) => {
+      await withCatalog(options.data, async (database) => {
+        const { id } = await tenantNamed(database, options.tenant)
+        await database.call('machine.assign', {
+          tenant: id,
+          name: machineName,
+          agent: options.agent,
+          nowMs: systemClock.now(),
+          by: LOCAL_ADMINISTRATOR,
+        })
+      })
+      print(`Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read.`)
+    })
+}
+
+interface PolicyOptions extends Common {
+  readonly consistency?: ConsistencyWish
+  readonly refuseFull?: ReadReason[]
+  /** `none` takes the machine out of its group. */
+  readonly group?: string
+}
+
+/** Changes what the options name, with an entry in the audit log for each change, and gives how it is then. */
+const changePolicy = async (
+  database: Database,
+  machine: string,
+  options: PolicyOptions,
+): Promise<Policy & { group: string | null }> => {
+  const { id: tenant } = await tenantNamed(database, options.tenant)
+  const { id, policy, group } = await database.call('machine.get', { tenant, name: machine })
+  const before = policyOf(policy)
+  const nowMs = systemClock.now()
+  const audit = async (action: string): Promise<void> => {
+    const about = { action, resource: `machine=${machine}`, outcome: 'ok', details: {} }
+    await database.call('audit.append', { timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
+  }
+  const after = {
+    consistency: options.consistency ?? before.consistency,
+    refuseFull: options.refuseFull ?? before.refuseFull,
+  }
+  if (options.consistency !== undefined || options.refuseFull !== undefined) {
+    await database.call('machine.setPolicy', { id, policy: JSON.stringify(after) })
+    await audit('machines.setPolicy')
+  }
+  if (options.group === undefined) return { ...after, group }
+  const joined = options.group === 'none' ? null : options.group
+  await database.call('machine.setGroup', { tenant, name: machine, group: joined })
+  await audit('machines.setGroup')
+  return { ...after, group: joined }
+}
+
+const addPolicy = (program: Command): void => {
+  program
+    .command('policy')
+    .description("show or change a machine's policy and group")
+    .argument('<machine>', 'the machine', name)
+    .addOption(tenantOption())
+    .addOption(new Option('--consistency <wish>', 'what to ask of the guest').choices([...CONSISTENCY_WISHES]))
+    .option(
+      '--refuse-full <reasons>',
+      `reasons for which a full read is refused, with commas, or "none": ${READ_REASONS.slice(1).join(', ')}`,
+      list(READ_REASONS),
+    )
+    .addOption(new Option('--group <name>', 'the group whose rules of retention it shares, or "none"').argParser(name))
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (machine: string, options: PolicyOptions) => {
+      const policy = await withCatalog(options.data, (database) => changePolicy(database, machine, options))
+      if (options.json) return printJson(policy)
+      const { consistency, refuseFull, group } = policy
+      print(
+        `${machine}: consistency ${consistency}; full reads refused for: ${refuseFull.join(', ') || 'no reason'}; group: ${group ?? 'none'}`,
+      )
+    })
+}
+
+/** Adds `machine` and `policy`. */
+export const addMachineCommands = (program: Command): void => {
+  addMachines(program)
+  addPolicy(program)
+}

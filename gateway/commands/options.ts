@@ -1,0 +1,73 @@
+// Options that several commands share, and the parsers of their values.
+import { InvalidArgumentError, Option } from 'commander'
+import * as v from 'valibot'
+import { idPrefix, name as nameSchema } from '../../protocol/schemas.ts'
+import { durationMs } from './duration.ts'
+import { DATA_DEFAULT } from './local.ts'
+
+/** What most commands are given. */
+export interface Common {
+  readonly data: string
+  readonly json: boolean
+  readonly tenant: string
+}
+
+/** The same for commands that without `--tenant` go over all tenants. */
+export interface CommonAll {
+  readonly data: string
+  readonly json: boolean
+  readonly tenant?: string
+}
+
+/** A tenant's, machine's or group's name. */
+export const name = (text: string): string => {
+  const checked = v.safeParse(nameSchema, text)
+  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  return checked.output
+}
+
+/** The first characters of a restore point's id. */
+export const pointId = (text: string): string => {
+  const checked = v.safeParse(idPrefix, text)
+  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  return checked.output
+}
+
+/** Milliseconds of a text such as `8h`. */
+export const duration = (text: string): number => {
+  try {
+    return durationMs(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** Days, not necessarily whole, of a text such as `7d` or `36h`. */
+export const days = (text: string): number => duration(text) / DAY_MS
+
+/** A parser of whole numbers from `min` to `max`. */
+export const whole =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = Number(text)
+    if (!/^\d{1,15}$/u.test(text) || value < min || value > max)
+      throw new InvalidArgumentError(`a whole number from ${min} to ${max}`)
+    return value
+  }
+
+export const dataOption = (): Option =>
+  new Option('--data <dir>', 'the data folder of a running or stopped gateway').env('VARVE_DATA').default(DATA_DEFAULT)
+export const tenantOption = (): Option =>
+  new Option('--tenant <name>', 'the tenant').argParser(name).makeOptionMandatory()
+/** For commands that go over all tenants where none is named. */
+export const anyTenantOption = (): Option =>
+  new Option('--tenant <name>', 'the tenant (default: all, one after the other)').argParser(name)
+export const machineOption = (what: string): Option => new Option('--machine <name>', what).argParser(name)
+export const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
+/** Bytes a second, given in MiB. */
+export const limitOption = (): Option =>
+  new Option('--limit <MiB/s>', 'reads and writes at most so much a second (default: no limit)').argParser(
+    whole(1, 1_000_000),
+  )

@@ -1,0 +1,247 @@
+// Commands about restore points: list, hold and lock, prune, and the rules of retention.
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { VarveError } from '../../protocol/errors.ts'
+import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
+import type { Params } from '../../protocol/methods.ts'
+import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
+import type { Point, PointCursor } from '../../protocol/schemas.ts'
+import { systemClock } from '../clock.ts'
+import { isOff } from '../maintenance/retention.ts'
+import { durationMs } from './duration.ts'
+import { print, printJson } from './local.ts'
+import {
+  anyTenantOption,
+  dataOption,
+  days,
+  jsonOption,
+  machineOption,
+  name,
+  pointId,
+  tenantOption,
+  whole,
+  type Common,
+  type CommonAll,
+} from './options.ts'
+import { withTenantPeer, type Remote } from './remote.ts'
+import { holdLine, pointLines, pruneLines, retentionLines } from './report-points.ts'
+import { onTenants } from './tenants.ts'
+
+type KeepOptions = Partial<Omit<Retention, 'lockDays' | 'keepWithinDays'>> & { readonly keepWithin?: number }
+
+const timeZone = (text: string): string => {
+  if (!isTimeZone(text)) throw new InvalidArgumentError('not a time zone such as UTC or Europe/Berlin')
+  return text
+}
+
+/** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
+export const timeOf = (text: string, nowMs: number): number => {
+  if (/^\d+[smhd]$/u.test(text)) return nowMs + durationMs(text)
+  // a time without its zone would be the local one of who asks
+  const dated = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.test(text)
+  const timeMs = dated ? Date.parse(text) : Number.NaN
+  if (!Number.isSafeInteger(timeMs) || timeMs < 0)
+    throw new InvalidArgumentError('not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now)')
+  return timeMs
+}
+
+const keepOptions = (command: Command): Command => {
+  for (const unit of ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'])
+    command.addOption(
+      new Option(
+        `--keep-${unit} <N>`,
+        unit === 'last' ? 'keep the newest N' : `keep the newest of N ${unit} periods`,
+      ).argParser(whole(0, KEEP_MAX)),
+    )
+  return command
+    .addOption(new Option('--keep-within <duration>', 'keep all this young, such as 7d').argParser(days))
+    .addOption(
+      new Option('--time-zone <zone>', 'whose clock says when a day begins (default: UTC)').argParser(timeZone),
+    )
+}
+
+/** The rules after the options, null where no option is given. */
+export const rulesAfter = (
+  before: Retention,
+  options: KeepOptions & { readonly lockDays?: number },
+): Retention | null => {
+  const { keepWithin, ...fields } = options
+  const changes = Object.entries({ ...fields, keepWithinDays: keepWithin }).filter(
+    ([field, value]) => value !== undefined && Object.hasOwn(RETENTION_OFF, field),
+  )
+  return changes.length === 0 ? null : { ...before, ...(Object.fromEntries(changes) as Partial<Retention>) }
+}
+
+const allPoints = async ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> => {
+  const found: Point[] = []
+  let before: PointCursor | null = null
+  while (true) {
+    const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS_MAX }
+    const { points } = await peer.call('points.list', params, { signal })
+    found.push(...points)
+    const last = points.at(-1)
+    if (last === undefined || points.length < PAGE_ROWS_MAX) return found
+    before = { timeMs: last.timeMs, id: last.id }
+  }
+}
+
+/** A point as JSON shows it: roots in hex. */
+const plainPoint = (point: Point): object => ({
+  ...point,
+  disks: point.disks.map((disk) => ({
+    ...disk,
+    root: disk.root === null ? null : Buffer.from(disk.root).toString('hex'),
+  })),
+})
+
+const addPoints = (program: Command): void => {
+  program
+    .command('points')
+    .description("list a tenant's restore points, newest first")
+    .addOption(tenantOption())
+    .addOption(machineOption('only those of this machine'))
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async ({ data, tenant, machine, json }: Common & { machine?: string }) => {
+      const points = await withTenantPeer(data, tenant, (remote) => allPoints(remote, machine ?? null))
+      if (json) printJson(points.map(plainPoint))
+      else pointLines(points, systemClock.now()).forEach(print)
+    })
+}
+
+const addHold = (program: Command): void => {
+  program
+    .command('hold')
+    .description('hold a restore point until it is released, or lock it until a time that nobody can bring forward')
+    .argument('<point>', 'the first characters of its id', pointId)
+    .addOption(tenantOption())
+    .addOption(
+      new Option('--until <time>', 'lock it until then: a date, a date with time and zone, or a duration').argParser(
+        (text) => timeOf(text, systemClock.now()),
+      ),
+    )
+    .option('--release', 'let it go again; a lock stays', false)
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (point: string, options: Common & { until?: number; release: boolean }) => {
+      const { data, tenant, until, release, json } = options
+      if (release && until !== undefined)
+        throw new VarveError('PARAMS_INVALID', 'a lock cannot be released: give --until or --release')
+      const done = await withTenantPeer(data, tenant, ({ peer, signal }) =>
+        until === undefined
+          ? peer.call('points.hold', { point, held: !release }, { signal })
+          : peer.call('points.lock', { point, untilMs: until }, { signal }),
+      )
+      if (json) printJson(plainPoint(done.point))
+      else print(holdLine(done.point, systemClock.now()))
+    })
+}
+
+interface PruneOptions extends CommonAll, KeepOptions {
+  readonly machine?: string
+  readonly group?: string
+  readonly point?: string[]
+  readonly dryRun: boolean
+}
+
+const addPrune = (program: Command): void => {
+  const command = program
+    .command('prune')
+    .description('remove the restore points that retention does not keep; their space comes back with "gc"')
+    .addOption(anyTenantOption())
+    .addOption(machineOption('only this machine'))
+    .addOption(new Option('--group <name>', 'only the machines of this group').argParser(name))
+    .addOption(
+      new Option('--point <id...>', 'remove just these, whatever the rules say').argParser(
+        (text, before: string[] | undefined) => [...(before ?? []), pointId(text)],
+      ),
+    )
+  keepOptions(command)
+    .option('--dry-run', 'only show what would stay, why, and what would go', false)
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: PruneOptions) => {
+      const { machine, group, point, tenant, dryRun, json } = options
+      if (tenant === undefined && (machine !== undefined || group !== undefined || point !== undefined))
+        throw new VarveError('PARAMS_INVALID', 'a machine, a group or a point needs its tenant: --tenant NAME')
+      const rules = rulesAfter(RETENTION_OFF, options)
+      if (rules !== null && isOff(rules))
+        throw new VarveError(
+          'PARAMS_INVALID',
+          'rules that keep nothing by themselves keep everything: give a --keep option',
+        )
+      const params: Params<'points.prune'> = {
+        machine: machine ?? null,
+        group: group ?? null,
+        points: point ?? null,
+        rules,
+        dryRun,
+      }
+      const reports: object[] = []
+      await onTenants(
+        options,
+        // a large tenant's plan may take its time
+        ({ peer, signal }) => peer.open('points.prune', params, { signal }).result,
+        ({ tenant: of, result }) => {
+          reports.push({ tenant: of, dryRun, ...result })
+          if (!json) pruneLines(of, result, dryRun).forEach(print)
+        },
+      ).finally(() => {
+        if (json) printJson(reports)
+      })
+    })
+}
+
+interface RetentionOptions extends Common, KeepOptions {
+  readonly machine?: string
+  readonly group?: string
+  readonly lockDays?: number
+  readonly none: boolean
+}
+
+const scopeOf = ({ machine, group }: RetentionOptions): Pick<Params<'retention.set'>, 'scope' | 'name'> => {
+  if (machine !== undefined && group !== undefined)
+    throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
+  if (machine !== undefined) return { scope: 'machine', name: machine }
+  return group === undefined ? { scope: 'tenant', name: '' } : { scope: 'group', name: group }
+}
+
+const setRetention = async ({ peer, signal }: Remote, options: RetentionOptions): Promise<object[]> => {
+  const scope = scopeOf(options)
+  const { policies } = await peer.call('retention.list', {}, { signal })
+  const before = policies.find((policy) => policy.scope === scope.scope && policy.name === scope.name)
+  const rules = rulesAfter(before?.rules ?? RETENTION_OFF, options)
+  if (options.none && rules !== null) throw new VarveError('PARAMS_INVALID', '--none removes the rules: give it alone')
+  if (options.none || rules !== null) {
+    await peer.call('retention.set', { ...scope, rules }, { signal })
+    return rules === null ? [] : [{ ...scope, rules }]
+  }
+  const all = options.machine === undefined && options.group === undefined
+  return all ? policies : before === undefined ? [] : [before]
+}
+
+const addRetention = (program: Command): void => {
+  const command = program
+    .command('retention')
+    .description('show or change the rules of a tenant, a group or a machine; the nearest ones count')
+    .addOption(tenantOption())
+    .addOption(machineOption('rules of this machine'))
+    .addOption(new Option('--group <name>', 'rules of this group').argParser(name))
+  keepOptions(command)
+    .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
+    .option('--none', 'remove the rules', false)
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: RetentionOptions) => {
+      const policies = await withTenantPeer(options.data, options.tenant, (remote) => setRetention(remote, options))
+      if (options.json) printJson(policies)
+      else retentionLines(policies as Parameters<typeof retentionLines>[0]).forEach(print)
+    })
+}
+
+/** Adds `points`, `hold`, `prune` and `retention`. */
+export const addPointCommands = (program: Command): void => {
+  addPoints(program)
+  addHold(program)
+  addPrune(program)
+  addRetention(program)
+}

@@ -1,0 +1,74 @@
+// A long call with its progress on standard error, where someone is watching.
+import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
+import type { Params, Result } from '../../protocol/methods.ts'
+import type { Remote } from './remote.ts'
+
+/** Methods that tell how far they are. */
+type Long = 'store.collect' | 'store.verify' | 'store.check' | 'store.usage'
+
+/** What is used of standard error. */
+export interface ProgressOutput {
+  readonly isTTY?: boolean
+  readonly columns?: number
+  write(text: string): void
+}
+
+const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
+  mark: 'walks trees',
+  examine: 'looks at the index',
+  sweep: 'takes dead records out',
+  rewrite: 'rewrites packs',
+  remove: 'removes packs',
+  read: 'reads',
+  attribute: 'finds what is damaged',
+  scan: 'reads packs',
+}
+
+/** One line about a piece of work. */
+export const progressText = (tenant: string, { phase, done, total }: MaintenanceProgress): string => {
+  const many = new Intl.NumberFormat('en')
+  const amount =
+    total === null || total === 0
+      ? many.format(done)
+      : `${many.format(done)} of ${many.format(total)} (${Math.min(100, Math.floor((done * 100) / total))} %)`
+  return `${tenant}: ${WORDS[phase]}: ${amount}`
+}
+
+/** A line that is rewritten in place; silent unless it is a terminal. */
+export class ProgressLine implements Disposable {
+  readonly #output: ProgressOutput
+  #width = 0
+
+  constructor(output: ProgressOutput) {
+    this.#output = output
+  }
+
+  show(text: string): void {
+    if (this.#output.isTTY !== true) return
+    const line = text.slice(0, (this.#output.columns ?? 80) - 1)
+    this.#output.write(`\r${line.padEnd(this.#width)}`)
+    this.#width = line.length
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#width > 0) this.#output.write(`\r${' '.repeat(this.#width)}\r`)
+    this.#width = 0
+  }
+}
+
+/** Calls a long method to its end and shows how far it is; whatever the call ends with, CANCELLED by the command's signal. */
+export const callLong = async <N extends Long>(
+  { peer, signal }: Remote,
+  about: { readonly tenant: string; readonly name: N; readonly params: Params<N> },
+  output: ProgressOutput = process.stderr,
+): Promise<Result<N>> => {
+  using line = new ProgressLine(output)
+  const call = peer.open(about.name, about.params, { signal })
+  try {
+    for await (const progress of call.messages as AsyncIterable<MaintenanceProgress>)
+      line.show(progressText(about.tenant, progress))
+  } catch {
+    // the result says it too
+  }
+  return call.result
+}

@@ -1,0 +1,75 @@
+// The quota command: shows or sets what a tenant's pack files may take.
+import { InvalidArgumentError, type Command } from 'commander'
+import { VarveError } from '../../protocol/errors.ts'
+import { sizeBytes, sizeText } from '../../protocol/size.ts'
+import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
+import { systemClock } from '../clock.ts'
+import type { Quota } from '../datastore/quota.ts'
+import { print, printJson, tenantNamed, withCatalog } from './local.ts'
+import { dataOption, jsonOption, name } from './options.ts'
+
+interface QuotaOptions {
+  readonly soft?: number
+  readonly hard?: number
+  readonly none: boolean
+  readonly data: string
+  readonly json: boolean
+}
+
+const size = (text: string): number => {
+  try {
+    return sizeBytes(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+}
+
+/** The quota after the command; null for one that only shows it. PARAMS_INVALID. */
+export const wanted = (options: Pick<QuotaOptions, 'soft' | 'hard' | 'none'>, before: Quota): Quota | null => {
+  const { soft, hard, none } = options
+  if (soft === undefined && hard === undefined) return none ? { softBytes: null, hardBytes: null } : null
+  if (none) throw new VarveError('PARAMS_INVALID', '--none removes both quotas: give it alone')
+  const after = { softBytes: soft ?? before.softBytes, hardBytes: hard ?? before.hardBytes }
+  if (after.softBytes !== null && after.hardBytes !== null && after.softBytes > after.hardBytes)
+    throw new VarveError('PARAMS_INVALID', 'the soft quota would be above the hard one')
+  return after
+}
+
+const text = (bytes: number | null): string => (bytes === null ? 'none' : sizeText(bytes))
+
+const quota = async (tenantName: string, options: QuotaOptions): Promise<void> => {
+  const now = await withCatalog(options.data, async (database) => {
+    const tenant = await tenantNamed(database, tenantName)
+    const quotas = await database.call('quota.list', {})
+    const totals = await database.call('pack.totals', {})
+    const { softBytes, hardBytes } = quotas.find(({ uuid }) => uuid === tenant.uuid)!
+    const usedBytes = totals.find((total) => total.tenant === tenant.uuid)?.bytes ?? 0
+    const after = wanted(options, { softBytes, hardBytes })
+    if (after !== null)
+      await database.call('quota.set', {
+        tenant: tenant.id,
+        ...after,
+        nowMs: systemClock.now(),
+        by: LOCAL_ADMINISTRATOR,
+      })
+    return { tenant: tenantName, usedBytes, ...(after ?? { softBytes, hardBytes }) }
+  })
+  if (options.json) return printJson(now)
+  print(
+    `${tenantName}: ${sizeText(now.usedBytes)} used; soft quota ${text(now.softBytes)}, hard quota ${text(now.hardBytes)}`,
+  )
+}
+
+/** Adds `tenant quota` to the group of commands of tenants. */
+export const addQuotaCommand = (tenant: Command): void => {
+  tenant
+    .command('quota')
+    .description('show or set how much of the disk a tenant may take; a running gateway takes it up within seconds')
+    .argument('<name>', 'the tenant', name)
+    .option('--soft <size>', 'past it the log and "usage" say so, such as 400G', size)
+    .option('--hard <size>', 'past it backups are refused, such as 500G or 2T', size)
+    .option('--none', 'remove both quotas', false)
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action((tenantName: string, options: QuotaOptions) => quota(tenantName, options))
+}

@@ -1,0 +1,100 @@
+// A command's way to a gateway: over the local socket of the one that runs, or of one that this process opens for as long as it takes.
+import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Session } from '../../protocol/client.ts'
+import type { Peer } from '../../protocol/peer.ts'
+import { systemClock } from '../clock.ts'
+import { hasCode } from '../datastore/store-error.ts'
+import { Gateway } from '../gateway.ts'
+import { openLog } from '../log.ts'
+import { SocketPath } from '../server/local.ts'
+import { dialLocal } from '../session/socket.ts'
+import { Interruption } from './interruption.ts'
+
+const PROGRAM = 'varve-gateway/0.1.0 command'
+
+/** How long a gateway that starts or stops may keep a command waiting, and how often it looks, in milliseconds. */
+const START_TIMEOUT_MS = 10_000
+const LOOK_INTERVAL_MS = 100
+
+/** What a command's work is given. */
+export interface Remote {
+  /** Calls of the tenant named, as its owner. */
+  readonly peer: Peer
+  /** Aborts on SIGINT and SIGTERM; to be given to every call. */
+  readonly signal: AbortSignal
+}
+
+/** A gateway that takes the sessions of this command. */
+export interface LocalGateway {
+  readonly signal: AbortSignal
+  /** Runs work as the owner of a tenant; NOT_FOUND, and whatever the calls of the work end with. */
+  withTenant<R>(tenant: string, work: (remote: Remote) => Promise<R>): Promise<R>
+}
+
+const connect = async (data: string, tenant: string): Promise<Session> => {
+  await using socket = await SocketPath.of(data)
+  return await dialLocal({ socketPath: socket.path, tenant, program: PROGRAM, clock: systemClock })
+}
+
+const nobodyListens = (thrown: unknown): boolean => hasCode(thrown, 'ENOENT') || hasCode(thrown, 'ECONNREFUSED')
+
+const isListening = async (data: string): Promise<boolean> => {
+  try {
+    const { peer } = await connect(data, '')
+    peer.close(new VarveError('CANCELLED', 'nothing was asked for'))
+    return true
+  } catch (thrown) {
+    if (nobodyListens(thrown)) return false
+    const { code } = asVarveError(thrown)
+    // a refusal comes from somebody, though from one that stops it is soon nobody's
+    if (code === 'NOT_FOUND' || code === 'GOING_AWAY') return code === 'NOT_FOUND'
+    throw thrown
+  }
+}
+
+/** The running gateway's socket (null), or a gateway of our own; STORE_LOCKED when one holds the folder and cannot be reached. */
+const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | null> => {
+  const lastMs = systemClock.now() + START_TIMEOUT_MS
+  while (true) {
+    signal.throwIfAborted()
+    if (await isListening(data)) return null
+    try {
+      return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'error' }), clock: systemClock })
+    } catch (thrown) {
+      if (asVarveError(thrown).code !== 'STORE_LOCKED' || systemClock.now() >= lastMs) throw thrown
+    }
+    await sleep(LOOK_INTERVAL_MS)
+  }
+}
+
+/**
+ * Runs work beside the gateway of a data folder, or, where none runs, with one that has no port and ends with the work.
+ * CANCELLED on SIGINT and SIGTERM, after what was begun has ended; CONFIG_INVALID, STORE_LOCKED, STORE_VERSION.
+ */
+export const withGateway = async <R>(data: string, work: (gateway: LocalGateway) => Promise<R>): Promise<R> => {
+  if (!existsSync(data))
+    throw new VarveError('CONFIG_INVALID', `there is no data folder ${data}; name the gateway's with --data DIR`)
+  using interruption = new Interruption()
+  const { signal } = interruption
+  await using resources = new AsyncDisposableStack()
+  const own = await gatewayOf(data, signal)
+  if (own !== null) resources.use(own)
+  return await work({
+    signal,
+    withTenant: async (tenant, part) => {
+      signal.throwIfAborted()
+      const { peer } = await connect(data, tenant)
+      try {
+        return await part({ peer, signal })
+      } finally {
+        peer.close(new VarveError('CANCELLED', 'the command is over'))
+      }
+    },
+  })
+}
+
+/** The same for one tenant. */
+export const withTenantPeer = <R>(data: string, tenant: string, work: (remote: Remote) => Promise<R>): Promise<R> =>
+  withGateway(data, (gateway) => gateway.withTenant(tenant, work))

@@ -1,0 +1,51 @@
+// The repair command: compares packs with index and catalog, or builds these two from the packs again.
+import type { Command } from 'commander'
+import { VarveError } from '../../protocol/errors.ts'
+import { openLog } from '../log.ts'
+import { rebuild } from '../maintenance/rebuild.ts'
+import { Interruption } from './interruption.ts'
+import { print, printJson } from './local.ts'
+import { anyTenantOption, dataOption, jsonOption, limitOption, type CommonAll } from './options.ts'
+import { ProgressLine, progressText } from './progress.ts'
+import { isIncomplete, rebuildLines } from './report-rebuild.ts'
+
+interface RepairOptions extends CommonAll {
+  readonly check: boolean
+  readonly rebuild: boolean
+  readonly limit?: number
+}
+
+/** Builds the catalog of a stopped gateway again; DATA_DAMAGED, after the report, where not everything was found again. */
+const rebuildCatalog = async ({ data, json, tenant, limit }: RepairOptions): Promise<void> => {
+  if (tenant !== undefined || limit !== undefined)
+    throw new VarveError('PARAMS_INVALID', '--rebuild is for the whole data folder: give neither --tenant nor --limit')
+  using interruption = new Interruption()
+  const { signal } = interruption
+  const log = openLog({ level: 'error' })
+  const work = async (): Promise<Awaited<ReturnType<typeof rebuild>>> => {
+    using line = new ProgressLine(process.stderr)
+    return await rebuild({ folder: data, log, signal, onProgress: (one) => line.show(progressText('repair', one)) })
+  }
+  const report = await work()
+  if (json) printJson(report)
+  else rebuildLines(report).forEach(print)
+  if (isIncomplete(report)) throw new VarveError('DATA_DAMAGED', 'not everything was found again in the packs')
+}
+
+/** Adds `repair`, which checks with the function given. */
+export const addRepairCommand = (program: Command, check: (options: RepairOptions) => Promise<void>): void => {
+  program
+    .command('repair')
+    .description('compare packs, index and catalog, or build index and catalog from the packs again')
+    .option('--check', 'only look, also beside a running gateway', false)
+    .option('--rebuild', 'build index and catalog again, while the gateway is stopped; the old catalog is kept', false)
+    .addOption(anyTenantOption())
+    .addOption(limitOption())
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: RepairOptions) => {
+      if (options.check === options.rebuild)
+        throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
+      await (options.check ? check(options) : rebuildCatalog(options))
+    })
+}

@@ -1,0 +1,90 @@
+// Restore points, plans of prune and rules of retention as lines for people.
+import type { PrunedPoint } from '../../protocol/maintenance.ts'
+import type { Result } from '../../protocol/methods.ts'
+import type { Retention, RetentionScope } from '../../protocol/retention.ts'
+import type { Point } from '../../protocol/schemas.ts'
+import { sizeText } from '../../protocol/size.ts'
+import { tableLines } from '../../protocol/table.ts'
+
+/** A time in UTC to the second. */
+export const timeText = (ms: number | null): string =>
+  ms === null ? '-' : new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
+
+const isLocked = ({ lockedUntilMs }: Point, nowMs: number): boolean => (lockedUntilMs ?? 0) > nowMs
+
+const keptText = (point: Point, nowMs: number): string => {
+  const words = [
+    ...(point.held ? ['held'] : []),
+    ...(isLocked(point, nowMs) ? [`locked until ${timeText(point.lockedUntilMs)}`] : []),
+  ]
+  return words.join(', ') || '-'
+}
+
+export const pointLines = (points: readonly Point[], nowMs: number): string[] =>
+  tableLines(
+    ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'LOST'],
+    points.map((point) => [
+      point.id,
+      point.machine,
+      timeText(point.timeMs),
+      point.kind,
+      keptText(point, nowMs),
+      timeText(point.verifiedMs),
+      point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
+    ]),
+  )
+
+/** What a point is after it was held, locked or released. */
+export const holdLine = (point: Point, nowMs: number): string => {
+  const kept = keptText(point, nowMs)
+  return `Restore point ${point.id} of ${point.machine} is ${kept === '-' ? 'neither held nor locked' : kept}.`
+}
+
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`
+
+const going = ({ keptBy }: PrunedPoint): boolean => keptBy.length === 0
+
+/** A plan with a line for each point, or what was removed. */
+export const pruneLines = (tenant: string, result: Result<'points.prune'>, dryRun: boolean): string[] => {
+  const { points, pointCount, removed } = result
+  const shown = dryRun
+    ? points.toSorted((a, b) => (a.machine < b.machine ? -1 : a.machine > b.machine ? 1 : b.timeMs - a.timeMs))
+    : points.filter(going)
+  const rows = shown.map((point) => [
+    point.machine,
+    timeText(point.timeMs),
+    point.point,
+    going(point) ? (dryRun ? 'GOES' : 'removed') : `stays: ${point.keptBy.join(', ')}`,
+  ])
+  const more = (dryRun ? pointCount : removed) - shown.length
+  const verb = dryRun ? 'would be removed' : 'removed'
+  return [
+    ...(rows.length === 0 ? [] : tableLines(['MACHINE', 'TIME (UTC)', 'POINT', ''], rows)),
+    ...(more > 0 ? [`... and ${more} more`] : []),
+    `${tenant}: ${removed} of ${plural(pointCount, 'restore point')} ${verb}.${removed > 0 && !dryRun ? ' Their space comes back with: varve-gateway gc' : ''}`,
+  ]
+}
+
+const rulesText = (rules: Retention): string => {
+  const counts = (['Last', 'Hourly', 'Daily', 'Weekly', 'Monthly', 'Yearly'] as const)
+    .filter((unit) => rules[`keep${unit}`] > 0)
+    .map((unit) => `${unit.toLowerCase()} ${rules[`keep${unit}`]}`)
+  const within = rules.keepWithinDays > 0 ? [`within ${plural(rules.keepWithinDays, 'day')}`] : []
+  return [...counts, ...within].join(', ') || 'everything'
+}
+
+export const retentionLines = (
+  policies: readonly { readonly scope: RetentionScope; readonly name: string; readonly rules: Retention }[],
+): string[] => {
+  if (policies.length === 0) return ['There are no rules: every restore point stays.']
+  return tableLines(
+    ['FOR', 'NAME', 'KEEPS', 'TIME ZONE', 'LOCKS NEW POINTS'],
+    policies.map(({ scope, name, rules }) => [
+      scope,
+      name || '-',
+      rulesText(rules),
+      rules.timeZone,
+      rules.lockDays === 0 ? '-' : plural(rules.lockDays, 'day'),
+    ]),
+  )
+}

@@ -1,0 +1,140 @@
+// Commands that keep the datastore: collection, verification, usage, check and repair.
+import { Option, type Command } from 'commander'
+import { VarveError } from '../../protocol/errors.ts'
+import { DAYS_MAX } from '../../protocol/retention.ts'
+import { print, printJson } from './local.ts'
+import {
+  anyTenantOption,
+  dataOption,
+  days,
+  jsonOption,
+  limitOption,
+  machineOption,
+  pointId,
+  whole,
+  type CommonAll,
+} from './options.ts'
+import { callLong } from './progress.ts'
+import { addRepairCommand } from './repair.ts'
+import { checkLines, collectionLines, isBroken, isDamaged, usageLines, verifyLines } from './report-store.ts'
+import type { Remote } from './remote.ts'
+import { onTenants } from './tenants.ts'
+
+/** Packs with a smaller part of live bytes are rewritten, in percent, unless told otherwise. */
+const THRESHOLD_DEFAULT_PERCENT = 90
+
+const MIB = 1024 * 1024
+
+const bytesPerSecond = ({ limit }: { readonly limit?: number }): number | null =>
+  limit === undefined ? null : limit * MIB
+
+const needsTenant = ({ tenant }: CommonAll, ...named: readonly unknown[]): void => {
+  if (tenant === undefined && named.some((one) => one !== undefined))
+    throw new VarveError('PARAMS_INVALID', 'a machine or a point needs its tenant: --tenant NAME')
+}
+
+/** Runs work for each tenant, prints what it gives, and says of which tenants it was bad news. */
+const report = async <R extends object>(
+  options: CommonAll,
+  work: (remote: Remote, tenant: string) => Promise<R>,
+  how: { readonly lines: (tenant: string, result: R) => string[]; readonly bad?: (result: R) => boolean },
+): Promise<string[]> => {
+  const reports: object[] = []
+  const bad: string[] = []
+  try {
+    await onTenants(options, work, ({ tenant, result }) => {
+      reports.push({ tenant, ...result })
+      if (how.bad?.(result) === true) bad.push(tenant)
+      if (!options.json) how.lines(tenant, result).forEach(print)
+    })
+  } finally {
+    if (options.json) printJson(reports)
+  }
+  return bad
+}
+
+const addCollect = (program: Command): void => {
+  program
+    .command('gc')
+    .description('garbage collection: give the space of what nothing refers to back, beside backups and restores')
+    .addOption(anyTenantOption())
+    .option('--dry-run', 'only look: what would go, and what it would free', false)
+    .addOption(
+      new Option('--threshold <percent>', 'rewrite packs of which less than so much is live')
+        .argParser(whole(0, 100))
+        .default(THRESHOLD_DEFAULT_PERCENT),
+    )
+    .addOption(limitOption())
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonAll & { dryRun: boolean; threshold: number; limit?: number }) => {
+      const { dryRun, threshold: thresholdPercent } = options
+      const params = { dryRun, thresholdPercent, bytesPerSecond: bytesPerSecond(options) }
+      const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.collect', params })
+      await report(options, work, { lines: collectionLines })
+    })
+}
+
+const addVerify = (program: Command): void => {
+  program
+    .command('verify')
+    .description('read restore points whole and compare; ends with 1 where damage is known')
+    .addOption(anyTenantOption())
+    .addOption(new Option('--point <id>', 'only this one').argParser(pointId))
+    .addOption(machineOption('only those of this machine'))
+    .addOption(
+      new Option('--older-than <duration>', 'only those not verified for so long, such as 30d').argParser(days),
+    )
+    .addOption(limitOption())
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonAll & { point?: string; machine?: string; olderThan?: number; limit?: number }) => {
+      const { point, machine, olderThan } = options
+      needsTenant(options, point, machine)
+      if (olderThan !== undefined && olderThan > DAYS_MAX)
+        throw new VarveError('PARAMS_INVALID', `--older-than takes at most ${DAYS_MAX}d`)
+      const params = {
+        point: point ?? null,
+        machine: machine ?? null,
+        olderThanDays: olderThan ?? null,
+        bytesPerSecond: bytesPerSecond(options),
+      }
+      const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.verify', params })
+      const bad = await report(options, work, { lines: verifyLines, bad: isDamaged })
+      if (bad.length > 0) throw new VarveError('DATA_DAMAGED', `there is damage in the packs of ${bad.join(', ')}`)
+    })
+}
+
+const addUsage = (program: Command): void => {
+  program
+    .command('usage')
+    .description('what tenants, machines, disks and restore points take; PROTOCOL.md 7.2 says how the figures add up')
+    .addOption(anyTenantOption())
+    .addOption(machineOption('only this machine'))
+    .option('--points', 'a line for each restore point as well', false)
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async (options: CommonAll & { machine?: string; points: boolean }) => {
+      needsTenant(options, options.machine)
+      const params = { machine: options.machine ?? null, points: options.points }
+      const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.usage', params })
+      await report(options, work, { lines: usageLines })
+    })
+}
+
+/** Compares packs, index and catalog of each tenant; DATA_DAMAGED where they do not agree. */
+const check = async (options: CommonAll & { readonly limit?: number }): Promise<void> => {
+  const params = { bytesPerSecond: bytesPerSecond(options) }
+  const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.check', params })
+  const bad = await report(options, work, { lines: checkLines, bad: isBroken })
+  if (bad.length > 0)
+    throw new VarveError('DATA_DAMAGED', `packs, index and catalog do not agree for ${bad.join(', ')}`)
+}
+
+/** Adds `gc`, `verify`, `usage` and `repair`. */
+export const addStoreCommands = (program: Command): void => {
+  addCollect(program)
+  addVerify(program)
+  addUsage(program)
+  addRepairCommand(program, check)
+}

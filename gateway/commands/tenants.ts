@@ -1,0 +1,57 @@
+// Commands that go over tenants through a gateway: the one named, or all, one after the other.
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { withCatalog } from './local.ts'
+import { withGateway, type LocalGateway, type Remote } from './remote.ts'
+
+export interface OfTenant<R> {
+  readonly tenant: string
+  readonly result: R
+}
+
+const namesOf = async ({ data, tenant }: { data: string; tenant?: string }): Promise<string[]> => {
+  if (tenant !== undefined) return [tenant]
+  const tenants = await withCatalog(data, (database) => database.call('tenant.list', {}))
+  return tenants.map(({ name }) => name)
+}
+
+/** The error of a command whose work failed for some of its tenants; a tenant is named where there are several. */
+const failureOf = (failed: readonly OfTenant<VarveError>[], count: number): VarveError => {
+  const { tenant, result: first } = failed[0]!
+  if (count === 1) return first
+  const others = failed.length === 1 ? '' : `; and for ${failed.length - 1} more of ${count} tenants`
+  return new VarveError(first.code, `${tenant}: ${first.message}${others}`, { cause: first })
+}
+
+const overTenants = async <R>(
+  gateway: LocalGateway,
+  names: readonly string[],
+  work: (remote: Remote, tenant: string) => Promise<R>,
+  onResult: (of: OfTenant<R>) => void,
+): Promise<void> => {
+  const failed: OfTenant<VarveError>[] = []
+  for (const tenant of names) {
+    try {
+      onResult({ tenant, result: await gateway.withTenant(tenant, (remote) => work(remote, tenant)) })
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      // where the gateway goes or the command is to end, the next tenant would fare the same
+      if (error.endsConnection || gateway.signal.aborted) throw error
+      failed.push({ tenant, result: error })
+    }
+  }
+  if (failed.length > 0) throw failureOf(failed, names.length)
+}
+
+/**
+ * Runs work for the tenant named or for all, and gives each result as it comes; a tenant whose work fails does not keep the others from theirs.
+ * The first failure is thrown at the end; NOT_FOUND, CANCELLED, what `withGateway` throws.
+ */
+export const onTenants = async <R>(
+  options: { readonly data: string; readonly tenant?: string },
+  work: (remote: Remote, tenant: string) => Promise<R>,
+  onResult: (of: OfTenant<R>) => void,
+): Promise<void> => {
+  const names = await namesOf(options)
+  if (names.length === 0) return
+  await withGateway(options.data, (gateway) => overTenants(gateway, names, work, onResult))
+}

@@ -1,0 +1,213 @@
+// Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
+import { VarveError } from '../../../protocol/errors.ts'
+import { POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
+import { appendAudit } from './audit.ts'
+import type { Actor } from './identities.ts'
+import { machineByName } from './machines.ts'
+import { read, write } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+/** Most points that one removal takes: it is one transaction, and others wait for it. */
+export const REMOVED_POINTS_MAX = 20_000
+
+export interface PolicyRow {
+  readonly scope: RetentionScope
+  /** Of the group or machine; empty for the tenant. */
+  readonly name: string
+  /** JSON of a Retention. */
+  readonly rules: string
+}
+
+/** A point as retention looks at it; flags are 0 or 1. */
+export interface RetentionPoint {
+  readonly id: string
+  readonly machine: string
+  readonly timeMs: number
+  readonly held: number
+  readonly lockedUntilMs: number | null
+  readonly damaged: number
+  readonly inUse: number
+}
+
+/** A point that a removal left where it is. */
+export interface LeftPoint {
+  readonly id: string
+  readonly reason: KeepReason
+}
+
+const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, held, locked_ms AS lockedUntilMs,
+  EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged,
+  point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
+  FROM point JOIN machine ON machine.id = point.machine`
+
+const findPoint = (sql: Sql, tenant: number, id: string): RetentionPoint | undefined =>
+  sql.get<RetentionPoint>(`${POINT} WHERE point.id = ? AND point.tenant = ?`, id, tenant)
+
+const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
+  const point = findPoint(sql, tenant, id)
+  if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${id}`)
+  return point
+}
+
+const isLastGood = (sql: Sql, id: string): boolean =>
+  sql.get<{ id: string }>(
+    `SELECT id FROM point WHERE machine = (SELECT machine FROM point WHERE id = ?)
+     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) ORDER BY time_ms DESC, id DESC LIMIT 1`,
+    id,
+  )?.id === id
+
+export interface Removal {
+  readonly tenant: number
+  readonly points: readonly string[]
+  /** A person named these points: then the last good one of a machine may go too, and one that may not go is an error. */
+  readonly named: boolean
+  readonly nowMs: number
+  readonly by: Actor
+}
+
+const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Removal): KeepReason | null => {
+  if (point.held === 1) return 'held'
+  if ((point.lockedUntilMs ?? 0) > nowMs) return 'locked'
+  if (point.inUse === 1) return 'in-use'
+  return !named && isLastGood(sql, point.id) ? 'last-good' : null
+}
+
+/** Why a point that a person named does not go, in words. */
+const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): VarveError => {
+  const words: Partial<Record<KeepReason, string>> = {
+    held: 'is held; release it first',
+    locked: `is locked until ${new Date(lockedUntilMs ?? 0).toISOString()}; nobody can remove it before`,
+    'in-use': 'is the base of a backup that is running',
+  }
+  return new VarveError('POINT_HELD', `restore point ${id} ${words[reason] ?? `is kept: ${reason}`}`, {
+    details: { point: id, reason },
+  })
+}
+
+const removePoints = (sql: Sql, removal: Removal): { removed: number; left: LeftPoint[] } => {
+  const { tenant, points, named, nowMs, by } = removal
+  if (points.length > REMOVED_POINTS_MAX)
+    throw new VarveError('TOO_MANY_REQUESTS', `at most ${REMOVED_POINTS_MAX} points are removed at once`)
+  const left: LeftPoint[] = []
+  let removed = 0
+  for (const id of points) {
+    const point = named ? pointOf(sql, tenant, id) : findPoint(sql, tenant, id)
+    // somebody else's plan may have removed it
+    if (point === undefined) continue
+    const reason = reasonToKeep(sql, point, removal)
+    if (reason !== null) {
+      if (named) throw refusal(point, reason)
+      left.push({ id, reason })
+      continue
+    }
+    sql.run('DELETE FROM lost WHERE point = ?', id)
+    sql.run('DELETE FROM image WHERE point = ?', id)
+    sql.run('DELETE FROM point WHERE id = ?', id)
+    removed++
+    const { machine, timeMs } = point
+    const about = { action: 'point.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
+    appendAudit(sql, { timeMs: nowMs, tenant, subject: by.subject, role: by.role, ...about })
+  }
+  return { removed, left }
+}
+
+export const retentionOperations = {
+  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine that is not there, TOO_MANY_REQUESTS past POLICIES_MAX. */
+  'retention.set': write(
+    (
+      sql: Sql,
+      { tenant, scope, name, rules }: { tenant: number; scope: RetentionScope; name: string; rules: string | null },
+    ): void => {
+      if (scope === 'machine') machineByName(sql, tenant, name)
+      if (rules === null)
+        sql.run('DELETE FROM retention WHERE tenant = ? AND scope = ? AND name = ?', tenant, scope, name)
+      else {
+        const { count } = sql.get<{ count: number }>(
+          'SELECT count(*) AS count FROM retention WHERE tenant = ? AND NOT (scope = ? AND name = ?)',
+          tenant,
+          scope,
+          name,
+        )!
+        if (count >= POLICIES_MAX)
+          throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
+        sql.run(
+          'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
+          tenant,
+          scope,
+          name,
+          rules,
+        )
+      }
+    },
+  ),
+
+  'retention.list': read((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
+    sql.all<PolicyRow>('SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope DESC, name', tenant),
+  ),
+
+  /** Rules (JSON) of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
+  'retention.of': read((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): string | null => {
+    const row = sql.get<{ rules: string }>(
+      `SELECT rules FROM retention JOIN machine ON machine.tenant = retention.tenant
+       WHERE retention.tenant = ? AND machine.name = ? AND (scope = 'tenant'
+         OR (scope = 'machine' AND retention.name = machine.name) OR (scope = 'group' AND retention.name = member_of))
+       ORDER BY CASE scope WHEN 'machine' THEN 0 WHEN 'group' THEN 1 ELSE 2 END LIMIT 1`,
+      tenant,
+      machine,
+    )
+    return row?.rules ?? null
+  }),
+
+  /** Puts a machine into a group, or with null out of any; NOT_FOUND. */
+  'machine.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
+    const { id } = machineByName(sql, args.tenant, args.name)
+    sql.run('UPDATE machine SET member_of = ? WHERE id = ?', args.group, id)
+  }),
+
+  /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
+  'machine.members': read((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
+    const rows = sql.all<{ name: string }>(
+      'SELECT name FROM machine WHERE tenant = ? AND (? IS NULL OR member_of = ?) ORDER BY name',
+      tenant,
+      group,
+      group,
+    )
+    if (group !== null && rows.length === 0)
+      throw new VarveError('NOT_FOUND', `there is no machine in a group "${group}"`)
+    return rows.map(({ name }) => name)
+  }),
+
+  /** All points of one machine, newest first; NOT_FOUND. */
+  'retention.points': read((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): RetentionPoint[] => {
+    const { id } = machineByName(sql, tenant, machine)
+    return sql.all<RetentionPoint>(`${POINT} WHERE point.machine = ? ORDER BY time_ms DESC, point.id DESC`, id)
+  }),
+
+  'retention.point': read((sql: Sql, { tenant, id }: { tenant: number; id: string }): RetentionPoint =>
+    pointOf(sql, tenant, id),
+  ),
+
+  /** Holds a point until it is released, or releases it; NOT_FOUND. */
+  'point.hold': write((sql: Sql, { tenant, id, held }: { tenant: number; id: string; held: boolean }): void => {
+    pointOf(sql, tenant, id)
+    sql.run('UPDATE point SET held = ? WHERE id = ?', held ? 1 : 0, id)
+  }),
+
+  /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */
+  'point.lock': write((sql: Sql, { tenant, id, untilMs }: { tenant: number; id: string; untilMs: number }): void => {
+    const { lockedUntilMs } = pointOf(sql, tenant, id)
+    if (lockedUntilMs !== null && untilMs <= lockedUntilMs)
+      throw new VarveError(
+        'POINT_HELD',
+        `restore point ${id} is locked until ${new Date(lockedUntilMs).toISOString()}; a lock can only be made longer`,
+        { details: { point: id, reason: 'locked' } },
+      )
+    sql.run('UPDATE point SET locked_ms = ? WHERE id = ?', untilMs, id)
+  }),
+
+  /**
+   * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or, where a person
+   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, TOO_MANY_REQUESTS past REMOVED_POINTS_MAX. What they stored goes with a collection.
+   */
+  'point.remove': write(removePoints),
+}

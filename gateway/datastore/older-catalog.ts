@@ -1,0 +1,75 @@
+// The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
+import { equalBytes } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Database } from './database/database.ts'
+import type { Tenant } from './database/tenants.ts'
+import { parseRecord, RECORD } from './format.ts'
+import { keyedHash } from './keyed-hash.ts'
+import { decodeManifest, manifestKey } from './manifest.ts'
+import { readPackHeader, scanPack, type PackRecord } from './pack-scan.ts'
+import type { PackName, PackStore } from './pack-store.ts'
+import { decodeState } from './state-record.ts'
+import { decode } from './verify.ts'
+
+/** Bytes of a pack that the catalog does not know of. */
+export interface UnknownBytes {
+  readonly name: PackName
+  /** Where they begin; null for all of a pack. */
+  readonly from: number | null
+}
+
+interface Options {
+  readonly store: PackStore
+  readonly database: Database
+}
+
+const older = (what: string): VarveError =>
+  new VarveError(
+    'CATALOG_MISSING',
+    `the catalog is older than the packs, which hold ${what}: was an old copy put back? build it again with: varve-gateway repair --rebuild`,
+  )
+
+/** What such a record says that the catalog should know; null where it says nothing new. */
+const newsOf = async (record: PackRecord, tenant: Tenant, { database }: Options): Promise<string | null> => {
+  const { id, type, codec, plainLength } = record.header
+  if (type !== RECORD.manifest && type !== RECORD.state) return null
+  const plain = decode(codec, parseRecord(record.bytes, 0).stored, plainLength)
+  if (type === RECORD.state) {
+    const { seq } = decodeState(plain, id)
+    return seq > (await database.call('state.seq', { tenant: tenant.id }))
+      ? `state ${seq} of tenant ${tenant.name}`
+      : null
+  }
+  if (!equalBytes(keyedHash(manifestKey(tenant.idKey), plain), id)) return null
+  const { point } = decodeManifest(plain)
+  const [known] = await database.call('check.jobs', { tenant: tenant.id, jobs: [point] })
+  return known === 1 ? null : `restore point ${point}`
+}
+
+/**
+ * Throws CATALOG_MISSING where bytes that the catalog does not know of hold a state or a restore point that it never heard of: a backup and the number of a state
+ * are in the catalog before the packs, so no crash leaves that. Only packs of nodes are read, and only what is unknown of them.
+ */
+export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
+  const { store, database } = options
+  for (const { name, from } of unknown) {
+    const tenant = await database.call('tenant.byUuid', { uuid: name.tenant })
+    if (tenant === null) continue
+    try {
+      if ((await readPackHeader(store, name)).kind !== 'nodes') continue
+    } catch (thrown) {
+      const { code } = asVarveError(thrown)
+      if (code === 'DATA_DAMAGED' || code === 'STORE_VERSION' || code === 'NOT_FOUND') continue
+      throw thrown
+    }
+    for await (const record of scanPack(store, name, { ...(from === null ? {} : { from }), skipUnreadable: true })) {
+      if (!('header' in record)) continue
+      const news = await newsOf(record, tenant, options).catch((thrown: unknown) => {
+        // what cannot be read says nothing
+        if (asVarveError(thrown).code === 'DATA_DAMAGED') return null
+        throw thrown
+      })
+      if (news !== null) throw older(news)
+    }
+  }
+}

@@ -1,0 +1,104 @@
+// What each tenant's pack files take, against its quota: counted as packs grow and go, checked before an upload appends.
+import { VarveError } from '../../protocol/errors.ts'
+import { sizeText } from '../../protocol/size.ts'
+import type { DatastoreLog } from './log.ts'
+
+/** Shortest time between two lines of the log that say that a tenant is over its soft quota, in milliseconds. */
+const SOFT_NOTICE_INTERVAL_MS = 60 * 60 * 1000
+
+/** Limits on the bytes of a tenant's pack files; null where there is none. */
+export interface Quota {
+  readonly softBytes: number | null
+  readonly hardBytes: number | null
+}
+
+/** The quota of one tenant of the catalog. */
+export interface TenantQuota extends Quota {
+  readonly uuid: string
+  readonly name: string
+}
+
+interface Account {
+  quota: TenantQuota | null
+  /** Bytes of the pack files. */
+  usedBytes: number
+  /** Bytes of appends that were let through and have not ended. */
+  takenBytes: number
+  /** When the log last said that it is over its soft quota. */
+  noticedMs: number
+}
+
+const exceeded = ({ name, hardBytes }: TenantQuota, usedBytes: number): VarveError =>
+  new VarveError(
+    'QUOTA_EXCEEDED',
+    `tenant ${name} uses ${sizeText(usedBytes)} of its quota of ${sizeText(hardBytes ?? 0)}; remove restore points and collect ` +
+      `(varve-gateway prune, varve-gateway gc --tenant ${name}), or raise it (varve-gateway tenant quota ${name} --hard SIZE)`,
+    { details: { usedBytes, quotaBytes: hardBytes } },
+  )
+
+/** Of all tenants, by uuid. */
+export class Quotas {
+  readonly #log: DatastoreLog
+  readonly #nowMs: () => number
+  readonly #accounts = new Map<string, Account>()
+
+  /** `nowMs` is a clock that never goes back. */
+  constructor(options: { log: DatastoreLog; nowMs: () => number }) {
+    this.#log = options.log
+    this.#nowMs = options.nowMs
+  }
+
+  /** Begins to count from here: bytes of the pack files by the tenant's uuid. */
+  open(used: ReadonlyMap<string, number>): void {
+    for (const [tenant, bytes] of used) this.#account(tenant).usedBytes = bytes
+  }
+
+  /** Takes over what the catalog says now; a tenant that it leaves out has no quota. */
+  set(quotas: readonly TenantQuota[]): void {
+    for (const account of this.#accounts.values()) account.quota = null
+    for (const quota of quotas) this.#account(quota.uuid).quota = quota
+  }
+
+  /** Bytes of a tenant's pack files, dead ones included. */
+  usedBytes(tenant: string): number {
+    return this.#account(tenant).usedBytes
+  }
+
+  /** The pack files of a tenant have grown by so many bytes, or shrunk where it is negative. */
+  add(tenant: string, bytes: number): void {
+    const account = this.#account(tenant)
+    account.usedBytes = Math.max(0, account.usedBytes + bytes)
+    const { quota, usedBytes, noticedMs } = account
+    if (bytes <= 0 || quota === null || quota.softBytes === null || usedBytes <= quota.softBytes) return
+    if (this.#nowMs() - noticedMs < SOFT_NOTICE_INTERVAL_MS) return
+    account.noticedMs = this.#nowMs()
+    const { name, softBytes, hardBytes } = quota
+    this.#log.warn({ tenant: name, usedBytes, softBytes, hardBytes }, 'a tenant is over its soft quota')
+  }
+
+  /** QUOTA_EXCEEDED for a tenant that has nothing left of its hard quota. */
+  check(tenant: string): void {
+    const { quota, usedBytes } = this.#account(tenant)
+    if (quota !== null && quota.hardBytes !== null && usedBytes >= quota.hardBytes) throw exceeded(quota, usedBytes)
+  }
+
+  /** Sets bytes aside for one append, until it has ended: appends at the same time cannot pass the quota together. QUOTA_EXCEEDED. */
+  take(tenant: string, bytes: number): Disposable {
+    const account = this.#account(tenant)
+    const { quota, usedBytes, takenBytes } = account
+    if (quota !== null && quota.hardBytes !== null && usedBytes + takenBytes + bytes > quota.hardBytes)
+      throw exceeded(quota, usedBytes)
+    account.takenBytes += bytes
+    return { [Symbol.dispose]: () => void (account.takenBytes -= bytes) }
+  }
+
+  /** One for each tenant of the catalog. */
+  #account(tenant: string): Account {
+    let account = this.#accounts.get(tenant)
+    if (account === undefined) {
+      account = { quota: null, usedBytes: 0, takenBytes: 0, noticedMs: Number.NEGATIVE_INFINITY }
+      this.#accounts.set(tenant, account)
+    }
+    return account
+  }
+}

@@ -1,0 +1,93 @@
+// What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
+import type { Clock } from '../../protocol/peer.ts'
+import { PACK_HEADER_BYTES } from './format.ts'
+import type { Database } from './database/database.ts'
+import type { Tenant } from './database/tenants.ts'
+import type { DatastoreLog } from './log.ts'
+import { Quotas } from './quota.ts'
+import type { DamagedPack } from './recovery.ts'
+import { Reserve } from './reserve.ts'
+
+/** How often quotas are read again from the catalog, in milliseconds. */
+const REFRESH_INTERVAL_MS = 2000
+
+/** Not the wall clock, which may be set back. */
+const nowMs = (): number => performance.now()
+
+export interface SpaceOptions {
+  /** The data folder. */
+  readonly folder: string
+  readonly database: Database
+  readonly log: DatastoreLog
+  /** Bytes of the disk that uploads leave free; 0 for none, null for the default. */
+  readonly reserveBytes: number | null
+}
+
+/** What restores, prune, collections and verification write is not asked for here: they must go on when uploads cannot. */
+export class Space {
+  readonly quotas: Quotas
+  readonly #database: Database
+  readonly #log: DatastoreLog
+  readonly #reserve: Reserve
+
+  constructor({ folder, database, log, reserveBytes }: SpaceOptions) {
+    this.#database = database
+    this.#log = log
+    this.quotas = new Quotas({ log, nowMs })
+    this.#reserve = new Reserve({ folder, bytes: reserveBytes, nowMs })
+  }
+
+  /** Begins to count from what the catalog says, but for packs that were found to hold less. */
+  async open(damaged: readonly DamagedPack[]): Promise<void> {
+    const totals = await this.#database.call('pack.totals', {})
+    const counted = new Map(totals.map(({ tenant, bytes }) => [tenant, bytes]))
+    for (const { tenant, expectedBytes, foundBytes } of damaged)
+      counted.set(tenant, (counted.get(tenant) ?? 0) - expectedBytes + (foundBytes ?? 0))
+    this.quotas.open(counted)
+    await this.refresh()
+  }
+
+  /** Takes over the quotas as the catalog has them now; a command beside the gateway may have changed them. */
+  async refresh(): Promise<void> {
+    this.quotas.set(await this.#database.call('quota.list', {}))
+  }
+
+  /** Refreshes again and again, so that uploads under way are held to new quotas too; gives what stops it. */
+  watch(clock: Clock): () => void {
+    let stopped = false
+    let stopTimer: (() => void) | null = null
+    const next = (): void => {
+      stopTimer = clock.after(REFRESH_INTERVAL_MS, () => {
+        this.refresh()
+          .catch((error: unknown) => {
+            if (!stopped) this.#log.error({ err: error }, 'quotas cannot be read')
+          })
+          .finally(() => {
+            if (!stopped) next()
+          })
+      })
+    }
+    next()
+    return () => {
+      stopped = true
+      stopTimer?.()
+    }
+  }
+
+  /** Whether a backup of this tenant may begin: QUOTA_EXCEEDED, STORE_FULL. */
+  async admit({ uuid }: Tenant): Promise<void> {
+    await this.refresh()
+    this.quotas.check(uuid)
+    using _taken = await this.#reserve.take(0)
+  }
+
+  /** Room for one append of an upload, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
+  async take({ uuid }: Tenant, bytes: number): Promise<Disposable> {
+    // it may go into a new pack
+    const mostBytes = bytes + PACK_HEADER_BYTES
+    using room = new DisposableStack()
+    room.use(await this.#reserve.take(mostBytes))
+    room.use(this.quotas.take(uuid, mostBytes))
+    return room.move()
+  }
+}

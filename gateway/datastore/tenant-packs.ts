@@ -1,0 +1,79 @@
+// One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
+import type { Database } from './database/database.ts'
+import type { Tenant } from './database/tenants.ts'
+import { failpoint } from './failpoint.ts'
+import type { PackHeader, PackKind } from './format.ts'
+import type { PackPool } from './pack-pool.ts'
+import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from './pack-scan.ts'
+import type { PackStore } from './pack-store.ts'
+import { PackWriter } from './pack-writer.ts'
+
+/** Packs that are looked for at once. */
+const LOOKS_AT_ONCE = 16
+
+export class TenantPacks {
+  readonly #tenant: Tenant
+  readonly #database: Database
+  readonly #store: PackStore
+  readonly #pool: PackPool
+
+  constructor(options: { tenant: Tenant; database: Database; store: PackStore; pool: PackPool }) {
+    this.#tenant = options.tenant
+    this.#database = options.database
+    this.#store = options.store
+    this.#pool = options.pool
+  }
+
+  /** Seals the open packs that no writer holds. STORE_FULL, STORE_FAILED. */
+  retire(): Promise<void> {
+    return this.#pool.retire(this.#tenant)
+  }
+
+  /** Every whole record of a pack, and the gaps between them. */
+  scan(pack: string, options?: ScanOptions): AsyncGenerator<PackRecord | PackGap> {
+    return scanPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+  }
+
+  /** Looks whether packs still have their files: what was removed under an open file is from then on not found by reads. STORE_FAILED. */
+  async look(packs: readonly { readonly uuid: string }[]): Promise<void> {
+    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE)
+      await Promise.all(
+        packs
+          .slice(from, from + LOOKS_AT_ONCE)
+          .map(({ uuid }) => this.#store.size({ tenant: this.#tenant.uuid, pack: uuid })),
+      )
+  }
+
+  /** Uuids of the tenant's packs that have a file. */
+  async *list(): AsyncGenerator<string> {
+    for await (const entry of this.#store.list())
+      if ('name' in entry && entry.name.tenant === this.#tenant.uuid) yield entry.name.pack
+  }
+
+  /** Length of a pack's file in bytes, or null where there is none. */
+  size(pack: string): Promise<number | null> {
+    return this.#store.size({ tenant: this.#tenant.uuid, pack })
+  }
+
+  /** A pack's header, held against its name; DATA_DAMAGED, STORE_VERSION, NOT_FOUND. */
+  header(pack: string): Promise<PackHeader> {
+    return readPackHeader(this.#store, { tenant: this.#tenant.uuid, pack })
+  }
+
+  /** A writer for copies of records. */
+  writer(kind: PackKind): PackWriter {
+    return new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind })
+  }
+
+  /** Removes sealed packs that no row of the index names: the catalog says so first, so that a start finishes what a crash cut short. */
+  async remove(packs: readonly { readonly id: number; readonly uuid: string }[]): Promise<void> {
+    failpoint('doom')
+    const doomed = new Set(await this.#database.call('pack.doom', { ids: packs.map(({ id }) => id) }))
+    for (const { id, uuid } of packs) {
+      if (!doomed.has(id)) continue
+      failpoint('unlink')
+      await this.#store.remove({ tenant: this.#tenant.uuid, pack: uuid })
+      await this.#database.call('pack.removed', { id })
+    }
+  }
+}

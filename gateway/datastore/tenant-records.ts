@@ -1,0 +1,115 @@
+// Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
+import { CODEC, type Codec } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { joinIds } from './bytes.ts'
+import type { ChunkCommit, NewRecord } from './database/chunks.ts'
+import type { Database } from './database/database.ts'
+import type { Tenant } from './database/tenants.ts'
+import { failpoint } from './failpoint.ts'
+import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from './format.ts'
+import { keyedHash } from './keyed-hash.ts'
+import { Queue } from './limiter.ts'
+import { encodeManifest, manifestKey, type ManifestContent } from './manifest.ts'
+import type { PackPool } from './pack-pool.ts'
+import { PackWriter } from './pack-writer.ts'
+import type { References } from './references.ts'
+import { encodeState } from './state-record.ts'
+
+/** A manifest in the packs, kept from collections until it is disposed of. */
+export interface KeptManifest extends Disposable {
+  readonly id: Uint8Array
+}
+
+interface PlainRecord {
+  readonly id: Uint8Array
+  readonly codec: Codec
+  readonly plainLength: number
+  readonly stored: Uint8Array
+}
+
+export class TenantRecords {
+  readonly #tenant: Tenant
+  readonly #database: Database
+  readonly #pool: PackPool
+  readonly #references: References
+  readonly #nowMs: () => number
+  readonly #states = new Queue()
+
+  constructor(options: {
+    tenant: Tenant
+    database: Database
+    pool: PackPool
+    references: References
+    nowMs: () => number
+  }) {
+    this.#tenant = options.tenant
+    this.#database = options.database
+    this.#pool = options.pool
+    this.#references = options.references
+    this.#nowMs = options.nowMs
+  }
+
+  /** Writes a restore point's manifest, and before it the tenant's state where that changed; durable when it returns. STORE_FULL, STORE_FAILED. */
+  async writeManifest(content: ManifestContent): Promise<KeptManifest> {
+    await this.writeState()
+    const tenant = this.#tenant.id
+    const state = await this.#database.call('state.seq', { tenant })
+    const stored = encodeManifest({ ...content, tenant: this.#tenant.uuid, state })
+    if (stored.length > RECORD_PLAIN_BYTES_MAX)
+      throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
+    const id = keyedHash(manifestKey(this.#tenant.idKey), stored)
+    using stack = new DisposableStack()
+    stack.use(this.#hold([id]))
+    failpoint('manifest.write')
+    const record = { id, codec: CODEC.raw, plainLength: stored.length, stored }
+    await this.#write(RECORD.manifest, [record], (commit) => this.#database.call('chunk.commit', commit))
+    failpoint('manifest.written')
+    const held = stack.move()
+    return { id, [Symbol.dispose]: () => held.dispose() }
+  }
+
+  /** Writes the tenant's state where it changed since it was last written; durable when it returns. One at a time. STORE_FULL, STORE_FAILED. */
+  writeState(): Promise<void> {
+    return this.#states.run(async () => {
+      const state = await this.#database.call('state.begin', { tenant: this.#tenant.id, nowMs: this.#nowMs() })
+      if (state === null) return
+      const records = encodeState(state)
+      using _held = this.#hold(records.map(({ id }) => id))
+      failpoint('state.write')
+      await this.#write(RECORD.state, records, (commit) => this.#database.call('state.commit', commit))
+    })
+  }
+
+  #hold(ids: readonly Uint8Array[]): Disposable {
+    const held = this.#references.hold({ ids: () => ids })
+    this.#references.touch(ids)
+    return held
+  }
+
+  async #write(
+    type: RecordType,
+    records: readonly PlainRecord[],
+    commit: (commit: ChunkCommit) => Promise<unknown>,
+  ): Promise<void> {
+    await using writer = new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind: 'nodes' })
+    const placed: NewRecord[] = []
+    for (const { id, codec, plainLength, stored } of records) {
+      const bytes = Buffer.alloc(recordBytes(stored.length))
+      writeRecord(bytes, 0, { id, type, codec, plainLength }, stored)
+      const place = await writer.append(bytes)
+      placed.push({ ...place, type, codec, plainLength, storedLength: stored.length })
+    }
+    const checkpoint = writer.checkpoint()
+    await writer.sync(checkpoint)
+    await commit({
+      tenant: this.#tenant.id,
+      machine: null,
+      ids: joinIds(records.map(({ id }) => id)),
+      records: placed,
+      packs: checkpoint.packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed })),
+      upload: null,
+      progress: null,
+    })
+    await writer.acknowledged(checkpoint)
+  }
+}

@@ -1,0 +1,256 @@
+// Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree once.
+import { chunkCount } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { childSpan, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
+import type { LostRow } from '../datastore/database/damage.ts'
+import { damagedRecord } from '../datastore/record-reader.ts'
+import { damageOf } from '../datastore/damage.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { DiskRoot, PointRoots } from '../datastore/database/verification.ts'
+import { joinIds } from '../datastore/bytes.ts'
+import { Fingerprints } from '../datastore/fingerprints.ts'
+import { RECORD } from '../datastore/format.ts'
+import type { TenantStore } from '../datastore/tenant-store.ts'
+import type { MaintenanceContext } from './context.ts'
+
+/** Damaged records of one page of the catalog. */
+const DAMAGE_PAGE_ROWS = 4096
+
+/** Lost ranges that are put aside together. */
+const STAGE_ROWS = 4096
+
+/** What is known of a damaged record: that it is, and that some restore point needs it. */
+const KNOWN = 1
+const MET = 2
+
+/** What is known of a subtree. */
+const WHOLE = 1
+const DAMAGED = 2
+
+export type AttributionContext = Pick<MaintenanceContext, 'datastore' | 'tenant' | 'signal'> &
+  Partial<Pick<MaintenanceContext, 'onProgress'>>
+
+/** A subtree of an image. */
+interface Subtree {
+  readonly id: Uint8Array
+  /** Its first chunk. */
+  readonly position: number
+}
+
+/** Holds the trees of a restore point and gives them, if it is still there. */
+export const withPoint = async (
+  { datastore, tenant }: Pick<MaintenanceContext, 'datastore' | 'tenant'>,
+  id: string,
+): Promise<{ readonly point: PointRoots; readonly held: Disposable } | null> => {
+  const find = (): Promise<PointRoots | null> =>
+    datastore.database.call('point.roots', { tenant: tenant.id, point: id })
+  const before = await find()
+  if (before === null) return null
+  const { references } = datastore.tenantStore(tenant)
+  using stack = new DisposableStack()
+  for (const { root, size } of before.images)
+    stack.use(references.hold({ tree: { root, chunks: chunkCount(size, tenant.chunkBytes) } }))
+  stack.use(references.hold({ ids: () => [before.manifest] }))
+  // a collection that began before may have taken what a prune let go of meanwhile
+  const point = await find()
+  return point === null ? null : { point, held: stack.move() }
+}
+
+class Attribution {
+  readonly #context: AttributionContext
+  readonly #store: TenantStore
+  readonly #damage = new Fingerprints()
+  readonly #subtrees = new Fingerprints()
+  /** What is below a lost node is not met, and yet some restore point needs it. */
+  #nodesLost = false
+  #rows: LostRow[] = []
+  #first = true
+
+  constructor(context: AttributionContext) {
+    this.#context = context
+    this.#store = context.datastore.tenantStore(context.tenant)
+  }
+
+  async run(): Promise<void> {
+    const { datastore, tenant, signal, onProgress } = this.#context
+    const { database } = datastore
+    for await (const page of this.#pages()) for (const id of page) this.#damage.set(id, KNOWN)
+    if (this.#damage.size > 0) {
+      const all = { tenant: tenant.id, point: null, machine: null, beforeMs: null }
+      const points = await database.call('point.toVerify', all)
+      for (const [done, id] of points.entries()) {
+        signal.throwIfAborted()
+        onProgress?.({ phase: 'attribute', done, total: points.length })
+        await this.#point(id)
+      }
+    }
+    await this.#stage()
+    await database.call('lost.replace', { tenant: tenant.id })
+    await this.#settle()
+  }
+
+  async *#pages(): AsyncGenerator<Uint8Array[]> {
+    const { datastore, tenant } = this.#context
+    for (let after: Uint8Array | null = null; ;) {
+      const args = { tenant: tenant.id, after, limit: DAMAGE_PAGE_ROWS }
+      const page: Uint8Array[] = (await datastore.database.call('damage.page', args)).map(({ key }) => key)
+      if (page.length > 0) yield page
+      if (page.length < DAMAGE_PAGE_ROWS) return
+      after = page.at(-1)!
+    }
+  }
+
+  async #point(id: string): Promise<void> {
+    const found = await withPoint(this.#context, id)
+    if (found === null) return
+    using _held = found.held
+    for (const image of found.point.images) await this.#image(id, image)
+  }
+
+  async #image(point: string, { disk, size, root }: DiskRoot): Promise<void> {
+    if (root === null) return
+    const { chunkBytes } = this.#context.tenant
+    const chunks = chunkCount(size, chunkBytes)
+    const lose = async (id: Uint8Array, position: number, span: number): Promise<void> => {
+      const offset = position * chunkBytes
+      const length = Math.min(span * chunkBytes, size - offset)
+      this.#rows.push({ point, disk, offset, length, id: Uint8Array.from(id) })
+      if (this.#rows.length >= STAGE_ROWS) await this.#stage()
+    }
+    await this.#walk([{ id: root, position: 0 }], rootLevel(chunks), lose)
+  }
+
+  /** Walks subtrees of one level; true where one of them has damage. */
+  async #walk(
+    subtrees: readonly Subtree[],
+    level: number,
+    lose: (id: Uint8Array, position: number, span: number) => Promise<void>,
+  ): Promise<boolean> {
+    const open = subtrees.filter(({ id }) => !this.#damage.has(id) && this.#subtrees.get(id) !== WHOLE)
+    this.#context.signal.throwIfAborted()
+    const nodes = new Map<Subtree, TreeNode | VarveError>()
+    if (open.length > 0) {
+      const found = await this.#store.tryNodes(
+        open.map(({ id }) => id),
+        { fresh: true },
+      )
+      for (const [index, subtree] of open.entries()) nodes.set(subtree, found[index]!)
+    }
+    let damaged = false
+    for (const subtree of subtrees) {
+      const { id, position } = subtree
+      const node = nodes.get(subtree)
+      if (node !== undefined && !this.#damage.has(id)) await this.#meet(id, node, level)
+      if (this.#damage.has(id)) {
+        this.#damage.set(id, MET)
+        await lose(id, position, childSpan(level + 1))
+        this.#nodesLost = true
+        damaged = true
+      } else if (node !== undefined && !(node instanceof VarveError) && this.#subtrees.get(id) !== WHOLE) {
+        const below = await this.#children(node, position, lose)
+        this.#subtrees.set(id, below ? DAMAGED : WHOLE)
+        damaged ||= below
+      }
+    }
+    return damaged
+  }
+
+  async #children(
+    { level, children }: TreeNode,
+    start: number,
+    lose: (id: Uint8Array, position: number, span: number) => Promise<void>,
+  ): Promise<boolean> {
+    const span = childSpan(level)
+    const present = children.flatMap((id: Ref, index): Subtree[] =>
+      id === null ? [] : [{ id, position: start + index * span }],
+    )
+    if (level > 0) return await this.#walk(present, level - 1, lose)
+    let damaged = false
+    for (const { id, position } of present) {
+      if (!this.#damage.has(id)) continue
+      this.#damage.set(id, MET)
+      await lose(id, position, 1)
+      damaged = true
+    }
+    return damaged
+  }
+
+  /** A node that cannot be read is damage that nobody had met. */
+  async #meet(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<void> {
+    let error = node instanceof VarveError ? node : null
+    if (error === null && !(node instanceof VarveError) && node.level !== level) {
+      const [location = null] = await this.#store.locate([id])
+      error = damagedRecord(id, `it has level ${node.level}, not ${level}`, { location })
+    }
+    const damage = error === null ? null : damageOf(error, RECORD.node)
+    if (damage === null) return
+    await this.#store.quarantine.enter([damage], { quiet: true })
+    this.#damage.set(id, KNOWN)
+  }
+
+  async #stage(): Promise<void> {
+    const { datastore, tenant } = this.#context
+    const rows = this.#rows
+    this.#rows = []
+    if (rows.length === 0 && !this.#first) return
+    await datastore.database.call('lost.stage', { tenant: tenant.id, first: this.#first, rows })
+    this.#first = false
+  }
+
+  /** Damage that was known when this began and that no restore point needs is of no interest any more. */
+  async #settle(): Promise<void> {
+    const { datastore, tenant } = this.#context
+    for await (const page of this.#pages()) {
+      const ids = joinIds(this.#nodesLost ? [] : page.filter((id) => this.#damage.get(id) === KNOWN))
+      await datastore.database.call('damage.settle', { tenant: tenant.id, ids })
+    }
+  }
+}
+
+/** Writes down what the tenant's known damage leaves unreadable, in place of what was known before; one at a time for each tenant. */
+export const attribute = (context: AttributionContext): Promise<void> =>
+  context.datastore.tenantStore(context.tenant).quarantine.attributions.run(() => new Attribution(context).run())
+
+/** Attributes damage in the background; what is found while one attribution runs is for the next. */
+export class Attributions implements AsyncDisposable {
+  readonly #context: Omit<AttributionContext, 'tenant' | 'signal'>
+  readonly #onError: (error: VarveError, tenant: Tenant) => void
+  readonly #stop = new AbortController()
+  /** Those that have not begun, by the tenant's row id. */
+  readonly #waiting = new Map<number, Promise<void>>()
+  readonly #ended = new Set<Promise<void>>()
+
+  constructor(
+    context: Omit<AttributionContext, 'tenant' | 'signal'>,
+    onError: (error: VarveError, tenant: Tenant) => void,
+  ) {
+    this.#context = context
+    this.#onError = onError
+  }
+
+  /** Resolves, and never rejects, when an attribution that began after this call has ended. */
+  soon(tenant: Tenant): Promise<void> {
+    const waiting = this.#waiting.get(tenant.id)
+    if (waiting !== undefined) return waiting
+    const { datastore } = this.#context
+    const work = datastore.tenantStore(tenant).quarantine.attributions.run(async () => {
+      this.#waiting.delete(tenant.id)
+      try {
+        this.#stop.signal.throwIfAborted()
+        await new Attribution({ ...this.#context, tenant, signal: this.#stop.signal }).run()
+      } catch (thrown) {
+        if (!this.#stop.signal.aborted) this.#onError(asVarveError(thrown), tenant)
+      }
+    })
+    this.#waiting.set(tenant.id, work)
+    this.#ended.add(work)
+    void work.then(() => this.#ended.delete(work))
+    return work
+  }
+
+  /** Stops what runs and waits until it has ended; the next start begins it again. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new VarveError('GOING_AWAY', 'the gateway is stopping'))
+    await Promise.all(this.#ended)
+  }
+}

@@ -1,0 +1,57 @@
+// Which packs a collection removes, rewrites and keeps: a pure plan over what a survey counted in each.
+import type { PackKind } from '../datastore/format.ts'
+
+/** Sealed packs below this size are merged once there are at least two of a kind, in bytes: crashes and short uploads leave them. */
+export const SMALL_PACK_BYTES = 16 * 1024 * 1024
+
+/** A pack as the survey found it. */
+export interface SurveyedPack {
+  readonly id: number
+  readonly uuid: string
+  readonly kind: PackKind
+  /** Length of the file, in bytes. */
+  readonly bytes: number
+  /** Bytes of the records in it that something refers to, headers included. */
+  readonly liveBytes: number
+  /** Rows of the index that name it once the dead ones are swept. */
+  readonly rows: number
+  /** Writers may still add to it. */
+  readonly open: boolean
+}
+
+export interface CollectionPlan {
+  /** Nothing in them is live. */
+  readonly remove: readonly SurveyedPack[]
+  /** Their live records go into new packs, in this order, so that neighbours stay together. */
+  readonly rewrite: readonly SurveyedPack[]
+  readonly keep: readonly SurveyedPack[]
+  /** Dead bytes that stay: in packs that are above the threshold, and in packs that writers hold. */
+  readonly belowThresholdBytes: number
+  readonly inUseBytes: number
+}
+
+const deadBytes = (packs: readonly SurveyedPack[]): number =>
+  packs.reduce((sum, { bytes, liveBytes }) => sum + Math.max(0, bytes - liveBytes), 0)
+
+/** `thresholdPercent`: packs with a smaller share of live bytes are rewritten, 0 to 100. */
+export const planCollection = (packs: readonly SurveyedPack[], thresholdPercent: number): CollectionPlan => {
+  const inUse = packs.filter(({ open }) => open)
+  const sealed = packs.filter(({ open }) => !open).sort((a, b) => a.id - b.id)
+  const remove = sealed.filter(({ rows }) => rows === 0)
+  const living = sealed.filter(({ rows }) => rows > 0)
+  const wasteful = new Set(living.filter(({ bytes, liveBytes }) => liveBytes * 100 < bytes * thresholdPercent))
+  for (const kind of ['data', 'nodes'] as const) {
+    const small = living.filter((pack) => pack.kind === kind && pack.liveBytes < SMALL_PACK_BYTES)
+    // one alone gains nothing by being copied, unless another wasteful pack of its kind is
+    const company = [...wasteful].some((pack) => pack.kind === kind && !small.includes(pack))
+    if (small.length > 1 || (company && small.length > 0)) for (const pack of small) wasteful.add(pack)
+  }
+  const keep = living.filter((pack) => !wasteful.has(pack))
+  return {
+    remove,
+    rewrite: living.filter((pack) => wasteful.has(pack)),
+    keep: [...keep, ...inUse],
+    belowThresholdBytes: deadBytes(keep),
+    inUseBytes: deadBytes(inUse),
+  }
+}

@@ -1,0 +1,16 @@
+// What every piece of maintenance works with: one tenant's part of the datastore, and who watches and may stop it.
+import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import type { Log } from '../log.ts'
+
+export interface MaintenanceContext {
+  readonly datastore: Datastore
+  readonly tenant: Tenant
+  readonly clock: Clock
+  readonly log: Log
+  /** Ends the work, between two steps, with its reason. */
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: MaintenanceProgress) => void
+}

@@ -1,0 +1,126 @@
+// Prune: plans which restore points of a tenant go, and removes them in one transaction.
+import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.ts'
+import type { Params, Result } from '../../protocol/methods.ts'
+import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Database } from '../datastore/database/database.ts'
+import type { Actor } from '../datastore/database/identities.ts'
+import { REMOVED_POINTS_MAX, type RetentionPoint } from '../datastore/database/retention.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import { failpoint } from '../datastore/failpoint.ts'
+import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
+
+export interface PruneRequest {
+  readonly database: Database
+  readonly tenant: Tenant
+  readonly params: Params<'points.prune'>
+  readonly nowMs: number
+  readonly by: Actor
+}
+
+interface MachinePoint extends PlannedPoint {
+  readonly machine: string
+}
+
+/** What is planned so far: the ids that go, and the rows that are shown. */
+interface Plan {
+  readonly going: string[]
+  readonly goingRows: PrunedPoint[]
+  readonly keptRows: PrunedPoint[]
+  count: number
+}
+
+const planned = ({ id, machine, timeMs, held, lockedUntilMs, damaged, inUse }: RetentionPoint): MachinePoint => ({
+  id,
+  machine,
+  timeMs,
+  lockedUntilMs,
+  held: held === 1,
+  damaged: damaged === 1,
+  inUse: inUse === 1,
+})
+
+const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: PrunedPoint['keptBy']): void => {
+  const rows = keptBy.length === 0 ? plan.goingRows : plan.keptRows
+  if (rows.length < PRUNE_POINTS_MAX) rows.push({ point: id, machine, timeMs, keptBy })
+  if (keptBy.length === 0) plan.going.push(id)
+  plan.count++
+}
+
+const machinesOf = async ({ database, tenant, params }: PruneRequest): Promise<string[]> => {
+  const { machine, group } = params
+  if (machine === null) return database.call('machine.members', { tenant: tenant.id, group })
+  if (group !== null) throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
+  return [machine]
+}
+
+const rulesOf = async ({ database, tenant, params }: PruneRequest, machine: string): Promise<Retention> => {
+  if (params.rules !== null) return params.rules
+  const rules = await database.call('retention.of', { tenant: tenant.id, machine })
+  return rules === null ? RETENTION_OFF : (JSON.parse(rules) as Retention)
+}
+
+const planByRules = async (request: PruneRequest): Promise<Plan> => {
+  const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
+  const { database, tenant, nowMs } = request
+  for (const machine of await machinesOf(request)) {
+    const rules = await rulesOf(request, machine)
+    const points = await database.call('retention.points', { tenant: tenant.id, machine })
+    for (const { point, keptBy } of planRetention(points.map(planned), rules, nowMs)) addTo(plan, point, [...keptBy])
+  }
+  return plan
+}
+
+const planNamed = async ({ database, tenant, params, nowMs }: PruneRequest, named: string[]): Promise<Plan> => {
+  if (params.machine !== null || params.group !== null || params.rules !== null)
+    throw new VarveError(
+      'PARAMS_INVALID',
+      'points that are named go by themselves: no machine, group or rules beside them',
+    )
+  const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
+  const ids = new Set<string>()
+  for (const prefix of named)
+    ids.add((await database.call('point.find', { tenant: tenant.id, agent: null, prefix })).id)
+  for (const id of ids) {
+    const point = planned(await database.call('retention.point', { tenant: tenant.id, id }))
+    addTo(plan, point, params.dryRun ? protectedBy(point, nowMs) : [])
+  }
+  return plan
+}
+
+/** What a plan came to, with what was found protected at the last moment among what stays. */
+const resultOf = (
+  plan: Plan,
+  left: ReadonlyMap<string, PrunedPoint['keptBy']>,
+  removed: number,
+): Result<'points.prune'> => {
+  const rows = [...plan.goingRows, ...plan.keptRows].map((row) => ({
+    ...row,
+    keptBy: left.get(row.point) ?? row.keptBy,
+  }))
+  const going = rows.filter(({ keptBy }) => keptBy.length === 0)
+  const kept = rows.filter(({ keptBy }) => keptBy.length > 0)
+  return { points: [...going, ...kept].slice(0, PRUNE_POINTS_MAX), pointCount: plan.count, removed }
+}
+
+/**
+ * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the points named.
+ * NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a point that was named may not go, and then none goes.
+ */
+export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {
+  const { database, tenant, params, nowMs, by } = request
+  const named = params.points !== null
+  const plan = params.points === null ? await planByRules(request) : await planNamed(request, params.points)
+  if (params.dryRun) return resultOf(plan, new Map(), plan.going.length)
+  const left = new Map<string, PrunedPoint['keptBy']>()
+  let removed = 0
+  // one transaction, unless there is more than any policy leaves to remove
+  for (let from = 0; from < plan.going.length; from += REMOVED_POINTS_MAX) {
+    const points = plan.going.slice(from, from + REMOVED_POINTS_MAX)
+    failpoint('prune')
+    const done = await database.call('point.remove', { tenant: tenant.id, points, named, nowMs, by })
+    for (const { id, reason } of done.left) left.set(id, [reason])
+    removed += done.removed
+  }
+  return resultOf(plan, left, removed)
+}

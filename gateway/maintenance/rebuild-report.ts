@@ -1,0 +1,74 @@
+// What a rebuild found and did, and everything that it could not read: lists that stay bounded, with what they leave out counted.
+import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
+
+/** Items of one kind; past REPORT_ROWS_MAX they are only counted. */
+export class ReportList<T> {
+  readonly rows: T[] = []
+  count = 0
+
+  add(item: T): void {
+    this.count++
+    if (this.rows.length < REPORT_ROWS_MAX) this.rows.push(item)
+  }
+
+  /** As it is printed in JSON. */
+  toJSON(): { count: number; rows: T[] } {
+    return { count: this.count, rows: this.rows }
+  }
+}
+
+/** A range of a pack without a whole record; `length` is null where nothing of the pack could be used. */
+export interface UnreadableRange {
+  readonly tenant: string
+  readonly pack: string
+  readonly offset: number
+  readonly length: number | null
+  readonly problem: string
+}
+
+export interface IncompletePoint {
+  readonly tenant: string
+  readonly point: string
+  readonly machine: string
+  readonly timeMs: number
+  readonly disks: readonly string[]
+}
+
+export class RebuildReport {
+  tenants = 0
+  machines = 0
+  agents = 0
+  points = 0
+  /** Records in the new index. */
+  records = 0
+  /** Records that are in the packs more than once. */
+  duplicates = 0
+  packs = 0
+  /** Bytes of all packs. */
+  bytes = 0
+  /** Manifests of restore points that were pruned or never committed. */
+  prunedPoints = 0
+  /** Records that restore points name and the packs do not have: they are damage now. */
+  missingRecords = 0
+  /** Where the catalog is now that was there before; null where there was none. */
+  replaced: string | null = null
+  /** The older catalog from which was taken what packs do not hold; null where there was none or it could not be read. */
+  takenFrom: string | null = null
+  durationMs = 0
+  readonly unreadable = new ReportList<UnreadableRange>()
+  /** Files among the packs that are none, and packs that a later program wrote. */
+  readonly unknownFiles = new ReportList<string>()
+  readonly incompletePoints = new ReportList<IncompletePoint>()
+  /** Restore points that a state or the old catalog names and that could not be found again. */
+  readonly lostPoints = new ReportList<{ readonly tenant: string; readonly point: string; readonly problem: string }>()
+  /** Restore points without a manifest, taken from the old catalog. */
+  readonly catalogPoints = new ReportList<{ readonly tenant: string; readonly point: string }>()
+  /** Tenants of which packs have no state, or no whole one. */
+  readonly withoutState = new ReportList<{
+    readonly tenant: string
+    readonly packs: number
+    readonly problem: string
+  }>()
+  /** Everything else that a person should know, in words. */
+  readonly remarks = new ReportList<string>()
+}

@@ -1,0 +1,254 @@
+// The packs as a rebuild reads them: first for the tenants' states, then for every record and manifest.
+import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { nodeKey } from '../../protocol/image-tree.ts'
+import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../datastore/database/catalog-builder.ts'
+import { fitsPack, PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, type PackKind } from '../datastore/format.ts'
+import { keyedHash } from '../datastore/keyed-hash.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
+import { readPackHeader, scanPack, type PackRecord, type ScanOptions } from '../datastore/pack-scan.ts'
+import type { PackName, PackStore } from '../datastore/pack-store.ts'
+import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../datastore/state-record.ts'
+import { decode } from '../datastore/verify.ts'
+import type { RebuildReport } from './rebuild-report.ts'
+
+/** Records that go into the index in one transaction. */
+const BATCH_RECORDS = 10_000
+
+/** States of one tenant that are kept while packs are read: the newest, and one to fall back on where that is not whole. */
+const STATES_KEPT = 2
+
+/** A pack as it was found. */
+export interface FoundPack {
+  readonly name: PackName
+  /** Length in bytes. */
+  readonly bytes: number
+  /** Null where the header is damaged: then every record of it is looked at twice. */
+  readonly kind: PackKind | null
+}
+
+export interface FoundState {
+  readonly state: TenantState
+  readonly complete: boolean
+  /** Ids of its parts in order. */
+  readonly ids: readonly Uint8Array[]
+}
+
+export interface ScanContext {
+  readonly store: PackStore
+  readonly report: RebuildReport
+  readonly signal: AbortSignal
+}
+
+const unreadable = (report: RebuildReport, { tenant, pack }: PackName, problem: string): void =>
+  report.unreadable.add({ tenant, pack, offset: 0, length: null, problem })
+
+/** Every pack that this program can read, the largest first, so that the last ones to be read are short; the others are in the report. */
+export const findPacks = async ({ store, report, signal }: ScanContext): Promise<FoundPack[]> => {
+  const packs: FoundPack[] = []
+  for await (const entry of store.list()) {
+    signal.throwIfAborted()
+    if (!('name' in entry)) {
+      report.unknownFiles.add(entry.unknown)
+      continue
+    }
+    const { name } = entry
+    try {
+      const bytes = (await store.size(name)) ?? 0
+      packs.push({ name, bytes, kind: await kindOf(store, name) })
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code === 'STORE_VERSION') report.unknownFiles.add(`${name.tenant}/${name.pack}: ${error.message}`)
+      else unreadable(report, name, error.message)
+    }
+  }
+  return packs.sort((a, b) => b.bytes - a.bytes)
+}
+
+/** Null where there is no header of this pack: then it is read from its first byte. */
+const kindOf = async (store: PackStore, name: PackName): Promise<PackKind | null> => {
+  try {
+    return (await readPackHeader(store, name)).kind
+  } catch (thrown) {
+    if (asVarveError(thrown).code === 'STORE_VERSION') throw thrown
+    return null
+  }
+}
+
+const plainOf = ({ header, bytes }: PackRecord): Uint8Array =>
+  decode(header.codec, parseRecord(bytes, 0).stored, header.plainLength)
+
+const scanOf = (kind: PackKind | null, signal: AbortSignal): ScanOptions => ({
+  ...(kind === null ? { from: 0 } : {}),
+  signal,
+  skipUnreadable: true,
+})
+
+/** Runs `work` over the packs, two at a time. */
+export const eachPack = async (
+  packs: readonly FoundPack[],
+  work: (pack: FoundPack) => Promise<void>,
+): Promise<void> => {
+  let next = 0
+  const worker = async (): Promise<void> => {
+    for (let pack = packs[next++]; pack !== undefined; pack = packs[next++]) await work(pack)
+  }
+  await Promise.all([worker(), worker()])
+}
+
+type Candidate = { readonly part: StatePart; readonly id: Uint8Array }
+
+const newerFirst = ([a]: readonly Candidate[], [b]: readonly Candidate[]): number =>
+  b!.part.seq - a!.part.seq || b!.part.timeMs - a!.part.timeMs
+
+/** The newest state of each tenant by its uuid; where that is not whole, with what an older one says besides. */
+export const findStates = async (
+  context: ScanContext,
+  packs: readonly FoundPack[],
+  onProgress: (bytes: number) => void,
+): Promise<Map<string, FoundState>> => {
+  const { store, signal, report } = context
+  const byTenant = new Map<string, Candidate[][]>()
+  const take = (tenant: string, candidate: Candidate): void => {
+    const kept = byTenant.get(tenant) ?? []
+    const { seq, timeMs } = candidate.part
+    const same = kept.find(([first]) => first!.part.seq === seq && first!.part.timeMs === timeMs)
+    if (same === undefined) kept.push([candidate])
+    else same.push(candidate)
+    byTenant.set(tenant, kept.sort(newerFirst).slice(0, STATES_KEPT))
+  }
+  await eachPack(packs, async ({ name, bytes, kind }) => {
+    if (kind === 'data') return
+    for await (const record of scanPack(store, name, scanOf(kind, signal))) {
+      if (!('header' in record) || record.header.type !== RECORD.state) continue
+      try {
+        const part = decodeState(plainOf(record), record.header.id)
+        if (part.tenant.uuid === name.tenant) take(name.tenant, { part, id: record.header.id })
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code === 'STORE_VERSION') throw error
+        const { tenant, pack } = name
+        const length = record.bytes.length
+        report.unreadable.add({ tenant, pack, offset: record.offset, length, problem: error.message })
+      }
+    }
+    onProgress(bytes)
+  })
+  return new Map([...byTenant].map(([tenant, [newest, older]]) => [tenant, stateOf(newest!, older ?? [])]))
+}
+
+/** The items of `now`, and those of `then` that it has none of the same key for. */
+const merge = <T>(now: readonly T[], then: readonly T[], key: (item: T) => string): T[] => {
+  const known = new Set(now.map(key))
+  return [...now, ...then.filter((item) => !known.has(key(item)))]
+}
+
+const stateOf = (newest: readonly Candidate[], older: readonly Candidate[]): FoundState => {
+  const { state, complete } = joinParts(newest.map(({ part }) => part))
+  const ids = [...new Map(newest.map(({ part, id }) => [part.part, id]))].sort(([a], [b]) => a - b).map(([, id]) => id)
+  if (complete || older.length === 0) return { state, complete, ids }
+  const { state: before } = joinParts(older.map(({ part }) => part))
+  const merged = {
+    ...state,
+    agents: merge(state.agents, before.agents, ({ id }) => id),
+    machines: merge(state.machines, before.machines, ({ name }) => name),
+    retention: merge(state.retention, before.retention, ({ scope, name }) => `${scope} ${name}`),
+    points: merge(state.points, before.points, ({ id }) => id),
+  }
+  return { state: merged, complete, ids }
+}
+
+/** A tenant whose packs are indexed. */
+export interface ScannedTenant {
+  readonly tenant: BuiltTenant
+  /** Places (`<pack> <offset>`) of records that turned out to be damaged before. */
+  readonly suspects: ReadonlySet<string>
+  readonly onManifest: (id: Uint8Array, manifest: Manifest) => void
+}
+
+/** Puts one pack and all its whole records into the index, and hands its manifests on. */
+export class PackIndexer {
+  readonly #context: ScanContext
+  readonly #builder: CatalogBuilder
+  readonly #nowMs: number
+
+  constructor(context: ScanContext, builder: CatalogBuilder, nowMs: number) {
+    this.#context = context
+    this.#builder = builder
+    this.#nowMs = nowMs
+  }
+
+  async index({ name, bytes, kind }: FoundPack, scanned: ScannedTenant): Promise<void> {
+    const { store, signal, report } = this.#context
+    const { tenant, suspects } = scanned
+    let id: number | null = null
+    let end = PACK_HEADER_BYTES
+    let batch: PlacedRecord[] = []
+    const flush = (kindNow: PackKind): number => {
+      id ??= this.#builder.addPack(tenant, { kind: kindNow, uuid: name.pack, nowMs: this.#nowMs })
+      const added = this.#builder.addRecords(tenant, id, batch)
+      report.records += added
+      report.duplicates += batch.length - added
+      batch = []
+      return id
+    }
+    let guessed: PackKind = kind ?? 'data'
+    for await (const record of scanPack(store, name, scanOf(kind, signal))) {
+      const { offset } = record
+      if (!('header' in record)) {
+        report.unreadable.add({ ...name, ...record })
+        continue
+      }
+      const { header } = record
+      const problem = this.#problemOf(record, kind, tenant, suspects.has(`${name.pack} ${offset}`))
+      if (problem !== null) {
+        report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
+        continue
+      }
+      if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
+      if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) continue
+      end = offset + recordBytes(header.storedLength)
+      batch.push({ ...header, offset })
+      if (batch.length >= BATCH_RECORDS) flush(guessed)
+    }
+    this.#builder.setPackBytes(flush(guessed), end)
+    report.packs++
+    report.bytes += bytes
+  }
+
+  /** Why a whole record is not to be relied on; null where it is. */
+  #problemOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): string | null {
+    const { header, found } = record
+    if (kind !== null && !fitsPack(kind, header.type)) return 'a record is in a pack of another kind'
+    if (!suspect && !found && kind !== null) return null
+    const keys = {
+      [RECORD.chunk]: () => tenant.idKey,
+      [RECORD.node]: () => nodeKey(keyedHash, tenant.idKey),
+      [RECORD.manifest]: () => manifestKey(tenant.idKey),
+      [RECORD.state]: () => stateKey(tenant.idKey),
+    }
+    try {
+      const same = equalBytes(keyedHash(keys[header.type](), plainOf(record)), header.id)
+      return same ? null : `the content of record ${hex(header.id)} has another id`
+    } catch (error) {
+      return asVarveError(error).message
+    }
+  }
+
+  #manifest(record: PackRecord, name: PackName, { tenant, onManifest }: ScannedTenant): boolean {
+    const { id } = record.header
+    try {
+      const plain = plainOf(record)
+      if (!equalBytes(keyedHash(manifestKey(tenant.idKey), plain), id))
+        throw new VarveError('DATA_DAMAGED', 'the content of a manifest has another id')
+      onManifest(id, decodeManifest(plain))
+      return true
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code === 'STORE_FULL' || error.code === 'STORE_FAILED') throw error
+      const length = record.bytes.length
+      this.#context.report.unreadable.add({ ...name, offset: record.offset, length, problem: error.message })
+      return false
+    }
+  }
+}

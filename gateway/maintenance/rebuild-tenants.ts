@@ -1,0 +1,140 @@
+// The tenants of a rebuilt catalog, with their agents, machines and policies: of the newest states, and of an older catalog where that knows more.
+import { fromHex } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { BuiltTenant, CatalogBuilder, NewTenant } from '../datastore/database/catalog-builder.ts'
+import type { OldCatalog, OldTenant } from '../datastore/database/old-catalog.ts'
+import { FORMAT_VERSION } from '../datastore/format.ts'
+import type { Manifest } from '../datastore/manifest.ts'
+import type { StatePoint, TenantState } from '../datastore/state-record.ts'
+import { FORMAT_SETTING } from '../datastore/store-version.ts'
+import type { RebuildReport } from './rebuild-report.ts'
+import type { FoundPack, FoundState } from './rebuild-scan.ts'
+
+/** A state, or the old catalog: which restore points there were at one moment. */
+interface Witness {
+  /** Manifests that name this number or a higher one are newer. */
+  readonly seq: number
+  readonly points: ReadonlySet<string>
+  readonly jobs: ReadonlySet<string>
+}
+
+/** A tenant of which there are packs, or that the old catalog has. */
+export interface Subject {
+  readonly tenant: BuiltTenant
+  readonly found: FoundState | null
+  readonly old: OldTenant | null
+  /** Points that the newest state names. */
+  readonly points: Map<string, StatePoint>
+  /** What was there last, as the newest witness says; null where there is none to be relied on. */
+  readonly witness: Witness | null
+  /** Points whose manifest was found and counts. */
+  readonly manifests: Set<string>
+  readonly failedJobs: ReadonlySet<string>
+  /** Highest number of a state that anything names. */
+  seq: number
+}
+
+interface TenantContext {
+  readonly builder: CatalogBuilder
+  readonly old: OldCatalog | null
+  readonly report: RebuildReport
+}
+
+const newTenant = (state: TenantState | null, old: OldTenant | null): NewTenant => {
+  if (old !== null && state === null) return old
+  if (state === null) throw new VarveError('INTERNAL', 'a tenant comes from nowhere')
+  const { idKey, ...tenant } = state.tenant
+  const now = old ?? tenant
+  const { name, quotaSoftBytes, quotaHardBytes } = now
+  return { ...tenant, name, quotaSoftBytes, quotaHardBytes, idKey: fromHex(idKey) }
+}
+
+const isKnown = (
+  { builder, report }: TenantContext,
+  { name, agent }: { readonly name: string; readonly agent: string },
+): boolean => {
+  if (builder.hasAgent(agent)) return true
+  report.remarks.add(`machine ${name} is left out: its agent ${agent} is not known`)
+  return false
+}
+
+const witnessOf = (found: FoundState | null, old: OldTenant | null, catalog: OldCatalog | null): Witness | null => {
+  const state = found?.complete === true ? found.state : null
+  // numbers are given out by the catalog: with a higher one than the newest state it has seen one that is lost
+  if (old !== null && catalog !== null && (state === null || old.seq > state.seq) && catalog.isWhole())
+    return {
+      seq: old.seq,
+      points: new Set(catalog.points(old.row).map(({ id }) => id)),
+      jobs: new Set(catalog.jobs(old.row, 'running')),
+    }
+  if (state === null) return null
+  return { seq: state.seq, points: new Set(state.points.map(({ id }) => id)), jobs: new Set(state.jobs) }
+}
+
+const addTenant = (context: TenantContext, found: FoundState | null, old: OldTenant | null): Subject => {
+  const { builder, old: catalog } = context
+  const state = found?.state ?? null
+  // the catalog knows the number of each state that was written: one that knows this one is not older than it
+  const newer = old !== null && (state === null || old.seq >= state.seq)
+  return builder.transaction(() => {
+    const tenant = builder.addTenant(newTenant(state, newer ? old : null))
+    const oldAgents = old === null ? [] : catalog!.agents(old.row)
+    for (const agent of [...(state?.agents ?? []), ...oldAgents]) builder.addAgent(tenant, agent)
+    for (const machine of state?.machines ?? []) if (isKnown(context, machine)) builder.addMachine(tenant, machine)
+    const oldMachines = old === null ? [] : catalog!.machines(old.row)
+    for (const machine of oldMachines)
+      if (isKnown(context, machine)) builder.addMachine(tenant, machine, { update: newer })
+    const policies = (newer ? catalog!.retention(old.row) : null) ?? state?.retention ?? []
+    for (const policy of policies) builder.addRetention(tenant, policy)
+    return {
+      tenant,
+      found,
+      old,
+      points: new Map(state?.points.map((point) => [point.id, point])),
+      witness: witnessOf(found, old, catalog),
+      manifests: new Set<string>(),
+      failedJobs: new Set(old === null ? [] : catalog!.jobs(old.row, 'failed')),
+      seq: Math.max(state?.seq ?? 0, old?.seq ?? 0),
+    }
+  })
+}
+
+/** Tenants by their uuid: of states, and those that only the old catalog names. */
+export const addTenants = (
+  context: TenantContext,
+  states: ReadonlyMap<string, FoundState>,
+  packs: readonly FoundPack[],
+): Map<string, Subject> => {
+  const { builder, old: catalog, report } = context
+  const subjects = new Map<string, Subject>()
+  const old = new Map(catalog?.tenants().map((tenant) => [tenant.uuid, tenant]))
+  const bySeniority = [...states].sort(([, a], [, b]) => a.state.tenant.row - b.state.tenant.row)
+  for (const [uuid, found] of bySeniority) subjects.set(uuid, addTenant(context, found, old.get(uuid) ?? null))
+  for (const [uuid, tenant] of old) if (!subjects.has(uuid)) subjects.set(uuid, addTenant(context, null, tenant))
+  const packsOf = Map.groupBy(packs, ({ name }) => name.tenant)
+  for (const [uuid, own] of packsOf) {
+    const subject = subjects.get(uuid)
+    if (subject?.found?.complete === true) continue
+    const problem =
+      subject === undefined
+        ? 'no state was found: its packs are left alone, as its key is not known'
+        : subject.found === null
+          ? 'no state was found: it is as the old catalog says'
+          : 'a part of its newest state is missing: restore points that were pruned last may be there again'
+    report.withoutState.add({ tenant: subject?.tenant.name ?? uuid, packs: own.length, problem })
+  }
+  const gateway = [...states.values()].sort((a, b) => b.state.timeMs - a.state.timeMs).find((one) => one.state.gateway)
+  const settings = [
+    [FORMAT_SETTING, String(FORMAT_VERSION)],
+    ['gateway', gateway?.state.gateway ?? null],
+  ] as const
+  for (const [name, value] of settings)
+    if (value !== null) builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', name, value)
+  return subjects
+}
+
+/** Whether the restore point of a manifest was there last: what the witness does not name is newer than it, or was removed. */
+export const isLive = ({ witness, failedJobs }: Subject, { point, state }: Manifest): boolean => {
+  if (failedJobs.has(point)) return false
+  return witness === null || state >= witness.seq || witness.points.has(point) || witness.jobs.has(point)
+}

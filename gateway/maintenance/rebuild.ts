@@ -1,0 +1,278 @@
+// Builds the catalog and index of a stopped gateway again from its packs alone, and from an older catalog what packs do not hold.
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
+import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
+import { appendAudit } from '../datastore/database/audit.ts'
+import { CatalogBuilder } from '../datastore/database/catalog-builder.ts'
+import type { Database } from '../datastore/database/database.ts'
+import { OldCatalog, type OldPoint } from '../datastore/database/old-catalog.ts'
+import { runOperation } from '../datastore/database/operations.ts'
+import { Sql } from '../datastore/database/sql.ts'
+import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
+import type { RecordType } from '../datastore/format.ts'
+import { LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
+import type { DatastoreLog } from '../datastore/log.ts'
+import type { Manifest } from '../datastore/manifest.ts'
+import type { PackStore } from '../datastore/pack-store.ts'
+import { storeError } from '../datastore/store-error.ts'
+import { StoreLock } from '../datastore/store-lock.ts'
+import { CatalogPlace } from './rebuild-place.ts'
+import { RebuildReport } from './rebuild-report.ts'
+import { eachPack, findPacks, findStates, PackIndexer, type FoundPack } from './rebuild-scan.ts'
+import { addTenants, isLive, type Subject } from './rebuild-tenants.ts'
+import { PointWalk } from './rebuild-walk.ts'
+
+export interface RebuildOptions {
+  /** The data folder, which no gateway has open. */
+  readonly folder: string
+  readonly log: DatastoreLog
+  readonly onProgress?: (progress: MaintenanceProgress) => void
+  readonly signal?: AbortSignal
+  readonly nowMs?: () => number
+}
+
+class Rebuild {
+  readonly #report: RebuildReport
+  readonly #builder: CatalogBuilder
+  readonly #old: OldCatalog | null
+  readonly #store: PackStore
+  readonly #signal: AbortSignal
+  readonly #nowMs: number
+  readonly #onProgress: (progress: MaintenanceProgress) => void
+
+  constructor(parts: {
+    report: RebuildReport
+    builder: CatalogBuilder
+    old: OldCatalog | null
+    store: PackStore
+    signal: AbortSignal
+    nowMs: number
+    onProgress: (progress: MaintenanceProgress) => void
+  }) {
+    this.#report = parts.report
+    this.#builder = parts.builder
+    this.#old = parts.old
+    this.#store = parts.store
+    this.#signal = parts.signal
+    this.#nowMs = parts.nowMs
+    this.#onProgress = parts.onProgress
+  }
+
+  async run(): Promise<void> {
+    const context = { store: this.#store, report: this.#report, signal: this.#signal }
+    const packs = await findPacks(context)
+    const count = this.#counter(packs)
+    const states = await findStates(context, packs, count)
+    const subjects = addTenants({ builder: this.#builder, old: this.#old, report: this.#report }, states, packs)
+    const suspects = this.#suspects()
+    const indexer = new PackIndexer(context, this.#builder, this.#nowMs)
+    await eachPack(packs, async (pack) => {
+      const subject = subjects.get(pack.name.tenant)
+      if (subject === undefined) return
+      const onManifest = (id: Uint8Array, manifest: Manifest): void => this.#addPoint(subject, id, manifest)
+      await indexer.index(pack, { tenant: subject.tenant, suspects, onManifest })
+      count(pack.bytes)
+    })
+    this.#old?.copyLog(this.#builder)
+    for (const subject of subjects.values()) this.#takeOver(subject)
+    this.#takeDamage(subjects)
+    await this.#walk(subjects)
+    for (const subject of subjects.values()) this.#finish(subject)
+    for (const problem of this.#old?.problems ?? [])
+      this.#report.remarks.add(`of the old catalog not all was read: ${problem}`)
+    this.#count()
+  }
+
+  /** Tells how much was read: states are in nodes packs, which are read twice. */
+  #counter(packs: readonly FoundPack[]): (bytes: number) => void {
+    const total = packs.reduce((sum, { kind, bytes }) => sum + (kind === 'data' ? bytes : 2 * bytes), 0)
+    let done = 0
+    return (bytes) => {
+      done += bytes
+      this.#onProgress({ phase: 'scan', done, total })
+    }
+  }
+
+  /** Places of records that were known to be damaged: their content is looked at before they are relied on again. */
+  #suspects(): Set<string> {
+    const places = new Set<string>()
+    for (const { pack, offset } of this.#old?.damages() ?? [])
+      if (pack !== null && offset !== null) places.add(`${pack} ${offset}`)
+    return places
+  }
+
+  #addPoint(subject: Subject, id: Uint8Array, manifest: Manifest): void {
+    subject.seq = Math.max(subject.seq, manifest.state)
+    if (!isLive(subject, manifest)) {
+      this.#report.prunedPoints++
+      return
+    }
+    const said = subject.points.get(manifest.point)
+    const lockedUntilMs = later(manifest.lockedUntilMs, said?.lockedUntilMs ?? null)
+    const madeUp = this.#builder.addPoint(subject.tenant, id, manifest, { held: said?.held ?? false, lockedUntilMs })
+    if (madeUp)
+      this.#report.remarks.add(
+        `nothing but a restore point names machine ${manifest.machine} or its agent ${manifest.agent}: assign the machine to an agent`,
+      )
+    subject.manifests.add(manifest.point)
+  }
+
+  /** What packs do not hold, from the old catalog; and what is missing of both. */
+  #takeOver(subject: Subject): void {
+    const { tenant, old, found } = subject
+    const known = new Set<string>()
+    if (old !== null) {
+      const newer = found === null || old.seq >= found.state.seq
+      this.#old!.copyTenant(this.#builder, old.row, tenant)
+      for (const point of this.#old!.points(old.row)) {
+        known.add(point.id)
+        if (subject.manifests.has(point.id)) this.#mergeFlags(point, newer)
+        else if (newer || subject.points.has(point.id)) this.#takePoint(subject, point)
+      }
+    }
+    for (const id of subject.points.keys())
+      if (!subject.manifests.has(id) && !known.has(id))
+        this.#report.lostPoints.add({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
+  }
+
+  /** Holds are as whoever knows best says; a lock is never shortened. */
+  #mergeFlags({ id, held, lockedUntilMs }: OldPoint, newer: boolean): void {
+    const { sql } = this.#builder
+    if (newer) sql.run('UPDATE point SET held = ? WHERE id = ?', held, id)
+    if (lockedUntilMs !== null)
+      sql.run('UPDATE point SET locked_ms = max(coalesce(locked_ms, 0), ?) WHERE id = ?', lockedUntilMs, id)
+  }
+
+  #takePoint({ tenant, failedJobs }: Subject, point: OldPoint): void {
+    const what = { tenant: tenant.name, point: point.id }
+    try {
+      if (failedJobs.has(point.id)) return
+      if (this.#old!.copyPoint(this.#builder, tenant, point)) this.#report.catalogPoints.add(what)
+      else this.#report.lostPoints.add({ ...what, problem: `its machine ${point.machine} is not known` })
+    } catch (thrown) {
+      const error = storeError(thrown, 'reading the old catalog')
+      if (error.code === 'STORE_FULL') throw error
+      this.#report.lostPoints.add({ ...what, problem: error.message })
+    }
+  }
+
+  /** Damage that was known stays damage, but for records of which the packs turned out to have a good one. */
+  #takeDamage(subjects: ReadonlyMap<string, Subject>): void {
+    const byRow = new Map(
+      [...subjects.values()].flatMap(({ old, tenant }) => (old === null ? [] : [[old.row, tenant]])),
+    )
+    for (const { tenant: row, type, ...damage } of this.#old?.damages() ?? []) {
+      const tenant = byRow.get(row)
+      if (tenant !== undefined && this.#builder.typeOf(tenant, damage.id) === null)
+        this.#builder.addDamage(tenant, { ...damage, type: type as RecordType })
+    }
+  }
+
+  async #walk(subjects: ReadonlyMap<string, Subject>): Promise<void> {
+    const { sql } = this.#builder
+    const database: Database = { call: async (name, args) => runOperation(sql, name, args) }
+    const total = this.#rows('point')
+    let done = 0
+    for (const { tenant } of subjects.values()) {
+      const walk = new PointWalk({
+        tenant,
+        builder: this.#builder,
+        database,
+        store: this.#store,
+        report: this.#report,
+        signal: this.#signal,
+        nowMs: this.#nowMs,
+      })
+      await walk.run(() => this.#onProgress({ phase: 'mark', done: ++done, total }))
+    }
+  }
+
+  #finish({ tenant, found, seq }: Subject): void {
+    const ids = found?.complete === true ? found.ids : []
+    this.#builder.finishTenant(tenant, { seq, ids })
+  }
+
+  #count(): void {
+    const report = this.#report
+    report.tenants = this.#rows('tenant')
+    report.machines = this.#rows('machine')
+    report.agents = this.#rows('agent')
+    report.points = this.#rows('point')
+  }
+
+  #rows(table: 'tenant' | 'machine' | 'agent' | 'point'): number {
+    return this.#builder.sql.get<{ count: number }>(`SELECT count(*) AS count FROM ${table}`)!.count
+  }
+}
+
+const later = (a: number | null, b: number | null): number | null => (a === null ? b : b === null ? a : Math.max(a, b))
+
+const openOld = (place: CatalogPlace, report: RebuildReport): OldCatalog | null => {
+  const file = place.old
+  if (file === null) return null
+  try {
+    const old = OldCatalog.open(file)
+    report.takenFrom = path.basename(file)
+    return old
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code === 'STORE_VERSION') throw error
+    report.remarks.add(`the old catalog cannot be read: ${error.message}`)
+    return null
+  }
+}
+
+const writeAudit = (sql: Sql, report: RebuildReport, nowMs: number): void => {
+  const { subject, role } = LOCAL_ADMINISTRATOR
+  const { tenants, points, records, missingRecords } = report
+  const details = { tenants, points, records, missingRecords, lostPoints: report.lostPoints.count }
+  sql.transaction(() =>
+    appendAudit(sql, {
+      timeMs: nowMs,
+      tenant: null,
+      subject,
+      role,
+      action: 'store.rebuild',
+      resource: '',
+      outcome: 'ok',
+      details: { ...details, unreadable: report.unreadable.count },
+    }),
+  )
+}
+
+/**
+ * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is changed, so that a rebuild
+ * may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs, STORE_LOCKED while a gateway runs,
+ * STORE_VERSION when a later program wrote catalog or state; STORE_FULL, STORE_FAILED.
+ */
+export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> => {
+  const { folder, log, onProgress = () => {}, nowMs = Date.now } = options
+  const signal = options.signal ?? new AbortController().signal
+  const startedMs = nowMs()
+  if (!existsSync(path.join(folder, PACKS_NAME)))
+    throw new VarveError('CONFIG_INVALID', `there are no packs in the data folder ${folder}`)
+  const report = new RebuildReport()
+  try {
+    using _lock = new StoreLock(path.join(folder, LOCK_NAME))
+    const place = new CatalogPlace(folder)
+    await place.prepare()
+    {
+      using old = openOld(place, report)
+      using sql = new Sql(place.fresh)
+      await using store = await DirectoryPackStore.open(path.join(folder, PACKS_NAME))
+      const builder = new CatalogBuilder(sql)
+      await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
+      writeAudit(sql, report, startedMs)
+      sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
+    }
+    signal.throwIfAborted()
+    report.replaced = await place.put()
+  } catch (thrown) {
+    throw storeError(thrown, 'rebuilding the catalog')
+  }
+  report.durationMs = nowMs() - startedMs
+  log.info({ points: report.points, records: report.records, replaced: report.replaced }, 'the catalog was rebuilt')
+  return report
+}

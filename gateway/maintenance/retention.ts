@@ -1,0 +1,141 @@
+// Which restore points of one machine stay, and why: a pure plan over times, rules and a time zone.
+import type { KeepReason, Retention } from '../../protocol/retention.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** A restore point as a plan looks at it. */
+export interface PlannedPoint {
+  readonly id: string
+  readonly timeMs: number
+  readonly held: boolean
+  readonly lockedUntilMs: number | null
+  /** Some of its ranges are known to be unreadable. */
+  readonly damaged: boolean
+  /** The base of a backup that is running. */
+  readonly inUse: boolean
+}
+
+/** What a plan says of one point: none of the reasons means that it goes. */
+export interface PointPlan<P extends PlannedPoint> {
+  readonly point: P
+  readonly keptBy: readonly KeepReason[]
+}
+
+/** Names of the periods that an instant lies in, by the clock of one time zone. */
+interface Periods {
+  readonly hourly: string
+  readonly daily: string
+  readonly weekly: string
+  readonly monthly: string
+  readonly yearly: string
+}
+
+const isoWeek = (year: number, month: number, day: number): string => {
+  const date = new Date(0)
+  date.setUTCFullYear(year, month - 1, day)
+  // the week belongs to the year that its Thursday lies in
+  date.setUTCDate(date.getUTCDate() + 4 - (date.getUTCDay() || 7))
+  const firstMs = new Date(0).setUTCFullYear(date.getUTCFullYear(), 0, 1)
+  return `${date.getUTCFullYear()}-W${Math.floor((date.getTime() - firstMs) / DAY_MS / 7) + 1}`
+}
+
+const periodsIn = (timeZone: string): ((timeMs: number) => Periods) => {
+  const format = new Intl.DateTimeFormat('en-US-u-ca-gregory-nu-latn', {
+    timeZone,
+    hourCycle: 'h23',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+  })
+  return (timeMs) => {
+    const parts = new Map(format.formatToParts(timeMs).map(({ type, value }) => [type, Number(value)]))
+    const [year, month, day] = [parts.get('year')!, parts.get('month')!, parts.get('day')!]
+    const daily = `${year}-${month}-${day}`
+    return {
+      // an hour that the clock repeats is one
+      hourly: `${daily} ${parts.get('hour')!}`,
+      daily,
+      weekly: isoWeek(year, month, day),
+      monthly: `${year}-${month}`,
+      yearly: `${year}`,
+    }
+  }
+}
+
+/** What an earlier rule keeps covers its period for the later ones, so the order is part of the rules. */
+const COUNTED = [
+  ['hourly', 'keepHourly'],
+  ['daily', 'keepDaily'],
+  ['weekly', 'keepWeekly'],
+  ['monthly', 'keepMonthly'],
+  ['yearly', 'keepYearly'],
+] as const
+
+/** True for rules of which none keeps anything by itself: they keep everything. */
+export const isOff = (rules: Retention): boolean =>
+  rules.keepLast === 0 && rules.keepWithinDays === 0 && COUNTED.every(([, field]) => rules[field] === 0)
+
+/** The ids that the counted rules keep, with the rule; `points` are newest first. */
+const counted = (points: readonly PlannedPoint[], rules: Retention): Map<string, KeepReason> => {
+  const kept = new Map<string, KeepReason>(points.slice(0, rules.keepLast).map(({ id }) => [id, 'last']))
+  if (COUNTED.every(([, field]) => rules[field] === 0)) return kept
+  const periodsOf = periodsIn(rules.timeZone)
+  const dated = points.map(({ id, timeMs }) => ({ id, periods: periodsOf(timeMs) }))
+  for (const [reason, field] of COUNTED) {
+    const covered = new Set(dated.filter(({ id }) => kept.has(id)).map(({ periods }) => periods[reason]))
+    let left = rules[field]
+    for (const { id, periods } of dated) {
+      if (left === 0) break
+      if (covered.has(periods[reason])) continue
+      covered.add(periods[reason])
+      kept.set(id, reason)
+      left--
+    }
+  }
+  return kept
+}
+
+/**
+ * The plan for all points of one machine, newest first. Rules count in the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point
+ * of so many periods in which no earlier rule kept one; periods without points do not count. The newest point without known damage always stays.
+ */
+export const planRetention = <P extends PlannedPoint>(
+  points: readonly P[],
+  rules: Retention,
+  nowMs: number,
+): PointPlan<P>[] => {
+  const newestFirst = points.toSorted((a, b) => b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1))
+  const off = isOff(rules)
+  const byRule = off ? new Map<string, KeepReason>() : counted(newestFirst, rules)
+  const withinMs = (newestFirst[0]?.timeMs ?? 0) - rules.keepWithinDays * DAY_MS
+  const lastGood = newestFirst.find(({ damaged }) => !damaged)
+  return newestFirst.map((point) => {
+    const rule = byRule.get(point.id)
+    const reasons: readonly (readonly [KeepReason, boolean])[] = [
+      ['no-rules', off],
+      ['within', rules.keepWithinDays > 0 && point.timeMs >= withinMs],
+      ...protections(point, nowMs),
+      ['last-good', point === lastGood],
+    ]
+    return {
+      point,
+      keptBy: [
+        ...(rule === undefined ? [] : [rule]),
+        ...reasons.filter(([, applies]) => applies).map(([reason]) => reason),
+      ],
+    }
+  })
+}
+
+const protections = (point: PlannedPoint, nowMs: number): (readonly [KeepReason, boolean])[] => [
+  ['held', point.held],
+  ['locked', (point.lockedUntilMs ?? 0) > nowMs],
+  ['in-use', point.inUse],
+]
+
+/** What keeps a point whatever the rules say, also from who names it. */
+export const protectedBy = (point: PlannedPoint, nowMs: number): KeepReason[] =>
+  protections(point, nowMs)
+    .filter(([, applies]) => applies)
+    .map(([reason]) => reason)

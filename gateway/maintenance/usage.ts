@@ -1,0 +1,97 @@
+// What a tenant's machines, disks and points take: one survey that tells owners apart, summed up.
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
+import type { Params } from '../../protocol/methods.ts'
+import type { UsageRoots } from '../datastore/database/usage.ts'
+import { splitIds } from '../datastore/bytes.ts'
+import { RECORD, recordBytes } from '../datastore/format.ts'
+import type { MaintenanceContext } from './context.ts'
+import { Lattice } from './lattice.ts'
+import { runSurvey } from './survey-thread.ts'
+import type { SurveyOptions, SurveyResult } from './survey.ts'
+import { usageRows } from './usage-rows.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** Windows of growth, in days. */
+const WINDOWS_DAYS = [1, 7, 30] as const
+
+const survey = async (
+  { datastore, tenant, signal, onProgress }: MaintenanceContext,
+  { images, records, lostNodes }: UsageRoots,
+  lattice: Lattice,
+  onDead: SurveyOptions['onDead'],
+): Promise<SurveyResult> => {
+  try {
+    return await runSurvey(
+      {
+        ...datastore.paths,
+        tenant,
+        trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
+        // what running backups refer to changes by the second and is nobody's yet
+        parts: [],
+        records,
+        lostNodes,
+        owners: images.map(({ point, machine, disk }) => ({ point, machine, disk })),
+        handDead: true,
+      },
+      { signal, onProgress, onDead },
+    )
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code !== 'DATA_DAMAGED') throw thrown
+    await datastore.tenantStore(tenant).quarantine.enterError(error, RECORD.node)
+    const { message, details } = error
+    throw new VarveError(
+      'DATA_DAMAGED',
+      `${message}; it is noted as damage, and what it holds is left out from now on; "verify" names what is lost`,
+      {
+        details,
+        cause: error,
+      },
+    )
+  }
+}
+
+/** The larger for each byte of the smaller; 1 where there is nothing to compare. */
+const ratio = (bytes: number, per: number): number => (bytes === 0 || per === 0 ? 1 : bytes / per)
+
+/** NOT_FOUND for a machine of another name, PARAMS_INVALID when the rows are too many, DATA_DAMAGED when a tree cannot be walked. */
+export const usageOf = async (
+  context: MaintenanceContext,
+  { machine, points }: Params<'store.usage'>,
+): Promise<UsageReport> => {
+  const { datastore, tenant, clock } = context
+  const { database, space } = datastore
+  if (machine !== null) await database.call('machine.get', { tenant: tenant.id, name: machine })
+  using protection = datastore.tenantStore(tenant).references.protect()
+  const roots = await database.call('usage.roots', { tenant: tenant.id })
+  const lattice = new Lattice(roots.images)
+  let deadBytes = -roots.uploadBytes
+  const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
+    for (const [index, id] of splitIds(ids).entries())
+      // the roots do not lead to what was written since
+      if (!protection.covers(id)) deadBytes += recordBytes(stored[index]!)
+  })
+  const images = roots.images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
+  const rows = usageRows({ images, points: roots.counted, lattice, owners }, { machine, points })
+  if (rows.length > USAGE_ROWS_MAX)
+    throw new VarveError('PARAMS_INVALID', `the report has more than ${USAGE_ROWS_MAX} rows: ask for one machine`)
+  const [{ usedBytes, uniqueBytes, storedBytes }] = rows as [UsageReport['rows'][number]]
+  const nowMs = clock.now()
+  const sinceMs = WINDOWS_DAYS.map((days) => nowMs - days * DAY_MS)
+  const [dayBytes = 0, weekBytes = 0, monthBytes = 0] = await database.call('usage.growth', {
+    tenant: tenant.id,
+    sinceMs,
+  })
+  const quota = (await database.call('quota.list', {})).find(({ uuid }) => uuid === tenant.uuid)
+  return {
+    rows,
+    packBytes: space.quotas.usedBytes(tenant.uuid),
+    deadBytes: Math.max(0, deadBytes),
+    quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },
+    dedupRatio: ratio(usedBytes, uniqueBytes),
+    compressionRatio: ratio(uniqueBytes, storedBytes),
+    growth: { dayBytes, weekBytes, monthBytes },
+  }
+}

@@ -1,0 +1,242 @@
+// Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared once.
+import { availableParallelism } from 'node:os'
+import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { NODE_BYTES_MAX, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
+import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
+import type { Params } from '../../protocol/methods.ts'
+import { Throttle } from '../../protocol/throttle.ts'
+import { ownBytes, splitIds } from '../datastore/bytes.ts'
+import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../datastore/damage.ts'
+import { Fingerprints } from '../datastore/fingerprints.ts'
+import { RECORD, recordBytes } from '../datastore/format.ts'
+import { damagedRecord } from '../datastore/record-reader.ts'
+import type { TenantStore } from '../datastore/tenant-store.ts'
+import { VerifyPool } from '../datastore/verify-pool.ts'
+import { attribute, withPoint } from './attribute.ts'
+import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
+import type { MaintenanceContext } from './context.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** Restore points whose chunks wait to be checked. */
+const POINTS_WAITING_MAX = 256
+
+/** Damaged records that are written down together. */
+const QUARANTINE_ROWS = 1024
+
+/** Restore points that are looked at by one call. */
+const POINTS_PAGE = 1000
+
+const nodeBytes = ({ children }: TreeNode): number =>
+  NODE_BYTES_MAX - children.filter((child) => child === null).length * ID_BYTES
+
+/** Threads that check: one less than cores, so that uploads and restores always find one. */
+const threads = (): number => Math.max(1, availableParallelism() - 1)
+
+class Verification {
+  readonly #context: MaintenanceContext
+  readonly #store: TenantStore
+  readonly #checker: ChunkChecker
+  readonly #throttle: Throttle
+  readonly #total: number | null
+  readonly #seen = new Fingerprints()
+  #window: Uint8Array[] = []
+  /** Walked, not all of their chunks checked yet; their trees are held until then. */
+  #waiting: { readonly id: string; readonly held: Disposable }[] = []
+  #damages: Damage[] = []
+  readonly verified: string[] = []
+  readonly damaged: DamagedRecord[] = []
+  damagedCount = 0
+  nodes = 0
+  chunks = 0
+  bytes = 0
+
+  constructor(context: MaintenanceContext, pool: VerifyPool, throttle: Throttle, total: number | null) {
+    this.#context = context
+    this.#throttle = throttle
+    this.#total = total
+    this.#store = context.datastore.tenantStore(context.tenant)
+    const { signal } = context
+    const onRead = (bytes: number): void => this.#read(bytes)
+    this.#checker = new ChunkChecker({ store: this.#store, pool, throttle, signal, onRead })
+  }
+
+  async run(points: readonly string[]): Promise<void> {
+    try {
+      for (const point of points) await this.#point(point)
+      await this.#flush()
+    } finally {
+      for (const { held } of this.#waiting) held[Symbol.dispose]()
+      await this.#quarantine()
+    }
+  }
+
+  #read(bytes: number): void {
+    this.bytes += bytes
+    const done = this.#total === null ? this.bytes : Math.min(this.bytes, this.#total)
+    this.#context.onProgress({ phase: 'read', done, total: this.#total })
+  }
+
+  async #point(id: string): Promise<void> {
+    const found = await withPoint(this.#context, id)
+    // it was removed meanwhile
+    if (found === null) return
+    using stack = new DisposableStack()
+    stack.use(found.held)
+    const { manifest, images } = found.point
+    await this.#manifest(id, manifest)
+    for (const { root, size } of images) {
+      if (root === null) continue
+      const level = rootLevel(chunkCount(size, this.#context.tenant.chunkBytes))
+      if (this.#seen.add(root)) await this.#walk([root], level)
+    }
+    const held = stack.move()
+    this.#waiting.push({ id, held: { [Symbol.dispose]: () => held.dispose() } })
+    if (this.#waiting.length >= POINTS_WAITING_MAX) await this.#flush()
+  }
+
+  /** Checks a manifest; a damaged one is written again, as the catalog has all that it says. */
+  async #manifest(point: string, id: Uint8Array): Promise<void> {
+    const { datastore, tenant } = this.#context
+    try {
+      const { plain } = await this.#store.readRecord(id)
+      this.#read(recordBytes(plain.length))
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code !== 'DATA_DAMAGED') throw error
+      await this.#found(damageOf(error, RECORD.manifest))
+      const content = await datastore.database.call('point.manifest', { tenant: tenant.id, point })
+      if (content === null) return
+      using kept = await this.#store.writeManifest(content)
+      const args = { tenant: tenant.id, point, before: id, manifest: kept.id }
+      await datastore.database.call('point.setManifest', args)
+    }
+  }
+
+  /** Checks the records of the tenant's state, which is written anew where one is damaged. */
+  async state(): Promise<void> {
+    const { datastore, tenant } = this.#context
+    const records = (): Promise<Uint8Array> => datastore.database.call('state.records', { tenant: tenant.id })
+    const before = await records()
+    for (const id of splitIds(before)) {
+      const error = await this.#store.readRecord(id).then(
+        () => null,
+        (thrown: unknown) => asVarveError(thrown),
+      )
+      if (error === null) continue
+      if (error.code !== 'DATA_DAMAGED') throw error
+      // it may have been replaced, and then collected, meanwhile
+      if (!equalBytes(before, await records())) return
+      await this.#found(damageOf(error, RECORD.state))
+      await datastore.database.call('state.spoil', { tenant: tenant.id })
+    }
+    await this.#store.writeState()
+  }
+
+  /** Reads nodes of one level that were not seen before, and all below them. */
+  async #walk(ids: readonly Uint8Array[], level: number): Promise<void> {
+    this.#context.signal.throwIfAborted()
+    await this.#throttle.take(ids.length * recordBytes(NODE_BYTES_MAX), this.#context.signal)
+    const nodes = await this.#store.tryNodes(ids, { fresh: true })
+    for (const [index, node] of nodes.entries()) {
+      this.nodes++
+      const good = await this.#checkNode(ids[index]!, node, level)
+      if (good === null) continue
+      const below = good.children.filter((child): child is Uint8Array => child !== null && this.#seen.add(child))
+      if (level > 0 && below.length > 0) await this.#walk(below, level - 1)
+      if (level > 0) continue
+      for (const chunk of below) this.#window.push(ownBytes(chunk))
+      if (this.#window.length >= WINDOW_IDS) await this.#flush()
+    }
+  }
+
+  async #checkNode(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<TreeNode | null> {
+    if (node instanceof VarveError) {
+      await this.#found(damageOf(node, RECORD.node))
+      return null
+    }
+    this.#read(recordBytes(nodeBytes(node)))
+    if (node.level === level) return node
+    const [location = null] = await this.#store.locate([id])
+    await this.#found(
+      damageOf(damagedRecord(id, `it has level ${node.level}, not ${level}`, { location }), RECORD.node),
+    )
+    return null
+  }
+
+  /** Checks the chunks of the window; the points that were walked whole before are then verified. */
+  async #flush(): Promise<void> {
+    const { datastore, tenant, clock } = this.#context
+    const ids = this.#window
+    this.#window = []
+    const points = this.#waiting
+    this.#waiting = []
+    try {
+      for (const damage of await this.#checker.check(ids)) await this.#found(damage)
+      this.chunks += ids.length
+      await this.#quarantine()
+      const args = { tenant: tenant.id, points: points.map(({ id }) => id), nowMs: clock.now() }
+      await datastore.database.call('point.verified', args)
+      this.verified.push(...args.points)
+    } finally {
+      for (const { held } of points) held[Symbol.dispose]()
+    }
+  }
+
+  async #found(damage: Damage | null): Promise<void> {
+    if (damage === null) return
+    this.#damages.push({ ...damage, id: ownBytes(damage.id) })
+    if (this.#damages.length >= QUARANTINE_ROWS) await this.#quarantine()
+  }
+
+  async #quarantine(): Promise<void> {
+    const found = this.#damages
+    this.#damages = []
+    const foundMs = this.#context.clock.now()
+    for (const { id, type, place, reason } of await this.#store.quarantine.enter(found, { quiet: true })) {
+      this.damagedCount++
+      if (this.damaged.length >= REPORT_ROWS_MAX) continue
+      const { pack = null, offset = null } = place ?? {}
+      this.damaged.push({ id: hex(id), type: RECORD_TYPE_NAMES[type], pack, offset, reason, foundMs })
+    }
+  }
+}
+
+/** Verifies what was asked for and finds out what all known damage touches. NOT_FOUND, AMBIGUOUS, STORE_FAILED; what was verified before an error stays so. */
+export const verifyPoints = async (
+  context: MaintenanceContext,
+  params: Params<'store.verify'>,
+): Promise<VerifyReport> => {
+  const { datastore, tenant, clock } = context
+  const { database } = datastore
+  const { machine, olderThanDays, bytesPerSecond } = params
+  const startedMs = clock.now()
+  if (machine !== null) await database.call('machine.get', { tenant: tenant.id, name: machine })
+  const found = { tenant: tenant.id, agent: null }
+  const point =
+    params.point === null ? null : (await database.call('point.find', { ...found, prefix: params.point })).id
+  const beforeMs = olderThanDays === null ? null : startedMs - olderThanDays * DAY_MS
+  const points = await database.call('point.toVerify', { tenant: tenant.id, point, machine, beforeMs })
+  const everything = point === null && machine === null && beforeMs === null
+  const total = everything ? await database.call('pack.tenantBytes', { tenant: tenant.id }) : null
+  await datastore.tenantStore(tenant).packs.look(await database.call('collection.packs', { tenant: tenant.id }))
+  await using pool = new VerifyPool(threads())
+  const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
+  try {
+    if (everything) await verification.state()
+    await verification.run(points)
+    if (await database.call('damage.any', { tenant: tenant.id })) await attribute(context)
+  } catch (error) {
+    if (verification.damagedCount > 0) void datastore.tenantStore(tenant).quarantine.attribute()
+    throw error
+  }
+  const { verified, nodes, chunks, bytes, damaged, damagedCount } = verification
+  let good = 0
+  for (let from = 0; from < verified.length; from += POINTS_PAGE)
+    good += await database.call('point.whole', { tenant: tenant.id, points: verified.slice(from, from + POINTS_PAGE) })
+  const all = { tenant: tenant.id, point: null, disk: null, limit: REPORT_ROWS_MAX }
+  const { lost, lostCount } = await database.call('lost.list', all)
+  const durationMs = clock.now() - startedMs
+  return { points: verified.length, good, nodes, chunks, bytes, damaged, damagedCount, lost, lostCount, durationMs }
+}

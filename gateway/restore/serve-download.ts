@@ -1,0 +1,62 @@
+// Serves one image to a caller: keeps it from collections meanwhile, and says which ranges are lost where it is damaged.
+import { chunkCount } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Down, Params } from '../../protocol/methods.ts'
+import type { ImageRow, StoredPoint } from '../datastore/database/points.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import { downloadImage } from './download.ts'
+import { lostRangesError, RANGES_NAMED_MAX } from './lost-ranges.ts'
+
+interface Request {
+  readonly datastore: Datastore
+  readonly tenant: Tenant
+  /** The agent that a caller of this role is confined to, else null. */
+  readonly onlyAgent: string | null
+  readonly params: Params<'image.download'>
+}
+
+const imageOf = ({ id, disks }: StoredPoint, disk: string): ImageRow => {
+  const image = disks.find(({ name }) => name === disk)
+  if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${id} has no disk "${disk}"`)
+  return image
+}
+
+/** DATA_DAMAGED with the ranges of this disk that are known to be lost, or null where none are. */
+const knownDamage = async ({ datastore, tenant, params }: Request): Promise<VarveError | null> => {
+  const { point, disk } = params
+  const args = { tenant: tenant.id, point, disk, limit: RANGES_NAMED_MAX }
+  const known = await datastore.database.call('lost.list', args)
+  return known.lostCount === 0 ? null : lostRangesError({ point, disk }, known)
+}
+
+/** Sends an image from `position` on; NOT_FOUND, or DATA_DAMAGED with the lost ranges: before anything is sent where they are known. */
+export const serveDownload = async (
+  request: Request,
+  send: (message: Down<'image.download'>) => Promise<void>,
+): Promise<void> => {
+  const { datastore, tenant, onlyAgent, params } = request
+  const { disk, position, skipDamaged } = params
+  const { idKey, chunkBytes } = tenant
+  const store = datastore.tenantStore(tenant)
+  const find = async (): Promise<ImageRow> =>
+    imageOf(
+      await datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix: params.point }),
+      disk,
+    )
+  const { root, size } = await find()
+  using _held = store.references.hold({ tree: { root, chunks: chunkCount(size, chunkBytes) } })
+  // a collection that began before may have taken what a prune let go of meanwhile
+  const image = await find()
+  const damage = skipDamaged ? null : await knownDamage(request)
+  if (damage !== null) throw damage
+  try {
+    await downloadImage({ store, image, chunkBytes, idKey, position, skipDamaged }, send)
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code !== 'DATA_DAMAGED') throw thrown
+    await store.quarantine.enterError(error)
+    await store.quarantine.attributed()
+    throw (await knownDamage(request)) ?? error
+  }
+}

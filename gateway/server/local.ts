@@ -1,0 +1,108 @@
+// The socket beside the catalog: sessions of the gateway's own user, for the commands, without a token.
+import { constants } from 'node:fs'
+import { chmod, open, rm, type FileHandle } from 'node:fs/promises'
+import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Services } from '../session/context.ts'
+import { Sockets } from '../session/socket.ts'
+
+const SOCKET_NAME = 'gateway.sock'
+
+/** Only the gateway's own user may connect. */
+const SOCKET_MODE = 0o600
+
+/** Longest path of a Unix socket, in bytes (`sun_path` of Linux without the final zero). */
+const SOCKET_PATH_BYTES_MAX = 107
+
+/** Connections open at once; further ones are refused. */
+const CONNECTIONS_MAX = 64
+
+/** How long a client may take over its request, and connections over their end when the server stops, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 15_000
+const STOP_TIMEOUT_MS = 3000
+
+/** The socket of one data folder under a name that the system takes, while this is not disposed of. */
+export class SocketPath implements AsyncDisposable {
+  readonly path: string
+  readonly #folder: FileHandle | null
+
+  private constructor(socket: string, folder: FileHandle | null) {
+    this.path = socket
+    this.#folder = folder
+  }
+
+  /** A path past the system's limit is reached through an open folder; ENOENT where there is no folder. */
+  static async of(folder: string): Promise<SocketPath> {
+    const socket = path.join(path.resolve(folder), SOCKET_NAME)
+    if (Buffer.byteLength(socket) <= SOCKET_PATH_BYTES_MAX) return new SocketPath(socket, null)
+    const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY)
+    return new SocketPath(`/proc/self/fd/${handle.fd}/${SOCKET_NAME}`, handle)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#folder?.close()
+  }
+}
+
+/** A listening local socket; the store lock must be held, so that a socket that is there is nobody's. */
+export class LocalServer implements AsyncDisposable {
+  /** Where it listens, as `unix:` and the path. */
+  readonly url: string
+  readonly #server: Server
+  readonly #sockets: Sockets
+  readonly #path: SocketPath
+  readonly #open = new Set<Socket>()
+
+  private constructor(server: Server, sockets: Sockets, socketPath: SocketPath, url: string) {
+    this.#server = server
+    this.#sockets = sockets
+    this.#path = socketPath
+    this.url = url
+    server.on('connection', (socket: Socket) => {
+      this.#open.add(socket)
+      socket.once('close', () => this.#open.delete(socket))
+    })
+    server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
+    server.on('request', (_request, response) => response.writeHead(404, { connection: 'close' }).end())
+  }
+
+  /** Listens in the data folder; CONFIG_INVALID. */
+  static async listen(services: Services, folder: string): Promise<LocalServer> {
+    await using resources = new AsyncDisposableStack()
+    const socketPath = resources.use(await SocketPath.of(folder))
+    const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
+    server.maxConnections = CONNECTIONS_MAX
+    await rm(socketPath.path, { force: true })
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(
+          new VarveError('CONFIG_INVALID', `cannot listen on ${SOCKET_NAME} in ${folder}: ${error.message}`, {
+            cause: error,
+          }),
+        ),
+      )
+      server.listen(socketPath.path, resolve)
+    })
+    resources.defer(() => void server.close())
+    await chmod(socketPath.path, SOCKET_MODE)
+    resources.move()
+    const url = `unix:${path.join(path.resolve(folder), SOCKET_NAME)}`
+    return new LocalServer(server, new Sockets(services, 'local'), socketPath, url)
+  }
+
+  /** Ends every session with GOING_AWAY, stops listening and removes the socket. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    // the socket's file goes with the listening
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping'))
+    this.#server.closeIdleConnections()
+    const timer = setTimeout(() => {
+      for (const socket of this.#open) socket.destroy()
+    }, STOP_TIMEOUT_MS)
+    await closed
+    clearTimeout(timer)
+    await this.#path[Symbol.asyncDispose]()
+  }
+}

@@ -1,0 +1,171 @@
+// Makes a datastore with many restore points of one machine, real to the last byte, through the gateway's own writers; a program, started by keep-cost.ts.
+//
+// Usage: node keep-fill.ts DATA TENANT DISK_CHUNKS POINTS CHUNKS_PER_POINT
+// The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content comes twice.
+// Prints one line of JSON.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/image-writer.ts'
+import { BaseImage } from '../../gateway/chains/base-image.ts'
+import type { Begun } from '../../gateway/datastore/database/jobs.ts'
+import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
+import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { Datastore } from '../../gateway/datastore/datastore.ts'
+import type { ImageWriter } from '../../gateway/datastore/image-writer.ts'
+import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
+import { manifestOf } from '../../gateway/datastore/manifest.ts'
+import type { TenantStore } from '../../gateway/datastore/tenant-store.ts'
+import type { ReadKind } from '../../protocol/backup.ts'
+import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
+import type { Ref } from '../../protocol/image-tree.ts'
+import { addAgent, addMachine } from '../gateway/catalog.ts'
+import { joinChunks, rawChunk } from '../protocol/wire-chunks.ts'
+import { randomBytesOf, randomIntegers } from './random.ts'
+import { DISK } from './stand.ts'
+
+const CHUNK_BYTES = CHUNK_BYTES_DEFAULT
+
+/** Chunks behind one another that change together. */
+const RUN_CHUNKS = 8
+
+/** Chunks that are checked and appended at once, and after which a long upload commits. */
+const BATCH_CHUNKS = 64
+const COMMIT_CHUNKS = 512
+
+/** Time between two restore points, in milliseconds. */
+const STEP_MS = 60 * 60 * 1000
+
+const SEED = 7
+
+interface Run {
+  readonly position: number
+  readonly count: number
+}
+
+/** Neighbouring runs apart from each other, in order. */
+const changedRuns = (integer: (limit: number) => number, diskChunks: number, chunks: number): Run[] => {
+  const places = diskChunks / RUN_CHUNKS
+  const count = Math.min(places, Math.max(1, Math.round(chunks / RUN_CHUNKS)))
+  const chosen = new Set<number>()
+  while (chosen.size < count) chosen.add(integer(places))
+  return [...chosen].toSorted((a, b) => a - b).map((place) => ({ position: place * RUN_CHUNKS, count: RUN_CHUNKS }))
+}
+
+class Filler {
+  readonly #datastore: Datastore
+  readonly #tenant: Tenant
+  readonly #store: TenantStore
+  readonly #machine: MachineRow
+  readonly #size: number
+  readonly #firstMs: number
+  #seed = SEED
+  #point = 0
+  chunks = 0
+
+  constructor(options: { datastore: Datastore; tenant: Tenant; machine: MachineRow; size: number; firstMs: number }) {
+    this.#datastore = options.datastore
+    this.#tenant = options.tenant
+    this.#store = options.datastore.tenantStore(options.tenant)
+    this.#machine = options.machine
+    this.#size = options.size
+    this.#firstMs = options.firstMs
+  }
+
+  /** Adds a committed point whose disk has new content in these runs and is as before elsewhere. */
+  async add(runs: readonly Run[]): Promise<void> {
+    const { database } = this.#datastore
+    const { id: machineId, agent } = this.#machine
+    const timeMs = this.#firstMs + this.#point++ * STEP_MS
+    const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
+    const job = randomUUID()
+    const of = { tenant: this.#tenant.id, machineId, agent }
+    await database.call('job.start', { ...of, id: job, subject: agent, full: false, nowMs: timeMs })
+    const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}' }
+    const disk = { name: DISK, size: this.#size, kind, reason: kind === 'full' ? 'first' : 'bitmap' } as const
+    await database.call('job.begin', { job, agent, begun, disks: [disk], state: encodeState(EMPTY_STATE) })
+    await this.#upload(job, runs)
+    const figures = { bytesRead: 0, nowMs: timeMs + 1, lockedUntilMs: null }
+    const complete = await database.call('job.complete', { job, agent })
+    using manifest = await this.#store.writeManifest(manifestOf(complete, figures))
+    await database.call('job.commit', { job, agent, ...figures, manifest: manifest.id })
+  }
+
+  async #upload(job: string, runs: readonly Run[]): Promise<void> {
+    const upload = await this.#datastore.database.call('job.upload', { job, agent: this.#machine.agent, disk: DISK })
+    await using writer = await this.#store.openWriter({ job, disk: DISK, machineId: upload.machineId })
+    const tree = this.#tree(upload, writer)
+    const chunks = this.#size / CHUNK_BYTES
+    const progress = (finished: boolean, root: Ref) => ({
+      position: tree.position,
+      state: tree.state,
+      received: 0,
+      changed: 0,
+      finished,
+      root,
+    })
+    let uncommitted = 0
+    for (const { position, count } of runs) {
+      if (position > tree.position) await tree.keep(position - tree.position)
+      for (let done = 0; done < count; done += BATCH_CHUNKS) {
+        const ids = await this.#append(writer, Math.min(BATCH_CHUNKS, count - done))
+        for (const id of ids) tree.chunk(id)
+        uncommitted += ids.length
+        if (uncommitted < COMMIT_CHUNKS) continue
+        await writer.commit(progress(false, null))
+        uncommitted = 0
+      }
+    }
+    if (tree.position < chunks) await tree.keep(chunks - tree.position)
+    const root = tree.finish()
+    await writer.commit(progress(true, root))
+  }
+
+  #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: ImageWriter): ImageTreeWriter {
+    const nodes = this.#store
+    const image = { nodes, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
+    const onDamaged = async (error: Error): Promise<void> => {
+      throw error
+    }
+    const base = new BaseImage({ ...image, onDamaged })
+    return new ImageTreeWriter({
+      chunks: this.#size / CHUNK_BYTES,
+      idKey: this.#tenant.idKey,
+      hash: keyedHash,
+      state,
+      base: (level, position) => base.childAt(level, position),
+      onNode: (node) => writer.addNodes([node]),
+    })
+  }
+
+  /** Appends chunks of new content; their ids. */
+  async #append(writer: ImageWriter, count: number): Promise<Uint8Array[]> {
+    const bytes = randomBytesOf(this.#seed++, count * CHUNK_BYTES)
+    const plains = Array.from({ length: count }, (_, index) =>
+      bytes.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
+    )
+    const ids = plains.map((plain) => keyedHash(this.#tenant.idKey, plain))
+    await writer.append(joinChunks(plains.map((plain, index) => rawChunk(ids[index]!, plain))))
+    this.chunks += count
+    return ids
+  }
+}
+
+const main = async (): Promise<object> => {
+  const [data = '', tenantName = '', ...numbers] = process.argv.slice(2)
+  const [diskChunks = 0, points = 0, perPoint = 0] = numbers.map(Number)
+  const quiet = (): void => {}
+  await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
+  const { database } = datastore
+  const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const tenant = await database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES })
+  const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'bench')
+  const firstMs = Date.now() - points * STEP_MS
+  const filler = new Filler({ datastore, tenant, machine, size: diskChunks * CHUNK_BYTES, firstMs })
+  const integer = randomIntegers(SEED)
+  const startMs = performance.now()
+  await filler.add([{ position: 0, count: diskChunks }])
+  for (let point = 1; point < points; point++) await filler.add(changedRuns(integer, diskChunks, perPoint))
+  return { points, chunks: filler.chunks, seconds: (performance.now() - startMs) / 1000 }
+}
+
+process.umask(0o077)
+console.log(JSON.stringify(await main()))

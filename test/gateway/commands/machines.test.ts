@@ -1,0 +1,55 @@
+// The commands about machines on a catalog with some: who serves them, their policy and group, and what the audit log has of it.
+import { expect, test } from 'vitest'
+import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { EXIT } from '../../../protocol/exit.ts'
+import { startGateway, TENANT } from '../../support/gateway.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { addAgent, addMachine, addPoint } from '../catalog.ts'
+import { runGateway, type Ended } from '../program.ts'
+
+test('a machine is listed with its group and newest point, its policy changes as asked, and another agent takes it over', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('data')
+  {
+    await using _gateway = await startGateway({ folder: data })
+  }
+  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
+  const tenant = (await database.call('tenant.byName', { name: TENANT }))!
+  const [first, second] = [await addAgent(database, tenant, 'host1'), await addAgent(database, tenant, 'host2')]
+  const machine = await addMachine(database, tenant, first, 'db1')
+  await addPoint(database, tenant, machine, { timeMs: 0 })
+  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
+
+  const policy = await run(
+    'policy',
+    'db1',
+    '--group',
+    'web',
+    '--consistency',
+    'none',
+    '--refuse-full',
+    'first',
+    '--json',
+  )
+  const wanted = { consistency: 'none', refuseFull: ['first'], group: 'web' }
+  expect([policy.code, JSON.parse(policy.stdout)]).toEqual([EXIT.ok, wanted])
+  // to look changes nothing
+  expect((await run('policy', 'db1')).stdout).toBe('db1: consistency none; full reads refused for: first; group: web\n')
+  const listed = await run('machine', 'list')
+  expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
+    ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
+    ['db1', first, 'host1', 'web', '1970-01-01T00:00:00.000Z'],
+    [''],
+  ])
+  const bad = await run('policy', 'db1', '--group', 'two words')
+  expect([bad.code, bad.stderr]).toEqual([EXIT.usage, expect.stringContaining('letters')])
+  expect((await run('machine', 'assign', 'db1', '--agent', second)).code).toBe(EXIT.ok)
+  expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject([{ agent: second, group: 'web' }])
+  const entries = await database.call('audit.list', { tenant: tenant.id, afterSeq: 0, limit: 100 })
+  const local = entries.filter(({ subject }) => subject === 'local-administrator')
+  expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
+    'machines.setPolicy machine=db1',
+    'machines.setGroup machine=db1',
+    'machine.assign db1',
+  ])
+})

@@ -1,0 +1,191 @@
+// The commands about restore points as a person runs them, on the folder of a stopped gateway and beside a running one.
+import { expect, test } from 'vitest'
+import { withCatalog } from '../../../gateway/commands/local.ts'
+import { rulesAfter, timeOf } from '../../../gateway/commands/points.ts'
+import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { EXIT } from '../../../protocol/exit.ts'
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { startGateway, TENANT } from '../../support/gateway.ts'
+import { tempFolder, type TempFolder } from '../../support/temp.ts'
+import { addAgent, addMachine, addPoint } from '../catalog.ts'
+import { runGateway, type Ended } from '../program.ts'
+
+const DAY_MS = 24 * 3_600_000
+
+/** A stopped gateway's folder: tenant acme with db1 (points of days 1 to 4) and web1 (days 1 and 2), tenant beta with db1 (day 1). */
+const furnish = async (temp: TempFolder): Promise<{ data: string; db1: string[]; web1: string[]; beta: string[] }> => {
+  const data = temp.join('data')
+  {
+    await using gateway = await startGateway({ folder: data })
+    await gateway.addTenant('beta')
+  }
+  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
+  const add = async (tenantName: string, machineName: string, days: number): Promise<string[]> => {
+    const tenant = (await database.call('tenant.byName', { name: tenantName }))!
+    const machine = await addMachine(database, tenant, await addAgent(database, tenant, machineName), machineName)
+    const ids: string[] = []
+    for (let day = 1; day <= days; day++)
+      ids.push(await addPoint(database, tenant, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
+    return ids
+  }
+  return {
+    data,
+    db1: await add(TENANT, 'db1', 4),
+    web1: await add(TENANT, 'web1', 2),
+    beta: await add('beta', 'db1', 1),
+  }
+}
+
+const jsonOf = ({ code, stdout, stderr }: Ended): unknown => {
+  expect([code, stderr]).toEqual([EXIT.ok, ''])
+  return JSON.parse(stdout)
+}
+
+test('a time is a date, a date with time and zone, or a duration from now', () => {
+  expect(timeOf('1970-01-02', 5)).toBe(DAY_MS)
+  expect(timeOf('1970-01-01T01:00+01:00', 5)).toBe(0)
+  expect(timeOf('1970-01-01T00:00:01.5Z', 5)).toBe(1500)
+  expect(timeOf('2d', 5)).toBe(2 * DAY_MS + 5)
+  for (const wrong of [
+    '',
+    'tomorrow',
+    '2027',
+    '2027-13-01',
+    '1970-01-01T00:00',
+    '1969-12-31',
+    '2027-01-01 00:00Z',
+    '-1d',
+  ])
+    expect(() => timeOf(wrong, 5)).toThrow('not a')
+})
+
+test('options change the rules that they name, and none changes none', () => {
+  const before = { ...RETENTION_OFF, keepDaily: 7, lockDays: 2 }
+  expect(rulesAfter(before, {})).toBe(null)
+  expect(rulesAfter(before, { keepDaily: 0, keepWithin: 1.5 })).toEqual({
+    ...before,
+    keepDaily: 0,
+    keepWithinDays: 1.5,
+  })
+  expect(rulesAfter(before, { timeZone: 'Asia/Tokyo', lockDays: 0 })).toEqual({
+    ...before,
+    timeZone: 'Asia/Tokyo',
+    lockDays: 0,
+  })
+  const more = { keepLast: 1, tenant: 'acme', json: true, dryRun: true }
+  expect(rulesAfter(RETENTION_OFF, more)).toEqual({ ...RETENTION_OFF, keepLast: 1 })
+})
+
+test('points are listed, held, locked, planned and pruned on a stopped gateway, and the audit log has it all', async () => {
+  await using temp = await tempFolder()
+  const { data, db1, web1, beta } = await furnish(temp)
+  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--data', data])
+  const of = ['--tenant', TENANT]
+  const listed = jsonOf(await run('points', ...of, '--json')) as { id: string; disks: { root: null }[] }[]
+  expect(listed.map(({ id }) => id).toSorted()).toEqual([...db1, ...web1].toSorted())
+  expect((await run('points', ...of, '--machine', 'web1')).stdout.trim().split('\n')).toHaveLength(3)
+
+  const held = await run('hold', db1[0]!, ...of)
+  expect(held).toMatchObject({ code: EXIT.ok, stdout: `Restore point ${db1[0]} of db1 is held.\n` })
+  expect(jsonOf(await run('hold', db1[1]!, ...of, '--until', '9999d', '--json'))).toMatchObject({
+    id: db1[1],
+    held: false,
+  })
+  const shorter = await run('hold', db1[1]!, ...of, '--until', '10d')
+  expect([shorter.code, shorter.stderr]).toEqual([EXIT.refused, expect.stringContaining('POINT_HELD')])
+  expect(await run('hold', db1[1]!, ...of, '--release')).toMatchObject({
+    stdout: expect.stringContaining('locked until') as string,
+  })
+
+  const dry = await run('prune', '--dry-run', '--keep-last', '1', ...of)
+  expect(dry.code).toBe(EXIT.ok)
+  const lines = dry.stdout.trim().split('\n')
+  expect(lines.map((line) => line.replace(/^(\S+) +(\S+ [\d:]+) +([\da-f-]{36}) +/u, '$1 '))).toEqual([
+    'MACHINE  TIME (UTC)           POINT',
+    'db1 stays: last, last-good',
+    'db1 GOES',
+    'db1 stays: locked',
+    'db1 stays: held',
+    'web1 stays: last, last-good',
+    'web1 GOES',
+    'acme: 2 of 6 restore points would be removed.',
+  ])
+  // all tenants
+  const pruned = jsonOf(await run('prune', '--keep-last', '1', '--json')) as object[]
+  expect(pruned).toMatchObject([
+    { tenant: TENANT, dryRun: false, pointCount: 6, removed: 2 },
+    { tenant: 'beta', pointCount: 1, removed: 0 },
+  ])
+  const named = await run('prune', ...of, '--point', db1[3]!, db1[0]!)
+  expect([named.code, named.stderr]).toEqual([EXIT.refused, expect.stringContaining(`${db1[0]} is held`)])
+  await run('hold', db1[0]!, ...of, '--release')
+  const gone = await run('prune', ...of, '--point', db1[3]!, db1[0]!)
+  expect(gone.stdout).toContain('2 of 2 restore points removed')
+  const left = jsonOf(await run('points', ...of, '--json')) as { id: string }[]
+  expect(left.map(({ id }) => id).toSorted()).toEqual([db1[1]!, web1[1]!].toSorted())
+
+  const entries = await withCatalog(data, async (database) => {
+    const { id } = (await database.call('tenant.byName', { name: TENANT }))!
+    return database.call('audit.list', { tenant: id, afterSeq: 0, limit: 1000 })
+  })
+  const local = entries.filter(({ subject, role }) => subject === 'local-administrator' && role === 'owner')
+  const counted = (action: string, outcome: string): number =>
+    local.filter((entry) => entry.action === action && entry.outcome === outcome).length
+  expect([counted('points.hold', 'ok'), counted('points.lock', 'ok'), counted('points.lock', 'POINT_HELD')]).toEqual([
+    3, 1, 1,
+  ])
+  expect([counted('points.prune', 'ok'), counted('points.prune', 'POINT_HELD'), counted('point.remove', 'ok')]).toEqual(
+    [3, 1, 4],
+  )
+  expect((await run('audit')).stdout).toBe('The audit log is whole.\n')
+  expect(beta).toHaveLength(1)
+})
+
+test('rules and groups are shown and changed beside a running gateway, and prune follows them', async () => {
+  await using temp = await tempFolder()
+  const { data } = await furnish(temp)
+  await using _gateway = await startGateway({ folder: data })
+  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
+  expect((await run('retention')).stdout).toBe('There are no rules: every restore point stays.\n')
+  const zone = ['--time-zone', 'Europe/Berlin']
+  const set = jsonOf(await run('retention', '--keep-daily', '3', ...zone, '--json'))
+  const rules = { ...RETENTION_OFF, keepDaily: 3, timeZone: 'Europe/Berlin' }
+  expect(set).toEqual([{ scope: 'tenant', name: '', rules }])
+  await run('retention', '--group', 'web', '--keep-last', '1', '--lock-days', '2')
+  // what is not named stays
+  const changed = jsonOf(await run('retention', '--group', 'web', '--keep-within', '12h', '--json'))
+  const web = {
+    scope: 'group',
+    name: 'web',
+    rules: { ...RETENTION_OFF, keepLast: 1, keepWithinDays: 0.5, lockDays: 2 },
+  }
+  expect(changed).toEqual([web])
+  expect(jsonOf(await run('retention', '--json'))).toEqual([{ scope: 'tenant', name: '', rules }, web])
+  expect(jsonOf(await run('retention', '--machine', 'db1', '--json'))).toEqual([])
+  const policy = await run('policy', 'web1', '--group', 'web')
+  expect(policy.stdout).toContain('group: web')
+  expect(jsonOf(await run('policy', 'web1', '--json'))).toMatchObject({ group: 'web' })
+  expect(jsonOf(await run('prune', '--json'))).toMatchObject([{ pointCount: 6, removed: 2 }])
+  expect((await run('policy', 'web1', '--group', 'none')).stdout).toContain('group: none')
+  expect((await run('retention', '--group', 'web', '--none')).stdout).toContain('no rules')
+  expect(jsonOf(await run('retention', '--json'))).toEqual([{ scope: 'tenant', name: '', rules }])
+})
+
+test('what does not go together, and what is not a value, is refused before anything happens', async () => {
+  await using temp = await tempFolder()
+  const { data } = await furnish(temp)
+  const of = ['--tenant', TENANT]
+  for (const args of [
+    ['prune', '--machine', 'db1'],
+    ['prune', ...of, '--time-zone', 'UTC'],
+    ['prune', ...of, '--keep-last', '1', '--point', 'abcd'],
+    ['hold', 'abcd', ...of, '--until', '1d', '--release'],
+    ['retention', ...of, '--none', '--keep-last', '1'],
+    ['retention', ...of, '--machine', 'db1', '--group', 'web', '--keep-last', '1'],
+  ]) {
+    const { code, stdout } = await runGateway([...args, '--data', data])
+    expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+  }
+  const left = await runGateway(['points', ...of, '--json', '--data', data])
+  expect(JSON.parse(left.stdout)).toHaveLength(6)
+})

@@ -1,0 +1,58 @@
+// The quota command: what it makes of its options, and as a program beside a running gateway and a stopped one.
+import { expect, test } from 'vitest'
+import { wanted } from '../../../gateway/commands/quota.ts'
+import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { EXIT } from '../../../protocol/exit.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { runGateway, ServingGateway } from '../program.ts'
+
+const NONE = { softBytes: null, hardBytes: null }
+
+test('one quota is changed without the other, both are removed together, and the soft one is not above the hard one', () => {
+  const before = { softBytes: 100, hardBytes: 200 }
+  expect(wanted({ none: false }, before)).toBeNull()
+  expect(wanted({ none: true }, before)).toEqual(NONE)
+  expect(wanted({ none: false, soft: 150 }, before)).toEqual({ softBytes: 150, hardBytes: 200 })
+  expect(wanted({ none: false, hard: 100 }, before)).toEqual({ softBytes: 100, hardBytes: 100 })
+  expect(wanted({ none: false, hard: 0 }, NONE)).toEqual({ softBytes: null, hardBytes: 0 })
+  for (const options of [
+    { none: true, hard: 1 },
+    { none: false, soft: 201 },
+    { none: false, hard: 99 },
+  ])
+    expect(() => wanted(options, before)).toThrow(expect.objectContaining({ code: 'PARAMS_INVALID' }))
+})
+
+test('a quota is set, shown, and audited', async () => {
+  await using temp = await tempFolder()
+  const at = ['--data', temp.join('data')]
+  {
+    await using _gateway = await ServingGateway.start(at)
+    await runGateway(['tenant', 'add', 'acme', ...at])
+    const set = await runGateway(['tenant', 'quota', 'acme', '--soft', '400G', '--hard', '2T', ...at])
+    expect([set.code, set.stderr]).toEqual([EXIT.ok, ''])
+    expect(set.stdout).toMatch(/^acme: \d+ B used; soft quota 400 GiB, hard quota 2\.0 TiB\n$/u)
+  }
+  const [json, wrong, above, unknown] = await Promise.all([
+    runGateway(['tenant', 'quota', 'acme', '--json', ...at]),
+    runGateway(['tenant', 'quota', 'acme', '--hard', 'much', ...at]),
+    runGateway(['tenant', 'quota', 'acme', '--hard', '1G', ...at]),
+    runGateway(['tenant', 'quota', 'nobody', ...at]),
+  ])
+  expect(JSON.parse(json.stdout)).toEqual({
+    tenant: 'acme',
+    usedBytes: expect.any(Number) as number,
+    softBytes: 400 * 2 ** 30,
+    hardBytes: 2 ** 41,
+  })
+  expect([wrong.code, above.code, unknown.code]).toEqual([EXIT.usage, EXIT.usage, EXIT.failed])
+  expect(wrong.stderr).toContain('"much" is not a size')
+  expect((await runGateway(['tenant', 'quota', 'acme', '--none', ...at])).stdout).toContain('hard quota none')
+  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
+  const { id } = (await database.call('tenant.byName', { name: 'acme' }))!
+  const entries = await database.call('audit.list', { tenant: id, afterSeq: 0, limit: 100 })
+  expect(entries.filter(({ action }) => action === 'tenant.quota').map(({ details }) => details)).toEqual([
+    { softBytes: 400 * 2 ** 30, hardBytes: 2 ** 41 },
+    NONE,
+  ])
+})

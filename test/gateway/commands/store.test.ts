@@ -1,0 +1,64 @@
+// The commands that keep the datastore as a person runs them: their reports as JSON and as text, exit codes, and one at a time for each tenant.
+import { expect, test } from 'vitest'
+import { EXIT } from '../../../protocol/exit.ts'
+import { startGateway, TENANT } from '../../support/gateway.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { addAgent, addMachine, addPoint } from '../catalog.ts'
+import { runGateway, type Ended } from '../program.ts'
+
+test('every report of a healthy datastore, beside a running gateway, as text and as JSON', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('data')
+  await using gateway = await startGateway({ folder: data })
+  await gateway.addTenant('beta')
+  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--data', data])
+  for (const [args, fields] of [
+    [['gc', '--dry-run'], { dryRun: true, dead: expect.any(Object) as object }],
+    [['gc', '--threshold', '50', '--limit', '10'], { dryRun: false }],
+    [['verify', '--older-than', '30d'], { points: 0, damagedCount: 0 }],
+    [['usage', '--points'], { packBytes: expect.any(Number) as number }],
+    [['repair', '--check'], { dangling: 0, problemCount: 0 }],
+  ] as const) {
+    const report = await run(...args, '--json')
+    expect([args, report.code, report.stderr]).toEqual([args, EXIT.ok, ''])
+    expect(JSON.parse(report.stdout)).toMatchObject([
+      { tenant: TENANT, ...fields },
+      { tenant: 'beta', ...fields },
+    ])
+  }
+  const text = await run('usage', '--tenant', 'beta')
+  expect(text).toMatchObject({ code: EXIT.ok, stderr: '' })
+  expect(text.stdout).toMatch(/^TENANT.*\nbeta /u)
+  const missing = await run('verify', '--tenant', TENANT, '--machine', 'nowhere')
+  expect([missing.code, missing.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
+})
+
+test('damage that is known ends a verification with 1, after its report, on a stopped gateway', async () => {
+  await using temp = await tempFolder()
+  const data = temp.join('data')
+  {
+    await using gateway = await startGateway({ folder: data })
+    const tenant = await gateway.addTenant(TENANT)
+    const machine = await addMachine(gateway.database, tenant, await addAgent(gateway.database, tenant), 'db1')
+    // a tree that is in no pack
+    await addPoint(gateway.database, tenant, machine, { root: new Uint8Array(32).fill(7), size: 65_536 })
+  }
+  const verified = await runGateway(['verify', '--json', '--data', data])
+  expect([verified.code, verified.stderr]).toEqual([EXIT.failed, expect.stringContaining(`${TENANT} (DATA_DAMAGED)`)])
+  expect(JSON.parse(verified.stdout)).toMatchObject([{ tenant: TENANT, points: 1, good: 0, lostCount: 1 }])
+})
+
+test('what is not a value or lacks its tenant is refused', async () => {
+  await using temp = await tempFolder()
+  await using _gateway = await startGateway({ folder: temp.join('data') })
+  for (const args of [
+    ['gc', '--threshold', '101'],
+    ['gc', '--limit', '0'],
+    ['verify', '--machine', 'db1'],
+    ['usage', '--machine', 'db1'],
+    ['repair'],
+  ]) {
+    const { code, stdout } = await runGateway([...args, '--data', temp.join('data')])
+    expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+  }
+})

@@ -1,0 +1,69 @@
+// The datastore that version 1 wrote, which every later version must open: all images as they were, also when it is rebuilt from its packs alone.
+import { createHash } from 'node:crypto'
+import { cp, readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { chunkCount, hex } from '../../../protocol/chunk.ts'
+import type { Datastore } from '../../../gateway/datastore/datastore.ts'
+import { leaves } from '../../../gateway/datastore/tree.ts'
+import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
+import { memoryLog, openDatastore, temporaryFolder } from './fixture.ts'
+import type { Expected } from './make-fixture-v1.ts'
+
+const FIXTURE = path.join(import.meta.dirname, 'fixtures', 'v1')
+
+const expected = JSON.parse(await readFile(path.join(FIXTURE, 'expected.json'), 'utf8')) as Expected
+
+const expectImages = async (datastore: Datastore): Promise<void> => {
+  const { database } = datastore
+  const tenant = (await database.call('tenant.byName', { name: expected.tenant }))!
+  const store = datastore.tenantStore(tenant)
+  const page = { tenant: tenant.id, agent: null, machine: null, before: null, limit: 100 }
+  const points = await database.call('point.list', page)
+  expect(points.map(({ id }) => id).sort()).toEqual(expected.images.map(({ point }) => point).sort())
+  for (const image of expected.images) {
+    const point = points.find(({ id }) => id === image.point)!
+    expect(point).toMatchObject({
+      machine: image.machine,
+      held: image.held ? 1 : 0,
+      lockedUntilMs: image.lockedUntilMs,
+    })
+    const [disk] = point.disks
+    expect(disk).toMatchObject({ name: image.disk, size: image.size })
+    expect(disk!.root && hex(disk!.root)).toBe(image.root)
+    const content = Buffer.alloc(image.size)
+    for await (const { position, ids } of leaves(store, disk!.root, chunkCount(image.size, expected.chunkBytes)))
+      for (const [index, id] of (ids ?? []).entries())
+        content.set((await store.readRecord(id)).plain, (position + index) * expected.chunkBytes)
+    expect(createHash('sha256').update(content).digest('hex')).toBe(image.sha256)
+  }
+}
+
+test('opens, and every image is what it was', async () => {
+  await using folder = await temporaryFolder()
+  await cp(FIXTURE, folder.path, { recursive: true })
+  await using datastore = await openDatastore(folder.path)
+  expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
+  await expectImages(datastore)
+  expect(await datastore.database.call('audit.check', { after: null })).toMatchObject({ brokenSeq: null, done: true })
+})
+
+test('is found again in its packs alone', async () => {
+  await using folder = await temporaryFolder()
+  await cp(FIXTURE, folder.path, { recursive: true })
+  await rm(path.join(folder.path, 'catalog.db'))
+  const report = await rebuild({ folder: folder.path, log: memoryLog() })
+  expect(report).toMatchObject({
+    tenants: 1,
+    machines: 3,
+    agents: 3,
+    points: expected.images.length,
+    prunedPoints: expected.pruned.length,
+    missingRecords: 0,
+  })
+  expect(report.unreadable.rows).toEqual([])
+  await using datastore = await openDatastore(folder.path)
+  await expectImages(datastore)
+  const machine = await datastore.database.call('machine.get', { tenant: 1, name: 'db1' })
+  expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
+})

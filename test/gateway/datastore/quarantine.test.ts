@@ -1,0 +1,69 @@
+// Quarantine: news are told once, cached nodes go too, another copy stays, and attribution is waited for.
+import { expect, test } from 'vitest'
+import { ThreadDatabase } from '../../../gateway/datastore/database/database.ts'
+import { RECORD } from '../../../gateway/datastore/format.ts'
+import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
+import { Quarantine } from '../../../gateway/datastore/quarantine.ts'
+import { damagedRecord } from '../../../gateway/datastore/record-reader.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { memoryLog, temporaryFolder } from './fixture.ts'
+
+const ID = new Uint8Array(32).fill(1)
+
+const setUp = async () => {
+  await using stack = new AsyncDisposableStack()
+  const folder = stack.use(await temporaryFolder())
+  const database = stack.use(await ThreadDatabase.open(`${folder.path}/catalog.db`))
+  const rest = { name: 'one', uuid: '0192aaaa-0000-4000-8000-0000c0ffee42', idKey: new Uint8Array(32) }
+  const tenant = await database.call('tenant.add', { ...rest, chunkBytes: 4096, nowMs: 1 })
+  const nodeCache = new NodeCache()
+  const log = memoryLog()
+  const attributions: PromiseWithResolvers<void>[] = []
+  const onDamage = (): Promise<void> => {
+    const attribution = Promise.withResolvers<void>()
+    attributions.push(attribution)
+    return attribution.promise
+  }
+  const quarantine = new Quarantine({ tenant, database, nodeCache, log, nowMs: () => 7, onDamage })
+  const owned = stack.move()
+  return {
+    tenant,
+    database,
+    nodeCache,
+    attributions,
+    quarantine,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+test('damage is entered once, leaves the node cache, and is attributed', async () => {
+  await using setting = await setUp()
+  const { quarantine, nodeCache, tenant, database, attributions } = setting
+  nodeCache.set(tenant.id, ID, { level: 0, children: [] })
+  const error = damagedRecord(ID, 'it is not there')
+  expect(await quarantine.enterError(error, RECORD.node)).toBe(true)
+  expect(await quarantine.enterError(error, RECORD.node)).toBe(false)
+  expect(nodeCache.get(tenant.id, ID)).toBeUndefined()
+  const page = await database.call('damage.page', { tenant: tenant.id, after: null, limit: 9 })
+  expect(page).toMatchObject([{ type: 'node', reason: 'missing', foundMs: 7, pack: null, offset: null }])
+  expect(attributions).toHaveLength(1)
+  let attributed = false
+  const waiting = quarantine.attributed().then(() => (attributed = true))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(attributed).toBe(false)
+  // one that fails leaves nobody waiting
+  attributions[0]!.reject(new Error('no'))
+  await waiting
+})
+
+test('quiet damage, no damage and other errors are nobody’s to attribute', async () => {
+  await using setting = await setUp()
+  const { quarantine, attributions } = setting
+  const damage = { id: ID, type: RECORD.chunk, place: null, reason: 'x'.repeat(1000) }
+  expect(await quarantine.enter([damage], { quiet: true })).toEqual([damage])
+  expect(await quarantine.enter([damage])).toEqual([])
+  expect(await quarantine.enter([])).toEqual([])
+  expect(await quarantine.enterError(new VarveError('STORE_FAILED', 'no'))).toBe(false)
+  await quarantine.attributed()
+  expect(attributions).toHaveLength(0)
+})

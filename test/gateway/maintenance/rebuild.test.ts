@@ -1,0 +1,709 @@
+// Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was there, and what does not is listed.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { appendFile, cp, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { crc32 } from 'node:zlib'
+import { describe, expect, test } from 'vitest'
+import { VarveError } from '../../../protocol/errors.ts'
+import { appendAudit } from '../../../gateway/datastore/database/audit.ts'
+import { Sql, type Row } from '../../../gateway/datastore/database/sql.ts'
+import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import {
+  encodePackHeader,
+  PACK_HEADER_BYTES,
+  parseRecord,
+  RECORD,
+  recordBytes,
+  type RecordType,
+} from '../../../gateway/datastore/format.ts'
+import { manifestOf } from '../../../gateway/datastore/manifest.ts'
+import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
+import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
+import { sizeOf, Stand, type Plains } from '../chains/script.ts'
+import { revokeAgent, startJob } from '../catalog.ts'
+import { Dice } from '../../support/model-dice.ts'
+import { addTenant, memoryLog, newManifest, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
+import { changed, randomDisk, readImage, removePoints } from './stand.ts'
+
+const ENTRY = { timeMs: 1, tenant: 1, subject: 's', role: 'owner', resource: 'r', outcome: 'ok', details: {} }
+
+const catalogOf = (folder: string): string => path.join(folder, CATALOG_NAME)
+
+const run = (folder: string, options: Partial<Parameters<typeof rebuild>[0]> = {}): Promise<RebuildReport> =>
+  rebuild({ folder, log: memoryLog(), nowMs: () => 5000, ...options })
+
+/** Rows that a rebuild must bring back exactly. */
+const TABLES = {
+  tenant: 'SELECT id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard FROM tenant ORDER BY id',
+  agent: 'SELECT id, tenant, host, public_key, enrolled_ms, revoked_ms FROM agent ORDER BY id',
+  machine: 'SELECT * FROM machine ORDER BY id',
+  point: 'SELECT * FROM point ORDER BY id',
+  image: 'SELECT * FROM image ORDER BY point, ordinal',
+  retention: 'SELECT * FROM retention ORDER BY tenant, scope, name',
+  gateway: "SELECT value FROM setting WHERE name = 'gateway'",
+  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
+    FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
+  pack: 'SELECT tenant, kind, uuid, bytes FROM pack ORDER BY uuid',
+}
+/** What packs do not hold and an old catalog does. */
+const BESIDES = {
+  audit: 'SELECT * FROM audit ORDER BY seq',
+  token: 'SELECT * FROM token ORDER BY id',
+  enrolment: 'SELECT * FROM enrolment ORDER BY id',
+  job: 'SELECT * FROM job ORDER BY id',
+  upload: 'SELECT * FROM upload ORDER BY job, disk',
+  setting: "SELECT * FROM setting WHERE name <> 'audit-head' ORDER BY name",
+}
+type Dump = Record<string, Row[]>
+
+const dump = (folder: string, tables: Readonly<Record<string, string>> = TABLES): Dump => {
+  using sql = new Sql(catalogOf(folder))
+  return Object.fromEntries(Object.entries(tables).map(([name, text]) => [name, sql.all(text)]))
+}
+
+interface World extends AsyncDisposable {
+  readonly stand: Stand
+  readonly folder: string
+  /** Content of each restore point that is kept. */
+  readonly points: ReadonlyMap<string, { root: Uint8Array | null; plains: Plains }>
+  readonly pruned: string
+  readonly held: string
+}
+
+/** Two machines with five points: one held, one locked, one pruned; all states written. The gateway is stopped. */
+const world = async (): Promise<World> => {
+  const stand = await Stand.open()
+  const { folder, tenant } = stand
+  const { database } = stand.datastore
+  await database.call('setting.init', { name: 'gateway', value: randomUUID() })
+  const points = new Map<string, { root: Uint8Array | null; plains: Plains }>()
+  const add = async (
+    machine: Awaited<ReturnType<Stand['machine']>>,
+    plains: Plains,
+    nowMs: number,
+  ): Promise<string> => {
+    const { id, root } = await stand.point(machine, plains, nowMs)
+    points.set(id, { root, plains })
+    return id
+  }
+  const [one, two] = [await stand.machine('one'), await stand.machine('two')]
+  const disk: Plains = [...randomDisk(70), null, null, ...randomDisk(3)]
+  const pruned = await add(one, disk, 30)
+  const held = await add(one, changed(disk, 1, 71), 40)
+  const locked = await add(two, changed(disk, 2, 69), 50)
+  await add(two, Array<null>(5).fill(null), 60)
+  await database.call('point.hold', { tenant: tenant.id, id: held, held: true })
+  await database.call('point.lock', { tenant: tenant.id, id: locked, untilMs: 99_000 })
+  await database.call('machine.setGroup', { tenant: tenant.id, name: 'one', group: 'g' })
+  await database.call('retention.set', { tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
+  removePoints(stand, pruned)
+  points.delete(pruned)
+  await stand.datastore.tenantStore(tenant).writeState()
+  // newer than the state
+  await add(one, changed(disk, 5), 70)
+  await stand.datastore[Symbol.asyncDispose]()
+  return { stand, folder, points, pruned, held, [Symbol.asyncDispose]: () => stand[Symbol.asyncDispose]() }
+}
+
+const expectPoints = async ({ stand, points }: World, except: readonly string[] = []): Promise<void> => {
+  await stand.reopen()
+  expect(stand.datastore.report).toMatchObject({ damaged: [], unknownCount: 0 })
+  for (const [id, { root, plains }] of points) {
+    if (except.includes(id)) continue
+    const read = await readImage(stand, root, plains.length)
+    expect(read.map((plain) => plain && Buffer.from(plain))).toEqual(plains.map((plain) => plain && Buffer.from(plain)))
+  }
+  await stand.datastore[Symbol.asyncDispose]()
+}
+
+const dropCatalog = async (folder: string): Promise<void> => {
+  for (const suffix of ['', '-wal', '-shm']) await rm(`${catalogOf(folder)}${suffix}`, { force: true })
+}
+
+interface Place {
+  readonly file: string
+  readonly offset: number
+  readonly length: number
+  readonly id: string
+}
+
+/** Records of a type in all packs. */
+const recordsOf = async (folder: string, type: RecordType): Promise<Place[]> => {
+  const places: Place[] = []
+  for (const name of await readdir(path.join(folder, 'packs'), { recursive: true })) {
+    if (!name.endsWith('.pack')) continue
+    const file = path.join(folder, 'packs', name)
+    const bytes = await readFile(file)
+    for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
+      const record = parseRecord(bytes, offset)
+      const length = recordBytes(record.storedLength)
+      if (record.type === type) places.push({ file, offset, length, id: Buffer.from(record.id).toString('hex') })
+      offset += length
+    }
+  }
+  return places
+}
+
+const hurt = async ({ file, offset, length }: Place): Promise<void> => {
+  await using handle = await open(file, 'r+')
+  await handle.write(randomBytes(4), 0, 4, offset + length - 5)
+}
+
+const nothingLost = (report: RebuildReport): void => {
+  for (const list of [
+    'unreadable',
+    'unknownFiles',
+    'incompletePoints',
+    'lostPoints',
+    'withoutState',
+    'remarks',
+  ] as const)
+    expect([list, report[list].rows]).toEqual([list, []])
+  expect(report.missingRecords).toBe(0)
+}
+
+describe('of packs alone', () => {
+  test('every row of tenants, agents, machines, points and index is as it was; what was pruned stays away', async () => {
+    await using place = await world()
+    const before = dump(place.folder)
+    await dropCatalog(place.folder)
+    await expect(openDatastore(place.folder)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
+    const progress: number[] = []
+    const report = await run(place.folder, { onProgress: ({ done, total }) => void progress.push(done / total!) })
+    expect(dump(place.folder)).toEqual(before)
+    expect(before['point']).toHaveLength(4)
+    expect(before['gateway']).toHaveLength(1)
+    nothingLost(report)
+    expect(report).toMatchObject({
+      tenants: 1,
+      machines: 2,
+      points: 4,
+      prunedPoints: 1,
+      replaced: null,
+      takenFrom: null,
+    })
+    expect(progress.at(-1)).toBe(1)
+    await expectPoints(place)
+  })
+
+  test('a second time gives the same, with states and points written between', async () => {
+    await using place = await world()
+    await dropCatalog(place.folder)
+    await run(place.folder)
+    const { stand } = place
+    await stand.reopen()
+    const machine = await stand.datastore.database.call('machine.get', { tenant: stand.tenant.id, name: 'one' })
+    const plains = randomDisk(4)
+    const { id, root } = await stand.point(machine, plains, 80)
+    ;(place.points as Map<string, { root: Uint8Array | null; plains: Plains }>).set(id, { root, plains })
+    removePoints(stand, place.held)
+    await stand.datastore.tenantStore(stand.tenant).writeState()
+    await stand.datastore[Symbol.asyncDispose]()
+    const before = dump(place.folder)
+    await dropCatalog(place.folder)
+    nothingLost(await run(place.folder))
+    expect(dump(place.folder)).toEqual(before)
+    await expectPoints(place)
+  })
+
+  test('a backup that was under way when the state was written comes back once it is committed', async () => {
+    await using stand = await Stand.open()
+    const machine = await stand.machine('one')
+    const store = stand.datastore.tenantStore(stand.tenant)
+    const plains = randomDisk(3)
+    const job = await stand.job(machine, sizeOf(plains))
+    await stand.uploadAll(job, plains)
+    // its manifest names the state before, as if it had been written at the same moment
+    using manifest = await store.writeManifest(
+      manifestOf(await stand.datastore.database.call('job.complete', { job: job.id, agent: machine.agent }), {
+        bytesRead: 0,
+        nowMs: 30,
+        lockedUntilMs: null,
+      }),
+    )
+    await stand.machine('two')
+    await store.writeState()
+    const figures = { bytesRead: 0, nowMs: 30, lockedUntilMs: null }
+    await stand.datastore.database.call('job.commit', {
+      job: job.id,
+      agent: machine.agent,
+      ...figures,
+      manifest: manifest.id,
+    })
+    await stand.datastore[Symbol.asyncDispose]()
+    const before = dump(stand.folder)
+    await dropCatalog(stand.folder)
+    const report = await run(stand.folder)
+    expect(report).toMatchObject({ points: 1, prunedPoints: 0 })
+    expect(dump(stand.folder)).toEqual(before)
+  })
+
+  test('an agent that asks what became of its backup is told that it was committed', async () => {
+    await using place = await world()
+    const [point] = place.points.keys()
+    await dropCatalog(place.folder)
+    await run(place.folder)
+    await place.stand.reopen()
+    const { database } = place.stand.datastore
+    const { agent } = await database.call('point.find', { tenant: place.stand.tenant.id, agent: null, prefix: point! })
+    const { states } = await database.call('job.reconcile', { agent, jobs: [point!], sinceMs: 0, nowMs: 1 })
+    expect(states).toEqual([{ job: point, state: 'committed' }])
+  })
+})
+
+describe('with an old catalog', () => {
+  test('audit log, tokens, enrolments, jobs and uploads are taken over, and the old one is kept', async () => {
+    await using place = await world()
+    {
+      using sql = new Sql(catalogOf(place.folder))
+      sql.transaction(() => {
+        for (const action of ['a', 'b']) appendAudit(sql, { ...ENTRY, action })
+        sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
+      })
+    }
+    const before = dump(place.folder)
+    const besides = dump(place.folder, BESIDES)
+    const bytes = await readFile(catalogOf(place.folder))
+    const report = await run(place.folder)
+    nothingLost(report)
+    expect(report).toMatchObject({ replaced: 'catalog.db.replaced-1', takenFrom: 'catalog.db' })
+    expect(dump(place.folder)).toEqual(before)
+    const { audit, ...rest } = dump(place.folder, BESIDES)
+    expect(rest).toEqual(Object.fromEntries(Object.entries(besides).filter(([name]) => name !== 'audit')))
+    expect(audit!.slice(0, -1)).toEqual(besides['audit'])
+    expect(audit!.at(-1)).toMatchObject({ action: 'store.rebuild' })
+    expect(await readFile(path.join(place.folder, 'catalog.db.replaced-1'))).toEqual(bytes)
+    await place.stand.reopen()
+    expect(await place.stand.datastore.database.call('audit.check', { after: null })).toMatchObject({ brokenSeq: null })
+    await expectPoints(place)
+  })
+
+  test('an old copy brings back nothing that was pruned and hides nothing that came later', async () => {
+    await using place = await world()
+    const { stand, folder } = place
+    const now = dump(folder)
+    // the copy of before the prune: that point is in it
+    const copy = path.join(folder, 'copy')
+    await cp(catalogOf(folder), copy)
+    await stand.reopen()
+    const victim = [...place.points.keys()].find((id) => id !== place.held)!
+    removePoints(stand, victim)
+    const agent = await stand.machine('three')
+    await revokeAgent(stand.datastore.database, stand.tenant, agent.agent)
+    await stand.datastore.tenantStore(stand.tenant).writeState()
+    const later = await stand.point(await stand.machine('four'), randomDisk(2), 90)
+    await stand.datastore[Symbol.asyncDispose]()
+    const before = dump(folder)
+    await dropCatalog(folder)
+    await rename(copy, catalogOf(folder))
+    const report = await run(folder)
+    nothingLost(report)
+    expect(dump(folder)).toEqual(before)
+    const ids = dump(folder)['point']!.map(({ id }) => id)
+    expect(ids).toContain(later.id)
+    expect(ids).not.toContain(victim)
+    expect(now['point']!.map(({ id }) => id)).toContain(victim)
+  })
+
+  test('a lock is never shortened and a revocation never undone by a copy that does not know of it, nor by a state', async () => {
+    await using place = await world()
+    const { folder } = place
+    {
+      using sql = new Sql(catalogOf(folder))
+      sql.run('UPDATE point SET locked_ms = 200000 WHERE locked_ms IS NOT NULL')
+      sql.run('UPDATE agent SET revoked_ms = 77')
+    }
+    await run(folder)
+    const { point, agent } = dump(folder)
+    expect(point!.filter((row) => row['locked_ms'] !== null).map((row) => row['locked_ms'])).toEqual([200_000])
+    expect(agent!.every((row) => row['revoked_ms'] === 77)).toBe(true)
+  })
+
+  test.each([
+    [
+      'truncated to its half',
+      async (file: string) => truncate(file, Math.floor((await stat(file)).size / 8192) * 4096),
+    ],
+    ['empty', async (file: string) => truncate(file, 0)],
+    ['overwritten with noise', async (file: string) => writeFile(file, randomBytes(50_000))],
+  ])('a catalog that is %s is refused with the way out, and rebuilt', async (_, damage) => {
+    await using place = await world()
+    const before = dump(place.folder)
+    await damage(catalogOf(place.folder))
+    const refused = await openDatastore(place.folder).catch((error: unknown) => error)
+    expect(refused).toBeInstanceOf(VarveError)
+    expect((refused as VarveError).code).toMatch(/^(CATALOG_MISSING|STORE_FAILED)$/u)
+    expect((refused as VarveError).message).toContain('varve-gateway repair --rebuild')
+    await run(place.folder)
+    expect(dump(place.folder)).toEqual(before)
+    await expectPoints(place)
+  })
+
+  test('a catalog of which some pages are noise gives what can be read, and says what could not', async () => {
+    await using place = await world()
+    const before = dump(place.folder)
+    const file = catalogOf(place.folder)
+    const pages = (await stat(file)).size / 4096
+    await using handle = await open(file, 'r+')
+    for (let page = 8; page < pages; page += 3) await handle.write(randomBytes(4096), 0, 4096, page * 4096)
+    await handle.close()
+    await run(place.folder)
+    expect(dump(place.folder)).toEqual(before)
+  })
+
+  test('a later program’s catalog is left alone', async () => {
+    await using place = await world()
+    {
+      using sql = new Sql(catalogOf(place.folder))
+      sql.run('PRAGMA user_version = 1000')
+    }
+    const before = await readFile(catalogOf(place.folder))
+    await expect(run(place.folder)).rejects.toMatchObject({ code: 'STORE_VERSION' })
+    expect(await readFile(catalogOf(place.folder))).toEqual(before)
+  })
+})
+
+describe('damaged packs', () => {
+  test('a damaged chunk, node or torn tail is listed, and so are the points that lack it', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    const chunks = await recordsOf(folder, RECORD.chunk)
+    await hurt(chunks[3]!)
+    await truncate(chunks[0]!.file, (await stat(chunks[0]!.file)).size - 10)
+    await dropCatalog(folder)
+    const report = await run(folder)
+    expect(report.unreadable.rows).toHaveLength(2)
+    expect(report.unreadable.rows.map(({ length }) => length)).toContain(chunks[3]!.length)
+    expect(report.incompletePoints.count).toBeGreaterThan(0)
+    expect(report.missingRecords).toBe(2)
+    using sql = new Sql(catalogOf(folder))
+    const damage = sql.all('SELECT id, type, reason FROM damage')
+    expect(damage).toHaveLength(2)
+    expect(damage.map(({ id }) => Buffer.from(id as Uint8Array).toString('hex'))).toContain(chunks[3]!.id)
+    expect(damage[0]).toMatchObject({ type: RECORD.chunk, reason: 'missing' })
+    const after = dump(folder)
+    expect(after['point']).toEqual(before['point'])
+    expect(after['chunk']).toHaveLength(before['chunk']!.length - 2)
+  })
+
+  test('without its manifest a point is listed as lost, or taken from the old catalog', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    const [held] = before['point']!.filter(({ id }) => id === place.held)
+    const manifests = await recordsOf(folder, RECORD.manifest)
+    await hurt(manifests.find(({ id }) => id === Buffer.from(held!['manifest'] as Uint8Array).toString('hex'))!)
+    await cp(catalogOf(folder), path.join(folder, 'copy'))
+    await dropCatalog(folder)
+    const alone = await run(folder)
+    expect(alone.lostPoints.rows.map(({ point }) => point)).toEqual([place.held])
+    expect(alone.points).toBe(3)
+    await dropCatalog(folder)
+    await rename(path.join(folder, 'copy'), catalogOf(folder))
+    const report = await run(folder)
+    expect(report.lostPoints.rows).toEqual([])
+    expect(report.catalogPoints.rows.map(({ point }) => point)).toEqual([place.held])
+    const after = dump(folder)
+    expect(after['point']).toEqual(before['point'])
+    expect(after['image']).toEqual(before['image'])
+    await expectPoints(place)
+  })
+
+  test('without any state a tenant’s packs are left alone and listed; with the old catalog all is there', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    for (const state of await recordsOf(folder, RECORD.state)) await hurt(state)
+    const copy = path.join(folder, 'copy')
+    await cp(catalogOf(folder), copy)
+    await dropCatalog(folder)
+    const alone = await run(folder)
+    expect(alone).toMatchObject({ tenants: 0, points: 0 })
+    expect(alone.withoutState.rows).toMatchObject([{ tenant: place.stand.tenant.uuid, packs: 2 }])
+    // nothing was lost by that
+    await dropCatalog(folder)
+    await rename(copy, catalogOf(folder))
+    const report = await run(folder)
+    expect(report.withoutState.rows).toMatchObject([{ tenant: 'acme' }])
+    const { point, machine, agent, tenant } = dump(folder)
+    expect({ point, machine, agent, tenant }).toEqual({
+      point: before['point'],
+      machine: before['machine'],
+      agent: before['agent'],
+      tenant: before['tenant'],
+    })
+    await expectPoints(place)
+  })
+
+  test('an older state is taken where the newest is damaged', async () => {
+    await using place = await world()
+    const states = await recordsOf(place.folder, RECORD.state)
+    await hurt(states.at(-1)!)
+    await dropCatalog(place.folder)
+    const report = await run(place.folder)
+    expect(report.unreadable.count).toBe(1)
+    expect(report.tenants).toBe(1)
+    await expectPoints(place)
+  })
+
+  test('a damaged header hides no record; foreign, newer and misplaced packs are listed', async () => {
+    await using place = await world()
+    const { folder, stand } = place
+    const [chunk] = await recordsOf(folder, RECORD.chunk)
+    const before = dump(folder)
+    {
+      await using handle = await open(chunk!.file, 'r+')
+      await handle.write(Buffer.from('x'), 0, 1, 20)
+    }
+    const { uuid } = stand.tenant
+    const strangers = path.join(folder, 'packs', uuid, '00')
+    await mkdir(strangers, { recursive: true })
+    const newer = Buffer.from(encodePackHeader({ kind: 'data', tenant: uuid, pack: randomUUID() }))
+    newer.writeUInt16LE(9, 8)
+    newer.writeUInt32LE(crc32(newer.subarray(0, 44)), 44)
+    await writeFile(path.join(strangers, '00000000-0000-4000-8000-000000000000.pack'), newer)
+    await writeFile(path.join(strangers, 'notes.txt'), 'mine')
+    await writeFile(path.join(strangers, '00000000-0000-4000-8000-000000000001.pack'), randomBytes(9000))
+    await dropCatalog(folder)
+    const report = await run(folder)
+    expect(report.unknownFiles.rows).toHaveLength(2)
+    expect(report.unreadable.rows.map(({ offset, length }) => [offset, length]).sort()).toEqual([
+      [0, PACK_HEADER_BYTES],
+      [0, 9000],
+    ])
+    expect(dump(folder)['chunk']).toEqual(before['chunk'])
+    expect(report.incompletePoints.count).toBe(0)
+  })
+
+  test('what looks like a record inside a damaged one is not believed', async () => {
+    await using place = await world()
+    const { folder } = place
+    // a guest's disk that holds the whole pack of this gateway: its content has an id of this tenant, and other bytes
+    const [chunk] = await recordsOf(folder, RECORD.chunk)
+    const bytes = await readFile(chunk!.file)
+    const inner = Buffer.from(bytes.subarray(chunk!.offset, chunk!.offset + chunk!.length))
+    inner.fill(7, 60)
+    inner.writeUInt32LE(crc32(inner.subarray(8)), 4)
+    await appendFile(chunk!.file, Buffer.concat([Buffer.from('garbage'), inner]))
+    await hurt(chunk!)
+    await dropCatalog(folder)
+    const report = await run(folder)
+    expect(report.unreadable.rows.at(-1)!.problem).toContain('another id')
+    using sql = new Sql(catalogOf(folder))
+    expect(sql.get('SELECT 1 FROM chunk WHERE id = ?', Buffer.from(chunk!.id, 'hex'))).toBe(undefined)
+  })
+
+  test('damage that was known stays damage unless the packs have a good copy', async () => {
+    await using place = await world()
+    const { folder } = place
+    const [bad, good] = await recordsOf(folder, RECORD.chunk)
+    // the checksum is right and the content is not: only the id tells
+    const bytes = await readFile(bad!.file)
+    const record = bytes.subarray(bad!.offset, bad!.offset + bad!.length)
+    record.fill(7, 60)
+    record.writeUInt32LE(crc32(record.subarray(8)), 4)
+    await writeFile(bad!.file, bytes)
+    {
+      using sql = new Sql(catalogOf(folder))
+      const uuid = path.basename(bad!.file, '.pack')
+      for (const { id, offset } of [bad!, good!]) {
+        sql.run("INSERT INTO damage VALUES (1, ?, 1, ?, ?, 'was bad', 5)", Buffer.from(id, 'hex'), uuid, offset)
+        sql.run('DELETE FROM chunk WHERE id = ?', Buffer.from(id, 'hex'))
+      }
+    }
+    await run(folder)
+    using sql = new Sql(catalogOf(folder))
+    const damage = sql.all('SELECT id, reason FROM damage')
+    expect(damage.map(({ id }) => Buffer.from(id as Uint8Array).toString('hex'))).toEqual([bad!.id])
+    expect(sql.get('SELECT 1 FROM chunk WHERE id = ?', Buffer.from(good!.id, 'hex'))).toBeDefined()
+  })
+})
+
+describe('random damage', () => {
+  test('whatever was done to the packs: nothing is made up, nothing whole is lost, all else is listed', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    const name = (row: Row): string => Buffer.from(row['id'] as Uint8Array).toString('hex')
+    const known = new Map(before['chunk']!.map((row) => [name(row), row]))
+    const dice = new Dice(Number(process.env['VARVE_SEED'] ?? 5))
+    for (let round = 0; round < 8; round++) {
+      await using copy = await temporaryFolder()
+      await cp(path.join(folder, 'packs'), path.join(copy.path, 'packs'), { recursive: true })
+      const files = (await readdir(path.join(copy.path, 'packs'), { recursive: true }))
+        .filter((file) => file.endsWith('.pack'))
+        .map((file) => path.join(copy.path, 'packs', file))
+      const hits: { file: string; from: number; to: number }[] = []
+      for (let hit = 0; hit < 1 + dice.below(6); hit++) {
+        const file = dice.pick(files)
+        const { size } = await stat(file)
+        const from = dice.below(size)
+        const to = Math.min(size, from + 1 + dice.below(dice.pick([2, 600, 20_000])))
+        if (dice.chance(0.2)) {
+          await truncate(file, from)
+          hits.push({ file, from, to: size })
+          continue
+        }
+        await using handle = await open(file, 'r+')
+        const bytes = dice.chance(0.5) ? dice.bytes(to - from) : Buffer.alloc(to - from, dice.chance(0.5) ? 'VREC' : 0)
+        await handle.write(bytes, 0, bytes.length, from)
+        hits.push({ file, from, to })
+      }
+      const report = await run(copy.path)
+      const found = new Map(dump(copy.path)['chunk']!.map((row) => [name(row), row]))
+      for (const [id, row] of found) expect(row).toEqual(known.get(id))
+      // without its key nothing of a tenant can be told from noise
+      if (report.tenants === 0) continue
+      for (const [id, row] of known) {
+        const [offset, end] = [Number(row['offset']), Number(row['offset']) + recordBytes(Number(row['stored']))]
+        const hurt = hits.some(
+          ({ file, from, to }) => path.basename(file, '.pack') === row['uuid'] && from < end && to > offset,
+        )
+        if (!hurt) expect([dice.seed, round, found.has(id)]).toEqual([dice.seed, round, true])
+      }
+      expect(report.unreadable.count).toBeGreaterThan(0)
+      await touch(openDatastore(copy.path))
+    }
+  })
+})
+
+describe('several tenants', () => {
+  test('each has its own, under its own row id; who is named by a restore point alone is made up and told', async () => {
+    await using place = await world()
+    const { stand, folder } = place
+    await stand.reopen()
+    const { datastore } = stand
+    await addTenant(datastore, 'unused')
+    const other = await addTenant(datastore, 'other')
+    const store = datastore.tenantStore(other)
+    const manifest = newManifest({ machine: 'ghost', timeMs: 9 })
+    using kept = await store.writeManifest(manifest)
+    await datastore[Symbol.asyncDispose]()
+    const before = dump(folder)
+    await dropCatalog(folder)
+    const report = await run(folder)
+    const after = dump(folder)
+    // one that never had a pack is gone
+    expect(after['tenant']).toEqual(before['tenant']!.filter((row) => row['name'] !== 'unused'))
+    const ghost = after['point']!.find((row) => row['id'] === manifest.point)
+    expect(ghost).toMatchObject({ tenant: other.id, time_ms: 9, manifest: kept.id })
+    expect(after['point']).toHaveLength(before['point']!.length + 1)
+    expect(after['machine']!.find((row) => row['id'] === ghost!['machine'])).toMatchObject({ name: 'ghost' })
+    expect(after['agent']!.find((row) => row['id'] === manifest.agent)).toMatchObject({ revoked_ms: 1 })
+    expect(report.remarks.rows).toEqual([expect.stringContaining('machine ghost')])
+    await expectPoints(place)
+  })
+
+  test('a state of several parts is one state; without one of them nothing that it may have named is dropped', async () => {
+    await using place = await world()
+    const { stand, folder } = place
+    await stand.reopen()
+    const { database } = stand.datastore
+    const policy = 'x'.repeat(60_000)
+    const agent = (await database.call('agent.list', { tenant: stand.tenant.id }))[0]!.id
+    const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
+    await database.call('machine.declare', { tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
+    await stand.datastore.tenantStore(stand.tenant).writeState()
+    await stand.datastore[Symbol.asyncDispose]()
+    const before = dump(folder)
+    {
+      using sql = new Sql(catalogOf(folder))
+      const { id } = sql.get<{ id: Uint8Array }>('SELECT state_id AS id FROM tenant')!
+      expect(id.length).toBe(64)
+    }
+    await dropCatalog(folder)
+    nothingLost(await run(folder))
+    expect(dump(folder)).toEqual(before)
+    await dropCatalog(folder)
+    await hurt((await recordsOf(folder, RECORD.state)).at(-1)!)
+    const report = await run(folder)
+    expect(report.withoutState.rows).toMatchObject([{ problem: expect.stringContaining('part') as string }])
+    expect(report.points).toBeGreaterThanOrEqual(before['point']!.length)
+  })
+})
+
+describe('interrupted', () => {
+  test('a running gateway is not disturbed; a folder without packs is refused', async () => {
+    await using place = await world()
+    await place.stand.reopen()
+    await expect(run(place.folder)).rejects.toMatchObject({ code: 'STORE_LOCKED' })
+    await using empty = await temporaryFolder()
+    await expect(run(empty.path)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    await touch(openDatastore(empty.path))
+    expect(await run(empty.path)).toMatchObject({ tenants: 0, packs: 0 })
+  })
+
+  test('at any step of progress the old catalog is untouched, and the next one is whole', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    const bytes = await readFile(catalogOf(folder))
+    for (const steps of [0, 1, 2, 4, 6]) {
+      const abort = new AbortController()
+      let seen = 0
+      const onProgress = (): void => {
+        if (seen++ >= steps) abort.abort(new VarveError('CANCELLED', 'stopped'))
+      }
+      if (steps === 0) abort.abort(new VarveError('CANCELLED', 'stopped'))
+      await expect(run(folder, { onProgress, signal: abort.signal })).rejects.toMatchObject({ code: 'CANCELLED' })
+      expect(await readFile(catalogOf(folder))).toEqual(bytes)
+    }
+    await run(folder)
+    expect(dump(folder)).toEqual(before)
+  })
+
+  test('between moving the old catalog away and placing the new one: a start refuses, a second rebuild loses nothing', async () => {
+    await using place = await world()
+    const { folder } = place
+    const before = dump(folder)
+    const besides = dump(folder, BESIDES)
+    // with a log that was not yet taken into the catalog, as after a crash
+    {
+      using keep = new Sql(catalogOf(folder))
+      using sql = new Sql(catalogOf(folder))
+      sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
+      await cp(catalogOf(folder), path.join(folder, 'copy'))
+      await cp(`${catalogOf(folder)}-wal`, path.join(folder, 'copy-wal'))
+      keep.get('SELECT 1 AS one')
+    }
+    await dropCatalog(folder)
+    await rename(path.join(folder, 'copy'), path.join(folder, 'catalog.db.replaced-1'))
+    await rename(path.join(folder, 'copy-wal'), `${catalogOf(folder)}-wal`)
+    await writeFile(`${catalogOf(folder)}.new`, 'whole, or so it seems')
+    await expect(openDatastore(folder)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
+    const report = await run(folder)
+    expect(report).toMatchObject({ takenFrom: 'catalog.db.replaced-1', replaced: null })
+    expect(dump(folder)).toEqual(before)
+    const { token, job } = dump(folder, BESIDES)
+    expect(token).toHaveLength(1)
+    expect(job).toEqual(besides['job'])
+    expect(existsSync(path.join(folder, 'catalog.db.replaced-1-wal'))).toBe(true)
+    await expectPoints(place)
+  })
+
+  test('the log of a catalog that somebody deleted is not taken for that of an older one', async () => {
+    await using place = await world()
+    const { folder } = place
+    await run(folder)
+    await dropCatalog(folder)
+    await writeFile(`${catalogOf(folder)}-wal`, 'stray')
+    const report = await run(folder)
+    expect(report.takenFrom).toBe('catalog.db.replaced-1')
+    expect(existsSync(path.join(folder, 'catalog.db-wal.replaced-2'))).toBe(true)
+    await expectPoints(place)
+  })
+
+  test('a job that was running goes on', async () => {
+    await using stand = await Stand.open()
+    const machine = await stand.machine('one')
+    const id = await startJob(stand.datastore.database, stand.tenant, machine)
+    await stand.datastore.tenantStore(stand.tenant).writeState()
+    await stand.datastore[Symbol.asyncDispose]()
+    await run(stand.folder)
+    await stand.reopen()
+    const found = await stand.datastore.database.call('job.get', { tenant: stand.tenant.id, job: id })
+    expect(found!.job).toMatchObject({ id, state: 'running', machine: 'one' })
+  })
+})

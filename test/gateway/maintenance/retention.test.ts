@@ -1,0 +1,344 @@
+// The plan of retention: tables worked out by hand, clocks that jump, weeks at the turn of the year, and what holds for any points and rules.
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { isOff, planRetention, protectedBy, type PlannedPoint } from '../../../gateway/maintenance/retention.ts'
+import { RETENTION_OFF, type Retention } from '../../../protocol/retention.ts'
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): PlannedPoint => {
+  const timeMs = typeof time === 'number' ? time : Date.parse(time)
+  return { id: String(time), timeMs, held: false, lockedUntilMs: null, damaged: false, inUse: false, ...more }
+}
+
+const rulesOf = (rules: Partial<Retention>): Retention => ({ ...RETENTION_OFF, ...rules })
+
+/** What the plan keeps, newest first, as `time: reasons`; the reason that every newest point has is left out. */
+const kept = (points: readonly PlannedPoint[], rules: Partial<Retention>, nowMs = 0): string[] =>
+  planRetention(points, rulesOf(rules), nowMs)
+    .map(({ point, keptBy }) => [point.id, keptBy.filter((reason) => reason !== 'last-good').join(' ')])
+    .filter(([, reasons]) => reasons !== '')
+    .map(([id, reasons]) => `${id}: ${reasons}`)
+
+const at = (times: readonly string[]): PlannedPoint[] => times.map((time) => pointAt(time))
+
+describe('tables worked out by hand', () => {
+  test('each rule takes what the ones before it left: last, then hours, days, weeks, months, years', () => {
+    const points = at([
+      '2026-11-20T12:40Z', // last
+      '2026-11-20T12:10Z', // last
+      '2026-11-20T12:00Z', // its hour is covered by the two before
+      '2026-11-20T11:50Z', // newest of its hour
+      '2026-11-20T11:10Z',
+      '2026-11-20T09:30Z', // hour 10 has none and does not count
+      '2026-11-20T08:30Z', // a third hour is not asked for, and the day is covered
+      '2026-11-19T23:59Z', // newest of its day
+      '2026-11-19T00:00Z',
+      '2026-11-17T01:00Z', // the 18th has none and does not count
+      '2026-11-16T01:00Z', // Monday of week 47, which is covered
+      '2026-11-15T23:00Z', // Sunday: newest of week 46
+      '2026-11-09T01:00Z', // Monday of week 46
+      '2026-11-08T12:00Z', // newest of week 45
+      '2026-11-01T12:00Z', // November is covered; week 44 is not asked for
+      '2026-10-31T23:59Z', // newest of October
+      '2026-08-05T00:00Z', // September has none: newest of August
+      '2026-08-04T00:00Z',
+      '2026-07-04T00:00Z', // 2026 is covered
+      '2025-12-31T23:59Z', // newest of 2025
+      '2025-01-01T00:00Z',
+      '2023-06-01T00:00Z', // 2024 has none
+      '2022-06-01T00:00Z',
+    ])
+    const rules = { keepLast: 2, keepHourly: 2, keepDaily: 2, keepWeekly: 2, keepMonthly: 2, keepYearly: 2 }
+    expect(kept(points, rules)).toEqual([
+      '2026-11-20T12:40Z: last',
+      '2026-11-20T12:10Z: last',
+      '2026-11-20T11:50Z: hourly',
+      '2026-11-20T09:30Z: hourly',
+      '2026-11-19T23:59Z: daily',
+      '2026-11-17T01:00Z: daily',
+      '2026-11-15T23:00Z: weekly',
+      '2026-11-08T12:00Z: weekly',
+      '2026-10-31T23:59Z: monthly',
+      '2026-08-05T00:00Z: monthly',
+      '2025-12-31T23:59Z: yearly',
+      '2023-06-01T00:00Z: yearly',
+    ])
+  })
+
+  test('a rule alone counts its periods from the newest point, not from now', () => {
+    const points = at(['2020-03-05T10:00Z', '2020-03-05T09:00Z', '2020-03-04T10:00Z', '2020-03-01T10:00Z'])
+    expect(kept(points, { keepDaily: 2 })).toEqual(['2020-03-05T10:00Z: daily', '2020-03-04T10:00Z: daily'])
+    expect(kept(points, { keepLast: 1 })).toEqual(['2020-03-05T10:00Z: last'])
+    expect(kept(points, { keepLast: 99 })).toHaveLength(4)
+  })
+
+  test('a week that lies in two months does not keep a month from its own newest point', () => {
+    // week 5 of 2026 is 26 January to 1 February
+    const points = at(['2026-02-01T12:00Z', '2026-01-31T12:00Z', '2026-01-20T12:00Z'])
+    expect(kept(points, { keepWeekly: 1, keepMonthly: 2 })).toEqual([
+      '2026-02-01T12:00Z: weekly',
+      '2026-01-31T12:00Z: monthly',
+    ])
+  })
+
+  test('within counts back from the newest point, to the millisecond, and takes nothing from the other rules', () => {
+    const newest = Date.parse('2026-11-20T12:00Z')
+    const points = [newest, newest - DAY_MS, newest - 2 * DAY_MS, newest - 2 * DAY_MS - 1].map((ms) => pointAt(ms))
+    expect(kept(points, { keepWithinDays: 2 })).toEqual(points.slice(0, 3).map(({ id }) => `${id}: within`))
+    expect(kept(points, { keepWithinDays: 0.5, keepDaily: 2 })).toEqual([
+      `${newest}: daily within`,
+      `${newest - DAY_MS}: daily`,
+    ])
+  })
+
+  test('rules that are all off keep everything, whatever the zone and the lock say', () => {
+    const points = at(['2026-11-20T12:00Z', '2020-01-01T00:00Z'])
+    expect(kept(points, { timeZone: 'Asia/Tokyo', lockDays: 9 })).toEqual([
+      '2026-11-20T12:00Z: no-rules',
+      '2020-01-01T00:00Z: no-rules',
+    ])
+    expect(isOff(RETENTION_OFF)).toBe(true)
+    expect(planRetention([], RETENTION_OFF, 0)).toEqual([])
+    expect(planRetention([], rulesOf({ keepLast: 1 }), 0)).toEqual([])
+  })
+
+  test('points of the same instant are told apart by their ids, the same way each time', () => {
+    const points = ['b', 'a', 'c'].map((id) => pointAt(5, { id }))
+    expect(kept(points, { keepLast: 1 })).toEqual(['c: last'])
+    expect(kept(points.toReversed(), { keepLast: 1 })).toEqual(['c: last'])
+  })
+})
+
+describe('weeks at the turn of the year', () => {
+  test.each([
+    // 2020 has 53 weeks: 28 December 2020 to 3 January 2021
+    [
+      ['2021-01-04T00:00Z', '2021-01-03T23:59Z', '2021-01-01T00:00Z', '2020-12-28T00:00Z', '2020-12-27T23:59Z'],
+      [0, 1, 4],
+    ],
+    // 31 December 2024 is in week 1 of 2025
+    [
+      ['2025-01-05T00:00Z', '2024-12-31T00:00Z', '2024-12-30T00:00Z', '2024-12-29T00:00Z'],
+      [0, 3],
+    ],
+    // 1 January 2027 is in week 53 of 2026; 1 January 2023 in week 52 of 2022
+    [
+      ['2027-01-03T00:00Z', '2027-01-01T00:00Z', '2026-12-28T00:00Z', '2026-12-27T00:00Z'],
+      [0, 3],
+    ],
+    [
+      ['2023-01-02T00:00Z', '2023-01-01T00:00Z', '2022-12-26T00:00Z', '2022-12-25T00:00Z'],
+      [0, 1, 3],
+    ],
+  ])('%j', (times, weeks) => {
+    expect(kept(at(times), { keepWeekly: 9 })).toEqual(weeks.map((index) => `${times[index]}: weekly`))
+  })
+})
+
+describe('the policy’s own time zone', () => {
+  test('a day begins at midnight of the zone', () => {
+    // midnight of 20 November is 23:00Z in Berlin, 15:00Z in Tokyo, 05:00Z in New York, 18:15Z in Kathmandu
+    const points = at(['2026-11-20T05:00Z', '2026-11-20T04:59Z', '2026-11-19T23:00Z', '2026-11-19T22:59Z'])
+    const days = (timeZone: string): string[] => kept(points, { keepDaily: 9, timeZone }).map((row) => row.slice(0, 17))
+    expect(days('UTC')).toEqual(['2026-11-20T05:00Z', '2026-11-19T23:00Z'])
+    expect(days('Europe/Berlin')).toEqual(['2026-11-20T05:00Z', '2026-11-19T22:59Z'])
+    expect(days('America/New_York')).toEqual(['2026-11-20T05:00Z', '2026-11-20T04:59Z'])
+    expect(days('Asia/Tokyo')).toEqual(['2026-11-20T05:00Z'])
+    const nepal = at(['2026-11-19T18:15Z', '2026-11-19T18:14Z'])
+    expect(kept(nepal, { keepDaily: 9, timeZone: 'Asia/Kathmandu' })).toHaveLength(2)
+  })
+
+  test('a day of 23 hours has 23 of them, and one of 25 has 24: the hour that the clock repeats is one', () => {
+    // Berlin: 29 March 2026 from 2 to 3, 25 October 2026 from 3 to 2
+    const hours = (from: string, count: number): PlannedPoint[] =>
+      Array.from({ length: count }, (_, index) => pointAt(Date.parse(from) + index * HOUR_MS))
+    const rules = { keepHourly: 99, timeZone: 'Europe/Berlin' }
+    expect(kept(hours('2026-03-28T23:00Z', 23), rules)).toHaveLength(23)
+    expect(kept(hours('2026-03-28T23:00Z', 23), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
+    expect(kept(hours('2026-10-24T22:00Z', 25), rules)).toHaveLength(24)
+    expect(kept(hours('2026-10-24T22:00Z', 25), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(1)
+    expect(kept(hours('2026-10-24T22:00Z', 26), { keepDaily: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
+    // 00:30Z and 01:30Z are both half past two
+    expect(kept(at(['2026-10-25T01:30Z', '2026-10-25T00:30Z']), rules)).toEqual(['2026-10-25T01:30Z: hourly'])
+  })
+
+  test('a clock that jumps by half an hour, and a day that a zone never had', () => {
+    // Lord Howe: 4 October 2026 from 2:00 to 2:30; 15:45Z is 2:45
+    expect(
+      kept(at(['2026-10-03T15:45Z', '2026-10-03T15:15Z']), { keepHourly: 9, timeZone: 'Australia/Lord_Howe' }),
+    ).toEqual(['2026-10-03T15:45Z: hourly', '2026-10-03T15:15Z: hourly'])
+    // Apia went from 29 to 31 December 2011
+    const apia = at(['2011-12-30T10:30Z', '2011-12-30T09:30Z'])
+    expect(kept(apia, { keepDaily: 9, timeZone: 'Pacific/Apia' })).toHaveLength(2)
+  })
+
+  test('weeks, months and years turn by the zone’s clock as well', () => {
+    const points = at(['2027-01-01T04:00Z', '2026-12-31T23:30Z', '2026-12-31T22:30Z'])
+    expect(kept(points, { keepYearly: 9, timeZone: 'Europe/Berlin' })).toHaveLength(2)
+    expect(kept(points, { keepYearly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
+    expect(kept(points, { keepMonthly: 9, timeZone: 'America/New_York' })).toHaveLength(1)
+    const monday = at(['2026-11-16T00:30Z', '2026-11-15T23:30Z', '2026-11-15T22:30Z'])
+    expect(kept(monday, { keepWeekly: 9 })).toHaveLength(2)
+    expect(kept(monday, { keepWeekly: 9, timeZone: 'Europe/Berlin' })).toEqual([
+      '2026-11-16T00:30Z: weekly',
+      '2026-11-15T22:30Z: weekly',
+    ])
+  })
+})
+
+describe('what stays though no rule keeps it', () => {
+  const rules = rulesOf({ keepLast: 1 })
+
+  test('held, locked and in use, each by its name; a lock only until its time', () => {
+    const points = [
+      pointAt(9),
+      pointAt(8, { held: true }),
+      pointAt(7, { lockedUntilMs: 101 }),
+      pointAt(6, { lockedUntilMs: 100 }),
+      pointAt(5, { inUse: true, held: true }),
+    ]
+    expect(kept(points, rules, 100)).toEqual(['9: last', '8: held', '7: locked', '5: held in-use'])
+    expect(points.map((point) => protectedBy(point, 100))).toEqual([[], ['held'], ['locked'], [], ['held', 'in-use']])
+  })
+
+  test('the newest point without damage stays, however old; without one, rules alone decide', () => {
+    const plan = (damaged: number[]): string[] =>
+      planRetention(
+        [9, 8, 7].map((ms) => pointAt(ms, { damaged: damaged.includes(ms) })),
+        rules,
+        0,
+      ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
+    expect(plan([])).toEqual(['9: last last-good', '8: ', '7: '])
+    expect(plan([9])).toEqual(['9: last', '8: last-good', '7: '])
+    expect(plan([9, 8])).toEqual(['9: last', '8: ', '7: last-good'])
+    expect(plan([9, 8, 7])).toEqual(['9: last', '8: ', '7: '])
+  })
+})
+
+describe('for any points and rules', () => {
+  const ZONES = ['UTC', 'Europe/Berlin', 'America/St_Johns', 'Australia/Lord_Howe', 'Pacific/Apia', '+05:45']
+  const from = Date.parse('2024-12-20T00:00Z')
+  const anyTime = fc.oneof(
+    fc.integer({ min: 0, max: 3 * 24 * 60 }),
+    fc.integer({ min: 0, max: 60 * 24 * 60 }),
+    fc.integer({ min: 0, max: 800 * 24 * 60 }),
+  )
+  const anyPoint = fc.record({
+    minutes: anyTime,
+    held: fc.boolean(),
+    lockedUntilMs: fc.option(fc.integer({ min: 0, max: 10 })),
+    damaged: fc.boolean(),
+    inUse: fc.boolean(),
+  })
+  const anyPoints = fc
+    .array(anyPoint, { maxLength: 60 })
+    .map((list) =>
+      list.map(({ minutes, ...rest }, index) => pointAt(from + minutes * 60_000, { id: `p${index}`, ...rest })),
+    )
+  const bare = anyPoints.map((points) =>
+    points.map((point) => ({ ...point, held: false, lockedUntilMs: null, damaged: false, inUse: false })),
+  )
+  const few = fc.integer({ min: 0, max: 6 })
+  const anyRules = fc.record({
+    keepLast: few,
+    keepHourly: few,
+    keepDaily: few,
+    keepWeekly: few,
+    keepMonthly: few,
+    keepYearly: few,
+    keepWithinDays: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 40, noNaN: true })),
+    timeZone: fc.constantFrom(...ZONES),
+    lockDays: fc.constant(0),
+  })
+  const NOW_MS = 5
+  const idsKept = (points: readonly PlannedPoint[], rules: Retention): string[] =>
+    planRetention(points, rules, NOW_MS)
+      .filter(({ keptBy }) => keptBy.length > 0)
+      .map(({ point }) => point.id)
+
+  test('every point is planned once, newest first, and the order in which they come makes no difference', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, (points, rules) => {
+        const plan = planRetention(points, rules, NOW_MS)
+        expect(plan.map(({ point }) => point.id).toSorted()).toEqual(points.map(({ id }) => id).toSorted())
+        const times = plan.map(({ point }) => point.timeMs)
+        expect(times).toEqual(times.toSorted((a, b) => b - a))
+        expect(planRetention(points.toReversed(), rules, NOW_MS)).toEqual(plan)
+      }),
+    )
+  })
+
+  test('pruning what is left removes nothing more', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, (points, rules) => {
+        const first = idsKept(points, rules)
+        const left = points.filter(({ id }) => first.includes(id))
+        expect(idsKept(left, rules)).toEqual(first)
+      }),
+    )
+  })
+
+  test('the newest point, the newest good one and all that is held, locked or in use stay', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, (points, rules) => {
+        const ids = idsKept(points, rules)
+        const order = planRetention(points, rules, NOW_MS).map(({ point }) => point)
+        const mustStay = points.filter((one) => one.held || one.inUse || (one.lockedUntilMs ?? 0) > NOW_MS)
+        const newest = [order[0], order.find(({ damaged }) => !damaged)].filter((one) => one !== undefined)
+        for (const { id } of [...mustStay, ...newest]) expect(ids).toContain(id)
+      }),
+    )
+  })
+
+  test('a hold, a lock or a wider within removes nothing that would stay without it', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, fc.double({ min: 0, max: 99, noNaN: true }), (points, rules, days) => {
+        const plain = points.map((point) => ({ ...point, held: false, lockedUntilMs: null, inUse: false }))
+        const before = idsKept(plain, rules)
+        expect(idsKept(points, rules)).toEqual(expect.arrayContaining(before))
+        if (isOff(rules)) return
+        const wider = { ...rules, keepWithinDays: rules.keepWithinDays + days }
+        expect(idsKept(plain, wider)).toEqual(expect.arrayContaining(before))
+      }),
+    )
+  })
+
+  const FIELDS = ['keepLast', 'keepHourly', 'keepDaily', 'keepWeekly', 'keepMonthly', 'keepYearly'] as const
+
+  test('to keep more of anything keeps at least as many points', () => {
+    fc.assert(
+      fc.property(bare, anyRules, fc.constantFrom(...FIELDS), (points, rules, field) => {
+        if (isOff(rules)) return
+        const more = { ...rules, [field]: rules[field] + 1 }
+        expect(idsKept(points, more).length).toBeGreaterThanOrEqual(idsKept(points, rules).length)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('where no week lies across what is kept, to keep more keeps all that was kept', () => {
+    const withoutWeeks = anyRules.map((rules) => ({ ...rules, keepWeekly: 0 }))
+    fc.assert(
+      fc.property(bare, withoutWeeks, fc.constantFrom(...FIELDS), (points, rules, field) => {
+        if (isOff(rules) || field === 'keepWeekly') return
+        const more = { ...rules, [field]: rules[field] + 1 }
+        expect(idsKept(points, more)).toEqual(expect.arrayContaining(idsKept(points, rules)))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  test('each counted rule keeps at most its number, and exactly it where there are periods enough', () => {
+    fc.assert(
+      fc.property(bare, few, fc.constantFrom('UTC'), (points, count, timeZone) => {
+        if (count === 0) return
+        const days = new Set(points.map(({ timeMs }) => Math.floor(timeMs / DAY_MS)))
+        expect(idsKept(points, rulesOf({ keepDaily: count, timeZone }))).toHaveLength(Math.min(count, days.size))
+        const hours = new Set(points.map(({ timeMs }) => Math.floor(timeMs / HOUR_MS)))
+        expect(idsKept(points, rulesOf({ keepHourly: count, timeZone }))).toHaveLength(Math.min(count, hours.size))
+      }),
+    )
+  })
+})

@@ -1,0 +1,144 @@
+// The local socket: who is let in and as whom, its modes, long paths, what is left after an end and after a kill.
+import { once } from 'node:events'
+import { mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { systemClock } from '../../../gateway/clock.ts'
+import { Gateway } from '../../../gateway/gateway.ts'
+import { openLog } from '../../../gateway/log.ts'
+import { SocketPath } from '../../../gateway/server/local.ts'
+import { dialLocal } from '../../../gateway/session/socket.ts'
+import type { Session } from '../../../protocol/client.ts'
+import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
+import { startGateway, TENANT } from '../../support/gateway.ts'
+import { tempFolder } from '../../support/temp.ts'
+import { codeOf } from '../auth/test-authority.ts'
+
+const dial = async (folder: string, tenant = TENANT): Promise<Session> => {
+  await using socket = await SocketPath.of(folder)
+  return await dialLocal({ socketPath: socket.path, tenant, program: 'test', clock: systemClock })
+}
+
+const socketOf = (folder: string): string => path.join(folder, 'gateway.sock')
+
+const refusalOf = (folder: string): Promise<string> =>
+  dial(folder).then(
+    () => 'none',
+    (error: NodeJS.ErrnoException) => error.code ?? error.message,
+  )
+
+test('who can open the socket is owner of the tenant it names, under a name of its own, and keeps its session', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  await using gateway = await startGateway({ folder })
+  await gateway.addTenant('other')
+  const { peer, welcome } = await dial(folder)
+  expect(welcome).toMatchObject({ subject: 'local-administrator', role: 'owner', tenant: TENANT })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect((await dial(folder, 'other')).welcome.tenant).toBe('other')
+  expect(await codeOf(dial(folder, 'nobody'))).toBe('NOT_FOUND')
+  // two rounds of the look for revoked tokens
+  await new Promise((resolve) => void setTimeout(resolve, 4500))
+  await peer
+    .call('machines.setPolicy', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
+    .catch(() => {})
+  const { entries } = await peer.call('audit.list', { afterSeq: 0, limit: 100 })
+  expect(entries).toContainEqual(
+    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.setPolicy' }),
+  )
+})
+
+test('the network is not let in by naming a tenant', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const headers = { 'x-varve-tenant': TENANT }
+  const answer = await fetch(`${gateway.httpUrl}/rpc`, { headers })
+  expect(answer.status).toBe(404)
+  const raw = connect(gateway.port, '127.0.0.1')
+  raw.write(
+    `GET /rpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Varve-Tenant: ${TENANT}\r\n` +
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: varve.v1\r\n\r\n',
+  )
+  const [upgraded] = (await once(raw, 'data')) as [Buffer]
+  expect(upgraded.toString()).toContain('101')
+  // hello without a token: the local socket would answer with a welcome
+  const hello = { versionMin: 1, versionMax: 1, features: [], program: 'test', serving: false, token: null }
+  const bytes = encodeFrame([FRAME.hello, hello])
+  raw.write(Buffer.concat([Buffer.from([0x82, 0x80 | bytes.length, 0, 0, 0, 0]), bytes]))
+  const [answered] = (await once(raw, 'data')) as [Buffer]
+  const frame = decodeFrame(answered.subarray(2, 2 + (answered[1]! & 0x7f)))
+  expect(frame.slice(0, 3)).toEqual([FRAME.error, 0, 'TOKEN_MISSING'])
+  raw.destroy()
+})
+
+test('the socket is for its own user, is there while the gateway runs, and one left by a kill is replaced', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  await mkdir(folder, { mode: 0o700 })
+  // as a process that was killed leaves it: a socket on which nobody listens
+  const dead = createServer()
+  await new Promise<void>((resolve) => dead.listen(`${socketOf(folder)}.listening`, resolve))
+  await symlink(`${socketOf(folder)}.listening`, socketOf(folder))
+  {
+    await using _gateway = await startGateway({ folder })
+    const { mode } = await stat(socketOf(folder))
+    expect(mode & 0o777).toBe(0o600)
+    expect((await dial(folder)).welcome.role).toBe('owner')
+  }
+  dead.close()
+  expect(await refusalOf(folder)).toBe('ENOENT')
+  await writeFile(socketOf(folder), '')
+  expect(await refusalOf(folder)).toBe('ECONNREFUSED')
+  await using _gateway = await startGateway({ folder })
+  expect((await dial(folder)).welcome.role).toBe('owner')
+})
+
+test('a folder whose path is longer than a socket’s may be, and one with a colon in its name', async () => {
+  await using temp = await tempFolder()
+  for (const name of ['deep/'.repeat(30), 'a:b?c#d']) {
+    const folder = temp.join(name)
+    await mkdir(folder, { recursive: true })
+    {
+      await using _gateway = await startGateway({ folder })
+      expect((await stat(socketOf(folder))).mode & 0o777).toBe(0o600)
+      expect((await (await dial(folder)).peer.call('machines.list', {})).machines).toEqual([])
+    }
+    expect(await refusalOf(folder)).toBe('ENOENT')
+  }
+})
+
+test('without a port the socket is the only way in; an end tells its sessions and waits for no silent connection', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  const log = openLog({ level: 'silent' })
+  {
+    await using gateway = await startGateway({ folder })
+    await gateway.addTenant(TENANT)
+  }
+  const gateway = await Gateway.open({ folder, listen: null, log, clock: systemClock })
+  expect(gateway.url).toBe(`unix:${socketOf(folder)}`)
+  const { peer } = await dial(folder)
+  const silent = connect(socketOf(folder))
+  silent.on('error', () => {})
+  await once(silent, 'connect')
+  const gone = once(silent, 'close')
+  const ended = gateway[Symbol.asyncDispose]()
+  expect((await peer.closed).code).toBe('GOING_AWAY')
+  await ended
+  await gone
+})
+
+test('a socket that cannot be made is a reason not to start, and the folder is let go', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  {
+    await using _gateway = await startGateway({ folder })
+  }
+  await mkdir(socketOf(folder))
+  await writeFile(path.join(socketOf(folder), 'in the way'), '')
+  expect(await codeOf(startGateway({ folder }))).not.toBe('none')
+  await rm(socketOf(folder), { recursive: true })
+  await using _gateway = await startGateway({ folder })
+  expect((await dial(folder)).welcome.role).toBe('owner')
+})

@@ -1,0 +1,129 @@
+// Holds, locks, prune and rules over sessions: what each role can and cannot do to a point, and what the audit log says of it.
+import { expect, test } from 'vitest'
+import type { Peer } from '../../../protocol/peer.ts'
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { addMachine, addPoint } from '../catalog.ts'
+import { TestServices, type TestAgent } from '../services.ts'
+
+const DAY_MS = 24 * 3_600_000
+const PRUNE = { machine: null, group: null, rules: null, points: null, dryRun: false } as const
+
+/** A machine with three points, a day apart, newest last. */
+const furnish = async (test: TestServices): Promise<{ agent: TestAgent; ids: string[] }> => {
+  const agent = await test.agent()
+  const { database } = test.services.datastore
+  const machine = await addMachine(database, test.acme, agent.id, 'db1')
+  const ids: string[] = []
+  for (const day of [1, 2, 3])
+    ids.push(await addPoint(database, test.acme, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
+  return { agent, ids }
+}
+
+const pointIds = async (peer: Peer): Promise<string[]> =>
+  (await peer.call('points.list', { machine: 'db1', before: null, limit: 10 })).points.map(({ id }) => id)
+
+test('a hold keeps a point from everybody’s prune until somebody releases it', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const operator = await test.person('operator')
+  const owner = await test.person('owner')
+  const [first, second, third] = ids as [string, string, string]
+  const held = await operator.call('points.hold', { point: first.slice(0, 13), held: true })
+  expect(held.point).toMatchObject({ id: first, held: true, lockedUntilMs: null })
+  expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first] }))).toBe('POINT_HELD')
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const done = await operator.call('points.prune', { ...PRUNE, machine: 'db1', rules })
+  expect(done.points).toEqual([
+    { point: second, machine: 'db1', timeMs: 2 * DAY_MS, keptBy: [] },
+    { point: third, machine: 'db1', timeMs: 3 * DAY_MS, keptBy: ['last', 'last-good'] },
+    { point: first, machine: 'db1', timeMs: DAY_MS, keptBy: ['held'] },
+  ])
+  expect(await pointIds(owner)).toEqual([third, first])
+  expect((await owner.call('points.hold', { point: first, held: false })).point.held).toBe(false)
+  expect(await operator.call('points.prune', { ...PRUNE, points: [first] })).toMatchObject({ removed: 1 })
+  const audited = (await test.audited(test.acme)).map(({ subject, action, resource, outcome }) =>
+    [subject, action, resource, outcome].join(' ').trim(),
+  )
+  expect(audited.filter((line) => line.startsWith('a o'))).toEqual([
+    `a operator points.hold point=${first.slice(0, 13)} ok`,
+    'a owner points.prune  POINT_HELD',
+    `a operator point.remove point=${second} ok`,
+    'a operator points.prune machine=db1 ok',
+    `a owner points.hold point=${first} ok`,
+    `a operator point.remove point=${first} ok`,
+    'a operator points.prune  ok',
+  ])
+})
+
+test('a lock is an owner’s to set, and no role can shorten or remove it; when its time is over it is over', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const owner = await test.person('owner')
+  const operator = await test.person('operator')
+  const serving = (await test.session(agent.assertion())).peer
+  const point = ids[0]!
+  const nowMs = test.clock.now()
+  const lock = (peer: Peer, untilMs: number): Promise<string> => codeOf(peer.call('points.lock', { point, untilMs }))
+  for (const peer of [operator, serving]) expect(await lock(peer, nowMs + DAY_MS)).toBe('ROLE_FORBIDDEN')
+  expect(await lock(owner, nowMs)).toBe('PARAMS_INVALID')
+  expect(await lock(owner, nowMs + 36_501 * DAY_MS)).toBe('PARAMS_INVALID')
+  expect(await lock(owner, nowMs + 60_000)).toBe('none')
+  for (const untilMs of [nowMs + 1, nowMs + 60_000]) expect(await lock(owner, untilMs)).toBe('POINT_HELD')
+  expect(await codeOf(owner.call('points.hold', { point, held: false }))).toBe('none')
+  for (const peer of [owner, operator]) {
+    expect(await codeOf(peer.call('points.prune', { ...PRUNE, points: [point] }))).toBe('POINT_HELD')
+    const rules = { ...RETENTION_OFF, keepLast: 1 }
+    const planned = await peer.call('points.prune', { ...PRUNE, rules, dryRun: true })
+    expect(planned.points.find((one) => one.point === point)?.keptBy).toEqual(['locked'])
+  }
+  await test.pass(60_000)
+  const again = await test.person('owner')
+  expect(await again.call('points.prune', { ...PRUNE, points: [point] })).toMatchObject({ removed: 1 })
+})
+
+test('an agent can neither prune, hold, lock, group nor set rules, whatever it names', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const { peer } = await test.session(agent.assertion())
+  const point = ids[0]!
+  const refused = await Promise.all([
+    codeOf(peer.call('points.prune', { ...PRUNE, points: [point] })),
+    codeOf(peer.call('points.prune', { ...PRUNE, machine: 'db1', dryRun: true })),
+    codeOf(peer.call('points.hold', { point, held: false })),
+    codeOf(peer.call('points.lock', { point, untilMs: test.clock.now() + DAY_MS })),
+    codeOf(peer.call('retention.set', { scope: 'machine', name: 'db1', rules: { ...RETENTION_OFF, keepLast: 1 } })),
+    codeOf(peer.call('retention.list', {})),
+    codeOf(peer.call('machines.setGroup', { machine: 'db1', group: 'web' })),
+  ])
+  expect(refused).toEqual(Array.from({ length: 7 }, () => 'ROLE_FORBIDDEN'))
+  expect(await pointIds(await test.person('viewer'))).toEqual(ids.toReversed())
+})
+
+test('rules are set by an owner, for the tenant, a group or a machine, and followed by the next prune', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const owner = await test.person('owner')
+  const viewer = await test.person('viewer')
+  const rules = { ...RETENTION_OFF, keepDaily: 2, timeZone: 'Europe/Berlin' }
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules })
+  await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
+  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
+  expect(await viewer.call('retention.list', {})).toEqual({ policies: [{ scope: 'group', name: 'web', rules }] })
+  for (const wrong of [
+    { scope: 'tenant', name: 'db1' },
+    { scope: 'machine', name: '' },
+    { scope: 'group', name: '' },
+  ] as const)
+    expect(await codeOf(owner.call('retention.set', { ...wrong, rules }))).toBe('PARAMS_INVALID')
+  const strange = { ...rules, timeZone: 'Mars/Base' }
+  expect(await codeOf(owner.call('retention.set', { scope: 'tenant', name: '', rules: strange }))).toBe(
+    'PARAMS_INVALID',
+  )
+  expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 1 })
+  expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
+  await owner.call('machines.setGroup', { machine: 'db1', group: null })
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
+  expect(await viewer.call('retention.list', {})).toEqual({ policies: [] })
+  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
+})

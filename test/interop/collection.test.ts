@@ -1,0 +1,94 @@
+// Prune, collection and verification by the commands of a running gateway, beside real backups, down to the bytes on the disk.
+import { expect, test, vi } from 'vitest'
+import type { CollectionReport, UsageReport, VerifyReport } from '../../protocol/maintenance.ts'
+import { Dice } from '../support/model-dice.ts'
+import { KIB, MIB } from '../support/model-machine.ts'
+import { expectDisks } from '../support/stand-checks.ts'
+import { Stand } from '../support/stand.ts'
+
+vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+
+const only = <T>(text: string): T => (JSON.parse(text) as [T])[0]
+
+const gc = async (stand: Stand, ...options: string[]): Promise<CollectionReport> =>
+  only((await stand.done('gc', '--json', ...options)).stdout)
+
+test.concurrent(
+  'a day of backups, pruned and collected while they run: what is kept is exact, what is not gives its space back',
+  async () => {
+    const dice = new Dice(91)
+    await using stand = await Stand.start()
+    const host = await stand.addHost()
+    const machines = [
+      await host.addMachine('db1', [{ id: 'vda', format: 'qcow2', size: 32 * MIB, content: dice.bytes(32 * MIB) }]),
+      await host.addMachine('web1', [{ id: 'vda', format: 'raw', size: 16 * MIB, content: dice.bytes(16 * MIB) }]),
+    ] as const
+    await host.start()
+    const points: { id: string; machine: string; disks: ReturnType<(typeof machines)[0]['snapshot']> }[] = []
+    const backup = async (index: 0 | 1): Promise<void> => {
+      const name = index === 0 ? 'db1' : 'web1'
+      for (let write = 0; write < 6; write++)
+        await machines[index].write('vda', dice.below(15) * MIB, dice.bytes(256 * KIB))
+      const { point } = await host.backup(name)
+      points.push({ id: point, machine: name, disks: machines[index].snapshot() })
+    }
+    await Promise.all([backup(0), backup(1)])
+    const first = points[0]!
+    await stand.done('hold', first.id, '--tenant', 'acme')
+    for (let round = 0; round < 4; round++) {
+      // each beside the other
+      const keeping = (async () => {
+        await stand.done('prune', '--keep-last', '2')
+        await gc(stand)
+      })()
+      await Promise.all([backup(0), backup(1), keeping])
+    }
+    const before = only<UsageReport>((await stand.done('usage', '--json')).stdout)
+    await stand.done('prune', '--keep-last', '2')
+    const report = await gc(stand)
+    const kept = await stand.listPoints()
+    const expected = [
+      first,
+      ...['db1', 'web1'].flatMap((name) => points.filter(({ machine }) => machine === name).slice(-2)),
+    ]
+    expect(kept.map(({ id }) => id).sort()).toEqual(expected.map(({ id }) => id).sort())
+    expect(report).toMatchObject({ missing: 0, points: expected.length })
+    expect(report.bytesAfter).toBeLessThan(report.live.bytes * 1.1)
+    const after = only<UsageReport>((await stand.done('usage', '--json')).stdout)
+    expect(after.packBytes).toBe(report.bytesAfter)
+    expect(after.packBytes).toBeLessThan(before.packBytes)
+    const verified = only<VerifyReport>((await stand.done('verify', '--json')).stdout)
+    expect(verified).toMatchObject({ points: expected.length, good: expected.length, damagedCount: 0 })
+    for (const { id, disks } of expected) expectDisks(await stand.restore(id), disks)
+
+    // a hold that is released gives its space back as well, and the chain goes on as if nothing had happened
+    await stand.done('hold', first.id, '--tenant', 'acme', '--release')
+    await stand.done('prune', '--keep-last', '2')
+    const last = await gc(stand)
+    expect(last.bytesAfter).toBeLessThan(report.bytesAfter)
+    expect(await host.backup('db1')).toMatchObject({ kind: 'incremental' })
+    expect(await gc(stand, '--dry-run')).toMatchObject({ dryRun: true, missing: 0 })
+  },
+)
+
+test.concurrent('commands work the same on a gateway that is stopped, and it goes on afterwards', async () => {
+  const dice = new Dice(92)
+  await using stand = await Stand.start()
+  const host = await stand.addHost()
+  const machine = await host.addMachine('db1', [
+    { id: 'vda', format: 'qcow2', size: 8 * MIB, content: dice.bytes(8 * MIB) },
+  ])
+  await host.start()
+  const one = await host.backup('db1')
+  await machine.write('vda', 0, dice.bytes(4 * MIB))
+  const two = { ...(await host.backup('db1')), disks: machine.snapshot() }
+  await stand.endGateway('SIGTERM')
+  await stand.done('prune', '--point', one.point, '--tenant', 'acme')
+  const report = await gc(stand)
+  expect(report.bytesAfter).toBeLessThan(report.bytesBefore - 4 * MIB)
+  expect(only<VerifyReport>((await stand.done('verify', '--json')).stdout)).toMatchObject({ points: 1, good: 1 })
+  await stand.startGateway()
+  await host.agent.says(/connected to the gateway[^]*connected to the gateway/)
+  expectDisks(await stand.restore(two.point), two.disks)
+  expect(await host.backup('db1')).toMatchObject({ kind: 'incremental' })
+})
