@@ -34,14 +34,15 @@ export class TenantPacks {
     return scanPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
   }
 
-  /** Looks whether packs still have their files: what was removed under an open file is from then on not found by reads. STORE_FAILED. */
-  async look(packs: readonly { readonly uuid: string }[]): Promise<void> {
-    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE)
-      await Promise.all(
-        packs
-          .slice(from, from + LOOKS_AT_ONCE)
-          .map(({ uuid }) => this.#store.size({ tenant: this.#tenant.uuid, pack: uuid })),
-      )
+  /** Those of the packs that have no file; what was removed under an open file is from then on not found by reads. STORE_FAILED. */
+  async gone<P extends { readonly uuid: string }>(packs: readonly P[]): Promise<P[]> {
+    const gone: P[] = []
+    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE) {
+      const some = packs.slice(from, from + LOOKS_AT_ONCE)
+      const sizes = await Promise.all(some.map(({ uuid }) => this.size(uuid)))
+      gone.push(...some.filter((_, index) => sizes[index] === null))
+    }
+    return gone
   }
 
   /** Uuids of the tenant's packs that have a file. */

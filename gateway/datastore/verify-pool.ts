@@ -62,12 +62,20 @@ export class VerifyPool implements AsyncDisposable {
     return this.#run({ kind: 'plain', job }, [job.buffer])
   }
 
-  /** Ends the threads; what is still waiting or under way is rejected. */
+  /** Ends the threads; what is still waiting is rejected, what is under way ends first. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     const error = new VarveError('STORE_FAILED', 'the datastore is closing')
     for (const task of this.#waiting.splice(0)) task.reject(error)
-    await Promise.all([...this.#threads].map(async ({ worker }) => worker.terminate()))
+    // each ends after the job it has: ending one in the middle of a decompression can take the whole process with it
+    await Promise.all(
+      [...this.#threads].map(async ({ worker }) => {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        worker.once('exit', () => resolve())
+        worker.postMessage(null)
+        await promise
+      }),
+    )
   }
 
   #run<R>(job: VerifyJob, transfer: readonly ArrayBuffer[]): Promise<R> {

@@ -34,7 +34,8 @@ const run = ({ kind, job }: VerifyJob): void => {
   }
 }
 
-port.on('message', (job: VerifyJob) => {
+port.on('message', (job: VerifyJob | null) => {
+  if (job === null) return port.close()
   try {
     run(job)
   } catch (thrown) {

@@ -71,7 +71,9 @@ export class PackRewriter implements AsyncDisposable {
       }
     }
     const onRead = (bytes: number): Promise<void> => this.#throttle.take(bytes, signal)
-    for await (const piece of store.packs.scan(pack.uuid, { to: pack.bytes, signal, onRead })) {
+    // nothing is there to be copied of a pack that is gone
+    const there = (await store.packs.size(pack.uuid)) !== null
+    for await (const piece of there ? store.packs.scan(pack.uuid, { to: pack.bytes, signal, onRead }) : []) {
       if (!('header' in piece)) continue
       batch.push(copyOf(piece))
       batchBytes += piece.bytes.length

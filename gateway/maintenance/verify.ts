@@ -7,9 +7,10 @@ import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../pr
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/throttle.ts'
 import { ownBytes, splitIds } from '../datastore/bytes.ts'
+import type { IndexPage } from '../datastore/database/collection.ts'
 import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../datastore/damage.ts'
 import { Fingerprints } from '../datastore/fingerprints.ts'
-import { RECORD, recordBytes } from '../datastore/format.ts'
+import { RECORD, recordBytes, type RecordType } from '../datastore/format.ts'
 import { damagedRecord } from '../datastore/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { VerifyPool } from '../datastore/verify-pool.ts'
@@ -24,6 +25,9 @@ const POINTS_WAITING_MAX = 256
 
 /** Damaged records that are written down together. */
 const QUARANTINE_ROWS = 1024
+
+/** Nodes that are read together where no tree says which. */
+const NODES_AT_ONCE = 64
 
 /** Restore points that are looked at by one call. */
 const POINTS_PAGE = 1000
@@ -45,6 +49,7 @@ class Verification {
   /** Walked, not all of their chunks checked yet; their trees are held until then. */
   #waiting: { readonly id: string; readonly held: Disposable }[] = []
   #damages: Damage[] = []
+  #nodesDamaged = false
   readonly verified: string[] = []
   readonly damaged: DamagedRecord[] = []
   damagedCount = 0
@@ -62,14 +67,60 @@ class Verification {
     this.#checker = new ChunkChecker({ store: this.#store, pool, throttle, signal, onRead })
   }
 
-  async run(points: readonly string[]): Promise<void> {
+  /** Verifies these points; `everything` when there are no others. */
+  async run(points: readonly string[], everything: boolean): Promise<void> {
     try {
+      await this.#packs()
       for (const point of points) await this.#point(point)
+      await this.#flush()
+      if (this.#nodesDamaged) await this.#hidden(everything)
       await this.#flush()
     } finally {
       for (const { held } of this.#waiting) held[Symbol.dispose]()
       await this.#quarantine()
     }
+  }
+
+  /** What lies in packs that are gone is damaged all at once, whether a walk comes to it or not. */
+  async #packs(): Promise<void> {
+    const { datastore, tenant } = this.#context
+    const packs = await datastore.database.call('collection.packs', { tenant: tenant.id })
+    for (const { id: pack, uuid } of await this.#store.packs.gone(packs))
+      for (const { id, type, offset } of await datastore.database.call('collection.rowsOf', {
+        tenant: tenant.id,
+        pack,
+      }))
+        await this.#found({ id, type, place: { pack: uuid, offset }, reason: 'its pack is gone' })
+  }
+
+  /**
+   * Looks at what no walk came to because it lies below a damaged node: the backup that brings that node again would take the rest for good.
+   * Chunks only where all points are verified, as the index does not say whose they are.
+   */
+  async #hidden(chunks: boolean): Promise<void> {
+    const { datastore, tenant } = this.#context
+    for (let after: Uint8Array | null = null; ;) {
+      const page: IndexPage = await datastore.database.call('collection.page', { tenant: tenant.id, after, end: null })
+      const ids = splitIds(page.ids)
+      if (ids.length === 0) return
+      const unseen = (type: RecordType): Uint8Array[] =>
+        ids.filter((id, index) => page.types[index] === type && this.#seen.add(id))
+      for (const nodes = unseen(RECORD.node); nodes.length > 0;) {
+        const some = nodes.splice(0, NODES_AT_ONCE)
+        for (const [index, node] of (await this.#store.tryNodes(some, { fresh: true })).entries())
+          if (node instanceof VarveError && (await this.#isIndexed(some[index]!)))
+            await this.#found(damageOf(node, RECORD.node))
+      }
+      if (chunks) for (const chunk of unseen(RECORD.chunk)) this.#window.push(ownBytes(chunk))
+      if (this.#window.length >= WINDOW_IDS) await this.#flush()
+      after = ids.at(-1)!
+    }
+  }
+
+  /** Garbage may leave the index while it is looked at, and then nobody misses it. */
+  async #isIndexed(id: Uint8Array): Promise<boolean> {
+    const [location = null] = await this.#store.locate([id])
+    return location !== null
   }
 
   #read(bytes: number): void {
@@ -186,6 +237,7 @@ class Verification {
 
   async #found(damage: Damage | null): Promise<void> {
     if (damage === null) return
+    this.#nodesDamaged ||= damage.type === RECORD.node
     this.#damages.push({ ...damage, id: ownBytes(damage.id) })
     if (this.#damages.length >= QUARANTINE_ROWS) await this.#quarantine()
   }
@@ -220,12 +272,11 @@ export const verifyPoints = async (
   const points = await database.call('point.toVerify', { tenant: tenant.id, point, machine, beforeMs })
   const everything = point === null && machine === null && beforeMs === null
   const total = everything ? await database.call('pack.tenantBytes', { tenant: tenant.id }) : null
-  await datastore.tenantStore(tenant).packs.look(await database.call('collection.packs', { tenant: tenant.id }))
   await using pool = new VerifyPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
     if (everything) await verification.state()
-    await verification.run(points)
+    await verification.run(points, everything)
     if (await database.call('damage.any', { tenant: tenant.id })) await attribute(context)
   } catch (error) {
     if (verification.damagedCount > 0) void datastore.tenantStore(tenant).quarantine.attribute()

@@ -61,7 +61,7 @@ test('exactly the chunks that are damaged or missing are told, with their places
   )
   expect(found).toContainEqual({ id: nowhere, type: 1, place: null, reason: 'missing' })
   await damager.removePack(ids[0]!)
-  await store.packs.look([{ uuid: pack }])
+  expect(await store.packs.gone([{ uuid: pack }])).toEqual([{ uuid: pack }])
   expect(await checker.check(ids)).toHaveLength(600)
 })
 

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
 import { collect } from '../../../gateway/maintenance/collect.ts'
+import { Damager } from '../../support/damage.ts'
 import { runsOf, Stand } from '../chains/script.ts'
 import { CHUNK_BYTES } from '../datastore/fixture.ts'
 import { changed, collected, contextOf, packBytes, randomDisk, readImage, removePoints } from './stand.ts'
@@ -272,4 +273,26 @@ test('damaged records of a pack that is rewritten are quarantined, the others mo
   expect(await readImage(stand, two.root, 200)).toEqual(second)
   expect(await collected(stand)).toMatchObject({ missing: 0 })
   expect(await readImage(stand, two.root, 200)).toEqual(second)
+})
+
+test('a pack that is gone does not hold it up: what lay in it is damage, the rest is collected', async () => {
+  await using stand = await Stand.open()
+  const damager = new Damager(stand.folder)
+  const machine = await stand.machine('db1')
+  const plains = randomDisk(200)
+  const one = await stand.point(machine, plains)
+  const second = changed(plains, ...Array.from({ length: 100 }, (_, index) => index))
+  const two = await stand.point(machine, second, 40)
+  removePoints(stand, one.id)
+  await damager.removePack(stand.idOf(second[150]!))
+  const report = await collected(stand)
+  expect(report.dead.records).toBeGreaterThan(100)
+  await expect(readImage(stand, two.root, 200)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  const three = await stand.point(machine, second, 50)
+  expect(three.root).toEqual(two.root)
+  expect(await readImage(stand, two.root, 200)).toEqual(second)
+  expect(await collected(stand)).toMatchObject({ missing: 0 })
+  expect(await collected(stand)).toMatchObject({ dead: { records: 0 }, packs: { removed: 0, rewritten: 0 } })
+  await stand.reopen()
+  expect(stand.datastore.report.damaged).toEqual([])
 })

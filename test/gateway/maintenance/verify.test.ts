@@ -167,3 +167,25 @@ test('one that is stopped keeps what it found', async () => {
   expect(await stand.datastore.database.call('damage.any', { tenant: stand.tenant.id })).toBe(true)
   expect(await verify(stand)).toMatchObject({ points: 1, good: 0, damagedCount: 0, lostCount: 1 })
 })
+
+test('what lies below a lost node is looked at as well, so that one more backup heals all of it', async () => {
+  await using stand = await Stand.open()
+  const damager = new Damager(stand.folder)
+  const machine = await stand.machine('db1')
+  const plains = randomDisk(5000)
+  const { root } = await stand.point(machine, plains, 30)
+  const nodes = damager.nodesOf(diskOf(plains), CHUNK_BYTES)
+  const at = (level: number, position: number): Uint8Array =>
+    nodes.find((node) => node.level === level && node.position === position)!.id
+  // a node, one below it, and a chunk below that; and one that is below the first only
+  await damager.flip(at(1, 0))
+  await damager.flip(at(0, 64))
+  await damager.flip(stand.idOf(plains[70]!))
+  await damager.flip(stand.idOf(plains[200]!))
+  const report = await verify(stand)
+  expect(report).toMatchObject({ good: 0, damagedCount: 4 })
+  expect(report.lost).toMatchObject([{ offset: 0, length: 4096 * CHUNK_BYTES }])
+  const again = await stand.point(machine, plains, 40)
+  expect(again.root).toEqual(root)
+  expect(await verify(stand)).toMatchObject({ points: 2, good: 2, damagedCount: 0, lostCount: 0 })
+})

@@ -1,0 +1,178 @@
+// Damage that a history does to packs between two lives, and what it must be found to touch: every place of every restore point that needs the record.
+import { closeSync, existsSync, openSync, readSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import { Sql } from '../../gateway/datastore/database/sql.ts'
+import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
+import { RECORD, RECORD_HEADER_BYTES } from '../../gateway/datastore/format.ts'
+import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
+import { hex } from '../../protocol/chunk.ts'
+import { childSpan, nodeKey, TreeBuilder } from '../../protocol/image-tree.ts'
+import type { Dice } from '../support/model-dice.ts'
+import { chunkAt, CHUNK_BYTES, type DiskContent } from './contents.ts'
+import type { ModelPoint } from './state.ts'
+
+/** A part of a disk, in bytes. */
+export interface Range {
+  readonly disk: string
+  readonly from: number
+  readonly to: number
+}
+
+interface Row {
+  readonly id: Uint8Array
+  readonly type: number
+  readonly tenant: string
+  readonly uuid: string
+  readonly pack: string
+  readonly offset: number
+  readonly stored: number
+}
+
+const ROW = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid, pack.uuid AS pack, chunk.offset, chunk.stored
+  FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
+
+export class Damage {
+  /** Hex ids by tenant's name. */
+  readonly #ids = new Map<string, Set<string>>()
+  readonly #keys: ReadonlyMap<string, Uint8Array>
+  readonly #folder: string
+  /** Where each record of a point lies, by the point's id and the record's. */
+  readonly #places = new Map<string, Map<string, Range[]>>()
+
+  /** `keys` are the id keys of the tenants, by name. */
+  constructor(folder: string, keys: ReadonlyMap<string, Uint8Array>) {
+    this.#folder = folder
+    this.#keys = keys
+  }
+
+  /** How many records, of chunks and nodes, points need. */
+  needed(points: readonly ModelPoint[]): number {
+    return new Set(points.flatMap((point) => [...this.#placesOf(point).keys()])).size
+  }
+
+  /** Spoils a record that some of the points need, or removes a pack of such records; what it did, in words. */
+  strike(points: readonly ModelPoint[], dice: Dice): { readonly told: string; readonly records: number } {
+    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
+    const nodes = dice.chance(0.3) ? 'WHERE chunk.type = 2' : ''
+    // what nobody needs now a later upload may rely on, without looking at it
+    const needed = (row: Row): boolean =>
+      points.some((point) => point.tenant === row.tenant && this.#placesOf(point).has(hex(row.id)))
+    const rows = sql.all<Row>(`${ROW} ${nodes} ORDER BY chunk.tenant, chunk.type, hex(chunk.id)`).filter(needed)
+    const nothing = { told: 'nothing to damage', records: 0 }
+    if (rows.length === 0) return nothing
+    const row = rows[dice.below(rows.length)]!
+    const file = path.join(this.#folder, 'packs', row.uuid, row.pack.slice(0, 2), `${row.pack}.pack`)
+    if (!existsSync(file)) return nothing
+    const neighbours = sql.all<Row>(`${ROW} WHERE pack.uuid = ?`, row.pack)
+    if (dice.chance(0.2) && neighbours.every((one) => one.type > RECORD.node || needed(one))) {
+      unlinkSync(file)
+      for (const one of neighbours) this.#add(one)
+      return { told: `pack ${row.pack} with ${neighbours.length} records is gone`, records: neighbours.length }
+    }
+    const end = row.offset + RECORD_HEADER_BYTES + row.stored
+    if (statSync(file).size < end) return nothing
+    const at = row.offset + dice.below(RECORD_HEADER_BYTES + row.stored)
+    flip(file, at, 1 << dice.below(8))
+    this.#add(row)
+    return { told: `a bit of ${hex(row.id)} (type ${row.type}) of ${row.tenant} in ${row.pack} at ${at}`, records: 1 }
+  }
+
+  /** Whether anything that the point needs was damaged and has not come again. */
+  touches(point: ModelPoint): boolean {
+    const damaged = this.#ids.get(point.tenant)
+    if (damaged === undefined || damaged.size === 0) return false
+    const places = this.#placesOf(point)
+    return [...damaged].some((id) => places.has(id))
+  }
+
+  /** What of a point cannot be read any more, in order, neighbours as one. */
+  lost(point: ModelPoint): Range[] {
+    const damaged = this.#ids.get(point.tenant)
+    if (damaged === undefined || damaged.size === 0) return []
+    const places = this.#placesOf(point)
+    const all = [...damaged].flatMap((id) => places.get(id) ?? [])
+    return merged(all)
+  }
+
+  /** A verification of a tenant has found all of it: from now on uploads bring it again. */
+  readonly found = new Set<string>()
+
+  /** An upload of these disks, read in full after the damage was found, was committed: what it has is there again. */
+  heal(point: ModelPoint): void {
+    const damaged = this.#ids.get(point.tenant)
+    if (damaged === undefined) return
+    for (const id of this.#placesOf(point).keys()) damaged.delete(id)
+  }
+
+  /** Everything is whole again. */
+  forget(): void {
+    this.#ids.clear()
+    this.found.clear()
+  }
+
+  #add({ tenant, id, type }: Row): void {
+    // other records cost no bytes of a disk
+    if (type !== RECORD.chunk && type !== RECORD.node) return
+    const ids = this.#ids.get(tenant) ?? new Set()
+    this.#ids.set(tenant, ids.add(hex(id)))
+    this.found.delete(tenant)
+  }
+
+  #placesOf(point: ModelPoint): ReadonlyMap<string, readonly Range[]> {
+    let places = this.#places.get(point.id)
+    if (places === undefined) {
+      places = placesOf(point.disks, this.#keys.get(point.tenant)!)
+      this.#places.set(point.id, places)
+    }
+    return places
+  }
+}
+
+const flip = (file: string, at: number, bit: number): void => {
+  const handle = openSync(file, 'r+')
+  const byte = Buffer.alloc(1)
+  readSync(handle, byte, 0, 1, at)
+  byte[0]! ^= bit
+  writeSync(handle, byte, 0, 1, at)
+  closeSync(handle)
+}
+
+const placesOf = (disks: readonly DiskContent[], idKey: Uint8Array): Map<string, Range[]> => {
+  const places = new Map<string, Range[]>()
+  const add = (id: Uint8Array, range: Range): void => {
+    const name = hex(id)
+    places.set(name, [...(places.get(name) ?? []), range])
+  }
+  for (const disk of disks) {
+    const range = (position: number, chunks: number): Range => ({
+      disk: disk.name,
+      from: position * CHUNK_BYTES,
+      to: Math.min((position + chunks) * CHUNK_BYTES, disk.size),
+    })
+    const builder = new TreeBuilder({
+      chunks: disk.chunks.length,
+      hash: keyedHash,
+      nodeKey: nodeKey(keyedHash, idKey),
+      onNode: ({ id, level, position }) => add(id, range(position, childSpan(level + 1))),
+    })
+    for (const [index, content] of disk.chunks.entries()) {
+      const id = content === 0 ? null : keyedHash(idKey, chunkAt(disk, index))
+      if (id !== null) add(id, range(index, 1))
+      builder.place(0, id)
+    }
+    builder.finish()
+  }
+  return places
+}
+
+/** Ranges in order, neighbours as one. */
+export const merged = (ranges: readonly Range[]): Range[] => {
+  const sorted = ranges.toSorted((a, b) => (a.disk === b.disk ? a.from - b.from : a.disk < b.disk ? -1 : 1))
+  const all: { disk: string; from: number; to: number }[] = []
+  for (const range of sorted) {
+    const last = all.at(-1)
+    if (last?.disk === range.disk && range.from <= last.to) last.to = Math.max(last.to, range.to)
+    else all.push({ ...range })
+  }
+  return all
+}

@@ -1,0 +1,32 @@
+// The long run of the model: npm run model -- --seeds 1000 --from 1; with --at every fault is at that one failpoint.
+import { randomInt } from 'node:crypto'
+import { parseArgs } from 'node:util'
+import { FAILPOINTS } from '../../gateway/datastore/failpoint.ts'
+import { runSeeds } from './seeds.ts'
+import { Tally } from './tally.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '500' },
+    from: { type: 'string' },
+    at: { type: 'string' },
+    lives: { type: 'string', default: '5' },
+  },
+})
+const from = values.from === undefined ? randomInt(2 ** 30) : Number(values.from)
+const at = FAILPOINTS.find((name) => name === values.at) ?? null
+if (at === null && values.at !== undefined) throw new Error(`no failpoint is called ${values.at}`)
+const tally = new Tally()
+const begunMs = performance.now()
+const failures = await runSeeds(
+  {
+    from,
+    count: Number(values.seeds),
+    options: () => ({ lives: Number(values.lives), thorough: true, at }),
+    onFailure: (message) => console.error(message),
+  },
+  tally,
+)
+const seconds = Math.round((performance.now() - begunMs) / 1000)
+console.log(`${tally.toString()}\nseeds from ${from} in ${seconds} s, ${failures.length} broke a promise`)
+if (failures.length > 0) process.exitCode = 1
