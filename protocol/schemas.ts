@@ -5,7 +5,10 @@ import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import { CONFIGURATION_CHARS_MAX, DISKS_MAX, PAGE_ROWS_MAX } from './limits.ts'
 
 export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
-export const timeMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+/** Latest instant that a Date can hold, in milliseconds since 1970. */
+const TIME_MS_MAX = 8.64e15
+
+export const timeMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(TIME_MS_MAX))
 export const uuid = v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u, 'not an id'))
 
 /** An id or the beginning of one, as a person types it. */

@@ -24,6 +24,9 @@ const ACCEPT_TIMEOUT_MS = 30_000
 /** How long a backup waits until it is known what damage took of its base, in milliseconds; what it misses is for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
 
+/** Difference between an agent's clock and ours that is worth a line in the log, in milliseconds. */
+const SKEW_LOGGED_MS = 60_000
+
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
@@ -117,7 +120,11 @@ export class Backups {
 
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
-    await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state: encodeState(EMPTY_STATE) })
+    const nowMs = this.#clock.now()
+    const skewMs = begun.timeMs - nowMs
+    if (Math.abs(skewMs) > SKEW_LOGGED_MS) this.#log.warn({ job, agent, skewMs }, "the agent's clock is not ours")
+    const state = encodeState(EMPTY_STATE)
+    await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state, nowMs })
     this.#watchers.notify(job, 'progress')
   }
 

@@ -81,7 +81,14 @@ class Filler {
     await database.call('job.start', { ...of, id: job, subject: agent, full: false, nowMs: timeMs })
     const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}' }
     const disk = { name: DISK, size: this.#size, kind, reason: kind === 'full' ? 'first' : 'bitmap' } as const
-    await database.call('job.begin', { job, agent, begun, disks: [disk], state: encodeState(EMPTY_STATE) })
+    await database.call('job.begin', {
+      job,
+      agent,
+      begun,
+      disks: [disk],
+      state: encodeState(EMPTY_STATE),
+      nowMs: begun.timeMs,
+    })
     await this.#upload(job, runs)
     const figures = { bytesRead: 0, nowMs: timeMs + 1, lockedUntilMs: null }
     const complete = await database.call('job.complete', { job, agent })

@@ -114,7 +114,14 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       kind: 'incremental' as const,
       reason: 'bitmap' as const,
     }))
-    await database.call('job.begin', { job, agent, begun: { timeMs, consistency, note, configuration }, disks, state })
+    await database.call('job.begin', {
+      job,
+      agent,
+      begun: { timeMs, consistency, note, configuration },
+      disks,
+      state,
+      nowMs: timeMs,
+    })
     for (const { name: disk, size, root } of newest.disks) {
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
       const progress = { position, state, received: 0, changed: 0, finished: true, root }

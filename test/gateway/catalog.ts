@@ -70,7 +70,7 @@ export const beginJob = async (
   begun: Partial<Begun> = {},
 ): Promise<void> => {
   const state = encodeState(EMPTY_STATE)
-  await database.call('job.begin', { job: job.id, agent: job.agent, begun: { ...BEGUN, ...begun }, disks, state })
+  await database.call('job.begin', { job: job.id, agent: job.agent, begun: { ...BEGUN, ...begun }, disks, state, nowMs: 2 ** 50 })
 }
 
 /** Marks a disk of a job as uploaded whole, without its chunks. */

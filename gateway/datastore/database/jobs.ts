@@ -120,7 +120,7 @@ export const jobOperations = {
         })
       // a checkpoint lives on the host of the agent that made it; the newest is the one committed last, whatever that host's clock said
       const base = sql.get<{ id: string }>(
-        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY committed_ms DESC, time_ms DESC LIMIT 1',
+        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY committed_ms DESC, time_ms DESC, rowid DESC LIMIT 1',
         args.machineId,
         args.agent,
       )
@@ -145,14 +145,25 @@ export const jobOperations = {
     },
   ),
 
-  /** Records what the lease promises and opens an upload per disk; the same call again changes nothing. */
+  /**
+   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the agent's word, taken only
+   * as far as it lies between the job's start and now: retention counts by it, and must not be led by a wrong or hostile clock.
+   */
   'job.begin': write(
     (
       sql: Sql,
-      args: { job: string; agent: string; begun: Begun; disks: readonly BeginDisk[]; state: Uint8Array },
+      args: {
+        job: string
+        agent: string
+        begun: Begun
+        disks: readonly BeginDisk[]
+        state: Uint8Array
+        nowMs: number
+      },
     ): void => {
       const job = runningJobOf(sql, args.job, args.agent)
-      const begun = JSON.stringify(args.begun)
+      const { startedMs } = job
+      const timeMs = Math.min(Math.max(args.begun.timeMs, startedMs), Math.max(args.nowMs, startedMs))
       if (job.begun !== null) {
         const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => ({
           name: disk,
@@ -160,12 +171,13 @@ export const jobOperations = {
           kind,
           reason,
         }))
-        if (job.begun === begun && JSON.stringify(before) === JSON.stringify(args.disks)) return
+        const same = { ...args.begun, timeMs: (JSON.parse(job.begun) as Begun).timeMs }
+        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(args.disks)) return
         throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
       }
       if (new Set(args.disks.map((disk) => disk.name)).size !== args.disks.length)
         throw new VarveError('UPLOAD_INVALID', 'two disks have the same name')
-      sql.run('UPDATE job SET begun = ? WHERE id = ?', begun, args.job)
+      sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
       for (const [ordinal, disk] of args.disks.entries()) {
         const base = sql.get<{ root: Uint8Array | null }>(
           'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',

@@ -101,7 +101,29 @@ describe('job.begin', () => {
     expect(await database.call('job.upload', { job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
     for (const other of [[fullDisk('vda', SIZE)], [fullDisk('vda', SIZE + 1), fullDisk('vdb', 1)], disks.toReversed()])
       expect(await codeOf(beginJob(database, job, other))).toBe('UPLOAD_INVALID')
-    expect(await codeOf(beginJob(database, job, disks, { timeMs: 7 }))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(beginJob(database, job, disks, { note: 'other' }))).toBe('UPLOAD_INVALID')
+  })
+
+  test('an instant before the job or in the future is moved to where it can be, also when it is said again', async () => {
+    await using setting = await setUp()
+    const { database, tenant, machine, agent } = setting
+    const state = encodeState(EMPTY_STATE)
+    const disks = [fullDisk('vda', SIZE)]
+    for (const [said, nowMs, taken] of [
+      [0, 500, 100],
+      [8.64e15, 500, 500],
+      [300, 500, 300],
+      // the clock was set back meanwhile
+      [300, 50, 100],
+    ] as const) {
+      const id = await startJob(database, tenant, machine, { nowMs: 100 })
+      const begin = { job: id, agent, begun: { ...BEGUN, timeMs: said }, disks, state }
+      await database.call('job.begin', { ...begin, nowMs })
+      await database.call('job.begin', { ...begin, nowMs: nowMs + 1 })
+      const { job } = (await database.call('job.get', { tenant: tenant.id, job: id }))!
+      expect(JSON.parse(job.begun!)).toEqual({ ...BEGUN, timeMs: taken })
+      await database.call('job.fail', { job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
+    }
   })
 
   test('two disks of one name, and an increment without a base of that size, leave nothing begun', async () => {
