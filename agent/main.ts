@@ -5,7 +5,7 @@ import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { machines, points, status } from './commands/list.ts'
-import { print, printJson } from './commands/output.ts'
+import { print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
@@ -36,6 +36,8 @@ const fail = (thrown: unknown): void => {
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
+
+watchOutput()
 
 const program = new Command('varve-agent')
   .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')

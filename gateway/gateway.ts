@@ -6,6 +6,7 @@ import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { IDENTITIES_CHECK_MAX } from './datastore/database/identities.ts'
 import { Datastore } from './datastore/datastore.ts'
+import { accessError } from './datastore/owner.ts'
 import { storeError } from './datastore/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from './log.ts'
@@ -45,7 +46,9 @@ export class Gateway implements AsyncDisposable {
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
     const { database } = datastore
-    const authority = await openAuthority({ folder, database, nowMs: clock.now() })
+    const authority = await openAuthority({ folder, database, nowMs: clock.now() }).catch((thrown: unknown) => {
+      throw accessError(thrown, folder)
+    })
     const audit = resources.use(
       new Audit({ database, onError: (error) => log.error({ err: error }, 'the audit log cannot be written') }),
     )
@@ -75,7 +78,9 @@ const openDatastore = async ({ folder, log, clock, reserveBytes = null }: Gatewa
   try {
     return await Datastore.open({ folder, log, nowMs: () => clock.now(), reserveBytes })
   } catch (thrown) {
-    throw storeError(thrown, `opening the data folder ${folder}`)
+    const error = storeError(accessError(thrown, folder), 'opening it')
+    if (error.code !== 'STORE_FAILED' || error.message.includes(folder)) throw error
+    throw new VarveError(error.code, `the data folder ${folder}: ${error.message}`, { cause: error })
   }
 }
 

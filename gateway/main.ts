@@ -4,7 +4,7 @@ import { Command, Option } from 'commander'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
 import { addIdentityCommands } from './commands/identities.ts'
-import { DATA_DEFAULT } from './commands/local.ts'
+import { DATA_DEFAULT, watchOutput } from './commands/local.ts'
 import { addMachineCommands } from './commands/machines.ts'
 import { addPointCommands } from './commands/points.ts'
 import { LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
@@ -12,6 +12,7 @@ import { addStoreCommands } from './commands/store.ts'
 
 // everything in the data folder is for the gateway's own user, also in a folder that others may enter
 process.umask(0o077)
+watchOutput()
 
 const program = new Command('varve-gateway')
   .description('The gateway of Varve: stores and serves backups of QEMU/KVM machines.')

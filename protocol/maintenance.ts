@@ -1,7 +1,7 @@
 // The methods that keep a tenant's datastore: retention, holds, collection, verification, accounting; spread into the table of methods.
 import * as v from 'valibot'
 import { PAGE_ROWS_MAX, STREAM_WINDOW_BYTES } from './limits.ts'
-import { DAYS_MAX, KEEP_REASONS, POLICIES_MAX, retention, RETENTION_SCOPES } from './retention.ts'
+import { DAYS_MAX, groupName, KEEP_REASONS, POLICIES_MAX, retention, RETENTION_SCOPES } from './retention.ts'
 import * as s from './schemas.ts'
 
 /** Damaged records and lost ranges that one report lists; further ones are counted. */
@@ -121,7 +121,10 @@ export const usageRow = v.object({
 export type UsageRow = v.InferOutput<typeof usageRow>
 
 export const usageReport = v.object({
+  /** Past USAGE_ROWS_MAX the oldest points are left out, then the last machines. */
   rows: v.pipe(v.array(usageRow), v.maxLength(USAGE_ROWS_MAX)),
+  /** With those that were left out. */
+  rowCount: s.count,
   /** Bytes of the tenant's pack files, dead ones included: what quotas count. */
   packBytes: s.count,
   /** Stored bytes of records in the index that no restore point refers to, less what running backups have stored. */
@@ -188,7 +191,7 @@ export const MAINTENANCE_METHODS = {
     audited: true,
     params: v.object({
       machine: v.nullable(s.name),
-      group: v.nullable(s.name),
+      group: v.nullable(groupName),
       /** Rules in place of the policies', for this call. */
       rules: v.nullable(retention),
       /** Just these points, whatever the rules say. */
@@ -235,9 +238,10 @@ export const MAINTENANCE_METHODS = {
   },
   'machines.setGroup': {
     ...plain,
-    roles: OPERATORS,
+    // with the group, the rules and locks that an owner set change
+    roles: OWNER,
     audited: true,
-    params: v.object({ machine: s.name, group: v.nullable(s.name) }),
+    params: v.object({ machine: s.name, group: v.nullable(groupName) }),
     result: none,
   },
   'store.collect': {
@@ -278,6 +282,7 @@ export const MAINTENANCE_METHODS = {
   'store.usage': {
     ...plain,
     roles: READERS,
+    audited: true,
     params: v.object({ machine: v.nullable(s.name), points: v.boolean() }),
     result: usageReport,
     down: stream(progress),

@@ -23,6 +23,14 @@ export interface Transport {
 const SEND_HIGH_WATER_BYTES = 1024 * 1024
 const DRAIN_POLL_MS = 2
 
+/** What a connection's end that the other side told is to the calls here: CONNECTION_LOST where its code could be an error that this side raised itself. */
+const endTold = (told: VarveError): VarveError =>
+  told.endsConnection
+    ? told
+    : new VarveError('CONNECTION_LOST', `the other side ended the connection with ${told.code}: ${told.message}`, {
+        cause: told,
+      })
+
 export class Peer {
   /** Resolves with the reason once the connection is over. */
   readonly closed: Promise<VarveError>
@@ -134,7 +142,8 @@ export class Peer {
 
   #onError(id: number, error: VarveError): void {
     if (id !== 0) return this.#outgoing.onError(id, error)
-    this.#end(error)
+    this.#end(endTold(error))
+    // the socket closes as the other side closes it: its normal end is ours too
     this.#transport.close(error)
   }
 

@@ -1,6 +1,6 @@
 // Which restore points a policy keeps: its rules and its time zone, as they travel and are stored.
 import * as v from 'valibot'
-import { count } from './schemas.ts'
+import { count, name } from './schemas.ts'
 
 /** Most restore points that one rule keeps. */
 export const KEEP_MAX = 100_000
@@ -52,7 +52,12 @@ export const RETENTION_OFF: Retention = {
 }
 
 /** Policies of one tenant: what one answer of `retention.list` can hold. */
-export const POLICIES_MAX = 10_000
+export const POLICIES_MAX = 7000
+
+/** The one name that no group has: where commands take a group, it means no group. */
+export const GROUP_NONE = 'none'
+
+export const groupName = v.pipe(name, v.notValue(GROUP_NONE, 'the name of no group'))
 
 /** What a policy of retention is for: all machines of a tenant, those of a group, or one. The nearest one counts. */
 export const RETENTION_SCOPES = ['tenant', 'group', 'machine'] as const

@@ -1,5 +1,18 @@
 // Printing for people and programs: JSON lines, tables, sizes, and a progress line where someone is watching.
+import { EXIT } from '../../protocol/exit.ts'
 import { tableLines } from '../../protocol/table.ts'
+
+/** Lets go what nobody reads any more (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
+export const watchOutput = (): void => {
+  let told = false
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (told || error.code === 'EPIPE') return
+    told = true
+    process.stderr.write(`varve-agent: not all output could be written: ${error.message} (INTERNAL)\n`)
+    process.exitCode ||= EXIT.failed
+  })
+  process.stderr.on('error', () => {})
+}
 
 export const print = (line: string): void => void process.stdout.write(`${line}\n`)
 

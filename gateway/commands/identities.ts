@@ -7,7 +7,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
 import { durationMs } from './duration.ts'
-import { print, printJson, printTable, tenantNamed, withAuthority, withCatalog } from './local.ts'
+import { NO_TENANT, print, printJson, printTable, tenantNamed, withAuthority, withCatalog } from './local.ts'
 import { dataOption, duration, jsonOption, name, tenantOption, type Common } from './options.ts'
 import { addQuotaCommand } from './quota.ts'
 
@@ -29,14 +29,12 @@ const addTenants = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (tenantName: string, options: Common & { chunkSize: number }) => {
-      const added = await withCatalog(options.data, (database) =>
-        database.call('tenant.add', {
-          name: tenantName,
-          uuid: randomUUID(),
-          idKey: randomBytes(ID_KEY_BYTES),
-          chunkBytes: options.chunkSize,
-          nowMs: systemClock.now(),
-        }),
+      const idKey = randomBytes(ID_KEY_BYTES)
+      const wanted = { name: tenantName, uuid: randomUUID(), idKey, chunkBytes: options.chunkSize }
+      const added = await withCatalog(
+        options.data,
+        (database) => database.call('tenant.add', { ...wanted, nowMs: systemClock.now() }),
+        { make: true },
       )
       if (options.json) printJson({ name: added.name, id: added.uuid, chunkBytes: added.chunkBytes })
       else print(`Tenant ${added.name} added. Next: varve-gateway enrol --tenant ${added.name}`)
@@ -55,12 +53,12 @@ const addTenants = (program: Command): void => {
         chunkBytes,
         created: new Date(createdMs).toISOString(),
       }))
-      if (options.json) printJson(rows)
-      else
-        printTable(
-          ['NAME', 'CHUNK', 'CREATED'],
-          rows.map((row) => [row.name, `${row.chunkBytes / 1024} KiB`, row.created]),
-        )
+      if (options.json) return printJson(rows)
+      if (rows.length === 0) return print(NO_TENANT)
+      printTable(
+        ['NAME', 'CHUNK', 'CREATED'],
+        rows.map((row) => [row.name, `${row.chunkBytes / 1024} KiB`, row.created]),
+      )
     })
 }
 

@@ -2,28 +2,68 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { EXIT } from '../../protocol/exit.ts'
 import { tableLines } from '../../protocol/table.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
-import { CATALOG_NAME } from '../datastore/datastore.ts'
+import { CatalogLock } from '../datastore/catalog-lock.ts'
+import { CATALOG_NAME, hasCatalog } from '../datastore/layout.ts'
+import { accessError, checkOwner } from '../datastore/owner.ts'
 import { storeError } from '../datastore/store-error.ts'
 import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
-/** Opens the catalog of a running or stopped gateway for one short command. CONFIG_INVALID, STORE_VERSION, STORE_FAILED. */
-export const withCatalog = async <R>(folder: string, work: (database: Database) => Promise<R>): Promise<R> => {
+/**
+ * Looks at a data folder before a command uses it, and makes nothing in it. CONFIG_INVALID where it is not there, belongs to another user or,
+ * unless the command makes one (`make`), has no catalog; CATALOG_MISSING where it has packs without one; STORE_VERSION, STORE_FAILED.
+ */
+export const checkData = (folder: string, { make = false } = {}): void => {
   if (!existsSync(folder))
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
-  const catalog = path.join(folder, CATALOG_NAME)
+  checkOwner(folder)
   try {
-    checkCatalogVersion(catalog)
-    using database = new LocalDatabase(catalog)
+    checkCatalogVersion(path.join(folder, CATALOG_NAME))
+  } catch (thrown) {
+    throw usageError(folder, thrown)
+  }
+  if (!make && !hasCatalog(folder))
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `${folder} is not a gateway's data folder, or its disk is not mounted: it has no ${CATALOG_NAME}; name the gateway's with --data DIR`,
+    )
+}
+
+/** Holds a rebuild of the catalog off, for as long as a command uses it; STORE_LOCKED while one runs, STORE_FAILED. */
+export const holdCatalog = (folder: string): CatalogLock => {
+  try {
+    return CatalogLock.share(folder)
+  } catch (thrown) {
+    throw usageError(folder, thrown)
+  }
+}
+
+const usageError = (folder: string, thrown: unknown): VarveError =>
+  storeError(accessError(thrown, folder), `using the data folder ${folder}`)
+
+/**
+ * Opens the catalog of a running or stopped gateway for one short command, with `make` also where there is none yet.
+ * CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED while it is rebuilt, STORE_VERSION, STORE_FAILED.
+ */
+export const withCatalog = async <R>(
+  folder: string,
+  work: (database: Database) => Promise<R>,
+  { make = false } = {},
+): Promise<R> => {
+  checkData(folder, { make })
+  using _held = holdCatalog(folder)
+  try {
+    using database = new LocalDatabase(path.join(folder, CATALOG_NAME))
     return await work(database)
   } catch (thrown) {
-    throw storeError(thrown, `using the data folder ${folder}`)
+    throw usageError(folder, thrown)
   }
 }
 
@@ -36,6 +76,21 @@ export const tenantNamed = async (database: Database, name: string): Promise<Ten
   if (tenant === null)
     throw new VarveError('NOT_FOUND', `there is no tenant "${name}"; add it with: varve-gateway tenant add ${name}`)
   return tenant
+}
+
+/** Of a datastore without any tenant. */
+export const NO_TENANT = 'There is no tenant yet; add one with: varve-gateway tenant add NAME'
+
+/** Lets go what nobody reads any more (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
+export const watchOutput = (): void => {
+  let told = false
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (told || error.code === 'EPIPE') return
+    told = true
+    process.stderr.write(`varve-gateway: not all output could be written: ${error.message} (INTERNAL)\n`)
+    process.exitCode ||= EXIT.failed
+  })
+  process.stderr.on('error', () => {})
 }
 
 export const print = (line: string): void => void process.stdout.write(`${line}\n`)

@@ -1,7 +1,9 @@
 // Options that several commands share, and the parsers of their values.
 import { InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
+import { DAYS_MAX, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema } from '../../protocol/schemas.ts'
+import { sizeBytes } from '../../protocol/size.ts'
 import { durationMs } from './duration.ts'
 import { DATA_DEFAULT } from './local.ts'
 
@@ -26,9 +28,16 @@ export const name = (text: string): string => {
   return checked.output
 }
 
-/** The first characters of a restore point's id. */
+/** A group's name. */
+export const group = (text: string): string => {
+  const checked = v.safeParse(groupName, text)
+  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  return checked.output
+}
+
+/** The first characters of a restore point's id, in either case. */
 export const pointId = (text: string): string => {
-  const checked = v.safeParse(idPrefix, text)
+  const checked = v.safeParse(idPrefix, text.toLowerCase())
   if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
   return checked.output
 }
@@ -44,8 +53,25 @@ export const duration = (text: string): number => {
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/** Days, not necessarily whole, of a text such as `7d` or `36h`. */
-export const days = (text: string): number => duration(text) / DAY_MS
+/** Days, not necessarily whole, of a text such as `7d` or `36h`; at most DAYS_MAX. */
+export const days = (text: string): number => {
+  const value = duration(text) / DAY_MS
+  if (value > DAYS_MAX) throw new InvalidArgumentError(`at most ${DAYS_MAX}d (a hundred years)`)
+  return value
+}
+
+/** Bytes of a text such as `500G`, with the unit's letter in either case; PARAMS_INVALID. */
+export const bytesOf = (text: string): number =>
+  sizeBytes(text.replace(/([kmgtp])(?:ib)?$/iu, (unit) => unit[0]!.toUpperCase()))
+
+/** The same as the parser of an option. */
+export const size = (text: string): number => {
+  try {
+    return bytesOf(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+}
 
 /** A parser of whole numbers from `min` to `max`. */
 export const whole =

@@ -1,21 +1,20 @@
 // Commands about restore points: list, hold and lock, prune, and the rules of retention.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
-import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
-import type { Params } from '../../protocol/methods.ts'
+import type { Params, Result } from '../../protocol/methods.ts'
 import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { systemClock } from '../clock.ts'
 import { isOff } from '../maintenance/retention.ts'
 import { durationMs } from './duration.ts'
-import { print, printJson } from './local.ts'
+import { print, printJson, tenantNamed, withCatalog } from './local.ts'
 import {
   anyTenantOption,
   dataOption,
   days,
+  group as groupName,
   jsonOption,
   machineOption,
-  name,
   pointId,
   tenantOption,
   whole,
@@ -24,7 +23,7 @@ import {
 } from './options.ts'
 import { withTenantPeer, type Remote } from './remote.ts'
 import { holdLine, pointLines, pruneLines, retentionLines } from './report-points.ts'
-import { onTenants } from './tenants.ts'
+import { printEach } from './tenants.ts'
 
 type KeepOptions = Partial<Omit<Retention, 'lockDays' | 'keepWithinDays'>> & { readonly keepWithin?: number }
 
@@ -33,13 +32,17 @@ const timeZone = (text: string): string => {
   return text
 }
 
+/** False for 31 February or 24:00, which are taken for a later day. */
+const isInCalendar = (written: string): boolean => new Date(`${written}Z`).toISOString().startsWith(written)
+
 /** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
 export const timeOf = (text: string, nowMs: number): number => {
   if (/^\d+[smhd]$/u.test(text)) return nowMs + durationMs(text)
   // a time without its zone would be the local one of who asks
-  const dated = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.test(text)
-  const timeMs = dated ? Date.parse(text) : Number.NaN
-  if (!Number.isSafeInteger(timeMs) || timeMs < 0)
+  const [, day, clock = '00:00'] =
+    /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
+  const timeMs = day === undefined ? Number.NaN : Date.parse(text)
+  if (!Number.isSafeInteger(timeMs) || timeMs < 0 || !isInCalendar(`${day}T${clock}`))
     throw new InvalidArgumentError('not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now)')
   return timeMs
 }
@@ -71,15 +74,18 @@ export const rulesAfter = (
   return changes.length === 0 ? null : { ...before, ...(Object.fromEntries(changes) as Partial<Retention>) }
 }
 
+/** Restore points that are asked for at once: with 256 disks each they fit a frame. */
+const PAGE_ROWS = 50
+
 const allPoints = async ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> => {
   const found: Point[] = []
   let before: PointCursor | null = null
   while (true) {
-    const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS_MAX }
+    const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS }
     const { points } = await peer.call('points.list', params, { signal })
     found.push(...points)
     const last = points.at(-1)
-    if (last === undefined || points.length < PAGE_ROWS_MAX) return found
+    if (last === undefined || points.length < PAGE_ROWS) return found
     before = { timeMs: last.timeMs, id: last.id }
   }
 }
@@ -93,6 +99,12 @@ const plainPoint = (point: Point): object => ({
   })),
 })
 
+/** A machine of the catalog; NOT_FOUND. */
+const machineNamed = (data: string, tenant: string, machine: string): Promise<unknown> =>
+  withCatalog(data, async (database) =>
+    database.call('machine.get', { tenant: (await tenantNamed(database, tenant)).id, name: machine }),
+  )
+
 const addPoints = (program: Command): void => {
   program
     .command('points')
@@ -103,6 +115,8 @@ const addPoints = (program: Command): void => {
     .addOption(jsonOption())
     .action(async ({ data, tenant, machine, json }: Common & { machine?: string }) => {
       const points = await withTenantPeer(data, tenant, (remote) => allPoints(remote, machine ?? null))
+      // none at all: then the machine may be one that is not there
+      if (points.length === 0 && machine !== undefined) await machineNamed(data, tenant, machine)
       if (json) printJson(points.map(plainPoint))
       else pointLines(points, systemClock.now()).forEach(print)
     })
@@ -149,7 +163,7 @@ const addPrune = (program: Command): void => {
     .description('remove the restore points that retention does not keep; their space comes back with "gc"')
     .addOption(anyTenantOption())
     .addOption(machineOption('only this machine'))
-    .addOption(new Option('--group <name>', 'only the machines of this group').argParser(name))
+    .addOption(new Option('--group <name>', 'only the machines of this group').argParser(groupName))
     .addOption(
       new Option('--point <id...>', 'remove just these, whatever the rules say').argParser(
         (text, before: string[] | undefined) => [...(before ?? []), pointId(text)],
@@ -160,7 +174,7 @@ const addPrune = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: PruneOptions) => {
-      const { machine, group, point, tenant, dryRun, json } = options
+      const { machine, group, point, tenant, dryRun } = options
       if (tenant === undefined && (machine !== undefined || group !== undefined || point !== undefined))
         throw new VarveError('PARAMS_INVALID', 'a machine, a group or a point needs its tenant: --tenant NAME')
       const rules = rulesAfter(RETENTION_OFF, options)
@@ -176,20 +190,19 @@ const addPrune = (program: Command): void => {
         rules,
         dryRun,
       }
-      const reports: object[] = []
-      await onTenants(
+      await printEach(
         options,
         // a large tenant's plan may take its time
         ({ peer, signal }) => peer.open('points.prune', params, { signal }).result,
-        ({ tenant: of, result }) => {
-          reports.push({ tenant: of, dryRun, ...result })
-          if (!json) pruneLines(of, result, dryRun).forEach(print)
-        },
-      ).finally(() => {
-        if (json) printJson(reports)
-      })
+        ({ tenant: of, result }) => ({
+          json: { tenant: of, dryRun, ...result },
+          lines: () => pruneLines(of, result, dryRun),
+        }),
+      )
     })
 }
+
+type Policy = Result<'retention.list'>['policies'][number]
 
 interface RetentionOptions extends Common, KeepOptions {
   readonly machine?: string
@@ -205,18 +218,34 @@ const scopeOf = ({ machine, group }: RetentionOptions): Pick<Params<'retention.s
   return group === undefined ? { scope: 'tenant', name: '' } : { scope: 'group', name: group }
 }
 
-const setRetention = async ({ peer, signal }: Remote, options: RetentionOptions): Promise<object[]> => {
+type Scope = ReturnType<typeof scopeOf>
+
+/** The rules of one scope as the catalog has them; all others may be more than a frame holds. */
+const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope): Promise<Retention | null> =>
+  withCatalog(options.data, async (database) => {
+    const { id } = await tenantNamed(database, options.tenant)
+    const policies = await database.call('retention.list', { tenant: id })
+    const found = policies.find((policy) => policy.scope === scope && policy.name === of)
+    return found === undefined ? null : (JSON.parse(found.rules) as Retention)
+  })
+
+const changeRetention = async (options: RetentionOptions): Promise<readonly Policy[]> => {
   const scope = scopeOf(options)
-  const { policies } = await peer.call('retention.list', {}, { signal })
-  const before = policies.find((policy) => policy.scope === scope.scope && policy.name === scope.name)
-  const rules = rulesAfter(before?.rules ?? RETENTION_OFF, options)
-  if (options.none && rules !== null) throw new VarveError('PARAMS_INVALID', '--none removes the rules: give it alone')
-  if (options.none || rules !== null) {
-    await peer.call('retention.set', { ...scope, rules }, { signal })
-    return rules === null ? [] : [{ ...scope, rules }]
+  const changes = rulesAfter(RETENTION_OFF, options) !== null
+  const call = <R>(work: (remote: Remote) => Promise<R>): Promise<R> =>
+    withTenantPeer(options.data, options.tenant, work)
+  if (options.none) {
+    if (changes) throw new VarveError('PARAMS_INVALID', '--none removes the rules: give it alone')
+    await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules: null }, { signal }))
+    return []
   }
-  const all = options.machine === undefined && options.group === undefined
-  return all ? policies : before === undefined ? [] : [before]
+  if (!changes && scope.scope === 'tenant')
+    return (await call(({ peer, signal }) => peer.call('retention.list', {}, { signal }))).policies
+  const before = await rulesOf(options, scope)
+  if (!changes) return before === null ? [] : [{ ...scope, rules: before }]
+  const rules = rulesAfter(before ?? RETENTION_OFF, options)!
+  await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules }, { signal }))
+  return [{ ...scope, rules }]
 }
 
 const addRetention = (program: Command): void => {
@@ -225,16 +254,16 @@ const addRetention = (program: Command): void => {
     .description('show or change the rules of a tenant, a group or a machine; the nearest ones count')
     .addOption(tenantOption())
     .addOption(machineOption('rules of this machine'))
-    .addOption(new Option('--group <name>', 'rules of this group').argParser(name))
+    .addOption(new Option('--group <name>', 'rules of this group').argParser(groupName))
   keepOptions(command)
     .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
     .option('--none', 'remove the rules', false)
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: RetentionOptions) => {
-      const policies = await withTenantPeer(options.data, options.tenant, (remote) => setRetention(remote, options))
+      const policies = await changeRetention(options)
       if (options.json) printJson(policies)
-      else retentionLines(policies as Parameters<typeof retentionLines>[0]).forEach(print)
+      else retentionLines(policies).forEach(print)
     })
 }
 

@@ -1,35 +1,31 @@
 // The quota command: shows or sets what a tenant's pack files may take.
-import { InvalidArgumentError, type Command } from 'commander'
+import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeBytes, sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/size.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
 import type { Quota } from '../datastore/quota.ts'
 import { print, printJson, tenantNamed, withCatalog } from './local.ts'
-import { dataOption, jsonOption, name } from './options.ts'
+import { dataOption, jsonOption, name, size } from './options.ts'
 
 interface QuotaOptions {
-  readonly soft?: number
-  readonly hard?: number
+  /** False where it is to be removed. */
+  readonly soft?: number | false
+  readonly hard?: number | false
   readonly none: boolean
   readonly data: string
   readonly json: boolean
 }
 
-const size = (text: string): number => {
-  try {
-    return sizeBytes(text)
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message)
-  }
-}
+const changed = (wish: number | false | undefined, before: number | null): number | null =>
+  wish === undefined ? before : wish === false ? null : wish
 
 /** The quota after the command; null for one that only shows it. PARAMS_INVALID. */
 export const wanted = (options: Pick<QuotaOptions, 'soft' | 'hard' | 'none'>, before: Quota): Quota | null => {
   const { soft, hard, none } = options
   if (soft === undefined && hard === undefined) return none ? { softBytes: null, hardBytes: null } : null
   if (none) throw new VarveError('PARAMS_INVALID', '--none removes both quotas: give it alone')
-  const after = { softBytes: soft ?? before.softBytes, hardBytes: hard ?? before.hardBytes }
+  const after = { softBytes: changed(soft, before.softBytes), hardBytes: changed(hard, before.hardBytes) }
   if (after.softBytes !== null && after.hardBytes !== null && after.softBytes > after.hardBytes)
     throw new VarveError('PARAMS_INVALID', 'the soft quota would be above the hard one')
   return after
@@ -68,6 +64,8 @@ export const addQuotaCommand = (tenant: Command): void => {
     .argument('<name>', 'the tenant', name)
     .option('--soft <size>', 'past it the log and "usage" say so, such as 400G', size)
     .option('--hard <size>', 'past it backups are refused, such as 500G or 2T', size)
+    .option('--no-soft', 'remove the soft quota')
+    .option('--no-hard', 'remove the hard quota')
     .option('--none', 'remove both quotas', false)
     .addOption(dataOption())
     .addOption(jsonOption())

@@ -1,5 +1,4 @@
 // A command's way to a gateway: over the local socket of the one that runs, or of one that this process opens for as long as it takes.
-import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
@@ -10,6 +9,7 @@ import { Gateway } from '../gateway.ts'
 import { openLog } from '../log.ts'
 import { SocketPath } from '../server/local.ts'
 import { dialLocal } from '../session/socket.ts'
+import { checkData, holdCatalog } from './local.ts'
 import { Interruption } from './interruption.ts'
 
 const PROGRAM = 'varve-gateway/0.1.0 command'
@@ -54,14 +54,14 @@ const isListening = async (data: string): Promise<boolean> => {
   }
 }
 
-/** The running gateway's socket (null), or a gateway of our own; STORE_LOCKED when one holds the folder and cannot be reached. */
+/** The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed; STORE_LOCKED when one holds the folder and cannot be reached. */
 const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | null> => {
   const lastMs = systemClock.now() + START_TIMEOUT_MS
   while (true) {
     signal.throwIfAborted()
     if (await isListening(data)) return null
     try {
-      return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'error' }), clock: systemClock })
+      return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'silent' }), clock: systemClock })
     } catch (thrown) {
       if (asVarveError(thrown).code !== 'STORE_LOCKED' || systemClock.now() >= lastMs) throw thrown
     }
@@ -71,11 +71,12 @@ const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | n
 
 /**
  * Runs work beside the gateway of a data folder, or, where none runs, with one that has no port and ends with the work.
- * CANCELLED on SIGINT and SIGTERM, after what was begun has ended; CONFIG_INVALID, STORE_LOCKED, STORE_VERSION.
+ * CANCELLED on SIGINT and SIGTERM, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
  */
 export const withGateway = async <R>(data: string, work: (gateway: LocalGateway) => Promise<R>): Promise<R> => {
-  if (!existsSync(data))
-    throw new VarveError('CONFIG_INVALID', `there is no data folder ${data}; name the gateway's with --data DIR`)
+  checkData(data)
+  // a rebuild is told here in its own words; one that begins later finds the gateway, or is in its way
+  holdCatalog(data)[Symbol.dispose]()
   using interruption = new Interruption()
   const { signal } = interruption
   await using resources = new AsyncDisposableStack()
@@ -85,7 +86,11 @@ export const withGateway = async <R>(data: string, work: (gateway: LocalGateway)
     signal,
     withTenant: async (tenant, part) => {
       signal.throwIfAborted()
-      const { peer } = await connect(data, tenant)
+      const { peer } = await connect(data, tenant).catch((cause: unknown) => {
+        throw nobodyListens(cause)
+          ? new VarveError('GOING_AWAY', 'the gateway has just stopped: try again', { cause })
+          : cause
+      })
       try {
         return await part({ peer, signal })
       } finally {

@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { openLog } from '../log.ts'
+import { checkOwner } from '../datastore/owner.ts'
 import { rebuild } from '../maintenance/rebuild.ts'
 import { Interruption } from './interruption.ts'
 import { print, printJson } from './local.ts'
@@ -19,9 +20,10 @@ interface RepairOptions extends CommonAll {
 const rebuildCatalog = async ({ data, json, tenant, limit }: RepairOptions): Promise<void> => {
   if (tenant !== undefined || limit !== undefined)
     throw new VarveError('PARAMS_INVALID', '--rebuild is for the whole data folder: give neither --tenant nor --limit')
+  checkOwner(data)
   using interruption = new Interruption()
   const { signal } = interruption
-  const log = openLog({ level: 'error' })
+  const log = openLog({ level: 'silent' })
   const work = async (): Promise<Awaited<ReturnType<typeof rebuild>>> => {
     using line = new ProgressLine(process.stderr)
     return await rebuild({ folder: data, log, signal, onProgress: (one) => line.show(progressText('repair', one)) })

@@ -57,11 +57,13 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
       `${sizeText(report.bytesBefore)} before, ${sizeText(report.bytesAfter)} after.`,
     ...(waiting.belowThresholdBytes > 0
       ? [
-          `Not freed yet: ${sizeText(waiting.belowThresholdBytes)} in packs above the threshold: with more garbage in them, or with a higher --threshold.`,
+          `Not freed yet: ${sizeText(waiting.belowThresholdBytes)} in packs above the threshold: at the next gc once more of them is garbage, or now with a higher --threshold.`,
         ]
       : []),
     ...(waiting.inUseBytes > 0
-      ? [`Not freed yet: ${sizeText(waiting.inUseBytes)} in packs that uploads write: by a collection after these end.`]
+      ? [
+          `Not freed yet: ${sizeText(waiting.inUseBytes)} in packs that uploads write: at the next gc once these uploads have ended.`,
+        ]
       : []),
     ...(report.missing > 0
       ? [
@@ -123,6 +125,9 @@ export const usageLines = (tenant: string, report: UsageReport): string[] => {
         ...[row.logicalBytes, row.usedBytes, row.uniqueBytes, row.sharedBytes, row.storedBytes].map(sizeText),
       ]),
     ),
+    ...(report.rowCount > report.rows.length
+      ? [`... and ${count(report.rowCount - report.rows.length)} more, the oldest points first; ask for one machine`]
+      : []),
     `Packs: ${sizeText(report.packBytes)}, ${sizeText(report.deadBytes)} of it dead; soft quota ${limit(quota.softBytes, report.packBytes)}, hard quota ${limit(quota.hardBytes, report.packBytes)}.`,
     `Deduplication ${report.dedupRatio.toFixed(2)}, compression ${report.compressionRatio.toFixed(2)}; ` +
       `stored in the last day ${sizeText(growth.dayBytes)}, 7 days ${sizeText(growth.weekBytes)}, 30 days ${sizeText(growth.monthBytes)}.`,

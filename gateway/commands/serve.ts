@@ -4,11 +4,13 @@ import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeBytes } from '../../protocol/size.ts'
 import { systemClock } from '../clock.ts'
+import { hasCatalog } from '../datastore/layout.ts'
+import { checkOwner } from '../datastore/owner.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog } from '../log.ts'
 import { DATA_DEFAULT, print } from './local.ts'
+import { bytesOf } from './options.ts'
 
 const LISTEN_DEFAULT = '127.0.0.1:8470'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -72,7 +74,7 @@ export const isLoopback = (host: string): boolean =>
 /** Bytes of `--reserve`; null for the default. */
 export const parseReserve = (text: string | undefined): number | null => {
   try {
-    return text === undefined ? null : sizeBytes(text)
+    return text === undefined ? null : bytesOf(text)
   } catch (error) {
     throw new VarveError('CONFIG_INVALID', `reserve: ${(error as Error).message}`, { cause: error })
   }
@@ -82,6 +84,8 @@ export const parseReserve = (text: string | undefined): number | null => {
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
   const folder = options.data ?? file.data ?? DATA_DEFAULT
+  // what is there already must be this user's; where nothing is, this is the user
+  if (hasCatalog(folder)) checkOwner(folder)
   const { host, port } = parseListen(options.listen ?? file.listen ?? LISTEN_DEFAULT)
   const certFile = options.tlsCert ?? file.tls_cert
   const keyFile = options.tlsKey ?? file.tls_key

@@ -1,6 +1,6 @@
 // Commands that go over tenants through a gateway: the one named, or all, one after the other.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { withCatalog } from './local.ts'
+import { NO_TENANT, print, printJson, withCatalog } from './local.ts'
 import { withGateway, type LocalGateway, type Remote } from './remote.ts'
 
 export interface OfTenant<R> {
@@ -44,14 +44,40 @@ const overTenants = async <R>(
 
 /**
  * Runs work for the tenant named or for all, and gives each result as it comes; a tenant whose work fails does not keep the others from theirs.
- * The first failure is thrown at the end; NOT_FOUND, CANCELLED, what `withGateway` throws.
+ * Gives the number of tenants. The first failure is thrown at the end; NOT_FOUND, CANCELLED, what `withGateway` throws.
  */
 export const onTenants = async <R>(
   options: { readonly data: string; readonly tenant?: string },
   work: (remote: Remote, tenant: string) => Promise<R>,
   onResult: (of: OfTenant<R>) => void,
-): Promise<void> => {
+): Promise<number> => {
   const names = await namesOf(options)
-  if (names.length === 0) return
-  await withGateway(options.data, (gateway) => overTenants(gateway, names, work, onResult))
+  if (names.length > 0) await withGateway(options.data, (gateway) => overTenants(gateway, names, work, onResult))
+  return names.length
+}
+
+/** What is printed of a tenant's result. */
+export interface Printed {
+  readonly json: object
+  readonly lines: () => string[]
+}
+
+/** The same, printed: text as it comes, JSON as one list at the end; nothing where it fails before the first result. */
+export const printEach = async <R>(
+  options: { readonly data: string; readonly tenant?: string; readonly json: boolean },
+  work: (remote: Remote, tenant: string) => Promise<R>,
+  printed: (of: OfTenant<R>) => Printed,
+): Promise<void> => {
+  const { json } = options
+  const done: object[] = []
+  try {
+    const count = await onTenants(options, work, (of) => {
+      const result = printed(of)
+      done.push(result.json)
+      if (!json) result.lines().forEach(print)
+    })
+    if (count === 0) print(json ? '[]' : NO_TENANT)
+  } finally {
+    if (json && done.length > 0) printJson(done)
+  }
 }

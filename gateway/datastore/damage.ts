@@ -30,12 +30,22 @@ export const RECORD_TYPE_NAMES: Readonly<Record<RecordType, DamagedRecord['type'
 /** Why a record counts as damaged that the index does not have. */
 export const MISSING = 'missing'
 
+/** The errors that this datastore raised itself: what a peer says looks the same, and must never take anything out of the index. */
+const own = new WeakSet<VarveError>()
+
+/** Marks a DATA_DAMAGED as the datastore's own, so that `damageOf` believes its details; gives it back. */
+export const ownDamage = (error: VarveError): VarveError => {
+  own.add(error)
+  return error
+}
+
 const isType = (value: unknown): value is RecordType => Object.values<unknown>(RECORD).includes(value)
 
-/** What a DATA_DAMAGED says of one record, whose type is `type` if it does not say; null for any other error. */
-export const damageOf = ({ code, message, details }: VarveError, type: RecordType = RECORD.chunk): Damage | null => {
+/** What a DATA_DAMAGED of the datastore's own says of one record, whose type is `type` if it does not say; null for any other error. */
+export const damageOf = (error: VarveError, type: RecordType = RECORD.chunk): Damage | null => {
+  const { code, message, details } = error
   const { id, pack, offset } = details
-  if (code !== 'DATA_DAMAGED' || typeof id !== 'string') return null
+  if (code !== 'DATA_DAMAGED' || !own.has(error) || typeof id !== 'string') return null
   const known = isType(details['type']) ? details['type'] : type
   const place = typeof pack === 'string' && typeof offset === 'number' ? { pack, offset } : null
   return { id: fromHex(id), type: known, place, reason: place === null ? MISSING : message }

@@ -1,7 +1,10 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { ThreadDatabase, type Database } from './database/database.ts'
+import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
@@ -15,6 +18,7 @@ import { Space } from './space.ts'
 import { NodeCache } from './node-cache.ts'
 import { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
+import { layMarker, PACKS_SETTING, readMarker, strangePacks } from './packs-marker.ts'
 import { recover, type RecoveryReport } from './recovery.ts'
 import { storeError } from './store-error.ts'
 import { StoreLock } from './store-lock.ts'
@@ -62,6 +66,35 @@ interface Parts {
   readonly resources: AsyncDisposableStack
 }
 
+const holdsAnyOf = async (root: string, packs: readonly PackRow[]): Promise<boolean> => {
+  if (!existsSync(root)) return false
+  await using store = await DirectoryPackStore.open(root)
+  for (const { tenant, uuid } of packs) if ((await store.size({ tenant, pack: uuid })) !== null) return true
+  return false
+}
+
+/** The uuid of the marker in this catalog's folder of packs, which gets one where there is nothing to lose yet. STORE_FAILED for any other folder, which is not touched. */
+const claimPacks = async (database: Database, root: string): Promise<string> => {
+  const known = await database.call('setting.get', { name: PACKS_SETTING })
+  const found = await readMarker(root)
+  if (known !== null && known === found) return known
+  const id = found ?? randomUUID()
+  const setKnown = (): Promise<null> => database.call('setting.set', { name: PACKS_SETTING, value: id })
+  const packs = (await database.call('pack.list', {})).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
+  if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
+  if (packs.length === 0) {
+    // a crash between the two is as a marker that is not there yet; an older one may lie below a mount point, so it is a new one
+    await setKnown()
+    if (found === null) await layMarker(root, id)
+    return id
+  }
+  // a catalog from before there were markers
+  if (!(await holdsAnyOf(root, packs))) throw strangePacks()
+  if (found === null) await layMarker(root, id)
+  await setKnown()
+  return id
+}
+
 export class Datastore implements AsyncDisposable {
   readonly database: Database
   /** Where catalog and packs lie, for threads that open them for themselves. */
@@ -90,7 +123,7 @@ export class Datastore implements AsyncDisposable {
   /**
    * Opens or makes the datastore of a folder and recovers it from whatever ended its last run.
    * STORE_LOCKED when another gateway has it; STORE_VERSION, when a later program wrote it, and CATALOG_MISSING, when there are packs
-   * without a catalog, with nothing touched; STORE_FULL, STORE_FAILED.
+   * without a catalog, with nothing touched; STORE_FAILED, with nothing of it touched, where the folder of packs is not the catalog's; STORE_FULL, STORE_FAILED.
    */
   static async open(options: DatastoreOptions): Promise<Datastore> {
     const { folder, log, nowMs = Date.now } = options
@@ -99,20 +132,21 @@ export class Datastore implements AsyncDisposable {
     try {
       await makeFolder(folder, { recursive: true })
       checkCatalogVersion(catalog)
+      resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
-    resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
     const database = resources.use(await ThreadDatabase.open(catalog))
     checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
-    const directory = resources.use(await DirectoryPackStore.open(path.join(folder, PACKS_NAME)))
+    const root = path.join(folder, PACKS_NAME)
+    const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
     const space = new Space({ folder, database, log, reserveBytes: options.reserveBytes ?? null })
     const store = new CountedPackStore(directory, space.quotas)
     const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? PACK_BYTES_MAX })
     const report = await recover({ store, database, packs, log })
     await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
-    const paths = { catalog, packs: path.join(folder, PACKS_NAME) }
+    const paths = { catalog, packs: root }
     return new Datastore({
       paths,
       log,

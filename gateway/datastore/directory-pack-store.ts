@@ -6,7 +6,9 @@ import { failpoint, failpointsArmed } from './failpoint.ts'
 import { makeFolder, syncFolder } from './folders.ts'
 import { isUuid } from './format.ts'
 import { HandleCache } from './handle-cache.ts'
+import { MARKER_NAME, NEW_MARKER_NAME } from './layout.ts'
 import type { PackFile, PackName, PackStore } from './pack-store.ts'
+import { readMarker, strangePacks } from './packs-marker.ts'
 import { hasCode, storeError } from './store-error.ts'
 
 const PACK_SUFFIX = '.pack'
@@ -77,21 +79,33 @@ class DirectoryPackFile implements PackFile {
 
 export class DirectoryPackStore implements PackStore {
   readonly #root: string
-  readonly #handles: HandleCache
+  readonly #handles = new HandleCache()
+  /** The uuid in the folder's marker; null where it had none when it was opened, and then none is looked for. */
+  readonly id: string | null
 
-  private constructor(root: string) {
+  private constructor(root: string, id: string | null) {
     this.#root = root
-    this.#handles = new HandleCache()
+    this.id = id
   }
 
-  /** Makes the directory if needed; its parent must exist. */
-  static async open(root: string): Promise<DirectoryPackStore> {
+  /**
+   * Opens the folder whose marker has this id: STORE_FAILED where that is not there. Without an id any folder, which is made if needed (its parent must
+   * exist). From then on nothing counts as absent unless the marker of the folder is there: else its file system is not, which is STORE_FAILED.
+   */
+  static async open(root: string, id: string | null = null): Promise<DirectoryPackStore> {
     try {
-      await makeFolder(root, { recursive: false })
+      if (id === null) await makeFolder(root, { recursive: false })
     } catch (error) {
       throw storeError(error, 'making the folder for packs')
     }
-    return new DirectoryPackStore(root)
+    const found = await readMarker(root)
+    if (id !== null && found !== id) throw strangePacks()
+    return new DirectoryPackStore(root, found)
+  }
+
+  /** STORE_FAILED unless the folder has the marker that it was opened with. */
+  async confirm(): Promise<void> {
+    if (this.id !== null && (await readMarker(this.#root)) !== this.id) throw strangePacks()
   }
 
   async create(name: PackName, header: Uint8Array): Promise<PackFile> {
@@ -99,6 +113,8 @@ export class DirectoryPackStore implements PackStore {
     const folder = path.dirname(file)
     let handle: FileHandle | null = null
     try {
+      // an empty mount point would take it
+      await this.confirm()
       failpoint('pack.create', file)
       await makeFolder(path.dirname(folder), { recursive: false })
       await makeFolder(folder, { recursive: false })
@@ -119,7 +135,8 @@ export class DirectoryPackStore implements PackStore {
     const file = this.#path(name)
     let handle: FileHandle | null = null
     try {
-      handle = await open(file, 'r+')
+      handle = await this.#find(() => open(file, 'r+'))
+      if (handle === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
       const { size } = await handle.stat()
       if (size !== bytes)
         throw new VarveError('DATA_DAMAGED', `pack ${name.pack} has ${size} bytes, not ${bytes}`, {
@@ -128,7 +145,6 @@ export class DirectoryPackStore implements PackStore {
       return new DirectoryPackFile(handle, file, bytes)
     } catch (error) {
       await handle?.close()
-      if (hasCode(error, 'ENOENT')) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
       throw storeError(error, 'opening a pack')
     }
   }
@@ -139,15 +155,18 @@ export class DirectoryPackStore implements PackStore {
     const file = this.#path(name)
     try {
       failpoint('pack.read', file)
-      await this.#handles.use(file, async (handle) => {
-        while (done < length) {
-          const { bytesRead } = await handle.read(bytes, done, length - done, offset + done)
-          if (bytesRead === 0) return
-          done += bytesRead
-        }
-      })
+      const found = await this.#find(() =>
+        this.#handles.use(file, async (handle) => {
+          while (done < length) {
+            const { bytesRead } = await handle.read(bytes, done, length - done, offset + done)
+            if (bytesRead === 0) break
+            done += bytesRead
+          }
+          return true
+        }),
+      )
+      if (found === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
       throw storeError(error, 'reading a pack')
     }
     if (done < length)
@@ -158,12 +177,13 @@ export class DirectoryPackStore implements PackStore {
   }
 
   async size(name: PackName): Promise<number | null> {
+    const file = this.#path(name)
     try {
-      return (await stat(this.#path(name))).size
-    } catch (error) {
+      const found = await this.#find(() => stat(file))
       // reads must not go on finding what an open handle alone keeps
-      if (hasCode(error, 'ENOENT')) await this.#handles.drop(this.#path(name))
-      if (hasCode(error, 'ENOENT')) return null
+      if (found === null) await this.#handles.drop(file)
+      return found?.size ?? null
+    } catch (error) {
       throw storeError(error, 'looking at a pack')
     }
   }
@@ -171,6 +191,7 @@ export class DirectoryPackStore implements PackStore {
   async remove(name: PackName): Promise<void> {
     const file = this.#path(name)
     try {
+      await this.confirm()
       failpoint('pack.remove', file)
       await this.#handles.drop(file)
       await rm(file, { force: true })
@@ -185,7 +206,9 @@ export class DirectoryPackStore implements PackStore {
   }
 
   async *list(): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
+    await this.confirm()
     for (const tenant of await readdir(this.#root, { withFileTypes: true })) {
+      if (tenant.name === MARKER_NAME || tenant.name === NEW_MARKER_NAME) continue
       if (!tenant.isDirectory() || !isUuid(tenant.name)) {
         yield { unknown: tenant.name }
         continue
@@ -200,6 +223,19 @@ export class DirectoryPackStore implements PackStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#handles[Symbol.asyncDispose]()
+  }
+
+  /** What `work` finds; null where a file is not there, which counts only with the marker there before and after another look. STORE_FAILED. */
+  async #find<R>(work: () => Promise<R>): Promise<R | null> {
+    for (let looks = 1; ; looks++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT')) throw error
+      }
+      await this.confirm()
+      if (looks === 2) return null
+    }
   }
 
   async *#listFolder(

@@ -1,5 +1,5 @@
 // Names of what lies in a gateway's data folder.
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { isUuid } from './format.ts'
 import { hasCode } from './store-error.ts'
@@ -10,8 +10,15 @@ export const CATALOG_NAME = 'catalog.db'
 /** Its lock is held by the gateway that has the datastore open. */
 export const LOCK_NAME = 'lock.db'
 
+/** Its lock is shared by commands that use the catalog, and held alone by a rebuild. */
+export const CATALOG_LOCK_NAME = 'catalog.lock'
+
 /** The folder of packs. */
 export const PACKS_NAME = 'packs'
+
+/** The marker in it, and what that is written as first. */
+export const MARKER_NAME = '.varve-packs'
+export const NEW_MARKER_NAME = `${MARKER_NAME}.new`
 
 /** Ending of a pack's file. */
 export const PACK_SUFFIX = '.pack'
@@ -24,6 +31,10 @@ const entriesOf = (folder: string): string[] => {
     throw error
   }
 }
+
+/** Whether a data folder has a catalog; an empty file is none. */
+export const hasCatalog = (folder: string): boolean =>
+  (statSync(path.join(folder, CATALOG_NAME), { throwIfNoEntry: false })?.size ?? 0) > 0
 
 /** Whether there is any pack in a data folder. */
 export const hasPacks = (folder: string): boolean => {

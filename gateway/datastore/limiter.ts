@@ -1,25 +1,31 @@
 // Two small guards for asynchronous work: a bound on what is under way at once, and one-at-a-time in order.
 import { VarveError } from '../../protocol/errors.ts'
 
+interface Waiter {
+  readonly weight: number
+  readonly start: () => void
+}
+
 /** Bounds the total weight of work under way; callers past it wait in order, and past `waitingMax` waiters are refused. */
 export class Limiter {
   readonly #weightMax: number
   readonly #waitingMax: number
   #weight = 0
-  readonly #waiting: { readonly weight: number; readonly start: () => void }[] = []
+  readonly #waiting: Waiter[] = []
 
   constructor(options: { weightMax: number; waitingMax: number }) {
     this.#weightMax = options.weightMax
     this.#waitingMax = options.waitingMax
   }
 
-  /** Runs `work` once its weight fits (one piece heavier than the whole bound runs alone). TOO_MANY_REQUESTS. */
-  async run<R>(weight: number, work: () => Promise<R>): Promise<R> {
+  /** Runs `work` once its weight fits (one piece heavier than the whole bound runs alone). TOO_MANY_REQUESTS; the signal's reason when that comes before the start. */
+  async run<R>(weight: number, work: () => Promise<R>, signal?: AbortSignal): Promise<R> {
+    signal?.throwIfAborted()
     const counted = Math.min(weight, this.#weightMax)
     if (this.#waiting.length > 0 || this.#weight + counted > this.#weightMax) {
       if (this.#waiting.length >= this.#waitingMax)
         throw new VarveError('TOO_MANY_REQUESTS', 'too much work is waiting for the datastore')
-      await new Promise<void>((start) => this.#waiting.push({ weight: counted, start }))
+      await this.#wait(counted, signal)
     } else {
       this.#weight += counted
     }
@@ -28,6 +34,26 @@ export class Limiter {
     } finally {
       this.#weight -= counted
       this.#next()
+    }
+  }
+
+  async #wait(weight: number, signal: AbortSignal | undefined): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const waiter: Waiter = { weight, start: resolve }
+    const leave = (): void => {
+      const index = this.#waiting.indexOf(waiter)
+      if (index === -1) return
+      this.#waiting.splice(index, 1)
+      reject(signal?.reason)
+      // those behind it may be lighter
+      this.#next()
+    }
+    this.#waiting.push(waiter)
+    signal?.addEventListener('abort', leave)
+    try {
+      await promise
+    } finally {
+      signal?.removeEventListener('abort', leave)
     }
   }
 

@@ -105,13 +105,9 @@ export class PackPool {
   async retire(tenant: Tenant): Promise<void> {
     for (const kind of ['data', 'nodes'] as const) {
       const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
-      try {
-        failpoint('pack.seal')
-        await this.#database.call('pack.seal', { packs: free.map(({ id, bytes }) => ({ id, bytes })) })
-      } catch (error) {
-        for (const pack of free) this.offer(pack)
-        throw error
-      }
+      failpoint('pack.seal')
+      // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
+      await this.#database.call('pack.seal', { packs: free.map(({ id, bytes }) => ({ id, bytes })) })
     }
   }
 

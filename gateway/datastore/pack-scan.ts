@@ -22,8 +22,11 @@ const PIECE_BYTES = recordBytes(RECORD_PLAIN_BYTES_MAX)
 /** A piece that cannot be read is read again in blocks of so many bytes, to lose no more than the bad ones. */
 const BLOCK_BYTES = 4096
 
-/** Bytes that a search after damage may check for one pack: content made to look like records must not hold it up for hours. */
+/** Bytes that a search after damage may check for one pack at any place; content made to look like large records must not hold it up for hours. */
 const SEARCH_BYTES_MAX = 1024 * 1024 * 1024
+
+/** Past that it checks only what looks like a record of at most so many bytes, which chunks of the usual size are. */
+const SEARCH_RECORD_BYTES = 128 * 1024
 
 /** A whole record whose checksum is right. */
 export interface PackRecord {
@@ -145,7 +148,7 @@ const neededAt = (bytes: Uint8Array): number => {
   }
 }
 
-/** Where the next whole record begins at or behind `from`; `end` where there is none, or where the search was too long. */
+/** Where the next whole record begins at or behind `from`; `end` where there is none. */
 const search = async (window: Window, from: number, end: number, budget: { bytes: number }): Promise<number> => {
   let offset = from
   while (offset + RECORD_HEADER_BYTES < end) {
@@ -161,8 +164,8 @@ const search = async (window: Window, from: number, end: number, budget: { bytes
     const needed = neededAt(await window.at(offset, RECORD_HEADER_BYTES))
     if (needed > 0 && offset + needed <= end) {
       budget.bytes -= needed
-      if (budget.bytes < 0) return end
-      if (typeof recordAt(await window.at(offset, needed)) !== 'string') return offset
+      const tried = budget.bytes >= 0 || needed <= SEARCH_RECORD_BYTES
+      if (tried && typeof recordAt(await window.at(offset, needed)) !== 'string') return offset
     }
     offset++
   }

@@ -2,6 +2,7 @@
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { joinIds } from './bytes.ts'
+import { ownDamage } from './damage.ts'
 import type { RecordLocation } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
@@ -87,7 +88,7 @@ export const damagedRecord = (
 ): VarveError => {
   const place = location === null ? {} : { type: location.type, pack: location.pack, offset: location.offset }
   const details = { id: hex(id), ...place }
-  return new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause })
+  return ownDamage(new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause }))
 }
 
 /** The record, held against its checksum, its id and what the index says of it; DATA_DAMAGED names the id. */
@@ -171,9 +172,11 @@ export class RecordReader {
       else if (error.code !== 'DATA_DAMAGED') throw error
       // a pack that ends early: what lies before its end is still good
       else if (wanted.length > 1) for (const one of wanted) await this.#fetchGroup(planReads([one])[0]!, ids, into)
+      // people are told of this one, and the pack's name is nothing to them
+      const why = error.code === 'NOT_FOUND' ? 'its pack is gone' : 'its pack ends before it does'
       if (error.code === 'NOT_FOUND' || wanted.length === 1)
         for (const { index, location } of wanted)
-          fetched[index] = damagedRecord(ids[index]!, error.message, { location, cause: error })
+          fetched[index] = damagedRecord(ids[index]!, why, { location, cause: error })
     }
   }
 }

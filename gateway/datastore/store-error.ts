@@ -16,6 +16,12 @@ const SQLITE_DAMAGED: ReadonlySet<number> = new Set([11, 26])
 const isDatabaseError = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number'
 
+/** SQLite's code for a lock that somebody else holds. */
+const SQLITE_BUSY = 5
+
+/** True where another connection holds the lock of a database. */
+export const isBusy = (thrown: unknown): boolean => isDatabaseError(thrown) && (thrown.errcode & 0xff) === SQLITE_BUSY
+
 const FULL_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
 
 const isFull = (thrown: unknown): boolean =>

@@ -1,8 +1,18 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
+import { equalBytes } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
 import { failpoint } from './failpoint.ts'
-import type { PackHeader, PackKind } from './format.ts'
+import {
+  parseRecord,
+  parseRecordHeader,
+  RECORD_HEADER_BYTES,
+  recordBytes,
+  type PackHeader,
+  type PackKind,
+  type StoredRecord,
+} from './format.ts'
 import type { PackPool } from './pack-pool.ts'
 import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from './pack-scan.ts'
 import type { PackStore } from './pack-store.ts'
@@ -61,20 +71,36 @@ export class TenantPacks {
     return readPackHeader(this.#store, { tenant: this.#tenant.uuid, pack })
   }
 
+  /** The whole record of this id at this place, its checksum checked. DATA_DAMAGED, NOT_FOUND, STORE_FAILED. */
+  async record(pack: string, offset: number, id: Uint8Array): Promise<StoredRecord & { readonly bytes: Uint8Array }> {
+    const name = { tenant: this.#tenant.uuid, pack }
+    const header = parseRecordHeader(await this.#store.read(name, offset, RECORD_HEADER_BYTES), 0)
+    if (!equalBytes(header.id, id)) throw new VarveError('DATA_DAMAGED', 'another record is in its place')
+    const bytes = await this.#store.read(name, offset, recordBytes(header.storedLength))
+    return { ...parseRecord(bytes, 0), bytes }
+  }
+
   /** A writer for copies of records. */
   writer(kind: PackKind): PackWriter {
     return new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind })
+  }
+
+  /** Removes packs that an earlier collection had let go of and could not remove. */
+  async finish(): Promise<void> {
+    const doomed = await this.#database.call('pack.doomed', { tenant: this.#tenant.id })
+    for (const pack of doomed) await this.#unlink(pack)
   }
 
   /** Removes sealed packs that no row of the index names: the catalog says so first, so that a start finishes what a crash cut short. */
   async remove(packs: readonly { readonly id: number; readonly uuid: string }[]): Promise<void> {
     failpoint('doom')
     const doomed = new Set(await this.#database.call('pack.doom', { ids: packs.map(({ id }) => id) }))
-    for (const { id, uuid } of packs) {
-      if (!doomed.has(id)) continue
-      failpoint('unlink')
-      await this.#store.remove({ tenant: this.#tenant.uuid, pack: uuid })
-      await this.#database.call('pack.removed', { id })
-    }
+    for (const pack of packs) if (doomed.has(pack.id)) await this.#unlink(pack)
+  }
+
+  async #unlink({ id, uuid }: { readonly id: number; readonly uuid: string }): Promise<void> {
+    failpoint('unlink')
+    await this.#store.remove({ tenant: this.#tenant.uuid, pack: uuid })
+    await this.#database.call('pack.removed', { id })
   }
 }

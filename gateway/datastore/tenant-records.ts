@@ -34,6 +34,8 @@ export class TenantRecords {
   readonly #references: References
   readonly #nowMs: () => number
   readonly #states = new Queue()
+  /** The write of the state that has not begun, which all who come meanwhile share. */
+  #nextState: Promise<void> | null = null
 
   constructor(options: {
     tenant: Tenant
@@ -68,9 +70,11 @@ export class TenantRecords {
     return { id, [Symbol.dispose]: () => held.dispose() }
   }
 
-  /** Writes the tenant's state where it changed since it was last written; durable when it returns. One at a time. STORE_FULL, STORE_FAILED. */
+  /** Writes the tenant's state where it changed since it was last written; durable when it returns. One at a time; those who come while one is under way share the next. STORE_FULL, STORE_FAILED. */
   writeState(): Promise<void> {
-    return this.#states.run(async () => {
+    this.#nextState ??= this.#states.run(async () => {
+      // from here on a change may be too late for this one
+      this.#nextState = null
       const state = await this.#database.call('state.begin', { tenant: this.#tenant.id, nowMs: this.#nowMs() })
       if (state === null) return
       const records = encodeState(state)
@@ -78,6 +82,7 @@ export class TenantRecords {
       failpoint('state.write')
       await this.#write(RECORD.state, records, (commit) => this.#database.call('state.commit', commit))
     })
+    return this.#nextState
   }
 
   #hold(ids: readonly Uint8Array[]): Disposable {

@@ -5,7 +5,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
 import { joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, type Damage } from './damage.ts'
+import { damageOf, ownDamage, type Damage } from './damage.ts'
 import type { RecordLocation } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
@@ -260,4 +260,6 @@ const checkPlain = (
 
 /** The error with the type of record that an index without the record cannot tell. */
 const typed = (error: VarveError): VarveError =>
-  new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error })
+  ownDamage(
+    new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error }),
+  )

@@ -1,7 +1,8 @@
 // The verify threads: a fixed number of workers that share one bounded queue of jobs.
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { errorOfThread, type ThreadError } from './thread-error.ts'
 import type { CheckJob, IngestJob, PlainJob, ProveJob } from './verify.ts'
 import type { VerifyJob } from './verify-worker.ts'
 
@@ -16,7 +17,7 @@ const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } 
 
 interface Answer {
   readonly result?: unknown
-  readonly error?: { readonly code: string; readonly message: string; readonly details: ErrorDetails }
+  readonly error?: ThreadError
 }
 
 interface Task {
@@ -132,6 +133,5 @@ export class VerifyPool implements AsyncDisposable {
 
 const settle = (task: Task, { result, error }: Answer): void => {
   if (error === undefined) return task.resolve(result)
-  const code = isErrorCode(error.code) ? error.code : 'INTERNAL'
-  task.reject(new VarveError(code, error.message, { details: error.details }))
+  task.reject(errorOfThread(error))
 }

@@ -9,6 +9,7 @@ import { failpoint } from '../datastore/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
 import { planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
+import { recheck } from './recheck.ts'
 import { PackRewriter } from './rewrite.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
 import type { SurveyJob } from './survey-thread.ts'
@@ -146,8 +147,13 @@ export const collect = async (
   const { datastore, tenant, clock, signal, onProgress } = context
   const { database } = datastore
   const startedMs = clock.now()
-  using protection = dryRun ? null : datastore.tenantStore(tenant).references.protect()
-  if (!dryRun) await datastore.tenantStore(tenant).packs.retire()
+  const store = datastore.tenantStore(tenant)
+  using protection = dryRun ? null : store.references.protect()
+  if (!dryRun) {
+    await recheck(context)
+    await store.packs.finish()
+    await store.packs.retire()
+  }
   const before = await database.call('collection.packs', { tenant: tenant.id })
   const roots = await database.call('collection.roots', { tenant: tenant.id })
   failpoint('mark')

@@ -1,9 +1,10 @@
-// The maintenance of the datastore, one long piece of work for each tenant at a time.
+// The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import { Limiter } from '../datastore/limiter.ts'
 import type { Log } from '../log.ts'
 import { Attributions } from './attribute.ts'
 import { checkPacks } from './check.ts'
@@ -26,14 +27,45 @@ const WORK: { readonly [N in Work]: (context: MaintenanceContext, params: Params
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
 
+/** Pieces of work at once, over all tenants: each has a thread, a table of what it saw, and the disk. */
+export const WORK_RUNNING_MAX = 4
+
+/** Pieces of work that wait for that. */
+const WORK_WAITING_MAX = 10_000
+
+/** Work of a tenant that waits or runs. */
+interface Running {
+  readonly name: Work
+  /** Resolves, and never rejects, when it is over. */
+  readonly ended: Promise<unknown>
+}
+
+/** The slot that work takes of its tenant: what anybody may ask for must not keep out what keeps the datastore. */
+type Slot = 'keeping' | 'accounting'
+
+const slotOf = (name: Work): Slot => (name === 'store.usage' ? 'accounting' : 'keeping')
+
+/** Rejects with the signal's reason when that comes first. */
+const orAborted = async (work: Promise<unknown>, signal: AbortSignal): Promise<void> => {
+  signal.throwIfAborted()
+  const { promise, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => reject(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  try {
+    await Promise.race([work, promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 export class Maintenance implements AsyncDisposable {
   readonly #datastore: Datastore
   readonly #clock: Clock
   readonly #log: Log
-  /** What runs for each tenant, by its row id. */
-  readonly #running = new Map<number, Work>()
+  /** By the tenant's row id. */
+  readonly #running: Readonly<Record<Slot, Map<number, Running>>> = { keeping: new Map(), accounting: new Map() }
+  readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
-  readonly #ended = new Set<Promise<unknown>>()
   readonly #attributions: Attributions
 
   constructor(options: { datastore: Datastore; clock: Clock; log: Log }) {
@@ -55,19 +87,27 @@ export class Maintenance implements AsyncDisposable {
     }
   }
 
-  /** Runs one piece of work to its end or until its caller goes; MAINTENANCE_RUNNING while another one of the tenant runs. */
+  /**
+   * Runs one piece of work to its end or until its caller goes, once it is its turn. MAINTENANCE_RUNNING while another one of the tenant
+   * runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
+   */
   async run<N extends Work>(name: N, tenant: Tenant, params: Params<N>, call: ServedCall<N>): Promise<Result<N>> {
-    const other = this.#running.get(tenant.id)
-    if (other !== undefined)
-      throw new VarveError('MAINTENANCE_RUNNING', `${other} of this tenant is running; try again when it has ended`)
-    this.#running.set(tenant.id, name)
-    const work = this.#run(name, tenant, params, call)
-    this.#ended.add(work)
+    const slot = slotOf(name)
+    const running = this.#running[slot]
+    const same = running.get(tenant.id)
+    if (same !== undefined)
+      throw new VarveError('MAINTENANCE_RUNNING', `${same.name} of this tenant is running; try again when it has ended`)
+    const beside = this.#running[slot === 'keeping' ? 'accounting' : 'keeping'].get(tenant.id)
+    // what a collection removes, an accounting that began before may be about to read
+    const first = [name, beside?.name].includes('store.collect') ? beside?.ended : undefined
+    const signal = AbortSignal.any([call.signal, this.#stop.signal])
+    const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call }))
+    const ended = Promise.allSettled([work])
+    running.set(tenant.id, { name, ended })
     try {
       return await work
     } finally {
-      this.#ended.delete(work)
-      this.#running.delete(tenant.id)
+      running.delete(tenant.id)
     }
   }
 
@@ -75,17 +115,24 @@ export class Maintenance implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new VarveError('GOING_AWAY', 'the gateway is stopping'))
     await this.#attributions[Symbol.asyncDispose]()
-    await Promise.allSettled(this.#ended)
+    const running = Object.values(this.#running).flatMap((slot) => [...slot.values()])
+    await Promise.all(running.map(({ ended }) => ended))
+  }
+
+  async #inTurn<R>(first: Promise<unknown> | undefined, signal: AbortSignal, work: () => Promise<R>): Promise<R> {
+    if (first !== undefined) await orAborted(first, signal)
+    return await this.#turns.run(1, work, signal)
   }
 
   async #run<N extends Work>(
     name: N,
     tenant: Tenant,
     params: Params<N>,
-    call: Pick<ServedCall<'store.collect'>, 'signal' | 'send'>,
+    { signal, call }: { signal: AbortSignal; call: Pick<ServedCall<'store.collect'>, 'send'> },
   ): Promise<Result<N>> {
     const startedMs = this.#clock.now()
     let toldMs = Number.NEGATIVE_INFINITY
+    let telling = false
     this.#log.info({ tenant: tenant.name, work: name }, 'maintenance begins')
     // what was let go of must not come back with a rebuild once its chunks are gone
     if (name === 'store.collect') await keepState(this.#datastore.tenantStore(tenant), this.#log)
@@ -95,12 +142,15 @@ export class Maintenance implements AsyncDisposable {
         tenant,
         clock: this.#clock,
         log: this.#log,
-        signal: AbortSignal.any([call.signal, this.#stop.signal]),
+        signal,
         onProgress: (progress) => {
-          if (this.#clock.now() - toldMs < NOTICE_INTERVAL_MS) return
+          // for who reads slowly, notices must not pile up
+          if (telling || this.#clock.now() - toldMs < NOTICE_INTERVAL_MS) return
           toldMs = this.#clock.now()
+          telling = true
           // who has gone is noticed by the signal
-          call.send(progress).catch(() => {})
+          const told = (): void => void (telling = false)
+          call.send(progress).then(told, told)
         },
       },
       params,

@@ -34,6 +34,11 @@ export class CatalogPlace {
   async prepare(): Promise<void> {
     const catalog = this.#path(CATALOG_NAME)
     if (!existsSync(catalog) && existsSync(`${catalog}-wal`)) await this.#settleLog(catalog)
+    await this.discard()
+  }
+
+  /** Removes what there is of the new catalog. */
+  async discard(): Promise<void> {
     for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(`${this.fresh}${suffix}`, { force: true })
     await syncFolder(this.#folder)
   }

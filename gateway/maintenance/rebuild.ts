@@ -1,9 +1,11 @@
 // Builds the catalog and index of a stopped gateway again from its packs alone, and from an older catalog what packs do not hold.
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
+import { CatalogLock } from '../datastore/catalog-lock.ts'
 import { appendAudit } from '../datastore/database/audit.ts'
 import { CatalogBuilder } from '../datastore/database/catalog-builder.ts'
 import type { Database } from '../datastore/database/database.ts'
@@ -12,10 +14,11 @@ import { runOperation } from '../datastore/database/operations.ts'
 import { Sql } from '../datastore/database/sql.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
 import type { RecordType } from '../datastore/format.ts'
-import { LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
+import { hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
 import type { DatastoreLog } from '../datastore/log.ts'
 import type { Manifest } from '../datastore/manifest.ts'
 import type { PackStore } from '../datastore/pack-store.ts'
+import { layMarker, PACKS_SETTING, readMarker } from '../datastore/packs-marker.ts'
 import { storeError } from '../datastore/store-error.ts'
 import { StoreLock } from '../datastore/store-lock.ts'
 import { CatalogPlace } from './rebuild-place.ts'
@@ -242,32 +245,60 @@ const writeAudit = (sql: Sql, report: RebuildReport, nowMs: number): void => {
   )
 }
 
+const lockStore = (folder: string): StoreLock => {
+  try {
+    return new StoreLock(path.join(folder, LOCK_NAME))
+  } catch (thrown) {
+    if (!(thrown instanceof VarveError)) throw thrown
+    throw new VarveError(
+      thrown.code,
+      'a gateway, or a command that works on it alone, has this data folder open: stop it first',
+      { cause: thrown },
+    )
+  }
+}
+
 /**
  * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is changed, so that a rebuild
- * may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs, STORE_LOCKED while a gateway runs,
+ * may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs, STORE_LOCKED while a gateway runs or a command uses the catalog,
  * STORE_VERSION when a later program wrote catalog or state; STORE_FULL, STORE_FAILED.
  */
 export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> => {
   const { folder, log, onProgress = () => {}, nowMs = Date.now } = options
   const signal = options.signal ?? new AbortController().signal
   const startedMs = nowMs()
-  if (!existsSync(path.join(folder, PACKS_NAME)))
-    throw new VarveError('CONFIG_INVALID', `there are no packs in the data folder ${folder}`)
+  const packs = path.join(folder, PACKS_NAME)
+  // an empty mount point has neither
+  if (!existsSync(packs) || (!hasPacks(folder) && (await readMarker(packs)) === null))
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `there are no packs in ${folder}; name the gateway's data folder with --data DIR`,
+    )
   const report = new RebuildReport()
   try {
-    using _lock = new StoreLock(path.join(folder, LOCK_NAME))
+    using _lock = lockStore(folder)
+    using _catalog = CatalogLock.take(folder)
     const place = new CatalogPlace(folder)
     await place.prepare()
-    {
+    try {
       using old = openOld(place, report)
       using sql = new Sql(place.fresh)
-      await using store = await DirectoryPackStore.open(path.join(folder, PACKS_NAME))
+      await using store = await DirectoryPackStore.open(packs)
       const builder = new CatalogBuilder(sql)
+      const marker = store.id ?? randomUUID()
+      sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
       writeAudit(sql, report, startedMs)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
+      signal.throwIfAborted()
+      // what went away meanwhile, with its file system, would pass for lost
+      await store.confirm()
+      if (store.id === null) await layMarker(packs, marker)
+    } catch (error) {
+      // the next rebuild clears what stays
+      await place.discard().catch(() => {})
+      throw error
     }
-    signal.throwIfAborted()
     report.replaced = await place.put()
   } catch (thrown) {
     throw storeError(thrown, 'rebuilding the catalog')

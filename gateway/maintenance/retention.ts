@@ -108,7 +108,8 @@ export const planRetention = <P extends PlannedPoint>(
   const newestFirst = points.toSorted((a, b) => b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1))
   const off = isOff(rules)
   const byRule = off ? new Map<string, KeepReason>() : counted(newestFirst, rules)
-  const withinMs = (newestFirst[0]?.timeMs ?? 0) - rules.keepWithinDays * DAY_MS
+  // a point from the future must not make the others old
+  const withinMs = Math.min(newestFirst[0]?.timeMs ?? 0, nowMs) - rules.keepWithinDays * DAY_MS
   const lastGood = newestFirst.find(({ damaged }) => !damaged)
   return newestFirst.map((point) => {
     const rule = byRule.get(point.id)

@@ -1,7 +1,9 @@
 // Copies the live records of packs into new ones, in their order, and points the index there once the copies are synced.
 import { ID_BYTES } from '../../protocol/chunk.ts'
+import { asVarveError } from '../../protocol/errors.ts'
 import { Throttle } from '../../protocol/throttle.ts'
 import { joinBytes, joinIds } from '../datastore/bytes.ts'
+import type { Damage } from '../datastore/damage.ts'
 import type { Move } from '../datastore/database/collection.ts'
 import { failpoint } from '../datastore/failpoint.ts'
 import type { PackKind } from '../datastore/format.ts'
@@ -16,6 +18,11 @@ const BATCH_BYTES = 4 * 1024 * 1024
 
 /** Rows that one transaction points elsewhere: uploads' transactions wait behind it. */
 const MOVES_AT_ONCE = 4096
+
+interface MovedRecord {
+  readonly id: Uint8Array
+  readonly move: Move
+}
 
 interface Copy {
   readonly id: Uint8Array
@@ -42,60 +49,26 @@ export class PackRewriter implements AsyncDisposable {
   /** True when nothing in the index names the pack any more; false where records in it could not be read: those are quarantined. STORE_FULL, STORE_FAILED. */
   async rewrite(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, signal } = this.#context
-    const { database } = datastore
-    const store = datastore.tenantStore(tenant)
-    const writer = this.#writer(pack.kind)
-    const ids: Uint8Array[] = []
-    const moves: Move[] = []
+    const { packs } = datastore.tenantStore(tenant)
     let batch: Copy[] = []
     let batchBytes = 0
+    const moves: MovedRecord[] = []
     const flush = async (): Promise<void> => {
-      const copies = await this.#named(pack.id, batch)
+      moves.push(...(await this.#copy(pack, await this.#named(pack.id, batch))))
       batch = []
       batchBytes = 0
-      if (copies.length === 0) return
-      const length = copies.reduce((sum, { bytes }) => sum + bytes.length, 0)
-      failpoint('rewrite.copy')
-      const place = await writer.append(
-        joinBytes(
-          copies.map(({ bytes }) => bytes),
-          length,
-        ),
-      )
-      this.#bytes += length
-      let { offset } = place
-      for (const { id, bytes, offset: fromOffset } of copies) {
-        ids.push(id)
-        moves.push({ fromOffset, pack: place.pack, offset })
-        offset += bytes.length
-      }
     }
     const onRead = (bytes: number): Promise<void> => this.#throttle.take(bytes, signal)
     // nothing is there to be copied of a pack that is gone
-    const there = (await store.packs.size(pack.uuid)) !== null
-    for await (const piece of there ? store.packs.scan(pack.uuid, { to: pack.bytes, signal, onRead }) : []) {
+    const there = (await packs.size(pack.uuid)) !== null
+    for await (const piece of there ? packs.scan(pack.uuid, { to: pack.bytes, signal, onRead }) : []) {
       if (!('header' in piece)) continue
       batch.push(copyOf(piece))
       batchBytes += piece.bytes.length
       if (batch.length >= BATCH_RECORDS || batchBytes >= BATCH_BYTES) await flush()
     }
     await flush()
-    const checkpoint = writer.checkpoint()
-    await writer.sync(checkpoint)
-    const packs = checkpoint.packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed }))
-    let moved = 0
-    for (let from = 0; from < moves.length; from += MOVES_AT_ONCE) {
-      failpoint('rewrite.move')
-      moved += await database.call('collection.move', {
-        tenant: tenant.id,
-        pack: pack.id,
-        ids: joinIds(ids.slice(from, from + MOVES_AT_ONCE)),
-        moves: moves.slice(from, from + MOVES_AT_ONCE),
-        packs,
-      })
-    }
-    await writer.acknowledged(checkpoint)
-    return moved === pack.rows || this.#leftNothing(pack)
+    return (await this.#move(pack, moves)) === pack.rows || this.#rest(pack)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -107,6 +80,48 @@ export class PackRewriter implements AsyncDisposable {
     const writer = this.#writers.get(kind) ?? datastore.tenantStore(tenant).packs.writer(kind)
     this.#writers.set(kind, writer)
     return writer
+  }
+
+  /** Appends the copies to the writer's pack, one behind the other. */
+  async #copy({ kind }: SurveyedPack, copies: readonly Copy[]): Promise<MovedRecord[]> {
+    if (copies.length === 0) return []
+    const length = copies.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    failpoint('rewrite.copy')
+    const place = await this.#writer(kind).append(
+      joinBytes(
+        copies.map(({ bytes }) => bytes),
+        length,
+      ),
+    )
+    this.#bytes += length
+    let { offset } = place
+    return copies.map(({ id, bytes, offset: fromOffset }) => {
+      offset += bytes.length
+      return { id, move: { fromOffset, pack: place.pack, offset: offset - bytes.length } }
+    })
+  }
+
+  /** Syncs the copies and points the index at them; the number of rows that moved. */
+  async #move({ id: pack, kind }: SurveyedPack, moves: readonly MovedRecord[]): Promise<number> {
+    const { datastore, tenant } = this.#context
+    const writer = this.#writer(kind)
+    const checkpoint = writer.checkpoint()
+    await writer.sync(checkpoint)
+    const packs = checkpoint.packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed }))
+    let moved = 0
+    for (let from = 0; from < moves.length; from += MOVES_AT_ONCE) {
+      const some = moves.slice(from, from + MOVES_AT_ONCE)
+      failpoint('rewrite.move')
+      moved += await datastore.database.call('collection.move', {
+        tenant: tenant.id,
+        pack,
+        ids: joinIds(some.map(({ id }) => id)),
+        moves: some.map(({ move }) => move),
+        packs,
+      })
+    }
+    await writer.acknowledged(checkpoint)
+    return moved
   }
 
   /** Those that the index names at just this place. */
@@ -125,15 +140,27 @@ export class PackRewriter implements AsyncDisposable {
     return copies.filter((_, index) => named[index] === 1)
   }
 
-  /** Quarantines what the index still names in the pack and the scan did not find whole; the pack stays until the next collection. */
-  async #leftNothing(pack: SurveyedPack): Promise<boolean> {
+  /** Reads what the scan did not come upon at the places that the index has: whole records move as well, others are quarantined, and the pack stays until the next collection. */
+  async #rest(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, log } = this.#context
+    const store = datastore.tenantStore(tenant)
     const rows = await datastore.database.call('collection.rowsOf', { tenant: tenant.id, pack: pack.id })
-    if (rows.length === 0) return true
-    log.error({ tenant: tenant.uuid, pack: pack.uuid, records: rows.length }, 'a pack holds damaged records')
-    const reason = 'it was not whole where the index has it'
-    const damages = rows.map(({ id, type, offset }) => ({ id, type, place: { pack: pack.uuid, offset }, reason }))
-    await datastore.tenantStore(tenant).quarantine.enter(damages)
+    const moves: MovedRecord[] = []
+    const damages: Damage[] = []
+    for (const { id, type, offset } of rows) {
+      try {
+        const { bytes } = await store.packs.record(pack.uuid, offset, id)
+        moves.push(...(await this.#copy(pack, [{ id, offset, bytes }])))
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code !== 'DATA_DAMAGED' && error.code !== 'NOT_FOUND') throw error
+        damages.push({ id, type, place: { pack: pack.uuid, offset }, reason: error.message })
+      }
+    }
+    await this.#move(pack, moves)
+    if (damages.length === 0) return true
+    log.error({ tenant: tenant.uuid, pack: pack.uuid, records: damages.length }, 'a pack holds damaged records')
+    await store.quarantine.enter(damages)
     return false
   }
 }

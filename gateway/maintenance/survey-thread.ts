@@ -1,8 +1,9 @@
 // Runs a survey on a thread of its own and hands over what it finds dead.
 import { Worker } from 'node:worker_threads'
-import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
+import { errorOfThread, type ThreadError } from '../datastore/thread-error.ts'
 import type { OwnedImage } from './lattice.ts'
 import type { SurveyOptions, SurveyResult } from './survey.ts'
 
@@ -22,10 +23,7 @@ export type SurveyAnswer =
   | { readonly kind: 'progress'; readonly progress: MaintenanceProgress }
   | { readonly kind: 'dead'; readonly ids: Uint8Array; readonly packs: Uint32Array; readonly stored: Uint32Array }
   | { readonly kind: 'result'; readonly result: SurveyResult }
-  | {
-      readonly kind: 'error'
-      readonly error: { readonly code: string; readonly message: string; readonly details: ErrorDetails }
-    }
+  | { readonly kind: 'error'; readonly error: ThreadError }
 
 /** The survey's result; DATA_DAMAGED when a tree cannot be walked, STORE_FAILED, or the signal's reason. */
 export const runSurvey = async (
@@ -46,10 +44,7 @@ export const runSurvey = async (
   worker.on('message', (answer: SurveyAnswer) => {
     if (answer.kind === 'progress') return onProgress(answer.progress)
     if (answer.kind === 'result') return resolve(answer.result)
-    if (answer.kind === 'error') {
-      const { code, message, details } = answer.error
-      return reject(new VarveError(isErrorCode(code) ? code : 'INTERNAL', message, { details }))
-    }
+    if (answer.kind === 'error') return reject(errorOfThread(answer.error))
     onDead(answer.ids, answer.packs, answer.stored).then(() => worker.postMessage('taken'), reject)
   })
   worker.on('error', (error) => reject(asVarveError(error, 'STORE_FAILED')))

@@ -6,6 +6,7 @@ import { equalBytes } from '../../protocol/chunk.ts'
 import { ownBytes } from '../datastore/bytes.ts'
 import { LocalDatabase } from '../datastore/database/database.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
+import { PACKS_SETTING } from '../datastore/packs-marker.ts'
 import { RECORD } from '../datastore/format.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { checkFetched, damagedRecord, RecordReader } from '../datastore/record-reader.ts'
@@ -25,7 +26,7 @@ const taken = (): Promise<void> => new Promise((resolve) => void port.once('mess
 
 const run = async (): Promise<SurveyResult> => {
   using database = new LocalDatabase(catalog)
-  await using store = await DirectoryPackStore.open(packs)
+  await using store = await DirectoryPackStore.open(packs, await database.call('setting.get', { name: PACKS_SETTING }))
   const reader = new RecordReader({ tenant, database, store })
   const key = nodeKey(keyedHash, tenant.idKey)
   const nodes = async (ids: readonly Uint8Array[]): Promise<(TreeNode | VarveError)[]> =>

@@ -119,3 +119,11 @@ export const usageRows = (
   for (const row of listed) row.sharedBytes = Math.max(0, row.usedBytes - row.uniqueBytes)
   return listed
 }
+
+/** At most so many of a report's rows, in their order: of its points the newest. */
+export const fittingRows = (rows: readonly UsageRow[], rowsMax: number): UsageRow[] => {
+  const points = rows.filter(({ scope }) => scope === 'point')
+  const pointsMax = Math.max(0, rowsMax - (rows.length - points.length))
+  const kept = new Set(points.sort((a, b) => (b.timeMs ?? 0) - (a.timeMs ?? 0)).slice(0, pointsMax))
+  return rows.filter((row) => row.scope !== 'point' || kept.has(row)).slice(0, rowsMax)
+}

@@ -9,7 +9,7 @@ import type { MaintenanceContext } from './context.ts'
 import { Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
 import type { SurveyOptions, SurveyResult } from './survey.ts'
-import { usageRows } from './usage-rows.ts'
+import { fittingRows, usageRows } from './usage-rows.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
@@ -56,7 +56,7 @@ const survey = async (
 /** The larger for each byte of the smaller; 1 where there is nothing to compare. */
 const ratio = (bytes: number, per: number): number => (bytes === 0 || per === 0 ? 1 : bytes / per)
 
-/** NOT_FOUND for a machine of another name, PARAMS_INVALID when the rows are too many, DATA_DAMAGED when a tree cannot be walked. */
+/** NOT_FOUND for a machine of another name, DATA_DAMAGED when a tree cannot be walked. */
 export const usageOf = async (
   context: MaintenanceContext,
   { machine, points }: Params<'store.usage'>,
@@ -75,8 +75,6 @@ export const usageOf = async (
   })
   const images = roots.images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
   const rows = usageRows({ images, points: roots.counted, lattice, owners }, { machine, points })
-  if (rows.length > USAGE_ROWS_MAX)
-    throw new VarveError('PARAMS_INVALID', `the report has more than ${USAGE_ROWS_MAX} rows: ask for one machine`)
   const [{ usedBytes, uniqueBytes, storedBytes }] = rows as [UsageReport['rows'][number]]
   const nowMs = clock.now()
   const sinceMs = WINDOWS_DAYS.map((days) => nowMs - days * DAY_MS)
@@ -86,7 +84,8 @@ export const usageOf = async (
   })
   const quota = (await database.call('quota.list', {})).find(({ uuid }) => uuid === tenant.uuid)
   return {
-    rows,
+    rows: fittingRows(rows, USAGE_ROWS_MAX),
+    rowCount: rows.length,
     packBytes: space.quotas.usedBytes(tenant.uuid),
     deadBytes: Math.max(0, deadBytes),
     quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },

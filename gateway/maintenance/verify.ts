@@ -17,6 +17,7 @@ import { VerifyPool } from '../datastore/verify-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
+import { recheck } from './recheck.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
@@ -157,6 +158,8 @@ class Verification {
       const error = asVarveError(thrown)
       if (error.code !== 'DATA_DAMAGED') throw error
       await this.#found(damageOf(error, RECORD.manifest))
+      // the damaged one leaves the index before the new one comes, which may have the same id
+      await this.#quarantine()
       const content = await datastore.database.call('point.manifest', { tenant: tenant.id, point })
       if (content === null) return
       using kept = await this.#store.writeManifest(content)
@@ -275,6 +278,7 @@ export const verifyPoints = async (
   await using pool = new VerifyPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
+    await recheck(context)
     if (everything) await verification.state()
     await verification.run(points, everything)
     if (await database.call('damage.any', { tenant: tenant.id })) await attribute(context)

@@ -111,7 +111,9 @@ export class Connection {
     services.log.info({ subject: claims.subject, role: claims.role, tenant: tenant.name, address }, 'session opens')
     this.#watchExpiry(session)
     const reason = await peer.closed
-    services.log.info({ subject: claims.subject, code: reason.code, address }, 'session ends')
+    // what the other side told, as it told it
+    const { code } = reason.cause instanceof VarveError ? reason.cause : reason
+    services.log.info({ subject: claims.subject, code, address }, 'session ends')
   }
 
   async #claimsOf(hello: Hello): Promise<Claims> {

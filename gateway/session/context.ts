@@ -2,7 +2,7 @@
 import { authorise } from '../auth/authorise.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
-import { asVarveError, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
+import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type MethodsServedBy, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, Handler, ServedCall } from '../../protocol/peer.ts'
 import type { JobRow } from '../datastore/database/jobs.ts'
@@ -12,6 +12,7 @@ import type { Datastore } from '../datastore/datastore.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import { auditDetails } from './audit-details.ts'
 import type { Caller, Registry } from './registry.ts'
 
 export interface Services {
@@ -52,9 +53,20 @@ const resourceOf = (params: object): string => {
   return parts.join(' ')
 }
 
-/** The error as a peer may see it: what went wrong inside is for the log alone. */
-export const outward = (error: VarveError): VarveError =>
-  error.code === 'INTERNAL' ? new VarveError('INTERNAL', 'the gateway failed; its log says more') : error
+/** Errors that cost their caller nothing: the audit log counts them past a bound, whatever is called. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ROLE_FORBIDDEN', 'NOT_FOUND', 'MAINTENANCE_RUNNING'])
+
+/** Details of a damaged record that say where it lies: for reports, which only operators see. */
+const PLACE_DETAILS: ReadonlySet<string> = new Set(['type', 'pack', 'offset'])
+
+/** The error as a peer may see it: what went wrong inside, and where things lie, is for the log alone. */
+export const outward = (error: VarveError): VarveError => {
+  const { code, message, details } = error
+  if (code === 'INTERNAL') return new VarveError('INTERNAL', 'the gateway failed; its log says more')
+  if (code !== 'DATA_DAMAGED') return error
+  const told = Object.fromEntries(Object.entries(details).filter(([name]) => !PLACE_DETAILS.has(name)))
+  return new VarveError(code, message, { details: told, cause: error })
+}
 
 /** Wraps a method's code: the role is checked before anything else, changes and refusals are audited. */
 export const guarded = <N extends Served>(
@@ -94,14 +106,15 @@ export const guarded = <N extends Served>(
     try {
       allow({})
       const result = await code(params, context)
-      if (audited) await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: 'ok', details: {} })
+      const details = auditDetails(name, params, result)
+      if (audited) await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: 'ok', details })
       return result
     } catch (thrown) {
       const error = outward(asVarveError(thrown))
       if (error.code === 'INTERNAL') services.log.error({ err: thrown, method: name }, 'a method failed')
-      const refused = error.code === 'ROLE_FORBIDDEN' || error.code === 'NOT_FOUND'
-      const details: ErrorDetails = { address }
-      if (refused) await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })
+      const details: ErrorDetails = { ...auditDetails(name, params, null), address }
+      if (REFUSALS.has(error.code))
+        await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })
       else if (audited)
         await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: error.code, details })
       throw error

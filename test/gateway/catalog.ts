@@ -70,7 +70,14 @@ export const beginJob = async (
   begun: Partial<Begun> = {},
 ): Promise<void> => {
   const state = encodeState(EMPTY_STATE)
-  await database.call('job.begin', { job: job.id, agent: job.agent, begun: { ...BEGUN, ...begun }, disks, state, nowMs: 2 ** 50 })
+  await database.call('job.begin', {
+    job: job.id,
+    agent: job.agent,
+    begun: { ...BEGUN, ...begun },
+    disks,
+    state,
+    nowMs: 2 ** 50,
+  })
 }
 
 /** Marks a disk of a job as uploaded whole, without its chunks. */
@@ -98,7 +105,9 @@ export const addPoint = async (
   machine: MachineRow,
   options: { size?: number; timeMs?: number; nowMs?: number; root?: Uint8Array | null } = {},
 ): Promise<string> => {
-  const { size = 4096, timeMs = 100, nowMs = 20, root = null } = options
+  const { size = 4096, timeMs = 100, root = null } = options
+  // no point is older than its job
+  const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(database, tenant, machine, { nowMs }), agent: machine.agent, tenant }
   await beginJob(database, job, [fullDisk('vda', size)], { timeMs })
   await finishDisk(database, job, 'vda', root)

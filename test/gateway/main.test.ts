@@ -1,5 +1,5 @@
 // The program's commands in processes of their own: what they print, their exit codes, and what they refuse.
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { EXIT } from '../../protocol/exit.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -53,7 +53,51 @@ test('a folder that is not there or cannot be one is named', async () => {
   expect([refused.code, refused.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FAILED')])
   expect(refused.stderr).toContain(file)
   const listing = await runGateway(['tenant', 'list', '--data', file])
-  expect([listing.code, listing.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FAILED')])
+  expect([listing.code, listing.stderr]).toEqual([EXIT.usage, expect.stringContaining(file)])
+})
+
+test('in a folder without a catalog only serve and "tenant add" make one; the others name it and make nothing', async () => {
+  await using temp = await tempFolder()
+  const of = ['--tenant', 'acme']
+  const commands = [
+    ['tenant', 'list'],
+    ['token', ...of, '--role', 'viewer'],
+    ['policy', 'db1', ...of],
+    ['points', ...of],
+    ['retention', ...of, '--keep-last', '1'],
+    ['prune', '--json'],
+    ['verify', ...of],
+    ['repair', '--check', '--json'],
+    ['repair', '--rebuild', '--json'],
+  ]
+  for (let from = 0; from < commands.length; from += 3)
+    await Promise.all(
+      commands.slice(from, from + 3).map(async (args) => {
+        const { code, stdout, stderr } = await runGateway([...args, '--data', temp.path])
+        expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+        expect(stderr).toMatch(/^varve-gateway: .*--data DIR \(CONFIG_INVALID\)\n$/u)
+        expect(stderr).toContain(temp.path)
+      }),
+    )
+  expect(await readdir(temp.path)).toEqual([])
+  await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
+  expect((await runGateway(['tenant', 'list', '--data', temp.path])).stdout).toContain('acme')
+  await rm(temp.join('catalog.db'))
+  await mkdir(temp.join('packs', '11111111-1111-4111-8111-111111111111', '00'), { recursive: true })
+  await writeFile(temp.join('packs', '11111111-1111-4111-8111-111111111111', '00', 'a.pack'), '')
+  const lost = await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
+  expect([lost.code, lost.stderr]).toEqual([EXIT.refused, expect.stringContaining('CATALOG_MISSING')])
+})
+
+test('where there is no tenant yet, commands over all of them say so', async () => {
+  await using temp = await tempFolder()
+  const at = ['--data', temp.path]
+  await (await ServingGateway.start(at)).stop()
+  for (const args of [['gc'], ['prune'], ['tenant', 'list']]) {
+    const text = await runGateway([...args, ...at])
+    expect(text).toEqual({ code: EXIT.ok, stdout: expect.stringContaining('no tenant yet') as string, stderr: '' })
+    expect(await runGateway([...args, '--json', ...at])).toEqual({ code: EXIT.ok, stdout: '[]\n', stderr: '' })
+  }
 })
 
 test('tenants are added once and listed, beside a running gateway and a stopped one', async () => {
@@ -87,8 +131,8 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
 test('token and enrol print the token alone, and it says what was asked', async () => {
   await using temp = await tempFolder()
   const at = ['--data', temp.path]
-  expect((await runGateway(['token', '--tenant', 'acme', '--role', 'viewer', ...at])).stderr).toContain('NOT_FOUND')
   await runGateway(['tenant', 'add', 'acme', ...at])
+  expect((await runGateway(['token', '--tenant', 'beta', '--role', 'viewer', ...at])).stderr).toContain('NOT_FOUND')
   const token = await runGateway([
     'token',
     '--tenant',

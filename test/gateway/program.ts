@@ -10,8 +10,18 @@ export interface Ended {
   readonly stderr: string
 }
 
-const start = (args: readonly string[], env: Record<string, string>): ChildProcess =>
-  spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+/** Whom a command runs as, where that is somebody else. */
+interface User {
+  readonly uid?: number
+  readonly gid?: number
+}
+
+const start = (args: readonly string[], env: Record<string, string>, user: User = {}): ChildProcess =>
+  spawn(process.execPath, [MAIN, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+    ...user,
+  })
 
 const output = (child: ChildProcess): { stdout: string; stderr: string } => {
   const text = { stdout: '', stderr: '' }
@@ -21,9 +31,13 @@ const output = (child: ChildProcess): { stdout: string; stderr: string } => {
 }
 
 /** Runs one command to its end. */
-export const runGateway = (args: readonly string[], env: Record<string, string> = {}): Promise<Ended> =>
+export const runGateway = (
+  args: readonly string[],
+  env: Record<string, string> = {},
+  user: User = {},
+): Promise<Ended> =>
   new Promise((resolve, reject) => {
-    const child = start(args, env)
+    const child = start(args, env, user)
     const text = output(child)
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, ...text }))

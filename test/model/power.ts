@@ -18,7 +18,7 @@ import type { Fact } from './plan.ts'
 const packFiles = (folder: string): string[] =>
   existsSync(folder)
     ? readdirSync(folder, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
+        .filter((entry) => entry.isFile() && entry.name.endsWith('.pack'))
         .map((entry) => path.join(entry.parentPath, entry.name))
     : []
 

@@ -272,6 +272,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
           storedBytes: 5,
         },
       ],
+      rowCount: 2,
       packBytes: 10,
       deadBytes: 1,
       quota: { softBytes: 1, hardBytes: 2 },

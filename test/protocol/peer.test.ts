@@ -1,6 +1,6 @@
 // A connection as a whole: frames that may not come, heartbeat, ends from either side, slow peers.
 import { describe, expect, test } from 'vitest'
-import { VarveError } from '../../protocol/errors.ts'
+import { ERRORS, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import { encodeFrame, FRAME, type Frame } from '../../protocol/frames.ts'
 import {
   CHUNK_WINDOW_BYTES,
@@ -208,6 +208,50 @@ describe('the end', () => {
     expect(fromOpener.closedWith?.code).toBe('GOING_AWAY')
     expect(clock.waiting).toBe(0)
   })
+
+  const codes = Object.keys(ERRORS) as ErrorCode[]
+
+  test.each([...codes, 'MOON_PHASE' as ErrorCode])(
+    'that the other side tells with %s is never an error of ours',
+    async (code) => {
+      const reasons: unknown[] = []
+      const { peer, wire, feed } = lonePeer({
+        ...noting(reasons),
+        'machines.events': (_, call) => {
+          call.send({ event: 'X', timeMs: 1, data: 'x' }).catch((error: unknown) => reasons.push(error))
+          return never()
+        },
+      })
+      feed(FRAME.request, 1, 'machines.list', {}, 0)
+      feed(FRAME.request, 3, 'image.upload', UPLOAD, 0)
+      feed(FRAME.request, 5, 'machines.events', { machine: 'db1' }, 0)
+      const made = peer.open('agent.events', { machine: 'db1' })
+      const calls = [
+        made.result,
+        made.messages[Symbol.asyncIterator]().next(),
+        peer.call('agent.status', { machine: 'db1' }),
+      ]
+      const fails = Promise.allSettled(calls)
+      await arrived()
+      feed(FRAME.error, 0, code, 'told', { id: 'ff', pack: 'p', offset: 7 })
+      await arrived()
+      const ends = codes.includes(code) && ERRORS[code].scope === 'connection'
+      const expected = ends ? code : 'CONNECTION_LOST'
+      for (const fail of await fails) expect(fail).toMatchObject({ status: 'rejected', reason: { code: expected } })
+      expect(reasons).toHaveLength(3)
+      for (const reason of reasons) expect(reason).toMatchObject({ code: expected })
+      const closed = await peer.closed
+      expect(closed.code).toBe(expected)
+      expect(codeThrown(() => peer.open('machines.list', {}))).toBe(expected)
+      if (!ends)
+        expect(closed).toMatchObject({
+          details: {},
+          cause: { code: codes.includes(code) ? code : 'INTERNAL', message: 'told' },
+        })
+      // the socket closes with the word of the other side: a normal end is one for both
+      expect(wire.closedWith?.code).toBe(codes.includes(code) ? code : 'INTERNAL')
+    },
+  )
 
   test('of the socket alone is CONNECTION_LOST for every call', async () => {
     const { peer, clock } = lonePeer({}, true)

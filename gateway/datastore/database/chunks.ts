@@ -3,6 +3,7 @@ import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { RECORD, RECORD_HEADER_BYTES, type RecordType } from '../format.ts'
 import { heal } from './damage.ts'
+import { growPacks } from './packs.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -103,20 +104,13 @@ const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: 
 
 /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
 export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
-  for (const { id, bytes, sealed } of commit.packs)
-    sql.run('UPDATE pack SET bytes = max(bytes, ?), sealed = max(sealed, ?) WHERE id = ?', bytes, sealed ? 1 : 0, id)
+  growPacks(sql, commit.packs)
   const storedBytes = insertRecords(sql, commit)
   updateUpload(sql, commit, storedBytes)
   return storedBytes
 }
 
 export const chunkOperations = {
-  /** Takes ids out of the index whatever became of them; their bytes in the packs are left alone. */
-  'chunk.forget': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {
-    for (let index = 0; index < idCount(ids); index++)
-      sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant, idAt(ids, index))
-  }),
-
   /** One byte of HAVE per id. */
   'chunk.have': read((sql: Sql, args: { tenant: number; machine: number; ids: Uint8Array }): Uint8Array => {
     const answer = new Uint8Array(idCount(args.ids))

@@ -2,6 +2,7 @@
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { splitIds } from '../bytes.ts'
 import { RECORD, type PackKind, type RecordType } from '../format.ts'
+import { growPacks } from './packs.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -166,13 +167,7 @@ export const collectionOperations = {
         packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
       },
     ): number => {
-      for (const { id, bytes, sealed } of args.packs)
-        sql.run(
-          'UPDATE pack SET bytes = max(bytes, ?), sealed = max(sealed, ?) WHERE id = ?',
-          bytes,
-          Number(sealed),
-          id,
-        )
+      growPacks(sql, args.packs)
       let moved = 0
       for (const [index, { fromOffset, pack, offset }] of args.moves.entries())
         moved += sql.run(
@@ -196,6 +191,11 @@ export const collectionOperations = {
   /** Marks sealed packs for removal, and gives those that are: a start that finds them so marked finishes it. */
   'pack.doom': write((sql: Sql, { ids }: { ids: readonly number[] }): number[] =>
     ids.filter((id) => sql.run('UPDATE pack SET sealed = 2 WHERE id = ? AND sealed = 1', id) === 1),
+  ),
+
+  /** The tenant's packs that are marked for removal. */
+  'pack.doomed': read((sql: Sql, { tenant }: { tenant: number }): { id: number; uuid: string }[] =>
+    sql.all<{ id: number; uuid: string }>('SELECT id, uuid FROM pack WHERE tenant = ? AND sealed = 2', tenant),
   ),
 
   /** Removes the row of a doomed pack whose file is gone. */

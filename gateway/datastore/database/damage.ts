@@ -1,5 +1,5 @@
 // Damage: records that were found bad or missing, and the ranges of restore points that are lost with them.
-import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
 import type { DamagedRecord, LostRange } from '../../../protocol/maintenance.ts'
 import { RECORD_TYPE_NAMES, type Damage } from '../damage.ts'
@@ -21,6 +21,21 @@ export interface RereadDisk {
   readonly name: string
   readonly size: number
   readonly reread: [number, number][] | null
+}
+
+/** Where a record in quarantine lay. */
+export interface DamagedPlace {
+  readonly id: Uint8Array
+  readonly type: RecordType
+  readonly pack: string
+  readonly offset: number
+}
+
+/** A record of which a second look showed that it is whole. */
+export interface RestoredRecord extends DamagedPlace {
+  readonly codec: Codec
+  readonly plainLength: number
+  readonly storedLength: number
 }
 
 /** Neighbouring rows as one range each; rows of one disk never overlap. `points` says which points, by ids of the tenant's. */
@@ -144,6 +159,45 @@ export const damageOperations = {
           ...rest,
         })),
   ),
+
+  /** Damaged records whose place is known, in the order of their ids, behind `after`. */
+  'damage.places': read((sql: Sql, args: { tenant: number; after: Uint8Array | null; limit: number }): DamagedPlace[] =>
+    sql.all<DamagedPlace>(
+      `SELECT id, type, pack, offset FROM damage WHERE tenant = ? AND pack IS NOT NULL AND offset IS NOT NULL
+         AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?`,
+      args.tenant,
+      args.after,
+      args.after,
+      args.limit,
+    ),
+  ),
+
+  /** Lets records back into the index that turned out to be whole, unless it has another copy; the number of those that are healed by it. */
+  'damage.restore': write((sql: Sql, args: { tenant: number; records: readonly RestoredRecord[] }): number => {
+    let restored = 0
+    for (const { id, type, pack, offset, storedLength, plainLength, codec } of args.records)
+      restored += sql.run(
+        `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
+         SELECT tenant, ?, ?, id, ?, ?, ?, ?, NULL FROM pack WHERE uuid = ? AND tenant = ? AND sealed < 2`,
+        id,
+        type,
+        offset,
+        storedLength,
+        plainLength,
+        codec,
+        pack,
+        args.tenant,
+      )
+    const present = args.records.filter(
+      ({ id }) => sql.get('SELECT 1 FROM chunk WHERE tenant = ? AND id = ?', args.tenant, id) !== undefined,
+    )
+    heal(
+      sql,
+      args.tenant,
+      present.map(({ id }) => id),
+    )
+    return restored
+  }),
 
   /** Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any more. */
   'damage.settle': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {

@@ -1,4 +1,5 @@
 // Packs in the catalog: made before their file, sealed when full, forgotten only when nothing was ever recorded in them.
+import { VarveError } from '../../../protocol/errors.ts'
 import type { PackKind } from '../format.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -20,6 +21,18 @@ export interface PackTotal {
   /** The tenant's uuid. */
   readonly tenant: string
   readonly bytes: number
+}
+
+/** Notes how long packs are whose bytes are synced; STORE_FAILED for one that a collection has let go of meanwhile. */
+export const growPacks = (
+  sql: Sql,
+  packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[],
+): void => {
+  for (const { id, bytes, sealed } of packs) {
+    const grow = 'UPDATE pack SET bytes = max(bytes, ?), sealed = max(sealed, ?) WHERE id = ? AND sealed < 2'
+    if (sql.run(grow, bytes, Number(sealed), id) === 0)
+      throw new VarveError('STORE_FAILED', 'a pack that was written to is not there any more')
+  }
 }
 
 export const packOperations = {

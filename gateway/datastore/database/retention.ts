@@ -1,6 +1,6 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { VarveError } from '../../../protocol/errors.ts'
-import { POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
+import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
@@ -111,14 +111,21 @@ const removePoints = (sql: Sql, removal: Removal): { removed: number; left: Left
   return { removed, left }
 }
 
+const checkGroup = (group: string | null): void => {
+  if (group === GROUP_NONE)
+    throw new VarveError('PARAMS_INVALID', `no group is called "${GROUP_NONE}": the word means no group`)
+}
+
 export const retentionOperations = {
-  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine that is not there, TOO_MANY_REQUESTS past POLICIES_MAX. */
+  // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
+  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine that is not there, PARAMS_INVALID for GROUP_NONE, TOO_MANY_REQUESTS past POLICIES_MAX. */
   'retention.set': write(
     (
       sql: Sql,
       { tenant, scope, name, rules }: { tenant: number; scope: RetentionScope; name: string; rules: string | null },
     ): void => {
       if (scope === 'machine') machineByName(sql, tenant, name)
+      if (scope === 'group') checkGroup(name)
       if (rules === null)
         sql.run('DELETE FROM retention WHERE tenant = ? AND scope = ? AND name = ?', tenant, scope, name)
       else {
@@ -131,7 +138,8 @@ export const retentionOperations = {
         if (count >= POLICIES_MAX)
           throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
         sql.run(
-          'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
+          `INSERT INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)
+           ON CONFLICT DO UPDATE SET rules = excluded.rules WHERE rules <> excluded.rules`,
           tenant,
           scope,
           name,
@@ -158,10 +166,11 @@ export const retentionOperations = {
     return row?.rules ?? null
   }),
 
-  /** Puts a machine into a group, or with null out of any; NOT_FOUND. */
+  /** Puts a machine into a group, or with null out of any; NOT_FOUND, PARAMS_INVALID. */
   'machine.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
     const { id } = machineByName(sql, args.tenant, args.name)
-    sql.run('UPDATE machine SET member_of = ? WHERE id = ?', args.group, id)
+    checkGroup(args.group)
+    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', args.group, id, args.group)
   }),
 
   /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
@@ -190,7 +199,7 @@ export const retentionOperations = {
   /** Holds a point until it is released, or releases it; NOT_FOUND. */
   'point.hold': write((sql: Sql, { tenant, id, held }: { tenant: number; id: string; held: boolean }): void => {
     pointOf(sql, tenant, id)
-    sql.run('UPDATE point SET held = ? WHERE id = ?', held ? 1 : 0, id)
+    sql.run('UPDATE point SET held = ? WHERE id = ? AND held <> ?', held ? 1 : 0, id, held ? 1 : 0)
   }),
 
   /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */

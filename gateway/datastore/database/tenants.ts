@@ -29,6 +29,15 @@ export const tenantOperations = {
     return sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)!.value
   }),
 
+  'setting.set': write((sql: Sql, { name, value }: { name: string; value: string }): null => {
+    sql.run(
+      'INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+      name,
+      value,
+    )
+    return null
+  }),
+
   'tenant.add': write(
     (
       sql: Sql,

@@ -1,6 +1,11 @@
 // What the commands print.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open } from 'node:fs/promises'
+import path from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
 import { localTime, print, printJson, printTable, Progress, size } from '../../../agent/commands/output.ts'
+import { EXIT } from '../../../protocol/exit.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -74,4 +79,28 @@ test('progress is rewritten in place on a terminal, and silent elsewhere', () =>
     if (terminal === undefined) Reflect.deleteProperty(process.stderr, 'isTTY')
     else Object.defineProperty(process.stderr, 'isTTY', terminal)
   }
+})
+
+test('a reader that goes ends nothing and is no error; output that cannot be written is one', async () => {
+  const module = path.resolve(import.meta.dirname, '../../../agent/commands/output.ts')
+  const program = `
+    const { print, watchOutput } = await import(${JSON.stringify(module)})
+    watchOutput()
+    for (let line = 0; line < 20_000; line++) print('line ' + line)
+    await new Promise((resolve) => setImmediate(resolve))
+    process.stderr.write('to the end')`
+  const args = ['--input-type=module', '-e', program]
+  const cut = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const cutText: string[] = []
+  cut.stderr.on('data', (part: Buffer) => cutText.push(part.toString()))
+  const cutEnded = once(cut, 'close')
+  await once(cut.stdout, 'data')
+  cut.stdout.destroy()
+  expect([await cutEnded, cutText.join('')]).toEqual([[EXIT.ok, null], 'to the end'])
+  await using full = await open('/dev/full', 'w')
+  const child = spawn(process.execPath, args, { stdio: ['ignore', full.fd, 'pipe'] })
+  const text: string[] = []
+  child.stderr!.on('data', (part: Buffer) => text.push(part.toString()))
+  expect(await once(child, 'close')).toEqual([EXIT.failed, null])
+  expect(text.join('')).toMatch(/^varve-agent: not all output could be written: .*no space left.*\nto the end$/u)
 })

@@ -137,7 +137,7 @@ test('an id that comes again is asked for once, in one message and across messag
   })
   expect(await script.ask([[RUN.ids, joinIds([idA, idB])]])).toEqual([have, have])
   // another upload has found our copy damaged
-  await stand.datastore.database.call('chunk.forget', { tenant: stand.tenant.id, ids: idA })
+  await stand.datastore.database.call('collection.sweep', { tenant: stand.tenant.id, ids: idA })
   expect(await script.ask([[RUN.ids, idA]])).toEqual([want])
   script.say(chunksMessage(UP.chunks, wireChunk(idA, a)))
   script.end()
@@ -289,7 +289,7 @@ test('a damaged base does not keep a full read from going on', async () => {
   const machine = await stand.machine('db2')
   await stand.point(machine, plains)
   const { root } = treeOf(stand.tenant, stand.refs(plains))
-  await stand.datastore.database.call('chunk.forget', { tenant: stand.tenant.id, ids: root! })
+  await stand.datastore.database.call('collection.sweep', { tenant: stand.tenant.id, ids: root! })
   // what has just started has no node in its cache
   await stand.reopen()
   const kept = stand.upload(await stand.job(machine, sizeOf(plains), 'incremental'))

@@ -17,7 +17,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   const tenant = (await database.call('tenant.byName', { name: TENANT }))!
   const [first, second] = [await addAgent(database, tenant, 'host1'), await addAgent(database, tenant, 'host2')]
   const machine = await addMachine(database, tenant, first, 'db1')
-  await addPoint(database, tenant, machine, { timeMs: 0 })
+  await addPoint(database, tenant, machine, { timeMs: 20 })
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
 
   const policy = await run(
@@ -38,7 +38,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   const listed = await run('machine', 'list')
   expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
     ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
-    ['db1', first, 'host1', 'web', '1970-01-01T00:00:00.000Z'],
+    ['db1', first, 'host1', 'web', '1970-01-01T00:00:00.020Z'],
     [''],
   ])
   const bad = await run('policy', 'db1', '--group', 'two words')

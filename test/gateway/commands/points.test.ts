@@ -1,9 +1,12 @@
 // The commands about restore points as a person runs them, on the folder of a stopped gateway and beside a running one.
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { withCatalog } from '../../../gateway/commands/local.ts'
 import { rulesAfter, timeOf } from '../../../gateway/commands/points.ts'
 import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { EXIT } from '../../../protocol/exit.ts'
+import { DISKS_MAX } from '../../../protocol/limits.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
@@ -45,12 +48,18 @@ test('a time is a date, a date with time and zone, or a duration from now', () =
   expect(timeOf('1970-01-02', 5)).toBe(DAY_MS)
   expect(timeOf('1970-01-01T01:00+01:00', 5)).toBe(0)
   expect(timeOf('1970-01-01T00:00:01.5Z', 5)).toBe(1500)
+  expect(timeOf('2028-02-29T23:59:59+01:00', 5)).toBe(Date.UTC(2028, 1, 29, 22, 59, 59))
   expect(timeOf('2d', 5)).toBe(2 * DAY_MS + 5)
   for (const wrong of [
     '',
     'tomorrow',
     '2027',
     '2027-13-01',
+    '2027-02-31',
+    '2027-02-29T00:00Z',
+    '2027-04-31T10:00+02:00',
+    '2027-01-01T24:00Z',
+    '2027-01-01T10:60Z',
     '1970-01-01T00:00',
     '1969-12-31',
     '2027-01-01 00:00Z',
@@ -85,7 +94,10 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   expect(listed.map(({ id }) => id).toSorted()).toEqual([...db1, ...web1].toSorted())
   expect((await run('points', ...of, '--machine', 'web1')).stdout.trim().split('\n')).toHaveLength(3)
 
-  const held = await run('hold', db1[0]!, ...of)
+  const typo = await run('points', ...of, '--machine', 'db11', '--json')
+  expect([typo.code, typo.stdout, typo.stderr]).toEqual([EXIT.failed, '', expect.stringContaining('NOT_FOUND')])
+
+  const held = await run('hold', db1[0]!.toUpperCase(), ...of)
   expect(held).toMatchObject({ code: EXIT.ok, stdout: `Restore point ${db1[0]} of db1 is held.\n` })
   expect(jsonOf(await run('hold', db1[1]!, ...of, '--until', '9999d', '--json'))).toMatchObject({
     id: db1[1],
@@ -141,6 +153,56 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   expect(beta).toHaveLength(1)
 })
 
+test('points with as many disks as there may be are listed, however many they are', async () => {
+  await using temp = await tempFolder()
+  const { data, db1 } = await furnish(temp)
+  {
+    using sql = new Sql(temp.join('data', 'catalog.db'))
+    sql.transaction(() => {
+      for (let copy = 0; copy < 120; copy++) {
+        const id = randomUUID()
+        const columns = ['id', 'tenant', 'machine', 'agent', 'time_ms', 'kind', 'reason', 'consistency', 'note']
+        const rest = ['configuration', 'bytes_read', 'bytes_sent', 'bytes_stored', 'duration_ms', 'committed_ms']
+        const same = [...columns.slice(1), ...rest].join(', ')
+        sql.run(
+          `INSERT INTO point (id, ${same}, manifest) SELECT ?, ${same}, manifest FROM point WHERE id = ?`,
+          id,
+          db1[0]!,
+        )
+        for (let disk = 0; disk < DISKS_MAX; disk++)
+          sql.run(
+            `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
+             SELECT ?, ?, ?, size, ?, kind, reason, changed FROM image WHERE point = ?`,
+            id,
+            `disk-${disk}`.padEnd(64, 'x'),
+            disk,
+            new Uint8Array(32).fill(copy),
+            db1[0]!,
+          )
+      }
+    })
+  }
+  const listed = jsonOf(await runGateway(['points', '--tenant', TENANT, '--data', data, '--json'])) as object[]
+  expect(listed).toHaveLength(126)
+})
+
+test('rules are changed and removed without a look at all the others', async () => {
+  await using temp = await tempFolder()
+  const { data } = await furnish(temp)
+  const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
+  const set = jsonOf(await run('retention', '--keep-last', '2', '--json'))
+  expect(set).toMatchObject([{ rules: { keepLast: 2 } }])
+  {
+    // one that no answer can have in it stands for more than an answer holds
+    using sql = new Sql(temp.join('data', 'catalog.db'))
+    sql.run("INSERT INTO retention (tenant, scope, name, rules) VALUES (1, 'group', 'odd', '{}')")
+  }
+  expect((await run('retention')).code).toBe(EXIT.failed)
+  const changed = jsonOf(await run('retention', '--keep-daily', '3', '--json'))
+  expect(changed).toEqual([{ scope: 'tenant', name: '', rules: { ...RETENTION_OFF, keepLast: 2, keepDaily: 3 } }])
+  expect((await run('retention', '--none')).stdout).toContain('no rules')
+})
+
 test('rules and groups are shown and changed beside a running gateway, and prune follows them', async () => {
   await using temp = await tempFolder()
   const { data } = await furnish(temp)
@@ -181,10 +243,16 @@ test('what does not go together, and what is not a value, is refused before anyt
     ['prune', ...of, '--keep-last', '1', '--point', 'abcd'],
     ['hold', 'abcd', ...of, '--until', '1d', '--release'],
     ['retention', ...of, '--none', '--keep-last', '1'],
+    ['retention', ...of, '--group', 'none'],
+    ['retention', ...of, '--keep-within', '999999d'],
+    ['prune', ...of, '--keep-within', '36501d'],
+    ['verify', ...of, '--older-than', '36501d'],
+    ['hold', 'abcd', ...of, '--until', '2027-02-31'],
     ['retention', ...of, '--machine', 'db1', '--group', 'web', '--keep-last', '1'],
   ]) {
-    const { code, stdout } = await runGateway([...args, '--data', data])
+    const { code, stdout, stderr } = await runGateway([...args, '--data', data])
     expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+    expect(stderr.trimEnd().split('\n').length).toBeLessThan(3)
   }
   const left = await runGateway(['points', ...of, '--json', '--data', data])
   expect(JSON.parse(left.stdout)).toHaveLength(6)

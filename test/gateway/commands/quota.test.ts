@@ -15,8 +15,11 @@ test('one quota is changed without the other, both are removed together, and the
   expect(wanted({ none: false, soft: 150 }, before)).toEqual({ softBytes: 150, hardBytes: 200 })
   expect(wanted({ none: false, hard: 100 }, before)).toEqual({ softBytes: 100, hardBytes: 100 })
   expect(wanted({ none: false, hard: 0 }, NONE)).toEqual({ softBytes: null, hardBytes: 0 })
+  expect(wanted({ none: false, soft: false }, before)).toEqual({ softBytes: null, hardBytes: 200 })
+  expect(wanted({ none: false, soft: 300, hard: false }, before)).toEqual({ softBytes: 300, hardBytes: null })
   for (const options of [
     { none: true, hard: 1 },
+    { none: true, soft: false as const },
     { none: false, soft: 201 },
     { none: false, hard: 99 },
   ])
@@ -29,7 +32,7 @@ test('a quota is set, shown, and audited', async () => {
   {
     await using _gateway = await ServingGateway.start(at)
     await runGateway(['tenant', 'add', 'acme', ...at])
-    const set = await runGateway(['tenant', 'quota', 'acme', '--soft', '400G', '--hard', '2T', ...at])
+    const set = await runGateway(['tenant', 'quota', 'acme', '--soft', '400g', '--hard', '2tib', ...at])
     expect([set.code, set.stderr]).toEqual([EXIT.ok, ''])
     expect(set.stdout).toMatch(/^acme: \d+ B used; soft quota 400 GiB, hard quota 2\.0 TiB\n$/u)
   }
@@ -48,11 +51,19 @@ test('a quota is set, shown, and audited', async () => {
   expect([wrong.code, above.code, unknown.code]).toEqual([EXIT.usage, EXIT.usage, EXIT.failed])
   expect(wrong.stderr).toContain('"much" is not a size')
   expect((await runGateway(['tenant', 'quota', 'acme', '--none', ...at])).stdout).toContain('hard quota none')
+  await runGateway(['tenant', 'quota', 'acme', '--soft', '1G', '--hard', '2G', ...at])
+  const noSoft = await runGateway(['tenant', 'quota', 'acme', '--no-soft', '--json', ...at])
+  expect(JSON.parse(noSoft.stdout)).toMatchObject({ softBytes: null, hardBytes: 2 ** 31 })
+  const noHard = await runGateway(['tenant', 'quota', 'acme', '--no-hard', '--soft', '3G', '--json', ...at])
+  expect(JSON.parse(noHard.stdout)).toMatchObject({ softBytes: 3 * 2 ** 30, hardBytes: null })
   using database = new LocalDatabase(temp.join('data', 'catalog.db'))
   const { id } = (await database.call('tenant.byName', { name: 'acme' }))!
   const entries = await database.call('audit.list', { tenant: id, afterSeq: 0, limit: 100 })
   expect(entries.filter(({ action }) => action === 'tenant.quota').map(({ details }) => details)).toEqual([
     { softBytes: 400 * 2 ** 30, hardBytes: 2 ** 41 },
     NONE,
+    { softBytes: 2 ** 30, hardBytes: 2 ** 31 },
+    { softBytes: null, hardBytes: 2 ** 31 },
+    { softBytes: 3 * 2 ** 30, hardBytes: null },
   ])
 })

@@ -8,6 +8,8 @@ import { expect, test } from 'vitest'
 import { withCatalog } from '../../../gateway/commands/local.ts'
 import { withGateway, withTenantPeer } from '../../../gateway/commands/remote.ts'
 import { onTenants } from '../../../gateway/commands/tenants.ts'
+import { CatalogLock } from '../../../gateway/datastore/catalog-lock.ts'
+import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
 import { StoreLock } from '../../../gateway/datastore/store-lock.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { EXIT } from '../../../protocol/exit.ts'
@@ -91,6 +93,13 @@ test('a folder that is not there or is held by something else is refused with it
   expect(existsSync(temp.join('nowhere'))).toBe(false)
   const folder = temp.join('data')
   await stopped(folder)
+  {
+    using _rebuild = CatalogLock.take(folder)
+    await expect(machinesOf(folder, TENANT)).rejects.toMatchObject({
+      code: 'STORE_LOCKED',
+      message: expect.stringContaining('repair --rebuild') as string,
+    })
+  }
   const lock = new StoreLock(path.join(folder, 'lock.db'))
   const waiting = machinesOf(folder, TENANT)
   setTimeout(() => lock[Symbol.dispose](), 500)
@@ -131,11 +140,15 @@ test('all tenants, one after the other; one that fails does not keep the others 
   expect(seen.filter((line) => line.startsWith('asked'))).toEqual([`asked ${TENANT}`])
   const empty = temp.join('empty')
   await mkdir(empty)
-  await onTenants(
-    { data: empty },
-    () => Promise.reject(new Error('nobody is there')),
-    () => {},
-  )
+  const nobody = (): Promise<number> =>
+    onTenants(
+      { data: empty },
+      () => Promise.reject(new Error('nobody is there')),
+      () => {},
+    )
+  expect(await codeOf(nobody())).toBe('CONFIG_INVALID')
+  new LocalDatabase(path.join(empty, 'catalog.db'))[Symbol.dispose]()
+  expect(await nobody()).toBe(0)
 })
 
 test('work for several tenants goes through one gateway', async () => {

@@ -16,7 +16,10 @@ test('a catalog that was deleted is built again from the packs', async () => {
     await using gateway = await startGateway({ folder: data })
     await gateway.enrolAgent(temp.join('state'))
     const beside = await run('repair', '--rebuild')
-    expect([beside.code, beside.stderr]).toEqual([EXIT.refused, expect.stringContaining('STORE_LOCKED')])
+    expect([beside.code, beside.stderr]).toEqual([
+      EXIT.refused,
+      expect.stringContaining('stop it first (STORE_LOCKED)'),
+    ])
   }
   for (const args of [['repair'], ['repair', '--check', '--rebuild'], ['repair', '--rebuild', '--tenant', TENANT]])
     expect([args, (await run(...args)).code]).toEqual([args, EXIT.usage])

@@ -61,9 +61,9 @@ test('a dry run says what would be, and what is not freed says why and when it w
   expect(text).toMatch(/would be freed +-1\.0 MiB/u)
   expect(text).toContain('2 would be removed, 3 would be rewritten')
   expect(text).toContain(
-    '5.0 MiB in packs above the threshold: with more garbage in them, or with a higher --threshold.',
+    '5.0 MiB in packs above the threshold: at the next gc once more of them is garbage, or now with a higher --threshold.',
   )
-  expect(text).toContain('7.0 MiB in packs that uploads write: by a collection after these end.')
+  expect(text).toContain('7.0 MiB in packs that uploads write: at the next gc once these uploads have ended.')
   expect(text).toContain('3 records are missing that restore points need')
 })
 
@@ -122,6 +122,7 @@ test('usage: a line for each part, then packs, quota, ratios and growth', () => 
       { ...row, scope: 'tenant', machine: '', disk: null, point: null, timeMs: null },
       { ...row, scope: 'disk', machine: 'db1', disk: 'vda', point: ID, timeMs: 0 },
     ],
+    rowCount: 2,
     packBytes: 8 * MIB,
     deadBytes: MIB,
     quota: { softBytes: null, hardBytes: 1024 * MIB },
@@ -137,6 +138,8 @@ test('usage: a line for each part, then packs, quota, ratios and growth', () => 
     ['Packs: 8.0 MiB, 1.0 MiB of it dead; soft quota none, hard quota 1.0 GiB.'],
     ['Deduplication 2.00, compression 2.00; stored in the last day 1 B, 7 days 2.0 KiB, 30 days 3.0 MiB.'],
   ])
+  const cut = usageLines('acme', { ...report, rowCount: 1502 })
+  expect(cut).toContain('... and 1,500 more, the oldest points first; ask for one machine')
 })
 
 test('a check: garbage and what is not collected yet is no trouble, what is missing is', () => {

@@ -31,6 +31,8 @@ test('every report of a healthy datastore, beside a running gateway, as text and
   expect(text.stdout).toMatch(/^TENANT.*\nbeta /u)
   const missing = await run('verify', '--tenant', TENANT, '--machine', 'nowhere')
   expect([missing.code, missing.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
+  const nothing = await run('verify', '--tenant', TENANT, '--machine', 'nowhere', '--json')
+  expect([nothing.code, nothing.stdout]).toEqual([EXIT.failed, ''])
 })
 
 test('damage that is known ends a verification with 1, after its report, on a stopped gateway', async () => {
@@ -44,7 +46,10 @@ test('damage that is known ends a verification with 1, after its report, on a st
     await addPoint(gateway.database, tenant, machine, { root: new Uint8Array(32).fill(7), size: 65_536 })
   }
   const verified = await runGateway(['verify', '--json', '--data', data])
-  expect([verified.code, verified.stderr]).toEqual([EXIT.failed, expect.stringContaining(`${TENANT} (DATA_DAMAGED)`)])
+  expect([verified.code, verified.stderr]).toEqual([
+    EXIT.failed,
+    expect.stringMatching(/^varve-gateway: .*acme \(DATA_DAMAGED\)\n$/u),
+  ])
   expect(JSON.parse(verified.stdout)).toMatchObject([{ tenant: TENANT, points: 1, good: 0, lostCount: 1 }])
 })
 

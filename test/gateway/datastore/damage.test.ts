@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { fromHex, hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { damageOf, MISSING, RECORD_TYPE_NAMES } from '../../../gateway/datastore/damage.ts'
+import { damageOf, MISSING, ownDamage, RECORD_TYPE_NAMES } from '../../../gateway/datastore/damage.ts'
 import { RECORD } from '../../../gateway/datastore/format.ts'
 import { damagedRecord } from '../../../gateway/datastore/record-reader.ts'
 
@@ -24,7 +24,16 @@ test('a damaged record keeps its place, type and reason; one that is missing has
 
 test('other errors, and damage of no one record, are none', () => {
   expect(damageOf(new VarveError('STORE_FAILED', 'm', { details: { id: hex(id) } }))).toBeNull()
-  expect(damageOf(new VarveError('DATA_DAMAGED', 'm', { details: { pack: 'p', offset: 1 } }))).toBeNull()
+  expect(damageOf(ownDamage(new VarveError('STORE_FAILED', 'm', { details: { id: hex(id) } })))).toBeNull()
+  expect(damageOf(ownDamage(new VarveError('DATA_DAMAGED', 'm', { details: { pack: 'p', offset: 1 } })))).toBeNull()
+})
+
+test('damage that only looks like the datastore’s own is none, whatever it says', () => {
+  const { code, message, details } = damagedRecord(id, 'its checksum is wrong', { location })
+  const error = new VarveError(code, message, { details, cause: damagedRecord(id, 'no', { location }) })
+  expect(damageOf(error)).toBeNull()
+  expect(damageOf(error, RECORD.node)).toBeNull()
+  expect(damageOf(ownDamage(error))).toMatchObject({ place: { pack: 'p', offset: 48 } })
 })
 
 test('every type of record has a name', () => {

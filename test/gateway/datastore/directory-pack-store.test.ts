@@ -1,10 +1,13 @@
 // The directory engine: the conformance suite, where its files lie, and writes that really fail.
 import { randomUUID } from 'node:crypto'
-import { readdir, stat, symlink } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { DirectoryPackStore } from '../../../gateway/datastore/directory-pack-store.ts'
-import { temporaryFolder, touch } from './fixture.ts'
+import { MARKER_NAME, NEW_MARKER_NAME } from '../../../gateway/datastore/layout.ts'
+import { layMarker } from '../../../gateway/datastore/packs-marker.ts'
+import { collect, temporaryFolder, touch } from './fixture.ts'
+import type { PackName } from '../../../gateway/datastore/pack-store.ts'
 import { packStoreSuite } from './pack-store-suite.ts'
 
 packStoreSuite('directory', async () => {
@@ -13,6 +16,62 @@ packStoreSuite('directory', async () => {
     open: () => DirectoryPackStore.open(path.join(folder.path, 'packs')),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   }
+})
+
+packStoreSuite('directory with a marker', async () => {
+  const folder = await temporaryFolder()
+  const root = path.join(folder.path, 'packs')
+  const id = randomUUID()
+  await layMarker(root, id)
+  return { open: () => DirectoryPackStore.open(root, id), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() }
+})
+
+test.each(['empty', "another store's"])(
+  'while the folder in its place is %s, nothing is absent, made or removed',
+  async (what) => {
+    await using folder = await temporaryFolder()
+    const [root, aside] = [path.join(folder.path, 'packs'), path.join(folder.path, 'aside')]
+    const id = randomUUID()
+    await layMarker(root, id)
+    await using store = await DirectoryPackStore.open(root, id)
+    const [name, absent] = [1, 2].map(() => ({ tenant: randomUUID(), pack: randomUUID() })) as [PackName, PackName]
+    await touch(store.create(name, Buffer.from('bytes')))
+    await rename(root, aside)
+    if (what === 'empty') await mkdir(root)
+    else await layMarker(root, randomUUID())
+    const before = await readdir(root)
+    const failed = { code: 'STORE_FAILED' }
+    for (const one of [name, absent]) {
+      await expect(store.read(one, 0, 1)).rejects.toMatchObject(failed)
+      await expect(store.size(one)).rejects.toMatchObject(failed)
+      await expect(store.open(one, 5)).rejects.toMatchObject(failed)
+      await expect(store.create(one, Buffer.from('x'))).rejects.toMatchObject(failed)
+      await expect(store.remove(one)).rejects.toMatchObject(failed)
+    }
+    await expect(collect(store.list())).rejects.toMatchObject(failed)
+    await expect(DirectoryPackStore.open(root, id)).rejects.toMatchObject(failed)
+    expect(await readdir(root)).toEqual(before)
+    await rm(root, { recursive: true })
+    await expect(store.size(name)).rejects.toMatchObject(failed)
+    await expect(DirectoryPackStore.open(root, id)).rejects.toMatchObject(failed)
+    await rename(aside, root)
+    expect(Buffer.from(await store.read(name, 0, 5)).toString()).toBe('bytes')
+    expect(await store.size(absent)).toBe(null)
+    await store.remove(name)
+    await expect(store.read(name, 0, 1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  },
+)
+
+test('a marker is no unknown file; a folder is looked after by the marker that it was opened with', async () => {
+  await using folder = await temporaryFolder()
+  const id = randomUUID()
+  await layMarker(folder.path, id)
+  await writeFile(path.join(folder.path, NEW_MARKER_NAME), 'left by a crash')
+  await using store = await DirectoryPackStore.open(folder.path)
+  expect(store.id).toBe(id)
+  expect(await collect(store.list())).toEqual([])
+  await rm(path.join(folder.path, MARKER_NAME))
+  await expect(store.confirm()).rejects.toMatchObject({ code: 'STORE_FAILED' })
 })
 
 test('a pack lies below its tenant and its first two digits, readable by its owner only', async () => {

@@ -41,3 +41,20 @@ test('takes views of larger buffers, and ids whose first bytes are all zero or a
   expect(table.get(new Uint8Array(32))).toBe(65)
   expect(table.get(new Uint8Array(32).fill(0xff))).toBe(97)
 })
+
+test('ids that begin alike are told apart', () => {
+  const table = new Fingerprints()
+  const ids = Array.from({ length: 2000 }, (_, n) =>
+    Uint8Array.of(...new Uint8Array(16).fill(7), ...idOf(n).subarray(16)),
+  )
+  for (const [n, id] of ids.entries()) table.set(id, n + 1)
+  expect(table.size).toBe(2000)
+  for (const [n, id] of ids.entries()) expect(table.get(id)).toBe(n + 1)
+  // one bit anywhere is enough
+  const [first] = ids
+  for (let bit = 0; bit < 256; bit++) {
+    const other = Uint8Array.from(first!)
+    other[bit >> 3]! ^= 1 << (bit & 7)
+    expect(table.has(other)).toBe(false)
+  }
+})

@@ -46,6 +46,26 @@ describe('limiter', () => {
     await first
     expect(await second).toBe('second')
   })
+
+  test('a caller that goes leaves the queue, and those behind it come up', async () => {
+    const limiter = new Limiter({ weightMax: 2, waitingMax: 2 })
+    const running = Promise.withResolvers<void>()
+    const first = limiter.run(1, () => running.promise)
+    const gone = new AbortController()
+    let ran = false
+    const heavy = limiter.run(2, async () => (ran = true), gone.signal)
+    const light = limiter.run(1, async () => 'light')
+    const reason = new Error('gone')
+    gone.abort(reason)
+    await expect(heavy).rejects.toBe(reason)
+    expect(await light).toBe('light')
+    await expect(limiter.run(1, async () => (ran = true), gone.signal)).rejects.toBe(reason)
+    running.resolve()
+    await first
+    // nothing of what was given back is lost
+    expect(await limiter.run(2, async () => 'both')).toBe('both')
+    expect(ran).toBe(false)
+  })
 })
 
 describe('queue', () => {

@@ -64,6 +64,9 @@ test('quiet damage, no damage and other errors are nobody’s to attribute', asy
   expect(await quarantine.enter([damage])).toEqual([])
   expect(await quarantine.enter([])).toEqual([])
   expect(await quarantine.enterError(new VarveError('STORE_FAILED', 'no'))).toBe(false)
+  // as a peer could say it
+  const { code, message, details } = damagedRecord(new Uint8Array(32).fill(2), 'it is not there')
+  expect(await quarantine.enterError(new VarveError(code, message, { details }))).toBe(false)
   await quarantine.attributed()
   expect(attributions).toHaveLength(0)
 })

@@ -7,6 +7,7 @@ import { hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { splitIds } from '../../../gateway/datastore/bytes.ts'
 import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
 import { CATALOG_NAME, type Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
@@ -282,6 +283,36 @@ describe('states', () => {
     expect(second.state!.machines).toContainEqual(expect.objectContaining({ name: 'm1', agent, group: null }))
     await store.writeManifest(newManifest())
     expect((await newest(setting)).row.seq).toBe(2)
+  })
+
+  test('those who come while one is being written share the next, however much changes meanwhile', async () => {
+    await using setting = await setUp()
+    const { store, datastore, folder, tenant } = setting
+    using sql = new Sql(path.join(folder, CATALOG_NAME))
+    let changes = 0
+    using _ = armFailpoints((name) => {
+      if (name === 'state.write') sql.run('UPDATE tenant SET quota_soft = ?', ++changes)
+    })
+    const first = store.writeState()
+    await datastore.database.call('state.seq', { tenant: tenant.id })
+    await Promise.all([first, ...Array.from({ length: 20 }, () => store.writeState())])
+    const { row, state } = await newest(setting)
+    expect([row.seq, changes]).toEqual([2, 2])
+    expect(state!.tenant.quotaSoftBytes).toBe(1)
+  })
+
+  test('those who share one that fails are all told, and the next is tried again', async () => {
+    await using setting = await setUp()
+    const { store } = setting
+    {
+      using _ = armFailpoints((name) => {
+        if (name === 'state.write') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+      })
+      const results = await Promise.allSettled([store.writeState(), store.writeState()])
+      expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    }
+    await store.writeState()
+    expect((await newest(setting)).row.dirty).toBe(0)
   })
 
   test('a change while one is being written is written again', async () => {

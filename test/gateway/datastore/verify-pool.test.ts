@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
+import { asVarveError } from '../../../protocol/errors.ts'
+import { damageOf } from '../../../gateway/datastore/damage.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
 import { joinChunks, rawChunk, zstdChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
@@ -61,6 +63,18 @@ describe('verify pool', () => {
     const places = [place, { ...place, plainLength: 999 }]
     expect(await pool.check({ buffer, places, idKey })).toEqual([null, 'it is not the record that the index names'])
     expect(buffer.byteLength).toBe(0)
+  })
+
+  test('damage that a thread finds is the datastore’s own', async () => {
+    await using pool = new VerifyPool(1)
+    const plain = new Uint8Array(randomBytes(100))
+    const { buffer } = await pool.ingest(jobOf(plain))
+    const id = new Uint8Array(32).fill(9)
+    const error = await pool.plain({ buffer, place: { id, offset: 0 }, idKey }).then(
+      () => null,
+      (thrown: unknown) => asVarveError(thrown),
+    )
+    expect(damageOf(error!)).toMatchObject({ id })
   })
 
   test('names the chunk that is damaged in the middle of many that are decoded together', async () => {

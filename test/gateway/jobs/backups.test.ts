@@ -5,7 +5,9 @@ import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { agentError, Backups } from '../../../gateway/jobs/backups.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
+import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
 import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
@@ -514,4 +516,56 @@ test('damage that is found while a backup runs is in its point too, and the next
   await healing.result
   expect(healing.chunks).toBe(1)
   expect([await lost(first), await lost(second)]).toEqual([[], []])
+})
+
+/** A record of another machine, as a hostile agent could name it: with the place that the index has of it. */
+const victimOf = async (stand: Stand) => {
+  const { tenant, datastore } = stand
+  const plain = plainChunk()
+  await stand.point(await stand.machine('victim'), [plain])
+  const id = stand.idOf(plain)
+  const located = async () => (await datastore.database.call('chunk.locate', { tenant: tenant.id, ids: id }))[0]!
+  const { type, pack, offset } = await located()
+  const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(id), type, pack, offset } })
+  const untouched = async (): Promise<void> => {
+    await datastore.tenantStore(tenant).quarantine.attributed()
+    expect(await located()).toMatchObject({ pack, offset })
+    expect(await datastore.database.call('damage.any', { tenant: tenant.id })).toBe(false)
+  }
+  return { lie, untouched }
+}
+
+test('an agent that ends its connection with the words of our own damage takes nothing out of the index', async () => {
+  await using setting = await Setting.open()
+  const { lie, untouched } = await victimOf(setting.stand)
+  const { agent, gateway } = setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job)
+  const call = agent.open('image.upload', { job, disk: 'vda' })
+  await started(call)
+  gateway.receive(encodeFrame(errorFrame(0, lie)))
+  expect((await gateway.closed).code).toBe('CONNECTION_LOST')
+  await setting.backups.settled()
+  await untouched()
+  // the job lives on, for the agent's next connection
+  const again = setting.connect().agent.open('image.upload', { job, disk: 'vda' })
+  expect(await started(again)).toBe(0)
+})
+
+test('nor does such an error that comes out of the messages themselves', async () => {
+  await using setting = await Setting.open()
+  const { stand, backups, machine } = setting
+  const { lie, untouched } = await victimOf(stand)
+  setting.connect()
+  const { job } = await setting.start()
+  await setting.begin(job)
+  const signal = new AbortController().signal
+  const messages = (): AsyncIterable<never> => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(lie) }) })
+  const calls = [
+    { signal, messages: messages(), send: async () => {} },
+    { signal, messages: (async function* () {})(), send: () => Promise.reject(lie) },
+  ]
+  for (const call of calls)
+    expect(await codeOf(backups.upload(stand.tenant, machine.agent, { job, disk: 'vda' }, call))).toBe('DATA_DAMAGED')
+  await untouched()
 })

@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { open, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { hex } from '../../../protocol/chunk.ts'
 import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
+import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
 import { collect } from '../../../gateway/maintenance/collect.ts'
 import { Damager } from '../../support/damage.ts'
 import { runsOf, Stand } from '../chains/script.ts'
@@ -295,4 +297,47 @@ test('a pack that is gone does not hold it up: what lay in it is damage, the res
   expect(await collected(stand)).toMatchObject({ dead: { records: 0 }, packs: { removed: 0, rewritten: 0 } })
   await stand.reopen()
   expect(stand.datastore.report.damaged).toEqual([])
+})
+
+test('whole records behind content that is made to look like records move all the same', async () => {
+  await using stand = await Stand.open()
+  // a guest fills chunks with heads of records of 4 MiB
+  const hostile = (): Uint8Array => {
+    const bytes = randomBytes(CHUNK_BYTES)
+    for (let at = 64; at + 52 < bytes.length; at += 340) {
+      bytes.write('VREC', at, 'latin1')
+      bytes.set([1, 1, 0, 0], at + 40)
+      bytes.writeUInt32LE(4_194_304, at + 44)
+      bytes.writeUInt32LE(4_000_000 - (bytes[at + 4]! << 8), at + 48)
+    }
+    return new Uint8Array(bytes)
+  }
+  const bad = Array.from({ length: 30 }, hostile)
+  await stand.point(await stand.machine('bad'), bad, 30)
+  const plains = randomDisk(2300)
+  const { root } = await stand.point(await stand.machine('good'), plains, 31)
+  const damager = new Damager(stand.folder)
+  for (const chunk of bad) await damager.flip(stand.idOf(chunk))
+  await collected(stand, { thresholdPercent: 100 })
+  const gone = await stand.datastore.database.call('damage.page', { tenant: stand.tenant.id, after: null, limit: 100 })
+  expect(gone.map(({ id }) => id).sort()).toEqual(bad.map((chunk) => hex(stand.idOf(chunk))).sort())
+  expect(await readImage(stand, root, plains.length)).toEqual(plains)
+})
+
+test('a pack that could not be removed is removed by the next one', async () => {
+  await using stand = await Stand.open()
+  const machine = await stand.machine('db1')
+  const { id } = await stand.point(machine, randomDisk(50))
+  removePoints(stand, id)
+  {
+    using _armed = armFailpoints((name) => {
+      if (name === 'unlink') throw Object.assign(new Error('busy'), { code: 'EBUSY' })
+    })
+    await expect(collected(stand)).rejects.toThrow('busy')
+  }
+  expect(await packBytes(stand)).toBeLessThan(50 * CHUNK_BYTES)
+  await collected(stand)
+  const folder = path.join(stand.folder, 'packs', stand.tenant.uuid)
+  const left = await Promise.all((await readdir(folder)).map((prefix) => readdir(path.join(folder, prefix))))
+  expect(left.flat()).toHaveLength(1)
 })

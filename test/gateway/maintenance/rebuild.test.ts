@@ -6,7 +6,9 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
+import { withCatalog } from '../../../gateway/commands/local.ts'
 import { appendAudit } from '../../../gateway/datastore/database/audit.ts'
+import type { Database } from '../../../gateway/datastore/database/database.ts'
 import { Sql, type Row } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import {
@@ -649,9 +651,38 @@ describe('interrupted', () => {
       if (steps === 0) abort.abort(new VarveError('CANCELLED', 'stopped'))
       await expect(run(folder, { onProgress, signal: abort.signal })).rejects.toMatchObject({ code: 'CANCELLED' })
       expect(await readFile(catalogOf(folder))).toEqual(bytes)
+      expect((await readdir(folder)).filter((name) => name.startsWith('catalog.db.'))).toEqual([])
     }
     await run(folder)
     expect(dump(folder)).toEqual(before)
+  })
+
+  test('a command meanwhile is refused, with an old catalog and without one, and none of its writes is lost', async () => {
+    await using place = await world()
+    const { folder, stand } = place
+    const revoke = async (database: Database): Promise<void> => {
+      const agents = await database.call('agent.list', { tenant: stand.tenant.id })
+      for (const { id } of agents) await revokeAgent(database, stand.tenant, id)
+    }
+    for (const code of ['STORE_LOCKED', 'CATALOG_MISSING']) {
+      const tried: unknown[] = []
+      let asked = Promise.resolve()
+      const onProgress = (): void => {
+        asked = asked.then(() =>
+          withCatalog(folder, revoke, { make: true }).then(
+            () => void tried.push('done'),
+            (error: unknown) => void tried.push(error),
+          ),
+        )
+      }
+      await run(folder, { onProgress })
+      await asked
+      expect(tried[0]).toMatchObject({ code })
+      await dropCatalog(folder)
+    }
+    await run(folder)
+    await withCatalog(folder, revoke)
+    expect(dump(folder)['agent']).toMatchObject([{ revoked_ms: 2 }, { revoked_ms: 2 }])
   })
 
   test('between moving the old catalog away and placing the new one: a start refuses, a second rebuild loses nothing', async () => {

@@ -15,7 +15,7 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
 const rulesOf = (rules: Partial<Retention>): Retention => ({ ...RETENTION_OFF, ...rules })
 
 /** What the plan keeps, newest first, as `time: reasons`; the reason that every newest point has is left out. */
-const kept = (points: readonly PlannedPoint[], rules: Partial<Retention>, nowMs = 0): string[] =>
+const kept = (points: readonly PlannedPoint[], rules: Partial<Retention>, nowMs = 2 ** 50): string[] =>
   planRetention(points, rulesOf(rules), nowMs)
     .map(({ point, keptBy }) => [point.id, keptBy.filter((reason) => reason !== 'last-good').join(' ')])
     .filter(([, reasons]) => reasons !== '')
@@ -341,4 +341,13 @@ describe('for any points and rules', () => {
       }),
     )
   })
+})
+
+test('a point from the future does not make the others old', () => {
+  const points = [...at(['2100-01-01T00:00Z']), ...at(['2026-11-20T00:00Z', '2026-11-19T00:00Z', '2026-11-10T00:00Z'])]
+  expect(kept(points, { keepWithinDays: 3 }, Date.parse('2026-11-20T12:00Z'))).toEqual([
+    '2100-01-01T00:00Z: within',
+    '2026-11-20T00:00Z: within',
+    '2026-11-19T00:00Z: within',
+  ])
 })

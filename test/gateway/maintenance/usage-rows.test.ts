@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { recordBytes } from '../../../gateway/datastore/format.ts'
 import { Lattice } from '../../../gateway/maintenance/lattice.ts'
-import { usageRows, type CountedImage } from '../../../gateway/maintenance/usage-rows.ts'
+import { fittingRows, usageRows, type CountedImage } from '../../../gateway/maintenance/usage-rows.ts'
 import type { UsageRow } from '../../../protocol/maintenance.ts'
 
 const CHUNK_BYTES = 4096
@@ -161,4 +161,35 @@ test('a tenant without restore points has one row of nothing', () => {
   expect(
     usageRows({ images: [], points: [], lattice: new Lattice([]), owners: new Map() }, { machine: null, points: true }),
   ).toEqual([expect.objectContaining({ scope: 'tenant', points: 0, usedBytes: 0, storedBytes: 0 })])
+})
+
+test('of rows that are too many the newest points stay, in the report’s order, then what comes first', () => {
+  const row = (scope: UsageRow['scope'], name: string, timeMs: number | null = null): UsageRow => ({
+    scope,
+    machine: name,
+    disk: null,
+    point: null,
+    timeMs,
+    points: 1,
+    logicalBytes: 0,
+    usedBytes: 0,
+    uniqueBytes: 0,
+    sharedBytes: 0,
+    storedBytes: 0,
+  })
+  const rows = [
+    row('tenant', ''),
+    row('machine', 'a'),
+    row('point', 'a1', 1),
+    row('point', 'a2', 5),
+    row('machine', 'b'),
+    row('point', 'b1', 2),
+    row('point', 'b2', 4),
+  ]
+  const fitting = (max: number): string[] => fittingRows(rows, max).map(({ machine }) => machine)
+  expect(fittingRows(rows, 7)).toEqual(rows)
+  expect(fitting(6)).toEqual(['', 'a', 'a2', 'b', 'b1', 'b2'])
+  expect(fitting(5)).toEqual(['', 'a', 'a2', 'b', 'b2'])
+  expect(fitting(3)).toEqual(['', 'a', 'b'])
+  expect(fitting(2)).toEqual(['', 'a'])
 })

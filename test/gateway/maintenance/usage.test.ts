@@ -207,6 +207,7 @@ test('quotas are shown, tenants are apart, and an unknown machine is refused', a
   await using stand = await Stand.open()
   expect(await usage(stand)).toMatchObject({
     rows: [{ scope: 'tenant', points: 0, storedBytes: 0 }],
+    rowCount: 1,
     deadBytes: 0,
     quota: { softBytes: null, hardBytes: null },
     dedupRatio: 1,

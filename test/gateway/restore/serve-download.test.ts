@@ -2,13 +2,18 @@
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { serveDownload } from '../../../gateway/restore/serve-download.ts'
+import { hex } from '../../../protocol/chunk.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
 import { LOAD, type Down } from '../../../protocol/methods.ts'
 import { Damager } from '../../support/damage.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { Stand, type Plains } from '../chains/script.ts'
 import { CHUNK_BYTES } from '../datastore/fixture.ts'
 import { collected, randomDisk, removePoints } from '../maintenance/stand.ts'
+import { memoryLink } from '../memory-link.ts'
 
 type Message = Down<'image.download'>
 
@@ -108,4 +113,40 @@ test('a disk that is not there, and another agent’s point, are not found', asy
   const { id } = await stand.point(await stand.machine('db1'), randomDisk(3))
   expect(await codeOf(serve(stand, id, { disk: 'vdz' }))).toBe('NOT_FOUND')
   expect(await codeOf(serve(stand, id, { onlyAgent: 'someone' }))).toBe('NOT_FOUND')
+})
+
+test('a caller that ends a download with the words of our own damage takes nothing out of the index', async () => {
+  await using stand = await Stand.open()
+  const { datastore, tenant } = stand
+  const victim = randomDisk(1)
+  await stand.point(await stand.machine('victim'), victim)
+  const ids = stand.idOf(victim[0]!)
+  const located = async () => (await datastore.database.call('chunk.locate', { tenant: tenant.id, ids }))[0]!
+  const { type, pack, offset } = await located()
+  const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(ids), type, pack, offset } })
+  const untouched = async (): Promise<void> => {
+    await datastore.tenantStore(tenant).quarantine.attributed()
+    expect(await located()).toMatchObject({ pack, offset })
+    expect(await datastore.database.call('damage.any', { tenant: tenant.id })).toBe(false)
+  }
+  const { id } = await stand.point(await stand.machine('db1'), randomDisk(3000))
+
+  let served = Promise.resolve()
+  const link = memoryLink(new HandClock(1000), {
+    gateway: {
+      'image.download': async (params, call) => {
+        served = serveDownload({ datastore, tenant, onlyAgent: null, params }, (message) => call.send(message))
+        await served
+        return {}
+      },
+    },
+  })
+  const call = link.agent.open('image.download', { point: id, disk: 'vda', position: 0, skipDamaged: false })
+  await call.messages[Symbol.asyncIterator]().next()
+  link.gateway.receive(encodeFrame(errorFrame(0, lie)))
+  expect(await codeOf(served)).toBe('CONNECTION_LOST')
+  await untouched()
+  // nor when it comes out of the sending itself
+  expect(await codeOf(serve(stand, id, {}, () => Promise.reject(lie)))).toBe('DATA_DAMAGED')
+  await untouched()
 })

@@ -62,6 +62,15 @@ test('what fails inside reaches the caller without its words, and the audit log 
   expect(outward(known)).toBe(known)
 })
 
+test('of damage a caller is told the id, and not where it lies', async () => {
+  await using test = await TestServices.open()
+  const details = { id: 'ab', type: 1, pack: 'p', offset: 48, lostCount: 2 }
+  const error = new VarveError('DATA_DAMAGED', 'words', { details })
+  const failing = run(test, 'owner', () => Promise.reject(error))
+  const told = { code: 'DATA_DAMAGED', message: 'words', details: { id: 'ab', lostCount: 2 } }
+  expect(await failing.catch(({ code, message, details }: VarveError) => ({ code, message, details }))).toEqual(told)
+})
+
 test('an agent is confined to itself, a person is not', async () => {
   await using test = await TestServices.open()
   const seen: (string | null)[] = []

@@ -1,5 +1,6 @@
 // Holds, locks, prune and rules over sessions: what each role can and cannot do to a point, and what the audit log says of it.
 import { expect, test } from 'vitest'
+import { REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -126,4 +127,72 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
   expect(await viewer.call('retention.list', {})).toEqual({ policies: [] })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
+})
+
+test('a group is an owner’s to give, as its rules and locks come with it', async () => {
+  await using test = await TestServices.open()
+  await furnish(test)
+  const operator = await test.person('operator')
+  for (const group of ['web', null])
+    expect(await codeOf(operator.call('machines.setGroup', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
+  const owner = await test.person('owner')
+  expect(await codeOf(owner.call('machines.setGroup', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
+  const rules = { scope: 'group', name: 'none', rules: RETENTION_OFF } as const
+  expect(await codeOf(owner.call('retention.set', rules))).toBe('PARAMS_INVALID')
+})
+
+test('the audit log says what was done', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const [first, second] = ids as [string, string]
+  const owner = await test.person('owner')
+  const untilMs = test.clock.now() + DAY_MS
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const slow = { bytesPerSecond: 1 << 20 }
+  await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules })
+  await owner.call('points.hold', { point: first, held: true })
+  await owner.call('points.lock', { point: second, untilMs })
+  expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first, second] }))).toBe('POINT_HELD')
+  await owner.call('points.hold', { point: first, held: false })
+  await owner.call('points.prune', { ...PRUNE, group: 'web', rules, dryRun: true })
+  await owner.call('points.prune', PRUNE)
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
+  await owner.call('points.list', { machine: null, before: null, limit: 1 })
+  await owner.call('store.collect', { dryRun: true, thresholdPercent: 70, ...slow })
+  await owner.call('store.verify', { point: null, machine: 'db1', olderThanDays: 1, bytesPerSecond: null })
+  await owner.call('store.check', slow)
+  await (await test.person('viewer')).call('store.usage', { machine: 'db1', points: true })
+  const audited = (await test.audited(test.acme)).flatMap(({ action, resource, outcome, details }) => {
+    const { address: _, ...said } = details
+    return /^(?:points?|retention|store|machines)\./u.test(action) ? [[action, resource, outcome, said]] : []
+  })
+  const text = JSON.stringify(rules)
+  expect(audited).toEqual([
+    ['machines.setGroup', 'machine=db1', 'ok', { group: 'web' }],
+    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: text }],
+    ['points.hold', `point=${first}`, 'ok', { held: true }],
+    ['points.lock', `point=${second}`, 'ok', { untilMs }],
+    ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
+    ['points.hold', `point=${first}`, 'ok', { held: false }],
+    ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
+    ['point.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
+    ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
+    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
+    ['store.collect', '', 'ok', { dryRun: true, thresholdPercent: 70, bytesPerSecond: 1 << 20 }],
+    ['store.verify', 'machine=db1', 'ok', { olderThanDays: 1, bytesPerSecond: null }],
+    ['store.check', '', 'ok', { bytesPerSecond: 1 << 20 }],
+    ['store.usage', 'machine=db1', 'ok', { points: true }],
+  ])
+})
+
+test('calls that are refused because one runs cannot fill the audit log', async () => {
+  await using test = await TestServices.open()
+  const viewer = await test.person('viewer')
+  const calls = Array.from({ length: 200 }, () => codeOf(viewer.call('store.usage', { machine: null, points: false })))
+  const codes = await Promise.all(calls)
+  const refused = codes.filter((code) => code === 'MAINTENANCE_RUNNING')
+  expect(refused.length).toBeGreaterThan(REFUSALS_PER_WINDOW_MAX)
+  const entries = await test.audited(test.acme)
+  expect(entries.filter(({ outcome }) => outcome === 'MAINTENANCE_RUNNING')).toHaveLength(REFUSALS_PER_WINDOW_MAX)
 })

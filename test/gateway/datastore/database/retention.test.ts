@@ -7,7 +7,7 @@ import type { MachineRow } from '../../../../gateway/datastore/database/machines
 import { REMOVED_POINTS_MAX } from '../../../../gateway/datastore/database/retention.ts'
 import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../../gateway/datastore/database/tenants.ts'
-import { POLICIES_MAX } from '../../../../protocol/retention.ts'
+import { GROUP_NONE, POLICIES_MAX } from '../../../../protocol/retention.ts'
 import { codeOf, testAuthority, type TestAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
 
@@ -200,6 +200,46 @@ test('policies of one tenant are bounded, those that are there can be changed', 
   expect(await codeOf(set(acme, 'one more'))).toBe('TOO_MANY_REQUESTS')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
+})
+
+test('what changes nothing does not make the state to be written again', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const { ids } = await furnish(database, acme, { count: 1 })
+  const tenant = acme.id
+  const [id] = ids as [string]
+  const changes = {
+    hold: () => database.call('point.hold', { tenant, id, held: true }),
+    rules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: '"x"' }),
+    group: () => database.call('machine.setGroup', { tenant, name: 'db1', group: 'web' }),
+    release: () => database.call('point.hold', { tenant, id, held: false }),
+    otherRules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: '"y"' }),
+    noRules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: null }),
+    noGroup: () => database.call('machine.setGroup', { tenant, name: 'db1', group: null }),
+  }
+  /** 1 where the change is to be written. */
+  const dirtyAfter = async (change: () => Promise<void>): Promise<number | undefined> => {
+    using sql = catalogOf(authority)
+    sql.run('UPDATE tenant SET state_dirty = 0')
+    await change()
+    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE id = ?', tenant)?.dirty
+  }
+  for (const [name, change] of Object.entries(changes))
+    expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
+  expect(await database.call('retention.list', { tenant })).toEqual([])
+})
+
+test('no group is called "none"', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  await furnish(database, acme, { count: 0 })
+  const about = { tenant: acme.id, name: GROUP_NONE }
+  const set = (scope: 'group' | 'machine'): Promise<string> =>
+    codeOf(database.call('retention.set', { ...about, scope, rules: '"x"' }))
+  expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
+  const join = database.call('machine.setGroup', { tenant: acme.id, name: 'db1', group: GROUP_NONE })
+  expect(await codeOf(join)).toBe('PARAMS_INVALID')
+  expect(await database.call('machine.get', { tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
 })
 
 test('one removal is bounded', async () => {

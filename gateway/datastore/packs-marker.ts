@@ -1,0 +1,50 @@
+// The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
+import { open, rename } from 'node:fs/promises'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { makeFolder, syncFolder } from './folders.ts'
+import { isUuid } from './format.ts'
+import { MARKER_NAME, NEW_MARKER_NAME } from './layout.ts'
+import { hasCode, storeError } from './store-error.ts'
+
+/** Name of the setting that holds the uuid of the marker. */
+export const PACKS_SETTING = 'packs'
+
+/** Bytes that are read of a marker: it is a uuid and a line feed. */
+const MARKER_BYTES_MAX = 64
+
+const FILE_MODE = 0o600
+
+/** The uuid in the marker of a folder of packs; null where there is no marker, no such folder, or no uuid in it. STORE_FAILED. */
+export const readMarker = async (root: string): Promise<string | null> => {
+  try {
+    await using handle = await open(path.join(root, MARKER_NAME), 'r')
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MARKER_BYTES_MAX), 0, MARKER_BYTES_MAX, 0)
+    const id = buffer.toString('latin1', 0, bytesRead).trimEnd()
+    return isUuid(id) ? id : null
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null
+    throw storeError(error, 'reading the marker of the folder of packs')
+  }
+}
+
+/** Lays a marker, whole or not at all, into a folder of packs, which is made if needed; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
+export const layMarker = async (root: string, id: string): Promise<void> => {
+  const fresh = path.join(root, NEW_MARKER_NAME)
+  try {
+    await makeFolder(root, { recursive: false })
+    {
+      await using handle = await open(fresh, 'w', FILE_MODE)
+      await handle.writeFile(`${id}\n`)
+      await handle.sync()
+    }
+    await rename(fresh, path.join(root, MARKER_NAME))
+    await syncFolder(root)
+  } catch (error) {
+    throw storeError(error, 'laying the marker of the folder of packs')
+  }
+}
+
+/** What is said where the marker is not there, or not the one that is looked for. */
+export const strangePacks = (): VarveError =>
+  new VarveError('STORE_FAILED', 'the folder of packs is not the one of this catalog: is its file system mounted?')
