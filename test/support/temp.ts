@@ -17,7 +17,8 @@ export const tempFolder = async (prefix = 'varve'): Promise<TempFolder> => {
     path,
     join: (...parts) => join(path, ...parts),
     [Symbol.asyncDispose]: async () => {
-      await rm(path, { recursive: true, force: true, maxRetries: 3 })
+      // on a busy machine something that was just ended may still write for a moment
+      await rm(path, { recursive: true, force: true, maxRetries: 10 })
     },
   }
 }
