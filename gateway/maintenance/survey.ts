@@ -13,6 +13,9 @@ export const MARKS_MAX = 11_000_000
 /** Most passes: ids are told apart by their first byte. */
 const PASSES_MAX = 256
 
+/** Nodes that are read together: what lies below them, up to 64 times as many ids, is in memory meanwhile, for each level. */
+const NODES_AT_ONCE = 256
+
 /** Dead records handed over at once. */
 const DEAD_BATCH = 4096
 
@@ -128,15 +131,30 @@ export class Survey {
   async #mark(first: boolean): Promise<void> {
     const { trees, parts, records, chunkBytes } = this.#options
     for (const id of records) this.#markOne(id, OWNER_ALL)
-    for (const { root, size, owner } of trees) {
-      const chunks = Math.ceil(size / chunkBytes)
-      const used = root === null ? 0 : (await this.#descend([root], rootLevel(chunks), owner)) * chunkBytes
-      if (first) this.#used.push(used === 0 ? 0 : used - (await this.#beyondEnd(root, size, chunks)))
+    const level = ({ size }: SurveyTree): number => rootLevel(Math.ceil(size / chunkBytes))
+    // trees of one owner and height are walked together, so that few reads fetch many nodes
+    const groups = Map.groupBy(
+      trees.filter(({ root }) => root !== null),
+      (tree) => `${tree.owner} ${level(tree)}`,
+    )
+    for (const group of groups.values())
+      await this.#descend(
+        group.flatMap(({ root }) => (root === null ? [] : [root])),
+        level(group[0]!),
+        group[0]!.owner,
+      )
+    if (first) for (const tree of trees) this.#used.push(await this.#usedBy(tree))
+    for (const { id, level: at } of parts) {
+      if (at < 0) this.#markOne(id, OWNER_ALL)
+      else await this.#descend([id], at, OWNER_ALL)
     }
-    for (const { id, level } of parts) {
-      if (level < 0) this.#markOne(id, OWNER_ALL)
-      else await this.#descend([id], level, OWNER_ALL)
-    }
+  }
+
+  /** Bytes of the chunks of a walked tree that are not zero. */
+  async #usedBy({ root, size }: SurveyTree): Promise<number> {
+    const { chunkBytes } = this.#options
+    const used = root === null ? 0 : Math.max(0, this.#counts.get(root) - 1) * chunkBytes
+    return used === 0 ? 0 : used - (await this.#beyondEnd(root, size, Math.ceil(size / chunkBytes)))
   }
 
   /** How much of the last chunk's place lies past the disk's end, where that chunk is present. */
@@ -157,19 +175,23 @@ export class Survey {
     }
   }
 
-  /** Marks nodes of one level and all below them whose owner changes by it; the number of chunks present below. */
-  async #descend(ids: readonly Uint8Array[], level: number, owner: number): Promise<number> {
+  /** Marks nodes of one level and all below them whose owner changes by it, and counts the chunks present below each. */
+  async #descend(ids: readonly Uint8Array[], level: number, owner: number): Promise<void> {
     const changed = ids.filter((id) => this.#markOne(id, owner))
-    const nodes = changed.length === 0 ? [] : await this.#read(changed, level)
-    for (const [index, id] of changed.entries()) {
-      const children = nodes[index]?.children.filter((child) => child !== null)
-      if (children === undefined) continue
-      let count = children.length
-      if (level > 0) count = await this.#descend(children, level - 1, owner)
+    for (let from = 0; from < changed.length; from += NODES_AT_ONCE) {
+      const some = changed.slice(from, from + NODES_AT_ONCE)
+      const below = (await this.#read(some, level)).map(
+        (node) => node?.children.filter((child) => child !== null) ?? null,
+      )
+      const children = below.flatMap((one) => one ?? [])
+      if (level > 0) await this.#descend(children, level - 1, owner)
       else for (const child of children) if (this.#inPass(child[0]!)) this.#markOne(child, owner)
-      this.#counts.set(id, count + 1)
+      for (const [index, one] of below.entries()) {
+        if (one === null) continue
+        const counted = (sum: number, child: Uint8Array): number => sum + Math.max(0, this.#counts.get(child) - 1)
+        this.#counts.set(some[index]!, (level > 0 ? one.reduce(counted, 0) : one.length) + 1)
+      }
     }
-    return ids.reduce((sum, id) => sum + Math.max(0, this.#counts.get(id) - 1), 0)
   }
 
   /** Nodes in the order asked; null for one that is known to be lost. */
