@@ -97,6 +97,7 @@ program
   .description('back a machine up; ends with 0 only once the restore point is durable')
   .argument('<machine>', 'its name in the configuration')
   .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
+  .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
   .option('--wait', 'wait while another backup of the machine runs or its agent is away', false)
   .addOption(configOption())
   .addOption(jsonOption())

@@ -5,7 +5,7 @@ import type { MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
 import * as v from 'valibot'
 import type { MachineConfig } from './config.ts'
-import { listDisks } from './qmp/disks.ts'
+import { listDisks, splitExcluded } from './qmp/disks.ts'
 import type { QmpLink } from './qmp/link.ts'
 import type { QmpEvent } from './qmp/message.ts'
 
@@ -90,16 +90,12 @@ export class Relay {
       const client = await link.client()
       const { status } = v.parse(runState, await client.execute('query-status'))
       const { major, minor, micro } = client.version
-      const disks = (await listDisks(client)).map((disk) => ({
-        name: disk.name,
-        size: disk.size,
-        format: disk.format,
-        excluded: exclude.includes(disk.name),
-      }))
-      return { name, qmp: 'up', status, qemu: `${major}.${minor}.${micro}`, lease, problem: null, disks }
+      const { disks: found, leftOut } = splitExcluded(await listDisks(client), exclude)
+      const disks = found.map((disk) => ({ name: disk.name, size: disk.size, format: disk.format }))
+      return { name, qmp: 'up', status, qemu: `${major}.${minor}.${micro}`, lease, problem: null, disks, leftOut: [...leftOut] }
     } catch (thrown) {
       const problem = asVarveError(thrown).message
-      return { name, qmp: link.state, status: null, qemu: null, lease, problem, disks: [] }
+      return { name, qmp: link.state, status: null, qemu: null, lease, problem, disks: [], leftOut: [] }
     }
   }
 

@@ -11,9 +11,21 @@ export const READ_REASONS = [
   'bitmap-inconsistent',
   'bitmap-disabled',
   'checkpoint-mismatch',
+  'backing-changed',
   'base-damaged',
+  'changes-missed',
 ] as const
 export type ReadReason = (typeof READ_REASONS)[number]
+
+/** Why a disk of the machine is not in a restore point. */
+export const LEFT_OUT_REASONS = ['excluded', 'read-only', 'same-disk', 'no-size', 'unplugged'] as const
+export type LeftOutReason = (typeof LEFT_OUT_REASONS)[number]
+
+/** A disk that a restore point does not hold. */
+export interface LeftOutDisk {
+  readonly name: string
+  readonly reason: LeftOutReason
+}
 
 export const READ_KINDS = ['full', 'incremental'] as const
 export type ReadKind = (typeof READ_KINDS)[number]

@@ -90,6 +90,8 @@ export const ERRORS = {
   LEASE_HELD: row(409),
   SCRATCH_LOW: row(507, true),
   DISK_UNSUPPORTED: row(422),
+  DISK_LEFT_OUT: row(409),
+  MACHINE_MOVING: row(409),
   // a host
   CONFIG_INVALID: row(400),
   STATE_LOCKED: row(409),

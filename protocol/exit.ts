@@ -13,6 +13,8 @@ const UNREACHABLE: readonly ErrorCode[] = [
 const REFUSED: readonly ErrorCode[] = [
   'JOB_RUNNING',
   'FULL_REFUSED',
+  'DISK_LEFT_OUT',
+  'MACHINE_MOVING',
   'TARGET_EXISTS',
   'EXISTS',
   'FREEZE_REQUIRED',

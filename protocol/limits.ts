@@ -73,6 +73,15 @@ export const REREAD_RANGES_MAX = 4096
 /** Disks of one machine. */
 export const DISKS_MAX = 256
 
+/** Disks of one machine that a restore point may name as left out: those it has, and those that its base had. */
+export const LEFT_OUT_MAX = 2 * DISKS_MAX
+
+/** What an agent remembers of the files under a disk, in characters; a longer text is remembered by its hash. */
+export const EVIDENCE_CHARS_MAX = 4096
+
+/** Chunks that one `image.compare` asks about. */
+export const COMPARE_CHUNKS_MAX = 1024
+
 /** Machines of one agent. */
 export const MACHINES_MAX = 1024
 

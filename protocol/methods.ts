@@ -1,7 +1,15 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
+import { ID_BYTES } from './chunk.ts'
 import type { Role } from './claims.ts'
-import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
+import {
+  CHUNK_WINDOW_BYTES,
+  COMPARE_CHUNKS_MAX,
+  MACHINES_MAX,
+  PAGE_ROWS_MAX,
+  STREAM_WINDOW_BYTES,
+  TOKEN_CHARS_MAX,
+} from './limits.ts'
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
 import { chunking, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
@@ -148,7 +156,12 @@ export const METHODS = {
     servedBy: 'gateway',
     roles: BACKUP_STARTERS,
     audited: true,
-    params: v.object({ machine: s.name, full: v.boolean() }),
+    params: v.object({
+      machine: s.name,
+      full: v.boolean(),
+      /** Compares all that is said to be unchanged with the restore point before, as the policy's `compareDays` does. */
+      compare: v.optional(v.boolean(), false),
+    }),
     result: jobParams,
   },
   'jobs.list': {
@@ -229,9 +242,32 @@ export const METHODS = {
       consistency: s.consistency,
       note: s.note,
       configuration: s.configuration,
-      disks: s.disks(s.readDisk),
+      leftOut: s.leftOut,
+      disks: s.disks(
+        v.object({
+          ...s.readDisk.entries,
+          /** The disk of the base that an incremental read continues, whatever its name is now; null for a full read. */
+          base: v.nullable(s.diskName),
+          evidence: s.evidence,
+          comparedChunks: s.count,
+        }),
+      ),
     }),
     result: none,
+  },
+  'image.compare': {
+    ...plain,
+    servedBy: 'gateway',
+    roles: AGENT,
+    /** Chunks of a disk of the job's base, by their positions, and the ids that the machine has there; 32 zero bytes for a chunk of zeroes. */
+    params: v.object({
+      job: s.uuid,
+      disk: s.diskName,
+      positions: v.pipe(v.array(position), v.minLength(1), v.maxLength(COMPARE_CHUNKS_MAX)),
+      ids: s.bytesUpTo(COMPARE_CHUNKS_MAX * ID_BYTES),
+    }),
+    /** How many could be compared, and the positions where the base has something else. */
+    result: v.object({ compared: s.count, different: v.pipe(v.array(position), v.maxLength(COMPARE_CHUNKS_MAX)) }),
   },
   'image.upload': {
     ...plain,
@@ -273,9 +309,13 @@ export const METHODS = {
       base: v.nullable(
         v.object({
           checkpoint: s.uuid,
-          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread })),
+          /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
+          disks: s.disks(
+            v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) }),
+          ),
         }),
       ),
+      compare: v.boolean(),
     }),
     result: none,
   },
@@ -298,6 +338,8 @@ export type MethodsServedBy<W extends Method['servedBy']> = {
   [N in MethodName]: Methods[N]['servedBy'] extends W ? N : never
 }[MethodName]
 export type Params<N extends MethodName> = v.InferOutput<Methods[N]['params']>
+/** The same as a caller gives them: what has a default may be absent. */
+export type Asked<N extends MethodName> = v.InferInput<Methods[N]['params']>
 export type Result<N extends MethodName> = v.InferOutput<Methods[N]['result']>
 type MessageOf<S> = S extends Stream<infer M> ? v.InferOutput<M> : never
 export type Up<N extends MethodName> = MessageOf<Methods[N]['up']>

@@ -5,7 +5,7 @@ import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, FRAME } from './frames.ts'
 import { CALLS_OPEN_MAX, DEADLINE_MAX_MS } from './limits.ts'
-import { methodOf, type Down, type MethodName, type Params, type Result, type Up } from './methods.ts'
+import { methodOf, type Down, type MethodName, type Asked, type Result, type Up } from './methods.ts'
 
 type Outcome = { readonly value: unknown } | { readonly error: VarveError }
 
@@ -43,7 +43,7 @@ export class OutgoingCalls {
   }
 
   /** Makes a call; TOO_MANY_REQUESTS past CALLS_OPEN_MAX, PARAMS_INVALID when the parameters do not fit into a frame. */
-  open<N extends MethodName>(name: N, params: Params<N>, options: CallOptions): OpenCall<N> {
+  open<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions): OpenCall<N> {
     if (this.#calls.size >= CALLS_OPEN_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', 'too many calls are open on this connection')
     const { deadlineMs = 0, signal } = options

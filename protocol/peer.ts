@@ -5,7 +5,7 @@ import { asVarveError, VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, errorFrame, errorOfFrame, FRAME, type Frame } from './frames.ts'
 import { IncomingCalls } from './incoming-calls.ts'
 import { DEADLINE_DEFAULT_MS, HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, OUTBOUND_BYTES_MAX } from './limits.ts'
-import type { MethodName, Params, Result } from './methods.ts'
+import type { MethodName, Asked, Result } from './methods.ts'
 import { OutgoingCalls } from './outgoing-calls.ts'
 
 export type { Clock, Handler, Handlers, OpenCall, ServedCall } from './call.ts'
@@ -56,12 +56,12 @@ export class Peer {
   }
 
   /** Calls a method without a stream and gives its result. */
-  async call<N extends MethodName>(name: N, params: Params<N>, options: CallOptions = {}): Promise<Result<N>> {
+  async call<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions = {}): Promise<Result<N>> {
     return this.open(name, params, { deadlineMs: DEADLINE_DEFAULT_MS, ...options }).result
   }
 
   /** Calls a method and gives its stream besides its result. */
-  open<N extends MethodName>(name: N, params: Params<N>, options: CallOptions = {}): OpenCall<N> {
+  open<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions = {}): OpenCall<N> {
     if (this.#failure !== null) throw this.#failure
     return this.#outgoing.open(name, params, options)
   }

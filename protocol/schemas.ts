@@ -1,8 +1,8 @@
 // Schemas that several methods share: names, ids, sizes, disks, points.
 import * as v from 'valibot'
-import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, READ_KINDS, READ_REASONS } from './backup.ts'
+import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from './backup.ts'
 import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
-import { CONFIGURATION_CHARS_MAX, DISKS_MAX, PAGE_ROWS_MAX } from './limits.ts'
+import { CONFIGURATION_CHARS_MAX, DISKS_MAX, EVIDENCE_CHARS_MAX, LEFT_OUT_MAX, PAGE_ROWS_MAX } from './limits.ts'
 
 export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 /** Latest instant that a Date can hold, in milliseconds since 1970. */
@@ -45,19 +45,38 @@ export const jobState = v.picklist(JOB_STATES)
 export const consistency = v.picklist(CONSISTENCIES)
 export const note = v.nullable(v.pipe(v.string(), v.maxLength(1024)))
 
+/** Why a disk was left out. */
+export const leftOutReason = v.picklist(LEFT_OUT_REASONS)
+
+/** Most days between two whole comparisons that a policy may ask for. */
+export const COMPARE_DAYS_MAX = 3650
+
 export const policy = v.object({
   consistency: v.picklist(CONSISTENCY_WISHES),
   /** A full read for one of these reasons is refused (FULL_REFUSED). */
   refuseFull: v.pipe(v.array(readReason), v.maxLength(READ_REASONS.length)),
+  /** A backup that leaves a disk out for one of these reasons is refused (DISK_LEFT_OUT). */
+  refuseLeftOut: v.optional(v.pipe(v.array(leftOutReason), v.maxLength(LEFT_OUT_REASONS.length)), []),
+  /** After so many days a backup compares all that is said to be unchanged with the restore point before; null for never. */
+  compareDays: v.optional(v.nullable(v.pipe(count, v.minValue(1), v.maxValue(COMPARE_DAYS_MAX))), null),
 })
 export type Policy = v.InferOutput<typeof policy>
-export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [] }
+export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [], refuseLeftOut: [], compareDays: null }
 
 export const failure = v.object({ code: v.string(), message: v.string() })
 
 export const disks = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(schema), v.maxLength(DISKS_MAX))
 
 export const readDisk = v.object({ name: diskName, size: diskBytes, kind: readKind, reason: readReason })
+
+/** Disks that a restore point does not hold, and why. */
+export const leftOut = v.pipe(
+  v.array(v.object({ name: diskName, reason: leftOutReason })),
+  v.maxLength(LEFT_OUT_MAX),
+)
+
+/** What an agent remembers of the files under a disk: kept as it is and given back with the next backup, never interpreted. */
+export const evidence = v.pipe(v.string(), v.maxLength(EVIDENCE_CHARS_MAX))
 
 /** JSON text: kept as it is, shown to people, never interpreted. */
 export const configuration = v.pipe(v.string(), v.maxLength(CONFIGURATION_CHARS_MAX))
@@ -83,7 +102,16 @@ export const point = v.object({
   verifiedMs: v.nullable(timeMs),
   /** Bytes of its disks that are known to be unreadable. */
   lostBytes: count,
-  disks: disks(v.object({ ...readDisk.entries, dirtyBytes: count, root })),
+  leftOut,
+  disks: disks(
+    v.object({
+      ...readDisk.entries,
+      dirtyBytes: count,
+      /** Chunks said to be unchanged that were compared with the restore point before. */
+      comparedChunks: count,
+      root,
+    }),
+  ),
 })
 export type Point = v.InferOutput<typeof point>
 

@@ -12,6 +12,8 @@ export const job = v.object({
   startedMs: s.timeMs,
   endedMs: v.nullable(s.timeMs),
   bytesSent: s.count,
+  /** Bytes said to be unchanged that were compared with the base so far. */
+  comparedBytes: s.count,
   disks: s.disks(jobDisk),
   error: v.nullable(s.failure),
 })
@@ -37,7 +39,9 @@ export const machineStatus = v.object({
   qemu: v.nullable(v.string()),
   lease: v.nullable(s.uuid),
   problem: v.nullable(v.string()),
-  disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string(), excluded: v.boolean() })),
+  disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string() })),
+  /** Disks that a backup would leave out. */
+  leftOut: s.leftOut,
 })
 export type MachineStatus = v.InferOutput<typeof machineStatus>
 

@@ -16,6 +16,7 @@ const CANCEL_LIMIT_MS = 10_000
 export interface BackupCommand {
   readonly config: string
   readonly full: boolean
+  readonly compare: boolean
   readonly wait: boolean
   readonly json: boolean
 }
@@ -41,7 +42,7 @@ const startJob = async (
     try {
       // not repeated over a break: a second start could make a second point
       const peer = await link.peer(signal)
-      return (await peer.call('backup.start', { machine, full: options.full }, { signal })).job
+      return (await peer.call('backup.start', { machine, full: options.full, compare: options.compare }, { signal })).job
     } catch (thrown) {
       const error = unknownHere(asVarveError(thrown), machine, config)
       const { code } = error
@@ -54,6 +55,7 @@ const startJob = async (
 const describe = (job: Job): string => {
   const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
   const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
+  if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${size(job.comparedBytes)}`
   if (total === 0) return 'preparing the machine…'
   const current = job.disks.find((disk) => disk.doneBytes < disk.size)
   const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
@@ -92,8 +94,21 @@ const summary = (point: Point): object => ({
   bytesSent: point.bytesSent,
   bytesStored: point.bytesStored,
   seconds: point.durationMs / 1000,
-  disks: point.disks.map(({ name, size, dirtyBytes, kind, reason }) => ({ name, size, dirtyBytes, kind, reason })),
+  leftOut: point.leftOut,
+  disks: point.disks.map(({ name, size, dirtyBytes, kind, reason, comparedChunks }) => ({
+    name,
+    size,
+    dirtyBytes,
+    kind,
+    reason,
+    comparedChunks,
+  })),
 })
+
+const diskLine = ({ name, size: bytes, dirtyBytes, kind, reason, comparedChunks }: Point['disks'][number]): string => {
+  const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
+  return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kind} (${reason})${compared}`
+}
 
 /** Resolves only once the restore point is durable. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
@@ -117,7 +132,8 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
     )
     if (point.note !== null) print(`  note: ${point.note}`)
     for (const disk of point.disks)
-      print(`  ${disk.name}: ${size(disk.size)}, ${size(disk.dirtyBytes)} changed, ${disk.kind} (${disk.reason})`)
+      print(diskLine(disk))
+    for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
     print(
       `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
     )

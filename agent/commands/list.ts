@@ -39,7 +39,7 @@ export const status = (options: ListCommand): Promise<void> =>
         rows.push(await link.call('machines.status', { machine: name }))
       } catch (thrown) {
         problem = asVarveError(thrown).message
-        rows.push({ name, qmp: 'down', status: null, qemu: null, lease: null, problem, disks: [] })
+        rows.push({ name, qmp: 'down', status: null, qemu: null, lease: null, problem, disks: [], leftOut: [] })
       }
     }
     const { machines: known } = await link.call('machines.list', {})
@@ -54,7 +54,8 @@ export const status = (options: ListCommand): Promise<void> =>
         `QEMU ${row.qemu}, ${row.status}${row.lease === null ? '' : `, backup ${row.lease.slice(0, 8)} running`}`
       print(`${row.name}: ${how}`)
       for (const disk of row.disks)
-        print(`  ${disk.name}: ${size(disk.size)} ${disk.format}${disk.excluded ? ', excluded' : ''}`)
+        print(`  ${disk.name}: ${size(disk.size)} ${disk.format}`)
+      for (const { name, reason } of row.leftOut) print(`  ${name}: left out (${reason})`)
     }
   })
 
@@ -73,7 +74,7 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     }
     if (options.json)
       return printJson(
-        rows.map(({ id, machine: name, timeMs, kind, reason, consistency, disks }) => ({
+        rows.map(({ id, machine: name, timeMs, kind, reason, consistency, disks, leftOut }) => ({
           id,
           machine: name,
           time: new Date(timeMs).toISOString(),
@@ -81,6 +82,7 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
           reason,
           consistency,
           disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
+          leftOut,
         })),
       )
     if (rows.length === 0) return print('No restore points yet.')

@@ -6,6 +6,7 @@ import { keptCheckpoints } from './host.ts'
 import type { LeaseHost } from './host.ts'
 import type { JournalEntry } from './journal.ts'
 import type { LeaseOutcome } from './lease.ts'
+import { findMoved } from './run-state.ts'
 import { removeScratch } from './scratch.ts'
 import { leaseTarget, tearDown } from './teardown.ts'
 
@@ -29,11 +30,20 @@ const thawLeftover = async (host: LeaseHost, { id, machine, freezing }: JournalE
   }
 }
 
+/** Bitmaps of a machine that has moved stay until it is back: touching them would keep it from going on here. */
+const stillMoved = (machine: string, moved: string): VarveError =>
+  new VarveError('MACHINE_MOVING', `Checkpoints of machine ${machine} cannot be removed now: ${moved}.`, {
+    details: { machine },
+  })
+
 const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
   const target = leaseTarget(entry, outcome, await keptCheckpoints(host.journal, entry.id))
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await tearDown(await host.connect(entry.machine.qmp), target)
+      const client = await host.connect(entry.machine.qmp)
+      const moved = await findMoved(client)
+      await tearDown(client, moved === null ? target : { ...target, bitmaps: () => [] })
+      if (moved !== null) throw stillMoved(entry.machine.name, moved)
       return
     } catch (error) {
       const broken = error instanceof VarveError && error.code === 'QMP_UNAVAILABLE' && !isGone(error)

@@ -19,9 +19,8 @@ export interface LeaseHost {
   readonly log: LeaseLog
 }
 
-const checkpoints = ({ checkpoint, baseCheckpoint }: JournalEntry): string[] =>
-  baseCheckpoint === null ? [checkpoint] : [checkpoint, baseCheckpoint]
+const leases = ({ id, baseLease }: JournalEntry): string[] => (baseLease === null ? [id] : [id, baseLease])
 
-/** Checkpoints of other leases in the journal, which nothing may remove. */
+/** Leases whose checkpoints other leases of the journal need: nothing may remove them. */
 export const keptCheckpoints = async (journal: LeaseJournal, leaseId: string): Promise<ReadonlySet<string>> =>
-  new Set((await journal.list()).filter(({ id }) => id !== leaseId).flatMap(checkpoints))
+  new Set((await journal.list()).filter(({ id }) => id !== leaseId).flatMap(leases))

@@ -31,11 +31,11 @@ export const findBreak = (entry: JournalEntry, inventory: Inventory): string | n
   const jobs = new Map(inventory.jobs.map(({ id, status }) => [id, status]))
   const exports = new Set(inventory.exports.map(({ id }) => id))
   const nodes = new Map(inventory.nodes.map((node) => [node.node, node]))
-  for (const { name, node, job, exportId, scratchNode } of entry.disks) {
+  for (const { name, node, job, exportId, scratchNode, checkpoint } of entry.disks) {
     if (!WORKING.has(jobs.get(job) ?? 'gone')) return `The copy job of disk ${name} has ended.`
     if (!exports.has(exportId)) return `The export of disk ${name} is gone.`
     if (!nodes.has(scratchNode)) return `The scratch node of disk ${name} is gone.`
-    const bitmap = nodes.get(node)?.bitmaps.find((candidate) => candidate.name === entry.checkpoint)
+    const bitmap = nodes.get(node)?.bitmaps.find((candidate) => candidate.name === checkpoint)
     if (bitmap === undefined || bitmap.inconsistent) return `The new checkpoint of disk ${name} is gone.`
   }
   return null

@@ -3,7 +3,7 @@
 import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { CONSISTENCIES, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
+import { CONSISTENCIES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { jsonSchema } from '../qmp/configuration.ts'
 import { checkLeaseId } from './names.ts'
@@ -22,12 +22,24 @@ const diskSchema = v.object({
   reason: v.picklist(READ_REASONS),
   /** Whether the checkpoint bitmap is stored in the image and so survives QEMU. */
   persistent: v.boolean(),
-  /** Granularity in bytes of the base's bitmap; null for a full read. */
-  baseGranularity: v.nullable(natural),
+  /** The checkpoint's bitmap of this disk, and its size mark with that one's granularity in bytes. */
+  checkpoint: text,
+  sizeMark: text,
+  sizeGranularity: natural,
+  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the granularity in bytes of the first. */
+  base: v.nullable(v.object({ name: text, checkpoint: text, sizeMark: text, granularity: natural })),
+  /** What lay under the disk at the instant. */
+  evidence: v.string(),
+  /** Chunks said to be unchanged that were compared with the base. */
+  comparedChunks: natural,
   /** Ranges of an incremental read that count as changed: offset and length in bytes. */
   reread: v.array(v.tuple([natural, natural])),
   scratchNode: text,
   scratchFile: text,
+  filterNode: text,
+  /** Node and export from which the size mark of a full read gets its bit. */
+  sizeNode: text,
+  sizeExportId: text,
   job: text,
   exportId: text,
   exportName: text,
@@ -44,9 +56,14 @@ const entrySchema = v.object({
   outcome: v.nullable(v.picklist(['committed', 'failed'])),
   /** True from before the freeze command until after the thaw was seen. */
   freezing: v.boolean(),
-  checkpoint: text,
   transfer: text,
-  baseCheckpoint: v.nullable(text),
+  /** The lease whose checkpoint the base is. */
+  baseLease: v.nullable(text),
+  /** Reasons for which a full read is refused, also later in the lease. */
+  refuseFull: v.array(v.picklist(READ_REASONS)),
+  /** All that is said to be unchanged is to be compared with the base. */
+  compareAll: v.boolean(),
+  leftOut: v.array(v.object({ name: text, reason: v.picklist(LEFT_OUT_REASONS) })),
   scratchFolder: text,
   socketFolder: text,
   socketPath: text,

@@ -26,7 +26,15 @@ export const findOrphans = (
 ): Orphans | null => {
   const own = ownNames(agentId)
   const known = new Set(
-    entries.flatMap(({ disks }) => disks.flatMap(({ job, exportId, scratchNode }) => [job, exportId, scratchNode])),
+    entries.flatMap(({ disks }) =>
+      disks.flatMap(({ job, exportId, sizeExportId, scratchNode, sizeNode }) => [
+        job,
+        exportId,
+        sizeExportId,
+        scratchNode,
+        sizeNode,
+      ]),
+    ),
   )
   const exports = new Set(inventory.exports.map(({ id }) => id).filter((id) => own.isExport(id) && !known.has(id)))
   const jobs = new Set(inventory.jobs.map(({ id }) => id).filter((id) => own.isJob(id) && !known.has(id)))

@@ -8,6 +8,9 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import { machineConfiguration } from '../qmp/configuration.ts'
 import { listDisks, listNodes } from '../qmp/disks.ts'
+import { decideDisks } from './decide.ts'
+import type { SeenDisks } from './decide.ts'
+import { gatherEvidence, refuseShared } from './evidence.ts'
 import { finishLease, isGone } from './finish.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost, LeaseLog } from './host.ts'
@@ -15,18 +18,23 @@ import { checkWish, takeInstant } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
 import type { JournalEntry, LeaseJournal } from './journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest } from './lease.ts'
-import { checkLeaseId, checkpointName } from './names.ts'
+import { checkLeaseId } from './names.ts'
 import { removeOrphans } from './orphans.ts'
-import { decideDisks, obsoleteBitmaps, planLease } from './plan.ts'
+import { obsoleteBitmaps, planLease } from './plan.ts'
 import type { LeaseFolders } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
+import { refuseMoving } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { SCRATCH_RESERVE_BYTES } from './scratch-watch.ts'
 import { freeBytes, makeScratch } from './scratch.ts'
+import { prepareSizeMarks } from './size-mark.ts'
 
 /** The oldest QEMU whose commands suffice (block-export-add). */
 const QEMU_MAJOR_MIN = 5
 const QEMU_MINOR_MIN = 2
+
+/** How often a lease is begun anew because the machine's disks changed while it began. */
+const BEGIN_ATTEMPTS_MAX = 3
 
 export interface QmpLeaseDriverOptions {
   readonly stateFolder: string
@@ -75,6 +83,42 @@ const addExports = async (client: QmpCaller, entry: JournalEntry): Promise<void>
   }
 }
 
+/** A lease that is about to begin, on the disks that were seen. */
+interface Beginning {
+  readonly entry: JournalEntry
+  readonly seen: SeenDisks
+  readonly request: LeaseRequest
+  readonly release: () => void
+}
+
+/** The disks at the instant are not those that the lease was planned for. */
+class DisksChanged extends VarveError {
+  constructor(machine: string) {
+    super('LEASE_HELD', `The disks of machine ${machine} changed while the backup began.`)
+  }
+}
+
+/** The machine's disks and what lies under them; DISK_UNSUPPORTED where two disks write one file. */
+const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> => {
+  const { disks, leftOut } = await listDisks(client, filters)
+  const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
+  refuseShared(seen)
+  return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
+}
+
+const signature = ({ disks, leftOut }: SeenDisks): string =>
+  JSON.stringify([disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence]), leftOut])
+
+/**
+ * Looks again once the jobs hold the disks in their place. Until then a snapshot could have put another node on top, which then
+ * takes the guest's writes, so that what is exported is older than the instant.
+ */
+const refuseChange = async (client: QmpCaller, entry: JournalEntry, seen: SeenDisks): Promise<void> => {
+  const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
+  const now = await look(client, filters)
+  if (signature(now) !== signature(seen)) throw new DisksChanged(entry.machine.name)
+}
+
 /** Begins, adopts and settles leases through QMP; one instance for each agent process. */
 export class QmpLeaseDriver implements LeaseDriver {
   readonly #host: LeaseHost
@@ -101,21 +145,37 @@ export class QmpLeaseDriver implements LeaseDriver {
     const { machine, consistency } = request
     checkWish(consistency, machine.guestAgent, machine.name)
     return await this.#holding(machine.qmp, machine.name, async (release) => {
-      await this.#settleEarlier(request)
       const client = await this.#host.connect(machine.qmp)
       checkVersion(client)
+      await refuseMoving(client, machine.name)
+      await this.#settleEarlier(request)
       await this.#checkSpace()
       await removeOrphans(this.#host, client, request.agentId, this.#folders)
-      const decisions = decideDisks(await listDisks(client), request)
-      const entry = planLease(request, decisions, this.#folders, await machineConfiguration(client))
-      await this.#host.journal.write(entry)
-      try {
-        return await this.#make(client, entry, request, release)
-      } catch (error) {
-        await this.#undo(entry, error)
-        throw error
+      for (let attempt = 1; ; attempt += 1) {
+        const lease = await this.#try(client, request, release)
+        if (lease !== null) return lease
+        if (attempt === BEGIN_ATTEMPTS_MAX) {
+          const sentence = `The disks of machine ${machine.name} change while a backup begins (a snapshot, a resize, a device that comes or goes). Try again when that is done.`
+          throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
+        }
+        this.#host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; beginning anew')
       }
     })
+  }
+
+  /** Begins on the disks as they are now; null, with nothing left, when they were others at the instant. */
+  async #try(client: QmpCaller, request: LeaseRequest, release: () => void): Promise<Lease | null> {
+    const seen = await look(client)
+    const decisions = decideDisks(seen, request)
+    const entry = planLease(request, decisions, this.#folders, await machineConfiguration(client))
+    await this.#host.journal.write(entry)
+    try {
+      return await this.#make(client, { entry, seen, request, release })
+    } catch (error) {
+      const undone = await this.#undo(entry, error)
+      if (error instanceof DisksChanged && undone) return null
+      throw error
+    }
   }
 
   async adopt(entry: JournalEntry): Promise<Lease | null> {
@@ -189,14 +249,14 @@ export class QmpLeaseDriver implements LeaseDriver {
 
   async #removeObsolete(client: QmpCaller, entry: JournalEntry, request: LeaseRequest): Promise<void> {
     const kept = new Set(await keptCheckpoints(this.#host.journal, entry.id))
-    if (request.base !== null) kept.add(checkpointName(request.agentId, request.base.checkpoint))
+    if (request.base !== null) kept.add(request.base.checkpoint)
     for (const { node, name } of obsoleteBitmaps(await listNodes(client), request.agentId, kept)) {
       this.#host.log.info({ machine: entry.machine.name, node, bitmap: name }, 'removing an obsolete checkpoint')
       await client.execute('block-dirty-bitmap-remove', { node, name })
     }
   }
 
-  async #make(client: QmpCaller, entry: JournalEntry, request: LeaseRequest, release: () => void): Promise<Lease> {
+  async #make(client: QmpCaller, { entry, seen, request, release }: Beginning): Promise<Lease> {
     const host = this.#host
     await makeScratch(entry)
     const starting = startScratchGuard(entry, host.reserveBytes)
@@ -206,6 +266,7 @@ export class QmpLeaseDriver implements LeaseDriver {
       await this.#removeObsolete(client, entry, request)
       await addScratchNodes(client, entry)
       await startServer(client, entry.socketPath)
+      await prepareSizeMarks(client, entry)
     } catch (error) {
       await starting.then((guard) => guard.done()).catch(() => undefined)
       throw error
@@ -215,6 +276,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     try {
       const { consistency: wish, freezeTimeoutMs } = request
       const instant = await takeInstant({ client, journal: host.journal, entry, wish, freezeTimeoutMs })
+      await refuseChange(client, entry, seen)
       await addExports(client, entry)
       const active: JournalEntry = { ...entry, ...instant, phase: 'active' }
       await host.journal.write(active)
@@ -227,15 +289,17 @@ export class QmpLeaseDriver implements LeaseDriver {
     }
   }
 
-  /** Removes what a failed begin made; what cannot be removed now stays in the journal as failed. */
-  async #undo(entry: JournalEntry, cause: unknown): Promise<void> {
+  /** Removes what a failed begin made; false, and it stays in the journal as failed, where that cannot be done now. */
+  async #undo(entry: JournalEntry, cause: unknown): Promise<boolean> {
     try {
       await finishLease(this.#host, entry, 'failed')
+      return true
     } catch (error) {
       this.#host.log.warn(
         { lease: entry.id, machine: entry.machine.name, err: error, cause },
         'a lease that failed to begin could not be removed yet',
       )
+      return false
     }
   }
 }

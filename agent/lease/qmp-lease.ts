@@ -2,16 +2,19 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Consistency } from '../../protocol/backup.ts'
+import type { Consistency, LeftOutDisk, ReadReason } from '../../protocol/backup.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import type { JsonValue } from '../qmp/configuration.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { LeaseHost } from './host.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
-import type { JournalEntry } from './journal.ts'
+import { refuseFullRead } from './decide.ts'
+import type { JournalDisk, JournalEntry } from './journal.ts'
 import type { Lease, LeaseOutcome, LeasedDisk } from './lease.ts'
+import { findMove } from './run-state.ts'
 import type { ScratchGuard } from './scratch-guard.ts'
 import { watchScratch } from './scratch-watch.ts'
+import { lastBitOffset } from './size-mark.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
 export const LEASE_RECONNECT_LIMIT_MS = 15_000
@@ -29,16 +32,28 @@ export interface QmpLeaseParts {
 }
 
 const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
-  entry.disks.map(({ name, size, kind, reason, exportName, reread }) => ({
+  entry.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
     name,
     size,
     kind,
     reason,
+    base: base?.name ?? null,
+    evidence,
+    comparedChunks,
+    compareFrom: lastBitOffset(size, sizeGranularity),
     socketPath: entry.socketPath,
     exportName,
     dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
     reread,
   }))
+
+/** What a disk becomes whose bitmap turned out to be wrong. */
+const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> & { readonly reason: ReadReason } = {
+  kind: 'full',
+  reason: 'changes-missed',
+  base: null,
+  reread: [],
+}
 
 const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
   new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
@@ -46,7 +61,6 @@ const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveErro
 /** One machine's lease. */
 export class QmpLease implements Lease {
   readonly id: string
-  readonly disks: readonly LeasedDisk[]
   readonly lost: Promise<VarveError>
   #entry: JournalEntry
   readonly #parts: QmpLeaseParts
@@ -62,10 +76,21 @@ export class QmpLease implements Lease {
     this.#entry = parts.entry
     this.#client = parts.client
     this.id = parts.entry.id
-    this.disks = leased(parts.entry)
     this.lost = this.#losing.promise
     this.#follow(parts.client)
     void this.#watch()
+  }
+
+  get disks(): readonly LeasedDisk[] {
+    return leased(this.#entry)
+  }
+
+  get compareAll(): boolean {
+    return this.#entry.compareAll
+  }
+
+  get leftOut(): readonly LeftOutDisk[] {
+    return this.#entry.leftOut
   }
 
   get consistency(): Consistency {
@@ -95,6 +120,20 @@ export class QmpLease implements Lease {
     const why = await this.#problem()
     if (why !== null) this.#lose(lostError(this.#entry, why))
     this.#refuseLost()
+  }
+
+  async compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void> {
+    const disks = this.#entry.disks.map((disk) => {
+      const outcome = outcomes.get(disk.name)
+      if (outcome === undefined) return disk
+      return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
+    })
+    const entry: JournalEntry = { ...this.#entry, disks }
+    // what an increment may rely on does not depend on the count; that a disk must be read in full must outlive the agent
+    if ([...outcomes.values()].some(({ missed }) => missed)) await this.#parts.host.journal.write(entry)
+    this.#entry = entry
+    for (const { name, kind, reason } of disks)
+      if (reason === CHANGES_MISSED.reason) refuseFullRead(name, kind, reason, entry.refuseFull)
   }
 
   end(outcome: LeaseOutcome): Promise<void> {
@@ -129,12 +168,18 @@ export class QmpLease implements Lease {
   /** What is missing of the lease; the connection is made again when it broke. */
   async #problem(): Promise<string | null> {
     try {
-      return findBreak(this.#entry, await readInventory(this.#client))
+      return await this.#look(this.#client)
     } catch (error) {
       if (!(error instanceof VarveError) || error.code !== 'QMP_UNAVAILABLE') throw error
-      const client = await this.#parts.host.connect(this.#entry.machine.qmp)
-      return findBreak(this.#entry, await readInventory(client))
+      return await this.#look(await this.#parts.host.connect(this.#entry.machine.qmp))
     }
+  }
+
+  /** Why the lease does not hold, as a sentence; null when it does. */
+  async #look(client: QmpCaller): Promise<string | null> {
+    const move = await findMove(client)
+    if (move !== null) return `The machine is not only here any more: ${move}.`
+    return findBreak(this.#entry, await readInventory(client))
   }
 
   #refuseLost(): void {
@@ -165,7 +210,7 @@ export class QmpLease implements Lease {
     while (!signal.aborted) {
       try {
         const client = await this.#parts.host.connect(this.#entry.machine.qmp)
-        const why = findBreak(this.#entry, await readInventory(client))
+        const why = await this.#look(client)
         if (why === null) this.#follow(client)
         else this.#lose(lostError(this.#entry, why, cause))
         return

@@ -9,7 +9,7 @@ import type { Inventory } from './inventory.ts'
 import type { JournalEntry } from './journal.ts'
 import type { LeaseOutcome } from './lease.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { obsoleteBitmaps } from './plan.ts'
+import { checkpointBitmaps, obsoleteBitmaps } from './plan.ts'
 import type { NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
@@ -40,19 +40,17 @@ export interface TeardownTarget {
 
 /**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
- * the new one after a failure. `keep` names checkpoints of other leases.
+ * the new one after a failure. `keep` names leases whose checkpoints others need.
  */
 export const leaseTarget = (entry: JournalEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
-  exports: new Set(entry.disks.map(({ exportId }) => exportId)),
+  exports: new Set(entry.disks.flatMap(({ exportId, sizeExportId }) => [exportId, sizeExportId])),
   jobs: new Set(entry.disks.map(({ job }) => job)),
-  nodes: new Set(entry.disks.map(({ scratchNode }) => scratchNode)),
+  nodes: new Set(entry.disks.flatMap(({ scratchNode, sizeNode }) => [scratchNode, sizeNode])),
   socketPath: entry.socketPath,
-  bitmaps: (nodes) => {
-    if (outcome === 'committed') return obsoleteBitmaps(nodes, entry.agentId, new Set([...keep, entry.checkpoint]))
-    return nodes
-      .filter(({ readOnly, bitmaps }) => !readOnly && bitmaps.some(({ name }) => name === entry.checkpoint))
-      .map(({ node }) => ({ node, name: entry.checkpoint }))
-  },
+  bitmaps: (nodes) =>
+    outcome === 'committed'
+      ? obsoleteBitmaps(nodes, entry.agentId, new Set([...keep, entry.id]))
+      : checkpointBitmaps(nodes, entry.agentId, (lease) => lease === entry.id),
 })
 
 /** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */

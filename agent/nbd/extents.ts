@@ -53,13 +53,14 @@ export interface Span {
   readonly dirty: readonly StatusExtent[] | null
 }
 
-const isDirty = (extent: StatusExtent): boolean => (extent.flags & BITMAP_DIRTY) !== 0
+/** Whether a bitmap's extent has changed. */
+export const isChanged = (extent: StatusExtent): boolean => (extent.flags & BITMAP_DIRTY) !== 0
 
 const joined = (statuses: readonly StatusExtent[]): StatusExtent[] => {
   const result: StatusExtent[] = []
   for (const extent of statuses) {
     const last = result.at(-1)
-    if (last !== undefined && isDirty(last) === isDirty(extent)) {
+    if (last !== undefined && isChanged(last) === isChanged(extent)) {
       result[result.length - 1] = { length: last.length + extent.length, flags: last.flags }
     } else {
       result.push(extent)
@@ -83,7 +84,7 @@ export const planSpans = (offset: number, statuses: readonly StatusExtent[], bri
   const extents = joined(statuses)
   for (const [index, extent] of extents.entries()) {
     const between = index > 0 && index < extents.length - 1
-    if (isDirty(extent) || (between && extent.length <= bridgeBytes)) {
+    if (isChanged(extent) || (between && extent.length <= bridgeBytes)) {
       open.push(extent)
       openLength += extent.length
     } else {
@@ -114,7 +115,7 @@ export function* mergeStatus(
       const change = dirty[index]
       if (change === undefined) return
       const length = Math.min(left, change.length - usedBytes)
-      yield { offset: at, length, kind: isDirty(change) ? changedKind : 'clean' }
+      yield { offset: at, length, kind: isChanged(change) ? changedKind : 'clean' }
       at += length
       left -= length
       usedBytes += length

@@ -53,7 +53,7 @@ export const machineConfiguration = async (client: QmpCaller): Promise<JsonValue
     memoryBytes: memory === null ? null : memory['base-memory'] + (memory['plugged-memory'] ?? 0),
     machineType: machineType,
   }
-  const disks = (await listDisks(client)).map(({ name: disk, qdev, size, format, fileName }) => ({
+  const disks = (await listDisks(client)).disks.map(({ name: disk, qdev, size, format, fileName }) => ({
     name: disk,
     device: qdev,
     size,

@@ -1,6 +1,7 @@
 // What a machine's QEMU says about its disks: names, nodes, sizes, bitmaps.
 
 import * as v from 'valibot'
+import type { LeftOutDisk } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { QmpCaller } from './client.ts'
 
@@ -27,18 +28,31 @@ const bitmapSchema = v.object({
 /** State of one dirty bitmap; `count` and `granularity` are bytes. An anonymous bitmap has the name ''. */
 export type BitmapState = Readonly<v.InferOutput<typeof bitmapSchema>>
 
+interface Image {
+  readonly format?: string | undefined
+  readonly 'virtual-size': number
+  readonly filename: string
+  readonly 'format-specific'?:
+    { readonly data: { readonly compat?: string | undefined; readonly 'data-file'?: string | undefined } } | undefined
+  readonly 'backing-image'?: Image | undefined
+}
+
+const imageSchema: v.GenericSchema<unknown, Image> = v.object({
+  format: v.optional(text),
+  'virtual-size': natural,
+  filename: text,
+  'format-specific': v.optional(
+    v.object({ data: v.optional(v.object({ compat: v.optional(text), 'data-file': v.optional(text) }), {}) }),
+  ),
+  'backing-image': v.optional(v.lazy(() => imageSchema)),
+})
+
 const nodeSchema = v.object({
   'node-name': v.optional(text, ''),
   drv: text,
   ro: v.boolean(),
   'dirty-bitmaps': v.optional(v.pipe(v.array(bitmapSchema), v.maxLength(BITMAPS_MAX)), []),
-  image: v.object({
-    'virtual-size': natural,
-    filename: text,
-    'format-specific': v.optional(
-      v.object({ type: text, data: v.optional(v.object({ compat: v.optional(text) }), {}) }),
-    ),
-  }),
+  image: imageSchema,
 })
 const nodesSchema = v.pipe(v.array(nodeSchema), v.maxLength(NODES_MAX))
 
@@ -58,8 +72,17 @@ export interface BlockNode {
   readonly size: number
   readonly fileName: string
   readonly bitmaps: readonly BitmapState[]
-  /** True where a bitmap of this node can be stored in its image (qcow2, compat 1.1). */
+  /** True where a bitmap of this node can be stored in its image (qcow2, compat 1.1) and the content lies there too. */
   readonly persistentBitmaps: boolean
+  /** File that holds the content of a qcow2 image whose own file holds its tables only; null for every other one. */
+  readonly dataFile: string | null
+}
+
+/** An image of a chain; `size` is bytes, `fileName` is QEMU's, a path or options as JSON. */
+export interface DiskImage {
+  readonly format: string
+  readonly fileName: string
+  readonly size: number
 }
 
 /** One disk of a machine; `size` is bytes, `format` the driver of its top node. */
@@ -70,8 +93,17 @@ export interface MachineDisk {
   readonly size: number
   readonly format: string
   readonly fileName: string
+  readonly dataFile: string | null
+  /** What the image lies over, the nearest first. */
+  readonly backing: readonly DiskImage[]
   readonly persistentBitmaps: boolean
   readonly bitmaps: readonly BitmapState[]
+}
+
+/** The disks of a machine that a backup can hold, in QEMU's order, and the others. */
+export interface MachineDisks {
+  readonly disks: readonly MachineDisk[]
+  readonly leftOut: readonly LeftOutDisk[]
 }
 
 /** Checks an answer of QEMU against a schema; QMP_PROTOCOL names the command whose answer it was. */
@@ -88,20 +120,36 @@ export const checkAnswer = <S extends v.GenericSchema>(
   })
 }
 
-const toNode = (node: v.InferOutput<typeof nodeSchema>): BlockNode => ({
-  node: node['node-name'],
-  driver: node.drv,
-  readOnly: node.ro,
-  size: node.image['virtual-size'],
-  fileName: node.image.filename,
-  bitmaps: node['dirty-bitmaps'],
-  persistentBitmaps: node.drv === 'qcow2' && node.image['format-specific']?.data.compat === '1.1',
-})
+const toNode = (node: v.InferOutput<typeof nodeSchema>): BlockNode => {
+  const data = node.image['format-specific']?.data
+  const dataFile = data?.['data-file'] ?? null
+  return {
+    node: node['node-name'],
+    driver: node.drv,
+    readOnly: node.ro,
+    size: node.image['virtual-size'],
+    fileName: node.image.filename,
+    bitmaps: node['dirty-bitmaps'],
+    // a stored bitmap would outlive this QEMU, but who writes the data file meanwhile does not know of it
+    persistentBitmaps: node.drv === 'qcow2' && data?.compat === '1.1' && dataFile === null,
+    dataFile,
+  }
+}
+
+const askNodes = async (client: QmpCaller, flat: boolean): Promise<v.InferOutput<typeof nodesSchema>> => {
+  const answer = await client.execute('query-named-block-nodes', flat ? { flat } : {})
+  return checkAnswer(nodesSchema, answer, 'query-named-block-nodes')
+}
 
 /** Every block node of the machine, Varve's and foreign ones included. */
-export const listNodes = async (client: QmpCaller): Promise<readonly BlockNode[]> => {
-  const answer = await client.execute('query-named-block-nodes', { flat: true })
-  return checkAnswer(nodesSchema, answer, 'query-named-block-nodes').map(toNode)
+export const listNodes = async (client: QmpCaller): Promise<readonly BlockNode[]> =>
+  (await askNodes(client, true)).map(toNode)
+
+const backingOf = (image: Image): DiskImage[] => {
+  const chain: DiskImage[] = []
+  for (let under = image['backing-image']; under !== undefined; under = under['backing-image'])
+    chain.push({ format: under.format ?? '', fileName: under.filename, size: under['virtual-size'] })
+  return chain
 }
 
 const PERIPHERAL = /^\/machine\/peripheral\/([^/]+)(?:\/|$)/
@@ -116,27 +164,66 @@ export const diskNames = (disk: {
   return [deviceId, disk.device, disk.node].filter((name) => name !== '')
 }
 
-/** The machine's writable disks, in QEMU's order, with unique names; read-only ones and empty drives are left out. */
-export const listDisks = async (client: QmpCaller): Promise<readonly MachineDisk[]> => {
+/** A name for a disk that no other one has. */
+const freeName = (candidates: readonly string[], taken: ReadonlySet<string>): string => {
+  const free = candidates.find((candidate) => !taken.has(candidate))
+  if (free !== undefined) return free
+  for (let number = 2; ; number += 1) {
+    const name = `${candidates[0] ?? 'disk'}-${number}`
+    if (!taken.has(name)) return name
+  }
+}
+
+/**
+ * The machine's disks, each once, with unique names, and those that no backup can hold; empty drives are no disks.
+ * `filters` tells the disk's node below a filter that a backup of ours has put above it.
+ */
+export const listDisks = async (
+  client: QmpCaller,
+  filters: ReadonlyMap<string, string> = new Map(),
+): Promise<MachineDisks> => {
   const blocks = checkAnswer(blocksSchema, await client.execute('query-block'), 'query-block')
-  const nodes = new Map((await listNodes(client)).map((node) => [node.node, node]))
+  const nodes = new Map((await askNodes(client, false)).map((node) => [node['node-name'], node]))
   const disks: MachineDisk[] = []
+  const leftOut: LeftOutDisk[] = []
   const taken = new Set<string>()
   for (const { device, qdev, inserted } of blocks) {
-    if (inserted === undefined || inserted.ro) continue
-    const node = nodes.get(inserted['node-name'])
-    if (node === undefined || node.node === '') continue
-    const candidates = diskNames({ qdev, device, node: node.node })
-    const name = candidates.find((candidate) => !taken.has(candidate)) ?? `${candidates[0] ?? 'disk'}-${disks.length}`
+    if (inserted === undefined) continue
+    const shown = inserted['node-name']
+    const found = nodes.get(filters.get(shown) ?? shown)
+    if (found === undefined || found['node-name'] === '') continue
+    const node = toNode(found)
+    const name = freeName(diskNames({ qdev, device, node: node.node }), taken)
     taken.add(name)
-    const { size, fileName, persistentBitmaps, bitmaps } = node
-    disks.push({ name, node: node.node, qdev, size, format: node.driver, fileName, persistentBitmaps, bitmaps })
+    const { size, fileName, dataFile, persistentBitmaps, bitmaps } = node
+    if (inserted.ro) leftOut.push({ name, reason: 'read-only' })
+    else if (size === 0) leftOut.push({ name, reason: 'no-size' })
+    // a second device on the same node shows the same content
+    else if (disks.some((disk) => disk.node === node.node)) leftOut.push({ name, reason: 'same-disk' })
+    else {
+      const backing = backingOf(found.image)
+      const known = { name, node: node.node, qdev, size, format: node.driver, fileName, dataFile, backing }
+      disks.push({ ...known, persistentBitmaps, bitmaps })
+    }
   }
-  if (disks.length > DISKS_MAX) {
+  if (disks.length + leftOut.length > DISKS_MAX) {
     throw new VarveError(
       'DISK_UNSUPPORTED',
-      `The machine has ${disks.length} disks; at most ${DISKS_MAX} are supported.`,
+      `The machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported.`,
     )
   }
-  return disks
+  return { disks, leftOut }
+}
+
+/** The disks without those that the configuration excludes; a person's word goes before any other reason. */
+export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonly string[]): MachineDisks => {
+  const isExcluded = ({ name }: { readonly name: string }): boolean => exclude.includes(name)
+  const excluded = [...disks, ...leftOut].filter(isExcluded)
+  return {
+    disks: disks.filter((disk) => !isExcluded(disk)),
+    leftOut: [
+      ...leftOut.filter((disk) => !isExcluded(disk)),
+      ...excluded.map(({ name }): LeftOutDisk => ({ name, reason: 'excluded' })),
+    ],
+  }
 }

@@ -1,7 +1,7 @@
 // The agent's standing connection to its gateway: comes back by itself, renews its session, and retries calls across breaks.
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
-import type { MethodsServedBy, Params, Result } from '../../protocol/methods.ts'
+import type { MethodsServedBy, Asked, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
 
 /** First and longest pause before connecting again, in milliseconds. */
@@ -133,7 +133,7 @@ export class GatewayLink implements AsyncDisposable {
   /** Calls a method that may be repeated. */
   call<N extends MethodsServedBy<'gateway'>>(
     name: N,
-    params: Params<N>,
+    params: Asked<N>,
     signal?: AbortSignal,
     awayMs?: number,
   ): Promise<Result<N>> {

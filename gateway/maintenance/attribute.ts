@@ -3,7 +3,6 @@ import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import type { LostRow } from '../datastore/database/damage.ts'
-import { damagedRecord } from '../datastore/record-reader.ts'
 import { damageOf } from '../datastore/damage.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { DiskRoot, PointRoots } from '../datastore/database/verification.ts'
@@ -130,9 +129,9 @@ class Attribution {
     this.#context.signal.throwIfAborted()
     const nodes = new Map<Subtree, TreeNode | VarveError>()
     if (open.length > 0) {
-      const found = await this.#store.tryNodes(
+      const found = await this.#store.freshNodes(
         open.map(({ id }) => id),
-        { fresh: true },
+        level,
       )
       for (const [index, subtree] of open.entries()) nodes.set(subtree, found[index]!)
     }
@@ -140,7 +139,7 @@ class Attribution {
     for (const subtree of subtrees) {
       const { id, position } = subtree
       const node = nodes.get(subtree)
-      if (node !== undefined && !this.#damage.has(id)) await this.#meet(id, node, level)
+      if (node instanceof VarveError && !this.#damage.has(id)) await this.#meet(id, node)
       if (this.#damage.has(id)) {
         this.#damage.set(id, MET)
         await lose(id, position, childSpan(level + 1))
@@ -176,13 +175,8 @@ class Attribution {
   }
 
   /** A node that cannot be read is damage that nobody had met. */
-  async #meet(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<void> {
-    let error = node instanceof VarveError ? node : null
-    if (error === null && !(node instanceof VarveError) && node.level !== level) {
-      const [location = null] = await this.#store.locate([id])
-      error = damagedRecord(id, `it has level ${node.level}, not ${level}`, { location })
-    }
-    const damage = error === null ? null : damageOf(error, RECORD.node)
+  async #meet(id: Uint8Array, error: VarveError): Promise<void> {
+    const damage = damageOf(error, RECORD.node)
     if (damage === null) return
     await this.#store.quarantine.enter([damage], { quiet: true })
     this.#damage.set(id, KNOWN)

@@ -79,8 +79,7 @@ test('the state of a machine names its disks, and its trouble', async () => {
     lease: null,
     problem: null,
     disks: [
-      { name: 'vda', size, format: 'qcow2', excluded: false },
-      { name: 'swap0', size, format: 'raw', excluded: true },
+      { name: 'vda', size, format: 'qcow2' },
     ],
   })
   await machine.kill9()

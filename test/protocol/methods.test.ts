@@ -124,7 +124,8 @@ const status = {
   qemu: '7.2.0',
   lease: null,
   problem: null,
-  disks: [{ name: 'vda', size: 1, format: 'raw', excluded: false }],
+  disks: [{ name: 'vda', size: 1, format: 'raw' }],
+  leftOut: [],
 }
 const entry = {
   seq: 1,

@@ -36,10 +36,16 @@ export const dirtyRanges = async (disk: LeasedDisk): Promise<readonly DirtyRange
   return map.filter(({ type }) => type !== 0).map(({ offset, length }) => ({ offset, length }))
 }
 
+/** The bitmaps that a lease left on its disks, as `objects` shows them. */
+export const checkpointsOf = (leaseId: string, disks: readonly string[]): string[] =>
+  disks
+    .flatMap((disk, index) => ['cp', 'size'].map((kind) => `${disk}/varve-c0ffee42-${kind}-${leaseId}-${index}`))
+    .toSorted()
+
 /** The base that a later lease continues from. */
 export const asBase = (lease: Lease): LeaseBase => ({
   checkpoint: lease.id,
-  disks: lease.disks.map(({ name, size }) => ({ name, size, reread: [] })),
+  disks: lease.disks.map(({ name, size, evidence }) => ({ name, size, reread: [], evidence })),
 })
 
 /** Wraps a caller so that the agent "dies" at one command: from then on nothing is ever answered. */
@@ -130,9 +136,11 @@ export class LeaseBench implements AsyncDisposable {
       agentId: AGENT_ID,
       base: null,
       full: false,
+      compare: false,
       consistency: 'none',
       freezeTimeoutMs: 10_000,
       refuseFull: [],
+      refuseLeftOut: [],
       ...rest,
     }
   }

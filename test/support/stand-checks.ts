@@ -30,14 +30,14 @@ export const expectDisks = (restored: Snapshot, model: Snapshot, what = 'the dis
 /** The block layer that a machine has between backups: as at first, with one checkpoint on every disk that was backed up. */
 export const withCheckpoint = (
   before: BlockObjects,
-  checkpoint: string | null,
+  checkpoint: Checkpoint | null,
   disks: readonly { readonly id: string }[],
 ): BlockObjects => ({
   ...before,
   bitmaps:
     checkpoint === null
       ? before.bitmaps
-      : [...before.bitmaps, ...disks.map(({ id }) => `${id}/${checkpoint}`)].toSorted(),
+      : [...before.bitmaps, ...disks.flatMap(({ id }, index) => checkpoint(index).map((name) => `${id}/${name}`))].toSorted(),
 })
 
 /** The same without any checkpoint of ours: what a machine shows that was never backed up. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
-import { agentTag, checkpointName } from '../../agent/lease/names.ts'
+import { agentTag, checkpointName, sizeMarkName } from '../../agent/lease/names.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
@@ -16,6 +16,9 @@ const RUNTIME_FOLDER = process.getuid?.() === 0 ? '/run' : tmpdir()
 
 /** How long an agent may take to give its leases back at the end of a test, in milliseconds. */
 const GIVE_BACK_LIMIT_MS = 10_000
+
+/** Names of the bitmaps of a checkpoint, by the number of the disk in its restore point. */
+export type Checkpoint = (index: number) => readonly string[]
 
 /** Lines of the agent's configuration that tests change. */
 export interface HostSettings {
@@ -198,8 +201,9 @@ export class Host implements AsyncDisposable {
     return v.parse(pointsSchema, JSON.parse(lastLine((await this.done('points', ...args, '--json')).stdout)))
   }
 
-  checkpoint(point: string): string {
-    return checkpointName(this.#agentId, point)
+  /** The bitmaps that a restore point's disk number `index` has. */
+  checkpoint(point: string): Checkpoint {
+    return (index) => [checkpointName(this.#agentId, point, index), sizeMarkName(this.#agentId, point, index)]
   }
 
   async residue(): Promise<Residue> {

@@ -12,7 +12,8 @@ const STATUS: MachineStatus = {
   qemu: '7.2.0',
   lease: null,
   problem: null,
-  disks: [{ name: 'vda', size: 2 ** 30, format: 'qcow2', excluded: false }],
+  disks: [{ name: 'vda', size: 2 ** 30, format: 'qcow2' }],
+  leftOut: [{ name: 'cd0', reason: 'read-only' as const }],
 }
 
 test('show nothing where nothing is', async () => {

@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { LeaseOutcome } from '../../../agent/lease/lease.ts'
 import { ScriptedGuestAgent } from '../../support/guest-agent.ts'
-import { asBase, startBench, threeDisks } from '../../support/lease.ts'
+import { asBase, checkpointsOf, startBench, threeDisks } from '../../support/lease.ts'
 import type { LeaseBench } from '../../support/lease.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -83,7 +83,7 @@ test.each(['committed', 'failed'] as const)('death at any command of an end as %
       // what was journalled holds, whatever is said later
       await settleAll(bench, outcome === 'committed' ? 'failed' : 'committed')
       const bitmaps =
-        outcome === 'committed' ? ['vda', 'vdb'].map((disk) => `${disk}/varve-c0ffee42-cp-${lease.id}`) : []
+        outcome === 'committed' ? checkpointsOf(lease.id, ['vda', 'vdb']) : []
       await expectClean(bench, { ...bare, bitmaps })
       base = outcome === 'committed' ? asBase(lease) : null
     }
@@ -103,7 +103,7 @@ test('QEMU gone: the entry stays while bitmaps may remain in an image, and is se
   expect(existsSync(folder.join('state', 'scratch', lease.id))).toBe(false)
 
   await bench.machine.start()
-  expect(await bench.objects()).toMatchObject({ bitmaps: [`vda/varve-c0ffee42-cp-${lease.id}`] })
+  expect(await bench.objects()).toMatchObject({ bitmaps: checkpointsOf(lease.id, ['vda']) })
   const next = await agent.driver.begin(bench.request())
   await next.end('failed')
   await expectClean(bench, untouched)

@@ -15,13 +15,14 @@ const node = (name: string, bitmaps: readonly string[]) => ({
   size: 1,
   fileName: '',
   persistentBitmaps: true,
+  dataFile: null,
   bitmaps: bitmaps.map((each) => ({ ...bitmap, name: each })),
 })
 
 const whole: Inventory = {
   exports: entry.disks.map(({ exportId }) => ({ id: exportId, type: 'nbd' })),
   jobs: entry.disks.map(({ job }) => ({ id: job, status: 'running' })),
-  nodes: entry.disks.flatMap((disk) => [node(disk.node, [entry.checkpoint]), node(disk.scratchNode, [])]),
+  nodes: entry.disks.flatMap((disk) => [node(disk.node, [disk.checkpoint]), node(disk.scratchNode, [])]),
 }
 
 test('a whole lease holds, also while its jobs pause', () => {

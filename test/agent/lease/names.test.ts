@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { agentTag, checkLeaseId, checkpointName, checkpointPrefix, leaseNames } from '../../../agent/lease/names.ts'
+import { agentTag, checkLeaseId, checkpointName, leaseNames, parseCheckpoint, sizeMarkName } from '../../../agent/lease/names.ts'
 
 /** QEMU's limits for node names and for ids. */
 const NODE_NAME_CHARS_MAX = 31
@@ -12,21 +12,32 @@ test('every name is one that QEMU takes', () => {
   fc.assert(
     fc.property(fc.uuid(), fc.uuid(), fc.nat(255), (agentId, leaseId, index) => {
       const names = leaseNames(agentId, leaseId)
-      expect(names.scratchNode(index).length).toBeLessThanOrEqual(NODE_NAME_CHARS_MAX)
-      for (const name of [
-        names.scratchNode(index),
-        names.job(index),
-        names.exportId(index),
-        names.folder,
-        names.checkpoint,
-      ]) {
-        expect(name).toMatch(WELL_FORMED)
-      }
-      expect(names.checkpoint).toBe(checkpointName(agentId, leaseId))
-      expect(names.checkpoint.startsWith(checkpointPrefix(agentId))).toBe(true)
-      expect(names.transfer.startsWith(checkpointPrefix(agentId))).toBe(false)
+      const nodes = [names.scratchNode(index), names.filterNode(index), names.sizeNode(index)]
+      for (const name of nodes) expect(name.length).toBeLessThanOrEqual(NODE_NAME_CHARS_MAX)
+      const others = [names.job(index), names.exportId(index), names.sizeExportId(index), names.folder]
+      const all = [...nodes, ...others, names.checkpoint(index), names.sizeMark(index), names.transfer]
+      for (const name of all) expect(name).toMatch(WELL_FORMED)
+      expect(new Set(all).size).toBe(all.length)
+      expect(names.checkpoint(index)).toBe(checkpointName(agentId, leaseId, index))
+      expect(parseCheckpoint(agentId, names.checkpoint(index))).toEqual({ kind: 'cp', lease: leaseId, index })
+      expect(names.sizeMark(index)).toBe(sizeMarkName(agentId, leaseId, index))
+      expect(parseCheckpoint(agentId, names.sizeMark(index))).toEqual({ kind: 'size', lease: leaseId, index })
+      expect(parseCheckpoint(agentId, names.transfer)).toBe(null)
     }),
   )
+})
+
+test.each([
+  'theirs',
+  'varve-c0ffee42-cp-lease',
+  'varve-c0ffee42-cp-lease-',
+  'varve-c0ffee42-cp-lease-01',
+  'varve-c0ffee42-cp-lease-1x',
+  'varve-c0ffee42-xfer-lease-1',
+  'varve-deadbeef-cp-lease-1',
+  'xvarve-c0ffee42-cp-lease-1',
+])('%j is no part of this agent’s checkpoints', (name) => {
+  expect(parseCheckpoint('0192aaaa-0000-7000-8000-0000c0ffee42', name)).toBe(null)
 })
 
 test('agents enrolled in one minute have different tags', () => {

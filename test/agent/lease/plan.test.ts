@@ -1,15 +1,15 @@
-// The decision for each disk, the plan and its transaction.
+// The journal entry of a lease, its transaction, and which bitmaps are obsolete.
 
 import { expect, test } from 'vitest'
-import { decideDisk, decideDisks, obsoleteBitmaps, planLease, transactionActions } from '../../../agent/lease/plan.ts'
+import type { Decisions, DiskDecision, SeenDisk } from '../../../agent/lease/decide.ts'
+import { checkpointBitmaps, obsoleteBitmaps, planLease, transactionActions } from '../../../agent/lease/plan.ts'
 import type { LeaseRequest } from '../../../agent/lease/lease.ts'
-import type { BitmapState, MachineDisk } from '../../../agent/qmp/disks.ts'
+import type { BitmapState } from '../../../agent/qmp/disks.ts'
 
 const AGENT = '0192aaaa-0000-7000-8000-0000c0ffee42'
-const BASE = 'varve-c0ffee42-cp-b'
 
-const bitmap = (changes: Partial<BitmapState> = {}): BitmapState => ({
-  name: BASE,
+const bitmap = (name: string, changes: Partial<BitmapState> = {}): BitmapState => ({
+  name,
   count: 0,
   granularity: 65_536,
   recording: true,
@@ -19,112 +19,103 @@ const bitmap = (changes: Partial<BitmapState> = {}): BitmapState => ({
   ...changes,
 })
 
-const disk = (changes: Partial<MachineDisk> = {}): MachineDisk => ({
+const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   name: 'vda',
   node: 'a',
   qdev: 'vda',
-  size: 100,
+  size: 1024,
   format: 'qcow2',
   fileName: 'a.qcow2',
+  dataFile: null,
+  backing: [],
+  evidence: 'qcow2',
   persistentBitmaps: true,
-  bitmaps: [bitmap()],
+  bitmaps: [],
   ...changes,
 })
 
-const base = { checkpoint: 'b', disks: [{ name: 'vda', size: 100, reread: [] }] }
+const full = (changes: Partial<SeenDisk>): DiskDecision => ({
+  disk: disk(changes),
+  kind: 'full',
+  reason: 'first',
+  continued: null,
+  reread: [],
+})
+
+/** A disk that continues image 3 of the base, then called `old`. */
+const moved: DiskDecision = {
+  disk: disk(),
+  kind: 'incremental',
+  reason: 'bitmap',
+  continued: {
+    base: 'old',
+    bitmap: bitmap('varve-c0ffee42-cp-b-3', { granularity: 4096 }),
+    sizeMark: bitmap('varve-c0ffee42-size-b-3', { granularity: 131_072 }),
+  },
+  reread: [[64, 1]],
+}
+const decisions: Decisions = {
+  disks: [moved, full({ name: 'vdb', node: 'b', persistentBitmaps: false })],
+  leftOut: [{ name: 'cd0', reason: 'read-only' }],
+}
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
-  base,
+  base: { checkpoint: 'b', disks: [] },
   full: false,
+  compare: false,
   consistency: 'none',
   freezeTimeoutMs: 1000,
-  refuseFull: [],
+  refuseFull: ['first'],
+  refuseLeftOut: [],
   ...changes,
-})
-
-test.each([
-  ['bitmap', disk(), {}],
-  ['first', disk(), { base: null }],
-  ['first', disk(), { base: null, full: true }],
-  ['requested', disk(), { full: true }],
-  ['disk-added', disk({ name: 'vdb' }), {}],
-  ['disk-added', disk({ name: 'vdb' }), { full: true }],
-  ['size-changed', disk({ size: 101 }), {}],
-  ['bitmap-missing', disk({ bitmaps: [] }), {}],
-  ['bitmap-missing', disk({ bitmaps: [bitmap({ name: 'varve-deadbeef-cp-b' }), bitmap({ name: `${BASE}x` })] }), {}],
-  ['bitmap-inconsistent', disk({ bitmaps: [bitmap({ inconsistent: true, recording: false })] }), {}],
-  ['bitmap-disabled', disk({ bitmaps: [bitmap({ recording: false })] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [bitmap({ busy: true })] }), {}],
-  ['base-damaged', disk(), { base: { ...base, disks: [{ name: 'vda', size: 100, reread: null }] } }],
-  ['bitmap-missing', disk({ bitmaps: [] }), { base: { ...base, disks: [{ name: 'vda', size: 100, reread: null }] } }],
-] as const)('%s', (reason, subject, changes) => {
-  const decision = decideDisk(subject, request(changes))
-  expect(decision.reason).toBe(reason)
-  expect(decision.kind).toBe(reason === 'bitmap' ? 'incremental' : 'full')
-})
-
-test('what the gateway lost of a base is read again by an increment, and is in its plan', () => {
-  const reread: [number, number][] = [
-    [0, 10],
-    [64, 1],
-  ]
-  const asked = request({ base: { ...base, disks: [{ name: 'vda', size: 100, reread }] } })
-  const decision = decideDisk(disk(), asked)
-  expect(decision).toMatchObject({ kind: 'incremental', reason: 'bitmap', reread })
-  const [planned] = planLease(asked, [decision], { scratch: '/s', runtime: '/r' }, {}).disks
-  expect(planned!.reread).toEqual(reread)
-  expect(decideDisk(disk(), { ...asked, full: true }).reread).toEqual([])
-})
-
-test('a disk under someone else’s job is held, not read in full', () => {
-  const busy = disk({ format: 'copy-before-write', node: '#block1', bitmaps: [] })
-  expect(() => decideDisks([busy], request())).toThrow(expect.objectContaining({ code: 'LEASE_HELD' }))
-})
-
-test('excluded disks are left out; the policy looks at the others only', () => {
-  const disks = [disk(), disk({ name: 'swap0', bitmaps: [] })]
-  const machine = { name: 'db1', qmp: '/q', guestAgent: null, exclude: ['swap0', 'no-such'] }
-  expect(decideDisks(disks, request({ machine, refuseFull: ['disk-added'] })).map((each) => each.disk.name)).toEqual([
-    'vda',
-  ])
-  expect(() => decideDisks(disks, request({ refuseFull: ['disk-added'] }))).toThrow(
-    expect.objectContaining({ code: 'FULL_REFUSED', details: { disk: 'swap0', reason: 'disk-added' } }),
-  )
-  expect(decideDisks(disks, request({ refuseFull: ['bitmap-missing'] }))).toHaveLength(2)
 })
 
 const folders = { scratch: '/var/lib/v/scratch', runtime: '/run' }
 
 test('one transaction: the base’s bitmap is copied and keeps recording, every disk starts at once', () => {
   const wanted = request()
-  const disks = [
-    disk({ bitmaps: [bitmap({ granularity: 4096 })] }),
-    disk({ name: 'vdb', node: 'b', persistentBitmaps: false, bitmaps: [] }),
-  ]
-  const entry = planLease(wanted, decideDisks(disks, wanted), folders, null)
-  const cp = `varve-c0ffee42-cp-${wanted.leaseId}`
-  const [xfer, node0, node1] = [
-    `varve-c0ffee42-xfer-${wanted.leaseId}`,
-    'varve-c0ffee42-0000000001-0',
-    'varve-c0ffee42-0000000001-1',
-  ]
+  const entry = planLease(wanted, decisions, folders, null)
+  const named = (kind: string, index: number): string => `varve-c0ffee42-${kind}-${wanted.leaseId}-${index}`
+  const xfer = `varve-c0ffee42-xfer-${wanted.leaseId}`
+  const own = 'varve-c0ffee42-0000000001'
+  const merge = (node: string, target: string, from: object) => ({
+    type: 'block-dirty-bitmap-merge',
+    data: { node, target, bitmaps: [from] },
+  })
+  const add = (data: object) => ({ type: 'block-dirty-bitmap-add', data })
+  const backup = (node: string, index: number) => ({
+    type: 'blockdev-backup',
+    data: {
+      'job-id': named('job', index),
+      device: node,
+      target: `${own}-${index}`,
+      sync: 'none',
+      'filter-node-name': `${own}-${index}f`,
+    },
+  })
   expect(transactionActions(entry)).toEqual([
-    { type: 'block-dirty-bitmap-add', data: { node: 'a', name: cp, persistent: true, granularity: 65_536 } },
-    { type: 'block-dirty-bitmap-add', data: { node: node0, name: xfer, granularity: 4096, disabled: true } },
-    { type: 'block-dirty-bitmap-merge', data: { node: node0, target: xfer, bitmaps: [{ node: 'a', name: BASE }] } },
-    { type: 'blockdev-backup', data: { 'job-id': entry.disks[0]?.job, device: 'a', target: node0, sync: 'none' } },
-    { type: 'block-dirty-bitmap-add', data: { node: 'b', name: cp, persistent: false, granularity: 65_536 } },
-    { type: 'blockdev-backup', data: { 'job-id': entry.disks[1]?.job, device: 'b', target: node1, sync: 'none' } },
+    add({ node: 'a', name: named('cp', 0), persistent: true, granularity: 65_536 }),
+    add({ node: 'a', name: named('size', 0), persistent: true, granularity: 131_072, disabled: true }),
+    merge('a', named('size', 0), { node: 'a', name: 'varve-c0ffee42-size-b-3' }),
+    add({ node: `${own}-0`, name: xfer, granularity: 4096, disabled: true }),
+    merge(`${own}-0`, xfer, { node: 'a', name: 'varve-c0ffee42-cp-b-3' }),
+    backup('a', 0),
+    add({ node: 'b', name: named('cp', 1), persistent: false, granularity: 65_536 }),
+    add({ node: 'b', name: named('size', 1), persistent: false, granularity: 65_536, disabled: true }),
+    merge('b', named('size', 1), { node: `${own}-1s`, name: 'size' }),
+    backup('b', 1),
   ])
+  expect(entry.disks[0]).toMatchObject({ base: { name: 'old' }, reread: [[64, 1]], evidence: 'qcow2' })
+  expect(entry).toMatchObject({ baseLease: 'b', leftOut: decisions.leftOut, refuseFull: ['first'] })
 })
 
 test('a socket path that no unix socket can have is refused', () => {
   const wanted = request()
   const runtime = `/run/${'x'.repeat(100)}`
-  expect(() => planLease(wanted, decideDisks([disk()], wanted), { ...folders, runtime }, null)).toThrow(
+  expect(() => planLease(wanted, decisions, { ...folders, runtime }, null)).toThrow(
     expect.objectContaining({ code: 'CONFIG_INVALID' }),
   )
 })
@@ -136,13 +127,15 @@ const nodeOf = (name: string, readOnly: boolean, names: readonly string[]) => ({
   size: 1,
   fileName: '',
   persistentBitmaps: true,
-  bitmaps: names.map((each) => bitmap({ name: each })),
+  dataFile: null,
+  bitmaps: names.map((each) => bitmap(each)),
 })
 
 test('obsolete are this agent’s checkpoints that nobody keeps, on nodes that can be written', () => {
-  const nodes = [
-    nodeOf('a', false, [BASE, 'varve-c0ffee42-cp-old', 'varve-c0ffee42-xfer-old', 'varve-deadbeef-cp-old', 'theirs']),
-    nodeOf('b', true, ['varve-c0ffee42-cp-old']),
-  ]
-  expect(obsoleteBitmaps(nodes, AGENT, new Set([BASE]))).toEqual([{ node: 'a', name: 'varve-c0ffee42-cp-old' }])
+  const old = ['varve-c0ffee42-cp-old-0', 'varve-c0ffee42-size-old-0']
+  const others = ['varve-c0ffee42-cp-b-3', 'varve-c0ffee42-xfer-old', 'varve-deadbeef-cp-old-0', 'theirs']
+  const nodes = [nodeOf('a', false, [...old, ...others]), nodeOf('b', true, old)]
+  const ours = old.map((name) => ({ node: 'a', name }))
+  expect(obsoleteBitmaps(nodes, AGENT, new Set(['b']))).toEqual(ours)
+  expect(checkpointBitmaps(nodes, AGENT, (lease) => lease === 'old')).toEqual(ours)
 })

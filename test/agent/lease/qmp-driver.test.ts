@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Lease, LeaseBase } from '../../../agent/lease/lease.ts'
 import { ScriptedGuestAgent } from '../../support/guest-agent.ts'
-import { AGENT_ID, MIB, asBase, dirtyRanges, startBench, threeDisks } from '../../support/lease.ts'
+import { AGENT_ID, MIB, asBase, checkpointsOf, dirtyRanges, startBench, threeDisks } from '../../support/lease.ts'
 import type { LeaseBench } from '../../support/lease.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -76,8 +76,7 @@ test('full, incremental, failed and again incremental: exact at the instant, not
   expect(changed).toEqual([[{ offset: 2 * MIB, length: KIB64 }], [], []])
   await next.end('failed')
 
-  const checkpoint = `varve-c0ffee42-cp-${last.id}`
-  const bitmaps = [`vda/${checkpoint}`, `vdb/${checkpoint}`, `vdc/${checkpoint}`]
+  const bitmaps = checkpointsOf(last.id, ['vda', 'vdb', 'vdc'])
   expect(await bench.objects()).toEqual({ ...(untouched as object), bitmaps })
   expect(await agent.journal.list()).toEqual([])
   expect(await readdir(folder.join('state', 'scratch'))).toEqual([])
@@ -102,7 +101,7 @@ test('each reason for a full read, and the policy that refuses it', async () => 
   await bench.machine.restart()
   expect(await begin({})).toEqual({ vda: 'bitmap', vdb: 'bitmap-missing', vdc: 'bitmap' })
 
-  const checkpoint = `varve-${AGENT_ID.slice(-8)}-cp-${base.checkpoint}`
+  const checkpoint = `varve-${AGENT_ID.slice(-8)}-cp-${base.checkpoint}-0`
   await bench.machine.control.execute('block-dirty-bitmap-disable', { node: 'vda', name: checkpoint })
   await bench.machine.control.execute('block_resize', { 'node-name': 'vdc', size: 5 * MIB })
   expect(await begin({})).toEqual({ vda: 'bitmap-disabled', vdb: 'bitmap-missing', vdc: 'size-changed' })
@@ -155,7 +154,7 @@ test('what is not ours stays: bitmaps and nodes; an NBD server or a job in the w
   const { control } = bench.machine
   await control.execute('block-dirty-bitmap-add', { node: 'vda', name: 'theirs', persistent: true })
   await control.execute('block-dirty-bitmap-add', { node: 'vda', name: 'varve-deadbeef-cp-0192aaaa' })
-  await control.execute('block-dirty-bitmap-add', { node: 'vda', name: `varve-c0ffee42-cp-obsolete` })
+  await control.execute('block-dirty-bitmap-add', { node: 'vda', name: 'varve-c0ffee42-cp-obsolete-0' })
   await control.execute('blockdev-add', { driver: 'null-co', 'node-name': 'their-node', size: 4 * MIB })
   await using agent = await bench.agent()
   const first = await agent.driver.begin(bench.request())

@@ -23,8 +23,13 @@ const nodeOf = (node: string, names: readonly string[]) => ({
   size: 1,
   fileName: '',
   persistentBitmaps: true,
+  dataFile: null,
   bitmaps: names.map((name) => ({ ...bitmap, name })),
 })
+
+/** The checkpoint of this lease, and the one that it continued: bitmap and size mark of a disk. */
+const fresh = entry.disks.flatMap(({ checkpoint, sizeMark }) => [checkpoint, sizeMark])
+const old = ['varve-c0ffee42-cp-base-1', 'varve-c0ffee42-size-base-1']
 
 const someOf = (names: readonly string[]) => fc.subarray([...names])
 
@@ -36,7 +41,7 @@ const inventories = fc.record({
   nodes: fc
     .tuple(
       someOf(ours.nodes),
-      someOf([entry.checkpoint, entry.baseCheckpoint ?? '', 'varve-c0ffee42-cp-kept', 'theirs']),
+      someOf([...fresh, ...old, 'varve-c0ffee42-cp-kept-0', 'varve-c0ffee42-size-kept-0', 'theirs']),
     )
     .map(([scratch, names]) => [
       ...scratch.map((node) => nodeOf(node, [])),
@@ -85,7 +90,7 @@ test('whatever is left, it ends, and foreign things are as before', () => {
       fc.boolean(),
       fc.constantFrom('committed' as const, 'failed' as const),
       (inventory, serves, outcome) => {
-        const keep = new Set(['varve-c0ffee42-cp-kept'])
+        const keep = new Set(['kept'])
         let state: { inventory: Inventory; serves: boolean } = { inventory, serves }
         let commands: readonly TeardownCommand[] = []
         for (let round = 0; round < 6; round += 1) {
@@ -93,11 +98,11 @@ test('whatever is left, it ends, and foreign things are as before', () => {
           state = commands.reduce(apply, state)
         }
         expect(commands).toEqual([])
-        const gone = outcome === 'committed' ? entry.baseCheckpoint : entry.checkpoint
+        const gone = (outcome === 'committed' ? old : fresh).map((name) => `node0/${name}`)
         expect(state.inventory.exports).toEqual(inventory.exports.filter(({ id }) => id === 'their-export'))
         expect(state.inventory.jobs).toEqual(inventory.jobs.filter(({ id }) => id === 'their-job'))
         expect(state.inventory.nodes.map(({ node }) => node)).toEqual(['node0', 'their-node'])
-        expect(bitmapsOf(state.inventory)).toEqual(bitmapsOf(inventory).filter((name) => name !== `node0/${gone}`))
+        expect(bitmapsOf(state.inventory)).toEqual(bitmapsOf(inventory).filter((name) => !gone.includes(name)))
         // a server that serves others too stays
         expect(state.serves).toBe(serves && inventory.exports.some(({ id }) => id === 'their-export'))
       },

@@ -42,7 +42,8 @@ test('ids, drive names and node names; read-only disks and empty drives are left
   })
   await using client = await QmpClient.connect({ path: machine.qmpPath })
   await client.execute('block-dirty-bitmap-add', { node: 'vda', name: 'theirs', persistent: true })
-  const disks = await listDisks(client)
+  const { disks, leftOut } = await listDisks(client)
+  expect(leftOut).toEqual([{ name: 'ro', reason: 'read-only' }])
   expect(disks.map(({ name }) => name).toSorted()).toEqual(['n3', 'sda', 'vda', 'vdb', 'virtio0'])
   const byName = new Map(disks.map((disk) => [disk.name, disk]))
   expect(byName.get('vda')).toMatchObject({ node: 'vda', size: 1 << 26, format: 'qcow2', persistentBitmaps: true })
@@ -97,7 +98,7 @@ test('two devices that claim one name get two names', async () => {
     'query-block': [block('a', 'sda'), block('b', '/machine/peripheral/sda/x'), block('sda', '')],
     'query-named-block-nodes': [node('a', 1), node('b', 2), node('sda', 3)],
   })
-  expect((await listDisks(client)).map(({ name, size }) => [name, size])).toEqual([
+  expect((await listDisks(client)).disks.map(({ name, size }) => [name, size])).toEqual([
     ['sda', 1],
     ['b', 2],
     ['sda-2', 3],
