@@ -63,11 +63,12 @@ export const decideDisk = (
 const JOB_FILTERS: ReadonlySet<string> = new Set(['copy-before-write', 'backup-top', 'mirror_top', 'commit_top'])
 
 /**
- * Decides for every disk that is not excluded. DISK_UNSUPPORTED when none is left, LEASE_HELD when another job has one,
+ * Decides for every disk that has bytes and is not excluded. DISK_UNSUPPORTED when none is left, LEASE_HELD when another job has one,
  * FULL_REFUSED by the request's policy.
  */
 export const decideDisks = (disks: readonly MachineDisk[], request: LeaseRequest): readonly DiskDecision[] => {
-  const wanted = disks.filter(({ name }) => !request.machine.exclude.includes(name))
+  // what has no bytes has nothing to restore, and the gateway takes no such disk
+  const wanted = disks.filter(({ name, size }) => size > 0 && !request.machine.exclude.includes(name))
   if (wanted.length === 0) {
     throw new VarveError('DISK_UNSUPPORTED', `Machine ${request.machine.name} has no disk to back up.`)
   }

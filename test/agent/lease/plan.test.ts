@@ -96,6 +96,12 @@ test('excluded disks are left out; the policy looks at the others only', () => {
   expect(decideDisks(disks, request({ refuseFull: ['bitmap-missing'] }))).toHaveLength(2)
 })
 
+test('a disk without a byte is left out; a machine that has no other cannot be backed up', () => {
+  const empty = disk({ name: 'fd0', size: 0, bitmaps: [] })
+  expect(decideDisks([empty, disk()], request()).map((each) => each.disk.name)).toEqual(['vda'])
+  expect(() => decideDisks([empty], request())).toThrow(expect.objectContaining({ code: 'DISK_UNSUPPORTED' }))
+})
+
 const folders = { scratch: '/var/lib/v/scratch', runtime: '/run' }
 
 test('one transaction: the base’s bitmap is copied and keeps recording, every disk starts at once', () => {
