@@ -118,13 +118,20 @@ export class Backups {
     return await this.#datastore.database.call('lost.reread', { tenant: tenant.id, point })
   }
 
+  /** Takes the lease's promise. UPLOAD_INVALID for what cannot be so; FULL_REFUSED and FREEZE_REQUIRED, by the machine's policy, end the job. */
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
     const nowMs = this.#clock.now()
     const skewMs = begun.timeMs - nowMs
     if (Math.abs(skewMs) > SKEW_LOGGED_MS) this.#log.warn({ job, agent, skewMs }, "the agent's clock is not ours")
     const state = encodeState(EMPTY_STATE)
-    await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state, nowMs })
+    const refusal = await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state, nowMs })
+    if (refusal !== null) {
+      const { code, message, details } = refusal
+      this.#log.warn({ job, code, reason: message }, 'backup failed')
+      this.#failed(job)
+      throw new VarveError(code, message, { details })
+    }
     this.#watchers.notify(job, 'progress')
   }
 

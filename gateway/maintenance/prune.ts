@@ -30,13 +30,23 @@ interface Plan {
   count: number
 }
 
-const planned = ({ id, machine, timeMs, held, lockedUntilMs, damaged, inUse }: RetentionPoint): MachinePoint => ({
+const planned = ({
+  id,
+  machine,
+  timeMs,
+  held,
+  lockedUntilMs,
+  damaged,
+  empty,
+  inUse,
+}: RetentionPoint): MachinePoint => ({
   id,
   machine,
   timeMs,
   lockedUntilMs,
   held: held === 1,
   damaged: damaged === 1,
+  empty: empty === 1,
   inUse: inUse === 1,
 })
 

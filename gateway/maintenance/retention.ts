@@ -11,6 +11,8 @@ export interface PlannedPoint {
   readonly lockedUntilMs: number | null
   /** Some of its ranges are known to be unreadable. */
   readonly damaged: boolean
+  /** It has no disk, or none with a byte in it: there is nothing to restore. */
+  readonly empty: boolean
   /** The base of a backup that is running. */
   readonly inUse: boolean
 }
@@ -99,6 +101,7 @@ const counted = (points: readonly PlannedPoint[], rules: Retention): Map<string,
 /**
  * The plan for all points of one machine, newest first. Rules count in the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point
  * of so many periods in which no earlier rule kept one; periods without points do not count. The newest point without known damage always stays.
+ * A point in which there is nothing to restore stands for nothing: no rule counts it, and what it stays for takes nothing from the others.
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],
@@ -107,10 +110,11 @@ export const planRetention = <P extends PlannedPoint>(
 ): PointPlan<P>[] => {
   const newestFirst = points.toSorted((a, b) => b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1))
   const off = isOff(rules)
-  const byRule = off ? new Map<string, KeepReason>() : counted(newestFirst, rules)
+  const standing = newestFirst.filter(({ empty }) => !empty)
+  const byRule = off ? new Map<string, KeepReason>() : counted(standing, rules)
   // a point from the future must not make the others old
-  const withinMs = Math.min(newestFirst[0]?.timeMs ?? 0, nowMs) - rules.keepWithinDays * DAY_MS
-  const lastGood = newestFirst.find(({ damaged }) => !damaged)
+  const withinMs = Math.min(standing[0]?.timeMs ?? 0, nowMs) - rules.keepWithinDays * DAY_MS
+  const lastGood = standing.find(({ damaged }) => !damaged)
   return newestFirst.map((point) => {
     const rule = byRule.get(point.id)
     const reasons: readonly (readonly [KeepReason, boolean])[] = [

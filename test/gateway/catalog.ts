@@ -2,9 +2,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState } from '../../gateway/chains/image-writer.ts'
 import type { Database } from '../../gateway/datastore/database/database.ts'
-import type { BeginDisk, Begun } from '../../gateway/datastore/database/jobs.ts'
+import type { Begun } from '../../gateway/datastore/database/jobs.ts'
 import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
+import type { BeginDisk } from '../../gateway/datastore/database/reads.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 
 const BY = { subject: 'test', role: 'platform' } as const
@@ -70,7 +72,7 @@ export const beginJob = async (
   begun: Partial<Begun> = {},
 ): Promise<void> => {
   const state = encodeState(EMPTY_STATE)
-  await database.call('job.begin', {
+  const refusal = await database.call('job.begin', {
     job: job.id,
     agent: job.agent,
     begun: { ...BEGUN, ...begun },
@@ -78,6 +80,7 @@ export const beginJob = async (
     state,
     nowMs: 2 ** 50,
   })
+  if (refusal !== null) throw new VarveError(refusal.code, refusal.message)
 }
 
 /** Marks a disk of a job as uploaded whole, without its chunks. */
@@ -108,8 +111,8 @@ export const addPoint = async (
   const { size = 4096, timeMs = 100, root = null } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
-  const job = { id: await startJob(database, tenant, machine, { nowMs }), agent: machine.agent, tenant }
-  await beginJob(database, job, [fullDisk('vda', size)], { timeMs })
+  const job = { id: await startJob(database, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
+  await beginJob(database, job, [{ ...fullDisk('vda', size), reason: 'requested' }], { timeMs })
   await finishDisk(database, job, 'vda', root)
   await database.call('job.commit', {
     job: job.id,

@@ -1,6 +1,7 @@
 // An agent in a life of the model: its machines' disks are numbers, its link is memory; it reads, sends and resumes as a real one does.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
+import type { ReadReason } from '../../protocol/backup.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Params, type Result, type Up } from '../../protocol/methods.ts'
@@ -81,7 +82,8 @@ export class LifeAgent {
       const known = before.some(({ name, size }) => name === disk.name && size === disk.size)
       const incremental = !op.full && inBase?.size === disk.size && inBase.reread !== null && known
       const again = (inBase?.reread ?? []).flatMap(([offset, length]) => chunksIn(offset, length))
-      return { ...disk, incremental, again }
+      const reason = incremental ? 'bitmap' : fullReason(base, inBase, disk.size, op.full)
+      return { ...disk, incremental, reason, again }
     })
     const { machine, touchEvery } = op
     const open = { job, machine, base: base?.checkpoint ?? null, disks, touchEvery, begun: false }
@@ -109,12 +111,12 @@ export class LifeAgent {
     }
   }
 
-  async #begin({ job, disks, base }: OpenBackup, timeMs: number): Promise<void> {
-    const reads = disks.map(({ name, size, incremental }) => ({
+  async #begin({ job, disks }: OpenBackup, timeMs: number): Promise<void> {
+    const reads = disks.map(({ name, size, incremental, reason }) => ({
       name,
       size,
       kind: incremental ? ('incremental' as const) : ('full' as const),
-      reason: incremental ? ('bitmap' as const) : base === null ? ('first' as const) : ('requested' as const),
+      reason,
     }))
     const promised = { timeMs, consistency: 'crash' as const, note: null, configuration: '{}' }
     await this.#link.agent.call('backup.begin', { job, ...promised, disks: reads })
@@ -202,6 +204,19 @@ export class LifeAgent {
     const { code, message } = asVarveError(thrown)
     this.#options.say({ fact: 'failed', job, machine: this.machine, code, message })
   }
+}
+
+const fullReason = (
+  base: Order['base'],
+  inBase: { readonly size: number; readonly reread: unknown } | undefined,
+  size: number,
+  full: boolean,
+): ReadReason => {
+  if (base === null) return 'first'
+  if (full) return 'requested'
+  if (inBase === undefined) return 'disk-added'
+  if (inBase.size !== size) return 'size-changed'
+  return inBase.reread === null ? 'base-damaged' : 'bitmap-missing'
 }
 
 interface Reading {

@@ -1,4 +1,5 @@
 // What one life of a gateway is told to do, and what it says of it; both are plain JSON.
+import type { ReadReason } from '../../protocol/backup.ts'
 import type { FailpointName } from '../../gateway/datastore/failpoint.ts'
 import type { DiskContent } from './contents.ts'
 
@@ -50,6 +51,7 @@ export type BackupOp = Extract<Op, { op: 'backup' }>
 
 export interface OpenDisk extends DiskContent {
   readonly incremental: boolean
+  readonly reason: ReadReason
   /** Chunks that the gateway wants read again though they did not change. */
   readonly again: readonly number[]
 }

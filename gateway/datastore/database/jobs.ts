@@ -2,7 +2,9 @@
 import type { Consistency, JobState, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { pointKind } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import type { Policy } from '../../../protocol/schemas.ts'
 import { read, write } from './operation.ts'
+import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
 import type { Sql } from './sql.ts'
 
 export interface JobRow {
@@ -58,13 +60,6 @@ export interface JobCommit {
   readonly lockedUntilMs: number | null
 }
 
-export interface BeginDisk {
-  readonly name: string
-  readonly size: number
-  readonly kind: ReadKind
-  readonly reason: ReadReason
-}
-
 const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
   job."full", job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
   FROM job JOIN machine ON machine.id = job.machine`
@@ -87,11 +82,57 @@ const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
 const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
 
+/** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
+const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun => {
+  const missing = uploads.find((upload) => upload.finished === 0)
+  if (missing !== undefined || begun === null)
+    throw new VarveError(
+      'IMAGE_INCOMPLETE',
+      `disk ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
+    )
+  checkAny(uploads)
+  return JSON.parse(begun) as Begun
+}
+
 /** Ends a job in the state given; `error` is JSON of {code, message}. */
 export const endJob = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, error, nowMs, job)
   // the builder's state is of no use any more; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
+}
+
+const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
+  sql.all<{ name: string; size: number }>(
+    'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
+    point,
+  )
+
+const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
+  full: full !== 0,
+  base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
+})
+
+/** Opens the upload of one announced disk, which continues the base's image of the same name and size. */
+const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, state: Uint8Array): void => {
+  const base = sql.get<{ root: Uint8Array | null }>(
+    'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
+    job.base ?? '',
+    disk.name,
+    disk.size,
+  )
+  sql.run(
+    `INSERT INTO upload (job, disk, ordinal, size, kind, reason, base_root, has_base, position, state, finished,
+     received, stored, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0)`,
+    job.id,
+    disk.name,
+    ordinal,
+    disk.size,
+    disk.kind,
+    disk.reason,
+    base?.root ?? null,
+    base === undefined ? 0 : 1,
+    state,
+  )
 }
 
 export const jobOperations = {
@@ -136,18 +177,14 @@ export const jobOperations = {
         base?.id ?? null,
         args.nowMs,
       )
-      if (base === undefined) return { base: null }
-      const disks = sql.all<{ name: string; size: number }>(
-        'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
-        base.id,
-      )
-      return { base: { point: base.id, disks } }
+      return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) } }
     },
   ),
 
   /**
    * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the agent's word, taken only
    * as far as it lies between the job's start and now: retention counts by it, and must not be led by a wrong or hostile clock.
+   * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
    */
   'job.begin': write(
     (
@@ -160,7 +197,7 @@ export const jobOperations = {
         state: Uint8Array
         nowMs: number
       },
-    ): void => {
+    ): Refusal | null => {
       const job = runningJobOf(sql, args.job, args.agent)
       const { startedMs } = job
       const timeMs = Math.min(Math.max(args.begun.timeMs, startedMs), Math.max(args.nowMs, startedMs))
@@ -172,35 +209,20 @@ export const jobOperations = {
           reason,
         }))
         const same = { ...args.begun, timeMs: (JSON.parse(job.begun) as Begun).timeMs }
-        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(args.disks)) return
+        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(args.disks)) return null
         throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
       }
-      if (new Set(args.disks.map((disk) => disk.name)).size !== args.disks.length)
-        throw new VarveError('UPLOAD_INVALID', 'two disks have the same name')
-      sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
-      for (const [ordinal, disk] of args.disks.entries()) {
-        const base = sql.get<{ root: Uint8Array | null }>(
-          'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
-          job.base ?? '',
-          disk.name,
-          disk.size,
-        )
-        if (base === undefined && disk.kind === 'incremental')
-          throw new VarveError('UPLOAD_INVALID', `disk ${disk.name} has no base of the same size to be incremental to`)
-        sql.run(
-          `INSERT INTO upload (job, disk, ordinal, size, kind, reason, base_root, has_base, position, state, finished,
-           received, stored, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0)`,
-          args.job,
-          disk.name,
-          ordinal,
-          disk.size,
-          disk.kind,
-          disk.reason,
-          base?.root ?? null,
-          base === undefined ? 0 : 1,
-          args.state,
-        )
+      checkReads(args.disks, factsOf(sql, job))
+      const { policy } = sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', job.machineId)!
+      const refusal = refusedBy(JSON.parse(policy) as Policy, args.disks, args.begun.consistency)
+      if (refusal !== null) {
+        const { code, message } = refusal
+        endJob(sql, job.id, 'failed', JSON.stringify({ code, message }), args.nowMs)
+        return refusal
       }
+      sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
+      for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
+      return null
     },
   ),
 
@@ -213,13 +235,11 @@ export const jobOperations = {
     },
   ),
 
-  /** The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. */
+  /** The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. UPLOAD_INVALID where there is none. */
   'job.complete': read((sql: Sql, args: { job: string; agent: string }): { job: JobRow; uploads: UploadRow[] } => {
     const job = jobOf(sql, args.job, args.agent)
     const uploads = uploadsOf(sql, args.job)
-    const missing = uploads.find((upload) => upload.finished === 0)
-    if (job.state === 'running' && (missing !== undefined || job.begun === null))
-      throw new VarveError('IMAGE_INCOMPLETE', `disk ${missing?.disk ?? '(none begun)'} is not uploaded whole`)
+    if (job.state === 'running') checkWhole(job, uploads)
     return { job, uploads }
   }),
 
@@ -227,11 +247,8 @@ export const jobOperations = {
   'job.commit': write((sql: Sql, args: JobCommit): void => {
     const job = jobOf(sql, args.job, args.agent)
     if (job.state === 'committed') return
-    const { begun: begunText } = runningJobOf(sql, args.job, args.agent)
     const uploads = uploadsOf(sql, args.job)
-    if (begunText === null || uploads.some((upload) => upload.finished === 0))
-      throw new VarveError('IMAGE_INCOMPLETE', 'not every disk is uploaded whole')
-    const begun = JSON.parse(begunText) as Begun
+    const begun = checkWhole(runningJobOf(sql, args.job, args.agent), uploads)
     const { kind, reason } = pointKind(uploads)
     const sum = (pick: (upload: UploadRow) => number): number =>
       uploads.reduce((total, upload) => total + pick(upload), 0)

@@ -26,6 +26,7 @@ export interface RetentionPoint {
   readonly held: number
   readonly lockedUntilMs: number | null
   readonly damaged: number
+  readonly empty: number
   readonly inUse: number
 }
 
@@ -35,8 +36,12 @@ export interface LeftPoint {
   readonly reason: KeepReason
 }
 
+/** True where there is something to restore: not of a point of an older program that has no disks. */
+const HAS_BYTES = 'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.size > 0)'
+
 const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, held, locked_ms AS lockedUntilMs,
   EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged,
+  NOT ${HAS_BYTES} AS empty,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
   FROM point JOIN machine ON machine.id = point.machine`
 
@@ -52,7 +57,7 @@ const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
 const isLastGood = (sql: Sql, id: string): boolean =>
   sql.get<{ id: string }>(
     `SELECT id FROM point WHERE machine = (SELECT machine FROM point WHERE id = ?)
-     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) ORDER BY time_ms DESC, id DESC LIMIT 1`,
+     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AND ${HAS_BYTES} ORDER BY time_ms DESC, id DESC LIMIT 1`,
     id,
   )?.id === id
 

@@ -6,7 +6,7 @@ import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { eventually } from '../../support/temp.ts'
 import { backUp, command, startCommand, startStand, type Stand } from './stand.ts'
 
-const disk = randomBytes(300_000)
+const disk = randomBytes(307_200)
 
 /** An agent that makes each backup once `ready` resolves. */
 const serve = async (stand: Stand, ready: Promise<void> = Promise.resolve()): Promise<Peer> => {
@@ -43,7 +43,7 @@ test('ends with 0 only once the point is durable, and prints it', async () => {
   expect((await owner.call('points.get', { point: summary.point })).point.id).toBe(summary.point)
   const text = await command('backup', 'db1', '--full', ...stand.config)
   expect(text.code).toBe(0)
-  expect(text.stdout).toContain(`vda: 293 KiB`)
+  expect(text.stdout).toContain(`vda: 300 KiB`)
 })
 
 test('a machine that the gateway does not know: start the agent, or mind the name', async () => {

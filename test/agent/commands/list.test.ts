@@ -32,7 +32,7 @@ test('show nothing where nothing is', async () => {
 
 test('show machines, their state and their points, newest first', async () => {
   await using stand = await startStand()
-  const disk = randomBytes(100_000)
+  const disk = randomBytes(102_400)
   const peer: Peer = await stand.serve({
     'agent.backup': async (order) => {
       await backUp(peer, stand.temp, order, disk)
@@ -54,12 +54,12 @@ test('show machines, their state and their points, newest first', async () => {
     machine: 'db1',
     time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/u),
     kind: 'full',
-    reason: 'first',
+    reason: 'requested',
     consistency: 'crash',
-    disks: [{ name: 'vda', size: 100_000 }],
+    disks: [{ name: 'vda', size: 102_400 }],
   })
   const table = await command('points', ...stand.config)
-  expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 97\\.7 KiB$`, 'u'))
+  expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB$`, 'u'))
   expect(await command('points', 'web1', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
 
   const machines = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)

@@ -22,7 +22,7 @@ const pointOf = async (stand: Stand, disk: Buffer): Promise<string> => {
 test('restores to a raw and to a qcow2 file, and refuses what is there', async () => {
   await using stand = await startStand()
   const { temp, config } = stand
-  const disk = Buffer.concat([randomBytes(200_000), Buffer.alloc(1024 * 1024), randomBytes(5000 - (5000 % 512))])
+  const disk = Buffer.concat([randomBytes(204_800), Buffer.alloc(1024 * 1024), randomBytes(5000 - (5000 % 512))])
   const point = await pointOf(stand, disk)
   const raw = temp.join('disk.raw')
   const restore = (...args: readonly string[]): ReturnType<typeof command> =>

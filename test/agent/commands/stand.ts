@@ -50,7 +50,8 @@ export const backUp = async (
   await writeFile(file, disk)
   await using nbd = await startQemuNbd(temp, '--read-only', '--format=raw', file)
   const { job, idKey, chunkBytes } = order
-  const described = { name: 'vda', size: disk.length, kind: 'full', reason: 'first' } as const
+  const reason = order.full ? 'requested' : order.base === null ? 'first' : 'bitmap-missing'
+  const described = { name: 'vda', size: disk.length, kind: 'full', reason } as const
   const begun = {
     job,
     timeMs: Date.now(),

@@ -243,7 +243,7 @@ export class Stand implements AsyncDisposable {
   /** A begun job for one disk `vda`; the last chunk is short by `shortBytes`. */
   async job(machine: MachineRow, size: number, kind: ReadKind = 'full'): Promise<{ id: string; machine: MachineRow }> {
     const { database } = this.datastore
-    const id = await startJob(database, this.tenant, machine)
+    const id = await startJob(database, this.tenant, machine, { full: kind === 'full' })
     const reason = kind === 'full' ? 'requested' : 'bitmap'
     await beginJob(database, { id, agent: machine.agent }, [{ name: 'vda', size, kind, reason }])
     return { id, machine }

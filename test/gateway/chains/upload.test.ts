@@ -36,7 +36,7 @@ const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
 
 test('a full image with zeroes and a short last chunk is stored exactly', async () => {
   await using stand = await Stand.open()
-  const plains = [...plainsOf(150, 7), plainChunk().subarray(0, 1000)]
+  const plains = [...plainsOf(150, 7), plainChunk().subarray(0, 1024)]
   const job = await stand.job(await stand.machine('db1'), sizeOf(plains))
   const script = await stand.uploadAll(job, plains)
   const { root } = await script.result
@@ -49,15 +49,10 @@ test('a full image with zeroes and a short last chunk is stored exactly', async 
   }
 })
 
-test('an image of zeroes, and one without any chunk, have no root', async () => {
+test('an image of zeroes has no root', async () => {
   await using stand = await Stand.open()
   const zero = await stand.point(await stand.machine('db1'), Array<null>(5000).fill(null))
   expect(zero.root).toBeNull()
-  const job = await stand.job(await stand.machine('db2'), 0)
-  const empty = stand.upload(job)
-  await empty.started()
-  empty.end()
-  expect(await empty.result).toEqual({ root: null })
 })
 
 test('an increment keeps ranges of every size from its base, and a resumed one as well', async () => {
@@ -328,7 +323,7 @@ test('an agent that does what it may not is told so, and its image stays unfinis
   const attempt = async (
     code: string,
     act: (script: ReturnType<Stand['upload']>) => Promise<void> | void,
-    size = 4 * CHUNK_BYTES + 100,
+    size = 4 * CHUNK_BYTES + 512,
   ): Promise<void> => {
     const job = await stand.job(machine, size)
     const script = stand.upload(job)

@@ -83,7 +83,9 @@ class Setting implements AsyncDisposable {
   }
 
   begin(job: string, chunks = 2, timeMs = 70): Promise<void> {
-    const disks = [fullDisk('vda', chunks * CHUNK_BYTES)]
+    const order = this.orders.find((one) => one.job === job)
+    const reason = order?.full === true ? 'requested' : (order?.base ?? null) === null ? 'first' : 'bitmap-missing'
+    const disks = [{ ...fullDisk('vda', chunks * CHUNK_BYTES), reason } as const]
     const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}', disks } as const
     return this.backups.begin(this.machine.agent, { ...begun, disks })
   }
@@ -401,6 +403,25 @@ test('a job that was ended beside the gateway ends its watch too', async () => {
     return Promise.race([watch.result.then(() => true), new Promise((resolve) => setImmediate(() => resolve(false)))])
   })
   expect(await watch.result).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
+})
+
+test('what the machine’s policy refuses when a backup begins fails its job, and whoever watches it is told', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { stand, machine } = setting
+  const { job } = await setting.start()
+  // after the order, of which the agent knows only the policy before
+  const policy = JSON.stringify({ consistency: 'freeze', refuseFull: ['first'] })
+  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy })
+  const watch = agent.open('jobs.watch', { job })
+  const begun = setting.begin(job)
+  await expect(begun).rejects.toMatchObject({ code: 'FULL_REFUSED', details: { disk: 'vda', reason: 'first' } })
+  const error = { code: 'FULL_REFUSED', message: expect.stringMatching(/disk vda .* \(first\)/) as string }
+  expect(await watch.result).toMatchObject({ state: 'failed', error, disks: [] })
+  await setting.fail(job)
+  expect(await setting.view(job)).toMatchObject({ state: 'failed', error })
+  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy: machine.policy })
+  await setting.begin((await setting.start()).job)
 })
 
 test('a job of another tenant is not there', async () => {

@@ -1,7 +1,9 @@
 // Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
 import { randomUUID } from 'node:crypto'
+import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Database } from '../../../gateway/datastore/database/database.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
 import { prune } from '../../../gateway/maintenance/prune.ts'
@@ -162,6 +164,30 @@ test('a point that is held between plan and removal stays, and is reported as ke
     [2, 'last'],
   ])
   expect(await left(database, acme, 'a')).toEqual([5, 4, 3, 2])
+})
+
+test('a point of an older program that has no disk, or none with a byte, displaces no other and goes first', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, folder } = authority
+  const { a } = (await furnish(database, acme, ['a'])) as { a: string[] }
+  using sql = new Sql(path.join(folder, 'catalog.db'))
+  sql.run('DELETE FROM image WHERE point = ?', a[4]!)
+  sql.run('UPDATE image SET size = 0 WHERE point = ?', a[3]!)
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const { points } = await asked(database, acme, { rules, dryRun: true })
+  expect(points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([
+    [5, ''],
+    [4, ''],
+    [2, ''],
+    [1, ''],
+    [3, 'last,last-good'],
+  ])
+  // also a plan that was made before, or by a program before
+  const plan = { tenant: acme.id, points: a, named: false, nowMs: 9 * HOUR_MS, by: BY }
+  expect(await database.call('point.remove', plan)).toEqual({
+    removed: 4,
+    left: [{ id: a[2], reason: 'last-good' }],
+  })
 })
 
 test('a removal that fails leaves every point where it is', async () => {

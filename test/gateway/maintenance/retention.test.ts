@@ -9,7 +9,16 @@ const DAY_MS = 24 * HOUR_MS
 
 const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): PlannedPoint => {
   const timeMs = typeof time === 'number' ? time : Date.parse(time)
-  return { id: String(time), timeMs, held: false, lockedUntilMs: null, damaged: false, inUse: false, ...more }
+  return {
+    id: String(time),
+    timeMs,
+    held: false,
+    lockedUntilMs: null,
+    damaged: false,
+    empty: false,
+    inUse: false,
+    ...more,
+  }
 }
 
 const rulesOf = (rules: Partial<Retention>): Retention => ({ ...RETENTION_OFF, ...rules })
@@ -217,6 +226,16 @@ describe('what stays though no rule keeps it', () => {
   })
 })
 
+test('a point in which there is nothing to restore stands for no other', () => {
+  const points = [pointAt(9, { empty: true }), pointAt(8, { damaged: true }), pointAt(7), pointAt(6)]
+  const plan = (rules: Partial<Retention>): string[] =>
+    planRetention(points, rulesOf(rules), 10).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
+  expect(plan({ keepLast: 1 })).toEqual(['9: ', '8: last', '7: last-good', '6: '])
+  expect(plan({ keepDaily: 1 })).toEqual(['9: ', '8: daily', '7: last-good', '6: '])
+  expect(plan({ keepWithinDays: 1 / DAY_MS })).toEqual(['9: within', '8: within', '7: within last-good', '6: '])
+  expect(plan({})).toEqual(['9: no-rules', '8: no-rules', '7: no-rules last-good', '6: no-rules'])
+})
+
 describe('for any points and rules', () => {
   const ZONES = ['UTC', 'Europe/Berlin', 'America/St_Johns', 'Australia/Lord_Howe', 'Pacific/Apia', '+05:45']
   const from = Date.parse('2024-12-20T00:00Z')
@@ -230,6 +249,7 @@ describe('for any points and rules', () => {
     held: fc.boolean(),
     lockedUntilMs: fc.option(fc.integer({ min: 0, max: 10 })),
     damaged: fc.boolean(),
+    empty: fc.boolean(),
     inUse: fc.boolean(),
   })
   const anyPoints = fc
@@ -238,7 +258,7 @@ describe('for any points and rules', () => {
       list.map(({ minutes, ...rest }, index) => pointAt(from + minutes * 60_000, { id: `p${index}`, ...rest })),
     )
   const bare = anyPoints.map((points) =>
-    points.map((point) => ({ ...point, held: false, lockedUntilMs: null, damaged: false, inUse: false })),
+    points.map((point) => ({ ...point, held: false, lockedUntilMs: null, damaged: false, empty: false, inUse: false })),
   )
   const few = fc.integer({ min: 0, max: 6 })
   const anyRules = fc.record({
@@ -280,13 +300,24 @@ describe('for any points and rules', () => {
     )
   })
 
+  test('points in which there is nothing to restore, there or not, change nothing for the others', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, (points, rules) => {
+        const others = points.filter(({ empty }) => !empty)
+        const plan = planRetention(points, rules, NOW_MS).filter(({ point }) => !point.empty)
+        expect(plan).toEqual(planRetention(others, rules, NOW_MS))
+      }),
+    )
+  })
+
   test('the newest point, the newest good one and all that is held, locked or in use stay', () => {
     fc.assert(
       fc.property(anyPoints, anyRules, (points, rules) => {
         const ids = idsKept(points, rules)
         const order = planRetention(points, rules, NOW_MS).map(({ point }) => point)
         const mustStay = points.filter((one) => one.held || one.inUse || (one.lockedUntilMs ?? 0) > NOW_MS)
-        const newest = [order[0], order.find(({ damaged }) => !damaged)].filter((one) => one !== undefined)
+        const whole = order.filter(({ empty }) => !empty)
+        const newest = [whole[0], whole.find(({ damaged }) => !damaged)].filter((one) => one !== undefined)
         for (const { id } of [...mustStay, ...newest]) expect(ids).toContain(id)
       }),
     )

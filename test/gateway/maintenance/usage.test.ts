@@ -26,8 +26,10 @@ const rowOf = ({ rows }: UsageReport, scope: UsageRow['scope'], name: string): U
 /** A committed restore point of several disks, written without an agent. */
 const pointOf = async (stand: Stand, machine: MachineRow, disks: Record<string, Plains>): Promise<string> => {
   const { datastore, tenant } = stand
-  const id = await startJob(datastore.database, tenant, machine)
-  const begun = Object.entries(disks).map(([name, plains]) => fullDisk(name, sizeOf(plains)))
+  const id = await startJob(datastore.database, tenant, machine, { full: true })
+  const begun = Object.entries(disks).map(([name, plains]) => {
+    return { ...fullDisk(name, sizeOf(plains)), reason: 'requested' } as const
+  })
   await beginJob(datastore.database, { id, agent: machine.agent }, begun)
   const store = datastore.tenantStore(tenant)
   for (const [disk, plains] of Object.entries(disks)) {
@@ -74,7 +76,7 @@ test('every figure is that of a model, for several machines, disks and points th
   await using stand = await Stand.open()
   const [common, own] = [randomDisk(70), randomDisk(40)]
   const [db1, db2] = [await stand.machine('db1'), await stand.machine('db2')]
-  const tail = new Uint8Array(1000).fill(7)
+  const tail = new Uint8Array(1024).fill(7)
   const contents: readonly [MachineRow, Record<string, Plains>][] = [
     [db1, { vda: [...common, null, ...own, tail], vdb: [...own, ...own] }],
     [db1, { vda: changed([...common, null, ...own, tail], 3, 90), vdb: [...own, null, ...randomDisk(5)] }],

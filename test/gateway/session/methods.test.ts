@@ -112,7 +112,7 @@ const furnish = async (test: TestServices, tenant: TestAgent['tenant']): Promise
   const row = await database.call('machine.get', { tenant: tenant.id, name: machine })
   const point = await addPoint(database, tenant, row)
   const job = await startJob(database, tenant, row, { nowMs: 50 })
-  await beginJob(database, { id: job, agent: agentOf.id }, [fullDisk('vda', 4096)])
+  await beginJob(database, { id: job, agent: agentOf.id }, [{ ...fullDisk('vda', 4096), reason: 'bitmap-missing' }])
   return { machine, job, point, agent: agentOf.id, agentOf }
 }
 

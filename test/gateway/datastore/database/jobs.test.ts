@@ -1,9 +1,11 @@
 // Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
 import { randomUUID } from 'node:crypto'
+import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-writer.ts'
 import type { Database } from '../../../../gateway/datastore/database/database.ts'
 import type { MachineRow } from '../../../../gateway/datastore/database/machines.ts'
+import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../../gateway/datastore/database/tenants.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
@@ -94,12 +96,16 @@ describe('job.begin', () => {
     await using setting = await setUp()
     const { database, agent } = setting
     const job = await setting.start()
-    const disks = [fullDisk('vda', SIZE), fullDisk('vdb', 1)]
+    const disks = [fullDisk('vda', SIZE), fullDisk('vdb', 512)]
     await beginJob(database, job, disks)
     await finishDisk(database, job, 'vda')
     await beginJob(database, job, disks)
     expect(await database.call('job.upload', { job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
-    for (const other of [[fullDisk('vda', SIZE)], [fullDisk('vda', SIZE + 1), fullDisk('vdb', 1)], disks.toReversed()])
+    for (const other of [
+      [fullDisk('vda', SIZE)],
+      [fullDisk('vda', SIZE + 1), fullDisk('vdb', 512)],
+      disks.toReversed(),
+    ])
       expect(await codeOf(beginJob(database, job, other))).toBe('UPLOAD_INVALID')
     expect(await codeOf(beginJob(database, job, disks, { note: 'other' }))).toBe('UPLOAD_INVALID')
   })
@@ -126,18 +132,28 @@ describe('job.begin', () => {
     }
   })
 
-  test('two disks of one name, and an increment without a base of that size, leave nothing begun', async () => {
+  test('what cannot be as it is announced leaves nothing begun', async () => {
     await using setting = await setUp()
     const { database, tenant, machine, agent } = setting
     await addPoint(database, tenant, machine, { size: SIZE })
     const job = await setting.start()
     const incremental = { name: 'vda', size: SIZE, kind: 'incremental', reason: 'bitmap' } as const
+    const full = { ...incremental, kind: 'full' } as const
     for (const disks of [
-      [fullDisk('vda', 1), fullDisk('vda', 2)],
-      [{ ...incremental, size: SIZE + 1 }],
+      [],
+      [fullDisk('vda', 512), fullDisk('vda', 1024)],
+      [{ ...incremental, size: 2 * SIZE }],
       [incremental, { ...incremental, name: 'vdb' }],
-    ])
+      [full],
+      [{ ...full, reason: 'first' }],
+      [{ ...full, reason: 'requested' }],
+      [{ ...full, reason: 'disk-added' }],
+      [{ ...full, reason: 'size-changed' }],
+      [incremental, { ...full, name: 'vdb', size: 0, reason: 'disk-added' }],
+      [incremental, { ...full, name: 'vdb', size: 700, reason: 'disk-added' }],
+    ] as const)
       expect(await codeOf(beginJob(database, job, disks))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
     expect(await codeOf(database.call('job.upload', { job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
     await beginJob(database, job, [incremental])
     const upload = await database.call('job.upload', { job: job.id, agent, disk: 'vda' })
@@ -146,7 +162,57 @@ describe('job.begin', () => {
   })
 })
 
+describe('what the machine’s policy refuses', () => {
+  test.each([
+    [{ consistency: 'none', refuseFull: ['first'] }, 'FULL_REFUSED'],
+    [{ consistency: 'freeze-required', refuseFull: [] }, 'FREEZE_REQUIRED'],
+  ] as const)('%j ends the job, and nothing of it is left', async (policy, code) => {
+    await using setting = await setUp()
+    const { database, tenant, machine, agent } = setting
+    const job = await setting.start()
+    // as it is when the backup begins, not as it was when it started
+    await database.call('machine.setPolicy', { id: machine.id, policy: JSON.stringify(policy) })
+    const args = { job: job.id, agent, begun: BEGUN, state: encodeState(EMPTY_STATE), nowMs: 500 }
+    const begin = () => database.call('job.begin', { ...args, disks: [fullDisk('vda', SIZE)] })
+    const refusal = await begin()
+    expect(refusal).toMatchObject({ code })
+    const { job: row, uploads } = (await database.call('job.get', { tenant: tenant.id, job: job.id }))!
+    expect(row).toMatchObject({ state: 'failed', endedMs: 500, begun: null })
+    expect(JSON.parse(row.error!)).toEqual({ code, message: refusal!.message })
+    expect(uploads).toEqual([])
+    expect(await codeOf(begin())).toBe('JOB_ENDED')
+    // the machine is free for the next one
+    await setting.start()
+  })
+
+  test('a backup that has begun goes on, whatever the policy says from then on', async () => {
+    await using setting = await setUp()
+    const { database, machine } = setting
+    const job = await setting.start()
+    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    const policy = JSON.stringify({ consistency: 'freeze-required', refuseFull: ['first'] })
+    await database.call('machine.setPolicy', { id: machine.id, policy })
+    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    await finishDisk(database, job, 'vda')
+    const figures = { bytesRead: 1, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }
+    await database.call('job.commit', { job: job.id, agent: job.agent, ...figures })
+  })
+})
+
 describe('the end of a job', () => {
+  test('a job that an older program began without any disk makes no restore point', async () => {
+    await using authority = await testAuthority()
+    const { database, acme, folder } = authority
+    const machine = await addMachine(database, acme, await addAgent(database, acme), 'db1')
+    const job = { job: await startJob(database, acme, machine), agent: machine.agent }
+    using sql = new Sql(path.join(folder, 'catalog.db'))
+    sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify(BEGUN), job.job)
+    const figures = { bytesRead: 0, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }
+    expect(await codeOf(database.call('job.complete', job))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(database.call('job.commit', { ...job, ...figures }))).toBe('UPLOAD_INVALID')
+    expect(await database.call('point.list', { ...LIST, tenant: acme.id })).toEqual([])
+  })
+
   test('a job commits once every disk is whole, and again without effect', async () => {
     await using setting = await setUp()
     const { database, tenant, agent } = setting
@@ -162,7 +228,7 @@ describe('the end of a job', () => {
       })
     expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
     expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
-    await beginJob(database, job, [fullDisk('vda', SIZE), fullDisk('vdb', 1)], { note: 'n', consistency: 'frozen' })
+    await beginJob(database, job, [fullDisk('vda', SIZE), fullDisk('vdb', 512)], { note: 'n', consistency: 'frozen' })
     await finishDisk(database, job, 'vda', new Uint8Array(32).fill(3))
     expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
     expect(await database.call('point.list', { ...LIST, tenant: tenant.id })).toEqual([])
@@ -186,7 +252,7 @@ describe('the end of a job', () => {
         durationMs: 15,
         disks: [
           { name: 'vda', size: SIZE, root: new Uint8Array(32).fill(3), kind: 'full', reason: 'first', dirtyBytes: 7 },
-          { name: 'vdb', size: 1, root: null, kind: 'full', reason: 'first', dirtyBytes: 7 },
+          { name: 'vdb', size: 512, root: null, kind: 'full', reason: 'first', dirtyBytes: 7 },
         ],
       }),
     ])
