@@ -63,6 +63,9 @@ export const policy = v.object({
 export type Policy = v.InferOutput<typeof policy>
 export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [], refuseLeftOut: [], compareDays: null }
 
+/** The policy of a JSON text; what an older one does not say is as in the default. */
+export const policyOf = (text: string): Policy => ({ ...POLICY_DEFAULT, ...(JSON.parse(text) as Partial<Policy>) })
+
 export const failure = v.object({ code: v.string(), message: v.string() })
 
 export const disks = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(schema), v.maxLength(DISKS_MAX))

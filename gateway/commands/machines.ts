@@ -1,11 +1,17 @@
 // Commands about machines: who serves them, their policy and their group.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { CONSISTENCY_WISHES, READ_REASONS, type ConsistencyWish, type ReadReason } from '../../protocol/backup.ts'
-import type { Policy } from '../../protocol/schemas.ts'
+import {
+  CONSISTENCY_WISHES,
+  LEFT_OUT_REASONS,
+  READ_REASONS,
+  type ConsistencyWish,
+  type LeftOutReason,
+  type ReadReason,
+} from '../../protocol/backup.ts'
+import { COMPARE_DAYS_MAX, policyOf, type Policy } from '../../protocol/schemas.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
 import type { Database } from '../datastore/database/database.ts'
-import { policyOf } from '../jobs/views.ts'
 import { print, printJson, printTable, tenantNamed, withCatalog } from './local.ts'
 import { dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
 
@@ -19,6 +25,15 @@ const list =
           if (found === undefined) throw new InvalidArgumentError(`"${part}" is none of: ${allowed.join(', ')}`)
           return found
         })
+
+/** Days of `30d` or `30`; `never` stays. */
+const compareDays = (text: string): number | 'never' => {
+  if (text === 'never') return text
+  const days = /^([1-9][0-9]{0,3})d?$/u.exec(text)?.[1]
+  if (days === undefined || Number(days) > COMPARE_DAYS_MAX)
+    throw new InvalidArgumentError(`"${text}" is neither "never" nor 1d to ${COMPARE_DAYS_MAX}d`)
+  return Number(days)
+}
 
 const addMachines = (program: Command): void => {
   const machine = program.command('machine').description('list machines and give them to another agent')
@@ -72,6 +87,9 @@ const addMachines = (program: Command): void => {
 interface PolicyOptions extends Common {
   readonly consistency?: ConsistencyWish
   readonly refuseFull?: ReadReason[]
+  readonly refuseLeftOut?: LeftOutReason[]
+  /** Days; `never` for none. */
+  readonly compareEvery?: number | 'never'
   /** `none` takes the machine out of its group. */
   readonly group?: string
 }
@@ -90,11 +108,14 @@ const changePolicy = async (
     const about = { action, resource: `machine=${machine}`, outcome: 'ok', details: {} }
     await database.call('audit.append', { timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
   }
-  const after = {
+  const { compareEvery } = options
+  const after: Policy = {
     consistency: options.consistency ?? before.consistency,
     refuseFull: options.refuseFull ?? before.refuseFull,
+    refuseLeftOut: options.refuseLeftOut ?? before.refuseLeftOut,
+    compareDays: compareEvery === undefined ? before.compareDays : compareEvery === 'never' ? null : compareEvery,
   }
-  if (options.consistency !== undefined || options.refuseFull !== undefined) {
+  if (JSON.stringify(after) !== JSON.stringify(before)) {
     await database.call('machine.setPolicy', { id, policy: JSON.stringify(after) })
     await audit('machines.setPolicy')
   }
@@ -117,16 +138,27 @@ const addPolicy = (program: Command): void => {
       `reasons for which a full read is refused, with commas, or "none": ${READ_REASONS.slice(1).join(', ')}`,
       list(READ_REASONS),
     )
+    .option(
+      '--refuse-left-out <reasons>',
+      `reasons for which leaving a disk out is refused, with commas, or "none": ${LEFT_OUT_REASONS.join(', ')}`,
+      list(LEFT_OUT_REASONS),
+    )
+    .option(
+      '--compare-every <days>',
+      'how often all that is said to be unchanged is read and compared, such as "30d", or "never"',
+      compareDays,
+    )
     .addOption(new Option('--group <name>', 'the group whose rules of retention it shares, or "none"').argParser(name))
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (machine: string, options: PolicyOptions) => {
       const policy = await withCatalog(options.data, (database) => changePolicy(database, machine, options))
       if (options.json) return printJson(policy)
-      const { consistency, refuseFull, group } = policy
-      print(
-        `${machine}: consistency ${consistency}; full reads refused for: ${refuseFull.join(', ') || 'no reason'}; group: ${group ?? 'none'}`,
-      )
+      const words = (reasons: readonly string[]): string => reasons.join(', ') || 'no reason'
+      print(`${machine}: consistency ${policy.consistency}; group: ${policy.group ?? 'none'}`)
+      print(`  full reads refused for: ${words(policy.refuseFull)}`)
+      print(`  disks that are left out refused for: ${words(policy.refuseLeftOut)}`)
+      print(`  compared whole: ${policy.compareDays === null ? 'never' : `every ${policy.compareDays} days`}`)
     })
 }
 

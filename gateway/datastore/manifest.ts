@@ -3,7 +3,19 @@ import * as v from 'valibot'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { configuration, count, disks, diskBytes, diskName, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
+import {
+  configuration,
+  count,
+  diskBytes,
+  diskName,
+  disks,
+  evidence,
+  leftOut,
+  name,
+  note,
+  timeMs,
+  uuid,
+} from '../../protocol/schemas.ts'
 import type { Begun, JobRow, UploadRow } from './database/jobs.ts'
 import { keyedHash } from './keyed-hash.ts'
 
@@ -33,7 +45,8 @@ const manifestSchema = v.object({
   lockedUntilMs: v.nullable(timeMs),
   /** Number of the newest state of the tenant that was taken before. */
   state: count,
-  job: v.object({ subject: v.string(), full: v.boolean(), startedMs: timeMs }),
+  job: v.object({ subject: v.string(), full: v.boolean(), compare: v.optional(v.boolean(), false), startedMs: timeMs }),
+  leftOut: v.optional(leftOut, []),
   disks: disks(
     v.object({
       name: diskName,
@@ -42,6 +55,8 @@ const manifestSchema = v.object({
       kind: v.picklist(READ_KINDS),
       reason: v.picklist(READ_REASONS),
       changed: count,
+      evidence: v.optional(v.nullable(evidence), null),
+      comparedChunks: v.optional(count, 0),
     }),
   ),
 })
@@ -87,32 +102,35 @@ export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
-  const { timeMs, consistency, note, configuration } = JSON.parse(job.begun ?? 'null') as Begun
+  const begun = JSON.parse(job.begun ?? 'null') as Begun
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
     machine: job.machine,
     agent: job.agent,
     base: job.base,
-    timeMs,
+    timeMs: begun.timeMs,
     ...pointKind(uploads),
-    consistency,
-    note,
-    configuration,
+    consistency: begun.consistency,
+    note: begun.note,
+    configuration: begun.configuration,
     bytesRead: commit.bytesRead,
     bytesSent: sum(({ received }) => received),
     bytesStored: sum(({ stored }) => stored),
     durationMs: Math.max(0, commit.nowMs - job.startedMs),
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
-    job: { subject: job.subject, full: job.full !== 0, startedMs: job.startedMs },
-    disks: uploads.map(({ disk, size, root, kind, reason, changed }) => ({
+    job: { subject: job.subject, full: job.full !== 0, compare: job.compare !== 0, startedMs: job.startedMs },
+    leftOut: [...begun.leftOut],
+    disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,
       root: root && hex(root),
       kind,
       reason,
       changed,
+      evidence: seen,
+      comparedChunks,
     })),
   }
 }

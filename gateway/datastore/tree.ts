@@ -160,3 +160,22 @@ export const childAt = async (
   }
   return ref
 }
+
+/** What an image holds at each of these chunks, `null` for zeroes; nodes that several of them share are read once. DATA_DAMAGED. */
+export const chunksAt = async (
+  source: NodeSource,
+  root: Ref,
+  level: number,
+  positions: readonly number[],
+): Promise<Ref[]> => {
+  let refs: Ref[] = positions.map(() => root)
+  for (let at = level; at >= 0; at--) {
+    const ids = new Map(refs.filter((ref) => ref !== null).map((ref) => [hex(ref), ref]))
+    const nodes = await source.nodes([...ids.values()])
+    const byId = new Map([...ids].map(([name, id], index) => [name, checkLevel(id, nodes[index]!, at)]))
+    refs = refs.map((ref, index) =>
+      ref === null ? null : byId.get(hex(ref))!.children[Math.floor(positions[index]! / childSpan(at)) % FAN_OUT]!,
+    )
+  }
+  return refs
+}

@@ -4,6 +4,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
+import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-writer.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import type { RereadDisk } from '../datastore/database/damage.ts'
@@ -15,7 +16,8 @@ import { keyedHash } from '../datastore/keyed-hash.ts'
 import { manifestOf } from '../datastore/manifest.ts'
 import type { Log } from '../log.ts'
 import { lockOfNewPoint } from './lock.ts'
-import { jobView, policyOf } from './views.ts'
+import { compareChunks } from './compare.ts'
+import { jobView } from './views.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
@@ -57,6 +59,8 @@ export class Backups {
   readonly #watchers: Watchers
   /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
   readonly #uploads = new Map<string, RunningUpload>()
+  /** Bytes that were compared for each running job, for those who watch it. */
+  readonly #compared = new Map<string, number>()
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -72,18 +76,21 @@ export class Backups {
     machine: MachineRow
     subject: string
     full: boolean
+    /** All that is said to be unchanged is compared with the base; the machine's policy may ask for it as well. */
+    compare: boolean
   }): Promise<{ job: string }> {
     const { tenant, machine, subject, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)
     const job = randomUUID()
-    const { base } = await this.#datastore.database.call('job.start', {
+    const { base, compare } = await this.#datastore.database.call('job.start', {
       id: job,
       tenant: tenant.id,
       machineId: machine.id,
       agent: machine.agent,
       subject,
       full,
+      compare: request.compare,
       nowMs: this.#clock.now(),
     })
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point }, 'backup starts')
@@ -94,6 +101,7 @@ export class Backups {
           job,
           machine: machine.name,
           full,
+          compare,
           policy: policyOf(machine.policy),
           idKey: tenant.idKey,
           chunkBytes: tenant.chunkBytes,
@@ -158,6 +166,25 @@ export class Backups {
     }
   }
 
+  /** Compares chunks of a machine with the base of its running job. NOT_FOUND, JOB_ENDED, PARAMS_INVALID. */
+  async compare(tenant: Tenant, agent: string, params: Params<'image.compare'>): Promise<Result<'image.compare'>> {
+    const { job, disk } = params
+    const { root, size } = await this.#datastore.database.call('job.baseImage', { job, agent, disk })
+    const store = this.#datastore.tenantStore(tenant)
+    const { chunkBytes } = tenant
+    const result = await compareChunks(store, { root, size, chunkBytes }, params, (error) =>
+      store.quarantine.enterError(error),
+    )
+    this.#compared.set(job, (this.#compared.get(job) ?? 0) + result.compared * chunkBytes)
+    if (result.different.length > 0)
+      this.#log.error(
+        { job, disk, chunks: result.different.length },
+        'the machine has other content where its bitmap shows no change; the disk is read in full',
+      )
+    this.#watchers.notify(job, 'progress')
+    return result
+  }
+
   async #upload(
     tenant: Tenant,
     agent: string,
@@ -213,6 +240,7 @@ export class Backups {
     if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs: startedMs }))
       void this.#datastore.tenantStore(tenant).quarantine.attribute()
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
+    this.#compared.delete(job)
     this.#watchers.notify(job, 'end')
     return { point: job }
   }
@@ -228,6 +256,7 @@ export class Backups {
   #failed(job: string): void {
     const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
     for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
+    this.#compared.delete(job)
     this.#watchers.notify(job, 'end')
   }
 
@@ -271,7 +300,7 @@ export class Backups {
   async get(tenant: Tenant, job: string): Promise<{ row: JobRow; view: Job }> {
     const found = await this.#datastore.database.call('job.get', { tenant: tenant.id, job })
     if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
-    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes) }
+    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.#compared.get(job)) }
   }
 
   /** Sends the job's state now and after each change until it ends; gives the last one. */

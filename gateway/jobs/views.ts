@@ -1,16 +1,23 @@
 // How rows of the catalog look on the wire.
 import type { Job } from '../../protocol/methods.ts'
-import type { Point, Policy } from '../../protocol/schemas.ts'
+import type { Point } from '../../protocol/schemas.ts'
 import type { JobRow, UploadRow } from '../datastore/database/jobs.ts'
 import type { StoredPoint } from '../datastore/database/points.ts'
 
-export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: number): Job => ({
+/** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
+export const jobView = (
+  job: JobRow,
+  uploads: readonly UploadRow[],
+  chunkBytes: number,
+  comparedBytes = 0,
+): Job => ({
   id: job.id,
   machine: job.machine,
   state: job.state,
   subject: job.subject,
   startedMs: job.startedMs,
   endedMs: job.endedMs,
+  comparedBytes,
   bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
   error: job.error === null ? null : (JSON.parse(job.error) as Job['error']),
   disks: uploads.map(({ disk, size, kind, reason, position }) => ({
@@ -25,7 +32,6 @@ export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: 
 export const pointView = ({ agent: _agent, configuration: _configuration, ...point }: StoredPoint): Point => ({
   ...point,
   held: point.held === 1,
+  leftOut: [...point.leftOut],
   disks: [...point.disks],
 })
-
-export const policyOf = (text: string): Policy => JSON.parse(text) as Policy

@@ -3,12 +3,12 @@ import { VarveError } from '../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../protocol/limits.ts'
 import type { MethodsServedBy } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
-import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
+import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
 import { TokenRefused } from '../auth/jwt.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { agentError } from '../jobs/backups.ts'
-import { jobView, pointView, policyOf } from '../jobs/views.ts'
+import { jobView, pointView } from '../jobs/views.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import { maintenance } from './maintenance-methods.ts'
 import { guarded, type MethodCode, type Services } from './context.ts'
@@ -176,6 +176,7 @@ const backups: Pick<
   Methods,
   | 'backup.start'
   | 'backup.begin'
+  | 'image.compare'
   | 'image.upload'
   | 'backup.commit'
   | 'backup.fail'
@@ -183,13 +184,16 @@ const backups: Pick<
   | 'jobs.watch'
   | 'jobs.cancel'
 > = {
-  'backup.start': async ({ machine, full }, { services, caller, tenant, machine: find }) =>
-    services.backups.start({ tenant, machine: await find(machine), subject: caller.claims.subject, full }),
+  'backup.start': async ({ machine, full, compare }, { services, caller, tenant, machine: find }) =>
+    services.backups.start({ tenant, machine: await find(machine), subject: caller.claims.subject, full, compare }),
 
   'backup.begin': async (params, { services, caller }) => {
     await services.backups.begin(caller.claims.subject, params)
     return {}
   },
+
+  'image.compare': (params, { services, caller, tenant }) =>
+    services.backups.compare(tenant, caller.claims.subject, params),
 
   'image.upload': (params, { services, caller, tenant, call }) =>
     services.backups.upload(tenant, caller.claims.subject, params, call),

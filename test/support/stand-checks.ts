@@ -1,7 +1,7 @@
 // What must hold after a backup, whatever became of it: disks as the model says, nothing left on the host.
 import { expect } from 'vitest'
 import type { BlockObjects, ModelMachine, Snapshot } from './model-machine.ts'
-import type { Host, Residue } from './stand-host.ts'
+import type { Checkpoint, Host, Residue } from './stand-host.ts'
 import { eventually } from './temp.ts'
 
 const NO_RESIDUE: Residue = { scratch: [], journal: [], sockets: [] }

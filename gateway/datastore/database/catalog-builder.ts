@@ -233,7 +233,8 @@ export class CatalogBuilder {
       this.#insertJob(tenant.id, machine, manifest)
       for (const [ordinal, disk] of manifest.disks.entries())
         this.#sql.run(
-          'INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
           manifest.point,
           disk.name,
           ordinal,
@@ -242,6 +243,8 @@ export class CatalogBuilder {
           disk.kind,
           disk.reason,
           disk.changed,
+          disk.evidence,
+          disk.comparedChunks,
         )
       return madeUp
     })
@@ -291,8 +294,8 @@ export class CatalogBuilder {
   ): void {
     this.#sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       manifest.point,
       tenant,
       machine,
@@ -312,25 +315,27 @@ export class CatalogBuilder {
       id,
       flags.held ? 1 : 0,
       flags.lockedUntilMs,
+      JSON.stringify(manifest.leftOut),
     )
   }
 
   /** The job that made the point: an agent that comes back asks what became of it. */
   #insertJob(tenant: number, machine: number, manifest: Manifest): void {
-    const { timeMs, consistency, note, configuration } = manifest
+    const { timeMs, consistency, note, configuration, leftOut } = manifest
     this.#sql.run(
-      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", base, started_ms, ended_ms, begun)
-       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?)`,
+      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms, ended_ms, begun)
+       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?)`,
       manifest.point,
       tenant,
       machine,
       manifest.agent,
       manifest.job.subject,
       manifest.job.full ? 1 : 0,
+      manifest.job.compare ? 1 : 0,
       manifest.base,
       manifest.job.startedMs,
       manifest.committedMs,
-      JSON.stringify({ timeMs, consistency, note, configuration }),
+      JSON.stringify({ timeMs, consistency, note, configuration, leftOut }),
     )
   }
 }

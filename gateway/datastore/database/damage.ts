@@ -22,6 +22,8 @@ export interface RereadDisk {
   readonly name: string
   readonly size: number
   readonly reread: [number, number][] | null
+  /** What the agent remembers of what lay under it. */
+  readonly evidence: string | null
 }
 
 /** Where a record in quarantine lay. */
@@ -277,11 +279,11 @@ export const damageOperations = {
   /** The disks of a base, with what the next backup must read of them again. */
   'lost.reread': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): RereadDisk[] => {
     let left = REREAD_RANGES_MAX
-    const disks = sql.all<{ name: string; size: number }>(
-      'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
+    const disks = sql.all<{ name: string; size: number; evidence: string | null }>(
+      'SELECT disk AS name, size, evidence FROM image WHERE point = ? ORDER BY ordinal',
       point,
     )
-    return disks.map(({ name, size }): RereadDisk => {
+    return disks.map(({ name, size, evidence }): RereadDisk => {
       const ranges = sql.all<{ offset: number; length: number }>(
         `${RANGES_OF_ONE} ORDER BY offset LIMIT ?`,
         tenant,
@@ -291,9 +293,9 @@ export const damageOperations = {
         left + 1,
       )
       const bytes = ranges.reduce((sum, { length }) => sum + length, 0)
-      if (ranges.length > left || (size > 0 && bytes >= size)) return { name, size, reread: null }
+      if (ranges.length > left || (size > 0 && bytes >= size)) return { name, size, evidence, reread: null }
       left -= ranges.length
-      return { name, size, reread: ranges.map(({ offset, length }) => [offset, length]) }
+      return { name, size, evidence, reread: ranges.map(({ offset, length }) => [offset, length]) }
     })
   }),
 }

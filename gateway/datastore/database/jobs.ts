@@ -1,11 +1,13 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
-import type { Consistency, JobState, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { pointKind } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { Policy } from '../../../protocol/schemas.ts'
+import { policyOf, type Policy } from '../../../protocol/schemas.ts'
 import { read, write } from './operation.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
 import type { Sql } from './sql.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
 
 export interface JobRow {
   readonly id: string
@@ -16,6 +18,8 @@ export interface JobRow {
   readonly subject: string
   readonly state: JobState
   readonly full: number
+  /** 1 where all that is said to be unchanged is compared with the base. */
+  readonly compare: number
   readonly base: string | null
   readonly startedMs: number
   readonly endedMs: number | null
@@ -30,6 +34,7 @@ export interface Begun {
   readonly consistency: Consistency
   readonly note: string | null
   readonly configuration: string
+  readonly leftOut: readonly LeftOutDisk[]
 }
 
 export interface UploadRow {
@@ -47,6 +52,8 @@ export interface UploadRow {
   readonly received: number
   readonly stored: number
   readonly changed: number
+  readonly evidence: string | null
+  readonly comparedChunks: number
 }
 
 export interface JobCommit {
@@ -61,11 +68,11 @@ export interface JobCommit {
 }
 
 const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
+  job."full", job.compare, job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
   FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received, stored, changed FROM upload`
+  received, stored, changed, evidence, compared AS comparedChunks FROM upload`
 
 const jobOf = (sql: Sql, id: string, agent: string): JobRow => {
   const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.agent = ?`, id, agent)
@@ -107,22 +114,25 @@ const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
     point,
   )
 
+const policyOfMachine = (sql: Sql, machine: number): Policy =>
+  policyOf(sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', machine)?.policy ?? '{}')
+
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
   full: full !== 0,
   base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
 })
 
-/** Opens the upload of one announced disk, which continues the base's image of the same name and size. */
+/** Opens the upload of one announced disk; a full read takes what it has in common with the base's image of its name and size. */
 const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, state: Uint8Array): void => {
   const base = sql.get<{ root: Uint8Array | null }>(
     'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
     job.base ?? '',
-    disk.name,
+    disk.base ?? disk.name,
     disk.size,
   )
   sql.run(
     `INSERT INTO upload (job, disk, ordinal, size, kind, reason, base_root, has_base, position, state, finished,
-     received, stored, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0)`,
+     received, stored, changed, evidence, compared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0, ?, ?)`,
     job.id,
     disk.name,
     ordinal,
@@ -132,7 +142,23 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
     base?.root ?? null,
     base === undefined ? 0 : 1,
     state,
+    disk.evidence,
+    disk.comparedChunks,
   )
+}
+
+/** Whether a machine's policy asks for a comparison now: none of its backups since then compared or read everything. */
+const comparisonDue = (sql: Sql, machine: number, policy: Policy, nowMs: number): boolean => {
+  if (policy.compareDays === null) return false
+  const sinceMs = nowMs - policy.compareDays * DAY_MS
+  const last = sql.get(
+    `SELECT 1 FROM job LEFT JOIN point ON point.id = job.id WHERE job.machine = ? AND job.state = 'committed'
+     AND (job.compare = 1 OR point.kind = 'full') AND job.ended_ms > ? AND job.ended_ms <= ? LIMIT 1`,
+    machine,
+    sinceMs,
+    nowMs,
+  )
+  return last === undefined
 }
 
 export const jobOperations = {
@@ -147,9 +173,11 @@ export const jobOperations = {
         agent: string
         subject: string
         full: boolean
+        /** Asked for by whoever started it; the policy may ask for it as well. */
+        compare: boolean
         nowMs: number
       },
-    ): { base: { point: string; disks: { name: string; size: number }[] } | null } => {
+    ): { base: { point: string; disks: { name: string; size: number }[] } | null; compare: boolean } => {
       const open = sql.get<{ id: string }>(
         'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
         args.machineId,
@@ -165,19 +193,21 @@ export const jobOperations = {
         args.machineId,
         args.agent,
       )
+      const compare = args.compare || comparisonDue(sql, args.machineId, policyOfMachine(sql, args.machineId), args.nowMs)
       sql.run(
-        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", base, started_ms)
-         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)`,
+        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms)
+         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)`,
         args.id,
         args.tenant,
         args.machineId,
         args.agent,
         args.subject,
         args.full ? 1 : 0,
+        compare ? 1 : 0,
         base?.id ?? null,
         args.nowMs,
       )
-      return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) } }
+      return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) }, compare }
     },
   ),
 
@@ -202,19 +232,14 @@ export const jobOperations = {
       const { startedMs } = job
       const timeMs = Math.min(Math.max(args.begun.timeMs, startedMs), Math.max(args.nowMs, startedMs))
       if (job.begun !== null) {
-        const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => ({
-          name: disk,
-          size,
-          kind,
-          reason,
-        }))
+        const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
+        const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
         const same = { ...args.begun, timeMs: (JSON.parse(job.begun) as Begun).timeMs }
-        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(args.disks)) return null
+        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(now)) return null
         throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
       }
       checkReads(args.disks, factsOf(sql, job))
-      const { policy } = sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', job.machineId)!
-      const refusal = refusedBy(JSON.parse(policy) as Policy, args.disks, args.begun.consistency)
+      const refusal = refusedBy(policyOfMachine(sql, job.machineId), args.disks, args.begun)
       if (refusal !== null) {
         const { code, message } = refusal
         endJob(sql, job.id, 'failed', JSON.stringify({ code, message }), args.nowMs)
@@ -223,6 +248,21 @@ export const jobOperations = {
       sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
       for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
       return null
+    },
+  ),
+
+  /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
+  'job.baseImage': read(
+    (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
+      const { base } = runningJobOf(sql, args.job, args.agent)
+      const image = sql.get<{ root: Uint8Array | null; size: number }>(
+        'SELECT root, size FROM image WHERE point = ? AND disk = ?',
+        base ?? '',
+        args.disk,
+      )
+      if (image === undefined)
+        throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
+      return image
     },
   ),
 
@@ -254,8 +294,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       job.tenant,
       job.machineId,
@@ -274,10 +314,11 @@ export const jobOperations = {
       args.nowMs,
       args.manifest,
       args.lockedUntilMs,
+      JSON.stringify(begun.leftOut),
     )
     sql.run(
-      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
-       SELECT job, disk, ordinal, size, root, kind, reason, changed FROM upload WHERE job = ?`,
+      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
+       SELECT job, disk, ordinal, size, root, kind, reason, changed, evidence, compared FROM upload WHERE job = ?`,
       job.id,
     )
     endJob(sql, job.id, 'committed', null, args.nowMs)

@@ -44,23 +44,22 @@ const COLUMNS = {
   audit: 'seq time_ms tenant subject role action resource outcome details previous hash',
   token: 'id tenant subject role created_ms expires_ms revoked_ms',
   enrolment: 'id tenant created_ms expires_ms used_ms agent',
-  job: 'id tenant machine agent subject state full base started_ms ended_ms error begun',
-  upload: 'job disk ordinal size kind reason base_root has_base position state finished root received stored changed',
+  job: 'id tenant machine agent subject state full compare base started_ms ended_ms error begun',
+  upload: `job disk ordinal size kind reason base_root has_base position state finished root received stored changed
+    evidence compared`,
   point: `id tenant machine agent time_ms kind reason consistency note configuration base
-    bytes_read bytes_sent bytes_stored duration_ms committed_ms manifest held locked_ms`,
-  image: 'point disk ordinal size root kind reason changed',
+    bytes_read bytes_sent bytes_stored duration_ms committed_ms manifest held locked_ms left_out`,
+  image: 'point disk ordinal size root kind reason changed evidence compared',
 } as const
 type Table = keyof typeof COLUMNS
 
 const columnsOf = (table: Table): string[] => COLUMNS[table].split(/\s+/u)
 
-const select = (table: Table): string =>
-  `SELECT ${columnsOf(table)
-    .map((column) => `${table}."${column}"`)
-    .join(', ')} FROM ${table}`
+// an older program's catalog has fewer columns; what it lacks is as in a new row
+const select = (table: Table): string => `SELECT ${table}.* FROM ${table}`
 
 const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
-  const columns = columnsOf(table)
+  const columns = columnsOf(table).filter((column) => Object.hasOwn(row, column))
   const names = columns.map((column) => `"${column}"`).join(', ')
   const places = columns.map(() => '?').join(', ')
   const values = columns.map((column) => row[column] ?? null)

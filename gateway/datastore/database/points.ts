@@ -1,5 +1,5 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
-import type { Consistency, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { PointCursor } from '../../../protocol/schemas.ts'
 import { read } from './operation.ts'
@@ -12,6 +12,7 @@ export interface ImageRow {
   readonly kind: ReadKind
   readonly reason: ReadReason
   readonly dirtyBytes: number
+  readonly comparedChunks: number
 }
 
 interface PointRow {
@@ -38,19 +39,22 @@ interface PointRow {
 }
 
 export interface StoredPoint extends PointRow {
+  readonly leftOut: readonly LeftOutDisk[]
   readonly disks: readonly ImageRow[]
 }
 
 const POINT = `SELECT point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
-  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration, held,
+  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes
   FROM point JOIN machine ON machine.id = point.machine`
 
-const withDisks = (sql: Sql, point: PointRow): StoredPoint => ({
+const withDisks = (sql: Sql, { leftOut, ...point }: PointRow & { readonly leftOut: string }): StoredPoint => ({
   ...point,
+  leftOut: JSON.parse(leftOut) as LeftOutDisk[],
   disks: sql.all<ImageRow>(
-    'SELECT disk AS name, size, root, kind, reason, changed AS dirtyBytes FROM image WHERE point = ? ORDER BY ordinal',
+    `SELECT disk AS name, size, root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
+     FROM image WHERE point = ? ORDER BY ordinal`,
     point.id,
   ),
 })
@@ -63,7 +67,7 @@ export const pointOperations = {
       args: { tenant: number; agent: string | null; machine: string | null; before: PointCursor | null; limit: number },
     ): StoredPoint[] =>
       sql
-        .all<PointRow>(
+        .all<PointRow & { readonly leftOut: string }>(
           `${POINT} WHERE point.tenant = ? AND (? IS NULL OR machine.agent = ?) AND (? IS NULL OR machine.name = ?)
            AND (? IS NULL OR (time_ms, point.id) < (?, ?)) ORDER BY time_ms DESC, point.id DESC LIMIT ?`,
           args.tenant,
@@ -82,7 +86,7 @@ export const pointOperations = {
   /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. */
   'point.find': read((sql: Sql, args: { tenant: number; agent: string | null; prefix: string }): StoredPoint => {
     // '~' sorts behind every character of an id
-    const found = sql.all<PointRow>(
+    const found = sql.all<PointRow & { readonly leftOut: string }>(
       `${POINT} WHERE point.id >= ? AND point.id < ? AND point.tenant = ? AND (? IS NULL OR machine.agent = ?) LIMIT 2`,
       args.prefix,
       `${args.prefix}~`,

@@ -1,5 +1,5 @@
 // The reads that an agent announces for a backup: what the gateway can know of them, and what the machine's policy refuses. Pure.
-import type { Consistency, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError, type ErrorCode, type ErrorDetails } from '../../../protocol/errors.ts'
 import type { Policy } from '../../../protocol/schemas.ts'
 
@@ -12,6 +12,12 @@ export interface BeginDisk {
   readonly size: number
   readonly kind: ReadKind
   readonly reason: ReadReason
+  /** Name in the base of the image that an incremental read continues; null for a full read. */
+  readonly base: string | null
+  /** What the agent remembers of what lies under the disk. */
+  readonly evidence: string
+  /** Chunks said to be unchanged that were compared with the base. */
+  readonly comparedChunks: number
 }
 
 /** What the catalog knows of a job whose reads are announced. */
@@ -40,23 +46,29 @@ const readInFull = (relations: readonly Relation[], full: true | null = null): R
   full,
 })
 
+/** Relations of a disk, by its name, that may be another one's image: what its bitmap says goes before its name. */
+const IN_A_BASE = ['not-in-base', 'same-size', 'other-size'] as const
+
 /** What the gateway can know of each reason. The state of a bitmap is the hypervisor's to know, and damage of a base may be healed by now. */
 export const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
   bitmap: { kind: 'incremental', relations: ['same-size'], full: false },
   first: readInFull(['no-base']),
   requested: readInFull(RELATIONS, true),
   'disk-added': readInFull(['not-in-base']),
-  'size-changed': readInFull(['other-size']),
+  // a disk that was smaller for a while has its old size again
+  'size-changed': readInFull(IN_A_BASE),
   'bitmap-missing': readInFull(['same-size']),
-  'bitmap-inconsistent': readInFull(['same-size']),
-  'bitmap-disabled': readInFull(['same-size']),
-  'checkpoint-mismatch': readInFull(['same-size']),
-  'base-damaged': readInFull(['same-size']),
+  'bitmap-inconsistent': readInFull(IN_A_BASE),
+  'bitmap-disabled': readInFull(IN_A_BASE),
+  'checkpoint-mismatch': readInFull(IN_A_BASE),
+  'backing-changed': readInFull(IN_A_BASE),
+  'base-damaged': readInFull(IN_A_BASE),
+  'changes-missed': readInFull(IN_A_BASE),
 }
 
 const relationOf = (disk: BeginDisk, base: JobFacts['base']): Relation => {
   if (base === null) return 'no-base'
-  const before = base.disks.find(({ name }) => name === disk.name)
+  const before = base.disks.find(({ name }) => name === (disk.base ?? disk.name))
   if (before === undefined) return 'not-in-base'
   return before.size === disk.size ? 'same-size' : 'other-size'
 }
@@ -79,6 +91,8 @@ const objectionTo = (disk: BeginDisk, facts: JobFacts): string | null => {
   if (size % SECTOR_BYTES !== 0) return `has ${size} bytes, which is no multiple of ${SECTOR_BYTES}`
   const row = REASON_ROWS[reason]
   if (kind !== row.kind) return `is read ${kind} for the reason ${reason}, which belongs to ${row.kind} reads only`
+  if ((disk.base === null) !== (kind === 'full'))
+    return kind === 'full' ? 'is read full and names an image to continue' : 'is incremental to no image of the base'
   if (row.full === true && !facts.full) return `is read in full as ${reason}, and nobody asked for it`
   if (row.full === false && facts.full) return `is read by its ${reason}, and a full read was asked for`
   const relation = relationOf(disk, facts.base)
@@ -91,6 +105,9 @@ export const checkReads = (disks: readonly BeginDisk[], facts: JobFacts): void =
   checkAny(disks)
   if (new Set(disks.map(({ name }) => name)).size !== disks.length)
     throw new VarveError('UPLOAD_INVALID', 'two disks have the same name: each needs one of its own')
+  const continued = disks.flatMap(({ base }) => base ?? [])
+  if (new Set(continued).size !== continued.length)
+    throw new VarveError('UPLOAD_INVALID', 'two disks continue one image of the base: one of them is not what it was')
   for (const disk of disks) {
     const objection = objectionTo(disk, facts)
     if (objection === null) continue
@@ -112,13 +129,26 @@ export interface Refusal {
   readonly details: ErrorDetails
 }
 
-/** What the policy, as it is now, refuses of the reads and of the consistency that was reached: FULL_REFUSED, FREEZE_REQUIRED; null for nothing. */
-export const refusedBy = (policy: Policy, disks: readonly BeginDisk[], consistency: Consistency): Refusal | null => {
+/**
+ * What the policy, as it is now, refuses of the reads, of what is left out and of the consistency that was reached: FULL_REFUSED,
+ * DISK_LEFT_OUT, FREEZE_REQUIRED; null for nothing.
+ */
+export const refusedBy = (
+  policy: Policy,
+  disks: readonly BeginDisk[],
+  { consistency, leftOut }: { readonly consistency: Consistency; readonly leftOut: readonly LeftOutDisk[] },
+): Refusal | null => {
   const refused = disks.find(({ kind, reason }) => kind === 'full' && policy.refuseFull.includes(reason))
   if (refused !== undefined) {
     const { name: disk, reason } = refused
     const message = `disk ${disk} would be read in full (${reason}), which the machine's policy refuses`
     return { code: 'FULL_REFUSED', message, details: { disk, reason } }
+  }
+  const missing = leftOut.find(({ reason }) => policy.refuseLeftOut.includes(reason))
+  if (missing !== undefined) {
+    const { name: disk, reason } = missing
+    const message = `disk ${disk} would be left out (${reason}), which the machine's policy refuses`
+    return { code: 'DISK_LEFT_OUT', message, details: { disk, reason } }
   }
   if (policy.consistency === 'freeze-required' && consistency !== 'frozen')
     return {

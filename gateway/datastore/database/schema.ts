@@ -132,4 +132,14 @@ CREATE TRIGGER state_point_removed AFTER DELETE ON point
   BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1]
+// what an increment relies on beside its bitmap, what was compared, and what a restore point leaves out
+const VERSION_2 = `
+ALTER TABLE upload ADD COLUMN evidence TEXT;
+ALTER TABLE upload ADD COLUMN compared INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE image ADD COLUMN evidence TEXT;
+ALTER TABLE image ADD COLUMN compared INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE point ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE job ADD COLUMN compare INTEGER NOT NULL DEFAULT 0;
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2]

@@ -1,4 +1,5 @@
 // Which restore points are to be verified, what they are made of, and when they were.
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import type { ManifestContent } from '../manifest.ts'
 import { read, write } from './operation.ts'
@@ -62,23 +63,33 @@ export const verificationOperations = {
 
   /** What the manifest of a restore point says, from the catalog; null when the point is not there. */
   'point.manifest': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): ManifestContent | null => {
-    const row = sql.get<Omit<ManifestContent, 'disks' | 'job'> & { subject: string; full: number; startedMs: number }>(
+    const row = sql.get<
+      Omit<ManifestContent, 'disks' | 'job' | 'leftOut'> & {
+        subject: string
+        full: number
+        compare: number
+        startedMs: number
+        leftOut: string
+      }
+    >(
       `SELECT point.id AS point, machine.name AS machine, point.agent, point.base, point.time_ms AS timeMs, point.kind, point.reason,
        consistency, note, configuration, bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored,
        duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
-       job.subject, job."full", job.started_ms AS startedMs
+       left_out AS leftOut, job.subject, job."full", job.compare, job.started_ms AS startedMs
        FROM point JOIN machine ON machine.id = point.machine JOIN job ON job.id = point.id WHERE point.tenant = ? AND point.id = ?`,
       tenant,
       point,
     )
     if (row === undefined) return null
-    const { subject, full, startedMs, ...rest } = row
+    const { subject, full, compare, startedMs, leftOut, ...rest } = row
     const images = sql.all<Omit<ManifestContent['disks'][number], 'root'> & { root: Uint8Array | null }>(
-      'SELECT disk AS name, size, root, kind, reason, changed FROM image WHERE point = ? ORDER BY ordinal',
+      `SELECT disk AS name, size, root, kind, reason, changed, evidence, compared AS comparedChunks
+       FROM image WHERE point = ? ORDER BY ordinal`,
       point,
     )
     const disks = images.map(({ root, ...image }) => ({ ...image, root: root && hex(root) }))
-    return { ...rest, job: { subject, full: full !== 0, startedMs }, disks }
+    const job = { subject, full: full !== 0, compare: compare !== 0, startedMs }
+    return { ...rest, job, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }
   }),
 
   /** Names another manifest for a restore point in place of one that was damaged. */
