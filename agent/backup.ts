@@ -33,6 +33,9 @@ const DIFFERENT_LOGGED_MAX = 16
 /** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
 
+/** How long it is tried to tell the gateway that a lease is given back, in milliseconds. */
+const RELEASED_LIMIT_MS = 10_000
+
 const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
 
 /** Begins or adopts a lease; the signal aborts when the backup is given up meanwhile. */
@@ -318,6 +321,7 @@ export class Backups implements AsyncDisposable {
   async #end(job: string, lease: Lease, outcome: LeaseOutcome): Promise<void> {
     try {
       await lease.end(outcome)
+      this.#tellReleased(job)
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       this.#options.log.warn(
@@ -327,11 +331,22 @@ export class Backups implements AsyncDisposable {
     }
   }
 
+  /** Tells the gateway that the machine is as it was, for those who wait for it; the next inventory says so too. */
+  #tellReleased(job: string): void {
+    const { log, link } = this.#options
+    link()
+      .call('backup.released', { job }, this.#halt.signal, RELEASED_LIMIT_MS)
+      .catch((thrown: unknown) => {
+        log.info({ job, code: asVarveError(thrown).code }, 'the gateway could not be told that the lease is given back')
+      })
+  }
+
   async #settleLeft(job: string): Promise<void> {
     const { journal, log } = this.#options
     try {
       const entry = (await journal.list()).find(({ id }) => id === job)
-      if (entry !== undefined) await this.#settle(entry, 'failed')
+      if (entry === undefined) this.#tellReleased(job)
+      else await this.#settle(entry, 'failed')
     } catch (error) {
       log.warn({ job, err: error }, 'the lease journal cannot be read')
     }
@@ -350,6 +365,7 @@ export class Backups implements AsyncDisposable {
     try {
       await driver.settle(entry, entry.outcome ?? outcome)
       log.info({ job: entry.id, machine: entry.machine.name, outcome }, 'settled what an earlier run left')
+      this.#tellReleased(entry.id)
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       log.warn({ job: entry.id, code, reason: message }, 'an earlier lease cannot be settled yet')

@@ -294,6 +294,13 @@ export const METHODS = {
     params: v.object({ job: s.uuid, ...s.failure.entries }),
     result: none,
   },
+  'backup.released': {
+    ...plain,
+    servedBy: 'gateway',
+    roles: AGENT,
+    params: jobParams,
+    result: none,
+  },
 
   // what the gateway calls on an agent
   'agent.backup': {

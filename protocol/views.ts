@@ -11,6 +11,8 @@ export const job = v.object({
   subject: v.string(),
   startedMs: s.timeMs,
   endedMs: v.nullable(s.timeMs),
+  /** The machine is as it was before: its lease is given back. */
+  released: v.boolean(),
   bytesSent: s.count,
   /** Bytes said to be unchanged that were compared with the base so far. */
   comparedBytes: s.count,

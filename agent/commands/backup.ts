@@ -53,6 +53,7 @@ const startJob = async (
 }
 
 const describe = (job: Job): string => {
+  if (job.state !== 'running') return 'giving the machine back…'
   const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
   const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
   if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${size(job.comparedBytes)}`
@@ -69,14 +70,20 @@ const follow = (link: GatewayLink, job: string, progress: Progress, signal: Abor
     return call.result
   }, signal)
 
-/** Tells the gateway to give the job up; CONNECTION_LOST when it stays away, so that an interrupted command always ends. */
+/**
+ * Tells the gateway to give the job up and waits until the machine is free; CONNECTION_LOST or DEADLINE_EXCEEDED when that
+ * does not come about, so that an interrupted command always ends.
+ */
 const cancel = async (link: GatewayLink, job: string): Promise<void> => {
+  const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
   try {
-    const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
     await peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
     if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
   }
+  const call = peer.open('jobs.watch', { job }, { signal: AbortSignal.timeout(CANCEL_LIMIT_MS) })
+  for await (const _state of call.messages);
+  await call.result
 }
 
 const failureOf = (job: Job): VarveError => {
@@ -126,6 +133,8 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
     if (ended.state !== 'committed') throw failureOf(ended)
     const { point } = await link.call('points.get', { point: job })
     progress[Symbol.dispose]()
+    if (!ended.released)
+      process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
     if (options.json) return printJson(summary(point))
     print(
       `Restore point ${point.id.slice(0, 8)} of ${machine}: ${point.kind} (${point.reason}), ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,

@@ -29,12 +29,16 @@ const ATTRIBUTION_LIMIT_MS = 10_000
 /** Difference between an agent's clock and ours that is worth a line in the log, in milliseconds. */
 const SKEW_LOGGED_MS = 60_000
 
+/** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
+const RELEASE_LIMIT_MS = 60_000
+
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
 /** Where the agents are. */
 export interface AgentLinks {
   agent(agent: string): Peer
+  online(agent: string): boolean
 }
 
 interface RunningUpload {
@@ -303,15 +307,36 @@ export class Backups {
     return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.#compared.get(job)) }
   }
 
-  /** Sends the job's state now and after each change until it ends; gives the last one. */
+  /** The agent has given the lease of a job back. */
+  async released(agent: string, job: string): Promise<void> {
+    await this.#datastore.database.call('job.release', { job, agent })
+    this.#watchers.notify(job, 'end')
+  }
+
+  /**
+   * Sends the job's state now and after each change until it has ended and its lease is given back; gives the last one.
+   * An agent that is away, or takes longer than RELEASE_LIMIT_MS, is not waited for.
+   */
   async watch(tenant: Tenant, job: string, call: ServedCall<'jobs.watch'>): Promise<Job> {
-    while (true) {
-      call.signal.throwIfAborted()
-      const changed = this.#watchers.changed(job, call.signal)
-      const { view } = await this.get(tenant, job)
-      if (view.state !== 'running') return view
-      await call.send(view)
-      await changed
+    let late = false
+    let stopTimer: (() => void) | null = null
+    try {
+      while (true) {
+        call.signal.throwIfAborted()
+        const changed = this.#watchers.changed(job, call.signal)
+        const { row, view } = await this.get(tenant, job)
+        if (view.state !== 'running') {
+          if (view.released || late || !this.#agents.online(row.agent)) return view
+          stopTimer ??= this.#clock.after(RELEASE_LIMIT_MS, () => {
+            late = true
+            this.#watchers.notify(job, 'end')
+          })
+        }
+        await call.send(view)
+        await changed
+      }
+    } finally {
+      stopTimer?.()
     }
   }
 }

@@ -17,6 +17,7 @@ export const jobView = (
   subject: job.subject,
   startedMs: job.startedMs,
   endedMs: job.endedMs,
+  released: job.released === 1,
   comparedBytes,
   bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
   error: job.error === null ? null : (JSON.parse(job.error) as Job['error']),

@@ -180,6 +180,7 @@ const backups: Pick<
   | 'image.upload'
   | 'backup.commit'
   | 'backup.fail'
+  | 'backup.released'
   | 'jobs.list'
   | 'jobs.watch'
   | 'jobs.cancel'
@@ -203,6 +204,11 @@ const backups: Pick<
 
   'backup.fail': async (params, { services, caller }) => {
     await services.backups.fail({ ...params, agent: caller.claims.subject })
+    return {}
+  },
+
+  'backup.released': async ({ job }, { services, caller }) => {
+    await services.backups.released(caller.claims.subject, job)
     return {}
   },
 

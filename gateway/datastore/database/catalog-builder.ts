@@ -323,8 +323,8 @@ export class CatalogBuilder {
   #insertJob(tenant: number, machine: number, manifest: Manifest): void {
     const { timeMs, consistency, note, configuration, leftOut } = manifest
     this.#sql.run(
-      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms, ended_ms, begun)
-       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms, ended_ms, released, begun)
+       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, 1, ?)`,
       manifest.point,
       tenant,
       machine,

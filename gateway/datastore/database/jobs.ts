@@ -23,6 +23,8 @@ export interface JobRow {
   readonly base: string | null
   readonly startedMs: number
   readonly endedMs: number | null
+  /** 1 once the agent has given the lease back. */
+  readonly released: number
   /** JSON of {code, message}. */
   readonly error: string | null
   /** JSON of Begun once the lease has begun. */
@@ -68,7 +70,7 @@ export interface JobCommit {
 }
 
 const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.compare, job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
+  job."full", job.compare, job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error, job.begun
   FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
@@ -334,6 +336,12 @@ export const jobOperations = {
     },
   ),
 
+  /** The agent has given the lease of a job back. NOT_FOUND. */
+  'job.release': write((sql: Sql, args: { job: string; agent: string }): void => {
+    jobOf(sql, args.job, args.agent)
+    sql.run('UPDATE job SET released = 1 WHERE id = ?', args.job)
+  }),
+
   /** An agent came (back) with these jobs: its other ones, opened before `sinceMs`, have lost their lease. Gives the state of each named job. */
   'job.reconcile': write(
     (
@@ -353,6 +361,11 @@ export const jobOperations = {
         message: 'the agent came back without this backup: it was restarted or the machine was',
       }
       for (const id of failed) endJob(sql, id, 'failed', JSON.stringify(error), args.nowMs)
+      for (const { id } of sql.all<{ id: string }>(
+        'SELECT id FROM job WHERE agent = ? AND released = 0 AND ended_ms IS NOT NULL',
+        args.agent,
+      ))
+        if (!args.jobs.includes(id)) sql.run('UPDATE job SET released = 1 WHERE id = ?', id)
       const states = args.jobs.map((job) => ({
         job,
         state:

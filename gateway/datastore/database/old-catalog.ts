@@ -44,7 +44,7 @@ const COLUMNS = {
   audit: 'seq time_ms tenant subject role action resource outcome details previous hash',
   token: 'id tenant subject role created_ms expires_ms revoked_ms',
   enrolment: 'id tenant created_ms expires_ms used_ms agent',
-  job: 'id tenant machine agent subject state full compare base started_ms ended_ms error begun',
+  job: 'id tenant machine agent subject state full compare base started_ms ended_ms released error begun',
   upload: `job disk ordinal size kind reason base_root has_base position state finished root received stored changed
     evidence compared`,
   point: `id tenant machine agent time_ms kind reason consistency note configuration base
