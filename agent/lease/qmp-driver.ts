@@ -83,6 +83,9 @@ const addExports = async (client: QmpCaller, entry: JournalEntry): Promise<void>
   }
 }
 
+const isRefusal = (error: unknown): boolean =>
+  error instanceof VarveError && (error.code === 'QMP_ERROR' || error.code === 'LEASE_HELD')
+
 /** A lease that is about to begin, on the disks that were seen. */
 interface Beginning {
   readonly entry: JournalEntry
@@ -106,17 +109,21 @@ const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): P
   return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
 }
 
-const signature = ({ disks, leftOut }: SeenDisks): string =>
-  JSON.stringify([disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence]), leftOut])
+/** All that a plan for these disks depends on, to be compared with another look. */
+const signature = (seen: SeenDisks, request: LeaseRequest): string => {
+  const disks = seen.disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence])
+  const decided = decideDisks(seen, request).disks.map(({ kind, reason, continued }) => [kind, reason, continued?.base])
+  return JSON.stringify([disks, seen.leftOut, decided])
+}
 
 /**
  * Looks again once the jobs hold the disks in their place. Until then a snapshot could have put another node on top, which then
- * takes the guest's writes, so that what is exported is older than the instant.
+ * takes the guest's writes, so that what is exported is older than the instant; or a disk was smaller for a moment.
  */
-const refuseChange = async (client: QmpCaller, entry: JournalEntry, seen: SeenDisks): Promise<void> => {
+const refuseChange = async (client: QmpCaller, { entry, seen, request }: Beginning): Promise<void> => {
   const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
   const now = await look(client, filters)
-  if (signature(now) !== signature(seen)) throw new DisksChanged(entry.machine.name)
+  if (signature(now, request) !== signature(seen, request)) throw new DisksChanged(entry.machine.name)
 }
 
 /** Begins, adopts and settles leases through QMP; one instance for each agent process. */
@@ -172,8 +179,10 @@ export class QmpLeaseDriver implements LeaseDriver {
     try {
       return await this.#make(client, { entry, seen, request, release })
     } catch (error) {
-      const undone = await this.#undo(entry, error)
-      if (error instanceof DisksChanged && undone) return null
+      if (!(await this.#undo(entry, error))) throw error
+      if (error instanceof DisksChanged) return null
+      // QEMU refuses what does not fit disks that are others by now
+      if (isRefusal(error) && signature(await look(client), request) !== signature(seen, request)) return null
       throw error
     }
   }
@@ -256,7 +265,8 @@ export class QmpLeaseDriver implements LeaseDriver {
     }
   }
 
-  async #make(client: QmpCaller, { entry, seen, request, release }: Beginning): Promise<Lease> {
+  async #make(client: QmpCaller, beginning: Beginning): Promise<Lease> {
+    const { entry, request, release } = beginning
     const host = this.#host
     await makeScratch(entry)
     const starting = startScratchGuard(entry, host.reserveBytes)
@@ -276,7 +286,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     try {
       const { consistency: wish, freezeTimeoutMs } = request
       const instant = await takeInstant({ client, journal: host.journal, entry, wish, freezeTimeoutMs })
-      await refuseChange(client, entry, seen)
+      await refuseChange(client, beginning)
       await addExports(client, entry)
       const active: JournalEntry = { ...entry, ...instant, phase: 'active' }
       await host.journal.write(active)

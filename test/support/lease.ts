@@ -72,8 +72,20 @@ export const dyingAt = (
   }
 }
 
+const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>): QmpCaller => ({
+  version: caller.version,
+  closed: caller.closed,
+  subscribe: (listener) => caller.subscribe(listener),
+  execute: async (command, args, options) => {
+    await before(command)
+    return await caller.execute(command, args, options)
+  },
+})
+
 type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBytes'>> & {
   readonly dies?: (command: string) => 'before' | 'after' | null
+  /** Runs before each command of the driver reaches QEMU. */
+  readonly before?: (command: string) => Promise<void>
 }
 
 /** One life of an agent process: a link, a journal, a driver. */
@@ -102,13 +114,13 @@ export class LeaseBench implements AsyncDisposable {
     return join(this.folder, 'state')
   }
 
-  async agent({ dies, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({ dies, before, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const link = new QmpLink({ path: this.machine.qmpPath })
     const { promise: died, resolve } = Promise.withResolvers<void>()
     const journal = await LeaseJournal.open(this.stateFolder)
     const connect = async (): Promise<QmpCaller> => {
-      const client = await link.client()
+      const client = before === undefined ? await link.client() : preceded(await link.client(), before)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
         client.close()
