@@ -4,7 +4,7 @@ import { expect } from 'vitest'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
-import { MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
+import { CLUSTER_BYTES, MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
 import { expectDisks, expectNothingLeft } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
@@ -44,6 +44,9 @@ const STEPS = [
   'restart agent',
   'restart gateway',
   'resize',
+  'cut',
+  'swap',
+  'copy',
 ] as const
 
 /** What the next backup must find of a disk. */
@@ -55,7 +58,18 @@ interface Known {
    * where QEMU was restarted at about the time of the instant or the commit.
    */
   checkpoint: 'kept' | 'crashed' | 'lost' | 'unknown'
+  /** Number of the image in the last restore point, by which its bitmaps are named. */
+  index: number
+  /** It was smaller for a while. */
+  cut: boolean
+  /** It has another name than in the last restore point. */
+  moved: boolean
+  /** Another disk is a copy of it, or was. */
+  copied: boolean
 }
+
+/** A disk as the last restore point has it. */
+const asCommitted = { cut: false, moved: false, copied: false } as const
 
 export class History implements AsyncDisposable {
   readonly #dice: Dice
@@ -74,7 +88,8 @@ export class History implements AsyncDisposable {
     this.#stand = stand
     this.#host = host
     this.#machine = machine
-    for (const { id } of machine.disks) this.#known.set(id, { size: null, checkpoint: 'kept' })
+    for (const [index, { id }] of machine.disks.entries())
+      this.#known.set(id, { size: null, checkpoint: 'kept', index, ...asCommitted })
   }
 
   static async start(seed: number): Promise<History> {
@@ -155,6 +170,11 @@ export class History implements AsyncDisposable {
         return await this.#stand.startGateway()
       case 'resize':
         return await this.#resize()
+      case 'cut':
+        return await this.#cut()
+      case 'swap':
+      case 'copy':
+        return await this.#exchange(step)
     }
   }
 
@@ -174,6 +194,36 @@ export class History implements AsyncDisposable {
     } catch (error) {
       // QEMU does not resize an image with an inconsistent bitmap
       if (this.#known.get(id)?.checkpoint === 'kept') throw error
+    }
+  }
+
+  /** A disk is smaller for a moment, by more than its last cluster, of which qcow2 keeps what lies behind the end. */
+  async #cut(): Promise<void> {
+    const { id, size } = this.#dice.pick(this.#machine.disks)
+    const smaller = CLUSTER_BYTES * (1 + this.#dice.below(size / CLUSTER_BYTES - 2))
+    this.#told.push(`${id} is cut to ${smaller} and has ${size} again`)
+    const known = this.#known.get(id)!
+    try {
+      await this.#machine.cut(id, smaller)
+      known.cut = true
+    } catch (error) {
+      if (known.checkpoint === 'kept') throw error
+    }
+  }
+
+  /** The two qcow2 images change places, or the first becomes a copy of the second. */
+  async #exchange(how: 'swap' | 'copy'): Promise<void> {
+    this.#told.push(`${how} of vda and vdc`)
+    // a clean end keeps what is stored in the images and loses what is not
+    await this.#machine.exchange('vda', 'vdc', how)
+    this.#known.get('vdb')!.checkpoint = 'lost'
+    const [vda, vdc] = [this.#known.get('vda')!, this.#known.get('vdc')!]
+    if (how === 'swap') {
+      this.#known.set('vda', { ...vdc, moved: !vdc.moved })
+      this.#known.set('vdc', { ...vda, moved: !vda.moved })
+    } else {
+      this.#known.set('vda', { ...vdc, moved: true, copied: true })
+      vdc.copied = true
     }
   }
 
@@ -277,21 +327,26 @@ export class History implements AsyncDisposable {
   async #committed(job: Job, model: Snapshot, full: boolean, failure: Failure | null = null): Promise<void> {
     expectDisks(await this.#stand.restore(job.id), model, job.id)
     this.#points.set(job.id, model)
-    for (const { name, kind, reason, size } of job.disks) {
+    for (const [index, { name, kind, reason, size }] of job.disks.entries()) {
       const known = this.#known.get(name)!
       expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
       if (failure === null) expect(`${name} ${reason}`).toMatch(this.#expectedReason(name, size, full))
-      known.size = size
+      Object.assign(known, { size, index, ...asCommitted })
       known.checkpoint = failure?.endsWith('QEMU') === true ? 'unknown' : 'kept'
     }
     if (failure === null) this.#unsettled = false
   }
 
   #expectedReason(disk: string, size: number, full: boolean): RegExp {
-    const { size: sizeBefore, checkpoint } = this.#known.get(disk)!
+    const { size: sizeBefore, checkpoint, cut, moved, copied } = this.#known.get(disk)!
     if (sizeBefore === null) return new RegExp(`^${disk} first$`)
     if (full) return new RegExp(`^${disk} requested$`)
+    // what remains where there is no bitmap is judged by the names of the base
+    if (copied) return new RegExp(`^${disk} (checkpoint-mismatch|bitmap-missing|size-changed)$`)
+    if (moved && checkpoint !== 'kept') return new RegExp(`^${disk} (size-changed|bitmap(-missing|-inconsistent|))$`)
     if (sizeBefore !== size) return new RegExp(`^${disk} size-changed$`)
+    if (checkpoint === 'unknown' && cut) return new RegExp(`^${disk} (size-changed|bitmap-(missing|inconsistent))$`)
+    if (checkpoint === 'kept' && cut) return new RegExp(`^${disk} size-changed$`)
     if (checkpoint === 'kept') return new RegExp(`^${disk} bitmap$`)
     if (checkpoint === 'lost') return new RegExp(`^${disk} bitmap-missing$`)
     if (checkpoint === 'crashed') return new RegExp(`^${disk} bitmap-(missing|inconsistent)$`)
@@ -312,12 +367,12 @@ export class History implements AsyncDisposable {
     expect(listed).toEqual([...this.#points.keys()].toReversed())
     if (this.#unsettled) return
     const checkpoint = this.#host.checkpoint(last)
-    const own = [...this.#known]
-      .filter(([, known]) => known.checkpoint === 'kept')
-      .map(([disk]) => `${disk}/${checkpoint}`)
-    const maybe = [...this.#known]
-      .filter(([, { checkpoint: state }]) => state === 'crashed' || state === 'unknown')
-      .map(([disk]) => `${disk}/${checkpoint}`)
+    const bitmapsOf = (states: readonly Known['checkpoint'][]): string[] =>
+      [...this.#known]
+        .filter(([, known]) => states.includes(known.checkpoint))
+        .flatMap(([disk, { index }]) => checkpoint(index).map((name) => `${disk}/${name}`))
+    const own = bitmapsOf(['kept'])
+    const maybe = bitmapsOf(['crashed', 'unknown'])
     const there = (await this.#machine.objects()).bitmaps.filter((name) => maybe.includes(name))
     const bitmaps = [...own, ...there].toSorted()
     const nodes = this.#machine.disks.flatMap(({ id }) => [id, `${id}-file`]).toSorted()

@@ -1,5 +1,5 @@
 // A real QEMU beside a model of what its disks hold: every guest write goes to both.
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { listNodes } from '../../agent/qmp/disks.ts'
 import type { Dice } from './model-dice.ts'
@@ -125,6 +125,30 @@ export class ModelMachine implements AsyncDisposable {
     before.copy(after)
     this.#model.set(disk, after)
     this.#disks = this.#disks.map((one) => (one.id === disk ? { ...one, size } : one))
+  }
+
+  /** Makes a disk smaller and as large as it was again: what was cut off reads as zeroes. */
+  async cut(disk: string, size: number): Promise<void> {
+    const before = this.content(disk).length
+    await this.qemu.control.execute('block_resize', { 'node-name': disk, size })
+    await this.qemu.control.execute('block_resize', { 'node-name': disk, size: before })
+    this.content(disk).fill(0, size)
+  }
+
+  /** Lets the images of two disks change places, or puts a copy of the second in place of the first, while QEMU is off. */
+  async exchange(first: string, second: string, how: 'swap' | 'copy'): Promise<void> {
+    await this.qemu.quit()
+    const [one, other] = [first, second].map((id) => this.#testDisk(this.#disks.find((disk) => disk.id === id)!))
+    const aside = `${one!.file}.aside`
+    await rename(one!.file, aside)
+    await (how === 'swap' ? rename(other!.file, one!.file) : copyFile(other!.file, one!.file))
+    if (how === 'swap') await rename(aside, other!.file)
+    else await rm(aside)
+    const [before, content] = [this.content(first), this.content(second)]
+    this.#model.set(first, how === 'swap' ? content : Buffer.from(content))
+    if (how === 'swap') this.#model.set(second, before)
+    this.#disks = this.#disks.map((disk) => ({ ...disk, size: this.content(disk.id).length }))
+    await this.qemu.start({ disks: this.#disks.map((disk) => this.#testDisk(disk)) })
   }
 
   /** Kills QEMU, but not before what the guest wrote is in the images: a guest that did not flush could lose it. */
