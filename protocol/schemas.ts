@@ -66,6 +66,8 @@ export const point = v.object({
   id: uuid,
   machine: name,
   timeMs,
+  /** By the gateway's clock its time is still to come: a clock was ahead when it was made, or is behind now. */
+  future: v.boolean(),
   kind: readKind,
   reason: readReason,
   consistency,

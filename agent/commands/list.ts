@@ -73,10 +73,11 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     }
     if (options.json)
       return printJson(
-        rows.map(({ id, machine: name, timeMs, kind, reason, consistency, disks }) => ({
+        rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks }) => ({
           id,
           machine: name,
           time: new Date(timeMs).toISOString(),
+          future,
           kind,
           reason,
           consistency,
@@ -86,10 +87,10 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     if (rows.length === 0) return print('No restore points yet.')
     printTable(
       ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'REASON', 'CONSISTENCY', 'STORED', 'DISKS'],
-      rows.map(({ id, machine: name, timeMs, kind, reason, consistency, bytesStored, disks }) => [
+      rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, bytesStored, disks }) => [
         id.slice(0, 8),
         name,
-        localTime(timeMs),
+        `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
         kind,
         reason,
         consistency,

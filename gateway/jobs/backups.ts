@@ -32,7 +32,17 @@ const REASON_CHARS_MAX = 1024
 
 /** Where the agents are. */
 export interface AgentLinks {
+  /** AGENT_OFFLINE. */
   agent(agent: string): Peer
+  /** Null where it is not connected. */
+  find(agent: string): Peer | null
+}
+
+interface StartRequest {
+  readonly tenant: Tenant
+  readonly machine: MachineRow
+  readonly subject: string
+  readonly full: boolean
 }
 
 interface RunningUpload {
@@ -55,6 +65,8 @@ export class Backups {
   readonly #clock: Clock
   readonly #log: Log
   readonly #watchers: Watchers
+  /** Jobs that this process handed to agents, with the connection on which it did. */
+  readonly #handed = new Map<string, Peer>()
   /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
   readonly #uploads = new Map<string, RunningUpload>()
 
@@ -67,26 +79,15 @@ export class Backups {
   }
 
   /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal. */
-  async start(request: {
-    tenant: Tenant
-    machine: MachineRow
-    subject: string
-    full: boolean
-  }): Promise<{ job: string }> {
-    const { tenant, machine, subject, full } = request
+  async start(request: StartRequest): Promise<{ job: string }> {
+    const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)
     const job = randomUUID()
-    const { base } = await this.#datastore.database.call('job.start', {
-      id: job,
-      tenant: tenant.id,
-      machineId: machine.id,
-      agent: machine.agent,
-      subject,
-      full,
-      nowMs: this.#clock.now(),
-    })
-    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point }, 'backup starts')
+    // before the row is there: the agent's list of jobs, which does not have this one yet, may be on its way
+    this.#handed.set(job, peer)
+    const base = await this.#open(job, request)
+    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
     try {
       await peer.call(
         'agent.backup',
@@ -97,7 +98,7 @@ export class Backups {
           policy: policyOf(machine.policy),
           idKey: tenant.idKey,
           chunkBytes: tenant.chunkBytes,
-          base: base === null ? null : { checkpoint: base.point, disks: await this.#reread(tenant, base.point) },
+          base: base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) },
         },
         { deadlineMs: ACCEPT_TIMEOUT_MS },
       )
@@ -107,6 +108,25 @@ export class Backups {
       throw error
     }
     return { job }
+  }
+
+  /** Opens the job; the point that it continues, or null. */
+  async #open(job: string, { tenant, machine, subject, full }: StartRequest): Promise<string | null> {
+    try {
+      const { base } = await this.#datastore.database.call('job.start', {
+        id: job,
+        tenant: tenant.id,
+        machineId: machine.id,
+        agent: machine.agent,
+        subject,
+        full,
+        nowMs: this.#clock.now(),
+      })
+      return base?.point ?? null
+    } catch (thrown) {
+      this.#handed.delete(job)
+      throw thrown
+    }
   }
 
   /** The disks of a base, with what is lost of them, as far as that is known by now. */
@@ -210,10 +230,12 @@ export class Backups {
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // what was kept of the base may hold damage
     const { base, startedMs } = complete.job
-    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs: startedMs }))
+    // a start that is still to come was dated by a clock that was ahead: then any damage may be newer than it
+    const sinceMs = startedMs <= this.#clock.now() ? startedMs : 0
+    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs }))
       void this.#datastore.tenantStore(tenant).quarantine.attribute()
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
-    this.#watchers.notify(job, 'end')
+    this.#ended(job)
     return { point: job }
   }
 
@@ -228,6 +250,11 @@ export class Backups {
   #failed(job: string): void {
     const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
     for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
+    this.#ended(job)
+  }
+
+  #ended(job: string): void {
+    this.#handed.delete(job)
     this.#watchers.notify(job, 'end')
   }
 
@@ -252,15 +279,12 @@ export class Backups {
 
   /**
    * Jobs the agent still holds a lease for, with their states. Its other open jobs have failed, except those that were handed
-   * over on its present connection, which opened at `sinceMs`: their agent may have made its list before they came.
+   * over on its present connection: their agent may have made its list before they came.
    */
-  async reconcile(
-    tenant: Tenant,
-    agent: string,
-    jobs: readonly string[],
-    sinceMs: number,
-  ): Promise<Result<'agent.inventory'>['jobs']> {
-    const args = { agent, jobs, sinceMs, nowMs: this.#clock.now() }
+  async reconcile(tenant: Tenant, agent: string, jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
+    const peer = this.#agents.find(agent)
+    const handed = [...this.#handed].filter(([, to]) => to === peer).map(([job]) => job)
+    const args = { agent, jobs, handed, nowMs: this.#clock.now() }
     const { states, failed } = await this.#datastore.database.call('job.reconcile', args)
     for (const job of failed) this.#failed(job)
     const { idKey, chunkBytes } = tenant

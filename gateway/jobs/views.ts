@@ -22,8 +22,13 @@ export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: 
   })),
 })
 
-export const pointView = ({ agent: _agent, configuration: _configuration, ...point }: StoredPoint): Point => ({
+/** A point as it is at this moment, by the gateway's clock. */
+export const pointView = (
+  { agent: _agent, configuration: _configuration, ...point }: StoredPoint,
+  nowMs: number,
+): Point => ({
   ...point,
+  future: point.timeMs > nowMs,
   held: point.held === 1,
   disks: [...point.disks],
 })

@@ -4,6 +4,7 @@ import { pointKind } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Policy } from '../../../protocol/schemas.ts'
 import { read, write } from './operation.ts'
+import { LAST_CREATED } from './points.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
 import type { Sql } from './sql.ts'
 
@@ -17,6 +18,8 @@ export interface JobRow {
   readonly state: JobState
   readonly full: number
   readonly base: string | null
+  /** Its place among the tenant's jobs, in the order in which they started. */
+  readonly seq: number
   readonly startedMs: number
   readonly endedMs: number | null
   /** JSON of {code, message}. */
@@ -60,8 +63,9 @@ export interface JobCommit {
   readonly lockedUntilMs: number | null
 }
 
-const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
+/** Asks for rows of jobs. */
+export const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+  job."full", job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.error, job.begun
   FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
@@ -79,7 +83,8 @@ const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
   return job
 }
 
-const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
+/** The uploads of a job, in the order of its disks. */
+export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
 
 /** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
@@ -159,15 +164,19 @@ export const jobOperations = {
         throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
           details: { job: open.id },
         })
-      // a checkpoint lives on the host of the agent that made it; the newest is the one committed last, whatever that host's clock said
+      // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said
       const base = sql.get<{ id: string }>(
-        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY committed_ms DESC, time_ms DESC, rowid DESC LIMIT 1',
+        `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
         args.machineId,
         args.agent,
       )
+      const { seq } = sql.get<{ seq: number }>(
+        'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
+        args.tenant,
+      )!
       sql.run(
-        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", base, started_ms)
-         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?)`,
+        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", base, seq, started_ms)
+         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)`,
         args.id,
         args.tenant,
         args.machineId,
@@ -175,6 +184,7 @@ export const jobOperations = {
         args.subject,
         args.full ? 1 : 0,
         base?.id ?? null,
+        seq,
         args.nowMs,
       )
       return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) } }
@@ -183,7 +193,8 @@ export const jobOperations = {
 
   /**
    * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the agent's word, taken only
-   * as far as it lies between the job's start and now: retention counts by it, and must not be led by a wrong or hostile clock.
+   * as far as it lies between the job's start and now, whichever of the two is earlier since the clock was set: retention counts by it, and must
+   * not be led by a wrong or hostile clock.
    * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
    */
   'job.begin': write(
@@ -200,7 +211,10 @@ export const jobOperations = {
     ): Refusal | null => {
       const job = runningJobOf(sql, args.job, args.agent)
       const { startedMs } = job
-      const timeMs = Math.min(Math.max(args.begun.timeMs, startedMs), Math.max(args.nowMs, startedMs))
+      const timeMs = Math.min(
+        Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
+        Math.max(startedMs, args.nowMs),
+      )
       if (job.begun !== null) {
         const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => ({
           name: disk,
@@ -254,8 +268,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, seq)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       job.tenant,
       job.machineId,
@@ -274,6 +288,7 @@ export const jobOperations = {
       args.nowMs,
       args.manifest,
       args.lockedUntilMs,
+      job.seq,
     )
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
@@ -293,20 +308,15 @@ export const jobOperations = {
     },
   ),
 
-  /** An agent came (back) with these jobs: its other ones, opened before `sinceMs`, have lost their lease. Gives the state of each named job. */
+  /** An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the state of each named job. */
   'job.reconcile': write(
     (
       sql: Sql,
-      args: { agent: string; jobs: readonly string[]; sinceMs: number; nowMs: number },
+      args: { agent: string; jobs: readonly string[]; handed: readonly string[]; nowMs: number },
     ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
-      const open = sql.all<{ id: string }>(
-        // one that began later than now is of a time before the clock was set back
-        'SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL AND (started_ms < ? OR started_ms > ?)',
-        args.agent,
-        args.sinceMs,
-        args.nowMs,
-      )
-      const failed = open.map(({ id }) => id).filter((id) => !args.jobs.includes(id))
+      const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
+      const known = new Set([...args.jobs, ...args.handed])
+      const failed = open.map(({ id }) => id).filter((id) => !known.has(id))
       const error = {
         code: 'LEASE_LOST',
         message: 'the agent came back without this backup: it was restarted or the machine was',
@@ -320,29 +330,5 @@ export const jobOperations = {
       }))
       return { states, failed }
     },
-  ),
-
-  'job.get': read((sql: Sql, args: { tenant: number; job: string }): { job: JobRow; uploads: UploadRow[] } | null => {
-    const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.tenant = ?`, args.job, args.tenant)
-    return job === undefined ? null : { job, uploads: uploadsOf(sql, args.job) }
-  }),
-
-  'job.list': read(
-    (
-      sql: Sql,
-      args: { tenant: number; agent: string | null; machine: string | null; limit: number },
-    ): { job: JobRow; uploads: UploadRow[] }[] =>
-      sql
-        .all<JobRow>(
-          `${JOB} WHERE job.tenant = ? AND (? IS NULL OR job.agent = ?) AND (? IS NULL OR machine.name = ?)
-           ORDER BY job.started_ms DESC LIMIT ?`,
-          args.tenant,
-          args.agent,
-          args.agent,
-          args.machine,
-          args.machine,
-          args.limit,
-        )
-        .map((job) => ({ job, uploads: uploadsOf(sql, job.id) })),
   ),
 }

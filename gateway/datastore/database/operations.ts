@@ -5,6 +5,7 @@ import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
 import { damageOperations } from './damage.ts'
 import { identityOperations } from './identities.ts'
+import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation } from './operation.ts'
@@ -25,6 +26,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...identityOperations,
   ...jobOperations,
+  ...jobListOperations,
   ...machineOperations,
   ...packOperations,
   ...pointOperations,

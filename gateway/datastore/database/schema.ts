@@ -132,4 +132,13 @@ CREATE TRIGGER state_point_removed AFTER DELETE ON point
   BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1]
+// the order of creation, which no clock decides: a number for each job of a tenant, and for the point that it makes; 0 for those of before, whose order their times tell
+const VERSION_2 = `
+ALTER TABLE tenant ADD COLUMN job_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE point ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX job_created ON job (tenant, seq, started_ms);
+CREATE INDEX point_created ON point (machine, seq, committed_ms);
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2]
