@@ -3,6 +3,7 @@ import type { Clock } from '../protocol/peer.ts'
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after: (ms, action) => {
     const timer = setTimeout(action, ms)
     return () => clearTimeout(timer)

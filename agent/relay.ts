@@ -92,7 +92,16 @@ export class Relay {
       const { major, minor, micro } = client.version
       const { disks: found, leftOut } = splitExcluded(await listDisks(client), exclude)
       const disks = found.map((disk) => ({ name: disk.name, size: disk.size, format: disk.format }))
-      return { name, qmp: 'up', status, qemu: `${major}.${minor}.${micro}`, lease, problem: null, disks, leftOut: [...leftOut] }
+      return {
+        name,
+        qmp: 'up',
+        status,
+        qemu: `${major}.${minor}.${micro}`,
+        lease,
+        problem: null,
+        disks,
+        leftOut: [...leftOut],
+      }
     } catch (thrown) {
       const problem = asVarveError(thrown).message
       return { name, qmp: link.state, status: null, qemu: null, lease, problem, disks: [], leftOut: [] }

@@ -3,7 +3,10 @@ import type { Down, MethodName, Params, Result, Up } from './methods.ts'
 
 /** Time as a peer needs it, given so that tests can hold it still. */
 export interface Clock {
+  /** Milliseconds since 1970, by a clock that may be set ahead or back at any time: for what is dated, never for what is waited for. */
   now(): number
+  /** Milliseconds from some moment on, by a clock that nobody sets: for what is waited for or measured. */
+  elapsed(): number
   /** Runs `action` after so many milliseconds unless the returned function is called first. */
   after(ms: number, action: () => void): () => void
 }

@@ -317,9 +317,7 @@ export const METHODS = {
         v.object({
           checkpoint: s.uuid,
           /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
-          disks: s.disks(
-            v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) }),
-          ),
+          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
         }),
       ),
       compare: v.boolean(),

@@ -50,7 +50,7 @@ export class Peer {
     this.#clock = clock
     this.#outgoing = new OutgoingCalls({ firstId: opener ? 1 : 2, link: this.#link, clock })
     this.#incoming = new IncomingCalls({ handlers, link: this.#link, clock })
-    this.#heardMs = clock.now()
+    this.#heardMs = clock.elapsed()
     this.closed = new Promise((resolve) => (this.#reportClosed = resolve))
     this.#heartbeat()
   }
@@ -69,7 +69,7 @@ export class Peer {
   /** Takes one received WebSocket message; anything wrong with it ends the connection with a typed error. */
   receive(bytes: Uint8Array): void {
     if (this.#failure !== null) return
-    this.#heardMs = this.#clock.now()
+    this.#heardMs = this.#clock.elapsed()
     try {
       this.#dispatch(decodeFrame(bytes), bytes)
     } catch (thrown) {
@@ -161,9 +161,9 @@ export class Peer {
   #heartbeat(): void {
     this.#stopHeartbeat = this.#clock.after(HEARTBEAT_INTERVAL_MS, () => {
       if (this.#failure !== null) return
-      const silentMs = this.#clock.now() - this.#heardMs
+      const silentMs = this.#clock.elapsed() - this.#heardMs
       if (silentMs >= HEARTBEAT_TIMEOUT_MS)
-        return this.close(new VarveError('HEARTBEAT_TIMEOUT', `nothing was heard for ${silentMs} ms`))
+        return this.close(new VarveError('HEARTBEAT_TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`))
       if (silentMs >= HEARTBEAT_INTERVAL_MS) this.#send(encodeFrame([FRAME.ping, 0]))
       this.#heartbeat()
     })

@@ -73,6 +73,7 @@ export const KEEP_REASONS = [
   'yearly',
   'within',
   'no-rules',
+  'future',
   'held',
   'locked',
   'last-good',

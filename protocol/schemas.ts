@@ -73,10 +73,7 @@ export const disks = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(sc
 export const readDisk = v.object({ name: diskName, size: diskBytes, kind: readKind, reason: readReason })
 
 /** Disks that a restore point does not hold, and why. */
-export const leftOut = v.pipe(
-  v.array(v.object({ name: diskName, reason: leftOutReason })),
-  v.maxLength(LEFT_OUT_MAX),
-)
+export const leftOut = v.pipe(v.array(v.object({ name: diskName, reason: leftOutReason })), v.maxLength(LEFT_OUT_MAX))
 
 /** What an agent remembers of the files under a disk: kept as it is and given back with the next backup, never interpreted. */
 export const evidence = v.pipe(v.string(), v.maxLength(EVIDENCE_CHARS_MAX))
@@ -88,6 +85,8 @@ export const point = v.object({
   id: uuid,
   machine: name,
   timeMs,
+  /** By the gateway's clock its time is still to come: a clock was ahead when it was made, or is behind now. */
+  future: v.boolean(),
   kind: readKind,
   reason: readReason,
   consistency,

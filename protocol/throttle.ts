@@ -20,7 +20,7 @@ export class Throttle {
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
     if (this.#bytesPerSecond === null) return
-    const now = this.#clock.now()
+    const now = this.#clock.elapsed()
     const startMs = Math.max(this.#paidMs, now - BURST_MS)
     const costMs = (bytes / this.#bytesPerSecond) * 1000
     this.#paidMs = startMs + costMs

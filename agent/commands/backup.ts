@@ -42,7 +42,8 @@ const startJob = async (
     try {
       // not repeated over a break: a second start could make a second point
       const peer = await link.peer(signal)
-      return (await peer.call('backup.start', { machine, full: options.full, compare: options.compare }, { signal })).job
+      return (await peer.call('backup.start', { machine, full: options.full, compare: options.compare }, { signal }))
+        .job
     } catch (thrown) {
       const error = unknownHere(asVarveError(thrown), machine, config)
       const { code } = error
@@ -140,8 +141,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       `Restore point ${point.id.slice(0, 8)} of ${machine}: ${point.kind} (${point.reason}), ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
     )
     if (point.note !== null) print(`  note: ${point.note}`)
-    for (const disk of point.disks)
-      print(diskLine(disk))
+    for (const disk of point.disks) print(diskLine(disk))
     for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
     print(
       `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,

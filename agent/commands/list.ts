@@ -53,8 +53,7 @@ export const status = (options: ListCommand): Promise<void> =>
         row.problem ??
         `QEMU ${row.qemu}, ${row.status}${row.lease === null ? '' : `, backup ${row.lease.slice(0, 8)} running`}`
       print(`${row.name}: ${how}`)
-      for (const disk of row.disks)
-        print(`  ${disk.name}: ${size(disk.size)} ${disk.format}`)
+      for (const disk of row.disks) print(`  ${disk.name}: ${size(disk.size)} ${disk.format}`)
       for (const { name, reason } of row.leftOut) print(`  ${name}: left out (${reason})`)
     }
   })
@@ -74,10 +73,11 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     }
     if (options.json)
       return printJson(
-        rows.map(({ id, machine: name, timeMs, kind, reason, consistency, disks, leftOut }) => ({
+        rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks, leftOut }) => ({
           id,
           machine: name,
           time: new Date(timeMs).toISOString(),
+          future,
           kind,
           reason,
           consistency,
@@ -88,10 +88,10 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     if (rows.length === 0) return print('No restore points yet.')
     printTable(
       ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'REASON', 'CONSISTENCY', 'STORED', 'DISKS'],
-      rows.map(({ id, machine: name, timeMs, kind, reason, consistency, bytesStored, disks }) => [
+      rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, bytesStored, disks }) => [
         id.slice(0, 8),
         name,
-        localTime(timeMs),
+        `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
         kind,
         reason,
         consistency,

@@ -46,7 +46,10 @@ interface BaseView {
   readonly holders: ReadonlyMap<number, number>
 }
 
-const baseBitmaps = ({ bitmaps }: MachineDisk, { agentId, base }: Pick<BaseView, 'agentId' | 'base'>): [number, BitmapState][] =>
+const baseBitmaps = (
+  { bitmaps }: MachineDisk,
+  { agentId, base }: Pick<BaseView, 'agentId' | 'base'>,
+): [number, BitmapState][] =>
   bitmaps.flatMap((bitmap): [number, BitmapState][] => {
     const part = parseCheckpoint(agentId, bitmap.name)
     return part?.kind === 'cp' && part.lease === base?.checkpoint ? [[part.index, bitmap]] : []
@@ -59,7 +62,13 @@ const viewOf = (disks: readonly MachineDisk[], request: Pick<LeaseRequest, 'agen
   return { ...request, holders }
 }
 
-const full = (disk: SeenDisk, reason: ReadReason): DiskDecision => ({ disk, kind: 'full', reason, continued: null, reread: [] })
+const full = (disk: SeenDisk, reason: ReadReason): DiskDecision => ({
+  disk,
+  kind: 'full',
+  reason,
+  continued: null,
+  reread: [],
+})
 
 /** Why a disk without a bitmap of the base is read in full. */
 const withoutBitmap = (disk: SeenDisk, known: BaseDisk | undefined, requested: boolean): ReadReason => {

@@ -74,7 +74,9 @@ const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity
 export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> => {
   const own = await identify(disk.fileName)
   const data = disk.dataFile === null ? null : await identify(disk.dataFile)
-  const under = await Promise.all(disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })))
+  const under = await Promise.all(
+    disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })),
+  )
   const lines = [
     ownLine(disk, own),
     ...(disk.dataFile === null ? [] : [`data ${disk.dataFile} ${data?.id ?? ''}`]),
@@ -98,7 +100,9 @@ const isSlice = (fileName: string): boolean => fileName.startsWith('json:') && f
  * Refuses with DISK_UNSUPPORTED two disks of which one writes a file that the other one holds too: neither QEMU nor a bitmap
  * of the second knows of what the first one writes.
  */
-export const refuseShared = (disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[]): void => {
+export const refuseShared = (
+  disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[],
+): void => {
   for (const { disk, evidence } of disks) {
     const { written } = evidence
     const other = disks.find((one) => one.disk !== disk && one.evidence.held.some((file) => written.includes(file)))

@@ -165,7 +165,10 @@ export class QmpLeaseDriver implements LeaseDriver {
           const sentence = `The disks of machine ${machine.name} change while a backup begins (a snapshot, a resize, a device that comes or goes). Try again when that is done.`
           throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
         }
-        this.#host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; beginning anew')
+        this.#host.log.info(
+          { machine: machine.name, attempt },
+          'the disks changed while the lease began; beginning anew',
+        )
       }
     })
   }

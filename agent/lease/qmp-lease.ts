@@ -32,20 +32,22 @@ export interface QmpLeaseParts {
 }
 
 const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
-  entry.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
-    name,
-    size,
-    kind,
-    reason,
-    base: base?.name ?? null,
-    evidence,
-    comparedChunks,
-    compareFrom: lastBitOffset(size, sizeGranularity),
-    socketPath: entry.socketPath,
-    exportName,
-    dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
-    reread,
-  }))
+  entry.disks.map(
+    ({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
+      name,
+      size,
+      kind,
+      reason,
+      base: base?.name ?? null,
+      evidence,
+      comparedChunks,
+      compareFrom: lastBitOffset(size, sizeGranularity),
+      socketPath: entry.socketPath,
+      exportName,
+      dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
+      reread,
+    }),
+  )
 
 /** What a disk becomes whose bitmap turned out to be wrong. */
 const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> & { readonly reason: ReadReason } = {

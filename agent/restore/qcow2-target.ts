@@ -116,7 +116,7 @@ export class Qcow2Target implements Target {
     let failure: unknown = null
     server.on('error', (error) => (failure = error))
     this.#resources.defer(() => this.#stop())
-    const deadline = Date.now() + START_TIMEOUT_MS
+    const deadline = performance.now() + START_TIMEOUT_MS
     while (true) {
       if (failure !== null) throw toolError('qemu-nbd', failure)
       if (server.exitCode !== null) throw toolError('qemu-nbd', new Error(stderr))
@@ -124,7 +124,7 @@ export class Qcow2Target implements Target {
         this.#nbd = this.#resources.use(await NbdClient.connect({ socketPath, exportName: EXPORT, contexts: [] }))
         return
       } catch (error) {
-        if (Date.now() > deadline) throw error
+        if (performance.now() > deadline) throw error
         await new Promise((resolve) => setTimeout(resolve, START_POLL_MS))
       }
     }

@@ -268,16 +268,16 @@ export class ImageUpload {
   /** Places finished batches in the tree and commits now and then; the only place that touches the tree. */
   async #pump(send: Send): Promise<Ref> {
     const { clock } = this.#options
-    let committedMs = clock.now()
+    let committedMs = clock.elapsed()
     while (true) {
       this.#check()
       await this.#placeHead(send)
       if (this.#inputEnded && this.#backlog.ahead === 0) break
-      const waitedMs = clock.now() - committedMs
+      const waitedMs = clock.elapsed() - committedMs
       const progressed = this.#tree.position > this.#committedPosition
       if (this.#uncommittedBytes >= COMMIT_BYTES || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
         await this.#commit(null)
-        committedMs = clock.now()
+        committedMs = clock.elapsed()
         await send([DOWN.durable, this.#tree.position])
       } else if (this.#backlog.placeable === null) await this.#sleep(progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
     }

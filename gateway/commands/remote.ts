@@ -56,14 +56,14 @@ const isListening = async (data: string): Promise<boolean> => {
 
 /** The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed; STORE_LOCKED when one holds the folder and cannot be reached. */
 const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | null> => {
-  const lastMs = systemClock.now() + START_TIMEOUT_MS
+  const lastMs = systemClock.elapsed() + START_TIMEOUT_MS
   while (true) {
     signal.throwIfAborted()
     if (await isListening(data)) return null
     try {
       return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'silent' }), clock: systemClock })
     } catch (thrown) {
-      if (asVarveError(thrown).code !== 'STORE_LOCKED' || systemClock.now() >= lastMs) throw thrown
+      if (asVarveError(thrown).code !== 'STORE_LOCKED' || systemClock.elapsed() >= lastMs) throw thrown
     }
     await sleep(LOOK_INTERVAL_MS)
   }

@@ -10,6 +10,10 @@ import { tableLines } from '../../protocol/table.ts'
 export const timeText = (ms: number | null): string =>
   ms === null ? '-' : new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
 
+/** When a point was made, with a mark where that is still to come. */
+const timeOf = ({ timeMs, future }: Pick<Point, 'timeMs' | 'future'>): string =>
+  `${timeText(timeMs)}${future ? ' (in the future)' : ''}`
+
 const isLocked = ({ lockedUntilMs }: Point, nowMs: number): boolean => (lockedUntilMs ?? 0) > nowMs
 
 const keptText = (point: Point, nowMs: number): string => {
@@ -26,7 +30,7 @@ export const pointLines = (points: readonly Point[], nowMs: number): string[] =>
     points.map((point) => [
       point.id,
       point.machine,
-      timeText(point.timeMs),
+      timeOf(point),
       point.kind,
       keptText(point, nowMs),
       timeText(point.verifiedMs),

@@ -45,6 +45,8 @@ const manifestSchema = v.object({
   lockedUntilMs: v.nullable(timeMs),
   /** Number of the newest state of the tenant that was taken before. */
   state: count,
+  /** Place of its backup among the tenant's, in the order in which they started; 0 where an older program made it. */
+  seq: v.optional(count, 0),
   job: v.object({ subject: v.string(), full: v.boolean(), compare: v.optional(v.boolean(), false), startedMs: timeMs }),
   leftOut: v.optional(leftOut, []),
   disks: disks(
@@ -120,6 +122,7 @@ export const manifestOf = (
     durationMs: Math.max(0, commit.nowMs - job.startedMs),
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
+    seq: job.seq,
     job: { subject: job.subject, full: job.full !== 0, compare: job.compare !== 0, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
     disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({

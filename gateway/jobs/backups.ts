@@ -16,7 +16,7 @@ import { keyedHash } from '../datastore/keyed-hash.ts'
 import { manifestOf } from '../datastore/manifest.ts'
 import type { Log } from '../log.ts'
 import { lockOfNewPoint } from './lock.ts'
-import { compareChunks } from './compare.ts'
+import { Comparisons } from './compare.ts'
 import { jobView } from './views.ts'
 import { Watchers } from './watchers.ts'
 
@@ -37,8 +37,19 @@ const REASON_CHARS_MAX = 1024
 
 /** Where the agents are. */
 export interface AgentLinks {
+  /** AGENT_OFFLINE. */
   agent(agent: string): Peer
-  online(agent: string): boolean
+  /** Null where it is not connected. */
+  find(agent: string): Peer | null
+}
+
+interface StartRequest {
+  readonly tenant: Tenant
+  readonly machine: MachineRow
+  readonly subject: string
+  readonly full: boolean
+  /** All that is said to be unchanged is compared with the base; the machine's policy may ask for it as well. */
+  readonly compare: boolean
 }
 
 interface RunningUpload {
@@ -61,10 +72,11 @@ export class Backups {
   readonly #clock: Clock
   readonly #log: Log
   readonly #watchers: Watchers
+  /** Jobs that this process handed to agents, with the connection on which it did. */
+  readonly #handed = new Map<string, Peer>()
   /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
   readonly #uploads = new Map<string, RunningUpload>()
-  /** Bytes that were compared for each running job, for those who watch it. */
-  readonly #compared = new Map<string, number>()
+  readonly comparisons: Comparisons
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -72,32 +84,20 @@ export class Backups {
     this.#clock = options.clock
     this.#log = options.log
     this.#watchers = new Watchers(options.clock)
+    const { datastore, log } = options
+    this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
   /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal. */
-  async start(request: {
-    tenant: Tenant
-    machine: MachineRow
-    subject: string
-    full: boolean
-    /** All that is said to be unchanged is compared with the base; the machine's policy may ask for it as well. */
-    compare: boolean
-  }): Promise<{ job: string }> {
-    const { tenant, machine, subject, full } = request
+  async start(request: StartRequest): Promise<{ job: string }> {
+    const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)
     const job = randomUUID()
-    const { base, compare } = await this.#datastore.database.call('job.start', {
-      id: job,
-      tenant: tenant.id,
-      machineId: machine.id,
-      agent: machine.agent,
-      subject,
-      full,
-      compare: request.compare,
-      nowMs: this.#clock.now(),
-    })
-    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point }, 'backup starts')
+    // before the row is there: the agent's list of jobs, which does not have this one yet, may be on its way
+    this.#handed.set(job, peer)
+    const { base, compare } = await this.#open(job, request)
+    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
     try {
       await peer.call(
         'agent.backup',
@@ -109,7 +109,7 @@ export class Backups {
           policy: policyOf(machine.policy),
           idKey: tenant.idKey,
           chunkBytes: tenant.chunkBytes,
-          base: base === null ? null : { checkpoint: base.point, disks: await this.#reread(tenant, base.point) },
+          base: base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) },
         },
         { deadlineMs: ACCEPT_TIMEOUT_MS },
       )
@@ -119,6 +119,29 @@ export class Backups {
       throw error
     }
     return { job }
+  }
+
+  /** Opens the job: the point that it continues, or null, and whether all that is unchanged is to be compared with it. */
+  async #open(
+    job: string,
+    { tenant, machine, subject, full, compare: asked }: StartRequest,
+  ): Promise<{ base: string | null; compare: boolean }> {
+    try {
+      const { base, compare } = await this.#datastore.database.call('job.start', {
+        id: job,
+        tenant: tenant.id,
+        machineId: machine.id,
+        agent: machine.agent,
+        subject,
+        full,
+        compare: asked,
+        nowMs: this.#clock.now(),
+      })
+      return { base: base?.point ?? null, compare }
+    } catch (thrown) {
+      this.#handed.delete(job)
+      throw thrown
+    }
   }
 
   /** The disks of a base, with what is lost of them, as far as that is known by now. */
@@ -168,25 +191,6 @@ export class Backups {
     } finally {
       this.#uploads.delete(key)
     }
-  }
-
-  /** Compares chunks of a machine with the base of its running job. NOT_FOUND, JOB_ENDED, PARAMS_INVALID. */
-  async compare(tenant: Tenant, agent: string, params: Params<'image.compare'>): Promise<Result<'image.compare'>> {
-    const { job, disk } = params
-    const { root, size } = await this.#datastore.database.call('job.baseImage', { job, agent, disk })
-    const store = this.#datastore.tenantStore(tenant)
-    const { chunkBytes } = tenant
-    const result = await compareChunks(store, { root, size, chunkBytes }, params, (error) =>
-      store.quarantine.enterError(error),
-    )
-    this.#compared.set(job, (this.#compared.get(job) ?? 0) + result.compared * chunkBytes)
-    if (result.different.length > 0)
-      this.#log.error(
-        { job, disk, chunks: result.different.length },
-        'the machine has other content where its bitmap shows no change; the disk is read in full',
-      )
-    this.#watchers.notify(job, 'progress')
-    return result
   }
 
   async #upload(
@@ -241,11 +245,12 @@ export class Backups {
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // what was kept of the base may hold damage
     const { base, startedMs } = complete.job
-    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs: startedMs }))
+    // a start that is still to come was dated by a clock that was ahead: then any damage may be newer than it
+    const sinceMs = startedMs <= this.#clock.now() ? startedMs : 0
+    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs }))
       void this.#datastore.tenantStore(tenant).quarantine.attribute()
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
-    this.#compared.delete(job)
-    this.#watchers.notify(job, 'end')
+    this.#ended(job)
     return { point: job }
   }
 
@@ -260,7 +265,12 @@ export class Backups {
   #failed(job: string): void {
     const error = new VarveError('JOB_ENDED', `job ${job} has failed already`)
     for (const upload of this.#uploads.values()) if (upload.job === job) upload.abort.abort(error)
-    this.#compared.delete(job)
+    this.#ended(job)
+  }
+
+  #ended(job: string): void {
+    this.#handed.delete(job)
+    this.comparisons.forget(job)
     this.#watchers.notify(job, 'end')
   }
 
@@ -285,15 +295,12 @@ export class Backups {
 
   /**
    * Jobs the agent still holds a lease for, with their states. Its other open jobs have failed, except those that were handed
-   * over on its present connection, which opened at `sinceMs`: their agent may have made its list before they came.
+   * over on its present connection: their agent may have made its list before they came.
    */
-  async reconcile(
-    tenant: Tenant,
-    agent: string,
-    jobs: readonly string[],
-    sinceMs: number,
-  ): Promise<Result<'agent.inventory'>['jobs']> {
-    const args = { agent, jobs, sinceMs, nowMs: this.#clock.now() }
+  async reconcile(tenant: Tenant, agent: string, jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
+    const peer = this.#agents.find(agent)
+    const handed = [...this.#handed].filter(([, to]) => to === peer).map(([job]) => job)
+    const args = { agent, jobs, handed, nowMs: this.#clock.now() }
     const { states, failed } = await this.#datastore.database.call('job.reconcile', args)
     for (const job of failed) this.#failed(job)
     const { idKey, chunkBytes } = tenant
@@ -304,7 +311,7 @@ export class Backups {
   async get(tenant: Tenant, job: string): Promise<{ row: JobRow; view: Job }> {
     const found = await this.#datastore.database.call('job.get', { tenant: tenant.id, job })
     if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
-    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.#compared.get(job)) }
+    return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.comparisons.bytes(job)) }
   }
 
   /** The agent has given the lease of a job back. */
@@ -326,7 +333,7 @@ export class Backups {
         const changed = this.#watchers.changed(job, call.signal)
         const { row, view } = await this.get(tenant, job)
         if (view.state !== 'running') {
-          if (view.released || late || !this.#agents.online(row.agent)) return view
+          if (view.released || late || this.#agents.find(row.agent) === null) return view
           stopTimer ??= this.#clock.after(RELEASE_LIMIT_MS, () => {
             late = true
             this.#watchers.notify(job, 'end')

@@ -3,8 +3,11 @@ import { chunkCount, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Datastore } from '../datastore/datastore.ts'
 import type { NodeSource } from '../datastore/tree.ts'
 import { chunksAt } from '../datastore/tree.ts'
+import type { Log } from '../log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)
 
@@ -43,5 +46,45 @@ export const compareChunks = async (
     if (error.code !== 'DATA_DAMAGED') throw thrown
     await onDamaged(error)
     return { compared: 0, different: [] }
+  }
+}
+
+/** Answers agents that compare, and knows how far each running job's comparison has come. */
+export class Comparisons {
+  readonly #options: { datastore: Datastore; log: Log; onProgress: (job: string) => void }
+  readonly #bytes = new Map<string, number>()
+
+  constructor(options: { datastore: Datastore; log: Log; onProgress: (job: string) => void }) {
+    this.#options = options
+  }
+
+  /** Compares chunks of a machine with the base of its running job. NOT_FOUND, JOB_ENDED, PARAMS_INVALID. */
+  async compare(tenant: Tenant, agent: string, params: Params<'image.compare'>): Promise<Result<'image.compare'>> {
+    const { datastore, log, onProgress } = this.#options
+    const { job, disk } = params
+    const { root, size } = await datastore.database.call('job.baseImage', { job, agent, disk })
+    const store = datastore.tenantStore(tenant)
+    const { chunkBytes } = tenant
+    const result = await compareChunks(store, { root, size, chunkBytes }, params, (error) =>
+      store.quarantine.enterError(error),
+    )
+    this.#bytes.set(job, this.bytes(job) + result.compared * chunkBytes)
+    if (result.different.length > 0)
+      log.error(
+        { job, disk, chunks: result.different.length },
+        'the machine has other content where its bitmap shows no change; the disk is read in full',
+      )
+    onProgress(job)
+    return result
+  }
+
+  /** Bytes that were compared for a running job so far. */
+  bytes(job: string): number {
+    return this.#bytes.get(job) ?? 0
+  }
+
+  /** Lets go of what is known of a job that has ended. */
+  forget(job: string): void {
+    this.#bytes.delete(job)
   }
 }

@@ -5,12 +5,7 @@ import type { JobRow, UploadRow } from '../datastore/database/jobs.ts'
 import type { StoredPoint } from '../datastore/database/points.ts'
 
 /** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
-export const jobView = (
-  job: JobRow,
-  uploads: readonly UploadRow[],
-  chunkBytes: number,
-  comparedBytes = 0,
-): Job => ({
+export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: number, comparedBytes = 0): Job => ({
   id: job.id,
   machine: job.machine,
   state: job.state,
@@ -30,8 +25,13 @@ export const jobView = (
   })),
 })
 
-export const pointView = ({ agent: _agent, configuration: _configuration, ...point }: StoredPoint): Point => ({
+/** A point as it is at this moment, by the gateway's clock. */
+export const pointView = (
+  { agent: _agent, configuration: _configuration, ...point }: StoredPoint,
+  nowMs: number,
+): Point => ({
   ...point,
+  future: point.timeMs > nowMs,
   held: point.held === 1,
   leftOut: [...point.leftOut],
   disks: [...point.disks],

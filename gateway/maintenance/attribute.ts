@@ -75,7 +75,7 @@ class Attribution {
     const { database } = datastore
     for await (const page of this.#pages()) for (const id of page) this.#damage.set(id, KNOWN)
     if (this.#damage.size > 0) {
-      const all = { tenant: tenant.id, point: null, machine: null, beforeMs: null }
+      const all = { tenant: tenant.id, point: null, machine: null, age: null }
       const points = await database.call('point.toVerify', all)
       for (const [done, id] of points.entries()) {
         signal.throwIfAborted()

@@ -153,7 +153,7 @@ export const collect = async (
 ): Promise<CollectionReport> => {
   const { datastore, tenant, clock, signal, onProgress } = context
   const { database } = datastore
-  const startedMs = clock.now()
+  const startedMs = clock.elapsed()
   const store = datastore.tenantStore(tenant)
   using protection = dryRun ? null : store.references.protect()
   if (!dryRun) {
@@ -194,6 +194,6 @@ export const collect = async (
     bytesRewritten,
     bytesAfter: after === null ? sumBytes(plan.keep) + bytesRewritten : sumBytes(after),
     waiting: { belowThresholdBytes: plan.belowThresholdBytes, inUseBytes: plan.inUseBytes },
-    durationMs: Math.max(0, clock.now() - startedMs),
+    durationMs: Math.round(clock.elapsed() - startedMs),
   }
 }

@@ -130,7 +130,7 @@ export class Maintenance implements AsyncDisposable {
     params: Params<N>,
     { signal, call }: { signal: AbortSignal; call: Pick<ServedCall<'store.collect'>, 'send'> },
   ): Promise<Result<N>> {
-    const startedMs = this.#clock.now()
+    const startedMs = this.#clock.elapsed()
     let toldMs = Number.NEGATIVE_INFINITY
     let telling = false
     this.#log.info({ tenant: tenant.name, work: name }, 'maintenance begins')
@@ -145,8 +145,8 @@ export class Maintenance implements AsyncDisposable {
         signal,
         onProgress: (progress) => {
           // for who reads slowly, notices must not pile up
-          if (telling || this.#clock.now() - toldMs < NOTICE_INTERVAL_MS) return
-          toldMs = this.#clock.now()
+          if (telling || this.#clock.elapsed() - toldMs < NOTICE_INTERVAL_MS) return
+          toldMs = this.#clock.elapsed()
           telling = true
           // who has gone is noticed by the signal
           const told = (): void => void (telling = false)
@@ -155,7 +155,10 @@ export class Maintenance implements AsyncDisposable {
       },
       params,
     )
-    this.#log.info({ tenant: tenant.name, work: name, ms: this.#clock.now() - startedMs }, 'maintenance ends')
+    this.#log.info(
+      { tenant: tenant.name, work: name, ms: Math.round(this.#clock.elapsed() - startedMs) },
+      'maintenance ends',
+    )
     return result
   }
 }

@@ -1,5 +1,6 @@
 // Which restore points of one machine stay, and why: a pure plan over times, rules and a time zone.
 import type { KeepReason, Retention } from '../../protocol/retention.ts'
+import { believedTimes } from './believed-times.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
@@ -7,6 +8,8 @@ const DAY_MS = 24 * 60 * 60 * 1000
 export interface PlannedPoint {
   readonly id: string
   readonly timeMs: number
+  /** Place of its backup in the order in which they started; 0 where an older program made it, and its time tells the order. */
+  readonly seq: number
   readonly held: boolean
   readonly lockedUntilMs: number | null
   /** Some of its ranges are known to be unreadable. */
@@ -78,8 +81,14 @@ const COUNTED = [
 export const isOff = (rules: Retention): boolean =>
   rules.keepLast === 0 && rules.keepWithinDays === 0 && COUNTED.every(([, field]) => rules[field] === 0)
 
+/** A point that rules count, with the time that is believed of it. */
+interface StandingPoint {
+  readonly id: string
+  readonly timeMs: number
+}
+
 /** The ids that the counted rules keep, with the rule; `points` are newest first. */
-const counted = (points: readonly PlannedPoint[], rules: Retention): Map<string, KeepReason> => {
+const counted = (points: readonly StandingPoint[], rules: Retention): Map<string, KeepReason> => {
   const kept = new Map<string, KeepReason>(points.slice(0, rules.keepLast).map(({ id }) => [id, 'last']))
   if (COUNTED.every(([, field]) => rules[field] === 0)) return kept
   const periodsOf = periodsIn(rules.timeZone)
@@ -98,28 +107,46 @@ const counted = (points: readonly PlannedPoint[], rules: Retention): Map<string,
   return kept
 }
 
+/** Points by their creation, the last one first. */
+const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number =>
+  b.seq - a.seq || b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1)
+
+/** True for a point of which a clock that was ahead said when it was made, or of which a clock that is behind says that it is to come. */
+export const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
+
 /**
- * The plan for all points of one machine, newest first. Rules count in the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point
- * of so many periods in which no earlier rule kept one; periods without points do not count. The newest point without known damage always stays.
- * A point in which there is nothing to restore stands for nothing: no rule counts it, and what it stays for takes nothing from the others.
+ * The plan for all points of one machine, the one created last first: this order is what "newest" means, whatever clocks said. Rules count in the order
+ * last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule kept one; periods without points
+ * do not count. The newest point without known damage always stays. Two kinds of points stand for nothing, are counted by no rule and take nothing from
+ * the others: one in which there is nothing to restore, and one from the future, which stays until its time has come. A time that the order of creation
+ * contradicts is not believed (`believedTimes`).
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],
   rules: Retention,
   nowMs: number,
 ): PointPlan<P>[] => {
-  const newestFirst = points.toSorted((a, b) => b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1))
+  const newestFirst = points.toSorted(lastCreatedFirst)
   const off = isOff(rules)
-  const standing = newestFirst.filter(({ empty }) => !empty)
-  const byRule = off ? new Map<string, KeepReason>() : counted(standing, rules)
-  // a point from the future must not make the others old
-  const withinMs = Math.min(standing[0]?.timeMs ?? 0, nowMs) - rules.keepWithinDays * DAY_MS
+  const standing = newestFirst.filter((point) => !point.empty && !isFuture(point, nowMs))
+  const times = believedTimes(standing.map(({ timeMs }) => timeMs).toReversed()).toReversed()
+  const byRule = off
+    ? new Map<string, KeepReason>()
+    : counted(
+        standing.map(({ id }, index) => ({ id, timeMs: times[index]! })),
+        rules,
+      )
+  const believed = new Map(standing.map(({ id }, index) => [id, times[index]!]))
+  const withinMs = (times[0] ?? nowMs) - rules.keepWithinDays * DAY_MS
   const lastGood = standing.find(({ damaged }) => !damaged)
   return newestFirst.map((point) => {
     const rule = byRule.get(point.id)
+    const future = isFuture(point, nowMs)
+    const isWithin = !future && (believed.get(point.id) ?? point.timeMs) >= withinMs
     const reasons: readonly (readonly [KeepReason, boolean])[] = [
       ['no-rules', off],
-      ['within', rules.keepWithinDays > 0 && point.timeMs >= withinMs],
+      ['within', rules.keepWithinDays > 0 && isWithin],
+      ['future', future],
       ...protections(point, nowMs),
       ['last-good', point === lastGood],
     ]

@@ -254,14 +254,15 @@ export const verifyPoints = async (
   const { datastore, tenant, clock } = context
   const { database } = datastore
   const { machine, olderThanDays, bytesPerSecond } = params
-  const startedMs = clock.now()
+  const startedMs = clock.elapsed()
   if (machine !== null) await database.call('machine.get', { tenant: tenant.id, name: machine })
   const found = { tenant: tenant.id, agent: null }
   const point =
     params.point === null ? null : (await database.call('point.find', { ...found, prefix: params.point })).id
-  const beforeMs = olderThanDays === null ? null : startedMs - olderThanDays * DAY_MS
-  const points = await database.call('point.toVerify', { tenant: tenant.id, point, machine, beforeMs })
-  const everything = point === null && machine === null && beforeMs === null
+  const nowMs = clock.now()
+  const age = olderThanDays === null ? null : { beforeMs: nowMs - olderThanDays * DAY_MS, nowMs }
+  const points = await database.call('point.toVerify', { tenant: tenant.id, point, machine, age })
+  const everything = point === null && machine === null && age === null
   const total = everything ? await database.call('pack.tenantBytes', { tenant: tenant.id }) : null
   await using pool = new VerifyPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
@@ -280,6 +281,6 @@ export const verifyPoints = async (
     good += await database.call('point.whole', { tenant: tenant.id, points: verified.slice(from, from + POINTS_PAGE) })
   const all = { tenant: tenant.id, point: null, disk: null, limit: REPORT_ROWS_MAX }
   const { lost, lostCount } = await database.call('lost.list', all)
-  const durationMs = clock.now() - startedMs
+  const durationMs = Math.round(clock.elapsed() - startedMs)
   return { points: verified.length, good, nodes, chunks, bytes, damaged, damagedCount, lost, lostCount, durationMs }
 }

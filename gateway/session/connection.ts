@@ -7,7 +7,7 @@ import { Peer, type Transport } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import { outward, type Services } from './context.ts'
 import { sessionHandlers } from './methods.ts'
-import type { Caller, LiveSession } from './registry.ts'
+import { endOf, type Caller, type LiveSession } from './registry.ts'
 
 /** What the gateway says of itself in `welcome`. */
 export const PROGRAM = 'varve-gateway/0.1.0'
@@ -87,7 +87,7 @@ export class Connection {
     }
     if (this.#state !== 'checking') return
     this.#stopTimer()
-    const caller: Caller = { claims, address, openedMs: services.clock.now() }
+    const caller: Caller = { claims, address, endsMs: endOf(claims, services.clock) }
     const handlers = sessionHandlers(services, caller, tenant)
     const peer = new Peer({ opener: false, transport, clock: services.clock, handlers })
     const session: LiveSession = { caller, tenantId: tenant.id, serving: hello.serving, peer }
@@ -129,7 +129,7 @@ export class Connection {
   /** Ends the session when its claims do, unless they were renewed. */
   #watchExpiry(session: LiveSession): void {
     const { clock } = this.#options.services
-    const leftMs = session.caller.claims.expiresAt * 1000 - clock.now()
+    const leftMs = session.caller.endsMs - clock.elapsed()
     if (leftMs <= 0) return session.peer.close(new VarveError('TOKEN_EXPIRED', 'the session has expired'))
     // timers hold at most 2^31 ms; a longer life is looked at again
     this.#stopTimer = clock.after(Math.min(leftMs, 2 ** 31 - 1), () => this.#watchExpiry(session))

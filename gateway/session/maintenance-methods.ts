@@ -23,7 +23,7 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { id } = await findPoint(context, prefix)
     await services.datastore.database.call('point.hold', { tenant: tenant.id, id, held })
     await keepState(services.datastore.tenantStore(tenant), services.log)
-    return { point: pointView(await findPoint(context, id)) }
+    return { point: pointView(await findPoint(context, id), context.services.clock.now()) }
   },
 
   'points.lock': async ({ point: prefix, untilMs }, context) => {
@@ -36,7 +36,7 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
       throw new VarveError('PARAMS_INVALID', `a lock ends within ${DAYS_MAX} days from now`)
     await services.datastore.database.call('point.lock', { tenant: tenant.id, id, untilMs })
     await keepState(services.datastore.tenantStore(tenant), services.log)
-    return { point: pointView(await findPoint(context, id)) }
+    return { point: pointView(await findPoint(context, id), context.services.clock.now()) }
   },
 
   'points.prune': async (params, { services, caller, tenant }) => {

@@ -12,7 +12,7 @@ import { jobView, pointView } from '../jobs/views.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import { maintenance } from './maintenance-methods.ts'
 import { guarded, type MethodCode, type Services } from './context.ts'
-import type { Caller } from './registry.ts'
+import { endOf, type Caller } from './registry.ts'
 
 type Methods = { readonly [N in MethodsServedBy<'gateway'>]: MethodCode<N> }
 
@@ -33,6 +33,7 @@ const identities: Pick<
       throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
     })
     caller.claims = claims
+    caller.endsMs = endOf(claims, services.clock)
     return { expiresMs: claims.expiresAt * 1000 }
   },
 
@@ -100,7 +101,7 @@ const identities: Pick<
             ? `an agent serves at most ${MACHINES_MAX} machines`
             : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
       })),
-      jobs: await services.backups.reconcile(tenant, agent, jobs, caller.openedMs),
+      jobs: await services.backups.reconcile(tenant, agent, jobs),
     }
   },
 }
@@ -194,7 +195,7 @@ const backups: Pick<
   },
 
   'image.compare': (params, { services, caller, tenant }) =>
-    services.backups.compare(tenant, caller.claims.subject, params),
+    services.backups.comparisons.compare(tenant, caller.claims.subject, params),
 
   'image.upload': (params, { services, caller, tenant, call }) =>
     services.backups.upload(tenant, caller.claims.subject, params, call),
@@ -232,12 +233,14 @@ const backups: Pick<
 const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
   'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent }) => {
     const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
-    return { points: (await services.datastore.database.call('point.list', args)).map(pointView) }
+    const points = await services.datastore.database.call('point.list', args)
+    const nowMs = services.clock.now()
+    return { points: points.map((point) => pointView(point, nowMs)) }
   },
 
   'points.get': async ({ point: prefix }, { services, tenant, onlyAgent }) => {
     const point = await services.datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix })
-    return { point: pointView(point), configuration: point.configuration }
+    return { point: pointView(point, services.clock.now()), configuration: point.configuration }
   },
 
   'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call }) => {

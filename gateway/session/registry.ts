@@ -1,7 +1,7 @@
 // The sessions that are open on this gateway, and which of them serves which agent's machines.
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Peer } from '../../protocol/peer.ts'
+import type { Clock, Peer } from '../../protocol/peer.ts'
 
 /** Sessions open at once; a further one is refused. */
 const SESSIONS_MAX = 20_000
@@ -11,9 +11,12 @@ export interface Caller {
   /** Renewed claims replace the first ones. */
   claims: Claims
   readonly address: string
-  /** When the session opened, in milliseconds since 1970. */
-  readonly openedMs: number
+  /** When the claims end, by the clock that nobody sets: no session lives longer because the time of day was set back. */
+  endsMs: number
 }
+
+/** When claims that are good now end, by the clock that nobody sets. */
+export const endOf = (claims: Claims, clock: Clock): number => clock.elapsed() + claims.expiresAt * 1000 - clock.now()
 
 export interface LiveSession {
   readonly caller: Caller
@@ -44,10 +47,15 @@ export class Registry {
 
   /** The connection of an agent; AGENT_OFFLINE. */
   agent(agent: string): Peer {
-    const session = this.#agents.get(agent)
-    if (session === undefined)
+    const peer = this.find(agent)
+    if (peer === null)
       throw new VarveError('AGENT_OFFLINE', 'the agent of this machine is not connected; is "varve-agent run" running?')
-    return session.peer
+    return peer
+  }
+
+  /** The connection of an agent, or null. */
+  find(agent: string): Peer | null {
+    return this.#agents.get(agent)?.peer ?? null
   }
 
   online(agent: string): boolean {

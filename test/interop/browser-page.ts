@@ -7,6 +7,7 @@ import type { Clock, Peer } from '../../protocol/peer.ts'
 
 const clock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after: (ms, action) => {
     const timer = setTimeout(action, ms)
     return () => clearTimeout(timer)

@@ -72,36 +72,42 @@ const reasonsOf = ({ disks }: BackupAnswer): Record<string, string> =>
 
 const BOTH_INCREMENTAL = { vda: 'incremental bitmap', vdb: 'incremental bitmap' }
 
-test.concurrent('images that change places between two names are followed, each as an increment of itself', async () => {
-  await using at = await scene()
-  const { host, machine, disk } = at
-  await host.backup('db1')
-  await write(machine, 'vdb', 20 * MIB, randomBytes(64 * KIB))
-  await machine.qemu.restart({ disks: [disk('vda', 'vdb'), disk('vdb', 'vda')] })
-  await write(machine, 'vda', 24 * MIB, randomBytes(64 * KIB))
-  const swapped = await at.exact({ vda: 'vdb', vdb: 'vda' })
-  expect(reasonsOf(swapped)).toEqual(BOTH_INCREMENTAL)
-  expect(swapped.bytesRead).toBe(2 * 64 * KIB)
-  await machine.qemu.start()
-  expect(reasonsOf(await at.exact({ vda: 'vdb', vdb: 'vda' }))).toEqual(BOTH_INCREMENTAL)
-})
+test.concurrent(
+  'images that change places between two names are followed, each as an increment of itself',
+  async () => {
+    await using at = await scene()
+    const { host, machine, disk } = at
+    await host.backup('db1')
+    await write(machine, 'vdb', 20 * MIB, randomBytes(64 * KIB))
+    await machine.qemu.restart({ disks: [disk('vda', 'vdb'), disk('vdb', 'vda')] })
+    await write(machine, 'vda', 24 * MIB, randomBytes(64 * KIB))
+    const swapped = await at.exact({ vda: 'vdb', vdb: 'vda' })
+    expect(reasonsOf(swapped)).toEqual(BOTH_INCREMENTAL)
+    expect(swapped.bytesRead).toBe(2 * 64 * KIB)
+    await machine.qemu.start()
+    expect(reasonsOf(await at.exact({ vda: 'vdb', vdb: 'vda' }))).toEqual(BOTH_INCREMENTAL)
+  },
+)
 
-test.concurrent('names that QEMU counts shift when a disk is put in front: images are followed, the new one is full', async () => {
-  await using at = await scene()
-  const { host, machine, disk } = at
-  const drives = (...images: string[]): string[] =>
-    images.flatMap((image) => ['-drive', `if=virtio,format=qcow2,file=${disk(image).file}`])
-  await machine.qemu.restart({ disks: [], extra: drives('vda', 'vdb') })
-  expect(reasonsOf(await host.backup('db1'))).toEqual({ virtio0: 'full first', virtio1: 'full first' })
-  await run('qemu-img', ['create', '-q', '-f', 'qcow2', disk('new').file, String(SIZE)])
-  await machine.qemu.restart({ extra: drives('new', 'vda', 'vdb') })
-  const answer = await at.exact({ virtio0: 'new', virtio1: 'vda', virtio2: 'vdb' })
-  expect(reasonsOf(answer)).toEqual({
-    virtio0: 'full bitmap-missing',
-    virtio1: 'incremental bitmap',
-    virtio2: 'incremental bitmap',
-  })
-})
+test.concurrent(
+  'names that QEMU counts shift when a disk is put in front: images are followed, the new one is full',
+  async () => {
+    await using at = await scene()
+    const { host, machine, disk } = at
+    const drives = (...images: string[]): string[] =>
+      images.flatMap((image) => ['-drive', `if=virtio,format=qcow2,file=${disk(image).file}`])
+    await machine.qemu.restart({ disks: [], extra: drives('vda', 'vdb') })
+    expect(reasonsOf(await host.backup('db1'))).toEqual({ virtio0: 'full first', virtio1: 'full first' })
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', disk('new').file, String(SIZE)])
+    await machine.qemu.restart({ extra: drives('new', 'vda', 'vdb') })
+    const answer = await at.exact({ virtio0: 'new', virtio1: 'vda', virtio2: 'vdb' })
+    expect(reasonsOf(answer)).toEqual({
+      virtio0: 'full bitmap-missing',
+      virtio1: 'incremental bitmap',
+      virtio2: 'incremental bitmap',
+    })
+  },
+)
 
 test.concurrent('a copy that carries the bitmap of its original makes both full reads', async () => {
   await using at = await scene()
@@ -115,25 +121,28 @@ test.concurrent('a copy that carries the bitmap of its original makes both full 
   expect(reasonsOf(answer)).toEqual({ vda: 'full checkpoint-mismatch', vdb: 'full checkpoint-mismatch' })
 })
 
-test.concurrent.each(['qcow2', 'raw'] as const)('a %s disk that was smaller for a while is read in full', async (format) => {
-  await using at = await scene(format)
-  const { host, machine } = at
-  const resize = (disk: string, size: number): Promise<unknown> =>
-    machine.qemu.control.execute('block_resize', { 'node-name': disk, size })
-  await write(machine, 'vda', 20 * MIB, randomBytes(4 * MIB))
-  await write(machine, 'vdb', SIZE - 4096, randomBytes(4096))
-  await host.backup('db1')
-  // a whole part of one disk, and less than a chunk at the end of the other
-  await resize('vda', 16 * MIB)
-  await resize('vdb', SIZE - 512)
-  for (const disk of ['vda', 'vdb']) await resize(disk, SIZE)
-  // what is written at the new end must not hide it
-  await write(machine, 'vda', SIZE - 64 * KIB, randomBytes(64 * KIB))
-  const answer = await at.exact({ vda: 'vda', vdb: 'vdb' })
-  // a qcow2 image keeps what lies behind the end in its last cluster, so there is nothing to miss
-  const end = format === 'raw' ? 'full changes-missed' : 'incremental bitmap'
-  expect(reasonsOf(answer)).toEqual({ vda: 'full size-changed', vdb: end })
-})
+test.concurrent.each(['qcow2', 'raw'] as const)(
+  'a %s disk that was smaller for a while is read in full',
+  async (format) => {
+    await using at = await scene(format)
+    const { host, machine } = at
+    const resize = (disk: string, size: number): Promise<unknown> =>
+      machine.qemu.control.execute('block_resize', { 'node-name': disk, size })
+    await write(machine, 'vda', 20 * MIB, randomBytes(4 * MIB))
+    await write(machine, 'vdb', SIZE - 4096, randomBytes(4096))
+    await host.backup('db1')
+    // a whole part of one disk, and less than a chunk at the end of the other
+    await resize('vda', 16 * MIB)
+    await resize('vdb', SIZE - 512)
+    for (const disk of ['vda', 'vdb']) await resize(disk, SIZE)
+    // what is written at the new end must not hide it
+    await write(machine, 'vda', SIZE - 64 * KIB, randomBytes(64 * KIB))
+    const answer = await at.exact({ vda: 'vda', vdb: 'vdb' })
+    // a qcow2 image keeps what lies behind the end in its last cluster, so there is nothing to miss
+    const end = format === 'raw' ? 'full changes-missed' : 'incremental bitmap'
+    expect(reasonsOf(answer)).toEqual({ vda: 'full size-changed', vdb: end })
+  },
+)
 
 test.concurrent('an image that was smaller while its machine was off is read in full', async () => {
   await using at = await scene()
@@ -191,7 +200,16 @@ test.concurrent('an image whose content lies in a file of its own is not trusted
   const { host, machine, disk } = at
   await machine.qemu.quit()
   const data = `${machine.folder}/data.raw`
-  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', `data_file=${data},data_file_raw=on`, disk('vdc').file, String(SIZE)])
+  await run('qemu-img', [
+    'create',
+    '-q',
+    '-f',
+    'qcow2',
+    '-o',
+    `data_file=${data},data_file_raw=on`,
+    disk('vdc').file,
+    String(SIZE),
+  ])
   await machine.qemu.start({ disks: [disk('vda'), disk('vdc')] })
   await write(machine, 'vdc', MIB, randomBytes(MIB))
   await host.backup('db1')
@@ -206,58 +224,77 @@ test.concurrent('an image whose content lies in a file of its own is not trusted
   expect(reasonsOf(answer)).toEqual({ vda: 'incremental bitmap', vdc: 'full bitmap-missing' })
 })
 
-test.concurrent('what a bitmap missed is found by comparison, and the disk is read in full in the same backup', async () => {
-  await using at = await scene('raw')
-  const { host, machine, disk } = at
-  await host.backup('db1')
-  const untouched = await host.backup('db1')
-  expect(untouched).toMatchObject({ bytesRead: 0, kind: 'incremental' })
-  for (const { comparedChunks } of untouched.disks) expect(comparedChunks).toBeGreaterThanOrEqual(16)
-  // one chunk, below QEMU's sight
-  const file = await open(disk('vda').file, 'r+')
-  await file.write(randomBytes(4096), 0, 4096, 17 * MIB)
-  await file.close()
-  const answer = await at.exact({ vda: 'vda', vdb: 'vdb' }, '--compare')
-  expect(reasonsOf(answer)).toEqual({ vda: 'full changes-missed', vdb: 'incremental bitmap' })
-  expect(answer.disks.find(({ name }) => name === 'vdb')?.comparedChunks).toBe(SIZE / (64 * KIB))
+test.concurrent(
+  'what a bitmap missed is found by comparison, and the disk is read in full in the same backup',
+  async () => {
+    await using at = await scene('raw')
+    const { host, machine, disk } = at
+    await host.backup('db1')
+    const untouched = await host.backup('db1')
+    expect(untouched).toMatchObject({ bytesRead: 0, kind: 'incremental' })
+    for (const { comparedChunks } of untouched.disks) expect(comparedChunks).toBeGreaterThanOrEqual(16)
+    // one chunk, below QEMU's sight
+    const file = await open(disk('vda').file, 'r+')
+    await file.write(randomBytes(4096), 0, 4096, 17 * MIB)
+    await file.close()
+    const answer = await at.exact({ vda: 'vda', vdb: 'vdb' }, '--compare')
+    expect(reasonsOf(answer)).toEqual({ vda: 'full changes-missed', vdb: 'incremental bitmap' })
+    expect(answer.disks.find(({ name }) => name === 'vdb')?.comparedChunks).toBe(SIZE / (64 * KIB))
 
-  await machine.qemu.start()
-  await at.stand.done('policy', 'db1', '--tenant', TENANT, '--compare-every', '30d')
-  // raw disks are full after a restart, so nothing needs a comparison yet
-  expect(reasonsOf(await host.backup('db1'))).toEqual({ vda: 'full bitmap-missing', vdb: 'full bitmap-missing' })
-  const sampled = await host.backup('db1')
-  for (const { comparedChunks } of sampled.disks) expect(comparedChunks).toBeLessThan(64)
-  await at.stand.done('policy', 'db1', '--tenant', TENANT, '--compare-every', 'never', '--refuse-full', 'changes-missed')
-  const again = await open(disk('vda').file, 'r+')
-  await again.write(randomBytes(4096), 0, 4096, 18 * MIB)
-  await again.close()
-  const refused = await host.run('backup', 'db1', '--compare')
-  expect(refused.code).toBe(5)
-  expect(refused.stderr).toMatch(/vda.*changes-missed.*FULL_REFUSED/u)
-})
+    await machine.qemu.start()
+    await at.stand.done('policy', 'db1', '--tenant', TENANT, '--compare-every', '30d')
+    // raw disks are full after a restart, so nothing needs a comparison yet
+    expect(reasonsOf(await host.backup('db1'))).toEqual({ vda: 'full bitmap-missing', vdb: 'full bitmap-missing' })
+    const sampled = await host.backup('db1')
+    for (const { comparedChunks } of sampled.disks) expect(comparedChunks).toBeLessThan(64)
+    await at.stand.done(
+      'policy',
+      'db1',
+      '--tenant',
+      TENANT,
+      '--compare-every',
+      'never',
+      '--refuse-full',
+      'changes-missed',
+    )
+    const again = await open(disk('vda').file, 'r+')
+    await again.write(randomBytes(4096), 0, 4096, 18 * MIB)
+    await again.close()
+    const refused = await host.run('backup', 'db1', '--compare')
+    expect(refused.code).toBe(5)
+    expect(refused.stderr).toMatch(/vda.*changes-missed.*FULL_REFUSED/u)
+  },
+)
 
-test.concurrent('one node behind two devices is backed up once; two nodes on one file are refused by name', async () => {
-  await using at = await scene('raw')
-  const { host, machine, disk } = at
-  const second = ['-device', 'virtio-blk-pci,drive=vda,id=vdx,share-rw=on']
-  const shared = (id: string): string => `virtio-blk-pci,drive=${id},id=${id},share-rw=on`
-  const node = (id: string): string =>
-    JSON.stringify({ driver: 'raw', 'node-name': id, file: { driver: 'file', filename: disk('vda').file, locking: 'off' } })
-  await machine.qemu.restart({
-    disks: [disk('vdb')],
-    extra: ['-blockdev', node('vda'), '-device', shared('vda'), ...second],
-  })
-  const once = await at.exact({ vda: 'vda', vdb: 'vdb' })
-  expect(once.leftOut).toEqual([{ name: 'vdx', reason: 'same-disk' }])
-  await machine.qemu.start({
-    extra: ['-blockdev', node('vda'), '-device', shared('vda'), '-blockdev', node('vdy'), '-device', shared('vdy')],
-  })
-  const before = bare(await machine.objects())
-  const refused = await host.run('backup', 'db1')
-  expect(refused.code).toBe(1)
-  expect(refused.stderr).toMatch(/vda.*vdy.*DISK_UNSUPPORTED/u)
-  await expectNothingLeft(host, machine, before)
-})
+test.concurrent(
+  'one node behind two devices is backed up once; two nodes on one file are refused by name',
+  async () => {
+    await using at = await scene('raw')
+    const { host, machine, disk } = at
+    const second = ['-device', 'virtio-blk-pci,drive=vda,id=vdx,share-rw=on']
+    const shared = (id: string): string => `virtio-blk-pci,drive=${id},id=${id},share-rw=on`
+    const node = (id: string): string =>
+      JSON.stringify({
+        driver: 'raw',
+        'node-name': id,
+        file: { driver: 'file', filename: disk('vda').file, locking: 'off' },
+      })
+    await machine.qemu.restart({
+      disks: [disk('vdb')],
+      extra: ['-blockdev', node('vda'), '-device', shared('vda'), ...second],
+    })
+    const once = await at.exact({ vda: 'vda', vdb: 'vdb' })
+    expect(once.leftOut).toEqual([{ name: 'vdx', reason: 'same-disk' }])
+    await machine.qemu.start({
+      extra: ['-blockdev', node('vda'), '-device', shared('vda'), '-blockdev', node('vdy'), '-device', shared('vdy')],
+    })
+    const before = bare(await machine.objects())
+    const refused = await host.run('backup', 'db1')
+    expect(refused.code).toBe(1)
+    expect(refused.stderr).toMatch(/vda.*vdy.*DISK_UNSUPPORTED/u)
+    await expectNothingLeft(host, machine, before)
+  },
+)
 
 test.concurrent('what is left out is said in output, point and status, and a policy can refuse it', async () => {
   await using at = await scene()
@@ -293,9 +330,12 @@ test.concurrent('a machine that has moved away is refused by name, and can go on
   const to = `${machine.folder}/migration`
   await control.execute('cont')
   await control.execute('migrate', { uri: `exec:cat > ${to}` })
-  await vi.waitUntil(async () => ((await control.execute('query-status')) as { status: string }).status === 'postmigrate', {
-    timeout: 60_000,
-  })
+  await vi.waitUntil(
+    async () => ((await control.execute('query-status')) as { status: string }).status === 'postmigrate',
+    {
+      timeout: 60_000,
+    },
+  )
   const refused = await host.run('backup', 'db1')
   expect(refused.code).toBe(5)
   expect(refused.stderr).toMatch(/postmigrate.*MACHINE_MOVING/u)

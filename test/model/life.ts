@@ -37,6 +37,7 @@ const clockFrom = (startMs: number): Clock => {
   const begunMs = Date.now()
   return {
     now: () => startMs + (Date.now() - begunMs) * CLOCK_SPEED,
+    elapsed: () => performance.now() * CLOCK_SPEED,
     after: (ms, action) => systemClock.after(ms / CLOCK_SPEED, action),
   }
 }
@@ -155,7 +156,7 @@ class Life implements AsyncDisposable {
       expiresAt: Number.MAX_SAFE_INTEGER,
       tokenId: NO_TOKEN,
     }
-    const caller = { claims, address: 'model', openedMs: this.#services.clock.now() }
+    const caller = { claims, address: 'model', endsMs: Number.MAX_SAFE_INTEGER }
     const gateway = sessionHandlers(this.#services, caller, tenant)
     const link = memoryLink(systemClock, { gateway, agent: handlers })
     this.#resources.defer(() => link.cut())

@@ -146,6 +146,16 @@ describe('heartbeat', () => {
     expect(clock.waiting).toBe(0)
   })
 
+  test('a time of day that is set ahead ends nothing, and one that is set back hides no silence', async () => {
+    const { peer, clock, wire } = lonePeer({})
+    clock.set(clock.now() + 10 * HEARTBEAT_TIMEOUT_MS)
+    clock.advance(HEARTBEAT_INTERVAL_MS)
+    expect(wire.closedWith).toBeNull()
+    clock.set(0)
+    clock.advance(HEARTBEAT_TIMEOUT_MS - HEARTBEAT_INTERVAL_MS)
+    expect((await peer.closed).code).toBe('HEARTBEAT_TIMEOUT')
+  })
+
   test('a side that hears something neither pings nor gives up', () => {
     const { clock, wire, feed } = lonePeer({})
     for (let count = 0; count < 20; count++) {

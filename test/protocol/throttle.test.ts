@@ -41,6 +41,19 @@ test('keeps the rate in the long run, whatever the sizes and pauses', async () =
   }
 })
 
+test('keeps the rate when the time of day is set', async () => {
+  const clock = new HandClock(1e9)
+  const throttle = new Throttle(1000, clock)
+  const startMs = clock.elapsed()
+  for (const nowMs of [0, 1e12, 1e9]) {
+    clock.set(nowMs)
+    const granted = throttle.take(1000)
+    await clock.advanceSettled(1000)
+    await granted
+  }
+  expect(clock.elapsed() - startMs).toBe(3000)
+})
+
 test('an abandoned wait ends at once and gives back what it took', async () => {
   const clock = new HandClock()
   const throttle = new Throttle(1000, clock)

@@ -1,4 +1,4 @@
-// A clock that stands still until a test moves it.
+// A clock that stands still until a test moves it, and whose time of day can be set.
 import type { Clock } from '../../protocol/peer.ts'
 
 interface Timer {
@@ -12,11 +12,13 @@ export const settle = async (turns = 5): Promise<void> => {
 }
 
 export class HandClock implements Clock {
-  #nowMs: number
+  /** Since 1970, what the time of day is beyond what has passed. */
+  #offsetMs: number
+  #elapsedMs = 0
   readonly #timers = new Set<Timer>()
 
   constructor(nowMs = 0) {
-    this.#nowMs = nowMs
+    this.#offsetMs = nowMs
   }
 
   /** Timers that have neither fired nor been stopped. */
@@ -25,27 +27,36 @@ export class HandClock implements Clock {
   }
 
   now(): number {
-    return this.#nowMs
+    return this.#offsetMs + this.#elapsedMs
+  }
+
+  elapsed(): number {
+    return this.#elapsedMs
+  }
+
+  /** Sets the time of day, as an administrator or a time server does; no timer comes due by it. */
+  set(nowMs: number): void {
+    this.#offsetMs = nowMs - this.#elapsedMs
   }
 
   after(ms: number, action: () => void): () => void {
-    const timer = { atMs: this.#nowMs + ms, action }
+    const timer = { atMs: this.#elapsedMs + ms, action }
     this.#timers.add(timer)
     return () => void this.#timers.delete(timer)
   }
 
   /** Moves on by so many milliseconds; timers that come due fire in the order of their times. */
   advance(ms: number): void {
-    const endMs = this.#nowMs + ms
+    const endMs = this.#elapsedMs + ms
     while (this.#fireNext(endMs));
-    this.#nowMs = endMs
+    this.#elapsedMs = endMs
   }
 
   /** As `advance`, but what a timer starts runs before the next one fires. */
   async advanceSettled(ms: number): Promise<void> {
-    const endMs = this.#nowMs + ms
+    const endMs = this.#elapsedMs + ms
     while (this.#fireNext(endMs)) await settle()
-    this.#nowMs = endMs
+    this.#elapsedMs = endMs
     await settle()
   }
 
@@ -53,7 +64,7 @@ export class HandClock implements Clock {
     const [due] = [...this.#timers].filter(({ atMs }) => atMs <= endMs).sort((a, b) => a.atMs - b.atMs)
     if (due === undefined) return false
     this.#timers.delete(due)
-    this.#nowMs = Math.max(this.#nowMs, due.atMs)
+    this.#elapsedMs = Math.max(this.#elapsedMs, due.atMs)
     due.action()
     return true
   }

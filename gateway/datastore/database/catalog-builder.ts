@@ -250,13 +250,17 @@ export class CatalogBuilder {
     })
   }
 
-  /** Ends the work on a tenant: its state is to be written again, under a number above all that were given out. */
+  /** Ends the work on a tenant: its state is to be written again, and its backups go on to be counted, under numbers above all that were given out. */
   finishTenant(tenant: BuiltTenant, state: { seq: number; ids: readonly Uint8Array[] }): void {
     const there = state.ids.length > 0 && state.ids.every((id) => this.typeOf(tenant, id) !== null)
     this.#sql.run(
-      'UPDATE tenant SET state_seq = ?, state_id = ?, state_dirty = 1 WHERE id = ?',
+      `UPDATE tenant SET state_seq = ?, state_id = ?, state_dirty = 1,
+       job_seq = max(coalesce((SELECT max(seq) FROM job WHERE tenant = ?), 0), coalesce((SELECT max(seq) FROM point WHERE tenant = ?), 0))
+       WHERE id = ?`,
       state.seq,
       there ? Buffer.concat(state.ids, state.ids.length * ID_BYTES) : null,
+      tenant.id,
+      tenant.id,
       tenant.id,
     )
   }
@@ -294,8 +298,8 @@ export class CatalogBuilder {
   ): void {
     this.#sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, seq)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       manifest.point,
       tenant,
       machine,
@@ -316,6 +320,7 @@ export class CatalogBuilder {
       flags.held ? 1 : 0,
       flags.lockedUntilMs,
       JSON.stringify(manifest.leftOut),
+      manifest.seq,
     )
   }
 
@@ -323,8 +328,8 @@ export class CatalogBuilder {
   #insertJob(tenant: number, machine: number, manifest: Manifest): void {
     const { timeMs, consistency, note, configuration, leftOut } = manifest
     this.#sql.run(
-      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms, ended_ms, released, begun)
-       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, 1, ?)`,
+      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms, ended_ms, released, begun)
+       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?, 1, ?)`,
       manifest.point,
       tenant,
       machine,
@@ -333,6 +338,7 @@ export class CatalogBuilder {
       manifest.job.full ? 1 : 0,
       manifest.job.compare ? 1 : 0,
       manifest.base,
+      manifest.seq,
       manifest.job.startedMs,
       manifest.committedMs,
       JSON.stringify({ timeMs, consistency, note, configuration, leftOut }),

@@ -2,12 +2,11 @@
 import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { pointKind } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import { comparisonDue, policyOfMachine } from './comparison.ts'
 import { read, write } from './operation.ts'
+import { LAST_CREATED } from './points.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
 import type { Sql } from './sql.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 export interface JobRow {
   readonly id: string
@@ -21,6 +20,8 @@ export interface JobRow {
   /** 1 where all that is said to be unchanged is compared with the base. */
   readonly compare: number
   readonly base: string | null
+  /** Its place among the tenant's jobs, in the order in which they started. */
+  readonly seq: number
   readonly startedMs: number
   readonly endedMs: number | null
   /** 1 once the agent has given the lease back. */
@@ -69,8 +70,9 @@ export interface JobCommit {
   readonly lockedUntilMs: number | null
 }
 
-const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.compare, job.base, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error, job.begun
+/** Asks for rows of jobs. */
+export const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+  job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error, job.begun
   FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
@@ -88,7 +90,8 @@ const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
   return job
 }
 
-const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
+/** The uploads of a job, in the order of its disks. */
+export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
 
 /** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
@@ -115,9 +118,6 @@ const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
     'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
     point,
   )
-
-const policyOfMachine = (sql: Sql, machine: number): Policy =>
-  policyOf(sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', machine)?.policy ?? '{}')
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
   full: full !== 0,
@@ -149,20 +149,6 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
   )
 }
 
-/** Whether a machine's policy asks for a comparison now: none of its backups since then compared or read everything. */
-const comparisonDue = (sql: Sql, machine: number, policy: Policy, nowMs: number): boolean => {
-  if (policy.compareDays === null) return false
-  const sinceMs = nowMs - policy.compareDays * DAY_MS
-  const last = sql.get(
-    `SELECT 1 FROM job LEFT JOIN point ON point.id = job.id WHERE job.machine = ? AND job.state = 'committed'
-     AND (job.compare = 1 OR point.kind = 'full') AND job.ended_ms > ? AND job.ended_ms <= ? LIMIT 1`,
-    machine,
-    sinceMs,
-    nowMs,
-  )
-  return last === undefined
-}
-
 export const jobOperations = {
   /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
   'job.start': write(
@@ -189,16 +175,20 @@ export const jobOperations = {
         throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
           details: { job: open.id },
         })
-      // a checkpoint lives on the host of the agent that made it; the newest is the one committed last, whatever that host's clock said
+      // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said
       const base = sql.get<{ id: string }>(
-        'SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY committed_ms DESC, time_ms DESC, rowid DESC LIMIT 1',
+        `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
         args.machineId,
         args.agent,
       )
-      const compare = args.compare || comparisonDue(sql, args.machineId, policyOfMachine(sql, args.machineId), args.nowMs)
+      const compare = args.compare || comparisonDue(sql, args.machineId, args.nowMs)
+      const { seq } = sql.get<{ seq: number }>(
+        'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
+        args.tenant,
+      )!
       sql.run(
-        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, started_ms)
-         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?)`,
+        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms)
+         VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)`,
         args.id,
         args.tenant,
         args.machineId,
@@ -207,6 +197,7 @@ export const jobOperations = {
         args.full ? 1 : 0,
         compare ? 1 : 0,
         base?.id ?? null,
+        seq,
         args.nowMs,
       )
       return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) }, compare }
@@ -215,7 +206,8 @@ export const jobOperations = {
 
   /**
    * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the agent's word, taken only
-   * as far as it lies between the job's start and now: retention counts by it, and must not be led by a wrong or hostile clock.
+   * as far as it lies between the job's start and now, whichever of the two is earlier since the clock was set: retention counts by it, and must
+   * not be led by a wrong or hostile clock.
    * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
    */
   'job.begin': write(
@@ -232,7 +224,10 @@ export const jobOperations = {
     ): Refusal | null => {
       const job = runningJobOf(sql, args.job, args.agent)
       const { startedMs } = job
-      const timeMs = Math.min(Math.max(args.begun.timeMs, startedMs), Math.max(args.nowMs, startedMs))
+      const timeMs = Math.min(
+        Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
+        Math.max(startedMs, args.nowMs),
+      )
       if (job.begun !== null) {
         const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
         const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
@@ -250,21 +245,6 @@ export const jobOperations = {
       sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
       for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
       return null
-    },
-  ),
-
-  /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
-  'job.baseImage': read(
-    (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
-      const { base } = runningJobOf(sql, args.job, args.agent)
-      const image = sql.get<{ root: Uint8Array | null; size: number }>(
-        'SELECT root, size FROM image WHERE point = ? AND disk = ?',
-        base ?? '',
-        args.disk,
-      )
-      if (image === undefined)
-        throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
-      return image
     },
   ),
 
@@ -296,8 +276,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, seq)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       job.id,
       job.tenant,
       job.machineId,
@@ -317,6 +297,7 @@ export const jobOperations = {
       args.manifest,
       args.lockedUntilMs,
       JSON.stringify(begun.leftOut),
+      job.seq,
     )
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
@@ -342,20 +323,15 @@ export const jobOperations = {
     sql.run('UPDATE job SET released = 1 WHERE id = ?', args.job)
   }),
 
-  /** An agent came (back) with these jobs: its other ones, opened before `sinceMs`, have lost their lease. Gives the state of each named job. */
+  /** An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the state of each named job. */
   'job.reconcile': write(
     (
       sql: Sql,
-      args: { agent: string; jobs: readonly string[]; sinceMs: number; nowMs: number },
+      args: { agent: string; jobs: readonly string[]; handed: readonly string[]; nowMs: number },
     ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
-      const open = sql.all<{ id: string }>(
-        // one that began later than now is of a time before the clock was set back
-        'SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL AND (started_ms < ? OR started_ms > ?)',
-        args.agent,
-        args.sinceMs,
-        args.nowMs,
-      )
-      const failed = open.map(({ id }) => id).filter((id) => !args.jobs.includes(id))
+      const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
+      const known = new Set([...args.jobs, ...args.handed])
+      const failed = open.map(({ id }) => id).filter((id) => !known.has(id))
       const error = {
         code: 'LEASE_LOST',
         message: 'the agent came back without this backup: it was restarted or the machine was',
@@ -374,29 +350,5 @@ export const jobOperations = {
       }))
       return { states, failed }
     },
-  ),
-
-  'job.get': read((sql: Sql, args: { tenant: number; job: string }): { job: JobRow; uploads: UploadRow[] } | null => {
-    const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.tenant = ?`, args.job, args.tenant)
-    return job === undefined ? null : { job, uploads: uploadsOf(sql, args.job) }
-  }),
-
-  'job.list': read(
-    (
-      sql: Sql,
-      args: { tenant: number; agent: string | null; machine: string | null; limit: number },
-    ): { job: JobRow; uploads: UploadRow[] }[] =>
-      sql
-        .all<JobRow>(
-          `${JOB} WHERE job.tenant = ? AND (? IS NULL OR job.agent = ?) AND (? IS NULL OR machine.name = ?)
-           ORDER BY job.started_ms DESC LIMIT ?`,
-          args.tenant,
-          args.agent,
-          args.agent,
-          args.machine,
-          args.machine,
-          args.limit,
-        )
-        .map((job) => ({ job, uploads: uploadsOf(sql, job.id) })),
   ),
 }

@@ -4,6 +4,7 @@ import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { read, write } from './operation.ts'
+import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
 
 export interface MachineRow {
@@ -21,8 +22,8 @@ export interface MachineRow {
 
 const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
   (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL AND job.agent = machine.agent LIMIT 1) AS job,
-  (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY time_ms DESC LIMIT 1) AS pointId,
-  (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY time_ms DESC LIMIT 1) AS pointMs
+  (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointId,
+  (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
   FROM machine JOIN agent ON agent.id = machine.agent`
 
 /** One machine of a tenant by name; NOT_FOUND. */

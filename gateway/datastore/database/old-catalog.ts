@@ -44,25 +44,23 @@ const COLUMNS = {
   audit: 'seq time_ms tenant subject role action resource outcome details previous hash',
   token: 'id tenant subject role created_ms expires_ms revoked_ms',
   enrolment: 'id tenant created_ms expires_ms used_ms agent',
-  job: 'id tenant machine agent subject state full compare base started_ms ended_ms released error begun',
+  job: 'id tenant machine agent subject state full compare base seq started_ms ended_ms released error begun',
   upload: `job disk ordinal size kind reason base_root has_base position state finished root received stored changed
     evidence compared`,
   point: `id tenant machine agent time_ms kind reason consistency note configuration base
-    bytes_read bytes_sent bytes_stored duration_ms committed_ms manifest held locked_ms left_out`,
+    bytes_read bytes_sent bytes_stored duration_ms committed_ms manifest held locked_ms left_out seq`,
   image: 'point disk ordinal size root kind reason changed evidence compared',
 } as const
 type Table = keyof typeof COLUMNS
 
 const columnsOf = (table: Table): string[] => COLUMNS[table].split(/\s+/u)
 
-// an older program's catalog has fewer columns; what it lacks is as in a new row
-const select = (table: Table): string => `SELECT ${table}.* FROM ${table}`
-
 const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
+  // an older catalog lacks columns, which then have their defaults
   const columns = columnsOf(table).filter((column) => Object.hasOwn(row, column))
   const names = columns.map((column) => `"${column}"`).join(', ')
   const places = columns.map(() => '?').join(', ')
-  const values = columns.map((column) => row[column] ?? null)
+  const values = columns.map((column) => row[column]!)
   builder.sql.run(`INSERT OR IGNORE INTO ${table} (${names}) VALUES (${places})`, ...values)
 }
 
@@ -152,15 +150,15 @@ export class OldCatalog implements Disposable {
     this.#copy('settings', builder, 'SELECT name, value FROM setting', (row) => {
       builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', row['name']!, row['value']!)
     })
-    this.#copy('audit log', builder, `${select('audit')} ORDER BY seq`, (row) => insert(builder, 'audit', row))
+    this.#copy('audit log', builder, `${this.#select('audit')} ORDER BY seq`, (row) => insert(builder, 'audit', row))
   }
 
   /** Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id here. */
   copyTenant(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
-    this.#copy('tokens', builder, `${select('token')} WHERE tenant = ${id}`, (row) =>
+    this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant = ${id}`, (row) =>
       insert(builder, 'token', { ...row, tenant: tenant.id }),
     )
-    this.#copy('enrolments', builder, `${select('enrolment')} WHERE tenant = ${id}`, (row) => {
+    this.#copy('enrolments', builder, `${this.#select('enrolment')} WHERE tenant = ${id}`, (row) => {
       const agent = row['agent'] !== null && builder.hasAgent(String(row['agent'])) ? row['agent']! : null
       insert(builder, 'enrolment', { ...row, tenant: tenant.id, agent })
     })
@@ -174,8 +172,8 @@ export class OldCatalog implements Disposable {
   copyPoint(builder: CatalogBuilder, tenant: BuiltTenant, point: OldPoint): boolean {
     const machine = builder.machineId(tenant, point.machine)
     if (machine === null) return false
-    const row = this.#db.prepare(`${select('point')} WHERE id = ?`).get(point.id)
-    const images = this.#db.prepare(`${select('image')} WHERE point = ?`).all(point.id)
+    const row = this.#db.prepare(`${this.#select('point')} WHERE id = ?`).get(point.id)
+    const images = this.#db.prepare(`${this.#select('image')} WHERE point = ?`).all(point.id)
     builder.transaction(() => {
       insert(builder, 'point', { ...(row as Row), tenant: tenant.id, machine })
       for (const image of images) insert(builder, 'image', image)
@@ -197,7 +195,7 @@ export class OldCatalog implements Disposable {
 
   #copyJobs(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
     const names = new Map(this.machines(id).map(({ row, name }) => [row, name]))
-    this.#copy('jobs', builder, `${select('job')} WHERE tenant = ${id}`, (row) => {
+    this.#copy('jobs', builder, `${this.#select('job')} WHERE tenant = ${id}`, (row) => {
       const machine = builder.machineId(tenant, names.get(Number(row['machine'])) ?? '')
       if (machine === null || !builder.hasAgent(String(row['agent']))) return
       // whose restore point is there has committed, whatever an old copy says
@@ -207,10 +205,22 @@ export class OldCatalog implements Disposable {
       builder.sql.run('DELETE FROM job WHERE id = ?', row['id']!)
       insert(builder, 'job', { ...state, tenant: tenant.id, machine })
     })
-    const uploads = `${select('upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
+    const uploads = `${this.#select('upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
     this.#copy('jobs', builder, uploads, (row) => {
       if (builder.sql.get('SELECT 1 FROM job WHERE id = ?', row['job']!) !== undefined) insert(builder, 'upload', row)
     })
+  }
+
+  /** Asks for those columns of a table that this catalog has. */
+  #select(table: Table): string {
+    const there = new Set(
+      this.#db
+        .prepare(`SELECT name FROM pragma_table_info('${table}')`)
+        .all()
+        .map(({ name }) => name),
+    )
+    const columns = columnsOf(table).filter((column) => there.has(column))
+    return `SELECT ${columns.map((column) => `${table}."${column}"`).join(', ')} FROM ${table}`
   }
 
   /** The rows up to the first one that cannot be read. */

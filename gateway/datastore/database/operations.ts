@@ -3,8 +3,10 @@ import { auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
+import { comparisonOperations } from './comparison.ts'
 import { damageOperations } from './damage.ts'
 import { identityOperations } from './identities.ts'
+import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation } from './operation.ts'
@@ -22,9 +24,11 @@ const OPERATIONS = {
   ...checkOperations,
   ...chunkOperations,
   ...collectionOperations,
+  ...comparisonOperations,
   ...damageOperations,
   ...identityOperations,
   ...jobOperations,
+  ...jobListOperations,
   ...machineOperations,
   ...packOperations,
   ...pointOperations,

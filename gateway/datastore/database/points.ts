@@ -43,6 +43,9 @@ export interface StoredPoint extends PointRow {
   readonly disks: readonly ImageRow[]
 }
 
+/** Order of points by their creation, the last one first; times tell it for those of older programs, which have no number. */
+export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time_ms DESC, point.id DESC'
+
 const POINT = `SELECT point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
   bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,

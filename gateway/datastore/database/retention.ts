@@ -23,6 +23,7 @@ export interface RetentionPoint {
   readonly id: string
   readonly machine: string
   readonly timeMs: number
+  readonly seq: number
   readonly held: number
   readonly lockedUntilMs: number | null
   readonly damaged: number
@@ -39,7 +40,7 @@ export interface LeftPoint {
 /** True where there is something to restore: not of a point of an older program that has no disks. */
 const HAS_BYTES = 'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.size > 0)'
 
-const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, held, locked_ms AS lockedUntilMs,
+const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq, held, locked_ms AS lockedUntilMs,
   EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged,
   NOT ${HAS_BYTES} AS empty,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
@@ -54,11 +55,14 @@ const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
   return point
 }
 
-const isLastGood = (sql: Sql, id: string): boolean =>
+/** As the plan has it: of the points that are not from the future. */
+const isLastGood = (sql: Sql, id: string, nowMs: number): boolean =>
   sql.get<{ id: string }>(
     `SELECT id FROM point WHERE machine = (SELECT machine FROM point WHERE id = ?)
-     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AND ${HAS_BYTES} ORDER BY time_ms DESC, id DESC LIMIT 1`,
+     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AND ${HAS_BYTES} AND time_ms <= ?
+     ORDER BY seq DESC, time_ms DESC, id DESC LIMIT 1`,
     id,
+    nowMs,
   )?.id === id
 
 export interface Removal {
@@ -74,7 +78,9 @@ const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Removal
   if (point.held === 1) return 'held'
   if ((point.lockedUntilMs ?? 0) > nowMs) return 'locked'
   if (point.inUse === 1) return 'in-use'
-  return !named && isLastGood(sql, point.id) ? 'last-good' : null
+  if (named) return null
+  if (point.timeMs > nowMs) return 'future'
+  return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
 }
 
 /** Why a point that a person named does not go, in words. */
@@ -191,10 +197,13 @@ export const retentionOperations = {
     return rows.map(({ name }) => name)
   }),
 
-  /** All points of one machine, newest first; NOT_FOUND. */
+  /** All points of one machine, the one created last first; NOT_FOUND. */
   'retention.points': read((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): RetentionPoint[] => {
     const { id } = machineByName(sql, tenant, machine)
-    return sql.all<RetentionPoint>(`${POINT} WHERE point.machine = ? ORDER BY time_ms DESC, point.id DESC`, id)
+    return sql.all<RetentionPoint>(
+      `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
+      id,
+    )
   }),
 
   'retention.point': read((sql: Sql, { tenant, id }: { tenant: number; id: string }): RetentionPoint =>

@@ -144,4 +144,13 @@ ALTER TABLE job ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
 UPDATE job SET released = 1 WHERE ended_ms IS NOT NULL;
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2]
+// the order of creation, which no clock decides: a number for each job of a tenant, and for the point that it makes; 0 for those of before, whose order their times tell
+const VERSION_3 = `
+ALTER TABLE tenant ADD COLUMN job_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE point ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX job_created ON job (tenant, seq, started_ms);
+CREATE INDEX point_created ON point (machine, seq, committed_ms);
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3]

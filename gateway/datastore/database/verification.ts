@@ -20,25 +20,34 @@ export interface PointRoots {
 }
 
 export const verificationOperations = {
-  /** Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then the oldest look. */
+  /**
+   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then the oldest look.
+   * A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it counts as none.
+   */
   'point.toVerify': read(
     (
       sql: Sql,
-      args: { tenant: number; point: string | null; machine: string | null; beforeMs: number | null },
+      args: {
+        tenant: number
+        point: string | null
+        machine: string | null
+        age: { beforeMs: number; nowMs: number } | null
+      },
     ): string[] =>
       sql
         .all<{ id: string }>(
           `SELECT point.id FROM point JOIN machine ON machine.id = point.machine
            WHERE point.tenant = ? AND (? IS NULL OR point.id = ?) AND (? IS NULL OR machine.name = ?)
-           AND (? IS NULL OR verified_ms IS NULL OR verified_ms < ?)
+           AND (? IS NULL OR verified_ms IS NULL OR verified_ms < ? OR verified_ms > ?)
            ORDER BY verified_ms NULLS FIRST, time_ms DESC, point.id`,
           args.tenant,
           args.point,
           args.point,
           args.machine,
           args.machine,
-          args.beforeMs,
-          args.beforeMs,
+          args.age?.beforeMs ?? null,
+          args.age?.beforeMs ?? null,
+          args.age?.nowMs ?? null,
         )
         .map(({ id }) => id),
   ),
@@ -74,7 +83,7 @@ export const verificationOperations = {
     >(
       `SELECT point.id AS point, machine.name AS machine, point.agent, point.base, point.time_ms AS timeMs, point.kind, point.reason,
        consistency, note, configuration, bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored,
-       duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
+       point.seq, duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
        left_out AS leftOut, job.subject, job."full", job.compare, job.started_ms AS startedMs
        FROM point JOIN machine ON machine.id = point.machine JOIN job ON job.id = point.id WHERE point.tenant = ? AND point.id = ?`,
       tenant,

@@ -232,7 +232,7 @@ export class Stand implements AsyncDisposable {
 
   /** Ends whatever job of the machine is open. */
   async fail({ agent }: MachineRow): Promise<void> {
-    await this.datastore.database.call('job.reconcile', { agent, jobs: [], sinceMs: 2 ** 50, nowMs: 1 })
+    await this.datastore.database.call('job.reconcile', { agent, jobs: [], handed: [], nowMs: 1 })
   }
 
   async machine(name: string): Promise<MachineRow> {

@@ -11,6 +11,7 @@ const point: Point = {
   id: ID,
   machine: 'db1',
   timeMs: DAY_MS,
+  future: false,
   kind: 'full',
   reason: 'first',
   consistency: 'crash',
@@ -38,6 +39,7 @@ test('points: what keeps each, when it was verified, how much of it is lost', ()
     '1970-01-01 00:00:00',
     '4.0 KiB',
   ])
+  expect(cells({ future: true })[2]).toBe('1970-01-02 00:00:00 (in the future)')
   // a lock whose time is over is none
   expect(cells({ lockedUntilMs: 2 * DAY_MS })).toEqual([...start, '-', '-', '-'])
   expect(timeText(null)).toBe('-')

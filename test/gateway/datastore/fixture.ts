@@ -144,6 +144,7 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   durationMs: 0,
   committedMs: 1,
   lockedUntilMs: null,
+  seq: 0,
   job: { subject: 'test', full: false, startedMs: 1 },
   disks: [],
   ...rest,

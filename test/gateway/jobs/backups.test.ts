@@ -33,7 +33,10 @@ class Setting implements AsyncDisposable {
   constructor(stand: Stand, machine: MachineRow) {
     this.stand = stand
     this.machine = machine
-    const agents = { agent: (id: string): Peer => this.#agent(id) }
+    const agents = {
+      agent: (id: string): Peer => this.#agent(id),
+      find: (id: string): Peer | null => (id === machine.agent ? (this.links.at(-1)?.gateway ?? null) : null),
+    }
     this.backups = new Backups({
       datastore: stand.datastore,
       agents,
@@ -102,8 +105,8 @@ class Setting implements AsyncDisposable {
     return (await this.backups.get(this.stand.tenant, job)).view
   }
 
-  reconcile(jobs: string[], sinceMs = 2 ** 40): ReturnType<Backups['reconcile']> {
-    return this.backups.reconcile(this.stand.tenant, this.machine.agent, jobs, sinceMs)
+  reconcile(jobs: string[]): ReturnType<Backups['reconcile']> {
+    return this.backups.reconcile(this.stand.tenant, this.machine.agent, jobs)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -325,9 +328,13 @@ test('a returning agent finds its jobs; those it does not name have lost their l
   const call = agent.open('image.upload', { job, disk: 'vda' })
   await started(call)
   // handed over on the connection whose list does not have it yet
-  expect(await setting.reconcile([], setting.clock.now())).toEqual([])
-  expect((await setting.view(job)).state).toBe('running')
-  expect(await setting.reconcile([], setting.clock.now() + 1)).toEqual([])
+  for (const nowMs of [setting.clock.now(), 0, 2 ** 45]) {
+    setting.clock.set(nowMs)
+    expect(await setting.reconcile([])).toEqual([])
+    expect((await setting.view(job)).state).toBe('running')
+  }
+  setting.connect()
+  expect(await setting.reconcile([])).toEqual([])
   expect(await setting.view(job)).toMatchObject({ state: 'failed', error: { code: 'LEASE_LOST' } })
   expect(await codeOf(call.result)).toBe('JOB_ENDED')
 })

@@ -18,6 +18,7 @@ const job: JobRow = {
   subject: 'anna',
   state: 'failed',
   full: 0,
+  seq: 1,
   base: null,
   startedMs: 1,
   endedMs: 2,
@@ -73,8 +74,10 @@ test('a point shows neither its agent nor its configuration', () => {
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, dirtyBytes: 6 }]
   const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
-  const view = pointView({ ...point, held: 1, agent: ID, configuration: '{"secret":1}' })
-  expect(view).toEqual({ ...point, held: true })
+  const stored = { ...point, held: 1, agent: ID, configuration: '{"secret":1}' }
+  const view = pointView(stored, 7)
+  expect(view).toEqual({ ...point, held: true, future: false })
+  expect(pointView(stored, 6)).toEqual({ ...view, future: true })
   expect(v.safeParse(METHODS['points.list'].result, { points: [view] }).success).toBe(true)
 })
 

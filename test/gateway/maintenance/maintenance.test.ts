@@ -159,7 +159,7 @@ test('notices of progress do not pile up for who does not read them', async () =
   for (let round = 0; round < 4; round++) await stand.point(machine, randomDisk(20))
   let nowMs = 0
   // every look at it is a second later, so that no notice is left out for having come too soon
-  const clock = { now: () => (nowMs += 1000), after: () => () => {} }
+  const clock = { now: () => 0, elapsed: () => (nowMs += 1000), after: () => () => {} }
   await using maintenance = new Maintenance({ datastore: stand.datastore, clock, log: openLog({ level: 'silent' }) })
   const noticesOf = async (taken: () => Promise<void>): Promise<number> => {
     let count = 0

@@ -249,7 +249,7 @@ describe('of packs alone', () => {
     await place.stand.reopen()
     const { database } = place.stand.datastore
     const { agent } = await database.call('point.find', { tenant: place.stand.tenant.id, agent: null, prefix: point! })
-    const { states } = await database.call('job.reconcile', { agent, jobs: [point!], sinceMs: 0, nowMs: 1 })
+    const { states } = await database.call('job.reconcile', { agent, jobs: [point!], handed: [], nowMs: 1 })
     expect(states).toEqual([{ job: point, state: 'committed' }])
   })
 })

@@ -12,6 +12,7 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
   return {
     id: String(time),
     timeMs,
+    seq: 0,
     held: false,
     lockedUntilMs: null,
     damaged: false,
@@ -217,7 +218,7 @@ describe('what stays though no rule keeps it', () => {
       planRetention(
         [9, 8, 7].map((ms) => pointAt(ms, { damaged: damaged.includes(ms) })),
         rules,
-        0,
+        10,
       ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
     expect(plan([])).toEqual(['9: last last-good', '8: ', '7: '])
     expect(plan([9])).toEqual(['9: last', '8: last-good', '7: '])
@@ -239,6 +240,7 @@ test('a point in which there is nothing to restore stands for no other', () => {
 describe('for any points and rules', () => {
   const ZONES = ['UTC', 'Europe/Berlin', 'America/St_Johns', 'Australia/Lord_Howe', 'Pacific/Apia', '+05:45']
   const from = Date.parse('2024-12-20T00:00Z')
+  const NOW_MS = from + 1000 * DAY_MS
   const anyTime = fc.oneof(
     fc.integer({ min: 0, max: 3 * 24 * 60 }),
     fc.integer({ min: 0, max: 60 * 24 * 60 }),
@@ -247,7 +249,7 @@ describe('for any points and rules', () => {
   const anyPoint = fc.record({
     minutes: anyTime,
     held: fc.boolean(),
-    lockedUntilMs: fc.option(fc.integer({ min: 0, max: 10 })),
+    lockedUntilMs: fc.option(fc.integer({ min: NOW_MS - 5, max: NOW_MS + 5 })),
     damaged: fc.boolean(),
     empty: fc.boolean(),
     inUse: fc.boolean(),
@@ -272,7 +274,6 @@ describe('for any points and rules', () => {
     timeZone: fc.constantFrom(...ZONES),
     lockDays: fc.constant(0),
   })
-  const NOW_MS = 5
   const idsKept = (points: readonly PlannedPoint[], rules: Retention): string[] =>
     planRetention(points, rules, NOW_MS)
       .filter(({ keptBy }) => keptBy.length > 0)
@@ -296,6 +297,28 @@ describe('for any points and rules', () => {
         const first = idsKept(points, rules)
         const left = points.filter(({ id }) => first.includes(id))
         expect(idsKept(left, rules)).toEqual(first)
+      }),
+    )
+  })
+
+  test('points from the future, there or not, change nothing for the others, and stay', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, fc.integer({ min: 0, max: 800 }), (points, rules, days) => {
+        const nowMs = from + days * DAY_MS
+        const others = points.filter(({ timeMs }) => timeMs <= nowMs)
+        const plan = planRetention(points, rules, nowMs)
+        expect(plan.filter(({ point }) => point.timeMs <= nowMs)).toEqual(planRetention(others, rules, nowMs))
+        for (const { point, keptBy } of plan) expect(keptBy.includes('future')).toBe(point.timeMs > nowMs)
+      }),
+    )
+  })
+
+  test('numbers of creation that agree with the times change nothing', () => {
+    fc.assert(
+      fc.property(anyPoints, anyRules, (points, rules) => {
+        const order = points.toSorted((a, b) => a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1))
+        const numbered = order.map((point, index) => ({ ...point, seq: index + 1 }))
+        expect(idsKept(numbered, rules)).toEqual(idsKept(points, rules))
       }),
     )
   })
@@ -374,11 +397,91 @@ describe('for any points and rules', () => {
   })
 })
 
-test('a point from the future does not make the others old', () => {
-  const points = [...at(['2100-01-01T00:00Z']), ...at(['2026-11-20T00:00Z', '2026-11-19T00:00Z', '2026-11-10T00:00Z'])]
-  expect(kept(points, { keepWithinDays: 3 }, Date.parse('2026-11-20T12:00Z'))).toEqual([
-    '2100-01-01T00:00Z: within',
-    '2026-11-20T00:00Z: within',
-    '2026-11-19T00:00Z: within',
-  ])
+describe('clocks', () => {
+  const NOON = Date.parse('2026-11-20T12:00Z')
+  const real = at(['2026-11-20T00:00Z', '2026-11-19T00:00Z', '2026-11-18T00:00Z', '2026-11-10T00:00Z'])
+
+  test('a point from the future stays, and stands for no other', () => {
+    const points = [pointAt('2100-01-01T00:00Z'), ...real]
+    const plan = (rules: Partial<Retention>): string[] =>
+      planRetention(points, rulesOf(rules), NOON).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
+    const [newest, ...older] = real.map(({ id }) => id)
+    expect(plan({ keepLast: 1 })).toEqual([
+      '2100-01-01T00:00Z: future',
+      `${newest}: last last-good`,
+      ...older.map((id) => `${id}: `),
+    ])
+    expect(plan({ keepYearly: 1 }).slice(0, 2)).toEqual(['2100-01-01T00:00Z: future', `${newest}: yearly last-good`])
+    expect(plan({ keepWithinDays: 3 })).toEqual([
+      '2100-01-01T00:00Z: future',
+      `${newest}: within last-good`,
+      `${older[0]}: within`,
+      `${older[1]}: within`,
+      `${older[2]}: `,
+    ])
+    expect(plan({})[0]).toBe('2100-01-01T00:00Z: no-rules future')
+    // one that is alone as well: no rule counts it, and it is no good one
+    expect(kept([points[0]!], { keepLast: 1 }, NOON)).toEqual(['2100-01-01T00:00Z: future'])
+  })
+
+  test('it is from the future by a millisecond, and not when its time has come', () => {
+    const points = [pointAt(NOON + 1, { id: 'f', seq: 1 }), pointAt(NOON, { id: 'n', seq: 2 })]
+    expect(kept(points, { keepLast: 1 }, NOON)).toEqual(['n: last', 'f: future'])
+    expect(kept(points, { keepLast: 1 }, NOON + 1)).toEqual(['n: last'])
+  })
+
+  test('with a clock that was set back all that was made since is from the future, and stays', () => {
+    const rules = { keepLast: 1, keepDaily: 1 }
+    expect(kept(real, rules, Date.parse('2026-11-18T12:00Z'))).toEqual([
+      `${real[0]!.id}: future`,
+      `${real[1]!.id}: future`,
+      `${real[2]!.id}: last`,
+      `${real[3]!.id}: daily`,
+    ])
+  })
+
+  /** Points in the order of their creation. */
+  const made = (times: readonly string[]): PlannedPoint[] =>
+    times.map((time, index) => pointAt(time, { seq: index + 1, id: `${index + 1} of ${time}` }))
+
+  test('when its time has come it is as old as the order of creation says, and displaces nothing of its day', () => {
+    // made on the 18th by a clock that said the 21st
+    const points = made([
+      '2026-11-17T00:00Z',
+      '2026-11-21T06:00Z',
+      '2026-11-19T00:00Z',
+      '2026-11-20T00:00Z',
+      '2026-11-21T00:00Z',
+    ])
+    const now = Date.parse('2026-11-21T12:00Z')
+    expect(kept(points, { keepLast: 2 }, now)).toEqual(['5 of 2026-11-21T00:00Z: last', '4 of 2026-11-20T00:00Z: last'])
+    expect(kept(points, { keepDaily: 4 }, now)).toEqual([
+      '5 of 2026-11-21T00:00Z: daily',
+      '4 of 2026-11-20T00:00Z: daily',
+      '3 of 2026-11-19T00:00Z: daily',
+      '1 of 2026-11-17T00:00Z: daily',
+    ])
+    // no other is of its day
+    const before = points.slice(0, 4)
+    expect(kept(before, { keepDaily: 2 }, now)).toEqual([
+      '4 of 2026-11-20T00:00Z: daily',
+      '3 of 2026-11-19T00:00Z: daily',
+    ])
+  })
+
+  test('one that a clock dated too early is as young as the order of creation says', () => {
+    // made on the 20th by a clock that said January
+    const points = made(['2026-01-31T00:00Z', '2026-11-19T00:00Z', '2026-11-20T00:00Z', '2026-01-31T12:00Z'])
+    const now = Date.parse('2026-11-21T12:00Z')
+    expect(kept(points, { keepLast: 2 }, now)).toEqual(['4 of 2026-01-31T12:00Z: last', '3 of 2026-11-20T00:00Z: last'])
+    expect(kept(points, { keepMonthly: 2 }, now)).toEqual([
+      '4 of 2026-01-31T12:00Z: monthly',
+      '1 of 2026-01-31T00:00Z: monthly',
+    ])
+    expect(kept(points, { keepWithinDays: 2 }, now)).toEqual([
+      '4 of 2026-01-31T12:00Z: within',
+      '3 of 2026-11-20T00:00Z: within',
+      '2 of 2026-11-19T00:00Z: within',
+    ])
+  })
 })

@@ -186,7 +186,7 @@ test('growth counts what backups stored, also of points that were pruned since a
   const machine = await stand.machine('db1')
   const [one, two] = [await stand.point(machine, randomDisk(30)), await stand.point(machine, randomDisk(40))]
   const grown = async (nowMs: number): Promise<UsageReport['growth']> => {
-    const clock = { now: () => nowMs, after: () => () => {} }
+    const clock = { now: () => nowMs, elapsed: () => 0, after: () => () => {} }
     return (await usageOf({ ...contextOf(stand), clock }, { machine: null, points: false })).growth
   }
   const { dayBytes } = await grown(1000)

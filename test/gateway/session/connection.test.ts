@@ -172,6 +172,18 @@ test('a renewed session goes on, an ill renewed one ends at its old time', async
   expect(test.services.registry.online(agent.id)).toBe(false)
 })
 
+test('a session ends when its life is over, whatever the time of day was set to meanwhile', async () => {
+  await using test = await TestServices.open()
+  const hour = 60 * 60 * 1000
+  const { peer } = await test.session(await test.token('viewer'))
+  test.clock.set(test.clock.now() + 30 * 24 * hour)
+  await test.pass(hour - 60_000)
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  test.clock.set(0)
+  await test.pass(60_000)
+  expect((await peer.closed).code).toBe('TOKEN_EXPIRED')
+})
+
 test('what fails inside is for the log, not for the peer', async () => {
   await using test = await TestServices.open()
   const token = await test.token('viewer')

@@ -11,7 +11,7 @@ const call = {
   send: async () => {},
 }
 
-const callerOf = (test: TestServices, role: Role): { claims: Claims; address: string; openedMs: number } => ({
+const callerOf = (test: TestServices, role: Role): { claims: Claims; address: string; endsMs: number } => ({
   claims: {
     issuer: 'i',
     audience: 'a',
@@ -23,7 +23,7 @@ const callerOf = (test: TestServices, role: Role): { claims: Claims; address: st
     tokenId: 't',
   },
   address: '192.0.2.7',
-  openedMs: 0,
+  endsMs: Number.MAX_SAFE_INTEGER,
 })
 
 const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolicy'>): Promise<unknown> =>

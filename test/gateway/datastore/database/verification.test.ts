@@ -13,13 +13,20 @@ test('points never verified come first, then those verified longest ago; machine
   const points: string[] = []
   for (let index = 0; index < 4; index++)
     points.push(await addPoint(database, acme, index < 3 ? a : b, { timeMs: index }))
-  const all = { tenant: acme.id, point: null, machine: null, beforeMs: null }
+  const all = { tenant: acme.id, point: null, machine: null, age: null }
   const verified = (point: string, nowMs: number) =>
     database.call('point.verified', { tenant: acme.id, points: [point], nowMs })
   await verified(points[0]!, 50)
   await verified(points[2]!, 40)
   expect(await database.call('point.toVerify', all)).toEqual([points[3], points[1], points[2], points[0]])
-  expect(await database.call('point.toVerify', { ...all, beforeMs: 50 })).toEqual([points[3], points[1], points[2]])
+  expect(await database.call('point.toVerify', { ...all, age: { beforeMs: 50, nowMs: 1000 } })).toEqual([
+    points[3],
+    points[1],
+    points[2],
+  ])
+  // a look that is later than now was dated by a clock that was ahead
+  const set = { beforeMs: 30, nowMs: 45 }
+  expect(await database.call('point.toVerify', { ...all, age: set })).toEqual([points[3], points[1], points[0]])
   expect(await database.call('point.toVerify', { ...all, machine: 'b' })).toEqual([points[3]])
   expect(await database.call('point.toVerify', { ...all, point: points[0]! })).toEqual([points[0]])
   expect(await database.call('point.toVerify', { ...all, tenant: other.id })).toEqual([])

@@ -1,0 +1,50 @@
+// Comparisons of what is said to be unchanged: when a policy asks for one, and the image of the base that it is held against.
+import type { JobState } from '../../../protocol/backup.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import { read } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** The policy of a machine as the catalog has it now. */
+export const policyOfMachine = (sql: Sql, machine: number): Policy =>
+  policyOf(sql.get<{ policy: string }>('SELECT policy FROM machine WHERE id = ?', machine)?.policy ?? '{}')
+
+/** Whether a machine's policy asks for a comparison now: none of its backups since then compared or read everything. */
+export const comparisonDue = (sql: Sql, machine: number, nowMs: number): boolean => {
+  const { compareDays } = policyOfMachine(sql, machine)
+  if (compareDays === null) return false
+  const sinceMs = nowMs - compareDays * DAY_MS
+  const last = sql.get(
+    `SELECT 1 FROM job LEFT JOIN point ON point.id = job.id WHERE job.machine = ? AND job.state = 'committed'
+     AND (job.compare = 1 OR point.kind = 'full') AND job.ended_ms > ? AND job.ended_ms <= ? LIMIT 1`,
+    machine,
+    sinceMs,
+    nowMs,
+  )
+  return last === undefined
+}
+
+export const comparisonOperations = {
+  /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
+  'job.baseImage': read(
+    (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
+      const job = sql.get<{ state: JobState; base: string | null }>(
+        'SELECT state, base FROM job WHERE id = ? AND agent = ?',
+        args.job,
+        args.agent,
+      )
+      if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${args.job}`)
+      if (job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${args.job} has ${job.state} already`)
+      const image = sql.get<{ root: Uint8Array | null; size: number }>(
+        'SELECT root, size FROM image WHERE point = ? AND disk = ?',
+        job.base ?? '',
+        args.disk,
+      )
+      if (image === undefined)
+        throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
+      return image
+    },
+  ),
+}
