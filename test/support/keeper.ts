@@ -14,14 +14,15 @@ const runFolder = process.argv[2]!
 const files = new Map<string, string>()
 
 /** One folder after the other, so that each process is told once. */
-let cleared = Promise.resolve()
+let cleared: Promise<unknown> = Promise.resolve()
 
-const clear = (folder: string): void => {
-  cleared = cleared.then(async () => {
-    for (const { pid, command, folder: of } of await clearFolder(folder))
-      process.stderr.write(`left by ${files.get(of) ?? 'the run'} and ended: ${pid} ${command}\n`)
-  })
+const clearAfter = async (earlier: Promise<unknown>, folder: string): Promise<void> => {
+  await earlier
+  for (const { pid, command, folder: of } of await clearFolder(folder))
+    process.stderr.write(`left by ${files.get(of) ?? 'the run'} and ended: ${pid} ${command}\n`)
 }
+
+const clear = (folder: string): void => void (cleared = clearAfter(cleared, folder))
 
 /** A test file's process: names its folder and itself in one line, and holds the connection for as long as it lives. */
 const onTestFile = async (socket: Socket): Promise<void> => {
