@@ -13,7 +13,7 @@ import { Stand } from '../support/stand.ts'
 /** How long the acknowledgement is on its way, in milliseconds: time enough to break something before it arrives. */
 const ACKNOWLEDGEMENT_MS = 400
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 const BREAKS: Readonly<Record<string, (stand: Stand, host: Host) => Promise<void>>> = {
   'the agent is killed': async (_, host) => {

@@ -7,7 +7,7 @@ import type { Host } from '../support/stand-host.ts'
 import { Stand, TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 interface Scene extends AsyncDisposable {
   readonly stand: Stand

@@ -47,7 +47,7 @@ const startHanging = async (patience: keyof typeof PATIENCE_MS): Promise<Hanging
   const pids = await eventually(() => {
     if (child.exitCode !== null) throw new Error(`it ended without a test: ${stdout}${stderr}`)
     return existsSync(file) && (JSON.parse(readFileSync(file, 'utf8') || 'null') as { guard: number; file: number })
-  }, 60_000)
+  })
   const [run, own, guard] = await Promise.all([child.pid!, pids.file, pids.guard].map(processOf))
   return {
     base: temp.path,
