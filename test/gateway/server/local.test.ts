@@ -6,13 +6,14 @@ import { connect, createServer, type Socket } from 'node:net'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../../gateway/clock.ts'
-import { Gateway } from '../../../gateway/gateway.ts'
+import { Gateway, REVOCATION_INTERVAL_MS } from '../../../gateway/gateway.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { SocketPath } from '../../../gateway/server/local.ts'
 import { dialLocal } from '../../../gateway/session/socket.ts'
 import type { Session } from '../../../protocol/client.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
+import { HandClock } from '../../support/hand-clock.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 
@@ -28,7 +29,8 @@ const socketOf = (folder: string): string => path.join(folder, 'gateway.sock')
 test('who can open the socket is owner of the tenant it names, under a name of its own, and keeps its session', async () => {
   await using temp = await tempFolder()
   const folder = temp.join('data')
-  await using gateway = await startGateway({ folder })
+  const clock = new HandClock(Date.now())
+  await using gateway = await startGateway({ folder, clock })
   await gateway.addTenant('other')
   const { peer, welcome } = await dial(folder)
   expect(welcome).toMatchObject({ subject: 'local-administrator', role: 'owner', tenant: TENANT })
@@ -36,7 +38,10 @@ test('who can open the socket is owner of the tenant it names, under a name of i
   expect((await dial(folder, 'other')).welcome.tenant).toBe('other')
   expect(await codeOf(dial(folder, 'nobody'))).toBe('NOT_FOUND')
   // two rounds of the look for revoked tokens
-  await new Promise((resolve) => void setTimeout(resolve, 4500))
+  for (let round = 0; round < 2; round++) {
+    await clock.advanceSettled(REVOCATION_INTERVAL_MS)
+    await peer.call('machines.list', {})
+  }
   await peer
     .call('machines.setPolicy', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
     .catch(() => {})
