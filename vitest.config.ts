@@ -1,13 +1,32 @@
 // How the tests run: every *.test.ts under test/, each file in a process of its own.
+import path from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** Longest time of one test or hook, in milliseconds; some boot QEMU or a browser several times. */
-const TEST_TIMEOUT_MS = 60_000
+/** Longest time of one test or hook, in milliseconds: what takes seconds on an idle machine takes minutes on a slow and busy one. */
+const TEST_TIMEOUT_MS = 300_000
+
+/** What takes longest, by the beginning of its path: it comes first, so that nothing long is left for the end. */
+const LONGEST = ['test/model/model', 'test/interop/histories', 'test/interop/', 'test/model/'] as const
+
+const rankOf = ({ moduleId }: TestSpecification): number => {
+  const rank = LONGEST.findIndex((begin) => moduleId.startsWith(path.join(import.meta.dirname, begin)))
+  return rank < 0 ? LONGEST.length : rank
+}
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return (await super.sort(files)).toSorted((one, other) => rankOf(one) - rankOf(other))
+  }
+}
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/bench/**'],
+    // what a test starts ends with its file, and everything with the run
+    globalSetup: ['test/support/run-setup.ts'],
+    setupFiles: ['test/support/file-setup.ts'],
     // Native modules and child processes are dependable only where a file ends with its process.
     pool: 'forks',
     isolate: true,
@@ -16,6 +35,7 @@ export default defineConfig({
     testTimeout: TEST_TIMEOUT_MS,
     hookTimeout: TEST_TIMEOUT_MS,
     teardownTimeout: TEST_TIMEOUT_MS,
+    sequence: { sequencer: LongestFirst },
     retry: 0,
     allowOnly: false,
     passWithNoTests: false,

@@ -17,39 +17,62 @@ const answerSchema = v.object({
   tenantName: v.string(),
 })
 
-const bodyOf = async (response: IncomingMessage): Promise<unknown> => {
+/** What a gateway says instead of an enrolment. */
+const refusalSchema = v.object({ code: v.string(), message: v.string() })
+
+const ANSWERED_ELSE = 'is the address right?'
+
+const textOf = async (response: IncomingMessage): Promise<string> => {
   let text = ''
   for await (const part of response as AsyncIterable<Buffer>) {
     text += part.toString('utf8')
     if (text.length > ANSWER_BYTES_MAX) throw new VarveError('CONNECTION_LOST', 'the gateway answered too much')
   }
+  return text
+}
+
+const parse = (status: number | undefined, text: string): unknown => {
   try {
     return JSON.parse(text) as unknown
   } catch {
-    throw new VarveError(
-      'CONNECTION_LOST',
-      `the gateway answered HTTP ${response.statusCode} without JSON; is the address right?`,
-    )
+    throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status} without JSON; ${ANSWERED_ELSE}`)
+  }
+}
+
+/** Sends the request and reads the answer; whatever breaks on the way is CONNECTION_LOST. */
+const exchange = async (
+  url: URL,
+  ca: Buffer | null,
+  body: string,
+): Promise<{ status: number | undefined; text: string }> => {
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
+  const options = { method: 'POST', headers, timeout: TIMEOUT_MS }
+  try {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request =
+        url.protocol === 'https:'
+          ? requestHttps(url, { ...options, ...(ca === null ? {} : { ca }) }, resolve)
+          : requestHttp(url, options, resolve)
+      request.on('timeout', () => request.destroy(new Error('no answer in time')))
+      request.on('error', reject)
+      // also where no error says why: an answer that switches to another protocol, say
+      request.on('close', () => reject(new Error(`it did not answer as a gateway does; ${ANSWERED_ELSE}`)))
+      request.end(body)
+    })
+    return { status: response.statusCode, text: await textOf(response) }
+  } catch (thrown) {
+    throw thrown instanceof VarveError ? thrown : unreachable(url.host, thrown as Error)
   }
 }
 
 const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown> => {
-  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-  const options = { method: 'POST', headers, timeout: TIMEOUT_MS }
-  const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const request =
-      url.protocol === 'https:'
-        ? requestHttps(url, { ...options, ...(ca === null ? {} : { ca }) }, resolve)
-        : requestHttp(url, options, resolve)
-    request.on('timeout', () => request.destroy(new Error('no answer in time')))
-    request.on('error', (error) => reject(unreachable(url.host, error)))
-    request.end(body)
-  })
-  const answer = await bodyOf(response)
-  if (response.statusCode === 200) return answer
-  const { code, message } = answer as { code?: unknown; message?: unknown }
-  if (typeof code === 'string' && isErrorCode(code)) throw new VarveError(code, String(message).slice(0, 1024))
-  throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}; is the address right?`)
+  const { status, text } = await exchange(url, ca, body)
+  const answer = parse(status, text)
+  if (status === 200) return answer
+  const refusal = v.safeParse(refusalSchema, answer)
+  if (refusal.success && isErrorCode(refusal.output.code))
+    throw new VarveError(refusal.output.code, refusal.output.message.slice(0, 1024))
+  throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
 }
 
 /** Makes this host an agent of the token's tenant; an earlier identity in the folder is replaced. The gateway's TOKEN_ codes, ENROLMENT_USED, CONNECTION_LOST. */

@@ -48,6 +48,15 @@ const writeSecret = async (folder: string, name: string, text: string): Promise<
 
 const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
 
+/** A file or folder of the state that cannot be used, in words that say what to do. */
+const stateError = (thrown: unknown): VarveError => {
+  if (thrown instanceof VarveError) return thrown
+  const { code, path: place = 'the state folder' } = thrown as NodeJS.ErrnoException
+  const denied = code === 'EACCES' || code === 'EPERM'
+  const way = denied ? 'run this as the user that runs the agent' : `(${code ?? String(thrown)})`
+  return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
+}
+
 const readSecret = async (file: string): Promise<string | null> => {
   try {
     await using handle = await open(file, 'r')
@@ -57,7 +66,7 @@ const readSecret = async (file: string): Promise<string | null> => {
     return await handle.readFile('utf8')
   } catch (error) {
     if (isMissing(error)) return null
-    throw error
+    throw stateError(error)
   }
 }
 
@@ -103,13 +112,21 @@ export class NewIdentity {
    */
   async save(folder: string, record: IdentityRecord): Promise<Identity> {
     const checked = parse(recordSchema, 'the answer of the gateway', JSON.stringify(record))
+    try {
+      await this.#write(folder, checked)
+    } catch (error) {
+      throw stateError(error)
+    }
+    return Identity.load(folder)
+  }
+
+  async #write(folder: string, checked: IdentityRecord): Promise<void> {
     await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
     const { kty, crv, x, d } = this.#jwk
     await writeSecret(folder, keyFile(checked.agentId), `${JSON.stringify({ kty, crv, x, d })}\n`)
     await writeSecret(folder, IDENTITY_FILE, `${JSON.stringify(checked, null, 2)}\n`)
     const others = (await readdir(folder)).filter((name) => KEY_FILE.test(name) && name !== keyFile(checked.agentId))
     for (const name of others) await rm(path.join(folder, name), { force: true })
-    return Identity.load(folder)
   }
 }
 

@@ -19,7 +19,7 @@ import type { Services } from './session/context.ts'
 import { Registry } from './session/registry.ts'
 
 /** How often open sessions are checked against revocations made by another process, in milliseconds. */
-const REVOCATION_INTERVAL_MS = 2000
+export const REVOCATION_INTERVAL_MS = 2000
 
 export interface GatewayOptions {
   readonly folder: string

@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
+import { LIFELINE_VARIABLE } from './support/run-setup.ts'
 
 interface Step {
   readonly name: string
@@ -32,10 +33,12 @@ const reportSchema = v.object({
 
 const root = path.resolve(import.meta.dirname, '..')
 
-/** Runs one step with its output shown; resolves to its exit code, 128 + signal number where a signal ended it. */
+/** Runs one step with its output shown; resolves to its exit code, 128 + signal number where a signal ended it. The tests end when this process does, however it does. */
 const run = (step: Step): Promise<number> =>
   new Promise((resolve, reject) => {
-    const child = spawn(step.command, step.args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+    const env = { ...process.env, [LIFELINE_VARIABLE]: 'stdin' }
+    const child = spawn(step.command, step.args, { cwd: root, stdio: ['pipe', 'inherit', 'inherit'], env })
+    child.stdin.on('error', () => {})
     child.once('error', reject)
     child.once('exit', (code, signal) => {
       resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))

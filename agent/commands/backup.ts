@@ -32,6 +32,14 @@ const unknownHere = (error: VarveError, machine: string, { machines }: AgentConf
   return new VarveError('NOT_FOUND', `there is no machine "${machine}"; this host has: ${names || 'none'}`)
 }
 
+/** Aborts when a start that was interrupted has had its time to be answered. */
+const patience = (signal: AbortSignal): AbortSignal => {
+  const controller = new AbortController()
+  const onAbort = (): void => void setTimeout(() => controller.abort(signal.reason), CANCEL_LIMIT_MS).unref()
+  signal.addEventListener('abort', onAbort, { once: true })
+  return controller.signal
+}
+
 /** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there. */
 const startJob = async (
   { config, link, signal }: CommandContext,
@@ -42,8 +50,9 @@ const startJob = async (
     try {
       // not repeated over a break: a second start could make a second point
       const peer = await link.peer(signal)
-      return (await peer.call('backup.start', { machine, full: options.full, compare: options.compare }, { signal }))
-        .job
+      // an interruption waits for the answer: a job that has begun must be known to be cancelled
+      const asked = { machine, full: options.full, compare: options.compare }
+      return (await peer.call('backup.start', asked, { signal: patience(signal) })).job
     } catch (thrown) {
       const error = unknownHere(asVarveError(thrown), machine, config)
       const { code } = error

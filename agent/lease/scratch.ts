@@ -58,9 +58,12 @@ export const makeScratch = async (entry: JournalEntry): Promise<void> => {
   )
 }
 
+/** How often a removal is tried again that meets a file made meanwhile: what has just been ended may still have written. */
+const REMOVALS_MAX = 10
+
 /** Removes the lease's folders and all that is in them. */
 export const removeScratch = async (entry: JournalEntry): Promise<void> => {
   for (const folder of [entry.scratchFolder, entry.socketFolder]) {
-    await rm(folder, { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
   }
 }

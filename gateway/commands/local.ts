@@ -45,7 +45,8 @@ export const holdCatalog = (folder: string): CatalogLock => {
   }
 }
 
-const usageError = (folder: string, thrown: unknown): VarveError =>
+/** What using a data folder failed with, in words that say what to do; CONFIG_INVALID for want of permission, STORE_FULL, STORE_FAILED. */
+export const usageError = (folder: string, thrown: unknown): VarveError =>
   storeError(accessError(thrown, folder), `using the data folder ${folder}`)
 
 /**

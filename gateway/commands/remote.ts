@@ -4,12 +4,11 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { systemClock } from '../clock.ts'
-import { hasCode } from '../datastore/store-error.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog } from '../log.ts'
 import { SocketPath } from '../server/local.ts'
 import { dialLocal } from '../session/socket.ts'
-import { checkData, holdCatalog } from './local.ts'
+import { checkData, holdCatalog, usageError } from './local.ts'
 import { Interruption } from './interruption.ts'
 
 const PROGRAM = 'varve-gateway/0.1.0 command'
@@ -33,24 +32,28 @@ export interface LocalGateway {
   withTenant<R>(tenant: string, work: (remote: Remote) => Promise<R>): Promise<R>
 }
 
-const connect = async (data: string, tenant: string): Promise<Session> => {
-  await using socket = await SocketPath.of(data)
-  return await dialLocal({ socketPath: socket.path, tenant, program: PROGRAM, clock: systemClock })
+/** A session with the gateway that runs; null where none does. */
+const connect = async (data: string, tenant: string): Promise<Session | null> => {
+  try {
+    await using socket = await SocketPath.of(data)
+    return await dialLocal({ socketPath: socket.path, tenant, program: PROGRAM, clock: systemClock })
+  } catch (thrown) {
+    throw usageError(data, thrown)
+  }
 }
 
-const nobodyListens = (thrown: unknown): boolean => hasCode(thrown, 'ENOENT') || hasCode(thrown, 'ECONNREFUSED')
-
-const isListening = async (data: string): Promise<boolean> => {
+/** Whether a gateway takes sessions; the error of one that goes or breaks them off: it may be nobody's socket soon. */
+const isListening = async (data: string): Promise<boolean | VarveError> => {
   try {
-    const { peer } = await connect(data, '')
-    peer.close(new VarveError('CANCELLED', 'nothing was asked for'))
-    return true
+    const session = await connect(data, '')
+    session?.peer.close(new VarveError('CANCELLED', 'nothing was asked for'))
+    return session !== null
   } catch (thrown) {
-    if (nobodyListens(thrown)) return false
-    const { code } = asVarveError(thrown)
-    // a refusal comes from somebody, though from one that stops it is soon nobody's
-    if (code === 'NOT_FOUND' || code === 'GOING_AWAY') return code === 'NOT_FOUND'
-    throw thrown
+    const error = asVarveError(thrown)
+    // a refusal comes from somebody
+    if (error.code === 'NOT_FOUND') return true
+    if (error.code === 'GOING_AWAY' || error.code === 'CONNECTION_LOST') return error
+    throw error
   }
 }
 
@@ -59,11 +62,14 @@ const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | n
   const lastMs = systemClock.elapsed() + START_TIMEOUT_MS
   while (true) {
     signal.throwIfAborted()
-    if (await isListening(data)) return null
+    const listens = await isListening(data)
+    if (listens === true) return null
     try {
       return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'silent' }), clock: systemClock })
     } catch (thrown) {
-      if (asVarveError(thrown).code !== 'STORE_LOCKED' || systemClock.elapsed() >= lastMs) throw thrown
+      if (asVarveError(thrown).code !== 'STORE_LOCKED') throw thrown
+      // one that answers, though not well, can be tried again; one that does not is named
+      if (systemClock.elapsed() >= lastMs) throw listens === false ? thrown : listens
     }
     await sleep(LOOK_INTERVAL_MS)
   }
@@ -86,11 +92,9 @@ export const withGateway = async <R>(data: string, work: (gateway: LocalGateway)
     signal,
     withTenant: async (tenant, part) => {
       signal.throwIfAborted()
-      const { peer } = await connect(data, tenant).catch((cause: unknown) => {
-        throw nobodyListens(cause)
-          ? new VarveError('GOING_AWAY', 'the gateway has just stopped: try again', { cause })
-          : cause
-      })
+      const session = await connect(data, tenant)
+      if (session === null) throw new VarveError('GOING_AWAY', 'the gateway has just stopped: try again')
+      const { peer } = session
       try {
         return await part({ peer, signal })
       } finally {

@@ -163,13 +163,28 @@ export class Sockets {
   }
 }
 
-/** Opens a session of a tenant over a gateway's local socket; ENOENT and ECONNREFUSED come as they are, refusals as errors with their code. */
+/** What connecting to a socket on which nobody listens fails with. */
+const NOBODY: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
+
+const localError = (error: NodeJS.ErrnoException): VarveError => {
+  const { code = '', message } = error
+  if (code === 'EACCES' || code === 'EPERM')
+    return new VarveError('CONFIG_INVALID', 'the gateway runs as another user: run this as that one', { cause: error })
+  return new VarveError('CONNECTION_LOST', `the gateway broke the connection off (${code || message}): try again`, {
+    cause: error,
+  })
+}
+
+/**
+ * Opens a session of a tenant over a gateway's local socket; null where nobody listens. Refusals come with their code;
+ * HELLO_TIMEOUT and CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where another user's gateway listens.
+ */
 export const dialLocal = async (options: {
   readonly socketPath: string
   readonly tenant: string
   readonly program: string
   readonly clock: Clock
-}): Promise<Session> => {
+}): Promise<Session | null> => {
   const { socketPath, tenant, program, clock } = options
   const socket = new WebSocket(`ws://localhost${RPC_PATH}`, SUBPROTOCOL, {
     createConnection: () => createConnection({ path: socketPath }),
@@ -177,26 +192,33 @@ export const dialLocal = async (options: {
     maxPayload: FRAME_BYTES_MAX,
     perMessageDeflate: false,
   })
-  const { promise: refused, reject } = Promise.withResolvers<never>()
+  const { promise: refused, resolve, reject } = Promise.withResolvers<null>()
   refused.catch(() => {})
-  socket.on('error', reject)
+  socket.on('error', (error: NodeJS.ErrnoException) =>
+    NOBODY.has(error.code ?? '') ? resolve(null) : reject(localError(error)),
+  )
   socket.on('unexpected-response', (_request, response) => {
-    readRefusal(response)
-      .then(reject, reject)
+    void refusal(response)
+      .then(reject)
       .finally(() => socket.terminate())
   })
   const opened = openSession({ socket, program, serving: false, token: null, handlers: {}, clock })
   opened.catch(() => {})
-  return Promise.race([refused, opened])
+  return await Promise.race([refused, opened])
 }
 
-const readRefusal = async (response: IncomingMessage): Promise<VarveError> => {
+/** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
+const refusal = async (response: IncomingMessage): Promise<VarveError> => {
   let text = ''
-  for await (const part of response as AsyncIterable<Buffer>) {
-    text += part.toString('utf8')
-    if (text.length > REFUSAL_BYTES_MAX) break
+  try {
+    for await (const part of response as AsyncIterable<Buffer>) {
+      text += part.toString('utf8')
+      if (text.length > REFUSAL_BYTES_MAX) break
+    }
+    const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
+    if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message))
+  } catch {
+    // cut short, or not our gateway's words; the status alone must do
   }
-  const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-  if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message))
-  return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}`)
+  return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}: try again`)
 }

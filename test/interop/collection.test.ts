@@ -6,7 +6,7 @@ import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 const only = <T>(text: string): T => (JSON.parse(text) as [T])[0]
 

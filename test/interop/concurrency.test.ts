@@ -7,7 +7,7 @@ import { expectDisks } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 test.concurrent(
   'two machines of one host are backed up at once, within one bandwidth limit, while a disk is restored',

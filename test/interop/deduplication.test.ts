@@ -5,7 +5,7 @@ import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 const CHUNKS = (16 * MIB) / (64 * KIB)
 

@@ -6,7 +6,7 @@ import { CLUSTER_BYTES, KIB, MIB, type ModelDisk, type Snapshot } from '../suppo
 import { expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import { Stand } from '../support/stand.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 const CHUNK_BYTES = 64 * KIB
 

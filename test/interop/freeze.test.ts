@@ -7,7 +7,7 @@ import type { Host } from '../support/stand-host.ts'
 import { Stand, TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 interface Scene extends AsyncDisposable {
   readonly stand: Stand
@@ -58,11 +58,13 @@ test.concurrent('a freeze that fails is told with the point, or forbids it where
 })
 
 test.concurrent('a guest whose agent is killed in the middle of its freeze is thawed all the same', async () => {
-  await using at = await scene({ freezeDelayMs: 700 })
+  const { promise: freezeHeld, resolve: freeze } = Promise.withResolvers<void>()
+  await using at = await scene({ freezeHeld })
   const before = await at.machine.objects()
   const { job } = await (await at.stand.peer()).call('backup.start', { machine: 'db1', full: false })
   await eventually(() => at.guest.commands.includes('guest-fsfreeze-freeze'))
   await at.host.end('SIGKILL')
+  freeze()
   await eventually(() => at.guest.commands.includes('guest-fsfreeze-thaw') && !at.guest.frozen)
   await at.host.start()
   expect(await at.stand.ended(job)).toMatchObject({ state: 'failed' })

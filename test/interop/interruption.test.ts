@@ -10,7 +10,7 @@ import { Stand, TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
 // most of the time of these tests is waiting for bytes that are held back
-vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 3 })
 
 /** A machine with one restore point, a command that makes the next one, and that one's job in the middle. */
 interface Scene extends AsyncDisposable {

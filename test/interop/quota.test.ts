@@ -1,14 +1,12 @@
 // A hard quota met by a real backup: it ends with its code and a sentence, nothing is left in the machine, and raised it goes on.
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { EXIT } from '../../protocol/exit.ts'
 import { Dice } from '../support/model-dice.ts'
 import { MIB } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import { Stand, TENANT } from '../support/stand.ts'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const fileBytes = async (folder: string): Promise<number> => {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })

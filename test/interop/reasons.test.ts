@@ -6,7 +6,7 @@ import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support
 import type { BackupAnswer, Host } from '../support/stand-host.ts'
 import { Stand, TENANT } from '../support/stand.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 /** Bytes of ids, records and tree nodes that a full read of a few MiB may cost although all of its chunks are known. */
 const OVERHEAD_BYTES = 32 * KIB

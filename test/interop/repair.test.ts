@@ -8,7 +8,7 @@ import type { BackupAnswer, Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
-vi.setConfig({ maxConcurrency: 2, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 2 })
 
 interface Lost {
   readonly signal: NodeJS.Signals

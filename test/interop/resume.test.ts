@@ -10,7 +10,7 @@ import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 
 // most of the time of these tests is waiting for bytes that are held back
-vi.setConfig({ maxConcurrency: 3, testTimeout: 120_000 })
+vi.setConfig({ maxConcurrency: 3 })
 
 const DISK_BYTES = 12 * MIB
 const TOTAL_BYTES = DISK_BYTES + 4 * MIB

@@ -133,10 +133,20 @@ export class History implements AsyncDisposable {
       this.#tell(this.#damageTold())
       const story = this.#told.map((line) => `  ${line}`).join('\n')
       throw new Error(
-        `seed ${this.#dice.seed} breaks a promise (VARVE_SEED=${this.#dice.seed} repeats it)\n${story}\n${String(cause)}`,
+        `seed ${this.#dice.seed} breaks a promise (npm run model -- ${this.#arguments} repeats it)\n${story}\n${String(cause)}`,
         { cause },
       )
     }
+  }
+
+  /** What the long run is told to make just this history. */
+  get #arguments(): string {
+    const { lives, thorough, at, faultsFrom } = this.#options
+    const given = [`--seeds 1 --from ${this.#dice.seed} --lives ${lives}`]
+    if (!thorough) given.push('--brief')
+    if (at !== null) given.push(`--at ${at}`)
+    if (faultsFrom !== undefined) given.push(`--faults-from ${faultsFrom}`)
+    return given.join(' ')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

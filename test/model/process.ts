@@ -4,8 +4,8 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Fact, LifePlan } from './plan.ts'
 
-/** Longest time that a life may take, in milliseconds; one that takes longer hangs. */
-const LIFE_TIMEOUT_MS = 60_000
+/** Longest time that a life may take, in milliseconds; one that takes longer hangs. On an idle machine it is a second. */
+const LIFE_TIMEOUT_MS = 240_000
 
 /** Of what a life complained about, in characters. */
 const ERRORS_CHARS_MAX = 4096

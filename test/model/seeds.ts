@@ -11,17 +11,20 @@ export interface SeedsOptions {
   /** How a history goes, by its seed. */
   readonly options: (seed: number) => HistoryOptions
   readonly onFailure?: (message: string) => void
+  /** Whether no further history is to begin, after so many. */
+  readonly enough?: (begun: number) => boolean
 }
 
 /** The broken promises, each with its story; none when all were kept. */
 export const runSeeds = async (
-  { from, count, options, onFailure = () => {} }: SeedsOptions,
+  { from, count, options, onFailure = () => {}, enough = () => false }: SeedsOptions,
   tally: Tally,
 ): Promise<string[]> => {
   const failures: string[] = []
   let next = from
   const work = async (): Promise<void> => {
-    for (let seed = next++; seed < from + count; seed = next++) {
+    while (next < from + count && !enough(next - from)) {
+      const seed = next++
       await using history = await History.start(seed, options(seed), tally)
       try {
         await history.run()

@@ -7,6 +7,8 @@ import type { Server, Socket } from 'node:net'
 export interface GuestAgentScript {
   /** Milliseconds before a freeze is answered; it takes effect at the answer. */
   readonly freezeDelayMs?: number
+  /** A freeze takes effect and is answered only after this. */
+  readonly freezeHeld?: Promise<void>
   /** Error description that a freeze ends with. */
   readonly freezeError?: string
   /** Number of file systems that a freeze reports. */
@@ -92,7 +94,8 @@ export class ScriptedGuestAgent implements AsyncDisposable {
   }
 
   async #freeze(): Promise<unknown> {
-    const { freezeDelayMs, freezeError, freezeCount = 2, selfThawMs } = this.#script
+    const { freezeDelayMs, freezeHeld, freezeError, freezeCount = 2, selfThawMs } = this.#script
+    await freezeHeld
     if (freezeDelayMs !== undefined) await this.#pause(freezeDelayMs)
     if (freezeError !== undefined) return { error: { class: 'GenericError', desc: freezeError } }
     if (freezeCount > 0) this.frozen = true

@@ -17,11 +17,13 @@ export class LinkProxy implements AsyncDisposable {
   target: number | null = null
   /** Bytes a second in each direction of each connection. */
   bytesPerSecond: number | null = null
-  /** How long what the gateway sends is on its way, in milliseconds. */
-  downDelayMs = 0
   readonly #server: Server
   readonly #pairs = new Set<Pair>()
   #stalled = false
+  /** Once the agent has sent these words, nothing of the gateway's comes through any more. */
+  #last: Buffer | null = null
+  #sent = Buffer.alloc(0)
+  #deaf = false
 
   private constructor(server: Server, port: number) {
     this.#server = server
@@ -62,6 +64,19 @@ export class LinkProxy implements AsyncDisposable {
     }
   }
 
+  /** Keeps from the agent what the gateway answers to the next frame with these words, and all after it, until `hear`. */
+  deafAfter(words: string): void {
+    this.#last = Buffer.from(words)
+    this.#sent = Buffer.alloc(0)
+  }
+
+  /** Lets what comes from now on through; what was kept is lost with its connections. */
+  hear(): void {
+    this.#last = null
+    this.#deaf = false
+    this.cut()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
@@ -74,13 +89,14 @@ export class LinkProxy implements AsyncDisposable {
     const far = connect(this.target, '127.0.0.1')
     const pair = { near, far }
     this.#pairs.add(pair)
-    this.#carry(near, far, (bytes) => {
-      this.upBytes += bytes
-      return 0
+    this.#carry(near, far, (chunk) => {
+      this.upBytes += chunk.length
+      this.#listen(chunk)
+      return true
     })
-    this.#carry(far, near, (bytes) => {
-      this.downBytes += bytes
-      return this.downDelayMs
+    this.#carry(far, near, (chunk) => {
+      this.downBytes += chunk.length
+      return !this.#deaf
     })
     for (const [one, other] of [
       [near, far],
@@ -95,17 +111,21 @@ export class LinkProxy implements AsyncDisposable {
     if (this.#stalled) this.stall()
   }
 
-  /** Passes on what comes; `onBytes` counts it and says how late it is to arrive. */
-  #carry(from: Socket, to: Socket, onBytes: (bytes: number) => number): void {
+  /** Looks for the last words in what the agent sends, which may come in pieces. */
+  #listen(chunk: Buffer): void {
+    if (this.#last === null) return
+    const text = Buffer.concat([this.#sent, chunk])
+    this.#deaf ||= text.includes(this.#last)
+    this.#sent = text.subarray(-this.#last.length)
+  }
+
+  /** Passes on what comes where `onChunk`, which counts it, says so. */
+  #carry(from: Socket, to: Socket, onChunk: (chunk: Buffer) => boolean): void {
     const goOn = (): void => {
       if (!this.#stalled) from.resume()
     }
-    from.on('data', (chunk) => {
-      const delayMs = onBytes(chunk.length)
-      if (delayMs > 0) {
-        setTimeout(() => to.write(chunk), delayMs)
-        return
-      }
+    from.on('data', (chunk: Buffer) => {
+      if (!onChunk(chunk)) return
       const free = to.write(chunk)
       const waitMs = this.bytesPerSecond === null ? 0 : (chunk.length / this.bytesPerSecond) * 1000
       if (free && waitMs === 0) return

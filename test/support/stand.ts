@@ -183,11 +183,11 @@ export class Stand implements AsyncDisposable {
     })
   }
 
-  async ended(job: string, tenant = TENANT, limitMs = 50_000): Promise<Job> {
+  async ended(job: string, tenant = TENANT): Promise<Job> {
     return await eventually(async () => {
       const found = await this.job(job, tenant)
       return found !== null && found.state !== 'running' ? found : null
-    }, limitMs)
+    })
   }
 
   /** Waits until so much of a running job is durable. */

@@ -23,10 +23,13 @@ export const tempFolder = async (prefix = 'varve'): Promise<TempFolder> => {
   }
 }
 
+/** How long something may take to come, in milliseconds: for one that never does, and no measure of how fast it is. */
+const EVENTUALLY_LIMIT_MS = 120_000
+
 /** Waits until `probe` gives something other than null, undefined or false; throws after `limitMs`. */
 export const eventually = async <T>(
   probe: () => T | null | undefined | false | Promise<T | null | undefined | false>,
-  limitMs = 20_000,
+  limitMs = EVENTUALLY_LIMIT_MS,
 ): Promise<T> => {
   const deadline = Date.now() + limitMs
   for (;;) {

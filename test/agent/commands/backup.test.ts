@@ -92,11 +92,16 @@ test('with --wait it waits for the agent', async () => {
   expect((await waiting.ended).code).toBe(0)
 })
 
-test('Ctrl-C cancels the job and ends with 130', async () => {
+test.each(['before', 'after'])('Ctrl-C %s its start is answered cancels the job and ends with 130', async (moment) => {
   await using stand = await startStand()
   const cancelled: string[] = []
+  const interrupted = Promise.withResolvers<void>()
+  if (moment === 'after') interrupted.resolve()
   await stand.serve({
-    'agent.backup': async () => ({}),
+    'agent.backup': async () => {
+      await interrupted.promise
+      return {}
+    },
     'agent.cancel': async ({ job }) => {
       cancelled.push(job)
       return {}
@@ -105,9 +110,8 @@ test('Ctrl-C cancels the job and ends with 130', async () => {
   const running = startCommand('backup', 'db1', ...stand.config)
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   const job = await eventually(async () => (await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0])
-  // it must have begun to follow the job, or it could not know its id
-  await new Promise((resolve) => void setTimeout(resolve, 500))
   running.child.kill('SIGINT')
+  interrupted.resolve()
   expect((await running.ended).code).toBe(130)
   expect(cancelled).toEqual([job.id])
   expect((await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0]).toMatchObject({
@@ -134,11 +138,17 @@ test('a failed backup ends with its own code and sentence', async () => {
 
 test('Ctrl-C ends the command also when the gateway has gone away meanwhile', async () => {
   await using stand = await startStand()
-  await stand.serve({ 'agent.backup': async () => ({}) })
-  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const ordered = Promise.withResolvers<void>()
+  const agent = await stand.serve({
+    'agent.backup': async () => {
+      ordered.resolve()
+      return {}
+    },
+  })
   const running = startCommand('backup', 'db1', ...stand.config)
-  await eventually(async () => (await owner.call('jobs.list', { machine: null, limit: 1 })).jobs[0])
-  await new Promise((resolve) => void setTimeout(resolve, 500))
+  await ordered.promise
+  // what the gateway has heard from the agent before these it has told the command
+  for (let turn = 0; turn < 3; turn++) await agent.call('machines.list', {})
   await stand.gateway[Symbol.asyncDispose]()
   running.child.kill('SIGINT')
   const { code, stderr } = await running.ended

@@ -1,6 +1,6 @@
 // One image upload against a real datastore: answers, chunks, proofs, resume, and everything an agent may do wrong.
 // Method: an agent by hand sends each message; what is stored is compared with a tree built over a plain list of chunk ids.
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -15,6 +15,7 @@ import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { CHUNK_BYTES, plainChunk, treeOf } from '../datastore/fixture.ts'
 import { HandClock } from '../../support/hand-clock.ts'
+import { testDice } from '../../support/seed.ts'
 import { eventually } from '../../support/temp.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { joinIds, runsOf, sameRefs, sizeOf, Stand, type Plains, type Runs } from './script.ts'
@@ -30,7 +31,7 @@ const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
   const { pack, offset, storedLength } = location!
   const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
-  bytes[offset + recordBytes(storedLength) - 1]! ^= 1 << randomInt(8)
+  bytes[offset + recordBytes(storedLength) - 1]! ^= 1
   await writeFile(file, bytes)
 }
 
@@ -56,12 +57,13 @@ test('an image of zeroes has no root', async () => {
 })
 
 test('an increment keeps ranges of every size from its base, and a resumed one as well', async () => {
+  const dice = testDice()
   await using stand = await Stand.open()
   const machine = await stand.machine('db1')
   const chunks = FAN_OUT * FAN_OUT + 3 * FAN_OUT + 5
   // few different contents, so that a large disk is cheap
   const contents = plainsOf(5)
-  const before: Plains = Array.from({ length: chunks }, () => (randomInt(4) === 0 ? null : contents[randomInt(5)]!))
+  const before: Plains = Array.from({ length: chunks }, () => (dice.below(4) === 0 ? null : dice.pick(contents)))
   await stand.point(machine, before, 30)
   const refsBefore = stand.refs(before)
   const fresh = plainsOf(3)
@@ -71,16 +73,16 @@ test('an increment keeps ranges of every size from its base, and a resumed one a
   const spans = [1, FAN_OUT - 1, FAN_OUT, FAN_OUT + 1, FAN_OUT * FAN_OUT]
   while (position < chunks) {
     const runs: Runs = []
-    for (let count = randomInt(1, 6); count > 0 && position < chunks; count--) {
-      const span = Math.min(spans[randomInt(spans.length)]!, chunks - position)
-      const kind = randomInt(4)
+    for (let count = 1 + dice.below(5); count > 0 && position < chunks; count--) {
+      const span = Math.min(dice.pick(spans), chunks - position)
+      const kind = dice.below(4)
       if (kind <= 1) runs.push([RUN.keep, span])
       else if (kind === 2) {
         runs.push([RUN.zero, span])
         now.fill(null, position, position + span)
       } else {
         const many = Math.min(span, 20)
-        const refs = Array.from({ length: many }, () => stand.idOf(fresh[randomInt(3)]!))
+        const refs = Array.from({ length: many }, () => stand.idOf(dice.pick(fresh)!))
         runs.push([RUN.ids, joinIds(refs)])
         now.splice(position, many, ...refs)
         position += many - span

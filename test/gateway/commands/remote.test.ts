@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { withCatalog } from '../../../gateway/commands/local.ts'
@@ -104,6 +105,25 @@ test('a folder that is not there or is held by something else is refused with it
   const waiting = machinesOf(folder, TENANT)
   setTimeout(() => lock[Symbol.dispose](), 500)
   expect(await waiting).toBe(0)
+})
+
+test('a gateway that breaks connections off while it stops is waited for', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  await stopped(folder)
+  const lock = new StoreLock(path.join(folder, 'lock.db'))
+  let broken = 0
+  const going = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.destroy()
+    if (++broken < 3) return
+    going.close()
+    lock[Symbol.dispose]()
+  })
+  going.listen(socketOf(folder))
+  await once(going, 'listening')
+  expect(await machinesOf(folder, TENANT)).toBe(0)
+  expect(broken).toBe(3)
 })
 
 test('all tenants, one after the other; one that fails does not keep the others from theirs', async () => {

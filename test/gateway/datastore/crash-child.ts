@@ -1,11 +1,12 @@
 // A program to be killed: opens a datastore, uploads without end, and prints what was acknowledged, a line per fact.
 //
-// Usage: node crash-child.ts FOLDER
-import { randomBytes, randomInt } from 'node:crypto'
+// Usage: node crash-child.ts FOLDER SEED
+import { randomBytes } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { hex } from '../../../protocol/chunk.ts'
 import { nodeKey, TreeBuilder } from '../../../protocol/image-tree.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { Dice } from '../../support/model-dice.ts'
 import { addTenant, addUpload, batchOf, chunkId, openDatastore, progressAt } from './fixture.ts'
 
 const CHUNK_BYTES = 1024 * 1024
@@ -13,6 +14,7 @@ const CHUNKS = 100_000
 
 const say = (line: string): void => void writeSync(1, `${line}\n`)
 const folder = process.argv[2]!
+const dice = new Dice(Number(process.argv[3]))
 
 const datastore = await openDatastore(folder)
 const known = await datastore.database.call('tenant.byName', { name: 'crash' })
@@ -34,11 +36,13 @@ const upload = async (disk: string): Promise<never> => {
   })
   let nodes: string[] = []
   for (;;) {
-    const plains = Array.from({ length: randomInt(1, 16) }, () => randomBytes(randomInt(1, randomInt(2, CHUNK_BYTES))))
+    const plains = Array.from({ length: 1 + dice.below(15) }, () =>
+      randomBytes(1 + dice.below(1 + dice.below(CHUNK_BYTES - 1))),
+    )
     const ids = plains.map((plain) => chunkId(tenant, plain))
     await writer.append(batchOf(tenant, plains))
     for (const id of ids) builder.place(0, id)
-    if (randomInt(3) === 0) builder.placeZeroes(randomInt(1, 64))
+    if (dice.below(3) === 0) builder.placeZeroes(1 + dice.below(63))
     const acknowledged = [...ids.map((id) => hex(id)), ...nodes]
     nodes = []
     await writer.commit(progressAt(builder.position))

@@ -93,7 +93,7 @@ export const uploadRow = (folder: string, job: string): Record<string, unknown> 
 /** Random bytes in which a part compresses. */
 export const plainChunk = (): Uint8Array => {
   const plain = new Uint8Array(randomBytes(CHUNK_BYTES))
-  return Math.random() < 0.5 ? plain.fill(7, 100) : plain
+  return plain[0]! % 2 === 0 ? plain.fill(7, 100) : plain
 }
 
 export const chunkId = (tenant: Tenant, plain: Uint8Array): Uint8Array => keyedHash(tenant.idKey, plain)

@@ -1,6 +1,5 @@
 // Starts after every kind of end: the plan as a table, real damage to files, and a process killed with SIGKILL at random moments.
 import { spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
 import { appendFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -13,6 +12,8 @@ import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/datastore/format.ts'
 import { planRecovery } from '../../../gateway/datastore/recovery.ts'
+import type { Dice } from '../../support/model-dice.ts'
+import { testDice } from '../../support/seed.ts'
 import {
   addTenant,
   addUpload,
@@ -169,10 +170,9 @@ interface Acknowledged {
 }
 
 /** Runs the child until it is killed at a random moment; collects what it printed as acknowledged. */
-const runAndKill = async (folder: string, acknowledged: Acknowledged): Promise<void> => {
-  const child = spawn(process.execPath, [path.join(import.meta.dirname, 'crash-child.ts'), folder], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+const runAndKill = async (folder: string, acknowledged: Acknowledged, dice: Dice): Promise<void> => {
+  const args = [path.join(import.meta.dirname, 'crash-child.ts'), folder, String(dice.below(2 ** 30))]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.once('exit', (_, signal) => resolve(signal)))
   const lines = createInterface({ input: child.stdout })
   const ready = new Promise<void>((resolve) => lines.once('line', () => resolve()))
@@ -184,8 +184,8 @@ const runAndKill = async (folder: string, acknowledged: Acknowledged): Promise<v
     }
   })()
   // one time in four the kill falls into the start, with its recovery
-  if (randomInt(4) > 0) await Promise.race([ready, ended])
-  await sleep(randomInt(1, 700))
+  if (dice.below(4) > 0) await Promise.race([ready, ended])
+  await sleep(1 + dice.below(699))
   child.kill('SIGKILL')
   expect(await ended).toBe('SIGKILL')
   await read
@@ -193,11 +193,12 @@ const runAndKill = async (folder: string, acknowledged: Acknowledged): Promise<v
 
 describe('kill -9', () => {
   test('everything acknowledged before random kills reads back, and every start works by itself', async () => {
+    const dice = testDice()
     await using folder = await temporaryFolder()
     const acknowledged: Acknowledged = { ids: new Set(), positions: new Map() }
     const checked = new Set<string>()
     for (let round = 0; round < 10; round++) {
-      await runAndKill(folder.path, acknowledged)
+      await runAndKill(folder.path, acknowledged, dice)
       await using datastore = await openDatastore(folder.path)
       expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
       const tenant = await datastore.database.call('tenant.byName', { name: 'crash' })

@@ -1,5 +1,4 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
-import { randomInt } from 'node:crypto'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -16,6 +15,7 @@ import { IDS_MAX } from '../../../gateway/datastore/record-reader.ts'
 import { decodeState, joinParts } from '../../../gateway/datastore/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
+import { testDice } from '../../support/seed.ts'
 import { splitChunks } from '../../protocol/wire-chunks.ts'
 import { addAgent, addMachine } from '../catalog.ts'
 import {
@@ -83,9 +83,9 @@ const setUp = async (): Promise<Setting> => {
   }
 }
 
-const flip = async (file: string, offset: number): Promise<void> => {
+const flip = async (file: string, offset: number, bit: number): Promise<void> => {
   const bytes = await readFile(file)
-  bytes[offset]! ^= 1 << randomInt(8)
+  bytes[offset]! ^= 1 << bit
   await writeFile(file, bytes)
 }
 
@@ -95,6 +95,7 @@ describe('damage', () => {
   test('a flipped bit anywhere in a record is found by every way of reading, and only that record is hurt', async () => {
     await using setting = await setUp()
     const { store, ids, plains, files, tenant } = setting
+    const dice = testDice()
     const bytes = await readFile(files.data)
     const proofKey = new Uint8Array(32).fill(1)
     let alive = [...ids]
@@ -103,8 +104,8 @@ describe('damage', () => {
       const { id, storedLength } = parseRecord(bytes, offset)
       const index = alive.findIndex((one) => hex(one) === hex(id))
       const next = (index + 1) % alive.length
-      const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, randomInt(recordBytes(storedLength))][record % 10]!
-      await flip(files.data, at)
+      const at = offset + [0, 4, 8, 40, 41, 42, 44, 48, 52, dice.below(recordBytes(storedLength))][record % 10]!
+      await flip(files.data, at, dice.below(8))
       await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
       await expect(store.readStored(alive)).rejects.toMatchObject(damaged(id))
       expect([...(await store.badRecords(alive)).keys()]).toEqual([index])
@@ -124,7 +125,7 @@ describe('damage', () => {
   test('a flipped bit in a node is found when the tree is walked', async () => {
     await using setting = await setUp()
     const { store, root, files } = setting
-    await flip(files.nodes, PACK_HEADER_BYTES + 60)
+    await flip(files.nodes, PACK_HEADER_BYTES + 60, 3)
     await expect(store.node(root)).rejects.toMatchObject(damaged(root))
     await expect(collect(leaves(store, root, CHUNKS))).rejects.toMatchObject(damaged(root))
   })
