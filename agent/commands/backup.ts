@@ -73,16 +73,17 @@ const describe = (job: Job): string => {
   return `${Math.floor((done / total) * 100)} %  ${size(done)} of ${size(total)}, ${size(job.bytesSent)} sent  ${what}`
 }
 
-const follow = (link: GatewayLink, job: string, progress: Progress, signal: AbortSignal): Promise<Job> =>
+/** The job once it has ended and its lease is given back. */
+const follow = (link: GatewayLink, job: string, progress: Progress | null, signal: AbortSignal): Promise<Job> =>
   link.repeat(async (peer) => {
     const call = peer.open('jobs.watch', { job }, { signal })
-    for await (const state of call.messages) progress.show(describe(state))
+    for await (const state of call.messages) progress?.show(describe(state))
     return call.result
   }, signal)
 
 /**
- * Tells the gateway to give the job up and waits until the machine is free; CONNECTION_LOST or DEADLINE_EXCEEDED when that
- * does not come about, so that an interrupted command always ends.
+ * Tells the gateway to give the job up, and waits for a while until the machine is free; CONNECTION_LOST when the gateway stays
+ * away, so that an interrupted command always ends.
  */
 const cancel = async (link: GatewayLink, job: string): Promise<void> => {
   const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
@@ -91,9 +92,7 @@ const cancel = async (link: GatewayLink, job: string): Promise<void> => {
   } catch (thrown) {
     if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
   }
-  const call = peer.open('jobs.watch', { job }, { signal: AbortSignal.timeout(CANCEL_LIMIT_MS) })
-  for await (const _state of call.messages);
-  await call.result
+  await follow(link, job, null, AbortSignal.timeout(CANCEL_LIMIT_MS)).catch(() => undefined)
 }
 
 const failureOf = (job: Job): VarveError => {

@@ -30,7 +30,7 @@ const ATTRIBUTION_LIMIT_MS = 10_000
 const SKEW_LOGGED_MS = 60_000
 
 /** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
-const RELEASE_LIMIT_MS = 60_000
+const RELEASE_LIMIT_MS = 15_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024

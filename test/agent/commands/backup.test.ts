@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { eventually } from '../../support/temp.ts'
-import { backUp, command, startCommand, startStand, type Stand } from './stand.ts'
+import { backUp, command, commitBackup, startCommand, startStand, type Stand } from './stand.ts'
 
 const disk = randomBytes(307_200)
 
@@ -15,7 +15,10 @@ const serve = async (stand: Stand, ready: Promise<void> = Promise.resolve()): Pr
       void ready.then(() => backUp(peer, stand.temp, order, disk)).catch(() => undefined)
       return {}
     },
-    'agent.cancel': async () => ({}),
+    'agent.cancel': async ({ job }) => {
+      void peer.call('backup.released', { job })
+      return {}
+    },
   }
   const peer = await stand.serve(handlers)
   return peer
@@ -118,6 +121,38 @@ test.each(['before', 'after'])('Ctrl-C %s its start is answered cancels the job 
     state: 'failed',
     error: { code: 'CANCELLED' },
   })
+})
+
+test.each([
+  ['committed', 0],
+  ['failed', 1],
+])('a backup that has %s ends only when its machine is given back', async (outcome, code) => {
+  await using stand = await startStand()
+  const ordered = Promise.withResolvers<string>()
+  const peer: Peer = await stand.serve({
+    'agent.backup': async (order) => {
+      const work =
+        outcome === 'committed'
+          ? commitBackup(peer, stand.temp, order, Buffer.alloc(65_536, 1))
+          : peer.call('backup.fail', { job: order.job, code: 'LEASE_LOST', message: 'gone' })
+      void work.then(() => ordered.resolve(order.job))
+      return {}
+    },
+  })
+  const { child, ended } = startCommand('backup', 'db1', ...stand.config)
+  const job = await ordered.promise
+  const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
+  const watch = owner.open('jobs.watch', { job })
+  const states: boolean[] = []
+  for await (const { state, released } of watch.messages) {
+    if (state === 'running') continue
+    states.push(released)
+    expect(child.exitCode).toBe(null)
+    await peer.call('backup.released', { job })
+  }
+  expect(states.length).toBeGreaterThan(0)
+  expect((await watch.result).released).toBe(true)
+  expect((await ended).code).toBe(code)
 })
 
 test('a failed backup ends with its own code and sentence', async () => {

@@ -39,8 +39,8 @@ export const startCommand = (...args: readonly string[]): Running => {
 /** Runs varve-agent to its end. */
 export const command = (...args: readonly string[]): Promise<Ended> => startCommand(...args).ended
 
-/** The agent's side of a backup of one raw disk, as the order says. */
-export const backUp = async (
+/** The agent's side of a backup of one raw disk, as the order says, until its commit. */
+export const commitBackup = async (
   peer: Peer,
   temp: TempFolder,
   order: Params<'agent.backup'>,
@@ -73,6 +73,13 @@ export const backUp = async (
     onRead: (bytes) => void (bytesRead += bytes),
   })
   await peer.call('backup.commit', { job, bytesRead })
+}
+
+/** The same until the machine is given back. */
+export const backUp = async (...args: Parameters<typeof commitBackup>): Promise<void> => {
+  await commitBackup(...args)
+  const [peer, , { job }] = args
+  await peer.call('backup.released', { job })
 }
 
 export interface Stand extends AsyncDisposable {
