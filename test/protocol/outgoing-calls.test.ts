@@ -19,6 +19,7 @@ const jobWith = (bytesSent: number): Job => ({
   startedMs: 1,
   endedMs: null,
   bytesSent,
+  comparedBytes: 0,
   disks: [],
   error: null,
 })

@@ -144,7 +144,8 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   durationMs: 0,
   committedMs: 1,
   lockedUntilMs: null,
-  job: { subject: 'test', full: false, startedMs: 1 },
+  job: { subject: 'test', full: false, compare: false, startedMs: 1 },
+  leftOut: [],
   disks: [],
   ...rest,
 })
