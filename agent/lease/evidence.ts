@@ -20,11 +20,14 @@ interface FileIdentity {
 export interface DiskEvidence {
   /** To be equal to what was remembered, or the disk is read in full. */
   readonly text: string
-  /** The files and devices that the disk writes. */
+  /** The files and devices that the disk writes, but for those of which it has a part only. */
   readonly written: readonly string[]
   /** All that hold its content. */
   readonly held: readonly string[]
 }
+
+/** A key of flat options that leads to the file of a node, or of the node below it. */
+const FLAT_FILE_NAME = /^(?:file\.)+filename$/
 
 /** The host's file behind QEMU's name of an image, if it is one; relative names depend on where QEMU was started. */
 export const pathOf = (fileName: string): string | null => {
@@ -39,8 +42,7 @@ export const pathOf = (fileName: string): string | null => {
     while (typeof name === 'object' && name !== null) {
       if ('filename' in name) name = name.filename
       else if ('file' in name) name = name.file
-      else if ('file.filename' in name) name = name['file.filename']
-      else return null
+      else name = Object.entries(name).find(([key]) => FLAT_FILE_NAME.test(key))?.[1]
     }
   }
   if (typeof name !== 'string') return null
@@ -74,7 +76,9 @@ const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity
 export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> => {
   const own = await identify(disk.fileName)
   const data = disk.dataFile === null ? null : await identify(disk.dataFile)
-  const under = await Promise.all(disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })))
+  const under = await Promise.all(
+    disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })),
+  )
   const lines = [
     ownLine(disk, own),
     ...(disk.dataFile === null ? [] : [`data ${disk.dataFile} ${data?.id ?? ''}`]),
@@ -83,11 +87,11 @@ export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> =
   const text = lines.join('\n')
   const idsOf = (identities: readonly (FileIdentity | null)[]): string[] =>
     identities.flatMap((identity) => identity?.id ?? [])
-  const written = isSlice(disk.fileName) ? [] : idsOf([own, data])
+  const ownFiles = idsOf([own, data])
   return {
     text: text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`,
-    written,
-    held: [...written, ...idsOf(under.map(({ identity }) => identity))],
+    written: isSlice(disk.fileName) ? [] : ownFiles,
+    held: [...ownFiles, ...idsOf(under.map(({ identity }) => identity))],
   }
 }
 
@@ -98,7 +102,9 @@ const isSlice = (fileName: string): boolean => fileName.startsWith('json:') && f
  * Refuses with DISK_UNSUPPORTED two disks of which one writes a file that the other one holds too: neither QEMU nor a bitmap
  * of the second knows of what the first one writes.
  */
-export const refuseShared = (disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[]): void => {
+export const refuseShared = (
+  disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[],
+): void => {
   for (const { disk, evidence } of disks) {
     const { written } = evidence
     const other = disks.find((one) => one.disk !== disk && one.evidence.held.some((file) => written.includes(file)))
