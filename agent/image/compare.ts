@@ -12,7 +12,7 @@ import { ALLOCATION_CONTEXT, diskExtents, isChanged } from '../nbd/extents.ts'
 import type { StatusSource } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import { keyedHash } from './keyed-hash.ts'
-import { chunkRuns, segments, type ChunkRun } from './segments.ts'
+import { chunkRuns, segments, type ChunkRun, type RunKind } from './segments.ts'
 import { ImageWorkers } from './workers.ts'
 
 /** Chunks of a disk that are compared in every increment, and most bytes that they may be. */
@@ -22,7 +22,7 @@ export const SAMPLE_BYTES_MAX = 4 * 1024 * 1024
 /** Places that are drawn for each chunk of the sample: some of them have changed. */
 const DRAWS_PER_CHUNK = 2
 
-/** Chunks that are read and asked about at once: their bytes are held until they are hashed. */
+/** Chunks that are looked at, read and asked about at once: an NBD connection lets a bounded number wait, and their bytes are held until they are hashed. */
 const BATCH_CHUNKS = 64
 
 /** Asks what the base holds: how many of the chunks could be compared, and at which positions it has something else. */
@@ -72,10 +72,15 @@ const cleanOf = async (
   positions: readonly number[],
 ): Promise<number[]> => {
   const lengthOf = (position: number): number => chunkLength(position, disk.size, chunkBytes)
-  const clean = await Promise.all(
-    positions.map((position) => isClean(source, context, position * chunkBytes, lengthOf(position))),
-  )
-  return positions.filter((_, index) => clean[index])
+  const found: number[] = []
+  for (let from = 0; from < positions.length; from += BATCH_CHUNKS) {
+    const batch = positions.slice(from, from + BATCH_CHUNKS)
+    const clean = await Promise.all(
+      batch.map((position) => isClean(source, context, position * chunkBytes, lengthOf(position))),
+    )
+    found.push(...batch.filter((_, index) => clean[index]))
+  }
+  return found
 }
 
 const readIds = async (
@@ -121,13 +126,18 @@ export const compareSample = async (request: CompareRequest): Promise<Comparison
   return { chunks: compared, different }
 }
 
-/** The unchanged chunks, as runs to be read. */
-async function* unchangedRuns(runs: AsyncIterable<ChunkRun>): AsyncGenerator<ChunkRun> {
-  for await (const run of runs) if (run.kind === 'keep') yield { ...run, kind: 'read' }
+/** What an upload keeps is what a comparison reads, and the other way round. */
+const COMPARED_AS: Readonly<Record<RunKind, RunKind>> = { keep: 'read', read: 'keep', zero: 'keep' }
+
+/** The same runs with the unchanged chunks as those to be read; none is left out, as a segment's runs follow one another. */
+async function* inverted(runs: AsyncIterable<ChunkRun>): AsyncGenerator<ChunkRun> {
+  for await (const run of runs) yield { ...run, kind: COMPARED_AS[run.kind] }
 }
 
 const positionsOf = (runs: readonly ChunkRun[]): number[] =>
-  runs.flatMap(({ position, count }) => Array.from({ length: count }, (_, index) => position + index))
+  runs.flatMap(({ kind, position, count }) =>
+    kind === 'read' ? Array.from({ length: count }, (_, index) => position + index) : [],
+  )
 
 /** Reads and compares every unchanged chunk, on as many threads as an upload takes. */
 export const compareAll = async (request: CompareRequest): Promise<Comparison> => {
@@ -141,7 +151,7 @@ export const compareAll = async (request: CompareRequest): Promise<Comparison> =
   const dirty = { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
   const setup = { socketPath, exportName, size, chunkBytes, idKey, level: 1 }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  const runs = unchangedRuns(chunkRuns(diskExtents({ allocation, dirty, size }), chunkBytes))
+  const runs = inverted(chunkRuns(diskExtents({ allocation, dirty, size }), chunkBytes))
   let chunks = 0
   const different: number[] = []
   const compare = async (number: number, segmentRuns: readonly ChunkRun[]): Promise<void> => {
@@ -159,6 +169,7 @@ export const compareAll = async (request: CompareRequest): Promise<Comparison> =
   let number = 0
   for await (const segment of segments(runs, { from: 0, chunkBytes })) {
     signal.throwIfAborted()
+    if (segment.reads === 0) continue
     const task = compare(number++, segment.runs)
     // its failure is thrown where it is awaited
     task.catch(() => {})

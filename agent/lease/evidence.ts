@@ -20,11 +20,14 @@ interface FileIdentity {
 export interface DiskEvidence {
   /** To be equal to what was remembered, or the disk is read in full. */
   readonly text: string
-  /** The files and devices that the disk writes. */
+  /** The files and devices that the disk writes, but for those of which it has a part only. */
   readonly written: readonly string[]
   /** All that hold its content. */
   readonly held: readonly string[]
 }
+
+/** A key of flat options that leads to the file of a node, or of the node below it. */
+const FLAT_FILE_NAME = /^(?:file\.)+filename$/
 
 /** The host's file behind QEMU's name of an image, if it is one; relative names depend on where QEMU was started. */
 export const pathOf = (fileName: string): string | null => {
@@ -39,8 +42,7 @@ export const pathOf = (fileName: string): string | null => {
     while (typeof name === 'object' && name !== null) {
       if ('filename' in name) name = name.filename
       else if ('file' in name) name = name.file
-      else if ('file.filename' in name) name = name['file.filename']
-      else return null
+      else name = Object.entries(name).find(([key]) => FLAT_FILE_NAME.test(key))?.[1]
     }
   }
   if (typeof name !== 'string') return null
@@ -85,11 +87,11 @@ export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> =
   const text = lines.join('\n')
   const idsOf = (identities: readonly (FileIdentity | null)[]): string[] =>
     identities.flatMap((identity) => identity?.id ?? [])
-  const written = isSlice(disk.fileName) ? [] : idsOf([own, data])
+  const ownFiles = idsOf([own, data])
   return {
     text: text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`,
-    written,
-    held: [...written, ...idsOf(under.map(({ identity }) => identity))],
+    written: isSlice(disk.fileName) ? [] : ownFiles,
+    held: [...ownFiles, ...idsOf(under.map(({ identity }) => identity))],
   }
 }
 

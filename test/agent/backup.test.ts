@@ -8,13 +8,14 @@ import type { Lease, LeaseDriver, LeasedDisk, LeaseOutcome } from '../../agent/l
 import { openLog } from '../../agent/log.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
-import type { Params } from '../../protocol/methods.ts'
+import type { Params, Result } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 import { exampleEntry } from '../support/journal-entry.ts'
 import { eventually, tempFolder, type TempFolder } from '../support/temp.ts'
-import { UploadGateway } from './image/upload-gateway.ts'
-import { startQemuNbd } from './nbd/qemu-nbd.ts'
+import { run } from '../support/run.ts'
+import { ID_KEY, UploadGateway } from './image/upload-gateway.ts'
+import { qemuIo, startQemuNbd } from './nbd/qemu-nbd.ts'
 import { HandClock, settle } from '../support/hand-clock.ts'
 import { peerPair, type PeerPair } from './session/peer-pair.ts'
 
@@ -24,7 +25,9 @@ const error = (code: ErrorCode): VarveError => new VarveError(code, `scripted ${
 /** A lease that does what the test says, and notes how it ended. */
 class ScriptedLease implements Lease {
   readonly id: string
-  readonly disks: readonly LeasedDisk[]
+  disks: readonly LeasedDisk[]
+  compareAll = false
+  leftOut: Lease['leftOut'] = []
   readonly consistency = 'crash' as const
   readonly consistencyNote = null
   readonly timeMs = 1_700_000_000_000
@@ -34,6 +37,10 @@ class ScriptedLease implements Lease {
   /** Thrown by the next checks, in order. */
   readonly checks: VarveError[] = []
   readonly ends: LeaseOutcome[] = []
+  /** What comparisons showed: of each disk the chunks, and whether its bitmap missed something. */
+  readonly outcomes: [string, number, boolean][] = []
+  /** Thrown instead of reading a disk in full. */
+  refusal: VarveError | null = null
 
   constructor(id: string, disks: readonly LeasedDisk[]) {
     this.id = id
@@ -43,6 +50,16 @@ class ScriptedLease implements Lease {
   async check(): Promise<void> {
     const failure = this.checks.shift()
     if (failure !== undefined) throw failure
+  }
+
+  async compared(outcomes: Parameters<Lease['compared']>[0]): Promise<void> {
+    for (const [name, { chunks, missed }] of outcomes) this.outcomes.push([name, chunks, missed])
+    if (this.outcomes.some(([, , missed]) => missed) && this.refusal !== null) throw this.refusal
+    const full = { kind: 'full', reason: 'changes-missed', base: null, dirtyContext: null } as const
+    this.disks = this.disks.map((disk) => {
+      const outcome = outcomes.get(disk.name)
+      return outcome === undefined ? disk : { ...disk, ...(outcome.missed ? full : {}), comparedChunks: outcome.chunks }
+    })
   }
 
   async end(outcome: LeaseOutcome): Promise<void> {
@@ -169,6 +186,7 @@ const orderOf = (changes: Partial<Params<'agent.backup'>> = {}): Params<'agent.b
   idKey: new Uint8Array(32).fill(7),
   chunkBytes: 65_536,
   base: null,
+  compare: false,
   ...changes,
 })
 
@@ -374,6 +392,10 @@ const stuckUpload = async (temp: TempFolder): Promise<{ handlers: Handlers; disk
     size: 1024 * 1024,
     kind: 'full',
     reason: 'first',
+    base: null,
+    evidence: '',
+    comparedChunks: 0,
+    compareFrom: 0,
     socketPath: nbd.socketPath,
     exportName: 'disk',
     dirtyContext: null,
@@ -385,6 +407,153 @@ const stuckUpload = async (temp: TempFolder): Promise<{ handlers: Handlers; disk
     [Symbol.asyncDispose]: () => nbd[Symbol.asyncDispose](),
   }
 }
+
+describe('before anything is announced, what is said to be unchanged is compared', () => {
+  const CHUNKS = 32
+
+  /** A disk whose bitmap shows one chunk as changed, and the real export that it is. */
+  const incremental = async (temp: TempFolder): Promise<{ disk: LeasedDisk } & AsyncDisposable> => {
+    const image = temp.join('disk.qcow2')
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', image, '2M'])
+    await qemuIo(image, 'qcow2', 'write -P 1 0 2M')
+    await run('qemu-img', ['bitmap', '--add', '-g', '65536', image, 'changes'])
+    await qemuIo(image, 'qcow2', 'write -P 2 1M 64k')
+    const nbd = await startQemuNbd(temp, '--read-only', '--format=qcow2', '-B', 'changes', image)
+    const disk: LeasedDisk = {
+      name: 'vdb',
+      size: 2 * 1024 * 1024,
+      kind: 'incremental',
+      reason: 'bitmap',
+      base: 'vda',
+      evidence: 'qcow2',
+      comparedChunks: 0,
+      compareFrom: 0,
+      socketPath: nbd.socketPath,
+      exportName: 'disk',
+      dirtyContext: 'qemu:dirty-bitmap:changes',
+      reread: [],
+    }
+    return { disk, [Symbol.asyncDispose]: () => nbd[Symbol.asyncDispose]() }
+  }
+
+  interface Seen {
+    readonly begins: Params<'backup.begin'>[]
+    readonly asked: Params<'image.compare'>[]
+    readonly upload: UploadGateway
+    readonly lease: ScriptedLease
+    readonly calls: readonly string[]
+  }
+
+  /** A whole backup; the gateway answers each question as it is told. */
+  const backUp = async (
+    answer: (asked: Params<'image.compare'>) => Result<'image.compare'>,
+    change: (lease: ScriptedLease) => void = () => undefined,
+  ): Promise<Seen> => {
+    await using temp = await tempFolder()
+    await using served = await incremental(temp)
+    const begins: Params<'backup.begin'>[] = []
+    const asked: Params<'image.compare'>[] = []
+    const upload = new UploadGateway()
+    await using made = await bench(temp, {
+      'image.compare': async (params) => {
+        asked.push(params)
+        return answer(params)
+      },
+      'backup.begin': async (params) => {
+        begins.push(params)
+        return {}
+      },
+      'image.upload': upload.serve,
+    })
+    const order = orderOf({ idKey: ID_KEY })
+    const lease = new ScriptedLease(order.job, [served.disk])
+    change(lease)
+    made.driver.begin = async () => lease
+    made.backups.start(order)
+    await made.until(idle(made))
+    return { begins, asked, upload, lease, calls: made.calls }
+  }
+
+  const equal = ({ positions }: Params<'image.compare'>): Result<'image.compare'> => ({
+    compared: positions.length,
+    different: [],
+  })
+
+  test.each([
+    ['a sample', false],
+    ['all of it', true],
+  ])('%s, by the name that the image has in the base; the point tells how much', async (_, all) => {
+    const seen = await backUp(equal, (lease) => (lease.compareAll = all))
+    expect(seen.calls[0]).toBe('image.compare')
+    expect(seen.calls.indexOf('backup.begin')).toBe(seen.asked.length)
+    expect(new Set(seen.asked.map(({ disk, job }) => `${disk} ${job}`))).toEqual(new Set([`vda ${seen.lease.id}`]))
+    expect(seen.asked.flatMap(({ positions }) => positions).toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: CHUNKS }, (_unused, position) => position).filter((position) => position !== 16),
+    )
+    expect(seen.lease.outcomes).toEqual([['vdb', CHUNKS - 1, false]])
+    const read = { name: 'vdb', size: 2 * 1024 * 1024, kind: 'incremental', reason: 'bitmap', base: 'vda' }
+    expect(seen.begins[0]!.disks).toEqual([{ ...read, evidence: 'qcow2', comparedChunks: CHUNKS - 1 }])
+    expect(seen.upload.places.filter(({ kind }) => kind !== 'keep')).toHaveLength(1)
+    expect(seen.lease.ends).toEqual(['committed'])
+  })
+
+  test.each([false, true])('a difference makes it a full read, with the reason (all of it: %s)', async (all) => {
+    const seen = await backUp(
+      ({ positions }) => ({ compared: positions.length, different: positions.filter((position) => position === 5) }),
+      (lease) => (lease.compareAll = all),
+    )
+    expect(seen.lease.outcomes).toEqual([['vdb', expect.any(Number), true]])
+    expect(seen.begins[0]!.disks).toMatchObject([{ kind: 'full', reason: 'changes-missed', base: null }])
+    expect(seen.upload.places).toHaveLength(CHUNKS)
+    expect(seen.upload.places.filter(({ kind }) => kind !== 'chunk')).toEqual([])
+    const content = Buffer.alloc(2 * 1024 * 1024, 1)
+    content.fill(2, 1024 * 1024, 1024 * 1024 + 65_536)
+    expect(seen.upload.content(content.length, 65_536).equals(content)).toBe(true)
+    expect(seen.lease.ends).toEqual(['committed'])
+  })
+
+  test('a full read that the policy refuses ends the backup', async () => {
+    const seen = await backUp(
+      ({ positions }) => ({ compared: positions.length, different: [positions[0]!] }),
+      (lease) => (lease.refusal = error('FULL_REFUSED')),
+    )
+    expect(seen.begins).toEqual([])
+    expect(seen.calls.filter((call) => call !== 'image.compare')).toEqual(['backup.fail FULL_REFUSED'])
+    expect(seen.lease.ends).toEqual(['failed'])
+  })
+
+  test('what the gateway cannot compare is no difference', async () => {
+    const seen = await backUp(() => ({ compared: 0, different: [] }))
+    expect(seen.begins[0]!.disks).toMatchObject([{ kind: 'incremental', reason: 'bitmap', comparedChunks: 0 }])
+    expect(seen.lease.ends).toEqual(['committed'])
+  })
+
+  test('what is left out is announced, and a disk that is read in full is not compared', async () => {
+    const leftOut = [{ name: 'cd', reason: 'read-only' }] as const
+    const seen = await backUp(equal, (lease) => {
+      lease.leftOut = leftOut
+      lease.disks = lease.disks.map((disk) => ({
+        ...disk,
+        kind: 'full',
+        reason: 'disk-added',
+        base: null,
+        dirtyContext: null,
+      }))
+    })
+    expect(seen.asked).toEqual([])
+    expect(seen.lease.outcomes).toEqual([])
+    expect(seen.begins).toMatchObject([{ leftOut, disks: [{ kind: 'full', comparedChunks: 0 }] }])
+  })
+
+  test('an answer that ends the job ends the backup', async () => {
+    const seen = await backUp(() => {
+      throw error('JOB_ENDED')
+    })
+    expect(seen.begins).toEqual([])
+    expect(seen.calls.at(-1)).toBe('backup.fail JOB_ENDED')
+    expect(seen.lease.ends).toEqual(['failed'])
+  })
+})
 
 describe('in the middle of an upload', () => {
   test.each(['LEASE_LOST', 'SCRATCH_LOW'] as const)('%s gives it up with that reason', async (code) => {

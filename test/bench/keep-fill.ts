@@ -78,9 +78,12 @@ class Filler {
     const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
     const job = randomUUID()
     const of = { tenant: this.#tenant.id, machineId, agent }
-    await database.call('job.start', { ...of, id: job, subject: agent, full: false, nowMs: timeMs })
-    const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}' }
-    const disk = { name: DISK, size: this.#size, kind, reason: kind === 'full' ? 'first' : 'bitmap' } as const
+    await database.call('job.start', { ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
+    const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
+    const full = { kind: 'full', reason: 'first', base: null } as const
+    const incremental = { kind: 'incremental', reason: 'bitmap', base: DISK } as const
+    const read = kind === 'full' ? full : incremental
+    const disk = { name: DISK, size: this.#size, ...read, evidence: '', comparedChunks: 0 }
     await database.call('job.begin', {
       job,
       agent,

@@ -107,17 +107,21 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
   for (let back = count; back > 0; back--) {
     const job = randomUUID()
     const timeMs = newest.timeMs - back * POINT_STEP_MS
-    await database.call('job.start', { id: job, tenant, machineId, agent, subject: agent, full: false, nowMs: timeMs })
+    const wishes = { full: false, compare: false }
+    await database.call('job.start', { id: job, tenant, machineId, agent, subject: agent, ...wishes, nowMs: timeMs })
     const disks = newest.disks.map(({ name, size }) => ({
       name,
       size,
       kind: 'incremental' as const,
       reason: 'bitmap' as const,
+      base: name,
+      evidence: '',
+      comparedChunks: 0,
     }))
     await database.call('job.begin', {
       job,
       agent,
-      begun: { timeMs, consistency, note, configuration },
+      begun: { timeMs, consistency, note, configuration, leftOut: [] },
       disks,
       state,
       nowMs: timeMs,

@@ -6,6 +6,7 @@ import type { Begun } from '../../gateway/datastore/database/jobs.ts'
 import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
 import type { BeginDisk } from '../../gateway/datastore/database/reads.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import type { ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 
@@ -53,17 +54,34 @@ export const startJob = async (
   database: Database,
   tenant: Tenant,
   machine: MachineRow,
-  { full = false, nowMs = 10 }: { full?: boolean; nowMs?: number } = {},
+  { full = false, compare = false, nowMs = 10 }: { full?: boolean; compare?: boolean; nowMs?: number } = {},
 ): Promise<string> => {
   const id = randomUUID()
   const { id: machineId, agent } = machine
-  await database.call('job.start', { id, tenant: tenant.id, machineId, agent, subject: 'test', full, nowMs })
+  await database.call('job.start', { id, tenant: tenant.id, machineId, agent, subject: 'test', full, compare, nowMs })
   return id
 }
 
-export const BEGUN: Begun = { timeMs: 100, consistency: 'crash', note: null, configuration: '{}' }
+export const BEGUN = { timeMs: 100, consistency: 'crash', note: null, configuration: '{}', leftOut: [] } satisfies Begun
 
-export const fullDisk = (name: string, size: number): BeginDisk => ({ name, size, kind: 'full', reason: 'first' })
+/** A disk that is read in full, as `backup.begin` announces it. */
+export const fullDisk = (name: string, size: number, reason: ReadReason = 'first'): BeginDisk => ({
+  name,
+  size,
+  kind: 'full',
+  reason,
+  base: null,
+  evidence: '',
+  comparedChunks: 0,
+})
+
+/** A disk of which only the changes to the base's image of `base` are read. */
+export const incrementalDisk = (name: string, size: number, base = name): BeginDisk => ({
+  ...fullDisk(name, size),
+  kind: 'incremental',
+  reason: 'bitmap',
+  base,
+})
 
 export const beginJob = async (
   database: Database,
@@ -112,7 +130,7 @@ export const addPoint = async (
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(database, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
-  await beginJob(database, job, [{ ...fullDisk('vda', size), reason: 'requested' }], { timeMs })
+  await beginJob(database, job, [fullDisk('vda', size, 'requested')], { timeMs })
   await finishDisk(database, job, 'vda', root)
   await database.call('job.commit', {
     job: job.id,

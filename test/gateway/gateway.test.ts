@@ -7,6 +7,7 @@ import { openLog } from '../../gateway/log.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, tempFolder } from '../support/temp.ts'
 import { codeOf, decodePart } from './auth/test-authority.ts'
+import { BEGUN, fullDisk } from './catalog.ts'
 
 const LISTEN = { host: '127.0.0.1', port: 0, tls: null }
 
@@ -68,8 +69,7 @@ test('an end while sessions call and upload is an end', async () => {
   await owner.call('backup.start', { machine: 'db1', full: false })
   await eventually(() => jobs.length === 1)
   const job = jobs[0]!
-  const disks = [{ name: 'vda', size: 65_536, kind: 'full', reason: 'first' } as const]
-  await agent.call('backup.begin', { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks })
+  await agent.call('backup.begin', { ...BEGUN, job, disks: [fullDisk('vda', 65_536)] })
   const upload = agent.open('image.upload', { job, disk: 'vda' })
   await upload.messages[Symbol.asyncIterator]().next()
   const watch = owner.open('jobs.watch', { job })

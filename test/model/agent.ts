@@ -117,8 +117,11 @@ export class LifeAgent {
       size,
       kind: incremental ? ('incremental' as const) : ('full' as const),
       reason,
+      base: incremental ? name : null,
+      evidence: '',
+      comparedChunks: 0,
     }))
-    const promised = { timeMs, consistency: 'crash' as const, note: null, configuration: '{}' }
+    const promised = { timeMs, consistency: 'crash' as const, note: null, configuration: '{}', leftOut: [] }
     await this.#link.agent.call('backup.begin', { job, ...promised, disks: reads })
     this.#options.say({ fact: 'begun', job })
   }

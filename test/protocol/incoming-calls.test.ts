@@ -44,7 +44,7 @@ describe('requests', () => {
     expect(wire.closedWith).toBeNull()
   })
 
-  test('reach the handler without the fields it does not know', async () => {
+  test('reach the handler without the fields it does not know, and with those that have a default', async () => {
     let seen: unknown = null
     const { feed } = lonePeer({
       'backup.start': async (params) => {
@@ -54,7 +54,7 @@ describe('requests', () => {
     })
     feed(FRAME.request, 1, 'backup.start', { machine: 'db1', full: true, later: [1] }, 0)
     await arrived()
-    expect(seen).toEqual({ machine: 'db1', full: true })
+    expect(seen).toEqual({ machine: 'db1', full: true, compare: false })
   })
 
   test('past CALLS_OPEN_MAX are TOO_MANY_REQUESTS, also when the others were only cancelled', async () => {

@@ -18,7 +18,9 @@ const jobWith = (bytesSent: number): Job => ({
   subject: 'ada',
   startedMs: 1,
   endedMs: null,
+  released: false,
   bytesSent,
+  comparedBytes: 0,
   disks: [],
   error: null,
 })

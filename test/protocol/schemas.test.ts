@@ -59,9 +59,36 @@ const cases: readonly {
   {
     name: 'policy',
     schema: s.policy,
-    good: [s.POLICY_DEFAULT, { consistency: 'freeze-required', refuseFull: ['bitmap-missing'] }],
-    bad: [{}, { consistency: 'maybe', refuseFull: [] }, { consistency: 'none', refuseFull: ['because'] }],
+    good: [
+      s.POLICY_DEFAULT,
+      { consistency: 'freeze-required', refuseFull: ['bitmap-missing'] },
+      { consistency: 'none', refuseFull: [], refuseLeftOut: ['unplugged', 'excluded'], compareDays: 1 },
+      { consistency: 'none', refuseFull: [], compareDays: s.COMPARE_DAYS_MAX },
+      { consistency: 'none', refuseFull: [], compareDays: null },
+    ],
+    bad: [
+      {},
+      { consistency: 'maybe', refuseFull: [] },
+      { consistency: 'none', refuseFull: ['because'] },
+      { consistency: 'none', refuseFull: [], refuseLeftOut: ['because'] },
+      ...[0, -1, 0.5, s.COMPARE_DAYS_MAX + 1, '30d'].map((compareDays) => ({ ...s.POLICY_DEFAULT, compareDays })),
+    ],
   },
+  {
+    name: 'leftOut',
+    schema: s.leftOut,
+    good: [
+      [],
+      [{ name: 'cd', reason: 'read-only' }],
+      Array.from({ length: 512 }, () => ({ name: 'cd', reason: 'excluded' })),
+    ],
+    bad: [
+      [{ name: 'cd', reason: 'because' }],
+      [{ name: '', reason: 'excluded' }],
+      Array.from({ length: 513 }, () => ({ name: 'cd', reason: 'excluded' })),
+    ],
+  },
+  { name: 'evidence', schema: s.evidence, good: ['', 'qcow2\nraw /base.raw 5'], bad: ['a'.repeat(4097), null] },
   { name: 'configuration', schema: s.configuration, good: ['', '{}'], bad: ['a'.repeat(64 * 1024 + 1), {}] },
   { name: 'pageLimit', schema: s.pageLimit, good: [1, 250], bad: [0, 251] },
   { name: 'disks', schema: s.disks(s.count), good: [[], [1, 2]], bad: [Array.from({ length: 257 }, () => 1), 1] },
@@ -79,4 +106,12 @@ describe.each(cases)('$name', ({ schema, good, bad }) => {
 
 test('unknown fields are left out, not refused', () => {
   expect(v.parse(s.failure, { code: 'A', message: 'b', later: 1 })).toEqual({ code: 'A', message: 'b' })
+})
+
+test('a policy that was kept before there were other wishes is as if it had the defaults', () => {
+  expect(s.policyOf('{}')).toEqual(s.POLICY_DEFAULT)
+  const older = { consistency: 'none', refuseFull: ['first'] } as const
+  expect(s.policyOf(JSON.stringify(older))).toEqual({ ...s.POLICY_DEFAULT, ...older })
+  const whole: s.Policy = { consistency: 'none', refuseFull: ['first'], refuseLeftOut: ['no-size'], compareDays: 7 }
+  expect(s.policyOf(JSON.stringify(whole))).toEqual(whole)
 })

@@ -16,6 +16,7 @@ const shown = (state: string): unknown => ({
   startedMs: 1,
   endedMs: null,
   bytesSent: 0,
+  comparedBytes: 0,
   disks: [],
   error: null,
 })
@@ -40,7 +41,8 @@ test('a job has one of its states', () => {
 })
 
 test('a machine whose monitor is down has no status', () => {
-  const seen = { name: 'db1', qmp: 'down', status: null, qemu: null, lease: null, problem: 'no such file', disks: [] }
+  const nothing = { status: null, qemu: null, lease: null, disks: [], leftOut: [] }
+  const seen = { ...nothing, name: 'db1', qmp: 'down', problem: 'no such file' }
   expect(takes(machineStatus, seen)).toBe(true)
   expect(takes(machineStatus, { ...seen, qmp: 'maybe' })).toBe(false)
 })

@@ -120,7 +120,8 @@ export class LeaseBench implements AsyncDisposable {
     const { promise: died, resolve } = Promise.withResolvers<void>()
     const journal = await LeaseJournal.open(this.stateFolder)
     const connect = async (): Promise<QmpCaller> => {
-      const client = before === undefined ? await link.client() : preceded(await link.client(), before)
+      const client = await link.client()
+      if (before !== undefined) return preceded(client, before)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
         client.close()

@@ -51,21 +51,21 @@ export const commitBackup = async (
   await using nbd = await startQemuNbd(temp, '--read-only', '--format=raw', file)
   const { job, idKey, chunkBytes } = order
   const reason = order.full ? 'requested' : order.base === null ? 'first' : 'bitmap-missing'
-  const described = { name: 'vda', size: disk.length, kind: 'full', reason } as const
+  const described = { name: 'vda', size: disk.length, kind: 'full', reason, base: null, evidence: '' } as const
+  const read = { ...described, comparedChunks: 0 }
   const begun = {
     job,
     timeMs: Date.now(),
     consistency: 'crash',
     note: null,
     configuration: '{}',
-    disks: [described],
   } as const
-  await peer.call('backup.begin', { ...begun, disks: [described] })
+  await peer.call('backup.begin', { ...begun, leftOut: [], disks: [read] })
   let bytesRead = 0
   await uploadImage({
     peer,
     job,
-    disk: { ...described, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null, reread: [] },
+    disk: { ...read, compareFrom: 0, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null, reread: [] },
     chunkBytes,
     idKey,
     throttle: new Throttle(null, systemClock),

@@ -51,6 +51,10 @@ const diskOf = (size: number): LeasedDisk => ({
   size,
   kind: 'full',
   reason: 'first',
+  base: null,
+  evidence: '',
+  comparedChunks: 0,
+  compareFrom: 0,
   socketPath: '',
   exportName: 'disk',
   dirtyContext: null,
@@ -61,6 +65,7 @@ const incrementalDisk = (size: number, socketPath: string): LeasedDisk => ({
   ...diskOf(size),
   kind: 'incremental',
   reason: 'bitmap',
+  base: 'vda',
   socketPath,
   dirtyContext: 'qemu:dirty-bitmap:changes',
 })

@@ -155,7 +155,7 @@ test('frames leave with a mask of zeroes, so that their bytes are on the line as
   const { peer } = await dial({ ...options, gateway: listening.url })
   const configuration = 'x'.repeat(200_000)
   const job = randomUUID()
-  const params = { job, timeMs: 1, consistency: 'crash' as const, note: null, configuration, disks: [] }
+  const params = { job, timeMs: 1, consistency: 'crash' as const, note: null, configuration, leftOut: [], disks: [] }
   peer.call('backup.begin', params).catch(() => undefined)
   await eventually(() => arrived.length === 2)
   const [hello, request] = arrived.map((bytes) => decodeFrame(bytes))

@@ -10,7 +10,7 @@ import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../../protocol/methods.ts'
-import { addAgent, addMachine, beginJob, startJob } from '../catalog.ts'
+import { addAgent, addMachine, beginJob, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
 import {
   addTenant,
   CHUNK_BYTES,
@@ -244,8 +244,8 @@ export class Stand implements AsyncDisposable {
   async job(machine: MachineRow, size: number, kind: ReadKind = 'full'): Promise<{ id: string; machine: MachineRow }> {
     const { database } = this.datastore
     const id = await startJob(database, this.tenant, machine, { full: kind === 'full' })
-    const reason = kind === 'full' ? 'requested' : 'bitmap'
-    await beginJob(database, { id, agent: machine.agent }, [{ name: 'vda', size, kind, reason }])
+    const disk = kind === 'full' ? fullDisk('vda', size, 'requested') : incrementalDisk('vda', size)
+    await beginJob(database, { id, agent: machine.agent }, [disk])
     return { id, machine }
   }
 

@@ -22,6 +22,7 @@ const point: Point = {
   bytesStored: 1,
   durationMs: 1,
   disks: [],
+  leftOut: [],
   held: false,
   lockedUntilMs: null,
   verifiedMs: null,

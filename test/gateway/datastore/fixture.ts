@@ -145,7 +145,8 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   committedMs: 1,
   lockedUntilMs: null,
   seq: 0,
-  job: { subject: 'test', full: false, startedMs: 1 },
+  job: { subject: 'test', full: false, compare: false, startedMs: 1 },
+  leftOut: [],
   disks: [],
   ...rest,
 })

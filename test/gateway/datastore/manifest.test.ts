@@ -14,15 +14,23 @@ const complete = () => ({ ...newManifest(), tenant: randomUUID(), state: 3 })
 describe('round trip', () => {
   test('every field comes back, and no byte is zero', () => {
     const root = new Uint8Array(randomBytes(32))
-    const disk = { size: 4096, kind: 'full', reason: 'first', changed: 1 } as const
+    const disk = {
+      size: 4096,
+      kind: 'full',
+      reason: 'first',
+      changed: 1,
+      evidence: 'raw /d.raw',
+      comparedChunks: 3,
+    } as const
     const manifest = {
       ...complete(),
       base: randomUUID(),
       note: 'a "note"\u0000\n\u{1F600}',
       lockedUntilMs: 5,
+      leftOut: [{ name: 'cd', reason: 'read-only' as const }],
       disks: [
         { ...disk, name: 'vda', root: hex(root) },
-        { ...disk, name: 'vdb', root: null },
+        { ...disk, name: 'vdb', root: null, evidence: null },
       ],
     }
     const bytes = encodeManifest(manifest)

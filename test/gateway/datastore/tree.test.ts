@@ -15,7 +15,14 @@ import {
   type TreeNode,
 } from '../../../protocol/image-tree.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
-import { childAt, leaves, leavesAround, type LeafRun, type NodeSource } from '../../../gateway/datastore/tree.ts'
+import {
+  childAt,
+  chunksAt,
+  leaves,
+  leavesAround,
+  type LeafRun,
+  type NodeSource,
+} from '../../../gateway/datastore/tree.ts'
 import { collect } from './fixture.ts'
 
 const KEY = new Uint8Array(32).fill(5)
@@ -162,6 +169,48 @@ describe('childAt', () => {
   ])('level %d at chunk %d is no subtree', async (level, position) => {
     const { root, source } = build(Array.from({ length: 100 }, (_, index) => idOf(index)))
     await expect(childAt(source, root, 1, level, position)).rejects.toMatchObject({ code: 'UPLOAD_INVALID' })
+  })
+})
+
+describe('chunksAt', () => {
+  test('says of any chunks what the leaves say, whatever is asked together and in which order', async () => {
+    await fc.assert(
+      fc.asyncProperty(refsArbitrary, fc.array(fc.nat(), { maxLength: 300 }), async (refs, picks) => {
+        const { root, chunks, source } = build(refs)
+        const positions = picks.map((pick) => pick % chunks)
+        const walked = expand(await collect(leaves(source, root, chunks)), 0)
+        const found = await chunksAt(source, root, rootLevel(chunks), positions)
+        expect(found.map((ref) => ref && hex(ref))).toEqual(positions.map((position) => walked[position]))
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  test('reads each node once that several chunks share, and nothing where all is zero', async () => {
+    const refs = Array.from({ length: FAN_OUT ** 2 * 3 }, (_, index) => (index < FAN_OUT ** 2 ? null : idOf(index)))
+    const { root, chunks, source } = build(refs)
+    const level = rootLevel(chunks)
+    const positions = Array.from({ length: FAN_OUT }, (_, index) => FAN_OUT ** 2 + index)
+    await chunksAt(source, root, level, [...positions, ...positions])
+    expect(source.reads).toBe(level + 1)
+    source.reads = 0
+    expect(await chunksAt(source, root, level, [0, 5, FAN_OUT])).toEqual([null, null, null])
+    expect(source.reads).toBe(1)
+    source.reads = 0
+    expect(await chunksAt(source, null, level, [1, chunks - 1])).toEqual([null, null])
+    expect(await chunksAt(source, root, level, [])).toEqual([])
+    expect(source.reads).toBe(0)
+  })
+
+  test('a node of the wrong level, or an absent one, is damage that names it', async () => {
+    const { root, chunks, source, nodes } = build(Array.from({ length: FAN_OUT * 3 }, (_, index) => idOf(index)))
+    const leaf = nodes.get(hex(root!))!.children[1]!
+    nodes.set(hex(leaf), { ...nodes.get(hex(leaf))!, level: 1 })
+    const ask = (position: number) => chunksAt(source, root, rootLevel(chunks), [0, position])
+    await expect(ask(FAN_OUT + 1)).rejects.toMatchObject({ code: 'DATA_DAMAGED', details: { id: hex(leaf) } })
+    nodes.delete(hex(leaf))
+    await expect(ask(FAN_OUT)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+    expect(await ask(2 * FAN_OUT)).toHaveLength(2)
   })
 })
 

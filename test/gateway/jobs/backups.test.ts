@@ -14,7 +14,7 @@ import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
-import { addAgent, addMachine, fullDisk, startJob } from '../catalog.ts'
+import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
 import { joinIds, Stand } from '../chains/script.ts'
 import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
@@ -81,16 +81,16 @@ class Setting implements AsyncDisposable {
     return link
   }
 
-  start(full = false): Promise<{ job: string }> {
-    return this.backups.start({ tenant: this.stand.tenant, machine: this.machine, subject: 'anna', full })
+  start(full = false, compare = false): Promise<{ job: string }> {
+    return this.backups.start({ tenant: this.stand.tenant, machine: this.machine, subject: 'anna', full, compare })
   }
 
   begin(job: string, chunks = 2, timeMs = 70): Promise<void> {
     const order = this.orders.find((one) => one.job === job)
     const reason = order?.full === true ? 'requested' : (order?.base ?? null) === null ? 'first' : 'bitmap-missing'
-    const disks = [{ ...fullDisk('vda', chunks * CHUNK_BYTES), reason } as const]
-    const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}', disks } as const
-    return this.backups.begin(this.machine.agent, { ...begun, disks })
+    const disks = [fullDisk('vda', chunks * CHUNK_BYTES, reason)]
+    const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}' } as const
+    return this.backups.begin(this.machine.agent, { ...begun, leftOut: [], disks })
   }
 
   fail(job: string, code = 'QMP_ERROR'): Promise<void> {
@@ -475,8 +475,9 @@ const BEGIN = {
   consistency: 'crash',
   note: null,
   configuration: '{}',
+  leftOut: [],
   disks: [],
-} as const satisfies Partial<Params<'backup.begin'>>
+} satisfies Partial<Params<'backup.begin'>>
 
 test('what ends the agent’s connection is not said of the caller’s', () => {
   for (const code of ['CONNECTION_LOST', 'GOING_AWAY', 'REPLACED', 'FRAME_INVALID', 'AGENT_REVOKED'] as const)
@@ -502,8 +503,10 @@ test('damage that is found while a backup runs is in its point too, and the next
 
   const second = (await setting.start()).job
   expect(setting.orders[1]!.base!.disks[0]!.reread).toEqual([])
-  const disk = { ...fullDisk('vda', plains.length * CHUNK_BYTES), kind: 'incremental', reason: 'bitmap' } as const
-  const begun = { timeMs: 71, consistency: 'crash', note: null, configuration: '{}', disks: [disk] } as const
+  const disk = incrementalDisk('vda', plains.length * CHUNK_BYTES)
+  const begun = { timeMs: 71, consistency: 'crash', note: null, configuration: '{}', leftOut: [] } satisfies Partial<
+    Params<'backup.begin'>
+  >
   await setting.backups.begin(machine.agent, { ...begun, job: second, disks: [disk] })
   const call = agent.open('image.upload', { job: second, disk: 'vda' })
   await call.send([UP.runs, [[RUN.keep, plains.length]]])

@@ -20,6 +20,7 @@ const imageOf = (root: Ref, size: number): ImageRow => ({
   kind: 'full',
   reason: 'first',
   dirtyBytes: 0,
+  comparedChunks: 0,
 })
 
 /** A copy, as the frame is that a message is put into: large stored bytes are freed as soon as it was given away. */

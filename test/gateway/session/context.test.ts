@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { guarded, outward, type MethodCode } from '../../../gateway/session/context.ts'
 import type { Claims, Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { TestServices } from '../services.ts'
 
 const call = {
@@ -33,7 +34,7 @@ const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolic
     test.services,
     callerOf(test, role),
     test.acme,
-  )({ machine: 'db1', policy: { consistency: 'none', refuseFull: [] } }, call)
+  )({ machine: 'db1', policy: POLICY_DEFAULT }, call)
 
 test('the code of a forbidden method does not run', async () => {
   await using test = await TestServices.open()

@@ -42,7 +42,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
-  'backup.start': { machine, full: false },
+  'backup.start': { machine, full: false, compare: true },
   'jobs.list': { machine: null, limit: 10 },
   'jobs.watch': { job },
   'jobs.cancel': { job },
@@ -61,10 +61,12 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'store.check': { bytesPerSecond: null },
   'store.usage': { machine, points: false },
   'agent.inventory': { host: 'h', machines: [], jobs: [] },
-  'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks: [] },
+  'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], disks: [] },
+  'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
   'image.upload': { job, disk: 'vda' },
   'backup.commit': { job, bytesRead: 0 },
   'backup.fail': { job, code: 'X', message: 'x' },
+  'backup.released': { job },
 })
 
 const NAMES = Object.keys(METHODS).filter((name) => METHODS[name as MethodName].servedBy === 'gateway') as Served[]
@@ -185,6 +187,7 @@ test('a relayed call goes to the machine’s agent and its answer comes back', a
     lease: null,
     problem: null,
     disks: [],
+    leftOut: [],
   }
   const machineCalls: string[] = []
   await test.serve(agent, ['db1'], {

@@ -15,6 +15,7 @@ import type { Peer } from '../../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 import { chunksMessage, plainOf, splitChunks, wireChunk } from '../../protocol/wire-chunks.ts'
+import { BEGUN, fullDisk } from '../catalog.ts'
 import { HELLO } from '../services.ts'
 
 interface Refusal {
@@ -109,8 +110,7 @@ test('text, frames that are too large and nonsense close the socket with their c
 const backUp = async (agent: Peer, order: Params<'agent.backup'>, plains: readonly Uint8Array[]): Promise<string> => {
   const { job, idKey } = order
   const size = plains.length * CHUNK_BYTES_DEFAULT
-  const disks = [{ name: 'vda', size, kind: 'full' as const, reason: 'first' as const }]
-  await agent.call('backup.begin', { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', disks })
+  await agent.call('backup.begin', { ...BEGUN, job, disks: [fullDisk('vda', size)] })
   const upload = agent.open('image.upload', { job, disk: 'vda' })
   const answers = upload.messages[Symbol.asyncIterator]()
   const ids = plains.map((plain) => keyedHash(idKey, plain))

@@ -32,8 +32,8 @@ test('details of an error cross the thread, and one that fails leaves nothing', 
   await using temp = await tempFolder()
   await using thread = await ThreadDatabase.open(temp.join('db'))
   const { id } = await thread.call('tenant.add', tenant('a'))
-  const bad = { id: randomUUID(), tenant: id, machineId: 99, agent: 'none', subject: 's', full: false, nowMs: 1 }
-  await expect(thread.call('job.start', bad)).rejects.toMatchObject({ code: 'STORE_FAILED' })
+  const bad = { id: randomUUID(), tenant: id, machineId: 99, agent: 'none', subject: 's', full: false, compare: false }
+  await expect(thread.call('job.start', { ...bad, nowMs: 1 })).rejects.toMatchObject({ code: 'STORE_FAILED' })
   expect(await thread.call('job.list', { tenant: id, agent: null, machine: null, limit: 9 })).toEqual([])
 })
 

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-writer.ts'
 import type { Database } from '../../../../gateway/datastore/database/database.ts'
 import type { MachineRow } from '../../../../gateway/datastore/database/machines.ts'
+import type { BeginDisk } from '../../../../gateway/datastore/database/reads.ts'
 import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../../gateway/datastore/database/tenants.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
@@ -16,6 +17,7 @@ import {
   BEGUN,
   finishDisk,
   fullDisk,
+  incrementalDisk,
   assignMachine,
   revokeAgent,
   startJob,
@@ -60,6 +62,7 @@ describe('job.start', () => {
       agent: machine.agent,
       subject: 's',
       full: false,
+      compare: false,
       nowMs: 99,
     }
     const { base } = await database.call('job.start', args)
@@ -110,7 +113,15 @@ describe('job.start', () => {
     await using setting = await setUp()
     const { database, tenant, machine, agent } = setting
     const point = await addPoint(database, tenant, machine, { size: SIZE })
-    const args = { tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: true, nowMs: 50 }
+    const args = {
+      tenant: tenant.id,
+      machineId: machine.id,
+      agent,
+      subject: 's',
+      full: true,
+      compare: false,
+      nowMs: 50,
+    }
     const { base } = await database.call('job.start', { id: randomUUID(), ...args })
     expect(base).toEqual({ point, disks: [{ name: 'vda', size: SIZE }] })
     await revokeAgent(database, tenant, agent)
@@ -167,21 +178,23 @@ describe('job.begin', () => {
     const { database, tenant, machine, agent } = setting
     await addPoint(database, tenant, machine, { size: SIZE })
     const job = await setting.start()
-    const incremental = { name: 'vda', size: SIZE, kind: 'incremental', reason: 'bitmap' } as const
-    const full = { ...incremental, kind: 'full' } as const
+    const incremental = incrementalDisk('vda', SIZE)
+    const full = fullDisk('vda', SIZE, 'bitmap')
     for (const disks of [
       [],
       [fullDisk('vda', 512), fullDisk('vda', 1024)],
       [{ ...incremental, size: 2 * SIZE }],
+      [{ ...incremental, base: null }],
+      [{ ...incremental, base: 'vdb' }],
       [incremental, { ...incremental, name: 'vdb' }],
       [full],
       [{ ...full, reason: 'first' }],
       [{ ...full, reason: 'requested' }],
       [{ ...full, reason: 'disk-added' }],
-      [{ ...full, reason: 'size-changed' }],
+      [{ ...full, reason: 'bitmap-missing', size: 2 * SIZE }],
       [incremental, { ...full, name: 'vdb', size: 0, reason: 'disk-added' }],
       [incremental, { ...full, name: 'vdb', size: 700, reason: 'disk-added' }],
-    ] as const)
+    ] satisfies BeginDisk[][])
       expect(await codeOf(beginJob(database, job, disks))).toBe('UPLOAD_INVALID')
     expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
     expect(await codeOf(database.call('job.upload', { job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
@@ -264,6 +277,7 @@ describe('the end of a job', () => {
     expect(await database.call('point.list', { ...LIST, tenant: tenant.id })).toEqual([])
     await finishDisk(database, job, 'vdb')
     expect((await database.call('job.complete', { job: job.id, agent })).uploads).toHaveLength(2)
+    const figures = { kind: 'full', reason: 'first', dirtyBytes: 7, comparedChunks: 0 }
     await commit(25)
     await commit(99)
     const points = await database.call('point.list', { ...LIST, tenant: tenant.id })
@@ -281,8 +295,8 @@ describe('the end of a job', () => {
         bytesSent: 10,
         durationMs: 15,
         disks: [
-          { name: 'vda', size: SIZE, root: new Uint8Array(32).fill(3), kind: 'full', reason: 'first', dirtyBytes: 7 },
-          { name: 'vdb', size: 512, root: null, kind: 'full', reason: 'first', dirtyBytes: 7 },
+          { name: 'vda', size: SIZE, root: new Uint8Array(32).fill(3), ...figures },
+          { name: 'vdb', size: 512, root: null, ...figures },
         ],
       }),
     ])
