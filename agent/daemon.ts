@@ -6,6 +6,8 @@ import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
 import type { AgentConfig } from './config.ts'
+import { FreezeNotes } from './guest/freeze-notes.ts'
+import { Thawer } from './guest/thawer.ts'
 import { Identity, STATE_FOLDER_MODE } from './identity.ts'
 import { LeaseJournal } from './lease/journal.ts'
 import { QmpLeaseDriver } from './lease/qmp-driver.ts'
@@ -26,9 +28,12 @@ export const runAgent = async (
   stopped: Promise<'TERM' | 'INT'>,
 ): Promise<VarveError | null> => {
   await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
-  const identity = await Identity.load(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
+  // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
+  const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
+  thawer.start()
+  const identity = await Identity.load(config.state)
   const links = new Map<string, QmpLink>()
   for (const { name, qmp } of config.machines) {
     const link = resources.use(new QmpLink({ path: qmp }))
@@ -46,6 +51,7 @@ export const runAgent = async (
     connect: (path) => (byPath.get(path) ?? resources.use(orphanLink(byPath, path))).client(),
     journal,
     log,
+    thawer,
     ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
   })
   const backups: Backups = resources.use(

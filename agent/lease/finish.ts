@@ -1,13 +1,15 @@
 // Ends a lease for good: what it left in the guest, in QEMU, on disk and in the journal, in this order.
 
 import { VarveError } from '../../protocol/errors.ts'
-import { thawIfFrozen } from '../guest/thaw.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost } from './host.ts'
 import type { JournalEntry } from './journal.ts'
 import type { LeaseOutcome } from './lease.ts'
 import { removeScratch } from './scratch.ts'
 import { leaseTarget, tearDown } from './teardown.ts'
+
+/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
+const THAW_WAIT_MS = 10_000
 
 /** Connections tried when QEMU goes away in the middle. */
 const ATTEMPTS_MAX = 3
@@ -17,17 +19,6 @@ export const isGone = (error: unknown): boolean =>
   error instanceof VarveError &&
   error.code === 'QMP_UNAVAILABLE' &&
   (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
-
-const thawLeftover = async (host: LeaseHost, { id, machine, freezing }: JournalEntry): Promise<void> => {
-  if (!freezing || machine.guestAgent === null) return
-  try {
-    const thawed = await thawIfFrozen(machine.guestAgent)
-    if (thawed) host.log.warn({ lease: id, machine: machine.name }, 'thawed a guest that was left frozen')
-  } catch (error) {
-    // a guest that is gone needs no thaw, and its bitmaps are to be removed in any case
-    host.log.warn({ lease: id, machine: machine.name, err: error }, 'could not ask whether the guest is frozen')
-  }
-}
 
 const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
   const target = leaseTarget(entry, outcome, await keptCheckpoints(host.journal, entry.id))
@@ -49,7 +40,7 @@ const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: 
 export const finishLease = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
   const settled = entry.outcome ?? outcome
   await host.journal.write({ ...entry, phase: 'ending', outcome: settled })
-  await thawLeftover(host, entry)
+  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
   try {
     await tearDownReachable(host, entry, settled)
   } catch (error) {

@@ -138,7 +138,6 @@ export const planLease = (
     machine: { name: machine.name, qmp: machine.qmp, guestAgent: machine.guestAgent },
     phase: 'preparing',
     outcome: null,
-    freezing: false,
     checkpoint: names.checkpoint,
     transfer: names.transfer,
     baseCheckpoint: base === null ? null : checkpointName(agentId, base.checkpoint),

@@ -5,6 +5,8 @@ import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { FreezeNotes } from '../guest/freeze-notes.ts'
+import { Thawer } from '../guest/thawer.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import { machineConfiguration } from '../qmp/configuration.ts'
 import { listDisks, listNodes } from '../qmp/disks.ts'
@@ -36,6 +38,8 @@ export interface QmpLeaseDriverOptions {
   readonly connect: (qmpPath: string) => Promise<QmpCaller>
   readonly journal: LeaseJournal
   readonly log: LeaseLog
+  /** The process's thawer; without one the driver has its own, over the notes in the state folder. */
+  readonly thawer?: Thawer
   readonly reserveBytes?: number
   /** Bytes left on the file system of a folder. */
   readonly freeBytes?: (folder: string) => Promise<number>
@@ -87,6 +91,7 @@ export class QmpLeaseDriver implements LeaseDriver {
       connect: options.connect,
       journal: options.journal,
       log: options.log,
+      thawer: options.thawer ?? new Thawer({ notes: FreezeNotes.in(options.stateFolder), log: options.log }),
       reserveBytes: options.reserveBytes ?? SCRATCH_RESERVE_BYTES,
       freeBytes: options.freeBytes ?? freeBytes,
     }
@@ -214,7 +219,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
     try {
       const { consistency: wish, freezeTimeoutMs } = request
-      const instant = await takeInstant({ client, journal: host.journal, entry, wish, freezeTimeoutMs })
+      const instant = await takeInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
       await addExports(client, entry)
       const active: JournalEntry = { ...entry, ...instant, phase: 'active' }
       await host.journal.write(active)
