@@ -54,6 +54,8 @@ export const runAgent = async (
     thawer,
     ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
   })
+  // whatever the gateway says, and before it says anything: it may be away for long
+  await driver.watchLeft()
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,

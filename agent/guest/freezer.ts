@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import * as v from 'valibot'
 import { VarveError, isErrorCode } from '../../protocol/errors.ts'
 import { guardEnvironment } from '../guard-environment.ts'
+import { within } from '../within.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
 import { FREEZE_LIMIT_MAX_MS, freezeReportSchema } from './freeze-messages.ts'
 import type { FreezeOrder, FreezeReport } from './freeze-messages.ts'
@@ -66,17 +67,6 @@ const reports = (child: Freezer): (() => Promise<FreezeReport | null>) => {
     if (next.done === true) return null
     const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), freezeReportSchema), next.value)
     return checked.success ? checked.output : null
-  }
-}
-
-/** The promise's value; null when it takes longer than the limit. */
-const within = async <T>(promise: Promise<T>, limitMs: number): Promise<T | null> => {
-  const { promise: late, resolve } = Promise.withResolvers<null>()
-  const timer = setTimeout(() => resolve(null), limitMs)
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { guardEnvironment } from '../guard-environment.ts'
+import { within } from '../within.ts'
 import { endProcess, processState } from '../process-mark.ts'
 import type { FreezeNote, FreezeNotes } from './freeze-notes.ts'
 import { thawVerified } from './thaw.ts'
@@ -55,12 +56,7 @@ export class Thawer implements AsyncDisposable {
     const notes = (await this.#list()).filter(isMeant)
     for (const { freezer } of notes) if (freezer !== null) endProcess(freezer)
     const undoing = notes.map((note) => this.#undo(note))
-    const stop = new AbortController()
-    await Promise.race([
-      Promise.all(undoing),
-      sleep(limitMs, undefined, { signal: stop.signal }).catch(() => undefined),
-    ])
-    stop.abort()
+    await within(Promise.all(undoing), limitMs)
   }
 
   /** Waits at most `limitMs` until no earlier freeze of the guest is left; false when one is. */

@@ -1,10 +1,13 @@
 // Ends a lease for good: what it left in the guest, in QEMU, on disk and in the journal, in this order.
 
 import { VarveError } from '../../protocol/errors.ts'
+import type { QmpCaller } from '../qmp/client.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost } from './host.ts'
 import type { JournalEntry } from './journal.ts'
 import type { LeaseOutcome } from './lease.ts'
+import { isStoppedByScratch, rescuedOf } from './rescue.ts'
+import { lookAtScratch } from './scratch-watch.ts'
 import { removeScratch } from './scratch.ts'
 import { leaseTarget, tearDown } from './teardown.ts'
 
@@ -20,11 +23,27 @@ export const isGone = (error: unknown): boolean =>
   error.code === 'QMP_UNAVAILABLE' &&
   (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
 
+/** Whether the guest stands still for want of the lease's scratch space, so that it is to go on once that is free again. */
+const standsStill = async (host: LeaseHost, client: QmpCaller, entry: JournalEntry): Promise<boolean> => {
+  const { reserveBytes, freeBytes } = host
+  const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes })
+  return free < reserveBytes && (await isStoppedByScratch(client, rescuedOf(entry)))
+}
+
 const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
   const target = leaseTarget(entry, outcome, await keptCheckpoints(host.journal, entry.id))
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await tearDown(await host.connect(entry.machine.qmp), target)
+      const client = await host.connect(entry.machine.qmp)
+      const stopped = await standsStill(host, client, entry)
+      await tearDown(client, target)
+      if (!stopped) return
+      await removeScratch(entry)
+      await client.execute('cont')
+      host.log.warn(
+        { lease: entry.id, machine: entry.machine.name },
+        'the guest had stopped for want of scratch space; it goes on',
+      )
       return
     } catch (error) {
       const broken = error instanceof VarveError && error.code === 'QMP_UNAVAILABLE' && !isGone(error)

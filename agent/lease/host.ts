@@ -20,6 +20,8 @@ export interface LeaseHost {
   /** Undoes freezes that a lease left. */
   readonly thawer: Thawer
   readonly log: LeaseLog
+  /** Goes on watching the scratch space of a lease that could not be ended. */
+  readonly watchLeft: (entry: JournalEntry) => void
 }
 
 const checkpoints = ({ checkpoint, baseCheckpoint }: JournalEntry): string[] =>

@@ -16,12 +16,14 @@ import type { LeaseHost, LeaseLog } from './host.ts'
 import { checkWish, takeInstant } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
 import type { JournalEntry, LeaseJournal } from './journal.ts'
+import { LeftLeases } from './left-leases.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest } from './lease.ts'
 import { checkLeaseId, checkpointName } from './names.ts'
 import { removeOrphans } from './orphans.ts'
 import { decideDisks, obsoleteBitmaps, planLease } from './plan.ts'
 import type { LeaseFolders } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
+import { noteStopped } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { SCRATCH_RESERVE_BYTES } from './scratch-watch.ts'
 import { freeBytes, makeScratch } from './scratch.ts'
@@ -82,6 +84,7 @@ const addExports = async (client: QmpCaller, entry: JournalEntry): Promise<void>
 /** Begins, adopts and settles leases through QMP; one instance for each agent process. */
 export class QmpLeaseDriver implements LeaseDriver {
   readonly #host: LeaseHost
+  readonly #left: LeftLeases
   readonly #folders: LeaseFolders
   /** QMP sockets of machines with a lease in this process. */
   readonly #held = new Set<string>()
@@ -94,7 +97,9 @@ export class QmpLeaseDriver implements LeaseDriver {
       thawer: options.thawer ?? new Thawer({ notes: FreezeNotes.in(options.stateFolder), log: options.log }),
       reserveBytes: options.reserveBytes ?? SCRATCH_RESERVE_BYTES,
       freeBytes: options.freeBytes ?? freeBytes,
+      watchLeft: (entry) => this.#left.watch(entry),
     }
+    this.#left = new LeftLeases(this.#host)
     this.#folders = {
       scratch: join(options.stateFolder, 'scratch'),
       runtime: options.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
@@ -136,6 +141,7 @@ export class QmpLeaseDriver implements LeaseDriver {
           return null
         }
         const guard = await startScratchGuard(entry, host.reserveBytes)
+        this.#left.release(entry.id)
         return new QmpLease({ host, entry, client, guard, onEnd: release })
       } catch (error) {
         if (!isGone(error)) throw error
@@ -148,8 +154,14 @@ export class QmpLeaseDriver implements LeaseDriver {
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
     await this.#holding(entry.machine.qmp, entry.machine.name, async (release) => {
       await finishLease(this.#host, entry, outcome)
+      this.#left.release(entry.id)
       release()
     })
+  }
+
+  /** Watches the scratch space of every lease in the journal until it is adopted or settled. */
+  async watchLeft(): Promise<void> {
+    for (const entry of await this.#host.journal.list()) this.#left.watch(entry)
   }
 
   /** Runs `action` while the machine is held; it stays held until `release`, or is freed when the action fails. */
@@ -176,6 +188,7 @@ export class QmpLeaseDriver implements LeaseDriver {
         throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
       }
       await finishLease(this.#host, entry, entry.outcome)
+      this.#left.release(entry.id)
     }
   }
 
@@ -204,6 +217,7 @@ export class QmpLeaseDriver implements LeaseDriver {
   async #make(client: QmpCaller, entry: JournalEntry, request: LeaseRequest, release: () => void): Promise<Lease> {
     const host = this.#host
     await makeScratch(entry)
+    await noteStopped(client, entry.scratchFolder)
     const starting = startScratchGuard(entry, host.reserveBytes)
     // it is awaited below; until then its failure must not count as unhandled
     starting.catch(() => undefined)
@@ -237,6 +251,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     try {
       await finishLease(this.#host, entry, 'failed')
     } catch (error) {
+      if (!isGone(error)) this.#left.watch(entry)
       this.#host.log.warn(
         { lease: entry.id, machine: entry.machine.name, err: error, cause },
         'a lease that failed to begin could not be removed yet',

@@ -67,6 +67,7 @@ export const dyingAt = (
 }
 
 type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBytes'>> & {
+  readonly warn?: (details: object, message: string) => void
   readonly dies?: (command: string) => 'before' | 'after' | null
 }
 
@@ -96,7 +97,7 @@ export class LeaseBench implements AsyncDisposable {
     return join(this.folder, 'state')
   }
 
-  async agent({ dies, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({ dies, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const link = new QmpLink({ path: this.machine.qmpPath })
     const { promise: died, resolve } = Promise.withResolvers<void>()
@@ -109,7 +110,7 @@ export class LeaseBench implements AsyncDisposable {
         resolve()
       })
     }
-    const log = { info: () => undefined, warn: () => undefined }
+    const log = { info: () => undefined, warn }
     const runtimeFolder = join(this.folder, 'run')
     const driver = new QmpLeaseDriver({
       stateFolder: this.stateFolder,
