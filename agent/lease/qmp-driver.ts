@@ -5,19 +5,21 @@ import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import type { Forgotten } from '../../protocol/methods.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import { machineConfiguration } from '../qmp/configuration.ts'
 import { listDisks, listNodes } from '../qmp/disks.ts'
 import { finishLease, isGone } from './finish.ts'
+import { forgetMachine } from './forget.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost, LeaseLog } from './host.ts'
 import { checkWish, takeInstant } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
 import type { JournalEntry, LeaseJournal } from './journal.ts'
 import { LeftLeases } from './left-leases.ts'
-import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest } from './lease.ts'
+import type { Lease, LeaseDriver, LeaseMachine, LeaseOutcome, LeaseRequest } from './lease.ts'
 import { checkLeaseId, checkpointName } from './names.ts'
 import { removeOrphans } from './orphans.ts'
 import { decideDisks, obsoleteBitmaps, planLease } from './plan.ts'
@@ -162,6 +164,27 @@ export class QmpLeaseDriver implements LeaseDriver {
   /** Watches the scratch space of every lease in the journal until it is adopted or settled. */
   async watchLeft(): Promise<void> {
     for (const entry of await this.#host.journal.list()) this.#left.watch(entry)
+  }
+
+  /**
+   * Removes everything of Varve's from a machine, leases that an earlier run left included, or just the bitmaps of one
+   * disk. LEASE_HELD while a backup runs, NOT_FOUND, QMP_UNAVAILABLE.
+   */
+  async forget({ name, qmp }: Pick<LeaseMachine, 'name' | 'qmp'>, disk: string | null): Promise<Forgotten> {
+    return await this.#holding(qmp, name, async (release) => {
+      const client = await this.#host.connect(qmp)
+      for (const entry of await this.#host.journal.list()) {
+        if (disk !== null || (entry.machine.qmp !== qmp && entry.machine.name !== name)) continue
+        // the machine may be at another path than when the lease began
+        await finishLease(this.#host, { ...entry, machine: { ...entry.machine, qmp } }, 'failed')
+        this.#left.release(entry.id)
+      }
+      const forgotten = await forgetMachine(client, disk, this.#folders.runtime)
+      const { removed, left } = forgotten
+      this.#host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
+      release()
+      return forgotten
+    })
   }
 
   /** Runs `action` while the machine is held; it stays held until `release`, or is freed when the action fails. */
