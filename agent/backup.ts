@@ -1,12 +1,11 @@
 // Runs backups on the agent's side: lease, images, commit, and the end of the lease; goes on after breaks and restarts.
 import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
-import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import type { Clock } from '../protocol/peer.ts'
 import type { MachineConfig } from './config.ts'
 import { Throttle } from '../protocol/throttle.ts'
-import { compareAll, compareSample, type AskBase } from './image/compare.ts'
+import { announcementOf, compareLease } from './announce.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './lease/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome } from './lease/lease.ts'
@@ -26,9 +25,6 @@ const CHECK_PAUSE_MS = 1000
 /** Tries of a commit that the gateway did not answer in time or could not write just now, and the pause between them in milliseconds. */
 const COMMITS_MAX = 10
 const COMMIT_PAUSE_MS = 1000
-
-/** Chunks that a line of the log names where a bitmap missed changes. */
-const DIFFERENT_LOGGED_MAX = 16
 
 /** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
@@ -218,26 +214,8 @@ export class Backups implements AsyncDisposable {
   /** Brings all disks of a lease to the gateway; resolves with the bytes read once nothing but the commit is missing. */
   async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<number> {
     const link = this.#options.link()
-    await this.#compare(job, lease, keys, signal)
-    const disks = lease.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks }) => ({
-      name,
-      size,
-      kind,
-      reason,
-      base,
-      evidence,
-      comparedChunks,
-    }))
-    const configuration = JSON.stringify(lease.configuration)
-    const begun = {
-      job,
-      timeMs: lease.timeMs,
-      consistency: lease.consistency,
-      note: lease.consistencyNote,
-      configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
-      leftOut: [...lease.leftOut],
-      disks,
-    }
+    await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
+    const begun = announcementOf(job, lease)
     await link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS)
     let bytesRead = 0
     const onRead = (bytes: number): void => void (bytesRead += bytes)
@@ -250,28 +228,6 @@ export class Backups implements AsyncDisposable {
     }
     await this.#check(lease)
     return bytesRead
-  }
-
-  /** Compares what is said to be unchanged, or a sample of it, with the base; a disk whose bitmap missed something is read in full. */
-  async #compare(job: string, lease: Lease, { idKey, chunkBytes }: Chunking, signal: AbortSignal): Promise<void> {
-    const compare = lease.compareAll ? compareAll : compareSample
-    const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
-    for (const disk of lease.disks) {
-      const { name, base } = disk
-      if (base === null) continue
-      const ask: AskBase = (positions, ids) => {
-        const asked = { job, disk: base, positions: [...positions], ids }
-        return this.#options.link().call('image.compare', asked, signal, OFFLINE_LIMIT_MS)
-      }
-      const { chunks, different } = await compare({ disk, chunkBytes, idKey, signal, ask })
-      if (different.length > 0)
-        this.#options.log.error(
-          { job, disk: name, chunks: different.slice(0, DIFFERENT_LOGGED_MAX) },
-          'the bitmap of a disk has missed changes; the disk is read in full',
-        )
-      outcomes.set(name, { chunks, missed: different.length > 0 })
-    }
-    if (outcomes.size > 0) await lease.compared(outcomes)
   }
 
   /** Not to be cancelled: once it is asked, only the gateway knows whether the point is committed, so it is asked until it says. */

@@ -1,11 +1,13 @@
 // The running agent: one connection to the gateway, one to each machine, and the backups between them.
 import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { asVarveError, type ErrorCode, type VarveError } from '../protocol/errors.ts'
+import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
 import type { AgentConfig } from './config.ts'
+import { FreezeNotes } from './guest/freeze-notes.ts'
+import { Thawer } from './guest/thawer.ts'
 import { Identity, STATE_FOLDER_MODE } from './identity.ts'
 import { LeaseJournal } from './lease/journal.ts'
 import { QmpLeaseDriver } from './lease/qmp-driver.ts'
@@ -26,9 +28,12 @@ export const runAgent = async (
   stopped: Promise<'TERM' | 'INT'>,
 ): Promise<VarveError | null> => {
   await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
-  const identity = await Identity.load(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
+  // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
+  const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
+  thawer.start()
+  const identity = await Identity.load(config.state)
   const links = new Map<string, QmpLink>()
   for (const { name, qmp } of config.machines) {
     const link = resources.use(new QmpLink({ path: qmp }))
@@ -46,8 +51,11 @@ export const runAgent = async (
     connect: (path) => (byPath.get(path) ?? resources.use(orphanLink(byPath, path))).client(),
     journal,
     log,
+    thawer,
     ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
   })
+  // whatever the gateway says, and before it says anything: it may be away for long
+  await driver.watchLeft()
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
@@ -67,7 +75,7 @@ export const runAgent = async (
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
   })
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, backups, relay, log))
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driver }, log))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would give its lease back;
   // an agent that the gateway turned away for good has no next start to leave them to
@@ -83,7 +91,13 @@ const orphanLink = (byPath: Map<string, QmpLink>, path: string): QmpLink => {
   return link
 }
 
-const handlersOf = (backups: Backups, relay: Relay): Handlers => ({
+interface Served {
+  readonly backups: Backups
+  readonly relay: Relay
+  readonly driver: QmpLeaseDriver
+}
+
+const handlersOf = ({ machines }: AgentConfig, { backups, relay, driver }: Served): Handlers => ({
   'agent.backup': async (order) => {
     backups.start(order)
     return {}
@@ -93,20 +107,29 @@ const handlersOf = (backups: Backups, relay: Relay): Handlers => ({
     return {}
   },
   'agent.status': ({ machine }) => relay.status(machine),
+  'agent.forget': ({ machine: name, disk }) => {
+    const machine = machines.find((one) => one.name === name)
+    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
+    return driver.forget(machine, disk)
+  },
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),
 })
 
-const gatewayLink = (config: AgentConfig, identity: Identity, backups: Backups, relay: Relay, log: Log): GatewayLink =>
+const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, log: Log): GatewayLink =>
   new GatewayLink({
     connect: async () =>
-      (await connect(config, identity, { serving: true, handlers: handlersOf(backups, relay) })).peer,
+      (await connect(config, identity, { serving: true, handlers: handlersOf(config, served) })).peer,
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async (peer) => {
       const machines = config.machines.map(({ name }) => name)
-      const answer = await peer.call('agent.inventory', { host: hostname(), machines, jobs: await backups.jobs() })
+      const answer = await peer.call('agent.inventory', {
+        host: hostname(),
+        machines,
+        jobs: await served.backups.jobs(),
+      })
       for (const { machine, message } of answer.refused) log.error({ machine, reason: message }, 'machine refused')
-      await backups.reconcile(answer.jobs)
+      await served.backups.reconcile(answer.jobs)
     },
     onState: (state) => {
       if (state.up) log.info({ gateway: config.gateway }, 'connected to the gateway')

@@ -4,9 +4,11 @@ import { Command, Option } from 'commander'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
+import { forget, type ForgetCommand } from './commands/forget.ts'
 import { machines, points, status } from './commands/list.ts'
 import { print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
+import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost } from './enrol.ts'
@@ -127,6 +129,23 @@ program
   .addOption(configOption())
   .addOption(jsonOption())
   .action((point: string, options: RestoreCommand) => restore(point, options))
+
+program
+  .command('forget')
+  .description("remove Varve's checkpoints from a machine; its next backup reads in full")
+  .argument('<machine>', 'its name in the configuration')
+  .option('--disk <name>', 'of one disk only')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((machine: string, options: ForgetCommand) => forget(machine, options))
+
+program
+  .command('uninstall')
+  .description('remove everything of Varve from the machines and this host but the configuration')
+  .option('--force', 'remove the state folder even where something had to stay', false)
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((options: UninstallCommand) => uninstall(options))
 
 try {
   await program.parseAsync()

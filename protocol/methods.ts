@@ -13,10 +13,10 @@ import {
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
 import { chunking, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
-import { job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
+import { forget, job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
-export type { Job, MachineStatus } from './views.ts'
+export type { Forgotten, Job, MachineStatus } from './views.ts'
 
 /** One direction of a stream: what its messages are and how many bytes of them may be in flight. */
 export interface Stream<M extends v.GenericSchema = v.GenericSchema> {
@@ -140,6 +140,7 @@ export const METHODS = {
     params: v.object({ machine: s.name, agent: s.uuid }),
     result: none,
   },
+  'machines.forget': { ...plain, servedBy: 'gateway', roles: BACKUP_STARTERS, audited: true, ...forget },
   'machines.qmp': { ...plain, servedBy: 'gateway', roles: OPERATORS, audited: true, ...qmp },
   'machines.events': {
     ...plain,
@@ -326,6 +327,7 @@ export const METHODS = {
   },
   'agent.cancel': { ...plain, servedBy: 'agent', roles: [], params: jobParams, result: none },
   'agent.status': { ...plain, servedBy: 'agent', roles: [], params: machineParams, result: machineStatus },
+  'agent.forget': { ...plain, servedBy: 'agent', roles: [], ...forget },
   'agent.qmp': { ...plain, servedBy: 'agent', roles: [], ...qmp },
   'agent.events': {
     ...plain,

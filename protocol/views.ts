@@ -3,6 +3,9 @@ import * as v from 'valibot'
 import { QMP_CHARS_MAX } from './limits.ts'
 import * as s from './schemas.ts'
 
+/** Most bitmaps that one answer names. */
+const BITMAPS_MAX = 4096
+
 const jobDisk = v.object({ ...s.readDisk.entries, doneBytes: s.count })
 export const job = v.object({
   id: s.uuid,
@@ -54,3 +57,18 @@ export const qmp = {
   result: v.object({ value: json }),
 }
 export const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: json })
+
+const text = v.pipe(v.string(), v.maxLength(4096))
+const nodeBitmap = { node: text, bitmap: text }
+
+/** Bitmaps of Varve's that were removed from a machine, and those that QEMU refused to remove, with their image and its reason. */
+const forgotten = v.object({
+  removed: v.pipe(v.array(v.object(nodeBitmap)), v.maxLength(BITMAPS_MAX)),
+  left: v.pipe(v.array(v.object({ ...nodeBitmap, file: text, reason: text })), v.maxLength(BITMAPS_MAX)),
+})
+export type Forgotten = v.InferOutput<typeof forgotten>
+
+export const forget = {
+  params: v.object({ machine: s.name, disk: v.nullable(s.diskName) }),
+  result: forgotten,
+} as const

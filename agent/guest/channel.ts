@@ -27,6 +27,16 @@ type Answer = v.InferOutput<typeof answerSchema>
 export interface GuestChannelOptions {
   readonly socketPath: string
   readonly timeoutMs?: number
+  /** Closes the channel when it aborts. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface GuestCommandOptions {
+  readonly timeoutMs?: number
+  /** Thrown when no answer comes in time. */
+  readonly late?: VarveError
+  /** Leaves the channel open when no answer comes in time; only `resync` may use it then. */
+  readonly keepOpen?: boolean
 }
 
 const unavailable = (message: string, cause?: unknown): VarveError => {
@@ -50,6 +60,7 @@ export class GuestChannel implements AsyncDisposable {
   #accept: ((answer: Answer) => void) | null = null
   #refuse: ((error: VarveError) => void) | null = null
   #failure: VarveError | null = null
+  #forget: () => void = () => undefined
 
   private constructor(socket: Socket) {
     this.#socket = socket
@@ -59,15 +70,18 @@ export class GuestChannel implements AsyncDisposable {
   }
 
   /** Connects and synchronises within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
-  static async open({ socketPath, timeoutMs = GUEST_SYNC_LIMIT_MS }: GuestChannelOptions): Promise<GuestChannel> {
+  static async open({
+    socketPath,
+    timeoutMs = GUEST_SYNC_LIMIT_MS,
+    signal,
+  }: GuestChannelOptions): Promise<GuestChannel> {
     const channel = new GuestChannel(createConnection({ path: socketPath }))
+    const onAbort = (): void => channel.close()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    channel.#forget = () => signal?.removeEventListener('abort', onAbort)
     try {
-      const id = randomInt(1, 2 ** 31)
-      const sync = `${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`
-      const line = Buffer.concat([Buffer.from([SYNC_BYTE]), Buffer.from(sync)])
       const silent = unavailable(`No guest agent answered on ${socketPath} within ${timeoutMs} ms.`)
-      // answers to what an earlier client asked, and the complaint about the sync byte, come before ours
-      await channel.#converse(line, timeoutMs, silent, (answer) => 'return' in answer && answer.return === id)
+      await channel.#sync(timeoutMs, silent, false)
       return channel
     } catch (error) {
       channel.close()
@@ -75,15 +89,31 @@ export class GuestChannel implements AsyncDisposable {
     }
   }
 
-  /** Runs one command; GUEST_AGENT_ERROR carries the agent's description, `late` is thrown after `timeoutMs`. */
-  async execute(command: string, timeoutMs: number = GUEST_COMMAND_LIMIT_MS, late?: VarveError): Promise<unknown> {
+  /** Runs one command; GUEST_AGENT_ERROR carries the agent's description. */
+  async execute(command: string, options: GuestCommandOptions = {}): Promise<unknown> {
+    const { timeoutMs = GUEST_COMMAND_LIMIT_MS, late, keepOpen = false } = options
     const line = Buffer.from(`${JSON.stringify({ execute: command })}\n`)
     const silent = late ?? unavailable(`The guest agent did not answer ${command} within ${timeoutMs} ms.`)
-    const answer = await this.#converse(line, timeoutMs, silent, () => true)
+    const answer = await this.#converse(line, { timeoutMs, late: silent, keepOpen, wanted: () => true })
     if ('return' in answer) return answer.return
     throw new VarveError('GUEST_AGENT_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, {
       details: { command, class: answer.error.class, desc: answer.error.desc },
     })
+  }
+
+  /**
+   * Waits until the guest has come to the end of what it was asked before, whether it answers that or not; false, with
+   * the channel still open, when it does not within `timeoutMs`. A guest agent works through its commands in their order.
+   */
+  async resync(timeoutMs: number): Promise<boolean> {
+    const silent = unavailable(`The guest agent did not answer within ${timeoutMs} ms.`)
+    try {
+      await this.#sync(timeoutMs, silent, true)
+      return true
+    } catch (error) {
+      if (error === silent) return false
+      throw error
+    }
   }
 
   close(): void {
@@ -95,11 +125,23 @@ export class GuestChannel implements AsyncDisposable {
     return Promise.resolve()
   }
 
+  async #sync(timeoutMs: number, late: VarveError, keepOpen: boolean): Promise<void> {
+    const id = randomInt(1, 2 ** 31)
+    const sync = `${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`
+    const line = Buffer.concat([Buffer.from([SYNC_BYTE]), Buffer.from(sync)])
+    // answers to what was asked earlier, and the complaint about the sync byte, come before ours
+    const wanted = (answer: Answer): boolean => 'return' in answer && answer.return === id
+    await this.#converse(line, { timeoutMs, late, keepOpen, wanted })
+  }
+
   async #converse(
     line: Buffer,
-    timeoutMs: number,
-    late: VarveError,
-    wanted: (answer: Answer) => boolean,
+    {
+      timeoutMs,
+      late,
+      keepOpen,
+      wanted,
+    }: { timeoutMs: number; late: VarveError; keepOpen: boolean; wanted: (answer: Answer) => boolean },
   ): Promise<Answer> {
     if (this.#failure !== null) throw this.#failure
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
@@ -107,7 +149,7 @@ export class GuestChannel implements AsyncDisposable {
       if (wanted(answer)) resolve(answer)
     }
     this.#refuse = reject
-    const timer = setTimeout(() => this.#end(late), timeoutMs)
+    const timer = setTimeout(() => (keepOpen ? reject(late) : this.#end(late)), timeoutMs)
     this.#socket.write(line)
     try {
       return await promise
@@ -136,6 +178,7 @@ export class GuestChannel implements AsyncDisposable {
   #end(error: VarveError): void {
     if (this.#failure !== null) return
     this.#failure = error
+    this.#forget()
     this.#socket.destroy()
     this.#refuse?.(error)
   }

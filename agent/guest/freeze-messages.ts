@@ -5,14 +5,24 @@ import * as v from 'valibot'
 /** Longest freeze that may be asked for, in milliseconds. */
 export const FREEZE_LIMIT_MAX_MS = 60_000
 
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
+
 export const freezeOrderSchema = v.object({
   socketPath: v.pipe(v.string(), v.minLength(1), v.maxLength(107)),
   timeoutMs: v.pipe(v.number(), v.minValue(1), v.maxValue(FREEZE_LIMIT_MAX_MS)),
+  /** The folder of the notes of freezes, and what the note of this one says. */
+  notes: text,
+  id: text,
+  machine: text,
+  qmp: text,
+  lease: text,
 })
 export type FreezeOrder = v.InferOutput<typeof freezeOrderSchema>
 
+/** `thawing` says at once that the order to thaw was heard; a freezer that does not say it is taken for dead. */
 export const freezeReportSchema = v.variant('state', [
   v.object({ state: v.literal('frozen') }),
+  v.object({ state: v.literal('thawing') }),
   v.object({ state: v.literal('thawed'), frozenMs: v.number(), inTime: v.boolean() }),
   v.object({ state: v.literal('failed'), code: v.string(), message: v.string() }),
 ])

@@ -1,17 +1,35 @@
 // Freezes a guest and thaws it again, as a process of its own, so that the thaw happens even when the agent is killed.
+// It notes the freeze before it asks for it, and thaws for as long as it takes.
 //
 //   standard input    one line of JSON (FreezeOrder), then "thaw"; its end means that the agent is gone
-//   standard output   lines of JSON (FreezeReport): frozen, thawed or failed
+//   standard output   lines of JSON (FreezeReport): frozen, thawing, thawed or failed
 
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { VarveError, asVarveError } from '../../protocol/errors.ts'
+import { markProcess } from '../process-mark.ts'
 import { GuestChannel } from './channel.ts'
 import { freezeOrderSchema } from './freeze-messages.ts'
 import type { FreezeOrder, FreezeReport } from './freeze-messages.ts'
+import { FreezeNotes } from './freeze-notes.ts'
+import type { FreezeNote } from './freeze-notes.ts'
+import { machineGone } from './machine-gone.ts'
 import { isFrozen, thawVerified } from './thaw.ts'
+import type { OpenFreeze } from './thaw.ts'
+
+/** How long the agent waits for the undoing of a freeze that the guest refused before it hears of it, in milliseconds. */
+const REFUSED_UNDO_MS = 2_000
 
 type ThawReason = 'told' | 'limit' | 'alone'
+
+/** The agent's words as they came in up to now. */
+interface Agent {
+  readonly thawReason: Promise<ThawReason>
+  /** True once the agent is gone or has no use for the freeze any more. */
+  readonly left: () => boolean
+  readonly startLimit: () => void
+}
 
 const report = (line: FreezeReport): void => {
   process.stdout.write(`${JSON.stringify(line)}\n`)
@@ -22,36 +40,64 @@ const reportFailure = (error: unknown): void => {
   report({ state: 'failed', code, message })
 }
 
-/** Freezes; whatever goes wrong after the command was sent, the guest is thawed before this throws or as soon as it answers. */
-const freeze = async (channel: GuestChannel, { socketPath, timeoutMs }: FreezeOrder): Promise<void> => {
-  if (await isFrozen(channel)) {
-    throw new VarveError('GUEST_AGENT_ERROR', 'The guest is frozen already, by someone else.')
-  }
-  const late = new VarveError('FREEZE_TIMEOUT', `The guest did not freeze within ${timeoutMs} ms.`, {
-    details: { timeoutMs },
+/** Whether a guest refused to freeze because someone else had frozen it since it was asked. */
+const isFrozenByOther = (error: unknown): boolean =>
+  error instanceof VarveError && error.code === 'GUEST_AGENT_ERROR' && /frozen state/i.test(error.message)
+
+/** Thaws and removes the note; the number of file systems that were still frozen. A note that cannot be removed is left to the agent. */
+const undo = async (notes: FreezeNotes, note: FreezeNote, freeze: OpenFreeze): Promise<number> => {
+  void machineGone([note.guestAgent, note.qmp], new AbortController().signal).then(() => process.exit(0))
+  const wanted = (): Promise<boolean> => notes.holds(note).catch(() => true)
+  const stillFrozen = await thawVerified({ socketPath: note.guestAgent, freeze, wanted })
+  await notes.remove(note).catch(() => undefined)
+  return stillFrozen
+}
+
+/** Freezes; whatever goes wrong after the command was sent, the guest is thawed, and this process ends. */
+const freeze = async (channel: GuestChannel, notes: FreezeNotes, note: FreezeNote, limitMs: number): Promise<void> => {
+  const late = new VarveError('FREEZE_TIMEOUT', `The guest did not freeze within ${limitMs} ms.`, {
+    details: { timeoutMs: limitMs },
   })
   try {
-    const count = await channel.execute('guest-fsfreeze-freeze', timeoutMs, late)
+    const count = await channel.execute('guest-fsfreeze-freeze', { timeoutMs: limitMs, late, keepOpen: true })
     if (typeof count === 'number' && count > 0) return
     throw new VarveError('GUEST_AGENT_ERROR', 'The guest agent froze no file system.')
   } catch (error) {
-    // the agent hears now; the guest may still freeze later, so the thaw goes on without it
+    if (isFrozenByOther(error)) {
+      await notes.remove(note).catch(() => undefined)
+      reportFailure(error)
+      process.exit(0)
+    }
+    const undoing = undo(notes, note, { channel, state: 'unanswered' })
+    // a guest that answered is undone in a moment; of one that did not, the agent hears now
+    if (error !== late) await Promise.race([undoing, sleep(REFUSED_UNDO_MS)])
     reportFailure(error)
-    channel.close()
-    await thawVerified({ socketPath }).catch(() => 0)
+    await undoing
     process.exit(0)
   }
 }
 
-const run = async (order: FreezeOrder, thawReason: Promise<ThawReason>, startLimit: () => void): Promise<void> => {
-  const { socketPath } = order
+const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
+  const { socketPath, timeoutMs, id, machine, qmp, lease } = order
+  const notes = new FreezeNotes(order.notes)
   const channel = await GuestChannel.open({ socketPath })
+  if (await isFrozen(channel)) {
+    throw new VarveError('GUEST_AGENT_ERROR', 'The guest is frozen already, by someone else.')
+  }
+  const freezer = markProcess()
+  const note: FreezeNote = { version: 1, id, guestAgent: socketPath, machine, qmp, lease, freezer, sinceMs: Date.now() }
+  await notes.create(note)
+  if (agent.left()) {
+    await notes.remove(note)
+    return
+  }
   const startedMs = performance.now()
-  startLimit()
-  await freeze(channel, order)
+  agent.startLimit()
+  await freeze(channel, notes, note, timeoutMs)
   report({ state: 'frozen' })
-  const reason = await thawReason
-  const stillFrozen = await thawVerified({ socketPath, channel })
+  const reason = await agent.thawReason
+  report({ state: 'thawing' })
+  const stillFrozen = await undo(notes, note, { channel, state: 'frozen' })
   const frozenMs = performance.now() - startedMs
   // a guest that thawed by itself (Windows does after 10 s) has no file system left to thaw
   report({ state: 'thawed', frozenMs, inTime: reason === 'told' && stillFrozen > 0 })
@@ -60,22 +106,28 @@ const run = async (order: FreezeOrder, thawReason: Promise<ThawReason>, startLim
 const main = async (): Promise<void> => {
   process.stdout.on('error', () => undefined)
   const { promise: thawReason, resolve } = Promise.withResolvers<ThawReason>()
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => resolve('alone'))
+  let left = false
+  const thawFor = (reason: ThawReason): void => {
+    left = true
+    resolve(reason)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => thawFor('alone'))
   const lines = createInterface({ input: process.stdin })
   const first = Promise.withResolvers<string | null>()
   lines.on('line', (line) => {
-    if (line === 'thaw') resolve('told')
+    if (line === 'thaw') thawFor('told')
     else first.resolve(line)
   })
   lines.on('close', () => {
     first.resolve(null)
-    resolve('alone')
+    thawFor('alone')
   })
   const text = await first.promise
   if (text === null) return
   const order = v.parse(freezeOrderSchema, JSON.parse(text))
+  const startLimit = (): void => void setTimeout(() => thawFor('limit'), order.timeoutMs)
   try {
-    await run(order, thawReason, () => void setTimeout(() => resolve('limit'), order.timeoutMs))
+    await run(order, { thawReason, left: () => left, startLimit })
   } catch (error) {
     reportFailure(error)
   }

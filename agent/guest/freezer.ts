@@ -1,17 +1,19 @@
-// Freezes a guest's file systems through a guard process that outlives the agent.
+// Freezes a guest's file systems through a guard process that outlives the agent, and outlives that process in turn.
 
 import { spawn } from 'node:child_process'
 import type { ChildProcessByStdio } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import * as v from 'valibot'
 import { VarveError, isErrorCode } from '../../protocol/errors.ts'
 import { guardEnvironment } from '../guard-environment.ts'
+import { within } from '../within.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
 import { FREEZE_LIMIT_MAX_MS, freezeReportSchema } from './freeze-messages.ts'
-import type { FreezeReport } from './freeze-messages.ts'
-import { THAW_LIMIT_MS, thawVerified } from './thaw.ts'
+import type { FreezeOrder, FreezeReport } from './freeze-messages.ts'
+import type { Thawer } from './thawer.ts'
 
 /** How long a guest may stay frozen unless the configuration says otherwise, in milliseconds. */
 export const FREEZE_LIMIT_MS = 10_000
@@ -19,21 +21,33 @@ export const FREEZE_LIMIT_MS = 10_000
 /** How long the freezer process may take to start, in milliseconds. */
 const START_LIMIT_MS = 10_000
 
+/** How long the freezer process may take to say that it heard the order to thaw, in milliseconds; then its work falls to the agent. */
+const HEARD_LIMIT_MS = 3_000
+
+/** How long a backup waits for a guest that does not say that it is thawed, in milliseconds; the thaw goes on without it. */
+const THAW_WAIT_MS = 60_000
+
 type Freezer = ChildProcessByStdio<Writable, Readable, null>
 
+/** The guest to freeze, and whose it is: what the note of the freeze says. */
 export interface FreezeOptions {
   readonly socketPath: string
+  readonly machine: string
+  readonly qmp: string
+  readonly lease: string
   /** Longest time from the freeze command to the thaw, in milliseconds; at most FREEZE_LIMIT_MAX_MS. */
   readonly timeoutMs?: number
+  /** Takes over from a freezer process that dies or hangs. */
+  readonly thawer: Thawer
 }
 
-/** How a freeze ended; `inTime` false means that the guest had thawed before it was told, so the point is not consistent. */
+/** How a freeze ended; `inTime` false means that the guest was not known to be frozen until it was told to thaw, so the point is not consistent. */
 export interface Thaw {
   readonly frozenMs: number
   readonly inTime: boolean
 }
 
-/** A guest that is frozen until `thaw`, its time limit, or the death of this process. */
+/** A guest that is frozen until `thaw`, its time limit, or the death of this process or its freezer. */
 export interface FrozenGuest {
   readonly pid: number
   thaw(): Promise<Thaw>
@@ -56,16 +70,6 @@ const reports = (child: Freezer): (() => Promise<FreezeReport | null>) => {
   }
 }
 
-const within = async <T>(promise: Promise<T>, limitMs: number): Promise<T | null> => {
-  const { promise: late, resolve } = Promise.withResolvers<null>()
-  const timer = setTimeout(() => resolve(null), limitMs)
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
 const failure = (answer: FreezeReport | null): VarveError => {
   if (answer?.state === 'failed') {
     return new VarveError(isErrorCode(answer.code) ? answer.code : 'GUEST_AGENT_ERROR', answer.message)
@@ -79,26 +83,47 @@ const leave = (child: Freezer): void => {
   child.unref()
 }
 
+/** Tells the freezer to thaw; null when it is dead or does not hear, so that the thaw falls to the agent. */
+const tellThaw = async (child: Freezer, next: () => Promise<FreezeReport | null>): Promise<FreezeReport | null> => {
+  child.stdin.write('thaw\n')
+  const heard = await within(next(), HEARD_LIMIT_MS)
+  if (heard?.state !== 'thawing') return heard
+  const report = await within(next(), THAW_WAIT_MS)
+  return report ?? (child.exitCode === null && child.signalCode === null ? heard : null)
+}
+
 /**
- * Freezes the guest's file systems. GUEST_AGENT_UNAVAILABLE when no agent answers, GUEST_AGENT_ERROR when it refuses,
- * FREEZE_TIMEOUT when it does not freeze within the limit; in every case the guest ends thawed.
+ * Freezes the guest's file systems. GUEST_AGENT_UNAVAILABLE when no agent answers, GUEST_AGENT_ERROR when it refuses or
+ * an earlier freeze is not undone, FREEZE_TIMEOUT when it does not freeze within the limit. Whatever happens, the guest
+ * is thawed: by the freezer process, by the agent where that one dies, by the next agent where both do.
  */
-export const freezeGuest = async ({ socketPath, timeoutMs = FREEZE_LIMIT_MS }: FreezeOptions): Promise<FrozenGuest> => {
+export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> => {
+  const { socketPath, machine, qmp, lease, thawer, timeoutMs = FREEZE_LIMIT_MS } = options
   if (!(timeoutMs >= 1 && timeoutMs <= FREEZE_LIMIT_MAX_MS)) {
     throw new VarveError('PARAMS_INVALID', `A freeze may last 1 to ${FREEZE_LIMIT_MAX_MS} ms.`, {
       details: { timeoutMs },
     })
   }
+  const id = randomUUID()
   const child = start()
   const ended = new Promise<null>((resolve) => {
     child.on('error', () => resolve(null))
   })
   child.stdin.on('error', () => undefined)
+  /** Undoes here what the freezer may have done. */
+  const takeOver = async (limitMs: number): Promise<void> => {
+    child.kill('SIGKILL')
+    await thawer.takeOver((note) => note.id === id, limitMs)
+  }
+  // a freezer that dies leaves nothing to undo unless its note is there
+  child.once('exit', () => void takeOver(0))
   const next = reports(child)
-  child.stdin.write(`${JSON.stringify({ socketPath, timeoutMs })}\n`)
+  const order: FreezeOrder = { socketPath, timeoutMs, notes: thawer.notes.folder, id, machine, qmp, lease }
+  child.stdin.write(`${JSON.stringify(order)}\n`)
   const limitMs = START_LIMIT_MS + GUEST_SYNC_LIMIT_MS + GUEST_COMMAND_LIMIT_MS + timeoutMs
   const answer = await within(Promise.race([next(), ended]), limitMs)
   if (answer?.state !== 'frozen' || child.pid === undefined) {
+    if (answer === null) await takeOver(0)
     leave(child)
     throw failure(answer)
   }
@@ -106,13 +131,10 @@ export const freezeGuest = async ({ socketPath, timeoutMs = FREEZE_LIMIT_MS }: F
   return {
     pid: child.pid,
     thaw: async () => {
-      child.stdin.write('thaw\n')
-      const report = await within(next(), THAW_LIMIT_MS + GUEST_COMMAND_LIMIT_MS)
+      const report = await tellThaw(child, next)
+      if (report === null || report.state === 'failed') await takeOver(THAW_WAIT_MS)
       leave(child)
       if (report?.state === 'thawed') return { frozenMs: report.frozenMs, inTime: report.inTime }
-      if (report?.state === 'failed') throw failure(report)
-      // the process was killed: its work falls to us
-      await thawVerified({ socketPath })
       return { frozenMs: performance.now() - frozenSinceMs, inTime: false }
     },
   }

@@ -1,74 +1,102 @@
-// Thaws a guest and makes sure of it.
+// Thaws a guest and makes sure of it, for as long as it takes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
-import { GuestChannel } from './channel.ts'
+import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS, GuestChannel } from './channel.ts'
 
-/** How long a thaw is tried again before it is given up, in milliseconds. */
-export const THAW_LIMIT_MS = 120_000
+/** First and longest pause between two attempts to thaw, in milliseconds. */
+export const THAW_RETRY_FIRST_MS = 250
+export const THAW_RETRY_MAX_MS = 5_000
 
-/** Pause between two attempts to thaw, in milliseconds. */
-export const THAW_RETRY_MS = 250
+/** Longest that a guest is waited for in one attempt, in milliseconds: a guest may need minutes for an answer. */
+export const THAW_PATIENCE_MAX_MS = 300_000
 
 /** Whether the guest's file systems are frozen now, by whomever. */
-export const isFrozen = async (channel: GuestChannel): Promise<boolean> => {
-  const status = await channel.execute('guest-fsfreeze-status')
+export const isFrozen = async (channel: GuestChannel, timeoutMs: number = GUEST_COMMAND_LIMIT_MS): Promise<boolean> => {
+  const status = await channel.execute('guest-fsfreeze-status', { timeoutMs })
   if (status === 'frozen') return true
   if (status === 'thawed') return false
   throw new VarveError('GUEST_AGENT_ERROR', 'The guest agent gave a freeze status that is not known.')
 }
 
-const thawOnce = async (channel: GuestChannel): Promise<number> => {
-  const thawed = await channel.execute('guest-fsfreeze-thaw')
-  if (await isFrozen(channel)) throw new VarveError('GUEST_AGENT_ERROR', 'The guest is still frozen after a thaw.')
+const thawOnce = async (channel: GuestChannel, timeoutMs: number): Promise<number> => {
+  const thawed = await channel.execute('guest-fsfreeze-thaw', { timeoutMs })
+  if (await isFrozen(channel, timeoutMs)) {
+    throw new VarveError('GUEST_AGENT_ERROR', 'The guest is still frozen after a thaw.')
+  }
   return typeof thawed === 'number' ? thawed : 0
 }
 
-/** Whether the machine is gone: nothing listens on its socket, so there is no guest to thaw. */
-const isGone = (error: unknown): boolean =>
-  error instanceof VarveError && (error.details['errno'] === 'ENOENT' || error.details['errno'] === 'ECONNREFUSED')
+/** What is known of the guest behind a channel: it is frozen, or it was told to freeze and has not answered. */
+export interface OpenFreeze {
+  readonly channel: GuestChannel
+  readonly state: 'frozen' | 'unanswered'
+}
 
 export interface ThawOptions {
   readonly socketPath: string
-  /** A channel to a guest that is frozen, told to thaw first; it is closed here. */
-  readonly channel?: GuestChannel
-  readonly limitMs?: number
+  /** The channel of the freeze, which is used first and closed here. */
+  readonly freeze?: OpenFreeze
+  /** Asked before a guest that may be frozen by someone else is told to thaw; false ends this. */
+  readonly wanted?: () => Promise<boolean>
+  readonly signal?: AbortSignal
+  /** Hears why an attempt failed. */
+  readonly onRetry?: (error: unknown) => void
 }
 
-const thawWhenFrozen = async (channel: GuestChannel): Promise<number> =>
-  (await isFrozen(channel)) ? await thawOnce(channel) : 0
+/** Waits on the channel of a freeze that was not answered until the guest has come to the end of it. */
+const outlast = async (channel: GuestChannel): Promise<void> => {
+  for (let patienceMs = GUEST_SYNC_LIMIT_MS; patienceMs <= THAW_PATIENCE_MAX_MS; patienceMs *= 2) {
+    if (await channel.resync(patienceMs)) return
+  }
+  throw new VarveError('GUEST_AGENT_UNAVAILABLE', 'The guest does not answer its freeze.')
+}
 
-/**
- * Thaws until the guest says that it is thawed; the number of file systems that were still frozen.
- * After `limitMs`, or when the machine is gone, the last error is thrown.
- */
-export const thawVerified = async ({ socketPath, channel, limitMs = THAW_LIMIT_MS }: ThawOptions): Promise<number> => {
-  const deadlineMs = performance.now() + limitMs
-  let known = channel ?? null
-  let open = known
-  for (;;) {
-    try {
-      open ??= await GuestChannel.open({ socketPath })
-      return known === null ? await thawWhenFrozen(open) : await thawOnce(open)
-    } catch (error) {
-      if (isGone(error) || performance.now() > deadlineMs) throw error
-      await sleep(THAW_RETRY_MS)
-    } finally {
-      open?.close()
-      open = null
-      known = null
-    }
+const thawOpen = async ({ channel, state }: OpenFreeze): Promise<number> => {
+  if (state === 'frozen') return await thawOnce(channel, GUEST_COMMAND_LIMIT_MS)
+  await outlast(channel)
+  return (await isFrozen(channel)) ? await thawOnce(channel, GUEST_COMMAND_LIMIT_MS) : 0
+}
+
+/** One attempt on a connection of its own, in which the guest may take `patienceMs` for each answer. */
+const thawFresh = async (options: ThawOptions, patienceMs: number): Promise<number> => {
+  const { socketPath, wanted = () => Promise.resolve(true), signal } = options
+  const channel = await GuestChannel.open({ socketPath, timeoutMs: patienceMs, signal })
+  const limitMs = Math.max(GUEST_COMMAND_LIMIT_MS, patienceMs)
+  try {
+    return (await isFrozen(channel, limitMs)) && (await wanted()) ? await thawOnce(channel, limitMs) : 0
+  } finally {
+    channel.close()
   }
 }
 
-/** Thaws a guest that an agent left frozen; true when it was. GUEST_AGENT_UNAVAILABLE when the guest does not answer. */
-export const thawIfFrozen = async (socketPath: string): Promise<boolean> => {
-  const channel = await GuestChannel.open({ socketPath })
-  try {
-    if (!(await isFrozen(channel))) return false
-    await thawVerified({ socketPath, channel })
-    return true
-  } finally {
-    channel.close()
+/**
+ * Thaws until the guest says that it is thawed; resolves with the number of file systems that were still frozen.
+ * It never gives up by itself: a guest that is silent, or whose socket is away, may come back. The signal's reason is
+ * thrown when it aborts.
+ */
+export const thawVerified = async (options: ThawOptions): Promise<number> => {
+  const { freeze, signal, onRetry } = options
+  let patienceMs = GUEST_SYNC_LIMIT_MS
+  let pauseMs = THAW_RETRY_FIRST_MS
+  const close = (): void => freeze?.channel.close()
+  signal?.addEventListener('abort', close, { once: true })
+  let known = freeze ?? null
+  for (;;) {
+    const startedMs = performance.now()
+    try {
+      signal?.throwIfAborted()
+      return known === null ? await thawFresh(options, patienceMs) : await thawOpen(known)
+    } catch (error) {
+      signal?.throwIfAborted()
+      onRetry?.(error)
+      // silence asks for more patience, a refusal for a pause
+      if (performance.now() - startedMs >= patienceMs) patienceMs = Math.min(patienceMs * 2, THAW_PATIENCE_MAX_MS)
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+      pauseMs = Math.min(pauseMs * 2, THAW_RETRY_MAX_MS)
+    } finally {
+      close()
+      known = null
+    }
   }
 }

@@ -1,14 +1,19 @@
 // Ends a lease for good: what it left in the guest, in QEMU, on disk and in the journal, in this order.
 
 import { VarveError } from '../../protocol/errors.ts'
-import { thawIfFrozen } from '../guest/thaw.ts'
+import type { QmpCaller } from '../qmp/client.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost } from './host.ts'
 import type { JournalEntry } from './journal.ts'
 import type { LeaseOutcome } from './lease.ts'
+import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMoved } from './run-state.ts'
+import { lookAtScratch } from './scratch-watch.ts'
 import { removeScratch } from './scratch.ts'
 import { leaseTarget, tearDown } from './teardown.ts'
+
+/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
+const THAW_WAIT_MS = 10_000
 
 /** Connections tried when QEMU goes away in the middle. */
 const ATTEMPTS_MAX = 3
@@ -19,15 +24,11 @@ export const isGone = (error: unknown): boolean =>
   error.code === 'QMP_UNAVAILABLE' &&
   (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
 
-const thawLeftover = async (host: LeaseHost, { id, machine, freezing }: JournalEntry): Promise<void> => {
-  if (!freezing || machine.guestAgent === null) return
-  try {
-    const thawed = await thawIfFrozen(machine.guestAgent)
-    if (thawed) host.log.warn({ lease: id, machine: machine.name }, 'thawed a guest that was left frozen')
-  } catch (error) {
-    // a guest that is gone needs no thaw, and its bitmaps are to be removed in any case
-    host.log.warn({ lease: id, machine: machine.name, err: error }, 'could not ask whether the guest is frozen')
-  }
+/** Whether the guest stands still for want of the lease's scratch space, so that it is to go on once that is free again. */
+const standsStill = async (host: LeaseHost, client: QmpCaller, entry: JournalEntry): Promise<boolean> => {
+  const { reserveBytes, freeBytes } = host
+  const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes })
+  return free < reserveBytes && (await isStoppedByScratch(client, rescuedOf(entry)))
 }
 
 /** Bitmaps of a machine that has moved stay until it is back: touching them would keep it from going on here. */
@@ -42,8 +43,16 @@ const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: 
     try {
       const client = await host.connect(entry.machine.qmp)
       const moved = await findMoved(client)
+      const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, moved === null ? target : { ...target, bitmaps: () => [] })
       if (moved !== null) throw stillMoved(entry.machine.name, moved)
+      if (!stopped) return
+      await removeScratch(entry)
+      await client.execute('cont')
+      host.log.warn(
+        { lease: entry.id, machine: entry.machine.name },
+        'the guest had stopped for want of scratch space; it goes on',
+      )
       return
     } catch (error) {
       const broken = error instanceof VarveError && error.code === 'QMP_UNAVAILABLE' && !isGone(error)
@@ -59,7 +68,7 @@ const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: 
 export const finishLease = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
   const settled = entry.outcome ?? outcome
   await host.journal.write({ ...entry, phase: 'ending', outcome: settled })
-  await thawLeftover(host, entry)
+  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
   try {
     await tearDownReachable(host, entry, settled)
   } catch (error) {

@@ -1,5 +1,6 @@
 // What the parts of the qmp driver share: how to reach QEMU, the journal, the scratch space and its limits.
 
+import type { Thawer } from '../guest/thawer.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import type { JournalEntry, LeaseJournal } from './journal.ts'
 
@@ -16,7 +17,11 @@ export interface LeaseHost {
   /** Space that must stay free on the scratch file system, in bytes. */
   readonly reserveBytes: number
   readonly freeBytes: (folder: string) => Promise<number>
+  /** Undoes freezes that a lease left. */
+  readonly thawer: Thawer
   readonly log: LeaseLog
+  /** Goes on watching the scratch space of a lease that could not be ended. */
+  readonly watchLeft: (entry: JournalEntry) => void
 }
 
 const leases = ({ id, baseLease }: JournalEntry): string[] => (baseLease === null ? [id] : [id, baseLease])

@@ -4,9 +4,13 @@ import type { Consistency, ConsistencyWish } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { freezeGuest } from '../guest/freezer.ts'
 import type { FrozenGuest, Thaw } from '../guest/freezer.ts'
+import type { Thawer } from '../guest/thawer.ts'
 import type { QmpCaller } from '../qmp/client.ts'
-import type { JournalEntry, LeaseJournal } from './journal.ts'
+import type { JournalEntry } from './journal.ts'
 import { transactionActions } from './plan.ts'
+
+/** How long a lease waits for an earlier freeze of its guest to be undone, in milliseconds. */
+const EARLIER_FREEZE_WAIT_MS = 10_000
 
 /** What was wished and what was reached of a lease's instant. */
 export interface Instant {
@@ -17,7 +21,7 @@ export interface Instant {
 
 export interface InstantOptions {
   readonly client: QmpCaller
-  readonly journal: LeaseJournal
+  readonly thawer: Thawer
   readonly entry: JournalEntry
   readonly wish: ConsistencyWish
   readonly freezeTimeoutMs: number
@@ -35,13 +39,17 @@ export const checkWish = (wish: ConsistencyWish, guestAgent: string | null, mach
 
 type Frozen = { readonly guest: FrozenGuest } | { readonly guest: null; readonly note: string | null }
 
-const freeze = async ({ journal, entry, wish, freezeTimeoutMs }: InstantOptions): Promise<Frozen> => {
-  const { guestAgent } = entry.machine
+const freeze = async ({ thawer, entry, wish, freezeTimeoutMs }: InstantOptions): Promise<Frozen> => {
+  const { guestAgent, name, qmp } = entry.machine
   if (wish === 'none') return { guest: null, note: null }
   if (guestAgent === null) return { guest: null, note: 'no guest agent is configured' }
-  await journal.write({ ...entry, freezing: true })
   try {
-    return { guest: await freezeGuest({ socketPath: guestAgent, timeoutMs: freezeTimeoutMs }) }
+    // a guest that has not come back from one freeze is not told to freeze again
+    if (!(await thawer.isClear(guestAgent, EARLIER_FREEZE_WAIT_MS))) {
+      throw new VarveError('GUEST_AGENT_ERROR', 'An earlier freeze of the guest is not undone yet; the agent tries on.')
+    }
+    const guest = { socketPath: guestAgent, machine: name, qmp, lease: entry.id }
+    return { guest: await freezeGuest({ ...guest, timeoutMs: freezeTimeoutMs, thawer }) }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     if (wish === 'freeze') return { guest: null, note: why }

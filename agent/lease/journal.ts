@@ -54,8 +54,6 @@ const entrySchema = v.object({
   phase: v.picklist(['preparing', 'active', 'ending']),
   /** Known once the lease ends; it then holds for every later try to remove what is left. */
   outcome: v.nullable(v.picklist(['committed', 'failed'])),
-  /** True from before the freeze command until after the thaw was seen. */
-  freezing: v.boolean(),
   transfer: text,
   /** The lease whose checkpoint the base is. */
   baseLease: v.nullable(text),

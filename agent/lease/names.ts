@@ -93,6 +93,12 @@ export const leaseTail = (leaseId: string): string => tail(leaseId, LEASE_TAIL_C
 export const socketFolderName = (agentId: string, leaseTailText: string): string =>
   `${ownPrefix(agentId)}-${leaseTailText}`
 
+/** Of a node of any agent's: its socket folder's name; null when it is no node that Varve added. */
+export const scratchNodeParts = (node: string): { readonly folder: string } | null => {
+  const folder = /^(varve-[0-9a-z]{8}-[0-9a-z]{1,10})-[0-9]+s?$/.exec(node)?.[1]
+  return folder === undefined ? null : { folder }
+}
+
 /** Tells which objects carry this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
 export const ownNames = (agentId: string) => {
   const own = ownPrefix(agentId)

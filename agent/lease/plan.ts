@@ -75,7 +75,6 @@ export const planLease = (
     machine: { name: machine.name, qmp: machine.qmp, guestAgent: machine.guestAgent },
     phase: 'preparing',
     outcome: null,
-    freezing: false,
     transfer: names.transfer,
     baseLease: base === null ? null : base.checkpoint,
     refuseFull: [...request.refuseFull],

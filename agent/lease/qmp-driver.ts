@@ -5,24 +5,30 @@ import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import type { Forgotten } from '../../protocol/methods.ts'
+import { FreezeNotes } from '../guest/freeze-notes.ts'
+import { Thawer } from '../guest/thawer.ts'
 import type { QmpCaller } from '../qmp/client.ts'
 import { machineConfiguration } from '../qmp/configuration.ts'
-import { listDisks, listNodes } from '../qmp/disks.ts'
+import { listNodes } from '../qmp/disks.ts'
 import { decideDisks } from './decide.ts'
 import type { SeenDisks } from './decide.ts'
-import { gatherEvidence, refuseShared } from './evidence.ts'
 import { finishLease, isGone } from './finish.ts'
+import { forgetMachine } from './forget.ts'
 import { keptCheckpoints } from './host.ts'
 import type { LeaseHost, LeaseLog } from './host.ts'
 import { checkWish, takeInstant } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
 import type { JournalEntry, LeaseJournal } from './journal.ts'
-import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest } from './lease.ts'
+import { LeftLeases } from './left-leases.ts'
+import type { Lease, LeaseDriver, LeaseMachine, LeaseOutcome, LeaseRequest } from './lease.ts'
+import { DisksChanged, look, refuseChange, signature } from './look.ts'
 import { checkLeaseId } from './names.ts'
 import { removeOrphans } from './orphans.ts'
 import { obsoleteBitmaps, planLease } from './plan.ts'
 import type { LeaseFolders } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
+import { noteStopped } from './rescue.ts'
 import { refuseMoving } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { SCRATCH_RESERVE_BYTES } from './scratch-watch.ts'
@@ -44,6 +50,8 @@ export interface QmpLeaseDriverOptions {
   readonly connect: (qmpPath: string) => Promise<QmpCaller>
   readonly journal: LeaseJournal
   readonly log: LeaseLog
+  /** The process's thawer; without one the driver has its own, over the notes in the state folder. */
+  readonly thawer?: Thawer
   readonly reserveBytes?: number
   /** Bytes left on the file system of a folder. */
   readonly freeBytes?: (folder: string) => Promise<number>
@@ -94,41 +102,10 @@ interface Beginning {
   readonly release: () => void
 }
 
-/** The disks at the instant are not those that the lease was planned for. */
-class DisksChanged extends VarveError {
-  constructor(machine: string) {
-    super('LEASE_HELD', `The disks of machine ${machine} changed while the backup began.`)
-  }
-}
-
-/** The machine's disks and what lies under them; DISK_UNSUPPORTED where two disks write one file. */
-const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> => {
-  const { disks, leftOut } = await listDisks(client, filters)
-  const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
-  refuseShared(seen)
-  return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
-}
-
-/** All that a plan for these disks depends on, to be compared with another look. */
-const signature = (seen: SeenDisks, request: LeaseRequest): string => {
-  const disks = seen.disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence])
-  const decided = decideDisks(seen, request).disks.map(({ kind, reason, continued }) => [kind, reason, continued?.base])
-  return JSON.stringify([disks, seen.leftOut, decided])
-}
-
-/**
- * Looks again once the jobs hold the disks in their place. Until then a snapshot could have put another node on top, which then
- * takes the guest's writes, so that what is exported is older than the instant; or a disk was smaller for a moment.
- */
-const refuseChange = async (client: QmpCaller, { entry, seen, request }: Beginning): Promise<void> => {
-  const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
-  const now = await look(client, filters)
-  if (signature(now, request) !== signature(seen, request)) throw new DisksChanged(entry.machine.name)
-}
-
 /** Begins, adopts and settles leases through QMP; one instance for each agent process. */
 export class QmpLeaseDriver implements LeaseDriver {
   readonly #host: LeaseHost
+  readonly #left: LeftLeases
   readonly #folders: LeaseFolders
   /** QMP sockets of machines with a lease in this process. */
   readonly #held = new Set<string>()
@@ -138,9 +115,12 @@ export class QmpLeaseDriver implements LeaseDriver {
       connect: options.connect,
       journal: options.journal,
       log: options.log,
+      thawer: options.thawer ?? new Thawer({ notes: FreezeNotes.in(options.stateFolder), log: options.log }),
       reserveBytes: options.reserveBytes ?? SCRATCH_RESERVE_BYTES,
       freeBytes: options.freeBytes ?? freeBytes,
+      watchLeft: (entry) => this.#left.watch(entry),
     }
+    this.#left = new LeftLeases(this.#host)
     this.#folders = {
       scratch: join(options.stateFolder, 'scratch'),
       runtime: options.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
@@ -203,6 +183,7 @@ export class QmpLeaseDriver implements LeaseDriver {
           return null
         }
         const guard = await startScratchGuard(entry, host.reserveBytes)
+        this.#left.release(entry.id)
         return new QmpLease({ host, entry, client, guard, onEnd: release })
       } catch (error) {
         if (!isGone(error)) throw error
@@ -215,7 +196,35 @@ export class QmpLeaseDriver implements LeaseDriver {
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
     await this.#holding(entry.machine.qmp, entry.machine.name, async (release) => {
       await finishLease(this.#host, entry, outcome)
+      this.#left.release(entry.id)
       release()
+    })
+  }
+
+  /** Watches the scratch space of every lease in the journal until it is adopted or settled. */
+  async watchLeft(): Promise<void> {
+    for (const entry of await this.#host.journal.list()) this.#left.watch(entry)
+  }
+
+  /**
+   * Removes everything of Varve's from a machine, leases that an earlier run left included, or just the bitmaps of one
+   * disk. LEASE_HELD while a backup runs, NOT_FOUND, QMP_UNAVAILABLE.
+   */
+  async forget({ name, qmp }: Pick<LeaseMachine, 'name' | 'qmp'>, disk: string | null): Promise<Forgotten> {
+    return await this.#holding(qmp, name, async (release) => {
+      const client = await this.#host.connect(qmp)
+      await refuseMoving(client, name)
+      for (const entry of await this.#host.journal.list()) {
+        if (disk !== null || (entry.machine.qmp !== qmp && entry.machine.name !== name)) continue
+        // the machine may be at another path than when the lease began
+        await finishLease(this.#host, { ...entry, machine: { ...entry.machine, qmp } }, 'failed')
+        this.#left.release(entry.id)
+      }
+      const forgotten = await forgetMachine(client, disk, this.#folders.runtime)
+      const { removed, left } = forgotten
+      this.#host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
+      release()
+      return forgotten
     })
   }
 
@@ -243,6 +252,7 @@ export class QmpLeaseDriver implements LeaseDriver {
         throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
       }
       await finishLease(this.#host, entry, entry.outcome)
+      this.#left.release(entry.id)
     }
   }
 
@@ -272,6 +282,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     const { entry, request, release } = beginning
     const host = this.#host
     await makeScratch(entry)
+    await noteStopped(client, entry.scratchFolder)
     const starting = startScratchGuard(entry, host.reserveBytes)
     // it is awaited below; until then its failure must not count as unhandled
     starting.catch(() => undefined)
@@ -288,7 +299,7 @@ export class QmpLeaseDriver implements LeaseDriver {
     const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
     try {
       const { consistency: wish, freezeTimeoutMs } = request
-      const instant = await takeInstant({ client, journal: host.journal, entry, wish, freezeTimeoutMs })
+      const instant = await takeInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
       await refuseChange(client, beginning)
       await addExports(client, entry)
       const active: JournalEntry = { ...entry, ...instant, phase: 'active' }
@@ -308,6 +319,7 @@ export class QmpLeaseDriver implements LeaseDriver {
       await finishLease(this.#host, entry, 'failed')
       return true
     } catch (error) {
+      if (!isGone(error)) this.#left.watch(entry)
       this.#host.log.warn(
         { lease: entry.id, machine: entry.machine.name, err: error, cause },
         'a lease that failed to begin could not be removed yet',

@@ -15,6 +15,7 @@ import { findMove } from './run-state.ts'
 import type { ScratchGuard } from './scratch-guard.ts'
 import { watchScratch } from './scratch-watch.ts'
 import { lastBitOffset } from './size-mark.ts'
+import { giveUpJobs, rescuedOf } from './rescue.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
 export const LEASE_RECONNECT_LIMIT_MS = 15_000
@@ -81,6 +82,7 @@ export class QmpLease implements Lease {
     this.lost = this.#losing.promise
     this.#follow(parts.client)
     void this.#watch()
+    void parts.guard.lost.then((error) => this.#giveUp(error))
   }
 
   get disks(): readonly LeasedDisk[] {
@@ -159,8 +161,9 @@ export class QmpLease implements Lease {
       await finishLease(host, this.#entry, outcome)
       guard.done()
     } catch (error) {
+      guard.done()
       // a guard is of no use to a QEMU that is gone; to one that does not answer it may be
-      if (isGone(error)) guard.done()
+      if (!isGone(error)) host.watchLeft(this.#entry)
       throw error
     } finally {
       onEnd()
@@ -236,10 +239,27 @@ export class QmpLease implements Lease {
       signal: this.#stopping.signal,
     })
     if (low === null) return
-    // known as lost before the jobs end, so that nothing read afterwards is believed
-    this.#lose(low)
-    const cancel = ({ job }: { readonly job: string }) =>
-      this.#client.execute('block-job-cancel', { device: job, force: true }).catch(() => null)
-    await Promise.all(entry.disks.map(cancel))
+    this.#parts.guard.acting()
+    await this.#giveUp(low)
+  }
+
+  /** Ends the jobs at once, as the guest's writes are in danger; known as lost before, so that nothing read afterwards is believed. */
+  async #giveUp(why: VarveError): Promise<void> {
+    if (this.#ending !== null) return
+    this.#lose(why)
+    const { host, entry } = this.#parts
+    try {
+      if (await giveUpJobs(this.#client, rescuedOf(entry))) {
+        host.log.warn(
+          { lease: entry.id, machine: entry.machine.name },
+          'the guest had stopped for want of scratch space; it goes on',
+        )
+      }
+    } catch (error) {
+      host.log.warn(
+        { lease: entry.id, machine: entry.machine.name, err: error },
+        'the copy jobs could not be cancelled at once',
+      )
+    }
   }
 }

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
+import { within } from '../within.ts'
 
 /** Space that stays free on the scratch file system unless the configuration says otherwise, in bytes. */
 export const SCRATCH_RESERVE_BYTES = 256 * 1024 * 1024
@@ -18,6 +19,9 @@ export const SCRATCH_RATE_MAX = (4 * 1024 ** 3) / 1000
 
 /** The space must last this long at the rate at which it shrinks now, in milliseconds. */
 export const SCRATCH_AHEAD_MS = 200
+
+/** How long one look may take, in milliseconds; a file system that does not even answer that is not one to write to. */
+export const SCRATCH_LOOK_LIMIT_MS = 10_000
 
 export interface ScratchLook {
   readonly freeBytes: number
@@ -42,19 +46,30 @@ export interface ScratchWatchOptions {
   readonly reserveBytes: number
   readonly freeBytes: (folder: string) => Promise<number>
   readonly signal: AbortSignal
+  readonly lookLimitMs?: number
+}
+
+/** What counts as free where nothing can be known: less than any reserve. */
+const UNKNOWN_BYTES = -1
+
+/** The bytes that are free; less than none where the folder cannot be looked at, or not in time. */
+export const lookAtScratch = async (options: Omit<ScratchWatchOptions, 'reserveBytes' | 'signal'>): Promise<number> => {
+  const { folder, lookLimitMs = SCRATCH_LOOK_LIMIT_MS } = options
+  const looking = options.freeBytes(folder).catch(() => UNKNOWN_BYTES)
+  return (await within(looking, lookLimitMs)) ?? UNKNOWN_BYTES
 }
 
 const lowError = (freeBytes: number, reserveBytes: number): VarveError =>
   new VarveError('SCRATCH_LOW', 'The scratch space ran low; the backup was given up before a guest write could fail.', {
-    details: { freeBytes, reserveBytes },
+    details: { freeBytes: Math.max(0, freeBytes), reserveBytes },
   })
 
-/** Looks until the space is low (its SCRATCH_LOW error) or the signal aborts (null). A folder that cannot be looked at is low. */
+/** Looks until the space is low (its SCRATCH_LOW error) or the signal aborts (null). A folder that cannot be looked at, or not in time, is low. */
 export const watchScratch = async (options: ScratchWatchOptions): Promise<VarveError | null> => {
-  const { folder, reserveBytes, signal } = options
+  const { reserveBytes, signal } = options
   let last: { freeBytes: number; atMs: number } | null = null
   while (!signal.aborted) {
-    const freeBytes = await options.freeBytes(folder).catch(() => 0)
+    const freeBytes = await lookAtScratch(options)
     const atMs = performance.now()
     const shrinkRate = last === null ? 0 : Math.max(0, (last.freeBytes - freeBytes) / Math.max(1, atMs - last.atMs))
     const { low, nextMs } = judgeScratch({ freeBytes, reserveBytes, shrinkRate })

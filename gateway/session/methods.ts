@@ -113,7 +113,13 @@ const relayed = <R>(answer: Promise<R>): Promise<R> =>
 
 const machines: Pick<
   Methods,
-  'machines.list' | 'machines.status' | 'machines.setPolicy' | 'machines.assign' | 'machines.qmp' | 'machines.events'
+  | 'machines.list'
+  | 'machines.status'
+  | 'machines.forget'
+  | 'machines.setPolicy'
+  | 'machines.assign'
+  | 'machines.qmp'
+  | 'machines.events'
 > = {
   'machines.list': async (_, { services, tenant, onlyAgent }) => {
     const rows = await services.datastore.database.call('machine.list', { tenant: tenant.id, agent: onlyAgent })
@@ -134,6 +140,11 @@ const machines: Pick<
   'machines.status': async ({ machine }, { services, machine: find }) => {
     const { agent } = await find(machine)
     return relayed(services.registry.agent(agent).call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS }))
+  },
+
+  'machines.forget': async (params, { services, machine: find }) => {
+    const { agent } = await find(params.machine)
+    return relayed(services.registry.agent(agent).call('agent.forget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
   },
 
   'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {

@@ -3,11 +3,13 @@ import { readdir } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parseConfig, type AgentConfig } from '../../agent/config.ts'
 import { runAgent } from '../../agent/daemon.ts'
+import { FreezeNotes } from '../../agent/guest/freeze-notes.ts'
 import { Identity } from '../../agent/identity.ts'
 import { openLog } from '../../agent/log.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { ScriptedGuestAgent } from '../support/guest-agent.ts'
 import { startMachine, type TestMachine } from '../support/qemu.ts'
 import { eventually, tempFolder, type TempFolder } from '../support/temp.ts'
 import { codeOf } from './restore/code-of.ts'
@@ -86,6 +88,18 @@ test('serves its machine: state, relay, a backup', async () => {
   await eventually(async () => (await leases(at)) === 0)
   expect((await at.owner.call('points.get', { point: job })).point).toMatchObject({ kind: 'full', reason: 'first' })
   expect(await agent.stop('TERM')).toBe(null)
+})
+
+test('a start that cannot even say who it is thaws what was left frozen', async () => {
+  await using temp = await tempFolder()
+  await using guest = await ScriptedGuestAgent.listen(temp.join('qga'), { frozenBefore: true })
+  const notes = FreezeNotes.in(temp.join('state'))
+  const about = { machine: 'gone from the configuration', qmp: '/nowhere', lease: 'x', freezer: null, sinceMs: 1 }
+  await notes.create({ version: 1, id: 'x', guestAgent: guest.socketPath, ...about })
+  const config = parseConfig('test', `gateway = "wss://nowhere.invalid"\nstate = "${temp.join('state')}"`)
+  expect(await codeOf(startAgent(config).ended)).toBe('NOT_ENROLLED')
+  await eventually(() => !guest.frozen)
+  await eventually(async () => (await notes.list()).length === 0)
 })
 
 describe('in the middle of a backup', () => {

@@ -132,3 +132,26 @@ test.concurrent('an agent that was revoked while it was down gives the machine b
   expect(await at.stand.ended(at.job.id)).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
   expect((await at.command.ended).code).toBe(4)
 })
+
+test.concurrent(
+  'scratch space runs low after a restart with the gateway away: the new agent gives the backup up by itself',
+  async () => {
+    await using at = await scene(new Dice(76))
+    const guards = await at.host.agent.children()
+    await at.host.end('SIGKILL')
+    for (const guard of guards) process.kill(guard, 'SIGKILL')
+    await at.stand.endGateway('SIGKILL')
+    // no file system has as much
+    await at.host.configure({ scratchReserve: '999999 GiB' })
+    const alone = at.host.command('run')
+    await eventually(async () => (await at.machine.objects()).jobs.length === 0)
+    await at.machine.write('vda', 0, new Dice(77).bytes(8 * MIB))
+    await alone.end('SIGKILL')
+    await at.stand.startGateway()
+    await at.host.start({ scratchReserve: '32 MiB' })
+    expect(await at.stand.ended(at.job.id)).toMatchObject({ state: 'failed', error: { code: 'LEASE_LOST' } })
+    await at.command.ended
+    await at.expectAsAfterFirst()
+    await at.expectNext({ kind: 'incremental', reason: 'bitmap' })
+  },
+)

@@ -93,6 +93,7 @@ const named: Readonly<
   'jobs.watch': (peer, { job }) => peer.open('jobs.watch', { job }).result,
   'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
+  'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
   'machines.setPolicy': (peer, { machine }) =>
     peer.call('machines.setPolicy', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),
   'machines.qmp': (peer, { machine }) =>

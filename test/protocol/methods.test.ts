@@ -37,7 +37,7 @@ test('only own names of the table are methods', () => {
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
   expect(allowed('platform')).toEqual(['tenants.list'])
   const changing = allowed('agent').filter(
-    (name) => !/^(agent|backup|session|image|machines\.(list|status)|jobs|points)\b/u.test(name),
+    (name) => !/^(agent|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
   )
   expect(changing).toEqual([])
 })
@@ -148,6 +148,13 @@ const entry = {
 }
 const qmp = { params: { machine: 'db1', command: 'query-status', arguments: '{}' }, result: { value: '{}' } }
 const event = { event: 'STOP', timeMs: 1, data: '{}' }
+const forget = {
+  params: { machine: 'db1', disk: 'vda' },
+  result: {
+    removed: [{ node: 'a', bitmap: 'varve-x' }],
+    left: [{ node: 'b', bitmap: 'varve-y', file: 'b.qcow2', reason: 'no' }],
+  },
+}
 const machine = { machine: 'db1' }
 const ofJob = { job: UUID }
 
@@ -179,6 +186,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'machines.status': { params: machine, result: status },
+  'machines.forget': forget,
   'machines.setPolicy': { params: { machine: 'db1', policy }, result: {} },
   'machines.assign': { params: { machine: 'db1', agent: UUID }, result: {} },
   'machines.qmp': qmp,
@@ -355,6 +363,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'agent.cancel': { params: ofJob, result: {} },
   'agent.status': { params: machine, result: status },
+  'agent.forget': forget,
   'agent.qmp': qmp,
   'agent.events': { params: machine, result: {}, down: [event] },
 }

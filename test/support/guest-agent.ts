@@ -19,15 +19,19 @@ export interface GuestAgentScript {
   readonly selfThawMs?: number
   readonly silent?: boolean
   readonly frozenBefore?: boolean
+  /** Milliseconds before anything is answered. */
+  readonly answerDelayMs?: number
+  /** Serves one client, as QEMU does: the next one waits until it has gone. */
+  readonly oneClient?: boolean
 }
 
-/** A guest agent on a unix socket; one client at a time, as QEMU's character device serves them. */
+/** A guest agent on a unix socket, which works through what it is told one command after the other. */
 export class ScriptedGuestAgent implements AsyncDisposable {
   frozen: boolean
   readonly commands: string[] = []
   readonly socketPath: string
   readonly #script: GuestAgentScript
-  readonly #server: Server
+  #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #timers = new Set<NodeJS.Timeout>()
   #thawFailures: number
@@ -38,13 +42,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
     this.#script = script
     this.frozen = script.frozenBefore ?? false
     this.#thawFailures = script.thawFailures ?? 0
-    this.#server = createServer((socket) => {
-      this.#sockets.add(socket)
-      socket.on('error', () => undefined)
-      socket.on('data', (chunk: Buffer) => {
-        this.#turn = this.#turn.then(() => this.#answer(socket, chunk))
-      })
-    })
+    this.#server = this.#make()
   }
 
   static async listen(socketPath: string, script: GuestAgentScript = {}): Promise<ScriptedGuestAgent> {
@@ -54,15 +52,43 @@ export class ScriptedGuestAgent implements AsyncDisposable {
     return agent
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const timer of this.#timers) clearTimeout(timer)
+  /** Takes the socket away, as a QEMU that ends or restarts its character device does; the guest stays as it is. */
+  async away(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy()
     this.#server.close()
     await once(this.#server, 'close')
   }
 
+  async back(): Promise<void> {
+    this.#server = this.#make()
+    this.#server.listen(this.socketPath)
+    await once(this.#server, 'listening')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer)
+    if (this.#server.listening) await this.away()
+  }
+
+  #make(): Server {
+    let served: Promise<unknown> = Promise.resolve()
+    return createServer((socket) => {
+      this.#sockets.add(socket)
+      socket.on('error', () => undefined)
+      const listen = (): void =>
+        void socket.on('data', (chunk: Buffer) => {
+          this.#turn = this.#turn.then(() => this.#answer(socket, chunk))
+        })
+      const closed = new Promise((resolve) => socket.once('close', resolve))
+      if (this.#script.oneClient !== true) return listen()
+      void served.then(listen)
+      served = served.then(() => closed)
+    })
+  }
+
   async #answer(socket: Socket, chunk: Buffer): Promise<void> {
     if (this.#script.silent === true) return
+    if (this.#script.answerDelayMs !== undefined) await this.#pause(this.#script.answerDelayMs)
     const fresh = chunk.includes(0xff)
     if (fresh) socket.write('{"error": {"class": "GenericError", "desc": "JSON parse error, stray input"}}\n')
     const lines = chunk

@@ -10,7 +10,6 @@ export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry 
   machine: { name: 'db1', qmp: '/nowhere/qmp', guestAgent: null },
   phase: 'preparing',
   outcome: null,
-  freezing: false,
   transfer: 'varve-c0ffee42-xfer-new',
   baseLease: 'base',
   refuseFull: [],

@@ -83,6 +83,7 @@ const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>)
 })
 
 type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBytes'>> & {
+  readonly warn?: (details: object, message: string) => void
   readonly dies?: (command: string) => 'before' | 'after' | null
   /** Runs before each command of the driver reaches QEMU. */
   readonly before?: (command: string) => Promise<void>
@@ -114,7 +115,7 @@ export class LeaseBench implements AsyncDisposable {
     return join(this.folder, 'state')
   }
 
-  async agent({ dies, before, ...options }: AgentOptions = {}): Promise<TestAgent> {
+  async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
     const link = new QmpLink({ path: this.machine.qmpPath })
     const { promise: died, resolve } = Promise.withResolvers<void>()
@@ -128,7 +129,7 @@ export class LeaseBench implements AsyncDisposable {
         resolve()
       })
     }
-    const log = { info: () => undefined, warn: () => undefined }
+    const log = { info: () => undefined, warn }
     const runtimeFolder = join(this.folder, 'run')
     const driver = new QmpLeaseDriver({
       stateFolder: this.stateFolder,

@@ -26,6 +26,8 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
+  /** Such as `1 GiB`, that must stay free on the scratch file system. */
+  readonly scratchReserve?: string
 }
 
 const kind = v.picklist(['full', 'incremental'])
@@ -153,10 +155,15 @@ export class Host implements AsyncDisposable {
 
   /** Starts `varve-agent run` and waits until it serves its machines. */
   async start(settings: HostSettings = {}): Promise<void> {
-    this.#settings = { ...this.#settings, ...settings }
-    await this.writeConfig()
+    await this.configure(settings)
     this.#agent = new Program('agent', ['run', '--config', this.configFile])
     await this.agent.says(/connected to the gateway/)
+  }
+
+  /** Changes the configuration that the next start reads. */
+  async configure(settings: HostSettings): Promise<void> {
+    this.#settings = { ...this.#settings, ...settings }
+    await this.writeConfig()
   }
 
   async end(signal: NodeJS.Signals): Promise<Outcome> {
@@ -166,12 +173,12 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [] } = this.#settings
+    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB' } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
       // what else happens to the file system of a busy test machine is not this test's business
-      'scratch_reserve = "32 MiB"',
+      `scratch_reserve = "${scratchReserve}"`,
       ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
       ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
       ...[...this.#machines.values()].flatMap(({ name, qemu }) => [

@@ -22,8 +22,9 @@ export class Program implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #output: { stdout: string; stderr: string } = { stdout: '', stderr: '' }
 
-  constructor(program: 'gateway' | 'agent', args: readonly string[]) {
-    const file = program === 'gateway' ? GATEWAY_PROGRAM : AGENT_PROGRAM
+  /** Runs one of the two programs, or a file of the test's own. */
+  constructor(program: 'gateway' | 'agent' | (string & {}), args: readonly string[] = []) {
+    const file = program === 'gateway' ? GATEWAY_PROGRAM : program === 'agent' ? AGENT_PROGRAM : program
     const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     child.stdout.on('data', (chunk: Buffer) => void (this.#output.stdout += chunk.toString()))
     child.stderr.on('data', (chunk: Buffer) => void (this.#output.stderr += chunk.toString()))

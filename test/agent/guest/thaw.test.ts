@@ -1,29 +1,61 @@
-// Thawing what an agent left frozen.
+// Thawing a guest that was left frozen, however it answers.
 
 import { expect, test } from 'vitest'
-import { thawIfFrozen, thawVerified } from '../../../agent/guest/thaw.ts'
+import { GuestChannel } from '../../../agent/guest/channel.ts'
+import { thawVerified } from '../../../agent/guest/thaw.ts'
 import { ScriptedGuestAgent } from '../../support/guest-agent.ts'
-import { tempFolder } from '../../support/temp.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
 
-test('thaws a frozen guest, leaves a thawed one alone', async () => {
+test('thaws a frozen guest, leaves a thawed one alone, and one that somebody else has a use for', async () => {
   await using folder = await tempFolder()
   await using left = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true, thawFailures: 1 })
-  expect(await thawIfFrozen(folder.join('a'))).toBe(true)
+  expect(await thawVerified({ socketPath: left.socketPath })).toBeGreaterThan(0)
   expect(left.frozen).toBe(false)
   await using well = await ScriptedGuestAgent.listen(folder.join('b'))
-  expect(await thawIfFrozen(folder.join('b'))).toBe(false)
+  expect(await thawVerified({ socketPath: well.socketPath })).toBe(0)
   expect(well.commands).not.toContain('guest-fsfreeze-thaw')
+  await using other = await ScriptedGuestAgent.listen(folder.join('c'), { frozenBefore: true })
+  expect(await thawVerified({ socketPath: other.socketPath, wanted: async () => false })).toBe(0)
+  expect(other.frozen).toBe(true)
 })
 
-test('gives up after the limit with the last error', async () => {
+test('a guest that needs longer for each answer than the first attempts wait', async () => {
   await using folder = await tempFolder()
-  await using agent = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true, thawFailures: 1000 })
-  await expect(thawVerified({ socketPath: agent.socketPath, limitMs: 100 })).rejects.toMatchObject({
-    code: 'GUEST_AGENT_ERROR',
-  })
-  // nothing listens: there is no guest, and nothing to wait for
-  await expect(thawVerified({ socketPath: folder.join('none') })).rejects.toMatchObject({
+  const script = { frozenBefore: true, answerDelayMs: 3_200 }
+  await using agent = await ScriptedGuestAgent.listen(folder.join('a'), script)
+  const retries: unknown[] = []
+  const options = { socketPath: agent.socketPath, onRetry: (error: unknown) => void retries.push(error) }
+  expect(await thawVerified(options)).toBeGreaterThan(0)
+  expect(retries.length).toBeGreaterThan(0)
+  expect(agent.frozen).toBe(false)
+})
+
+test('waits for a guest whose socket is away, until it comes back or the signal says otherwise', async () => {
+  await using folder = await tempFolder()
+  await using agent = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true })
+  await agent.away()
+  const stopping = new AbortController()
+  const none = thawVerified({ socketPath: folder.join('none'), signal: stopping.signal })
+  let tried = 0
+  const thawing = thawVerified({ socketPath: agent.socketPath, onRetry: () => void (tried += 1) })
+  await eventually(() => tried >= 3)
+  await agent.back()
+  expect(await thawing).toBeGreaterThan(0)
+  stopping.abort(new Error('over'))
+  await expect(none).rejects.toThrow('over')
+})
+
+test('a freeze that was not answered is outlasted on its own channel', async () => {
+  await using folder = await tempFolder()
+  const script = { freezeDelayMs: 800, oneClient: true }
+  await using agent = await ScriptedGuestAgent.listen(folder.join('a'), script)
+  const channel = await GuestChannel.open({ socketPath: agent.socketPath })
+  const options = { timeoutMs: 50, keepOpen: true }
+  await expect(channel.execute('guest-fsfreeze-freeze', options)).rejects.toMatchObject({
     code: 'GUEST_AGENT_UNAVAILABLE',
   })
-  await expect(thawIfFrozen(folder.join('none'))).rejects.toMatchObject({ code: 'GUEST_AGENT_UNAVAILABLE' })
+  const freeze = { channel, state: 'unanswered' } as const
+  expect(await thawVerified({ socketPath: agent.socketPath, freeze })).toBeGreaterThan(0)
+  expect(agent.frozen).toBe(false)
+  expect(agent.commands.filter((command) => command === 'guest-sync-delimited')).toHaveLength(2)
 })

@@ -22,7 +22,10 @@ type Change = (bench: LeaseBench, count: number) => Promise<void>
 
 const CHANGES: Readonly<Record<string, Change>> = {
   'an external snapshot, and a write to it': async (bench, count) => {
-    const overlay = { 'snapshot-file': `${bench.folder}/overlay${count}.qcow2`, 'snapshot-node-name': `overlay${count}` }
+    const overlay = {
+      'snapshot-file': `${bench.folder}/overlay${count}.qcow2`,
+      'snapshot-node-name': `overlay${count}`,
+    }
     await bench.machine.control.execute('blockdev-snapshot-sync', { 'node-name': 'vda', format: 'qcow2', ...overlay })
     await bench.write('vda', 0x77, MIB, 65_536)
   },
@@ -74,7 +77,8 @@ test.each(Object.keys(CHANGES))('%s, before any command of a begin', async (chan
     expect(armed, `${moment} ${earlier} was sent`).toBe(false)
     await expectExact(bench, lease)
     for (const { name, kind, reason } of lease.disks)
-      if (!refused && change.includes('smaller') && name === 'vdb') expect(`${kind} ${reason}`).toBe('full size-changed')
+      if (!refused && change.includes('smaller') && name === 'vdb')
+        expect(`${kind} ${reason}`).toBe('full size-changed')
     await lease.end('failed')
     expect(await agent.journal.list()).toEqual([])
   }

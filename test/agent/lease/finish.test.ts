@@ -82,8 +82,7 @@ test.each(['committed', 'failed'] as const)('death at any command of an end as %
       await agent[Symbol.asyncDispose]()
       // what was journalled holds, whatever is said later
       await settleAll(bench, outcome === 'committed' ? 'failed' : 'committed')
-      const bitmaps =
-        outcome === 'committed' ? checkpointsOf(lease.id, ['vda', 'vdb']) : []
+      const bitmaps = outcome === 'committed' ? checkpointsOf(lease.id, ['vda', 'vdb']) : []
       await expectClean(bench, { ...bare, bitmaps })
       base = outcome === 'committed' ? asBase(lease) : null
     }
@@ -128,7 +127,6 @@ test('a guest that a killed agent left frozen is thawed', async () => {
   void agent.driver.begin(bench.request({ consistency: 'freeze' }))
   await agent.died
   expect(guest.frozen).toBe(true)
-  expect(await agent.journal.list()).toMatchObject([{ phase: 'preparing', freezing: true }])
   await settleAll(bench, 'failed')
   expect(guest.frozen).toBe(false)
 })

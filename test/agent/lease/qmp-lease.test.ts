@@ -1,13 +1,13 @@
 // A lease that goes on, breaks, or is given up: adoption after a restart, scratch space, and who may not be believed.
 
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { stat, writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { createInterface } from 'node:readline'
+import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
 import { MIB, startBench, threeDisks } from '../../support/lease.ts'
+import type { LeaseBench } from '../../support/lease.ts'
+import { Program, isAlive } from '../../support/stand-program.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
 const allocatedBytes = async (path: string): Promise<number> =>
@@ -97,16 +97,11 @@ test('scratch space: the backup is given up before a guest write can fail', asyn
   expect(await bench.objects()).toEqual(untouched)
 })
 
-/** Begins a lease in a process of its own and prints the guard's pid; then it hangs, to be killed. */
-const victim = (
-  paths: { driver: string; journal: string; link: string },
-  state: string,
-  run: string,
-  request: unknown,
-): string => `
-  import { QmpLeaseDriver } from ${JSON.stringify(paths.driver)}
-  import { LeaseJournal } from ${JSON.stringify(paths.journal)}
-  import { QmpLink } from ${JSON.stringify(paths.link)}
+/** Begins a lease in a process of its own and prints "begun"; then it waits to be killed, or hangs at SIGUSR2. */
+const victimProgram = (state: string, run: string, request: unknown, reserveBytes: number): string => `
+  import { QmpLeaseDriver } from ${JSON.stringify(source('agent/lease/qmp-driver.ts'))}
+  import { LeaseJournal } from ${JSON.stringify(source('agent/lease/journal.ts'))}
+  import { QmpLink } from ${JSON.stringify(source('agent/qmp/link.ts'))}
   const request = ${JSON.stringify(request)}
   const link = new QmpLink({ path: request.machine.qmp })
   const quiet = () => undefined
@@ -116,40 +111,130 @@ const victim = (
     connect: () => link.client(),
     journal: await LeaseJournal.open(${JSON.stringify(state)}),
     log: { info: quiet, warn: quiet },
-    // enough to begin; to the guard, which asks the real file system, it is never enough
-    reserveBytes: 2 ** 60,
+    // enough to begin; to the guard, which asks the real file system, it may never be enough
+    reserveBytes: ${reserveBytes},
     freeBytes: async () => 2 ** 61,
+  })
+  process.on('SIGUSR2', () => {
+    for (;;);
   })
   await driver.begin(request)
   console.log('begun')
   setInterval(quiet, 1000)
 `
 
-test('while the agent is dead the guard gives the backup up, and the guest goes on', async () => {
-  await using folder = await tempFolder()
-  await using bench = await startBench(folder.path, threeDisks(folder.path))
-  const untouched = await bench.objects()
-  const program = folder.join('victim.ts')
-  const paths = {
-    driver: source('agent/lease/qmp-driver.ts'),
-    journal: source('agent/lease/journal.ts'),
-    link: source('agent/qmp/link.ts'),
-  }
-  await writeFile(program, victim(paths, bench.stateFolder, folder.join('run'), bench.request()))
-  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await once(createInterface({ input: child.stdout }), 'line')
-  const jobCount = async (): Promise<number> =>
-    ((await bench.machine.control.execute('query-jobs')) as unknown[]).length
-  expect(await jobCount()).toBe(3)
-  child.kill('SIGKILL')
-  await once(child, 'exit')
-  await eventually(async () => (await jobCount()) === 0)
-  await bench.write('vda', 0x33, 0, 4 * MIB)
+const jobCount = async (bench: LeaseBench): Promise<number> =>
+  ((await bench.machine.control.execute('query-jobs')) as unknown[]).length
 
+/** An agent of its own process with a lease of three jobs. */
+const startVictim = async (bench: LeaseBench, reserveBytes: number): Promise<Program> => {
+  const program = join(bench.folder, 'victim.ts')
+  const request = bench.request()
+  await writeFile(program, victimProgram(bench.stateFolder, join(bench.folder, 'run'), request, reserveBytes))
+  const victim = new Program(program)
+  await victim.says(/begun/)
+  expect(await jobCount(bench)).toBe(3)
+  return victim
+}
+
+/** Whatever became of the lease, the next agent leaves nothing of it. */
+const expectSettled = async (bench: LeaseBench, untouched: unknown): Promise<void> => {
   await using agent = await bench.agent()
   for (const entry of await agent.journal.list()) {
     expect(await agent.driver.adopt(entry)).toBe(null)
     await agent.driver.settle(entry, 'failed')
   }
   expect(await bench.objects()).toEqual(untouched)
+}
+
+/** More than any file system has: the space is low for whoever looks. */
+const NEVER_ENOUGH = 2 ** 60
+
+test('while the agent is dead the guard gives the backup up, and the guest goes on', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  await using victim = await startVictim(bench, NEVER_ENOUGH)
+  await victim.end('SIGKILL')
+  await eventually(async () => (await jobCount(bench)) === 0)
+  await bench.write('vda', 0x33, 0, 4 * MIB)
+  await expectSettled(bench, untouched)
+})
+
+test.each(['SIGSTOP', 'SIGUSR2'] as const)(
+  'an agent that hangs (%s) is ended by its guard, which gives the backup up and says so',
+  async (signal) => {
+    await using folder = await tempFolder()
+    await using bench = await startBench(folder.path, threeDisks(folder.path))
+    const untouched = await bench.objects()
+    await using victim = await startVictim(bench, NEVER_ENOUGH)
+    // an agent that lives is left to do it itself
+    await sleep(1_500)
+    expect(victim.running).toBe(true)
+    victim.signal(signal)
+    expect(await victim.ended).toMatchObject({ signal: 'SIGKILL' })
+    await eventually(async () => (await jobCount(bench)) === 0)
+    await bench.write('vda', 0x33, 0, 4 * MIB)
+    const warnings: string[] = []
+    await using next = await bench.agent({ warn: (_details, message) => void warnings.push(message) })
+    await next.driver.watchLeft()
+    await eventually(() => warnings.some((message) => message.includes('which hung')))
+    for (const entry of await next.journal.list()) await next.driver.settle(entry, 'failed')
+    expect(await bench.objects()).toEqual(untouched)
+  },
+)
+
+test('a hanging agent is left alone while there is space', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  await using victim = await startVictim(bench, 1)
+  victim.signal('SIGSTOP')
+  await sleep(3_000)
+  expect(victim.running).toBe(true)
+  expect(await jobCount(bench)).toBe(3)
+})
+
+test('a guard that is killed or stopped is replaced, and the next one does its work', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  await using victim = await startVictim(bench, NEVER_ENOUGH)
+  const [scratch = ''] = await readdir(join(bench.stateFolder, 'scratch'))
+  const onDuty = (): Promise<string> => readFile(join(bench.stateFolder, 'scratch', scratch, 'guard'), 'utf8')
+  for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
+    const before = await onDuty()
+    const [guard = 0] = await victim.children()
+    process.kill(guard, signal)
+    await eventually(async () => (await onDuty()) !== before, 40_000)
+    await eventually(async () => !(await isAlive(guard)))
+  }
+  await victim.end('SIGKILL')
+  await eventually(async () => (await jobCount(bench)) === 0)
+  await expectSettled(bench, untouched)
+})
+
+test('agent and guard both killed: the next agent watches from its start on, before it knows what became of the lease', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  await using victim = await startVictim(bench, 1)
+  const guards = await victim.children()
+  await victim.end('SIGKILL')
+  for (const guard of guards) process.kill(guard, 'SIGKILL')
+  await using next = await bench.agent({ reserveBytes: NEVER_ENOUGH })
+  await next.driver.watchLeft()
+  await eventually(async () => (await jobCount(bench)) === 0)
+  await bench.write('vda', 0x33, 0, 4 * MIB)
+  for (const entry of await next.journal.list()) await next.driver.settle(entry, 'failed')
+  expect(await bench.objects()).toEqual(untouched)
+})
+
+test('the scratch folder of a dead agent’s lease is removed: the guard gives the backup up', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  await using victim = await startVictim(bench, 1)
+  await victim.end('SIGKILL')
+  await rm(join(bench.stateFolder, 'scratch'), { recursive: true })
+  await eventually(async () => (await jobCount(bench)) === 0)
+  await bench.write('vda', 0x33, 0, 4 * MIB)
 })

@@ -24,7 +24,7 @@ test('a fast writer is caught although the reserve is not reached', () => {
   expect(judgeScratch({ freeBytes: 1000, reserveBytes: 10, shrinkRate: 100 }).low).toBe(true)
 })
 
-test('watching ends with the error when it is low, with null when it is stopped; what cannot be looked at is low', async () => {
+test('watching ends with the error when it is low, with null when it is stopped; what cannot be looked at, or not in time, is low', async () => {
   const looks = [500, 400, 5]
   const options = { folder: '/nowhere', reserveBytes: 10, signal: new AbortController().signal }
   const low = await watchScratch({
@@ -36,6 +36,13 @@ test('watching ends with the error when it is low, with null when it is stopped;
   expect(await watchScratch({ ...options, freeBytes: () => Promise.reject(new Error('gone')) })).toMatchObject({
     code: 'SCRATCH_LOW',
   })
+  const hanging = {
+    ...options,
+    reserveBytes: 0,
+    freeBytes: () => new Promise<number>(() => undefined),
+    lookLimitMs: 50,
+  }
+  expect(await watchScratch(hanging)).toMatchObject({ code: 'SCRATCH_LOW', details: { freeBytes: 0 } })
   const stopping = new AbortController()
   const watching = watchScratch({ ...options, freeBytes: () => Promise.resolve(100), signal: stopping.signal })
   stopping.abort()

@@ -38,6 +38,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'audit.list': { afterSeq: 0, limit: 10 },
   'machines.list': {},
   'machines.status': { machine },
+  'machines.forget': { machine, disk: null },
   'machines.setPolicy': { machine, policy: POLICY_DEFAULT },
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },

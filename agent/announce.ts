@@ -1,0 +1,62 @@
+// What happens to a lease before its images are uploaded: a comparison of what is said to be unchanged, and the announcement.
+import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
+import type { Chunking, Params } from '../protocol/methods.ts'
+import { compareAll, compareSample, type AskBase } from './image/compare.ts'
+import type { Lease } from './lease/lease.ts'
+import type { Log } from './log.ts'
+import type { GatewayLink } from './session/link.ts'
+
+/** Chunks that a line of the log names where a bitmap missed changes. */
+const DIFFERENT_LOGGED_MAX = 16
+
+export interface CompareOptions {
+  readonly job: string
+  readonly lease: Lease
+  readonly keys: Chunking
+  readonly signal: AbortSignal
+  readonly link: GatewayLink
+  readonly log: Log
+  /** How long a gateway that is away is waited for, in milliseconds. */
+  readonly awayMs: number
+}
+
+/** Compares every incremental disk of the lease, whole or a sample of it, and tells the lease what it showed. */
+export const compareLease = async (options: CompareOptions): Promise<void> => {
+  const { job, lease, keys, signal, link, log, awayMs } = options
+  const compare = lease.compareAll ? compareAll : compareSample
+  const outcomes = new Map<string, { readonly chunks: number; readonly missed: boolean }>()
+  const startedMs = performance.now()
+  for (const disk of lease.disks) {
+    const { name, base } = disk
+    if (base === null) continue
+    const ask: AskBase = (positions, ids) =>
+      link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
+    const { chunks, different } = await compare({ ...keys, disk, signal, ask })
+    if (different.length > 0)
+      log.error(
+        { job, disk: name, chunks: different.slice(0, DIFFERENT_LOGGED_MAX) },
+        'the bitmap of a disk has missed changes; the disk is read in full',
+      )
+    outcomes.set(name, { chunks, missed: different.length > 0 })
+  }
+  if (outcomes.size === 0) return
+  await lease.compared(outcomes)
+  const chunks = [...outcomes.values()].reduce((sum, one) => sum + one.chunks, 0)
+  log.debug({ job, chunks, ms: performance.now() - startedMs }, 'compared what is said to be unchanged')
+}
+
+/** What the gateway is told of a lease before its images. */
+export const announcementOf = (job: string, lease: Lease): Params<'backup.begin'> => {
+  const configuration = JSON.stringify(lease.configuration)
+  return {
+    job,
+    timeMs: lease.timeMs,
+    consistency: lease.consistency,
+    note: lease.consistencyNote,
+    configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
+    leftOut: [...lease.leftOut],
+    disks: lease.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks }) => {
+      return { name, size, kind, reason, base, evidence, comparedChunks }
+    }),
+  }
+}

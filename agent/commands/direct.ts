@@ -1,0 +1,50 @@
+// Work on this host's machines without a running agent: its state folder is held meanwhile, and QMP is spoken directly.
+import { mkdir } from 'node:fs/promises'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { AgentConfig } from '../config.ts'
+import { FreezeNotes } from '../guest/freeze-notes.ts'
+import { Thawer } from '../guest/thawer.ts'
+import { STATE_FOLDER_MODE } from '../identity.ts'
+import { LeaseJournal } from '../lease/journal.ts'
+import { QmpLeaseDriver } from '../lease/qmp-driver.ts'
+import { openLog } from '../log.ts'
+import { QmpLink } from '../qmp/link.ts'
+import { lockState } from '../state-lock.ts'
+
+export interface Direct extends AsyncDisposable {
+  readonly driver: QmpLeaseDriver
+  readonly journal: LeaseJournal
+  readonly thawer: Thawer
+}
+
+/** Null while an agent runs with the state folder. */
+export const openDirect = async (config: AgentConfig): Promise<Direct | null> => {
+  await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
+  await using resources = new AsyncDisposableStack()
+  try {
+    resources.use(await lockState(config.state))
+  } catch (thrown) {
+    if (asVarveError(thrown).code === 'STATE_LOCKED') return null
+    throw thrown
+  }
+  const log = openLog({ level: 'silent' })
+  const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
+  const journal = await LeaseJournal.open(config.state)
+  const links = new Map<string, QmpLink>()
+  const connect = (path: string): ReturnType<QmpLink['client']> => {
+    const link = links.get(path) ?? all.use(new QmpLink({ path }))
+    links.set(path, link)
+    return link.client()
+  }
+  const driver = new QmpLeaseDriver({ stateFolder: config.state, connect, journal, log, thawer })
+  const all = resources.move()
+  return { driver, journal, thawer, [Symbol.asyncDispose]: () => all.disposeAsync() }
+}
+
+/** A machine of the configuration; NOT_FOUND lists them. */
+export const machineOf = ({ machines }: AgentConfig, name: string): AgentConfig['machines'][number] => {
+  const machine = machines.find((one) => one.name === name)
+  if (machine !== undefined) return machine
+  const names = machines.map((one) => one.name).join(', ')
+  throw new VarveError('NOT_FOUND', `there is no machine "${name}"; this host has: ${names || 'none'}`)
+}

@@ -1,0 +1,51 @@
+// The forget command: removes Varve's checkpoints from a machine, through the running agent or without one.
+import { VarveError } from '../../protocol/errors.ts'
+import type { Forgotten } from '../../protocol/methods.ts'
+import { readConfig, type AgentConfig } from '../config.ts'
+import { withGateway } from './context.ts'
+import { machineOf, openDirect } from './direct.ts'
+import { print, printJson } from './output.ts'
+
+export interface ForgetCommand {
+  readonly config: string
+  readonly disk?: string
+  readonly json: boolean
+}
+
+/** What could not be removed, as a sentence for each bitmap. */
+export const leftSentences = ({ left }: Forgotten): string[] =>
+  left.map(({ bitmap, node, file, reason }) => `${bitmap} stays on node ${node} (${file}): ${reason}`)
+
+/** The agent that runs has the machine's one QMP connection, so it is asked where there is one. */
+const forgetDisks = async (
+  config: AgentConfig,
+  file: string,
+  machine: string,
+  disk: string | null,
+): Promise<Forgotten> => {
+  await using direct = await openDirect(config)
+  if (direct !== null) return await direct.driver.forget(machineOf(config, machine), disk)
+  return await withGateway(
+    file,
+    async ({ link, signal }) => await link.call('machines.forget', { machine, disk }, signal),
+  )
+}
+
+export const forget = async (machine: string, options: ForgetCommand): Promise<void> => {
+  const config = await readConfig(options.config)
+  machineOf(config, machine)
+  const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null)
+  const { removed, left } = forgotten
+  if (options.json) printJson({ machine, ...forgotten })
+  else {
+    for (const { bitmap, node } of removed) print(`removed ${bitmap} from node ${node}`)
+    for (const sentence of leftSentences(forgotten)) print(sentence)
+    if (removed.length > 0) print(`The next backup of ${machine} reads ${options.disk ?? 'its disks'} in full.`)
+    else if (left.length === 0) print(`${machine} has no checkpoint of Varve's.`)
+  }
+  if (left.length > 0) {
+    const count = left.length === 1 ? 'one bitmap' : `${left.length} bitmaps`
+    const way = 'a node that is a backing file can be written once its overlay is committed, or with the machine off'
+    throw new VarveError('QMP_ERROR', `QEMU refused to remove ${count}; ${way}`)
+  }
+}

@@ -1,0 +1,92 @@
+// The uninstall command: leaves the host as it was before Varve, apart from the configuration file.
+import { readdir, rm, rmdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { readConfig, type AgentConfig } from '../config.ts'
+import { leftSentences } from './forget.ts'
+import { openDirect, type Direct } from './direct.ts'
+import { print, printJson } from './output.ts'
+
+export interface UninstallCommand {
+  readonly config: string
+  readonly force: boolean
+  readonly json: boolean
+}
+
+/** How long a guest that was left frozen is waited for, in milliseconds. */
+const THAW_WAIT_MS = 60_000
+
+/** What the agent keeps in its state folder. */
+const OWN_FILES = /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|scratch|freezes|\..*\.tmp)$/u
+
+/** Every machine that has or may have something of Varve's: those configured, and those of the journal. */
+const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<{ name: string; qmp: string }[]> => {
+  const known = new Map(config.machines.map(({ name, qmp }) => [qmp, { name, qmp }]))
+  const names = new Set(config.machines.map(({ name }) => name))
+  for (const { machine } of await journal.list()) {
+    // a machine whose path changed is reached at its new one
+    if (!known.has(machine.qmp) && !names.has(machine.name)) known.set(machine.qmp, machine)
+  }
+  return [...known.values()]
+}
+
+/** Thaws, ends leases, and removes bitmaps; what could not be done, one sentence each. */
+const cleanMachines = async (config: AgentConfig, direct: Direct): Promise<{ removed: number; problems: string[] }> => {
+  const problems: string[] = []
+  let removed = 0
+  await direct.thawer.takeOver(() => true, THAW_WAIT_MS)
+  for (const { machine, guestAgent } of await direct.thawer.notes.list())
+    problems.push(`the guest of ${machine} was told to freeze and does not say that it is thawed (${guestAgent})`)
+  for (const machine of await machinesOf(config, direct)) {
+    try {
+      const forgotten = await direct.driver.forget(machine, null)
+      removed += forgotten.removed.length
+      problems.push(...leftSentences(forgotten).map((sentence) => `${machine.name}: ${sentence}`))
+    } catch (thrown) {
+      const { message } = asVarveError(thrown)
+      problems.push(`${machine.name}: ${message} Bitmaps named varve-… may remain in its images.`)
+    }
+  }
+  return { removed, problems }
+}
+
+/** Removes what the agent made of its state folder, and the folder where nothing else is in it. */
+const removeState = async (state: string): Promise<void> => {
+  for (const name of await readdir(state))
+    if (OWN_FILES.test(name)) await rm(join(state, name), { recursive: true, force: true })
+  await rmdir(state).catch(() => undefined)
+}
+
+const removeSockets = async (direct: Direct): Promise<void> => {
+  const runtime = process.getuid?.() === 0 ? '/run' : tmpdir()
+  for (const { socketFolder } of await direct.journal.list())
+    if (socketFolder.startsWith(runtime)) await rm(socketFolder, { recursive: true, force: true })
+}
+
+export const uninstall = async (options: UninstallCommand): Promise<void> => {
+  const config = await readConfig(options.config)
+  await using direct = await openDirect(config)
+  if (direct === null)
+    throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
+  const { removed, problems } = await cleanMachines(config, direct)
+  const done = problems.length === 0 || options.force
+  if (done) {
+    await removeSockets(direct)
+    await removeState(config.state)
+  }
+  if (options.json) printJson({ removed, problems, state: done ? 'removed' : 'kept' })
+  else {
+    for (const problem of problems) print(problem)
+    print(`Removed ${removed} ${removed === 1 ? 'bitmap' : 'bitmaps'}${done ? ` and ${config.state}` : ''}.`)
+    if (done)
+      print(
+        'The configuration and the restore points at the gateway stay; "varve-gateway agent revoke" ends this identity.',
+      )
+  }
+  if (!done)
+    throw new VarveError(
+      'LEASE_HELD',
+      `not everything can be removed, so ${config.state} is kept; --force removes it in any case`,
+    )
+}

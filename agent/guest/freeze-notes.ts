@@ -1,0 +1,182 @@
+// Notes of freezes that are not undone: written before a guest is told to freeze, removed when it has said that it is
+// thawed. They depend on nothing else that the agent keeps, so nothing else that is lost or damaged can lose them.
+
+import { mkdir, open, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import * as v from 'valibot'
+import { VarveError } from '../../protocol/errors.ts'
+import { processMarkSchema } from '../process-mark.ts'
+
+/** Largest note, in bytes. */
+const NOTE_BYTES_MAX = 16 * 1024
+
+/** Longest path of a unix socket, in bytes. */
+const SOCKET_PATH_BYTES_MAX = 107
+
+const SUFFIX = '.json'
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
+
+export const freezeNoteSchema = v.object({
+  version: v.literal(1),
+  id: text,
+  /** The guest agent's socket, by which the guest is thawed. */
+  guestAgent: text,
+  /** The machine's name and QMP socket, and the lease that the freeze was for; empty where they are not known. */
+  machine: v.string(),
+  qmp: v.string(),
+  lease: v.string(),
+  /** The process that froze the guest or has taken its thaw over; null where it is not known. */
+  freezer: v.nullable(processMarkSchema),
+  sinceMs: v.number(),
+})
+
+/** One freeze that is not known to be undone. */
+export type FreezeNote = Readonly<v.InferOutput<typeof freezeNoteSchema>>
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && 'code' in error && error.code === code
+
+const syncFolder = async (folder: string): Promise<void> => {
+  await using handle = await open(folder, 'r')
+  await handle.sync()
+}
+
+/** The file of a guest's note. The name alone says which guest it is, should the content be damaged. */
+const fileNameOf = async (guestAgent: string): Promise<string> => {
+  // one socket may be configured by two names
+  const path = await realpath(guestAgent).catch(() => guestAgent)
+  return `${Buffer.from(path).toString('base64url')}${SUFFIX}`
+}
+
+const guestOf = (fileName: string): string | null => {
+  const path = Buffer.from(fileName.slice(0, -SUFFIX.length), 'base64url').toString('utf8')
+  return path.startsWith('/') && Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX ? path : null
+}
+
+/** What is known of a freeze whose note cannot be read: the guest. */
+const damagedNote = (fileName: string, guestAgent: string): FreezeNote => ({
+  version: 1,
+  id: fileName,
+  guestAgent,
+  machine: '',
+  qmp: '',
+  lease: '',
+  freezer: null,
+  sinceMs: 0,
+})
+
+/** The folder `freezes` of an agent's state folder: one file for each guest. */
+export class FreezeNotes {
+  readonly folder: string
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  static in(stateFolder: string): FreezeNotes {
+    return new FreezeNotes(join(stateFolder, 'freezes'))
+  }
+
+  /** Makes a note durable. GUEST_AGENT_ERROR when an earlier freeze of the guest is not undone, or nothing can be written. */
+  async create(note: FreezeNote): Promise<void> {
+    const path = join(this.folder, await fileNameOf(note.guestAgent))
+    try {
+      await this.#makeFolder()
+      await this.#write(path, note, 'wx')
+      await syncFolder(this.folder)
+    } catch (cause) {
+      if (hasCode(cause, 'EEXIST') && (await this.#read(basename(path))) !== null) {
+        throw new VarveError('GUEST_AGENT_ERROR', 'An earlier freeze of the guest is not undone yet.', { cause })
+      }
+      // nothing was frozen: what was half written must not look like a freeze
+      await rm(path, { force: true }).catch(() => undefined)
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new VarveError(
+        'GUEST_AGENT_ERROR',
+        `The guest is not frozen, as that could not be noted in ${this.folder}: ${why}`,
+        { cause },
+      )
+    }
+  }
+
+  /** Says in a note who thaws the guest from now on. */
+  async replace(note: FreezeNote): Promise<void> {
+    const name = await this.#nameOf(note)
+    if (name === null) return
+    const path = join(this.folder, name)
+    await this.#write(`${path}.tmp`, note, 'w')
+    await rename(`${path}.tmp`, path)
+    await syncFolder(this.folder)
+  }
+
+  /** Removes a note, unless it is of another freeze by now. */
+  async remove(note: FreezeNote): Promise<void> {
+    const name = await this.#nameOf(note)
+    if (name === null) return
+    await rm(join(this.folder, name), { force: true })
+    await syncFolder(this.folder)
+  }
+
+  /** Whether the freeze is still not undone. */
+  async holds(note: FreezeNote): Promise<boolean> {
+    return (await this.#nameOf(note)) !== null
+  }
+
+  /** The note of a guest, by its agent's socket; null when no freeze of it is left. */
+  async of(guestAgent: string): Promise<FreezeNote | null> {
+    const named = await this.#read(await fileNameOf(guestAgent))
+    return named ?? (await this.list()).find((note) => note.guestAgent === guestAgent) ?? null
+  }
+
+  async list(): Promise<readonly FreezeNote[]> {
+    const notes: FreezeNote[] = []
+    for (const name of await this.#names()) {
+      const note = await this.#read(name)
+      if (note !== null) notes.push(note)
+    }
+    return notes
+  }
+
+  async #names(): Promise<readonly string[]> {
+    try {
+      return (await readdir(this.folder)).filter((name) => name.endsWith(SUFFIX)).toSorted()
+    } catch (error) {
+      if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return []
+      throw error
+    }
+  }
+
+  /** The file that holds a note, found by its id: a socket's path may lead elsewhere since. */
+  async #nameOf({ id }: FreezeNote): Promise<string | null> {
+    for (const name of await this.#names()) if ((await this.#read(name))?.id === id) return name
+    return null
+  }
+
+  async #read(name: string): Promise<FreezeNote | null> {
+    const path = join(this.folder, name)
+    let content: string
+    try {
+      const { size } = await stat(path)
+      content = size > NOTE_BYTES_MAX ? '' : await readFile(path, 'utf8')
+    } catch (error) {
+      if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return null
+      content = ''
+    }
+    const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), freezeNoteSchema), content)
+    if (checked.success) return checked.output
+    const guestAgent = guestOf(name)
+    return guestAgent === null ? null : damagedNote(name, guestAgent)
+  }
+
+  async #write(path: string, note: FreezeNote, flags: 'w' | 'wx'): Promise<void> {
+    await using handle = await open(path, flags, 0o600)
+    await handle.writeFile(JSON.stringify(note))
+    await handle.sync()
+  }
+
+  async #makeFolder(): Promise<void> {
+    const made = await mkdir(this.folder, { recursive: true, mode: 0o700 })
+    if (made !== undefined) await syncFolder(dirname(made))
+  }
+}
