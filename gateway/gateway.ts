@@ -2,7 +2,6 @@
 import { VarveError } from '../protocol/errors.ts'
 import { NO_TOKEN, type Claims } from '../protocol/claims.ts'
 import type { Clock } from '../protocol/peer.ts'
-import { repeat } from '../protocol/repeat.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { IDENTITIES_CHECK_MAX } from './datastore/database/identities.ts'
@@ -62,8 +61,8 @@ export class Gateway implements AsyncDisposable {
     resources.defer(() => backups.settled())
     const local = resources.use(await LocalServer.listen(services, folder))
     const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))
-    resources.use(watchRevocations(services))
-    resources.use(datastore.space.watch(clock))
+    resources.defer(watchRevocations(services))
+    resources.defer(datastore.space.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
     return new Gateway(url, resources.move())
@@ -87,9 +86,11 @@ const openDatastore = async ({ folder, log, clock, reserveBytes = null }: Gatewa
 
 const isAgent = ({ role }: Claims): boolean => role === 'agent'
 
-/** Ends sessions whose agent or token was revoked, also by a command beside the gateway. */
-const watchRevocations = ({ clock, datastore, registry, log }: Services): AsyncDisposable => {
-  const work = async (): Promise<void> => {
+/** Ends sessions whose agent or token was revoked, also by a command beside the gateway; gives what stops it. */
+const watchRevocations = ({ clock, datastore, registry, log }: Services): (() => void) => {
+  let stopped = false
+  let stopTimer: (() => void) | null = null
+  const look = async (): Promise<void> => {
     const claims = [...registry.sessions].map((session) => session.caller.claims)
     const agentIds = [...new Set(claims.filter(isAgent).map(({ subject }) => subject))]
     const tokenIds = [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))].filter(
@@ -114,6 +115,20 @@ const watchRevocations = ({ clock, datastore, registry, log }: Services): AsyncD
       ({ caller }) => !isAgent(caller.claims) && tokens.has(caller.claims.tokenId),
     )
   }
-  const onError = (error: unknown): void => log.error({ err: error }, 'revocations cannot be checked')
-  return repeat({ clock, intervalMs: REVOCATION_INTERVAL_MS, work, onError })
+  const next = (): void => {
+    stopTimer = clock.after(REVOCATION_INTERVAL_MS, () => {
+      look()
+        .catch((error: unknown) => {
+          if (!stopped) log.error({ err: error }, 'revocations cannot be checked')
+        })
+        .finally(() => {
+          if (!stopped) next()
+        })
+    })
+  }
+  next()
+  return () => {
+    stopped = true
+    stopTimer?.()
+  }
 }

@@ -18,16 +18,11 @@ export const joinBytes = (pieces: Iterable<Uint8Array>, length: number): Uint8Ar
 /** Ids packed behind one another, ID_BYTES each. */
 export const joinIds = (ids: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => joinBytes(ids, ids.length * ID_BYTES)
 
-/** How many ids are packed behind one another. */
-export const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
-
-/** One of packed ids: a view. */
-export const idAt = (ids: Uint8Array, index: number): Uint8Array =>
-  ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
-
-/** Packed ids one by one: views. */
+/** The ids of a run of them: views. */
 export const splitIds = (ids: Uint8Array): Uint8Array[] =>
-  Array.from({ length: idCount(ids) }, (_, index) => idAt(ids, index))
+  Array.from({ length: Math.floor(ids.length / ID_BYTES) }, (_, index) =>
+    ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES),
+  )
 
 /** An id as a map key. */
 export const idName = (id: Uint8Array): string =>

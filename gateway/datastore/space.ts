@@ -1,6 +1,5 @@
 // What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
 import type { Clock } from '../../protocol/peer.ts'
-import { repeat } from '../../protocol/repeat.ts'
 import { PACK_HEADER_BYTES } from './format.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
@@ -53,10 +52,26 @@ export class Space {
     this.quotas.set(await this.#database.call('quota.list', {}))
   }
 
-  /** Refreshes every few seconds, so that uploads under way are held to new quotas too. */
-  watch(clock: Clock): AsyncDisposable {
-    const onError = (error: unknown): void => this.#log.error({ err: error }, 'quotas cannot be read')
-    return repeat({ clock, intervalMs: REFRESH_INTERVAL_MS, work: () => this.refresh(), onError })
+  /** Refreshes again and again, so that uploads under way are held to new quotas too; gives what stops it. */
+  watch(clock: Clock): () => void {
+    let stopped = false
+    let stopTimer: (() => void) | null = null
+    const next = (): void => {
+      stopTimer = clock.after(REFRESH_INTERVAL_MS, () => {
+        this.refresh()
+          .catch((error: unknown) => {
+            if (!stopped) this.#log.error({ err: error }, 'quotas cannot be read')
+          })
+          .finally(() => {
+            if (!stopped) next()
+          })
+      })
+    }
+    next()
+    return () => {
+      stopped = true
+      stopTimer?.()
+    }
   }
 
   /** Whether a backup of this tenant may begin: QUOTA_EXCEEDED, STORE_FULL. */

@@ -2,10 +2,10 @@
 import { equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
+import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
 import { joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, type Damage } from './damage.ts'
+import { damageOf, ownDamage, type Damage } from './damage.ts'
 import type { RecordLocation } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
@@ -15,7 +15,6 @@ import { keyedHash } from './keyed-hash.ts'
 import type { DatastoreLog } from './log.ts'
 import { manifestKey, type ManifestContent } from './manifest.ts'
 import type { NodeCache } from './node-cache.ts'
-import { NodeReader } from './node-reader.ts'
 import type { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
 import { Quarantine } from './quarantine.ts'
@@ -58,7 +57,7 @@ export class TenantStore {
   readonly packs: TenantPacks
   readonly #options: TenantStoreOptions
   readonly #reader: RecordReader
-  readonly #nodes: NodeReader
+  readonly #nodeKey: Uint8Array
   readonly #records: TenantRecords
 
   constructor(options: TenantStoreOptions) {
@@ -67,7 +66,7 @@ export class TenantStore {
     this.#options = options
     this.#reader = new RecordReader({ tenant, database, store })
     this.packs = new TenantPacks({ tenant, database, store, pool: options.packs })
-    this.#nodes = new NodeReader(this.#reader, tenant.idKey)
+    this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     const { packs: pool, nowMs } = options
     this.#records = new TenantRecords({ tenant, database, pool, references: this.references, nowMs })
     this.quarantine = new Quarantine(options)
@@ -96,8 +95,7 @@ export class TenantStore {
         throw error.code === 'DATA_DAMAGED' ? damagedRecord(id, error.message, { location, cause: error }) : error
       }
     }
-    if (record.type === RECORD.node)
-      return { plain: checkPlain(nodeKey(keyedHash, idKey), { id, location }, record.stored) }
+    if (record.type === RECORD.node) return { plain: checkPlain(this.#nodeKey, { id, location }, record.stored) }
     const key = record.type === RECORD.state ? stateKey(idKey) : manifestKey(idKey)
     return { plain: checkPlain(key, { id, location }, decode(record.codec, record.stored, record.plainLength)) }
   }
@@ -153,24 +151,25 @@ export class TenantStore {
     return (await this.tryNodes(ids)).map(found)
   }
 
-  /** Each of these nodes, or the DATA_DAMAGED that it is. */
-  async tryNodes(ids: readonly Uint8Array[]): Promise<(TreeNode | VarveError)[]> {
+  /** Each of these nodes, or the DATA_DAMAGED that it is; `fresh` reads them from their packs, whatever the cache has. */
+  async tryNodes(ids: readonly Uint8Array[], { fresh = false } = {}): Promise<(TreeNode | VarveError)[]> {
     const { nodeCache } = this.#options
-    const nodes = ids.map((id) => nodeCache.get(this.tenant.id, id))
+    const nodes = ids.map((id) => (fresh ? undefined : nodeCache.get(this.tenant.id, id)))
     const missing = ids.filter((_, index) => nodes[index] === undefined)
-    const read = missing.length > 0 ? await this.#nodes.read(missing, null) : []
+    const fetched = missing.length > 0 ? await this.#reader.fetch(missing) : []
     let next = 0
     return nodes.map((cached, index) => {
       if (cached !== undefined) return cached
-      const node = read[next++]!
-      if (!(node instanceof VarveError)) nodeCache.set(this.tenant.id, ownBytes(ids[index]!), node)
-      return node
+      try {
+        const node = this.#checkNode(ids[index]!, found(fetched[next++]!))
+        if (!fresh) nodeCache.set(this.tenant.id, ownBytes(ids[index]!), node)
+        return node
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code !== 'DATA_DAMAGED') throw error
+        return typed(error)
+      }
     })
-  }
-
-  /** Each of these nodes of one level, or the DATA_DAMAGED that it is, read from the packs whatever the cache has; null takes any level. */
-  freshNodes(ids: readonly Uint8Array[], level: number | null): Promise<(TreeNode | VarveError)[]> {
-    return this.#nodes.read(ids, level)
   }
 
   /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or turned out to be damaged and is not in the index any more. */
@@ -230,6 +229,19 @@ export class TenantStore {
   writeState(): Promise<void> {
     return this.#records.writeState()
   }
+
+  #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {
+    const record = checkFetched(fetched)
+    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node', { location: fetched.location })
+    // a copy, so that a cached node does not hold the buffer of a whole read
+    const { location } = fetched
+    const bytes = ownBytes(checkPlain(this.#nodeKey, { id, location }, record.stored))
+    try {
+      return decodeNode(bytes)
+    } catch (error) {
+      throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
+    }
+  }
 }
 
 const found = <T>(one: T | VarveError): T => {
@@ -245,3 +257,9 @@ const checkPlain = (
   if (!equalBytes(keyedHash(key, plain), id)) throw damagedRecord(id, 'its content has another id', { location })
   return plain
 }
+
+/** The error with the type of record that an index without the record cannot tell. */
+const typed = (error: VarveError): VarveError =>
+  ownDamage(
+    new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error }),
+  )

@@ -3,6 +3,7 @@ import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import type { LostRow } from '../datastore/database/damage.ts'
+import { damagedRecord } from '../datastore/record-reader.ts'
 import { damageOf } from '../datastore/damage.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { DiskRoot, PointRoots } from '../datastore/database/verification.ts'
@@ -129,9 +130,9 @@ class Attribution {
     this.#context.signal.throwIfAborted()
     const nodes = new Map<Subtree, TreeNode | VarveError>()
     if (open.length > 0) {
-      const found = await this.#store.freshNodes(
+      const found = await this.#store.tryNodes(
         open.map(({ id }) => id),
-        level,
+        { fresh: true },
       )
       for (const [index, subtree] of open.entries()) nodes.set(subtree, found[index]!)
     }
@@ -139,7 +140,7 @@ class Attribution {
     for (const subtree of subtrees) {
       const { id, position } = subtree
       const node = nodes.get(subtree)
-      if (node instanceof VarveError && !this.#damage.has(id)) await this.#meet(id, node)
+      if (node !== undefined && !this.#damage.has(id)) await this.#meet(id, node, level)
       if (this.#damage.has(id)) {
         this.#damage.set(id, MET)
         await lose(id, position, childSpan(level + 1))
@@ -175,8 +176,13 @@ class Attribution {
   }
 
   /** A node that cannot be read is damage that nobody had met. */
-  async #meet(id: Uint8Array, error: VarveError): Promise<void> {
-    const damage = damageOf(error, RECORD.node)
+  async #meet(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<void> {
+    let error = node instanceof VarveError ? node : null
+    if (error === null && !(node instanceof VarveError) && node.level !== level) {
+      const [location = null] = await this.#store.locate([id])
+      error = damagedRecord(id, `it has level ${node.level}, not ${level}`, { location })
+    }
+    const damage = error === null ? null : damageOf(error, RECORD.node)
     if (damage === null) return
     await this.#store.quarantine.enter([damage], { quiet: true })
     this.#damage.set(id, KNOWN)

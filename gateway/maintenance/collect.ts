@@ -89,13 +89,6 @@ export const surveyedPacks = (
 const sumBytes = (packs: readonly { readonly bytes: number }[]): number =>
   packs.reduce((sum, { bytes }) => sum + bytes, 0)
 
-/** Packs that a plan's copies will fill. */
-const newPacks = ({ rewrite }: CollectionPlan): number =>
-  (['data', 'nodes'] as const).reduce((sum, kind) => {
-    const bytes = rewrite.reduce((of, pack) => of + (pack.kind === kind ? pack.liveBytes : 0), 0)
-    return sum + Math.ceil(bytes / PACK_BYTES_MAX)
-  }, 0)
-
 const surveyJob = (
   { datastore, tenant }: MaintenanceContext,
   roots: CatalogRoots,
@@ -188,7 +181,7 @@ export const collect = async (
       before: before.length,
       removed: plan.remove.length,
       rewritten: plan.rewrite.length,
-      after: after?.length ?? plan.keep.length + newPacks(plan),
+      after: after?.length ?? plan.keep.length + Math.ceil(bytesRewritten / PACK_BYTES_MAX),
     },
     bytesBefore: sumBytes(before),
     bytesRewritten,

@@ -1,6 +1,5 @@
 // Keeps the packs' copy of each tenant's state up to date: before a change is acknowledged, and soon after one that a command made beside the gateway.
 import type { Clock } from '../../protocol/peer.ts'
-import { repeat } from '../../protocol/repeat.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { Log } from '../log.ts'
@@ -23,22 +22,32 @@ export const keepState = async (store: TenantStore, log: Log): Promise<void> => 
 /** Writes changed states at once, every few seconds, and at the end. */
 export class StateKeeper implements AsyncDisposable {
   readonly #datastore: Datastore
+  readonly #clock: Clock
   readonly #log: Log
-  readonly #first: Promise<void>
-  readonly #again: AsyncDisposable
+  #stopped = false
+  #stopTimer: () => void = () => {}
+  #underWay: Promise<void>
 
   constructor(options: { datastore: Datastore; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
+    this.#clock = options.clock
     this.#log = options.log
-    this.#first = this.#write()
-    const work = (): Promise<void> => this.#write()
-    this.#again = repeat({ clock: options.clock, intervalMs: INTERVAL_MS, work })
+    this.#underWay = this.#round()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#first
-    await this.#again[Symbol.asyncDispose]()
+    this.#stopped = true
+    this.#stopTimer()
+    await this.#underWay
     await this.#write()
+  }
+
+  async #round(): Promise<void> {
+    await this.#write()
+    if (this.#stopped) return
+    this.#stopTimer = this.#clock.after(INTERVAL_MS, () => {
+      this.#underWay = this.#round()
+    })
   }
 
   async #write(): Promise<void> {

@@ -1,16 +1,16 @@
 // Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is read.
-import { chunkCount } from '../../protocol/chunk.ts'
-import { VarveError } from '../../protocol/errors.ts'
-import { rootLevel } from '../../protocol/image-tree.ts'
+import { chunkCount, equalBytes } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { decodeNode, nodeKey, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
 import { ownBytes } from '../datastore/bytes.ts'
 import { damageOf, MISSING } from '../datastore/damage.ts'
 import type { BuiltTenant, CatalogBuilder } from '../datastore/database/catalog-builder.ts'
 import type { Database } from '../datastore/database/database.ts'
 import { Fingerprints } from '../datastore/fingerprints.ts'
 import { RECORD, type RecordType } from '../datastore/format.ts'
-import { NodeReader } from '../datastore/node-reader.ts'
+import { keyedHash } from '../datastore/keyed-hash.ts'
 import type { PackStore } from '../datastore/pack-store.ts'
-import { RecordReader } from '../datastore/record-reader.ts'
+import { checkFetched, RecordReader, type FetchedRecord } from '../datastore/record-reader.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** What is remembered of a subtree. */
@@ -29,10 +29,11 @@ interface ImageRow {
 export class PointWalk {
   readonly #tenant: BuiltTenant
   readonly #builder: CatalogBuilder
-  readonly #nodes: NodeReader
+  readonly #reader: RecordReader
   readonly #report: RebuildReport
   readonly #signal: AbortSignal
   readonly #nowMs: number
+  readonly #nodeKey: Uint8Array
   /** Subtrees that were walked: restore points share most of theirs. */
   readonly #walked = new Fingerprints()
 
@@ -51,7 +52,8 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#nodes = new NodeReader(new RecordReader({ tenant, database, store }), tenant.idKey)
+    this.#reader = new RecordReader({ tenant, database, store })
+    this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
   }
 
   /** Walks every restore point of the tenant; what is absent becomes damage, and what it touches is in the report. */
@@ -92,16 +94,11 @@ export class PointWalk {
     let broken = ids.some((id) => this.#walked.get(id) === BROKEN)
     const fresh = ids.filter((id) => !this.#walked.has(id))
     if (fresh.length === 0) return broken
-    for (const [index, node] of (await this.#nodes.read(fresh, level)).entries()) {
+    for (const [index, fetched] of (await this.#reader.fetch(fresh)).entries()) {
       const id = fresh[index]!
-      let bad = true
-      if (node instanceof VarveError) {
-        const damage = damageOf(node)
-        this.#missing(id, RECORD.node, damage?.place ?? null, damage?.reason)
-      } else {
-        const children = node.children.filter((child) => child !== null)
-        bad = await this.#childrenBroken(children, level)
-      }
+      const node = this.#nodeOf(id, fetched, level)
+      const children = node?.children.filter((child) => child !== null) ?? []
+      const bad = node === null || (await this.#childrenBroken(children, level))
       this.#walked.set(id, bad ? BROKEN : WHOLE)
       broken ||= bad
     }
@@ -117,6 +114,25 @@ export class PointWalk {
       broken = true
     }
     return broken
+  }
+
+  /** The node that was read, or null where it is absent or bad: then it is damage. */
+  #nodeOf(id: Uint8Array, fetched: FetchedRecord | VarveError, level: number): TreeNode | null {
+    try {
+      if (fetched instanceof VarveError) throw fetched
+      const record = checkFetched(fetched)
+      if (record.type !== RECORD.node || !equalBytes(keyedHash(this.#nodeKey, record.stored), id))
+        throw new VarveError('DATA_DAMAGED', 'it is not the tree node that its id names')
+      const node = decodeNode(ownBytes(record.stored))
+      if (node.level !== level) throw new VarveError('DATA_DAMAGED', 'it is a tree node of another level')
+      return node
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code !== 'DATA_DAMAGED') throw error
+      const place = damageOf(error)?.place ?? (fetched instanceof VarveError ? null : fetched.location)
+      this.#missing(id, RECORD.node, place, error.message)
+      return null
+    }
   }
 
   #missing(

@@ -48,8 +48,8 @@ export interface SurveyOptions {
   readonly join: (a: number, b: number) => number
   /** Rows that the index has. */
   readonly rows: number
-  /** Nodes of one level (null: of any) in the order asked, or the error that each gave. */
-  readonly nodes: (ids: readonly Uint8Array[], level: number | null) => Promise<(TreeNode | VarveError)[]>
+  /** Nodes in the order asked, or the error that each gave. */
+  readonly nodes: (ids: readonly Uint8Array[]) => Promise<(TreeNode | VarveError)[]>
   readonly page: (after: Uint8Array | null, end: Uint8Array | null) => Promise<IndexPage>
   /** Takes ids that nothing refers to, with the row id of each one's pack and its stored length. */
   readonly onDead: (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
@@ -163,7 +163,7 @@ export class Survey {
     const beyond = chunkBytes - chunkLength(chunks - 1, size, chunkBytes)
     if (beyond === 0) return 0
     const nodes = async (ids: readonly Uint8Array[]): Promise<TreeNode[]> =>
-      (await this.#options.nodes(ids, null)).map((node) => {
+      (await this.#options.nodes(ids)).map((node) => {
         if (node instanceof VarveError) throw node
         return node
       })
@@ -196,12 +196,16 @@ export class Survey {
 
   /** Nodes in the order asked; null for one that is known to be lost. */
   async #read(ids: readonly Uint8Array[], level: number): Promise<(TreeNode | null)[]> {
-    const found = await this.#options.nodes(ids, level)
+    const found = await this.#options.nodes(ids)
     this.#nodes += ids.length
     this.#options.onProgress('mark', this.#nodes, null)
     return found.map((node, index) => {
-      if (!(node instanceof VarveError)) return node
-      if (node.code === 'DATA_DAMAGED' && this.#lost.has(hex(ids[index]!))) return null
+      const name = hex(ids[index]!)
+      if (!(node instanceof VarveError)) {
+        if (node.level === level) return node
+        throw new VarveError('DATA_DAMAGED', `tree node ${name} has another level`, { details: { id: name } })
+      }
+      if (node.code === 'DATA_DAMAGED' && this.#lost.has(name)) return null
       throw node
     })
   }

@@ -11,6 +11,7 @@ import type { IndexPage } from '../datastore/database/collection.ts'
 import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../datastore/damage.ts'
 import { Fingerprints } from '../datastore/fingerprints.ts'
 import { RECORD, recordBytes, type RecordType } from '../datastore/format.ts'
+import { damagedRecord } from '../datastore/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { VerifyPool } from '../datastore/verify-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
@@ -107,7 +108,7 @@ class Verification {
         ids.filter((id, index) => page.types[index] === type && this.#seen.add(id))
       for (const nodes = unseen(RECORD.node); nodes.length > 0;) {
         const some = nodes.splice(0, NODES_AT_ONCE)
-        for (const [index, node] of (await this.#store.freshNodes(some, null)).entries())
+        for (const [index, node] of (await this.#store.tryNodes(some, { fresh: true })).entries())
           if (node instanceof VarveError && (await this.#isIndexed(some[index]!)))
             await this.#found(damageOf(node, RECORD.node))
       }
@@ -191,20 +192,31 @@ class Verification {
   async #walk(ids: readonly Uint8Array[], level: number): Promise<void> {
     this.#context.signal.throwIfAborted()
     await this.#throttle.take(ids.length * recordBytes(NODE_BYTES_MAX), this.#context.signal)
-    const nodes = await this.#store.freshNodes(ids, level)
-    for (const node of nodes) {
+    const nodes = await this.#store.tryNodes(ids, { fresh: true })
+    for (const [index, node] of nodes.entries()) {
       this.nodes++
-      if (node instanceof VarveError) {
-        await this.#found(damageOf(node, RECORD.node))
-        continue
-      }
-      this.#read(recordBytes(nodeBytes(node)))
-      const below = node.children.filter((child): child is Uint8Array => child !== null && this.#seen.add(child))
+      const good = await this.#checkNode(ids[index]!, node, level)
+      if (good === null) continue
+      const below = good.children.filter((child): child is Uint8Array => child !== null && this.#seen.add(child))
       if (level > 0 && below.length > 0) await this.#walk(below, level - 1)
       if (level > 0) continue
       for (const chunk of below) this.#window.push(ownBytes(chunk))
       if (this.#window.length >= WINDOW_IDS) await this.#flush()
     }
+  }
+
+  async #checkNode(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<TreeNode | null> {
+    if (node instanceof VarveError) {
+      await this.#found(damageOf(node, RECORD.node))
+      return null
+    }
+    this.#read(recordBytes(nodeBytes(node)))
+    if (node.level === level) return node
+    const [location = null] = await this.#store.locate([id])
+    await this.#found(
+      damageOf(damagedRecord(id, `it has level ${node.level}, not ${level}`, { location }), RECORD.node),
+    )
+    return null
   }
 
   /** Checks the chunks of the window; the points that were walked whole before are then verified. */

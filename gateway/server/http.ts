@@ -1,20 +1,22 @@
 // The one port: health, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import * as v from 'valibot'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
 import { outward, type Services } from '../session/context.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
-import { Connections } from './connections.ts'
 
 /** Largest body of a request, in bytes. */
 const BODY_BYTES_MAX = 16 * 1024
 
 /** How long a client may take over TLS, and over its request's headers and body, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
+
+/** How long connections may take to end by themselves when the server stops, in milliseconds. */
+const STOP_TIMEOUT_MS = 3000
 
 /** Connections open at once, sessions included; further ones are refused. */
 const CONNECTIONS_MAX = 25_000
@@ -61,16 +63,22 @@ const readBody = async (request: IncomingMessage): Promise<unknown> => {
 
 /** A listening gateway port. */
 export class HttpServer implements AsyncDisposable {
+  readonly #server: Server
   readonly #sockets: Sockets
   readonly #services: Services
-  readonly #connections: Connections
+  /** Every connection, also those in which nothing was said yet. */
+  readonly #open = new Set<Socket>()
   readonly url: string
 
   private constructor(server: Server, sockets: Sockets, services: Services, url: string) {
+    this.#server = server
     this.#sockets = sockets
     this.#services = services
     this.url = url
-    this.#connections = new Connections(server)
+    server.on('connection', (socket: Socket) => {
+      this.#open.add(socket)
+      socket.once('close', () => this.#open.delete(socket))
+    })
   }
 
   static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
@@ -99,8 +107,14 @@ export class HttpServer implements AsyncDisposable {
 
   /** Ends every connection with GOING_AWAY and stops listening. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const reason = new VarveError('GOING_AWAY', 'the gateway is stopping; uploads go on when it is back')
-    await this.#connections.end(this.#sockets, reason)
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping; uploads go on when it is back'))
+    this.#server.closeIdleConnections()
+    const timer = setTimeout(() => {
+      for (const socket of this.#open) socket.destroy()
+    }, STOP_TIMEOUT_MS)
+    await closed
+    clearTimeout(timer)
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

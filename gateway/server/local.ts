@@ -2,11 +2,11 @@
 import { constants } from 'node:fs'
 import { chmod, open, rm, type FileHandle } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Services } from '../session/context.ts'
 import { Sockets } from '../session/socket.ts'
-import { Connections } from './connections.ts'
 
 const SOCKET_NAME = 'gateway.sock'
 
@@ -19,8 +19,9 @@ const SOCKET_PATH_BYTES_MAX = 107
 /** Connections open at once; further ones are refused. */
 const CONNECTIONS_MAX = 64
 
-/** How long a client may take over its request, in milliseconds. */
+/** How long a client may take over its request, and connections over their end when the server stops, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
+const STOP_TIMEOUT_MS = 3000
 
 /** The socket of one data folder under a name that the system takes, while this is not disposed of. */
 export class SocketPath implements AsyncDisposable {
@@ -49,15 +50,20 @@ export class SocketPath implements AsyncDisposable {
 export class LocalServer implements AsyncDisposable {
   /** Where it listens, as `unix:` and the path. */
   readonly url: string
+  readonly #server: Server
   readonly #sockets: Sockets
   readonly #path: SocketPath
-  readonly #connections: Connections
+  readonly #open = new Set<Socket>()
 
   private constructor(server: Server, sockets: Sockets, socketPath: SocketPath, url: string) {
+    this.#server = server
     this.#sockets = sockets
     this.#path = socketPath
     this.url = url
-    this.#connections = new Connections(server)
+    server.on('connection', (socket: Socket) => {
+      this.#open.add(socket)
+      socket.once('close', () => this.#open.delete(socket))
+    })
     server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
     server.on('request', (_request, response) => response.writeHead(404, { connection: 'close' }).end())
   }
@@ -89,7 +95,14 @@ export class LocalServer implements AsyncDisposable {
   /** Ends every session with GOING_AWAY, stops listening and removes the socket. */
   async [Symbol.asyncDispose](): Promise<void> {
     // the socket's file goes with the listening
-    await this.#connections.end(this.#sockets, new VarveError('GOING_AWAY', 'the gateway is stopping'))
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping'))
+    this.#server.closeIdleConnections()
+    const timer = setTimeout(() => {
+      for (const socket of this.#open) socket.destroy()
+    }, STOP_TIMEOUT_MS)
+    await closed
+    clearTimeout(timer)
     await this.#path[Symbol.asyncDispose]()
   }
 }

@@ -1,7 +1,6 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
-import type { Codec } from '../../../protocol/chunk.ts'
+import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { idAt, idCount } from '../bytes.ts'
 import { RECORD, RECORD_HEADER_BYTES, type RecordType } from '../format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
@@ -61,6 +60,9 @@ export interface ChunkCommit {
 
 /** What a chunk is to a machine: absent, first added by another machine, or first added by this one. */
 export const HAVE = { absent: 0, other: 1, own: 2 } as const
+
+const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`

@@ -1,6 +1,6 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
-import { idAt, idCount, splitIds } from '../bytes.ts'
+import { splitIds } from '../bytes.ts'
 import { RECORD, type PackKind, type RecordType } from '../format.ts'
 import { growPacks } from './packs.ts'
 import { read, write } from './operation.ts'
@@ -70,6 +70,8 @@ export interface PackedRow {
   readonly offset: number
 }
 
+const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+
 export const collectionOperations = {
   'collection.roots': read((sql: Sql, { tenant }: { tenant: number }): CatalogRoots => {
     const images = sql.all<ImageRoot>(
@@ -130,7 +132,7 @@ export const collectionOperations = {
 
   /** Takes ids out of the index; one byte per id: 1 where it was there. */
   'collection.sweep': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): Uint8Array => {
-    const swept = new Uint8Array(idCount(ids))
+    const swept = new Uint8Array(ids.length / ID_BYTES)
     for (let index = 0; index < swept.length; index++)
       swept[index] = sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant, idAt(ids, index))
     return swept

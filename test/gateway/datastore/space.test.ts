@@ -95,7 +95,7 @@ test('a quota that was set beside the gateway holds within seconds, also for upl
   await using stand = await Stand.open()
   const { space, database } = stand.datastore
   const clock = new HandClock(1000)
-  const watching = space.watch(clock)
+  const stop = space.watch(clock)
   const take = async (): Promise<string | null> => {
     try {
       using _room = await space.take(stand.tenant, 20_000)
@@ -112,7 +112,7 @@ test('a quota that was set beside the gateway holds within seconds, also for upl
   await eventually(() => clock.waiting === 1)
   clock.advance(2000)
   await eventually(async () => (await take()) === null)
-  await watching[Symbol.asyncDispose]()
+  stop()
   expect(clock.waiting).toBe(0)
 })
 

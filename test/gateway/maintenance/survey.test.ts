@@ -232,3 +232,10 @@ test('a node that cannot be read ends it before anything is called dead, unless 
   const { result } = await store.survey({ trees, lostNodes: [leaf] })
   expect(result.live.records).toBe(200 - 64 + 5)
 })
+
+test('a node in the place of another level is damage', async () => {
+  const store = new Forest()
+  const small = store.image([1, 2, 3])
+  const trees = [{ root: small, size: 64 * 64 * CHUNK, owner: OWNER_ALL }]
+  await expect(store.survey({ trees })).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+})
