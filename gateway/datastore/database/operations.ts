@@ -6,6 +6,7 @@ import { collectionOperations } from './collection.ts'
 import { damageOperations } from './damage.ts'
 import { identityOperations } from './identities.ts'
 import { jobOperations } from './jobs.ts'
+import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation } from './operation.ts'
 import { packOperations } from './packs.ts'
@@ -25,6 +26,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...identityOperations,
   ...jobOperations,
+  ...lossOperations,
   ...machineOperations,
   ...packOperations,
   ...pointOperations,
