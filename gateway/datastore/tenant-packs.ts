@@ -122,7 +122,7 @@ export class TenantPacks {
     return this.#database.call('pack.doomed', { tenant: this.#tenant.id })
   }
 
-  /** Keeps a pack that was let go of. */
+  /** Takes back that a pack was let go of, so that what is in it can be relied on again. */
   async spare({ id }: DoomedPack): Promise<void> {
     await this.#database.call('pack.spare', { id })
   }
@@ -134,13 +134,9 @@ export class TenantPacks {
   async remove(pack: DoomedPack): Promise<void> {
     failpoint('doom')
     const doomed = await this.#database.call('pack.doom', { ids: [pack.id] })
-    if (doomed.length > 0) await this.unlink(pack)
-  }
-
-  /** Removes the file of a pack that was let go of, and then its row. */
-  async unlink({ id, uuid }: DoomedPack): Promise<void> {
+    if (doomed.length === 0) return
     failpoint('unlink')
-    await this.#store.remove({ tenant: this.#tenant.uuid, pack: uuid })
-    await this.#database.call('pack.removed', { id })
+    await this.#store.remove({ tenant: this.#tenant.uuid, pack: pack.uuid })
+    await this.#database.call('pack.removed', { id: pack.id })
   }
 }

@@ -134,14 +134,14 @@ const apply = async (
   const { packs } = datastore.tenantStore(tenant)
   const throttle = new Throttle(bytesPerSecond, clock)
   const proof = new PackProof(context, throttle)
-  for (const pack of await packs.doomed()) {
-    if (await proof.isFree(pack.uuid)) await packs.unlink(pack)
-    else await packs.spare(pack)
-  }
+  // what an earlier one could not unlink may have come to be needed since
+  const doomed = await packs.doomed()
+  for (const pack of doomed) await packs.spare(pack)
   // first what gives space without taking any
-  for (const [done, pack] of plan.remove.entries()) {
+  const remove = [...doomed, ...plan.remove]
+  for (const [done, pack] of remove.entries()) {
     signal.throwIfAborted()
-    onProgress({ phase: 'remove', done, total: plan.remove.length })
+    onProgress({ phase: 'remove', done, total: remove.length })
     if (await proof.isFree(pack.uuid)) await packs.remove(pack)
     else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
   }
