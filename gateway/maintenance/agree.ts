@@ -13,7 +13,7 @@ const DISKS_NAMED_MAX = 4
 
 const WAYS_OUT =
   'Bring back packs that are away and collect again; "verify" lists what is lost, and a backup brings back what its machine still has; ' +
-  '"repair --rebuild" looks for other copies in all packs. Or let the points go: "prune --point", or "gc --accept-loss POINT" where neither held nor locked'
+  '"repair --rebuild" looks for other copies in all packs; or let points go: "prune --point", or "gc --accept-loss POINT" where neither held nor locked'
 
 const namesOf = (disks: readonly string[]): string =>
   disks.length <= DISKS_NAMED_MAX
@@ -22,7 +22,9 @@ const namesOf = (disks: readonly string[]): string =>
 
 const catalogDamaged = ({ missing, strayRows }: SurveyResult): VarveError => {
   const found = [
-    ...(missing > 0 ? [`lacks ${missing} records that restore points need, and no known damage accounts for that`] : []),
+    ...(missing > 0
+      ? [`lacks ${missing} records that restore points need, and no known damage accounts for that`]
+      : []),
     ...(strayRows > 0 ? [`has ${strayRows} records in packs that it does not know`] : []),
   ]
   return new VarveError(
@@ -38,10 +40,12 @@ const treeUnreadable = (nodes: number, lost: readonly LostSubtrees[]): VarveErro
     .slice(0, POINTS_NAMED_MAX)
     .map(([point, rows]) => `${point} of ${rows[0]!.machine} (${namesOf(rows.map(({ disk }) => disk))})`)
   const more = points.length > named.length ? ` and ${points.length - named.length} more` : ''
-  const whose = points.length === 0 ? 'a backup that is running needs them' : `they belong to point ${named.join(', ')}${more}`
+  const whose =
+    points.length === 0 ? 'a backup that is running needs them' : `they belong to ${named.join(', ')}${more}`
   return new VarveError(
     'TREE_UNREADABLE',
-    `${nodes} tree nodes cannot be read and what lies below them may be alive, so nothing was removed; ${whose}. ${WAYS_OUT}`,
+    // what is longest comes last: a long message is cut
+    `tree nodes (${nodes}) cannot be read and what lies below them may be alive, so nothing was removed. ${WAYS_OUT}. Now ${whose}`,
     { details: { nodes, points: points.length, point: points[0]?.[0] ?? null } },
   )
 }

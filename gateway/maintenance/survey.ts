@@ -156,7 +156,10 @@ export class Survey {
       // the marks of the only pass are still there
       if (passes.length > 1) await this.#begin(from, to, false)
       if (this.#unwalkable.size > unwalkable)
-        throw new VarveError('TREE_UNREADABLE', 'a tree that was walked cannot be read any more: nothing further is removed')
+        throw new VarveError(
+          'TREE_UNREADABLE',
+          'a tree that was walked cannot be read any more: nothing further is removed',
+        )
       await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page, row)), onDead)
     }
   }
@@ -235,7 +238,9 @@ export class Survey {
     const changed = ids.filter((id) => this.#markOne(id, owner))
     for (let from = 0; from < changed.length; from += NODES_AT_ONCE) {
       const some = changed.slice(from, from + NODES_AT_ONCE)
-      const below = (await this.#read(some, walk)).map((node) => node?.children.filter((child) => child !== null) ?? null)
+      const below = (await this.#read(some, walk)).map(
+        (node) => node?.children.filter((child) => child !== null) ?? null,
+      )
       const children = below.flatMap((one) => one ?? [])
       if (level > 0) await this.#descend(children, { ...walk, level: level - 1 })
       else for (const child of children) if (this.#inPass(child[0]!)) this.#markOne(child, owner)

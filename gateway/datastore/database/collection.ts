@@ -113,7 +113,10 @@ export const collectionOperations = {
       said = error.message
     }
     if (said !== 'ok')
-      throw new VarveError('CATALOG_DAMAGED', `the catalog is damaged (${said}), so nothing is removed: ${CATALOG_WAY_OUT}`)
+      throw new VarveError(
+        'CATALOG_DAMAGED',
+        `the catalog is damaged (${said}), so nothing is removed: ${CATALOG_WAY_OUT}`,
+      )
   }),
 
   'collection.roots': read((sql: Sql, { tenant }: { tenant: number }): CatalogRoots => {

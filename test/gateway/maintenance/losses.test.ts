@@ -23,7 +23,11 @@ interface Point {
 
 const sqlOf = ({ folder }: Stand): Sql => new Sql(path.join(folder, CATALOG_NAME))
 
-const run = (stand: Stand, text: string, ...values: Parameters<Sql['run']> extends [string, ...infer V] ? V : never) => {
+const run = (
+  stand: Stand,
+  text: string,
+  ...values: Parameters<Sql['run']> extends [string, ...infer V] ? V : never
+) => {
   using sql = sqlOf(stand)
   return sql.run(text, ...values)
 }
@@ -274,7 +278,11 @@ describe('what the catalog lost', () => {
   /** Turns a bit in the ids of so many rows of the index. */
   const flipIds = (stand: Stand, type: number, count: number): void => {
     using sql = sqlOf(stand)
-    const rows = sql.all<{ id: Uint8Array }>('SELECT id FROM chunk WHERE type = ? ORDER BY id DESC LIMIT ?', type, count)
+    const rows = sql.all<{ id: Uint8Array }>(
+      'SELECT id FROM chunk WHERE type = ? ORDER BY id DESC LIMIT ?',
+      type,
+      count,
+    )
     for (const { id } of rows) {
       const flipped = Uint8Array.from(id)
       flipped[20]! ^= 4
@@ -368,27 +376,31 @@ describe('what the catalog lost', () => {
     await expectWhole(stand, points)
   })
 
-  test.each(Array.from({ length: 8 }, (_, index) => index))('garbled pages (%i): an error that tells the way out', async (round) => {
-    await using stand = await Stand.open()
-    await furnish(stand)
-    await stand.datastore.tenantStore(stand.tenant).packs.retire()
-    const packs = await contents(stand)
-    {
-      using sql = sqlOf(stand)
-      sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
-    }
-    const catalog = path.join(stand.folder, CATALOG_NAME)
-    const pages = Math.floor((await stat(catalog)).size / 4096)
-    {
-      // the index has most pages, and those at the end are its leaves
-      await using handle = await open(catalog, 'r+')
-      for (let page = pages - 1 - round; page > pages / 2; page -= 8) await handle.write(randomBytes(4096), 0, 4096, page * 4096)
-    }
-    const error = await refusal(collected(stand, { thresholdPercent: 100 }))
-    expect(['CATALOG_DAMAGED', 'STORE_FAILED']).toContain(error.code)
-    expect(error.message).toContain('repair --rebuild')
-    expect(JSON.stringify(packs)).toContain('rows')
-  })
+  test.each(Array.from({ length: 8 }, (_, index) => index))(
+    'garbled pages (%i): an error that tells the way out',
+    async (round) => {
+      await using stand = await Stand.open()
+      await furnish(stand)
+      await stand.datastore.tenantStore(stand.tenant).packs.retire()
+      const packs = await contents(stand)
+      {
+        using sql = sqlOf(stand)
+        sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
+      }
+      const catalog = path.join(stand.folder, CATALOG_NAME)
+      const pages = Math.floor((await stat(catalog)).size / 4096)
+      {
+        // the index has most pages, and those at the end are its leaves
+        await using handle = await open(catalog, 'r+')
+        for (let page = pages - 1 - round; page > pages / 2; page -= 8)
+          await handle.write(randomBytes(4096), 0, 4096, page * 4096)
+      }
+      const error = await refusal(collected(stand, { thresholdPercent: 100 }))
+      expect(['CATALOG_DAMAGED', 'STORE_FAILED']).toContain(error.code)
+      expect(error.message).toContain('repair --rebuild')
+      expect(JSON.stringify(packs)).toContain('rows')
+    },
+  )
 })
 
 test('a pack that was let go of and is still there heals what became of its copies', async () => {

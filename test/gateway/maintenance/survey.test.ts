@@ -10,7 +10,13 @@ import { RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
 import { joinIds } from '../../../gateway/datastore/bytes.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { Lattice, type OwnedImage } from '../../../gateway/maintenance/lattice.ts'
-import { OWNER_ALL, Survey, type OnDead, type SurveyOptions, type SurveyResult } from '../../../gateway/maintenance/survey.ts'
+import {
+  OWNER_ALL,
+  Survey,
+  type OnDead,
+  type SurveyOptions,
+  type SurveyResult,
+} from '../../../gateway/maintenance/survey.ts'
 
 const KEY = new Uint8Array(32).fill(7)
 const NODE_KEY = nodeKey(keyedHash, KEY)
@@ -286,7 +292,9 @@ test('a tree that was walked and cannot be any more ends the sweep', async () =>
     reads += ids.length
     // five nodes, twice each in two passes: the next walk is that of the sweep
     if (reads > 10) store.nodes.delete(leaf)
-    return ids.map((id) => store.nodes.get(hex(id)) ?? new VarveError('DATA_DAMAGED', 'gone', { details: { id: hex(id) } }))
+    return ids.map(
+      (id) => store.nodes.get(hex(id)) ?? new VarveError('DATA_DAMAGED', 'gone', { details: { id: hex(id) } }),
+    )
   }
   await expect(store.survey({ trees, nodes, marksMax: 120 })).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
 })
