@@ -87,6 +87,6 @@ export const forgetUnneeded = async (
   { unneeded, unwalkable, givenUp }: SurveyResult,
 ): Promise<void> => {
   // what lies below a node that cannot be read may need it
-  if (unwalkable + givenUp > 0) return
+  if (unwalkable + givenUp > 0 || unneeded.length === 0) return
   await datastore.database.call('damage.settle', { tenant: tenant.id, ids: joinIds(unneeded) })
 }

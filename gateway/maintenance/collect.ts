@@ -17,6 +17,7 @@ import { recheck } from './recheck.ts'
 import { PackRewriter } from './rewrite.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
 import type { SurveyJob } from './survey-thread.ts'
+import { findCopies } from './second-copies.ts'
 import { runSurvey } from './survey-thread.ts'
 import { OWNER_ALL, type SurveyResult } from './survey.ts'
 
@@ -128,12 +129,10 @@ const surveyJob = (
 const apply = async (
   context: MaintenanceContext,
   plan: CollectionPlan,
-  bytesPerSecond: number | null,
+  { throttle, proof }: { readonly throttle: Throttle; readonly proof: PackProof },
 ): Promise<number> => {
-  const { datastore, tenant, clock, log, signal, onProgress } = context
+  const { datastore, tenant, log, signal, onProgress } = context
   const { packs } = datastore.tenantStore(tenant)
-  const throttle = new Throttle(bytesPerSecond, clock)
-  const proof = new PackProof(context, throttle)
   // what an earlier one could not unlink may have come to be needed since
   const doomed = await packs.doomed()
   for (const pack of doomed) await packs.spare(pack)
@@ -170,9 +169,12 @@ export const collect = async (
   const accepted = (): Acceptance => ({ points: acceptLoss, nowMs: clock.now() })
   await database.call('loss.acceptable', { tenant: tenant.id, accepted: accepted() })
   const store = datastore.tenantStore(tenant)
+  const throttle = new Throttle(bytesPerSecond, clock)
+  const proof = new PackProof(context, throttle)
   using protection = dryRun ? null : store.references.protect()
   if (!dryRun) {
     await recheck(context)
+    await findCopies(context, proof)
     await store.packs.retire()
   }
   const before = await database.call('collection.packs', { tenant: tenant.id })
@@ -193,7 +195,7 @@ export const collect = async (
   const plan = planCollection(surveyedPacks(before, survey, sweeper?.packs ?? null, damaged), thresholdPercent)
   const bytesRewritten = dryRun
     ? plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
-    : await apply(context, plan, bytesPerSecond)
+    : await apply(context, plan, { throttle, proof })
   const after = dryRun ? null : await database.call('collection.packs', { tenant: tenant.id })
   const { examined, live, dead, nodes } = survey
   const { belowThresholdBytes, inUseBytes, damagedBytes } = plan

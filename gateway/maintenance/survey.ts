@@ -183,7 +183,6 @@ export class Survey {
     const { trees, parts, records, chunkBytes } = this.#options
     for (const id of records) this.#markOne(id, OWNER_ALL)
     const level = ({ size }: SurveyTree): number => rootLevel(Math.ceil(size / chunkBytes))
-    const isGivenUp = (tree: SurveyTree): boolean => tree.givenUp === true
     // trees of one owner and height are walked together, so that few reads fetch many nodes
     const walk = async (some: readonly SurveyTree[]): Promise<void> => {
       const groups = Map.groupBy(
@@ -342,5 +341,7 @@ export class Survey {
     return mark !== 0
   }
 }
+
+const isGivenUp = (tree: SurveyTree): boolean => tree.givenUp === true
 
 const idAt = ({ ids }: IndexPage, row: number): Uint8Array => ids.subarray(row * ID_BYTES, (row + 1) * ID_BYTES)

@@ -89,6 +89,12 @@ export const lossOperations = {
     ),
   ),
 
+  /** Whether tree nodes are known to be damaged. */
+  'damage.nodes': read(
+    (sql: Sql, { tenant }: { tenant: number }): boolean =>
+      sql.get('SELECT 1 FROM damage WHERE tenant = ? AND type = ? LIMIT 1', tenant, RECORD.node) !== undefined,
+  ),
+
   /** Uuids of the packs in which records lay that are known to be damaged. */
   'damage.packs': read((sql: Sql, { tenant }: { tenant: number }): string[] =>
     sql
