@@ -7,6 +7,9 @@ import * as s from './schemas.ts'
 /** Damaged records and lost ranges that one report lists; further ones are counted. */
 export const REPORT_ROWS_MAX = 2000
 
+/** Points whose loss one collection is told to accept. */
+export const ACCEPTED_POINTS_MAX = 1000
+
 /** Points that one answer of `points.prune` lists. */
 export const PRUNE_POINTS_MAX = 8000
 
@@ -42,15 +45,15 @@ export const collectionReport = v.object({
   live: records,
   /** Records that nothing refers to: taken out of the index (or, in a dry run, that would be). */
   dead: records,
-  /** Records that something refers to and the index does not have: they are damage. */
+  /** Records that something refers to and the index does not have: all of them are known damage. */
   missing: s.count,
   packs: v.object({ before: s.count, removed: s.count, rewritten: s.count, after: s.count }),
   bytesBefore: s.count,
   /** Live bytes that were copied into new packs. */
   bytesRewritten: s.count,
   bytesAfter: s.count,
-  /** Dead bytes still in packs: below the threshold, or in packs that uploads are writing; a later collection frees them. */
-  waiting: v.object({ belowThresholdBytes: s.count, inUseBytes: s.count }),
+  /** Dead bytes still in packs: below the threshold, in packs that uploads are writing, or in those that known damage lies in; a later collection frees them. */
+  waiting: v.object({ belowThresholdBytes: s.count, inUseBytes: s.count, damagedBytes: s.count }),
   durationMs: s.count,
 })
 export type CollectionReport = v.InferOutput<typeof collectionReport>
@@ -253,6 +256,8 @@ export const MAINTENANCE_METHODS = {
       /** Packs with less than so many percent of live bytes are rewritten. */
       thresholdPercent: v.pipe(s.count, v.maxValue(100)),
       bytesPerSecond: ratePerSecond,
+      /** Whole ids of points of which trees that cannot be read may be given up, with all that only they lead to. */
+      acceptLoss: v.optional(v.pipe(v.array(s.uuid), v.minLength(1), v.maxLength(ACCEPTED_POINTS_MAX))),
     }),
     result: collectionReport,
     down: stream(progress),

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { DAYS_MAX, groupName } from '../../protocol/retention.ts'
-import { idPrefix, name as nameSchema } from '../../protocol/schemas.ts'
+import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { sizeBytes } from '../../protocol/size.ts'
 import { durationMs } from './duration.ts'
 import { DATA_DEFAULT } from './local.ts'
@@ -40,6 +40,13 @@ export const pointId = (text: string): string => {
   const checked = v.safeParse(idPrefix, text.toLowerCase())
   if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
   return checked.output
+}
+
+/** One more whole id of a restore point, in either case: what cannot be taken back is not done by the first characters of one. */
+export const wholeIds = (text: string, before: readonly string[] = []): string[] => {
+  const checked = v.safeParse(uuid, text.toLowerCase())
+  if (!checked.success) throw new InvalidArgumentError('a whole id of a restore point')
+  return [...before, checked.output]
 }
 
 /** Milliseconds of a text such as `8h`. */

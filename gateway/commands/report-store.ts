@@ -65,9 +65,14 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
           `Not freed yet: ${sizeText(waiting.inUseBytes)} in packs that uploads write: at the next gc once these uploads have ended.`,
         ]
       : []),
+    ...(waiting.damagedBytes > 0
+      ? [
+          `Not freed yet: ${sizeText(waiting.damagedBytes)} in packs that damaged records lie in: once a backup has brought these again, or the points that need them are gone.`,
+        ]
+      : []),
     ...(report.missing > 0
       ? [
-          `${count(report.missing)} records are missing that restore points need: varve-gateway verify names the points.`,
+          `${count(report.missing)} records that restore points need are known to be damaged or missing: varve-gateway verify names the points.`,
         ]
       : []),
   ]

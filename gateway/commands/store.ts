@@ -10,6 +10,7 @@ import {
   machineOption,
   pointId,
   whole,
+  wholeIds,
   type CommonAll,
 } from './options.ts'
 import { callLong } from './progress.ts'
@@ -45,6 +46,13 @@ const report = async <R extends object>(
   return bad
 }
 
+interface CollectOptions extends CommonAll {
+  readonly dryRun: boolean
+  readonly threshold: number
+  readonly acceptLoss?: readonly string[]
+  readonly limit?: number
+}
+
 const addCollect = (program: Command): void => {
   program
     .command('gc')
@@ -56,12 +64,24 @@ const addCollect = (program: Command): void => {
         .argParser(whole(0, 100))
         .default(THRESHOLD_DEFAULT_PERCENT),
     )
+    .addOption(
+      new Option(
+        '--accept-loss <points...>',
+        'whole ids of restore points: what only trees of theirs that cannot be read lead to may go for good; never held or locked ones',
+      ).argParser(wholeIds),
+    )
     .addOption(limitOption())
     .addOption(dataOption())
     .addOption(jsonOption())
-    .action(async (options: CommonAll & { dryRun: boolean; threshold: number; limit?: number }) => {
-      const { dryRun, threshold: thresholdPercent } = options
-      const params = { dryRun, thresholdPercent, bytesPerSecond: bytesPerSecond(options) }
+    .action(async (options: CollectOptions) => {
+      const { dryRun, threshold: thresholdPercent, acceptLoss } = options
+      needsTenant(options, acceptLoss)
+      const params = {
+        dryRun,
+        thresholdPercent,
+        bytesPerSecond: bytesPerSecond(options),
+        ...(acceptLoss === undefined ? {} : { acceptLoss: [...acceptLoss] }),
+      }
       const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.collect', params })
       await report(options, work, { lines: collectionLines })
     })

@@ -29,11 +29,14 @@ const isFull = (thrown: unknown): boolean =>
     ? (thrown.errcode & 0xff) === SQLITE_FULL
     : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
 
+/** True where SQLite found the file of a database damaged. */
+export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
+  isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
+
 const reasonOf = (thrown: unknown): string => {
-  if (isDatabaseError(thrown))
-    return SQLITE_DAMAGED.has(thrown.errcode & 0xff)
-      ? `${thrown.message}: the catalog is damaged; build it again from the packs with: varve-gateway repair --rebuild`
-      : thrown.message
+  if (isDamagedDatabase(thrown))
+    return `${thrown.message}: the catalog is damaged; build it again from the packs with: varve-gateway repair --rebuild`
+  if (isDatabaseError(thrown)) return thrown.message
   return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
 }
 

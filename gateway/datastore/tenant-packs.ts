@@ -1,6 +1,6 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
 import { equalBytes } from '../../protocol/chunk.ts'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
 import { failpoint } from './failpoint.ts'
@@ -14,12 +14,19 @@ import {
   type StoredRecord,
 } from './format.ts'
 import type { PackPool } from './pack-pool.ts'
+import { skimPack, type RecordHead } from './pack-skim.ts'
 import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from './pack-scan.ts'
 import type { PackStore } from './pack-store.ts'
 import { PackWriter } from './pack-writer.ts'
 
 /** Packs that are looked for at once. */
 const LOOKS_AT_ONCE = 16
+
+/** A pack that is to be removed: its row id and its uuid. */
+export interface DoomedPack {
+  readonly id: number
+  readonly uuid: string
+}
 
 export class TenantPacks {
   readonly #tenant: Tenant
@@ -42,6 +49,31 @@ export class TenantPacks {
   /** Every whole record of a pack, and the gaps between them. */
   scan(pack: string, options?: ScanOptions): AsyncGenerator<PackRecord | PackGap> {
     return scanPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+  }
+
+  /** The heads of a pack's records; see skimPack. */
+  skim(pack: string, options?: Pick<ScanOptions, 'signal' | 'onRead'>): AsyncGenerator<RecordHead> {
+    return skimPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+  }
+
+  /**
+   * Uuids of those of the packs whose file is there and does not begin with their own header. STORE_FAILED where one cannot be read,
+   * STORE_VERSION for one of a later program.
+   */
+  async strange(packs: readonly { readonly uuid: string }[]): Promise<Set<string>> {
+    const strange = new Set<string>()
+    const look = async ({ uuid }: { readonly uuid: string }): Promise<void> => {
+      try {
+        await this.header(uuid)
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code === 'DATA_DAMAGED') strange.add(uuid)
+        else if (error.code !== 'NOT_FOUND') throw error
+      }
+    }
+    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE)
+      await Promise.all(packs.slice(from, from + LOOKS_AT_ONCE).map(look))
+    return strange
   }
 
   /** Those of the packs that have no file; what was removed under an open file is from then on not found by reads. STORE_FAILED. */
@@ -85,22 +117,26 @@ export class TenantPacks {
     return new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind })
   }
 
-  /** Removes packs that an earlier collection had let go of and could not remove. */
-  async finish(): Promise<void> {
-    const doomed = await this.#database.call('pack.doomed', { tenant: this.#tenant.id })
-    for (const pack of doomed) await this.#unlink(pack)
+  /** Packs that an earlier collection had let go of and could not remove. */
+  doomed(): Promise<DoomedPack[]> {
+    return this.#database.call('pack.doomed', { tenant: this.#tenant.id })
   }
 
-  /** Removes sealed packs that no row of the index names: the catalog says so first, so that a start finishes what a crash cut short. */
-  async remove(packs: readonly { readonly id: number; readonly uuid: string }[]): Promise<void> {
+  /** Takes back that a pack was let go of, so that what is in it can be relied on again. */
+  async spare({ id }: DoomedPack): Promise<void> {
+    await this.#database.call('pack.spare', { id })
+  }
+
+  /**
+   * Removes a sealed pack of which nothing is needed: the catalog says so first, so that a start finishes what a crash cut short.
+   * A pack stays in which known damage lies.
+   */
+  async remove(pack: DoomedPack): Promise<void> {
     failpoint('doom')
-    const doomed = new Set(await this.#database.call('pack.doom', { ids: packs.map(({ id }) => id) }))
-    for (const pack of packs) if (doomed.has(pack.id)) await this.#unlink(pack)
-  }
-
-  async #unlink({ id, uuid }: { readonly id: number; readonly uuid: string }): Promise<void> {
+    const doomed = await this.#database.call('pack.doom', { ids: [pack.id] })
+    if (doomed.length === 0) return
     failpoint('unlink')
-    await this.#store.remove({ tenant: this.#tenant.uuid, pack: uuid })
-    await this.#database.call('pack.removed', { id })
+    await this.#store.remove({ tenant: this.#tenant.uuid, pack: pack.uuid })
+    await this.#database.call('pack.removed', { id: pack.id })
   }
 }

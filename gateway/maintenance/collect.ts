@@ -1,18 +1,23 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
 import { ID_BYTES } from '../../protocol/chunk.ts'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { PACK_BYTES_MAX, RECORD, recordBytes } from '../datastore/format.ts'
+import { Throttle } from '../../protocol/throttle.ts'
+import { PACK_BYTES_MAX, recordBytes } from '../datastore/format.ts'
 import type { CatalogRoots, CollectablePack } from '../datastore/database/collection.ts'
+import type { Acceptance } from '../datastore/database/loss.ts'
 import { failpoint } from '../datastore/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
+import { agree, forgetUnneeded } from './agree.ts'
 import { planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
+import { confirmRoots } from './confirm-roots.ts'
 import type { MaintenanceContext } from './context.ts'
+import { PackProof } from './pack-proof.ts'
 import { recheck } from './recheck.ts'
 import { PackRewriter } from './rewrite.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
 import type { SurveyJob } from './survey-thread.ts'
+import { findCopies } from './second-copies.ts'
 import { runSurvey } from './survey-thread.ts'
 import { OWNER_ALL, type SurveyResult } from './survey.ts'
 
@@ -26,17 +31,21 @@ interface PackSweep {
 class Sweeper {
   readonly #context: MaintenanceContext
   readonly #protection: Protection
+  readonly #accepted: readonly string[]
   readonly packs = new Map<number, PackSweep>()
   records = 0
   bytes = 0
 
-  constructor(context: MaintenanceContext, protection: Protection) {
+  constructor(context: MaintenanceContext, protection: Protection, accepted: readonly string[]) {
     this.#context = context
     this.#protection = protection
+    this.#accepted = accepted
   }
 
   async sweep(ids: Uint8Array, packs: Uint32Array, stored: Uint32Array): Promise<void> {
-    const { datastore, tenant } = this.#context
+    const { datastore, tenant, clock } = this.#context
+    // who holds or locks an accepted point meanwhile ends it
+    const accepted = { points: this.#accepted, nowMs: clock.now() }
     const chosen: number[] = []
     const doomed = new Uint8Array(ids.length)
     failpoint('sweep')
@@ -47,7 +56,7 @@ class Sweeper {
       else doomed.set(id, chosen.push(index) * ID_BYTES - ID_BYTES)
     }
     const rows = doomed.slice(0, chosen.length * ID_BYTES)
-    const swept = await datastore.database.call('collection.sweep', { tenant: tenant.id, ids: rows })
+    const swept = await datastore.database.call('collection.sweep', { tenant: tenant.id, ids: rows, accepted })
     for (const [at, index] of chosen.entries()) {
       if (swept[at] === 0) continue
       this.records++
@@ -69,6 +78,7 @@ export const surveyedPacks = (
   packs: readonly CollectablePack[],
   survey: SurveyResult,
   swept: ReadonlyMap<number, PackSweep> | null,
+  damaged: ReadonlySet<string> = new Set(),
 ): SurveyedPack[] =>
   packs.map(({ id, uuid, kind, bytes, sealed }) => {
     const { rows, liveRows, liveBytes } = survey.packs.get(id) ?? { rows: 0, liveRows: 0, liveBytes: 0 }
@@ -83,6 +93,7 @@ export const surveyedPacks = (
       rows: swept === null ? liveRows : rows - sweptRows,
       // one that was not sealed when the survey began may have rows that it did not see
       open: swept !== null && sealed === 0,
+      damaged: damaged.has(uuid),
     }
   })
 
@@ -93,90 +104,109 @@ const surveyJob = (
   { datastore, tenant }: MaintenanceContext,
   roots: CatalogRoots,
   protection: Protection | null,
-): SurveyJob => ({
-  ...datastore.paths,
-  tenant,
-  owners: null,
-  handDead: protection !== null,
-  records: roots.records,
-  lostNodes: roots.lostNodes,
-  parts: roots.uploads.flatMap(partsOfUpload),
-  trees: [
-    ...roots.images.map(({ root, size }) => ({ root, size, owner: OWNER_ALL })),
-    ...workingTrees(roots.uploads, protection?.trees() ?? [], tenant.chunkBytes),
-  ],
-})
+  accepted: readonly string[],
+): SurveyJob => {
+  const isAccepted = new Set(accepted)
+  return {
+    ...datastore.paths,
+    tenant,
+    owners: null,
+    dead: protection === null ? 'never' : 'agreed',
+    records: roots.records,
+    parts: roots.uploads.flatMap(partsOfUpload),
+    trees: [
+      ...roots.images.map(({ point, root, size }) => ({
+        root,
+        size,
+        owner: OWNER_ALL,
+        ...(isAccepted.has(point) ? { givenUp: true as const } : {}),
+      })),
+      ...workingTrees(roots.uploads, protection?.trees() ?? [], tenant.chunkBytes),
+    ],
+  }
+}
 
 const apply = async (
   context: MaintenanceContext,
   plan: CollectionPlan,
-  bytesPerSecond: number | null,
+  { throttle, proof }: { readonly throttle: Throttle; readonly proof: PackProof },
 ): Promise<number> => {
-  const { datastore, tenant, signal, onProgress } = context
+  const { datastore, tenant, log, signal, onProgress } = context
   const { packs } = datastore.tenantStore(tenant)
+  // what an earlier one could not unlink may have come to be needed since
+  const doomed = await packs.doomed()
+  for (const pack of doomed) await packs.spare(pack)
   // first what gives space without taking any
-  await packs.remove(plan.remove)
+  const remove = [...doomed, ...plan.remove]
+  for (const [done, pack] of remove.entries()) {
+    signal.throwIfAborted()
+    onProgress({ phase: 'remove', done, total: remove.length })
+    if (await proof.isFree(pack.uuid)) await packs.remove(pack)
+    else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
+  }
   const total = plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
-  await using rewriter = new PackRewriter(context, bytesPerSecond)
+  await using rewriter = new PackRewriter(context, throttle, proof)
   for (const pack of plan.rewrite) {
     signal.throwIfAborted()
-    if (await rewriter.rewrite(pack)) await packs.remove([pack])
+    if (await rewriter.rewrite(pack)) await packs.remove(pack)
     onProgress({ phase: 'rewrite', done: rewriter.bytes, total })
   }
   return rewriter.bytes
 }
 
-/** A tree that cannot be walked: what is below the damaged node would pass for dead, so the collection ends here, and the damage is known from now on. */
-const unwalkable = async ({ datastore, tenant }: MaintenanceContext, error: VarveError): Promise<never> => {
-  if (error.code !== 'DATA_DAMAGED') throw error
-  await datastore.tenantStore(tenant).quarantine.enterError(error, RECORD.node)
-  const { message, details } = error
-  const wayOut =
-    'nothing was removed; "verify" names the restore points it touches, a backup heals them, and what stays lost no longer holds up collections'
-  throw new VarveError('DATA_DAMAGED', `${message}: ${wayOut}`, { details, cause: error })
-}
-
 /**
- * Reclaims what nothing refers to, beside backups and restores. MAINTENANCE_RUNNING; DATA_DAMAGED, with nothing removed, while a tree node
- * cannot be read that was not known to be lost: what is below it would pass for dead; STORE_FULL, STORE_FAILED.
+ * Reclaims what nothing refers to, beside backups and restores. Nothing is removed where it cannot be known what is needed: TREE_UNREADABLE while a tree node
+ * cannot be read that belongs to other points than those of `acceptLoss`, CATALOG_DAMAGED where the catalog lacks what packs or points say, STORE_FAILED while
+ * a pack cannot be read. NOT_FOUND, POINT_HELD, PARAMS_INVALID for points of `acceptLoss` of which no loss can be accepted; MAINTENANCE_RUNNING, STORE_FULL.
  */
 export const collect = async (
   context: MaintenanceContext,
-  { dryRun, thresholdPercent, bytesPerSecond }: Params<'store.collect'>,
+  { dryRun, thresholdPercent, bytesPerSecond, acceptLoss = [] }: Params<'store.collect'>,
 ): Promise<CollectionReport> => {
   const { datastore, tenant, clock, signal, onProgress } = context
   const { database } = datastore
   const startedMs = clock.elapsed()
+  const accepted = (): Acceptance => ({ points: acceptLoss, nowMs: clock.now() })
+  await database.call('loss.acceptable', { tenant: tenant.id, accepted: accepted() })
   const store = datastore.tenantStore(tenant)
+  const throttle = new Throttle(bytesPerSecond, clock)
+  const proof = new PackProof(context, throttle)
   using protection = dryRun ? null : store.references.protect()
   if (!dryRun) {
     await recheck(context)
-    await store.packs.finish()
+    await findCopies(context, proof)
     await store.packs.retire()
   }
   const before = await database.call('collection.packs', { tenant: tenant.id })
+  const strange = await store.packs.strange(before.filter(({ bytes }) => bytes > 0))
   const roots = await database.call('collection.roots', { tenant: tenant.id })
   failpoint('mark')
-  const sweeper = protection === null ? null : new Sweeper(context, protection)
-  const survey = await runSurvey(surveyJob(context, roots, protection), {
+  await confirmRoots(context, roots)
+  const sweeper = protection === null ? null : new Sweeper(context, protection, acceptLoss)
+  const survey = await runSurvey(surveyJob(context, roots, protection, acceptLoss), {
     signal,
     onProgress,
     onDead: async (ids, packs, stored) => sweeper?.sweep(ids, packs, stored),
-  }).catch((error: unknown) => unwalkable(context, asVarveError(error)))
-  const plan = planCollection(surveyedPacks(before, survey, sweeper?.packs ?? null), thresholdPercent)
+    agree: (counted) => agree(context, counted, accepted()),
+  })
+  if (dryRun) await agree(context, survey, accepted())
+  else await forgetUnneeded(context, survey)
+  const damaged = strange.union(new Set(await database.call('damage.packs', { tenant: tenant.id })))
+  const plan = planCollection(surveyedPacks(before, survey, sweeper?.packs ?? null, damaged), thresholdPercent)
   const bytesRewritten = dryRun
     ? plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
-    : await apply(context, plan, bytesPerSecond)
+    : await apply(context, plan, { throttle, proof })
   const after = dryRun ? null : await database.call('collection.packs', { tenant: tenant.id })
-  const { examined, live, dead } = survey
+  const { examined, live, dead, nodes } = survey
+  const { belowThresholdBytes, inUseBytes, damagedBytes } = plan
   return {
     dryRun,
     points: roots.points,
-    nodes: survey.nodes,
+    nodes,
     examined,
     live,
     dead: sweeper === null ? dead : { records: sweeper.records, bytes: sweeper.bytes },
-    missing: survey.missing,
+    missing: survey.missingKnown,
     packs: {
       before: before.length,
       removed: plan.remove.length,
@@ -186,7 +216,7 @@ export const collect = async (
     bytesBefore: sumBytes(before),
     bytesRewritten,
     bytesAfter: after === null ? sumBytes(plan.keep) + bytesRewritten : sumBytes(after),
-    waiting: { belowThresholdBytes: plan.belowThresholdBytes, inUseBytes: plan.inUseBytes },
+    waiting: { belowThresholdBytes, inUseBytes, damagedBytes },
     durationMs: Math.round(clock.elapsed() - startedMs),
   }
 }

@@ -17,6 +17,8 @@ export interface SurveyedPack {
   readonly rows: number
   /** Writers may still add to it. */
   readonly open: boolean
+  /** Known damage lies in it, or its file is not its own: what cannot be read now may be readable again. */
+  readonly damaged: boolean
 }
 
 export interface CollectionPlan {
@@ -25,9 +27,10 @@ export interface CollectionPlan {
   /** Their live records go into new packs, in this order, so that neighbours stay together. */
   readonly rewrite: readonly SurveyedPack[]
   readonly keep: readonly SurveyedPack[]
-  /** Dead bytes that stay: in packs that are above the threshold, and in packs that writers hold. */
+  /** Dead bytes that stay: in packs that are above the threshold, in packs that writers hold, and in damaged ones. */
   readonly belowThresholdBytes: number
   readonly inUseBytes: number
+  readonly damagedBytes: number
 }
 
 const deadBytes = (packs: readonly SurveyedPack[]): number =>
@@ -36,7 +39,8 @@ const deadBytes = (packs: readonly SurveyedPack[]): number =>
 /** `thresholdPercent`: packs with a smaller share of live bytes are rewritten, 0 to 100. */
 export const planCollection = (packs: readonly SurveyedPack[], thresholdPercent: number): CollectionPlan => {
   const inUse = packs.filter(({ open }) => open)
-  const sealed = packs.filter(({ open }) => !open).sort((a, b) => a.id - b.id)
+  const damaged = packs.filter((pack) => !pack.open && pack.damaged)
+  const sealed = packs.filter((pack) => !pack.open && !pack.damaged).sort((a, b) => a.id - b.id)
   const remove = sealed.filter(({ rows }) => rows === 0)
   const living = sealed.filter(({ rows }) => rows > 0)
   const wasteful = new Set(living.filter(({ bytes, liveBytes }) => liveBytes * 100 < bytes * thresholdPercent))
@@ -50,8 +54,9 @@ export const planCollection = (packs: readonly SurveyedPack[], thresholdPercent:
   return {
     remove,
     rewrite: living.filter((pack) => wasteful.has(pack)),
-    keep: [...keep, ...inUse],
+    keep: [...keep, ...inUse, ...damaged],
     belowThresholdBytes: deadBytes(keep),
     inUseBytes: deadBytes(inUse),
+    damagedBytes: deadBytes(damaged),
   }
 }

@@ -1,13 +1,7 @@
 // A second look at damage before anything is built on it: what reads whole again goes back into the index.
-import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import { nodeKey } from '../../protocol/image-tree.ts'
 import type { DamagedPlace, RestoredRecord } from '../datastore/database/damage.ts'
-import { RECORD } from '../datastore/format.ts'
-import { keyedHash } from '../datastore/keyed-hash.ts'
-import { manifestKey } from '../datastore/manifest.ts'
-import { stateKey } from '../datastore/state-record.ts'
-import { decode } from '../datastore/verify.ts'
+import { WholeRecords } from '../datastore/whole-record.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Damaged records of one page. */
@@ -19,21 +13,13 @@ const PAGE_ROWS = 1024
  */
 export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceContext): Promise<number> => {
   const { database } = datastore
-  const { packs } = datastore.tenantStore(tenant)
+  const records = new WholeRecords(tenant, datastore.tenantStore(tenant).packs)
   const gone = new Set<string>()
-  const keys = {
-    [RECORD.chunk]: tenant.idKey,
-    [RECORD.node]: nodeKey(keyedHash, tenant.idKey),
-    [RECORD.manifest]: manifestKey(tenant.idKey),
-    [RECORD.state]: stateKey(tenant.idKey),
-  }
   const read = async ({ id, type, pack, offset }: DamagedPlace): Promise<RestoredRecord | null> => {
     if (gone.has(pack)) return null
     try {
-      const { codec, plainLength, storedLength, stored, type: found } = await packs.record(pack, offset, id)
-      const plain = decode(codec, stored, plainLength)
-      if (found !== type || !equalBytes(keyedHash(keys[type], plain), id)) return null
-      return { id, type, pack, offset, codec, plainLength, storedLength }
+      const record = await records.read(id, pack, offset)
+      return record?.type === type ? record : null
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code === 'STORE_FAILED') throw error

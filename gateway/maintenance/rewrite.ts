@@ -1,7 +1,7 @@
 // Copies the live records of packs into new ones, in their order, and points the index there once the copies are synced.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import { Throttle } from '../../protocol/throttle.ts'
+import type { Throttle } from '../../protocol/throttle.ts'
 import { joinBytes, joinIds } from '../datastore/bytes.ts'
 import type { Damage } from '../datastore/damage.ts'
 import type { Move } from '../datastore/database/collection.ts'
@@ -11,6 +11,7 @@ import type { PackRecord } from '../datastore/pack-scan.ts'
 import type { PackWriter } from '../datastore/pack-writer.ts'
 import type { SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
+import type { PackProof } from './pack-proof.ts'
 
 /** Records and bytes that are looked up and copied at once. */
 const BATCH_RECORDS = 1024
@@ -33,12 +34,14 @@ interface Copy {
 export class PackRewriter implements AsyncDisposable {
   readonly #context: MaintenanceContext
   readonly #throttle: Throttle
+  readonly #proof: PackProof
   readonly #writers = new Map<PackKind, PackWriter>()
   #bytes = 0
 
-  constructor(context: MaintenanceContext, bytesPerSecond: number | null) {
+  constructor(context: MaintenanceContext, throttle: Throttle, proof: PackProof) {
     this.#context = context
-    this.#throttle = new Throttle(bytesPerSecond, context.clock)
+    this.#throttle = throttle
+    this.#proof = proof
   }
 
   /** Bytes copied so far. */
@@ -54,6 +57,8 @@ export class PackRewriter implements AsyncDisposable {
     let batchBytes = 0
     const moves: MovedRecord[] = []
     const flush = async (): Promise<void> => {
+      // what the index lacks or has elsewhere, in a bad copy, is named here from now on and moves as well
+      await this.#proof.look(pack.uuid, batch)
       moves.push(...(await this.#copy(pack, await this.#named(pack.id, batch))))
       batch = []
       batchBytes = 0
@@ -61,7 +66,7 @@ export class PackRewriter implements AsyncDisposable {
     const onRead = (bytes: number): Promise<void> => this.#throttle.take(bytes, signal)
     // nothing is there to be copied of a pack that is gone
     const there = (await packs.size(pack.uuid)) !== null
-    for await (const piece of there ? packs.scan(pack.uuid, { to: pack.bytes, signal, onRead }) : []) {
+    for await (const piece of there ? packs.scan(pack.uuid, { signal, onRead }) : []) {
       if (!('header' in piece)) continue
       batch.push(copyOf(piece))
       batchBytes += piece.bytes.length

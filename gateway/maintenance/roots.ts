@@ -19,5 +19,6 @@ export const workingTrees = (
   chunkBytes: number,
 ): SurveyTree[] => [
   ...uploads.map(({ baseRoot, size }) => ({ root: baseRoot, size, owner: OWNER_ALL })),
-  ...readers.map(({ root, chunks }) => ({ root, size: chunks * chunkBytes, owner: OWNER_ALL })),
+  // whoever reads a tree of a point that was removed meanwhile finds out alone what cannot be read
+  ...readers.map(({ root, chunks }) => ({ root, size: chunks * chunkBytes, owner: OWNER_ALL, givenUp: true as const })),
 ]

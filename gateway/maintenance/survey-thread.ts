@@ -5,47 +5,52 @@ import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { errorOfThread, type ThreadError } from '../datastore/thread-error.ts'
 import type { OwnedImage } from './lattice.ts'
-import type { SurveyOptions, SurveyResult } from './survey.ts'
+import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
 
-export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records' | 'lostNodes'> {
+export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
   /** Paths of the catalog and of the folder of packs. */
   readonly catalog: string
   readonly packs: string
   readonly tenant: Tenant
   /** The images whose owners are told apart; null where only life and death matter. */
   readonly owners: readonly OwnedImage[] | null
-  /** False: dead records are only counted. */
-  readonly handDead: boolean
+  /** Dead records are handed over while they are counted, once the count is agreed to, or not at all. */
+  readonly dead: 'at once' | 'agreed' | 'never'
   readonly marksMax?: number
 }
 
 export type SurveyAnswer =
   | { readonly kind: 'progress'; readonly progress: MaintenanceProgress }
   | { readonly kind: 'dead'; readonly ids: Uint8Array; readonly packs: Uint32Array; readonly stored: Uint32Array }
+  /** The count is done, and dead records are handed over once somebody agrees. */
+  | { readonly kind: 'counted'; readonly result: SurveyResult }
   | { readonly kind: 'result'; readonly result: SurveyResult }
   | { readonly kind: 'error'; readonly error: ThreadError }
 
-/** The survey's result; DATA_DAMAGED when a tree cannot be walked, STORE_FAILED, or the signal's reason. */
+/** The survey's result; what `agree` rejects with, STORE_FAILED, CATALOG_DAMAGED, or the signal's reason. */
 export const runSurvey = async (
   job: SurveyJob,
   options: {
     readonly signal: AbortSignal
     readonly onProgress: (progress: MaintenanceProgress) => void
     /** Takes dead ids with their packs' row ids and their stored lengths; the survey waits for it. */
-    readonly onDead: SurveyOptions['onDead']
+    readonly onDead?: OnDead
+    /** Looks at the count before anything dead is handed over; what it rejects with ends the survey. */
+    readonly agree?: (counted: SurveyResult) => Promise<void>
   },
 ): Promise<SurveyResult> => {
-  const { signal, onProgress, onDead } = options
+  const { signal, onProgress, onDead = async () => {}, agree = async () => {} } = options
   signal.throwIfAborted()
   const worker = new Worker(new URL('survey-worker.ts', import.meta.url), { workerData: job })
   const { promise, resolve, reject } = Promise.withResolvers<SurveyResult>()
   const onAbort = (): void => reject(asVarveError(signal.reason))
   signal.addEventListener('abort', onAbort)
-  worker.on('message', (answer: SurveyAnswer) => {
-    if (answer.kind === 'progress') return onProgress(answer.progress)
-    if (answer.kind === 'result') return resolve(answer.result)
-    if (answer.kind === 'error') return reject(errorOfThread(answer.error))
-    onDead(answer.ids, answer.packs, answer.stored).then(() => worker.postMessage('taken'), reject)
+  const answer = (work: Promise<void>): void => void work.then(() => worker.postMessage('go on'), reject)
+  worker.on('message', (said: SurveyAnswer) => {
+    if (said.kind === 'progress') return onProgress(said.progress)
+    if (said.kind === 'result') return resolve(said.result)
+    if (said.kind === 'error') return reject(errorOfThread(said.error))
+    answer(said.kind === 'counted' ? agree(said.result) : onDead(said.ids, said.packs, said.stored))
   })
   worker.on('error', (error) => reject(asVarveError(error, 'STORE_FAILED')))
   worker.on('exit', () => reject(new VarveError('STORE_FAILED', 'the survey ended early')))

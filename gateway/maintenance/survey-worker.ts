@@ -1,68 +1,100 @@
 // The survey's thread: its own connection to the catalog and its own handles on the packs, so that uploads wait for neither.
 import { parentPort, workerData } from 'node:worker_threads'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
-import { equalBytes } from '../../protocol/chunk.ts'
-import { ownBytes } from '../datastore/bytes.ts'
+import { decodeNode, nodeKey } from '../../protocol/image-tree.ts'
+import { equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
+import { joinIds, ownBytes, splitIds } from '../datastore/bytes.ts'
 import { LocalDatabase } from '../datastore/database/database.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
 import { PACKS_SETTING } from '../datastore/packs-marker.ts'
-import { RECORD } from '../datastore/format.ts'
+import { RECORD, type StoredRecord } from '../datastore/format.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { checkFetched, damagedRecord, RecordReader } from '../datastore/record-reader.ts'
+import { storeError } from '../datastore/store-error.ts'
 import { Lattice } from './lattice.ts'
-import { OWNER_ALL, Survey, type SurveyResult } from './survey.ts'
+import { OWNER_ALL, Survey, type OnDead, type SurveyOptions, type SurveyResult } from './survey.ts'
 import type { SurveyAnswer, SurveyJob } from './survey-thread.ts'
 
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 100
 
 const port = parentPort!
-const { catalog, packs, tenant, owners, ...survey } = workerData as SurveyJob
+const { catalog, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
 const post = (answer: SurveyAnswer): void => port.postMessage(answer)
 
-/** Resolves at the next message of the main thread: it has taken what was handed over. */
-const taken = (): Promise<void> => new Promise((resolve) => void port.once('message', () => resolve()))
+/** Resolves at the next message of the main thread: it has taken, or agreed to, what was handed over. */
+const answered = (): Promise<void> => new Promise((resolve) => void port.once('message', () => resolve()))
 
-const run = async (): Promise<SurveyResult> => {
-  using database = new LocalDatabase(catalog)
-  await using store = await DirectoryPackStore.open(packs, await database.call('setting.get', { name: PACKS_SETTING }))
-  const reader = new RecordReader({ tenant, database, store })
+/** Nodes of one level, each checked against its id. */
+const nodesOf = (reader: RecordReader): SurveyOptions['nodes'] => {
   const key = nodeKey(keyedHash, tenant.idKey)
-  const nodes = async (ids: readonly Uint8Array[]): Promise<(TreeNode | VarveError)[]> =>
+  return async (ids, level) =>
     (await reader.fetch(ids)).map((fetched, index) => {
       const id = ids[index]!
       if (fetched instanceof VarveError) return fetched
+      const { location } = fetched
+      const damaged = (why: string): VarveError => damagedRecord(id, why, { location })
+      let record: StoredRecord
       try {
-        const record = checkFetched(fetched)
-        if (record.type !== RECORD.node || !equalBytes(keyedHash(key, record.stored), id))
-          return damagedRecord(id, 'it is not this tree node')
-        return decodeNode(ownBytes(record.stored))
+        record = checkFetched(fetched)
       } catch (error) {
         return asVarveError(error)
       }
+      if (record.type !== RECORD.node || !equalBytes(keyedHash(key, record.stored), id))
+        return damaged('it is not this tree node')
+      try {
+        const node = decodeNode(ownBytes(record.stored))
+        return node.level === level ? node : damaged(`it has level ${node.level}, not ${level}`)
+      } catch (error) {
+        return damaged(asVarveError(error).message)
+      }
     })
+}
+
+const damagedIds = async (database: LocalDatabase): Promise<Uint8Array> => {
+  const pages: Uint8Array[] = []
+  for (let after: Uint8Array | null = null; ;) {
+    const page: Uint8Array = await database.call('damage.ids', { tenant: tenant.id, after })
+    if (page.length === 0) return joinIds(pages.flatMap(splitIds))
+    pages.push(page)
+    after = page.slice(-ID_BYTES)
+  }
+}
+
+const run = async (): Promise<SurveyResult> => {
+  using database = new LocalDatabase(catalog)
+  // what is not whole in itself tells nobody what may go
+  if (dead === 'agreed') await database.call('collection.sound', {})
+  await using store = await DirectoryPackStore.open(packs, await database.call('setting.get', { name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)
   let toldMs = 0
-  return await new Survey({
+  const work = new Survey({
     ...survey,
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await database.call('collection.count', { tenant: tenant.id }),
-    nodes,
+    nodes: nodesOf(new RecordReader({ tenant, database, store })),
     page: (after, end) => database.call('collection.page', { tenant: tenant.id, after, end }),
-    onDead: async (ids, packRows, stored) => {
-      if (!survey.handDead) return
-      const answer = taken()
-      post({ kind: 'dead', ids, packs: packRows, stored })
-      await answer
-    },
+    damaged: () => damagedIds(database),
+    packIds: () => database.call('collection.packIds', { tenant: tenant.id }),
     onProgress: (phase, done, total) => {
       if (Date.now() - toldMs < NOTICE_INTERVAL_MS) return
       toldMs = Date.now()
       post({ kind: 'progress', progress: { phase, done, total } })
     },
-  }).run()
+  })
+  const onDead: OnDead = async (ids, packRows, stored) => {
+    const answer = answered()
+    post({ kind: 'dead', ids, packs: packRows, stored })
+    await answer
+  }
+  const result = await work.count(dead === 'at once' ? onDead : null)
+  if (dead !== 'agreed') return result
+  const agreed = answered()
+  post({ kind: 'counted', result })
+  await agreed
+  await work.sweep(onDead)
+  return result
 }
 
 try {
@@ -70,7 +102,7 @@ try {
   const result = await run()
   post({ kind: 'result', result })
 } catch (thrown) {
-  const { code, message, details } = asVarveError(thrown)
+  const { code, message, details } = storeError(thrown, 'using the catalog')
   post({ kind: 'error', error: { code, message, details } })
 }
 port.close()

@@ -2,10 +2,13 @@
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
+import { joinIds, splitIds } from '../datastore/bytes.ts'
+import { damageOf, type Damage } from '../datastore/damage.ts'
 import type { IndexPage } from '../datastore/database/collection.ts'
 import { Fingerprints } from '../datastore/fingerprints.ts'
-import { RECORD, recordBytes } from '../datastore/format.ts'
+import { RECORD } from '../datastore/format.ts'
 import { childAt } from '../datastore/tree.ts'
+import { IndexTally, type Sum } from './index-tally.ts'
 
 /** Records that one pass marks: more are done in several passes over the trees, so that marks take 200 MB at most (300 while they grow). */
 export const MARKS_MAX = 11_000_000
@@ -26,6 +29,9 @@ const CODE_MASK = 0x7fff_ffff
 /** The owner of what no image alone holds: the whole tenant. */
 export const OWNER_ALL = 1
 
+/** Unreadable nodes that a result names; all are counted. */
+const NEWS_MAX = 1024
+
 /** A tree to walk. */
 export interface SurveyTree {
   readonly root: Ref
@@ -33,7 +39,12 @@ export interface SurveyTree {
   readonly size: number
   /** Owner code of what this tree holds, from OWNER_ALL to 2^31 - 1. */
   readonly owner: number
+  /** What it holds may go where nobody can look: a node of it alone that cannot be read keeps nothing. */
+  readonly givenUp?: true
 }
+
+/** Takes ids that nothing refers to, with the row id of each one's pack and its stored length. */
+export type OnDead = (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
 
 export interface SurveyOptions {
   readonly trees: readonly SurveyTree[]
@@ -41,38 +52,20 @@ export interface SurveyOptions {
   readonly parts: readonly { readonly id: Uint8Array; readonly level: number }[]
   /** Ids of other records that are live. */
   readonly records: readonly Uint8Array[]
-  /** Ids of tree nodes that are known to be lost: what is below them is not known. */
-  readonly lostNodes: readonly Uint8Array[]
   readonly chunkBytes: number
   /** Owner of what two owners hold. */
   readonly join: (a: number, b: number) => number
   /** Rows that the index has. */
   readonly rows: number
-  /** Nodes in the order asked, or the error that each gave. */
-  readonly nodes: (ids: readonly Uint8Array[]) => Promise<(TreeNode | VarveError)[]>
+  /** Nodes of this level in the order asked, or the DATA_DAMAGED that each gave. */
+  readonly nodes: (ids: readonly Uint8Array[], level: number) => Promise<(TreeNode | VarveError)[]>
   readonly page: (after: Uint8Array | null, end: Uint8Array | null) => Promise<IndexPage>
-  /** Takes ids that nothing refers to, with the row id of each one's pack and its stored length. */
-  readonly onDead: (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
+  /** Packed ids of the records that are known to be damaged now. */
+  readonly damaged: () => Promise<Uint8Array>
+  /** Row ids of the packs that rows of the index may name now. */
+  readonly packIds: () => Promise<readonly number[]>
   readonly onProgress: (phase: 'mark' | 'examine', done: number, total: number | null) => void
   readonly marksMax?: number
-}
-
-interface Sum {
-  records: number
-  /** Stored bytes with record headers. */
-  bytes: number
-}
-
-/** What lies in one pack: rows of the index, and bytes of those that are live. */
-export interface PackSum {
-  rows: number
-  liveRows: number
-  liveBytes: number
-}
-
-export interface OwnerSum {
-  plainBytes: number
-  storedBytes: number
 }
 
 export interface SurveyResult {
@@ -80,52 +73,110 @@ export interface SurveyResult {
   readonly examined: Sum
   readonly live: Sum
   readonly dead: Sum
-  /** Ids that something refers to and the index does not have. */
+  /** Ids that something refers to and the index does not have, though they are not known to be damaged; and those that are. */
   readonly missing: number
-  readonly packs: ReadonlyMap<number, PackSum>
-  /** By owner code; `plainBytes` counts chunks, `storedBytes` every record. */
-  readonly owners: ReadonlyMap<number, OwnerSum>
+  readonly missingKnown: number
+  /** Rows of the index that name no pack. */
+  readonly strayRows: number
+  /** Nodes that cannot be read in trees that must be, and in those that are given up only. */
+  readonly unwalkable: number
+  readonly givenUp: number
+  /** Those of both that were not known to be damaged, at most NEWS_MAX. */
+  readonly news: readonly Damage[]
+  /** Ids that were known to be damaged before and that nothing refers to. */
+  readonly unneeded: readonly Uint8Array[]
+  readonly packs: IndexTally['packs']
+  readonly owners: IndexTally['owners']
   /** Plain bytes of the chunks that are not zero in each tree, with repetition; 0 where a lost node hides them. */
   readonly used: readonly number[]
 }
 
+/** How a group of trees is walked at one level. */
+interface Walk {
+  readonly level: number
+  readonly owner: number
+  readonly givenUp: boolean
+}
+
 export class Survey {
   readonly #options: SurveyOptions
-  readonly #lost: ReadonlySet<string>
   #marks = new Fingerprints()
   /** Present chunks below each node, and one. */
   #counts = new Fingerprints()
   #nodes = 0
   #inPass: (firstByte: number) => boolean = () => true
   readonly #used: number[] = []
-  readonly #examined: Sum = { records: 0, bytes: 0 }
-  readonly #live: Sum = { records: 0, bytes: 0 }
-  readonly #dead: Sum = { records: 0, bytes: 0 }
-  readonly #packs = new Map<number, PackSum>()
-  readonly #owners = new Map<number, OwnerSum>()
+  readonly #tally = new IndexTally()
   #missing = 0
+  #missingKnown = 0
+  /** Names of nodes that cannot be read. */
+  readonly #unwalkable = new Set<string>()
+  readonly #givenUp = new Set<string>()
+  readonly #news: Damage[] = []
+  /** What was known to be damaged when it began. */
+  #damaged: Uint8Array[] = []
+  readonly #unneeded: Uint8Array[] = []
 
   constructor(options: SurveyOptions) {
     this.#options = options
-    this.#lost = new Set(options.lostNodes.map(hex))
   }
 
-  /** DATA_DAMAGED, before anything is called dead, when a node that is not known to be lost cannot be read. */
-  async run(): Promise<SurveyResult> {
+  /** Walks everything and looks at all of the index; `onDead` is handed what is dead as it is found. STORE_FAILED, CATALOG_DAMAGED. */
+  async count(onDead: OnDead | null = null): Promise<SurveyResult> {
+    this.#damaged = splitIds(await this.#options.damaged())
+    for (const [from, to] of this.#passes()) {
+      await this.#begin(from, to, from === 0)
+      await this.#examine(from, to, (row, page) => this.#count(row, page), onDead)
+      await this.#sumMissing()
+    }
+    const { examined, live, dead, packs, owners } = this.#tally
+    return {
+      nodes: this.#nodes,
+      examined,
+      live,
+      dead,
+      packs,
+      owners,
+      missing: this.#missing,
+      missingKnown: this.#missingKnown,
+      strayRows: this.#tally.strayRows(await this.#options.packIds()),
+      unwalkable: this.#unwalkable.size,
+      givenUp: this.#givenUp.size,
+      news: this.#news,
+      unneeded: this.#unneeded,
+      used: this.#used,
+    }
+  }
+
+  /** Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE, at once, where a tree that could be walked cannot any more. */
+  async sweep(onDead: OnDead): Promise<void> {
+    const unwalkable = this.#unwalkable.size
+    const passes = this.#passes()
+    for (const [from, to] of passes) {
+      // the marks of the only pass are still there
+      if (passes.length > 1) await this.#begin(from, to, false)
+      if (this.#unwalkable.size > unwalkable)
+        throw new VarveError(
+          'TREE_UNREADABLE',
+          'a tree that was walked cannot be read any more: nothing further is removed',
+        )
+      await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page, row)), onDead)
+    }
+  }
+
+  /** First bytes of ids from which and up to which each pass goes. */
+  #passes(): [number, number][] {
     const { rows, marksMax = MARKS_MAX } = this.#options
     const passes = Math.min(PASSES_MAX, Math.max(1, Math.ceil(rows / marksMax)))
-    for (let pass = 0; pass < passes; pass++) {
-      const from = Math.ceil((pass * 256) / passes)
-      const to = Math.ceil(((pass + 1) * 256) / passes)
-      this.#inPass = (firstByte) => firstByte >= from && firstByte < to
-      this.#marks = new Fingerprints()
-      this.#counts = new Fingerprints()
-      await this.#mark(pass === 0)
-      await this.#examine(from, to)
-    }
-    const { examined, live, dead } = { examined: this.#examined, live: this.#live, dead: this.#dead }
-    const [nodes, missing, packs, owners] = [this.#nodes, this.#missing, this.#packs, this.#owners]
-    return { nodes, examined, live, dead, missing, packs, owners, used: this.#used }
+    const start = (pass: number): number => Math.ceil((pass * 256) / passes)
+    return Array.from({ length: passes }, (_, pass) => [start(pass), start(pass + 1)])
+  }
+
+  async #begin(from: number, to: number, first: boolean): Promise<void> {
+    this.#inPass = (firstByte) => firstByte >= from && firstByte < to
+    this.#marks = new Fingerprints()
+    this.#counts = new Fingerprints()
+    await this.#mark(first)
   }
 
   async #mark(first: boolean): Promise<void> {
@@ -133,21 +184,25 @@ export class Survey {
     for (const id of records) this.#markOne(id, OWNER_ALL)
     const level = ({ size }: SurveyTree): number => rootLevel(Math.ceil(size / chunkBytes))
     // trees of one owner and height are walked together, so that few reads fetch many nodes
-    const groups = Map.groupBy(
-      trees.filter(({ root }) => root !== null),
-      (tree) => `${tree.owner} ${level(tree)}`,
-    )
-    for (const group of groups.values())
-      await this.#descend(
-        group.flatMap(({ root }) => (root === null ? [] : [root])),
-        level(group[0]!),
-        group[0]!.owner,
+    const walk = async (some: readonly SurveyTree[]): Promise<void> => {
+      const groups = Map.groupBy(
+        some.filter(({ root }) => root !== null),
+        (tree) => `${tree.owner} ${level(tree)}`,
       )
-    if (first) for (const tree of trees) this.#used.push(await this.#usedBy(tree))
+      for (const group of groups.values())
+        await this.#descend(
+          group.flatMap(({ root }) => (root === null ? [] : [root])),
+          { level: level(group[0]!), owner: group[0]!.owner, givenUp: isGivenUp(group[0]!) },
+        )
+    }
+    await walk(trees.filter((tree) => !isGivenUp(tree)))
     for (const { id, level: at } of parts) {
       if (at < 0) this.#markOne(id, OWNER_ALL)
-      else await this.#descend([id], at, OWNER_ALL)
+      else await this.#descend([id], { level: at, owner: OWNER_ALL, givenUp: false })
     }
+    // last: what others need as well is never given up
+    await walk(trees.filter(isGivenUp))
+    if (first) for (const tree of trees) this.#used.push(await this.#usedBy(tree))
   }
 
   /** Bytes of the chunks of a walked tree that are not zero. */
@@ -162,13 +217,14 @@ export class Survey {
     const { chunkBytes } = this.#options
     const beyond = chunkBytes - chunkLength(chunks - 1, size, chunkBytes)
     if (beyond === 0) return 0
+    let level = rootLevel(chunks)
     const nodes = async (ids: readonly Uint8Array[]): Promise<TreeNode[]> =>
-      (await this.#options.nodes(ids)).map((node) => {
+      (await this.#options.nodes(ids, level--)).map((node) => {
         if (node instanceof VarveError) throw node
         return node
       })
     try {
-      return (await childAt({ nodes }, root, rootLevel(chunks), 0, chunks - 1)) === null ? 0 : beyond
+      return (await childAt({ nodes }, root, level, 0, chunks - 1)) === null ? 0 : beyond
     } catch (error) {
       if (error instanceof VarveError && error.code === 'DATA_DAMAGED') return 0
       throw error
@@ -176,15 +232,16 @@ export class Survey {
   }
 
   /** Marks nodes of one level and all below them whose owner changes by it, and counts the chunks present below each. */
-  async #descend(ids: readonly Uint8Array[], level: number, owner: number): Promise<void> {
+  async #descend(ids: readonly Uint8Array[], walk: Walk): Promise<void> {
+    const { level, owner } = walk
     const changed = ids.filter((id) => this.#markOne(id, owner))
     for (let from = 0; from < changed.length; from += NODES_AT_ONCE) {
       const some = changed.slice(from, from + NODES_AT_ONCE)
-      const below = (await this.#read(some, level)).map(
+      const below = (await this.#read(some, walk)).map(
         (node) => node?.children.filter((child) => child !== null) ?? null,
       )
       const children = below.flatMap((one) => one ?? [])
-      if (level > 0) await this.#descend(children, level - 1, owner)
+      if (level > 0) await this.#descend(children, { ...walk, level: level - 1 })
       else for (const child of children) if (this.#inPass(child[0]!)) this.#markOne(child, owner)
       for (const [index, one] of below.entries()) {
         if (one === null) continue
@@ -194,20 +251,27 @@ export class Survey {
     }
   }
 
-  /** Nodes in the order asked; null for one that is known to be lost. */
-  async #read(ids: readonly Uint8Array[], level: number): Promise<(TreeNode | null)[]> {
-    const found = await this.#options.nodes(ids)
+  /** Nodes in the order asked; null for one that cannot be read. */
+  async #read(ids: readonly Uint8Array[], { level, givenUp }: Walk): Promise<(TreeNode | null)[]> {
+    const found = await this.#options.nodes(ids, level)
     this.#nodes += ids.length
     this.#options.onProgress('mark', this.#nodes, null)
     return found.map((node, index) => {
-      const name = hex(ids[index]!)
-      if (!(node instanceof VarveError)) {
-        if (node.level === level) return node
-        throw new VarveError('DATA_DAMAGED', `tree node ${name} has another level`, { details: { id: name } })
-      }
-      if (node.code === 'DATA_DAMAGED' && this.#lost.has(name)) return null
-      throw node
+      if (!(node instanceof VarveError)) return node
+      if (node.code !== 'DATA_DAMAGED') throw node
+      this.#unreadable(ids[index]!, node, givenUp)
+      return null
     })
+  }
+
+  #unreadable(id: Uint8Array, error: VarveError, givenUp: boolean): void {
+    const name = hex(id)
+    if (this.#unwalkable.has(name) || this.#givenUp.has(name)) return
+    const named = givenUp ? this.#givenUp : this.#unwalkable
+    named.add(name)
+    const damage = damageOf(error, RECORD.node)
+    // what the index does not have is missing
+    if (damage !== null && damage.place !== null && this.#news.length < NEWS_MAX) this.#news.push(damage)
   }
 
   /** True when the id's owner changed. */
@@ -219,63 +283,65 @@ export class Survey {
     return true
   }
 
-  async #examine(from: number, to: number): Promise<void> {
+  /** Goes through the rows of a pass; those for which `isLive` is false are handed to `onDead`. */
+  async #examine(
+    from: number,
+    to: number,
+    isLive: (row: number, page: IndexPage) => boolean,
+    onDead: OnDead | null,
+  ): Promise<void> {
     const end = to === 256 ? null : Uint8Array.of(to)
     let after: Uint8Array | null = from === 0 ? null : Uint8Array.of(from)
     let dead: { ids: Uint8Array[]; packs: number[]; stored: number[] } = { ids: [], packs: [], stored: [] }
+    let done = 0
     const hand = async (): Promise<void> => {
       const { ids, packs, stored } = dead
-      if (ids.length === 0) return
       dead = { ids: [], packs: [], stored: [] }
-      const joined = new Uint8Array(ids.length * ID_BYTES)
-      for (const [index, id] of ids.entries()) joined.set(id, index * ID_BYTES)
-      await this.#options.onDead(joined, Uint32Array.from(packs), Uint32Array.from(stored))
+      if (ids.length > 0 && onDead !== null)
+        await onDead(joinIds(ids), Uint32Array.from(packs), Uint32Array.from(stored))
     }
     while (true) {
       const page = await this.#options.page(after, end)
       const rows = page.types.length
       if (rows === 0) break
       for (let row = 0; row < rows; row++) {
-        const id = page.ids.subarray(row * ID_BYTES, (row + 1) * ID_BYTES)
-        if (this.#examineRow(id, page, row)) continue
-        dead.ids.push(id)
+        if (isLive(row, page) || onDead === null) continue
+        dead.ids.push(idAt(page, row))
         dead.packs.push(page.packs[row]!)
         dead.stored.push(page.stored[row]!)
         if (dead.ids.length >= DEAD_BATCH) await hand()
       }
       after = page.ids.slice((rows - 1) * ID_BYTES)
-      this.#options.onProgress('examine', this.#examined.records, this.#options.rows)
+      done += rows
+      this.#options.onProgress('examine', done, this.#options.rows)
     }
     await hand()
+  }
+
+  /** What was marked and not seen in the index in this pass, and what of the known damage nobody needs. */
+  async #sumMissing(): Promise<void> {
+    const inPass = (id: Uint8Array): boolean => this.#inPass(id[0]!)
+    for (const id of this.#damaged.filter(inPass)) if (!this.#marks.has(id)) this.#unneeded.push(id)
+    // damage of before may be healed by now; what was found since left the index in the same transaction
+    for (const id of [...this.#damaged, ...splitIds(await this.#options.damaged())].filter(inPass)) {
+      const mark = this.#marks.get(id)
+      if (mark === 0 || (mark & SEEN) !== 0) continue
+      this.#marks.set(id, (mark | SEEN) >>> 0)
+      this.#missingKnown++
+    }
     this.#missing += this.#marks.count((firstByte, mark) => this.#inPass(firstByte) && (mark & SEEN) === 0)
   }
 
   /** True for a live row. */
-  #examineRow(id: Uint8Array, page: IndexPage, row: number): boolean {
-    const bytes = recordBytes(page.stored[row]!)
-    const pack = this.#packs.get(page.packs[row]!) ?? { rows: 0, liveRows: 0, liveBytes: 0 }
-    this.#packs.set(page.packs[row]!, pack)
-    pack.rows++
-    add(this.#examined, bytes)
+  #count(row: number, page: IndexPage): boolean {
+    const id = idAt(page, row)
     const mark = this.#marks.get(id)
-    if (mark === 0) {
-      add(this.#dead, bytes)
-      return false
-    }
-    this.#marks.set(id, (mark | SEEN) >>> 0)
-    add(this.#live, bytes)
-    pack.liveRows++
-    pack.liveBytes += bytes
-    const code = mark & CODE_MASK
-    const owner = this.#owners.get(code) ?? { plainBytes: 0, storedBytes: 0 }
-    this.#owners.set(code, owner)
-    owner.storedBytes += bytes
-    if (page.types[row] === RECORD.chunk) owner.plainBytes += page.plain[row]!
-    return true
+    if (mark !== 0) this.#marks.set(id, (mark | SEEN) >>> 0)
+    this.#tally.add(page, row, mark & CODE_MASK)
+    return mark !== 0
   }
 }
 
-const add = (sum: Sum, bytes: number): void => {
-  sum.records++
-  sum.bytes += bytes
-}
+const isGivenUp = (tree: SurveyTree): boolean => tree.givenUp === true
+
+const idAt = ({ ids }: IndexPage, row: number): Uint8Array => ids.subarray(row * ID_BYTES, (row + 1) * ID_BYTES)

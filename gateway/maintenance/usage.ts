@@ -1,14 +1,15 @@
 // What a tenant's machines, disks and points take: one survey that tells owners apart, summed up.
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { hex } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import type { UsageRoots } from '../datastore/database/usage.ts'
 import { splitIds } from '../datastore/bytes.ts'
-import { RECORD, recordBytes } from '../datastore/format.ts'
+import { recordBytes } from '../datastore/format.ts'
 import type { MaintenanceContext } from './context.ts'
 import { Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
-import type { SurveyOptions, SurveyResult } from './survey.ts'
+import type { OnDead, SurveyResult } from './survey.ts'
 import { fittingRows, usageRows } from './usage-rows.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -18,39 +19,31 @@ const WINDOWS_DAYS = [1, 7, 30] as const
 
 const survey = async (
   { datastore, tenant, signal, onProgress }: MaintenanceContext,
-  { images, records, lostNodes }: UsageRoots,
+  { images, records }: UsageRoots,
   lattice: Lattice,
-  onDead: SurveyOptions['onDead'],
+  onDead: OnDead,
 ): Promise<SurveyResult> => {
-  try {
-    return await runSurvey(
-      {
-        ...datastore.paths,
-        tenant,
-        trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
-        // what running backups refer to changes by the second and is nobody's yet
-        parts: [],
-        records,
-        lostNodes,
-        owners: images.map(({ point, machine, disk }) => ({ point, machine, disk })),
-        handDead: true,
-      },
-      { signal, onProgress, onDead },
-    )
-  } catch (thrown) {
-    const error = asVarveError(thrown)
-    if (error.code !== 'DATA_DAMAGED') throw thrown
-    await datastore.tenantStore(tenant).quarantine.enterError(error, RECORD.node)
-    const { message, details } = error
-    throw new VarveError(
-      'DATA_DAMAGED',
-      `${message}; it is noted as damage, and what it holds is left out from now on; "verify" names what is lost`,
-      {
-        details,
-        cause: error,
-      },
-    )
-  }
+  const result = await runSurvey(
+    {
+      ...datastore.paths,
+      tenant,
+      trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
+      // what running backups refer to changes by the second and is nobody's yet
+      parts: [],
+      records,
+      owners: images.map(({ point, machine, disk }) => ({ point, machine, disk })),
+      dead: 'at once',
+    },
+    { signal, onProgress, onDead },
+  )
+  const [first] = await datastore.tenantStore(tenant).quarantine.enter(result.news)
+  if (first === undefined) return result
+  const id = hex(first.id)
+  throw new VarveError(
+    'DATA_DAMAGED',
+    `${first.reason}; it is noted as damage, and what it holds is left out from now on; "verify" names what is lost`,
+    { details: { id } },
+  )
 }
 
 /** The larger for each byte of the smaller; 1 where there is nothing to compare. */

@@ -24,7 +24,12 @@ const DETAILS: { readonly [N in Served]?: Details<N> } = {
     rules: rules === null ? null : JSON.stringify(rules),
   }),
   'machines.setGroup': ({ group }) => ({ group }),
-  'store.collect': ({ dryRun, thresholdPercent, bytesPerSecond }) => ({ dryRun, thresholdPercent, bytesPerSecond }),
+  'store.collect': ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
+    dryRun,
+    thresholdPercent,
+    bytesPerSecond,
+    ...(acceptLoss === undefined ? {} : { acceptLoss: acceptLoss.length }),
+  }),
   'store.verify': ({ olderThanDays, bytesPerSecond }) => ({ olderThanDays, bytesPerSecond }),
   'store.check': ({ bytesPerSecond }) => ({ bytesPerSecond }),
   'store.usage': ({ points }) => ({ points }),

@@ -77,8 +77,20 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     return {}
   },
 
-  'store.collect': (params, { services, tenant, call }) =>
-    services.maintenance.run('store.collect', tenant, params, call),
+  'store.collect': async (params, { services, caller, tenant, call }) => {
+    const { subject, role } = caller.claims
+    const about = { tenant: tenant.id, subject, role, action: 'point.acceptLoss', outcome: 'asked' }
+    const { dryRun, acceptLoss = [] } = params
+    // before anything may go
+    for (const point of dryRun ? [] : acceptLoss)
+      await services.audit.append({
+        ...about,
+        timeMs: services.clock.now(),
+        resource: `point=${point}`,
+        details: {},
+      })
+    return services.maintenance.run('store.collect', tenant, params, call)
+  },
   'store.verify': (params, { services, tenant, call }) =>
     services.maintenance.run('store.verify', tenant, params, call),
   'store.check': (params, { services, tenant, call }) => services.maintenance.run('store.check', tenant, params, call),

@@ -1,6 +1,7 @@
 // The catalog lost in every way after real backups: rebuilt from the packs, every kept point restores bit for bit, and the next backup is incremental.
 import { copyFile, rename, rm, stat, truncate } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'
+import { Sql } from '../../gateway/datastore/database/sql.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
@@ -108,4 +109,39 @@ test.concurrent.each(Object.entries(LOSSES))('the catalog was %s', async (_, { s
   expectDisks(await stand.restore(next.point), machine.snapshot())
   const check = await stand.done('repair', '--check', '--json')
   expect(check.stdout).toContain('"problemCount":0')
+})
+
+test.concurrent('records that the index lost: gc refuses, a rebuild finds them, and every point restores', async () => {
+  const dice = new Dice(78)
+  await using stand = await Stand.start()
+  const host = await stand.addHost()
+  const machine = await host.addMachine('db1', [
+    { id: 'vda', format: 'qcow2', size: 6 * MIB, content: dice.bytes(6 * MIB) },
+  ])
+  await host.start()
+  const points = [{ ...(await backup(host)), disks: machine.snapshot() }]
+  for (const at of [MIB, 3 * MIB]) {
+    await machine.write('vda', at, dice.bytes(MIB))
+    points.push({ ...(await backup(host)), disks: machine.snapshot() })
+  }
+  await stand.done('prune', '--point', points.shift()!.point, '--tenant', 'acme')
+  {
+    using sql = new Sql(stand.catalogFile)
+    for (const { id } of sql.all<{ id: Uint8Array }>('SELECT id FROM chunk WHERE type = 1 ORDER BY id LIMIT 20')) {
+      const flipped = Uint8Array.from(id)
+      flipped[9]! ^= 1
+      sql.run('UPDATE chunk SET id = ? WHERE id = ?', flipped, id)
+    }
+  }
+  for (let time = 0; time < 2; time++) {
+    const refused = await stand.run('gc', '--threshold', '100')
+    expect(refused.code).toBe(1)
+    for (const said of ['CATALOG_DAMAGED', 'repair --check', 'repair --rebuild']) expect(refused.stderr).toContain(said)
+  }
+  await stand.endGateway('SIGTERM')
+  const outcome = await stand.done('repair', '--rebuild', '--json')
+  expect(JSON.parse(outcome.stdout)).toMatchObject({ points: 2, missingRecords: 0, incompletePoints: { count: 0 } })
+  await stand.startGateway()
+  await stand.done('gc', '--threshold', '100')
+  for (const { point, disks } of points) expectDisks(await stand.restore(point), disks)
 })

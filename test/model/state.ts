@@ -241,8 +241,8 @@ export class ModelState {
     const about = op.op === 'prune' ? (op.points ?? []) : op.op === 'hold' || op.op === 'lock' ? [op.point] : []
     if (code === 'NOT_FOUND' && about.some((id) => !this.points.has(id) || this.#pruning.has(id))) return
     const spoiled = [...this.points.values()].some((point) => this.damaged(point))
-    // it goes no further where a tree cannot be walked; a verification takes that out of its way
-    if (op.op === 'collect' && code === 'DATA_DAMAGED' && spoiled) return
+    // it removes nothing while a tree cannot be walked
+    if (op.op === 'collect' && code === 'TREE_UNREADABLE' && spoiled) return
     throw new Error(`${JSON.stringify(op)} failed though nothing disturbed it: ${code} ${message}`)
   }
 

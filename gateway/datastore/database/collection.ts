@@ -1,7 +1,10 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { VarveError } from '../../../protocol/errors.ts'
 import { splitIds } from '../bytes.ts'
-import { RECORD, type PackKind, type RecordType } from '../format.ts'
+import { RECORD, RECORD_PLAIN_BYTES_MAX, type PackKind, type RecordType } from '../format.ts'
+import { checkAcceptable, type Acceptance } from './loss.ts'
+import { isDamagedDatabase } from '../store-error.ts'
 import { growPacks } from './packs.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -32,8 +35,8 @@ export interface CatalogRoots {
   readonly uploads: readonly UploadRoots[]
   /** Ids of manifests and of the newest state's records. */
   readonly records: readonly Uint8Array[]
-  /** Ids of tree nodes that are known to be lost. */
-  readonly lostNodes: readonly Uint8Array[]
+  /** Each restore point with its manifest. */
+  readonly manifests: readonly { readonly point: string; readonly id: Uint8Array }[]
   readonly points: number
 }
 
@@ -72,7 +75,50 @@ export interface PackedRow {
 
 const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
+interface IndexRow {
+  readonly id: Uint8Array
+  readonly type: number
+  readonly pack: number
+  readonly stored: number
+  readonly plain: number
+}
+
+const TYPES: ReadonlySet<number> = new Set(Object.values(RECORD))
+
+/** Whether a row can be what a gateway wrote: a page of the file that was garbled may give any. */
+const isIndexRow = ({ id, type, pack, stored, plain }: IndexRow): boolean =>
+  id instanceof Uint8Array &&
+  id.length === ID_BYTES &&
+  TYPES.has(type) &&
+  [pack, stored, plain].every((one) => Number.isSafeInteger(one) && one > 0) &&
+  stored <= plain &&
+  plain <= RECORD_PLAIN_BYTES_MAX
+
+/** What to do about a catalog that cannot be relied on. */
+export const CATALOG_WAY_OUT =
+  'look at it with varve-gateway repair --check, then stop the gateway and build the catalog again from the packs with varve-gateway repair --rebuild'
+
+const garbled = (): VarveError =>
+  new VarveError('CATALOG_DAMAGED', `rows of the catalog are garbled, so nothing is removed: ${CATALOG_WAY_OUT}`)
+
 export const collectionOperations = {
+  /** Has SQLite look through the whole catalog; CATALOG_DAMAGED. */
+  'collection.sound': read((sql: Sql, _: Record<string, never>): void => {
+    let said: string
+    try {
+      said = sql.get<{ quick_check: string }>('PRAGMA quick_check(1)')!.quick_check
+    } catch (error) {
+      // it may be too damaged to be looked through
+      if (!isDamagedDatabase(error)) throw error
+      said = error.message
+    }
+    if (said !== 'ok')
+      throw new VarveError(
+        'CATALOG_DAMAGED',
+        `the catalog is damaged (${said}), so nothing is removed: ${CATALOG_WAY_OUT}`,
+      )
+  }),
+
   'collection.roots': read((sql: Sql, { tenant }: { tenant: number }): CatalogRoots => {
     const images = sql.all<ImageRoot>(
       `SELECT point.id AS point, machine.name AS machine, point.time_ms AS timeMs, image.disk, image.size, image.root
@@ -85,12 +131,15 @@ export const collectionOperations = {
        FROM job JOIN upload ON upload.job = job.id WHERE job.tenant = ? AND job.ended_ms IS NULL`,
       tenant,
     )
-    const manifests = sql.all<{ id: Uint8Array }>('SELECT manifest AS id FROM point WHERE tenant = ?', tenant)
+    const manifests = sql.all<{ point: string; id: Uint8Array }>(
+      'SELECT id AS point, manifest AS id FROM point WHERE tenant = ?',
+      tenant,
+    )
     const state = sql.get<{ ids: Uint8Array | null }>('SELECT state_id AS ids FROM tenant WHERE id = ?', tenant)?.ids
-    const lost = sql.all<{ id: Uint8Array }>('SELECT id FROM damage WHERE tenant = ? AND type = ?', tenant, RECORD.node)
-    const { points } = sql.get<{ points: number }>('SELECT count(*) AS points FROM point WHERE tenant = ?', tenant)!
     const records = [...manifests.map(({ id }) => id), ...splitIds(state ?? new Uint8Array(0))]
-    return { images, uploads, records, lostNodes: lost.map(({ id }) => id), points }
+    const ids = [...records, ...images.map(({ root }) => root), ...uploads.map(({ baseRoot }) => baseRoot)]
+    if (ids.some((id) => id !== null && id.length !== ID_BYTES)) throw garbled()
+    return { images, uploads, records, manifests, points: manifests.length }
   }),
 
   /** The tenant's packs that are not about to be removed. */
@@ -101,6 +150,11 @@ export const collectionOperations = {
     ),
   ),
 
+  /** Row ids of the packs that rows of the index may name. */
+  'collection.packIds': read((sql: Sql, { tenant }: { tenant: number }): number[] =>
+    sql.all<{ id: number }>('SELECT id FROM pack WHERE tenant = ? AND sealed < 2', tenant).map(({ id }) => id),
+  ),
+
   'collection.count': read(
     (sql: Sql, { tenant }: { tenant: number }): number =>
       sql.get<{ count: number }>('SELECT count(*) AS count FROM chunk WHERE tenant = ?', tenant)!.count,
@@ -109,7 +163,7 @@ export const collectionOperations = {
   /** The next INDEX_PAGE_ROWS rows behind `after` (null: from the beginning) and before `end` (null: to the last one). */
   'collection.page': read(
     (sql: Sql, args: { tenant: number; after: Uint8Array | null; end: Uint8Array | null }): IndexPage => {
-      const rows = sql.all<{ id: Uint8Array; type: number; pack: number; stored: number; plain: number }>(
+      const rows = sql.all<IndexRow>(
         `SELECT id, type, pack, stored, plain FROM chunk WHERE tenant = ? AND id > ? AND (? IS NULL OR id < ?)
          ORDER BY id LIMIT ?`,
         args.tenant,
@@ -118,6 +172,7 @@ export const collectionOperations = {
         args.end,
         INDEX_PAGE_ROWS,
       )
+      if (!rows.every(isIndexRow)) throw garbled()
       const ids = new Uint8Array(rows.length * ID_BYTES)
       for (const [index, { id }] of rows.entries()) ids.set(id, index * ID_BYTES)
       return {
@@ -130,13 +185,16 @@ export const collectionOperations = {
     },
   ),
 
-  /** Takes ids out of the index; one byte per id: 1 where it was there. */
-  'collection.sweep': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): Uint8Array => {
-    const swept = new Uint8Array(ids.length / ID_BYTES)
-    for (let index = 0; index < swept.length; index++)
-      swept[index] = sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant, idAt(ids, index))
-    return swept
-  }),
+  /** Takes ids out of the index; one byte per id: 1 where it was there. POINT_HELD, NOT_FOUND unless the loss of each accepted point may still be accepted. */
+  'collection.sweep': write(
+    (sql: Sql, args: { tenant: number; ids: Uint8Array; accepted?: Acceptance }): Uint8Array => {
+      if (args.accepted !== undefined) checkAcceptable(sql, args.tenant, args.accepted)
+      const swept = new Uint8Array(args.ids.length / ID_BYTES)
+      for (let index = 0; index < swept.length; index++)
+        swept[index] = sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', args.tenant, idAt(args.ids, index))
+      return swept
+    },
+  ),
 
   /** One byte per record of a pack: 1 where the index names it. */
   'collection.named': read(
@@ -188,10 +246,22 @@ export const collectionOperations = {
     sql.all<PackedRow>('SELECT id, type, offset FROM chunk WHERE tenant = ? AND pack = ?', args.tenant, args.pack),
   ),
 
-  /** Marks sealed packs for removal, and gives those that are: a start that finds them so marked finishes it. */
+  /** Marks sealed packs for removal, unless known damage lies in them, and gives those that are: a start that finds them so marked finishes it. */
   'pack.doom': write((sql: Sql, { ids }: { ids: readonly number[] }): number[] =>
-    ids.filter((id) => sql.run('UPDATE pack SET sealed = 2 WHERE id = ? AND sealed = 1', id) === 1),
+    ids.filter(
+      (id) =>
+        sql.run(
+          `UPDATE pack SET sealed = 2 WHERE id = ? AND sealed = 1
+           AND NOT EXISTS (SELECT 1 FROM damage WHERE damage.tenant = pack.tenant AND damage.pack = pack.uuid)`,
+          id,
+        ) === 1,
+    ),
   ),
+
+  /** Takes back that a pack is marked for removal. */
+  'pack.spare': write((sql: Sql, { id }: { id: number }): void => {
+    sql.run('UPDATE pack SET sealed = 1 WHERE id = ? AND sealed = 2', id)
+  }),
 
   /** The tenant's packs that are marked for removal. */
   'pack.doomed': read((sql: Sql, { tenant }: { tenant: number }): { id: number; uuid: string }[] =>

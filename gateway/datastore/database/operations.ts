@@ -8,6 +8,7 @@ import { damageOperations } from './damage.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
+import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation } from './operation.ts'
 import { packOperations } from './packs.ts'
@@ -29,6 +30,7 @@ const OPERATIONS = {
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
+  ...lossOperations,
   ...machineOperations,
   ...packOperations,
   ...pointOperations,

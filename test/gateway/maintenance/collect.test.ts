@@ -222,7 +222,7 @@ test('nothing is removed while a tree cannot be walked', async () => {
   const { uuid } = packs.find(({ kind }) => kind === 'nodes')!
   await rm(path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`))
   const rows = await stand.datastore.database.call('collection.count', { tenant: stand.tenant.id })
-  await expect(collected(stand)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  await expect(collected(stand)).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
   // all that left the index is the node itself, which is known to be damaged now
   expect(await stand.datastore.database.call('collection.count', { tenant: stand.tenant.id })).toBe(rows - 1)
 })

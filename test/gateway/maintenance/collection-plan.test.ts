@@ -13,6 +13,7 @@ const pack = (id: number, liveMib: number, some: Partial<SurveyedPack> = {}): Su
   liveBytes: liveMib * MIB,
   rows: liveMib === 0 ? 0 : liveMib * 16,
   open: false,
+  damaged: false,
   ...some,
 })
 
@@ -23,6 +24,12 @@ test('removes what is dead, rewrites what is below the threshold in its order, k
   expect([ids(plan.remove), ids(plan.rewrite), ids(plan.keep)]).toEqual([[3], [2, 4], [1, 5]])
   expect(plan.belowThresholdBytes).toBe(6 * MIB)
   expect(plan.inUseBytes).toBe(0)
+})
+
+test('a pack that known damage lies in is neither removed nor rewritten', () => {
+  const plan = planCollection([pack(1, 0, { damaged: true }), pack(2, 20, { damaged: true }), pack(3, 0)], 90)
+  expect([ids(plan.remove), ids(plan.rewrite), ids(plan.keep)]).toEqual([[3], [], [1, 2]])
+  expect(plan.damagedBytes).toBe((64 + 44) * MIB)
 })
 
 test('a pack at just the threshold stays, one byte less goes', () => {

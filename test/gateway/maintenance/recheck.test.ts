@@ -31,7 +31,7 @@ test('a root that read bad once survives any number of collections', async () =>
   const { root } = await stand.point(machine, plains, 30)
   const before = await bytesAt(damager.place(root!))
   const place = await damager.flip(root!)
-  await expect(collected(stand)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  await expect(collected(stand)).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
   await mend(place, before)
   expect(await collected(stand)).toMatchObject({ dead: { records: 0 }, missing: 0 })
   expect(await readImage(stand, root, 200)).toEqual(plains)

@@ -4,11 +4,19 @@ import { expect, test } from 'vitest'
 import { hex, ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { decodeNode, nodeKey, rootLevel, TreeBuilder, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
+import { ownDamage } from '../../../gateway/datastore/damage.ts'
 import type { IndexPage } from '../../../gateway/datastore/database/collection.ts'
 import { RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
+import { joinIds } from '../../../gateway/datastore/bytes.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { Lattice, type OwnedImage } from '../../../gateway/maintenance/lattice.ts'
-import { OWNER_ALL, Survey, type SurveyOptions, type SurveyResult } from '../../../gateway/maintenance/survey.ts'
+import {
+  OWNER_ALL,
+  Survey,
+  type OnDead,
+  type SurveyOptions,
+  type SurveyResult,
+} from '../../../gateway/maintenance/survey.ts'
 
 const KEY = new Uint8Array(32).fill(7)
 const NODE_KEY = nodeKey(keyedHash, KEY)
@@ -78,26 +86,34 @@ class Forest {
 
   async survey(options: Partial<SurveyOptions>): Promise<{ result: SurveyResult; dead: Set<string> }> {
     const dead = new Set<string>()
-    const result = await new Survey({
+    const told = new Set<string>()
+    const into =
+      (set: Set<string>): OnDead =>
+      async (ids) => {
+        for (let at = 0; at < ids.length; at += ID_BYTES) set.add(hex(ids.subarray(at, at + ID_BYTES)))
+      }
+    const survey = new Survey({
       trees: [],
       parts: [],
       records: [],
-      lostNodes: [],
       chunkBytes: CHUNK,
       join: () => OWNER_ALL,
       rows: this.rows.size,
       nodes: async (ids) =>
         ids.map((id) => {
           const node = this.nodes.get(hex(id))
-          return node ?? new VarveError('DATA_DAMAGED', 'no such node', { details: { id: hex(id) } })
+          const details = { id: hex(id), pack: 'a pack', offset: 1 }
+          return node ?? ownDamage(new VarveError('DATA_DAMAGED', 'no such node', { details }))
         }),
       page: async (after, end) => this.page(after, end),
-      onDead: async (ids) => {
-        for (let at = 0; at < ids.length; at += ID_BYTES) dead.add(hex(ids.subarray(at, at + ID_BYTES)))
-      },
+      damaged: async () => new Uint8Array(0),
+      packIds: async () => [1, 2, 3, 9],
       onProgress: () => {},
       ...options,
-    }).run()
+    })
+    const result = await survey.count(into(told))
+    await survey.sweep(into(dead))
+    expect(told).toEqual(dead)
     return { result, dead }
   }
 }
@@ -215,27 +231,70 @@ test('parts of an upload are live with all below them', async () => {
   expect([...dead]).toEqual([hex(other)])
 })
 
-test('a node that cannot be read ends it before anything is called dead, unless it is known to be lost', async () => {
+test('what is known to be damaged is not missing, and what of it nobody needs is named', async () => {
+  const store = new Forest()
+  const root = store.image(Array.from({ length: 500 }, (_, index) => index))
+  const known = [3, 77].map(chunkId)
+  for (const id of [...known, chunkId(400)]) store.rows.delete(hex(id))
+  const damaged = async (): Promise<Uint8Array> => joinIds([...known, chunkId(900)])
+  const trees = [{ root, size: 500 * CHUNK, owner: OWNER_ALL }]
+  for (const marksMax of [20, 100_000]) {
+    const { result } = await store.survey({ trees, damaged, marksMax })
+    expect(result).toMatchObject({ missing: 1, missingKnown: 2, unneeded: [chunkId(900)] })
+  }
+})
+
+test('rows that name no pack are counted', async () => {
+  const store = new Forest()
+  const root = store.image([1, 2, 3])
+  const trees = [{ root, size: 3 * CHUNK, owner: OWNER_ALL }]
+  expect((await store.survey({ trees })).result.strayRows).toBe(0)
+  expect((await store.survey({ trees, packIds: async () => [1, 2, 3] })).result.strayRows).toBe(1)
+})
+
+test('nodes that cannot be read are named, with what was given up apart unless others need it too', async () => {
+  const store = new Forest()
+  const shared = Array.from({ length: 200 }, (_, index) => index)
+  const root = store.image(shared)
+  const other = store.image(shared.with(150, 999))
+  const leafOf = (ref: Ref, index: number): Uint8Array => store.nodes.get(hex(ref!))!.children[index]!
+  const own = leafOf(root, 2)
+  store.nodes.delete(hex(own))
+  const size = 200 * CHUNK
+  const tree = (ref: Ref, givenUp: boolean): SurveyOptions['trees'][number] => ({
+    root: ref,
+    size,
+    owner: OWNER_ALL,
+    ...(givenUp ? { givenUp } : {}),
+  })
+  for (const marksMax of [20, 100_000]) {
+    const kept = await store.survey({ trees: [tree(root, false), tree(other, false)], marksMax })
+    expect(kept.result).toMatchObject({ unwalkable: 1, givenUp: 0, news: [{ id: own, type: RECORD.node }] })
+    const gone = await store.survey({ trees: [tree(root, true), tree(other, false)], marksMax })
+    expect(gone.result).toMatchObject({ unwalkable: 0, givenUp: 1, news: [{ id: own }] })
+    // only what the lost leaf alone led to
+    expect([...gone.dead]).toEqual([hex(chunkId(150))])
+  }
+  const both = leafOf(other, 0)
+  store.nodes.delete(hex(both))
+  const { result } = await store.survey({ trees: [tree(root, true), tree(other, false)] })
+  expect(result).toMatchObject({ unwalkable: 1, givenUp: 1 })
+})
+
+test('a tree that was walked and cannot be any more ends the sweep', async () => {
   const store = new Forest()
   const root = store.image(Array.from({ length: 200 }, (_, index) => index))
   store.image([500, 501])
-  const leaf = store.nodes.get(hex(root!))!.children[1]!
-  store.nodes.delete(hex(leaf))
+  const leaf = hex(store.nodes.get(hex(root!))!.children[1]!)
   const trees = [{ root, size: 200 * CHUNK, owner: OWNER_ALL }]
-  let called = 0
-  const onDead = async (): Promise<void> => void called++
-  await expect(store.survey({ trees, onDead })).rejects.toMatchObject({
-    code: 'DATA_DAMAGED',
-    details: { id: hex(leaf) },
-  })
-  expect(called).toBe(0)
-  const { result } = await store.survey({ trees, lostNodes: [leaf] })
-  expect(result.live.records).toBe(200 - 64 + 5)
-})
-
-test('a node in the place of another level is damage', async () => {
-  const store = new Forest()
-  const small = store.image([1, 2, 3])
-  const trees = [{ root: small, size: 64 * 64 * CHUNK, owner: OWNER_ALL }]
-  await expect(store.survey({ trees })).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
+  let reads = 0
+  const nodes: SurveyOptions['nodes'] = async (ids) => {
+    reads += ids.length
+    // five nodes, twice each in two passes: the next walk is that of the sweep
+    if (reads > 10) store.nodes.delete(leaf)
+    return ids.map(
+      (id) => store.nodes.get(hex(id)) ?? new VarveError('DATA_DAMAGED', 'gone', { details: { id: hex(id) } }),
+    )
+  }
+  await expect(store.survey({ trees, nodes, marksMax: 120 })).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
 })

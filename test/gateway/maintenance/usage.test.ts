@@ -12,7 +12,7 @@ import { PACK_HEADER_BYTES, recordBytes } from '../../../gateway/datastore/forma
 import { usageOf } from '../../../gateway/maintenance/usage.ts'
 import { beginJob, fullDisk, startJob } from '../catalog.ts'
 import { runsOf, sizeOf, Stand, type Plains } from '../chains/script.ts'
-import { batchOf, CHUNK_BYTES, newManifest, progressAt, treeOf } from '../datastore/fixture.ts'
+import { batchOf, CHUNK_BYTES, progressAt, treeOf } from '../datastore/fixture.ts'
 import { changed, collected, contextOf, packBytes, randomDisk, removePoints } from './stand.ts'
 
 const RECORD_BYTES = recordBytes(CHUNK_BYTES)
@@ -40,9 +40,7 @@ const pointOf = async (stand: Stand, machine: MachineRow, disks: Record<string, 
     writer.addNodes(nodes)
     await writer.commit(progressAt(plains.length, { finished: true, root }))
   }
-  using kept = await store.writeManifest(newManifest({ point: id, machine: machine.name, agent: machine.agent }))
-  const commit = { job: id, agent: machine.agent, bytesRead: 0, nowMs: 30, manifest: kept.id, lockedUntilMs: null }
-  await datastore.database.call('job.commit', commit)
+  await stand.commit({ id, machine })
   return id
 }
 

@@ -159,7 +159,11 @@ test('the audit log says what was done', async () => {
   await owner.call('points.prune', PRUNE)
   await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
   await owner.call('points.list', { machine: null, before: null, limit: 1 })
-  await owner.call('store.collect', { dryRun: true, thresholdPercent: 70, ...slow })
+  // these points have no packs
+  const collect = { thresholdPercent: 70, ...slow }
+  expect(await codeOf(owner.call('store.collect', { dryRun: true, ...collect }))).toBe('CATALOG_DAMAGED')
+  const accepting = { dryRun: false, ...collect, acceptLoss: [second] }
+  expect(await codeOf(owner.call('store.collect', accepting))).toBe('POINT_HELD')
   await owner.call('store.verify', { point: null, machine: 'db1', olderThanDays: 1, bytesPerSecond: null })
   await owner.call('store.check', slow)
   await (await test.person('viewer')).call('store.usage', { machine: 'db1', points: true })
@@ -179,7 +183,9 @@ test('the audit log says what was done', async () => {
     ['point.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
     ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
     ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
-    ['store.collect', '', 'ok', { dryRun: true, thresholdPercent: 70, bytesPerSecond: 1 << 20 }],
+    ['store.collect', '', 'CATALOG_DAMAGED', { dryRun: true, ...collect }],
+    ['point.acceptLoss', `point=${second}`, 'asked', {}],
+    ['store.collect', '', 'POINT_HELD', { dryRun: false, ...collect, acceptLoss: 1 }],
     ['store.verify', 'machine=db1', 'ok', { olderThanDays: 1, bytesPerSecond: null }],
     ['store.check', '', 'ok', { bytesPerSecond: 1 << 20 }],
     ['store.usage', 'machine=db1', 'ok', { points: true }],

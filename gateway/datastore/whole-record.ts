@@ -1,0 +1,34 @@
+// Reads a record at a given place and checks all of it, down to the id of its content.
+import { equalBytes } from '../../protocol/chunk.ts'
+import { nodeKey } from '../../protocol/image-tree.ts'
+import type { RestoredRecord } from './database/damage.ts'
+import type { Tenant } from './database/tenants.ts'
+import { RECORD, type RecordType } from './format.ts'
+import { keyedHash } from './keyed-hash.ts'
+import { manifestKey } from './manifest.ts'
+import { stateKey } from './state-record.ts'
+import type { TenantPacks } from './tenant-packs.ts'
+import { decode } from './verify.ts'
+
+export class WholeRecords {
+  readonly #packs: TenantPacks
+  readonly #keys: Readonly<Record<RecordType, Uint8Array>>
+
+  constructor({ idKey }: Tenant, packs: TenantPacks) {
+    this.#packs = packs
+    this.#keys = {
+      [RECORD.chunk]: idKey,
+      [RECORD.node]: nodeKey(keyedHash, idKey),
+      [RECORD.manifest]: manifestKey(idKey),
+      [RECORD.state]: stateKey(idKey),
+    }
+  }
+
+  /** What the index says of the record of this id at this place; null where its content has another id. DATA_DAMAGED, NOT_FOUND, STORE_FAILED. */
+  async read(id: Uint8Array, pack: string, offset: number): Promise<RestoredRecord | null> {
+    const { codec, plainLength, storedLength, stored, type } = await this.#packs.record(pack, offset, id)
+    const plain = decode(codec, stored, plainLength)
+    if (!equalBytes(keyedHash(this.#keys[type], plain), id)) return null
+    return { id, type, pack, offset, codec, plainLength, storedLength }
+  }
+}

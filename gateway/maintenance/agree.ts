@@ -1,0 +1,92 @@
+// Whether what a survey found dead may go: only where all that is needed was walked and found, or a person accepted the loss of named points.
+import { VarveError } from '../../protocol/errors.ts'
+import { joinIds } from '../datastore/bytes.ts'
+import { CATALOG_WAY_OUT } from '../datastore/database/collection.ts'
+import type { Acceptance, LostSubtrees } from '../datastore/database/loss.ts'
+import { attribute } from './attribute.ts'
+import type { MaintenanceContext } from './context.ts'
+import type { SurveyResult } from './survey.ts'
+
+/** Restore points, and disks of one, that a message names; details tell their number. */
+const POINTS_NAMED_MAX = 4
+const DISKS_NAMED_MAX = 4
+
+const WAYS_OUT =
+  'Bring back packs that are away and collect again; "verify" lists what is lost, and a backup brings back what its machine still has; ' +
+  '"repair --rebuild" looks for other copies in all packs; or let points go: "prune --point", or "gc --accept-loss POINT" where neither held nor locked'
+
+const namesOf = (disks: readonly string[]): string =>
+  disks.length <= DISKS_NAMED_MAX
+    ? disks.join(', ')
+    : `${disks.slice(0, DISKS_NAMED_MAX).join(', ')} and ${disks.length - DISKS_NAMED_MAX} more`
+
+const catalogDamaged = ({ missing, strayRows }: SurveyResult): VarveError => {
+  const found = [
+    ...(missing > 0
+      ? [`lacks ${missing} records that restore points need, and no known damage accounts for that`]
+      : []),
+    ...(strayRows > 0 ? [`has ${strayRows} records in packs that it does not know`] : []),
+  ]
+  return new VarveError(
+    'CATALOG_DAMAGED',
+    `the index ${found.join(', and ')}, so nothing was removed: ${CATALOG_WAY_OUT}; what the packs do not have either, "verify" writes down as lost`,
+    { details: { missing, strayRows } },
+  )
+}
+
+const treeUnreadable = (nodes: number, lost: readonly LostSubtrees[]): VarveError => {
+  const points = [...Map.groupBy(lost, ({ point }) => point)]
+  const named = points
+    .slice(0, POINTS_NAMED_MAX)
+    .map(([point, rows]) => `${point} of ${rows[0]!.machine} (${namesOf(rows.map(({ disk }) => disk))})`)
+  const more = points.length > named.length ? ` and ${points.length - named.length} more` : ''
+  const whose =
+    points.length === 0 ? 'a backup that is running needs them' : `they belong to ${named.join(', ')}${more}`
+  return new VarveError(
+    'TREE_UNREADABLE',
+    // what is longest comes last: a long message is cut
+    `tree nodes (${nodes}) cannot be read and what lies below them may be alive, so nothing was removed. ${WAYS_OUT}. Now ${whose}`,
+    { details: { nodes, points: points.length, point: points[0]?.[0] ?? null } },
+  )
+}
+
+/**
+ * Lets what a survey found dead go, or says why not. CATALOG_DAMAGED where the index lacks what is needed beyond known damage; TREE_UNREADABLE where a tree
+ * cannot be walked that points need whose loss was not accepted; PARAMS_INVALID for an accepted point that has no such tree, POINT_HELD, NOT_FOUND.
+ */
+export const agree = async (
+  { datastore, tenant, signal }: MaintenanceContext,
+  counted: SurveyResult,
+  accepted: Acceptance,
+): Promise<void> => {
+  const { database } = datastore
+  const { unwalkable, givenUp, missing, strayRows, news } = counted
+  if (missing > 0 || strayRows > 0) throw catalogDamaged(counted)
+  const hidden = unwalkable + givenUp > 0
+  if (hidden) {
+    // known from now on: the next backup reads again what is below them
+    await datastore.tenantStore(tenant).quarantine.enter(news, { quiet: true })
+    await attribute({ datastore, tenant, signal })
+  }
+  const lost = hidden ? await database.call('loss.subtrees', { tenant: tenant.id }) : []
+  if (unwalkable > 0) throw treeUnreadable(unwalkable, lost)
+  const touched = new Set(lost.map(({ point }) => point))
+  const whole = accepted.points.find((point) => !touched.has(point))
+  if (whole !== undefined)
+    throw new VarveError(
+      'PARAMS_INVALID',
+      `all trees of restore point ${whole} can be read: there is no loss to accept`,
+      { details: { point: whole } },
+    )
+  await database.call('loss.acceptable', { tenant: tenant.id, accepted })
+}
+
+/** Forgets damage that nothing needs any more, so that it keeps no pack; for a survey that was agreed to. */
+export const forgetUnneeded = async (
+  { datastore, tenant }: MaintenanceContext,
+  { unneeded, unwalkable, givenUp }: SurveyResult,
+): Promise<void> => {
+  // what lies below a node that cannot be read may need it
+  if (unwalkable + givenUp > 0 || unneeded.length === 0) return
+  await datastore.database.call('damage.settle', { tenant: tenant.id, ids: joinIds(unneeded) })
+}

@@ -1,0 +1,62 @@
+// Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's word.
+import { equalBytes, hex } from '../../protocol/chunk.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../datastore/database/collection.ts'
+import { RECORD } from '../datastore/format.ts'
+import { keyedHash } from '../datastore/keyed-hash.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
+import { checkFetched, type FetchedRecord } from '../datastore/record-reader.ts'
+import { decode } from '../datastore/verify.ts'
+import type { MaintenanceContext } from './context.ts'
+
+/** Manifests that are read at once. */
+const BATCH_MANIFESTS = 64
+
+const disagree = (point: string): VarveError =>
+  new VarveError(
+    'CATALOG_DAMAGED',
+    `the catalog says something else of restore point ${point} than its manifest in the packs, so nothing was removed: ${CATALOG_WAY_OUT}`,
+    { details: { point } },
+  )
+
+/** The manifest; null for one that cannot be read, of which the catalog has all that it says. */
+const manifestIn = (key: Uint8Array, fetched: FetchedRecord | VarveError, point: string): Manifest | null => {
+  if (fetched instanceof VarveError) return null
+  try {
+    const { type, codec, stored, plainLength } = checkFetched(fetched)
+    if (type !== RECORD.manifest) throw disagree(point)
+    const plain = decode(codec, stored, plainLength)
+    return equalBytes(keyedHash(key, plain), fetched.id) ? decodeManifest(plain) : null
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code !== 'DATA_DAMAGED') throw error
+    return null
+  }
+}
+
+const agrees = (manifest: Manifest, point: string, images: readonly ImageRoot[]): boolean =>
+  manifest.point === point &&
+  manifest.disks.length === images.length &&
+  manifest.disks.every(({ name, size, root }, index) => {
+    const image = images[index]!
+    return image.disk === name && image.size === size && (image.root && hex(image.root)) === root
+  })
+
+/** CATALOG_DAMAGED where a restore point's disks, their sizes or their roots are not those of its manifest; STORE_FAILED. */
+export const confirmRoots = async (
+  { datastore, tenant, signal }: MaintenanceContext,
+  { images, manifests }: CatalogRoots,
+): Promise<void> => {
+  const store = datastore.tenantStore(tenant)
+  const key = manifestKey(tenant.idKey)
+  const byPoint = Map.groupBy(images, ({ point }) => point)
+  for (let from = 0; from < manifests.length; from += BATCH_MANIFESTS) {
+    signal.throwIfAborted()
+    const some = manifests.slice(from, from + BATCH_MANIFESTS)
+    for (const [index, fetched] of (await store.fetch(some.map(({ id }) => id))).entries()) {
+      const { point } = some[index]!
+      const manifest = manifestIn(key, fetched, point)
+      if (manifest !== null && !agrees(manifest, point, byPoint.get(point) ?? [])) throw disagree(point)
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// Other copies of damaged records: found where the index named a wrong place, and where two were written.
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { PackProof } from '../../../gateway/maintenance/pack-proof.ts'
+import { findCopies } from '../../../gateway/maintenance/second-copies.ts'
+import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
+import { Throttle } from '../../../protocol/throttle.ts'
+import { HandClock } from '../../support/hand-clock.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { Stand } from '../chains/script.ts'
+import { collected, contextOf, randomDisk, readImage } from './stand.ts'
+
+const ALL = { point: null, machine: null, olderThanDays: null, bytesPerSecond: null }
+
+const change = ({ folder }: Stand, text: string): void => {
+  using sql = new Sql(path.join(folder, CATALOG_NAME))
+  sql.run(text)
+}
+
+test.each([
+  ['UPDATE chunk SET offset = offset + 1 WHERE type = 2', 'TREE_UNREADABLE'],
+  ['UPDATE chunk SET stored = stored + 1, plain = plain + 1 WHERE type = 2', 'TREE_UNREADABLE'],
+  ['DELETE FROM chunk WHERE type = 2', 'CATALOG_DAMAGED'],
+])('%s: known as damage, and whole again at the next look', async (text, code) => {
+  await using stand = await Stand.open()
+  const plains = randomDisk(200)
+  const { root } = await stand.point(await stand.machine('db1'), plains)
+  change(stand, text)
+  expect(await codeOf(collected(stand))).toBe(code)
+  if (code === 'CATALOG_DAMAGED') await verifyPoints(contextOf(stand), ALL)
+  for (let time = 0; time < 3; time++) await collected(stand).catch(() => {})
+  expect(await collected(stand)).toMatchObject({ missing: 0, dead: { records: 0 } })
+  expect(await readImage(stand, root, plains.length)).toEqual(plains)
+})
+
+test('data packs in which no damage lies are not read', async () => {
+  await using stand = await Stand.open()
+  await stand.point(await stand.machine('db1'), randomDisk(10))
+  const looked: string[] = []
+  const context = contextOf(stand)
+  const proof = new PackProof(context, new Throttle(null, new HandClock(1)))
+  proof.isFree = async (pack) => looked.push(pack) < 0
+  await findCopies(context, proof)
+  expect(looked).toEqual([])
+  const { root } = await stand.point(await stand.machine('db2'), randomDisk(10), 40)
+  await stand.datastore
+    .tenantStore(stand.tenant)
+    .quarantine.enter([{ id: new Uint8Array(root!).fill(1), type: 2, place: null, reason: 'missing' }], { quiet: true })
+  await findCopies(context, proof)
+  const packs = await stand.datastore.database.call('collection.packs', { tenant: stand.tenant.id })
+  expect(looked).toEqual(packs.filter(({ kind }) => kind === 'nodes').map(({ uuid }) => uuid))
+})
