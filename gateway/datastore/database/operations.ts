@@ -4,6 +4,7 @@ import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
 import { damageOperations } from './damage.ts'
+import { examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
 import { jobOperations } from './jobs.ts'
 import { machineOperations } from './machines.ts'
@@ -23,6 +24,7 @@ const OPERATIONS = {
   ...chunkOperations,
   ...collectionOperations,
   ...damageOperations,
+  ...examineOperations,
   ...identityOperations,
   ...jobOperations,
   ...machineOperations,

@@ -1,4 +1,5 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
+import { TALLY } from './tally-schema.ts'
 
 // a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
 // the triggers note in tenant.state_dirty that the packs do not have the tenant's state as it is; a new restore point says so itself, in its manifest
@@ -132,4 +133,4 @@ CREATE TRIGGER state_point_removed AFTER DELETE ON point
   BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = OLD.tenant; END;
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1]
+export const MIGRATIONS: readonly string[] = [VERSION_1, TALLY]
