@@ -61,11 +61,22 @@ export interface ScanOptions {
 
 type Source = Pick<PackStore, 'read' | 'size'>
 
+/** A pack's header as it is in the file, whatever the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
+export const readAnyHeader = async (store: Source, name: PackName): Promise<PackHeader> =>
+  parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
+
+/** What a file holds that is not the pack of its name, in words; null where it is that pack. */
+export const misplacedText = (header: PackHeader, name: PackName): string | null => {
+  if (header.tenant === name.tenant && header.pack === name.pack) return null
+  const whose = header.tenant === name.tenant ? '' : ` of tenant ${header.tenant}`
+  return `its file holds another pack, ${header.pack}${whose}: were files moved or renamed?`
+}
+
 /** A pack's header, held against its name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readPackHeader = async (store: Source, name: PackName): Promise<PackHeader> => {
-  const header = parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
-  if (header.tenant !== name.tenant || header.pack !== name.pack)
-    throw new VarveError('DATA_DAMAGED', 'the header of a pack names another pack')
+  const header = await readAnyHeader(store, name)
+  const misplaced = misplacedText(header, name)
+  if (misplaced !== null) throw new VarveError('DATA_DAMAGED', misplaced)
   return header
 }
 

@@ -30,16 +30,29 @@ const isFull = (thrown: unknown): boolean =>
     : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
 
 const reasonOf = (thrown: unknown): string => {
-  if (isDatabaseError(thrown))
-    return SQLITE_DAMAGED.has(thrown.errcode & 0xff)
-      ? `${thrown.message}: the catalog is damaged; build it again from the packs with: varve-gateway repair --rebuild`
-      : thrown.message
+  if (isDatabaseError(thrown)) return thrown.message
   return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
 }
 
-/** A failed write or read, of a file or the database, as a VarveError: STORE_FULL without space, STORE_FAILED otherwise. Its message names no path. */
+/** True where SQLite says that a file is damaged, or none of its own. */
+export const isDamagedDatabase = (thrown: unknown): boolean =>
+  isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
+
+/** CATALOG_MISSING for a catalog that cannot be relied on, with the way out. */
+export const damagedCatalog = (what: string, cause?: unknown): VarveError =>
+  new VarveError(
+    'CATALOG_MISSING',
+    `the catalog (catalog.db) is damaged: ${what}; stop the gateway and build it again from the packs with: varve-gateway repair --rebuild`,
+    cause === undefined ? {} : { cause },
+  )
+
+/**
+ * A failed write or read, of a file or the catalog, as a VarveError: STORE_FULL without space, CATALOG_MISSING where the catalog turns out to be damaged,
+ * STORE_FAILED otherwise. Its message names no path.
+ */
 export const storeError = (thrown: unknown, doing: string): VarveError => {
   if (thrown instanceof VarveError) return thrown
+  if (isDamagedDatabase(thrown)) return damagedCatalog(reasonOf(thrown), thrown)
   if (isFull(thrown)) return new VarveError('STORE_FULL', `no space left while ${doing}`, { cause: thrown })
   return new VarveError('STORE_FAILED', `${doing} failed: ${reasonOf(thrown)}`, { cause: thrown })
 }

@@ -13,6 +13,7 @@ import { OldCatalog, type OldPoint } from '../datastore/database/old-catalog.ts'
 import { runOperation } from '../datastore/database/operations.ts'
 import { Sql } from '../datastore/database/sql.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
+import { layEpoch, readEpoch } from '../datastore/epoch.ts'
 import type { RecordType } from '../datastore/format.ts'
 import { hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
 import type { DatastoreLog } from '../datastore/log.ts'
@@ -280,6 +281,7 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
     using _catalog = CatalogLock.take(folder)
     const place = new CatalogPlace(folder)
     await place.prepare()
+    let epoch: number
     try {
       using old = openOld(place, report)
       using sql = new Sql(place.fresh)
@@ -289,6 +291,7 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
       writeAudit(sql, report, startedMs)
+      epoch = builder.acknowledgeAbove(readEpoch(packs) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
       signal.throwIfAborted()
       // what went away meanwhile, with its file system, would pass for lost
@@ -300,6 +303,8 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       throw error
     }
     report.replaced = await place.put()
+    // from here on the one that was replaced is an older copy
+    await layEpoch(packs, epoch)
   } catch (thrown) {
     throw storeError(thrown, 'rebuilding the catalog')
   }

@@ -9,6 +9,7 @@ import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
 import { PACKS_SETTING } from '../datastore/packs-marker.ts'
 import { RECORD } from '../datastore/format.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
+import { storeError } from '../datastore/store-error.ts'
 import { checkFetched, damagedRecord, RecordReader } from '../datastore/record-reader.ts'
 import { Lattice } from './lattice.ts'
 import { OWNER_ALL, Survey, type SurveyResult } from './survey.ts'
@@ -70,7 +71,7 @@ try {
   const result = await run()
   post({ kind: 'result', result })
 } catch (thrown) {
-  const { code, message, details } = asVarveError(thrown)
+  const { code, message, details } = storeError(thrown, 'surveying the trees')
   post({ kind: 'error', error: { code, message, details } })
 }
 port.close()

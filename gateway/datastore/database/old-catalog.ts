@@ -141,6 +141,16 @@ export class OldCatalog implements Disposable {
     return this.#whole
   }
 
+  /** The number of acknowledged changes that it knows of; 0 where it does not say. */
+  acknowledged(): number {
+    try {
+      return Number(this.#db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0)
+    } catch {
+      // one from before there was such a number, or a damaged one
+      return 0
+    }
+  }
+
   damages(): OldDamage[] {
     return this.#all<OldDamage>(
       'damage',

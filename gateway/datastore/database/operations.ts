@@ -3,8 +3,9 @@ import { auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
+import type { EpochKeeper } from '../epoch.ts'
 import { damageOperations } from './damage.ts'
-import { examineOperations } from './examine.ts'
+import { acknowledged, examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
 import { jobOperations } from './jobs.ts'
 import { machineOperations } from './machines.ts'
@@ -49,4 +50,15 @@ export const runOperation = <N extends OperationName>(
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
   const run = (): OperationResult<N> => operation.run(sql, args)
   return operation.mode === 'read' ? sql.snapshot(run) : sql.transaction(run)
+}
+
+/** The same, with what was acknowledged noted beside the packs before anybody is told. */
+export const runKept = <N extends OperationName>(
+  { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
+  name: N,
+  args: OperationArgs<N>,
+): OperationResult<N> => {
+  const result = runOperation(sql, name, args)
+  if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql))
+  return result
 }
