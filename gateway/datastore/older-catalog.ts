@@ -25,16 +25,21 @@ interface Options {
   readonly database: Database
 }
 
-const older = (what: string): VarveError =>
-  new VarveError(
-    'CATALOG_MISSING',
-    `the catalog is older than the packs, ${what}: was an old copy put back? build it again with: varve-gateway repair --rebuild`,
-  )
+const olderText = (what: string): string =>
+  `the catalog is older than the packs, ${what}: was an old copy put back? stop the gateway and build it again with: varve-gateway repair --rebuild`
 
-/** CATALOG_MISSING where the packs (`there`; null for none) have seen changes that the catalog (`known`) has not. */
+const older = (what: string): VarveError => new VarveError('CATALOG_MISSING', olderText(what))
+
+/** What is to be said where the packs (`there`; null for none) have seen changes that the catalog (`known`) has not; else null. */
+export const olderEpochText = (there: number | null, known: number): string | null =>
+  there !== null && there > known
+    ? olderText(`which have seen ${there} acknowledged changes, of which it knows ${known}`)
+    : null
+
+/** The same as CATALOG_MISSING. */
 export const refuseOlderEpoch = (there: number | null, known: number): void => {
-  if (there !== null && there > known)
-    throw older(`which have seen ${there} acknowledged changes, of which it knows ${known}`)
+  const text = olderEpochText(there, known)
+  if (text !== null) throw new VarveError('CATALOG_MISSING', text)
 }
 
 /** What such a record says that the catalog should know; null where it says nothing new. */

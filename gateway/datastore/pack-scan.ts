@@ -3,6 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { ownBytes } from './bytes.ts'
 import {
+  PACK_BYTES_MAX,
   PACK_HEADER_BYTES,
   parsePackHeader,
   parseRecord,
@@ -76,7 +77,7 @@ export const misplacedText = (header: PackHeader, name: PackName): string | null
 export const readPackHeader = async (store: Source, name: PackName): Promise<PackHeader> => {
   const header = await readAnyHeader(store, name)
   const misplaced = misplacedText(header, name)
-  if (misplaced !== null) throw new VarveError('DATA_DAMAGED', misplaced)
+  if (misplaced !== null) throw new VarveError('DATA_DAMAGED', misplaced, { details: { holds: header.pack } })
   return header
 }
 
@@ -195,7 +196,8 @@ export async function* scanPack(
   const size = await store.size(name)
   if (size === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
   const { from = PACK_HEADER_BYTES, to = size } = options
-  const end = Math.min(to, size)
+  // no pack is longer: what lies behind is not read, however long a stray (or sparse) file says that it is
+  const end = Math.min(to, size, PACK_BYTES_MAX)
   using window = new Window(store, name, end, options)
   const budget = { bytes: SEARCH_BYTES_MAX }
   let found = false
@@ -218,5 +220,8 @@ export async function* scanPack(
     found = true
     offset = next
   }
-  if (end < to) yield { offset: Math.max(end, from), length: to - Math.max(end, from), problem: 'the pack is shorter' }
+  if (end < to) {
+    const problem = size > PACK_BYTES_MAX ? 'the file is longer than a pack may be' : 'the pack is shorter'
+    yield { offset: Math.max(end, from), length: to - Math.max(end, from), problem }
+  }
 }

@@ -15,13 +15,14 @@ import { Sql } from '../datastore/database/sql.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
 import { layEpoch, readEpoch } from '../datastore/epoch.ts'
 import type { RecordType } from '../datastore/format.ts'
-import { hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
+import { CATALOG_NAME, hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
 import type { DatastoreLog } from '../datastore/log.ts'
 import type { Manifest } from '../datastore/manifest.ts'
 import type { PackStore } from '../datastore/pack-store.ts'
 import { layMarker, PACKS_SETTING, readMarker } from '../datastore/packs-marker.ts'
 import { storeError } from '../datastore/store-error.ts'
 import { StoreLock } from '../datastore/store-lock.ts'
+import { lossOf, refuseLoss } from './rebuild-loss.ts'
 import { CatalogPlace } from './rebuild-place.ts'
 import { RebuildReport } from './rebuild-report.ts'
 import { eachPack, findPacks, findStates, PackIndexer, type FoundPack } from './rebuild-scan.ts'
@@ -35,6 +36,8 @@ export interface RebuildOptions {
   readonly onProgress?: (progress: MaintenanceProgress) => void
   readonly signal?: AbortSignal
   readonly nowMs?: () => number
+  /** Ends with REBUILD_LOSES, and changes nothing, where the old catalog has more than the new one. */
+  readonly refuseLoss?: boolean
 }
 
 class Rebuild {
@@ -138,7 +141,7 @@ class Rebuild {
     }
     for (const id of subject.points.keys())
       if (!subject.manifests.has(id) && !known.has(id))
-        this.#report.lostPoints.add({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
+        this.#report.loses({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
   }
 
   /** Holds are as whoever knows best says; a lock is never shortened. */
@@ -154,11 +157,11 @@ class Rebuild {
     try {
       if (failedJobs.has(point.id)) return
       if (this.#old!.copyPoint(this.#builder, tenant, point)) this.#report.catalogPoints.add(what)
-      else this.#report.lostPoints.add({ ...what, problem: `its machine ${point.machine} is not known` })
+      else this.#report.loses({ ...what, problem: `its machine ${point.machine} is not known` })
     } catch (thrown) {
       const error = storeError(thrown, 'reading the old catalog')
       if (error.code === 'STORE_FULL') throw error
-      this.#report.lostPoints.add({ ...what, problem: error.message })
+      this.#report.loses({ ...what, problem: error.message })
     }
   }
 
@@ -290,6 +293,8 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       const marker = store.id ?? randomUUID()
       sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
+      if (options.refuseLoss === true && old !== null && report.takenFrom === CATALOG_NAME)
+        refuseLoss(lossOf(old, sql, { unusable: report.unusable, epoch: readEpoch(packs) }))
       writeAudit(sql, report, startedMs)
       epoch = builder.acknowledgeAbove(readEpoch(packs) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')

@@ -151,6 +151,18 @@ export class OldCatalog implements Disposable {
     }
   }
 
+  /** Restore points that it knows to lack something. */
+  brokenPoints(): Set<string> {
+    const rows = this.#all<{ point: string }>('lost ranges', 'SELECT DISTINCT point FROM lost')
+    return new Set(rows.map(({ point }) => point))
+  }
+
+  /** Records in its index. */
+  recordCount(): number {
+    const [row] = this.#all<{ count: number }>('the index', 'SELECT count(*) AS count FROM chunk')
+    return row?.count ?? 0
+  }
+
   damages(): OldDamage[] {
     return this.#all<OldDamage>(
       'damage',
