@@ -8,6 +8,7 @@ import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
+import { FolderLock } from './folder-lock.ts'
 import { makeFolder } from './folders.ts'
 import { FORMAT_VERSION, PACK_BYTES_MAX } from './format.ts'
 import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
@@ -148,6 +149,7 @@ export class Datastore implements AsyncDisposable {
       await makeFolder(folder, { recursive: true })
       checkCatalogVersion(catalog)
       resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      resources.use(await FolderLock.take(folder))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }

@@ -1,15 +1,26 @@
 // The lock that keeps a second gateway off a datastore: a SQLite lock, which dies with its process.
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { VarveError } from '../../protocol/errors.ts'
 import { isBusy } from './store-error.ts'
+
+/** CONFIG_INVALID unless a lock's file is absent or an empty file: anything else is not ours, and is left as it is. */
+export const checkLockFile = (file: string): void => {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined || (found.isFile() && found.size === 0)) return
+  throw new VarveError(
+    'CONFIG_INVALID',
+    `${file} is not Varve's, whose locks are empty files: move it away and try again`,
+  )
+}
 
 /** Held from construction to disposal, or to the end of the process, however it ends. */
 export class StoreLock implements Disposable {
   readonly #db: DatabaseSync
 
-  /** STORE_LOCKED when another gateway, or a command, of this process or another one, holds it. */
+  /** CONFIG_INVALID where a foreign file lies in its place; STORE_LOCKED when another gateway, or a command, of this process or another one, holds it. */
   constructor(path: string) {
+    checkLockFile(path)
     this.#db = new DatabaseSync(path, { timeout: 0 })
     try {
       // of a file that may only be read, SQLite locks nothing

@@ -15,6 +15,7 @@ import { Sql } from '../datastore/database/sql.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
 import { layEpoch, readEpoch } from '../datastore/epoch.ts'
 import type { RecordType } from '../datastore/format.ts'
+import { FolderLock } from '../datastore/folder-lock.ts'
 import { CATALOG_NAME, hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
 import type { DatastoreLog } from '../datastore/log.ts'
 import type { Manifest } from '../datastore/manifest.ts'
@@ -281,6 +282,7 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
   const report = new RebuildReport()
   try {
     using _lock = lockStore(folder)
+    await using _folder = await FolderLock.take(folder)
     using _catalog = CatalogLock.take(folder)
     const place = new CatalogPlace(folder)
     await place.prepare()
