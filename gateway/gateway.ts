@@ -49,7 +49,9 @@ export class Gateway implements AsyncDisposable {
     const { folder, log, clock } = options
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
-    const { lost } = resources.use(new LockWatch(folder, clock))
+    const { lost } = resources.use(
+      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalog, clock, log }),
+    )
     const { database } = datastore
     const authority = await openAuthority({ folder, database, nowMs: clock.now() }).catch((thrown: unknown) => {
       throw accessError(thrown, folder)

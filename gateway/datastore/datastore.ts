@@ -56,6 +56,7 @@ type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machi
 
 interface Parts {
   readonly paths: Datastore['paths']
+  readonly lock: StoreLock
   readonly log: DatastoreLog
   readonly database: ThreadDatabase
   readonly store: PackStore
@@ -115,6 +116,8 @@ export class Datastore implements AsyncDisposable {
   readonly database: Database
   /** Where catalog and packs lie, for threads that open them for themselves. */
   readonly paths: { readonly catalog: string; readonly packs: string }
+  /** Held while this is open. */
+  readonly lock: StoreLock
   /** What the start found and did. */
   readonly report: RecoveryReport
   /** What uploads may take of the disk, and what each tenant takes. */
@@ -132,6 +135,7 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts
     this.database = parts.database
     this.paths = parts.paths
+    this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
   }
@@ -145,10 +149,11 @@ export class Datastore implements AsyncDisposable {
     const { folder, log, nowMs = Date.now } = options
     await using resources = new AsyncDisposableStack()
     const catalog = path.join(folder, CATALOG_NAME)
+    let lock: StoreLock
     try {
       await makeFolder(folder, { recursive: true })
       checkCatalogVersion(catalog)
-      resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      lock = resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
       resources.use(await FolderLock.take(folder))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
@@ -170,6 +175,7 @@ export class Datastore implements AsyncDisposable {
     const paths = { catalog, packs: root }
     return new Datastore({
       paths,
+      lock,
       log,
       database,
       store,
