@@ -4,6 +4,7 @@ import { NO_TOKEN, type Claims } from '../protocol/claims.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
+import { LockWatch } from './datastore/lock-watch.ts'
 import { IDENTITIES_CHECK_MAX } from './datastore/database/identities.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { accessError } from './datastore/owner.ts'
@@ -33,10 +34,13 @@ export interface GatewayOptions {
 export class Gateway implements AsyncDisposable {
   /** Of the port, or `unix:` and the path of the local socket where there is none. */
   readonly url: string
+  /** Resolves with the reason where the gateway must stop because its lock or catalog was taken away. */
+  readonly lost: Promise<VarveError>
   readonly #resources: AsyncDisposableStack
 
-  private constructor(url: string, resources: AsyncDisposableStack) {
+  private constructor(url: string, lost: Promise<VarveError>, resources: AsyncDisposableStack) {
     this.url = url
+    this.lost = lost
     this.#resources = resources
   }
 
@@ -45,6 +49,9 @@ export class Gateway implements AsyncDisposable {
     const { folder, log, clock } = options
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
+    const { lost } = resources.use(
+      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalog, clock, log }),
+    )
     const { database } = datastore
     const authority = await openAuthority({ folder, database, nowMs: clock.now() }).catch((thrown: unknown) => {
       throw accessError(thrown, folder)
@@ -65,7 +72,7 @@ export class Gateway implements AsyncDisposable {
     resources.defer(datastore.space.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
-    return new Gateway(url, resources.move())
+    return new Gateway(url, lost, resources.move())
   }
 
   /** Tells every session, lets what is being committed finish, closes the datastore. */

@@ -4,6 +4,7 @@ import { Command, Option } from 'commander'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
 import { addIdentityCommands } from './commands/identities.ts'
+import { addKeysCommand } from './commands/keys.ts'
 import { DATA_DEFAULT, watchOutput } from './commands/local.ts'
 import { addMachineCommands } from './commands/machines.ts'
 import { addPointCommands } from './commands/points.ts'
@@ -35,6 +36,7 @@ program
   .action((options: ServeOptions) => serve(options))
 
 addIdentityCommands(program)
+addKeysCommand(program)
 addMachineCommands(program)
 addPointCommands(program)
 addStoreCommands(program)

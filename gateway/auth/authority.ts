@@ -2,7 +2,10 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import type { Database } from '../datastore/database/database.ts'
-import { SigningKeys } from './keys.ts'
+import { SigningKeys, type KnownKeys } from './keys.ts'
+
+/** Name of the setting that holds the id of the newest signing key. */
+const KEY_SETTING = 'signing-key'
 
 export interface Authority {
   readonly database: Database
@@ -11,15 +14,42 @@ export interface Authority {
   readonly issuer: string
 }
 
-/** Opens the authority of one data folder; the gateway's uuid and first key are made once. CONFIG_INVALID, DATA_DAMAGED. */
-export const openAuthority = async (options: {
+interface AuthorityOptions {
   readonly folder: string
   readonly database: Database
   readonly nowMs: number
-}): Promise<Authority> => {
-  const { database, folder, nowMs } = options
-  const uuid =
-    (await database.call('setting.get', { name: 'gateway' })) ??
-    (await database.call('setting.init', { name: 'gateway', value: randomUUID() }))
-  return { database, keys: await SigningKeys.open(path.join(folder, 'keys'), nowMs), issuer: `varve:${uuid}` }
 }
+
+/** What the catalog knows of the signing keys; null where there was none yet. */
+const knownKeys = async (database: Database, isNew: boolean): Promise<KnownKeys | null> => {
+  const kid = await database.call('setting.get', { name: KEY_SETTING })
+  if (kid !== null) return { kid }
+  return !isNew && (await database.call('identity.any', {})) ? { kid: null } : null
+}
+
+const authorityOf = async (
+  { database, folder }: AuthorityOptions,
+  open: (keysFolder: string, isNew: boolean) => Promise<SigningKeys>,
+): Promise<Authority> => {
+  const before = await database.call('setting.get', { name: 'gateway' })
+  const keys = await open(path.join(folder, 'keys'), before === null)
+  const uuid = before ?? (await database.call('setting.init', { name: 'gateway', value: randomUUID() }))
+  const { kid } = keys.newest
+  if ((await database.call('setting.get', { name: KEY_SETTING })) !== kid)
+    await database.call('setting.set', { name: KEY_SETTING, value: kid })
+  return { database, keys, issuer: `varve:${uuid}` }
+}
+
+/** Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys before, CONFIG_INVALID, DATA_DAMAGED. */
+export const openAuthority = (options: AuthorityOptions): Promise<Authority> =>
+  authorityOf(options, async (folder, isNew) =>
+    SigningKeys.open(folder, options.nowMs, await knownKeys(options.database, isNew)),
+  )
+
+/** The same with a new signing key, whether there are others or not: tokens of keys that are lost end with it. */
+export const renewKeys = (options: AuthorityOptions): Promise<Authority> =>
+  authorityOf(options, async (folder) => {
+    const keys = await SigningKeys.open(folder, options.nowMs)
+    await keys.rotate(options.nowMs)
+    return keys
+  })

@@ -1,11 +1,13 @@
 // The gateway's signing keys: made at first start, kept one per file, rotated; the newest signs and all of them verify.
 import { randomUUID } from 'node:crypto'
+import { constants, existsSync } from 'node:fs'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type CryptoKey } from 'jose'
 import * as v from 'valibot'
 import { TOKEN_ALGORITHM } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { hasCode } from '../datastore/store-error.ts'
 
 /** Keys that may be held at once. */
 export const KEYS_MAX = 32
@@ -67,17 +69,26 @@ const writeSecret = async (folder: string, name: string, text: string): Promise<
   await syncFolder(folder)
 }
 
+const damaged = (file: string): VarveError =>
+  new VarveError(
+    'DATA_DAMAGED',
+    `the key file ${path.basename(file)} in the folder keys is damaged, or none: put it back from a copy, or move it away and make a new key with: varve-gateway keys new`,
+  )
+
 /** Null where the file is gone: another process may drop a key too old to matter. */
 const readSecret = async (file: string): Promise<string | null> => {
-  await using handle = await open(file, 'r').catch((error: unknown) => {
+  // a pipe of this name must not keep us waiting for its other end
+  await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
     throw error
   })
   if (handle === null) return null
-  const { mode, size } = await handle.stat()
+  const stats = await handle.stat()
+  const { mode, size } = stats
+  if (!stats.isFile()) throw damaged(file)
   if ((mode & 0o077) !== 0)
     throw new VarveError('CONFIG_INVALID', `the key file ${path.basename(file)} must be readable by its owner only`)
-  if (size > KEY_FILE_BYTES_MAX) throw new VarveError('DATA_DAMAGED', `${path.basename(file)} is not a key file`)
+  if (size > KEY_FILE_BYTES_MAX) throw damaged(file)
   return await handle.readFile('utf8')
 }
 
@@ -98,7 +109,28 @@ const parseKey = async (name: string, text: string): Promise<SigningKey> => {
     return { kid, createdMs, publicKey, privateKey, jwk: { kty, crv, x, kid, alg: TOKEN_ALGORITHM, use: 'sig' } }
   } catch {
     // the cause could quote the file, and the file is a secret
-    throw new VarveError('DATA_DAMAGED', `the key file ${name} is damaged`)
+    throw damaged(name)
+  }
+}
+
+/** What a catalog knows of the keys that there were. */
+export interface KnownKeys {
+  /** Id of the newest; null where it only knows that there were some. */
+  readonly kid: string | null
+}
+
+const missing = (folder: string, { kid }: KnownKeys): VarveError =>
+  new VarveError(
+    'KEYS_MISSING',
+    `the signing ${kid === null ? 'keys are' : `key ${kid} is`} not in ${folder}: put the folder back from a copy, or make a new key, with which all tokens given out so far end, with: varve-gateway keys new`,
+  )
+
+const makeKeysFolder = async (folder: string): Promise<void> => {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    if (!hasCode(cause, 'EEXIST') && !hasCode(cause, 'ENOTDIR')) throw cause
+    throw new VarveError('CONFIG_INVALID', `${folder} is not a folder: move it away`, { cause })
   }
 }
 
@@ -113,11 +145,17 @@ export class SigningKeys {
     this.#folder = folder
   }
 
-  /** Opens the folder, and makes it and a first key where there is none; CONFIG_INVALID, DATA_DAMAGED. */
-  static async open(folder: string, nowMs: number): Promise<SigningKeys> {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+  /**
+   * Opens the folder, and makes it and a first key where there is none. KEYS_MISSING, with nothing made, where `known` says that there were keys before and
+   * none is there, or not that of its id; CONFIG_INVALID, DATA_DAMAGED.
+   */
+  static async open(folder: string, nowMs: number, known: KnownKeys | null = null): Promise<SigningKeys> {
     const keys = new SigningKeys(folder)
+    if (known !== null && !existsSync(folder)) throw missing(folder, known)
+    await makeKeysFolder(folder)
     await keys.reload(nowMs)
+    if (known !== null && (keys.#keys.length === 0 || (known.kid !== null && keys.#find(known.kid) === null)))
+      throw missing(folder, known)
     if (keys.#keys.length === 0) await keys.rotate(nowMs)
     return keys
   }
@@ -161,7 +199,12 @@ export class SigningKeys {
 
   /** Reads the folder again. */
   async reload(nowMs: number): Promise<void> {
-    const names = (await readdir(this.#folder)).filter((name) => KEY_FILE.test(name))
+    const entries = await readdir(this.#folder).catch((error: unknown) => {
+      // keys that were read stay good when their folder goes away; the next start says that it is not there
+      if (this.#keys.length > 0 && hasCode(error, 'ENOENT')) return []
+      throw error
+    })
+    const names = entries.filter((name) => KEY_FILE.test(name))
     if (names.length > KEYS_MAX * 2)
       throw new VarveError('CONFIG_INVALID', `there are more than ${KEYS_MAX} signing keys`)
     const keys = await Promise.all(
@@ -170,8 +213,9 @@ export class SigningKeys {
         return text === null ? [] : [await parseKey(name, text)]
       }),
     )
-    this.#keys = keys.flat().sort((a, b) => a.createdMs - b.createdMs || (a.kid < b.kid ? -1 : 1))
     this.#loadedMs = nowMs
+    const found = keys.flat().sort((a, b) => a.createdMs - b.createdMs || (a.kid < b.kid ? -1 : 1))
+    if (found.length > 0) this.#keys = found
   }
 
   #find(kid: string): CryptoKey | null {

@@ -25,7 +25,7 @@ export const checkData = (folder: string, { make = false } = {}): void => {
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
   checkOwner(folder)
   try {
-    checkCatalogVersion(path.join(folder, CATALOG_NAME))
+    checkCatalogVersion(path.join(folder, CATALOG_NAME), { epoch: true })
   } catch (thrown) {
     throw usageError(folder, thrown)
   }

@@ -13,11 +13,12 @@ import { isIncomplete, rebuildLines } from './report-rebuild.ts'
 interface RepairOptions extends CommonAll {
   readonly check: boolean
   readonly rebuild: boolean
+  readonly acceptLoss: boolean
   readonly limit?: number
 }
 
 /** Builds the catalog of a stopped gateway again; DATA_DAMAGED, after the report, where not everything was found again. */
-const rebuildCatalog = async ({ data, json, tenant, limit }: RepairOptions): Promise<void> => {
+const rebuildCatalog = async ({ data, json, tenant, limit, acceptLoss }: RepairOptions): Promise<void> => {
   if (tenant !== undefined || limit !== undefined)
     throw new VarveError('PARAMS_INVALID', '--rebuild is for the whole data folder: give neither --tenant nor --limit')
   checkOwner(data)
@@ -26,7 +27,13 @@ const rebuildCatalog = async ({ data, json, tenant, limit }: RepairOptions): Pro
   const log = openLog({ level: 'silent' })
   const work = async (): Promise<Awaited<ReturnType<typeof rebuild>>> => {
     using line = new ProgressLine(process.stderr)
-    return await rebuild({ folder: data, log, signal, onProgress: (one) => line.show(progressText('repair', one)) })
+    return await rebuild({
+      folder: data,
+      log,
+      signal,
+      refuseLoss: !acceptLoss,
+      onProgress: (one) => line.show(progressText('repair', one)),
+    })
   }
   const report = await work()
   if (json) printJson(report)
@@ -41,11 +48,13 @@ export const addRepairCommand = (program: Command, check: (options: RepairOption
     .description('compare packs, index and catalog, or build index and catalog from the packs again')
     .option('--check', 'only look, also beside a running gateway', false)
     .option('--rebuild', 'build index and catalog again, while the gateway is stopped; the old catalog is kept', false)
+    .option('--accept-loss', 'rebuild also where the old catalog has more than the packs give now', false)
     .addOption(anyTenantOption())
     .addOption(limitOption())
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: RepairOptions) => {
+      if (options.check && options.acceptLoss) throw new VarveError('PARAMS_INVALID', '--accept-loss goes with --rebuild')
       if (options.check === options.rebuild)
         throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
       await (options.check ? check(options) : rebuildCatalog(options))

@@ -23,9 +23,9 @@ const listed = <T>(
   ]
 }
 
-/** True where a restore point, or a part of one, was not found again. */
-export const isIncomplete = ({ lostPoints, incompletePoints, missingRecords }: RebuildReport): boolean =>
-  lostPoints.count > 0 || incompletePoints.count > 0 || missingRecords > 0
+/** True where a tenant, a restore point, or a part of one, was not found again. */
+export const isIncomplete = (report: RebuildReport): boolean =>
+  report.lostPoints.count + report.incompletePoints.count + report.missingRecords + report.missingStates > 0
 
 export const rebuildLines = (report: RebuildReport): string[] => [
   `The catalog was built again (${(report.durationMs / 1000).toFixed(1)} s).`,

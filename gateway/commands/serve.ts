@@ -113,5 +113,10 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     reserveBytes,
   })
   print(gateway.url)
-  log.info({ signal: await ended }, 'gateway stops')
+  const reason = await Promise.race([ended, gateway.lost])
+  if (reason instanceof VarveError) {
+    log.error({ err: reason }, 'gateway stops')
+    throw reason
+  }
+  log.info({ signal: reason }, 'gateway stops')
 }

@@ -13,6 +13,8 @@ import {
   wholeIds,
   type CommonAll,
 } from './options.ts'
+import { folderProblems } from '../maintenance/folder-check.ts'
+import { print, printJson, withCatalog } from './local.ts'
 import { callLong } from './progress.ts'
 import { addRepairCommand } from './repair.ts'
 import { checkLines, collectionLines, isBroken, isDamaged, usageLines, verifyLines } from './report-store.ts'
@@ -132,11 +134,22 @@ const addUsage = (program: Command): void => {
     })
 }
 
+/** What is wrong with the data folder as a whole, which is printed. */
+const checkFolder = async ({ data, json }: CommonAll): Promise<string[]> => {
+  const problems = await withCatalog(data, (database) => folderProblems(data, database))
+  if (problems.length === 0) return []
+  if (json) printJson({ tenant: null, problems })
+  else problems.forEach(print)
+  return problems
+}
+
 /** Compares packs, index and catalog of each tenant; DATA_DAMAGED where they do not agree. */
 const check = async (options: CommonAll & { readonly limit?: number }): Promise<void> => {
   const params = { bytesPerSecond: bytesPerSecond(options) }
+  const problems = options.tenant === undefined ? await checkFolder(options) : []
   const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.check', params })
   const bad = await report(options, work, { lines: checkLines, bad: isBroken })
+  if (problems.length > 0) throw new VarveError('DATA_DAMAGED', `packs and catalog do not agree: ${problems[0]!}`)
   if (bad.length > 0)
     throw new VarveError('DATA_DAMAGED', `packs, index and catalog do not agree for ${bad.join(', ')}`)
 }

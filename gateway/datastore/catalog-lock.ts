@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { VarveError } from '../../protocol/errors.ts'
 import { CATALOG_LOCK_NAME } from './layout.ts'
 import { isBusy } from './store-error.ts'
+import { checkLockFile } from './store-lock.ts'
 
 /** How long a rebuild waits for commands that use the catalog, in milliseconds. */
 const TAKE_TIMEOUT_MS = 10_000
@@ -32,6 +33,7 @@ export class CatalogLock implements Disposable {
 
   private constructor(folder: string, { timeoutMs, begin, refused }: Kind) {
     const file = path.join(folder, CATALOG_LOCK_NAME)
+    checkLockFile(file)
     this.#db = new DatabaseSync(file, { timeout: timeoutMs })
     try {
       // of a file that may only be read, SQLite locks nothing alone

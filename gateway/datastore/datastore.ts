@@ -8,6 +8,7 @@ import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
+import { FolderLock } from './folder-lock.ts'
 import { makeFolder } from './folders.ts'
 import { FORMAT_VERSION, PACK_BYTES_MAX } from './format.ts'
 import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
@@ -18,9 +19,10 @@ import { Space } from './space.ts'
 import { NodeCache } from './node-cache.ts'
 import { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
+import { layEpoch, readEpoch } from './epoch.ts'
 import { layMarker, PACKS_SETTING, readMarker, strangePacks } from './packs-marker.ts'
 import { recover, type RecoveryReport } from './recovery.ts'
-import { storeError } from './store-error.ts'
+import { damagedCatalog, storeError } from './store-error.ts'
 import { StoreLock } from './store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from './store-version.ts'
 import { TenantStore } from './tenant-store.ts'
@@ -54,6 +56,7 @@ type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machi
 
 interface Parts {
   readonly paths: Datastore['paths']
+  readonly lock: StoreLock
   readonly log: DatastoreLog
   readonly database: ThreadDatabase
   readonly store: PackStore
@@ -95,10 +98,26 @@ const claimPacks = async (database: Database, root: string): Promise<string> => 
   return id
 }
 
+/** CATALOG_DAMAGED where the catalog is not as it was written: what is restored from it, and what a collection removes, would be wrong. */
+const refuseDamaged = async (database: Database): Promise<void> => {
+  const problems = await database.call('catalog.examine', {})
+  if (problems.length > 0) throw damagedCatalog(problems.join('; '))
+}
+
+const recoverPacks = async (
+  options: Omit<Parameters<typeof recover>[0], 'headers'>,
+  root: string,
+): Promise<RecoveryReport> => {
+  await using headers = await DirectoryPackStore.open(root)
+  return await recover({ ...options, headers })
+}
+
 export class Datastore implements AsyncDisposable {
   readonly database: Database
   /** Where catalog and packs lie, for threads that open them for themselves. */
   readonly paths: { readonly catalog: string; readonly packs: string }
+  /** Held while this is open. */
+  readonly lock: StoreLock
   /** What the start found and did. */
   readonly report: RecoveryReport
   /** What uploads may take of the disk, and what each tenant takes. */
@@ -116,6 +135,7 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts
     this.database = parts.database
     this.paths = parts.paths
+    this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
   }
@@ -129,26 +149,33 @@ export class Datastore implements AsyncDisposable {
     const { folder, log, nowMs = Date.now } = options
     await using resources = new AsyncDisposableStack()
     const catalog = path.join(folder, CATALOG_NAME)
+    let lock: StoreLock
     try {
       await makeFolder(folder, { recursive: true })
       checkCatalogVersion(catalog)
-      resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      lock = resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      resources.use(await FolderLock.take(folder))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
     const database = resources.use(await ThreadDatabase.open(catalog))
     checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
+    await refuseDamaged(database)
     const root = path.join(folder, PACKS_NAME)
     const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
     const space = new Space({ folder, database, log, reserveBytes: options.reserveBytes ?? null })
     const store = new CountedPackStore(directory, space.quotas)
     const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? PACK_BYTES_MAX })
-    const report = await recover({ store, database, packs, log })
+    // read before the catalog's: a command beside this start may raise both
+    const epoch = readEpoch(root)
+    const report = await recoverPacks({ store, database, packs, log, epoch }, root)
+    if (epoch === null) await layEpoch(root, await database.call('catalog.acknowledged', {}))
     await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
     const paths = { catalog, packs: root }
     return new Datastore({
       paths,
+      lock,
       log,
       database,
       store,

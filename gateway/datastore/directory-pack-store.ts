@@ -1,17 +1,17 @@
 // The pack store of one machine: a file per pack in a directory, `<root>/<tenant uuid>/<first two digits>/<pack uuid>.pack`.
-import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises'
+import { constants, type Dirent } from 'node:fs'
+import { open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { failpoint, failpointsArmed } from './failpoint.ts'
 import { makeFolder, syncFolder } from './folders.ts'
 import { isUuid } from './format.ts'
 import { HandleCache } from './handle-cache.ts'
-import { MARKER_NAME, NEW_MARKER_NAME } from './layout.ts'
+import { OWN_NAMES, PACK_SUFFIX } from './layout.ts'
 import type { PackFile, PackName, PackStore } from './pack-store.ts'
 import { readMarker, strangePacks } from './packs-marker.ts'
 import { hasCode, storeError } from './store-error.ts'
 
-const PACK_SUFFIX = '.pack'
 const FILE_MODE = 0o600
 
 /** Writes all of `bytes` at `offset`: one write may take only a part of them. */
@@ -135,7 +135,8 @@ export class DirectoryPackStore implements PackStore {
     const file = this.#path(name)
     let handle: FileHandle | null = null
     try {
-      handle = await this.#find(() => open(file, 'r+'))
+      // a pipe of this name must not keep us waiting for its other end
+      handle = await this.#find(() => open(file, constants.O_RDWR | constants.O_NONBLOCK))
       if (handle === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
       const { size } = await handle.stat()
       if (size !== bytes)
@@ -182,7 +183,8 @@ export class DirectoryPackStore implements PackStore {
       const found = await this.#find(() => stat(file))
       // reads must not go on finding what an open handle alone keeps
       if (found === null) await this.#handles.drop(file)
-      return found?.size ?? null
+      // a folder, a pipe or a device of this name holds no record
+      return found?.isFile() === true ? found.size : null
     } catch (error) {
       throw storeError(error, 'looking at a pack')
     }
@@ -194,6 +196,9 @@ export class DirectoryPackStore implements PackStore {
       await this.confirm()
       failpoint('pack.remove', file)
       await this.#handles.drop(file)
+      // where it is a link, what takes the space lies elsewhere; only a file of the same name is taken for the pack
+      const target = await realpath(file)
+      if (target !== file && path.basename(target) === path.basename(file)) await rm(target, { force: true })
       await rm(file, { force: true })
       // a read may have opened it once more meanwhile, and would keep its space
       await this.#handles.drop(file)
@@ -208,14 +213,14 @@ export class DirectoryPackStore implements PackStore {
   async *list(): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
     await this.confirm()
     for (const tenant of await readdir(this.#root, { withFileTypes: true })) {
-      if (tenant.name === MARKER_NAME || tenant.name === NEW_MARKER_NAME) continue
-      if (!tenant.isDirectory() || !isUuid(tenant.name)) {
+      if (OWN_NAMES.has(tenant.name)) continue
+      if (!isUuid(tenant.name) || (await this.#kindOf(tenant.name, tenant)) !== 'folder') {
         yield { unknown: tenant.name }
         continue
       }
       for (const prefix of await readdir(path.join(this.#root, tenant.name), { withFileTypes: true })) {
         const folder = path.join(tenant.name, prefix.name)
-        if (prefix.isDirectory()) yield* this.#listFolder(tenant.name, folder)
+        if ((await this.#kindOf(folder, prefix)) === 'folder') yield* this.#listFolder(tenant.name, folder)
         else yield { unknown: folder }
       }
     }
@@ -246,9 +251,16 @@ export class DirectoryPackStore implements PackStore {
       const relative = path.join(folder, entry.name)
       const name = { tenant, pack: entry.name.slice(0, -PACK_SUFFIX.length) }
       // what does not lie exactly where its name says is not a pack of ours
-      const ours = entry.isFile() && isUuid(name.pack) && this.#path(name) === path.join(this.#root, relative)
-      yield ours ? { name } : { unknown: relative }
+      const ours = isUuid(name.pack) && this.#path(name) === path.join(this.#root, relative)
+      yield ours && (await this.#kindOf(relative, entry)) === 'file' ? { name } : { unknown: relative }
     }
+  }
+
+  /** What lies at a path below the root. A symbolic link is what it leads to, as it is for every read. */
+  async #kindOf(relative: string, entry: Dirent): Promise<'file' | 'folder' | 'other'> {
+    const found = entry.isSymbolicLink() ? await stat(path.join(this.#root, relative)).catch(() => null) : entry
+    if (found === null) return 'other'
+    return found.isFile() ? 'file' : found.isDirectory() ? 'folder' : 'other'
   }
 
   #path({ tenant, pack }: PackName): string {

@@ -15,6 +15,7 @@ export const FAILPOINTS = [
   'pack.removed',
   'transaction.before',
   'transaction.after',
+  'epoch.raised',
   'index.commit',
   'index.forget',
   'manifest.write',

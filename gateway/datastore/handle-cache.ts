@@ -1,6 +1,9 @@
 // A bounded cache of files open for reading.
+import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
+import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { hasCode } from './store-error.ts'
 
 /** Files kept open when nobody reads them. */
 const HANDLES_MAX = 128
@@ -12,14 +15,35 @@ interface Entry {
   dropped: boolean
 }
 
+const notAFile = (file: string, cause?: unknown): VarveError =>
+  new VarveError('DATA_DAMAGED', `${path.basename(file)} is not a file`, cause === undefined ? {} : { cause })
+
+/** Opens a file for reading; DATA_DAMAGED for a folder, a pipe, a socket or a device, none of which is waited for. */
+const openFile = async (file: string): Promise<FileHandle> => {
+  let handle: FileHandle
+  try {
+    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch (error) {
+    throw hasCode(error, 'ENXIO') || hasCode(error, 'ENODEV') ? notAFile(file, error) : error
+  }
+  try {
+    if ((await handle.stat()).isFile()) return handle
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+  await handle.close()
+  throw notAFile(file)
+}
+
 export class HandleCache implements AsyncDisposable {
   readonly #entries = new Map<string, Entry>()
   #closed = false
 
-  /** Runs `work` with the file open for reading; STORE_FAILED once the cache is closed. */
+  /** Runs `work` with the file open for reading; DATA_DAMAGED where it is not a file, STORE_FAILED once the cache is closed. */
   async use<R>(file: string, work: (handle: FileHandle) => Promise<R>): Promise<R> {
     if (this.#closed) throw new VarveError('STORE_FAILED', 'the datastore is closed')
-    const entry = this.#entries.get(file) ?? { handle: open(file, 'r'), users: 0, dropped: false }
+    const entry = this.#entries.get(file) ?? { handle: openFile(file), users: 0, dropped: false }
     // to the end of the map's order: the least recently used is first
     this.#entries.delete(file)
     this.#entries.set(file, entry)

@@ -20,6 +20,13 @@ export const PACKS_NAME = 'packs'
 export const MARKER_NAME = '.varve-packs'
 export const NEW_MARKER_NAME = `${MARKER_NAME}.new`
 
+/** The number of acknowledged changes in it, and what that is written as first. */
+export const EPOCH_NAME = '.varve-epoch'
+export const NEW_EPOCH_NAME = `${EPOCH_NAME}.new`
+
+/** Names in the folder of packs that are ours and no packs. */
+export const OWN_NAMES: ReadonlySet<string> = new Set([MARKER_NAME, NEW_MARKER_NAME, EPOCH_NAME, NEW_EPOCH_NAME])
+
 /** Ending of a pack's file. */
 export const PACK_SUFFIX = '.pack'
 

@@ -16,6 +16,8 @@ export interface UnknownBytes {
   readonly name: PackName
   /** Where they begin; null for all of a pack. */
   readonly from: number | null
+  /** True where the catalog knows the pack to its end: then a restore point that was removed before a rebuild may be in it. */
+  readonly known?: boolean
 }
 
 interface Options {
@@ -23,40 +25,56 @@ interface Options {
   readonly database: Database
 }
 
-const older = (what: string): VarveError =>
-  new VarveError(
-    'CATALOG_MISSING',
-    `the catalog is older than the packs, which hold ${what}: was an old copy put back? build it again with: varve-gateway repair --rebuild`,
-  )
+const olderText = (what: string): string =>
+  `the catalog is older than the packs, ${what}: was an old copy put back? stop the gateway and build it again with: varve-gateway repair --rebuild`
+
+const older = (what: string): VarveError => new VarveError('CATALOG_MISSING', olderText(what))
+
+/** What is to be said where the packs (`there`; null for none) have seen changes that the catalog (`known`) has not; else null. */
+export const olderEpochText = (there: number | null, known: number): string | null =>
+  there !== null && there > known
+    ? olderText(`which have seen ${there} acknowledged changes, of which it knows ${known}`)
+    : null
+
+/** The same as CATALOG_MISSING. */
+export const refuseOlderEpoch = (there: number | null, known: number): void => {
+  const text = olderEpochText(there, known)
+  if (text !== null) throw new VarveError('CATALOG_MISSING', text)
+}
 
 /** What such a record says that the catalog should know; null where it says nothing new. */
-const newsOf = async (record: PackRecord, tenant: Tenant, { database }: Options): Promise<string | null> => {
+const newsOf = async (
+  record: PackRecord,
+  tenant: Tenant,
+  { database, known: isKnown }: Options & { readonly known: boolean },
+): Promise<string | null> => {
   const { id, type, codec, plainLength } = record.header
   if (type !== RECORD.manifest && type !== RECORD.state) return null
   const plain = decode(codec, parseRecord(record.bytes, 0).stored, plainLength)
+  const newest = await database.call('state.seq', { tenant: tenant.id })
   if (type === RECORD.state) {
     const { seq } = decodeState(plain, id)
-    return seq > (await database.call('state.seq', { tenant: tenant.id }))
-      ? `state ${seq} of tenant ${tenant.name}`
-      : null
+    return seq > newest ? `state ${seq} of tenant ${tenant.name}` : null
   }
   if (!equalBytes(keyedHash(manifestKey(tenant.idKey), plain), id)) return null
-  const { point } = decodeManifest(plain)
+  const { point, state } = decodeManifest(plain)
+  if (isKnown && state < newest) return null
   const [known] = await database.call('check.jobs', { tenant: tenant.id, jobs: [point] })
   return known === 1 ? null : `restore point ${point}`
 }
 
 /**
- * Throws CATALOG_MISSING where bytes that the catalog does not know of hold a state or a restore point that it never heard of: a backup and the number of a state
- * are in the catalog before the packs, so no crash leaves that. Only packs of nodes are read, and only what is unknown of them.
+ * Throws CATALOG_MISSING where bytes that the catalog does not know of hold a state or a restore point that it never heard of, or belong to a tenant that it does
+ * not know: all of these are in the catalog before the packs, so no crash leaves that. Only packs of nodes are read, and only what is unknown of them.
  */
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
   const { store, database } = options
-  for (const { name, from } of unknown) {
+  for (const { name, from, known = false } of unknown) {
     const tenant = await database.call('tenant.byUuid', { uuid: name.tenant })
-    if (tenant === null) continue
     try {
-      if ((await readPackHeader(store, name)).kind !== 'nodes') continue
+      const { kind } = await readPackHeader(store, name)
+      if (tenant === null) throw older(`among which are some of a tenant that it does not know (${name.tenant})`)
+      if (kind !== 'nodes') continue
     } catch (thrown) {
       const { code } = asVarveError(thrown)
       if (code === 'DATA_DAMAGED' || code === 'STORE_VERSION' || code === 'NOT_FOUND') continue
@@ -64,12 +82,12 @@ export const refuseOlderCatalog = async (options: Options, unknown: readonly Unk
     }
     for await (const record of scanPack(store, name, { ...(from === null ? {} : { from }), skipUnreadable: true })) {
       if (!('header' in record)) continue
-      const news = await newsOf(record, tenant, options).catch((thrown: unknown) => {
+      const news = await newsOf(record, tenant, { ...options, known }).catch((thrown: unknown) => {
         // what cannot be read says nothing
         if (asVarveError(thrown).code === 'DATA_DAMAGED') return null
         throw thrown
       })
-      if (news !== null) throw older(news)
+      if (news !== null) throw older(`which hold ${news}`)
     }
   }
 }

@@ -3,6 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { ownBytes } from './bytes.ts'
 import {
+  PACK_BYTES_MAX,
   PACK_HEADER_BYTES,
   parsePackHeader,
   parseRecord,
@@ -61,11 +62,22 @@ export interface ScanOptions {
 
 type Source = Pick<PackStore, 'read' | 'size'>
 
+/** A pack's header as it is in the file, whatever the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
+export const readAnyHeader = async (store: Source, name: PackName): Promise<PackHeader> =>
+  parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
+
+/** What a file holds that is not the pack of its name, in words; null where it is that pack. */
+export const misplacedText = (header: PackHeader, name: PackName): string | null => {
+  if (header.tenant === name.tenant && header.pack === name.pack) return null
+  const whose = header.tenant === name.tenant ? '' : ` of tenant ${header.tenant}`
+  return `its file holds another pack, ${header.pack}${whose}: were files moved or renamed?`
+}
+
 /** A pack's header, held against its name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readPackHeader = async (store: Source, name: PackName): Promise<PackHeader> => {
-  const header = parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
-  if (header.tenant !== name.tenant || header.pack !== name.pack)
-    throw new VarveError('DATA_DAMAGED', 'the header of a pack names another pack')
+  const header = await readAnyHeader(store, name)
+  const misplaced = misplacedText(header, name)
+  if (misplaced !== null) throw new VarveError('DATA_DAMAGED', misplaced, { details: { holds: header.pack } })
   return header
 }
 
@@ -184,7 +196,8 @@ export async function* scanPack(
   const size = await store.size(name)
   if (size === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
   const { from = PACK_HEADER_BYTES, to = size } = options
-  const end = Math.min(to, size)
+  // no pack is longer: what lies behind is not read, however long a stray (or sparse) file says that it is
+  const end = Math.min(to, size, PACK_BYTES_MAX)
   using window = new Window(store, name, end, options)
   const budget = { bytes: SEARCH_BYTES_MAX }
   let found = false
@@ -207,5 +220,8 @@ export async function* scanPack(
     found = true
     offset = next
   }
-  if (end < to) yield { offset: Math.max(end, from), length: to - Math.max(end, from), problem: 'the pack is shorter' }
+  if (end < to) {
+    const problem = size > PACK_BYTES_MAX ? 'the file is longer than a pack may be' : 'the pack is shorter'
+    yield { offset: Math.max(end, from), length: to - Math.max(end, from), problem }
+  }
 }

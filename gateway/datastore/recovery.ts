@@ -4,12 +4,19 @@ import type { Database } from './database/database.ts'
 import type { PackRow } from './database/packs.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from './format.ts'
 import type { DatastoreLog } from './log.ts'
-import { refuseOlderCatalog, type UnknownBytes } from './older-catalog.ts'
+import { refuseOlderCatalog, refuseOlderEpoch, type UnknownBytes } from './older-catalog.ts'
 import type { FreePack, PackPool } from './pack-pool.ts'
+import { misplacedText, readAnyHeader } from './pack-scan.ts'
 import type { PackStore } from './pack-store.ts'
 
 /** Unknown files named in a report; more are only counted. */
 const UNKNOWN_NAMED_MAX = 100
+
+/** Misplaced packs named in a report. */
+const MISPLACED_NAMED_MAX = 100
+
+/** Headers that are read at once. */
+const HEADERS_AT_ONCE = 16
 
 /** A pack that does not hold what was acknowledged. */
 export interface DamagedPack {
@@ -37,6 +44,8 @@ export interface RecoveryReport {
   readonly reused: number
   readonly sealed: number
   readonly damaged: readonly DamagedPack[]
+  /** Packs whose files hold other packs, as sentences. At most MISPLACED_NAMED_MAX. */
+  readonly misplaced: readonly string[]
   /** Files among the packs that the catalog does not know; never touched. At most UNKNOWN_NAMED_MAX are named. */
   readonly unknown: readonly string[]
   readonly unknownCount: number
@@ -103,14 +112,41 @@ const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
   }
 }
 
-/** Settles all packs and offers the reusable ones to writers. Nothing is cut from any file. CATALOG_MISSING, with nothing changed, where the catalog is older than the packs. */
+/** The packs with a file whose header is that of another pack; what else may be wrong with a header, reading and verifying find. */
+const findMisplaced = async (
+  store: Pick<PackStore, 'read' | 'size'>,
+  rows: readonly PackRow[],
+  present: ReadonlySet<string>,
+): Promise<string[]> => {
+  const misplaced: string[] = []
+  const candidates = rows.filter(
+    ({ tenant, uuid, bytes, sealed }) => sealed < 2 && bytes > 0 && present.has(`${tenant} ${uuid}`),
+  )
+  for (let from = 0; from < candidates.length; from += HEADERS_AT_ONCE)
+    await Promise.all(
+      candidates.slice(from, from + HEADERS_AT_ONCE).map(async ({ tenant, uuid: pack }) => {
+        const header = await readAnyHeader(store, { tenant, pack }).catch(() => null)
+        const text = header === null ? null : misplacedText(header, { tenant, pack })
+        if (text !== null) misplaced.push(`pack ${pack}: ${text}`)
+      }),
+    )
+  return misplaced.slice(0, MISPLACED_NAMED_MAX)
+}
+
+/**
+ * Settles all packs and offers the reusable ones to writers. Nothing is cut from any file. CATALOG_MISSING, with nothing changed, where the catalog is older than
+ * the packs. `epoch` is the number beside them, read before the catalog's; without one all packs of nodes are looked at for what the catalog should know.
+ */
 export const recover = async (options: {
   store: PackStore
   database: Database
   packs: PackPool
   log: DatastoreLog
+  epoch: number | null
+  /** Reads headers and is closed then: a handle that stays open would hide that a pack went away. */
+  headers: Pick<PackStore, 'read' | 'size'>
 }): Promise<RecoveryReport> => {
-  const { store, database, packs, log } = options
+  const { store, database, packs, log, epoch, headers } = options
   const rows = await database.call('pack.list', {})
   const known = new Set(rows.map(({ tenant, uuid }) => `${tenant} ${uuid}`))
   const present = new Set<string>()
@@ -130,10 +166,14 @@ export const recover = async (options: {
   const unsealed = new Map<number, FoundPack>()
   for (const row of rows) if (row.sealed === 0) unsealed.set(row.id, await look(store, row))
 
-  for (const { id, tenant, uuid, kind, bytes } of rows)
-    if (kind === 'nodes' && (unsealed.get(id)?.bytes ?? 0) > bytes)
-      strangers.push({ name: { tenant, pack: uuid }, from: bytes === 0 ? null : bytes })
+  for (const { id, tenant, uuid, kind, bytes } of rows) {
+    if (kind !== 'nodes') continue
+    const name = { tenant, pack: uuid }
+    if ((unsealed.get(id)?.bytes ?? 0) > bytes) strangers.push({ name, from: bytes === 0 ? null : bytes })
+    if (epoch === null && present.has(`${tenant} ${uuid}`)) strangers.push({ name, from: null, known: true })
+  }
   await refuseOlderCatalog({ store, database }, strangers)
+  refuseOlderEpoch(epoch, await database.call('catalog.acknowledged', {}))
 
   const plan = planRecovery(rows, present, unsealed)
   if (plan.seal.length > 0) await database.call('pack.seal', { packs: plan.seal })
@@ -144,6 +184,15 @@ export const recover = async (options: {
   }
   for (const pack of plan.reuse) packs.offer(pack)
   for (const pack of plan.damaged) log.error({ code: 'DATA_DAMAGED', ...pack }, 'a pack lacks acknowledged bytes')
+  const misplaced = await findMisplaced(headers, rows, present)
+  for (const text of misplaced) log.error({ code: 'DATA_DAMAGED' }, text)
   if (unknownCount > 0) log.warn({ unknown, unknownCount }, 'unknown files among the packs are left alone')
-  return { reused: plan.reuse.length, sealed: plan.seal.length, damaged: plan.damaged, unknown, unknownCount }
+  return {
+    reused: plan.reuse.length,
+    sealed: plan.seal.length,
+    damaged: plan.damaged,
+    misplaced,
+    unknown,
+    unknownCount,
+  }
 }

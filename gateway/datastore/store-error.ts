@@ -29,20 +29,30 @@ const isFull = (thrown: unknown): boolean =>
     ? (thrown.errcode & 0xff) === SQLITE_FULL
     : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
 
-/** True where SQLite found the file of a database damaged. */
+/** True where SQLite says that a file is damaged, or none of its own. */
 export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
 
 const reasonOf = (thrown: unknown): string => {
-  if (isDamagedDatabase(thrown))
-    return `${thrown.message}: the catalog is damaged; build it again from the packs with: varve-gateway repair --rebuild`
   if (isDatabaseError(thrown)) return thrown.message
   return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
 }
 
-/** A failed write or read, of a file or the database, as a VarveError: STORE_FULL without space, STORE_FAILED otherwise. Its message names no path. */
+/** CATALOG_DAMAGED for a catalog that cannot be relied on, with the way out. */
+export const damagedCatalog = (what: string, cause?: unknown): VarveError =>
+  new VarveError(
+    'CATALOG_DAMAGED',
+    `the catalog (catalog.db) is damaged: ${what}; stop the gateway and build it again from the packs with: varve-gateway repair --rebuild`,
+    cause === undefined ? {} : { cause },
+  )
+
+/**
+ * A failed write or read, of a file or the catalog, as a VarveError: STORE_FULL without space, CATALOG_DAMAGED where the catalog turns out to be damaged,
+ * STORE_FAILED otherwise. Its message names no path.
+ */
 export const storeError = (thrown: unknown, doing: string): VarveError => {
   if (thrown instanceof VarveError) return thrown
+  if (isDamagedDatabase(thrown)) return damagedCatalog(reasonOf(thrown), thrown)
   if (isFull(thrown)) return new VarveError('STORE_FULL', `no space left while ${doing}`, { cause: thrown })
   return new VarveError('STORE_FAILED', `${doing} failed: ${reasonOf(thrown)}`, { cause: thrown })
 }

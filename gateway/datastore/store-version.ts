@@ -6,7 +6,9 @@ import { pathToFileURL } from 'node:url'
 import { VarveError } from '../../protocol/errors.ts'
 import { MIGRATIONS } from './database/schema.ts'
 import { FORMAT_VERSION } from './format.ts'
-import { hasPacks } from './layout.ts'
+import { readEpoch } from './epoch.ts'
+import { hasPacks, PACKS_NAME } from './layout.ts'
+import { refuseOlderEpoch } from './older-catalog.ts'
 
 /** Name of the setting that holds the datastore's format version. */
 export const FORMAT_SETTING = 'format'
@@ -23,6 +25,16 @@ export const checkFormat = (value: string | null): void => {
   if (!(version <= FORMAT_VERSION)) throw newer('format', version, FORMAT_VERSION)
 }
 
+/** CONFIG_INVALID for a file of another program in the catalog's place; what it holds is left as it is. */
+const foreign = (why: string): VarveError =>
+  new VarveError(
+    'CONFIG_INVALID',
+    `catalog.db is not a catalog of Varve (${why}): move it away; where there are packs, build their catalog again with: varve-gateway repair --rebuild`,
+  )
+
+const has = (db: DatabaseSync, table: string): boolean =>
+  db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(table) !== undefined
+
 const checkPacks = (catalog: string): void => {
   if (!hasPacks(path.dirname(catalog))) return
   throw new VarveError(
@@ -32,12 +44,18 @@ const checkPacks = (catalog: string): void => {
 }
 
 /**
- * STORE_VERSION when a later program made this catalog, CATALOG_MISSING when it is absent or empty beside packs; only reads it.
- * A catalog that is not there yet, in a data folder without packs, is fine. `alone` looks at its version only.
+ * STORE_VERSION when a later program made this catalog, CATALOG_MISSING when it is absent or empty beside packs, CONFIG_INVALID when it is no catalog; only reads
+ * it. A catalog that is not there yet, in a data folder without packs, is fine. `alone` looks at its version only; with `epoch` an older copy of it is
+ * CATALOG_MISSING too, for commands that write into it.
  */
-export const checkCatalogVersion = (catalog: string, { alone = false } = {}): void => {
+export const checkCatalogVersion = (catalog: string, { alone = false, epoch = false } = {}): void => {
   const checkNew = (): void => (alone ? undefined : checkPacks(catalog))
-  if (!existsSync(catalog) || statSync(catalog).size === 0) return checkNew()
+  const found = statSync(catalog, { throwIfNoEntry: false })
+  if (found === undefined) return checkNew()
+  if (!found.isFile()) throw foreign('it is not a file')
+  if (found.size === 0) return checkNew()
+  // read before the catalog's: whoever uses it may raise both
+  const there = epoch ? readEpoch(path.join(path.dirname(catalog), PACKS_NAME)) : null
   const url = pathToFileURL(catalog)
   // a catalog that was closed well is read without the files that SQLite would lay beside it; one with a log needs its log
   if (!existsSync(`${catalog}-wal`)) url.searchParams.set('immutable', '1')
@@ -45,10 +63,20 @@ export const checkCatalogVersion = (catalog: string, { alone = false } = {}): vo
   try {
     const schema = Number(db.prepare('PRAGMA user_version').get()?.['user_version'] ?? 0)
     if (schema > MIGRATIONS.length) throw newer('schema', schema, MIGRATIONS.length)
-    if (schema === 0) return checkNew()
+    if (schema === 0) {
+      const table = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 1").get()
+      if (table !== undefined) throw foreign(`it has a table ${String(table['name'])} and no version`)
+      return checkNew()
+    }
+    if (!has(db, 'setting') || !has(db, 'tenant')) throw foreign('it lacks tables of one')
     const row = db.prepare('SELECT value FROM setting WHERE name = ?').get(FORMAT_SETTING)
     checkFormat(row === undefined ? null : String(row['value']))
     if (db.prepare('SELECT 1 FROM tenant LIMIT 1').get() === undefined) checkNew()
+    if (there !== null && has(db, 'tally'))
+      refuseOlderEpoch(
+        there,
+        Number(db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0),
+      )
   } finally {
     db.close()
   }

@@ -30,6 +30,10 @@ interface Stranger {
 
 const count = (counts: Map<number, number>, pack: number): void => void counts.set(pack, (counts.get(pack) ?? 0) + 1)
 
+/** The end of a write that was cut short or lost with the power, which nobody was told of: a start seals such a pack as it is. It is a problem where records are missing. */
+const isTail = ({ sealed, bytes }: PackRow, { offset, length, problem }: PackGap): boolean =>
+  sealed === 1 && offset + length === bytes && problem !== 'the pack is shorter'
+
 class PackCheck {
   readonly #context: MaintenanceContext
   readonly #throttle: Throttle
@@ -126,13 +130,13 @@ class PackCheck {
       this.#problem(`pack ${row.uuid} has no file; ${named} records are lost with it`)
       return
     }
-    await this.#checkHeader(row)
     const onRead = async (bytes: number): Promise<void> => {
       await this.#throttle.take(bytes, signal)
       onProgress({ phase: 'scan', done: Math.min(this.#doneBytes + bytes, total), total })
     }
     let batch: { id: Uint8Array; offset: number; bytes: number }[] = []
     let found = 0
+    let tail: PackGap | null = null
     const look = async (): Promise<void> => {
       found += await this.#look(row, batch)
       batch = []
@@ -140,7 +144,8 @@ class PackCheck {
     }
     for await (const item of packs.scan(row.uuid, { to: row.bytes, signal, onRead, skipUnreadable: true })) {
       if (!('header' in item)) {
-        this.#gap(row, item)
+        if (isTail(row, item)) tail = item
+        else this.#gap(row, item)
         continue
       }
       batch.push({ id: item.header.id, offset: item.offset, bytes: item.bytes.length })
@@ -148,19 +153,25 @@ class PackCheck {
       if (batch.length >= BATCH_RECORDS) await look()
     }
     await look()
-    if (found < named) await this.#dangling(row, found)
+    if (found < named) {
+      if (tail !== null) this.#gap(row, tail)
+      await this.#dangling(row, found)
+    }
+    await this.#checkHeader(row, named, found)
     this.#report.packs++
     this.#report.bytes += row.bytes
     this.#doneBytes += row.bytes
   }
 
-  async #checkHeader({ uuid, kind }: PackRow): Promise<void> {
+  /** A header says nothing that matters of a pack that holds nothing, as one that was cut at its making; one of another pack matters where its records are not there. */
+  async #checkHeader({ uuid, kind }: PackRow, named: number, found: number): Promise<void> {
     const { packs } = this.#context.datastore.tenantStore(this.#context.tenant)
     try {
       const header = await packs.header(uuid)
       if (header.kind !== kind) throw new VarveError('DATA_DAMAGED', 'it is of another kind than the catalog says')
     } catch (thrown) {
-      this.#problem(`pack ${uuid}: ${asVarveError(thrown).message}`)
+      const { message, details } = asVarveError(thrown)
+      if (named > ('holds' in details ? found : 0)) this.#problem(`pack ${uuid}: ${message}`)
     }
   }
 
@@ -184,9 +195,7 @@ class PackCheck {
     return isNamed.reduce((sum, one) => sum + one, 0)
   }
 
-  #gap({ uuid, sealed, bytes }: PackRow, { offset, length, problem }: PackGap): void {
-    // the end of a write that was cut short, which nobody was told of: a start seals such a pack as it is
-    if (sealed === 1 && offset + length === bytes && problem === 'a record is cut short') return
+  #gap({ uuid }: PackRow, { offset, length, problem }: PackGap): void {
     this.#problem(`pack ${uuid}: no whole record from byte ${offset} to ${offset + length}: ${problem}`)
   }
 

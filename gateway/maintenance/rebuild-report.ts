@@ -58,6 +58,8 @@ export class RebuildReport {
   readonly unreadable = new ReportList<UnreadableRange>()
   /** Files among the packs that are none, and packs that a later program wrote. */
   readonly unknownFiles = new ReportList<string>()
+  /** Ids of all points that are lost or incomplete; not printed. */
+  readonly unusable = new Set<string>()
   readonly incompletePoints = new ReportList<IncompletePoint>()
   /** Restore points that a state or the old catalog names and that could not be found again. */
   readonly lostPoints = new ReportList<{ readonly tenant: string; readonly point: string; readonly problem: string }>()
@@ -69,6 +71,19 @@ export class RebuildReport {
     readonly packs: number
     readonly problem: string
   }>()
+  /** Those of them of which the old catalog did not know more either. */
+  missingStates = 0
   /** Everything else that a person should know, in words. */
   readonly remarks = new ReportList<string>()
+
+  /** Notes a restore point that was not found again. */
+  loses(point: { readonly tenant: string; readonly point: string; readonly problem: string }): void {
+    this.unusable.add(point.point)
+    this.lostPoints.add(point)
+  }
+
+  toJSON(): object {
+    const { unusable: _, ...printed } = this
+    return printed
+  }
 }

@@ -3,10 +3,10 @@ import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
 import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../datastore/database/catalog-builder.ts'
-import { fitsPack, PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, type PackKind } from '../datastore/format.ts'
+import { fitsPack, PACK_BYTES_MAX, PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, type PackKind } from '../datastore/format.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
-import { readPackHeader, scanPack, type PackRecord, type ScanOptions } from '../datastore/pack-scan.ts'
+import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../datastore/pack-scan.ts'
 import type { PackName, PackStore } from '../datastore/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../datastore/state-record.ts'
 import { decode } from '../datastore/verify.ts'
@@ -25,6 +25,8 @@ export interface FoundPack {
   readonly bytes: number
   /** Null where the header is damaged: then every record of it is looked at twice. */
   readonly kind: PackKind | null
+  /** True where its header is that of another pack: then too. */
+  readonly misplaced: boolean
 }
 
 export interface FoundState {
@@ -54,8 +56,8 @@ export const findPacks = async ({ store, report, signal }: ScanContext): Promise
     }
     const { name } = entry
     try {
-      const bytes = (await store.size(name)) ?? 0
-      packs.push({ name, bytes, kind: await kindOf(store, name) })
+      const bytes = Math.min((await store.size(name)) ?? 0, PACK_BYTES_MAX)
+      packs.push({ name, bytes, ...(await kindOf(store, name, report)) })
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code === 'STORE_VERSION') report.unknownFiles.add(`${name.tenant}/${name.pack}: ${error.message}`)
@@ -65,13 +67,20 @@ export const findPacks = async ({ store, report, signal }: ScanContext): Promise
   return packs.sort((a, b) => b.bytes - a.bytes)
 }
 
-/** Null where there is no header of this pack: then it is read from its first byte. */
-const kindOf = async (store: PackStore, name: PackName): Promise<PackKind | null> => {
+/** Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them must prove itself. */
+const kindOf = async (
+  store: PackStore,
+  name: PackName,
+  report: RebuildReport,
+): Promise<Pick<FoundPack, 'kind' | 'misplaced'>> => {
   try {
-    return (await readPackHeader(store, name)).kind
+    const header = await readAnyHeader(store, name)
+    const text = misplacedText(header, name)
+    if (text !== null) report.remarks.add(`pack ${name.pack}: ${text}`)
+    return { kind: header.kind, misplaced: text !== null }
   } catch (thrown) {
     if (asVarveError(thrown).code === 'STORE_VERSION') throw thrown
-    return null
+    return { kind: null, misplaced: false }
   }
 }
 
@@ -178,7 +187,7 @@ export class PackIndexer {
     this.#nowMs = nowMs
   }
 
-  async index({ name, bytes, kind }: FoundPack, scanned: ScannedTenant): Promise<void> {
+  async index({ name, bytes, kind, misplaced }: FoundPack, scanned: ScannedTenant): Promise<void> {
     const { store, signal, report } = this.#context
     const { tenant, suspects } = scanned
     let id: number | null = null
@@ -200,7 +209,7 @@ export class PackIndexer {
         continue
       }
       const { header } = record
-      const problem = this.#problemOf(record, kind, tenant, suspects.has(`${name.pack} ${offset}`))
+      const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
       if (problem !== null) {
         report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
         continue

@@ -121,6 +121,10 @@ export const addTenants = (
         : subject.found === null
           ? 'no state was found: it is as the old catalog says'
           : 'a part of its newest state is missing: restore points that were pruned last may be there again'
+    // what an old catalog knows takes the place of a state
+    const { found = null, old: known = null } = subject ?? {}
+    const missing = known === null || (found !== null && found.state.seq > known.seq)
+    if (missing) report.missingStates++
     report.withoutState.add({ tenant: subject?.tenant.name ?? uuid, packs: own.length, problem })
   }
   const gateway = [...states.values()].sort((a, b) => b.state.timeMs - a.state.timeMs).find((one) => one.state.gateway)

@@ -77,6 +77,7 @@ export class PointWalk {
       if (first !== undefined) {
         const { point, machine, timeMs } = first
         const disks = broken.map(({ disk }) => disk)
+        this.#report.unusable.add(point)
         this.#report.incompletePoints.add({ tenant: this.#tenant.name, point, machine, timeMs, disks })
       }
       onPoint()

@@ -13,14 +13,17 @@ import { OldCatalog, type OldPoint } from '../datastore/database/old-catalog.ts'
 import { runOperation } from '../datastore/database/operations.ts'
 import { Sql } from '../datastore/database/sql.ts'
 import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
+import { layEpoch, readEpoch } from '../datastore/epoch.ts'
 import type { RecordType } from '../datastore/format.ts'
-import { hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
+import { FolderLock } from '../datastore/folder-lock.ts'
+import { CATALOG_NAME, hasPacks, LOCK_NAME, PACKS_NAME } from '../datastore/layout.ts'
 import type { DatastoreLog } from '../datastore/log.ts'
 import type { Manifest } from '../datastore/manifest.ts'
 import type { PackStore } from '../datastore/pack-store.ts'
 import { layMarker, PACKS_SETTING, readMarker } from '../datastore/packs-marker.ts'
 import { storeError } from '../datastore/store-error.ts'
 import { StoreLock } from '../datastore/store-lock.ts'
+import { lossOf, refuseLoss } from './rebuild-loss.ts'
 import { CatalogPlace } from './rebuild-place.ts'
 import { RebuildReport } from './rebuild-report.ts'
 import { eachPack, findPacks, findStates, PackIndexer, type FoundPack } from './rebuild-scan.ts'
@@ -34,6 +37,8 @@ export interface RebuildOptions {
   readonly onProgress?: (progress: MaintenanceProgress) => void
   readonly signal?: AbortSignal
   readonly nowMs?: () => number
+  /** Ends with REBUILD_LOSES, and changes nothing, where the old catalog has more than the new one. */
+  readonly refuseLoss?: boolean
 }
 
 class Rebuild {
@@ -137,7 +142,7 @@ class Rebuild {
     }
     for (const id of subject.points.keys())
       if (!subject.manifests.has(id) && !known.has(id))
-        this.#report.lostPoints.add({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
+        this.#report.loses({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
   }
 
   /** Holds are as whoever knows best says; a lock is never shortened. */
@@ -153,11 +158,11 @@ class Rebuild {
     try {
       if (failedJobs.has(point.id)) return
       if (this.#old!.copyPoint(this.#builder, tenant, point)) this.#report.catalogPoints.add(what)
-      else this.#report.lostPoints.add({ ...what, problem: `its machine ${point.machine} is not known` })
+      else this.#report.loses({ ...what, problem: `its machine ${point.machine} is not known` })
     } catch (thrown) {
       const error = storeError(thrown, 'reading the old catalog')
       if (error.code === 'STORE_FULL') throw error
-      this.#report.lostPoints.add({ ...what, problem: error.message })
+      this.#report.loses({ ...what, problem: error.message })
     }
   }
 
@@ -278,9 +283,11 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
   const report = new RebuildReport()
   try {
     using _lock = lockStore(folder)
+    await using _folder = await FolderLock.take(folder)
     using _catalog = CatalogLock.take(folder)
     const place = new CatalogPlace(folder)
     await place.prepare()
+    let epoch: number
     try {
       using old = openOld(place, report)
       using sql = new Sql(place.fresh)
@@ -289,7 +296,10 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       const marker = store.id ?? randomUUID()
       sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
+      if (options.refuseLoss === true && old !== null && report.takenFrom === CATALOG_NAME)
+        refuseLoss(lossOf(old, sql, { unusable: report.unusable, epoch: readEpoch(packs) }))
       writeAudit(sql, report, startedMs)
+      epoch = builder.acknowledgeAbove(readEpoch(packs) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
       signal.throwIfAborted()
       // what went away meanwhile, with its file system, would pass for lost
@@ -301,6 +311,8 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       throw error
     }
     report.replaced = await place.put()
+    // from here on the one that was replaced is an older copy
+    await layEpoch(packs, epoch)
   } catch (thrown) {
     throw storeError(thrown, 'rebuilding the catalog')
   }

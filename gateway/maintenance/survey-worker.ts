@@ -102,7 +102,7 @@ try {
   const result = await run()
   post({ kind: 'result', result })
 } catch (thrown) {
-  const { code, message, details } = storeError(thrown, 'using the catalog')
+  const { code, message, details } = storeError(thrown, 'surveying the trees')
   post({ kind: 'error', error: { code, message, details } })
 }
 port.close()

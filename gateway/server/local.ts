@@ -1,6 +1,6 @@
 // The socket beside the catalog: sessions of the gateway's own user, for the commands, without a token.
 import { constants } from 'node:fs'
-import { chmod, open, rm, type FileHandle } from 'node:fs/promises'
+import { chmod, lstat, open, rm, type FileHandle } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import path from 'node:path'
@@ -74,6 +74,9 @@ export class LocalServer implements AsyncDisposable {
     const socketPath = resources.use(await SocketPath.of(folder))
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
     server.maxConnections = CONNECTIONS_MAX
+    const found = await lstat(socketPath.path).catch(() => null)
+    if (found !== null && !found.isSocket())
+      throw new VarveError('CONFIG_INVALID', `${SOCKET_NAME} in ${folder} is not a socket: move it away`)
     await rm(socketPath.path, { force: true })
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) =>

@@ -68,6 +68,11 @@ export class ServingGateway implements AsyncDisposable {
     return gateway
   }
 
+  /** Resolves when it has ended, by itself or not. */
+  get ended(): Promise<Ended> {
+    return this.#ended
+  }
+
   get url(): string {
     return this.#text.stdout.trim()
   }

@@ -3,6 +3,7 @@ import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../format.ts'
+import { acknowledged } from './examine.ts'
 import { rootOf, type Manifest } from '../manifest.ts'
 import type { TenantState } from '../state-record.ts'
 import type { Sql } from './sql.ts'
@@ -263,6 +264,13 @@ export class CatalogBuilder {
       tenant.id,
       tenant.id,
     )
+  }
+
+  /** Sets the number of acknowledged changes above these, so that no catalog before this one passes for newer; returns it. */
+  acknowledgeAbove(...numbers: readonly number[]): number {
+    const number = Math.max(...numbers, acknowledged(this.#sql)) + 1
+    this.#sql.run("UPDATE tally SET rows = ? WHERE name = 'acknowledged'", number)
+    return number
   }
 
   #free(table: 'tenant' | 'machine', id: number): boolean {

@@ -1,7 +1,8 @@
 // The database's thread: runs one operation after the other and posts each answer.
 import { parentPort, workerData } from 'node:worker_threads'
+import { EpochKeeper } from '../epoch.ts'
 import { storeError } from '../store-error.ts'
-import { runOperation, type OperationArgs, type OperationName } from './operations.ts'
+import { runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'
 
 interface Call {
@@ -13,6 +14,7 @@ interface Call {
 const port = parentPort!
 const { path } = workerData as { path: string }
 let sql: Sql | null = null
+let epoch: EpochKeeper | null = null
 
 port.on('message', (call: Call | null) => {
   if (call === null) {
@@ -22,7 +24,8 @@ port.on('message', (call: Call | null) => {
   }
   try {
     sql ??= new Sql(path)
-    port.postMessage({ id: call.id, result: runOperation(sql, call.name, call.args) })
+    epoch ??= new EpochKeeper(path)
+    port.postMessage({ id: call.id, result: runKept({ sql, epoch }, call.name, call.args) })
   } catch (thrown) {
     const { code, message, details } = storeError(thrown, 'using the database')
     port.postMessage({ id: call.id, error: { code, message, details } })

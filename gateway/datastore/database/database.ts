@@ -1,7 +1,9 @@
 // The database as the gateway sees it: asynchronous calls to operations that run on a thread of their own.
 import { Worker } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../../protocol/errors.ts'
-import { runOperation, type OperationArgs, type OperationName, type OperationResult } from './operations.ts'
+import { runKept, type OperationArgs, type OperationName, type OperationResult } from './operations.ts'
+import { EpochKeeper } from '../epoch.ts'
+import { storeError } from '../store-error.ts'
 import { Sql } from './sql.ts'
 
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */
@@ -83,14 +85,20 @@ export class ThreadDatabase implements Database, AsyncDisposable {
 /** The database in the caller's own thread, for short commands beside a running or stopped gateway. */
 export class LocalDatabase implements Database, Disposable {
   readonly #sql: Sql
+  readonly #epoch: EpochKeeper
 
   constructor(path: string) {
     this.#sql = new Sql(path)
+    this.#epoch = new EpochKeeper(path)
   }
 
   // async turns a throw of the operation into a rejection, as on the thread
   async call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
-    return runOperation(this.#sql, name, args)
+    try {
+      return runKept({ sql: this.#sql, epoch: this.#epoch }, name, args)
+    } catch (thrown) {
+      throw storeError(thrown, 'using the database')
+    }
   }
 
   [Symbol.dispose](): void {

@@ -228,6 +228,12 @@ export const identityOperations = {
     return tokenById(sql, id)!
   }),
 
+  /** Whether there is any agent or token. */
+  'identity.any': read(
+    (sql: Sql, _: Record<string, never>): boolean =>
+      sql.get('SELECT 1 FROM agent UNION ALL SELECT 1 FROM token LIMIT 1') !== undefined,
+  ),
+
   /** Of the ids given, those that are revoked or gone, so that a running gateway can end their sessions. */
   'identity.check': read(
     (

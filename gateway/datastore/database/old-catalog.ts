@@ -138,6 +138,28 @@ export class OldCatalog implements Disposable {
     return this.#whole
   }
 
+  /** The number of acknowledged changes that it knows of; 0 where it does not say. */
+  acknowledged(): number {
+    try {
+      return Number(this.#db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0)
+    } catch {
+      // one from before there was such a number, or a damaged one
+      return 0
+    }
+  }
+
+  /** Restore points that it knows to lack something. */
+  brokenPoints(): Set<string> {
+    const rows = this.#all<{ point: string }>('lost ranges', 'SELECT DISTINCT point FROM lost')
+    return new Set(rows.map(({ point }) => point))
+  }
+
+  /** Records in its index. */
+  recordCount(): number {
+    const [row] = this.#all<{ count: number }>('the index', 'SELECT count(*) AS count FROM chunk')
+    return row?.count ?? 0
+  }
+
   damages(): OldDamage[] {
     return this.#all<OldDamage>(
       'damage',

@@ -4,7 +4,9 @@ import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
+import type { EpochKeeper } from '../epoch.ts'
 import { damageOperations } from './damage.ts'
+import { acknowledged, examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -27,6 +29,7 @@ const OPERATIONS = {
   ...collectionOperations,
   ...comparisonOperations,
   ...damageOperations,
+  ...examineOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
@@ -53,4 +56,15 @@ export const runOperation = <N extends OperationName>(
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
   const run = (): OperationResult<N> => operation.run(sql, args)
   return operation.mode === 'read' ? sql.snapshot(run) : sql.transaction(run)
+}
+
+/** The same, with what was acknowledged noted beside the packs before anybody is told. */
+export const runKept = <N extends OperationName>(
+  { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
+  name: N,
+  args: OperationArgs<N>,
+): OperationResult<N> => {
+  const result = runOperation(sql, name, args)
+  if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql))
+  return result
 }

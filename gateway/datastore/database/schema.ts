@@ -1,4 +1,5 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
+import { TALLY } from './tally-schema.ts'
 
 // a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
 // the triggers note in tenant.state_dirty that the packs do not have the tenant's state as it is; a new restore point says so itself, in its manifest
@@ -153,4 +154,4 @@ CREATE INDEX job_created ON job (tenant, seq, started_ms);
 CREATE INDEX point_created ON point (machine, seq, committed_ms);
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3]
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY]

@@ -19,6 +19,8 @@ export class Sql implements Disposable {
     this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
     try {
       this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;')
+      // a row that REPLACE takes away is counted as removed
+      this.#db.exec('PRAGMA recursive_triggers = ON')
       this.#migrate()
     } catch (error) {
       this.#db.close()
@@ -32,6 +34,13 @@ export class Sql implements Disposable {
 
   get<R extends object = Row>(text: string, ...values: SQLInputValue[]): R | undefined {
     return this.#statement(text).get(...values) as R | undefined
+  }
+
+  /** Rows one after the other as arrays of their columns, for what does not fit into memory. */
+  *rows<R extends readonly unknown[]>(text: string, ...values: SQLInputValue[]): Generator<R> {
+    const statement = this.#db.prepare(text)
+    statement.setReturnArrays(true)
+    for (const row of statement.iterate(...values)) yield row as unknown as R
   }
 
   /** Rows changed. */

@@ -1,8 +1,12 @@
 // The gateway's name and keys are made once and found again.
-import { mkdir } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, rename } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { openAuthority } from '../../../gateway/auth/authority.ts'
+import { openAuthority, renewKeys } from '../../../gateway/auth/authority.ts'
+import { SigningKeys } from '../../../gateway/auth/keys.ts'
 import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { addAgent } from '../catalog.ts'
 import { NOW_MS } from './test-authority.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -15,6 +19,33 @@ test('name and keys survive, also where a command opens them beside the gateway'
   expect(first.issuer).toMatch(/^varve:[0-9a-f-]{36}$/u)
   expect(again.issuer).toBe(first.issuer)
   expect(again.keys.newest.kid).toBe(first.keys.newest.kid)
+})
+
+test('lost keys are not made anew unless somebody asks for it; a key that is not the known one neither', async () => {
+  await using temp = await tempFolder()
+  using database = new LocalDatabase(temp.join('catalog.db'))
+  const options = { folder: temp.path, database, nowMs: NOW_MS }
+  const first = await openAuthority(options)
+  await rename(temp.join('keys'), temp.join('away'))
+  const missing = { code: 'KEYS_MISSING', message: expect.stringContaining('varve-gateway keys new') as string }
+  for (let start = 0; start < 2; start++) await expect(openAuthority(options)).rejects.toMatchObject(missing)
+  expect(existsSync(temp.join('keys'))).toBe(false)
+  await SigningKeys.open(temp.join('keys'), NOW_MS)
+  await expect(openAuthority(options)).rejects.toMatchObject(missing)
+  const renewed = await renewKeys({ ...options, nowMs: NOW_MS + 1 })
+  expect(renewed.issuer).toBe(first.issuer)
+  expect((await openAuthority(options)).keys.newest.kid).toBe(renewed.keys.newest.kid)
+})
+
+test('a catalog from before, with agents and without a known key, does not get keys silently', async () => {
+  await using temp = await tempFolder()
+  using database = new LocalDatabase(temp.join('catalog.db'))
+  const options = { folder: temp.path, database, nowMs: NOW_MS }
+  const tenant = { name: 'a', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  await addAgent(database, await database.call('tenant.add', tenant))
+  await database.call('setting.init', { name: 'gateway', value: randomUUID() })
+  await mkdir(temp.join('keys'))
+  await expect(openAuthority(options)).rejects.toMatchObject({ code: 'KEYS_MISSING' })
 })
 
 test('two gateways have different names and keys', async () => {

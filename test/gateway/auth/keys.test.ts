@@ -1,4 +1,5 @@
 // The signing keys on disk: made once, secret, rotated, shared between processes.
+import { execFileSync } from 'node:child_process'
 import { chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { inspect } from 'node:util'
@@ -63,6 +64,7 @@ test('a damaged key file is refused, and the error does not quote it', async () 
     await writeFile(file, damaged)
     const opened = SigningKeys.open(folder, NOW_MS)
     expect(await codeOf(opened), damaged.slice(0, 20)).toBe('DATA_DAMAGED')
+    await expect(opened).rejects.toThrow(/signing-[\w-]+\.json .*varve-gateway keys new/u)
     expect(inspect(await opened.catch((error: unknown) => error))).not.toContain(d.slice(5))
   }
 })
@@ -122,6 +124,28 @@ test('what is no key file is left alone; a folder emptied by hand gets a new key
   const keys = await SigningKeys.open(folder, NOW_MS)
   expect(keys.jwks().keys).toHaveLength(1)
   expect(await readFile(path.join(folder, 'notes.txt'), 'utf8')).toBe('mine')
+})
+
+test('a pipe or a folder in the place of a key, and a file in that of the folder, are named', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('keys')
+  await SigningKeys.open(folder, NOW_MS)
+  const file = await onlyKeyFile(folder)
+  await rm(file)
+  execFileSync('mkfifo', ['-m', '600', file])
+  expect(await codeOf(SigningKeys.open(folder, NOW_MS))).toBe('DATA_DAMAGED')
+  await rm(folder, { recursive: true })
+  await writeFile(folder, 'mine')
+  await expect(SigningKeys.open(folder, NOW_MS)).rejects.toThrow(/keys is not a folder: move it away/u)
+})
+
+test('keys that were read stay good when their folder goes away', async () => {
+  await using temp = await tempFolder()
+  const keys = await SigningKeys.open(temp.join('keys'), NOW_MS)
+  const { kid } = keys.newest
+  await rm(temp.join('keys'), { recursive: true })
+  expect(await keys.verifier('unknown', NOW_MS + 60_000)).toBeNull()
+  expect(keys.newest.kid).toBe(kid)
 })
 
 test('a public key must be 32 bytes', async () => {

@@ -1,0 +1,25 @@
+// The keys command: a new signing key, also where the old ones are lost.
+import type { Command } from 'commander'
+import { renewKeys } from '../auth/authority.ts'
+import { systemClock } from '../clock.ts'
+import { print, printJson, withCatalog } from './local.ts'
+import { dataOption, jsonOption, type Common } from './options.ts'
+
+/** Adds `keys`. */
+export const addKeysCommand = (program: Command): void => {
+  program
+    .command('keys')
+    .description('the keys with which the gateway signs tokens')
+    .command('new')
+    .description('make a new signing key; tokens of keys that are still there go on, those of lost ones end')
+    .addOption(dataOption())
+    .addOption(jsonOption())
+    .action(async ({ data, json }: Common) => {
+      const kid = await withCatalog(data, async (database) => {
+        const { keys } = await renewKeys({ folder: data, database, nowMs: systemClock.now() })
+        return keys.newest.kid
+      })
+      if (json) printJson({ key: kid })
+      else print(`The new signing key is ${kid}. A running gateway signs with it once it is started again.`)
+    })
+}

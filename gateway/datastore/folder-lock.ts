@@ -1,0 +1,58 @@
+// A second lock of a data folder, which nobody can unlink: names in the kernel that stand for the folder and its packs, whatever path led to them.
+import { existsSync, statSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { PACKS_NAME } from './layout.ts'
+import { hasCode } from './store-error.ts'
+
+/** A socket's name of Linux's abstract kind: it is no file, it is there once, and it goes with its process. */
+const nameOf = (folder: string): string => {
+  const { dev, ino } = statSync(folder, { bigint: true })
+  return `\0varve-gateway-${dev}-${ino}`
+}
+
+const listen = (name: string): Promise<Server> =>
+  new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy())
+    server.once('error', reject)
+    server.listen({ path: name }, () => {
+      server.unref()
+      resolve(server)
+    })
+  })
+
+const close = (server: Server): Promise<void> => new Promise((resolve) => void server.close(() => resolve()))
+
+/** Held from its taking to its disposal, or to the end of the process, however it ends. */
+export class FolderLock implements AsyncDisposable {
+  readonly #servers: readonly Server[]
+
+  private constructor(servers: readonly Server[]) {
+    this.#servers = servers
+  }
+
+  /** STORE_LOCKED while another gateway has this folder, or these packs, also where the lock's file was removed or the folder has another path. */
+  static async take(folder: string): Promise<FolderLock> {
+    // elsewhere there is the lock's file only
+    if (process.platform !== 'linux') return new FolderLock([])
+    const servers: Server[] = []
+    try {
+      for (const part of [folder, path.join(folder, PACKS_NAME)])
+        if (existsSync(part)) servers.push(await listen(nameOf(part)))
+      return new FolderLock(servers)
+    } catch (cause) {
+      await Promise.all(servers.map(close))
+      if (!hasCode(cause, 'EADDRINUSE')) throw cause
+      throw new VarveError(
+        'STORE_LOCKED',
+        'another gateway, or a command that works on it alone, has this data folder or its packs open (its lock was removed, or it knows the folder by another path)',
+        { cause },
+      )
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#servers.map(close))
+  }
+}

@@ -1,0 +1,45 @@
+// Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
+import path from 'node:path'
+import { asVarveError } from '../../protocol/errors.ts'
+import type { Database } from '../datastore/database/database.ts'
+import { PACKS_SETTING } from '../datastore/packs-marker.ts'
+import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
+import { readEpoch } from '../datastore/epoch.ts'
+import { PACKS_NAME } from '../datastore/layout.ts'
+import { olderEpochText } from '../datastore/older-catalog.ts'
+import { readPackHeader } from '../datastore/pack-scan.ts'
+
+/** Tenants that only packs know and that are named. */
+const TENANTS_NAMED_MAX = 100
+
+const unknownTenants = async (root: string, database: Database): Promise<string[]> => {
+  await using store = await DirectoryPackStore.open(root, await database.call('setting.get', { name: PACKS_SETTING }))
+  const unknown = new Map<string, number>()
+  const known = new Set<string>()
+  for await (const entry of store.list()) {
+    if (!('name' in entry)) continue
+    const { tenant } = entry.name
+    if (known.has(tenant)) continue
+    if (!unknown.has(tenant) && (await database.call('tenant.byUuid', { uuid: tenant })) !== null) {
+      known.add(tenant)
+      continue
+    }
+    const ours = await readPackHeader(store, entry.name).then(
+      () => true,
+      (thrown: unknown) => asVarveError(thrown).code === 'STORE_VERSION',
+    )
+    if (ours) unknown.set(tenant, (unknown.get(tenant) ?? 0) + 1)
+  }
+  return [...unknown]
+    .slice(0, TENANTS_NAMED_MAX)
+    .map(([tenant, packs]) => `${packs} packs are of a tenant that the catalog does not know: ${tenant}`)
+}
+
+/** Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of packs is not there. */
+export const folderProblems = async (folder: string, database: Database): Promise<string[]> => {
+  const root = path.join(folder, PACKS_NAME)
+  const epoch = readEpoch(root)
+  const older = olderEpochText(epoch, await database.call('catalog.acknowledged', {}))
+  const damage = (await database.call('catalog.examine', {})).map((text) => `the catalog is damaged: ${text}`)
+  return [...damage, ...(older === null ? [] : [older]), ...(await unknownTenants(root, database))]
+}
