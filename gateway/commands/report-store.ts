@@ -65,6 +65,11 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
           `Not freed yet: ${sizeText(waiting.inUseBytes)} in packs that uploads write: at the next gc once these uploads have ended.`,
         ]
       : []),
+    ...(waiting.noRoomBytes > 0
+      ? [
+          `Not freed yet: ${sizeText(waiting.noRoomBytes)} in packs whose live records find no room: at the next gc once there is more free space.`,
+        ]
+      : []),
     ...(report.missing > 0
       ? [
           `${count(report.missing)} records are missing that restore points need: varve-gateway verify names the points.`,
@@ -72,6 +77,9 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
       : []),
   ]
 }
+
+/** Whether a collection left packs for want of room. */
+export const lacksRoom = ({ waiting }: CollectionReport): boolean => waiting.noRoomBytes > 0
 
 const damagedRow = ({ type, id, pack, offset, reason }: DamagedRecord): string[] => [
   type,

@@ -6,10 +6,12 @@ import { VarveError } from '../../protocol/errors.ts'
 import { ThreadDatabase, type Database } from './database/database.ts'
 import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
+import { Ballast, ballastFolders, packBytesOn } from './ballast.ts'
+import { BallastKeeper } from './ballast-keeper.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
 import { makeFolder } from './folders.ts'
-import { FORMAT_VERSION, PACK_BYTES_MAX } from './format.ts'
+import { FORMAT_VERSION } from './format.ts'
 import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
 import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from './layout.ts'
 import { Limiter } from './limiter.ts'
@@ -20,6 +22,7 @@ import { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
 import { layMarker, PACKS_SETTING, readMarker, strangePacks } from './packs-marker.ts'
 import { recover, type RecoveryReport } from './recovery.ts'
+import { diskSpace } from './reserve.ts'
 import { storeError } from './store-error.ts'
 import { StoreLock } from './store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from './store-version.ts'
@@ -44,7 +47,7 @@ export interface DatastoreOptions {
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
-  /** Length past which nothing is appended to a pack, in bytes; tests want small ones. */
+  /** Length past which nothing is appended to a pack, in bytes, where it is not to follow the disk; tests want small ones. */
   readonly packBytesMax?: number
   /** Bytes of the disk that uploads leave free; 0 for none, null (the default) for RESERVE_BYTES_DEFAULT or 5 % of a smaller disk. */
   readonly reserveBytes?: number | null
@@ -59,6 +62,9 @@ interface Parts {
   readonly store: PackStore
   readonly packs: PackPool
   readonly space: Space
+  readonly ballast: BallastKeeper
+  readonly packsBallast: Ballast
+  readonly diskPackBytes: number
   readonly verifyPool: VerifyPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
@@ -103,6 +109,10 @@ export class Datastore implements AsyncDisposable {
   readonly report: RecoveryReport
   /** What uploads may take of the disk, and what each tenant takes. */
   readonly space: Space
+  /** Makes the ballast, while whoever runs a gateway has it watch. */
+  readonly ballast: BallastKeeper
+  /** Most bytes of a pack on the disk of the packs. */
+  readonly diskPackBytes: number
   /** Finds out which restore points damage touches; set by whoever does that. */
   onDamage: (tenant: Tenant) => Promise<void> = async () => {}
   readonly #parts: Parts
@@ -118,6 +128,8 @@ export class Datastore implements AsyncDisposable {
     this.paths = parts.paths
     this.report = parts.report
     this.space = parts.space
+    this.ballast = parts.ballast
+    this.diskPackBytes = parts.diskPackBytes
   }
 
   /**
@@ -140,9 +152,15 @@ export class Datastore implements AsyncDisposable {
     checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
     const root = path.join(folder, PACKS_NAME)
     const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
-    const space = new Space({ folder, database, log, reserveBytes: options.reserveBytes ?? null })
+    const folders = ballastFolders(folder)
+    const ballasts = [...new Set(Object.values(folders))].map((one) => new Ballast(one))
+    const packsBallast = ballasts.at(-1)!
+    const ballast = new BallastKeeper({ ballasts, database, catalog, log })
+    const reserveBytes = options.reserveBytes ?? null
+    const space = new Space({ folders: [folder, root], database, log, reserveBytes, ballast })
     const store = new CountedPackStore(directory, space.quotas)
-    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? PACK_BYTES_MAX })
+    const diskPackBytes = packBytesOn((await diskSpace(root)).totalBytes)
+    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? diskPackBytes })
     const report = await recover({ store, database, packs, log })
     await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
@@ -154,6 +172,9 @@ export class Datastore implements AsyncDisposable {
       store,
       packs,
       space,
+      ballast,
+      packsBallast,
+      diskPackBytes,
       verifyPool,
       nowMs,
       report,
@@ -165,12 +186,13 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { database, store, packs, verifyPool, log, nowMs } = this.#parts
+    const { database, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       database,
       store,
       packs,
+      ballast: packsBallast,
       verifyPool,
       nodeCache: this.#nodeCache,
       log,

@@ -6,10 +6,13 @@ import { failpoint, failpointsArmed } from './failpoint.ts'
 import { makeFolder, syncFolder } from './folders.ts'
 import { isUuid } from './format.ts'
 import { HandleCache } from './handle-cache.ts'
-import { MARKER_NAME, NEW_MARKER_NAME } from './layout.ts'
+import { MARKER_NAME, NEW_MARKER_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from './layout.ts'
 import type { PackFile, PackName, PackStore } from './pack-store.ts'
 import { readMarker, strangePacks } from './packs-marker.ts'
 import { hasCode, storeError } from './store-error.ts'
+
+/** What lies among the packs and is none of a tenant's. */
+const OUR_NAMES: ReadonlySet<string> = new Set([MARKER_NAME, NEW_MARKER_NAME, PACKS_BALLAST_NAME, PROBE_NAME])
 
 const PACK_SUFFIX = '.pack'
 const FILE_MODE = 0o600
@@ -208,7 +211,7 @@ export class DirectoryPackStore implements PackStore {
   async *list(): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
     await this.confirm()
     for (const tenant of await readdir(this.#root, { withFileTypes: true })) {
-      if (tenant.name === MARKER_NAME || tenant.name === NEW_MARKER_NAME) continue
+      if (OUR_NAMES.has(tenant.name)) continue
       if (!tenant.isDirectory() || !isUuid(tenant.name)) {
         yield { unknown: tenant.name }
         continue

@@ -20,6 +20,13 @@ export const PACKS_NAME = 'packs'
 export const MARKER_NAME = '.varve-packs'
 export const NEW_MARKER_NAME = `${MARKER_NAME}.new`
 
+/** The folder of ballast in the data folder; in the folder of packs where that lies on a file system of its own. */
+export const BALLAST_NAME = 'ballast'
+export const PACKS_BALLAST_NAME = '.varve-ballast'
+
+/** A file that is made to see whether there is any space, and removed. */
+export const PROBE_NAME = 'ballast.probe'
+
 /** Ending of a pack's file. */
 export const PACK_SUFFIX = '.pack'
 

@@ -7,10 +7,10 @@ import { PACK_BYTES_MAX, RECORD, recordBytes } from '../datastore/format.ts'
 import type { CatalogRoots, CollectablePack } from '../datastore/database/collection.ts'
 import { failpoint } from '../datastore/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
-import { planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
+import { deadBytes, planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
 import { recheck } from './recheck.ts'
-import { PackRewriter } from './rewrite.ts'
+import { rewritePacks, type Rewritten } from './rewrite-packs.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
 import type { SurveyJob } from './survey-thread.ts'
 import { runSurvey } from './survey-thread.ts'
@@ -111,19 +111,11 @@ const apply = async (
   context: MaintenanceContext,
   plan: CollectionPlan,
   bytesPerSecond: number | null,
-): Promise<number> => {
-  const { datastore, tenant, signal, onProgress } = context
-  const { packs } = datastore.tenantStore(tenant)
+): Promise<Rewritten> => {
+  const { datastore, tenant } = context
   // first what gives space without taking any
-  await packs.remove(plan.remove)
-  const total = plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
-  await using rewriter = new PackRewriter(context, bytesPerSecond)
-  for (const pack of plan.rewrite) {
-    signal.throwIfAborted()
-    if (await rewriter.rewrite(pack)) await packs.remove([pack])
-    onProgress({ phase: 'rewrite', done: rewriter.bytes, total })
-  }
-  return rewriter.bytes
+  await datastore.tenantStore(tenant).packs.remove(plan.remove)
+  return await rewritePacks(context, plan.rewrite, bytesPerSecond)
 }
 
 /** A tree that cannot be walked: what is below the damaged node would pass for dead, so the collection ends here, and the damage is known from now on. */
@@ -163,9 +155,13 @@ export const collect = async (
     onProgress,
     onDead: async (ids, packs, stored) => sweeper?.sweep(ids, packs, stored),
   }).catch((error: unknown) => unwalkable(context, asVarveError(error)))
-  const plan = planCollection(surveyedPacks(before, survey, sweeper?.packs ?? null), thresholdPercent)
-  const bytesRewritten = dryRun
-    ? plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
+  const plan = planCollection(
+    surveyedPacks(before, survey, sweeper?.packs ?? null),
+    thresholdPercent,
+    datastore.diskPackBytes,
+  )
+  const { bytes: bytesRewritten, left } = dryRun
+    ? { bytes: plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0), left: [] }
     : await apply(context, plan, bytesPerSecond)
   const after = dryRun ? null : await database.call('collection.packs', { tenant: tenant.id })
   const { examined, live, dead } = survey
@@ -180,13 +176,17 @@ export const collect = async (
     packs: {
       before: before.length,
       removed: plan.remove.length,
-      rewritten: plan.rewrite.length,
+      rewritten: plan.rewrite.length - left.length,
       after: after?.length ?? plan.keep.length + Math.ceil(bytesRewritten / PACK_BYTES_MAX),
     },
     bytesBefore: sumBytes(before),
     bytesRewritten,
     bytesAfter: after === null ? sumBytes(plan.keep) + bytesRewritten : sumBytes(after),
-    waiting: { belowThresholdBytes: plan.belowThresholdBytes, inUseBytes: plan.inUseBytes },
+    waiting: {
+      belowThresholdBytes: plan.belowThresholdBytes,
+      inUseBytes: plan.inUseBytes,
+      noRoomBytes: deadBytes(left),
+    },
     durationMs: Math.max(0, clock.now() - startedMs),
   }
 }

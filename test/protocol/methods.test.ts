@@ -217,7 +217,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       bytesBefore: 9,
       bytesRewritten: 3,
       bytesAfter: 6,
-      waiting: { belowThresholdBytes: 1, inUseBytes: 1 },
+      waiting: { belowThresholdBytes: 1, inUseBytes: 1, noRoomBytes: 1 },
       durationMs: 1,
     },
     down: [progress],

@@ -21,7 +21,7 @@ port.on('message', (call: Call | null) => {
     return
   }
   try {
-    sql ??= new Sql(path)
+    sql ??= Sql.open(path)
     port.postMessage({ id: call.id, result: runOperation(sql, call.name, call.args) })
   } catch (thrown) {
     const { code, message, details } = storeError(thrown, 'using the database')

@@ -85,7 +85,7 @@ export class LocalDatabase implements Database, Disposable {
   readonly #sql: Sql
 
   constructor(path: string) {
-    this.#sql = new Sql(path)
+    this.#sql = Sql.open(path)
   }
 
   // async turns a throw of the operation into a rejection, as on the thread

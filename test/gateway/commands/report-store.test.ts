@@ -31,7 +31,7 @@ const collection: CollectionReport = {
   bytesBefore: 110 * MIB,
   bytesRewritten: 20 * MIB,
   bytesAfter: 70 * MIB,
-  waiting: { belowThresholdBytes: 0, inUseBytes: 0 },
+  waiting: { belowThresholdBytes: 0, inUseBytes: 0, noRoomBytes: 0 },
   durationMs: 1234,
 }
 
@@ -49,7 +49,7 @@ test('a collection: what was examined, lives, is dead, was rewritten and freed',
 })
 
 test('a dry run says what would be, and what is not freed says why and when it will be', () => {
-  const waiting = { belowThresholdBytes: 5 * MIB, inUseBytes: 7 * MIB }
+  const waiting = { belowThresholdBytes: 5 * MIB, inUseBytes: 7 * MIB, noRoomBytes: 9 * MIB }
   const text = collectionLines('acme', {
     ...collection,
     dryRun: true,
