@@ -62,7 +62,7 @@ export class Gateway implements AsyncDisposable {
     resources.use(new StateKeeper({ datastore, clock, log }))
     const services: Services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
     resources.defer(() => backups.settled())
-    const local = resources.use(await datastore.ballast.catalogs.drawing(() => LocalServer.listen(services, folder)))
+    const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(services, folder)))
     const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))
     resources.defer(watchRevocations(services))
     resources.defer(datastore.space.watch(clock))

@@ -14,7 +14,7 @@ import { diskSpace, type DiskSpace } from './reserve.ts'
 import { storeError } from './store-error.ts'
 
 /** The catalog's room is this part of the ballast: 4 MiB of free pages and as much of its log. */
-const ROOM_PART = 20
+const ROOM_PART = 16
 
 /** How often it is looked whether all is there, in milliseconds. */
 const LOOK_INTERVAL_MS = 5000
@@ -99,14 +99,13 @@ export class BallastKeeper {
   async #keep(): Promise<void> {
     const { ballasts, log } = this.#options
     try {
+      // first what nobody can take away again
+      await this.#makeRoom()
       let lackingBytes: number | null = null
-      let roomBytes = 0
-      for (const [index, ballast] of ballasts.entries()) {
-        const { files, lacking } = await this.#fill(ballast)
-        if (index === 0) roomBytes = (files * BALLAST_FILE_BYTES) / ROOM_PART
-        if (lacking !== null) lackingBytes = Math.max(lackingBytes ?? 0, lacking)
+      for (const ballast of ballasts) {
+        const bytes = await this.#fill(ballast)
+        if (bytes !== null) lackingBytes = Math.max(lackingBytes ?? 0, bytes)
       }
-      if (lackingBytes === null && !this.#stopped) await this.#makeRoom(roomBytes)
       if ((lackingBytes === null) !== (this.#lackingBytes === null))
         if (lackingBytes === null) log.info({}, 'the ballast is whole')
         else log.warn({ lackingBytes }, 'the disk is full: uploads wait until the ballast can be made again')
@@ -118,8 +117,8 @@ export class BallastKeeper {
     }
   }
 
-  /** Makes missing files while as much as all of them stays free besides; `lacking` is what would have to be free for the rest. */
-  async #fill(ballast: Ballast): Promise<{ files: number; lacking: number | null }> {
+  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. */
+  async #fill(ballast: Ballast): Promise<number | null> {
     const disk = path.dirname(ballast.folder)
     const files = ballastFiles((await this.#look(disk)).totalBytes)
     const there = new Set(ballast.names())
@@ -131,17 +130,21 @@ export class BallastKeeper {
     for (const [made, number] of missing.entries()) {
       if (this.#stopped) break
       const { freeBytes } = await this.#look(disk)
-      if (freeBytes < (files + 1) * BALLAST_FILE_BYTES)
-        return { files, lacking: (files + missing.length - made) * BALLAST_FILE_BYTES }
+      if (freeBytes < (files + 1) * BALLAST_FILE_BYTES) return (files + missing.length - made) * BALLAST_FILE_BYTES
       await makeFile(ballast, number, content)
     }
-    return { files, lacking: null }
+    return null
   }
 
-  async #makeRoom(bytes: number): Promise<void> {
+  /** Makes the catalog's free pages and its log as long as they are to be; STORE_FULL. */
+  async #makeRoom(): Promise<void> {
     const { database, catalog } = this.#options
+    const { totalBytes, freeBytes } = await this.#look(path.dirname(catalog))
+    const bytes = (ballastFiles(totalBytes) * BALLAST_FILE_BYTES) / ROOM_PART
     const log = statSync(`${catalog}-wal`, { throwIfNoEntry: false })?.size ?? 0
     if (log >= bytes && (await database.call('room.free', {})) >= bytes / 2) return
+    // it takes as much of the log as of the catalog; where that is not to be had, the ballast is lacking too
+    if (freeBytes < 2 * bytes + BALLAST_FILE_BYTES) return
     await database.call('room.take', { bytes })
     await database.call('room.leave', {})
   }

@@ -25,6 +25,9 @@ const PACK_PART = 0.8
 /** What is to stay free besides what is lent, for the rows about it, in bytes. */
 const SPARE_BYTES = 256 * 1024
 
+/** How often work of known size is tried. */
+const TRIES_MAX = 4
+
 /** Files of ballast on a disk of so many bytes. */
 export const ballastFiles = (diskBytes: number): number =>
   Math.min(BALLAST_FILES_MAX, Math.max(1, Math.floor(diskBytes / DISK_BYTES_PER_FILE)))
@@ -98,13 +101,14 @@ export class Ballast {
     }
   }
 
-  /** The same for work that takes its time. */
-  async drawing<R>(work: () => Promise<R>): Promise<R> {
-    for (let files = 1; ; files *= 2) {
+  /** The same for work that takes its time and so many bytes of the disk: each time it gives just these, and a few times only, as somebody else may take them. */
+  async drawing<R>(bytes: number, work: () => Promise<R>): Promise<R> {
+    const files = Math.ceil((bytes + SPARE_BYTES) / BALLAST_FILE_BYTES)
+    for (let tries = 1; ; tries++) {
       try {
         return await work()
       } catch (thrown) {
-        if (!this.relieve(thrown, files)) throw thrown
+        if (tries === TRIES_MAX || !this.relieve(thrown, files)) throw thrown
       }
     }
   }

@@ -141,10 +141,11 @@ export class Datastore implements AsyncDisposable {
     const { folder, log, nowMs = Date.now } = options
     await using resources = new AsyncDisposableStack()
     const catalog = path.join(folder, CATALOG_NAME)
+    const catalogsBallast = Ballast.beside(catalog)
     try {
       await makeFolder(folder, { recursive: true })
-      checkCatalogVersion(catalog)
-      resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      catalogsBallast.draw(() => checkCatalogVersion(catalog))
+      resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }

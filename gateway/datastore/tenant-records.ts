@@ -101,7 +101,8 @@ export class TenantRecords {
     records: readonly PlainRecord[],
     commit: (commit: ChunkCommit) => Promise<unknown>,
   ): Promise<void> {
-    return this.#ballast.drawing(() => this.#tryWrite(type, records, commit))
+    const bytes = records.reduce((sum, { stored }) => sum + recordBytes(stored.length), 0)
+    return this.#ballast.drawing(bytes, () => this.#tryWrite(type, records, commit))
   }
 
   async #tryWrite(

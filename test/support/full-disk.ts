@@ -1,4 +1,6 @@
 // Fills a file system to its last byte, as somebody else's file does.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, existsSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs'
 import path from 'node:path'
 
@@ -42,5 +44,19 @@ export class Filler implements Disposable {
 
   [Symbol.dispose](): void {
     if (existsSync(this.file)) rmSync(this.file)
+  }
+}
+
+/** A process that takes whatever becomes free, until it is disposed of; its file stays for a Filler of the same folder. */
+export const thief = (folder: string): AsyncDisposable => {
+  const child = spawn(process.execPath, [path.join(import.meta.dirname, 'full-disk-thief.ts'), folder], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const ended = once(child, 'close')
+  return {
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL')
+      await ended
+    },
   }
 }

@@ -170,11 +170,15 @@ export class Stand implements AsyncDisposable {
     return peer
   }
 
+  /** The newest jobs of a tenant. */
+  async jobs(tenant = TENANT): Promise<readonly Job[]> {
+    return (await (await this.peer('owner', tenant)).call('jobs.list', { machine: null, limit: 100 })).jobs
+  }
+
   /** A job as a person sees it; null while the gateway is away. */
   async job(id: string, tenant = TENANT): Promise<Job | null> {
     try {
-      const { jobs } = await (await this.peer('owner', tenant)).call('jobs.list', { machine: null, limit: 100 })
-      return jobs.find((job) => job.id === id) ?? null
+      return (await this.jobs(tenant)).find((job) => job.id === id) ?? null
     } catch (error) {
       if (asVarveError(error).endsConnection) return null
       throw error

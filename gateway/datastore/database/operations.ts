@@ -61,6 +61,11 @@ export const runOperation = <N extends OperationName>(
 ): OperationResult<N> => {
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
   const run = (): OperationResult<N> => operation.run(sql, args)
-  if (operation.mode === 'spare') return sql.transaction(run)
+  if (operation.mode === 'spare') {
+    const result = sql.transaction(run)
+    // the catalog itself has its new length only then
+    sql.checkpoint()
+    return result
+  }
   return sql.ballast.draw(() => (operation.mode === 'read' ? sql.snapshot(run) : written(sql, run)))
 }
