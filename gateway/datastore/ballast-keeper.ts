@@ -81,17 +81,16 @@ export class BallastKeeper {
   /** Keeps it from now on; gives what stops it, and waits until nothing is under way. */
   watch(clock: Clock): () => Promise<void> {
     this.#watched = true
-    let stopTimer = (): void => {}
-    const next = (): void => {
-      void this.keep().then(() => {
-        if (!this.#stopped) stopTimer = clock.after(LOOK_INTERVAL_MS, next)
-      })
+    let stopTimer: (() => void) | null = null
+    const next = async (): Promise<void> => {
+      await this.keep()
+      if (!this.#stopped) stopTimer = clock.after(LOOK_INTERVAL_MS, () => void next())
     }
-    next()
+    void next()
     return async () => {
       this.#watched = false
       this.#stopped = true
-      stopTimer()
+      stopTimer?.()
       await this.#keeping
     }
   }

@@ -1,6 +1,12 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
 import { afterEach, expect, test, vi } from 'vitest'
-import { Audit, ENTRIES_WAITING_MAX, REFUSAL_WINDOW_MS, REFUSALS_PER_WINDOW_MAX, RETRY_INTERVAL_MS } from '../../../gateway/auth/audit.ts'
+import {
+  Audit,
+  ENTRIES_WAITING_MAX,
+  REFUSAL_WINDOW_MS,
+  REFUSALS_PER_WINDOW_MAX,
+  RETRY_INTERVAL_MS,
+} from '../../../gateway/auth/audit.ts'
 import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/verify.ts'
 import type { AuditEntry } from '../../../gateway/datastore/database/audit.ts'

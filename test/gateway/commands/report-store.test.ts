@@ -64,7 +64,9 @@ test('a dry run says what would be, and what is not freed says why and when it w
     '5.0 MiB in packs above the threshold: at the next gc once more of them is garbage, or now with a higher --threshold.',
   )
   expect(text).toContain('7.0 MiB in packs that uploads write: at the next gc once these uploads have ended.')
-  expect(text).toContain('9.0 MiB in packs whose live records find no room: at the next gc once there is more free space.')
+  expect(text).toContain(
+    '9.0 MiB in packs whose live records find no room: at the next gc once there is more free space.',
+  )
   expect(text).toContain('3 records are missing that restore points need')
 })
 

@@ -26,7 +26,15 @@ const setUp = async () => {
   const ballast = new Ballast(path.join(disk.path, 'ballast'))
   const keeper = new BallastKeeper({ ballasts: [ballast], database, catalog, log })
   const filler = stack.use(new Filler(disk.path))
-  return { folder: disk.path, catalog, database, ballast, keeper, filler, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  return {
+    folder: disk.path,
+    catalog,
+    database,
+    ballast,
+    keeper,
+    filler,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
 }
 
 test('it makes files that no file system makes smaller, and room in catalog and log', async () => {
@@ -67,7 +75,16 @@ test('a database writes thousands of rows on a disk without a byte, from its own
   const { keeper, ballast, database, filler } = stand
   await keeper.keep()
   filler.fill()
-  const entry = { timeMs: 1, tenant: null, subject: 's', role: 'r', action: 'a', resource: '', outcome: 'ok', details: {} }
+  const entry = {
+    timeMs: 1,
+    tenant: null,
+    subject: 's',
+    role: 'r',
+    action: 'a',
+    resource: '',
+    outcome: 'ok',
+    details: {},
+  }
   for (let done = 0; done < 500; done++) await database.call('audit.append', entry)
   expect(ballast.names()).toHaveLength(4)
   // more than the room

@@ -102,7 +102,12 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await database.call('tenant.add', rest)
   const ballast = new Ballast(path.join(folder.path, 'ballast'))
-  const keeper = new BallastKeeper({ ballasts: [ballast], database, catalog: path.join(folder.path, 'catalog.db'), log })
+  const keeper = new BallastKeeper({
+    ballasts: [ballast],
+    database,
+    catalog: path.join(folder.path, 'catalog.db'),
+    log,
+  })
   const space = new Space({ folders: [folder.path], database, log, reserveBytes: null, ballast: keeper })
   const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({

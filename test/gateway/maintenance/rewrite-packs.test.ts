@@ -20,7 +20,11 @@ const setUp = async (options: { ballast: boolean; packBytesMax?: number }) => {
   const datastore = stack.use(
     await Datastore.open({ folder: disk.path, log: memoryLog(), threads: 1, reserveBytes: 0, packBytesMax }),
   )
-  const stand = new Stand({ path: disk.path, [Symbol.asyncDispose]: async () => {} }, datastore, await addTenant(datastore, 'acme'))
+  const stand = new Stand(
+    { path: disk.path, [Symbol.asyncDispose]: async () => {} },
+    datastore,
+    await addTenant(datastore, 'acme'),
+  )
   const machine = await stand.machine('db1')
   const kept: { root: Uint8Array | null; plains: Uint8Array[] }[] = []
   const goes: string[] = []
