@@ -57,7 +57,10 @@ export class Gateway implements AsyncDisposable {
       throw accessError(thrown, folder)
     })
     const audit = resources.use(
-      new Audit({ database, onError: (error) => log.error({ err: error }, 'the audit log cannot be written') }),
+      new Audit({
+        database,
+        onError: (error, entry) => log.error({ err: error, entry }, 'the audit log cannot be written'),
+      }),
     )
     const registry = new Registry()
     const backups = new Backups({ datastore, agents: registry, clock, log })
@@ -66,10 +69,11 @@ export class Gateway implements AsyncDisposable {
     resources.use(new StateKeeper({ datastore, clock, log }))
     const services: Services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
     resources.defer(() => backups.settled())
-    const local = resources.use(await LocalServer.listen(services, folder))
+    const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(services, folder)))
     const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))
     resources.defer(watchRevocations(services))
     resources.defer(datastore.space.watch(clock))
+    resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
     return new Gateway(url, lost, resources.move())

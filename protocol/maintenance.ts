@@ -52,8 +52,16 @@ export const collectionReport = v.object({
   /** Live bytes that were copied into new packs. */
   bytesRewritten: s.count,
   bytesAfter: s.count,
-  /** Dead bytes still in packs: below the threshold, in packs that uploads are writing, or in those that known damage lies in; a later collection frees them. */
-  waiting: v.object({ belowThresholdBytes: s.count, inUseBytes: s.count, damagedBytes: s.count }),
+  /**
+   * Dead bytes still in packs: below the threshold, in packs that uploads are writing, in those that known damage lies in, or in packs
+   * whose live records found no room; a later collection frees them.
+   */
+  waiting: v.object({
+    belowThresholdBytes: s.count,
+    inUseBytes: s.count,
+    damagedBytes: s.count,
+    noRoomBytes: s.count,
+  }),
   durationMs: s.count,
 })
 export type CollectionReport = v.InferOutput<typeof collectionReport>

@@ -1,7 +1,8 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
-import { asVarveError, type VarveError } from '../../protocol/errors.ts'
-import type { AuditCheck, AuditEntry, AuditRecord } from '../datastore/database/audit.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../datastore/database/audit.ts'
 import type { Database } from '../datastore/database/database.ts'
+import { Queue } from '../datastore/limiter.ts'
 import { TokenRefused } from './jwt.ts'
 
 /** Refusals of one tenant (or of nobody known) that are written one by one in a window; the rest are counted. */
@@ -12,6 +13,12 @@ export const REFUSAL_WINDOW_MS = 60_000
 
 /** Tenants whose refusals are counted apart at once; past that they share one window. */
 const WINDOWS_MAX = 1024
+
+/** Entries that wait because they cannot be written, as on a full disk; past that further ones are counted for one that sums up. */
+export const ENTRIES_WAITING_MAX = 4096
+
+/** How long after a failure waiting entries are tried again, in milliseconds. */
+export const RETRY_INTERVAL_MS = 2000
 
 /** One refused call: who, what, from where, and the error that answered it. */
 export interface Refusal {
@@ -26,6 +33,12 @@ export interface Refusal {
   readonly address: string
 }
 
+export interface AuditOptions {
+  readonly database: Database
+  /** Told of each entry that could not be written yet, and of what else went wrong. */
+  readonly onError: (error: VarveError, entry?: AuditRecord) => void
+}
+
 interface Window {
   readonly tenant: number | null
   readonly fromMs: number
@@ -38,18 +51,32 @@ interface Window {
 /** The audit log of one gateway. */
 export class Audit implements AsyncDisposable {
   readonly #database: Database
-  readonly #onError: (error: VarveError) => void
+  readonly #onError: AuditOptions['onError']
   readonly #windows = new Map<number | null, Window>()
   #timer: NodeJS.Timeout | null = null
+  readonly #writes = new Queue()
+  /** In the order in which they came; what cannot be written stays. */
+  readonly #waiting: AuditRecord[] = []
+  /** What found no place there any more, and since when. */
+  #uncounted = { entries: 0, fromMs: 0 }
+  #retry: NodeJS.Timeout | null = null
 
-  constructor(options: { readonly database: Database; readonly onError: (error: VarveError) => void }) {
+  constructor(options: AuditOptions) {
     this.#database = options.database
     this.#onError = options.onError
   }
 
-  /** Sequence number of the new entry; STORE_FAILED. */
-  append(record: AuditRecord): Promise<number> {
-    return this.#database.call('audit.append', record)
+  /**
+   * Records one entry behind all that wait; never throws: what was done was done. One that cannot be written is told to `onError` whole, waits in memory,
+   * and is written, in its order, once that works again.
+   */
+  async record(record: AuditRecord): Promise<void> {
+    if (this.#waiting.length >= ENTRIES_WAITING_MAX) {
+      const { entries, fromMs } = this.#uncounted
+      this.#uncounted = { entries: entries + 1, fromMs: entries === 0 ? record.timeMs : fromMs }
+    } else this.#waiting.push(record)
+    const error = await this.#writes.run(() => this.#writeWaiting())
+    if (error !== null) this.#onError(error, record)
   }
 
   list(page: {
@@ -83,7 +110,7 @@ export class Audit implements AsyncDisposable {
       }
       window.written++
       const { timeMs, tenant, subject, role, action, resource, address } = refusal
-      await this.append({ timeMs, tenant, subject, role, action, resource, outcome: code, details: { address } })
+      await this.record({ timeMs, tenant, subject, role, action, resource, outcome: code, details: { address } })
     } catch (error) {
       this.#onError(asVarveError(error))
     }
@@ -114,8 +141,40 @@ export class Audit implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#timer !== null) clearTimeout(this.#timer)
+    if (this.#retry !== null) clearTimeout(this.#retry)
     this.#timer = null
     await this.flush()
+    await this.#writes.run(() => this.#writeWaiting())
+    if (this.#retry !== null) clearTimeout(this.#retry)
+    for (const entry of this.#waiting) this.#onError(new VarveError('STORE_FAILED', 'lost at the end'), entry)
+  }
+
+  /** Writes what waits; the error of what could not be written, which is tried again later. */
+  async #writeWaiting(): Promise<VarveError | null> {
+    try {
+      while (this.#waiting.length > 0) {
+        const records = this.#waiting.slice(0, AUDIT_PAGE_MAX)
+        await this.#database.call('audit.appendAll', { records })
+        this.#waiting.splice(0, records.length)
+        this.#sumUp()
+      }
+      return null
+    } catch (thrown) {
+      this.#retry ??= setTimeout(() => {
+        this.#retry = null
+        void this.#writes.run(() => this.#writeWaiting())
+      }, RETRY_INTERVAL_MS).unref()
+      return asVarveError(thrown)
+    }
+  }
+
+  /** Has an entry for those that found no place in the queue, once there is one again. */
+  #sumUp(): void {
+    const { entries: count, fromMs } = this.#uncounted
+    if (count === 0) return
+    this.#uncounted = { entries: 0, fromMs: 0 }
+    const nobody = { tenant: null, subject: '', role: '', resource: '' }
+    this.#waiting.push({ ...nobody, timeMs: fromMs, action: 'audit', outcome: 'counted', details: { count, fromMs } })
   }
 
   #window({ tenant, timeMs }: Refusal): Window {
@@ -137,7 +196,7 @@ export class Audit implements AsyncDisposable {
       const count = [...counted.values()].reduce((sum, n) => sum + n, 0)
       const details = { ...Object.fromEntries(counted), count, fromMs }
       const nobody = { subject: '', role: '', resource: '' }
-      await this.append({ ...nobody, timeMs: lastMs, tenant, action: 'refusals', outcome: 'counted', details })
+      await this.record({ ...nobody, timeMs: lastMs, tenant, action: 'refusals', outcome: 'counted', details })
     }
   }
 

@@ -6,6 +6,7 @@ import { EXIT } from '../../protocol/exit.ts'
 import { tableLines } from '../../protocol/table.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
+import { Ballast } from '../datastore/ballast.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { CatalogLock } from '../datastore/catalog-lock.ts'
@@ -25,7 +26,8 @@ export const checkData = (folder: string, { make = false } = {}): void => {
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
   checkOwner(folder)
   try {
-    checkCatalogVersion(path.join(folder, CATALOG_NAME), { epoch: true })
+    const catalog = path.join(folder, CATALOG_NAME)
+    Ballast.beside(catalog).draw(() => checkCatalogVersion(catalog, { epoch: true }))
   } catch (thrown) {
     throw usageError(folder, thrown)
   }
@@ -39,7 +41,7 @@ export const checkData = (folder: string, { make = false } = {}): void => {
 /** Holds a rebuild of the catalog off, for as long as a command uses it; STORE_LOCKED while one runs, STORE_FAILED. */
 export const holdCatalog = (folder: string): CatalogLock => {
   try {
-    return CatalogLock.share(folder)
+    return Ballast.beside(path.join(folder, CATALOG_NAME)).draw(() => CatalogLock.share(folder))
   } catch (thrown) {
     throw usageError(folder, thrown)
   }

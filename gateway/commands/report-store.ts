@@ -70,6 +70,11 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
           `Not freed yet: ${sizeText(waiting.damagedBytes)} in packs that damaged records lie in: once a backup has brought these again, or the points that need them are gone.`,
         ]
       : []),
+    ...(waiting.noRoomBytes > 0
+      ? [
+          `Not freed yet: ${sizeText(waiting.noRoomBytes)} in packs whose live records find no room: at the next gc once there is more free space.`,
+        ]
+      : []),
     ...(report.missing > 0
       ? [
           `${count(report.missing)} records that restore points need are known to be damaged or missing: varve-gateway verify names the points.`,
@@ -77,6 +82,9 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
       : []),
   ]
 }
+
+/** Whether a collection left packs for want of room. */
+export const lacksRoom = ({ waiting }: CollectionReport): boolean => waiting.noRoomBytes > 0
 
 const damagedRow = ({ type, id, pack, offset, reason }: DamagedRecord): string[] => [
   type,

@@ -17,7 +17,7 @@ import { folderProblems } from '../maintenance/folder-check.ts'
 import { print, printJson, withCatalog } from './local.ts'
 import { callLong } from './progress.ts'
 import { addRepairCommand } from './repair.ts'
-import { checkLines, collectionLines, isBroken, isDamaged, usageLines, verifyLines } from './report-store.ts'
+import { checkLines, collectionLines, isBroken, isDamaged, lacksRoom, usageLines, verifyLines } from './report-store.ts'
 import type { Remote } from './remote.ts'
 import { printEach } from './tenants.ts'
 
@@ -85,7 +85,12 @@ const addCollect = (program: Command): void => {
         ...(acceptLoss === undefined ? {} : { acceptLoss: [...acceptLoss] }),
       }
       const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.collect', params })
-      await report(options, work, { lines: collectionLines })
+      const bad = await report(options, work, { lines: collectionLines, bad: lacksRoom })
+      if (bad.length > 0)
+        throw new VarveError(
+          'STORE_FULL',
+          `there is too little free space to rewrite all packs of ${bad.join(', ')}: make room beside the datastore or prune more, and run gc again`,
+        )
     })
 }
 

@@ -6,11 +6,13 @@ import { VarveError } from '../../protocol/errors.ts'
 import { ThreadDatabase, type Database } from './database/database.ts'
 import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
+import { Ballast, BALLAST_FILE_BYTES, ballastFolders, packBytesOn } from './ballast.ts'
+import { BallastKeeper } from './ballast-keeper.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
 import { FolderLock } from './folder-lock.ts'
 import { makeFolder } from './folders.ts'
-import { FORMAT_VERSION, PACK_BYTES_MAX } from './format.ts'
+import { FORMAT_VERSION } from './format.ts'
 import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
 import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from './layout.ts'
 import { Limiter } from './limiter.ts'
@@ -22,6 +24,7 @@ import type { PackStore } from './pack-store.ts'
 import { layEpoch, readEpoch } from './epoch.ts'
 import { layMarker, PACKS_SETTING, readMarker, strangePacks } from './packs-marker.ts'
 import { recover, type RecoveryReport } from './recovery.ts'
+import { diskSpace } from './reserve.ts'
 import { damagedCatalog, storeError } from './store-error.ts'
 import { StoreLock } from './store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from './store-version.ts'
@@ -46,7 +49,7 @@ export interface DatastoreOptions {
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
-  /** Length past which nothing is appended to a pack, in bytes; tests want small ones. */
+  /** Length past which nothing is appended to a pack, in bytes, where it is not to follow the disk; tests want small ones. */
   readonly packBytesMax?: number
   /** Bytes of the disk that uploads leave free; 0 for none, null (the default) for RESERVE_BYTES_DEFAULT or 5 % of a smaller disk. */
   readonly reserveBytes?: number | null
@@ -62,6 +65,9 @@ interface Parts {
   readonly store: PackStore
   readonly packs: PackPool
   readonly space: Space
+  readonly ballast: BallastKeeper
+  readonly packsBallast: Ballast
+  readonly diskPackBytes: number
   readonly verifyPool: VerifyPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
@@ -122,6 +128,10 @@ export class Datastore implements AsyncDisposable {
   readonly report: RecoveryReport
   /** What uploads may take of the disk, and what each tenant takes. */
   readonly space: Space
+  /** Makes the ballast, while whoever runs a gateway has it watch. */
+  readonly ballast: BallastKeeper
+  /** Most bytes of a pack on the disk of the packs. */
+  readonly diskPackBytes: number
   /** Finds out which restore points damage touches; set by whoever does that. */
   onDamage: (tenant: Tenant) => Promise<void> = async () => {}
   readonly #parts: Parts
@@ -138,6 +148,8 @@ export class Datastore implements AsyncDisposable {
     this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
+    this.ballast = parts.ballast
+    this.diskPackBytes = parts.diskPackBytes
   }
 
   /**
@@ -149,11 +161,12 @@ export class Datastore implements AsyncDisposable {
     const { folder, log, nowMs = Date.now } = options
     await using resources = new AsyncDisposableStack()
     const catalog = path.join(folder, CATALOG_NAME)
+    const catalogsBallast = Ballast.beside(catalog)
     let lock: StoreLock
     try {
       await makeFolder(folder, { recursive: true })
-      checkCatalogVersion(catalog)
-      lock = resources.use(new StoreLock(path.join(folder, LOCK_NAME)))
+      catalogsBallast.draw(() => checkCatalogVersion(catalog))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
       resources.use(await FolderLock.take(folder))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
@@ -163,13 +176,22 @@ export class Datastore implements AsyncDisposable {
     await refuseDamaged(database)
     const root = path.join(folder, PACKS_NAME)
     const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
-    const space = new Space({ folder, database, log, reserveBytes: options.reserveBytes ?? null })
+    const folders = ballastFolders(folder)
+    const ballasts = [...new Set(Object.values(folders))].map((one) => new Ballast(one))
+    const packsBallast = ballasts.at(-1)!
+    const ballast = new BallastKeeper({ ballasts, database, catalog, log })
+    const reserveBytes = options.reserveBytes ?? null
+    const space = new Space({ folders: [folder, root], database, log, reserveBytes, ballast })
     const store = new CountedPackStore(directory, space.quotas)
-    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? PACK_BYTES_MAX })
+    const diskPackBytes = packBytesOn((await diskSpace(root)).totalBytes)
+    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? diskPackBytes })
     // read before the catalog's: a command beside this start may raise both
     const epoch = readEpoch(root)
     const report = await recoverPacks({ store, database, packs, log, epoch }, root)
-    if (epoch === null) await layEpoch(root, await database.call('catalog.acknowledged', {}))
+    if (epoch === null)
+      await packsBallast.drawing(BALLAST_FILE_BYTES, async () =>
+        layEpoch(root, await database.call('catalog.acknowledged', {})),
+      )
     await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
     const paths = { catalog, packs: root }
@@ -181,6 +203,9 @@ export class Datastore implements AsyncDisposable {
       store,
       packs,
       space,
+      ballast,
+      packsBallast,
+      diskPackBytes,
       verifyPool,
       nowMs,
       report,
@@ -192,12 +217,13 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { database, store, packs, verifyPool, log, nowMs } = this.#parts
+    const { database, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       database,
       store,
       packs,
+      ballast: packsBallast,
       verifyPool,
       nodeCache: this.#nodeCache,
       log,

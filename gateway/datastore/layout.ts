@@ -24,8 +24,22 @@ export const NEW_MARKER_NAME = `${MARKER_NAME}.new`
 export const EPOCH_NAME = '.varve-epoch'
 export const NEW_EPOCH_NAME = `${EPOCH_NAME}.new`
 
+/** The folder of ballast in the data folder; in the folder of packs where that lies on a file system of its own. */
+export const BALLAST_NAME = 'ballast'
+export const PACKS_BALLAST_NAME = '.varve-ballast'
+
+/** A file that is made to see whether there is any space, and removed. */
+export const PROBE_NAME = 'ballast.probe'
+
 /** Names in the folder of packs that are ours and no packs. */
-export const OWN_NAMES: ReadonlySet<string> = new Set([MARKER_NAME, NEW_MARKER_NAME, EPOCH_NAME, NEW_EPOCH_NAME])
+export const OWN_NAMES: ReadonlySet<string> = new Set([
+  MARKER_NAME,
+  NEW_MARKER_NAME,
+  EPOCH_NAME,
+  NEW_EPOCH_NAME,
+  PACKS_BALLAST_NAME,
+  PROBE_NAME,
+])
 
 /** Ending of a pack's file. */
 export const PACK_SUFFIX = '.pack'

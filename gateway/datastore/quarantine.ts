@@ -10,6 +10,7 @@ import { RECORD, type RecordType } from './format.ts'
 import { Queue } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
 import type { NodeCache } from './node-cache.ts'
+import { unlessFull } from './store-error.ts'
 
 /** Longest reason that is kept, in characters. */
 const REASON_CHARS_MAX = 256
@@ -51,7 +52,11 @@ export class Quarantine {
       place: place === null ? null : { pack: place.pack, offset: place.offset },
       reason: reason.slice(0, REASON_CHARS_MAX),
     }))
-    const entered = await database.call('damage.enter', { tenant: tenant.id, nowMs: nowMs(), records })
+    const enter = (): Promise<ArrayLike<number>> =>
+      database.call('damage.enter', { tenant: tenant.id, nowMs: nowMs(), records })
+    const entered = await unlessFull(log, 'damaged records leave the index', enter)
+    // whoever reads them again finds them again
+    if (entered === null) return [...damages]
     const news = damages.filter((_, index) => entered[index] === 1)
     if (news.length === 0) return []
     for (const { id } of news) nodeCache.delete(tenant.id, id)

@@ -18,7 +18,8 @@ export interface DiskSpace {
   readonly totalBytes: number
 }
 
-const diskSpace = async (folder: string): Promise<DiskSpace> => {
+/** Free and whole size of the file system that a folder lies on; STORE_FAILED. */
+export const diskSpace = async (folder: string): Promise<DiskSpace> => {
   try {
     const { bavail, blocks, bsize } = await statfs(folder)
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
@@ -26,6 +27,10 @@ const diskSpace = async (folder: string): Promise<DiskSpace> => {
     throw storeError(error, 'looking at the free space of the disk')
   }
 }
+
+/** That of the file system with the least room, of those that these folders lie on. */
+const leastSpace = async (folders: readonly string[]): Promise<DiskSpace> =>
+  (await Promise.all(folders.map(diskSpace))).reduce((least, disk) => (disk.freeBytes < least.freeBytes ? disk : least))
 
 export class Reserve {
   readonly #look: () => Promise<DiskSpace>
@@ -41,15 +46,15 @@ export class Reserve {
 
   /** `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back. */
   constructor(options: {
-    folder: string
+    folders: readonly string[]
     bytes: number | null
     nowMs: () => number
-    look?: (folder: string) => Promise<DiskSpace>
+    look?: (folders: readonly string[]) => Promise<DiskSpace>
   }) {
-    const { folder, look = diskSpace } = options
+    const { folders, look = leastSpace } = options
     this.#bytes = options.bytes
     this.#nowMs = options.nowMs
-    this.#look = () => look(folder)
+    this.#look = () => look(folders)
   }
 
   /** Sets bytes aside for one append, until it has ended; STORE_FULL when they would come out of the reserve, STORE_FAILED. */

@@ -1,5 +1,6 @@
 // What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
 import type { Clock } from '../../protocol/peer.ts'
+import type { BallastKeeper } from './ballast-keeper.ts'
 import { PACK_HEADER_BYTES } from './format.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
@@ -11,16 +12,20 @@ import { Reserve } from './reserve.ts'
 /** How often quotas are read again from the catalog, in milliseconds. */
 const REFRESH_INTERVAL_MS = 2000
 
+/** What a backup needs at its start besides the reserve, in bytes: one batch of chunks, or it would be refused at its first append. */
+const ADMIT_BYTES = 4 * 1024 * 1024
+
 /** Not the wall clock, which may be set back. */
 const nowMs = (): number => performance.now()
 
 export interface SpaceOptions {
-  /** The data folder. */
-  readonly folder: string
+  /** The data folder and the folder of packs. */
+  readonly folders: readonly string[]
   readonly database: Database
   readonly log: DatastoreLog
   /** Bytes of the disk that uploads leave free; 0 for none, null for the default. */
   readonly reserveBytes: number | null
+  readonly ballast: BallastKeeper
 }
 
 /** What restores, prune, collections and verification write is not asked for here: they must go on when uploads cannot. */
@@ -29,12 +34,14 @@ export class Space {
   readonly #database: Database
   readonly #log: DatastoreLog
   readonly #reserve: Reserve
+  readonly #ballast: BallastKeeper
 
-  constructor({ folder, database, log, reserveBytes }: SpaceOptions) {
+  constructor({ folders, database, log, reserveBytes, ballast }: SpaceOptions) {
     this.#database = database
     this.#log = log
     this.quotas = new Quotas({ log, nowMs })
-    this.#reserve = new Reserve({ folder, bytes: reserveBytes, nowMs })
+    this.#reserve = new Reserve({ folders, bytes: reserveBytes, nowMs })
+    this.#ballast = ballast
   }
 
   /** Begins to count from what the catalog says, but for packs that were found to hold less. */
@@ -78,11 +85,13 @@ export class Space {
   async admit({ uuid }: Tenant): Promise<void> {
     await this.refresh()
     this.quotas.check(uuid)
-    using _taken = await this.#reserve.take(0)
+    using _taken = await this.#reserve.take(ADMIT_BYTES)
+    await this.#ballast.checkNow()
   }
 
   /** Room for one append of an upload, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
   async take({ uuid }: Tenant, bytes: number): Promise<Disposable> {
+    this.#ballast.check()
     // it may go into a new pack
     const mostBytes = bytes + PACK_HEADER_BYTES
     using room = new DisposableStack()

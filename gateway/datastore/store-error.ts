@@ -1,5 +1,6 @@
 // What the operating system's errors mean to the datastore.
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { DatastoreLog } from './log.ts'
 
 const isSystemError = (thrown: unknown): thrown is NodeJS.ErrnoException =>
   thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string'
@@ -24,7 +25,8 @@ export const isBusy = (thrown: unknown): boolean => isDatabaseError(thrown) && (
 
 const FULL_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
 
-const isFull = (thrown: unknown): boolean =>
+/** True for an error that only a lack of space gives. */
+export const isFull = (thrown: unknown): boolean =>
   isDatabaseError(thrown)
     ? (thrown.errcode & 0xff) === SQLITE_FULL
     : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
@@ -32,6 +34,15 @@ const isFull = (thrown: unknown): boolean =>
 /** True where SQLite says that a file is damaged, or none of its own. */
 export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
+/** SQLite's codes for a file that it could not make, or an error of the disk that it does not tell: space, a user's quota or inodes may be at an end. */
+const SQLITE_UNCLEAR: ReadonlySet<number> = new Set([10, 14])
+
+/** True where SQLite says that its files cannot grow. */
+export const isDatabaseFull = (thrown: unknown): boolean => isDatabaseError(thrown) && isFull(thrown)
+
+/** True for an error that may as well be a lack of space as anything else. */
+export const mayBeFull = (thrown: unknown): boolean =>
+  isDatabaseError(thrown) && SQLITE_UNCLEAR.has(thrown.errcode & 0xff)
 
 const reasonOf = (thrown: unknown): string => {
   if (isDatabaseError(thrown)) return thrown.message
@@ -46,6 +57,10 @@ export const damagedCatalog = (what: string, cause?: unknown): VarveError =>
     cause === undefined ? {} : { cause },
   )
 
+/** STORE_FULL, for work that met a full disk. */
+export const storeFull = (doing: string, cause: unknown): VarveError =>
+  new VarveError('STORE_FULL', `no space left while ${doing}`, { cause })
+
 /**
  * A failed write or read, of a file or the catalog, as a VarveError: STORE_FULL without space, CATALOG_DAMAGED where the catalog turns out to be damaged,
  * STORE_FAILED otherwise. Its message names no path.
@@ -53,6 +68,17 @@ export const damagedCatalog = (what: string, cause?: unknown): VarveError =>
 export const storeError = (thrown: unknown, doing: string): VarveError => {
   if (thrown instanceof VarveError) return thrown
   if (isDamagedDatabase(thrown)) return damagedCatalog(reasonOf(thrown), thrown)
-  if (isFull(thrown)) return new VarveError('STORE_FULL', `no space left while ${doing}`, { cause: thrown })
+  if (isFull(thrown)) return storeFull(doing, thrown)
   return new VarveError('STORE_FAILED', `${doing} failed: ${reasonOf(thrown)}`, { cause: thrown })
+}
+
+/** Runs work that only notes something: what finds no space for its note goes on without it, and the log says so; null then. */
+export const unlessFull = async <R>(log: DatastoreLog, doing: string, work: () => Promise<R>): Promise<R | null> => {
+  try {
+    return await work()
+  } catch (thrown) {
+    if (asVarveError(thrown).code !== 'STORE_FULL') throw thrown
+    log.error({ err: thrown, doing }, 'the disk is full: this was not noted')
+    return null
+  }
 }

@@ -1,6 +1,7 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Ballast } from './ballast.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
 import { failpoint } from './failpoint.ts'
@@ -29,12 +30,15 @@ export interface DoomedPack {
 }
 
 export class TenantPacks {
+  /** That of the packs' file system. */
+  readonly ballast: Ballast
   readonly #tenant: Tenant
   readonly #database: Database
   readonly #store: PackStore
   readonly #pool: PackPool
 
-  constructor(options: { tenant: Tenant; database: Database; store: PackStore; pool: PackPool }) {
+  constructor(options: { tenant: Tenant; database: Database; store: PackStore; pool: PackPool; ballast: Ballast }) {
+    this.ballast = options.ballast
     this.#tenant = options.tenant
     this.#database = options.database
     this.#store = options.store

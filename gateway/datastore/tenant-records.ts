@@ -1,6 +1,7 @@
 // Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import type { Ballast } from './ballast.ts'
 import { joinIds } from './bytes.ts'
 import type { ChunkCommit, NewRecord } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
@@ -31,6 +32,7 @@ export class TenantRecords {
   readonly #tenant: Tenant
   readonly #database: Database
   readonly #pool: PackPool
+  readonly #ballast: Ballast
   readonly #references: References
   readonly #nowMs: () => number
   readonly #states = new Queue()
@@ -41,12 +43,14 @@ export class TenantRecords {
     tenant: Tenant
     database: Database
     pool: PackPool
+    ballast: Ballast
     references: References
     nowMs: () => number
   }) {
     this.#tenant = options.tenant
     this.#database = options.database
     this.#pool = options.pool
+    this.#ballast = options.ballast
     this.#references = options.references
     this.#nowMs = options.nowMs
   }
@@ -91,7 +95,17 @@ export class TenantRecords {
     return held
   }
 
-  async #write(
+  /** On a full disk with ballast given back for it, in a pack of its own: what a failed append left of the other is sealed. */
+  #write(
+    type: RecordType,
+    records: readonly PlainRecord[],
+    commit: (commit: ChunkCommit) => Promise<unknown>,
+  ): Promise<void> {
+    const bytes = records.reduce((sum, { stored }) => sum + recordBytes(stored.length), 0)
+    return this.#ballast.drawing(bytes, () => this.#tryWrite(type, records, commit))
+  }
+
+  async #tryWrite(
     type: RecordType,
     records: readonly PlainRecord[],
     commit: (commit: ChunkCommit) => Promise<unknown>,

@@ -3,6 +3,7 @@ import { equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
+import type { Ballast } from './ballast.ts'
 import { joinBytes, joinIds, ownBytes } from './bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, ownDamage, type Damage } from './damage.ts'
@@ -39,6 +40,8 @@ interface TenantStoreOptions {
   readonly database: Database
   readonly store: PackStore
   readonly packs: PackPool
+  /** That of the packs' file system. */
+  readonly ballast: Ballast
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
@@ -65,10 +68,10 @@ export class TenantStore {
     this.tenant = tenant
     this.#options = options
     this.#reader = new RecordReader({ tenant, database, store })
-    this.packs = new TenantPacks({ tenant, database, store, pool: options.packs })
+    this.packs = new TenantPacks({ tenant, database, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
-    const { packs: pool, nowMs } = options
-    this.#records = new TenantRecords({ tenant, database, pool, references: this.references, nowMs })
+    const { packs: pool, ballast, nowMs } = options
+    this.#records = new TenantRecords({ tenant, database, pool, ballast, references: this.references, nowMs })
     this.quarantine = new Quarantine(options)
   }
 

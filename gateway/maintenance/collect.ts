@@ -9,12 +9,12 @@ import type { Acceptance } from '../datastore/database/loss.ts'
 import { failpoint } from '../datastore/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
 import { agree, forgetUnneeded } from './agree.ts'
-import { planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
+import { deadBytes, planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
 import { confirmRoots } from './confirm-roots.ts'
 import type { MaintenanceContext } from './context.ts'
 import { PackProof } from './pack-proof.ts'
 import { recheck } from './recheck.ts'
-import { PackRewriter } from './rewrite.ts'
+import { rewritePacks, type Rewritten } from './rewrite-packs.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
 import type { SurveyJob } from './survey-thread.ts'
 import { findCopies } from './second-copies.ts'
@@ -129,8 +129,8 @@ const surveyJob = (
 const apply = async (
   context: MaintenanceContext,
   plan: CollectionPlan,
-  { throttle, proof }: { readonly throttle: Throttle; readonly proof: PackProof },
-): Promise<number> => {
+  work: { readonly throttle: Throttle; readonly proof: PackProof },
+): Promise<Rewritten> => {
   const { datastore, tenant, log, signal, onProgress } = context
   const { packs } = datastore.tenantStore(tenant)
   // what an earlier one could not unlink may have come to be needed since
@@ -141,17 +141,10 @@ const apply = async (
   for (const [done, pack] of remove.entries()) {
     signal.throwIfAborted()
     onProgress({ phase: 'remove', done, total: remove.length })
-    if (await proof.isFree(pack.uuid)) await packs.remove(pack)
+    if (await work.proof.isFree(pack.uuid)) await packs.remove(pack)
     else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
   }
-  const total = plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
-  await using rewriter = new PackRewriter(context, throttle, proof)
-  for (const pack of plan.rewrite) {
-    signal.throwIfAborted()
-    if (await rewriter.rewrite(pack)) await packs.remove(pack)
-    onProgress({ phase: 'rewrite', done: rewriter.bytes, total })
-  }
-  return rewriter.bytes
+  return await rewritePacks(context, plan.rewrite, work)
 }
 
 /**
@@ -192,9 +185,13 @@ export const collect = async (
   if (dryRun) await agree(context, survey, accepted())
   else await forgetUnneeded(context, survey)
   const damaged = strange.union(new Set(await database.call('damage.packs', { tenant: tenant.id })))
-  const plan = planCollection(surveyedPacks(before, survey, sweeper?.packs ?? null, damaged), thresholdPercent)
-  const bytesRewritten = dryRun
-    ? plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0)
+  const plan = planCollection(
+    surveyedPacks(before, survey, sweeper?.packs ?? null, damaged),
+    thresholdPercent,
+    datastore.diskPackBytes,
+  )
+  const { bytes: bytesRewritten, left } = dryRun
+    ? { bytes: plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0), left: [] }
     : await apply(context, plan, { throttle, proof })
   const after = dryRun ? null : await database.call('collection.packs', { tenant: tenant.id })
   const { examined, live, dead, nodes } = survey
@@ -210,13 +207,13 @@ export const collect = async (
     packs: {
       before: before.length,
       removed: plan.remove.length,
-      rewritten: plan.rewrite.length,
+      rewritten: plan.rewrite.length - left.length,
       after: after?.length ?? plan.keep.length + Math.ceil(bytesRewritten / PACK_BYTES_MAX),
     },
     bytesBefore: sumBytes(before),
     bytesRewritten,
     bytesAfter: after === null ? sumBytes(plan.keep) + bytesRewritten : sumBytes(after),
-    waiting: { belowThresholdBytes, inUseBytes, damagedBytes },
+    waiting: { belowThresholdBytes, inUseBytes, damagedBytes, noRoomBytes: deadBytes(left) },
     durationMs: Math.round(clock.elapsed() - startedMs),
   }
 }

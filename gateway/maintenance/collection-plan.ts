@@ -1,8 +1,11 @@
 // Which packs a collection removes, rewrites and keeps: a pure plan over what a survey counted in each.
-import type { PackKind } from '../datastore/format.ts'
+import { PACK_BYTES_MAX, type PackKind } from '../datastore/format.ts'
 
-/** Sealed packs below this size are merged once there are at least two of a kind, in bytes: crashes and short uploads leave them. */
-export const SMALL_PACK_BYTES = 16 * 1024 * 1024
+/** Sealed packs below this part of a whole one are merged once there are at least two of a kind: crashes and short uploads leave them. */
+const SMALL_PART = 0.25
+
+/** That of packs on any but a small disk, in bytes. */
+export const SMALL_PACK_BYTES = PACK_BYTES_MAX * SMALL_PART
 
 /** A pack as the survey found it. */
 export interface SurveyedPack {
@@ -33,11 +36,16 @@ export interface CollectionPlan {
   readonly damagedBytes: number
 }
 
-const deadBytes = (packs: readonly SurveyedPack[]): number =>
+/** Bytes of packs that nothing refers to. */
+export const deadBytes = (packs: readonly SurveyedPack[]): number =>
   packs.reduce((sum, { bytes, liveBytes }) => sum + Math.max(0, bytes - liveBytes), 0)
 
-/** `thresholdPercent`: packs with a smaller share of live bytes are rewritten, 0 to 100. */
-export const planCollection = (packs: readonly SurveyedPack[], thresholdPercent: number): CollectionPlan => {
+/** `thresholdPercent`: packs with a smaller share of live bytes are rewritten, 0 to 100; `packBytes`: most bytes of a pack. */
+export const planCollection = (
+  packs: readonly SurveyedPack[],
+  thresholdPercent: number,
+  packBytes = PACK_BYTES_MAX,
+): CollectionPlan => {
   const inUse = packs.filter(({ open }) => open)
   const damaged = packs.filter((pack) => !pack.open && pack.damaged)
   const sealed = packs.filter((pack) => !pack.open && !pack.damaged).sort((a, b) => a.id - b.id)
@@ -45,7 +53,7 @@ export const planCollection = (packs: readonly SurveyedPack[], thresholdPercent:
   const living = sealed.filter(({ rows }) => rows > 0)
   const wasteful = new Set(living.filter(({ bytes, liveBytes }) => liveBytes * 100 < bytes * thresholdPercent))
   for (const kind of ['data', 'nodes'] as const) {
-    const small = living.filter((pack) => pack.kind === kind && pack.liveBytes < SMALL_PACK_BYTES)
+    const small = living.filter((pack) => pack.kind === kind && pack.liveBytes < packBytes * SMALL_PART)
     // one alone gains nothing by being copied, unless another wasteful pack of its kind is
     const company = [...wasteful].some((pack) => pack.kind === kind && !small.includes(pack))
     if (small.length > 1 || (company && small.length > 0)) for (const pack of small) wasteful.add(pack)

@@ -155,6 +155,7 @@ export class Maintenance implements AsyncDisposable {
       },
       params,
     )
+    if (name === 'store.collect') await this.#datastore.ballast.again()
     this.#log.info(
       { tenant: tenant.name, work: name, ms: Math.round(this.#clock.elapsed() - startedMs) },
       'maintenance ends',

@@ -76,8 +76,15 @@ export class PackRewriter implements AsyncDisposable {
     return (await this.#move(pack, moves)) === pack.rows || this.#rest(pack)
   }
 
+  /** Lets go of the packs that are written; after a failure, before the next pack. */
+  async letGo(): Promise<void> {
+    const writers = [...this.#writers.values()]
+    this.#writers.clear()
+    for (const writer of writers) await writer[Symbol.asyncDispose]()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const writer of this.#writers.values()) await writer[Symbol.asyncDispose]()
+    await this.letGo()
   }
 
   #writer(kind: PackKind): PackWriter {

@@ -12,6 +12,7 @@ import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../datastore/damage.ts
 import { Fingerprints } from '../datastore/fingerprints.ts'
 import { RECORD, recordBytes, type RecordType } from '../datastore/format.ts'
 import { damagedRecord } from '../datastore/record-reader.ts'
+import { unlessFull } from '../datastore/store-error.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { VerifyPool } from '../datastore/verify-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
@@ -231,7 +232,9 @@ class Verification {
       this.chunks += ids.length
       await this.#quarantine()
       const args = { tenant: tenant.id, points: points.map(({ id }) => id), nowMs: clock.now() }
-      await datastore.database.call('point.verified', args)
+      await unlessFull(this.#context.log, 'points count as verified', () =>
+        datastore.database.call('point.verified', args),
+      )
       this.verified.push(...args.points)
     } finally {
       for (const { held } of points) held[Symbol.dispose]()
@@ -263,7 +266,7 @@ export const verifyPoints = async (
   context: MaintenanceContext,
   params: Params<'store.verify'>,
 ): Promise<VerifyReport> => {
-  const { datastore, tenant, clock } = context
+  const { datastore, tenant, clock, log } = context
   const { database } = datastore
   const { machine, olderThanDays, bytesPerSecond } = params
   const startedMs = clock.elapsed()
@@ -280,9 +283,10 @@ export const verifyPoints = async (
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
     await recheck(context)
-    if (everything) await verification.state()
+    if (everything) await unlessFull(log, 'the state is written', () => verification.state())
     await verification.run(points, everything)
-    if (await database.call('damage.any', { tenant: tenant.id })) await attribute(context)
+    if (await database.call('damage.any', { tenant: tenant.id }))
+      await unlessFull(log, 'damage is attributed to points', () => attribute(context))
   } catch (error) {
     if (verification.damagedCount > 0) void datastore.tenantStore(tenant).quarantine.attribute()
     throw error

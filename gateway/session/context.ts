@@ -40,6 +40,8 @@ export interface MethodContext<N extends Served> {
   readonly machine: (name: string) => Promise<MachineRow>
   /** A job of the caller's; NOT_FOUND. */
   readonly job: (id: string) => Promise<JobRow>
+  /** Has an entry of the audit log for this call before its end. */
+  readonly record: (outcome: 'begun') => Promise<void>
 }
 
 export type MethodCode<N extends Served> = (params: Params<N>, context: MethodContext<N>) => Promise<Result<N>>
@@ -86,6 +88,8 @@ export const guarded = <N extends Served>(
     }
     const about = { subject: claims.subject, role: claims.role, action: name, resource: resourceOf(params) }
     const { datastore, backups, audit, clock } = services
+    const record = (outcome: string, details: ErrorDetails): Promise<void> =>
+      audit.record({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome, details })
     const context: MethodContext<N> = {
       services,
       caller,
@@ -102,12 +106,12 @@ export const guarded = <N extends Served>(
         allow({ tenant: tenant.uuid, agent: row.agent, kind: `job ${id}` })
         return row
       },
+      record: (outcome) => record(outcome, { address }),
     }
     try {
       allow({})
       const result = await code(params, context)
-      const details = auditDetails(name, params, result)
-      if (audited) await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: 'ok', details })
+      if (audited) await record('ok', auditDetails(name, params, result))
       return result
     } catch (thrown) {
       const error = outward(asVarveError(thrown))
@@ -115,8 +119,7 @@ export const guarded = <N extends Served>(
       const details: ErrorDetails = { ...auditDetails(name, params, null), address }
       if (REFUSALS.has(error.code))
         await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })
-      else if (audited)
-        await audit.append({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome: error.code, details })
+      else if (audited) await record(error.code, details)
       throw error
     }
   }

@@ -83,7 +83,7 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { dryRun, acceptLoss = [] } = params
     // before anything may go
     for (const point of dryRun ? [] : acceptLoss)
-      await services.audit.append({
+      await services.audit.record({
         ...about,
         timeMs: services.clock.now(),
         resource: `point=${point}`,

@@ -7,6 +7,7 @@ import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
 import { TokenRefused } from '../auth/jwt.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
+import { unlessFull } from '../datastore/store-error.ts'
 import { agentError } from '../jobs/backups.ts'
 import { jobView, pointView } from '../jobs/views.ts'
 import { serveDownload } from '../restore/serve-download.ts'
@@ -88,7 +89,7 @@ const identities: Pick<
     const agent = caller.claims.subject
     const nowMs = services.clock.now()
     const { database } = services.datastore
-    await database.call('agent.seen', { id: agent, nowMs })
+    await unlessFull(services.log, 'an agent was seen', () => database.call('agent.seen', { id: agent, nowMs }))
     const policy = JSON.stringify(POLICY_DEFAULT)
     const refused = await database.call('machine.declare', { tenant: tenant.id, agent, names: machines, policy, nowMs })
     services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
@@ -254,8 +255,14 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
     return { point: pointView(point, services.clock.now()), configuration: point.configuration }
   },
 
-  'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call }) => {
-    await serveDownload({ datastore, tenant, onlyAgent, params }, (message) => call.send(message))
+  'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call, record }) => {
+    let begun = false
+    await serveDownload({ datastore, tenant, onlyAgent, params }, async (message) => {
+      // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in which they come
+      if (!begun) await record('begun')
+      begun = true
+      await call.send(message)
+    })
     return {}
   },
 }

@@ -1,5 +1,6 @@
 // The log: secrets never get into it, neither by name in a process of its own nor from a whole session of a real gateway.
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
+import { closeSync, openSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
@@ -9,6 +10,8 @@ import { dial } from '../../agent/session/socket.ts'
 import { systemClock } from '../../gateway/clock.ts'
 import { LocalDatabase } from '../../gateway/datastore/database/database.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { tinyFileSystem } from '../agent/restore/devices.ts'
+import { Filler } from '../support/full-disk.ts'
 import { tempFolder } from '../support/temp.ts'
 import { codeOf } from './auth/test-authority.ts'
 import { runGateway, ServingGateway } from './program.ts'
@@ -44,6 +47,23 @@ test('an error keeps its words and loses secrets beside them; a level holds back
   expect(text).toContain('words')
   expect(text).not.toMatch(/hush|quiet/u)
   expect(await logged("log.error('x')", 'silent')).toBe('')
+})
+
+test('a log that is a file on a full disk ends nobody', async () => {
+  await using temp = await tempFolder()
+  await using disk = (await tinyFileSystem(temp.join('disk'), 2 ** 20))!
+  using filler = new Filler(disk.path)
+  const file = path.join(disk.path, 'gateway.log')
+  const fd = openSync(file, 'a')
+  filler.fill()
+  const program = `import { openLog } from ${JSON.stringify(MODULE)}; const log = openLog({ level: 'info' });
+    for (let line = 0; line < 20000; line++) log.info('x'.repeat(100)); console.log('alive')`
+  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', fd],
+    encoding: 'utf8',
+  })
+  closeSync(fd)
+  expect([status, stdout, statSync(file).size]).toEqual([0, 'alive\n', 0])
 })
 
 test('a gateway at its most talkative tells neither a token nor a key', async () => {

@@ -235,7 +235,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       bytesBefore: 9,
       bytesRewritten: 3,
       bytesAfter: 6,
-      waiting: { damagedBytes: 3, belowThresholdBytes: 1, inUseBytes: 1 },
+      waiting: { damagedBytes: 3, belowThresholdBytes: 1, inUseBytes: 1, noRoomBytes: 1 },
       durationMs: 1,
     },
     down: [progress],

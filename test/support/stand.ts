@@ -18,6 +18,7 @@ import type { Job } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { Snapshot } from './model-machine.ts'
+import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import { Host, type HostSettings } from './stand-host.ts'
 import { Program, type Outcome } from './stand-program.ts'
 import { eventually, tempFolder, type TempFolder } from './temp.ts'
@@ -57,18 +58,27 @@ class MemoryTarget implements Target {
 
 export class Stand implements AsyncDisposable {
   readonly folder: TempFolder
+  readonly dataFolder: string
+  /** A file system of its own for the data folder, where a test wants one. */
+  readonly #disk: Made | null
   readonly #hosts: Host[] = []
   readonly #peers = new Map<string, Peer>()
   #gateway: Program | null = null
   #url = ''
 
-  private constructor(folder: TempFolder) {
+  private constructor(folder: TempFolder, disk: Made | null) {
     this.folder = folder
+    this.#disk = disk
+    this.dataFolder = disk === null ? folder.join('data') : path.join(disk.path, 'data')
   }
 
-  /** Starts a gateway with the tenant TENANT. */
-  static async start(): Promise<Stand> {
-    const stand = new Stand(await tempFolder())
+  /** Starts a gateway with the tenant TENANT; with `diskBytes` on a file system of that size, which only root can make. */
+  static async start(options: { diskBytes?: number } = {}): Promise<Stand> {
+    const folder = await tempFolder()
+    const { diskBytes } = options
+    const disk = diskBytes === undefined ? null : await tinyFileSystem(folder.join('disk'), diskBytes)
+    if (diskBytes !== undefined && disk === null) throw new Error('this process may not mount a file system')
+    const stand = new Stand(folder, disk)
     try {
       await stand.startGateway()
       await stand.#tenant(TENANT)
@@ -77,10 +87,6 @@ export class Stand implements AsyncDisposable {
       await stand[Symbol.asyncDispose]()
       throw error
     }
-  }
-
-  get dataFolder(): string {
-    return this.folder.join('data')
   }
 
   get catalogFile(): string {
@@ -164,11 +170,15 @@ export class Stand implements AsyncDisposable {
     return peer
   }
 
+  /** The newest jobs of a tenant. */
+  async jobs(tenant = TENANT): Promise<readonly Job[]> {
+    return (await (await this.peer('owner', tenant)).call('jobs.list', { machine: null, limit: 100 })).jobs
+  }
+
   /** A job as a person sees it; null while the gateway is away. */
   async job(id: string, tenant = TENANT): Promise<Job | null> {
     try {
-      const { jobs } = await (await this.peer('owner', tenant)).call('jobs.list', { machine: null, limit: 100 })
-      return jobs.find((job) => job.id === id) ?? null
+      return (await this.jobs(tenant)).find((job) => job.id === id) ?? null
     } catch (error) {
       if (asVarveError(error).endsConnection) return null
       throw error
@@ -237,6 +247,7 @@ export class Stand implements AsyncDisposable {
     for (const peer of this.#peers.values()) peer.close(DONE)
     for (const host of this.#hosts) await host[Symbol.asyncDispose]()
     await this.#gateway?.[Symbol.asyncDispose]()
+    await this.#disk?.[Symbol.asyncDispose]()
     await this.folder[Symbol.asyncDispose]()
   }
 

@@ -145,6 +145,11 @@ export const auditOperations = {
   /** Sequence number of the new entry. */
   'audit.append': write((sql: Sql, record: AuditRecord): number => appendAudit(sql, record)),
 
+  /** Appends entries in their order, all or none; at most AUDIT_PAGE_MAX. */
+  'audit.appendAll': write((sql: Sql, { records }: { records: readonly AuditRecord[] }): void => {
+    for (const record of records.slice(0, AUDIT_PAGE_MAX)) appendAudit(sql, record)
+  }),
+
   /** One tenant's entries (or, for null, the gateway's own) after a sequence number, oldest first, at most AUDIT_PAGE_MAX. */
   'audit.list': read((sql: Sql, page: { tenant: number | null; afterSeq: number; limit: number }): AuditEntry[] =>
     sql

@@ -23,7 +23,7 @@ port.on('message', (call: Call | null) => {
     return
   }
   try {
-    sql ??= new Sql(path)
+    sql ??= Sql.open(path)
     epoch ??= new EpochKeeper(path)
     port.postMessage({ id: call.id, result: runKept({ sql, epoch }, call.name, call.args) })
   } catch (thrown) {

@@ -88,7 +88,7 @@ export class LocalDatabase implements Database, Disposable {
   readonly #epoch: EpochKeeper
 
   constructor(path: string) {
-    this.#sql = new Sql(path)
+    this.#sql = Sql.open(path)
     this.#epoch = new EpochKeeper(path)
   }
 

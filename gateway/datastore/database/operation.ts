@@ -3,7 +3,7 @@ import type { Sql } from './sql.ts'
 
 /** Arguments and result must survive a structured clone: operations run on the database's thread. */
 export interface Operation<A, R> {
-  readonly mode: 'read' | 'write'
+  readonly mode: 'read' | 'write' | 'spare'
   readonly run: (sql: Sql, args: A) => R
 }
 
@@ -11,3 +11,6 @@ export const read = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({
 
 /** A write runs in one immediate transaction: committed and synced when it returns, or nothing of it is there. */
 export const write = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'write', run })
+
+/** A write that must not draw on the ballast: it only takes what is to spare. */
+export const spare = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'spare', run })

@@ -1,4 +1,5 @@
 // The one table of database operations, by name.
+import { isDatabaseFull } from '../store-error.ts'
 import { auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
@@ -16,6 +17,7 @@ import type { Operation } from './operation.ts'
 import { packOperations } from './packs.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
+import { roomOperations } from './room.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { tenantOperations } from './tenants.ts'
@@ -38,6 +40,7 @@ const OPERATIONS = {
   ...packOperations,
   ...pointOperations,
   ...retentionOperations,
+  ...roomOperations,
   ...stateOperations,
   ...tenantOperations,
   ...usageOperations,
@@ -48,6 +51,18 @@ export type OperationName = keyof typeof OPERATIONS
 export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
 export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
 
+/** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
+const written = <R>(sql: Sql, run: () => R): R => {
+  try {
+    return sql.transaction(run)
+  } catch (thrown) {
+    if (!isDatabaseFull(thrown)) throw thrown
+    sql.checkpoint()
+    return sql.transaction(run)
+  }
+}
+
+/** Runs one operation; on a full disk from the log's own room, then from the ballast. */
 export const runOperation = <N extends OperationName>(
   sql: Sql,
   name: N,
@@ -55,7 +70,13 @@ export const runOperation = <N extends OperationName>(
 ): OperationResult<N> => {
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
   const run = (): OperationResult<N> => operation.run(sql, args)
-  return operation.mode === 'read' ? sql.snapshot(run) : sql.transaction(run)
+  if (operation.mode === 'spare') {
+    const result = sql.transaction(run)
+    // the catalog itself has its new length only then
+    sql.checkpoint()
+    return result
+  }
+  return sql.ballast.draw(() => (operation.mode === 'read' ? sql.snapshot(run) : written(sql, run)))
 }
 
 /** The same, with what was acknowledged noted beside the packs before anybody is told. */

@@ -1,6 +1,7 @@
 // The embedded database behind one small interface: opening, pragmas, cached statements, transactions.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { VarveError } from '../../../protocol/errors.ts'
+import { Ballast } from '../ballast.ts'
 import { failpoint } from '../failpoint.ts'
 import { MIGRATIONS } from './schema.ts'
 
@@ -11,14 +12,20 @@ export type Row = Record<string, string | number | bigint | Uint8Array | null>
 
 /** One open SQLite database; synchronous, so it lives on a thread of its own in a running gateway. */
 export class Sql implements Disposable {
+  /** What is given back where the disk is full. */
+  readonly ballast: Ballast
   readonly #db: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
 
   /** Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. */
   constructor(path: string) {
+    this.ballast = Ballast.beside(path)
     this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
     try {
-      this.#db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;')
+      // what a statement sorts or may take back goes to memory: a full disk has no room for it
+      this.#db.exec(
+        'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;',
+      )
       // a row that REPLACE takes away is counted as removed
       this.#db.exec('PRAGMA recursive_triggers = ON')
       this.#migrate()
@@ -26,6 +33,11 @@ export class Sql implements Disposable {
       this.#db.close()
       throw error
     }
+  }
+
+  /** The same on a disk that may be full: the files that SQLite lays beside the database take ballast if they must. */
+  static open(path: string): Sql {
+    return Ballast.beside(path).draw(() => new Sql(path))
   }
 
   all<R extends object = Row>(text: string, ...values: SQLInputValue[]): R[] {
@@ -71,6 +83,11 @@ export class Sql implements Disposable {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       throw error
     }
+  }
+
+  /** Writes the log's pages to their places as far as readers let it, so that the log can begin anew in the room that it has. */
+  checkpoint(): void {
+    this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)')
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,12 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
 import { afterEach, expect, test, vi } from 'vitest'
-import { Audit, REFUSAL_WINDOW_MS, REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
+import {
+  Audit,
+  ENTRIES_WAITING_MAX,
+  REFUSAL_WINDOW_MS,
+  REFUSALS_PER_WINDOW_MAX,
+  RETRY_INTERVAL_MS,
+} from '../../../gateway/auth/audit.ts'
 import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/verify.ts'
 import type { AuditEntry } from '../../../gateway/datastore/database/audit.ts'
@@ -144,4 +150,81 @@ test('a log that cannot be written does not change the answer to the caller', as
   )
   expect(await codeOf(attempt)).toBe('TOKEN_EXPIRED')
   expect(failures).toHaveLength(1)
+})
+
+const entry = (action: string, timeMs = NOW_MS) => ({
+  timeMs,
+  tenant: null,
+  subject: 's',
+  role: 'owner',
+  action,
+  resource: '',
+  outcome: 'ok',
+  details: {},
+})
+
+/** A database whose audit log is full while it says so. */
+const fillable = (database: LocalDatabase) => {
+  const state = { full: false }
+  const call: Database['call'] = async (name, args) => {
+    if (state.full && name === 'audit.appendAll') throw new VarveError('STORE_FULL', 'no space left')
+    return await database.call(name, args)
+  }
+  return { state, database: { call } }
+}
+
+test('entries that find no space change no answer, wait in their order, and are written once there is some', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  await using temp = await tempFolder()
+  using local = new LocalDatabase(temp.join('catalog.db'))
+  const { state, database } = fillable(local)
+  const told: (string | undefined)[] = []
+  await using audit = new Audit({ database, onError: ({ code }, late) => void told.push(code, late?.action) })
+  await audit.record(entry('one'))
+  state.full = true
+  await Promise.all([audit.record(entry('two')), audit.record(entry('three'))])
+  await audit.record(entry('four'))
+  expect((await log(local, null)).map(({ action }) => action)).toEqual(['one'])
+  // whoever reads the program's log has them
+  expect(told).toEqual(['STORE_FULL', 'two', 'STORE_FULL', 'three', 'STORE_FULL', 'four'])
+  state.full = false
+  await vi.advanceTimersByTimeAsync(RETRY_INTERVAL_MS)
+  await audit.record(entry('five'))
+  expect((await log(local, null)).map(({ action }) => action)).toEqual(['one', 'two', 'three', 'four', 'five'])
+  expect(await audit.check()).toBeNull()
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+test('past a bound waiting entries are counted and summed up in their place', async () => {
+  await using temp = await tempFolder()
+  using local = new LocalDatabase(temp.join('catalog.db'))
+  const { state, database } = fillable(local)
+  await using audit = new Audit({ database, onError: () => {} })
+  state.full = true
+  for (let index = 0; index < ENTRIES_WAITING_MAX + 5; index++) await audit.record(entry('restore', NOW_MS + index))
+  state.full = false
+  await audit.record(entry('last'))
+  expect(await audit.check()).toBeNull()
+  const page = await audit.list({ tenant: null, afterSeq: ENTRIES_WAITING_MAX - 1, limit: 10 })
+  expect(page).toMatchObject([
+    { action: 'restore', timeMs: NOW_MS + ENTRIES_WAITING_MAX - 1 },
+    { action: 'audit', outcome: 'counted', details: { count: 6, fromMs: NOW_MS + ENTRIES_WAITING_MAX } },
+  ])
+})
+
+test('what waits at the end is tried once more, and told where that fails', async () => {
+  await using temp = await tempFolder()
+  using local = new LocalDatabase(temp.join('catalog.db'))
+  const { state, database } = fillable(local)
+  const told: (string | undefined)[] = []
+  for (const full of [false, true]) {
+    told.length = 0
+    const audit = new Audit({ database, onError: (_, late) => void told.push(late?.action) })
+    state.full = true
+    await audit.record(entry(`full ${full}`))
+    state.full = full
+    await audit[Symbol.asyncDispose]()
+    expect(told).toEqual(full ? ['full true', 'full true'] : ['full false'])
+  }
+  expect((await log(local, null)).map(({ action }) => action)).toEqual(['full false'])
 })

@@ -54,7 +54,7 @@ const REPORT = {
   bytesRewritten: 0,
   bytesAfter: 0,
   durationMs: 0,
-  waiting: { belowThresholdBytes: 0, inUseBytes: 0, damagedBytes: 0 },
+  waiting: { belowThresholdBytes: 0, inUseBytes: 0, damagedBytes: 0, noRoomBytes: 0 },
 }
 
 const called = (handlers: Handlers, signal = new AbortController().signal, shown = output(true)) => {

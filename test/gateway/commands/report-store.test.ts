@@ -31,7 +31,7 @@ const collection: CollectionReport = {
   bytesBefore: 110 * MIB,
   bytesRewritten: 20 * MIB,
   bytesAfter: 70 * MIB,
-  waiting: { belowThresholdBytes: 0, inUseBytes: 0, damagedBytes: 0 },
+  waiting: { belowThresholdBytes: 0, inUseBytes: 0, damagedBytes: 0, noRoomBytes: 0 },
   durationMs: 1234,
 }
 
@@ -49,7 +49,12 @@ test('a collection: what was examined, lives, is dead, was rewritten and freed',
 })
 
 test('a dry run says what would be, and what is not freed says why and when it will be', () => {
-  const waiting = { belowThresholdBytes: 5 * MIB, inUseBytes: 7 * MIB, damagedBytes: 9 * MIB }
+  const waiting = {
+    belowThresholdBytes: 5 * MIB,
+    inUseBytes: 7 * MIB,
+    damagedBytes: 9 * MIB,
+    noRoomBytes: 11 * MIB,
+  }
   const text = collectionLines('acme', {
     ...collection,
     dryRun: true,
@@ -64,6 +69,9 @@ test('a dry run says what would be, and what is not freed says why and when it w
     '5.0 MiB in packs above the threshold: at the next gc once more of them is garbage, or now with a higher --threshold.',
   )
   expect(text).toContain('7.0 MiB in packs that uploads write: at the next gc once these uploads have ended.')
+  expect(text).toContain(
+    '11.0 MiB in packs whose live records find no room: at the next gc once there is more free space.',
+  )
   expect(text).toContain('3 records that restore points need are known to be damaged')
 })
 

@@ -4,7 +4,7 @@ import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/pr
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { DirectoryPackStore } from '../../../gateway/datastore/directory-pack-store.ts'
-import { MARKER_NAME, NEW_MARKER_NAME } from '../../../gateway/datastore/layout.ts'
+import { MARKER_NAME, NEW_MARKER_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from '../../../gateway/datastore/layout.ts'
 import { layMarker } from '../../../gateway/datastore/packs-marker.ts'
 import { collect, temporaryFolder, touch } from './fixture.ts'
 import type { PackName } from '../../../gateway/datastore/pack-store.ts'
@@ -62,11 +62,14 @@ test.each(['empty', "another store's"])(
   },
 )
 
-test('a marker is no unknown file; a folder is looked after by the marker that it was opened with', async () => {
+test('marker and ballast are no unknown files; a folder is looked after by the marker that it was opened with', async () => {
   await using folder = await temporaryFolder()
   const id = randomUUID()
   await layMarker(folder.path, id)
   await writeFile(path.join(folder.path, NEW_MARKER_NAME), 'left by a crash')
+  await writeFile(path.join(folder.path, PROBE_NAME), 'left by a crash')
+  await mkdir(path.join(folder.path, PACKS_BALLAST_NAME))
+  await writeFile(path.join(folder.path, PACKS_BALLAST_NAME, '00.ballast'), 'no pack')
   await using store = await DirectoryPackStore.open(folder.path)
   expect(store.id).toBe(id)
   expect(await collect(store.list())).toEqual([])

@@ -11,6 +11,8 @@ import { Limiter } from '../../../gateway/datastore/limiter.ts'
 import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
 import { PackPool } from '../../../gateway/datastore/pack-pool.ts'
 import type { PackFile, PackStore } from '../../../gateway/datastore/pack-store.ts'
+import { Ballast } from '../../../gateway/datastore/ballast.ts'
+import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
@@ -99,13 +101,21 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const packs = new PackPool({ store, database, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await database.call('tenant.add', rest)
-  const space = new Space({ folder: folder.path, database, log, reserveBytes: null })
+  const ballast = new Ballast(path.join(folder.path, 'ballast'))
+  const keeper = new BallastKeeper({
+    ballasts: [ballast],
+    database,
+    catalog: path.join(folder.path, 'catalog.db'),
+    log,
+  })
+  const space = new Space({ folders: [folder.path], database, log, reserveBytes: null, ballast: keeper })
   const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({
     tenant,
     database,
     store,
     packs,
+    ballast,
     verifyPool,
     log,
     nodeCache: new NodeCache(),

@@ -323,3 +323,21 @@ test('a disk that a point does not have is not found', async () => {
     message: `restore point ${point} has no disk "vdz"`,
   })
 })
+
+test('a restore is in the audit log before its first byte and with its end; one that sends nothing only with its end', async () => {
+  await using test = await TestServices.open()
+  const { point } = await furnish(test, test.acme)
+  const owner = await test.person('owner')
+  const download = owner.open('image.download', { point, disk: 'vda', position: 0, skipDamaged: false })
+  let early: string[] | null = null
+  for await (const _message of download.messages)
+    early ??= (await test.audited(test.acme))
+      .filter(({ action }) => action === 'image.download')
+      .map(({ outcome }) => outcome)
+  await download.result
+  const missing = owner.open('image.download', { point, disk: 'vdz', position: 0, skipDamaged: false })
+  expect(await codeOf(missing.result)).toBe('NOT_FOUND')
+  const outcomes = (await test.audited(test.acme)).filter(({ action }) => action === 'image.download')
+  expect(early![0]).toBe('begun')
+  expect(outcomes.map(({ outcome }) => outcome)).toEqual(['begun', 'ok', 'NOT_FOUND'])
+})

@@ -1,0 +1,164 @@
+// Makes the ballast and the catalog's room, and makes them again once there is space: a running gateway looks every few seconds.
+import { randomFillSync } from 'node:crypto'
+import { existsSync, statSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import type { Clock } from '../../protocol/peer.ts'
+import { sizeText } from '../../protocol/size.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { BALLAST_FILE_BYTES, ballastFileName, ballastFiles, type Ballast } from './ballast.ts'
+import type { Database } from './database/database.ts'
+import { makeFolder } from './folders.ts'
+import type { DatastoreLog } from './log.ts'
+import { diskSpace, type DiskSpace } from './reserve.ts'
+import { storeError } from './store-error.ts'
+
+/** The catalog's room is this part of the ballast: 4 MiB of free pages and as much of its log. */
+const ROOM_PART = 16
+
+/** How often it is looked whether all is there, in milliseconds. */
+const LOOK_INTERVAL_MS = 5000
+
+const FILE_MODE = 0o600
+
+interface KeeperOptions {
+  /** One, or two where the packs have a file system of their own; the catalog's is the first. */
+  readonly ballasts: readonly Ballast[]
+  readonly database: Database
+  /** Path of the catalog. */
+  readonly catalog: string
+  readonly log: DatastoreLog
+  readonly look?: (folder: string) => Promise<DiskSpace>
+}
+
+export class BallastKeeper {
+  readonly #options: KeeperOptions
+  readonly #look: (folder: string) => Promise<DiskSpace>
+  /** Free space without which nothing more is made; null while all is there, or nobody has looked. */
+  #lackingBytes: number | null = null
+  #keeping: Promise<void> | null = null
+  #watched = false
+  #stopped = false
+
+  constructor(options: KeeperOptions) {
+    this.#options = options
+    this.#look = options.look ?? diskSpace
+  }
+
+  /** The ballast beside the catalog. */
+  get catalogs(): Ballast {
+    return this.#options.ballasts[0]!
+  }
+
+  /** STORE_FULL while the ballast cannot be made again for want of space: uploads wait until it is. */
+  check(): void {
+    if (this.#lackingBytes === null) return
+    throw new VarveError(
+      'STORE_FULL',
+      `the gateway's disk is full and takes no uploads until ${sizeText(this.#lackingBytes)} are free, of which the gateway makes its ballast again; ` +
+        'its administrator can make room (varve-gateway prune, varve-gateway gc) or give it a larger disk',
+      { details: { wantedBytes: this.#lackingBytes } },
+    )
+  }
+
+  /** The same, after another look. */
+  async checkNow(): Promise<void> {
+    if (this.#lackingBytes !== null) await this.keep()
+    this.check()
+  }
+
+  /** Makes what is missing, as far as the disk has more than that to spare; never rejects. */
+  keep(): Promise<void> {
+    this.#keeping ??= this.#keep().finally(() => (this.#keeping = null))
+    return this.#keeping
+  }
+
+  /** The same where it is watched: at the end of what made room. */
+  async again(): Promise<void> {
+    if (this.#watched) await this.keep()
+  }
+
+  /** Keeps it from now on; gives what stops it, and waits until nothing is under way. */
+  watch(clock: Clock): () => Promise<void> {
+    this.#watched = true
+    let stopTimer: (() => void) | null = null
+    const next = async (): Promise<void> => {
+      await this.keep()
+      if (!this.#stopped) stopTimer = clock.after(LOOK_INTERVAL_MS, () => void next())
+    }
+    void next()
+    return async () => {
+      this.#watched = false
+      this.#stopped = true
+      stopTimer?.()
+      await this.#keeping
+    }
+  }
+
+  async #keep(): Promise<void> {
+    const { ballasts, log } = this.#options
+    try {
+      // first what nobody can take away again
+      await this.#makeRoom()
+      let lackingBytes: number | null = null
+      for (const ballast of ballasts) {
+        const bytes = await this.#fill(ballast)
+        if (bytes !== null) lackingBytes = Math.max(lackingBytes ?? 0, bytes)
+      }
+      if ((lackingBytes === null) !== (this.#lackingBytes === null))
+        if (lackingBytes === null) log.info({}, 'the ballast is whole')
+        else log.warn({ lackingBytes }, 'the disk is full: uploads wait until the ballast can be made again')
+      this.#lackingBytes = lackingBytes
+    } catch (thrown) {
+      const error = asVarveError(thrown, 'STORE_FAILED')
+      if (error.code === 'STORE_FULL') this.#lackingBytes ??= BALLAST_FILE_BYTES
+      log.warn({ err: error }, 'the ballast cannot be made')
+    }
+  }
+
+  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. */
+  async #fill(ballast: Ballast): Promise<number | null> {
+    const disk = path.dirname(ballast.folder)
+    const files = ballastFiles((await this.#look(disk)).totalBytes)
+    const there = new Set(ballast.names())
+    const missing = Array.from({ length: files }, (_, number) => number).filter(
+      (one) => !there.has(ballastFileName(one)),
+    )
+    // bytes that no file system can make smaller: of zeroes some would keep none
+    const content = missing.length === 0 ? new Uint8Array(0) : randomFillSync(new Uint8Array(BALLAST_FILE_BYTES))
+    for (const [made, number] of missing.entries()) {
+      if (this.#stopped) break
+      const { freeBytes } = await this.#look(disk)
+      if (freeBytes < (files + 1) * BALLAST_FILE_BYTES) return (files + missing.length - made) * BALLAST_FILE_BYTES
+      await makeFile(ballast, number, content)
+    }
+    return null
+  }
+
+  /** Makes the catalog's free pages and its log as long as they are to be; STORE_FULL. */
+  async #makeRoom(): Promise<void> {
+    const { database, catalog } = this.#options
+    const { totalBytes, freeBytes } = await this.#look(path.dirname(catalog))
+    const bytes = (ballastFiles(totalBytes) * BALLAST_FILE_BYTES) / ROOM_PART
+    const log = statSync(`${catalog}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    if (log >= bytes && (await database.call('room.free', {})) >= bytes / 2) return
+    // it takes as much of the log as of the catalog; where that is not to be had, the ballast is lacking too
+    if (freeBytes < 2 * bytes + BALLAST_FILE_BYTES) return
+    await database.call('room.take', { bytes })
+    await database.call('room.leave', {})
+  }
+}
+
+const makeFile = async ({ folder }: Ballast, number: number, content: Uint8Array): Promise<void> => {
+  const name = path.join(folder, ballastFileName(number))
+  const unfinished = `${name}.new`
+  try {
+    if (!existsSync(folder)) await makeFolder(folder, { recursive: false })
+    await using handle = await open(unfinished, 'w', FILE_MODE)
+    await handle.writeFile(content)
+    await rename(unfinished, name)
+  } catch (error) {
+    await rm(unfinished, { force: true })
+    throw storeError(error, 'making the ballast')
+  }
+}
