@@ -1,10 +1,8 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
-import { ID_BYTES } from './chunk.ts'
 import type { Role } from './claims.ts'
 import {
   CHUNK_WINDOW_BYTES,
-  COMPARE_CHUNKS_MAX,
   MACHINES_MAX,
   PAGE_ROWS_MAX,
   STREAM_WINDOW_BYTES,
@@ -12,7 +10,7 @@ import {
 } from './limits.ts'
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
-import { chunking, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
+import { announcedDisk, chunking, comparison, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
 import { forget, job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
@@ -244,15 +242,7 @@ export const METHODS = {
       note: s.note,
       configuration: s.configuration,
       leftOut: s.leftOut,
-      disks: s.disks(
-        v.object({
-          ...s.readDisk.entries,
-          /** The disk of the base that an incremental read continues, whatever its name is now; null for a full read. */
-          base: v.nullable(s.diskName),
-          evidence: s.evidence,
-          comparedChunks: s.count,
-        }),
-      ),
+      disks: s.disks(announcedDisk),
     }),
     result: none,
   },
@@ -260,15 +250,7 @@ export const METHODS = {
     ...plain,
     servedBy: 'gateway',
     roles: AGENT,
-    /** Chunks of a disk of the job's base, by their positions, and the ids that the machine has there; 32 zero bytes for a chunk of zeroes. */
-    params: v.object({
-      job: s.uuid,
-      disk: s.diskName,
-      positions: v.pipe(v.array(position), v.minLength(1), v.maxLength(COMPARE_CHUNKS_MAX)),
-      ids: s.bytesUpTo(COMPARE_CHUNKS_MAX * ID_BYTES),
-    }),
-    /** How many could be compared, and the positions where the base has something else. */
-    result: v.object({ compared: s.count, different: v.pipe(v.array(position), v.maxLength(COMPARE_CHUNKS_MAX)) }),
+    ...comparison,
   },
   'image.upload': {
     ...plain,

@@ -1,8 +1,9 @@
-// What an upload and a download of an image exchange: runs, chunks, proofs and the answers to them.
+// What is exchanged of an image: its announcement, a comparison, and the runs, chunks, proofs and answers of an upload or download.
 import * as v from 'valibot'
 import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
-import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX } from './chunk.ts'
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import {
+  COMPARE_CHUNKS_MAX,
   FRAME_BYTES_MAX,
   FRAME_CHUNKS_MAX,
   PROOF_BYTES,
@@ -89,3 +90,27 @@ export const chunking = v.object({
   chunkBytes: v.pipe(s.count, v.minValue(CHUNK_BYTES_MIN), v.maxValue(CHUNK_BYTES_MAX)),
 })
 export type Chunking = v.InferOutput<typeof chunking>
+
+/** A disk as `backup.begin` announces it. */
+export const announcedDisk = v.object({
+  ...s.readDisk.entries,
+  /** The disk of the base that an incremental read continues, whatever its name is now; null for a full read. */
+  base: v.nullable(s.diskName),
+  evidence: s.evidence,
+  comparedChunks: s.count,
+})
+
+const positions = v.pipe(v.array(position), v.maxLength(COMPARE_CHUNKS_MAX))
+
+/** Chunks of a disk of a job's base that are held against what the machine has. */
+export const comparison = {
+  /** By their positions, and the ids that the machine has there; 32 zero bytes for a chunk of zeroes. */
+  params: v.object({
+    job: s.uuid,
+    disk: s.diskName,
+    positions: v.pipe(positions, v.minLength(1)),
+    ids: s.bytesUpTo(COMPARE_CHUNKS_MAX * ID_BYTES),
+  }),
+  /** How many could be compared, and the positions where the base has something else. */
+  result: v.object({ compared: s.count, different: positions }),
+}
