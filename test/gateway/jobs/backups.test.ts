@@ -522,7 +522,7 @@ test('damage that is found while a backup runs is in its point too, and the next
   const third = (await setting.start()).job
   expect(setting.orders[2]!.base).toEqual({
     checkpoint: second,
-    disks: [{ name: 'vda', size: disk.size, reread: [range] }],
+    disks: [{ name: 'vda', size: disk.size, reread: [range], evidence: '' }],
   })
   await setting.backups.begin(machine.agent, { ...begun, job: third, disks: [disk] })
   const healing = stand.upload({ id: third, machine })
