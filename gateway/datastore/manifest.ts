@@ -16,7 +16,7 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import type { Begun, JobRow, UploadRow } from './database/jobs.ts'
+import { begunOf, type JobRow, type UploadRow } from './database/jobs.ts'
 import { keyedHash } from './keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
@@ -104,7 +104,7 @@ export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
-  const begun = JSON.parse(job.begun ?? 'null') as Begun
+  const begun = begunOf(job.begun ?? 'null')
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,

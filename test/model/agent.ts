@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
 import type { ReadReason } from '../../protocol/backup.ts'
-import { hex } from '../../protocol/chunk.ts'
+import { hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Params, type Result, type Up } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
@@ -77,6 +77,9 @@ export class LifeAgent {
   /** What is going to be read: an increment where the gateway's base is a point whose disks are known here. */
   #open(op: BackupOp, { job, base }: Order): OpenBackup {
     const before = base === null ? [] : (this.#options.known.get(base.checkpoint) ?? [])
+    for (const { name, evidence } of base?.disks ?? [])
+      if (evidence !== evidenceOf(base!.checkpoint, name))
+        throw new Error(`of disk ${name} the gateway remembers "${evidence}", which nobody said of ${base!.checkpoint}`)
     const disks = op.disks.map((disk) => {
       const inBase = base?.disks.find(({ name }) => name === disk.name)
       const known = before.some(({ name, size }) => name === disk.name && size === disk.size)
@@ -99,7 +102,10 @@ export class LifeAgent {
   ): Promise<void> {
     const { job } = open
     try {
-      if (timeMs !== undefined) await this.#begin(open, timeMs)
+      if (timeMs !== undefined) {
+        await this.#compare(open, idKey)
+        await this.#begin(open, timeMs)
+      }
       await this.#disks(open, idKey, window, cut)
       await this.#commit(open)
     } catch (thrown) {
@@ -111,6 +117,23 @@ export class LifeAgent {
     }
   }
 
+  /** A few chunks of each increment are what the base has, as far as that can be read just now. */
+  async #compare({ job, base, disks }: OpenBackup, idKey: Uint8Array): Promise<void> {
+    for (const { name, incremental, chunks } of disks) {
+      const before = incremental ? this.#options.known.get(base!)?.find((disk) => disk.name === name) : undefined
+      if (before === undefined) continue
+      const last = chunks.length - 1
+      const positions = [...new Set([0, Math.floor(last / 2), last])]
+      const ids = positions.map((position) =>
+        before.chunks[position] === 0 ? new Uint8Array(ID_BYTES) : keyedHash(idKey, chunkAt(before, position)),
+      )
+      const asked = { job, disk: name, positions, ids: Buffer.concat(ids) }
+      const { compared, different } = await this.#link.agent.call('image.compare', asked)
+      if (different.length > 0 || (compared !== 0 && compared !== positions.length))
+        throw new Error(`disk ${name} of ${base} is not what it was at ${different.join()} of ${positions.join()}`)
+    }
+  }
+
   async #begin({ job, disks }: OpenBackup, timeMs: number): Promise<void> {
     const reads = disks.map(({ name, size, incremental, reason }) => ({
       name,
@@ -118,7 +141,7 @@ export class LifeAgent {
       kind: incremental ? ('incremental' as const) : ('full' as const),
       reason,
       base: incremental ? name : null,
-      evidence: '',
+      evidence: evidenceOf(job, name),
       comparedChunks: 0,
     }))
     const promised = { timeMs, consistency: 'crash' as const, note: null, configuration: '{}', leftOut: [] }
@@ -208,6 +231,9 @@ export class LifeAgent {
     this.#options.say({ fact: 'failed', job, machine: this.machine, code, message })
   }
 }
+
+/** What is remembered of a disk: it must come back with the next backup's order, as it was said. */
+const evidenceOf = (job: string, disk: string): string => `${disk} at ${job}`
 
 const fullReason = (
   base: Order['base'],

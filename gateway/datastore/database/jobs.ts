@@ -40,6 +40,9 @@ export interface Begun {
   readonly leftOut: readonly LeftOutDisk[]
 }
 
+/** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
+export const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
+
 export interface UploadRow {
   readonly disk: string
   readonly size: number
@@ -103,7 +106,7 @@ const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun
       `disk ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
     )
   checkAny(uploads)
-  return JSON.parse(begun) as Begun
+  return begunOf(begun)
 }
 
 /** Ends a job in the state given; `error` is JSON of {code, message}. */
@@ -231,7 +234,7 @@ export const jobOperations = {
       if (job.begun !== null) {
         const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
         const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
-        const same = { ...args.begun, timeMs: (JSON.parse(job.begun) as Begun).timeMs }
+        const same = { ...args.begun, timeMs: begunOf(job.begun).timeMs }
         if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(now)) return null
         throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
       }

@@ -1,6 +1,7 @@
 // The backup command against a real gateway and an agent that the test plays.
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { eventually } from '../../support/temp.ts'
@@ -47,6 +48,25 @@ test('ends with 0 only once the point is durable, and prints it', async () => {
   const text = await command('backup', 'db1', '--full', ...stand.config)
   expect(text.code).toBe(0)
   expect(text.stdout).toContain(`vda: 300 KiB`)
+})
+
+test('with --compare it asks for a comparison, and says what was compared and what was left out', async () => {
+  await using stand = await startStand()
+  const orders: boolean[] = []
+  const leftOut: LeftOutDisk[] = [{ name: 'cd', reason: 'read-only' }]
+  const peer: Peer = await stand.serve({
+    'agent.backup': async (order) => {
+      orders.push(order.compare)
+      void backUp(peer, stand.temp, order, disk, { leftOut, comparedChunks: 7 }).catch(() => undefined)
+      return {}
+    },
+  })
+  const { stdout } = await command('backup', 'db1', '--compare', '--json', ...stand.config)
+  expect(JSON.parse(stdout)).toMatchObject({ leftOut, disks: [{ name: 'vda', comparedChunks: 7 }] })
+  const text = await command('backup', 'db1', ...stand.config)
+  expect(orders).toEqual([true, false])
+  expect(text.stdout).toMatch(/^ {2}vda: 300 KiB, .*; 7 unchanged chunks compared$/mu)
+  expect(text.stdout).toMatch(/^ {2}cd: left out \(read-only\)$/mu)
 })
 
 test('a machine that the gateway does not know: start the agent, or mind the name', async () => {

@@ -57,6 +57,7 @@ test('show machines, their state and their points, newest first', async () => {
     reason: 'requested',
     consistency: 'crash',
     disks: [{ name: 'vda', size: 102_400 }],
+    leftOut: [],
   })
   const table = await command('points', ...stand.config)
   expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB$`, 'u'))
@@ -69,4 +70,5 @@ test('show machines, their state and their points, newest first', async () => {
   expect(status.stdout).toContain('Agent: running.')
   expect(status.stdout).toContain('db1: QEMU 7.2.0, running')
   expect(status.stdout).toContain('vda: 1.0 GiB qcow2')
+  expect(status.stdout).toContain('cd0: left out (read-only)')
 })

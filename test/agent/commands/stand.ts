@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../../../agent/clock.ts'
 import { Throttle } from '../../../protocol/throttle.ts'
 import { uploadImage } from '../../../agent/image/upload.ts'
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import type { Handlers, Peer } from '../../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
@@ -45,6 +46,7 @@ export const commitBackup = async (
   temp: TempFolder,
   order: Params<'agent.backup'>,
   disk: Buffer,
+  { leftOut = [], comparedChunks = 0 }: { leftOut?: LeftOutDisk[]; comparedChunks?: number } = {},
 ): Promise<void> => {
   const file = temp.join(`${randomUUID()}.raw`)
   await writeFile(file, disk)
@@ -52,7 +54,7 @@ export const commitBackup = async (
   const { job, idKey, chunkBytes } = order
   const reason = order.full ? 'requested' : order.base === null ? 'first' : 'bitmap-missing'
   const described = { name: 'vda', size: disk.length, kind: 'full', reason, base: null, evidence: '' } as const
-  const read = { ...described, comparedChunks: 0 }
+  const read = { ...described, comparedChunks }
   const begun = {
     job,
     timeMs: Date.now(),
@@ -60,7 +62,7 @@ export const commitBackup = async (
     note: null,
     configuration: '{}',
   } as const
-  await peer.call('backup.begin', { ...begun, leftOut: [], disks: [read] })
+  await peer.call('backup.begin', { ...begun, leftOut, disks: [read] })
   let bytesRead = 0
   await uploadImage({
     peer,

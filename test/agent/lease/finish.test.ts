@@ -1,13 +1,14 @@
 // The agent dies before or after any command of a lease; the next one leaves QEMU exactly as it was.
 
 import { existsSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { LeaseOutcome } from '../../../agent/lease/lease.ts'
 import { ScriptedGuestAgent } from '../../support/guest-agent.ts'
 import { asBase, checkpointsOf, startBench, threeDisks } from '../../support/lease.ts'
 import type { LeaseBench } from '../../support/lease.ts'
-import { tempFolder } from '../../support/temp.ts'
+import { TestMachine } from '../../support/qemu.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
 
 type Moment = 'before' | 'after'
 
@@ -66,6 +67,34 @@ test('death at any command of begin', async () => {
   }
 })
 
+test('death at any command of a first begin, which makes size marks', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path).slice(0, 1))
+  const untouched = await bench.objects()
+  for (const [at, moment] of [
+    [3, 'before'],
+    [3, 'after'],
+    [4, 'after'],
+    [5, 'before'],
+    [5, 'after'],
+    [6, 'after'],
+    [7, 'after'],
+    [8, 'before'],
+  ] as const) {
+    const { dies, seen } = counter(at, moment)
+    await using agent = await bench.agent({ dies })
+    const begun = agent.driver.begin(bench.request())
+    const outcome = await Promise.race([begun.then(() => 'begun'), agent.died.then(() => 'died')])
+    // a node, the server; a node, a bitmap and an export for the mark; the transaction, an export
+    expect({ at, outcome, count: seen.count }).toEqual(
+      at <= 7 ? { at, outcome: 'died', count: at } : { at, outcome: 'begun', count: 7 },
+    )
+    await agent[Symbol.asyncDispose]()
+    await settleAll(bench, 'failed')
+    await expectClean(bench, untouched)
+  }
+})
+
 test.each(['committed', 'failed'] as const)('death at any command of an end as %s', async (outcome) => {
   await using folder = await tempFolder()
   await using bench = await startBench(folder.path, threeDisks(folder.path).slice(0, 2))
@@ -116,6 +145,49 @@ test('QEMU gone: nothing can remain in a raw image, so the lease is over', async
   await bench.machine.kill9()
   await lease.end('failed')
   expect(await agent.journal.list()).toEqual([])
+})
+
+test('a machine that has moved keeps its bitmaps, and is settled when it is back', async () => {
+  await using folder = await tempFolder()
+  const disks = threeDisks(folder.path).slice(0, 2)
+  await using bench = await startBench(folder.path, disks)
+  const { control } = bench.machine
+  const untouched = await bench.objects()
+  const removal = (command: string): Moment | null => (command === 'block-dirty-bitmap-remove' ? 'before' : null)
+  {
+    await using agent = await bench.agent({ dies: removal })
+    const lease = await agent.driver.begin(bench.request())
+    void lease.end('failed')
+    await agent.died
+  }
+  await mkdir(folder.join('there'))
+  await using there = new TestMachine({ folder: folder.join('there'), disks })
+  const uri = `unix:${folder.join('migration')}`
+  await there.start({ extra: ['-incoming', uri] })
+  await control.execute('cont')
+  await control.execute('migrate', { uri })
+  const isAway = async () => ((await control.execute('query-status')) as { status: unknown }).status === 'postmigrate'
+  await eventually(isAway)
+  const away = await bench.objects()
+
+  await using agent = await bench.agent()
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    const [entry] = await agent.journal.list()
+    await expect(agent.driver.settle(entry!, 'failed')).rejects.toMatchObject({
+      code: 'MACHINE_MOVING',
+      message: expect.stringMatching(/cannot be removed now: it has moved to another host/),
+    })
+    expect(await agent.journal.list()).toMatchObject([{ id: entry!.id, phase: 'ending', outcome: 'failed' }])
+    expect(await bench.objects()).toEqual(away)
+  }
+  await expect(agent.driver.begin(bench.request())).rejects.toMatchObject({ code: 'MACHINE_MOVING' })
+
+  await there.quit()
+  await control.execute('cont')
+  const [entry] = await agent.journal.list()
+  expect((await bench.objects()) as object).toMatchObject({ bitmaps: checkpointsOf(entry!.id, ['vda', 'vdb']) })
+  await agent.driver.settle(entry!, 'failed')
+  await expectClean(bench, untouched)
 })
 
 test('a guest that a killed agent left frozen is thawed', async () => {

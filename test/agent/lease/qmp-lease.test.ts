@@ -4,9 +4,12 @@ import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
-import { expect, test } from 'vitest'
-import { MIB, startBench, threeDisks } from '../../support/lease.ts'
-import type { LeaseBench } from '../../support/lease.ts'
+import { describe, expect, test } from 'vitest'
+import type { JournalEntry } from '../../../agent/lease/journal.ts'
+import type { Lease } from '../../../agent/lease/lease.ts'
+import type { ReadReason } from '../../../protocol/backup.ts'
+import { asBase, checkpointsOf, MIB, startBench, threeDisks } from '../../support/lease.ts'
+import type { LeaseBench, TestAgent } from '../../support/lease.ts'
 import { Program, isAlive } from '../../support/stand-program.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 
@@ -57,6 +60,127 @@ test('a lease whose job was cancelled is lost, and its export is not believed', 
   expect(await bench.objects()).toEqual(untouched)
   if (entry === undefined) throw new Error('the journal is empty')
   expect(await agent.driver.adopt(entry)).toBe(null)
+})
+
+test('a machine that begins to move to another host loses its lease, before it is gone', async () => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  const untouched = await bench.objects()
+  const { control } = bench.machine
+  await using agent = await bench.agent()
+  const lease = await agent.driver.begin(bench.request())
+  await control.execute('migrate-set-parameters', { 'max-bandwidth': 4096 })
+  await control.execute('migrate', { uri: 'exec:cat >/dev/null' })
+  const statusOf = async (): Promise<unknown> =>
+    ((await control.execute('query-migrate')) as { status: unknown }).status
+  await eventually(async () => (await statusOf()) === 'active')
+  await expect(lease.check()).rejects.toMatchObject({
+    code: 'LEASE_LOST',
+    message: expect.stringContaining('it is moving to another host (migration active)'),
+  })
+  expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST' })
+  await control.execute('migrate_cancel')
+  await eventually(async () => (await statusOf()) === 'cancelled')
+  await lease.end('failed')
+  expect(await bench.objects()).toEqual(untouched)
+})
+
+describe('what a comparison showed', () => {
+  /** A lease on three disks that are all read by their bitmaps. */
+  const increment = async (bench: LeaseBench, agent: TestAgent, refuseFull: ReadReason[] = []): Promise<Lease> => {
+    const first = await agent.driver.begin(bench.request())
+    await first.end('committed')
+    for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 65_536)
+    const lease = await agent.driver.begin(bench.request({ base: asBase(first), refuseFull }))
+    expect(lease.disks.map(({ kind }) => kind)).toEqual(['incremental', 'incremental', 'incremental'])
+    return lease
+  }
+
+  const journalOf = async ({ journal }: TestAgent): Promise<JournalEntry> => {
+    const [entry] = await journal.list()
+    if (entry === undefined) throw new Error('the journal is empty')
+    return entry
+  }
+
+  test('no difference: the counts are known, and nothing is written', async () => {
+    await using folder = await tempFolder()
+    await using bench = await startBench(folder.path, threeDisks(folder.path))
+    await using agent = await bench.agent()
+    const lease = await increment(bench, agent)
+    const before = lease.disks
+    const journalled = await journalOf(agent)
+    await lease.compared(
+      new Map([
+        ['vda', { chunks: 16, missed: false }],
+        ['vdc', { chunks: 0, missed: false }],
+        ['theirs', { chunks: 5, missed: false }],
+      ]),
+    )
+    expect(lease.disks).toEqual([{ ...before[0], comparedChunks: 16 }, before[1], before[2]])
+    expect(await journalOf(agent)).toEqual(journalled)
+    await lease.check()
+    await lease.end('failed')
+  })
+
+  test('a missed change: that disk is read in full from now on, also by the next start of the agent', async () => {
+    await using folder = await tempFolder()
+    await using bench = await startBench(folder.path, threeDisks(folder.path))
+    const first = await bench.agent()
+    const lease = await increment(bench, first)
+    const [vda, vdb, vdc] = lease.disks
+    const expected = bench.snapshot()
+    await lease.compared(
+      new Map([
+        ['vda', { chunks: 3, missed: false }],
+        ['vdb', { chunks: 7, missed: true }],
+      ]),
+    )
+    const full = { kind: 'full', reason: 'changes-missed', base: null, dirtyContext: null, reread: [] } as const
+    const after = [{ ...vda!, comparedChunks: 3 }, { ...vdb!, ...full, comparedChunks: 7 }, vdc!]
+    expect(lease.disks).toEqual(after)
+    await first[Symbol.asyncDispose]()
+    await bench.write('vdb', 0x22, MIB, MIB)
+
+    await using second = await bench.agent()
+    const adopted = await second.driver.adopt(await journalOf(second))
+    expect(adopted?.disks).toEqual(after)
+    for (const disk of adopted!.disks)
+      expect((await bench.content(disk)).equals(expected.get(disk.name) ?? Buffer.alloc(0))).toBe(true)
+    await adopted!.end('committed')
+    const { bitmaps } = (await bench.objects()) as { bitmaps: unknown }
+    expect(bitmaps).toEqual(checkpointsOf(lease.id, ['vda', 'vdb', 'vdc']))
+    // the checkpoint is worth what it is after any full read
+    const next = await second.driver.begin(bench.request({ base: asBase(adopted!) }))
+    expect(next.disks.map(({ kind }) => kind)).toEqual(['incremental', 'incremental', 'incremental'])
+    await next.end('failed')
+  })
+
+  test('a policy that refuses full reads for it ends the backup', async () => {
+    await using folder = await tempFolder()
+    await using bench = await startBench(folder.path, threeDisks(folder.path))
+    await using agent = await bench.agent()
+    const lease = await increment(bench, agent, ['changes-missed'])
+    await lease.compared(new Map([['vda', { chunks: 1, missed: false }]]))
+    await expect(lease.compared(new Map([['vdb', { chunks: 7, missed: true }]]))).rejects.toMatchObject({
+      code: 'FULL_REFUSED',
+      details: { disk: 'vdb', reason: 'changes-missed' },
+    })
+    // the old checkpoint stays as it was
+    const { baseLease } = await journalOf(agent)
+    await lease.end('failed')
+    const { bitmaps } = (await bench.objects()) as { bitmaps: unknown }
+    expect(bitmaps).toEqual(checkpointsOf(baseLease!, ['vda', 'vdb', 'vdc']))
+  })
+
+  test('other reasons in the policy do not refuse it', async () => {
+    await using folder = await tempFolder()
+    await using bench = await startBench(folder.path, threeDisks(folder.path))
+    await using agent = await bench.agent()
+    const lease = await increment(bench, agent, ['bitmap-missing', 'requested'])
+    await lease.compared(new Map([['vdb', { chunks: 7, missed: true }]]))
+    expect(lease.disks[1]).toMatchObject({ kind: 'full', reason: 'changes-missed' })
+    await lease.end('failed')
+  })
 })
 
 test('a lease lives through a broken QMP connection', async () => {

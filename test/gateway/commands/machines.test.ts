@@ -29,12 +29,28 @@ test('a machine is listed with its group and newest point, its policy changes as
     'none',
     '--refuse-full',
     'first',
+    '--refuse-left-out',
+    'unplugged,no-size',
+    '--compare-every',
+    '30d',
     '--json',
   )
-  const wanted = { consistency: 'none', refuseFull: ['first'], group: 'web' }
+  const wanted: object = {
+    consistency: 'none',
+    refuseFull: ['first'],
+    refuseLeftOut: ['unplugged', 'no-size'],
+    compareDays: 30,
+    group: 'web',
+  }
   expect([policy.code, JSON.parse(policy.stdout)]).toEqual([EXIT.ok, wanted])
   // to look changes nothing
-  expect((await run('policy', 'db1')).stdout).toBe('db1: consistency none; full reads refused for: first; group: web\n')
+  expect((await run('policy', 'db1')).stdout.split('\n')).toEqual([
+    'db1: consistency none; group: web',
+    '  full reads refused for: first',
+    '  disks that are left out refused for: unplugged, no-size',
+    '  compared whole: every 30 days',
+    '',
+  ])
   const listed = await run('machine', 'list')
   expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
     ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
@@ -43,6 +59,17 @@ test('a machine is listed with its group and newest point, its policy changes as
   ])
   const bad = await run('policy', 'db1', '--group', 'two words')
   expect([bad.code, bad.stderr]).toEqual([EXIT.usage, expect.stringContaining('letters')])
+  for (const [option, value, why] of [
+    ['--refuse-left-out', 'because', 'because'],
+    ['--compare-every', '0d', 'neither "never" nor 1d to 3650d'],
+    ['--compare-every', '3651', 'neither'],
+    ['--compare-every', '2w', 'neither'],
+  ] as const) {
+    const refused = await run('policy', 'db1', option, value)
+    expect([refused.code, refused.stderr]).toEqual([EXIT.usage, expect.stringContaining(why)])
+  }
+  const less = await run('policy', 'db1', '--refuse-left-out', 'none', '--compare-every', 'never', '--json')
+  expect(JSON.parse(less.stdout)).toEqual({ ...wanted, refuseLeftOut: [], compareDays: null })
   expect((await run('machine', 'assign', 'db1', '--agent', second)).code).toBe(EXIT.ok)
   expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject([{ agent: second, group: 'web' }])
   const entries = await database.call('audit.list', { tenant: tenant.id, afterSeq: 0, limit: 100 })
@@ -50,6 +77,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
     'machines.setPolicy machine=db1',
     'machines.setGroup machine=db1',
+    'machines.setPolicy machine=db1',
     'machine.assign db1',
   ])
 })

@@ -42,12 +42,15 @@ describe('round trip', () => {
   })
 
   test('of a backup its figures are those of the catalog’s row', () => {
-    const begun = { timeMs: 100, consistency: 'frozen', note: null, configuration: '{"a":1}' }
-    const job = { id: randomUUID(), machine: 'm', agent: 'a', base: null, subject: 's', full: 1, startedMs: 10 }
-    const upload = { size: 9, kind: 'incremental', reason: 'bitmap', root: null, changed: 2, received: 30, stored: 40 }
+    const leftOut = [{ name: 'cd', reason: 'read-only' }]
+    const begun = { timeMs: 100, consistency: 'frozen', note: null, configuration: '{"a":1}', leftOut }
+    const wishes = { full: 1, compare: 1 }
+    const job = { id: randomUUID(), machine: 'm', agent: 'a', base: null, subject: 's', ...wishes, startedMs: 10 }
+    const figures = { changed: 2, received: 30, stored: 40, comparedChunks: 5 }
+    const upload = { size: 9, kind: 'incremental', reason: 'bitmap', root: null, evidence: 'raw', ...figures }
     const uploads = [
       { ...upload, disk: 'vda' },
-      { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added' },
+      { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added', evidence: null, comparedChunks: 0 },
     ]
     const content = manifestOf(
       { job: { ...job, begun: JSON.stringify(begun) } as JobRow, uploads: uploads as unknown as UploadRow[] },
@@ -63,9 +66,21 @@ describe('round trip', () => {
       bytesStored: 80,
       durationMs: 15,
       committedMs: 25,
-      job: { subject: 's', full: true, startedMs: 10 },
-      disks: [{ name: 'vda' }, { name: 'vdb' }],
+      job: { subject: 's', full: true, compare: true, startedMs: 10 },
+      disks: [
+        { name: 'vda', evidence: 'raw', comparedChunks: 5 },
+        { name: 'vdb', evidence: null, comparedChunks: 0 },
+      ],
     })
+  })
+
+  test('one of an older program, which knew neither evidence nor what was left out', () => {
+    const { leftOut: _leftOut, job, ...rest } = complete()
+    const { compare: _compare, ...olderJob } = job
+    const disk = { name: 'vda', size: 4096, root: null, kind: 'full', reason: 'first', changed: 1 } as const
+    const manifest = decodeManifest(bytesOf({ version: 1, ...rest, job: olderJob, disks: [disk] }))
+    expect(manifest).toMatchObject({ job: { ...olderJob, compare: false }, leftOut: [] })
+    expect(manifest.disks).toEqual([{ ...disk, evidence: null, comparedChunks: 0 }])
   })
 })
 

@@ -11,11 +11,12 @@ import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
 import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
-import { joinIds, Stand } from '../chains/script.ts'
+import { joinIds, Stand, type Runs } from '../chains/script.ts'
 import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
@@ -431,6 +432,97 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   await setting.begin((await setting.start()).job)
 })
 
+test('a disk that the policy wants and that is left out ends the job before anything is sent', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { stand, machine, backups } = setting
+  const policy = JSON.stringify({ ...POLICY_DEFAULT, refuseLeftOut: ['unplugged'] })
+  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy })
+  const { job } = await setting.start()
+  const leftOut = [
+    { name: 'cd', reason: 'read-only' as const },
+    { name: 'vdb', reason: 'unplugged' as const },
+  ]
+  const begun = backups.begin(machine.agent, { ...BEGIN, job, leftOut, disks: [fullDisk('vda', CHUNK_BYTES)] })
+  await expect(begun).rejects.toMatchObject({ code: 'DISK_LEFT_OUT', details: { disk: 'vdb', reason: 'unplugged' } })
+  expect(await setting.view(job)).toMatchObject({ state: 'failed', error: { code: 'DISK_LEFT_OUT' } })
+})
+
+test('what a machine says is unchanged is compared with the base of its running job, and nothing else', async () => {
+  await using setting = await Setting.open()
+  setting.connect()
+  const { stand, machine, backups } = setting
+  const { tenant } = stand
+  const plains = [plainChunk(), null, plainChunk(), plainChunk()]
+  const ids = (...which: number[]): Uint8Array =>
+    joinIds(which.map((index) => (plains[index] == null ? new Uint8Array(32) : stand.idOf(plains[index]))))
+  const ask = (job: string, more: Partial<Params<'image.compare'>> = {}, agent = machine.agent) =>
+    backups.compare(tenant, agent, { job, disk: 'vda', positions: [0, 1, 3], ids: ids(0, 1, 3), ...more })
+
+  const first = (await setting.start()).job
+  expect(await codeOf(ask(first))).toBe('NOT_FOUND')
+  await setting.begin(first, plains.length)
+  await stand.uploadAll({ id: first, machine }, plains)
+  await setting.commit(first)
+  expect(await codeOf(ask(first))).toBe('JOB_ENDED')
+
+  const second = (await setting.start(false, true)).job
+  expect(setting.orders.map(({ compare }) => compare)).toEqual([false, true])
+  expect(await setting.view(second)).toMatchObject({ comparedBytes: 0 })
+  // before the backup has begun, which its outcome decides
+  expect(await ask(second)).toEqual({ compared: 3, different: [] })
+  expect(await ask(second, { positions: [2, 3], ids: ids(3, 3) })).toEqual({ compared: 2, different: [2] })
+  expect(await setting.view(second)).toMatchObject({ state: 'running', comparedBytes: 5 * CHUNK_BYTES })
+  expect(await codeOf(ask(second, { positions: [4], ids: ids(0) }))).toBe('PARAMS_INVALID')
+  expect(await codeOf(ask(second, { disk: 'vdb' }))).toBe('NOT_FOUND')
+  expect(await codeOf(ask(randomUUID()))).toBe('NOT_FOUND')
+  const other = await addAgent(stand.datastore.database, tenant)
+  expect(await codeOf(ask(second, {}, other))).toBe('NOT_FOUND')
+  await setting.fail(second)
+  expect(await codeOf(ask(second))).toBe('JOB_ENDED')
+  expect(await setting.view(second)).toMatchObject({ comparedBytes: 0 })
+})
+
+test('a disk that moved continues its image under another name, and what is remembered of each comes back', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { stand, machine, backups } = setting
+  const plains = Array.from({ length: 3 }, plainChunk)
+  const size = plains.length * CHUNK_BYTES
+  const first = (await setting.start()).job
+  await setting.begin(first, plains.length)
+  const { root } = await (await stand.uploadAll({ id: first, machine }, plains)).result
+  await setting.commit(first)
+
+  const { job } = await setting.start()
+  const moved = { ...incrementalDisk('vdb', size, 'vda'), evidence: 'below vdb', comparedChunks: 2 }
+  const disks = [{ ...fullDisk('vda', size, 'bitmap-missing'), evidence: 'below vda' }, moved]
+  await backups.begin(machine.agent, { ...BEGIN, job, disks })
+  const upload = async (disk: string, runs: Runs): Promise<unknown> => {
+    const call = agent.open('image.upload', { job, disk })
+    await call.send([UP.runs, runs])
+    call.end()
+    return (await call.result).root
+  }
+  expect(await upload('vdb', [[RUN.keep, plains.length]])).toEqual(root)
+  expect(await upload('vda', [[RUN.zero, plains.length]])).toBeNull()
+  await setting.commit(job)
+  const { database } = stand.datastore
+  const point = await database.call('point.find', { tenant: stand.tenant.id, agent: null, prefix: job })
+  expect(point.disks).toMatchObject([
+    { name: 'vda', root: null, kind: 'full', comparedChunks: 0 },
+    { name: 'vdb', root, kind: 'incremental', comparedChunks: 2 },
+  ])
+  await setting.start()
+  expect(setting.orders.at(-1)!.base).toEqual({
+    checkpoint: job,
+    disks: [
+      { name: 'vda', size, reread: [], evidence: 'below vda' },
+      { name: 'vdb', size, reread: [], evidence: 'below vdb' },
+    ],
+  })
+})
+
 test('a job of another tenant is not there', async () => {
   await using setting = await Setting.open()
   setting.connect()
@@ -529,7 +621,7 @@ test('damage that is found while a backup runs is in its point too, and the next
   const third = (await setting.start()).job
   expect(setting.orders[2]!.base).toEqual({
     checkpoint: second,
-    disks: [{ name: 'vda', size: disk.size, reread: [range] }],
+    disks: [{ name: 'vda', size: disk.size, reread: [range], evidence: '' }],
   })
   await setting.backups.begin(machine.agent, { ...begun, job: third, disks: [disk] })
   const healing = stand.upload({ id: third, machine })

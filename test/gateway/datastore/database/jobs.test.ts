@@ -8,6 +8,7 @@ import type { MachineRow } from '../../../../gateway/datastore/database/machines
 import type { BeginDisk } from '../../../../gateway/datastore/database/reads.ts'
 import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import type { Tenant } from '../../../../gateway/datastore/database/tenants.ts'
+import { manifestOf } from '../../../../gateway/datastore/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
   addAgent,
@@ -22,6 +23,7 @@ import {
   revokeAgent,
   startJob,
 } from '../../catalog.ts'
+import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
 
 interface Setting extends AsyncDisposable {
   readonly database: Database
@@ -107,6 +109,58 @@ describe('job.start', () => {
     expect(await baseOf(setting)).toBe(second)
     const third = await addPoint(database, tenant, machine, { timeMs: 5, nowMs: 5 })
     expect(await baseOf(setting)).toBe(third)
+  })
+
+  test('all is compared where somebody asked, and where the policy’s time is over', async () => {
+    await using setting = await setUp()
+    const { database, tenant, machine, agent } = setting
+    const DAY_MS = 24 * 3_600_000
+    const asked = { compare: false }
+    /** Whether a job that starts on this day compares; `how` says what becomes of it. */
+    const day = async (at: number, how: 'incremental' | 'full' | 'failed'): Promise<boolean> => {
+      const id = randomUUID()
+      const nowMs = 1000 + at * DAY_MS
+      const args = { id, tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: how === 'full', nowMs }
+      const { compare, base } = await database.call('job.start', { ...args, ...asked })
+      const job = { id, agent, tenant }
+      expect((await database.call('job.get', { tenant: tenant.id, job: id }))!.job.compare).toBe(compare ? 1 : 0)
+      if (how === 'failed') {
+        await database.call('job.fail', { job: id, agent, code: 'X', message: '', nowMs })
+        return compare
+      }
+      const full = fullDisk('vda', SIZE, how === 'full' ? 'requested' : 'first')
+      await beginJob(database, job, [base === null || how === 'full' ? full : incrementalDisk('vda', SIZE)])
+      await finishDisk(database, job, 'vda')
+      const figures = { bytesRead: 1, nowMs, manifest: new Uint8Array(32), lockedUntilMs: null }
+      await database.call('job.commit', { job: id, agent, ...figures })
+      return compare
+    }
+    expect(await day(0, 'incremental')).toBe(false)
+    expect(await day(40, 'incremental')).toBe(false)
+    asked.compare = true
+    expect(await day(41, 'failed')).toBe(true)
+    asked.compare = false
+    const policy = JSON.stringify({ ...POLICY_DEFAULT, compareDays: 7 })
+    await database.call('machine.setPolicy', { id: machine.id, policy })
+    // the first point was read in full, long ago
+    expect(await day(42, 'failed')).toBe(true)
+    expect(await day(43, 'incremental')).toBe(true)
+    expect(await day(44, 'incremental')).toBe(false)
+    expect(await day(49.9, 'incremental')).toBe(false)
+    expect(await day(50, 'incremental')).toBe(true)
+    // a full read compares all there is, and so does one that somebody asked for
+    expect(await day(51, 'full')).toBe(false)
+    expect(await day(57, 'incremental')).toBe(false)
+    asked.compare = true
+    expect(await day(57.5, 'incremental')).toBe(true)
+    asked.compare = false
+    expect(await day(64, 'incremental')).toBe(false)
+    expect(await day(65, 'incremental')).toBe(true)
+    // what ended later than now is of a clock that was ahead
+    expect(await day(60, 'failed')).toBe(false)
+    expect(await day(1, 'failed')).toBe(false)
+    await database.call('machine.setPolicy', { id: machine.id, policy: JSON.stringify(POLICY_DEFAULT) })
+    expect(await day(1000, 'failed')).toBe(false)
   })
 
   test('the base tells disks and sizes, and a point of another agent is none', async () => {
@@ -254,6 +308,25 @@ describe('the end of a job', () => {
     expect(await codeOf(database.call('job.complete', job))).toBe('UPLOAD_INVALID')
     expect(await codeOf(database.call('job.commit', { ...job, ...figures }))).toBe('UPLOAD_INVALID')
     expect(await database.call('point.list', { ...LIST, tenant: acme.id })).toEqual([])
+  })
+
+  test('a job that an older program began, which knew of no disks left out, ends as it would have there', async () => {
+    await using authority = await testAuthority()
+    const { database, acme: tenant, folder } = authority
+    const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
+    const job = { id: await startJob(database, tenant, machine), agent: machine.agent, tenant }
+    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    await finishDisk(database, job, 'vda')
+    {
+      using sql = new Sql(path.join(folder, 'catalog.db'))
+      const { leftOut: _leftOut, ...older } = BEGUN
+      sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify(older), job.id)
+    }
+    const complete = await database.call('job.complete', { job: job.id, agent: job.agent })
+    const figures = { bytesRead: 0, nowMs: 20, lockedUntilMs: null }
+    expect(manifestOf(complete, figures)).toMatchObject({ leftOut: [], timeMs: BEGUN.timeMs })
+    await database.call('job.commit', { job: job.id, agent: job.agent, ...figures, manifest: new Uint8Array(32) })
+    expect(await database.call('point.list', { ...LIST, tenant: tenant.id })).toMatchObject([{ leftOut: [] }])
   })
 
   test('a job commits once every disk is whole, and again without effect', async () => {
