@@ -6,6 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
 import { LocalDatabase, type Database } from '../../gateway/datastore/database/database.ts'
+import { Sql } from '../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
 import type { NewRecord } from '../../gateway/datastore/database/chunks.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
@@ -141,6 +142,9 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       lockedUntilMs: null,
     })
   }
+  // they lie before the newest one, whose checkpoint the next backup continues
+  using sql = new Sql(path.join(data, CATALOG_NAME))
+  sql.run('UPDATE point SET seq = 0 WHERE machine = ? AND id <> ?', machineId, newest.id)
   return { points: count }
 }
 

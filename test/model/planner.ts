@@ -11,6 +11,9 @@ const PACK_BYTES_MAX = 192 * 1024
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
+/** How far ahead the clock of one life may be, by mistake: locks of the test last longer. */
+const AHEAD_MS = 400 * DAY_MS
+
 /** Failpoints from one faulty life of a history to the next: prime to their number, so that all get their turn. */
 const TURN = 7
 
@@ -135,7 +138,8 @@ export class Planner {
       folder: path.join(this.#root, 'data'),
       journal: path.join(this.#root, 'journal'),
       aside: path.join(this.#root, 'aside'),
-      clockMs: this.#clockMs,
+      // and now and then it is far ahead for one life
+      clockMs: this.#clockMs + (dice.chance(0.1) ? dice.below(AHEAD_MS) : 0),
       packBytesMax: PACK_BYTES_MAX,
       machines: this.#machines,
       known: Object.fromEntries([...this.#state.points].map(([id, { disks }]) => [id, disks])),

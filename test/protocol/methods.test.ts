@@ -95,6 +95,7 @@ const point = {
   id: UUID,
   machine: 'db1',
   timeMs: 1,
+  future: false,
   kind: 'full',
   reason: 'first',
   consistency: 'frozen',

@@ -12,13 +12,13 @@ export const settle = async (turns = 5): Promise<void> => {
 }
 
 export class HandClock implements Clock {
-  /** Since 1970, what the time of day is beyond what has passed. */
-  #offsetMs: number
-  #elapsedMs = 0
+  #elapsedMs: number
+  /** What the time of day was set to beyond what has passed. */
+  #aheadMs = 0
   readonly #timers = new Set<Timer>()
 
   constructor(nowMs = 0) {
-    this.#offsetMs = nowMs
+    this.#elapsedMs = nowMs
   }
 
   /** Timers that have neither fired nor been stopped. */
@@ -27,7 +27,7 @@ export class HandClock implements Clock {
   }
 
   now(): number {
-    return this.#offsetMs + this.#elapsedMs
+    return this.#elapsedMs + this.#aheadMs
   }
 
   elapsed(): number {
@@ -36,7 +36,7 @@ export class HandClock implements Clock {
 
   /** Sets the time of day, as an administrator or a time server does; no timer comes due by it. */
   set(nowMs: number): void {
-    this.#offsetMs = nowMs - this.#elapsedMs
+    this.#aheadMs = nowMs - this.#elapsedMs
   }
 
   after(ms: number, action: () => void): () => void {

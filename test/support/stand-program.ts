@@ -8,6 +8,7 @@ import { eventually } from './temp.ts'
 const root = path.resolve(import.meta.dirname, '../..')
 const GATEWAY_PROGRAM = path.join(root, 'gateway/main.ts')
 const AGENT_PROGRAM = path.join(root, 'agent/main.ts')
+const SET_CLOCK = path.join(root, 'test/support/set-clock.ts')
 
 /** How a program ended. */
 export interface Outcome {
@@ -22,10 +23,16 @@ export class Program implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #output: { stdout: string; stderr: string } = { stdout: '', stderr: '' }
 
-  /** Runs one of the two programs, or a file of the test's own. */
-  constructor(program: 'gateway' | 'agent' | (string & {}), args: readonly string[] = []) {
+  /** Runs one of the two programs, or a file of the test's own; `clock` names a file that holds what its time of day is ahead, in milliseconds. */
+  constructor(
+    program: 'gateway' | 'agent' | (string & {}),
+    args: readonly string[] = [],
+    clock: string | null = null,
+  ) {
     const file = program === 'gateway' ? GATEWAY_PROGRAM : program === 'agent' ? AGENT_PROGRAM : program
-    const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const preload = clock === null ? [] : ['--import', SET_CLOCK]
+    const env = clock === null ? process.env : { ...process.env, VARVE_TEST_CLOCK: clock }
+    const child = spawn(process.execPath, [...preload, file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env })
     child.stdout.on('data', (chunk: Buffer) => void (this.#output.stdout += chunk.toString()))
     child.stderr.on('data', (chunk: Buffer) => void (this.#output.stderr += chunk.toString()))
     this.#child = child

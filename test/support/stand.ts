@@ -1,5 +1,6 @@
 // A stand: a gateway process, hosts with agent processes and real machines, and the people who look at them.
 import { randomBytes, randomUUID } from 'node:crypto'
+import { rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { restoreDisk } from '../../agent/restore/restore.ts'
@@ -65,21 +66,28 @@ export class Stand implements AsyncDisposable {
   readonly #peers = new Map<string, Peer>()
   #gateway: Program | null = null
   #url = ''
+  /** Holds what the gateway's time of day is ahead; null where it has the right one. */
+  readonly #clockFile: string | null
 
-  private constructor(folder: TempFolder, disk: Made | null) {
+  private constructor(folder: TempFolder, disk: Made | null, clockFile: string | null) {
     this.folder = folder
     this.#disk = disk
+    this.#clockFile = clockFile
     this.dataFolder = disk === null ? folder.join('data') : path.join(disk.path, 'data')
   }
 
-  /** Starts a gateway with the tenant TENANT; with `diskBytes` on a file system of that size, which only root can make. */
-  static async start(options: { diskBytes?: number } = {}): Promise<Stand> {
+  /**
+   * Starts a gateway with the tenant TENANT; with `diskBytes` on a file system of that size, which only root can make; with
+   * `ownClock` with a time of day that can be set.
+   */
+  static async start(options: { diskBytes?: number; ownClock?: boolean } = {}): Promise<Stand> {
     const folder = await tempFolder()
-    const { diskBytes } = options
+    const { diskBytes, ownClock = false } = options
     const disk = diskBytes === undefined ? null : await tinyFileSystem(folder.join('disk'), diskBytes)
     if (diskBytes !== undefined && disk === null) throw new Error('this process may not mount a file system')
-    const stand = new Stand(folder, disk)
+    const stand = new Stand(folder, disk, ownClock ? folder.join('clock') : null)
     try {
+      if (ownClock) await stand.setClock(0)
       await stand.startGateway()
       await stand.#tenant(TENANT)
       return stand
@@ -104,9 +112,19 @@ export class Stand implements AsyncDisposable {
 
   /** Starts the gateway, on a port of its own each time; the hosts' links lead there. */
   async startGateway(): Promise<void> {
-    this.#gateway = new Program('gateway', ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0'])
+    const args = ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0']
+    this.#gateway = new Program('gateway', args, this.#clockFile)
     this.#url = (await this.gateway.says(/ws:\/\/127\.0\.0\.1:\d+/))[0]
     for (const host of this.#hosts) host.link.target = this.#port
+  }
+
+  /** Sets the gateway's time of day so far ahead of the right one, in milliseconds, while it runs and for its next starts. */
+  async setClock(aheadMs: number): Promise<void> {
+    const file = this.#clockFile
+    if (file === null) throw new Error('this gateway has the right time of day')
+    // never half written for who reads it
+    await writeFile(`${file}.new`, String(aheadMs))
+    await rename(`${file}.new`, file)
   }
 
   async endGateway(signal: NodeJS.Signals): Promise<Outcome> {

@@ -12,8 +12,11 @@ export const IDENTITIES_PAGE_MAX = 1000
 /** Most ids of each kind that one check takes. */
 export const IDENTITIES_CHECK_MAX = 10_000
 
-/** How long an expired token or enrolment stays listed, in milliseconds. */
+/** How long an expired token or enrolment is kept, in milliseconds. */
 const EXPIRED_KEEP_MS = 30 * 24 * 60 * 60 * 1000
+
+/** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
+export const EXPIRED_KEEP_MIN = 1000
 
 /** Who makes a change, for the audit log. */
 export interface Actor {
@@ -128,16 +131,23 @@ const goneIn = (sql: Sql, table: 'agent' | 'token', ids: readonly string[]): str
     .map(({ id }) => id)
 }
 
-const dropExpired = (sql: Sql, nowMs: number): void => {
-  sql.run('DELETE FROM token WHERE expires_ms < ?', nowMs - EXPIRED_KEEP_MS)
-  sql.run('DELETE FROM enrolment WHERE expires_ms < ?', nowMs - EXPIRED_KEEP_MS)
+const dropExpired = (sql: Sql, tenant: number, nowMs: number): void => {
+  for (const table of ['token', 'enrolment'] as const)
+    sql.run(
+      `DELETE FROM ${table} WHERE tenant = ? AND expires_ms < ?
+       AND rowid <= (SELECT rowid FROM ${table} WHERE tenant = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)`,
+      tenant,
+      nowMs - EXPIRED_KEEP_MS,
+      tenant,
+      EXPIRED_KEEP_MIN,
+    )
 }
 
 export const identityOperations = {
   'enrolment.add': write(
     (sql: Sql, row: { id: string; tenant: number; nowMs: number; expiresMs: number; by: Actor }): void => {
       const { id, tenant, nowMs, expiresMs, by } = row
-      dropExpired(sql, nowMs)
+      dropExpired(sql, tenant, nowMs)
       sql.run(
         'INSERT INTO enrolment (id, tenant, created_ms, expires_ms) VALUES (?, ?, ?, ?)',
         id,
@@ -193,7 +203,7 @@ export const identityOperations = {
       row: { id: string; tenant: number; subject: string; role: Role; nowMs: number; expiresMs: number; by: Actor },
     ): void => {
       const { id, tenant, subject, role, nowMs, expiresMs, by } = row
-      dropExpired(sql, nowMs)
+      dropExpired(sql, tenant, nowMs)
       sql.run(
         'INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)',
         id,

@@ -53,6 +53,7 @@ test('show machines, their state and their points, newest first', async () => {
     id: jobs[0],
     machine: 'db1',
     time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/u),
+    future: false,
     kind: 'full',
     reason: 'requested',
     consistency: 'crash',

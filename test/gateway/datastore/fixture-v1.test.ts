@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { cp, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { chunkCount, hex } from '../../../protocol/chunk.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
@@ -46,6 +47,21 @@ test('opens, and every image is what it was', async () => {
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
   expect(await datastore.database.call('audit.check', { after: null })).toMatchObject({ brokenSeq: null, done: true })
+})
+
+test('is found again in its packs and its old catalog', async () => {
+  await using folder = await temporaryFolder()
+  await cp(FIXTURE, folder.path, { recursive: true })
+  using before = new DatabaseSync(path.join(folder.path, 'catalog.db'))
+  const count = (db: DatabaseSync): unknown => db.prepare('SELECT count(*) AS count FROM job').get()
+  const jobs = count(before)
+  const report = await rebuild({ folder: folder.path, log: memoryLog() })
+  expect(report).toMatchObject({ points: expected.images.length, missingRecords: 0, takenFrom: 'catalog.db' })
+  expect(report.remarks.rows).toEqual([])
+  using after = new DatabaseSync(path.join(folder.path, 'catalog.db'))
+  expect(count(after)).toEqual(jobs)
+  await using datastore = await openDatastore(folder.path)
+  await expectImages(datastore)
 })
 
 test('is found again in its packs alone', async () => {

@@ -457,7 +457,7 @@ test('what a machine says is unchanged is compared with the base of its running 
   const ids = (...which: number[]): Uint8Array =>
     joinIds(which.map((index) => (plains[index] == null ? new Uint8Array(32) : stand.idOf(plains[index]))))
   const ask = (job: string, more: Partial<Params<'image.compare'>> = {}, agent = machine.agent) =>
-    backups.compare(tenant, agent, { job, disk: 'vda', positions: [0, 1, 3], ids: ids(0, 1, 3), ...more })
+    backups.comparisons.compare(tenant, agent, { job, disk: 'vda', positions: [0, 1, 3], ids: ids(0, 1, 3), ...more })
 
   const first = (await setting.start()).job
   expect(await codeOf(ask(first))).toBe('NOT_FOUND')

@@ -209,6 +209,23 @@ describe('of packs alone', () => {
     await expectPoints(place)
   })
 
+  test('the order of creation outlives it, also where a clock was ahead, and goes on behind it', async () => {
+    await using stand = await Stand.open()
+    const machine = await stand.machine('one')
+    const made: string[] = []
+    for (const nowMs of [30, 9_000_000, 40, 50]) made.push((await stand.point(machine, randomDisk(2), nowMs)).id)
+    await stand.datastore.tenantStore(stand.tenant).writeState()
+    await stand.datastore[Symbol.asyncDispose]()
+    await dropCatalog(stand.folder)
+    await run(stand.folder)
+    await stand.reopen()
+    const row = await stand.datastore.database.call('machine.get', { tenant: stand.tenant.id, name: 'one' })
+    expect(row.pointId).toBe(made[3])
+    made.push((await stand.point(row, randomDisk(2), 60)).id)
+    const points = await stand.datastore.database.call('retention.points', { tenant: stand.tenant.id, machine: 'one' })
+    expect(points.map(({ id }) => id)).toEqual(made.toReversed())
+  })
+
   test('a backup that was under way when the state was written comes back once it is committed', async () => {
     await using stand = await Stand.open()
     const machine = await stand.machine('one')

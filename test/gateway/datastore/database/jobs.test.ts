@@ -468,7 +468,7 @@ describe('job.reconcile', () => {
     expect(open?.job.state).toBe('running')
   })
 
-  test('no clock decides: a job from the future has failed as any other', async () => {
+  test('no clock decides: a job from the future fails like the others', async () => {
     await using setting = await setUp()
     const { database, tenant, agent, machine } = setting
     const lost = await startJob(database, tenant, machine, { nowMs: 1000 })
