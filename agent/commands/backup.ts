@@ -2,6 +2,7 @@
 import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
+import { systemClock } from '../clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
@@ -12,6 +13,10 @@ const WAIT_POLL_MS = 2000
 
 /** How long an interrupted command tries to cancel its job, in milliseconds. */
 const CANCEL_LIMIT_MS = 10_000
+
+/** How long a command waits at most until the machine is free of its backup, and the pause between looks, in milliseconds. */
+const GIVE_BACK_LIMIT_MS = 30_000
+const GIVE_BACK_POLL_MS = 50
 
 export interface BackupCommand {
   readonly config: string
@@ -86,6 +91,20 @@ const cancel = async (link: GatewayLink, job: string): Promise<void> => {
   }
 }
 
+/** Waits until the agent has given the machine back, so that what follows (a resize, say) finds it free; not for an agent that is away, nor when interrupted. */
+const givenBack = async (link: GatewayLink, machine: string, job: string, signal?: AbortSignal): Promise<void> => {
+  const lastMs = systemClock.now() + GIVE_BACK_LIMIT_MS
+  while (systemClock.now() < lastMs && signal?.aborted !== true) {
+    try {
+      const { lease } = await link.call('machines.status', { machine }, signal, GIVE_BACK_LIMIT_MS)
+      if (lease !== job) return
+    } catch {
+      return
+    }
+    await pause(GIVE_BACK_POLL_MS)
+  }
+}
+
 const failureOf = (job: Job): VarveError => {
   const { code, message } = job.error ?? { code: 'INTERNAL', message: 'the backup failed' }
   return new VarveError(isErrorCode(code) ? code : 'INTERNAL', message)
@@ -104,7 +123,7 @@ const summary = (point: Point): object => ({
   disks: point.disks.map(({ name, size, dirtyBytes, kind, reason }) => ({ name, size, dirtyBytes, kind, reason })),
 })
 
-/** Resolves only once the restore point is durable. */
+/** Resolves only once the restore point is durable and the machine is given back. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(options.config, async (context) => {
     const { link, signal } = context
@@ -114,9 +133,13 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
     try {
       ended = await follow(link, job, progress, signal)
     } catch (thrown) {
-      if (signal.aborted) await cancel(link, job)
+      if (signal.aborted) {
+        await cancel(link, job)
+        await givenBack(link, machine, job)
+      }
       throw thrown
     }
+    await givenBack(link, machine, job, signal)
     if (ended.state !== 'committed') throw failureOf(ended)
     const { point } = await link.call('points.get', { point: job })
     progress[Symbol.dispose]()

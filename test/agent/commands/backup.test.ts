@@ -120,6 +120,30 @@ test.each(['before', 'after'])('Ctrl-C %s its start is answered cancels the job 
   })
 })
 
+test.each([
+  ['committed', 0],
+  ['failed', 1],
+])('a backup that has %s ends only when its machine is given back', async (outcome, code) => {
+  await using stand = await startStand()
+  let lease: string | null = null
+  let looks = 0
+  const peer: Peer = await stand.serve({
+    'agent.backup': async (order) => {
+      lease = order.job
+      if (outcome === 'committed') void backUp(peer, stand.temp, order, Buffer.alloc(65_536, 1))
+      else void peer.call('backup.fail', { job: order.job, code: 'LEASE_LOST', message: 'gone' })
+      return {}
+    },
+    'agent.status': async ({ machine }) => {
+      // the third look finds it free
+      if (++looks === 3) lease = null
+      return { name: machine, qmp: 'up' as const, status: 'running', qemu: null, lease, problem: null, disks: [] }
+    },
+  })
+  expect((await command('backup', 'db1', ...stand.config)).code).toBe(code)
+  expect(looks).toBe(3)
+})
+
 test('a failed backup ends with its own code and sentence', async () => {
   await using stand = await startStand()
   const peer: Peer = await stand.serve({
