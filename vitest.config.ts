@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Longest time of one test or hook, in milliseconds: what takes seconds on an idle machine takes minutes on a slow and busy one. */
-const TEST_TIMEOUT_MS = 300_000
+const TEST_TIMEOUT_MS = 600_000
 
 /** What takes longest, by the beginning of its path: it comes first, so that nothing long is left for the end. */
 const LONGEST = ['test/model/model', 'test/interop/histories', 'test/interop/', 'test/model/'] as const

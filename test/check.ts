@@ -28,8 +28,19 @@ const STATIC_STEPS: readonly Step[] = [
 const reportSchema = v.object({
   numPassedTests: v.number(),
   numFailedTests: v.number(),
-  testResults: v.array(v.object({ status: v.string(), assertionResults: v.array(v.object({ status: v.string() })) })),
+  testResults: v.array(
+    v.object({
+      name: v.string(),
+      status: v.string(),
+      startTime: v.number(),
+      endTime: v.number(),
+      assertionResults: v.array(v.object({ status: v.string() })),
+    }),
+  ),
 })
+
+/** Files whose times are shown, the longest first. */
+const SLOWEST_COUNT = 25
 
 const root = path.resolve(import.meta.dirname, '..')
 
@@ -45,11 +56,20 @@ const run = (step: Step): Promise<number> =>
     })
   })
 
+/** Where the time of the tests went. */
+const printSlowest = ({ testResults }: v.InferOutput<typeof reportSchema>): void => {
+  const files = testResults.map(({ name, startTime, endTime }) => ({ name, seconds: (endTime - startTime) / 1000 }))
+  const slowest = files.toSorted((one, other) => other.seconds - one.seconds).slice(0, SLOWEST_COUNT)
+  for (const { name, seconds } of slowest)
+    console.log(`${seconds.toFixed(1).padStart(7)} s  ${path.relative(root, name)}`)
+}
+
 /** The counts of vitest's report; a file that could not be loaded, or a failure outside every test, counts as one. */
 const readCounts = async (reportPath: string, exitCode: number): Promise<Counts> => {
   const text = await readFile(reportPath, 'utf8').catch(() => undefined)
   if (text === undefined) return { passed: 0, failed: 1 }
   const report = v.parse(reportSchema, JSON.parse(text))
+  printSlowest(report)
   const unloaded = report.testResults.filter(
     (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
   )

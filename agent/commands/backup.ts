@@ -126,7 +126,7 @@ const diskLine = ({ name, size: bytes, dirtyBytes, kind, reason, comparedChunks 
   return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kind} (${reason})${compared}`
 }
 
-/** Resolves only once the restore point is durable. */
+/** Resolves only once the restore point is durable and the machine is given back. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(options.config, async (context) => {
     const { link, signal } = context

@@ -266,6 +266,8 @@ class Life implements AsyncDisposable {
   }
 }
 
+process.stdin.on('close', () => process.exit(1))
+process.stdin.resume().unref()
 const plan = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as LifePlan
 const control = Control.begin(plan)
 try {

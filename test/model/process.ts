@@ -18,7 +18,9 @@ export const runLife = async (plan: LifePlan): Promise<{ facts: Fact[]; failure:
   const file = `${plan.journal}.plan`
   writeFileSync(plan.journal, '')
   writeFileSync(file, JSON.stringify(plan))
-  const child = spawn(process.execPath, ['--import', ARM, LIFE, file], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(process.execPath, ['--import', ARM, LIFE, file], { stdio: ['pipe', 'ignore', 'pipe'] })
+  // open for as long as we live: a life does not go on alone
+  child.stdin.on('error', () => {})
   let errors = ''
   child.stderr.on('data', (data: Buffer) => (errors = (errors + data.toString()).slice(-ERRORS_CHARS_MAX)))
   let hangs = false

@@ -9,7 +9,7 @@ import { wantedSeed } from './seed.ts'
 
 const run = process.env[RUN_FOLDER_VARIABLE]!
 const folder = path.join(run, process.pid.toString(36))
-await mkdir(folder)
+await mkdir(folder, { recursive: true })
 process.env['TMPDIR'] = folder
 // closes with this process, whatever ends it
 const keeper = connect(path.join(run, KEEPER_SOCKET))
