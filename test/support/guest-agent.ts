@@ -13,6 +13,8 @@ export interface GuestAgentScript {
   readonly freezeCount?: number
   /** How many thaws fail before one works. */
   readonly thawFailures?: number
+  /** How many times the status cannot be told. */
+  readonly statusFailures?: number
   /** Milliseconds after which the guest thaws by itself. */
   readonly selfThawMs?: number
   readonly silent?: boolean
@@ -33,6 +35,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
   readonly #sockets = new Set<Socket>()
   readonly #timers = new Set<NodeJS.Timeout>()
   #thawFailures: number
+  #statusFailures: number
   #turn: Promise<void> = Promise.resolve()
 
   private constructor(socketPath: string, script: GuestAgentScript) {
@@ -40,6 +43,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
     this.#script = script
     this.frozen = script.frozenBefore ?? false
     this.#thawFailures = script.thawFailures ?? 0
+    this.#statusFailures = script.statusFailures ?? 0
     this.#server = this.#make()
   }
 
@@ -107,6 +111,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
       case 'guest-sync-delimited':
         return { return: args?.id }
       case 'guest-fsfreeze-status':
+        if (this.#statusFailures-- > 0) return { error: { class: 'GenericError', desc: 'no status' } }
         return { return: this.frozen ? 'frozen' : 'thawed' }
       case 'guest-fsfreeze-freeze':
         return await this.#freeze()
