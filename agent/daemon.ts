@@ -55,7 +55,7 @@ export const runAgent = async (
     ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
   })
   // whatever the gateway says, and before it says anything: it may be away for long
-  await driver.watchLeft()
+  await watchLeft(config, driver, links, identity.record.agentId, log)
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
@@ -83,6 +83,31 @@ export const runAgent = async (
   else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
   else await backups.giveUp()
   return typeof ended === 'string' ? null : ended
+}
+
+/** Watches what earlier runs left, and removes what they left without a journal entry as soon as a machine answers. */
+const watchLeft = async (
+  { machines }: AgentConfig,
+  driver: QmpLeaseDriver,
+  links: ReadonlyMap<string, QmpLink>,
+  agentId: string,
+  log: Log,
+): Promise<void> => {
+  for (const machine of machines) {
+    const clear = (): void =>
+      void driver.clearOrphans(machine, agentId).catch((error: unknown) => {
+        log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
+      })
+    links.get(machine.name)?.onState((state) => {
+      if (state === 'up') clear()
+    })
+    if (links.get(machine.name)?.state === 'up') clear()
+  }
+  try {
+    await driver.watchLeft()
+  } catch (error) {
+    log.error({ err: error }, 'the lease journal cannot be read')
+  }
 }
 
 const orphanLink = (byPath: Map<string, QmpLink>, path: string): QmpLink => {

@@ -118,9 +118,14 @@ export class FreezeNotes {
     await syncFolder(this.folder)
   }
 
-  /** Whether the freeze is still not undone. */
+  /** Whether the freeze is still not undone; also where nothing can be known of it, as the folder is gone. */
   async holds(note: FreezeNote): Promise<boolean> {
-    return (await this.#nameOf(note)) !== null
+    try {
+      await stat(this.folder)
+      return (await this.#nameOf(note)) !== null
+    } catch {
+      return true
+    }
   }
 
   /** The note of a guest, by its agent's socket; null when no freeze of it is left. */

@@ -47,8 +47,8 @@ const isFrozenByOther = (error: unknown): boolean =>
 /** Thaws and removes the note; the number of file systems that were still frozen. A note that cannot be removed is left to the agent. */
 const undo = async (notes: FreezeNotes, note: FreezeNote, freeze: OpenFreeze): Promise<number> => {
   void machineGone([note.guestAgent, note.qmp], new AbortController().signal).then(() => process.exit(0))
-  const wanted = (): Promise<boolean> => notes.holds(note).catch(() => true)
-  const stillFrozen = await thawVerified({ socketPath: note.guestAgent, freeze, wanted })
+  // whatever has become of the note: only this process knows of the freeze for certain, and who takes over ends it first
+  const stillFrozen = await thawVerified({ socketPath: note.guestAgent, freeze })
   await notes.remove(note).catch(() => undefined)
   return stillFrozen
 }

@@ -58,13 +58,23 @@ const thawOpen = async ({ channel, state }: OpenFreeze): Promise<number> => {
   return (await isFrozen(channel)) ? await thawOnce(channel, GUEST_COMMAND_LIMIT_MS) : 0
 }
 
+/** Whether the guest is frozen; true also for one that answers, and cannot say. */
+const mayBeFrozen = async (channel: GuestChannel, limitMs: number): Promise<boolean> => {
+  try {
+    return await isFrozen(channel, limitMs)
+  } catch (error) {
+    if (error instanceof VarveError && error.code === 'GUEST_AGENT_ERROR') return true
+    throw error
+  }
+}
+
 /** One attempt on a connection of its own, in which the guest may take `patienceMs` for each answer. */
 const thawFresh = async (options: ThawOptions, patienceMs: number): Promise<number> => {
   const { socketPath, wanted = () => Promise.resolve(true), signal } = options
   const channel = await GuestChannel.open({ socketPath, timeoutMs: patienceMs, signal })
   const limitMs = Math.max(GUEST_COMMAND_LIMIT_MS, patienceMs)
   try {
-    return (await isFrozen(channel, limitMs)) && (await wanted()) ? await thawOnce(channel, limitMs) : 0
+    return (await mayBeFrozen(channel, limitMs)) && (await wanted()) ? await thawOnce(channel, limitMs) : 0
   } finally {
     channel.close()
   }

@@ -40,6 +40,8 @@ export class Thawer implements AsyncDisposable {
   /** Freezes that this process undoes, by the ids of their notes. */
   readonly #undoing = new Map<string, Promise<void>>()
   #watching: Promise<void> | null = null
+  /** The notes could not be read at the last look, which was told. */
+  #unreadable = false
 
   constructor({ notes, log }: ThawerOptions) {
     this.notes = notes
@@ -100,9 +102,13 @@ export class Thawer implements AsyncDisposable {
 
   async #list(): Promise<readonly FreezeNote[]> {
     try {
-      return await this.notes.list()
+      const notes = await this.notes.list()
+      this.#unreadable = false
+      return notes
     } catch (error) {
-      this.#log.warn({ folder: this.notes.folder, err: error }, 'the notes of freezes cannot be read')
+      if (!this.#unreadable)
+        this.#log.warn({ folder: this.notes.folder, err: error }, 'the notes of freezes cannot be read')
+      this.#unreadable = true
       return []
     }
   }
@@ -134,7 +140,7 @@ export class Thawer implements AsyncDisposable {
         )
       told = true
     }
-    const wanted = (): Promise<boolean> => this.notes.holds(note).catch(() => true)
+    const wanted = (): Promise<boolean> => this.notes.holds(note)
     try {
       const count = await thawVerified({ socketPath: guestAgent, wanted, signal, onRetry })
       if (count > 0) this.#log.warn({ machine, lease, guestAgent }, 'thawed a guest that was left frozen')

@@ -49,14 +49,14 @@ export class LeftLeases {
     const { signal } = watched.released
     const about = { lease: entry.id, machine: entry.machine.name }
     const low = await watchScratch({ folder: entry.scratchFolder, reserveBytes, freeBytes, signal })
-    while (low !== null && !signal.aborted) {
+    for (let tries = 0; low !== null && !signal.aborted; tries += 1) {
       watched.guard?.acting()
       try {
         const continued = await giveUpJobs(await connect(entry.machine.qmp), rescuedOf(entry))
         log.warn({ ...about, continued }, low.message)
         return
       } catch (error) {
-        log.warn({ ...about, err: error }, 'a lease whose scratch space is low cannot be given up yet')
+        if (tries === 0) log.warn({ ...about, err: error }, 'a lease whose scratch space is low cannot be given up yet')
         await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
       }
     }

@@ -201,6 +201,14 @@ export class QmpLeaseDriver implements LeaseDriver {
     })
   }
 
+  /**
+   * Removes what the journal does not know, such as a lease whose entry was damaged: nobody can go on with it, and nobody
+   * watches its scratch space. Everything is journalled before it is made, so this may run beside other work.
+   */
+  async clearOrphans({ qmp }: Pick<LeaseMachine, 'qmp'>, agentId: string): Promise<void> {
+    await removeOrphans(this.#host, await this.#host.connect(qmp), agentId, this.#folders)
+  }
+
   /** Watches the scratch space of every lease in the journal until it is adopted or settled. */
   async watchLeft(): Promise<void> {
     for (const entry of await this.#host.journal.list()) this.#left.watch(entry)

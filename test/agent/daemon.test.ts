@@ -1,5 +1,5 @@
 // The whole agent in this process, with a real machine and a real gateway.
-import { readdir } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parseConfig, type AgentConfig } from '../../agent/config.ts'
 import { runAgent } from '../../agent/daemon.ts'
@@ -147,4 +147,21 @@ describe('in the middle of a backup', () => {
     await other.call('agent.inventory', { host: 'other', machines: ['db1'], jobs: [] })
     expect(await jobState(at)).toBe('failed')
   })
+})
+
+test('a lease whose journal entry was damaged is removed from the machine at the start, with the gateway away', async () => {
+  await using at = await scene('1 KiB')
+  const agent = startAgent(at.config)
+  await eventually(online(at))
+  await at.owner.call('backup.start', { machine: 'db1', full: false })
+  await eventually(async () => ((await at.machine.control.execute('query-jobs')) as unknown[]).length > 0)
+  await eventually(async () => (await jobState(at)) === 'running' && (await leases(at)) === 1)
+  await agent.stop('TERM')
+  const [entry = ''] = await readdir(`${at.config.state}/leases`)
+  await writeFile(`${at.config.state}/leases/${entry}`, 'damaged')
+  await at.gateway[Symbol.asyncDispose]()
+  const next = startAgent(at.config)
+  await eventually(async () => ((await at.machine.control.execute('query-jobs')) as unknown[]).length === 0)
+  await eventually(async () => (await readdir(`${at.config.state}/scratch`)).length === 0)
+  await next.stop('TERM')
 })

@@ -15,6 +15,8 @@ export interface GuestAgentScript {
   readonly freezeCount?: number
   /** How many thaws fail before one works. */
   readonly thawFailures?: number
+  /** How many times the status cannot be told. */
+  readonly statusFailures?: number
   /** Milliseconds after which the guest thaws by itself. */
   readonly selfThawMs?: number
   readonly silent?: boolean
@@ -35,6 +37,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
   readonly #sockets = new Set<Socket>()
   readonly #timers = new Set<NodeJS.Timeout>()
   #thawFailures: number
+  #statusFailures: number
   #turn: Promise<void> = Promise.resolve()
 
   private constructor(socketPath: string, script: GuestAgentScript) {
@@ -42,6 +45,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
     this.#script = script
     this.frozen = script.frozenBefore ?? false
     this.#thawFailures = script.thawFailures ?? 0
+    this.#statusFailures = script.statusFailures ?? 0
     this.#server = this.#make()
   }
 
@@ -109,6 +113,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
       case 'guest-sync-delimited':
         return { return: args?.id }
       case 'guest-fsfreeze-status':
+        if (this.#statusFailures-- > 0) return { error: { class: 'GenericError', desc: 'no status' } }
         return { return: this.frozen ? 'frozen' : 'thawed' }
       case 'guest-fsfreeze-freeze':
         return await this.#freeze()

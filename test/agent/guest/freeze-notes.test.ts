@@ -76,4 +76,6 @@ test('where nothing can be written nothing looks like a freeze', async () => {
   await mkdir(folder.join('other', 'freezes'), { recursive: true })
   await chmod(folder.join('other', 'freezes'), 0o500)
   expect(await FreezeNotes.in(folder.join('other')).list()).toEqual([])
+  // where nothing is known of a freeze, it is not known to be undone
+  expect(await FreezeNotes.in(folder.join('none')).holds(noteOf('/run/a'))).toBe(true)
 })

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -154,6 +154,18 @@ test('a guest whose socket goes away in the freeze is thawed when it is back', a
   await thawing
   expect(agent.frozen).toBe(false)
   await resolved(folder)
+})
+
+test('a freezer whose note is removed thaws all the same', async () => {
+  await using folder = await tempFolder()
+  await using agent = await ScriptedGuestAgent.listen(folder.join('qga'))
+  const frozen = await freeze(folder)
+  await rm(folder.join('freezes'), { recursive: true })
+  await agent.away()
+  const thawing = frozen.thaw()
+  await agent.back()
+  await thawing
+  expect(agent.frozen).toBe(false)
 })
 
 /** A process that freezes the guest and then waits to be killed; `freezer` is its freezer once a freeze is noted. */

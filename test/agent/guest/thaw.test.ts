@@ -45,6 +45,13 @@ test('waits for a guest whose socket is away, until it comes back or the signal 
   await expect(none).rejects.toThrow('over')
 })
 
+test('a guest that cannot say whether it is frozen is told to thaw', async () => {
+  await using folder = await tempFolder()
+  await using agent = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true, statusFailures: 1 })
+  await thawVerified({ socketPath: agent.socketPath })
+  expect(agent.frozen).toBe(false)
+})
+
 test('a freeze that was not answered is outlasted on its own channel', async () => {
   await using folder = await tempFolder()
   const script = { freezeDelayMs: 800, oneClient: true }
