@@ -88,7 +88,7 @@ const run = async (): Promise<SurveyResult> => {
     post({ kind: 'dead', ids, packs: packRows, stored })
     await answer
   }
-  const result = await work.count(dead === 'at once' ? onDead : null)
+  const result = await work.count(dead === 'at once' ? onDead : undefined)
   if (dead !== 'agreed') return result
   const agreed = answered()
   post({ kind: 'counted', result })

@@ -9,6 +9,7 @@ import { Fingerprints } from '../datastore/fingerprints.ts'
 import { RECORD } from '../datastore/format.ts'
 import { childAt } from '../datastore/tree.ts'
 import { IndexTally, type Sum } from './index-tally.ts'
+import { KeptDead } from './kept-dead.ts'
 
 /** Records that one pass marks: more are done in several passes over the trees, so that marks take 200 MB at most (300 while they grow). */
 export const MARKS_MAX = 11_000_000
@@ -66,6 +67,7 @@ export interface SurveyOptions {
   readonly packIds: () => Promise<readonly number[]>
   readonly onProgress: (phase: 'mark' | 'examine', done: number, total: number | null) => void
   readonly marksMax?: number
+  readonly keptMax?: number
 }
 
 export interface SurveyResult {
@@ -115,14 +117,16 @@ export class Survey {
   readonly #news: Damage[] = []
   /** What was known to be damaged when it began. */
   #damaged: Uint8Array[] = []
+  readonly #kept: KeptDead
   readonly #unneeded: Uint8Array[] = []
 
   constructor(options: SurveyOptions) {
     this.#options = options
+    this.#kept = new KeptDead(options.keptMax)
   }
 
-  /** Walks everything and looks at all of the index; `onDead` is handed what is dead as it is found. STORE_FAILED, CATALOG_DAMAGED. */
-  async count(onDead: OnDead | null = null): Promise<SurveyResult> {
+  /** Walks everything and looks at all of the index; what is dead is handed to `onDead` as it is found, or kept for `sweep`. STORE_FAILED, CATALOG_DAMAGED. */
+  async count(onDead: OnDead = async (...batch) => this.#kept.add(...batch)): Promise<SurveyResult> {
     this.#damaged = splitIds(await this.#options.damaged())
     for (const [from, to] of this.#passes()) {
       await this.#begin(from, to, from === 0)
@@ -148,18 +152,16 @@ export class Survey {
     }
   }
 
-  /** Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE, at once, where a tree that could be walked cannot any more. */
+  /** Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE where it walks again and a tree cannot be read any more. */
   async sweep(onDead: OnDead): Promise<void> {
+    if (this.#kept.whole) return await this.#kept.hand(onDead)
     const unwalkable = this.#unwalkable.size
     const passes = this.#passes()
     for (const [from, to] of passes) {
       // the marks of the only pass are still there
       if (passes.length > 1) await this.#begin(from, to, false)
       if (this.#unwalkable.size > unwalkable)
-        throw new VarveError(
-          'TREE_UNREADABLE',
-          'a tree that was walked cannot be read any more: nothing further is removed',
-        )
+        throw new VarveError('TREE_UNREADABLE', 'a tree that was walked cannot be read any more: nothing more goes')
       await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page, row)), onDead)
     }
   }
@@ -288,7 +290,7 @@ export class Survey {
     from: number,
     to: number,
     isLive: (row: number, page: IndexPage) => boolean,
-    onDead: OnDead | null,
+    onDead: OnDead,
   ): Promise<void> {
     const end = to === 256 ? null : Uint8Array.of(to)
     let after: Uint8Array | null = from === 0 ? null : Uint8Array.of(from)
@@ -297,15 +299,14 @@ export class Survey {
     const hand = async (): Promise<void> => {
       const { ids, packs, stored } = dead
       dead = { ids: [], packs: [], stored: [] }
-      if (ids.length > 0 && onDead !== null)
-        await onDead(joinIds(ids), Uint32Array.from(packs), Uint32Array.from(stored))
+      if (ids.length > 0) await onDead(joinIds(ids), Uint32Array.from(packs), Uint32Array.from(stored))
     }
     while (true) {
       const page = await this.#options.page(after, end)
       const rows = page.types.length
       if (rows === 0) break
       for (let row = 0; row < rows; row++) {
-        if (isLive(row, page) || onDead === null) continue
+        if (isLive(row, page)) continue
         dead.ids.push(idAt(page, row))
         dead.packs.push(page.packs[row]!)
         dead.stored.push(page.stored[row]!)

@@ -92,7 +92,7 @@ class Forest {
       async (ids) => {
         for (let at = 0; at < ids.length; at += ID_BYTES) set.add(hex(ids.subarray(at, at + ID_BYTES)))
       }
-    const survey = new Survey({
+    const all: SurveyOptions = {
       trees: [],
       parts: [],
       records: [],
@@ -110,9 +110,11 @@ class Forest {
       packIds: async () => [1, 2, 3, 9],
       onProgress: () => {},
       ...options,
-    })
-    const result = await survey.count(into(told))
+    }
+    const survey = new Survey(all)
+    const result = await survey.count()
     await survey.sweep(into(dead))
+    await new Survey(all).count(into(told))
     expect(told).toEqual(dead)
     return { result, dead }
   }
@@ -134,11 +136,12 @@ const forest = fc.record({
   ),
   garbage: fc.array(disk, { maxLength: 2 }),
   marksMax: fc.constantFrom(10, 100, 100_000),
+  keptMax: fc.constantFrom(0, 100_000),
 })
 
 test('tells the live from the dead, and whose each record is, as a naive count does', async () => {
   await fc.assert(
-    fc.asyncProperty(forest, async ({ disks, images, garbage, marksMax }) => {
+    fc.asyncProperty(forest, async ({ disks, images, garbage, marksMax, keptMax }) => {
       const store = new Forest()
       const owned: OwnedImage[] = []
       const contents: (number | null)[][] = []
@@ -159,7 +162,7 @@ test('tells the live from the dead, and whose each record is, as a naive count d
         size: contents[index]!.length * CHUNK - (index % 2) * 1000,
         owner: lattice.image(index),
       }))
-      const { result, dead } = await store.survey({ trees, join: (a, b) => lattice.join(a, b), marksMax })
+      const { result, dead } = await store.survey({ trees, join: (a, b) => lattice.join(a, b), marksMax, keptMax })
 
       const owners = new Map<string, number>()
       for (const [index, root] of roots.entries())
@@ -296,5 +299,7 @@ test('a tree that was walked and cannot be any more ends the sweep', async () =>
       (id) => store.nodes.get(hex(id)) ?? new VarveError('DATA_DAMAGED', 'gone', { details: { id: hex(id) } }),
     )
   }
-  await expect(store.survey({ trees, nodes, marksMax: 120 })).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
+  await expect(store.survey({ trees, nodes, marksMax: 120, keptMax: 0 })).rejects.toMatchObject({
+    code: 'TREE_UNREADABLE',
+  })
 })

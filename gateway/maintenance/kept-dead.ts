@@ -1,0 +1,31 @@
+// The dead records of a survey, kept until somebody agrees that they go: so that the index need not be read again where they are not too many.
+import type { OnDead } from './survey.ts'
+
+/** Dead records that are kept, in 40 MB; of more none is. */
+export const KEPT_RECORDS_MAX = 1_000_000
+
+export class KeptDead {
+  readonly #recordsMax: number
+  #batches: Parameters<OnDead>[] = []
+  #records = 0
+
+  constructor(recordsMax = KEPT_RECORDS_MAX) {
+    this.#recordsMax = recordsMax
+  }
+
+  /** False once there were more than can be kept. */
+  get whole(): boolean {
+    return this.#records <= this.#recordsMax
+  }
+
+  add(...batch: Parameters<OnDead>): void {
+    this.#records += batch[1].length
+    if (this.whole) this.#batches.push(batch)
+    else this.#batches = []
+  }
+
+  /** Hands over all that was kept, in the order in which it came. */
+  async hand(onDead: OnDead): Promise<void> {
+    for (const batch of this.#batches.splice(0)) await onDead(...batch)
+  }
+}
