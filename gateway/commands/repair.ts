@@ -54,7 +54,8 @@ export const addRepairCommand = (program: Command, check: (options: RepairOption
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: RepairOptions) => {
-      if (options.check && options.acceptLoss) throw new VarveError('PARAMS_INVALID', '--accept-loss goes with --rebuild')
+      if (options.check && options.acceptLoss)
+        throw new VarveError('PARAMS_INVALID', '--accept-loss goes with --rebuild')
       if (options.check === options.rebuild)
         throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
       await (options.check ? check(options) : rebuildCatalog(options))

@@ -3,7 +3,15 @@ import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
 import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../datastore/database/catalog-builder.ts'
-import { fitsPack, PACK_BYTES_MAX, PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, type PackKind } from '../datastore/format.ts'
+import {
+  fitsPack,
+  PACK_BYTES_MAX,
+  PACK_HEADER_BYTES,
+  parseRecord,
+  RECORD,
+  recordBytes,
+  type PackKind,
+} from '../datastore/format.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../datastore/pack-scan.ts'

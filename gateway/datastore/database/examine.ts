@@ -67,10 +67,12 @@ const checkIndex = (sql: Sql): string[] => {
   for (const { pack, uuid, rows, sum } of packs) {
     const tally = found.get(pack) ?? { rows: 0, sum: 0 }
     found.delete(pack)
-    if (tally.rows !== rows) problems.push(`the index has ${tally.rows} records of pack ${uuid} and should have ${rows}`)
+    if (tally.rows !== rows)
+      problems.push(`the index has ${tally.rows} records of pack ${uuid} and should have ${rows}`)
     else if (tally.sum !== sum) problems.push(`rows of the index that name pack ${uuid} are not as they were written`)
   }
-  for (const { rows } of found.values()) problems.push(`${rows} rows of the index name a pack that is not in the catalog`)
+  for (const { rows } of found.values())
+    problems.push(`${rows} rows of the index name a pack that is not in the catalog`)
   return problems.slice(0, NAMED_MAX)
 }
 

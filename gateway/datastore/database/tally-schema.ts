@@ -49,7 +49,10 @@ const TABLES: Readonly<Record<string, Tallied>> = {
     acknowledged: 'state',
   },
   upload: {
-    columns: columns('ordinal size has_base position finished received stored changed', 'job disk kind reason base_root state root'),
+    columns: columns(
+      'ordinal size has_base position finished received stored changed',
+      'job disk kind reason base_root state root',
+    ),
     acknowledged: null,
   },
   point: {

@@ -106,7 +106,9 @@ test('without the number a tenant that only packs know is found all the same, an
   await putBack()
   const root = path.join(stand.folder, 'packs')
   await rm(path.join(root, EPOCH_NAME))
-  await expect(openDatastore(stand.folder)).rejects.toMatchObject({ message: expect.stringContaining(other.uuid) as string })
+  await expect(openDatastore(stand.folder)).rejects.toMatchObject({
+    message: expect.stringContaining(other.uuid) as string,
+  })
   expect(readEpoch(root)).toBe(null)
   await newest()
   await touch(openDatastore(stand.folder))

@@ -25,7 +25,8 @@ test('a folder by another path, and one with the same packs, are locked; another
 test('removed lock files let no second datastore in', async () => {
   await using folder = await temporaryFolder()
   const datastore = await openDatastore(folder.path)
-  for (const name of ['lock.db', 'catalog.lock', 'gateway.sock']) await rm(path.join(folder.path, name), { force: true })
+  for (const name of ['lock.db', 'catalog.lock', 'gateway.sock'])
+    await rm(path.join(folder.path, name), { force: true })
   await expect(openDatastore(folder.path)).rejects.toMatchObject(LOCKED)
   await datastore[Symbol.asyncDispose]()
   await (await openDatastore(folder.path))[Symbol.asyncDispose]()

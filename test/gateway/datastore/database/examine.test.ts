@@ -84,7 +84,11 @@ test('names what was changed, lost or added below SQLite, in the index and in ev
     const at = dice.below(32)
     flipped[at]! ^= 1 << dice.below(8)
     uncounted(sql, () => sql.run('UPDATE chunk SET id = ? WHERE id = ?', flipped, id))
-    expect([dice.seed, at, examine(sql)]).toEqual([dice.seed, at, [expect.stringContaining('not as they were written')]])
+    expect([dice.seed, at, examine(sql)]).toEqual([
+      dice.seed,
+      at,
+      [expect.stringContaining('not as they were written')],
+    ])
   }
 })
 
