@@ -1,16 +1,19 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
 import type { Role } from './claims.ts'
-import {
-  CHUNK_WINDOW_BYTES,
-  MACHINES_MAX,
-  PAGE_ROWS_MAX,
-  STREAM_WINDOW_BYTES,
-  TOKEN_CHARS_MAX,
-} from './limits.ts'
+import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
-import { announcedDisk, chunking, comparison, downloadDown, position, reread, uploadDown, uploadUp } from './transfer.ts'
+import {
+  announcedDisk,
+  chunking,
+  comparison,
+  downloadDown,
+  position,
+  reread,
+  uploadDown,
+  uploadUp,
+} from './transfer.ts'
 import { forget, job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'

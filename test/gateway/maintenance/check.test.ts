@@ -1,6 +1,6 @@
 // Checks of packs against index and catalog: nothing to report where nothing is wrong, and each kind of difference by name.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { appendFile, mkdir, open, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -136,6 +136,42 @@ test('a restore point that the catalog lost is missed, one that was pruned is no
   expect(report).toMatchObject({ unknownPoints: 1, problemCount: 2 })
   expect(report.problems.join('\n')).toContain(kept)
   expect(report.problems.join('\n')).toContain('repair --rebuild')
+})
+
+test('packs that were cut before their header, or whose end went with the power, hold nothing that is missed', async () => {
+  const { stand } = await world()
+  await using _ = stand
+  const { uuid: tenant } = stand.tenant
+  const { database } = stand.datastore
+  for (const bytes of [0, 7, 47, 48, 300]) {
+    const uuid = randomUUID()
+    await database.call('pack.add', { tenant: stand.tenant.id, kind: 'data', uuid, nowMs: 1 })
+    const folder = path.join(stand.folder, 'packs', tenant, uuid.slice(0, 2))
+    await mkdir(folder, { recursive: true })
+    await writeFile(path.join(folder, `${uuid}.pack`), Buffer.alloc(bytes))
+  }
+  const [{ file }] = (await packsOf(stand, 'data')) as [PackPlace]
+  await stand.datastore[Symbol.asyncDispose]()
+  await appendFile(file, randomBytes(900))
+  await stand.reopen()
+  expect(await check(stand)).toMatchObject(CLEAN)
+})
+
+test('two packs that changed places are named, by the start and by the check', async () => {
+  const { stand } = await world()
+  await using _ = stand
+  const [data] = (await packsOf(stand, 'data')) as [PackPlace]
+  const [nodes] = (await packsOf(stand, 'nodes')) as [PackPlace]
+  await stand.datastore[Symbol.asyncDispose]()
+  await rename(data.file, `${data.file}.moved`)
+  await rename(nodes.file, data.file)
+  await rename(`${data.file}.moved`, nodes.file)
+  await stand.reopen()
+  const says = (one: PackPlace, other: PackPlace): string =>
+    `pack ${one.uuid}: its file holds another pack, ${other.uuid}`
+  const expected = [says(data, nodes), says(nodes, data)].map((text) => expect.stringContaining(text) as string)
+  expect(stand.datastore.report.misplaced).toEqual(expect.arrayContaining(expected))
+  expect((await check(stand)).problems).toEqual(expect.arrayContaining(expected))
 })
 
 test('ends with the reason of its signal', async () => {
