@@ -63,8 +63,11 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   ...changes,
 })
 
-const decide = (disks: readonly SeenDisk[], changes: Partial<LeaseRequest> = {}, leftOut: readonly LeftOutDisk[] = []) =>
-  decideDisks({ disks, leftOut }, request(changes))
+const decide = (
+  disks: readonly SeenDisk[],
+  changes: Partial<LeaseRequest> = {},
+  leftOut: readonly LeftOutDisk[] = [],
+) => decideDisks({ disks, leftOut }, request(changes))
 
 test.each([
   ['bitmap', disk(), {}],

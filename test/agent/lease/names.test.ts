@@ -2,7 +2,14 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { agentTag, checkLeaseId, checkpointName, leaseNames, parseCheckpoint, sizeMarkName } from '../../../agent/lease/names.ts'
+import {
+  agentTag,
+  checkLeaseId,
+  checkpointName,
+  leaseNames,
+  parseCheckpoint,
+  sizeMarkName,
+} from '../../../agent/lease/names.ts'
 
 /** QEMU's limits for node names and for ids. */
 const NODE_NAME_CHARS_MAX = 31
