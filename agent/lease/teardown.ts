@@ -39,6 +39,25 @@ export interface TeardownTarget {
 }
 
 /**
+ * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
+ * bitmap has missed a change. The next backup may draw another sample, and must not take that bitmap at its word.
+ */
+const uselessAfterFailure = (
+  { id, agentId, baseLease, disks }: JournalEntry,
+  nodes: readonly BlockNode[],
+): readonly NodeBitmap[] => {
+  const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
+  return [
+    ...checkpointBitmaps(nodes, agentId, (lease) => lease === id),
+    ...checkpointBitmaps(
+      nodes.filter(({ node }) => missed.has(node)),
+      agentId,
+      (lease) => lease === baseLease,
+    ),
+  ]
+}
+
+/**
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
  * the new one after a failure. `keep` names leases whose checkpoints others need.
  */
@@ -50,7 +69,7 @@ export const leaseTarget = (entry: JournalEntry, outcome: LeaseOutcome, keep: Re
   bitmaps: (nodes) =>
     outcome === 'committed'
       ? obsoleteBitmaps(nodes, entry.agentId, new Set([...keep, entry.id]))
-      : checkpointBitmaps(nodes, entry.agentId, (lease) => lease === entry.id),
+      : uselessAfterFailure(entry, nodes),
 })
 
 /** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */

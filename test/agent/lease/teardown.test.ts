@@ -109,3 +109,19 @@ test('whatever is left, it ends, and foreign things are as before', () => {
     ),
   )
 })
+
+test('a failed lease takes the base’s bitmap along where a comparison found it wrong, and leaves the others', () => {
+  const [first, second] = entry.disks
+  const theirs = ['varve-c0ffee42-cp-kept-0', 'theirs']
+  const nodes = entry.disks.map(({ node }) => nodeOf(node, [...fresh, ...old, ...theirs]))
+  const left = (of: typeof entry): string[] =>
+    leaseTarget(of, 'failed', new Set())
+      .bitmaps(nodes)
+      .map(({ node, name }) => `${node}/${name}`)
+  const own = entry.disks.flatMap(({ node }) => fresh.map((name) => `${node}/${name}`))
+  expect(left(entry)).toEqual(own)
+  const missed = { ...second!, kind: 'full', reason: 'changes-missed', base: null } as const
+  const wrong = old.map((name) => `${second!.node}/${name}`)
+  expect(left({ ...entry, disks: [first!, missed] })).toEqual([...own, ...wrong])
+  expect(left({ ...entry, disks: [first!, missed], baseLease: null })).toEqual(own)
+})

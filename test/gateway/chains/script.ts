@@ -243,9 +243,11 @@ export class Stand implements AsyncDisposable {
   /** A begun job for one disk `vda`; the last chunk is short by `shortBytes`. */
   async job(machine: MachineRow, size: number, kind: ReadKind = 'full'): Promise<{ id: string; machine: MachineRow }> {
     const { database } = this.datastore
-    const id = await startJob(database, this.tenant, machine, { full: kind === 'full' })
+    const id = await startJob(database, this.tenant, machine, { full: kind === 'full', compare: true })
     const disk = kind === 'full' ? fullDisk('vda', size, 'requested') : incrementalDisk('vda', size)
-    await beginJob(database, { id, agent: machine.agent }, [disk])
+    const seen = { evidence: `below ${id}`, comparedChunks: 3 }
+    const leftOut = [{ name: 'cd', reason: 'read-only' as const }]
+    await beginJob(database, { id, agent: machine.agent }, [{ ...disk, ...seen }], { leftOut })
     return { id, machine }
   }
 
