@@ -16,7 +16,7 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from './database/jobs.ts'
+import { begunOf, type JobRow, type UploadRow } from './database/job-rows.ts'
 import { keyedHash } from './keyed-hash.ts'
 
 const MANIFEST_VERSION = 1

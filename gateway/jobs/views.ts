@@ -1,7 +1,7 @@
 // How rows of the catalog look on the wire.
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import type { JobRow, UploadRow } from '../datastore/database/jobs.ts'
+import type { JobRow, UploadRow } from '../datastore/database/job-rows.ts'
 import type { StoredPoint } from '../datastore/database/points.ts'
 
 /** `comparedBytes` is what has been compared for it so far, as far as this process knows. */

@@ -6,7 +6,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/image-writer.ts'
 import { BaseImage } from '../../gateway/chains/base-image.ts'
-import type { Begun } from '../../gateway/datastore/database/jobs.ts'
+import type { Begun } from '../../gateway/datastore/database/job-rows.ts'
 import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState } from '../../gateway/chains/image-writer.ts'
 import type { Database } from '../../gateway/datastore/database/database.ts'
-import type { Begun } from '../../gateway/datastore/database/jobs.ts'
+import type { Begun } from '../../gateway/datastore/database/job-rows.ts'
 import type { MachineRow } from '../../gateway/datastore/database/machines.ts'
 import type { BeginDisk } from '../../gateway/datastore/database/reads.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'

@@ -4,8 +4,9 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../format.ts'
 import { acknowledged } from './examine.ts'
-import { rootOf, type Manifest } from '../manifest.ts'
+import type { Manifest } from '../manifest.ts'
 import type { TenantState } from '../state-record.ts'
+import { insertManifest } from './manifest-rows.ts'
 import type { Sql } from './sql.ts'
 
 /** Memory for pages of the index, in KiB: rows come in random order. */
@@ -230,23 +231,7 @@ export class CatalogBuilder {
       if (before !== undefined) this.#removePoint(manifest.point)
       const madeUp = this.#makeOwner(tenant, manifest)
       const machine = this.machineId(tenant, manifest.machine)!
-      this.#insertPoint(tenant.id, machine, id, manifest, flags)
-      this.#insertJob(tenant.id, machine, manifest)
-      for (const [ordinal, disk] of manifest.disks.entries())
-        this.#sql.run(
-          `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-          manifest.point,
-          disk.name,
-          ordinal,
-          disk.size,
-          rootOf(disk.root),
-          disk.kind,
-          disk.reason,
-          disk.changed,
-          disk.evidence,
-          disk.comparedChunks,
-        )
+      insertManifest(this.#sql, manifest, { tenant: tenant.id, machine, id, ...flags })
       return madeUp
     })
   }
@@ -295,61 +280,5 @@ export class CatalogBuilder {
       this.addMachine(tenant, { name: machine, agent, policy: POLICY, group: null, createdMs: committedMs, row: null })
     }
     return madeUp
-  }
-
-  #insertPoint(
-    tenant: number,
-    machine: number,
-    id: Uint8Array,
-    manifest: Manifest,
-    flags: { held: boolean; lockedUntilMs: number | null },
-  ): void {
-    this.#sql.run(
-      `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, seq)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      manifest.point,
-      tenant,
-      machine,
-      manifest.agent,
-      manifest.timeMs,
-      manifest.kind,
-      manifest.reason,
-      manifest.consistency,
-      manifest.note,
-      manifest.configuration,
-      manifest.base,
-      manifest.bytesRead,
-      manifest.bytesSent,
-      manifest.bytesStored,
-      manifest.durationMs,
-      manifest.committedMs,
-      id,
-      flags.held ? 1 : 0,
-      flags.lockedUntilMs,
-      JSON.stringify(manifest.leftOut),
-      manifest.seq,
-    )
-  }
-
-  /** The job that made the point: an agent that comes back asks what became of it. */
-  #insertJob(tenant: number, machine: number, manifest: Manifest): void {
-    const { timeMs, consistency, note, configuration, leftOut } = manifest
-    this.#sql.run(
-      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms, ended_ms, released, begun)
-       VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?, 1, ?)`,
-      manifest.point,
-      tenant,
-      machine,
-      manifest.agent,
-      manifest.job.subject,
-      manifest.job.full ? 1 : 0,
-      manifest.job.compare ? 1 : 0,
-      manifest.base,
-      manifest.seq,
-      manifest.job.startedMs,
-      manifest.committedMs,
-      JSON.stringify({ timeMs, consistency, note, configuration, leftOut }),
-    )
   }
 }

@@ -1,7 +1,7 @@
 // Comparisons of what is said to be unchanged: when a policy asks for one, and the image of the base that it is held against.
-import type { JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import { runningJobOf } from './job-rows.ts'
 import { read } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -30,16 +30,10 @@ export const comparisonOperations = {
   /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
   'job.baseImage': read(
     (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
-      const job = sql.get<{ state: JobState; base: string | null }>(
-        'SELECT state, base FROM job WHERE id = ? AND agent = ?',
-        args.job,
-        args.agent,
-      )
-      if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${args.job}`)
-      if (job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${args.job} has ${job.state} already`)
+      const { base } = runningJobOf(sql, args.job, args.agent)
       const image = sql.get<{ root: Uint8Array | null; size: number }>(
         'SELECT root, size FROM image WHERE point = ? AND disk = ?',
-        job.base ?? '',
+        base ?? '',
         args.disk,
       )
       if (image === undefined)

@@ -1,5 +1,5 @@
 // Jobs as they are looked at: one, or the newest of a tenant.
-import { JOB, uploadsOf, type JobRow, type UploadRow } from './jobs.ts'
+import { JOB, uploadsOf, type JobRow, type UploadRow } from './job-rows.ts'
 import { read } from './operation.ts'
 import type { Sql } from './sql.ts'
 

@@ -1,66 +1,12 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
-import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
-import { pointKind } from '../../../protocol/backup.ts'
+import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
+import { begunOf, jobOf, runningJobOf, uploadsOf, UPLOAD, type Begun, type JobRow, type UploadRow } from './job-rows.ts'
 import { read, write } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
 import type { Sql } from './sql.ts'
-
-export interface JobRow {
-  readonly id: string
-  readonly tenant: number
-  readonly machine: string
-  readonly machineId: number
-  readonly agent: string
-  readonly subject: string
-  readonly state: JobState
-  readonly full: number
-  /** 1 where all that is said to be unchanged is compared with the base. */
-  readonly compare: number
-  readonly base: string | null
-  /** Its place among the tenant's jobs, in the order in which they started. */
-  readonly seq: number
-  readonly startedMs: number
-  readonly endedMs: number | null
-  /** 1 once the agent has given the lease back. */
-  readonly released: number
-  /** JSON of {code, message}. */
-  readonly error: string | null
-  /** JSON of Begun once the lease has begun. */
-  readonly begun: string | null
-}
-
-export interface Begun {
-  readonly timeMs: number
-  readonly consistency: Consistency
-  readonly note: string | null
-  readonly configuration: string
-  readonly leftOut: readonly LeftOutDisk[]
-}
-
-/** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
-export const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
-
-export interface UploadRow {
-  readonly disk: string
-  readonly size: number
-  readonly kind: ReadKind
-  readonly reason: ReadReason
-  readonly hasBase: number
-  readonly baseRoot: Uint8Array | null
-  /** Chunks from the beginning that are durable. */
-  readonly position: number
-  readonly state: Uint8Array
-  readonly finished: number
-  readonly root: Uint8Array | null
-  readonly received: number
-  readonly stored: number
-  readonly changed: number
-  readonly evidence: string | null
-  readonly comparedChunks: number
-}
 
 export interface JobCommit {
   readonly job: string
@@ -72,30 +18,6 @@ export interface JobCommit {
   /** Until when retention locks the new point; null where no policy says so. */
   readonly lockedUntilMs: number | null
 }
-
-/** Asks for rows of jobs. */
-export const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error, job.begun
-  FROM job JOIN machine ON machine.id = job.machine`
-
-const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received, stored, changed, evidence, compared AS comparedChunks FROM upload`
-
-const jobOf = (sql: Sql, id: string, agent: string): JobRow => {
-  const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.agent = ?`, id, agent)
-  if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${id}`)
-  return job
-}
-
-const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
-  const job = jobOf(sql, id, agent)
-  if (job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${id} has ${job.state} already`)
-  return job
-}
-
-/** The uploads of a job, in the order of its disks. */
-export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
-  sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
 
 /** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
 const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun => {
