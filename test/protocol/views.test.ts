@@ -15,6 +15,8 @@ const shown = (state: string): unknown => ({
   subject: 'ada',
   startedMs: 1,
   endedMs: null,
+  released: false,
+  comparedBytes: 0,
   bytesSent: 0,
   comparedBytes: 0,
   disks: [],
