@@ -8,6 +8,7 @@ import type { PackRow } from './database/packs.ts'
 import type { Tenant } from './database/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES, ballastFolders, packBytesOn } from './ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
+import { isAsLeft, noteCleanStop } from './clean-stop.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
 import { FolderLock } from './folder-lock.ts'
@@ -105,8 +106,8 @@ const claimPacks = async (database: Database, root: string): Promise<string> => 
 }
 
 /** CATALOG_DAMAGED where the catalog is not as it was written: what is restored from it, and what a collection removes, would be wrong. */
-const refuseDamaged = async (database: Database): Promise<void> => {
-  const problems = await database.call('catalog.examine', {})
+const refuseDamaged = async (database: Database, trusted: boolean): Promise<void> => {
+  const problems = await database.call('catalog.examine', { trusted })
   if (problems.length > 0) throw damagedCatalog(problems.join('; '))
 }
 
@@ -171,9 +172,16 @@ export class Datastore implements AsyncDisposable {
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
+    const trusted = isAsLeft(folder)
+    let examined = false
+    // once the database is closed, and before the locks are given back
+    resources.defer(() => {
+      if (examined && !database.damaged) noteCleanStop(folder)
+    })
     const database = resources.use(await ThreadDatabase.open(catalog))
     checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
-    await refuseDamaged(database)
+    await refuseDamaged(database, trusted)
+    examined = true
     const root = path.join(folder, PACKS_NAME)
     const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
     const folders = ballastFolders(folder)

@@ -13,6 +13,9 @@ export const LOCK_NAME = 'lock.db'
 /** Its lock is shared by commands that use the catalog, and held alone by a rebuild. */
 export const CATALOG_LOCK_NAME = 'catalog.lock'
 
+/** How the last clean stop left the catalog. */
+export const CLEAN_NAME = 'catalog.clean'
+
 /** The folder of packs. */
 export const PACKS_NAME = 'packs'
 

@@ -26,6 +26,8 @@ export class ThreadDatabase implements Database, AsyncDisposable {
   readonly #waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: VarveError) => void }>()
   #nextId = 1
   #failure: VarveError | null = null
+  /** True once SQLite found a damaged page. */
+  damaged = false
 
   private constructor(worker: Worker) {
     this.#worker = worker
@@ -72,6 +74,7 @@ export class ThreadDatabase implements Database, AsyncDisposable {
     const { error } = answer
     if (error === undefined) return waiting.resolve(answer.result)
     const code = isErrorCode(error.code) ? error.code : 'STORE_FAILED'
+    if (code === 'CATALOG_MISSING') this.damaged = true
     waiting.reject(new VarveError(code, error.message, { details: error.details }))
   }
 

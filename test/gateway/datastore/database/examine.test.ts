@@ -9,7 +9,7 @@ import { TALLIED } from '../../../../gateway/datastore/database/tally-schema.ts'
 import { tempFolder } from '../../../support/temp.ts'
 import { Dice } from '../../../support/model-dice.ts'
 
-const examine = (sql: Sql): string[] => runOperation(sql, 'catalog.examine', {})
+const examine = (sql: Sql): string[] => runOperation(sql, 'catalog.examine', { trusted: false })
 
 /** A catalog with a tenant, three packs and some records. */
 const filled = (): { sql: Sql; packs: number[] } => {

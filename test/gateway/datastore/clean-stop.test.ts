@@ -1,0 +1,64 @@
+// The note of a clean stop: good until anything touches the catalog, and never made by a run that ended otherwise.
+import { cp, open, rename, utimes, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { isAsLeft } from '../../../gateway/datastore/clean-stop.ts'
+import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { addTenant, openDatastore, temporaryFolder, touch } from './fixture.ts'
+
+test('a catalog is as it was left until something writes to it, replaces it or leaves a log beside it', async () => {
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  expect(isAsLeft(folder.path)).toBe(false)
+  const datastore = await openDatastore(folder.path)
+  await addTenant(datastore, 'one')
+  expect(isAsLeft(folder.path)).toBe(false)
+  await datastore[Symbol.asyncDispose]()
+  expect(isAsLeft(folder.path)).toBe(true)
+  const touches: (() => Promise<unknown>)[] = [
+    async () => {
+      await using handle = await open(catalog, 'r+')
+      const { mtime, atime } = await handle.stat()
+      await handle.write(Buffer.from('x'), 0, 1, 90)
+      await handle.write(Buffer.alloc(1), 0, 1, 90)
+      // the time of change cannot be set
+      await utimes(catalog, atime, mtime)
+    },
+    async () => {
+      await cp(catalog, `${catalog}.copy`, { preserveTimestamps: true })
+      await rename(`${catalog}.copy`, catalog)
+    },
+    async () => {
+      using database = new LocalDatabase(catalog)
+      await database.call('setting.set', { name: 'a', value: 'b' })
+    },
+    () => writeFile(`${catalog}-wal`, ''),
+  ]
+  for (const work of touches) {
+    await work()
+    expect(isAsLeft(folder.path)).toBe(false)
+    await touch(openDatastore(folder.path))
+    expect(isAsLeft(folder.path)).toBe(true)
+  }
+})
+
+test('a start that was refused, and a run that met damage, leave no note', async () => {
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  const datastore = await openDatastore(folder.path)
+  await addTenant(datastore, 'one')
+  await datastore[Symbol.asyncDispose]()
+  {
+    using database = new LocalDatabase(catalog)
+    await database.call('setting.set', { name: 'a', value: 'b' })
+  }
+  {
+    await using handle = await open(catalog, 'r+')
+    await handle.write(Buffer.alloc(4096), 0, 4096, 4096)
+  }
+  for (let start = 0; start < 2; start++) {
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
+    expect(isAsLeft(folder.path)).toBe(false)
+  }
+})
