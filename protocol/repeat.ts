@@ -11,24 +11,26 @@ export const repeat = (options: {
 }): AsyncDisposable => {
   const { clock, intervalMs, work, onError = () => {} } = options
   let stopped = false
-  let stopTimer = (): void => {}
+  let stopTimer: (() => void) | null = null
   let running = Promise.resolve()
+  const run = async (): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      if (!stopped) onError(error)
+    }
+    if (!stopped) next()
+  }
   const next = (): void => {
     stopTimer = clock.after(intervalMs, () => {
-      running = work()
-        .catch((error: unknown) => {
-          if (!stopped) onError(error)
-        })
-        .then(() => {
-          if (!stopped) next()
-        })
+      running = run()
     })
   }
   next()
   return {
     [Symbol.asyncDispose]: async () => {
       stopped = true
-      stopTimer()
+      stopTimer?.()
       await running
     },
   }

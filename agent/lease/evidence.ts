@@ -72,6 +72,9 @@ const ownLine = (disk: MachineDisk, own: FileIdentity | null): string =>
 const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity | null): string =>
   `${format} ${fileName} ${size} ${identity?.id ?? ''} ${identity?.state ?? ''}`
 
+const idsOf = (identities: readonly (FileIdentity | null)[]): string[] =>
+  identities.flatMap((identity) => identity?.id ?? [])
+
 /** Looks at the files of one disk: its image, an external data file, and everything below. */
 export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> => {
   const own = await identify(disk.fileName)
@@ -85,8 +88,6 @@ export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> =
     ...under.map(({ image, identity }) => underLine(image, identity)),
   ]
   const text = lines.join('\n')
-  const idsOf = (identities: readonly (FileIdentity | null)[]): string[] =>
-    identities.flatMap((identity) => identity?.id ?? [])
   const ownFiles = idsOf([own, data])
   return {
     text: text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`,

@@ -126,6 +126,8 @@ const changePolicy = async (
   return { ...after, group: joined }
 }
 
+const words = (reasons: readonly string[]): string => reasons.join(', ') || 'no reason'
+
 const addPolicy = (program: Command): void => {
   program
     .command('policy')
@@ -154,7 +156,6 @@ const addPolicy = (program: Command): void => {
     .action(async (machine: string, options: PolicyOptions) => {
       const policy = await withCatalog(options.data, (database) => changePolicy(database, machine, options))
       if (options.json) return printJson(policy)
-      const words = (reasons: readonly string[]): string => reasons.join(', ') || 'no reason'
       print(`${machine}: consistency ${policy.consistency}; group: ${policy.group ?? 'none'}`)
       print(`  full reads refused for: ${words(policy.refuseFull)}`)
       print(`  disks that are left out refused for: ${words(policy.refuseLeftOut)}`)
