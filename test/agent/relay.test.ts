@@ -78,9 +78,7 @@ test('the state of a machine names its disks, and its trouble', async () => {
     qemu: expect.stringMatching(/^\d+\.\d+\.\d+$/u),
     lease: null,
     problem: null,
-    disks: [
-      { name: 'vda', size, format: 'qcow2' },
-    ],
+    disks: [{ name: 'vda', size, format: 'qcow2' }],
   })
   await machine.kill9()
   const gone = await relay.status('db1')

@@ -312,12 +312,12 @@ export class History implements AsyncDisposable {
     expect(listed).toEqual([...this.#points.keys()].toReversed())
     if (this.#unsettled) return
     const checkpoint = this.#host.checkpoint(last)
-    const own = [...this.#known]
-      .filter(([, known]) => known.checkpoint === 'kept')
-      .map(([disk]) => `${disk}/${checkpoint}`)
-    const maybe = [...this.#known]
-      .filter(([, { checkpoint: state }]) => state === 'crashed' || state === 'unknown')
-      .map(([disk]) => `${disk}/${checkpoint}`)
+    const bitmapsOf = (...states: Known['checkpoint'][]): string[] =>
+      [...this.#known].flatMap(([disk, known], index) =>
+        states.includes(known.checkpoint) ? checkpoint(index).map((name) => `${disk}/${name}`) : [],
+      )
+    const own = bitmapsOf('kept')
+    const maybe = bitmapsOf('crashed', 'unknown')
     const there = (await this.#machine.objects()).bitmaps.filter((name) => maybe.includes(name))
     const bitmaps = [...own, ...there].toSorted()
     const nodes = this.#machine.disks.flatMap(({ id }) => [id, `${id}-file`]).toSorted()

@@ -37,7 +37,10 @@ export const withCheckpoint = (
   bitmaps:
     checkpoint === null
       ? before.bitmaps
-      : [...before.bitmaps, ...disks.flatMap(({ id }, index) => checkpoint(index).map((name) => `${id}/${name}`))].toSorted(),
+      : [
+          ...before.bitmaps,
+          ...disks.flatMap(({ id }, index) => checkpoint(index).map((name) => `${id}/${name}`)),
+        ].toSorted(),
 })
 
 /** The same without any checkpoint of ours: what a machine shows that was never backed up. */

@@ -97,7 +97,7 @@ test.each([
   ['backing-changed', disk(), { base: { ...base, disks: base.disks.map((one) => ({ ...one, evidence: null })) } }],
   ['base-damaged', disk(), { base: lostAll }],
 ] as const)('%s', (reason, subject, changes) => {
-  const [decision] = decide([subject], changes as Partial<LeaseRequest>).disks
+  const [decision] = decide([subject], changes).disks
   expect(decision?.reason).toBe(reason)
   expect(decision?.kind).toBe(reason === 'bitmap' ? 'incremental' : 'full')
   if (reason !== 'bitmap') expect(decision).toMatchObject({ continued: null, reread: [] })
