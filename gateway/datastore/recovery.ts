@@ -72,14 +72,11 @@ export const planRecovery = (
 ): RecoveryPlan => {
   const plan = { reuse: [] as FreePack[], seal: [] as { id: number; bytes: number }[] }
   const forget: number[] = []
-  const remove: PackRow[] = []
   const damaged: DamagedPack[] = []
   for (const row of rows) {
     const { id, tenant, uuid, kind, bytes } = row
-    if (row.sealed === 2) {
-      remove.push(row)
-      continue
-    }
+    // one that a collection let go of is the next collection's, which looks once more at what it holds
+    if (row.sealed === 2) continue
     if (row.sealed === 1) {
       if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
       continue
@@ -96,7 +93,7 @@ export const planRecovery = (
       plan.seal.push({ id, bytes: found.bytes })
     }
   }
-  return { ...plan, forget, remove, damaged }
+  return { ...plan, forget, damaged }
 }
 
 const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
@@ -178,10 +175,6 @@ export const recover = async (options: {
   const plan = planRecovery(rows, present, unsealed)
   if (plan.seal.length > 0) await database.call('pack.seal', { packs: plan.seal })
   for (const id of plan.forget) await database.call('pack.forget', { id })
-  for (const { id, tenant, uuid } of plan.remove) {
-    await store.remove({ tenant, pack: uuid })
-    await database.call('pack.removed', { id })
-  }
   for (const pack of plan.reuse) packs.offer(pack)
   for (const pack of plan.damaged) log.error({ code: 'DATA_DAMAGED', ...pack }, 'a pack lacks acknowledged bytes')
   const misplaced = await findMisplaced(headers, rows, present)

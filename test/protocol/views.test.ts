@@ -16,7 +16,6 @@ const shown = (state: string): unknown => ({
   startedMs: 1,
   endedMs: null,
   released: false,
-  comparedBytes: 0,
   bytesSent: 0,
   comparedBytes: 0,
   disks: [],
