@@ -35,8 +35,6 @@ export interface RecoveryPlan {
   readonly seal: readonly { readonly id: number; readonly bytes: number }[]
   /** Rows whose file was never made. */
   readonly forget: readonly number[]
-  /** A collection had let go of them: file and row are removed. */
-  readonly remove: readonly PackRow[]
   readonly damaged: readonly DamagedPack[]
 }
 

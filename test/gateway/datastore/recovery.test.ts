@@ -39,7 +39,7 @@ const row = (rest: Partial<PackRow>): PackRow => ({
 
 const plan = (pack: PackRow, bytes: number | null, header = true) =>
   planRecovery([pack], new Set(bytes === null ? [] : ['t u']), new Map([[1, { bytes, header }]]))
-const nothing = { reuse: [], seal: [], forget: [], remove: [], damaged: [] }
+const nothing = { reuse: [], seal: [], forget: [], damaged: [] }
 const damaged = (expectedBytes: number, foundBytes: number | null) => [
   { tenant: 't', pack: 'u', expectedBytes, foundBytes },
 ]
@@ -69,9 +69,9 @@ describe('plan', () => {
     expect(plan(row({ sealed: 1 }), 5)).toEqual(nothing)
     expect(plan(row({ sealed: 1 }), null)).toEqual({ ...nothing, damaged: damaged(100, null) })
   })
-  test('a collection had let go of it: removed, whether its file is still there or not', () => {
+  test('a collection had let go of it: left to the next one, whether its file is still there or not', () => {
     const doomed = row({ sealed: 2 })
-    for (const bytes of [100, 7, null]) expect(plan(doomed, bytes)).toEqual({ ...nothing, remove: [doomed] })
+    for (const bytes of [100, 7, null]) expect(plan(doomed, bytes)).toEqual(nothing)
   })
   test('full to the last byte: sealed', () => {
     const full = row({ bytes: PACK_BYTES_MAX })
