@@ -6,6 +6,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { run as compare } from './compare.ts'
 import { run as dataPath } from './data-path.ts'
 import { run as day } from './day.ts'
 import { run as fleet } from './fleet.ts'
@@ -20,6 +21,7 @@ const ROUNDS = 3
 
 const SCENARIOS: readonly Scenario[] = [
   { name: 'data-path', title: 'whole backups and restores beside other programs', run: dataPath },
+  { name: 'compare', title: 'what the comparison of unchanged chunks costs an increment', run: compare },
   { name: 'fleet', title: 'many agents on one gateway', run: fleet },
   { name: 'link', title: 'a slow and distant link', run: link },
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },

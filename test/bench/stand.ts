@@ -22,8 +22,14 @@ interface Certificate {
   readonly key: string
 }
 
-const configText = (gateway: string, state: string, qmp: string, ca: string | null): string => `gateway = "${gateway}"
+const configText = (
+  gateway: string,
+  state: string,
+  qmp: string,
+  { ca, logLevel }: { ca: string | null; logLevel: string },
+): string => `gateway = "${gateway}"
 state = "${state}"
+log_level = "${logLevel}"
 ${ca === null ? '' : `ca = "${ca}"`}
 [[machine]]
 name = "${MACHINE}"
@@ -49,6 +55,8 @@ export interface StandOptions {
   readonly tls?: boolean
   /** More options of Node for the gateway. */
   readonly gatewayNode?: readonly string[]
+  /** Of the agent. */
+  readonly logLevel?: 'info' | 'debug'
   readonly signal: AbortSignal
 }
 
@@ -59,6 +67,7 @@ interface StandParts {
   readonly data: string
   readonly gateway: Service
   readonly agent: Service
+  readonly agentLog: string
   readonly config: string
   readonly socketFolder: string
   readonly stack: AsyncDisposableStack
@@ -68,6 +77,8 @@ interface StandParts {
 export class Stand implements AsyncDisposable {
   readonly machine: TestMachine
   readonly url: string
+  /** File of the agent's log. */
+  readonly agentLog: string
   readonly #commands: Commands
   readonly #data: string
   readonly #gateway: Service
@@ -79,6 +90,7 @@ export class Stand implements AsyncDisposable {
   private constructor(parts: StandParts) {
     this.machine = parts.machine
     this.url = parts.url
+    this.agentLog = parts.agentLog
     this.#commands = parts.commands
     this.#data = parts.data
     this.#gateway = parts.gateway
@@ -89,7 +101,7 @@ export class Stand implements AsyncDisposable {
   }
 
   static async start(options: StandOptions): Promise<Stand> {
-    const { folder, qcow2, size, tls = false, gatewayNode = [], signal } = options
+    const { folder, qcow2, size, tls = false, gatewayNode = [], logLevel = 'info', signal } = options
     await using stack = new AsyncDisposableStack()
     await mkdir(folder, { recursive: true })
     // Sockets need a short path, so they lie apart.
@@ -104,7 +116,8 @@ export class Stand implements AsyncDisposable {
     const url = `${tls ? 'wss' : 'ws'}://127.0.0.1:${port}`
     const data = path.join(folder, 'gateway')
     const config = path.join(folder, 'agent.toml')
-    await writeFile(config, configText(url, path.join(folder, 'agent'), machine.qmpPath, certificate?.cert ?? null))
+    const settings = { ca: certificate?.cert ?? null, logLevel }
+    await writeFile(config, configText(url, path.join(folder, 'agent'), machine.qmpPath, settings))
     const service = async (name: string, args: readonly string[]): Promise<Service> =>
       stack.use(await Service.start(name, path.join(folder, `${name}.log`), process.execPath, args))
     const keys = certificate === null ? [] : ['--tls-cert', certificate.cert, '--tls-key', certificate.key]
@@ -116,7 +129,8 @@ export class Stand implements AsyncDisposable {
     await commands.enrol(url, await commands.enrolmentToken(TENANT))
     const agent = await service('agent', [agentProgram, 'run', '--config', config])
     await agent.until(() => commands.agentAnswers(), READY_TIMEOUT_MS)
-    const parts = { machine, url, commands, data, gateway, agent, config, socketFolder: sockets.path }
+    const agentLog = path.join(folder, 'agent.log')
+    const parts = { machine, url, commands, data, gateway, agent, agentLog, config, socketFolder: sockets.path }
     return new Stand({ ...parts, stack: stack.move() })
   }
 
