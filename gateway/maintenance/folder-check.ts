@@ -40,6 +40,8 @@ export const folderProblems = async (folder: string, database: Database): Promis
   const root = path.join(folder, PACKS_NAME)
   const epoch = readEpoch(root)
   const older = olderEpochText(epoch, await database.call('catalog.acknowledged', {}))
-  const damage = (await database.call('catalog.examine', { trusted: false })).map((text) => `the catalog is damaged: ${text}`)
+  const damage = (await database.call('catalog.examine', { trusted: false })).map(
+    (text) => `the catalog is damaged: ${text}`,
+  )
   return [...damage, ...(older === null ? [] : [older]), ...(await unknownTenants(root, database))]
 }

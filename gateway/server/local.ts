@@ -75,7 +75,8 @@ export class LocalServer implements AsyncDisposable {
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
     server.maxConnections = CONNECTIONS_MAX
     const found = await lstat(socketPath.path).catch(() => null)
-    if (found !== null && !found.isSocket())
+    // somebody's content is not ours to remove
+    if (found !== null && (found.isDirectory() || (found.isFile() && found.size > 0)))
       throw new VarveError('CONFIG_INVALID', `${SOCKET_NAME} in ${folder} is not a socket: move it away`)
     await rm(socketPath.path, { force: true })
     await new Promise<void>((resolve, reject) => {

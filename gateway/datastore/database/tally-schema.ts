@@ -118,7 +118,11 @@ export const tallyQuery = (table: string): string =>
 const ID_PIECE_BYTES = 6
 const ID_PIECES = Math.ceil(ID_BYTES / ID_PIECE_BYTES)
 
+/** Odd, so that no bit of a piece falls out of a sum modulo 2 to the 48th. */
+const pieceWeight = (index: number): number => 2 * index + 1
+
 const CHUNK_NUMBERS = ['tenant', 'type', 'pack', 'offset', 'stored', 'plain', 'codec', 'machine'] as const
+
 /** The part of a row's number that is not of its id, in SQL. */
 const numbersOf = (row: 'NEW' | 'OLD' | 'chunk'): string =>
   CHUNK_NUMBERS.map((name, index) => `${2 * index + 3} * coalesce(${row}.${name}, -1)`).join(' + ')
@@ -127,7 +131,7 @@ const numbersOf = (row: 'NEW' | 'OLD' | 'chunk'): string =>
 const chunkRowSum = (row: 'NEW' | 'OLD' | 'chunk'): string => {
   const pieces = Array.from({ length: ID_PIECES }, (_, index) => {
     const text = `hex(substr(${row}.id, ${index * ID_PIECE_BYTES + 1}, ${ID_PIECE_BYTES}))`
-    return `${index + 2} * (('0x0' || ${text}) ->> '$')`
+    return `${pieceWeight(index)} * (('0x0' || ${text}) ->> '$')`
   })
   return `(${[numbersOf(row), ...pieces].join(' + ')})`
 }
@@ -144,7 +148,7 @@ export const chunkSum = ([id, , numbers]: ChunkRow): number => {
   for (let index = 0; index < ID_PIECES; index++) {
     const at = index * ID_PIECE_BYTES
     const length = Math.min(ID_PIECE_BYTES, bytes.length - at)
-    if (length > 0) sum += (index + 2) * bytes.readUIntBE(at, length)
+    if (length > 0) sum += pieceWeight(index) * bytes.readUIntBE(at, length)
   }
   return ((sum % SUM_END) + SUM_END) % SUM_END
 }

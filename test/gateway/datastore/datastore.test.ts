@@ -1,7 +1,8 @@
 // The datastore as a whole: what was committed is there after a reopen, a second gateway and a later format are refused, tenants share nothing.
 import { createHash } from 'node:crypto'
-import { readdir, readFile, rename, rm, truncate } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
@@ -185,4 +186,26 @@ describe('close', () => {
     expect([...have]).toEqual([2])
     expect(again.report.sealed).toBe(0)
   })
+})
+
+test('a file of another program in the place of the catalog is named and left as it is', async () => {
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  for (const version of [0, 1]) {
+    await rm(catalog, { force: true })
+    const db = new DatabaseSync(catalog)
+    db.exec(`CREATE TABLE theirs (x); PRAGMA user_version = ${version}`)
+    db.close()
+    const before = await readFile(catalog)
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringMatching(
+        /catalog\.db is not a catalog of Varve .*move it away.*repair --rebuild/u,
+      ) as string,
+    })
+    expect(await readFile(catalog)).toEqual(before)
+  }
+  await rm(catalog)
+  await mkdir(catalog)
+  await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
 })

@@ -3,6 +3,7 @@ import { cp, open, stat } from 'node:fs/promises'
 import { randomInt } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
@@ -107,4 +108,26 @@ test('whatever was written over the catalog', async () => {
     await expectAll(here, points, told)
   }
   expect(refused).toBeGreaterThan(0)
+})
+
+test('a page that goes bad under a running gateway ends what meets it with the way out, and nothing is removed', async () => {
+  const { stand } = await world()
+  await using _ = stand
+  const catalog = path.join(stand.folder, CATALOG_NAME)
+  {
+    using sql = new Sql(catalog)
+    sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
+    // the pages of the index
+    const { page } = sql.get<{ page: number }>("SELECT rootpage AS page FROM sqlite_master WHERE name = 'chunk'")!
+    await using handle = await open(catalog, 'r+')
+    await handle.write(Buffer.alloc(PAGE_BYTES, 'x'), 0, PAGE_BYTES, (page - 1) * PAGE_BYTES)
+  }
+  const packs = await stand.datastore.database.call('pack.list', {})
+  const collection = collect(contextOf(stand), { dryRun: false, thresholdPercent: 100, bytesPerSecond: null })
+  await expect(collection).rejects.toMatchObject({
+    code: 'CATALOG_MISSING',
+    message: expect.stringContaining('repair --rebuild') as string,
+  })
+  const now = await stand.datastore.database.call('pack.list', {})
+  expect(now.map(({ uuid }) => uuid)).toEqual(expect.arrayContaining(packs.map(({ uuid }) => uuid)))
 })

@@ -90,6 +90,8 @@ test('the socket is for its own user, is there while the gateway runs, and one l
   }
   dead.close()
   expect(await tryDial(folder)).toBeNull()
+  await writeFile(socketOf(folder), 'mine')
+  await expect(startGateway({ folder })).rejects.toThrow(/gateway\.sock in .* is not a socket: move it away/u)
   await writeFile(socketOf(folder), '')
   expect(await tryDial(folder)).toBeNull()
   await using _gateway = await startGateway({ folder })
