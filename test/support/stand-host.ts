@@ -30,6 +30,8 @@ export interface HostSettings {
 
 const kind = v.picklist(['full', 'incremental'])
 
+const leftOut = v.array(v.strictObject({ name: v.string(), reason: v.string() }))
+
 const backupSchema = v.strictObject({
   point: v.pipe(v.string(), v.uuid()),
   machine: v.string(),
@@ -40,8 +42,16 @@ const backupSchema = v.strictObject({
   bytesSent: v.number(),
   bytesStored: v.number(),
   seconds: v.number(),
+  leftOut,
   disks: v.array(
-    v.strictObject({ name: v.string(), size: v.number(), dirtyBytes: v.number(), kind, reason: v.string() }),
+    v.strictObject({
+      name: v.string(),
+      size: v.number(),
+      dirtyBytes: v.number(),
+      kind,
+      reason: v.string(),
+      comparedChunks: v.number(),
+    }),
   ),
 })
 export type BackupAnswer = v.InferOutput<typeof backupSchema>
@@ -55,6 +65,7 @@ const pointsSchema = v.array(
     reason: v.string(),
     consistency: v.picklist(['crash', 'frozen']),
     disks: v.array(v.strictObject({ name: v.string(), size: v.number() })),
+    leftOut,
   }),
 )
 export type PointAnswer = v.InferOutput<typeof pointsSchema>[number]
