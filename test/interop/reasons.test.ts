@@ -59,7 +59,7 @@ test.concurrent('first, then requested: a full read that is asked for sends only
 })
 
 test.concurrent(
-  'an added disk is read in full beside increments of the others; a removed one is simply not there',
+  'an added disk is read in full beside increments of the others; a removed one is said to be left out',
   async () => {
     await using at = await scene([vda])
     await at.backUp()
@@ -71,6 +71,7 @@ test.concurrent(
     const removed = await at.backUp()
     expect(reasonsOf(removed)).toEqual({ vdc: 'incremental bitmap' })
     expect(removed.reason).toBe('bitmap')
+    expect([added.leftOut, removed.leftOut]).toEqual([[], [{ name: 'vda', reason: 'unplugged' }]])
   },
 )
 
@@ -81,6 +82,7 @@ test.concurrent('an excluded disk is neither read nor given a bitmap', async () 
   const before = bare(await at.machine.objects())
   const answer = await at.host.backup('db1')
   expect(reasonsOf(answer)).toEqual({ vda: 'full first' })
+  expect(answer.leftOut).toEqual([{ name: 'vdb', reason: 'excluded' }])
   await expectNothingLeft(at.host, at.machine, withCheckpoint(before, at.host.checkpoint(answer.point), [vda]))
 })
 
