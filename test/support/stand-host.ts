@@ -63,6 +63,7 @@ const pointsSchema = v.array(
     id: v.pipe(v.string(), v.uuid()),
     machine: v.string(),
     time: v.pipe(v.string(), v.isoTimestamp()),
+    future: v.boolean(),
     kind,
     reason: v.string(),
     consistency: v.picklist(['crash', 'frozen']),
