@@ -380,14 +380,35 @@ test('whoever watches is told at first, of changes, and of the end', async () =>
   await setting.commit(job)
   await eventually(async () => {
     await tick()
+    return views.at(-1)?.state === 'committed'
+  })
+  await setting.backups.released(setting.machine.agent, job)
+  await eventually(async () => {
+    await tick()
     return Promise.race([watching.then(() => true), new Promise((resolve) => setImmediate(() => resolve(false)))])
   })
   expect(await watching).toMatchObject({
     id: job,
     state: 'committed',
+    released: true,
     disks: [{ name: 'vda', doneBytes: 4 * CHUNK_BYTES }],
   })
-  expect(views.every(({ state }) => state === 'running')).toBe(true)
+  expect(views.some(({ released }) => released)).toBe(false)
+})
+
+test('an agent that never says that it gave the lease back is not waited for without end', async () => {
+  await using setting = await Setting.open()
+  const { agent } = setting.connect()
+  const { job } = await setting.start()
+  await setting.fail(job)
+  let ended: Job | null = null
+  void agent.open('jobs.watch', { job }).result.then((view) => (ended = view))
+  await eventually(async () => {
+    setting.clock.advance(1000)
+    await new Promise((resolve) => setImmediate(resolve))
+    return ended !== null
+  })
+  expect(ended).toMatchObject({ state: 'failed', released: false })
 })
 
 test('a job that was ended beside the gateway ends its watch too', async () => {
@@ -423,6 +444,7 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy })
   const watch = agent.open('jobs.watch', { job })
   const begun = setting.begin(job)
+  void setting.backups.released(machine.agent, job)
   await expect(begun).rejects.toMatchObject({ code: 'FULL_REFUSED', details: { disk: 'vda', reason: 'first' } })
   const error = { code: 'FULL_REFUSED', message: expect.stringMatching(/disk vda .* \(first\)/) as string }
   expect(await watch.result).toMatchObject({ state: 'failed', error, disks: [] })
