@@ -6,6 +6,9 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 /** Longest time of one test or hook, in milliseconds: what takes seconds on an idle machine takes minutes on a slow and busy one. */
 const TEST_TIMEOUT_MS = 600_000
 
+/** How long a file's process may take to end once its tests have, in milliseconds. */
+const TEARDOWN_TIMEOUT_MS = 60_000
+
 /** What takes longest, by the beginning of its path: it comes first, so that nothing long is left for the end. */
 const LONGEST = ['test/model/model', 'test/interop/histories', 'test/interop/', 'test/model/'] as const
 
@@ -34,7 +37,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: TEST_TIMEOUT_MS,
     hookTimeout: TEST_TIMEOUT_MS,
-    teardownTimeout: TEST_TIMEOUT_MS,
+    teardownTimeout: TEARDOWN_TIMEOUT_MS,
     sequence: { sequencer: LongestFirst },
     retry: 0,
     allowOnly: false,
