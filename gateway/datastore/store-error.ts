@@ -34,6 +34,7 @@ export const isFull = (thrown: unknown): boolean =>
 /** True where SQLite says that a file is damaged, or none of its own. */
 export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
+
 /** SQLite's codes for a file that it could not make, or an error of the disk that it does not tell: space, a user's quota or inodes may be at an end. */
 const SQLITE_UNCLEAR: ReadonlySet<number> = new Set([10, 14])
 

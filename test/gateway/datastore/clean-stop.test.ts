@@ -58,7 +58,7 @@ test('a start that was refused, and a run that met damage, leave no note', async
     await handle.write(Buffer.alloc(4096), 0, 4096, 4096)
   }
   for (let start = 0; start < 2; start++) {
-    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_DAMAGED' })
     expect(isAsLeft(folder.path)).toBe(false)
   }
 })

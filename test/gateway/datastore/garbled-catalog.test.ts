@@ -125,7 +125,7 @@ test('a page that goes bad under a running gateway ends what meets it with the w
   const packs = await stand.datastore.database.call('pack.list', {})
   const collection = collect(contextOf(stand), { dryRun: false, thresholdPercent: 100, bytesPerSecond: null })
   await expect(collection).rejects.toMatchObject({
-    code: 'CATALOG_MISSING',
+    code: 'CATALOG_DAMAGED',
     message: expect.stringContaining('repair --rebuild') as string,
   })
   const now = await stand.datastore.database.call('pack.list', {})
