@@ -1,15 +1,16 @@
 // What happens at failpoints in a life: counts them, notes what became durable, and makes the planned faults; one state for all threads of the life.
-import { appendFileSync, linkSync, statSync } from 'node:fs'
+import { appendFileSync, copyFileSync, existsSync, linkSync, mkdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads'
+import { CATALOG_NAME } from '../../gateway/datastore/layout.ts'
 import { armFailpoints, FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
 import { storeError } from '../../gateway/datastore/store-error.ts'
 import type { Fact, Fault, LifePlan } from './plan.ts'
 
 const KEY = 'varve model life'
 
-/** Cells of the shared state: one that nobody ever wakes, whether faults may come, and since then passes of all writes and of each failpoint. */
-const CELL = { never: 0, armed: 1, writes: 2, first: 3 } as const
+/** Cells of the shared state: one that nobody ever wakes, whether faults may come, and since then passes of all writes and of each failpoint; transactions from the beginning. */
+const CELL = { never: 0, armed: 1, writes: 2, transactions: 3, first: 4 } as const
 const CELLS_BYTES = (CELL.first + FAILPOINTS.length) * Int32Array.BYTES_PER_ELEMENT
 
 /** Failpoints at which nothing is written any more, or nothing yet. */
@@ -22,7 +23,7 @@ const NOT_WRITES: ReadonlySet<FailpointName> = new Set([
   'mark',
 ])
 
-type ControlPlan = Pick<LifePlan, 'journal' | 'aside' | 'faults'>
+type ControlPlan = Pick<LifePlan, 'folder' | 'journal' | 'aside' | 'faults' | 'copy'>
 
 interface Shared {
   readonly plan: ControlPlan
@@ -47,9 +48,9 @@ export class Control {
   }
 
   /** For the main thread; threads that it starts from now on find the same state. */
-  static begin({ journal, aside, faults }: LifePlan): Control {
+  static begin({ folder, journal, aside, faults, copy }: LifePlan): Control {
     const cells = new Int32Array(new SharedArrayBuffer(CELLS_BYTES))
-    const shared: Shared = { plan: { journal, aside, faults }, cells }
+    const shared: Shared = { plan: { folder, journal, aside, faults, copy }, cells }
     setEnvironmentData(KEY, shared)
     return Control.#of(shared)
   }
@@ -93,6 +94,7 @@ export class Control {
     else if (name === 'pack.created') this.say({ fact: 'synced', file, bytes: statSync(file).size })
     else if (name === 'pack.removed') this.say({ fact: 'removed', file })
     else if (name === 'pack.remove') this.#keep(file)
+    else if (name === 'transaction.before') this.#copy()
   }
 
   #keep(file: string): void {
@@ -104,6 +106,15 @@ export class Control {
       return
     }
     this.say({ fact: 'removing', file, aside })
+  }
+
+  /** Copies the catalog, if it is time: nobody else writes while a transaction is about to end, and what it wrote does not count yet. */
+  #copy(): void {
+    const { folder, copy } = this.#plan
+    if (copy === null || Atomics.add(this.#cells, CELL.transactions, 1) !== copy.after) return
+    mkdirSync(copy.into)
+    for (const name of [CATALOG_NAME, `${CATALOG_NAME}-wal`])
+      if (existsSync(path.join(folder, name))) copyFileSync(path.join(folder, name), path.join(copy.into, name))
   }
 
   #make(fault: Fault, at: FailpointName): void {

@@ -1,14 +1,15 @@
 // Damage that a history does to packs between two lives, and what it must be found to touch: every place of every restore point that needs the record.
-import { closeSync, existsSync, openSync, readSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { existsSync, statSync, unlinkSync } from 'node:fs'
 import path from 'node:path'
 import { Sql } from '../../gateway/datastore/database/sql.ts'
-import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
+import { CATALOG_NAME, PACKS_NAME } from '../../gateway/datastore/layout.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../gateway/datastore/format.ts'
 import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { childSpan, nodeKey, TreeBuilder } from '../../protocol/image-tree.ts'
 import type { Dice } from '../support/model-dice.ts'
 import { chunkAt, CHUNK_BYTES, type DiskContent } from './contents.ts'
+import { flipBit } from './data-folder.ts'
 import type { ModelPoint } from './state.ts'
 
 /** A part of a disk, in bytes. */
@@ -32,6 +33,8 @@ const ROW = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid, pa
   FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
 
 export class Damage {
+  /** Whether this is just what the store must find: nothing else was done to it, and nothing has healed unseen. */
+  exact = true
   /** Hex ids by tenant's name. */
   readonly #ids = new Map<string, Set<string>>()
   readonly #keys: ReadonlyMap<string, Uint8Array>
@@ -61,7 +64,7 @@ export class Damage {
     const nothing = { told: 'nothing to damage', records: 0 }
     if (rows.length === 0) return nothing
     const row = rows[dice.below(rows.length)]!
-    const file = path.join(this.#folder, 'packs', row.uuid, row.pack.slice(0, 2), `${row.pack}.pack`)
+    const file = this.#fileOf(row)
     if (!existsSync(file)) return nothing
     const neighbours = sql.all<Row>(`${ROW} WHERE pack.uuid = ?`, row.pack)
     if (dice.chance(0.2) && neighbours.every((one) => one.type > RECORD.node || needed(one))) {
@@ -72,9 +75,33 @@ export class Damage {
     const end = row.offset + RECORD_HEADER_BYTES + row.stored
     if (statSync(file).size < end) return nothing
     const at = row.offset + dice.below(RECORD_HEADER_BYTES + row.stored)
-    flip(file, at, 1 << dice.below(8))
+    flipBit(file, at, 1 << dice.below(8))
     this.#add(row)
     return { told: `a bit of ${hex(row.id)} (type ${row.type}) of ${row.tenant} in ${row.pack} at ${at}`, records: 1 }
+  }
+
+  /** All records of these packs cannot be read. */
+  hidePacks(packs: readonly string[]): void {
+    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
+    for (const pack of packs) for (const row of sql.all<Row>(`${ROW} WHERE pack.uuid = ?`, pack)) this.#add(row)
+  }
+
+  /** These records, of whichever tenant, cannot be found. */
+  hideIds(ids: readonly Uint8Array[]): void {
+    for (const tenant of this.#keys.keys()) for (const id of ids) this.#add({ tenant, id, type: RECORD.chunk })
+  }
+
+  /** Chooses a tree node that some of the points need; where a bit of it lies. */
+  chooseNode(points: readonly ModelPoint[], dice: Dice): { readonly file: string; readonly at: number } | null {
+    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
+    const rows = sql
+      .all<Row>(`${ROW} WHERE chunk.type = ? ORDER BY chunk.tenant, hex(chunk.id)`, RECORD.node)
+      .filter((row) => existsSync(this.#fileOf(row)))
+      .filter((row) => points.some((point) => point.tenant === row.tenant && this.#placesOf(point).has(hex(row.id))))
+    if (rows.length === 0) return null
+    const row = dice.pick(rows)
+    this.#add(row)
+    return { file: this.#fileOf(row), at: row.offset + dice.below(RECORD_HEADER_BYTES + row.stored) }
   }
 
   /** Whether anything that the point needs was damaged and has not come again. */
@@ -108,9 +135,14 @@ export class Damage {
   forget(): void {
     this.#ids.clear()
     this.found.clear()
+    this.exact = true
   }
 
-  #add({ tenant, id, type }: Row): void {
+  #fileOf({ uuid, pack }: Row): string {
+    return path.join(this.#folder, PACKS_NAME, uuid, pack.slice(0, 2), `${pack}.pack`)
+  }
+
+  #add({ tenant, id, type }: Pick<Row, 'tenant' | 'id' | 'type'>): void {
     // other records cost no bytes of a disk
     if (type !== RECORD.chunk && type !== RECORD.node) return
     const ids = this.#ids.get(tenant) ?? new Set()
@@ -126,15 +158,6 @@ export class Damage {
     }
     return places
   }
-}
-
-const flip = (file: string, at: number, bit: number): void => {
-  const handle = openSync(file, 'r+')
-  const byte = Buffer.alloc(1)
-  readSync(handle, byte, 0, 1, at)
-  byte[0]! ^= bit
-  writeSync(handle, byte, 0, 1, at)
-  closeSync(handle)
 }
 
 const placesOf = (disks: readonly DiskContent[], idKey: Uint8Array): Map<string, Range[]> => {

@@ -1,6 +1,6 @@
 // A random history of one datastore: lives that back up, prune, collect, verify and restore, and die or fail at failpoints; after each, every promise is checked.
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -15,8 +15,10 @@ import { addAgent, addMachine } from '../gateway/catalog.ts'
 import { Dice } from '../support/model-dice.ts'
 import { CHUNK_BYTES } from './contents.ts'
 import { Damage, merged, type Range } from './damage.ts'
+import { DataFolder } from './data-folder.ts'
 import { Fleet } from './fleet.ts'
-import type { LifePlan, ModelMachine, Op } from './plan.ts'
+import { Ordeal } from './ordeal.ts'
+import type { Fact, LifePlan, ModelMachine, Op } from './plan.ts'
 import { Planner, TENANTS, type PlannerOptions } from './planner.ts'
 import { Durable } from './power.ts'
 import { runLife } from './process.ts'
@@ -35,6 +37,8 @@ const HEALING_ROUNDS = 2
 
 /** Records of one tenant's state. */
 const STATE_RECORDS_MAX = 4
+
+const DAY_MS = 24 * 60 * 60 * 1000
 
 /** How often something is damaged between two lives. */
 const DAMAGE_CHANCE = 0.15
@@ -59,8 +63,7 @@ export class History implements AsyncDisposable {
   readonly #durable = new Durable()
   readonly #told: string[] = []
   readonly #damage: Damage
-  /** Whether the damage of the model is just what the store must find. */
-  #exact = true
+  readonly #ordeal: Ordeal
   /** Ranges that the verifications of the last life found lost. */
   #lost = 0
   /** Whether nothing fails any more and no upload is open. */
@@ -71,6 +74,7 @@ export class History implements AsyncDisposable {
     options: HistoryOptions,
     tally: Tally,
     root: string,
+    folder: DataFolder,
     machines: readonly ModelMachine[],
     keys: ReadonlyMap<string, Uint8Array>,
   ) {
@@ -79,25 +83,35 @@ export class History implements AsyncDisposable {
     this.#tally = tally
     this.#root = root
     this.#state = new ModelState((machine) => machines.find(({ name }) => name === machine)!.tenant)
-    this.#damage = new Damage(path.join(root, 'data'), keys)
+    this.#damage = new Damage(folder.path, keys)
     this.#state.damaged = (point) => this.#damage.touches(point)
     this.#state.onVerified = (tenant, report) => this.#verified(tenant, report)
     this.#state.onCollected = (tenant, report, threshold) => this.#collected(tenant, report, threshold)
     this.#state.onCommitted = (point, full) => {
-      if (full && this.#exact && this.#damage.found.has(point.tenant)) this.#damage.heal(point)
+      if (full && this.#damage.exact && this.#damage.found.has(point.tenant)) this.#damage.heal(point)
     }
     this.#planner = new Planner({ dice, options, root, machines, fleet: new Fleet(machines, dice), state: this.#state })
+    this.#ordeal = new Ordeal({
+      planner: this.#planner,
+      state: this.#state,
+      damage: this.#damage,
+      folder,
+      tally,
+      live: (plan) => this.#live(plan),
+      tell: (line) => this.#tell(line),
+    })
   }
 
   static async start(seed: number, options: HistoryOptions, tally: Tally): Promise<History> {
     const dice = new Dice(seed)
     const root = mkdtempSync(path.join(tmpdir(), 'varve-model-'))
-    mkdirSync(path.join(root, 'aside'))
-    mkdirSync(path.join(root, 'data'))
-    using database = new LocalDatabase(path.join(root, 'data', CATALOG_NAME))
+    const folder = new DataFolder(root)
+    using database = new LocalDatabase(path.join(folder.path, CATALOG_NAME))
     const machines: ModelMachine[] = []
     const keys = new Map<string, Uint8Array>()
     for (const { tenant: name, name: machine } of MACHINES) {
+      // one is from before the last tenant was added
+      if (name === TENANTS.at(-1)) folder.keepCatalog('copies/0')
       const tenant =
         (await database.call('tenant.byName', { name })) ??
         (await database.call('tenant.add', {
@@ -112,7 +126,7 @@ export class History implements AsyncDisposable {
       await addMachine(database, tenant, agent, machine)
       machines.push({ tenant: name, name: machine, agent })
     }
-    return new History(dice, options, tally, root, machines, keys)
+    return new History(dice, options, tally, root, folder, machines, keys)
   }
 
   /** Lives and dies as often as told, then once more without a fault. Throws, with the story so far, at a broken promise. */
@@ -124,6 +138,8 @@ export class History implements AsyncDisposable {
         const spoils = at === 'index.forget' && life > 0
         if (!spoils) await this.#live(this.#planner.faulty(life === 0, at))
         if (spoils || this.#dice.chance(DAMAGE_CHANCE)) await this.#spoil()
+        const mishap = this.#planner.mishap(life)
+        if (mishap !== null) await this.#ordeal.run(mishap)
       }
       this.#state.open.clear()
       this.#last = true
@@ -141,10 +157,11 @@ export class History implements AsyncDisposable {
 
   /** What the long run is told to make just this history. */
   get #arguments(): string {
-    const { lives, thorough, at, faultsFrom } = this.#options
+    const { lives, thorough, at, faultsFrom, mishap } = this.#options
     const given = [`--seeds 1 --from ${this.#dice.seed} --lives ${lives}`]
     if (!thorough) given.push('--brief')
     if (at !== null) given.push(`--at ${at}`)
+    if (mishap !== undefined && mishap !== null) given.push(`--mishap ${mishap}`)
     if (faultsFrom !== undefined) given.push(`--faults-from ${faultsFrom}`)
     return given.join(' ')
   }
@@ -161,8 +178,8 @@ export class History implements AsyncDisposable {
     if (records === 0) return
     this.#tally.damages++
     const spoilsOnly = this.#options.at === 'index.forget'
-    this.#exact = records === 1 && dice.chance(0.5) && !spoilsOnly
-    if (!this.#exact) await this.#live(this.#planner.faulty(false, 'index.forget'))
+    this.#damage.exact = records === 1 && dice.chance(0.5) && !spoilsOnly
+    if (!this.#damage.exact) await this.#live(this.#planner.faulty(false, 'index.forget'))
     this.#state.open.clear()
     const steps: Op[][] = []
     const affected = this.#state.sure().filter((point) => this.#damage.touches(point))
@@ -187,7 +204,7 @@ export class History implements AsyncDisposable {
       ])
     for (const tenant of TENANTS) steps.push([{ op: 'verify', tenant }])
     for (const { id, machine } of this.#state.sure()) steps.push([{ op: 'restore', machine, point: id }])
-    const rounds = this.#exact ? 1 : HEALING_ROUNDS
+    const rounds = this.#damage.exact ? 1 : HEALING_ROUNDS
     for (let round = 0; round < rounds; round++) {
       this.#lost = 0
       await this.#live({ ...this.#planner.steps(steps, [], 'steps', true), look: false })
@@ -195,7 +212,6 @@ export class History implements AsyncDisposable {
     }
     if (this.#lost > 0) throw new Error('the same content came again and the damage is still there')
     this.#damage.forget()
-    this.#exact = true
   }
 
   /** What a verification must have found: with `exact` every lost range and no other, else no other. */
@@ -206,7 +222,7 @@ export class History implements AsyncDisposable {
     for (const point of this.#state.sure(tenant)) {
       const expected = this.#damage.lost(point)
       const got = merged(reported.get(point.id) ?? [])
-      const right = this.#exact
+      const right = this.#damage.exact
         ? isDeepStrictEqual(got, expected)
         : got.every((one) => expected.some((range) => within(one, range)))
       if (!right)
@@ -234,9 +250,9 @@ export class History implements AsyncDisposable {
     this.#tally.collected++
   }
 
-  async #live(plan: LifePlan): Promise<void> {
+  async #live(plan: LifePlan): Promise<readonly Fact[]> {
     this.#tell(
-      `life${plan.close ? '' : ' killed at its end'}, faults ${JSON.stringify(plan.faults)} from ${plan.faultsFrom}`,
+      `life${plan.close ? '' : ' killed at its end'}${plan.clockOffMs === 0 ? '' : `, its clock off by ${Math.round(plan.clockOffMs / DAY_MS)} days`}, faults ${JSON.stringify(plan.faults)} from ${plan.faultsFrom}`,
     )
     for (const step of plan.steps) this.#tell(`  ${step.map(tellOp).join(' | ')}`)
     const { facts, failure } = await runLife(plan)
@@ -245,24 +261,31 @@ export class History implements AsyncDisposable {
     const faults = facts.filter((fact) => fact.fact === 'fault')
     const closed = facts.some(({ fact }) => fact === 'closed')
     const died = !closed && faults.some(({ fault }) => fault.action === 'die')
-    if (!closed && !died && plan.close && faults.length === 0)
+    if (!closed && !died && plan.close && faults.length === 0 && plan.refusals.length === 0)
       throw new Error('a life that nothing disturbed did not close')
     this.#durable.follow(facts)
     this.#state.follow(plan, facts, faults.length > 0)
-    this.#tally.lived(facts, closed)
+    this.#tally.lived(plan, facts, closed)
     if (!closed && this.#dice.chance(0.5)) {
       this.#tally.powerLosses++
       for (const line of this.#durable.lose(plan.folder, this.#dice)) this.#tell(`  power: ${line}`)
     } else this.#durable.settle()
+    return facts
   }
 
-  /** What the store itself says is damaged. */
+  /** What the store itself says is damaged, as far as its catalog can be read. */
   #damageTold(): string {
-    using sql = new Sql(path.join(this.#root, 'data', CATALOG_NAME))
-    const rows = sql.all<{ id: Uint8Array; type: number; pack: string | null; reason: string }>(
-      'SELECT id, type, pack, reason FROM damage',
-    )
-    return rows.map(({ id, type, pack, reason }) => `damage ${hex(id)} type ${type} in ${pack}: ${reason}`).join('\n  ')
+    try {
+      using sql = new Sql(path.join(this.#root, 'data', CATALOG_NAME))
+      const rows = sql.all<{ id: Uint8Array; type: number; pack: string | null; reason: string }>(
+        'SELECT id, type, pack, reason FROM damage',
+      )
+      return rows
+        .map(({ id, type, pack, reason }) => `damage ${hex(id)} type ${type} in ${pack}: ${reason}`)
+        .join('\n  ')
+    } catch (error) {
+      return `the catalog cannot be read: ${String(error)}`
+    }
   }
 
   #tell(line: string): void {

@@ -1,11 +1,13 @@
 // One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told or by a fault.
 //
 // Usage: node --import ./arm.ts life.ts PLAN
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
+import path from 'node:path'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { systemClock } from '../../gateway/clock.ts'
 import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
+import { LOCK_NAME } from '../../gateway/datastore/layout.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../gateway/log.ts'
@@ -206,6 +208,7 @@ class Life implements AsyncDisposable {
 
   async #do(op: Op, alone: boolean): Promise<void> {
     if (op.op === 'resume') return
+    if (op.op === 'intrude') return await this.#intrude()
     if (op.op === 'restore')
       return await this.#restore(this.#plan.machines.find(({ name }) => name === op.machine)!.tenant, op.point)
     if (op.op === 'backup') {
@@ -221,6 +224,20 @@ class Life implements AsyncDisposable {
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)
       this.#control.say({ fact: 'refused', id, op, code, message })
+    }
+  }
+
+  /** Another gateway on the folder whose lock was removed. */
+  async #intrude(): Promise<void> {
+    const { folder } = this.#plan
+    rmSync(path.join(folder, LOCK_NAME), { force: true })
+    try {
+      await using _second = await Datastore.open({ folder, log: openLog({ level: 'silent' }), threads: 1 })
+      this.#control.say({ fact: 'broken', message: 'a second gateway opens the folder' })
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      if (code !== 'STORE_LOCKED')
+        this.#control.say({ fact: 'broken', message: `a second gateway ends with ${code}: ${message}` })
     }
   }
 
@@ -241,7 +258,7 @@ class Life implements AsyncDisposable {
   }
 
   async #maintain(
-    op: Exclude<Op, { op: 'resume' | 'restore' | 'backup' }>,
+    op: Exclude<Op, { op: 'resume' | 'restore' | 'backup' | 'intrude' }>,
   ): Promise<{ points: string[]; report: unknown }> {
     const person = this.#people.get(op.tenant)!
     if (op.op === 'prune') return { points: await this.#prune(op, false), report: null }

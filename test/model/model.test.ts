@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { wantedSeed } from '../support/seed.ts'
 import type { HistoryOptions } from './history.ts'
-import { runSeeds, runUntried } from './seeds.ts'
+import { runSeeds, runUnmet, runUntried } from './seeds.ts'
 import { Tally } from './tally.ts'
 
 /** Histories of this test: all of them where the time is enough for them, and on a slow machine no fewer than so many. */
@@ -15,7 +15,7 @@ const BUDGET_MS = 100_000
 /** What only a history that hangs reaches, in milliseconds. */
 const LIMIT_MS = 3_600_000
 
-/** Histories that look for a failpoint at which nothing failed. */
+/** Histories that look for a failpoint at which nothing failed, or for a mishap that did not happen. */
 const TRIES = 12
 
 /** Most are short; every tenth goes on for a while. */
@@ -35,10 +35,11 @@ test(
     const enough = (begun: number): boolean => begun >= SEEDS_MIN && performance.now() - begunMs > BUDGET_MS
     const [from, count] = wanted === null ? [1, SEEDS_MAX] : [wanted, 1]
     const failures = await runSeeds({ from, count, options: optionsOf, enough }, tally)
-    if (wanted === null) failures.push(...(await runUntried(TRIES, tally)))
+    if (wanted === null) failures.push(...(await runUntried(TRIES, tally)), ...(await runUnmet(TRIES, tally)))
     const seconds = Math.round((performance.now() - begunMs) / 1000)
     console.log(`${tally.toString()}\nseeds from ${from}, at most ${count}, in ${seconds} s`)
     expect(failures.join('\n\n')).toBe('')
     if (wanted === null) expect(tally.untried, 'failpoints at which nothing failed').toEqual([])
+    if (wanted === null) expect(tally.unmet, 'mishaps that did not happen').toEqual([])
   },
 )

@@ -46,6 +46,8 @@ export type Op =
     }
   | { readonly op: 'collect'; readonly tenant: string; readonly thresholdPercent: number }
   | { readonly op: 'verify'; readonly tenant: string }
+  /** The lock is removed below the running gateway, and a second one tries to open the folder. */
+  | { readonly op: 'intrude' }
 
 export type BackupOp = Extract<Op, { op: 'backup' }>
 
@@ -74,6 +76,10 @@ export interface LifePlan {
   readonly journal: string
   readonly aside: string
   readonly clockMs: number
+  /** How much of that is a mistake: the clock is ahead, or behind, for this life only. */
+  readonly clockOffMs: number
+  /** A copy of the catalog is taken into this folder as it is before so many transactions of the life are through. */
+  readonly copy: { readonly after: number; readonly into: string } | null
   readonly packBytesMax: number
   readonly machines: readonly ModelMachine[]
   /** Restore points that may be there, with what their disks hold, by id. */
@@ -87,6 +93,8 @@ export interface LifePlan {
   readonly steps: readonly (readonly Op[])[]
   /** Whether the store is closed at the end, or just dies. */
   readonly close: boolean
+  /** Codes with which the start, and whatever meets what was done to the folder, may be refused; each names a way out. */
+  readonly refusals: readonly string[]
 }
 
 /** What a life says; a line of the journal each. */

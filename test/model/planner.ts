@@ -3,6 +3,7 @@ import path from 'node:path'
 import { FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
 import type { Dice } from '../support/model-dice.ts'
 import type { Fleet } from './fleet.ts'
+import { drawMishap, MISHAPS, type Mishap, type MishapName } from './mishap.ts'
 import type { BackupOp, Fault, LifePlan, ModelMachine, Op } from './plan.ts'
 import type { ModelPoint, ModelState } from './state.ts'
 
@@ -11,8 +12,17 @@ const PACK_BYTES_MAX = 192 * 1024
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/** How far ahead the clock of one life may be, by mistake: locks of the test last longer. */
-const AHEAD_MS = 400 * DAY_MS
+/** How far ahead or behind the clock of one life may be, by mistake: locks of the test last longer. */
+const OFF_MS_MAX = 400 * DAY_MS
+
+/** How often it is. */
+const OFF_CHANCE = 0.15
+
+/** A copy of the catalog is taken within the first so many transactions of a life. */
+const COPY_TRANSACTIONS = 150
+
+/** How long a lock lasts: longer than a history, with all that its clocks may be off. */
+const LOCK_MS = 1000 * DAY_MS
 
 /** Failpoints from one faulty life of a history to the next: prime to their number, so that all get their turn. */
 const TURN = 7
@@ -47,12 +57,17 @@ const COLLECTING: ReadonlySet<FailpointName> = new Set([
   'unlink',
 ])
 
+/** How often something is done to the folder between two lives. */
+const MISHAP_CHANCE = 0.35
+
 /** The tenants of a history. */
 export const TENANTS = ['acme', 'beta'] as const
 
 export interface PlannerOptions {
   /** The one failpoint of all faults, or null for all of them in turn. */
   readonly at: FailpointName | null
+  /** The one mishap that happens after the first life, or null for any in turn, now and then. */
+  readonly mishap?: MishapName | null
   /** Where all faults come from, at the first passes; by default both are drawn for each life. */
   readonly faultsFrom?: LifePlan['faultsFrom']
 }
@@ -66,6 +81,7 @@ export class Planner {
   readonly #state: ModelState
   #clockMs: number
   #turn: number
+  #copies = 0
 
   /** `root` is the folder that holds the store. */
   constructor(parts: {
@@ -117,6 +133,14 @@ export class Planner {
     return this.#options.at ?? FAILPOINTS[this.#turn % FAILPOINTS.length]!
   }
 
+  /** What is done to the folder between this life, by its number, and the next; null for nothing. */
+  mishap(life: number): Mishap | null {
+    const { mishap = null, at } = this.#options
+    if (mishap !== null) return life === 0 ? drawMishap(mishap, this.#dice) : null
+    if (at !== null || !this.#dice.chance(MISHAP_CHANCE)) return null
+    return drawMishap(MISHAPS[(this.#dice.seed + life) % MISHAPS.length]!, this.#dice)
+  }
+
   /** Nothing fails any more: everything is backed up, pruned, collected, verified. */
   last(): LifePlan {
     const steps: Op[][] = [this.#machines.map(({ name }) => this.backup(name, true))]
@@ -134,12 +158,16 @@ export class Planner {
     const dice = this.#dice
     // now and then the clock is set back, though never by so much that locks of the test would end
     this.#clockMs += dice.chance(0.1) ? -dice.below(3 * DAY_MS) : dice.below(DAY_MS)
+    // and now and then it is far off for one life
+    const clockOffMs = dice.chance(OFF_CHANCE) ? dice.pick([-1, 1]) * dice.below(OFF_MS_MAX) : 0
+    const into = path.join(this.#root, 'copies', String(++this.#copies))
     return {
       folder: path.join(this.#root, 'data'),
       journal: path.join(this.#root, 'journal'),
       aside: path.join(this.#root, 'aside'),
-      // and now and then it is far ahead for one life
-      clockMs: this.#clockMs + (dice.chance(0.1) ? dice.below(AHEAD_MS) : 0),
+      clockMs: this.#clockMs + clockOffMs,
+      clockOffMs,
+      copy: { after: dice.below(COPY_TRANSACTIONS), into },
       packBytesMax: PACK_BYTES_MAX,
       machines: this.#machines,
       known: Object.fromEntries([...this.#state.points].map(([id, { disks }]) => [id, disks])),
@@ -149,7 +177,43 @@ export class Planner {
       look: true,
       steps,
       close,
+      refusals: [],
     }
+  }
+
+  /** The time by the gateway's clock, when that is right. */
+  get nowMs(): number {
+    return this.#clockMs
+  }
+
+  /** Work while something is amiss: what could destroy what is hidden, what is to be kept of it, and what goes on beside it. */
+  trouble(affected: readonly ModelPoint[]): LifePlan {
+    const dice = this.#dice
+    const steps: Op[][] = []
+    const kept = affected.length > 0 ? dice.pick(affected) : null
+    if (kept !== null && dice.chance(0.7))
+      steps.push([{ op: 'hold', tenant: kept.tenant, point: kept.id, held: kept.held === false }])
+    if (kept !== null && dice.chance(0.5))
+      steps.push([{ op: 'lock', tenant: kept.tenant, point: kept.id, untilMs: this.#clockMs + LOCK_MS }])
+    const work: Op[][] = []
+    for (const tenant of TENANTS) {
+      const machines = this.#machines.filter((machine) => machine.tenant === tenant)
+      for (const { name } of machines) if (dice.chance(0.5)) this.#fleet.rollBack(this.#fleet.guest(name))
+      work.push(
+        [{ op: 'collect', tenant, thresholdPercent: 100 }],
+        [{ op: 'collect', tenant, thresholdPercent: dice.pick([50, 100]) }],
+        [{ op: 'prune', tenant, points: null, keepLast: 1 + dice.below(2) }],
+        [this.backup(dice.pick(machines).name, false)],
+      )
+      if (dice.chance(0.5)) work.push([{ op: 'verify', tenant }])
+    }
+    while (work.length > 0) steps.push(...work.splice(dice.below(work.length), 1))
+    return this.steps(steps, [], 'steps', dice.chance(0.7))
+  }
+
+  /** What finds that something is back. */
+  glance(tenant: string): Op {
+    return this.#dice.chance(0.7) ? { op: 'collect', tenant, thresholdPercent: 100 } : { op: 'verify', tenant }
   }
 
   #faults(at: FailpointName, atOnce: boolean): Fault[] {
@@ -221,7 +285,7 @@ export class Planner {
     if (kind === 'restore') return { op: 'restore', machine: point.machine, point: point.id }
     if (kind === 'prune') return this.#prune(tenant, points)
     if (kind === 'hold') return { op: 'hold', tenant, point: point.id, held: point.held === false }
-    return dice.chance(0.3) ? { op: 'lock', tenant, point: point.id, untilMs: this.#clockMs + 1000 * DAY_MS } : null
+    return dice.chance(0.3) ? { op: 'lock', tenant, point: point.id, untilMs: this.#clockMs + LOCK_MS } : null
   }
 
   #prune(tenant: string, points: readonly ModelPoint[]): Op {

@@ -39,6 +39,20 @@ export const runSeeds = async (
   return failures
 }
 
+/** More histories for mishaps that have not happened, until they have. */
+export const runUnmet = async (tries: number, tally: Tally): Promise<string[]> => {
+  const failures: string[] = []
+  for (const mishap of tally.unmet)
+    for (let tried = 1; tried <= tries && tally.unmet.includes(mishap); tried++)
+      failures.push(
+        ...(await runSeeds(
+          { from: tried, count: 1, options: () => ({ lives: 1, thorough: false, at: null, mishap }) },
+          tally,
+        )),
+      )
+  return failures
+}
+
 /** More histories for failpoints at which nothing has failed yet, until something has. */
 export const runUntried = async (tries: number, tally: Tally): Promise<string[]> => {
   const failures: string[] = []

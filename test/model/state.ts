@@ -27,6 +27,9 @@ type Doing = Extract<Fact, { fact: 'doing' }>
 /** Codes that a failing disk or database gives. */
 const STORE_CODES: ReadonlySet<string> = new Set(['STORE_FULL', 'STORE_FAILED'])
 
+/** What a refusal says that names a way out. */
+const WAY_OUT = /varve-gateway [a-z]|put .+ back/u
+
 export class ModelState {
   readonly points = new Map<string, ModelPoint>()
   /** Backups that their agents still hold a lease for, by job. */
@@ -44,6 +47,7 @@ export class ModelState {
   /** What a prune of the present life may remove. */
   readonly #pruning = new Set<string>()
   #lostPrunes: LostPrune[] = []
+  #refusals: readonly string[] = []
   readonly #tenantOf: (machine: string) => string
 
   constructor(tenantOf: (machine: string) => string) {
@@ -59,6 +63,7 @@ export class ModelState {
   follow(plan: LifePlan, facts: readonly Fact[], faulty: boolean): void {
     const doing = new Map<number, Doing>()
     this.#pruning.clear()
+    this.#refusals = plan.refusals
     for (const fact of facts) {
       switch (fact.fact) {
         case 'broken':
@@ -97,7 +102,8 @@ export class ModelState {
           doing.delete(fact.id)
           break
         case 'ended':
-          if (!faulty) throw new Error(`a life that nothing disturbed ended: ${fact.code} ${fact.message}`)
+          if (!faulty && !this.#isRefusal(fact))
+            throw new Error(`a life that nothing disturbed ended: ${fact.code} ${fact.message}`)
           break
         case 'refused':
           this.#refused(fact, faulty)
@@ -112,6 +118,13 @@ export class ModelState {
       }
     }
     for (const { op, points, alone } of doing.values()) this.#lost(op, points, alone)
+  }
+
+  /** Whether this is how what was done to the folder may show; it must name a way out. */
+  #isRefusal({ code, message }: { readonly code: string; readonly message: string }): boolean {
+    if (!this.#refusals.includes(code)) return false
+    if (!WAY_OUT.test(message)) throw new Error(`a refusal names no way out: ${code} ${message}`)
+    return true
   }
 
   #add({ job, machine, disks }: OpenBackup): void {
@@ -174,13 +187,14 @@ export class ModelState {
     }
     if (code === 'DATA_DAMAGED' && point !== undefined && this.damaged(point)) return
     if (faulty && STORE_CODES.has(code)) return
+    if (this.#isRefusal({ code, message })) return
     // it may be removed by what runs beside the restore
     if (code === 'NOT_FOUND' && (point === undefined || !point.sure || this.#pruning.has(id))) return
     throw new Error(`${id} does not restore: ${code} ${message}`)
   }
 
   #failed(plan: LifePlan, { machine, code, message, job }: Extract<Fact, { fact: 'failed' }>, faulty: boolean): void {
-    if (faulty) return
+    if (faulty || this.#isRefusal({ code, message })) return
     const ops = plan.steps.flat()
     const given = ops.some(
       (op) => op.op === 'backup' && op.machine === machine && op.cut !== null && op.cut.after !== 'resume',
@@ -235,7 +249,7 @@ export class ModelState {
 
   #refused(fact: Extract<Fact, { fact: 'refused' }>, faulty: boolean): void {
     const { op, code, message } = fact
-    if (faulty) return
+    if (faulty || this.#isRefusal({ code, message })) return
     if (code === 'MAINTENANCE_RUNNING') return
     if (op.op === 'prune' && op.points !== null && code === 'POINT_HELD') return
     const about = op.op === 'prune' ? (op.points ?? []) : op.op === 'hold' || op.op === 'lock' ? [op.point] : []

@@ -1,6 +1,7 @@
 // How many faults were made at each failpoint, and how they went.
 import { FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
-import type { Fact } from './plan.ts'
+import { MISHAPS, type MishapName } from './mishap.ts'
+import type { Fact, LifePlan } from './plan.ts'
 
 interface Faults {
   deaths: number
@@ -19,11 +20,19 @@ export class Tally {
   damages = 0
   verified = 0
   collected = 0
+  /** Starts that were refused with a way out, and rebuilds that found everything. */
+  refusedStarts = 0
+  rebuilds = 0
+  /** Lives with backups whose clock was off. */
+  ahead = 0
+  behind = 0
+  readonly #mishaps = new Map<MishapName, number>(MISHAPS.map((name) => [name, 0]))
   readonly #faults = new Map<FailpointName, Faults>(FAILPOINTS.map((name) => [name, { deaths: 0, errors: 0 }]))
 
   /** Counts what a life met; `closed` when it came to its end. */
-  lived(facts: readonly Fact[], closed: boolean): void {
+  lived({ clockOffMs }: LifePlan, facts: readonly Fact[], closed: boolean): void {
     this.lives++
+    if (clockOffMs !== 0 && facts.some(({ fact }) => fact === 'committed')) this[clockOffMs > 0 ? 'ahead' : 'behind']++
     if (!closed && !facts.some(({ fact }) => fact === 'ended')) {
       this.deaths++
       if (!facts.some(({ fact }) => fact === 'opened')) this.deathsWhileOpening++
@@ -38,6 +47,16 @@ export class Tally {
         this.errors++
       }
     }
+  }
+
+  /** Counts a mishap that was lived through. */
+  happened(name: MishapName): void {
+    this.#mishaps.set(name, this.#mishaps.get(name)! + 1)
+  }
+
+  /** Mishaps that have not happened yet. */
+  get unmet(): MishapName[] {
+    return [...this.#mishaps].filter(([, count]) => count === 0).map(([name]) => name)
   }
 
   /** Failpoints at which nothing has failed yet. */
@@ -63,6 +82,8 @@ export class Tally {
       collected,
     } = this
     const total = `${histories} histories, ${lives} lives: ${deaths} deaths (${deathsWhileOpening} while it recovered, ${powerLosses} with loss of power) and ${errors} errors survived, ${restores} disks restored, ${damages} packs damaged and healed, ${verified} verifications and ${collected} collections checked`
-    return [...rows, total].join('\n')
+    const mishaps = [...this.#mishaps].map(([name, count]) => `${name} ${count}`).join(', ')
+    const met = `mishaps: ${mishaps}, clock ahead ${this.ahead}, clock behind ${this.behind}; ${this.refusedStarts} starts refused, ${this.rebuilds} rebuilds`
+    return [...rows, met, total].join('\n')
   }
 }
