@@ -163,23 +163,9 @@ export class History implements AsyncDisposable {
     for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
   }
 
-  /** Starts a backup as soon as gateway and agent are there again. */
-  async #start(full: boolean): Promise<string> {
-    return await eventually(async () => {
-      try {
-        const peer = await this.#stand.peer()
-        return (await peer.call('backup.start', { machine: 'db1', full })).job
-      } catch (thrown) {
-        const { code, endsConnection } = asVarveError(thrown)
-        if (endsConnection || code === 'AGENT_OFFLINE') return null
-        throw thrown
-      }
-    })
-  }
-
   async #backup(full: boolean): Promise<void> {
     this.#told.push(full ? 'full backup' : 'backup')
-    const job = await this.#start(full)
+    const job = await this.#stand.startBackup('db1', full)
     await this.#stand.begun(job)
     const model = this.#machine.snapshot()
     for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
@@ -193,7 +179,7 @@ export class History implements AsyncDisposable {
   async #racingSnapshot(): Promise<void> {
     const disk = this.#events.pickForSnapshot()
     if (disk === null) return
-    const job = await this.#start(false)
+    const job = await this.#stand.startBackup('db1')
     const race = await raceSnapshot(this.#machine, { disk, dice: this.#dice })
     const ended = await this.#stand.ended(job)
     this.#told.push(`backup with a snapshot of ${disk} ${race.told}`)
@@ -213,7 +199,7 @@ export class History implements AsyncDisposable {
     const moment = this.#dice.pick(['start', 'instant', 'end'] as const)
     const afterMs = this.#dice.below(moment === 'end' ? END_WITHIN_MS : FAILURE_WITHIN_MS)
     this.#told.push(`backup with "${failure}" ${afterMs} ms after its ${moment}`)
-    const job = await this.#start(false)
+    const job = await this.#stand.startBackup('db1')
     if (moment === 'start') {
       // until the instant the guest writes nothing, so that the model holds whenever it is
       await sleep(afterMs)

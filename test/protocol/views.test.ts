@@ -18,7 +18,6 @@ const shown = (state: string): unknown => ({
   released: false,
   comparedBytes: 0,
   bytesSent: 0,
-  comparedBytes: 0,
   disks: [],
   error: null,
 })

@@ -175,7 +175,9 @@ export class ModelMachine implements AsyncDisposable {
   }
 
   /** Ends QEMU cleanly, lets `change` do something to the images, and starts QEMU with the disks that it gives, by their names. */
-  async whileOff(change: (disks: ReadonlyMap<string, OffDisk>) => Promise<ReadonlyMap<string, OffDisk>>): Promise<void> {
+  async whileOff(
+    change: (disks: ReadonlyMap<string, OffDisk>) => Promise<ReadonlyMap<string, OffDisk>>,
+  ): Promise<void> {
     await this.qemu.quit()
     const before = this.#disks.map(({ id, iothread = false }): [string, OffDisk] => [
       id,

@@ -24,11 +24,7 @@ export class Program implements AsyncDisposable {
   readonly #output: { stdout: string; stderr: string } = { stdout: '', stderr: '' }
 
   /** Runs one of the two programs, or a file of the test's own; `clock` names a file that holds what its time of day is ahead, in milliseconds. */
-  constructor(
-    program: 'gateway' | 'agent' | (string & {}),
-    args: readonly string[] = [],
-    clock: string | null = null,
-  ) {
+  constructor(program: 'gateway' | 'agent' | (string & {}), args: readonly string[] = [], clock: string | null = null) {
     const file = program === 'gateway' ? GATEWAY_PROGRAM : program === 'agent' ? AGENT_PROGRAM : program
     const preload = clock === null ? [] : ['--import', SET_CLOCK]
     const env = clock === null ? process.env : { ...process.env, VARVE_TEST_CLOCK: clock }
