@@ -4,11 +4,14 @@ import { expect } from 'vitest'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
-import { CLUSTER_BYTES, MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
+import { MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
 import { expectDisks, expectNothingLeft } from '../support/stand-checks.ts'
 import type { Host } from '../support/stand-host.ts'
 import { Stand } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
+import { DISK_EVENTS, DiskEvents } from './disk-events.ts'
+import { KnownDisks } from './known-disks.ts'
+import { raceSnapshot } from './snapshot-race.ts'
 
 /** Slow enough that a backup of a few MiB can be met in its middle, in the words of the configuration. */
 const BANDWIDTH = '4 MiB'
@@ -39,37 +42,14 @@ const STEPS = [
   'failing backup',
   'failing backup',
   'failing backup',
+  'racing snapshot',
+  'racing snapshot',
   'crash QEMU',
   'restart QEMU',
   'restart agent',
   'restart gateway',
-  'resize',
-  'cut',
-  'swap',
-  'copy',
+  ...DISK_EVENTS,
 ] as const
-
-/** What the next backup must find of a disk. */
-interface Known {
-  /** Size at the last restore point, in bytes; null for a disk that was not in it. */
-  size: number | null
-  /**
-   * The checkpoint of the last restore point: there, gone or damaged with a crash, lost with a clean end, or any of it
-   * where QEMU was restarted at about the time of the instant or the commit.
-   */
-  checkpoint: 'kept' | 'crashed' | 'lost' | 'unknown'
-  /** Number of the image in the last restore point, by which its bitmaps are named. */
-  index: number
-  /** It was smaller for a while. */
-  cut: boolean
-  /** It has another name than in the last restore point. */
-  moved: boolean
-  /** Another disk is a copy of it, or was. */
-  copied: boolean
-}
-
-/** A disk as the last restore point has it. */
-const asCommitted = { cut: false, moved: false, copied: false } as const
 
 export class History implements AsyncDisposable {
   readonly #dice: Dice
@@ -77,7 +57,8 @@ export class History implements AsyncDisposable {
   readonly #host: Host
   readonly #machine: ModelMachine
   readonly #points = new Map<string, Snapshot>()
-  readonly #known = new Map<string, Known>()
+  readonly #known: KnownDisks
+  readonly #events: DiskEvents
   /** What happened, for the message of a failed check. */
   readonly #told: string[] = []
   /** A lease broke together with QEMU: its remains are removed with the next one, at the latest. */
@@ -88,8 +69,9 @@ export class History implements AsyncDisposable {
     this.#stand = stand
     this.#host = host
     this.#machine = machine
-    for (const [index, { id }] of machine.disks.entries())
-      this.#known.set(id, { size: null, checkpoint: 'kept', index, ...asCommitted })
+    const known = new KnownDisks(machine.disks.map(({ id }) => id))
+    this.#known = known
+    this.#events = new DiskEvents({ dice, machine, known, tell: (line) => void this.#told.push(line) })
   }
 
   static async start(seed: number): Promise<History> {
@@ -156,10 +138,12 @@ export class History implements AsyncDisposable {
       case 'failing backup':
         await this.#write()
         return await this.#failingBackup()
+      case 'racing snapshot':
+        return await this.#racingSnapshot()
       case 'crash QEMU':
       case 'restart QEMU':
         this.#told.push(step)
-        return await this.#restartMachine(step === 'crash QEMU')
+        return await this.#events.restart(step === 'crash QEMU')
       case 'restart agent':
         this.#told.push(step)
         await this.#host.end(this.#dice.pick(['SIGTERM', 'SIGINT', 'SIGKILL']))
@@ -168,13 +152,8 @@ export class History implements AsyncDisposable {
         this.#told.push(step)
         await this.#stand.endGateway(this.#dice.pick(['SIGTERM', 'SIGKILL']))
         return await this.#stand.startGateway()
-      case 'resize':
-        return await this.#resize()
-      case 'cut':
-        return await this.#cut()
-      case 'swap':
-      case 'copy':
-        return await this.#exchange(step)
+      default:
+        return await this.#events.happen(step)
     }
   }
 
@@ -184,81 +163,35 @@ export class History implements AsyncDisposable {
     for (let done = 0; done < count; done++) await this.#machine.touch(this.#dice)
   }
 
-  async #resize(): Promise<void> {
-    const { id, size } = this.#dice.pick(this.#machine.disks)
-    const larger = Math.min(8 * MIB, size + 512 * this.#dice.below(1024))
-    this.#told.push(`${id} grows from ${size} to ${larger}`)
-    if (larger === size) return
-    try {
-      await this.#machine.resize(id, larger)
-    } catch (error) {
-      // QEMU does not resize an image with an inconsistent bitmap
-      if (this.#known.get(id)?.checkpoint === 'kept') throw error
-    }
-  }
-
-  /** A disk is smaller for a moment, by more than its last cluster, of which qcow2 keeps what lies behind the end. */
-  async #cut(): Promise<void> {
-    const { id, size } = this.#dice.pick(this.#machine.disks)
-    const smaller = CLUSTER_BYTES * (1 + this.#dice.below(size / CLUSTER_BYTES - 2))
-    this.#told.push(`${id} is cut to ${smaller} and has ${size} again`)
-    const known = this.#known.get(id)!
-    try {
-      await this.#machine.cut(id, smaller)
-      known.cut = true
-    } catch (error) {
-      if (known.checkpoint === 'kept') throw error
-    }
-  }
-
-  /** The two qcow2 images change places, or the first becomes a copy of the second. */
-  async #exchange(how: 'swap' | 'copy'): Promise<void> {
-    this.#told.push(`${how} of vda and vdc`)
-    // a clean end keeps what is stored in the images and loses what is not
-    await this.#machine.exchange('vda', 'vdc', how)
-    this.#known.get('vdb')!.checkpoint = 'lost'
-    const [vda, vdc] = [this.#known.get('vda')!, this.#known.get('vdc')!]
-    if (how === 'swap') {
-      this.#known.set('vda', { ...vdc, moved: !vdc.moved })
-      this.#known.set('vdc', { ...vda, moved: !vda.moved })
-    } else {
-      this.#known.set('vda', { ...vdc, moved: true, copied: true })
-      vdc.copied = true
-    }
-  }
-
-  async #restartMachine(crash: boolean): Promise<void> {
-    await this.#machine.restart({ crash })
-    for (const { id, format } of this.#machine.disks) {
-      const known = this.#known.get(id)!
-      if (crash) known.checkpoint = 'crashed'
-      else if (format === 'raw') known.checkpoint = 'lost'
-    }
-  }
-
-  /** Starts a backup as soon as gateway and agent are there again. */
-  async #start(full: boolean): Promise<string> {
-    return await eventually(async () => {
-      try {
-        const peer = await this.#stand.peer()
-        return (await peer.call('backup.start', { machine: 'db1', full })).job
-      } catch (thrown) {
-        const { code, endsConnection } = asVarveError(thrown)
-        if (endsConnection || code === 'AGENT_OFFLINE') return null
-        throw thrown
-      }
-    })
-  }
-
   async #backup(full: boolean): Promise<void> {
     this.#told.push(full ? 'full backup' : 'backup')
-    const job = await this.#start(full)
+    const job = await this.#stand.startBackup('db1', full)
     await this.#stand.begun(job)
     const model = this.#machine.snapshot()
     for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
     const ended = await this.#stand.ended(job)
     expect(ended, 'a backup that nothing disturbs').toMatchObject({ state: 'committed', error: null })
-    await this.#committed(ended, model, full)
+    this.#expectReasons(ended, full)
+    await this.#committed(ended, model)
+  }
+
+  /** A snapshot of a disk while a backup begins: it begins anew, and holds what was written before its instant. */
+  async #racingSnapshot(): Promise<void> {
+    const disk = this.#events.pickForSnapshot()
+    if (disk === null) return
+    const job = await this.#stand.startBackup('db1')
+    const race = await raceSnapshot(this.#machine, { disk, dice: this.#dice })
+    const ended = await this.#stand.ended(job)
+    this.#told.push(`backup with a snapshot of ${disk} ${race.told}`)
+    expect(ended, 'a backup that meets a snapshot').toMatchObject({ state: 'committed', error: null })
+    const { timeMs } = await this.#stand.point(job)
+    const came = race.came(timeMs)
+    if (came === 'before') this.#known.set(disk, { checkpoint: 'lost' })
+    if (came === 'unknown') this.#known.set(disk, { checkpoint: 'unknown' })
+    this.#expectReasons(ended, false)
+    await this.#committed(ended, race.stateIn(await this.#stand.restore(job), timeMs))
+    if (came === 'after') this.#known.set(disk, { checkpoint: 'lost' })
+    if (came === 'unknown') this.#known.set(disk, { checkpoint: 'unknown' })
   }
 
   async #failingBackup(): Promise<void> {
@@ -266,7 +199,7 @@ export class History implements AsyncDisposable {
     const moment = this.#dice.pick(['start', 'instant', 'end'] as const)
     const afterMs = this.#dice.below(moment === 'end' ? END_WITHIN_MS : FAILURE_WITHIN_MS)
     this.#told.push(`backup with "${failure}" ${afterMs} ms after its ${moment}`)
-    const job = await this.#start(false)
+    const job = await this.#stand.startBackup('db1')
     if (moment === 'start') {
       // until the instant the guest writes nothing, so that the model holds whenever it is
       await sleep(afterMs)
@@ -283,7 +216,11 @@ export class History implements AsyncDisposable {
     for (let done = 0; done < 3; done++) await this.#machine.touch(this.#dice)
     const ended = await this.#stand.ended(job)
     this.#told.push(`  ${ended.state} ${ended.error?.code ?? ''}`)
-    if (ended.state === 'committed') return await this.#committed(ended, model, false, failure)
+    if (ended.state === 'committed') {
+      await this.#committed(ended, model)
+      if (failure.endsWith('QEMU')) this.#known.committed(ended.disks, 'unknown')
+      return
+    }
     const mayFail: readonly Failure[] = ['interrupt agent', 'crash QEMU', 'restart QEMU', 'cancel']
     if (moment !== 'start') expect(mayFail, 'only these end a lease').toContain(failure)
   }
@@ -315,7 +252,7 @@ export class History implements AsyncDisposable {
       case 'crash QEMU':
       case 'restart QEMU':
         this.#unsettled = true
-        return await this.#restartMachine(failure === 'crash QEMU')
+        return await this.#events.restart(failure === 'crash QEMU')
       case 'cancel':
         await (await this.#stand.peer()).call('jobs.cancel', { job }).catch((thrown: unknown) => {
           if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
@@ -323,34 +260,20 @@ export class History implements AsyncDisposable {
     }
   }
 
-  /** Checks a new restore point, its reasons included, and what it says of the machine from now on. */
-  async #committed(job: Job, model: Snapshot, full: boolean, failure: Failure | null = null): Promise<void> {
-    expectDisks(await this.#stand.restore(job.id), model, job.id)
-    this.#points.set(job.id, model)
-    for (const [index, { name, kind, reason, size }] of job.disks.entries()) {
-      const known = this.#known.get(name)!
-      expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
-      if (failure === null) expect(`${name} ${reason}`).toMatch(this.#expectedReason(name, size, full))
-      Object.assign(known, { size, index, ...asCommitted })
-      known.checkpoint = failure?.endsWith('QEMU') === true ? 'unknown' : 'kept'
-    }
-    if (failure === null) this.#unsettled = false
+  /** Checks the reasons of a backup that nothing has disturbed. */
+  #expectReasons({ disks }: Job, full: boolean): void {
+    for (const { name, size, reason } of disks)
+      expect([...this.#known.reasons(name, size, full)], `${name}: ${reason}`).toContain(reason)
+    this.#unsettled = false
   }
 
-  #expectedReason(disk: string, size: number, full: boolean): RegExp {
-    const { size: sizeBefore, checkpoint, cut, moved, copied } = this.#known.get(disk)!
-    if (sizeBefore === null) return new RegExp(`^${disk} first$`)
-    if (full) return new RegExp(`^${disk} requested$`)
-    // what remains where there is no bitmap is judged by the names of the base
-    if (copied) return new RegExp(`^${disk} (checkpoint-mismatch|bitmap-missing|size-changed)$`)
-    if (moved && checkpoint !== 'kept') return new RegExp(`^${disk} (size-changed|bitmap(-missing|-inconsistent|))$`)
-    if (sizeBefore !== size) return new RegExp(`^${disk} size-changed$`)
-    if (checkpoint === 'unknown' && cut) return new RegExp(`^${disk} (size-changed|bitmap-(missing|inconsistent))$`)
-    if (checkpoint === 'kept' && cut) return new RegExp(`^${disk} size-changed$`)
-    if (checkpoint === 'kept') return new RegExp(`^${disk} bitmap$`)
-    if (checkpoint === 'lost') return new RegExp(`^${disk} bitmap-missing$`)
-    if (checkpoint === 'crashed') return new RegExp(`^${disk} bitmap-(missing|inconsistent)$`)
-    return new RegExp(`^${disk} bitmap(-missing|-inconsistent|)$`)
+  /** Checks a new restore point, and what it says of the machine from now on. */
+  async #committed(job: Job, model: Snapshot): Promise<void> {
+    expectDisks(await this.#stand.restore(job.id), model, job.id)
+    this.#points.set(job.id, model)
+    for (const { name, kind, reason } of job.disks)
+      expect(reason === 'bitmap', `${name}: ${kind} ${reason}`).toBe(kind === 'incremental')
+    this.#known.committed(job.disks, 'kept')
   }
 
   /** Nothing is left, nothing is missing: objects in QEMU, the host's folders, the list of points. */
@@ -367,15 +290,13 @@ export class History implements AsyncDisposable {
     expect(listed).toEqual([...this.#points.keys()].toReversed())
     if (this.#unsettled) return
     const checkpoint = this.#host.checkpoint(last)
-    const bitmapsOf = (states: readonly Known['checkpoint'][]): string[] =>
-      [...this.#known]
-        .filter(([, known]) => states.includes(known.checkpoint))
-        .flatMap(([disk, { index }]) => checkpoint(index).map((name) => `${disk}/${name}`))
-    const own = bitmapsOf(['kept'])
-    const maybe = bitmapsOf(['crashed', 'unknown'])
-    const there = (await this.#machine.objects()).bitmaps.filter((name) => maybe.includes(name))
-    const bitmaps = [...own, ...there].toSorted()
-    const nodes = this.#machine.disks.flatMap(({ id }) => [id, `${id}-file`]).toSorted()
-    await expectNothingLeft(this.#host, this.#machine, { exports: [], jobs: [], nodes, bitmaps, nbdServer: false })
+    const bitmapsOf = (...states: Parameters<KnownDisks['withCheckpoint']>[0]): string[] =>
+      this.#known.withCheckpoint(states).flatMap(([disk, index]) => checkpoint(index).map((name) => `${disk}/${name}`))
+    const maybe = bitmapsOf('crashed', 'unknown')
+    const there = (await this.#machine.ownObjects()).bitmaps.filter((name) => maybe.includes(name))
+    const bitmaps = [...bitmapsOf('kept'), ...there].toSorted()
+    const nodes = this.#machine.disks.map(({ id }) => id).toSorted()
+    const machine = { objects: () => this.#machine.ownObjects() }
+    await expectNothingLeft(this.#host, machine, { exports: [], jobs: [], nodes, bitmaps, nbdServer: false })
   }
 }

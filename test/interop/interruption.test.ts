@@ -2,7 +2,7 @@
 import { expect, test, vi } from 'vitest'
 import type { Job } from '../../protocol/methods.ts'
 import { Dice } from '../support/model-dice.ts'
-import { MIB, type BlockObjects, type ModelMachine } from '../support/model-machine.ts'
+import { KIB, MIB, type BlockObjects, type ModelMachine } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
 import type { BackupAnswer, Host } from '../support/stand-host.ts'
 import type { Program } from '../support/stand-program.ts'
@@ -11,6 +11,9 @@ import { eventually } from '../support/temp.ts'
 
 // most of the time of these tests is waiting for bytes that are held back
 vi.setConfig({ maxConcurrency: 3 })
+
+/** So slow that what is left of a backup takes minutes, in bytes a second. */
+const SLOW_LINK = 64 * KIB
 
 /** A machine with one restore point, a command that makes the next one, and that one's job in the middle. */
 interface Scene extends AsyncDisposable {
@@ -110,6 +113,8 @@ test.concurrent('Ctrl-C of the agent gives the machine back before it ends', asy
 
 test.concurrent('an agent that is revoked gives the machine back and ends; its job is over', async () => {
   await using at = await scene(new Dice(74))
+  // the command takes its time on a busy machine, and the backup must not end before it
+  at.host.link.bytesPerSecond = SLOW_LINK
   await at.stand.done('agent', 'revoke', at.host.agentId, '--tenant', TENANT)
   const { code, stderr } = await at.host.agent.ended
   expect({ code, stderr }).toMatchObject({ code: 4, stderr: expect.stringContaining('AGENT_REVOKED') })

@@ -17,7 +17,6 @@ const shown = (state: string): unknown => ({
   endedMs: null,
   released: false,
   bytesSent: 0,
-  comparedBytes: 0,
   disks: [],
   error: null,
 })

@@ -30,6 +30,8 @@ export interface GuestAgentScript {
 /** A guest agent on a unix socket, which works through what it is told one command after the other. */
 export class ScriptedGuestAgent implements AsyncDisposable {
   frozen: boolean
+  /** It was told to freeze, and has not answered yet. */
+  freezing = false
   readonly commands: string[] = []
   readonly socketPath: string
   readonly #script: GuestAgentScript
@@ -116,7 +118,8 @@ export class ScriptedGuestAgent implements AsyncDisposable {
         if (this.#statusFailures-- > 0) return { error: { class: 'GenericError', desc: 'no status' } }
         return { return: this.frozen ? 'frozen' : 'thawed' }
       case 'guest-fsfreeze-freeze':
-        return await this.#freeze()
+        this.freezing = true
+        return await this.#freeze().finally(() => void (this.freezing = false))
       case 'guest-fsfreeze-thaw':
         return this.#thaw()
       default:

@@ -1,10 +1,10 @@
 // A real QEMU beside a model of what its disks hold: every guest write goes to both.
-import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { listNodes } from '../../agent/qmp/disks.ts'
+import { contentOf, makeImage, type Image, type OffDisk } from './image-chain.ts'
 import type { Dice } from './model-dice.ts'
 import { TestMachine, type TestDisk, type TestMachineOptions } from './qemu.ts'
-import { run } from './run.ts'
 
 export const KIB = 1024
 export const MIB = 1024 * 1024
@@ -39,7 +39,12 @@ export class ModelMachine implements AsyncDisposable {
   readonly folder: string
   readonly qemu: TestMachine
   readonly #model = new Map<string, Buffer>()
+  /** The image of each disk and what lies under it, the nearest first. */
+  readonly #chains = new Map<string, OffDisk['chain']>()
+  /** Names of the disks' own nodes, where a snapshot has put another one above the first. */
+  readonly #tops = new Map<string, string>()
   #disks: readonly ModelDisk[]
+  #filesMade = 0
 
   private constructor(name: string, folder: string, disks: readonly ModelDisk[], options: Partial<TestMachineOptions>) {
     this.name = name
@@ -118,8 +123,26 @@ export class ModelMachine implements AsyncDisposable {
     else await this.zero(id, offset, length, action === 'unmap')
   }
 
+  /** The disk's own node. */
+  nodeOf(disk: string): string {
+    return this.#tops.get(disk) ?? disk
+  }
+
+  /** The image of a disk and what lies under it, the nearest first. */
+  chainOf(disk: string): OffDisk['chain'] {
+    const chain = this.#chains.get(disk)
+    if (chain === undefined) throw new Error(`machine ${this.name} has no disk ${disk}`)
+    return chain
+  }
+
+  /** A path that no image has yet. */
+  newFile(): string {
+    this.#filesMade += 1
+    return join(this.folder, `image-${this.#filesMade}`)
+  }
+
   async resize(disk: string, size: number): Promise<void> {
-    await this.qemu.control.execute('block_resize', { 'node-name': disk, size })
+    await this.qemu.control.execute('block_resize', { 'node-name': this.nodeOf(disk), size })
     const before = this.content(disk)
     const after = Buffer.alloc(size)
     before.copy(after)
@@ -130,25 +153,51 @@ export class ModelMachine implements AsyncDisposable {
   /** Makes a disk smaller and as large as it was again: what was cut off reads as zeroes. */
   async cut(disk: string, size: number): Promise<void> {
     const before = this.content(disk).length
-    await this.qemu.control.execute('block_resize', { 'node-name': disk, size })
-    await this.qemu.control.execute('block_resize', { 'node-name': disk, size: before })
+    const node = this.nodeOf(disk)
+    await this.qemu.control.execute('block_resize', { 'node-name': node, size })
+    await this.qemu.control.execute('block_resize', { 'node-name': node, size: before })
     this.content(disk).fill(0, size)
   }
 
-  /** Lets the images of two disks change places, or puts a copy of the second in place of the first, while QEMU is off. */
-  async exchange(first: string, second: string, how: 'swap' | 'copy'): Promise<void> {
+  /** Lets the guest go on in a new image over that of the disk; throws where QEMU refuses it. */
+  async snapshotDisk(disk: string): Promise<void> {
+    const file = this.newFile()
+    const node = `${disk}-over-${this.#filesMade}`
+    await this.qemu.control.execute('blockdev-snapshot-sync', {
+      'node-name': this.nodeOf(disk),
+      'snapshot-file': file,
+      'snapshot-node-name': node,
+      format: 'qcow2',
+    })
+    this.#tops.set(disk, node)
+    this.#chains.set(disk, [{ file, format: 'qcow2' }, ...this.chainOf(disk)])
+    this.#disks = this.#disks.map((one) => (one.id === disk ? { ...one, format: 'qcow2' } : one))
+  }
+
+  /** Ends QEMU cleanly, lets `change` do something to the images, and starts QEMU with the disks that it gives, by their names. */
+  async whileOff(
+    change: (disks: ReadonlyMap<string, OffDisk>) => Promise<ReadonlyMap<string, OffDisk>>,
+  ): Promise<void> {
     await this.qemu.quit()
-    const [one, other] = [first, second].map((id) => this.#testDisk(this.#disks.find((disk) => disk.id === id)!))
-    const aside = `${one!.file}.aside`
-    await rename(one!.file, aside)
-    await (how === 'swap' ? rename(other!.file, one!.file) : copyFile(other!.file, one!.file))
-    if (how === 'swap') await rename(aside, other!.file)
-    else await rm(aside)
-    const [before, content] = [this.content(first), this.content(second)]
-    this.#model.set(first, how === 'swap' ? content : Buffer.from(content))
-    if (how === 'swap') this.#model.set(second, before)
-    this.#disks = this.#disks.map((disk) => ({ ...disk, size: this.content(disk.id).length }))
-    await this.qemu.start({ disks: this.#disks.map((disk) => this.#testDisk(disk)) })
+    const before = this.#disks.map(({ id, iothread = false }): [string, OffDisk] => [
+      id,
+      { iothread, chain: this.chainOf(id), content: this.content(id) },
+    ])
+    const disks = [...(await change(new Map(before)))]
+    this.#model.clear()
+    this.#chains.clear()
+    for (const [id, { chain, content }] of disks) {
+      // two disks never share one buffer
+      this.#model.set(id, content === null ? await contentOf(chain[0]) : Buffer.from(content))
+      this.#chains.set(id, chain)
+    }
+    this.#disks = disks.map(([id, { iothread, chain }]) => ({
+      id,
+      iothread,
+      format: chain[0].format,
+      size: this.content(id).length,
+    }))
+    await this.#start()
   }
 
   /** Kills QEMU, but not before what the guest wrote is in the images: a guest that did not flush could lose it. */
@@ -166,10 +215,14 @@ export class ModelMachine implements AsyncDisposable {
     const { disks } = options
     if (disks !== undefined) {
       for (const disk of disks) if (!this.#model.has(disk.id)) await this.#make(disk)
-      for (const { id } of this.#disks) if (!disks.some((disk) => disk.id === id)) this.#model.delete(id)
+      for (const { id } of this.#disks)
+        if (!disks.some((disk) => disk.id === id)) {
+          this.#model.delete(id)
+          this.#chains.delete(id)
+        }
       this.#disks = disks
     }
-    await this.qemu.start({ disks: this.#disks.map((disk) => this.#testDisk(disk)) })
+    await this.#start()
   }
 
   async objects(): Promise<BlockObjects> {
@@ -184,6 +237,19 @@ export class ModelMachine implements AsyncDisposable {
       bitmaps: nodes.flatMap(({ node, bitmaps }) => bitmaps.map(({ name }) => `${node}/${name}`)).toSorted(),
       nbdServer: await this.#hasNbdServer(),
     }
+  }
+
+  /** The same of the disks alone, each node called by its disk, and of what is Varve's: without what lies under disks. */
+  async ownObjects(): Promise<BlockObjects> {
+    const all = await this.objects()
+    const disks = new Map(this.#disks.map(({ id }) => [this.nodeOf(id), id]))
+    const own = (name: string): string[] => {
+      const [node = '', bitmap] = name.split('/')
+      const known = disks.get(node) ?? (node.startsWith('varve-') ? node : null)
+      if (known === null) return []
+      return [bitmap === undefined ? known : `${known}/${bitmap}`]
+    }
+    return { ...all, nodes: all.nodes.flatMap(own).toSorted(), bitmaps: all.bitmaps.flatMap(own).toSorted() }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -204,20 +270,23 @@ export class ModelMachine implements AsyncDisposable {
     return false
   }
 
+  async #start(): Promise<void> {
+    this.#tops.clear()
+    await this.qemu.start({ disks: this.#disks.map((disk) => this.#testDisk(disk)) })
+  }
+
   #testDisk({ id, format, size, iothread = false }: ModelDisk): TestDisk {
-    return { id, format, size, iothread, file: join(this.folder, `${id}.${format}`) }
+    const file = this.#chains.get(id)?.[0].file ?? join(this.folder, `${id}.${format}`)
+    return { id, format, size, iothread, file }
   }
 
   async #make(disk: ModelDisk): Promise<void> {
     const content = disk.content ?? Buffer.alloc(disk.size)
     if (content.length !== disk.size) throw new Error(`the content of ${disk.id} is not as long as the disk`)
     this.#model.set(disk.id, Buffer.from(content))
-    if (disk.content === undefined) return
-    const { file } = this.#testDisk(disk)
-    if (disk.format === 'raw') return await writeFile(file, content)
-    const raw = join(this.folder, `${disk.id}.content`)
-    await writeFile(raw, content)
-    await run('qemu-img', ['convert', '-q', '-f', 'raw', '-O', 'qcow2', '-o', 'compat=1.1', raw, file])
-    await rm(raw)
+    const { file, format } = this.#testDisk(disk)
+    const image: Image = { file, format }
+    this.#chains.set(disk.id, [image])
+    if (disk.content !== undefined) await makeImage(image, content)
   }
 }

@@ -50,7 +50,11 @@ export const bare = (objects: BlockObjects): BlockObjects => ({
 })
 
 /** Waits until the machine is as it should be between backups and the host holds nothing of a lease. */
-export const expectNothingLeft = async (host: Host, machine: ModelMachine, expected: BlockObjects): Promise<void> => {
+export const expectNothingLeft = async (
+  host: Host,
+  machine: Pick<ModelMachine, 'objects'>,
+  expected: BlockObjects,
+): Promise<void> => {
   const look = async (): Promise<unknown> => ({ ...(await machine.objects()), ...(await host.residue()) })
   const wanted = { ...expected, ...NO_RESIDUE }
   await eventually(async () => JSON.stringify(await look()) === JSON.stringify(wanted)).catch(() => undefined)

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
 import { agentTag, checkpointName, sizeMarkName } from '../../agent/lease/names.ts'
+import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
@@ -28,6 +29,15 @@ export interface HostSettings {
   readonly exclude?: readonly string[]
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+}
+
+export interface HostOptions {
+  readonly name: string
+  readonly tenant: string
+  readonly folder: string
+  readonly settings: HostSettings
+  /** Size of a file system for the state folder alone, which only root can make. */
+  readonly stateBytes?: number
 }
 
 const kind = v.picklist(['full', 'incremental'])
@@ -91,27 +101,27 @@ export class Host implements AsyncDisposable {
   readonly link: LinkProxy
   readonly #machines = new Map<string, ModelMachine>()
   readonly #guestAgents = new Map<string, string>()
+  /** A file system of its own for the state folder, where a test wants one. */
+  readonly #disk: Made | null
   #settings: HostSettings
   #agent: Program | null = null
   #agentId = ''
 
-  private constructor(name: string, tenant: string, folder: string, link: LinkProxy, settings: HostSettings) {
-    this.name = name
-    this.tenant = tenant
-    this.folder = folder
+  private constructor(options: HostOptions, link: LinkProxy, disk: Made | null) {
+    this.name = options.name
+    this.tenant = options.tenant
+    this.folder = options.folder
     this.link = link
-    this.#settings = settings
+    this.#settings = options.settings
+    this.#disk = disk
   }
 
-  static async make(options: {
-    readonly name: string
-    readonly tenant: string
-    readonly folder: string
-    readonly settings: HostSettings
-  }): Promise<Host> {
-    const { name, tenant, folder, settings } = options
+  static async make(options: HostOptions): Promise<Host> {
+    const { folder, stateBytes } = options
     await mkdir(folder, { recursive: true })
-    return new Host(name, tenant, folder, await LinkProxy.listen(), settings)
+    const disk = stateBytes === undefined ? null : await tinyFileSystem(join(folder, 'state'), stateBytes)
+    if (stateBytes !== undefined && disk === null) throw new Error('this process may not mount a file system')
+    return new Host(options, await LinkProxy.listen(), disk)
   }
 
   get configFile(): string {
@@ -129,6 +139,11 @@ export class Host implements AsyncDisposable {
   get agent(): Program {
     if (this.#agent === null) throw new Error(`the agent of ${this.name} is not running`)
     return this.#agent
+  }
+
+  /** Whether its agent runs, or is stopped. */
+  get hasAgent(): boolean {
+    return this.#agent?.running ?? false
   }
 
   machine(name: string): ModelMachine {
@@ -157,8 +172,13 @@ export class Host implements AsyncDisposable {
   /** Starts `varve-agent run` and waits until it serves its machines. */
   async start(settings: HostSettings = {}): Promise<void> {
     await this.configure(settings)
-    this.#agent = new Program('agent', ['run', '--config', this.configFile])
+    this.launch()
     await this.agent.says(/connected to the gateway/)
+  }
+
+  /** Starts `varve-agent run`, whether there is a gateway or not. */
+  launch(): void {
+    this.#agent = new Program('agent', ['run', '--config', this.configFile])
   }
 
   /** Changes the configuration that the next start reads. */
@@ -238,6 +258,7 @@ export class Host implements AsyncDisposable {
     await this.#endAgent()
     for (const machine of this.#machines.values()) await machine[Symbol.asyncDispose]()
     await this.link[Symbol.asyncDispose]()
+    await this.#disk?.[Symbol.asyncDispose]()
     // what a failed test left outside the stand's own folder
     if (this.#agentId !== '')
       for (const name of (await this.residue()).sockets) await rm(join(RUNTIME_FOLDER, name), { recursive: true })

@@ -20,7 +20,7 @@ import type { Peer } from '../../protocol/peer.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { Snapshot } from './model-machine.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
-import { Host, type HostSettings } from './stand-host.ts'
+import { Host, type HostOptions } from './stand-host.ts'
 import { Program, type Outcome } from './stand-program.ts'
 import { eventually, tempFolder, type TempFolder } from './temp.ts'
 
@@ -110,6 +110,10 @@ export class Stand implements AsyncDisposable {
     return this.#gateway
   }
 
+  get hasGateway(): boolean {
+    return this.#gateway !== null
+  }
+
   /** Starts the gateway, on a port of its own each time; the hosts' links lead there. */
   async startGateway(): Promise<void> {
     const args = ['serve', '--data', this.dataFolder, '--listen', '127.0.0.1:0']
@@ -135,9 +139,9 @@ export class Stand implements AsyncDisposable {
   }
 
   /** Enrols a host; its machines are to be added before its agent is started. */
-  async addHost(options: { name?: string; tenant?: string; settings?: HostSettings } = {}): Promise<Host> {
+  async addHost(options: Partial<Omit<HostOptions, 'folder'>> = {}): Promise<Host> {
     const { name = `host${this.#hosts.length}`, tenant = TENANT, settings = {} } = options
-    const host = await Host.make({ name, tenant, settings, folder: this.folder.join(name) })
+    const host = await Host.make({ ...options, name, tenant, settings, folder: this.folder.join(name) })
     this.#hosts.push(host)
     host.link.target = this.#port
     const row = await this.#tenant(tenant)
@@ -201,6 +205,19 @@ export class Stand implements AsyncDisposable {
       if (asVarveError(error).endsConnection) return null
       throw error
     }
+  }
+
+  /** Starts a backup as soon as gateway and agent are there and no other one runs; gives its job. */
+  async startBackup(machine: string, full = false, tenant = TENANT): Promise<string> {
+    return await eventually(async () => {
+      try {
+        return (await (await this.peer('owner', tenant)).call('backup.start', { machine, full })).job
+      } catch (thrown) {
+        const { code, endsConnection } = asVarveError(thrown)
+        if (endsConnection || code === 'AGENT_OFFLINE' || code === 'JOB_RUNNING') return null
+        throw thrown
+      }
+    })
   }
 
   /** Waits until the instant of a job lies behind it (or it has ended). */
