@@ -135,7 +135,7 @@ test.concurrent('records that the index lost: gc refuses, a rebuild finds them, 
   }
   for (let time = 0; time < 2; time++) {
     const refused = await stand.run('gc', '--threshold', '100')
-    expect(refused.code).toBe(1)
+    expect(refused.code).toBe(5)
     for (const said of ['CATALOG_DAMAGED', 'repair --check', 'repair --rebuild']) expect(refused.stderr).toContain(said)
   }
   await stand.endGateway('SIGTERM')
