@@ -60,6 +60,8 @@ export class RebuildReport {
   readonly unknownFiles = new ReportList<string>()
   /** Ids of all points that are lost or incomplete; not printed. */
   readonly unusable = new Set<string>()
+  /** Up to which byte each pack was read without a gap, by its uuid; not printed. */
+  readonly readTo = new Map<string, number>()
   readonly incompletePoints = new ReportList<IncompletePoint>()
   /** Restore points that a state or the old catalog names and that could not be found again. */
   readonly lostPoints = new ReportList<{ readonly tenant: string; readonly point: string; readonly problem: string }>()
@@ -83,7 +85,7 @@ export class RebuildReport {
   }
 
   toJSON(): object {
-    const { unusable: _, ...printed } = this
+    const { unusable: _unusable, readTo: _readTo, ...printed } = this
     return printed
   }
 }

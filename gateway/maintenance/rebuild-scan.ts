@@ -210,25 +210,32 @@ export class PackIndexer {
       return id
     }
     let guessed: PackKind = kind ?? 'data'
+    let gap: number | null = null
     for await (const record of scanPack(store, name, scanOf(kind, signal))) {
       const { offset } = record
       if (!('header' in record)) {
         report.unreadable.add({ ...name, ...record })
+        gap ??= offset
         continue
       }
       const { header } = record
       const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
       if (problem !== null) {
         report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
+        gap ??= offset
         continue
       }
       if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
-      if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) continue
+      if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) {
+        gap ??= offset
+        continue
+      }
       end = offset + recordBytes(header.storedLength)
       batch.push({ ...header, offset })
       if (batch.length >= BATCH_RECORDS) flush(guessed)
     }
     this.#builder.setPackBytes(flush(guessed), end)
+    report.readTo.set(name.pack, gap ?? bytes)
     report.packs++
     report.bytes += bytes
   }

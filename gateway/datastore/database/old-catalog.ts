@@ -154,10 +154,17 @@ export class OldCatalog implements Disposable {
     return new Set(rows.map(({ point }) => point))
   }
 
-  /** Records in its index. */
-  recordCount(): number {
-    const [row] = this.#all<{ count: number }>('the index', 'SELECT count(*) AS count FROM chunk')
-    return row?.count ?? 0
+  /** Records of its index that begin where packs were not read; `readTo` says up to where each pack was, by its uuid. */
+  *unreadRecords(readTo: ReadonlyMap<string, number>): Generator<{ readonly tenant: string; readonly id: Uint8Array }> {
+    const packs = this.#all<{ uuid: string; bytes: number }>('packs', 'SELECT uuid, bytes FROM pack')
+    // as a rule all were: then nobody needs to look at each record
+    if (packs.every(({ uuid, bytes }) => (readTo.get(uuid) ?? 0) >= bytes)) return
+    const text = `SELECT tenant.uuid AS tenant, chunk.id, pack.uuid AS pack, chunk.offset
+      FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
+    for (const row of this.#rows('the index', text)) {
+      const { tenant, id, pack, offset } = row as { tenant: string; id: Uint8Array; pack: string; offset: number }
+      if (offset >= (readTo.get(pack) ?? 0)) yield { tenant, id }
+    }
   }
 
   damages(): OldDamage[] {

@@ -352,7 +352,7 @@ describe('with an old catalog', () => {
     await damage(catalogOf(place.folder))
     const refused = await openDatastore(place.folder).catch((error: unknown) => error)
     expect(refused).toBeInstanceOf(VarveError)
-    expect((refused as VarveError).code).toMatch(/^(CATALOG_MISSING|STORE_FAILED)$/u)
+    expect((refused as VarveError).code).toMatch(/^(CATALOG_MISSING|CATALOG_DAMAGED|STORE_FAILED)$/u)
     expect((refused as VarveError).message).toContain('varve-gateway repair --rebuild')
     await run(place.folder)
     expect(dump(place.folder)).toEqual(before)
