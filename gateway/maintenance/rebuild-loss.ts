@@ -1,6 +1,6 @@
 // What a rebuilt catalog has less of than the one that it would replace.
 import { VarveError } from '../../protocol/errors.ts'
-import type { OldCatalog } from '../datastore/database/old-catalog.ts'
+import type { OldCatalog, OldPack, OldRecord } from '../datastore/database/old-catalog.ts'
 import type { Sql } from '../datastore/database/sql.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
@@ -18,7 +18,23 @@ export interface RebuildLoss {
 
 const idsOf = (sql: Sql, text: string): Set<string> => new Set(sql.all<{ id: string }>(text).map(({ id }) => id))
 
-const countAbsent = (sql: Sql, records: Iterable<{ readonly tenant: string; readonly id: Uint8Array }>): number => {
+/** Records of the old index in what was not read of its packs. */
+const unreadRecords = function* (old: OldCatalog, read: RebuildReport['read']): Generator<OldRecord> {
+  const isWhole = ({ uuid, bytes }: OldPack): boolean => {
+    const found = read.get(uuid)
+    return found !== undefined && found.bytes >= bytes && found.gaps.length === 0
+  }
+  // as a rule all were: then nobody needs to look at each record
+  if (old.packs().every(isWhole)) return
+  for (const record of old.records()) {
+    const found = read.get(record.pack)
+    const isIn = (gap: { offset: number; length: number }): boolean =>
+      record.offset >= gap.offset && record.offset < gap.offset + gap.length
+    if (found === undefined || record.offset >= found.bytes || found.gaps.some(isIn)) yield record
+  }
+}
+
+const countAbsent = (sql: Sql, records: Iterable<OldRecord>): number => {
   const text = 'SELECT 1 FROM chunk WHERE tenant = (SELECT id FROM tenant WHERE uuid = ?) AND id = ?'
   let absent = 0
   for (const { tenant, id } of records) if (sql.get(text, tenant, id) === undefined) absent++
@@ -29,7 +45,7 @@ const countAbsent = (sql: Sql, records: Iterable<{ readonly tenant: string; read
 export const lossOf = (
   old: OldCatalog,
   sql: Sql,
-  { unusable, readTo }: Pick<RebuildReport, 'unusable' | 'readTo'>,
+  { unusable, read }: Pick<RebuildReport, 'unusable' | 'read'>,
   epoch: number | null,
 ): RebuildLoss => {
   const tenants = idsOf(sql, 'SELECT uuid AS id FROM tenant')
@@ -41,7 +57,7 @@ export const lossOf = (
   return {
     tenants: known.filter(({ uuid }) => !tenants.has(uuid)).length,
     points: points.filter((id) => unusable.has(id) && !broken.has(id)).length,
-    records: usable ? countAbsent(sql, old.unreadRecords(readTo)) : 0,
+    records: usable ? countAbsent(sql, unreadRecords(old, read)) : 0,
   }
 }
 

@@ -210,24 +210,24 @@ export class PackIndexer {
       return id
     }
     let guessed: PackKind = kind ?? 'data'
-    let gap: number | null = null
+    const gaps: { offset: number; length: number }[] = []
     for await (const record of scanPack(store, name, scanOf(kind, signal))) {
       const { offset } = record
       if (!('header' in record)) {
         report.unreadable.add({ ...name, ...record })
-        gap ??= offset
+        gaps.push({ offset, length: record.length })
         continue
       }
       const { header } = record
       const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
       if (problem !== null) {
         report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
-        gap ??= offset
+        gaps.push({ offset, length: record.bytes.length })
         continue
       }
       if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
       if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) {
-        gap ??= offset
+        gaps.push({ offset, length: record.bytes.length })
         continue
       }
       end = offset + recordBytes(header.storedLength)
@@ -235,7 +235,7 @@ export class PackIndexer {
       if (batch.length >= BATCH_RECORDS) flush(guessed)
     }
     this.#builder.setPackBytes(flush(guessed), end)
-    report.readTo.set(name.pack, gap ?? bytes)
+    report.read.set(name.pack, { bytes, gaps })
     report.packs++
     report.bytes += bytes
   }

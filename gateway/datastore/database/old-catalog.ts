@@ -64,6 +64,20 @@ const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
   builder.sql.run(`INSERT OR IGNORE INTO ${table} (${names}) VALUES (${places})`, ...values)
 }
 
+/** A pack and its acknowledged length, in bytes. */
+export interface OldPack {
+  readonly uuid: string
+  readonly bytes: number
+}
+
+/** Where a record of the index lies; tenant and pack by their uuids. */
+export interface OldRecord {
+  readonly tenant: string
+  readonly id: Uint8Array
+  readonly pack: string
+  readonly offset: number
+}
+
 export class OldCatalog implements Disposable {
   /** What could not be read, in words. */
   readonly problems: string[] = []
@@ -154,17 +168,15 @@ export class OldCatalog implements Disposable {
     return new Set(rows.map(({ point }) => point))
   }
 
-  /** Records of its index that begin where packs were not read; `readTo` says up to where each pack was, by its uuid. */
-  *unreadRecords(readTo: ReadonlyMap<string, number>): Generator<{ readonly tenant: string; readonly id: Uint8Array }> {
-    const packs = this.#all<{ uuid: string; bytes: number }>('packs', 'SELECT uuid, bytes FROM pack')
-    // as a rule all were: then nobody needs to look at each record
-    if (packs.every(({ uuid, bytes }) => (readTo.get(uuid) ?? 0) >= bytes)) return
+  packs(): OldPack[] {
+    return this.#all<OldPack>('packs', 'SELECT uuid, bytes FROM pack')
+  }
+
+  /** Its index, record by record. */
+  *records(): Generator<OldRecord> {
     const text = `SELECT tenant.uuid AS tenant, chunk.id, pack.uuid AS pack, chunk.offset
       FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
-    for (const row of this.#rows('the index', text)) {
-      const { tenant, id, pack, offset } = row as { tenant: string; id: Uint8Array; pack: string; offset: number }
-      if (offset >= (readTo.get(pack) ?? 0)) yield { tenant, id }
-    }
+    for (const row of this.#rows('the index', text)) yield row as unknown as OldRecord
   }
 
   damages(): OldDamage[] {
