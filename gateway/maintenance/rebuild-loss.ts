@@ -1,24 +1,52 @@
 // What a rebuilt catalog has less of than the one that it would replace.
 import { VarveError } from '../../protocol/errors.ts'
-import type { OldCatalog } from '../datastore/database/old-catalog.ts'
+import type { OldCatalog, OldPack, OldRecord } from '../datastore/database/old-catalog.ts'
 import type { Sql } from '../datastore/database/sql.ts'
+import type { RebuildReport } from './rebuild-report.ts'
 
 /** What the old catalog has and the new one has not; 0 where it has no less. */
 export interface RebuildLoss {
   readonly tenants: number
   /** Restore points that are whole for the old catalog, and in the new one absent or without a part. */
   readonly points: number
-  /** Records of the index; only of an old catalog that could be used as it is. */
+  /**
+   * Records of an old catalog that could be used as it is, in packs, or parts of packs, that were not read now. Of what was read the packs know better:
+   * rows of the index may be wrong.
+   */
   readonly records: number
 }
 
 const idsOf = (sql: Sql, text: string): Set<string> => new Set(sql.all<{ id: string }>(text).map(({ id }) => id))
 
-/** `unusable` are restore points that the rebuild found to be lost or incomplete, `epoch` is the number beside the packs. */
+/** Records of the old index in what was not read of its packs. */
+const unreadRecords = function* (old: OldCatalog, read: RebuildReport['read']): Generator<OldRecord> {
+  const isWhole = ({ uuid, bytes }: OldPack): boolean => {
+    const found = read.get(uuid)
+    return found !== undefined && found.bytes >= bytes && found.gaps.length === 0
+  }
+  // as a rule all were: then nobody needs to look at each record
+  if (old.packs().every(isWhole)) return
+  for (const record of old.records()) {
+    const found = read.get(record.pack)
+    const isIn = (gap: { offset: number; length: number }): boolean =>
+      record.offset >= gap.offset && record.offset < gap.offset + gap.length
+    if (found === undefined || record.offset >= found.bytes || found.gaps.some(isIn)) yield record
+  }
+}
+
+const countAbsent = (sql: Sql, records: Iterable<OldRecord>): number => {
+  const text = 'SELECT 1 FROM chunk WHERE tenant = (SELECT id FROM tenant WHERE uuid = ?) AND id = ?'
+  let absent = 0
+  for (const { tenant, id } of records) if (sql.get(text, tenant, id) === undefined) absent++
+  return absent
+}
+
+/** `epoch` is the number beside the packs. */
 export const lossOf = (
   old: OldCatalog,
   sql: Sql,
-  { unusable, epoch }: { readonly unusable: ReadonlySet<string>; readonly epoch: number | null },
+  { unusable, read }: Pick<RebuildReport, 'unusable' | 'read'>,
+  epoch: number | null,
 ): RebuildLoss => {
   const tenants = idsOf(sql, 'SELECT uuid AS id FROM tenant')
   const broken = old.brokenPoints()
@@ -26,12 +54,22 @@ export const lossOf = (
   const points = known.flatMap(({ row }) => old.points(row).map(({ id }) => id))
   // an older copy may name what was removed since
   const usable = old.isWhole() && old.acknowledged() >= (epoch ?? 0)
-  const there = sql.get<{ count: number }>('SELECT count(*) AS count FROM chunk')!.count
   return {
     tenants: known.filter(({ uuid }) => !tenants.has(uuid)).length,
     points: points.filter((id) => unusable.has(id) && !broken.has(id)).length,
-    records: usable ? Math.max(0, old.recordCount() - there) : 0,
+    records: usable ? countAbsent(sql, unreadRecords(old, read)) : 0,
   }
+}
+
+/** REBUILD_LOSES where neither packs nor an old catalog gave a tenant, though changes were acknowledged: no tenant is ever removed. */
+export const refuseNothing = ({ tenants }: Pick<RebuildReport, 'tenants'>, epoch: number | null): void => {
+  if (tenants > 0 || epoch === null || epoch === 0) return
+  throw new VarveError(
+    'REBUILD_LOSES',
+    `the folder of packs has seen ${epoch} acknowledged changes, and neither packs nor an old catalog tell of a tenant now. ` +
+      'Nothing was changed. Look whether all packs are there, or put a copy of catalog.db back; to begin anew: varve-gateway repair --rebuild --accept-loss',
+    { details: { tenants: 1, points: 0, records: 0 } },
+  )
 }
 
 /** REBUILD_LOSES where the new catalog has less than the old one. */

@@ -34,6 +34,13 @@ export interface IncompletePoint {
   readonly disks: readonly string[]
 }
 
+/** What of a pack was read, in bytes. */
+export interface ReadPack {
+  readonly bytes: number
+  /** Parts in which there is no whole record that can be relied on. */
+  readonly gaps: readonly { readonly offset: number; readonly length: number }[]
+}
+
 export class RebuildReport {
   tenants = 0
   machines = 0
@@ -60,6 +67,8 @@ export class RebuildReport {
   readonly unknownFiles = new ReportList<string>()
   /** Ids of all points that are lost or incomplete; not printed. */
   readonly unusable = new Set<string>()
+  /** How far each pack was read, and what of it was not, by its uuid; not printed. */
+  readonly read = new Map<string, ReadPack>()
   readonly incompletePoints = new ReportList<IncompletePoint>()
   /** Restore points that a state or the old catalog names and that could not be found again. */
   readonly lostPoints = new ReportList<{ readonly tenant: string; readonly point: string; readonly problem: string }>()
@@ -83,7 +92,7 @@ export class RebuildReport {
   }
 
   toJSON(): object {
-    const { unusable: _, ...printed } = this
+    const { unusable: _unusable, read: _read, ...printed } = this
     return printed
   }
 }

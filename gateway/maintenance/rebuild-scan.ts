@@ -210,25 +210,32 @@ export class PackIndexer {
       return id
     }
     let guessed: PackKind = kind ?? 'data'
+    const gaps: { offset: number; length: number }[] = []
     for await (const record of scanPack(store, name, scanOf(kind, signal))) {
       const { offset } = record
       if (!('header' in record)) {
         report.unreadable.add({ ...name, ...record })
+        gaps.push({ offset, length: record.length })
         continue
       }
       const { header } = record
       const problem = this.#problemOf(record, kind, tenant, misplaced || suspects.has(`${name.pack} ${offset}`))
       if (problem !== null) {
         report.unreadable.add({ ...name, offset, length: record.bytes.length, problem })
+        gaps.push({ offset, length: record.bytes.length })
         continue
       }
       if (kind === null && header.type !== RECORD.chunk) guessed = 'nodes'
-      if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) continue
+      if (header.type === RECORD.manifest && !this.#manifest(record, name, scanned)) {
+        gaps.push({ offset, length: record.bytes.length })
+        continue
+      }
       end = offset + recordBytes(header.storedLength)
       batch.push({ ...header, offset })
       if (batch.length >= BATCH_RECORDS) flush(guessed)
     }
     this.#builder.setPackBytes(flush(guessed), end)
+    report.read.set(name.pack, { bytes, gaps })
     report.packs++
     report.bytes += bytes
   }

@@ -23,7 +23,7 @@ import type { PackStore } from '../datastore/pack-store.ts'
 import { layMarker, PACKS_SETTING, readMarker } from '../datastore/packs-marker.ts'
 import { storeError } from '../datastore/store-error.ts'
 import { StoreLock } from '../datastore/store-lock.ts'
-import { lossOf, refuseLoss } from './rebuild-loss.ts'
+import { lossOf, refuseLoss, refuseNothing } from './rebuild-loss.ts'
 import { CatalogPlace } from './rebuild-place.ts'
 import { RebuildReport } from './rebuild-report.ts'
 import { eachPack, findPacks, findStates, PackIndexer, type FoundPack } from './rebuild-scan.ts'
@@ -296,8 +296,9 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       const marker = store.id ?? randomUUID()
       sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
+      if (options.refuseLoss === true) refuseNothing(report, readEpoch(packs))
       if (options.refuseLoss === true && old !== null && report.takenFrom === CATALOG_NAME)
-        refuseLoss(lossOf(old, sql, { unusable: report.unusable, epoch: readEpoch(packs) }))
+        refuseLoss(lossOf(old, sql, report, readEpoch(packs)))
       writeAudit(sql, report, startedMs)
       epoch = builder.acknowledgeAbove(readEpoch(packs) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')

@@ -87,6 +87,12 @@ export class DataFolder {
     for (const name of CATALOG_FILES) rmSync(path.join(this.path, name), { force: true })
   }
 
+  /** Whether packs tell of every tenant: a life that died at once may have left one to the catalog alone. */
+  hasStates(): boolean {
+    using sql = new Sql(path.join(this.path, CATALOG_NAME))
+    return sql.get('SELECT 1 FROM tenant WHERE state_id IS NULL') === undefined
+  }
+
   /** Copies of the catalog that lives took, by name. */
   copies(): string[] {
     return readdirSync(path.join(this.#root, 'copies'))

@@ -1,4 +1,6 @@
 // One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must be there after it.
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { LocalDatabase } from '../../gateway/datastore/database/database.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/layout.ts'
 import { renewKeys } from '../../gateway/auth/authority.ts'
@@ -6,7 +8,6 @@ import { isIncomplete } from '../../gateway/commands/report-rebuild.ts'
 import { openLog } from '../../gateway/log.ts'
 import { rebuild } from '../../gateway/maintenance/rebuild.ts'
 import { Dice } from '../support/model-dice.ts'
-import path from 'node:path'
 import type { Damage } from './damage.ts'
 import { flipBit, type DataFolder } from './data-folder.ts'
 import type { Mishap, MishapName } from './mishap.ts'
@@ -86,7 +87,11 @@ export class Ordeal {
       if (node === null) return null
       const bit = 1 << dice.below(8)
       tell(`  a bit of ${path.basename(node.file)} at ${node.at}`)
-      return once(() => flipBit(node.file, node.at, bit))
+      flipBit(node.file, node.at, bit)
+      // it may be gone by then, as nobody needed it any more
+      return () => {
+        if (existsSync(node.file)) flipBit(node.file, node.at, bit)
+      }
     }
     const packs = folder.movePacksAway(name === 'nodes-away' ? 'nodes' : 'data', share, dice)
     if (packs.length === 0) return null
@@ -99,6 +104,7 @@ export class Ordeal {
   async #catalog(mishap: Mishap): Promise<boolean> {
     const { planner, folder, damage, tally } = this.#parts
     folder.keepCatalog(KEPT)
+    const hasStates = folder.hasStates()
     this.#spoilCatalog(mishap)
     damage.exact = false
     const plan = planner.trouble([])
@@ -106,7 +112,7 @@ export class Ordeal {
     const opened = facts.some(({ fact }) => fact === 'opened')
     const met = facts.some((fact) => 'code' in fact && CATALOG_REFUSALS.some((code) => code === fact.code))
     if (!opened) tally.refusedStarts++
-    if (!opened && mishap.wayOut === 'back') folder.putCatalog(KEPT)
+    if (!opened && (mishap.wayOut === 'back' || !hasStates)) folder.putCatalog(KEPT)
     else if (!opened || met || mishap.counted) await this.#rebuild()
     await this.#whole()
     return true
@@ -181,9 +187,3 @@ export class Ordeal {
 }
 
 const isUndone = (name: MishapName): boolean => name === 'nodes-away' || name === 'data-away' || name === 'node-bit'
-
-/** Does it now, and once more when it is undone: a bit that is flipped twice is as it was. */
-const once = (flip: () => void): (() => void) => {
-  flip()
-  return flip
-}

@@ -58,7 +58,7 @@ const COLLECTING: ReadonlySet<FailpointName> = new Set([
 ])
 
 /** How often something is done to the folder between two lives. */
-const MISHAP_CHANCE = 0.35
+const MISHAP_CHANCE = 0.25
 
 /** The tenants of a history. */
 export const TENANTS = ['acme', 'beta'] as const

@@ -64,6 +64,20 @@ const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
   builder.sql.run(`INSERT OR IGNORE INTO ${table} (${names}) VALUES (${places})`, ...values)
 }
 
+/** A pack and its acknowledged length, in bytes. */
+export interface OldPack {
+  readonly uuid: string
+  readonly bytes: number
+}
+
+/** Where a record of the index lies; tenant and pack by their uuids. */
+export interface OldRecord {
+  readonly tenant: string
+  readonly id: Uint8Array
+  readonly pack: string
+  readonly offset: number
+}
+
 export class OldCatalog implements Disposable {
   /** What could not be read, in words. */
   readonly problems: string[] = []
@@ -154,10 +168,15 @@ export class OldCatalog implements Disposable {
     return new Set(rows.map(({ point }) => point))
   }
 
-  /** Records in its index. */
-  recordCount(): number {
-    const [row] = this.#all<{ count: number }>('the index', 'SELECT count(*) AS count FROM chunk')
-    return row?.count ?? 0
+  packs(): OldPack[] {
+    return this.#all<OldPack>('packs', 'SELECT uuid, bytes FROM pack')
+  }
+
+  /** Its index, record by record. */
+  *records(): Generator<OldRecord> {
+    const text = `SELECT tenant.uuid AS tenant, chunk.id, pack.uuid AS pack, chunk.offset
+      FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
+    for (const row of this.#rows('the index', text)) yield row as unknown as OldRecord
   }
 
   damages(): OldDamage[] {

@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { isIncomplete } from '../../../gateway/commands/report-rebuild.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/datastore/format.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
@@ -91,6 +92,47 @@ test('a pack that is gone is a loss to be accepted; until then the catalog stays
   await rm(largest)
   const report = await run(folder, { refuseLoss: false })
   expect([isIncomplete(report), report.replaced]).toEqual([true, 'catalog.db.replaced-1'])
+})
+
+test('rows of the index that name what whole packs never had are no loss: they are what a rebuild is for', async () => {
+  await using place = await world()
+  const { folder } = place
+  {
+    using sql = new Sql(path.join(folder, CATALOG_NAME))
+    const insert = `INSERT INTO chunk SELECT tenant, randomblob(32), type, pack, offset, stored, plain, codec, machine
+      FROM chunk WHERE type = 1`
+    expect(sql.run(insert)).toBeGreaterThan(0)
+  }
+  expect(isIncomplete(await run(folder))).toBe(false)
+  await expectAll(place)
+})
+
+test('records of a pack that is gone are a loss though no restore point needs them', async () => {
+  await using place = await world()
+  const { folder, packs } = place
+  const files = await packFiles(packs)
+  {
+    using sql = new Sql(path.join(folder, CATALOG_NAME))
+    sql.run('DELETE FROM image')
+    sql.run('DELETE FROM point')
+  }
+  const sizes = await Promise.all(files.map(async (file) => ({ file, size: (await stat(file)).size })))
+  await rm(sizes.sort((a, b) => b.size - a.size)[0]!.file)
+  await expect(run(folder)).rejects.toMatchObject({
+    code: 'REBUILD_LOSES',
+    message: expect.stringMatching(/0 whole restore points and [1-9]\d* records/u) as string,
+  })
+})
+
+test('a rebuild that finds nothing at all of what was acknowledged says so', async () => {
+  await using place = await world()
+  const { folder, packs, stand } = place
+  await dropCatalog(folder)
+  await rename(path.join(packs, stand.tenant.uuid), path.join(folder, 'aside'))
+  await expect(run(folder)).rejects.toMatchObject({ code: 'REBUILD_LOSES' })
+  await rename(path.join(folder, 'aside'), path.join(packs, stand.tenant.uuid))
+  expect(isIncomplete(await run(folder))).toBe(false)
+  await expectAll(place)
 })
 
 test('a tenant of which no state is found is something missing', async () => {
