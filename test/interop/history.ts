@@ -152,7 +152,14 @@ export class History implements AsyncDisposable {
         this.#told.push(step)
         await this.#stand.endGateway(this.#dice.pick(['SIGTERM', 'SIGKILL']))
         return await this.#stand.startGateway()
-      default:
+      case 'resize':
+      case 'cut':
+      case 'swap':
+      case 'copy':
+      case 'front':
+      case 'snapshot':
+      case 'rebase':
+      case 'rewrite':
         return await this.#events.happen(step)
     }
   }

@@ -455,7 +455,7 @@ test('what a machine says is unchanged is compared with the base of its running 
   const { tenant } = stand
   const plains = [plainChunk(), null, plainChunk(), plainChunk()]
   const ids = (...which: number[]): Uint8Array =>
-    joinIds(which.map((index) => (plains[index] == null ? new Uint8Array(32) : stand.idOf(plains[index]))))
+    joinIds(which.map((index) => (plains[index] ? stand.idOf(plains[index]) : new Uint8Array(32))))
   const ask = (job: string, more: Partial<Params<'image.compare'>> = {}, agent = machine.agent) =>
     backups.comparisons.compare(tenant, agent, { job, disk: 'vda', positions: [0, 1, 3], ids: ids(0, 1, 3), ...more })
 
