@@ -140,8 +140,8 @@ export class FreezeHistory implements AsyncDisposable {
   async #goOn(): Promise<void> {
     if (!this.#stand.hasGateway) await this.#stand.startGateway()
     // one that is stopped goes on or is ended, as a person would do it
-    if (this.#dice.chance(0.5)) this.#host.agent.signal('SIGCONT')
-    else await this.#host.end('SIGKILL')
+    if (this.#host.hasAgent && this.#dice.chance(0.5)) this.#host.agent.signal('SIGCONT')
+    else if (this.#host.hasAgent) await this.#host.end('SIGKILL')
     if (!this.#host.hasAgent) await this.#host.start()
     await this.#thawed()
     this.#script.freezeDelayMs = 0

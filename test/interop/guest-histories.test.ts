@@ -7,7 +7,7 @@ import { FreezeHistory } from './freeze-history.ts'
 import { ABSENCES, ScratchHistory, type Absence } from './scratch-history.ts'
 
 /** Histories of each kind, rounds of each, and what only one that hangs reaches, in milliseconds. */
-const PLAIN = { freezes: 2, freezeRounds: 3, scratches: 1, scratchRounds: 2 }
+const PLAIN = { freezes: 2, freezeRounds: 2, scratches: 1, scratchRounds: 1 }
 const SOAK = { freezes: 20, freezeRounds: 10, scratches: 6, scratchRounds: ABSENCES.length }
 const LIMIT_MS = 3_600_000
 

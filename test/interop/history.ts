@@ -152,7 +152,14 @@ export class History implements AsyncDisposable {
         this.#told.push(step)
         await this.#stand.endGateway(this.#dice.pick(['SIGTERM', 'SIGKILL']))
         return await this.#stand.startGateway()
-      default:
+      case 'resize':
+      case 'cut':
+      case 'swap':
+      case 'copy':
+      case 'front':
+      case 'snapshot':
+      case 'rebase':
+      case 'rewrite':
         return await this.#events.happen(step)
     }
   }
@@ -185,11 +192,12 @@ export class History implements AsyncDisposable {
     this.#told.push(`backup with a snapshot of ${disk} ${race.told}`)
     expect(ended, 'a backup that meets a snapshot').toMatchObject({ state: 'committed', error: null })
     const { timeMs } = await this.#stand.point(job)
+    const model = race.stateIn(await this.#stand.restore(job), timeMs)
     const came = race.came(timeMs)
     if (came === 'before') this.#known.set(disk, { checkpoint: 'lost' })
     if (came === 'unknown') this.#known.set(disk, { checkpoint: 'unknown' })
     this.#expectReasons(ended, false)
-    await this.#committed(ended, race.stateIn(await this.#stand.restore(job), timeMs))
+    await this.#committed(ended, model)
     if (came === 'after') this.#known.set(disk, { checkpoint: 'lost' })
     if (came === 'unknown') this.#known.set(disk, { checkpoint: 'unknown' })
   }

@@ -214,7 +214,7 @@ export class Stand implements AsyncDisposable {
         return (await (await this.peer('owner', tenant)).call('backup.start', { machine, full })).job
       } catch (thrown) {
         const { code, endsConnection } = asVarveError(thrown)
-        if (endsConnection || code === 'AGENT_OFFLINE' || code === 'JOB_RUNNING') return null
+        if (endsConnection || ['AGENT_OFFLINE', 'JOB_RUNNING', 'LEASE_HELD'].includes(code)) return null
         throw thrown
       }
     })
