@@ -145,10 +145,17 @@ const askNodes = async (client: QmpCaller, flat: boolean): Promise<v.InferOutput
 export const listNodes = async (client: QmpCaller): Promise<readonly BlockNode[]> =>
   (await askNodes(client, true)).map(toNode)
 
+/** Drivers of filters that a machine has above a disk's own image, which QEMU shows as if they lay over a backing file. */
+const FILTERS: ReadonlySet<string | undefined> = new Set(['throttle', 'copy-on-read', 'compress', 'preallocate'])
+
 const backingOf = (image: Image): DiskImage[] => {
   const chain: DiskImage[] = []
-  for (let under = image['backing-image']; under !== undefined; under = under['backing-image'])
-    chain.push({ format: under.format ?? '', fileName: under.filename, size: under['virtual-size'] })
+  let above = FILTERS.has(image.format)
+  for (let under = image['backing-image']; under !== undefined; under = under['backing-image']) {
+    // what a filter lies over is the disk itself, which the guest writes
+    if (!above) chain.push({ format: under.format ?? '', fileName: under.filename, size: under['virtual-size'] })
+    above &&= FILTERS.has(under.format)
+  }
   return chain
 }
 

@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest'
 import type { Lease } from '../../../agent/lease/lease.ts'
-import { MIB, asBase, startBench } from '../../support/lease.ts'
-import type { LeaseBench } from '../../support/lease.ts'
+import { LeaseBench, MIB, asBase, dirtyRanges, startBench } from '../../support/lease.ts'
+import { run } from '../../support/run.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 /** Commands of a begin before its transaction, by how often each was sent before. */
@@ -102,4 +102,37 @@ test('disks that never stay as they are end the begin with a sentence, and nothi
   })
   expect(await bench.objects()).toEqual(untouched)
   expect(await agent.journal.list()).toEqual([])
+})
+
+test.each(['throttle', 'copy-on-read'])('a disk below a %s filter whose guest writes all the time', async (driver) => {
+  await using folder = await tempFolder()
+  const image = { driver: 'qcow2', file: { driver: 'file', filename: folder.join('a.qcow2') } }
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', image.file.filename, String(4 * MIB)])
+  const limits = driver === 'throttle' ? { 'throttle-group': 'group' } : {}
+  const filter = JSON.stringify({ driver, 'node-name': 'filter', ...limits, file: image })
+  await using bench = new LeaseBench(folder.path, [])
+  bench.model.set('vda', Buffer.alloc(4 * MIB))
+  await bench.machine.start({
+    extra: ['-object', 'throttle-group,id=group', '-blockdev', filter, '-device', 'virtio-blk-pci,drive=filter,id=vda'],
+  })
+  const sent: string[] = []
+  await using agent = await bench.agent({
+    before: async (command) => {
+      sent.push(command)
+      if (command === 'nbd-server-start') await bench.write('vda', sent.length, 2 * MIB, 65_536)
+    },
+  })
+  const first = await agent.driver.begin(bench.request())
+  await first.end('committed')
+  await bench.write('vda', 0x22, MIB, 65_536)
+  const lease = await agent.driver.begin(bench.request({ base: asBase(first) }))
+  const [disk] = lease.disks
+  expect(disk).toMatchObject({ kind: 'incremental', reason: 'bitmap' })
+  expect((await bench.content(disk!)).equals(bench.model.get('vda')!)).toBe(true)
+  expect(await dirtyRanges(disk!)).toEqual([
+    { offset: MIB, length: 65_536 },
+    { offset: 2 * MIB, length: 65_536 },
+  ])
+  await lease.end('committed')
+  expect(sent.filter((command) => command === 'transaction')).toHaveLength(2)
 })

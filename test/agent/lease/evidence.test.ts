@@ -1,6 +1,7 @@
 // What is remembered of the files under a disk: names as QEMU gives them, and real files that are changed in every way.
 
 import { copyFile, link, mkdir, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { normalize } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { gatherEvidence, pathOf, refuseShared } from '../../../agent/lease/evidence.ts'
 import { QmpClient } from '../../../agent/qmp/client.ts'
@@ -141,7 +142,7 @@ describe('evidence of a disk over other files', () => {
       const found = await gatherEvidence(one)
       expect(await textOf(one)).toBe(found.text)
       expect(found.text).toContain(fileName)
-      expect(found.held).toEqual([])
+      expect(found.held.at(-1)?.file).toBe(`name ${normalize(fileName)}`)
       expect(await textOf({ ...one, backing: [{ format: 'raw', fileName: `${fileName}x`, size: 512 }] })).not.toBe(
         found.text,
       )
@@ -221,8 +222,10 @@ describe('two disks and one file', () => {
   const raw = (name: string, fileName: string): MachineDisk =>
     disk({ name, node: name, format: 'raw', fileName, persistentBitmaps: false })
 
-  const slice = (name: string, file: string, offset: number): MachineDisk =>
-    raw(name, `json:{"driver":"raw","offset":${offset},"size":512,"file":{"driver":"file","filename":"${file}"}}`)
+  const slice = (name: string, file: string, offset: number, size: number | null = 512): MachineDisk => {
+    const part = `"offset":${offset}${size === null ? '' : `,"size":${size}`}`
+    return raw(name, `json:{"driver":"raw",${part},"file":{"driver":"file","filename":"${file}"}}`)
+  }
 
   test('are refused by whatever names lead to it, and the message has both disks', async () => {
     await using folder = await tempFolder()
@@ -248,12 +251,17 @@ describe('two disks and one file', () => {
     await refused(external, raw('vdb', folder.join('data')))
   })
 
-  test('a slice of a file and the whole of it are refused, two slices are not', async () => {
+  test('a slice of a file and the whole of it are refused, and slices that overlap; others are not', async () => {
     await using folder = await tempFolder()
     const file = folder.join('a')
     await writeFile(file, Buffer.alloc(2048))
     await refused(slice('vda', file, 512), raw('vdb', file))
-    refuseShared(await seen([slice('vda', file, 0), slice('vdb', file, 1024)]))
+    await refused(slice('vda', file, 512), slice('vdb', file, 512))
+    await refused(slice('vda', file, 0, 1024), slice('vdb', file, 512))
+    await refused(slice('vda', file, 0, null), slice('vdb', file, 1024))
+    const nested = `json:{"driver":"raw","offset":"512","file.driver":"raw","file.file.filename":"${file}","file.offset":"512"}`
+    await refused(raw('vda', nested), slice('vdb', file, 1024))
+    refuseShared(await seen([slice('vda', file, 0), slice('vdb', file, 512), slice('vdc', file, 1024, null)]))
   })
 
   test('are two disks where they only share what nobody writes', async () => {
@@ -262,9 +270,17 @@ describe('two disks and one file', () => {
     const backing = [{ format: 'raw', fileName: folder.join('base'), size: 512 }]
     const over = (name: string) => disk({ name, fileName: folder.join(name), backing })
     refuseShared(await seen([over('a'), over('b')]))
-    // names that cannot be looked at say nothing of one another
-    refuseShared(await seen([raw('vda', 'relative'), raw('vdb', 'relative')]))
     refuseShared([])
+  })
+
+  test('are refused where the name of both is the same and no file of this host', async () => {
+    await refused(raw('vda', 'relative'), raw('vdb', 'file:./relative'))
+    await refused(raw('vda', 'nbd://host/a'), raw('vdb', 'nbd://host/a'))
+    const remote = 'json:{"driver":"raw","file":{"driver":"nbd","server":{"type":"unix","path":"/run/nbd"}}}'
+    await refused(raw('vda', remote), raw('vdb', remote))
+    refuseShared(await seen([raw('vda', 'relative'), raw('vdb', 'other')]))
+    for (const nothing of ['', 'null-co://', 'json:{"driver":"null-aio","size":512}'])
+      refuseShared(await seen([raw('vda', nothing), raw('vdb', nothing)]))
   })
 })
 
@@ -288,7 +304,7 @@ test('what a real QEMU says of a chain and a slice is understood', async () => {
   expect(pathOf(vdb!.fileName)).toBe(folder.join('whole.raw'))
   const before = await textOf(vda!)
   const part = await gatherEvidence(vdb!)
-  expect(part.written).toEqual([])
+  expect(part.written).toEqual([expect.objectContaining({ from: 1 << 20, to: 2 << 20 })])
   await machine.guestWrite('vda', 0x11, 0, 65_536)
   await machine.guestWrite('vdb', 0x11, 0, 65_536)
   expect(await textOf(vda!)).toBe(before)

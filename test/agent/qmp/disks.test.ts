@@ -1,6 +1,7 @@
 // Disks and their names as a real QEMU shows them, and answers that are not QEMU's.
 
 import { expect, test } from 'vitest'
+import { pathOf } from '../../../agent/lease/evidence.ts'
 import { QmpClient } from '../../../agent/qmp/client.ts'
 import type { QmpCaller } from '../../../agent/qmp/client.ts'
 import { diskNames, listDisks } from '../../../agent/qmp/disks.ts'
@@ -91,6 +92,29 @@ const node = (name: string, size: unknown) => ({
   drv: 'raw',
   ro: false,
   image: { 'virtual-size': size, filename: 'f' },
+})
+
+test('a filter above a disk lies over what the disk lies over, not over the disk itself', async () => {
+  await using folder = await tempFolder()
+  const [top, base] = [folder.join('top.qcow2'), folder.join('base.raw')]
+  await run('truncate', ['-s', '1M', base])
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', top])
+  const image = { driver: 'qcow2', file: { driver: 'file', filename: top } }
+  const throttled = { driver: 'throttle', 'throttle-group': 'group', file: image }
+  const filter = { driver: 'copy-on-read', 'node-name': 'filter', file: throttled }
+  await using machine = await startMachine({
+    folder: folder.path,
+    disks: [],
+    extra: [
+      ['-object', 'throttle-group,id=group'],
+      ['-blockdev', JSON.stringify(filter), '-device', 'virtio-blk-pci,drive=filter,id=vda'],
+    ].flat(),
+  })
+  await using client = await QmpClient.connect({ path: machine.qmpPath })
+  const [disk] = (await listDisks(client)).disks
+  expect(disk).toMatchObject({ name: 'vda', node: 'filter', format: 'copy-on-read', persistentBitmaps: false })
+  expect(disk?.backing).toEqual([{ format: 'raw', fileName: base, size: 1 << 20 }])
+  expect(pathOf(disk!.fileName)).toBe(top)
 })
 
 test('two devices that claim one name get two names', async () => {
