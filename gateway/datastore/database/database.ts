@@ -74,7 +74,7 @@ export class ThreadDatabase implements Database, AsyncDisposable {
     const { error } = answer
     if (error === undefined) return waiting.resolve(answer.result)
     const code = isErrorCode(error.code) ? error.code : 'STORE_FAILED'
-    if (code === 'CATALOG_MISSING') this.damaged = true
+    if (code === 'CATALOG_DAMAGED') this.damaged = true
     waiting.reject(new VarveError(code, error.message, { details: error.details }))
   }
 

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { isAsLeft } from '../../../gateway/datastore/clean-stop.ts'
 import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { addTenant, openDatastore, temporaryFolder, touch } from './fixture.ts'
 
@@ -43,7 +44,32 @@ test('a catalog is as it was left until something writes to it, replaces it or l
   }
 })
 
-test('a start that was refused, and a run that met damage, leave no note', async () => {
+test('a run that met damage leaves no note', async () => {
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  const datastore = await openDatastore(folder.path)
+  await addTenant(datastore, 'one')
+  {
+    // what another one writes makes the gateway read its pages again
+    using database = new LocalDatabase(catalog)
+    await database.call('setting.set', { name: 'a', value: 'b' })
+  }
+  {
+    using sql = new Sql(catalog)
+    sql.checkpoint()
+    sql.run("UPDATE setting SET value = 'c' WHERE name = 'a'")
+  }
+  {
+    await using handle = await open(catalog, 'r+')
+    const { size } = await handle.stat()
+    await handle.write(Buffer.alloc(size - 4096, 0xff), 0, size - 4096, 4096)
+  }
+  await expect(datastore.database.call('tenant.list', {})).rejects.toMatchObject({ code: 'CATALOG_DAMAGED' })
+  await datastore[Symbol.asyncDispose]()
+  expect(isAsLeft(folder.path)).toBe(false)
+})
+
+test('a start that was refused leaves no note', async () => {
   await using folder = await temporaryFolder()
   const catalog = path.join(folder.path, CATALOG_NAME)
   const datastore = await openDatastore(folder.path)
@@ -58,7 +84,7 @@ test('a start that was refused, and a run that met damage, leave no note', async
     await handle.write(Buffer.alloc(4096), 0, 4096, 4096)
   }
   for (let start = 0; start < 2; start++) {
-    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
+    await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_DAMAGED' })
     expect(isAsLeft(folder.path)).toBe(false)
   }
 })
