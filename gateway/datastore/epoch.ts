@@ -12,11 +12,15 @@ import { hasCode, storeError } from './store-error.ts'
 /** Digits of the number: its file never grows, so it can be written on a full disk. */
 const DIGITS = 16
 
+/** No catalog has had so many changes: a number from here on is damage, and could not be gone above. */
+const EPOCH_END = 10 ** (DIGITS - 1)
+
 const FILE_MODE = 0o600
 
 const textOf = (epoch: number): string => `${String(epoch).padStart(DIGITS, '0')}\n`
 
-const parse = (text: string): number | null => (/^\d{16}\n$/u.test(text) ? Number(text) : null)
+const parse = (text: string): number | null =>
+  /^\d{16}\n$/u.test(text) && Number(text) < EPOCH_END ? Number(text) : null
 
 /** The number beside the packs; null where there is none, or none that can be read. STORE_FAILED. */
 export const readEpoch = (root: string): number | null => {
