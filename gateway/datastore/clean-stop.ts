@@ -31,7 +31,9 @@ export const noteCleanStop = (folder: string): void => {
 export const isAsLeft = (folder: string): boolean => {
   try {
     const text = look(folder)
-    return text !== null && readFileSync(path.join(folder, CLEAN_NAME), 'utf8') === `${text}\n`
+    const file = path.join(folder, CLEAN_NAME)
+    // a pipe of this name must not keep us waiting for its other end
+    return text !== null && statSync(file).isFile() && readFileSync(file, 'utf8') === `${text}\n`
   } catch {
     return false
   }

@@ -86,7 +86,7 @@ const holdsAnyOf = async (root: string, packs: readonly PackRow[]): Promise<bool
 /** The uuid of the marker in this catalog's folder of packs, which gets one where there is nothing to lose yet. STORE_FAILED for any other folder, which is not touched. */
 const claimPacks = async (database: Database, root: string): Promise<string> => {
   const known = await database.call('setting.get', { name: PACKS_SETTING })
-  const found = await readMarker(root)
+  const found = readMarker(root)
   if (known !== null && known === found) return known
   const id = found ?? randomUUID()
   const setKnown = (): Promise<null> => database.call('setting.set', { name: PACKS_SETTING, value: id })

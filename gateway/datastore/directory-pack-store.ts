@@ -98,14 +98,14 @@ export class DirectoryPackStore implements PackStore {
     } catch (error) {
       throw storeError(error, 'making the folder for packs')
     }
-    const found = await readMarker(root)
+    const found = readMarker(root)
     if (id !== null && found !== id) throw strangePacks()
     return new DirectoryPackStore(root, found)
   }
 
   /** STORE_FAILED unless the folder has the marker that it was opened with. */
   async confirm(): Promise<void> {
-    if (this.id !== null && (await readMarker(this.#root)) !== this.id) throw strangePacks()
+    if (this.id !== null && readMarker(this.#root) !== this.id) throw strangePacks()
   }
 
   async create(name: PackName, header: Uint8Array): Promise<PackFile> {

@@ -6,16 +6,21 @@ import { VarveError } from '../../protocol/errors.ts'
 import { failpoint } from './failpoint.ts'
 import { syncFolder } from './folders.ts'
 import { EPOCH_NAME, NEW_EPOCH_NAME, PACKS_NAME } from './layout.ts'
+import { readMarker } from './packs-marker.ts'
 import { hasCode, storeError } from './store-error.ts'
 
 /** Digits of the number: its file never grows, so it can be written on a full disk. */
 const DIGITS = 16
 
+/** No catalog has had so many changes: a number from here on is damage, and could not be gone above. */
+const EPOCH_END = 10 ** (DIGITS - 1)
+
 const FILE_MODE = 0o600
 
 const textOf = (epoch: number): string => `${String(epoch).padStart(DIGITS, '0')}\n`
 
-const parse = (text: string): number | null => (/^\d{16}\n$/u.test(text) ? Number(text) : null)
+const parse = (text: string): number | null =>
+  /^\d{16}\n$/u.test(text) && Number(text) < EPOCH_END ? Number(text) : null
 
 /** The number beside the packs; null where there is none, or none that can be read. STORE_FAILED. */
 export const readEpoch = (root: string): number | null => {
@@ -44,8 +49,12 @@ export const layEpoch = async (root: string, epoch: number): Promise<void> => {
   }
 }
 
-/** Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. */
-const raiseEpoch = (root: string, epoch: number): void => {
+/**
+ * Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. That of packs without the marker
+ * `packs` is another catalog's: raised, it would make that one pass for an older copy.
+ */
+const raiseEpoch = (root: string, epoch: number, packs: string | null): void => {
+  if (packs === null || readMarker(root) !== packs) return
   let file: number
   try {
     file = openSync(path.join(root, EPOCH_NAME), 'r+')
@@ -83,8 +92,8 @@ export class EpochKeeper {
     this.#inode = inodeOf(catalog)
   }
 
-  /** To be called after each write, with the catalog's own number; STORE_FAILED where the catalog is no longer the file of its name, or the number cannot be written. */
-  keep(epoch: number): void {
+  /** To be called after each write, with the catalog's own number and the marker of its packs (null before it has one); STORE_FAILED where the catalog is no longer the file of its name, or the number cannot be written. */
+  keep(epoch: number, packs: string | null): void {
     if (epoch === this.#known) return
     if (inodeOf(this.#catalog) !== this.#inode)
       throw new VarveError(
@@ -92,7 +101,7 @@ export class EpochKeeper {
         'catalog.db was moved, removed or replaced while it was in use: stop the gateway, put the catalog that it had back or build it again with: varve-gateway repair --rebuild',
       )
     try {
-      raiseEpoch(path.join(path.dirname(this.#catalog), PACKS_NAME), epoch)
+      raiseEpoch(path.join(path.dirname(this.#catalog), PACKS_NAME), epoch, packs)
     } catch (thrown) {
       const error = storeError(thrown, 'noting an acknowledged change beside the packs')
       // what makes room must go on; the next write tries again

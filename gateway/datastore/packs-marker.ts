@@ -1,4 +1,5 @@
 // The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
+import { readFileSync, statSync } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -10,17 +11,19 @@ import { hasCode, storeError } from './store-error.ts'
 /** Name of the setting that holds the uuid of the marker. */
 export const PACKS_SETTING = 'packs'
 
-/** Bytes that are read of a marker: it is a uuid and a line feed. */
+/** Most bytes of a marker: it is a uuid and a line feed. */
 const MARKER_BYTES_MAX = 64
 
 const FILE_MODE = 0o600
 
 /** The uuid in the marker of a folder of packs; null where there is no marker, no such folder, or no uuid in it. STORE_FAILED. */
-export const readMarker = async (root: string): Promise<string | null> => {
+export const readMarker = (root: string): string | null => {
+  const file = path.join(root, MARKER_NAME)
   try {
-    await using handle = await open(path.join(root, MARKER_NAME), 'r')
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MARKER_BYTES_MAX), 0, MARKER_BYTES_MAX, 0)
-    const id = buffer.toString('latin1', 0, bytesRead).trimEnd()
+    const found = statSync(file)
+    // a pipe of this name must not keep us waiting for its other end
+    if (!found.isFile() || found.size > MARKER_BYTES_MAX) return null
+    const id = readFileSync(file, 'latin1').trimEnd()
     return isUuid(id) ? id : null
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return null

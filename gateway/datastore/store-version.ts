@@ -9,6 +9,7 @@ import { FORMAT_VERSION } from './format.ts'
 import { readEpoch } from './epoch.ts'
 import { hasPacks, PACKS_NAME } from './layout.ts'
 import { refuseOlderEpoch } from './older-catalog.ts'
+import { PACKS_SETTING, readMarker, strangePacks } from './packs-marker.ts'
 
 /** Name of the setting that holds the datastore's format version. */
 export const FORMAT_SETTING = 'format'
@@ -46,7 +47,7 @@ const checkPacks = (catalog: string): void => {
 /**
  * STORE_VERSION when a later program made this catalog, CATALOG_MISSING when it is absent or empty beside packs, CONFIG_INVALID when it is no catalog; only reads
  * it. A catalog that is not there yet, in a data folder without packs, is fine. `alone` looks at its version only; with `epoch` an older copy of it is
- * CATALOG_MISSING too, for commands that write into it.
+ * CATALOG_MISSING too, and one of other packs STORE_FAILED, for commands that write into it.
  */
 export const checkCatalogVersion = (catalog: string, { alone = false, epoch = false } = {}): void => {
   const checkNew = (): void => (alone ? undefined : checkPacks(catalog))
@@ -55,7 +56,8 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
   if (!found.isFile()) throw foreign('it is not a file')
   if (found.size === 0) return checkNew()
   // read before the catalog's: whoever uses it may raise both
-  const there = epoch ? readEpoch(path.join(path.dirname(catalog), PACKS_NAME)) : null
+  const root = path.join(path.dirname(catalog), PACKS_NAME)
+  const there = epoch ? readEpoch(root) : null
   const url = pathToFileURL(catalog)
   // a catalog that was closed well is read without the files that SQLite would lay beside it; one with a log needs its log
   if (!existsSync(`${catalog}-wal`)) url.searchParams.set('immutable', '1')
@@ -72,6 +74,9 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
     const row = db.prepare('SELECT value FROM setting WHERE name = ?').get(FORMAT_SETTING)
     checkFormat(row === undefined ? null : String(row['value']))
     if (db.prepare('SELECT 1 FROM tenant LIMIT 1').get() === undefined) checkNew()
+    const packs = db.prepare('SELECT value FROM setting WHERE name = ?').get(PACKS_SETTING)?.['value']
+    const marker = epoch && packs !== undefined ? readMarker(root) : null
+    if (marker !== null && marker !== packs) throw strangePacks()
     if (there !== null && has(db, 'tally'))
       refuseOlderEpoch(
         there,

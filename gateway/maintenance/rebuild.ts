@@ -275,7 +275,7 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
   const begunMs = performance.now()
   const packs = path.join(folder, PACKS_NAME)
   // an empty mount point has neither
-  if (!existsSync(packs) || (!hasPacks(folder) && (await readMarker(packs)) === null))
+  if (!existsSync(packs) || (!hasPacks(folder) && readMarker(packs) === null))
     throw new VarveError(
       'CONFIG_INVALID',
       `there are no packs in ${folder}; name the gateway's data folder with --data DIR`,

@@ -6,6 +6,7 @@ import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from '../epoch.ts'
+import { PACKS_SETTING } from '../packs-marker.ts'
 import { damageOperations } from './damage.ts'
 import { acknowledged, examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
@@ -20,7 +21,7 @@ import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
-import { tenantOperations } from './tenants.ts'
+import { settingOf, tenantOperations } from './tenants.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
 
@@ -86,6 +87,6 @@ export const runKept = <N extends OperationName>(
   args: OperationArgs<N>,
 ): OperationResult<N> => {
   const result = runOperation(sql, name, args)
-  if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql))
+  if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql), settingOf(sql, PACKS_SETTING))
   return result
 }

@@ -17,11 +17,12 @@ export interface Tenant {
 
 const TENANT = 'SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
 
+/** The value of a setting; null where it has none. */
+export const settingOf = (sql: Sql, name: string): string | null =>
+  sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)?.value ?? null
+
 export const tenantOperations = {
-  'setting.get': read(
-    (sql: Sql, { name }: { name: string }): string | null =>
-      sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)?.value ?? null,
-  ),
+  'setting.get': read((sql: Sql, { name }: { name: string }): string | null => settingOf(sql, name)),
 
   /** The value that is there afterwards: an existing one is kept. */
   'setting.init': write((sql: Sql, { name, value }: { name: string; value: string }): string => {

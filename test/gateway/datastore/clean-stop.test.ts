@@ -1,10 +1,13 @@
 // The note of a clean stop: good until anything touches the catalog, and never made by a run that ended otherwise.
-import { cp, open, rename, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { cp, mkdir, open, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { isAsLeft } from '../../../gateway/datastore/clean-stop.ts'
 import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { CLEAN_NAME } from '../../../gateway/datastore/layout.ts'
 import { addTenant, openDatastore, temporaryFolder, touch } from './fixture.ts'
 
 test('a catalog is as it was left until something writes to it, replaces it or leaves a log beside it', async () => {
@@ -43,7 +46,32 @@ test('a catalog is as it was left until something writes to it, replaces it or l
   }
 })
 
-test('a start that was refused, and a run that met damage, leave no note', async () => {
+test('a run that met damage leaves no note', async () => {
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  const datastore = await openDatastore(folder.path)
+  await addTenant(datastore, 'one')
+  {
+    // what another one writes makes the gateway read its pages again
+    using database = new LocalDatabase(catalog)
+    await database.call('setting.set', { name: 'a', value: 'b' })
+  }
+  {
+    using sql = new Sql(catalog)
+    sql.checkpoint()
+    sql.run("UPDATE setting SET value = 'c' WHERE name = 'a'")
+  }
+  {
+    await using handle = await open(catalog, 'r+')
+    const { size } = await handle.stat()
+    await handle.write(Buffer.alloc(size - 4096, 0xff), 0, size - 4096, 4096)
+  }
+  await expect(datastore.database.call('tenant.list', {})).rejects.toMatchObject({ code: 'CATALOG_DAMAGED' })
+  await datastore[Symbol.asyncDispose]()
+  expect(isAsLeft(folder.path)).toBe(false)
+})
+
+test('a start that was refused leaves no note', async () => {
   await using folder = await temporaryFolder()
   const catalog = path.join(folder.path, CATALOG_NAME)
   const datastore = await openDatastore(folder.path)
@@ -61,4 +89,18 @@ test('a start that was refused, and a run that met damage, leave no note', async
     await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'CATALOG_DAMAGED' })
     expect(isAsLeft(folder.path)).toBe(false)
   }
+})
+
+test('what is no file is no note, and a pipe in its place keeps nobody waiting', async () => {
+  await using folder = await temporaryFolder()
+  await (await openDatastore(folder.path))[Symbol.asyncDispose]()
+  const note = path.join(folder.path, CLEAN_NAME)
+  await rm(note)
+  execFileSync('mkfifo', [note])
+  expect(isAsLeft(folder.path)).toBe(false)
+  await rm(note)
+  await mkdir(note)
+  expect(isAsLeft(folder.path)).toBe(false)
+  await using datastore = await openDatastore(folder.path)
+  expect(datastore.report.damaged).toEqual([])
 })

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { layEpoch, readEpoch } from '../../../gateway/datastore/epoch.ts'
+import { checkCatalogVersion } from '../../../gateway/datastore/store-version.ts'
 import { EPOCH_NAME } from '../../../gateway/datastore/layout.ts'
 import { collected, randomDisk, readImage, removePoints } from '../maintenance/stand.ts'
 import { Stand } from '../chains/script.ts'
@@ -36,8 +37,11 @@ test('a number is laid, read and only raised; what cannot be read is none', asyn
   expect(readEpoch(folder.path)).toBe(null)
   await layEpoch(folder.path, 41)
   expect(readEpoch(folder.path)).toBe(41)
-  await writeFile(path.join(folder.path, EPOCH_NAME), 'noise')
-  expect(readEpoch(folder.path)).toBe(null)
+  // the last two are 41 with a bit of the first digit turned, and what no number goes above
+  for (const noise of ['noise', '41\n', '8000000000000041\n', '9999999999999999\n']) {
+    await writeFile(path.join(folder.path, EPOCH_NAME), noise)
+    expect(readEpoch(folder.path)).toBe(null)
+  }
 })
 
 test('whoever is told of a change finds it beside the packs; a command on a folder never opened makes nothing', async () => {
@@ -127,4 +131,32 @@ test('a catalog that is replaced under a running gateway takes no acknowledged c
   })
   await datastore[Symbol.asyncDispose]()
   expect((await readFile(catalog)).length).toBeGreaterThan(0)
+})
+
+test('the catalog of another folder, tried by mistake, does not make the right one pass for an older copy', async () => {
+  await using other = await temporaryFolder()
+  {
+    await using datastore = await openDatastore(other.path)
+    for (let count = 0; count < 20; count++) await addTenant(datastore, `one-${count}`)
+  }
+  await using folder = await temporaryFolder()
+  const catalog = path.join(folder.path, CATALOG_NAME)
+  {
+    await using datastore = await openDatastore(folder.path)
+    await addTenant(datastore, 'mine')
+  }
+  const before = readEpoch(path.join(folder.path, 'packs'))
+  await rename(catalog, `${catalog}.mine`)
+  await cp(path.join(other.path, CATALOG_NAME), catalog)
+  await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_FAILED' })
+  expect(() => checkCatalogVersion(catalog, { epoch: true })).toThrow('is not the one of this catalog')
+  {
+    using database = new LocalDatabase(catalog)
+    await database.call('setting.set', { name: 'a', value: 'b' })
+  }
+  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(before)
+  await dropLog(folder.path)
+  await rename(`${catalog}.mine`, catalog)
+  await using datastore = await openDatastore(folder.path)
+  expect(await datastore.database.call('tenant.byName', { name: 'mine' })).not.toBe(null)
 })
