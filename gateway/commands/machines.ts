@@ -15,16 +15,21 @@ import type { Database } from '../datastore/database/database.ts'
 import { print, printJson, printTable, tenantNamed, withCatalog } from './local.ts'
 import { dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
 
+/** Reasons with commas between them, each once however often it is said; a policy with more than there are would be no policy. */
 const list =
   <T extends string>(allowed: readonly T[]) =>
-  (text: string): T[] =>
-    text === 'none'
-      ? []
-      : text.split(',').map((part) => {
-          const found = allowed.find((one) => one === part)
-          if (found === undefined) throw new InvalidArgumentError(`"${part}" is none of: ${allowed.join(', ')}`)
-          return found
-        })
+  (text: string): T[] => {
+    if (text === 'none') return []
+    const reasons = text.split(',').map((part) => {
+      const found = allowed.find((one) => one === part.trim())
+      if (found === undefined) throw new InvalidArgumentError(`"${part}" is none of: ${allowed.join(', ')}`)
+      return found
+    })
+    return [...new Set(reasons)]
+  }
+
+/** Reasons of full reads. */
+const FULL_REASONS = READ_REASONS.filter((reason) => reason !== 'bitmap')
 
 /** Days of `30d` or `30`; `never` stays. */
 const compareDays = (text: string): number | 'never' => {
@@ -137,8 +142,8 @@ const addPolicy = (program: Command): void => {
     .addOption(new Option('--consistency <wish>', 'what to ask of the guest').choices([...CONSISTENCY_WISHES]))
     .option(
       '--refuse-full <reasons>',
-      `reasons for which a full read is refused, with commas, or "none": ${READ_REASONS.slice(1).join(', ')}`,
-      list(READ_REASONS),
+      `reasons for which a full read is refused, with commas, or "none": ${FULL_REASONS.join(', ')}`,
+      list(FULL_REASONS),
     )
     .option(
       '--refuse-left-out <reasons>',

@@ -61,6 +61,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   expect([bad.code, bad.stderr]).toEqual([EXIT.usage, expect.stringContaining('letters')])
   for (const [option, value, why] of [
     ['--refuse-left-out', 'because', 'because'],
+    ['--refuse-full', 'bitmap', '"bitmap" is none of'],
     ['--compare-every', '0d', 'neither "never" nor 1d to 3650d'],
     ['--compare-every', '3651', 'neither'],
     ['--compare-every', '2w', 'neither'],
@@ -68,6 +69,9 @@ test('a machine is listed with its group and newest point, its policy changes as
     const refused = await run('policy', 'db1', option, value)
     expect([refused.code, refused.stderr]).toEqual([EXIT.usage, expect.stringContaining(why)])
   }
+  const often = Array.from({ length: 20 }, () => 'unplugged, excluded').join(',')
+  const again = await run('policy', 'db1', '--refuse-left-out', often, '--json')
+  expect(JSON.parse(again.stdout)).toMatchObject({ refuseLeftOut: ['unplugged', 'excluded'] })
   const less = await run('policy', 'db1', '--refuse-left-out', 'none', '--compare-every', 'never', '--json')
   expect(JSON.parse(less.stdout)).toEqual({ ...wanted, refuseLeftOut: [], compareDays: null })
   expect((await run('machine', 'assign', 'db1', '--agent', second)).code).toBe(EXIT.ok)
@@ -77,6 +81,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
     'machines.setPolicy machine=db1',
     'machines.setGroup machine=db1',
+    'machines.setPolicy machine=db1',
     'machines.setPolicy machine=db1',
     'machine.assign db1',
   ])
