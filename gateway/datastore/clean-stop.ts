@@ -1,5 +1,5 @@
 // The note of a clean stop: how the catalog's file was left, so that a start may trust a large index without reading all of it.
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { CATALOG_NAME, CLEAN_NAME } from './layout.ts'
 
@@ -20,6 +20,8 @@ export const noteCleanStop = (folder: string): void => {
     const text = look(folder)
     if (text === null) return
     const file = path.join(folder, CLEAN_NAME)
+    // a pipe of this name must not keep us waiting for its other end
+    rmSync(`${file}.new`, { force: true })
     writeFileSync(`${file}.new`, `${text}\n`, { mode: FILE_MODE })
     renameSync(`${file}.new`, file)
   } catch {

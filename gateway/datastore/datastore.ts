@@ -164,11 +164,12 @@ export class Datastore implements AsyncDisposable {
     const catalog = path.join(folder, CATALOG_NAME)
     const catalogsBallast = Ballast.beside(catalog)
     let lock: StoreLock
+    let folderLock: FolderLock
     try {
       await makeFolder(folder, { recursive: true })
       catalogsBallast.draw(() => checkCatalogVersion(catalog))
       lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      resources.use(await FolderLock.take(folder))
+      folderLock = resources.use(await FolderLock.take(folder))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
@@ -184,6 +185,8 @@ export class Datastore implements AsyncDisposable {
     examined = true
     const root = path.join(folder, PACKS_NAME)
     const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
+    // a first start has just made the folder of packs
+    await folderLock.extend()
     const folders = ballastFolders(folder)
     const ballasts = [...new Set(Object.values(folders))].map((one) => new Ballast(one))
     const packsBallast = ballasts.at(-1)!

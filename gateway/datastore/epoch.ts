@@ -1,11 +1,10 @@
 // The epoch beside the packs: how many acknowledged changes the catalog of these packs has had, so that an older copy of it is recognised at once.
 import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { failpoint } from './failpoint.ts'
-import { syncFolder } from './folders.ts'
-import { EPOCH_NAME, NEW_EPOCH_NAME, PACKS_NAME } from './layout.ts'
+import { layFile } from './folders.ts'
+import { EPOCH_NAME, PACKS_NAME } from './layout.ts'
 import { readMarker } from './packs-marker.ts'
 import { hasCode, storeError } from './store-error.ts'
 
@@ -14,8 +13,6 @@ const DIGITS = 16
 
 /** No catalog has had so many changes: a number from here on is damage, and could not be gone above. */
 const EPOCH_END = 10 ** (DIGITS - 1)
-
-const FILE_MODE = 0o600
 
 const textOf = (epoch: number): string => `${String(epoch).padStart(DIGITS, '0')}\n`
 
@@ -35,15 +32,8 @@ export const readEpoch = (root: string): number | null => {
 
 /** Lays the number beside the packs, whatever lies there; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
 export const layEpoch = async (root: string, epoch: number): Promise<void> => {
-  const fresh = path.join(root, NEW_EPOCH_NAME)
   try {
-    {
-      await using handle = await open(fresh, 'w', FILE_MODE)
-      await handle.writeFile(textOf(epoch))
-      await handle.sync()
-    }
-    await rename(fresh, path.join(root, EPOCH_NAME))
-    await syncFolder(root)
+    await layFile(path.join(root, EPOCH_NAME), textOf(epoch))
   } catch (error) {
     throw storeError(error, 'laying the epoch of the packs')
   }
@@ -55,13 +45,10 @@ export const layEpoch = async (root: string, epoch: number): Promise<void> => {
  */
 const raiseEpoch = (root: string, epoch: number, packs: string | null): void => {
   if (packs === null || readMarker(root) !== packs) return
-  let file: number
-  try {
-    file = openSync(path.join(root, EPOCH_NAME), 'r+')
-  } catch (error) {
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return
-    throw error
-  }
+  const name = path.join(root, EPOCH_NAME)
+  // what is no file is no number; the next start lays one
+  if (statSync(name, { throwIfNoEntry: false })?.isFile() !== true) return
+  const file = openSync(name, 'r+')
   try {
     const bytes = Buffer.alloc(DIGITS + 1)
     const there = parse(bytes.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0)))

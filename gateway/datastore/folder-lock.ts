@@ -26,23 +26,32 @@ const close = (server: Server): Promise<void> => new Promise((resolve) => void s
 
 /** Held from its taking to its disposal, or to the end of the process, however it ends. */
 export class FolderLock implements AsyncDisposable {
-  readonly #servers: readonly Server[]
+  readonly #folder: string
+  /** By their names. */
+  readonly #servers = new Map<string, Server>()
 
-  private constructor(servers: readonly Server[]) {
-    this.#servers = servers
+  private constructor(folder: string) {
+    this.#folder = folder
   }
 
   /** STORE_LOCKED while another gateway has this folder, or these packs, also where the lock's file was removed or the folder has another path. */
   static async take(folder: string): Promise<FolderLock> {
+    const lock = new FolderLock(folder)
+    await lock.extend()
+    return lock
+  }
+
+  /** Takes what was made, or mounted, since it was taken; STORE_LOCKED as above, and then nothing is held any more. */
+  async extend(): Promise<void> {
     // elsewhere there is the lock's file only
-    if (process.platform !== 'linux') return new FolderLock([])
-    const servers: Server[] = []
+    if (process.platform !== 'linux') return
     try {
-      for (const part of [folder, path.join(folder, PACKS_NAME)])
-        if (existsSync(part)) servers.push(await listen(nameOf(part)))
-      return new FolderLock(servers)
+      for (const part of [this.#folder, path.join(this.#folder, PACKS_NAME)]) {
+        const name = existsSync(part) ? nameOf(part) : null
+        if (name !== null && !this.#servers.has(name)) this.#servers.set(name, await listen(name))
+      }
     } catch (cause) {
-      await Promise.all(servers.map(close))
+      await this[Symbol.asyncDispose]()
       if (!hasCode(cause, 'EADDRINUSE')) throw cause
       throw new VarveError(
         'STORE_LOCKED',
@@ -53,6 +62,7 @@ export class FolderLock implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#servers.map(close))
+    await Promise.all([...this.#servers.values()].map(close))
+    this.#servers.clear()
   }
 }

@@ -1,11 +1,10 @@
 // The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
 import { readFileSync, statSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { makeFolder, syncFolder } from './folders.ts'
+import { layFile, makeFolder } from './folders.ts'
 import { isUuid } from './format.ts'
-import { MARKER_NAME, NEW_MARKER_NAME } from './layout.ts'
+import { MARKER_NAME } from './layout.ts'
 import { hasCode, storeError } from './store-error.ts'
 
 /** Name of the setting that holds the uuid of the marker. */
@@ -13,8 +12,6 @@ export const PACKS_SETTING = 'packs'
 
 /** Most bytes of a marker: it is a uuid and a line feed. */
 const MARKER_BYTES_MAX = 64
-
-const FILE_MODE = 0o600
 
 /** The uuid in the marker of a folder of packs; null where there is no marker, no such folder, or no uuid in it. STORE_FAILED. */
 export const readMarker = (root: string): string | null => {
@@ -33,16 +30,9 @@ export const readMarker = (root: string): string | null => {
 
 /** Lays a marker, whole or not at all, into a folder of packs, which is made if needed; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
 export const layMarker = async (root: string, id: string): Promise<void> => {
-  const fresh = path.join(root, NEW_MARKER_NAME)
   try {
     await makeFolder(root, { recursive: false })
-    {
-      await using handle = await open(fresh, 'w', FILE_MODE)
-      await handle.writeFile(`${id}\n`)
-      await handle.sync()
-    }
-    await rename(fresh, path.join(root, MARKER_NAME))
-    await syncFolder(root)
+    await layFile(path.join(root, MARKER_NAME), `${id}\n`)
   } catch (error) {
     throw storeError(error, 'laying the marker of the folder of packs')
   }

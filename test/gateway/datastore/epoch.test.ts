@@ -1,4 +1,5 @@
 // The number beside the packs: never above that of the catalog in use, there before anybody is told, and enough to know an older copy.
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -159,4 +160,19 @@ test('the catalog of another folder, tried by mistake, does not make the right o
   await rename(`${catalog}.mine`, catalog)
   await using datastore = await openDatastore(folder.path)
   expect(await datastore.database.call('tenant.byName', { name: 'mine' })).not.toBe(null)
+})
+
+test('a pipe in the place of the number holds nobody up, and gives way to the number', async () => {
+  await using folder = await temporaryFolder()
+  const file = path.join(folder.path, 'packs', EPOCH_NAME)
+  {
+    await using datastore = await openDatastore(folder.path)
+    await rm(file)
+    execFileSync('mkfifo', [file])
+    await addTenant(datastore, 'one')
+  }
+  await using datastore = await openDatastore(folder.path)
+  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(
+    await datastore.database.call('catalog.acknowledged', {}),
+  )
 })

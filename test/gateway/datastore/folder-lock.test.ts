@@ -1,5 +1,5 @@
 // The lock that nobody can unlink: one holder of a folder, whatever path led to it, and of its packs.
-import { mkdir, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, rm, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { FolderLock } from '../../../gateway/datastore/folder-lock.ts'
@@ -20,6 +20,20 @@ test('a folder by another path, and one with the same packs, are locked; another
   }
   await using _ = await FolderLock.take(at('link'))
   await expect(FolderLock.take(at('two'))).rejects.toMatchObject(LOCKED)
+})
+
+test('packs that were made by a first start are locked as those that were there', async () => {
+  await using folder = await temporaryFolder()
+  const at = (name: string): string => path.join(folder.path, name)
+  await mkdir(at('two'))
+  {
+    await using _ = await openDatastore(at('one'))
+    await symlink(at('one/packs'), at('two/packs'))
+    await cp(at('one/catalog.db'), at('two/catalog.db'))
+    await cp(at('one/catalog.db-wal'), at('two/catalog.db-wal'))
+    await expect(openDatastore(at('two'))).rejects.toMatchObject(LOCKED)
+  }
+  await (await openDatastore(at('two')))[Symbol.asyncDispose]()
 })
 
 test('removed lock files let no second datastore in', async () => {
