@@ -3,7 +3,7 @@
 import type { LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { ByteRange } from '../nbd/reread.ts'
-import { splitExcluded } from '../qmp/disks.ts'
+import { FILTERS, splitExcluded } from '../qmp/disks.ts'
 import type { BitmapState, MachineDisk, MachineDisks } from '../qmp/disks.ts'
 import type { BaseDisk, LeaseBase, LeaseRequest } from './lease.ts'
 import { parseCheckpoint, sizeMarkName } from './names.ts'
@@ -108,6 +108,8 @@ const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
   if (known.size !== disk.size) return full(disk, 'size-changed')
+  // the bitmap lies on the filter: it does not see what was written to the image around it, by whatever was there for a while
+  if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
   const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agentId, base.checkpoint, index))
   const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
   if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')

@@ -146,7 +146,7 @@ export const listNodes = async (client: QmpCaller): Promise<readonly BlockNode[]
   (await askNodes(client, true)).map(toNode)
 
 /** Drivers of filters that a machine has above a disk's own image, which QEMU shows as if they lay over a backing file. */
-const FILTERS: ReadonlySet<string | undefined> = new Set(['throttle', 'copy-on-read', 'compress', 'preallocate'])
+export const FILTERS: ReadonlySet<string | undefined> = new Set(['throttle', 'copy-on-read', 'compress', 'preallocate'])
 
 const backingOf = (image: Image): DiskImage[] => {
   const chain: DiskImage[] = []
