@@ -172,7 +172,5 @@ test('a pipe in the place of the number holds nobody up, and gives way to the nu
     await addTenant(datastore, 'one')
   }
   await using datastore = await openDatastore(folder.path)
-  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(
-    await datastore.database.call('catalog.acknowledged', {}),
-  )
+  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(await datastore.database.call('catalog.acknowledged', {}))
 })
