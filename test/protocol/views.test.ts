@@ -17,6 +17,7 @@ const shown = (state: string): unknown => ({
   endedMs: null,
   released: false,
   bytesSent: 0,
+  comparedBytes: 0,
   disks: [],
   error: null,
 })

@@ -1,5 +1,5 @@
 // The temporary folder of one run of the tests, and who it belongs to: all that a run starts has it, or a folder in it, as its TMPDIR.
-import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { clearFolder, isRunning, processOf, type Leftover } from './leftovers.ts'
@@ -20,6 +20,8 @@ const ownerSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number()
 /** Makes the folder of a run that lives as long as this process. */
 export const makeRunFolder = async (base: string): Promise<string> => {
   const folder = await mkdtemp(path.join(base, PREFIX))
+  // what tests run as another user goes through it
+  await chmod(folder, 0o755)
   await writeFile(path.join(folder, OWNER_NAME), JSON.stringify(await processOf(process.pid)))
   return folder
 }

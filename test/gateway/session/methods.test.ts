@@ -243,7 +243,7 @@ test('a backup is started, followed and cancelled by people, and every change is
   await using test = await TestServices.open()
   const agent = await test.agent()
   const orders: Params<'agent.backup'>[] = []
-  await test.serve(agent, ['db1'], {
+  const serving = await test.serve(agent, ['db1'], {
     'agent.backup': async (order) => {
       orders.push(order)
       return {}
@@ -261,6 +261,7 @@ test('a backup is started, followed and cancelled by people, and every change is
   expect(await codeOf(operator.call('backup.start', { machine: 'db1', full: true }))).toBe('JOB_RUNNING')
   expect((await operator.call('machines.list', {})).machines).toMatchObject([{ job, policy }])
   await operator.call('jobs.cancel', { job })
+  await serving.call('backup.released', { job })
   const watched = operator.open('jobs.watch', { job })
   expect(await watched.result).toMatchObject({ state: 'failed', error: { code: 'CANCELLED' } })
   const entries = (await test.audited(test.acme)).map(({ subject, action, resource, outcome }) =>
