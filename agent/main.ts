@@ -96,7 +96,7 @@ program
 
 program
   .command('backup')
-  .description('back a machine up; ends with 0 only once the restore point is durable')
+  .description('back a machine up; ends with 0 only once the restore point is durable and the machine is given back')
   .argument('<machine>', 'its name in the configuration')
   .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
   .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)

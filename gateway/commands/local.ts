@@ -1,5 +1,5 @@
 // What the commands beside a gateway share: its data folder, a tenant by name, printing.
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { EXIT } from '../../protocol/exit.ts'
@@ -17,12 +17,21 @@ import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
+/** Whether the folder is there; CONFIG_INVALID where this user may not know. */
+const isThere = (folder: string): boolean => {
+  try {
+    return statSync(folder, { throwIfNoEntry: false }) !== undefined
+  } catch (thrown) {
+    throw usageError(folder, thrown)
+  }
+}
+
 /**
  * Looks at a data folder before a command uses it, and makes nothing in it. CONFIG_INVALID where it is not there, belongs to another user or,
  * unless the command makes one (`make`), has no catalog; CATALOG_MISSING where it has packs without one; STORE_VERSION, STORE_FAILED.
  */
 export const checkData = (folder: string, { make = false } = {}): void => {
-  if (!existsSync(folder))
+  if (!isThere(folder))
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
   checkOwner(folder)
   try {

@@ -99,4 +99,8 @@ test('a gateway that may not use what is in its folder names it', async () => {
     await give()
   }
   expect(await runGateway(['verify', '--data', data], {}, user)).toMatchObject({ code: EXIT.ok, stderr: '' })
+  if (!isRoot) return
+  await chmod(temp.path, 0o700)
+  const { code, stderr } = await runGateway(['verify', '--data', data], {}, user)
+  expect([code, stderr]).toEqual([EXIT.usage, expect.stringContaining(`no permission for ${data}`)])
 })
