@@ -49,8 +49,11 @@ test('a gateway on a disk of which somebody takes every byte restores, holds, pr
   const { host, machine, points, model, newest } = await setUp(stand, dice)
   const [first, , third] = points as [string, string, string]
   using filler = new Filler(path.dirname(stand.dataFolder))
-  filler.fill()
-  expect(freeBytes(stand.dataFolder)).toBe(0)
+  // the last backup may still give some space back
+  await eventually(() => {
+    filler.fill()
+    return freeBytes(stand.dataFolder) === 0
+  })
   const taking = thief(path.dirname(stand.dataFolder))
   await using _taking = taking
 
