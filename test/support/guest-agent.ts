@@ -32,13 +32,14 @@ export class ScriptedGuestAgent implements AsyncDisposable {
   frozen: boolean
   /** It was told to freeze, and has not answered yet. */
   freezing = false
+  /** How many more thaws fail. */
+  thawFailures: number
   readonly commands: string[] = []
   readonly socketPath: string
   readonly #script: GuestAgentScript
   #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #timers = new Set<NodeJS.Timeout>()
-  #thawFailures: number
   #statusFailures: number
   #turn: Promise<void> = Promise.resolve()
 
@@ -46,7 +47,7 @@ export class ScriptedGuestAgent implements AsyncDisposable {
     this.socketPath = socketPath
     this.#script = script
     this.frozen = script.frozenBefore ?? false
-    this.#thawFailures = script.thawFailures ?? 0
+    this.thawFailures = script.thawFailures ?? 0
     this.#statusFailures = script.statusFailures ?? 0
     this.#server = this.#make()
   }
@@ -138,8 +139,8 @@ export class ScriptedGuestAgent implements AsyncDisposable {
   }
 
   #thaw(): unknown {
-    if (this.#thawFailures > 0) {
-      this.#thawFailures -= 1
+    if (this.thawFailures > 0) {
+      this.thawFailures -= 1
       return { error: { class: 'GenericError', desc: 'failed to unfreeze filesystem' } }
     }
     const count = this.frozen ? 2 : 0

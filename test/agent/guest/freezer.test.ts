@@ -133,10 +133,14 @@ test('no socket, a limit that is none, and notes that cannot be written: nothing
 
 test('a guest whose earlier freeze is not undone is not frozen again', async () => {
   await using folder = await tempFolder()
-  await using agent = await ScriptedGuestAgent.listen(folder.join('qga'), { freezeDelayMs: 1_000 })
+  const { promise: freezeHeld, resolve: letFreeze } = Promise.withResolvers<void>()
+  await using agent = await ScriptedGuestAgent.listen(folder.join('qga'), { freezeHeld, thawFailures: Infinity })
   await expect(freeze(folder, 100)).rejects.toMatchObject({ code: 'FREEZE_TIMEOUT' })
   expect(await notes(folder)).toMatchObject([{ machine: 'db1', lease: 'lease', guestAgent: folder.join('qga') }])
+  letFreeze()
+  await eventually(() => agent.frozen)
   await expect(freeze(folder)).rejects.toMatchObject({ code: 'GUEST_AGENT_ERROR' })
+  agent.thawFailures = 0
   await resolved(folder)
   expect(agent.frozen).toBe(false)
   expect(agent.commands.filter((command) => command === 'guest-fsfreeze-freeze')).toHaveLength(1)
