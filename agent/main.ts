@@ -119,8 +119,8 @@ program
   .argument('<point>', 'its id, or the first characters of it')
   .requiredOption('--disk <name>', 'which disk')
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
-  .addOption(new Option('--format <format>', 'of the file').choices(['raw', 'qcow2']).default('raw'))
-  .option('--force', 'replace what is there', false)
+  .addOption(new Option('--format <format>', 'of the file, if its name does not say').choices(['raw', 'qcow2']))
+  .option('--force', 'replace what is there, unless something uses it', false)
   .option(
     '--skip-damaged',
     'write what can be read where part of the disk is lost; ends with an error that lists it',

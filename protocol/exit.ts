@@ -16,6 +16,8 @@ const REFUSED: readonly ErrorCode[] = [
   'DISK_LEFT_OUT',
   'MACHINE_MOVING',
   'TARGET_EXISTS',
+  'TARGET_IN_USE',
+  'NBD_SERVER_BUSY',
   'EXISTS',
   'FREEZE_REQUIRED',
   'LEASE_HELD',
