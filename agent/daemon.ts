@@ -14,6 +14,7 @@ import { QmpLeaseDriver } from './lease/qmp-driver.ts'
 import type { Log } from './log.ts'
 import { QmpLink } from './qmp/link.ts'
 import { Relay } from './relay.ts'
+import { RestoreNotes } from './restore/restore-notes.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import { lockState } from './state-lock.ts'
@@ -34,6 +35,7 @@ export const runAgent = async (
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   thawer.start()
   const identity = await Identity.load(config.state)
+  for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
   const links = new Map<string, QmpLink>()
   for (const { name, qmp } of config.machines) {
     const link = resources.use(new QmpLink({ path: qmp }))

@@ -134,3 +134,24 @@ test('its server ends by itself when the program that writes is killed', async (
   expect(await readdir(temp.path)).toHaveLength(1)
   await eventually(async () => (await programsWith(temp.path)).length === 0)
 })
+
+test('takes a folder for temporary files of any length, and tells of one that is not there', async () => {
+  await using temp = await tempFolder()
+  const { TMPDIR } = process.env
+  try {
+    const long = temp.join('t'.repeat(200), 'u'.repeat(200))
+    await mkdir(long, { recursive: true })
+    process.env['TMPDIR'] = long
+    {
+      await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, { force: false })
+      await target.commit()
+    }
+    expect(await readdir(long)).toEqual([])
+    process.env['TMPDIR'] = temp.join('missing')
+    const error = await failureOf(Qcow2Target.create(temp.join('other.qcow2'), MIB, { force: false }))
+    expect(error).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('set TMPDIR to a folder') })
+    expect((await readdir(temp.path)).filter((name) => name !== 't'.repeat(200))).toEqual(['disk.qcow2'])
+  } finally {
+    process.env['TMPDIR'] = TMPDIR
+  }
+})

@@ -70,7 +70,9 @@ describe('a raw file', () => {
       expect(error?.message).toContain(place)
     }
     // larger than any file can be: the file made for it goes too
-    expect(await codeOf(RawFileTarget.create(temp.join('huge.raw'), 2 ** 63 - 1024, { force: false }))).not.toBe('none')
+    const huge = await failureOf(RawFileTarget.create(temp.join('huge.raw'), 2 ** 63 - 1024, { force: false }))
+    expect(huge?.code).toBe('TARGET_INVALID')
+    expect(huge?.message).toMatch(/does not take a raw file of \d+ PiB .*--format qcow2/u)
     expect(await readdir(temp.path)).toEqual(['file'])
   })
 
