@@ -69,10 +69,16 @@ describe('a raw file', () => {
       expect(error?.code).toBe('TARGET_INVALID')
       expect(error?.message).toContain(place)
     }
-    // larger than any file can be: the file made for it goes too
-    const huge = await failureOf(RawFileTarget.create(temp.join('huge.raw'), 2 ** 63 - 1024, { force: false }))
-    expect(huge?.code).toBe('TARGET_INVALID')
-    expect(huge?.message).toMatch(/does not take a raw file of \d+ PiB .*--format qcow2/u)
+    // ext4 and the like take no file of that size, others do; the file made for it goes too
+    const huge = await failureOf(
+      (async () => {
+        await using _target = await RawFileTarget.create(temp.join('huge.raw'), 2 ** 52, { force: false })
+      })(),
+    )
+    if (huge !== null) {
+      expect(huge.code).toBe('TARGET_INVALID')
+      expect(huge.message).toMatch(/does not take a raw file of 4.0 PiB .*--format qcow2/u)
+    }
     expect(await readdir(temp.path)).toEqual(['file'])
   })
 
