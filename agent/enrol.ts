@@ -1,13 +1,13 @@
 // Enrolment: a key pair made here, a one-time token sent with the public half, an identity kept in the state folder.
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
-import { mkdir, rmdir } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
 import { asVarveError, isErrorCode, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
-import { Identity, NewIdentity, STATE_FOLDER_MODE, stateError, type IdentityRecord } from './identity.ts'
+import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
 import { unreachable } from './session/unreachable.ts'
 import { lockState } from './state-lock.ts'
 
@@ -115,14 +115,6 @@ const removeMade = async (state: string, first: string | undefined): Promise<voi
     await rmdir(folder).catch(() => undefined)
 }
 
-const makeState = async (state: string): Promise<string | undefined> => {
-  try {
-    return await mkdir(state, { recursive: true, mode: STATE_FOLDER_MODE })
-  } catch (error) {
-    throw stateError(error)
-  }
-}
-
 export interface Enrolled {
   readonly record: IdentityRecord
   /** The identity that this one took the place of, which is kept beside. */
@@ -141,7 +133,7 @@ export const enrolHost = async (options: {
   readonly force?: boolean
 }): Promise<Enrolled> => {
   const { gateway, ca, token, state, force = false } = options
-  const made = await makeState(state)
+  const made = await makeStateFolder(state)
   try {
     await using _lock = await lock(state)
     const former = await present(state)

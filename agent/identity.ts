@@ -59,12 +59,21 @@ const syncFolder = async (folder: string): Promise<void> => {
 const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
 
 /** A file or folder of the state that cannot be used, in words that say what to do. */
-export const stateError = (thrown: unknown): VarveError => {
+const stateError = (thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
   const { code, path: place = 'the state folder' } = thrown as NodeJS.ErrnoException
   const denied = code === 'EACCES' || code === 'EPERM'
   const way = denied ? 'run this as the user that runs the agent' : `(${code ?? String(thrown)})`
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
+}
+
+/** Makes the state folder where there is none; the result is the first folder that had to be made. CONFIG_INVALID. */
+export const makeStateFolder = async (folder: string): Promise<string | undefined> => {
+  try {
+    return await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
+  } catch (error) {
+    throw stateError(error)
+  }
 }
 
 const readSecret = async (file: string): Promise<string | null> => {
@@ -125,8 +134,8 @@ export class NewIdentity implements AsyncDisposable {
   /** Makes the key durable in the state folder, so that no token is spent on one that cannot be kept; CONFIG_INVALID. */
   async prepare(folder: string): Promise<void> {
     const { kty, crv, x, d } = this.#jwk
+    await makeStateFolder(folder)
     try {
-      await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
       this.#waiting ??= await writeTemporary(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
     } catch (error) {
       throw stateError(error)
