@@ -147,7 +147,7 @@ export class BlockDeviceTarget implements Target {
       // on a block device O_EXCL means: fail while it is mounted or otherwise held
       file = resources.use(await open(device, 0o2 | 0o200))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EBUSY') throw await deviceBusy(device)
+      if ((error as NodeJS.ErrnoException).code === 'EBUSY') throw await deviceBusy(device, machines)
       throw targetError(`cannot write ${device}`, error)
     }
     await checkSize(file, device, size)

@@ -74,9 +74,11 @@ const inUse = (target: string, uses: readonly string[]): VarveError =>
 const HELD = "another process, such as a running machine, holds QEMU's lock on it"
 
 /** TARGET_IN_USE for a device that cannot be had for oneself, with what the kernel says of it. */
-export const deviceBusy = async (target: string): Promise<VarveError> => {
-  const { devices } = await scopeOf(target)
-  const uses = await kernelUses(devices)
+export const deviceBusy = async (target: string, machines: readonly KnownMachine[]): Promise<VarveError> => {
+  const { devices, wanted } = await scopeOf(target)
+  const openers = await findOpeners(wanted, new Set())
+  const described = await Promise.all(openers.map((opener) => describe(opener, machines)))
+  const uses = [...(await kernelUses(devices)), ...described]
   return inUse(
     target,
     uses.length > 0
