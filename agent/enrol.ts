@@ -153,13 +153,15 @@ export const enrolHost = async (options: {
   }
 }
 
+/** An address without the slash that may end it. */
+const place = (address: string): string => address.replace(/\/$/u, '')
+
 /** What a person has to do and to know after an enrolment in place of another, in sentences. */
 export const whatFollows = (
   { record, former }: Enrolled,
   config: { readonly gateway: string; readonly state: string; readonly machines: readonly { readonly name: string }[] },
 ): string[] => {
   const sentences: string[] = []
-  const place = (address: string): string => address.replace(/\/$/u, '')
   if (place(record.gateway) !== place(config.gateway))
     sentences.push(`the configuration says gateway = "${config.gateway}", and that is where "varve-agent run" connects`)
   if (former === null) return sentences

@@ -62,7 +62,7 @@ export const relatedDevices = async (number: string): Promise<Related> => {
     if (depth === 0) for (const partition of await partitionsOf(folder)) own.add(partition)
     const file = await read(path.join(folder, 'loop', 'backing_file'))
     if (file !== null && file !== '') files.push(file)
-    const under = [...(await list(path.join(folder, 'slaves'))).map((name) => `/sys/class/block/${name}`)]
+    const under = (await list(path.join(folder, 'slaves'))).map((name) => `/sys/class/block/${name}`)
     if ((await read(path.join(folder, 'partition'))) !== null) under.push(path.dirname(folder))
     for (const lower of under) {
       const lowerNumber = await read(path.join(lower, 'dev'))

@@ -54,8 +54,7 @@ export const holdImageLock = async (file: string): Promise<ImageLock> => {
   let timer: NodeJS.Timeout | undefined
   try {
     await new Promise<void>((resolve, reject) => {
-      const hear = (text: string): void => void (said = (said + text).slice(-SAID_CHARS_MAX))
-      child.stderr.setEncoding('utf8').on('data', hear)
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-SAID_CHARS_MAX)))
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
         if (text.includes(PROMPT)) resolve()
       })

@@ -32,14 +32,19 @@ interface Scope {
   readonly images: readonly string[]
 }
 
+const keysOf = async (files: readonly string[]): Promise<FileKey[]> =>
+  (await Promise.all(files.map(fileKey))).filter((key) => key !== null)
+
 const scopeOf = async (target: string): Promise<Scope> => {
   const number = await deviceNumber(target)
-  const keys = async (files: readonly string[]): Promise<FileKey[]> =>
-    (await Promise.all(files.map(fileKey))).filter((key) => key !== null)
   if (number === null)
-    return { wanted: { any: new Set(await keys([target])), writers: new Set() }, devices: new Set(), images: [target] }
+    return {
+      wanted: { any: new Set(await keysOf([target])), writers: new Set() },
+      devices: new Set(),
+      images: [target],
+    }
   const { own, below, files } = await relatedDevices(number)
-  const any = new Set([...[...own].map(deviceKey), ...(await keys(files))])
+  const any = new Set([...[...own].map(deviceKey), ...(await keysOf(files))])
   return { wanted: { any, writers: new Set([...below].map(deviceKey)) }, devices: own, images: [target, ...files] }
 }
 

@@ -97,7 +97,7 @@ test('a damaged identity gives way, and its key is kept', async () => {
   const second = await gateway.enrolAgent(state)
   expect(second.record.agentId).not.toBe(first.record.agentId)
   expect(await readFile(temp.join('state', 'former', first.record.agentId, key), 'utf8')).toBe(secret)
-  // one that only its rights make unusable is as good as any
+  // one that only its rights make unusable is good still
   await chmod(file, 0o644)
   expect(await codeOf(gateway.enrolAgent(state))).toBe('CONFIG_INVALID')
 })
@@ -106,7 +106,10 @@ test('a state folder that takes no key costs no token', async (context) => {
   await using temp = await tempFolder()
   await using small = await tinyFileSystem(temp.join('small'), 64 * 1024)
   // a host that lets nobody mount has nothing to test here
-  if (small === null) return context.skip('this process may not mount a file system')
+  if (small === null) {
+    context.skip('this process may not mount a file system')
+    return
+  }
   await using gateway = await startGateway({ folder: temp.join('data') })
   const token = await gateway.enrolmentToken()
   await writeFile(`${small.path}/fill`, Buffer.alloc(1024 * 1024)).catch(() => undefined)

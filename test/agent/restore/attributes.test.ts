@@ -8,7 +8,10 @@ import { tempFolder } from '../../support/temp.ts'
 test('owner, group, mode and access control list go over, content and times do not', async (context) => {
   await using temp = await tempFolder()
   // a host that lets nobody give files away has nothing to test here
-  if (process.getuid?.() !== 0) return context.skip('this process may not give files away')
+  if (process.getuid?.() !== 0) {
+    context.skip('this process may not give files away')
+    return
+  }
   const [from, to] = [temp.join('from'), temp.join('to')]
   await writeFile(from, 'old')
   await chown(from, 64_055, 1001)
@@ -28,7 +31,10 @@ test('owner, group, mode and access control list go over, content and times do n
 
 test('who may not give a file away is told, and it is not open to more than before', async (context) => {
   await using temp = await tempFolder()
-  if (process.getuid?.() !== 0) return context.skip('this process may not become another user')
+  if (process.getuid?.() !== 0) {
+    context.skip('this process may not become another user')
+    return
+  }
   const [from, to] = [temp.join('from'), temp.join('to')]
   await chmod(temp.path, 0o777)
   await writeFile(from, 'old')

@@ -28,7 +28,10 @@ test('a loop device with partitions: they are its own, and its file lies below',
   await truncate(file, 16 * 1024 * 1024)
   await using loop = await loopDevice(file)
   // a host that lets nobody make one has nothing to test here
-  if (loop === null) return context.skip('this process may not make a loop device')
+  if (loop === null) {
+    context.skip('this process may not make a loop device')
+    return
+  }
   const number = (await deviceNumber(loop.path))!
   expect(await relatedDevices(number)).toEqual({ own: new Set([number]), below: new Set(), files: [file] })
   expect(await loopFiles()).toContainEqual({ device: loop.path, file })

@@ -34,7 +34,7 @@ const loopOver = async (context: TestContext, temp: TempFolder, bytes = 4 * MIB)
   await truncate(temp.join('backing'), bytes)
   const loop = await loopDevice(temp.join('backing'))
   if (loop === null) context.skip('this process may not make a loop device')
-  return loop!
+  return loop
 }
 
 /** Arguments of a machine whose disk is a block device. */
@@ -174,7 +174,7 @@ test('a process that writes it, and one that has it open by a deleted name', asy
     stdio: ['ignore', 'pipe', 'ignore'],
   })
   try {
-    await new Promise((resolve) => program.stdout!.once('data', resolve))
+    await new Promise((resolve) => program.stdout.once('data', resolve))
     expect(await refusal(temp.join('other'))).toContain(`process ${program.pid}`)
   } finally {
     program.kill()
