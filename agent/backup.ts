@@ -48,6 +48,8 @@ interface Running {
 
 export interface BackupsOptions {
   readonly agentId: string
+  /** Agents that this host was before. */
+  readonly formerAgents: readonly string[]
   readonly machines: readonly MachineConfig[]
   readonly driver: LeaseDriver
   readonly journal: LeaseJournal
@@ -92,11 +94,11 @@ export class Backups implements AsyncDisposable {
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
-    const { agentId, driver, freezeTimeoutMs } = this.#options
+    const { agentId, formerAgents, driver, freezeTimeoutMs } = this.#options
     const { full, base, policy } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
-    const request = { machine, leaseId: order.job, agentId, base, ...wishes }
+    const request = { machine, leaseId: order.job, agentId, formerAgents, base, ...wishes }
     this.#run(order.job, machine.name, order, async (signal) => {
       const settling = [...this.#settling.values()].filter((one) => one.machine === machine.name)
       for (const { done } of [...earlier, ...settling]) {

@@ -42,17 +42,34 @@ const GATEWAY_SENTENCE = 'an address such as "wss://backup.example:8470"'
 
 const absolute = v.pipe(v.string(), v.startsWith('/', 'an absolute path'))
 
+/** Longest path of a UNIX socket, in bytes. */
+const SOCKET_PATH_BYTES_MAX = 107
+
+const socketPath = v.pipe(
+  absolute,
+  v.maxBytes(
+    SOCKET_PATH_BYTES_MAX,
+    `the path of a UNIX socket, at most ${SOCKET_PATH_BYTES_MAX} bytes; a symbolic link to its folder makes it shorter`,
+  ),
+)
+
 const machineSchema = v.strictObject({
   name,
-  qmp: absolute,
-  guest_agent: v.optional(absolute),
+  qmp: socketPath,
+  guest_agent: v.optional(socketPath),
   exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []),
 })
+
+/** Longest path of the state folder, in bytes: those of what lies in there must stay below the system's 4,095. */
+const STATE_PATH_BYTES_MAX = 1024
 
 const fileSchema = v.strictObject({
   gateway: v.pipe(v.string(), v.regex(GATEWAY_PATTERN, GATEWAY_SENTENCE)),
   ca: v.optional(absolute),
-  state: v.optional(absolute, STATE_DEFAULT),
+  state: v.optional(
+    v.pipe(absolute, v.maxBytes(STATE_PATH_BYTES_MAX, `a path of at most ${STATE_PATH_BYTES_MAX} bytes`)),
+    STATE_DEFAULT,
+  ),
   insecure: v.optional(v.boolean(), false),
   /** Bytes a second that uploads may take together. */
   bandwidth: v.optional(byteSize),

@@ -1,19 +1,21 @@
 // The running agent: one connection to the gateway, one to each machine, and the backups between them.
-import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
 import type { AgentConfig } from './config.ts'
+import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
-import { Identity, STATE_FOLDER_MODE } from './identity.ts'
+import { Identity, makeStateFolder } from './identity.ts'
 import { LeaseJournal } from './lease/journal.ts'
 import { QmpLeaseDriver } from './lease/qmp-driver.ts'
 import type { Log } from './log.ts'
 import { QmpLink } from './qmp/link.ts'
+import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
+import { RestoreNotes } from './restore/restore-notes.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import { lockState } from './state-lock.ts'
@@ -27,13 +29,14 @@ export const runAgent = async (
   log: Log,
   stopped: Promise<'TERM' | 'INT'>,
 ): Promise<VarveError | null> => {
-  await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
+  await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
   // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
   thawer.start()
   const identity = await Identity.load(config.state)
+  for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
   const links = new Map<string, QmpLink>()
   for (const { name, qmp } of config.machines) {
     const link = resources.use(new QmpLink({ path: qmp }))
@@ -55,10 +58,12 @@ export const runAgent = async (
     ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
   })
   // whatever the gateway says, and before it says anything: it may be away for long
-  await watchLeft(config, driver, links, identity.record.agentId, log)
+  const former = await formerAgents(config.state)
+  await watchLeft(config, driver, links, [identity.record.agentId, ...former], log)
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
+      formerAgents: former,
       machines: config.machines,
       driver,
       journal,
@@ -90,12 +95,15 @@ const watchLeft = async (
   { machines }: AgentConfig,
   driver: QmpLeaseDriver,
   links: ReadonlyMap<string, QmpLink>,
-  agentId: string,
+  agents: readonly string[],
   log: Log,
 ): Promise<void> => {
   for (const machine of machines) {
+    const clearAll = async (): Promise<void> => {
+      for (const agent of agents) await driver.clearOrphans(machine, agent)
+    }
     const clear = (): void =>
-      void driver.clearOrphans(machine, agentId).catch((error: unknown) => {
+      void clearAll().catch((error: unknown) => {
         log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
       })
     links.get(machine.name)?.onState((state) => {
@@ -154,6 +162,9 @@ const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, lo
         jobs: await served.backups.jobs(),
       })
       for (const { machine, message } of answer.refused) log.error({ machine, reason: message }, 'machine refused')
+      await noteRefusals(config.state, identity.record.agentId, answer.refused).catch((error: unknown) =>
+        log.warn({ err: error }, 'what the gateway refused cannot be noted for the commands'),
+      )
       await served.backups.reconcile(answer.jobs)
     },
     onState: (state) => {

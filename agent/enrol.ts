@@ -1,11 +1,15 @@
 // Enrolment: a key pair made here, a one-time token sent with the public half, an identity kept in the state folder.
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
+import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import path from 'node:path'
 import * as v from 'valibot'
-import { isErrorCode, VarveError } from '../protocol/errors.ts'
+import { asVarveError, isErrorCode, VarveError } from '../protocol/errors.ts'
+import { FORMER_FOLDER } from './former-identities.ts'
+import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
 import { unreachable } from './session/unreachable.ts'
-import { NewIdentity, type IdentityRecord } from './identity.ts'
+import { lockState } from './state-lock.ts'
 
 const ANSWER_BYTES_MAX = 16 * 1024
 const TIMEOUT_MS = 15_000
@@ -75,18 +79,104 @@ const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown>
   throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
 }
 
-/** Makes this host an agent of the token's tenant; an earlier identity in the folder is replaced. The gateway's TOKEN_ codes, ENROLMENT_USED, CONNECTION_LOST. */
+/** The identity that the folder has now, null where it has none that anyone could use. */
+const present = async (state: string): Promise<IdentityRecord | null> => {
+  try {
+    return (await Identity.load(state)).record
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code === 'NOT_ENROLLED' || error.details['damaged'] === true) return null
+    throw error
+  }
+}
+
+/** EXISTS with what follows from another enrolment. */
+const enrolledAlready = ({ agentId, tenantName, gateway }: IdentityRecord): VarveError =>
+  new VarveError(
+    'EXISTS',
+    `this host is agent ${agentId} of tenant ${tenantName} at ${gateway} already. With --force it becomes a new agent: its machines stay the old one's until an owner assigns them ("varve-gateway machine assign"), and the old key is kept beside`,
+  )
+
+const lock = async (state: string): Promise<AsyncDisposable> => {
+  try {
+    return await lockState(state)
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.code !== 'STATE_LOCKED') throw error
+    const sentence = `"varve-agent run" runs with the state folder ${state}: stop it first, it would go on as the agent that it is`
+    throw new VarveError('STATE_LOCKED', sentence, { cause: error })
+  }
+}
+
+/** Removes folders that were made for an enrolment that did not come to be, where nothing is in them. */
+const removeMade = async (state: string, first: string | undefined): Promise<void> => {
+  if (first === undefined) return
+  for (let folder = path.resolve(state); folder.length >= first.length; folder = path.dirname(folder))
+    await rmdir(folder).catch(() => undefined)
+}
+
+export interface Enrolled {
+  readonly record: IdentityRecord
+  /** The identity that this one took the place of, which is kept beside. */
+  readonly former: IdentityRecord | null
+}
+
+/**
+ * Makes this host an agent of the token's tenant. EXISTS where it is one already, unless `force`; STATE_LOCKED while it
+ * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, CONNECTION_LOST. The token is not spent unless the key can be kept.
+ */
 export const enrolHost = async (options: {
   readonly gateway: string
   readonly ca: Buffer | null
   readonly token: string
   readonly state: string
-}): Promise<IdentityRecord> => {
-  const { gateway, ca, token, state } = options
-  const identity = await NewIdentity.generate()
-  const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
-  const answer = await post(url, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
-  const checked = v.safeParse(answerSchema, answer)
-  if (!checked.success) throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
-  return (await identity.save(state, { ...checked.output, gateway })).record
+  readonly force?: boolean
+}): Promise<Enrolled> => {
+  const { gateway, ca, token, state, force = false } = options
+  const made = await makeStateFolder(state)
+  try {
+    await using _lock = await lock(state)
+    const former = await present(state)
+    if (former !== null && !force) throw enrolledAlready(former)
+    await using identity = await NewIdentity.generate()
+    await identity.prepare(state)
+    const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
+    const answer = await post(url, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
+    const checked = v.safeParse(answerSchema, answer)
+    if (!checked.success)
+      throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
+    const { record } = await identity.save(state, { ...checked.output, gateway })
+    return { record, former }
+  } catch (error) {
+    await removeMade(state, made)
+    throw error
+  }
+}
+
+/** An address without the slash that may end it. */
+const place = (address: string): string => address.replace(/\/$/u, '')
+
+/** What a person has to do and to know after an enrolment in place of another, in sentences. */
+export const whatFollows = (
+  { record, former }: Enrolled,
+  config: { readonly gateway: string; readonly state: string; readonly machines: readonly { readonly name: string }[] },
+): string[] => {
+  const sentences: string[] = []
+  if (place(record.gateway) !== place(config.gateway))
+    sentences.push(`the configuration says gateway = "${config.gateway}", and that is where "varve-agent run" connects`)
+  if (former === null) return sentences
+  const folder = path.join(config.state, FORMER_FOLDER, former.agentId)
+  sentences.push(
+    `The identity before, agent ${former.agentId} of tenant ${former.tenantName} at ${former.gateway}, is kept in ${folder}; to go back, stop the agent and copy its two files to ${config.state}.`,
+  )
+  if (former.tenant !== record.tenant)
+    sentences.push(
+      `Another tenant: the restore points of ${former.tenantName} are out of reach, and every machine begins anew.`,
+    )
+  else if (config.machines.length > 0) {
+    sentences.push("Machines stay the old agent's, with their restore points, until an owner assigns them to this one:")
+    for (const { name } of config.machines)
+      sentences.push(`  varve-gateway machine assign ${name} --agent ${record.agentId} --tenant ${record.tenantName}`)
+  }
+  return sentences
 }

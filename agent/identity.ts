@@ -6,6 +6,7 @@ import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JW
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
+import { keepFormer, KEY_FILE } from './former-identities.ts'
 
 /** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
 export const STATE_FOLDER_MODE = 0o711
@@ -14,7 +15,6 @@ export const STATE_FOLDER_MODE = 0o711
 const FILE_BYTES_MAX = 64 * 1024
 
 const IDENTITY_FILE = 'identity.json'
-const KEY_FILE = /^agent-[0-9a-f-]{36}\.key$/u
 const keyFile = (agentId: string): string => `agent-${agentId}.key`
 
 const recordSchema = v.object({
@@ -31,17 +31,27 @@ export type IdentityRecord = Readonly<v.InferOutput<typeof recordSchema>>
 const keySchema = v.object({ kty: v.literal('OKP'), crv: v.literal('Ed25519'), x: v.string(), d: v.string() })
 
 /** Writes a file that only its owner may read, whole or not at all, durable when it returns. */
-const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
+export const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
+  const temporary = await writeTemporary(folder, text)
+  await rename(temporary, path.join(folder, name))
+  await syncFolder(folder)
+}
+
+/** The same under a temporary name, which is the result. */
+const writeTemporary = async (folder: string, text: string): Promise<string> => {
   const temporary = path.join(folder, `.${randomUUID()}.tmp`)
   try {
     await using handle = await open(temporary, 'wx', 0o600)
     await handle.writeFile(text)
     await handle.sync()
-    await rename(temporary, path.join(folder, name))
+    return temporary
   } catch (error) {
     await rm(temporary, { force: true })
     throw error
   }
+}
+
+const syncFolder = async (folder: string): Promise<void> => {
   await using handle = await open(folder, 'r')
   await handle.sync()
 }
@@ -55,6 +65,15 @@ const stateError = (thrown: unknown): VarveError => {
   const denied = code === 'EACCES' || code === 'EPERM'
   const way = denied ? 'run this as the user that runs the agent' : `(${code ?? String(thrown)})`
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
+}
+
+/** Makes the state folder where there is none; the result is the first folder that had to be made. CONFIG_INVALID. */
+export const makeStateFolder = async (folder: string): Promise<string | undefined> => {
+  try {
+    return await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
+  } catch (error) {
+    throw stateError(error)
+  }
 }
 
 const readSecret = async (file: string): Promise<string | null> => {
@@ -75,9 +94,13 @@ const parse = <S extends v.GenericSchema>(schema: S, file: string, text: string)
     return v.parse(schema, JSON.parse(text))
   } catch {
     // the cause could quote the file, and the file may be a secret
-    throw new VarveError('CONFIG_INVALID', `${file} is damaged; enrol this host again`)
+    throw damaged(file)
   }
 }
+
+/** Not usable by anyone: what enrols this host again takes its place. */
+const damaged = (file: string): VarveError =>
+  new VarveError('CONFIG_INVALID', `${file} is damaged; enrol this host again`, { details: { damaged: true } })
 
 const importKey = async (file: string, jwk: JWK): Promise<CryptoKey> => {
   try {
@@ -86,14 +109,16 @@ const importKey = async (file: string, jwk: JWK): Promise<CryptoKey> => {
   } catch {
     // falls through to the error that quotes nothing
   }
-  throw new VarveError('CONFIG_INVALID', `${file} is damaged; enrol this host again`)
+  throw damaged(file)
 }
 
 /** A key pair for an enrolment that has not happened yet. */
-export class NewIdentity {
+export class NewIdentity implements AsyncDisposable {
   /** The public key to send, 32 bytes in base64url. */
   readonly publicKey: string
   readonly #jwk: JWK
+  /** Where the key lies until the gateway has said who it belongs to. */
+  #waiting: string | null = null
 
   private constructor(publicKey: string, jwk: JWK) {
     this.publicKey = publicKey
@@ -106,13 +131,27 @@ export class NewIdentity {
     return new NewIdentity(jwk.x!, jwk)
   }
 
+  /** Makes the key durable in the state folder, so that no token is spent on one that cannot be kept; CONFIG_INVALID. */
+  async prepare(folder: string): Promise<void> {
+    const { kty, crv, x, d } = this.#jwk
+    await makeStateFolder(folder)
+    try {
+      this.#waiting ??= await writeTemporary(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
+    } catch (error) {
+      throw stateError(error)
+    }
+  }
+
   /**
-   * Keeps key and record in the state folder, in place of an earlier identity. The record names the key file, so a crash
-   * leaves the old identity or the new one whole.
+   * Keeps key and record in the state folder; an earlier identity goes to the folder of former ones. The record names the
+   * key file, so a crash leaves the old identity or the new one whole.
    */
   async save(folder: string, record: IdentityRecord): Promise<Identity> {
     const checked = parse(recordSchema, 'the answer of the gateway', JSON.stringify(record))
+    await this.prepare(folder)
     try {
+      await rename(this.#waiting!, path.join(folder, keyFile(checked.agentId)))
+      this.#waiting = null
       await this.#write(folder, checked)
     } catch (error) {
       throw stateError(error)
@@ -120,10 +159,13 @@ export class NewIdentity {
     return Identity.load(folder)
   }
 
+  /** Without `save`, nothing of it stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#waiting !== null) await rm(this.#waiting, { force: true })
+  }
+
   async #write(folder: string, checked: IdentityRecord): Promise<void> {
-    await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
-    const { kty, crv, x, d } = this.#jwk
-    await writeSecret(folder, keyFile(checked.agentId), `${JSON.stringify({ kty, crv, x, d })}\n`)
+    await keepFormer(folder, IDENTITY_FILE, keyFile(checked.agentId))
     await writeSecret(folder, IDENTITY_FILE, `${JSON.stringify(checked, null, 2)}\n`)
     const others = (await readdir(folder)).filter((name) => KEY_FILE.test(name) && name !== keyFile(checked.agentId))
     for (const name of others) await rm(path.join(folder, name), { force: true })

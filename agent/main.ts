@@ -11,7 +11,7 @@ import { restore, type RestoreCommand } from './commands/restore.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
-import { enrolHost } from './enrol.ts'
+import { enrolHost, whatFollows } from './enrol.ts'
 import { openLog } from './log.ts'
 import { readCa } from './session/once.ts'
 
@@ -55,13 +55,19 @@ program
   .requiredOption('--token <token>', 'the one-time token that "varve-gateway enrol" printed')
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(async (options: { gateway: string; token: string; config: string; json: boolean }) => {
+  .option('--force', 'become a new agent where this host is one already; the identity before is kept beside', false)
+  .action(async (options: { gateway: string; token: string; force: boolean; config: string; json: boolean }) => {
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
-    const { gateway, token } = options
-    const record = await enrolHost({ gateway, token, ca: await readCa(config.ca), state: config.state })
-    if (options.json) printJson({ agent: record.agentId, tenant: record.tenantName, gateway: record.gateway })
-    else print(`Enrolled as agent ${record.agentId} of tenant ${record.tenantName}. Next: varve-agent run`)
+    const { gateway, token, force } = options
+    const enrolled = await enrolHost({ gateway, token, force, ca: await readCa(config.ca), state: config.state })
+    const { record, former } = enrolled
+    const { agentId: agent, tenantName: tenant } = record
+    if (options.json) printJson({ agent, tenant, gateway: record.gateway, former: former?.agentId ?? null })
+    else {
+      print(`Enrolled as agent ${agent} of tenant ${tenant}. Next: varve-agent run`)
+      whatFollows(enrolled, config).forEach(print)
+    }
   })
 
 program
@@ -119,8 +125,8 @@ program
   .argument('<point>', 'its id, or the first characters of it')
   .requiredOption('--disk <name>', 'which disk')
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
-  .addOption(new Option('--format <format>', 'of the file').choices(['raw', 'qcow2']).default('raw'))
-  .option('--force', 'replace what is there', false)
+  .addOption(new Option('--format <format>', 'of the file, if its name does not say').choices(['raw', 'qcow2']))
+  .option('--force', 'replace what is there, unless something uses it', false)
   .option(
     '--skip-damaged',
     'write what can be read where part of the disk is lost; ends with an error that lists it',

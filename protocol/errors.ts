@@ -101,6 +101,7 @@ export const ERRORS = {
   STATE_LOCKED: row(409),
   NOT_ENROLLED: row(401),
   TARGET_EXISTS: row(409),
+  TARGET_IN_USE: row(409),
   TARGET_INVALID: row(400),
   TOOL_MISSING: row(500),
 } as const satisfies Record<string, ErrorRow>

@@ -2,10 +2,10 @@
 import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import type { AgentConfig } from '../config.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { print, printJson, Progress, size } from './output.ts'
+import { whyUnknown } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
 const WAIT_POLL_MS = 2000
@@ -23,15 +23,6 @@ export interface BackupCommand {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Says what to do about a machine that the gateway does not know: its agent has not run yet, or the name is wrong. */
-const unknownHere = (error: VarveError, machine: string, { machines }: AgentConfig): VarveError => {
-  if (error.code !== 'NOT_FOUND') return error
-  if (machines.some(({ name }) => name === machine))
-    return new VarveError('AGENT_OFFLINE', `the gateway has not heard of ${machine} yet; is "varve-agent run" running?`)
-  const names = machines.map(({ name }) => name).join(', ')
-  return new VarveError('NOT_FOUND', `there is no machine "${machine}"; this host has: ${names || 'none'}`)
-}
-
 /** Aborts when a start that was interrupted has had its time to be answered. */
 const patience = (signal: AbortSignal): AbortSignal => {
   const controller = new AbortController()
@@ -41,11 +32,8 @@ const patience = (signal: AbortSignal): AbortSignal => {
 }
 
 /** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there. */
-const startJob = async (
-  { config, link, signal }: CommandContext,
-  machine: string,
-  options: BackupCommand,
-): Promise<string> => {
+const startJob = async (context: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
+  const { link, signal } = context
   while (true) {
     try {
       // not repeated over a break: a second start could make a second point
@@ -54,7 +42,8 @@ const startJob = async (
       const asked = { machine, full: options.full, compare: options.compare }
       return (await peer.call('backup.start', asked, { signal: patience(signal) })).job
     } catch (thrown) {
-      const error = unknownHere(asVarveError(thrown), machine, config)
+      const answered = asVarveError(thrown)
+      const error = answered.code === 'NOT_FOUND' ? await whyUnknown(machine, context) : answered
       const { code } = error
       if (!options.wait || signal.aborted || (code !== 'JOB_RUNNING' && code !== 'AGENT_OFFLINE')) throw error
       await pause(WAIT_POLL_MS)

@@ -3,12 +3,14 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { systemClock } from '../clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
-import { Identity } from '../identity.ts'
+import { Identity, type IdentityRecord } from '../identity.ts'
 import { GatewayLink } from '../session/link.ts'
 import { connect } from '../session/once.ts'
 
 export interface CommandContext {
   readonly config: AgentConfig
+  /** What this host is to the gateway. */
+  readonly record: IdentityRecord
   readonly link: GatewayLink
   /** Aborts on SIGINT and SIGTERM. */
   readonly signal: AbortSignal
@@ -40,5 +42,5 @@ export const withGateway = async <R>(configFile: string, work: (context: Command
     clock: systemClock,
     random: Math.random,
   })
-  return await work({ config, link, signal: interruption() })
+  return await work({ config, record: identity.record, link, signal: interruption() })
 }

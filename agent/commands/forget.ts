@@ -1,10 +1,11 @@
 // The forget command: removes Varve's checkpoints from a machine, through the running agent or without one.
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
 import { print, printJson } from './output.ts'
+import { whyUnknown } from './unknown-machine.ts'
 
 export interface ForgetCommand {
   readonly config: string
@@ -25,10 +26,16 @@ const forgetDisks = async (
 ): Promise<Forgotten> => {
   await using direct = await openDirect(config)
   if (direct !== null) return await direct.driver.forget(machineOf(config, machine), disk)
-  return await withGateway(
-    file,
-    async ({ link, signal }) => await link.call('machines.forget', { machine, disk }, signal),
-  )
+  return await withGateway(file, async (context) => {
+    try {
+      return await context.link.call('machines.forget', { machine, disk }, context.signal)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error
+      const { code, message } = await whyUnknown(machine, context)
+      throw new VarveError(code, `${message}; or stop "varve-agent run", without which forget works alone`)
+    }
+  })
 }
 
 export const forget = async (machine: string, options: ForgetCommand): Promise<void> => {

@@ -3,7 +3,9 @@ import { asVarveError } from '../../protocol/errors.ts'
 import type { MachineStatus } from '../../protocol/methods.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { withGateway } from './context.ts'
+import { isStateLocked } from '../state-lock.ts'
 import { localTime, print, printJson, printTable, size } from './output.ts'
+import { whyUnknown } from './unknown-machine.ts'
 
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
 const PAGE_POINTS = 100
@@ -14,8 +16,11 @@ interface ListCommand {
 }
 
 export const machines = (options: ListCommand): Promise<void> =>
-  withGateway(options.config, async ({ link }) => {
-    const { machines: rows } = await link.call('machines.list', {})
+  withGateway(options.config, async (context) => {
+    const { machines: rows } = await context.link.call('machines.list', {})
+    for (const { name } of context.config.machines)
+      if (!rows.some((row) => row.name === name))
+        process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
     if (options.json) return printJson(rows)
     printTable(
       ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
@@ -29,21 +34,39 @@ export const machines = (options: ListCommand): Promise<void> =>
     )
   })
 
+/** A machine of which nothing is known but what is wrong. */
+const withProblem = (name: string, problem: string): MachineStatus => ({
+  name,
+  qmp: 'down',
+  status: null,
+  qemu: null,
+  lease: null,
+  problem,
+  disks: [],
+  leftOut: [],
+})
+
 /** How each machine is now, asked of the running agent through the gateway. */
 export const status = (options: ListCommand): Promise<void> =>
-  withGateway(options.config, async ({ config, link }) => {
+  withGateway(options.config, async (context) => {
+    const { config, link } = context
     const rows: MachineStatus[] = []
-    let problem: string | null = null
     for (const { name } of config.machines) {
       try {
         rows.push(await link.call('machines.status', { machine: name }))
       } catch (thrown) {
-        problem = asVarveError(thrown).message
-        rows.push({ name, qmp: 'down', status: null, qemu: null, lease: null, problem, disks: [], leftOut: [] })
+        const error = asVarveError(thrown)
+        const { message } = error.code === 'NOT_FOUND' ? await whyUnknown(name, context) : error
+        rows.push(withProblem(name, message))
       }
     }
     const { machines: known } = await link.call('machines.list', {})
-    const connected = known.some(({ online }) => online)
+    for (const { name } of known)
+      if (!rows.some((row) => row.name === name))
+        rows.push(
+          withProblem(name, "not in this host's configuration any more; its restore points stay at the gateway"),
+        )
+    const connected = known.some(({ online }) => online) || (await isStateLocked(config.state))
     if (options.json) return printJson({ gateway: config.gateway, running: connected, machines: rows })
     print(
       `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,

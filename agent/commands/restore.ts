@@ -1,7 +1,9 @@
 // The restore command: one disk of one restore point to a file or device.
 import { VarveError } from '../../protocol/errors.ts'
-import { openTarget, type TargetFormat } from '../restore/open-target.ts'
+import type { TargetFormat } from '../restore/format.ts'
+import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk } from '../restore/restore.ts'
+import { RestoreNotes } from '../restore/restore-notes.ts'
 import { withGateway } from './context.ts'
 import { print, printJson, Progress, size } from './output.ts'
 
@@ -9,14 +11,20 @@ export interface RestoreCommand {
   readonly config: string
   readonly disk: string
   readonly to: string
-  readonly format: TargetFormat
+  /** As the target's name says where it is absent. */
+  readonly format?: TargetFormat
   readonly force: boolean
   readonly skipDamaged: boolean
   readonly json: boolean
 }
 
+/** What a person must know besides the outcome. */
+const tell = (sentence: string): void => void process.stderr.write(`varve-agent: ${sentence}\n`)
+
 export const restore = (prefix: string, options: RestoreCommand): Promise<void> =>
-  withGateway(options.config, async ({ link, signal }) => {
+  withGateway(options.config, async ({ config, link, signal }) => {
+    const notes = RestoreNotes.in(config.state)
+    ;(await notes.settle()).forEach(tell)
     const { point } = await link.call('points.get', { point: prefix }, signal)
     const disk = point.disks.find(({ name }) => name === options.disk)
     if (disk === undefined) {
@@ -25,14 +33,19 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
     }
     using progress = new Progress(!options.json)
     const startedMs = performance.now()
-    await using target = await openTarget({
+    const opened = await openTarget({
       path: options.to,
       size: disk.size,
-      format: options.format,
+      format: options.format ?? null,
       force: options.force,
+      machines: config.machines,
+      notes,
     })
+    await using target = opened.target
+    const { format, remark } = opened
+    if (remark !== null) tell(remark)
     let received = 0
-    const { lost, lostCount, lostBytes } = await restoreDisk({
+    const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
       repeat: (work) => link.repeat(work, signal),
       point: point.id,
       disk: disk.name,
@@ -47,13 +60,14 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       },
     })
     progress[Symbol.dispose]()
+    remarks.forEach(tell)
     const seconds = (performance.now() - startedMs) / 1000
     const done = {
       point: point.id,
       machine: point.machine,
       disk: disk.name,
       to: options.to,
-      format: options.format,
+      format,
       size: disk.size,
       bytesReceived: received,
       seconds,
@@ -73,6 +87,6 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
     }
     if (options.json) return
     print(
-      `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to}: ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
+      `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
     )
   })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
+import { RestoreNotes } from '../restore/restore-notes.ts'
 import { leftSentences } from './forget.ts'
 import { openDirect, type Direct } from './direct.ts'
 import { print, printJson } from './output.ts'
@@ -18,7 +19,8 @@ export interface UninstallCommand {
 const THAW_WAIT_MS = 60_000
 
 /** What the agent keeps in its state folder. */
-const OWN_FILES = /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|scratch|freezes|\..*\.tmp)$/u
+const OWN_FILES =
+  /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|scratch|freezes|restores|former|refusals\.json|\..*\.tmp)$/u
 
 /** Every machine that has or may have something of Varve's: those configured, and those of the journal. */
 const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<{ name: string; qmp: string }[]> => {
@@ -70,6 +72,7 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
   const { removed, problems } = await cleanMachines(config, direct)
+  const restores = await RestoreNotes.in(config.state).settle()
   const done = problems.length === 0 || options.force
   if (done) {
     await removeSockets(direct)
@@ -77,7 +80,7 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
   }
   if (options.json) printJson({ removed, problems, state: done ? 'removed' : 'kept' })
   else {
-    for (const problem of problems) print(problem)
+    for (const sentence of [...problems, ...restores]) print(sentence)
     print(`Removed ${removed} ${removed === 1 ? 'bitmap' : 'bitmaps'}${done ? ` and ${config.state}` : ''}.`)
     if (done)
       print(

@@ -38,27 +38,38 @@ export interface DiskDecision {
 }
 
 /** What the bitmaps on the machine's disks say of a base. */
-interface BaseView {
-  readonly agentId: string
+interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
   readonly base: LeaseBase | null
   readonly full: boolean
   /** On how many disks the checkpoint bitmap of each image of the base was found, by its number. */
   readonly holders: ReadonlyMap<number, number>
 }
 
+/** A checkpoint bitmap of the base, and the agent of this host that made it. */
+interface BaseBitmap {
+  readonly index: number
+  readonly bitmap: BitmapState
+  readonly agent: string
+}
+
 const baseBitmaps = (
   { bitmaps }: MachineDisk,
-  { agentId, base }: Pick<BaseView, 'agentId' | 'base'>,
-): [number, BitmapState][] =>
-  bitmaps.flatMap((bitmap): [number, BitmapState][] => {
-    const part = parseCheckpoint(agentId, bitmap.name)
-    return part?.kind === 'cp' && part.lease === base?.checkpoint ? [[part.index, bitmap]] : []
-  })
+  { agentId, formerAgents, base }: Pick<BaseView, 'agentId' | 'formerAgents' | 'base'>,
+): BaseBitmap[] =>
+  [agentId, ...formerAgents].flatMap((agent) =>
+    bitmaps.flatMap((bitmap) => {
+      const part = parseCheckpoint(agent, bitmap.name)
+      return part?.kind === 'cp' && part.lease === base?.checkpoint ? [{ index: part.index, bitmap, agent }] : []
+    }),
+  )
 
-const viewOf = (disks: readonly MachineDisk[], request: Pick<LeaseRequest, 'agentId' | 'base' | 'full'>): BaseView => {
+const viewOf = (
+  disks: readonly MachineDisk[],
+  request: Pick<LeaseRequest, 'agentId' | 'formerAgents' | 'base' | 'full'>,
+): BaseView => {
   const holders = new Map<number, number>()
   for (const disk of disks)
-    for (const [index] of baseBitmaps(disk, request)) holders.set(index, (holders.get(index) ?? 0) + 1)
+    for (const { index } of baseBitmaps(disk, request)) holders.set(index, (holders.get(index) ?? 0) + 1)
   return { ...request, holders }
 }
 
@@ -96,21 +107,21 @@ const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
  * lies on this disk and on no other, records, is of a disk that was never smaller since, over what it lay over then.
  */
 const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
-  const { base, agentId, holders } = view
+  const { base, holders } = view
   if (base === null) return full(disk, 'first')
   const [found, second] = baseBitmaps(disk, view)
   if (found === undefined) {
     const known = base.disks.find(({ name }) => name === disk.name)
     return full(disk, withoutBitmap(disk, known, view.full))
   }
-  const [index, bitmap] = found
+  const { index, bitmap, agent } = found
   const known = base.disks[index]
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
   if (known.size !== disk.size) return full(disk, 'size-changed')
   // the bitmap lies on the filter: it does not see what was written to the image around it, by whatever was there for a while
   if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
-  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agentId, base.checkpoint, index))
+  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, base.checkpoint, index))
   const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
   if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')
   if (known.evidence !== disk.evidence) return full(disk, 'backing-changed')

@@ -49,6 +49,8 @@ const entrySchema = v.object({
   version: v.literal(1),
   id: v.pipe(v.string(), v.regex(/^[0-9a-zA-Z-]{8,64}$/)),
   agentId: text,
+  /** Agents that this host was before, whose checkpoints of the base count as this one's. */
+  formerAgents: v.array(text),
   machine: v.object({ name: text, qmp: text, guestAgent: v.nullable(text) }),
   /** `preparing`: no instant yet; `active`: exports are up; `ending`: being removed. */
   phase: v.picklist(['preparing', 'active', 'ending']),

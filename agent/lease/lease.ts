@@ -42,6 +42,8 @@ export interface LeaseRequest {
   /** A uuid: id of the job, the lease, the checkpoint and the restore point at once. */
   readonly leaseId: string
   readonly agentId: string
+  /** Agents that this host was before: their checkpoints are its own. */
+  readonly formerAgents: readonly string[]
   /** The machine's newest committed checkpoint, also when `full` is asked: its bitmaps are kept until the commit. */
   readonly base: LeaseBase | null
   readonly full: boolean

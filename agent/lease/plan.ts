@@ -36,9 +36,13 @@ export const planLease = (
   const socketFolder = join(folders.runtime, names.folder)
   const socketPath = join(socketFolder, 'nbd')
   if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
-    throw new VarveError('CONFIG_INVALID', `The runtime folder ${folders.runtime} is too long for a unix socket.`, {
-      details: { bytesMax: SOCKET_PATH_BYTES_MAX },
-    })
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `The folder for sockets, ${folders.runtime}, has too long a path for a UNIX socket (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one.`,
+      {
+        details: { bytesMax: SOCKET_PATH_BYTES_MAX },
+      },
+    )
   }
   const disks = decisions.map(({ disk, kind, reason, continued, reread }, index): JournalDisk => ({
     name: disk.name,
@@ -72,6 +76,7 @@ export const planLease = (
     version: 1,
     id: leaseId,
     agentId,
+    formerAgents: [...request.formerAgents],
     machine: { name: machine.name, qmp: machine.qmp, guestAgent: machine.guestAgent },
     phase: 'preparing',
     outcome: null,
@@ -141,17 +146,20 @@ const diskActions = (entry: JournalEntry, disk: JournalDisk): readonly Transacti
 export const transactionActions = (entry: JournalEntry): readonly TransactionAction[] =>
   entry.disks.flatMap((disk) => diskActions(entry, disk))
 
-/** This agent's checkpoint bitmaps and size marks, on nodes that are not read-only, of leases that are not kept. */
+/** The agents whose checkpoints are a host's own: the one that it is, and those that it was. */
+export type OwnAgents = Pick<LeaseRequest, 'agentId' | 'formerAgents'>
+
+/** This host's checkpoint bitmaps and size marks, on nodes that are not read-only, of leases that are not kept. */
 export const obsoleteBitmaps = (
   nodes: readonly BlockNode[],
-  agentId: string,
+  own: OwnAgents,
   keep: ReadonlySet<string>,
-): readonly NodeBitmap[] => checkpointBitmaps(nodes, agentId, (lease) => !keep.has(lease))
+): readonly NodeBitmap[] => checkpointBitmaps(nodes, own, (lease) => !keep.has(lease))
 
 /** The same of the leases that are wanted. */
 export const checkpointBitmaps = (
   nodes: readonly BlockNode[],
-  agentId: string,
+  { agentId, formerAgents }: OwnAgents,
   isWanted: (lease: string) => boolean,
 ): readonly NodeBitmap[] =>
   nodes
@@ -159,8 +167,8 @@ export const checkpointBitmaps = (
     .flatMap(({ node, bitmaps }) =>
       bitmaps
         .filter(({ name }) => {
-          const part = parseCheckpoint(agentId, name)
-          return part !== null && isWanted(part.lease)
+          const parts = [agentId, ...formerAgents].map((agent) => parseCheckpoint(agent, name))
+          return parts.some((part) => part !== null && isWanted(part.lease))
         })
         .map(({ name }) => ({ node, name })),
     )

@@ -137,7 +137,8 @@ export class QmpLeaseDriver implements LeaseDriver {
       await refuseMoving(client, machine.name)
       await this.#settleEarlier(request)
       await this.#checkSpace()
-      await removeOrphans(this.#host, client, request.agentId, this.#folders)
+      for (const agent of [request.agentId, ...request.formerAgents])
+        await removeOrphans(this.#host, client, agent, this.#folders)
       for (let attempt = 1; ; attempt += 1) {
         const lease = await this.#try(client, request, release)
         if (lease !== null) return lease
@@ -280,7 +281,7 @@ export class QmpLeaseDriver implements LeaseDriver {
   async #removeObsolete(client: QmpCaller, entry: JournalEntry, request: LeaseRequest): Promise<void> {
     const kept = new Set(await keptCheckpoints(this.#host.journal, entry.id))
     if (request.base !== null) kept.add(request.base.checkpoint)
-    for (const { node, name } of obsoleteBitmaps(await listNodes(client), request.agentId, kept)) {
+    for (const { node, name } of obsoleteBitmaps(await listNodes(client), request, kept)) {
       this.#host.log.info({ machine: entry.machine.name, node, bitmap: name }, 'removing an obsolete checkpoint')
       await client.execute('block-dirty-bitmap-remove', { node, name })
     }

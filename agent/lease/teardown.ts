@@ -42,16 +42,14 @@ export interface TeardownTarget {
  * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
  * bitmap has missed a change. The next backup may draw another sample, and must not take that bitmap at its word.
  */
-const uselessAfterFailure = (
-  { id, agentId, baseLease, disks }: JournalEntry,
-  nodes: readonly BlockNode[],
-): readonly NodeBitmap[] => {
+const uselessAfterFailure = (entry: JournalEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
+  const { id, baseLease, disks } = entry
   const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
   return [
-    ...checkpointBitmaps(nodes, agentId, (lease) => lease === id),
+    ...checkpointBitmaps(nodes, entry, (lease) => lease === id),
     ...checkpointBitmaps(
       nodes.filter(({ node }) => missed.has(node)),
-      agentId,
+      entry,
       (lease) => lease === baseLease,
     ),
   ]
@@ -68,7 +66,7 @@ export const leaseTarget = (entry: JournalEntry, outcome: LeaseOutcome, keep: Re
   socketPath: entry.socketPath,
   bitmaps: (nodes) =>
     outcome === 'committed'
-      ? obsoleteBitmaps(nodes, entry.agentId, new Set([...keep, entry.id]))
+      ? obsoleteBitmaps(nodes, entry, new Set([...keep, entry.id]))
       : uselessAfterFailure(entry, nodes),
 })
 

@@ -42,16 +42,28 @@ interface Pending {
   readonly timer: NodeJS.Timeout
 }
 
+/** What a person can do about a socket that cannot be connected to, by the system's error. */
+const WHY_UNAVAILABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'is not there: the machine is off, or "qmp" in the configuration names another path than QEMU’s "-qmp"',
+  ECONNREFUSED: 'is listened to by nobody: the machine is off, or is not the one that made this socket',
+  EACCES: 'may not be opened by this user: run the agent as a user who may, such as QEMU’s own or root',
+  EPERM: 'may not be opened by this user: run the agent as a user who may, such as QEMU’s own or root',
+  ENOTSOCK: 'is no socket: "qmp" in the configuration names something else',
+  ENOTDIR: 'cannot be there: part of its path is not a folder',
+  ELOOP: 'cannot be there: symbolic links of its path lead in a circle',
+  ENAMETOOLONG: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
+  EINVAL: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
+  EAGAIN: 'has too many clients waiting: give Varve a QMP socket of its own',
+  EPROTOTYPE: 'is a socket of another kind: "qmp" in the configuration names something else',
+}
+
 const unavailable = (path: string, cause: unknown): VarveError => {
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : null
-  return new VarveError(
-    'QMP_UNAVAILABLE',
-    `QMP socket ${path} does not accept a connection${code === null ? '' : ` (${code})`}.`,
-    {
-      details: { path, errno: code },
-      cause,
-    },
-  )
+  const why = WHY_UNAVAILABLE[code ?? ''] ?? 'does not accept a connection'
+  return new VarveError('QMP_UNAVAILABLE', `QMP socket ${path} ${why}${code === null ? '' : ` (${code})`}.`, {
+    details: { path, errno: code },
+    cause,
+  })
 }
 
 /** A connected QMP client; answers are as QEMU gave them and must be checked by the caller. */

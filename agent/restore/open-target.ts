@@ -3,9 +3,13 @@ import { lstat, realpath, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { chooseFormat, type ChosenFormat, type TargetFormat } from './format.ts'
 import { Qcow2Target } from './qcow2-target.ts'
-import { BlockDeviceTarget, RawFileTarget, targetError } from './raw-target.ts'
+import { BlockDeviceTarget, RawFileTarget } from './raw-target.ts'
+import type { RestoreNotes } from './restore-notes.ts'
+import type { KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
+import { targetError } from './target-error.ts'
 
 /** What is there, null for nothing; a link that leads nowhere is something too. */
 const look = async (target: string): Promise<Stats | null> => {
@@ -15,26 +19,48 @@ const look = async (target: string): Promise<Stats | null> => {
       if (!found.isSymbolicLink()) return found
       throw new VarveError('TARGET_INVALID', `${target} is a link that leads nowhere`)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw targetError(`cannot look at ${target}`, error)
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw targetError(`cannot write ${target}`, error)
     }
   }
   return null
 }
 
-export type TargetFormat = 'raw' | 'qcow2'
+/** TARGET_INVALID for a path that can only name a folder. */
+const checkName = (named: string): void => {
+  if (named === '')
+    throw new VarveError('TARGET_INVALID', 'the target has no name: --to takes the path of a file or block device')
+  if (/(?:^|\/)\.{0,2}$/u.test(named))
+    throw new VarveError('TARGET_INVALID', `${named} names a folder: name a file in it`)
+}
 
-/** TARGET_EXISTS without `force` where something is; TARGET_INVALID for what cannot take a disk. */
+export interface OpenedTarget extends ChosenFormat {
+  readonly target: Target
+}
+
+/**
+ * TARGET_EXISTS without `force` where something is; TARGET_IN_USE where somebody uses it, whatever `force` says;
+ * TARGET_INVALID for what cannot take a disk.
+ */
 export const openTarget = async (options: {
   readonly path: string
   readonly size: number
-  readonly format: TargetFormat
+  /** Null: as the name says. */
+  readonly format: TargetFormat | null
   readonly force: boolean
-}): Promise<Target> => {
-  const { size, format, force } = options
+  readonly machines?: readonly KnownMachine[]
+  readonly notes?: RestoreNotes
+}): Promise<OpenedTarget> => {
+  const { size, force } = options
+  checkName(options.path)
   const named = path.resolve(options.path)
   const found = await look(named)
   // what a link names is replaced, not the link
   const final = found === null ? named : await realpath(named)
+  if (found?.isDirectory() === true)
+    throw new VarveError(
+      'TARGET_INVALID',
+      `${final} is a folder: name a file in it, such as ${path.join(final, 'disk.raw')}`,
+    )
   if (found !== null && !found.isFile() && !found.isBlockDevice())
     throw new VarveError('TARGET_INVALID', `${final} is neither a file nor a block device`)
   if (found !== null && !force)
@@ -44,9 +70,16 @@ export const openTarget = async (options: {
         ? `${final} is a block device: everything on it would be lost; --force writes it`
         : `${final} exists; --force replaces it`,
     )
-  if (found?.isBlockDevice() === true) {
-    if (format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
-    return BlockDeviceTarget.open(final, size)
+  const device = found?.isBlockDevice() === true
+  const there = device ? 'device' : found === null ? null : 'file'
+  // a link's own name is what a person sees
+  const chosen = await chooseFormat({ path: named, asked: options.format, there })
+  if (device) {
+    if (chosen.format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')
+    return { ...chosen, target: await BlockDeviceTarget.open(final, size, options) }
   }
-  return format === 'raw' ? RawFileTarget.create(final, size, force) : Qcow2Target.create(final, size, force)
+  const { format } = chosen
+  const making =
+    format === 'raw' ? RawFileTarget.create(final, size, options) : Qcow2Target.create(final, size, options)
+  return { ...chosen, target: await making }
 }

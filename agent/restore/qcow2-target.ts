@@ -6,12 +6,14 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { publish, targetError, temporaryName } from './raw-target.ts'
+import { NewFile, type Naming } from './new-file.ts'
 import type { Target } from './target.ts'
+import { targetError } from './target-error.ts'
 
 const START_TIMEOUT_MS = 10_000
 const START_POLL_MS = 20
 const EXPORT = 'disk'
+const SOCKET = 'nbd'
 
 const run = promisify(execFile)
 
@@ -22,7 +24,8 @@ const toolError = (tool: string, error: unknown): VarveError => {
       'TOOL_MISSING',
       `${tool} is needed to write qcow2 and is not installed (Debian: apt-get install qemu-utils)`,
     )
-  return new VarveError('TARGET_INVALID', `${tool}: ${message.trim().split('\n').at(-1) ?? ''}`, { cause: error })
+  const said = message.trim().split('\n').at(-1) ?? ''
+  return new VarveError('TARGET_INVALID', `${tool}: ${said.replace(`${tool}: `, '')}`, { cause: error })
 }
 
 const writeError = (final: string, error: unknown): VarveError => {
@@ -32,30 +35,40 @@ const writeError = (final: string, error: unknown): VarveError => {
     : asVarveError(error)
 }
 
+/** A private folder for one socket. */
+const makeSocketFolder = async (): Promise<string> => {
+  const parent = tmpdir()
+  try {
+    return await mkdtemp(path.join(parent, 'varve-'))
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    const why = code === 'ENOENT' ? 'does not exist' : `takes no folder for a socket (${code})`
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `the folder for temporary files, ${parent}, ${why}: set TMPDIR to a folder that this user may write in`,
+      { cause: error },
+    )
+  }
+}
+
 export class Qcow2Target implements Target {
-  readonly #temporary: string
-  readonly #final: string
-  readonly #force: boolean
-  readonly #resources: AsyncDisposableStack
+  readonly #place: NewFile
+  readonly #resources = new AsyncDisposableStack()
   #nbd!: NbdClient
   #server!: ChildProcess
-  #committed = false
 
-  private constructor(final: string, force: boolean) {
-    this.#final = final
-    this.#temporary = temporaryName(final)
-    this.#force = force
-    this.#resources = new AsyncDisposableStack()
+  private constructor(place: NewFile) {
+    this.#place = place
   }
 
-  static async create(final: string, size: number, force: boolean): Promise<Qcow2Target> {
-    const target = new Qcow2Target(final, force)
+  static async create(final: string, size: number, naming: Naming): Promise<Qcow2Target> {
+    const target = new Qcow2Target(await NewFile.make(final, naming))
     try {
       await target.#open(size)
       return target
     } catch (error) {
       await target[Symbol.asyncDispose]()
-      throw error
+      throw targetError(`cannot write ${final}`, error)
     }
   }
 
@@ -63,53 +76,50 @@ export class Qcow2Target implements Target {
     try {
       await this.#nbd.write(offset, bytes)
     } catch (error) {
-      throw writeError(this.#final, error)
+      throw writeError(this.#place.final, error)
     }
   }
 
   /** The image is new and empty: its clusters read as zeroes already. */
   async zero(): Promise<void> {}
 
-  async commit(): Promise<void> {
+  async commit(): Promise<readonly string[]> {
     try {
       await this.#nbd.flush()
     } catch (error) {
-      throw writeError(this.#final, error)
+      throw writeError(this.#place.final, error)
     }
     await this.#stop()
     const { exitCode } = this.#server
     if (exitCode !== 0) throw toolError('qemu-nbd', new Error(`it ended with ${exitCode ?? 'a signal'}`))
     {
-      await using file = await open(this.#temporary, 'r')
+      await using file = await open(this.#place.temporary, 'r')
       await file.sync()
     }
-    await publish(this.#temporary, this.#final, this.#force)
-    this.#committed = true
+    return await this.#place.publish()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
-    if (!this.#committed) await rm(this.#temporary, { force: true })
+    await this.#place[Symbol.asyncDispose]()
   }
 
   async #open(size: number): Promise<void> {
+    const { temporary } = this.#place
     try {
-      // made here and not by qemu-img, which would let everyone read it
-      await (await open(this.#temporary, 'wx', 0o600)).close()
-    } catch (error) {
-      throw targetError(`cannot write beside ${this.#final}`, error)
-    }
-    try {
-      await run('qemu-img', ['create', '-q', '-f', 'qcow2', this.#temporary, String(size)])
+      // the file was made before, as qemu-img's would let everyone read it
+      await run('qemu-img', ['create', '-q', '-f', 'qcow2', temporary, String(size)])
     } catch (error) {
       throw toolError('qemu-img', error)
     }
-    const folder = await mkdtemp(path.join(tmpdir(), 'varve-'))
+    const folder = await makeSocketFolder()
     this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
-    const socketPath = path.join(folder, 'nbd')
+    // a socket's path has 107 bytes at most: it is named from within its folder, which may have any name
+    const handle = this.#resources.use(await open(folder, 'r'))
+    const socketPath = `/proc/self/fd/${handle.fd}/${SOCKET}`
     // not --persistent: it ends by itself when the connection of a killed agent does
-    const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', socketPath, this.#temporary]
-    const server = spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
+    const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', `/proc/self/cwd/${SOCKET}`, temporary]
+    const server = spawn('qemu-nbd', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#server = server
     let stderr = ''
     server.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-4096)))

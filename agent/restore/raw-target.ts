@@ -1,41 +1,18 @@
 // Raw targets: a sparse file that gets its name at the end, or a block device that is written in place.
-import { randomUUID } from 'node:crypto'
-import { link, open, rename, rm, type FileHandle } from 'node:fs/promises'
-import path from 'node:path'
+import { open, type FileHandle } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
+import { size as sizeText } from '../commands/output.ts'
+import { NewFile, type Naming } from './new-file.ts'
+import type { RestoreNotes } from './restore-notes.ts'
+import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
+import { targetError } from './target-error.ts'
 
 /** Bytes after which what was written begins its way to the disk, so that little is left for the end. */
 const FLUSH_BYTES = 64 * 1024 * 1024
 
 /** Zeroes written at once to a block device, in bytes. */
 const ZERO_BYTES = 1024 * 1024
-
-/** What the place that was chosen is to blame for; anything else is INTERNAL. */
-const TARGET_ERRNOS: ReadonlySet<string | undefined> = new Set([
-  'ENOSPC',
-  'EDQUOT',
-  'EFBIG',
-  'EROFS',
-  'EACCES',
-  'EPERM',
-  'ENOENT',
-  'ENOTDIR',
-  'EISDIR',
-  'ENAMETOOLONG',
-])
-
-/** An error of the file system in a sentence; a VarveError stays as it is. */
-export const targetError = (what: string, error: unknown): VarveError => {
-  if (error instanceof VarveError) return error
-  const { code, message } = error as NodeJS.ErrnoException
-  return new VarveError(TARGET_ERRNOS.has(code) ? 'TARGET_INVALID' : 'INTERNAL', `${what}: ${message}`, {
-    cause: error,
-  })
-}
-
-/** What link(2) says on a file system that has no hard links, such as FAT. */
-const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
 
 const writeAll = async (file: FileHandle, offset: number, bytes: Uint8Array): Promise<void> => {
   for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten
@@ -87,73 +64,34 @@ class Flusher {
   }
 }
 
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
-
-/** Takes a name that nothing has; false where the file system has no hard links. */
-const linkNew = async (temporary: string, final: string): Promise<boolean> => {
-  try {
-    await link(temporary, final)
-    return true
-  } catch (error) {
-    if (NO_LINKS.has((error as NodeJS.ErrnoException).code)) return false
-    throw error
-  }
-}
-
-/** Gives a finished file its name; without `force` an existing one is never replaced, even one made meanwhile. */
-export const publish = async (temporary: string, final: string, force: boolean): Promise<void> => {
-  try {
-    if (!force && (await linkNew(temporary, final))) await rm(temporary)
-    else {
-      // without hard links the name is taken by an empty file first, so that here too nothing made meanwhile is lost
-      if (!force) await (await open(final, 'wx', 0o600)).close()
-      await rename(temporary, final)
-    }
-    await syncFolder(path.dirname(final))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-      throw new VarveError('TARGET_EXISTS', `${final} exists; --force replaces it`)
-    throw targetError(`cannot give ${final} its name`, error)
-  }
-}
-
-/** A temporary name beside the final one, so that the rename stays on one file system. */
-export const temporaryName = (final: string): string =>
-  path.join(path.dirname(final), `.${path.basename(final)}.${randomUUID().slice(0, 8)}.varve-restore`)
-
 export class RawFileTarget implements Target {
   readonly #file: FileHandle
   readonly #flusher: Flusher
-  readonly #temporary: string
-  readonly #final: string
-  readonly #force: boolean
-  #committed = false
+  readonly #place: NewFile
 
-  private constructor(file: FileHandle, temporary: string, final: string, force: boolean) {
+  private constructor(file: FileHandle, place: NewFile) {
     this.#file = file
     this.#flusher = new Flusher(file)
-    this.#temporary = temporary
-    this.#final = final
-    this.#force = force
+    this.#place = place
   }
 
-  static async create(final: string, size: number, force: boolean): Promise<RawFileTarget> {
-    const temporary = temporaryName(final)
+  static async create(final: string, size: number, naming: Naming): Promise<RawFileTarget> {
+    await using resources = new AsyncDisposableStack()
+    const place = resources.use(await NewFile.make(final, naming))
     try {
-      const file = await open(temporary, 'wx', 0o600)
-      const target = new RawFileTarget(file, temporary, final, force)
-      try {
-        await file.truncate(size)
-        return target
-      } catch (error) {
-        await target[Symbol.asyncDispose]()
-        throw error
-      }
+      const file = resources.use(await open(place.temporary, 'r+'))
+      await file.truncate(size)
+      const target = new RawFileTarget(file, place)
+      resources.move()
+      return target
     } catch (error) {
-      throw targetError(`cannot write beside ${final}`, error)
+      if ((error as NodeJS.ErrnoException).code === 'EFBIG')
+        throw new VarveError(
+          'TARGET_INVALID',
+          `cannot write ${final}: its file system, or a limit of this user (ulimit -f), does not take a raw file of ${sizeText(size)} (EFBIG); --format qcow2 makes a file as large as what is in use, or choose another file system, such as XFS`,
+          { cause: error },
+        )
+      throw targetError(`cannot write ${final}`, error)
     }
   }
 
@@ -162,23 +100,22 @@ export class RawFileTarget implements Target {
       await writeAll(this.#file, offset, bytes)
       this.#flusher.wrote(bytes.length)
     } catch (error) {
-      throw targetError(`cannot write ${this.#final}`, error)
+      throw targetError(`cannot write ${this.#place.final}`, error)
     }
   }
 
   /** The file is new and sparse, so zeroes are there already. */
   async zero(): Promise<void> {}
 
-  async commit(): Promise<void> {
-    await syncFile(this.#file, this.#flusher, this.#final)
-    await publish(this.#temporary, this.#final, this.#force)
-    this.#committed = true
+  async commit(): Promise<readonly string[]> {
+    await syncFile(this.#file, this.#flusher, this.#place.final)
+    return await this.#place.publish()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#flusher.done().catch(() => {})
     await this.#file.close()
-    if (!this.#committed) await rm(this.#temporary, { force: true })
+    await this.#place[Symbol.asyncDispose]()
   }
 }
 
@@ -186,30 +123,38 @@ export class BlockDeviceTarget implements Target {
   readonly #file: FileHandle
   readonly #flusher: Flusher
   readonly #path: string
+  readonly #held: AsyncDisposable
 
-  private constructor(file: FileHandle, device: string) {
+  private constructor(file: FileHandle, device: string, held: AsyncDisposable) {
     this.#file = file
     this.#flusher = new Flusher(file)
     this.#path = device
+    this.#held = held
   }
 
-  /** Opens a device that nothing else has open or mounted; TARGET_INVALID when it is too small or in use. */
-  static async open(device: string, size: number): Promise<BlockDeviceTarget> {
+  /**
+   * Opens a device that nothing else has open, mounted or locked, and keeps it so; TARGET_IN_USE says who has it,
+   * TARGET_INVALID when it is too small or cannot be opened.
+   */
+  static async open(
+    device: string,
+    size: number,
+    { machines = [], notes }: { machines?: readonly KnownMachine[]; notes?: RestoreNotes } = {},
+  ): Promise<BlockDeviceTarget> {
+    await using resources = new AsyncDisposableStack()
     let file: FileHandle
     try {
       // on a block device O_EXCL means: fail while it is mounted or otherwise held
-      file = await open(device, 0o2 | 0o200)
+      file = resources.use(await open(device, 0o2 | 0o200))
     } catch (error) {
-      throw new VarveError('TARGET_INVALID', `cannot open ${device}: ${(error as Error).message}`, { cause: error })
+      if ((error as NodeJS.ErrnoException).code === 'EBUSY') throw await deviceBusy(device, machines)
+      throw targetError(`cannot write ${device}`, error)
     }
-    const target = new BlockDeviceTarget(file, device)
-    try {
-      await target.#checkSize(size)
-    } catch (error) {
-      await file.close()
-      throw error
-    }
-    return target
+    await checkSize(file, device, size)
+    // a running QEMU does not hold a device in the kernel's sense
+    resources.use(await guardTarget(device, machines))
+    if (notes !== undefined) resources.use(await notes.begin(device, null))
+    return new BlockDeviceTarget(file, device, resources.move())
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
@@ -227,20 +172,20 @@ export class BlockDeviceTarget implements Target {
       await this.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)))
   }
 
-  async commit(): Promise<void> {
+  async commit(): Promise<readonly string[]> {
     await syncFile(this.#file, this.#flusher, this.#path)
+    return []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#flusher.done().catch(() => {})
-    await this.#file.close()
+    await this.#held[Symbol.asyncDispose]()
   }
+}
 
-  async #checkSize(size: number): Promise<void> {
-    if (size === 0) return
-    // the size of a device is not in its inode: its last byte is there or not
-    const { bytesRead } = await this.#file.read(new Uint8Array(1), 0, 1, size - 1)
-    if (bytesRead === 0)
-      throw new VarveError('TARGET_INVALID', `${this.#path} is smaller than the disk's ${size} bytes`)
-  }
+/** The size of a device is not in its inode: its last byte is there or not. */
+const checkSize = async (file: FileHandle, device: string, size: number): Promise<void> => {
+  if (size === 0) return
+  const { bytesRead } = await file.read(new Uint8Array(1), 0, 1, size - 1)
+  if (bytesRead === 0) throw new VarveError('TARGET_INVALID', `${device} is smaller than the disk's ${size} bytes`)
 }

@@ -47,6 +47,8 @@ export interface Restored {
   /** Ranges and bytes of all that is lost. */
   readonly lostCount: number
   readonly lostBytes: number
+  /** What of a replaced file could not be kept, in sentences. */
+  readonly remarks: readonly string[]
 }
 
 /** Lost ranges that are listed one by one; further ones are counted. */
@@ -84,8 +86,8 @@ class Restore {
     // a disk with lost ranges is another one; of what was received every chunk was checked
     if (this.#lostBytes === 0 && !sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
-    await this.#request.target.commit()
-    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes }
+    const remarks = await this.#request.target.commit()
+    return { lost: this.#lost, lostCount: this.#lostCount, lostBytes: this.#lostBytes, remarks }
   }
 
   async #stream(peer: Peer): Promise<void> {

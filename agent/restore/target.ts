@@ -4,6 +4,6 @@
 export interface Target extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array): Promise<void>
   zero(offset: number, length: number): Promise<void>
-  /** Makes everything durable and gives it its final name; without it, disposing leaves nothing behind. */
-  commit(): Promise<void>
+  /** Makes everything durable and gives it its final name, and says what is not as it was before; without it, disposing leaves nothing behind. */
+  commit(): Promise<readonly string[]>
 }

@@ -141,6 +141,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
   })
   const backups = new Backups({
     agentId: randomUUID(),
+    formerAgents: [],
     machines: [{ name: 'db1', qmp: '/nowhere/qmp', guestAgent: null, exclude: [] }],
     driver,
     journal,

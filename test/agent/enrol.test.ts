@@ -1,22 +1,26 @@
 // Enrolment against a real gateway, and against servers that are none.
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { expect, test } from 'vitest'
-import { enrolHost } from '../../agent/enrol.ts'
+import { enrolHost, whatFollows } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
+import { lockState } from '../../agent/state-lock.ts'
 import { startGateway } from '../support/gateway.ts'
 import { tempFolder } from '../support/temp.ts'
 import { codeOf, failureOf } from './restore/code-of.ts'
+import { tinyFileSystem } from './restore/devices.ts'
 
 test('makes this host an agent of the tenant, once per token', async () => {
   await using temp = await tempFolder()
   await using gateway = await startGateway({ folder: temp.join('data') })
   const token = await gateway.enrolmentToken()
   const request = { gateway: gateway.url, ca: null, token, state: temp.join('state') }
-  const record = await enrolHost(request)
+  const { record, former } = await enrolHost(request)
+  expect(former).toBeNull()
   expect(record).toMatchObject({ gateway: gateway.url, tenantName: 'acme' })
   const identity = await Identity.load(temp.join('state'))
   expect(identity.record).toEqual(record)
@@ -30,13 +34,89 @@ test('makes this host an agent of the tenant, once per token', async () => {
   expect((await Identity.load(temp.join('state'))).record).toEqual(record)
 })
 
-test('a new enrolment replaces the old identity', async () => {
+test('a host that is an agent stays it, and its token is not spent, unless told to become another', async () => {
   await using temp = await tempFolder()
   await using gateway = await startGateway({ folder: temp.join('data') })
-  const first = await gateway.enrolAgent(temp.join('state'))
-  const second = await gateway.enrolAgent(temp.join('state'), 'globex')
+  const state = temp.join('state')
+  const first = await gateway.enrolAgent(state)
+  const token = await gateway.enrolmentToken('globex')
+  const request = { gateway: gateway.url, ca: null, token, state }
+  const refused = await failureOf(enrolHost(request))
+  expect(refused?.code).toBe('EXISTS')
+  expect(refused?.message).toMatch(new RegExp(`${first.record.agentId} of tenant acme.*--force.*machine assign`, 'u'))
+  expect((await Identity.load(state)).record).toEqual(first.record)
+
+  // while it runs, whatever is said
+  await using running = await lockState(state)
+  expect(await failureOf(enrolHost({ ...request, force: true }))).toMatchObject({
+    code: 'STATE_LOCKED',
+    message: expect.stringContaining('stop it first'),
+  })
+  await running[Symbol.asyncDispose]()
+
+  const { record, former } = await enrolHost({ ...request, force: true })
+  expect(former).toEqual(first.record)
+  expect((await Identity.load(state)).record).toEqual(record)
+  expect(record.tenantName).toBe('globex')
+  // the old one is whole, and good at the gateway
+  const kept = `${state}/former/${first.record.agentId}`
+  const old = await Identity.load(kept)
+  expect(old.record).toEqual(first.record)
+  await gateway.connectAgent(old, ['db1'])
+  const told = whatFollows({ record, former }, { gateway: gateway.url, state, machines: [{ name: 'db1' }] }).join('\n')
+  expect(told).toContain(kept)
+  expect(told).toContain('Another tenant')
+})
+
+test('says who has to assign which machines, and where the configuration leads elsewhere', async () => {
+  const former = {
+    agentId: 'a1',
+    issuer: 'varve:x',
+    gateway: 'ws://127.0.0.1:1',
+    tenant: 't',
+    tenantName: 'acme',
+  }
+  const record = { ...former, agentId: 'a2' }
+  const config = { gateway: 'ws://127.0.0.1:2', state: '/s', machines: [{ name: 'db1' }, { name: 'web1' }] }
+  const told = whatFollows({ record, former }, config)
+  expect(told[0]).toContain('gateway = "ws://127.0.0.1:2"')
+  expect(told).toContain('  varve-gateway machine assign db1 --agent a2 --tenant acme')
+  expect(told).toContain('  varve-gateway machine assign web1 --agent a2 --tenant acme')
+  expect(whatFollows({ record, former: null }, { ...config, gateway: 'ws://127.0.0.1:1/' })).toEqual([])
+})
+
+test('a damaged identity gives way, and its key is kept', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const state = temp.join('state')
+  const first = await gateway.enrolAgent(state)
+  const file = temp.join('state', 'identity.json')
+  const key = `agent-${first.record.agentId}.key`
+  const secret = await readFile(temp.join('state', key), 'utf8')
+  await writeFile(file, (await readFile(file, 'utf8')).slice(0, 20))
+  const second = await gateway.enrolAgent(state)
   expect(second.record.agentId).not.toBe(first.record.agentId)
-  expect((await Identity.load(temp.join('state'))).record.tenantName).toBe('globex')
+  expect(await readFile(temp.join('state', 'former', first.record.agentId, key), 'utf8')).toBe(secret)
+  // one that only its rights make unusable is good still
+  await chmod(file, 0o644)
+  expect(await codeOf(gateway.enrolAgent(state))).toBe('CONFIG_INVALID')
+})
+
+test('a state folder that takes no key costs no token', async (context) => {
+  await using temp = await tempFolder()
+  await using small = await tinyFileSystem(temp.join('small'), 64 * 1024)
+  // a host that lets nobody mount has nothing to test here
+  if (small === null) {
+    context.skip('this process may not mount a file system')
+    return
+  }
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const token = await gateway.enrolmentToken()
+  await writeFile(`${small.path}/fill`, Buffer.alloc(1024 * 1024)).catch(() => undefined)
+  const request = { gateway: gateway.url, ca: null, token }
+  expect(await codeOf(enrolHost({ ...request, state: small.path }))).toBe('CONFIG_INVALID')
+  expect(await readdir(small.path)).toEqual(['fill'])
+  expect(await codeOf(enrolHost({ ...request, state: temp.join('state') }))).toBe('none')
 })
 
 test('passes on what the gateway has against a token', async () => {

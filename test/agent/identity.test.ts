@@ -51,13 +51,24 @@ test('what was saved is what is loaded, for its owner alone', async () => {
   for (const name of names) expect((await stat(`${folder}/${name}`)).mode & 0o777).toBe(0o600)
 })
 
-test('a new enrolment takes the place of the old one, and the old key goes', async () => {
+test('a new enrolment takes the place of the old one, which is kept beside', async () => {
   await using temp = await tempFolder()
   const [one, two] = [record(), record()]
   await (await NewIdentity.generate()).save(temp.path, one)
   await (await NewIdentity.generate()).save(temp.path, two)
   expect((await Identity.load(temp.path)).record).toEqual(two)
-  expect(await readdir(temp.path)).toHaveLength(2)
+  expect((await readdir(temp.path)).sort()).toEqual([`agent-${two.agentId}.key`, 'former', 'identity.json'])
+  expect((await Identity.load(temp.join('former', one.agentId))).record).toEqual(one)
+})
+
+test('a prepared key is durable before it is anyone’s, and goes where nothing comes of it', async () => {
+  await using temp = await tempFolder()
+  {
+    await using fresh = await NewIdentity.generate()
+    await fresh.prepare(temp.join('state'))
+    expect(await readdir(temp.join('state'))).toEqual([expect.stringMatching(/^\..*\.tmp$/u)])
+  }
+  expect(await readdir(temp.join('state'))).toEqual([])
 })
 
 test('a crash between the two files of a new enrolment leaves the old one good', async () => {

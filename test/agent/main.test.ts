@@ -85,7 +85,7 @@ test('a gateway that is away is 3', async () => {
   for (const args of [
     ['machines'],
     ['backup', 'db1', '--json'],
-    ['enrol', '--gateway', `ws://127.0.0.1:${port}`, '--token', 't'],
+    ['enrol', '--gateway', `ws://127.0.0.1:${port}`, '--token', 't', '--force'],
   ]) {
     const ended = await command(...args, '--config', config)
     expect(ended).toMatchObject({ code: 3, stdout: '' })
@@ -103,14 +103,21 @@ test('enrols, runs, and ends on a signal; a token works once', async () => {
   )
   const config = ['--config', file]
   const token = await gateway.enrolmentToken()
-  const enrol = (): ReturnType<typeof command> =>
-    command('enrol', '--gateway', gateway.url, '--token', token, '--json', ...config)
+  const enrol = (...more: string[]): ReturnType<typeof command> =>
+    command('enrol', '--gateway', gateway.url, '--token', token, '--json', ...more, ...config)
   const first = await enrol()
   expect(first).toMatchObject({ code: 0, stderr: '' })
-  expect(JSON.parse(first.stdout)).toEqual({ agent: expect.any(String), tenant: 'acme', gateway: gateway.url })
+  expect(JSON.parse(first.stdout)).toEqual({
+    agent: expect.any(String),
+    tenant: 'acme',
+    gateway: gateway.url,
+    former: null,
+  })
   const second = await enrol()
-  expect(second.code).toBe(4)
-  expect(second.stderr).toContain('ENROLMENT_USED')
+  expect(second).toMatchObject({ code: 5, stdout: '', stderr: expect.stringContaining('EXISTS') })
+  const forced = await enrol('--force')
+  expect(forced.code).toBe(4)
+  expect(forced.stderr).toContain('ENROLMENT_USED')
   const plain = await command('enrol', '--gateway', 'http://backup.example', '--token', token, ...config)
   expect(plain.code).toBe(2)
 
@@ -122,6 +129,8 @@ test('enrols, runs, and ends on a signal; a token works once', async () => {
     const other = await command('run', ...config)
     expect(other.code).toBe(5)
     expect(other.stderr).toContain('STATE_LOCKED')
+    const meanwhile = await enrol('--force')
+    expect(meanwhile).toMatchObject({ code: 5, stderr: expect.stringContaining('stop it first') })
     running.child.kill(signal)
     const { code, stdout, stderr } = await running.ended
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' })

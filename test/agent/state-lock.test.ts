@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rm, symlink } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { lockState } from '../../agent/state-lock.ts'
+import { isStateLocked, lockState } from '../../agent/state-lock.ts'
 import { eventually, tempFolder } from '../support/temp.ts'
 import { codeOf } from './restore/code-of.ts'
 
@@ -17,7 +17,10 @@ test('a second agent is refused, by whatever path it comes', async () => {
   await using temp = await tempFolder()
   await symlink(temp.path, `${temp.path}-link`)
   try {
+    expect(await isStateLocked(temp.path)).toBe(false)
+    expect(await isStateLocked(temp.join('none'))).toBe(false)
     const lock = await lockState(temp.path)
+    expect(await isStateLocked(`${temp.path}-link`)).toBe(true)
     expect(await codeOf(lockState(temp.path))).toBe('STATE_LOCKED')
     expect(await codeOf(lockState(`${temp.path}-link/.`))).toBe('STATE_LOCKED')
     await lock[Symbol.asyncDispose]()

@@ -1,5 +1,5 @@
 // Restores of one machine's disks to files, qcow2 images and block devices: exact, or nothing under the final name.
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
@@ -187,6 +187,76 @@ test('a block device that is too small is refused before a byte of it is written
       await loop.detach()
     }
   expect((await readFile(file)).every((byte) => byte === 0xff)).toBe(true)
+})
+
+test('the disk of a running machine is refused whatever is said, and the machine is named', async () => {
+  const disk = path.join(host.folder, 'db1', 'vda.qcow2')
+  const before = await readFile(disk)
+  const refused = await host.run(...restoreTo(disk, '--force'))
+  expect(refused).toMatchObject({ code: 5, stdout: '' })
+  expect(refused.stderr).toMatch(/machine "db1" has it open .*--force does not override this \(TARGET_IN_USE\)/u)
+  expect((await readFile(disk)).equals(before)).toBe(true)
+})
+
+test('a name says the format, and a file that is replaced keeps its owner and rights', async () => {
+  const file = folder.join('out.QCOW2')
+  await writeFile(file, 'old')
+  await chmod(file, 0o640)
+  if (process.getuid?.() === 0) await chown(file, 64_055, 64_055)
+  const before = await stat(file)
+  const { stdout } = await host.done('restore', point, '--disk', 'vdb', '--to', file, '--force', '--json')
+  expect(JSON.parse(stdout)).toMatchObject({ format: 'qcow2' })
+  expect(await run('qemu-img', ['info', file])).toContain('file format: qcow2')
+  const { uid, gid, mode } = await stat(file)
+  expect({ uid, gid, mode }).toEqual({ uid: before.uid, gid: before.gid, mode: before.mode })
+  const other = await host.run(...restoreTo(folder.join('out.vmdk')))
+  expect(other).toMatchObject({ code: 2, stderr: expect.stringContaining('qemu-img convert') })
+})
+
+test.each(['raw', 'qcow2'])(
+  'what a killed restore to %s left is removed and told by what comes next',
+  async (format) => {
+    host.link.bytesPerSecond = 4 * MIB
+    const command = host.command(...restoreTo(folder.join('out'), '--format', format))
+    await received(6 * MIB)
+    const [left] = await readdir(folder.path)
+    command.signal('SIGKILL')
+    await command.ended
+    expect(await readdir(folder.path)).toEqual([left])
+    host.link.bytesPerSecond = null
+    if (format === 'raw') {
+      const next = await host.done('restore', point, '--disk', 'vdb', '--to', folder.join('other'))
+      expect(next.stderr).toContain(`removed ${folder.join(left!)}`)
+      expect(await readdir(folder.path)).toEqual(['other'])
+    } else {
+      await host.end('SIGTERM')
+      await host.start()
+      await host.agent.says(/removed .*\.varve-restore-/)
+      expect(await readdir(folder.path)).toEqual([])
+    }
+  },
+)
+
+test('a place that cannot take the disk is told with the way out, and left as it is', async () => {
+  const wrong: [string, RegExp][] = [
+    ['', /the target has no name/u],
+    [`${folder.path}/`, /names a folder: name a file in it/u],
+    [folder.path, /is a folder: name a file in it/u],
+    [folder.join('no', 'out.raw'), /no\/out.raw: its folder does not exist: make it first/u],
+    ['/dev/null', /neither a file nor a block device/u],
+    ['/proc/out.raw', /cannot write \/proc\/out.raw: /u],
+    [folder.join('x'.repeat(256)), /255 bytes/u],
+  ]
+  const outcomes = await Promise.all(wrong.map(([to]) => host.run(...restoreTo(to, '--force'))))
+  for (const [index, { code, stdout, stderr }] of outcomes.entries()) {
+    expect({ code, stdout }, wrong[index]![0]).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(wrong[index]![1])
+    expect(stderr).not.toContain('INTERNAL')
+  }
+  expect(await readdir(folder.path)).toEqual([])
+  const long = folder.join('x'.repeat(250))
+  await host.done('restore', point, '--disk', 'vdb', '--to', long)
+  expect((await stat(long)).size).toBe(64 * KIB)
 })
 
 // the last one: it damages the datastore that the tests share

@@ -7,6 +7,7 @@ export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry 
   version: 1,
   id: '0192bbbb-1111-7000-8000-000000000001',
   agentId: '0192aaaa-0000-7000-8000-0000c0ffee42',
+  formerAgents: [],
   machine: { name: 'db1', qmp: '/nowhere/qmp', guestAgent: null },
   phase: 'preparing',
   outcome: null,

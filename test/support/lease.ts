@@ -148,6 +148,7 @@ export class LeaseBench implements AsyncDisposable {
       machine: { name: 'test', qmp: this.machine.qmpPath, guestAgent: this.guestAgent, exclude },
       leaseId: randomUUID(),
       agentId: AGENT_ID,
+      formerAgents: [],
       base: null,
       full: false,
       compare: false,

@@ -50,8 +50,9 @@ class MemoryTarget implements Target {
     this.bytes.fill(0, offset, offset + length)
   }
 
-  async commit(): Promise<void> {
+  async commit(): Promise<readonly string[]> {
     this.committed = true
+    return []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -100,12 +100,18 @@ export const jobOperations = {
         throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
           details: { job: open.id },
         })
-      // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said
-      const base = sql.get<{ id: string }>(
-        `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
-        args.machineId,
-        args.agent,
-      )
+      // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said.
+      // An agent without any may be another one's host, and have that one's
+      const base =
+        sql.get<{ id: string }>(
+          `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
+          args.machineId,
+          args.agent,
+        ) ??
+        sql.get<{ id: string }>(
+          `SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
+          args.machineId,
+        )
       const compare = args.compare || comparisonDue(sql, args.machineId, args.nowMs)
       const { seq } = sql.get<{ seq: number }>(
         'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',

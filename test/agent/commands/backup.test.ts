@@ -73,7 +73,7 @@ test('a machine that the gateway does not know: start the agent, or mind the nam
   await using stand = await startStand()
   const early = await command('backup', 'db1', ...stand.config)
   expect(early).toMatchObject({ code: 3, stdout: '' })
-  expect(early.stderr).toContain('is "varve-agent run" running?')
+  expect(early.stderr).toContain('"varve-agent run" is not running on this host')
   const wrong = await command('backup', 'nope', ...stand.config)
   expect(wrong).toMatchObject({ code: 1, stdout: '' })
   expect(wrong.stderr).toContain('this host has: db1')

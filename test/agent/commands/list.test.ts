@@ -72,4 +72,9 @@ test('show machines, their state and their points, newest first', async () => {
   expect(status.stdout).toContain('db1: QEMU 7.2.0, running')
   expect(status.stdout).toContain('vda: 1.0 GiB qcow2')
   expect(status.stdout).toContain('cd0: left out (read-only)')
+
+  // one that left the configuration
+  await peer.call('agent.inventory', { host: 'h', machines: ['db1', 'old1'], jobs: [] })
+  const after = await command('status', ...stand.config)
+  expect(after.stdout).toContain("old1: not in this host's configuration any more")
 })

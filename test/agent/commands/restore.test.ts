@@ -66,7 +66,8 @@ test('Ctrl-C leaves neither the file nor a half of it', async () => {
   const { temp, config } = stand
   const point = await pointOf(stand, randomBytes(96 * 1024 * 1024))
   const to = temp.join('disk.raw')
-  const halves = async (): Promise<string[]> => (await readdir(temp.path)).filter((name) => name.includes('disk.raw'))
+  const halves = async (): Promise<string[]> =>
+    (await readdir(temp.path)).filter((name) => name.startsWith('.varve-restore-'))
   const running = startCommand('restore', point, '--disk', 'vda', '--to', to, ...config)
   await eventually(async () => (await halves()).length > 0)
   running.child.kill('SIGINT')

@@ -53,6 +53,7 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
+  formerAgents: [],
   base,
   full: false,
   compare: false,
@@ -101,6 +102,18 @@ test.each([
   expect(decision?.reason).toBe(reason)
   expect(decision?.kind).toBe(reason === 'bitmap' ? 'incremental' : 'full')
   if (reason !== 'bitmap') expect(decision).toMatchObject({ continued: null, reread: [] })
+})
+
+test('the checkpoint of an agent that this host was before is its own, and no other agent’s is', () => {
+  const agents = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
+  const [adopted] = decide([disk()], agents).disks
+  expect(adopted).toMatchObject({ kind: 'incremental', continued: { bitmap: cp(0), sizeMark: mark(0) } })
+  expect(decide([disk()], { ...agents, formerAgents: [] }).disks[0]?.reason).toBe('bitmap-missing')
+  // a size mark of one and a bitmap of the other prove nothing
+  const mixed = disk({ bitmaps: [cp(0), bitmap('varve-0badcafe-size-b-0', { recording: false, count: 9 })] })
+  expect(decide([mixed], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
+  const both = disk({ bitmaps: [cp(0), mark(0), bitmap('varve-0badcafe-cp-b-0')] })
+  expect(decide([both], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
 })
 
 test('a disk is followed by its bitmap, whatever it is called now', () => {

@@ -63,6 +63,7 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
+  formerAgents: [],
   base: { checkpoint: 'b', disks: [] },
   full: false,
   compare: false,
@@ -136,6 +137,9 @@ test('obsolete are this agent’s checkpoints that nobody keeps, on nodes that c
   const others = ['varve-c0ffee42-cp-b-3', 'varve-c0ffee42-xfer-old', 'varve-deadbeef-cp-old-0', 'theirs']
   const nodes = [nodeOf('a', false, [...old, ...others]), nodeOf('b', true, old)]
   const ours = old.map((name) => ({ node: 'a', name }))
-  expect(obsoleteBitmaps(nodes, AGENT, new Set(['b']))).toEqual(ours)
-  expect(checkpointBitmaps(nodes, AGENT, (lease) => lease === 'old')).toEqual(ours)
+  const own = { agentId: AGENT, formerAgents: [] }
+  expect(obsoleteBitmaps(nodes, own, new Set(['b']))).toEqual(ours)
+  expect(checkpointBitmaps(nodes, own, (lease) => lease === 'old')).toEqual(ours)
+  const after = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
+  expect(obsoleteBitmaps(nodes, after, new Set(['b']))).toEqual(ours)
 })

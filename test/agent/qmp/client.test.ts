@@ -1,5 +1,6 @@
 // The QMP client against a real QEMU and against servers that misbehave.
 
+import { link, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { once } from 'node:events'
@@ -128,4 +129,27 @@ test('commands without an answer are bounded and end with the connection', async
   await expect(client.execute('one-more')).rejects.toMatchObject({ code: 'TOO_MANY_REQUESTS' })
   client.close()
   for (const outcome of await Promise.all(waiting)) expect(outcome).toMatchObject({ code: 'QMP_UNAVAILABLE' })
+})
+
+test('says why a socket cannot be connected to, with its path and what to do', async () => {
+  await using folder = await tempFolder()
+  const why = async (path: string): Promise<string> =>
+    await QmpClient.connect({ path }).then(
+      () => 'connected',
+      (error: unknown) => {
+        expect(error).toMatchObject({ code: 'QMP_UNAVAILABLE', message: expect.stringContaining(path) })
+        return (error as Error).message
+      },
+    )
+  expect(await why(folder.join('none'))).toMatch(/is not there: the machine is off, or "qmp" in the configuration/u)
+  const dead = createServer().listen(folder.join('dead'))
+  await once(dead, 'listening')
+  await link(folder.join('dead'), folder.join('left'))
+  dead.close()
+  await once(dead, 'close')
+  expect(await why(folder.join('left'))).toMatch(/is listened to by nobody: the machine is off/u)
+  await writeFile(folder.join('file'), '')
+  expect(await why(folder.join('file', 'x'))).toMatch(/part of its path is not a folder/u)
+  expect(await why(folder.join('file'))).toMatch(/\(E[A-Z]+\)\.$/u)
+  expect(await why(folder.join('x'.repeat(200)))).toMatch(/107 bytes at most/u)
 })

@@ -12,9 +12,9 @@ const raw = { size: 8, format: 'raw', force: false } as const
 
 test('opens a new file of either format', async () => {
   await using temp = await tempFolder()
-  await using one = await openTarget({ ...raw, path: temp.join('a') })
+  await using one = (await openTarget({ ...raw, path: temp.join('a') })).target
   expect(one).toBeInstanceOf(RawFileTarget)
-  await using two = await openTarget({ ...raw, path: temp.join('b'), size: 65_536, format: 'qcow2' })
+  await using two = (await openTarget({ ...raw, path: temp.join('b'), size: 65_536, format: 'qcow2' })).target
   expect(two).toBeInstanceOf(Qcow2Target)
 })
 
@@ -37,7 +37,8 @@ test('replaces what a link names, and keeps the link', async () => {
   await mkdir(temp.join('store'))
   await writeFile(temp.join('store', 'disk'), 'old')
   await symlink(temp.join('store', 'disk'), temp.join('link'))
-  await using target = await openTarget({ ...raw, path: temp.join('link'), force: true })
+  const { target } = await openTarget({ ...raw, path: temp.join('link'), force: true })
+  await using _open = target
   await target.write(0, Buffer.from('restored'))
   await target.commit()
   expect(await readFile(temp.join('store', 'disk'), 'utf8')).toBe('restored')
@@ -55,7 +56,8 @@ test('writes a block device only when told to, and only raw', async (context) =>
   }
   expect(await codeOf(openTarget({ ...raw, path: loop.path }))).toBe('TARGET_EXISTS')
   expect(await codeOf(openTarget({ ...raw, path: loop.path, format: 'qcow2', force: true }))).toBe('TARGET_INVALID')
-  await using target = await openTarget({ ...raw, path: loop.path, force: true })
+  const { target } = await openTarget({ ...raw, path: loop.path, force: true })
+  await using _open = target
   await target.write(0, Buffer.from('restored'))
   await target.commit()
   expect((await readFile(loop.path)).subarray(0, 9).toString('latin1')).toBe('restored\u0001')

@@ -33,11 +33,11 @@ test('holds exactly the disk, and has its name only at the end', async () => {
   randomBytes(MIB).copy(disk, 0)
   randomBytes(512).copy(disk, 16 * MIB)
   {
-    await using target = await Qcow2Target.create(final, disk.length, false)
+    await using target = await Qcow2Target.create(final, disk.length, { force: false })
     await target.write(0, disk.subarray(0, MIB))
     await target.zero()
     await target.write(16 * MIB, disk.subarray(16 * MIB))
-    expect(await readdir(temp.path)).toEqual([expect.stringMatching(/varve-restore$/u)])
+    expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.varve-restore-/u)])
     await target.commit()
     expect(await programsWith(temp.path)).toEqual([])
   }
@@ -52,7 +52,7 @@ test('holds exactly the disk, and has its name only at the end', async () => {
 test('leaves neither a file nor a program behind when it is not committed', async () => {
   await using temp = await tempFolder()
   {
-    await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, false)
+    await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, { force: false })
     await target.write(0, randomBytes(65_536))
     expect(await programsWith(temp.path)).toHaveLength(1)
   }
@@ -64,12 +64,12 @@ test('never replaces a file that appeared meanwhile, unless it was told to', asy
   await using temp = await tempFolder()
   const final = temp.join('disk.qcow2')
   {
-    await using target = await Qcow2Target.create(final, MIB, false)
+    await using target = await Qcow2Target.create(final, MIB, { force: false })
     await writeFile(final, 'precious')
     expect(await codeOf(target.commit())).toBe('TARGET_EXISTS')
   }
   expect(await readFile(final, 'utf8')).toBe('precious')
-  await using target = await Qcow2Target.create(final, MIB, true)
+  await using target = await Qcow2Target.create(final, MIB, { force: true })
   await target.commit()
   expect((await readFile(final)).subarray(0, 3).toString()).toBe('QFI')
   expect(await readdir(temp.path)).toEqual(['disk.qcow2'])
@@ -80,7 +80,7 @@ test('names the tool that is missing', async () => {
   await mkdir(temp.join('bin'))
   await mkdir(temp.join('out'))
   process.env['PATH'] = temp.join('bin')
-  const first = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, false))
+  const first = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, { force: false }))
   expect(first?.code).toBe('TOOL_MISSING')
   expect(first?.message).toContain('qemu-img')
   const found = (PATH ?? '').split(':').map((folder) => `${folder}/qemu-img`)
@@ -88,7 +88,7 @@ test('names the tool that is missing', async () => {
     if ((await stat(program).catch(() => null)) !== null)
       await symlink(program, temp.join('bin', 'qemu-img')).catch(() => undefined)
   expect(await readlink(temp.join('bin', 'qemu-img'))).toContain('qemu-img')
-  const second = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, false))
+  const second = await failureOf(Qcow2Target.create(temp.join('out', 'disk'), MIB, { force: false }))
   expect(second?.code).toBe('TOOL_MISSING')
   expect(second?.message).toContain('qemu-nbd')
   expect(await readdir(temp.join('out'))).toEqual([])
@@ -100,8 +100,8 @@ test('passes on what a tool says', async () => {
   await writeFile(temp.join('bin', 'qemu-img'), '#!/bin/sh\necho "qemu-img: the moon is wrong" >&2\nexit 1\n')
   await chmod(temp.join('bin', 'qemu-img'), 0o755)
   process.env['PATH'] = `${temp.join('bin')}:${PATH}`
-  const error = await failureOf(Qcow2Target.create(temp.join('disk'), MIB, false))
-  expect(error).toMatchObject({ code: 'TARGET_INVALID', message: 'qemu-img: qemu-img: the moon is wrong' })
+  const error = await failureOf(Qcow2Target.create(temp.join('disk'), MIB, { force: false }))
+  expect(error).toMatchObject({ code: 'TARGET_INVALID', message: 'qemu-img: the moon is wrong' })
   expect(await readdir(temp.path)).toEqual(['bin'])
 })
 
@@ -114,7 +114,7 @@ test('on a full file system ends with a sentence and without a trace', async (co
     return
   }
   const write = async (): Promise<void> => {
-    await using target = await Qcow2Target.create(`${small.path}/disk.qcow2`, 8 * MIB, false)
+    await using target = await Qcow2Target.create(`${small.path}/disk.qcow2`, 8 * MIB, { force: false })
     for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
     await target.commit()
   }
@@ -133,4 +133,25 @@ test('its server ends by itself when the program that writes is killed', async (
   await run(process.execPath, ['--input-type=module', '-e', code]).catch(() => undefined)
   expect(await readdir(temp.path)).toHaveLength(1)
   await eventually(async () => (await programsWith(temp.path)).length === 0)
+})
+
+test('takes a folder for temporary files of any length, and tells of one that is not there', async () => {
+  await using temp = await tempFolder()
+  const { TMPDIR } = process.env
+  try {
+    const long = temp.join('t'.repeat(200), 'u'.repeat(200))
+    await mkdir(long, { recursive: true })
+    process.env['TMPDIR'] = long
+    {
+      await using target = await Qcow2Target.create(temp.join('disk.qcow2'), MIB, { force: false })
+      await target.commit()
+    }
+    expect(await readdir(long)).toEqual([])
+    process.env['TMPDIR'] = temp.join('missing')
+    const error = await failureOf(Qcow2Target.create(temp.join('other.qcow2'), MIB, { force: false }))
+    expect(error).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('set TMPDIR to a folder') })
+    expect((await readdir(temp.path)).filter((name) => name !== 't'.repeat(200))).toEqual(['disk.qcow2'])
+  } finally {
+    process.env['TMPDIR'] = TMPDIR
+  }
 })

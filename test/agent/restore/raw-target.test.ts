@@ -2,14 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import {
-  BlockDeviceTarget,
-  publish,
-  RawFileTarget,
-  targetError,
-  temporaryName,
-} from '../../../agent/restore/raw-target.ts'
-import { VarveError } from '../../../protocol/errors.ts'
+import { BlockDeviceTarget, RawFileTarget } from '../../../agent/restore/raw-target.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 import { codeOf, failureOf } from './code-of.ts'
 import { loopDevice, tinyFileSystem } from './devices.ts'
@@ -24,11 +17,11 @@ describe('a raw file', () => {
     const tail = randomBytes(1000)
     const size = 64 * MIB + 1000
     {
-      await using target = await RawFileTarget.create(final, size, false)
+      await using target = await RawFileTarget.create(final, size, { force: false })
       await target.write(0, head)
       await target.zero()
       await target.write(64 * MIB, tail)
-      expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.disk\.raw\..*\.varve-restore$/u)])
+      expect(await readdir(temp.path)).toEqual([expect.stringMatching(/^\.varve-restore-[0-9a-f]{16}$/u)])
       await target.commit()
     }
     expect(await readdir(temp.path)).toEqual(['disk.raw'])
@@ -44,7 +37,7 @@ describe('a raw file', () => {
   test('leaves nothing behind when it is not committed', async () => {
     await using temp = await tempFolder()
     {
-      await using target = await RawFileTarget.create(temp.join('disk.raw'), MIB, false)
+      await using target = await RawFileTarget.create(temp.join('disk.raw'), MIB, { force: false })
       await target.write(0, randomBytes(5000))
     }
     expect(await readdir(temp.path)).toEqual([])
@@ -54,13 +47,13 @@ describe('a raw file', () => {
     await using temp = await tempFolder()
     const final = temp.join('disk.raw')
     {
-      await using target = await RawFileTarget.create(final, 10, false)
+      await using target = await RawFileTarget.create(final, 10, { force: false })
       await writeFile(final, 'precious')
       expect(await codeOf(target.commit())).toBe('TARGET_EXISTS')
     }
     expect(await readFile(final, 'utf8')).toBe('precious')
     expect(await readdir(temp.path)).toEqual(['disk.raw'])
-    await using target = await RawFileTarget.create(final, 10, true)
+    await using target = await RawFileTarget.create(final, 10, { force: true })
     await target.write(0, Buffer.from('new'))
     expect(await readFile(final, 'utf8')).toBe('precious')
     await target.commit()
@@ -72,12 +65,20 @@ describe('a raw file', () => {
     await using temp = await tempFolder()
     await writeFile(temp.join('file'), '')
     for (const place of [temp.join('no', 'such', 'disk.raw'), temp.join('file', 'disk.raw')]) {
-      const error = await failureOf(RawFileTarget.create(place, MIB, false))
+      const error = await failureOf(RawFileTarget.create(place, MIB, { force: false }))
       expect(error?.code).toBe('TARGET_INVALID')
       expect(error?.message).toContain(place)
     }
-    // larger than any file can be: the file made for it goes too
-    expect(await codeOf(RawFileTarget.create(temp.join('huge.raw'), 2 ** 63 - 1024, false))).not.toBe('none')
+    // ext4 and the like take no file of that size, others do; the file made for it goes too
+    const huge = await failureOf(
+      (async () => {
+        await using _target = await RawFileTarget.create(temp.join('huge.raw'), 2 ** 52, { force: false })
+      })(),
+    )
+    if (huge !== null) {
+      expect(huge.code).toBe('TARGET_INVALID')
+      expect(huge.message).toMatch(/does not take a raw file of 4.0 PiB .*--format qcow2/u)
+    }
     expect(await readdir(temp.path)).toEqual(['file'])
   })
 
@@ -90,7 +91,7 @@ describe('a raw file', () => {
       return
     }
     const write = async (): Promise<void> => {
-      await using target = await RawFileTarget.create(`${small.path}/disk.raw`, 8 * MIB, false)
+      await using target = await RawFileTarget.create(`${small.path}/disk.raw`, 8 * MIB, { force: false })
       for (let at = 0; at < 8; at++) await target.write(at * MIB, randomBytes(MIB))
       await target.commit()
     }
@@ -98,31 +99,6 @@ describe('a raw file', () => {
     expect(error?.code).toBe('TARGET_INVALID')
     expect(error?.message).toMatch(/^cannot write .*disk\.raw: .*no space left/u)
     expect(await readdir(small.path)).toEqual([])
-  })
-})
-
-describe('publish', () => {
-  test('says what kept a finished file from its name', async () => {
-    await using temp = await tempFolder()
-    const final = temp.join('folder')
-    await writeFile(temp.join('done'), 'done')
-    expect(await codeOf(publish(temp.join('done'), temp.join('gone', 'x'), true))).toBe('TARGET_INVALID')
-    await publish(temp.join('done'), final, false)
-    expect(await readdir(temp.path)).toEqual(['folder'])
-  })
-
-  test('uses a temporary name in the same folder, another each time', () => {
-    const [one, two] = [temporaryName('/a/b/disk.raw'), temporaryName('/a/b/disk.raw')]
-    expect(one).toMatch(/^\/a\/b\/\.disk\.raw\./u)
-    expect(one).not.toBe(two)
-  })
-
-  test('keeps an error that is ours, and tells the place from the program', () => {
-    const ours = new VarveError('TARGET_EXISTS', 'there')
-    expect(targetError('x', ours)).toBe(ours)
-    const coded = (code: string): unknown => Object.assign(new Error('why'), { code })
-    expect(targetError('cannot', coded('EROFS'))).toMatchObject({ code: 'TARGET_INVALID', message: 'cannot: why' })
-    expect(targetError('cannot', coded('EBADF')).code).toBe('INTERNAL')
   })
 })
 
@@ -146,7 +122,7 @@ describe('a block device', () => {
       await target.write(2 * MIB + 512, disk.subarray(2 * MIB + 512))
       await target.commit()
       // held for itself while it is written
-      expect(await codeOf(BlockDeviceTarget.open(loop.path, size))).toBe('TARGET_INVALID')
+      expect(await codeOf(BlockDeviceTarget.open(loop.path, size))).toBe('TARGET_IN_USE')
     }
     expect((await readFile(loop.path)).subarray(0, size).equals(disk)).toBe(true)
     const small = await failureOf(BlockDeviceTarget.open(loop.path, 4 * MIB + 1))
@@ -166,7 +142,7 @@ describe('a block device', () => {
         return error
       }
     })
-    expect(String(failed)).toMatch(/cannot write \/dev\/null: EINVAL/u)
+    expect(String(failed)).toMatch(/cannot write \/dev\/null: .*EINVAL/u)
     await expect(target.commit()).rejects.toThrow(/EINVAL/u)
   })
 

@@ -96,9 +96,10 @@ class NotingTarget implements Target {
     await this.write(offset, new Uint8Array(length))
   }
 
-  async commit(): Promise<void> {
+  async commit(): Promise<readonly string[]> {
     if (this.written !== this.bytes.length) throw new Error('committed before the end')
     this.committed = true
+    return ['kept']
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -215,7 +216,7 @@ test('a disk that is not the one the point names never gets its name', async () 
   const other = Buffer.from(disk)
   other[5 * CHUNK]! ^= 1
   const into = async (run: Omit<Run, 'disk' | 'target'>): Promise<string> => {
-    await using target = await RawFileTarget.create(temp.join('disk.raw'), disk.length, false)
+    await using target = await RawFileTarget.create(temp.join('disk.raw'), disk.length, { force: false })
     return await codeOf(restore({ disk, target, ...run }))
   }
   // good chunks, but of another disk than the root says
@@ -262,7 +263,7 @@ test('goes on around what is lost when told to, and says exactly what it is', as
     const target = new NotingTarget(disk.length)
     const run = { disk: whole, target, skipDamaged: true, serve: [scripted(...messages)] }
     const lostBytes = lost.reduce((sum, { length }) => sum + length, 0)
-    expect(await restore(run)).toEqual({ lost, lostCount: lost.length, lostBytes })
+    expect(await restore(run)).toEqual({ lost, lostCount: lost.length, lostBytes, remarks: ['kept'] })
     expect(target.bytes.equals(disk)).toBe(true)
     expect(target.committed).toBe(true)
     // nobody who did not ask for it is given a disk with holes
@@ -279,6 +280,7 @@ test('a disk that lost nothing is checked up to its root, also when told to go o
     lost: [],
     lostCount: 0,
     lostBytes: 0,
+    remarks: ['kept'],
   })
   const other = Buffer.from(disk)
   other[5 * CHUNK]! ^= 1

@@ -1,0 +1,43 @@
+// Why the gateway does not know a machine as this agent's, and what to do: refused, not configured, or not told yet.
+import { VarveError } from '../../protocol/errors.ts'
+import { formerAgents } from '../former-identities.ts'
+import { readRefusals } from '../refusals.ts'
+import { isStateLocked } from '../state-lock.ts'
+import type { CommandContext } from './context.ts'
+
+/** The command that gives a machine to this agent. */
+const assignment = (machine: string, { record }: Pick<CommandContext, 'record'>): string =>
+  `"varve-gateway machine assign ${machine} --agent ${record.agentId} --tenant ${record.tenantName}"`
+
+/**
+ * NOT_FOUND for a name that is not in the configuration, EXISTS and the like for what the gateway refused, AGENT_OFFLINE
+ * where it has not been told of the machine.
+ */
+export const whyUnknown = async (
+  machine: string,
+  context: Pick<CommandContext, 'config' | 'record'>,
+): Promise<VarveError> => {
+  const { config, record } = context
+  if (!config.machines.some(({ name }) => name === machine)) {
+    const names = config.machines.map(({ name }) => name).join(', ')
+    return new VarveError('NOT_FOUND', `there is no machine "${machine}"; this host has: ${names || 'none'}`)
+  }
+  const refusal = (await readRefusals(config.state, record.agentId)).find((one) => one.machine === machine)
+  if (refusal !== undefined) {
+    const way = refusal.code === 'EXISTS' ? `: ${assignment(machine, context)}` : ''
+    return new VarveError(refusal.code, `the gateway refuses ${machine}: ${refusal.message}${way}`)
+  }
+  if (await isStateLocked(config.state))
+    return new VarveError(
+      'AGENT_OFFLINE',
+      `the gateway has not heard of ${machine} yet: "varve-agent run" is just connecting (its log says more), or was started before ${machine} came into the configuration: start it again`,
+    )
+  const former = (await formerAgents(config.state)).length > 0
+  const after = former
+    ? `; this host was another agent before, whose machines an owner has to assign: ${assignment(machine, context)}`
+    : ''
+  return new VarveError(
+    'AGENT_OFFLINE',
+    `the gateway has not heard of ${machine} yet, as "varve-agent run" is not running on this host: start it${after}`,
+  )
+}

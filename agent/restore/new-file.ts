@@ -1,0 +1,139 @@
+// A file that is made under a temporary name beside its own, and gets its own when it is whole.
+import { randomBytes } from 'node:crypto'
+import { link, open, rename, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { keepAttributes, otherNames } from './attributes.ts'
+import type { RestoreNotes } from './restore-notes.ts'
+import { targetError } from './target-error.ts'
+import { guardTarget, type KnownMachine, type TargetGuard } from './target-guard.ts'
+
+/** What link(2) says on a file system that has no hard links, such as FAT. */
+const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
+
+const hasCode = (error: unknown, code: string): boolean => (error as NodeJS.ErrnoException).code === code
+
+/** How a file takes its name. */
+export interface Naming {
+  /** What has the name is replaced. */
+  readonly force: boolean
+  /** By which a QEMU that uses what would be replaced is named. */
+  readonly machines?: readonly KnownMachine[]
+  /** Kept while the file has its temporary name, so that a killed restore's is found. */
+  readonly notes?: RestoreNotes
+}
+
+const syncFolder = async (folder: string): Promise<void> => {
+  await using handle = await open(folder, 'r')
+  await handle.sync()
+}
+
+/** Takes a name that nothing has; false where the file system has no hard links. */
+const linkNew = async (temporary: string, final: string): Promise<boolean> => {
+  try {
+    await link(temporary, final)
+    return true
+  } catch (error) {
+    if (NO_LINKS.has((error as NodeJS.ErrnoException).code)) return false
+    throw error
+  }
+}
+
+/** A temporary name beside the final one, so that the rename stays on one file system; short, whatever the final one is. */
+export const temporaryName = (final: string): string =>
+  path.join(path.dirname(final), `.varve-restore-${randomBytes(8).toString('hex')}`)
+
+const exists = async (file: string): Promise<boolean> => {
+  try {
+    await stat(file)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
+}
+
+export class NewFile implements AsyncDisposable {
+  readonly temporary: string
+  readonly final: string
+  readonly #naming: Naming
+  readonly #guard: TargetGuard | null
+  readonly #note: AsyncDisposable | null
+  #published = false
+
+  private constructor(parts: {
+    final: string
+    temporary: string
+    naming: Naming
+    guard: TargetGuard | null
+    note: AsyncDisposable | null
+  }) {
+    this.final = parts.final
+    this.temporary = parts.temporary
+    this.#naming = parts.naming
+    this.#guard = parts.guard
+    this.#note = parts.note
+  }
+
+  /**
+   * Makes the empty file, for its owner alone; what it will replace is held until the end. TARGET_INVALID, and with
+   * `force` TARGET_IN_USE where somebody uses what is there.
+   */
+  static async make(final: string, naming: Naming): Promise<NewFile> {
+    await using resources = new AsyncDisposableStack()
+    try {
+      const temporary = temporaryName(final)
+      const replaces = naming.force && (await exists(final))
+      const guard = replaces ? resources.use(await guardTarget(final, naming.machines ?? [])) : null
+      const note = resources.use((await naming.notes?.begin(final, temporary)) ?? null)
+      await (await open(temporary, 'wx', 0o600)).close()
+      const file = new NewFile({ final, temporary, naming, guard, note })
+      resources.move()
+      return file
+    } catch (error) {
+      throw targetError(`cannot write ${final}`, error)
+    }
+  }
+
+  /**
+   * Gives the finished file its name; without `force` an existing one is never replaced, even one made meanwhile.
+   * Sentences about what is not as it was before. TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
+   */
+  async publish(): Promise<string[]> {
+    try {
+      const remarks = this.#naming.force ? await this.#replace() : await this.#take()
+      this.#published = true
+      await syncFolder(path.dirname(this.final))
+      return remarks
+    } catch (error) {
+      if (hasCode(error, 'EEXIST')) throw new VarveError('TARGET_EXISTS', `${this.final} exists; --force replaces it`)
+      throw targetError(`cannot give ${this.final} its name`, error)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#published) await rm(this.temporary, { force: true })
+    await this.#note?.[Symbol.asyncDispose]()
+    await this.#guard?.[Symbol.asyncDispose]()
+  }
+
+  async #take(): Promise<string[]> {
+    if (await linkNew(this.temporary, this.final)) await rm(this.temporary)
+    else {
+      // without hard links the name is taken by an empty file first, so that here too nothing made meanwhile is lost
+      await (await open(this.final, 'wx', 0o600)).close()
+      await rename(this.temporary, this.final)
+    }
+    return []
+  }
+
+  async #replace(): Promise<string[]> {
+    const there = await exists(this.final)
+    // what appeared since the restore began may be somebody's too
+    await using late = there && this.#guard === null ? await guardTarget(this.final, this.#naming.machines ?? []) : null
+    await (this.#guard ?? late)?.check()
+    const remarks = there ? [await otherNames(this.final), await keepAttributes(this.final, this.temporary)] : []
+    await rename(this.temporary, this.final)
+    return remarks.filter((remark) => remark !== null)
+  }
+}

@@ -1,0 +1,114 @@
+// Notes of restores under way, in the state folder: what a killed one leaves is known by them, and removed or told.
+import { randomUUID } from 'node:crypto'
+import { lstat, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import * as v from 'valibot'
+import { markProcess, processMarkSchema, processState } from '../process-mark.ts'
+
+/** Largest note that is read, in bytes. */
+const NOTE_BYTES_MAX = 64 * 1024
+
+const FOLDER = 'restores'
+const NOTE = /^[0-9a-f-]{36}\.json$/u
+
+/** Names of files that restores make; nothing else is ever removed. */
+export const TEMPORARY_NAME = /^\.varve-restore-[0-9a-f]{16}$/u
+
+const text = v.pipe(v.string(), v.maxLength(8192))
+
+const noteSchema = v.object({
+  target: text,
+  /** The file beside the target, null where a device is written in place. */
+  temporary: v.nullable(
+    v.pipe(
+      text,
+      v.check((file) => path.isAbsolute(file) && TEMPORARY_NAME.test(path.basename(file))),
+    ),
+  ),
+  writer: processMarkSchema,
+})
+type Note = v.InferOutput<typeof noteSchema>
+
+const hasCode = (error: unknown, ...codes: string[]): boolean =>
+  codes.includes((error as NodeJS.ErrnoException).code ?? '')
+
+export class RestoreNotes {
+  readonly #folder: string
+
+  private constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  static in(stateFolder: string): RestoreNotes {
+    return new RestoreNotes(path.join(stateFolder, FOLDER))
+  }
+
+  /** Notes a restore durably before it makes anything; disposed once nothing of it is left. A state folder that takes no note keeps no restore from going on. */
+  async begin(target: string, temporary: string | null): Promise<AsyncDisposable> {
+    const writer = markProcess()
+    const file = path.join(this.#folder, `${randomUUID()}.json`)
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      await using handle = await open(file, 'wx', 0o600)
+      await handle.writeFile(`${JSON.stringify({ target, temporary, writer })}\n`)
+      await handle.sync()
+      await using folder = await open(this.#folder, 'r')
+      await folder.sync()
+    } catch {
+      await rm(file, { force: true }).catch(() => undefined)
+    }
+    return { [Symbol.asyncDispose]: () => rm(file, { force: true }).catch(() => undefined) }
+  }
+
+  /** Removes what killed restores left and says so, a sentence for each; what cannot be removed now stays noted. */
+  async settle(): Promise<string[]> {
+    const sentences: string[] = []
+    for (const name of await readdir(this.#folder).catch(() => [])) {
+      if (!NOTE.test(name)) continue
+      const file = path.join(this.#folder, name)
+      const note = await this.#read(file)
+      // one that is being written now, or by a program that we do not know
+      if (note === null || processState(note.writer) !== 'gone') continue
+      const { sentence, done } = await clear(note)
+      if (sentence !== null) sentences.push(sentence)
+      if (done) await rm(file, { force: true }).catch(() => undefined)
+    }
+    return sentences
+  }
+
+  async #read(file: string): Promise<Note | null> {
+    try {
+      if ((await stat(file)).size > NOTE_BYTES_MAX) return null
+      return v.parse(noteSchema, JSON.parse(await readFile(file, 'utf8')))
+    } catch {
+      return null
+    }
+  }
+}
+
+const clear = async ({ target, temporary }: Note): Promise<{ sentence: string | null; done: boolean }> => {
+  if (temporary === null) {
+    const sentence = `a restore to ${target} was killed before its end: the device holds a part of the disk; restore it again`
+    return { sentence, done: true }
+  }
+  try {
+    const { size, blocks } = await lstat(temporary)
+    await rm(temporary)
+    const sentence = `removed ${temporary} (${blocks * 512} of ${size} bytes written), which a killed restore to ${target} had left`
+    return { sentence, done: true }
+  } catch (error) {
+    const { message } = error as Error
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR'))
+      return {
+        sentence: `cannot remove ${temporary}, which a killed restore to ${target} left: ${message}`,
+        done: false,
+      }
+  }
+  const there = await stat(path.dirname(temporary)).then(
+    () => true,
+    () => false,
+  )
+  if (there) return { sentence: null, done: true }
+  const sentence = `a killed restore to ${target} may have left ${temporary}: its folder is not there now; remove the file when it is`
+  return { sentence, done: true }
+}

@@ -1,0 +1,176 @@
+// Keeps a restore from writing over what somebody uses: looks who does, and holds QEMU's image lock until it is done.
+import { realpath } from 'node:fs/promises'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { deviceNumber, kernelUses, loopFiles, relatedDevices, swapPaths } from './block-device.ts'
+import { holdImageLock, ImageLockError, type ImageLock } from './image-lock.ts'
+import { deviceKey, fileKey, findOpeners, type FileKey, type Opener, type Wanted } from './openers.ts'
+import { targetError } from './target-error.ts'
+
+/** Looks at who uses a device or file: who only looks at it for a moment, as udev and blkid do, is waited for. */
+const LOOKS_MAX = 5
+const LOOK_PAUSE_MS = 300
+
+/** A machine of this host, by which its QEMU is named. */
+export interface KnownMachine {
+  readonly name: string
+  readonly qmp: string
+}
+
+/** A file or block device that is there, and is about to be written over or replaced. */
+export interface TargetGuard extends AsyncDisposable {
+  /** Looks again, with the lock still held; TARGET_IN_USE, TARGET_EXISTS where something else has the name now. */
+  check(): Promise<void>
+}
+
+/** What makes a use of the target, and files whose lock counts too. */
+interface Scope {
+  readonly wanted: Wanted
+  /** The device and its partitions, by number; empty for a file. */
+  readonly devices: ReadonlySet<string>
+  /** The target itself, and files that loop devices below it lie on. */
+  readonly images: readonly string[]
+}
+
+const keysOf = async (files: readonly string[]): Promise<FileKey[]> =>
+  (await Promise.all(files.map(fileKey))).filter((key) => key !== null)
+
+const scopeOf = async (target: string): Promise<Scope> => {
+  const number = await deviceNumber(target)
+  if (number === null)
+    return {
+      wanted: { any: new Set(await keysOf([target])), writers: new Set() },
+      devices: new Set(),
+      images: [target],
+    }
+  const { own, below, files } = await relatedDevices(number)
+  const any = new Set([...[...own].map(deviceKey), ...(await keysOf(files))])
+  return { wanted: { any, writers: new Set([...below].map(deviceKey)) }, devices: own, images: [target, ...files] }
+}
+
+const describe = async ({ pid, name, guest, sockets }: Opener, machines: readonly KnownMachine[]): Promise<string> => {
+  const listening = new Set(await Promise.all(sockets.map((socket) => realpath(socket).catch(() => socket))))
+  for (const machine of machines) {
+    const socket = await realpath(machine.qmp).catch(() => path.normalize(machine.qmp))
+    if (listening.has(socket)) return `machine "${machine.name}" has it open (${name}, process ${pid})`
+  }
+  return guest === null
+    ? `${name} (process ${pid}) has it open`
+    : `guest "${guest}" has it open (${name}, process ${pid})`
+}
+
+/** What the kernel does with a file: swap space, loop devices. */
+const fileUses = async (target: string): Promise<string[]> => {
+  const key = await fileKey(target)
+  const uses: string[] = []
+  if (key === null) return uses
+  for (const swap of await swapPaths()) if ((await fileKey(swap)) === key) uses.push('it is swap space')
+  for (const { device, file } of await loopFiles())
+    if ((await fileKey(file)) === key) uses.push(`the loop device ${device} lies on it`)
+  return uses
+}
+
+const inUse = (target: string, uses: readonly string[]): VarveError =>
+  new VarveError(
+    'TARGET_IN_USE',
+    `${target} is in use: ${uses.slice(0, 3).join('; ')}${uses.length > 3 ? `; and ${uses.length - 3} more` : ''}. Stop what uses it, or restore to another path; --force does not override this`,
+  )
+
+const HELD = "another process, such as a running machine, holds QEMU's lock on it"
+
+/** TARGET_IN_USE for a device that cannot be had for oneself, with what the kernel says of it. */
+export const deviceBusy = async (target: string, machines: readonly KnownMachine[]): Promise<VarveError> => {
+  const { devices, wanted } = await scopeOf(target)
+  const openers = await findOpeners(wanted, new Set())
+  const described = await Promise.all(openers.map((opener) => describe(opener, machines)))
+  const uses = [...(await kernelUses(devices)), ...described]
+  return inUse(
+    target,
+    uses.length > 0
+      ? uses
+      : ['something has it for itself (a mount in another namespace, a target of a storage network)'],
+  )
+}
+
+class Guard implements TargetGuard {
+  readonly #target: string
+  readonly #machines: readonly KnownMachine[]
+  readonly #scope: Scope
+  readonly #key: FileKey | null
+  readonly #locks: ImageLock[] = []
+
+  constructor(target: string, machines: readonly KnownMachine[], scope: Scope, key: FileKey | null) {
+    this.#target = target
+    this.#machines = machines
+    this.#scope = scope
+    this.#key = key
+  }
+
+  async lock(): Promise<void> {
+    for (const [index, image] of this.#scope.images.entries()) {
+      try {
+        this.#locks.push(await holdImageLock(image))
+      } catch (error) {
+        if (!(error instanceof ImageLockError)) throw error
+        if (error.held) {
+          const uses = await this.#uses()
+          throw inUse(this.#target, uses.length > 0 ? uses : [index === 0 ? HELD : `${HELD}, by way of ${image}`])
+        }
+        // a file below a loop device that has no name any more can be known by its openers only
+        if (index === 0)
+          throw new VarveError('TARGET_INVALID', `cannot write over ${this.#target}: ${error.message}`, {
+            cause: error,
+          })
+      }
+    }
+  }
+
+  async check(): Promise<void> {
+    const key = await fileKey(this.#target)
+    // without a name nothing is written over
+    if (key === null) return
+    if (key !== this.#key)
+      throw new VarveError(
+        'TARGET_EXISTS',
+        `${this.#target} is another file now than when the restore began; look at it, and restore again`,
+      )
+    for (let looks = 1; ; looks++) {
+      const uses = await this.#uses()
+      if (uses.length === 0) return
+      if (looks === LOOKS_MAX) throw inUse(this.#target, uses)
+      await new Promise((resolve) => setTimeout(resolve, LOOK_PAUSE_MS))
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#locks.map((lock) => lock[Symbol.asyncDispose]()))
+  }
+
+  async #uses(): Promise<string[]> {
+    const { wanted, devices } = this.#scope
+    const openers = await findOpeners(wanted, new Set(this.#locks.map(({ pid }) => pid)))
+    const described = await Promise.all(openers.map((opener) => describe(opener, this.#machines)))
+    const kernel = devices.size > 0 ? await kernelUses(devices) : await fileUses(this.#target)
+    return [...described, ...kernel]
+  }
+}
+
+/**
+ * Takes the image lock of a file or block device that is there and looks at who uses it; the lock is held until disposed.
+ * TARGET_IN_USE names who does, TARGET_INVALID, TOOL_MISSING.
+ */
+export const guardTarget = async (target: string, machines: readonly KnownMachine[]): Promise<TargetGuard> => {
+  try {
+    const guard = new Guard(target, machines, await scopeOf(target), await fileKey(target))
+    try {
+      await guard.lock()
+      await guard.check()
+      return guard
+    } catch (error) {
+      await guard[Symbol.asyncDispose]()
+      throw error
+    }
+  } catch (error) {
+    throw targetError(`cannot look at ${target}`, error)
+  }
+}

@@ -1,0 +1,47 @@
+// Why the gateway does not know a machine as this agent's, with the way out for each reason.
+import { mkdir } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { whyUnknown } from '../../../agent/commands/unknown-machine.ts'
+import { parseConfig } from '../../../agent/config.ts'
+import { noteRefusals } from '../../../agent/refusals.ts'
+import { lockState } from '../../../agent/state-lock.ts'
+import { tempFolder } from '../../support/temp.ts'
+
+const record = {
+  agentId: 'a2',
+  issuer: 'varve:x',
+  gateway: 'ws://127.0.0.1:1',
+  tenant: 't',
+  tenantName: 'acme',
+}
+
+test('not configured, not running, just started, after another enrolment, refused', async () => {
+  await using temp = await tempFolder()
+  const machine = '[[machine]]\nname = "db1"\nqmp = "/q"\n'
+  const config = parseConfig('f', `gateway = "ws://127.0.0.1:1"\nstate = "${temp.path}"\n${machine}`)
+  const why = (name: string): ReturnType<typeof whyUnknown> => whyUnknown(name, { config, record })
+  const assign = 'varve-gateway machine assign db1 --agent a2 --tenant acme'
+
+  expect(await why('web1')).toMatchObject({ code: 'NOT_FOUND', message: expect.stringContaining('this host has: db1') })
+  const still = await why('db1')
+  expect(still).toMatchObject({
+    code: 'AGENT_OFFLINE',
+    message: expect.stringContaining('is not running on this host'),
+  })
+  expect(still.message).not.toContain('assign')
+  {
+    await using _running = await lockState(temp.path)
+    expect((await why('db1')).message).toContain('start it again')
+  }
+  await mkdir(temp.join('former', '0192aaaa-0000-7000-8000-0000c0ffee42'), { recursive: true })
+  expect((await why('db1')).message).toContain(assign)
+  await noteRefusals(temp.path, 'a2', [
+    { machine: 'db1', code: 'EXISTS', message: 'it belongs to the agent of host h' },
+  ])
+  expect(await why('db1')).toMatchObject({
+    code: 'EXISTS',
+    message: expect.stringContaining(`it belongs to the agent of host h: "${assign}"`),
+  })
+  await noteRefusals(temp.path, 'a2', [{ machine: 'db1', code: 'TOO_MANY_REQUESTS', message: 'at most 5' }])
+  expect(await why('db1')).toMatchObject({ code: 'TOO_MANY_REQUESTS', message: 'the gateway refuses db1: at most 5' })
+})
