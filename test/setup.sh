@@ -20,6 +20,7 @@ packages_of() {
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
+    bare) echo 'debootstrap git' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;
   esac
@@ -142,5 +143,6 @@ choose_node
 export PATH
 # What Node makes of the sources is kept beside the packages: commands and threads start in a third of the time.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/node_modules/.cache/compile}"
-cd "$started_in"
+# Another user's home, say, from which root runs a command as that user: nothing there can be meant.
+cd "$started_in" 2>/dev/null || cd /
 exec "$@"
