@@ -3,32 +3,19 @@
 // Usage: node test/first-five/main.ts   Exit codes: 0 every command worked, 1 one did not, 130 interrupted.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { chmod, cp, mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { bareRoot, copyRoot, runIn } from './debian.ts'
 import { blocksOf, scriptOf, type Block } from './page.ts'
+import { freePort, onPort } from './port.ts'
 import { sourceIn } from './source.ts'
 
 const README = path.resolve(import.meta.dirname, '../../README.md')
-
-/** The port that the page names, in place of which a free one is used. */
-const PORT = /\b8470\b/gu
 
 /** The user of the part without root. */
 const USER = 'someone'
 
 const say = (line: string): void => console.log(`first-five: ${line}`)
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 
 /** What the page's two names that stand for the reader's own are here. */
 const PREPARE = `
@@ -53,7 +40,7 @@ touch /opt/varve/package-lock.json
 /** Nothing of Varve is left on the host, and in the machine's images no bitmap. */
 const AFTER = `
 set -e
-if ps -e -o args 2>/dev/null | grep -v grep | grep -E 'varve-(gateway|agent)|/opt/varve'; then exit 1; fi
+if cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\\\0' ' ' | grep /opt/varve; then exit 1; fi
 ls -d /opt/varve /etc/varve /var/lib/varve* /var/cache/varve* /usr/local/bin/varve* 2>/dev/null && exit 1
 getent passwd varve && exit 1
 kill "$(cat /run/qemu/db1.pid)"
@@ -97,7 +84,7 @@ const main = async (): Promise<number> => {
     sourceIn(path.join(copy, 'srv/varve.git'))
     await cp(path.join(import.meta.dirname, 'systemctl'), path.join(copy, 'usr/local/sbin/systemctl'))
     await chmod(path.join(copy, 'usr/local/sbin/systemctl'), 0o755)
-    const page = readFileSync(README, 'utf8').replaceAll(PORT, String(await freePort()))
+    const page = onPort(readFileSync(README, 'utf8'), await freePort())
     writeFileSync(path.join(copy, 'first-five.sh'), scripts(page))
     const startedMs = performance.now()
     const code = await runIn(copy, '/first-five.sh', stopping.signal)

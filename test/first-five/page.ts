@@ -43,10 +43,23 @@ export const scriptOf = (blocks: readonly Block[], document = 'README.md'): stri
     '',
   ].join('\n')
 
-/** Commands of the two programs in the blocks: the program, and what follows it up to the end of its command. */
+/** One command a line: without continued lines, those in `$(…)` apart. */
+const commandLines = (text: string): string[] => {
+  const inner: string[] = []
+  const outer = text.replaceAll('\\\n', ' ').replaceAll(/\$\(([^()]*)\)/gu, (_, command: string) => {
+    inner.push(command)
+    return 'X'
+  })
+  return [...outer.split('\n'), ...inner]
+}
+
+const CALL = /(?<![\w/-])(varve-(?:gateway|agent)) ([a-z][^|;>&]*)/u
+
+/** Calls of the two programs in the blocks: the program, and the words that follow. */
 export const programCalls = (blocks: readonly Block[]): { program: string; words: string[] }[] =>
-  blocks.flatMap(({ text }) =>
-    [...text.replaceAll('\\\n', ' ').matchAll(/(?<![\w/-])(varve-(?:gateway|agent)) ([a-z][^\n|;)>&]*)/gu)].map(
-      ([, program = '', rest = '']) => ({ program, words: rest.trim().split(/\s+/u) }),
-    ),
-  )
+  blocks
+    .flatMap(({ text }) => commandLines(text))
+    .flatMap((line) => {
+      const [, program, rest] = CALL.exec(line) ?? []
+      return program === undefined || rest === undefined ? [] : [{ program, words: rest.trim().split(/\s+/u) }]
+    })
