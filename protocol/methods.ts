@@ -1,19 +1,11 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
+import { AGENT_METHODS } from './agent-methods.ts'
 import type { Role } from './claims.ts'
 import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
-import {
-  announcedDisk,
-  chunking,
-  comparison,
-  downloadDown,
-  position,
-  reread,
-  uploadDown,
-  uploadUp,
-} from './transfer.ts'
+import { announcedDisk, chunking, comparison, downloadDown, position, uploadDown, uploadUp } from './transfer.ts'
 import { forget, job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
@@ -314,43 +306,7 @@ export const METHODS = {
     result: none,
   },
 
-  // what the gateway calls on an agent
-  'agent.backup': {
-    ...plain,
-    servedBy: 'agent',
-    roles: [],
-    params: v.object({
-      job: s.uuid,
-      machine: s.name,
-      full: v.boolean(),
-      policy: s.policy,
-      ...chunking.entries,
-      /** The restore point that this one may continue; nil where there is none. */
-      base: v.nullable(
-        v.object({
-          /** Its id, which the checkpoint's bitmaps carry. */
-          checkpoint: s.uuid,
-          /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
-          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
-        }),
-      ),
-      /** All that is said to be unchanged is compared with the base. */
-      compare: v.boolean(),
-    }),
-    result: none,
-  },
-  'agent.cancel': { ...plain, servedBy: 'agent', roles: [], params: jobParams, result: none },
-  'agent.status': { ...plain, servedBy: 'agent', roles: [], params: machineParams, result: machineStatus },
-  'agent.forget': { ...plain, servedBy: 'agent', roles: [], ...forget },
-  'agent.qmp': { ...plain, servedBy: 'agent', roles: [], ...qmp },
-  'agent.events': {
-    ...plain,
-    servedBy: 'agent',
-    roles: [],
-    params: machineParams,
-    result: none,
-    down: stream(qmpEvent, STREAM_WINDOW_BYTES),
-  },
+  ...AGENT_METHODS,
 } as const satisfies Record<string, Method>
 
 type Methods = typeof METHODS

@@ -18,7 +18,7 @@ const folder = path.resolve(import.meta.dirname, '../../protocol')
 /** Where the page lies. */
 export const METHODS_PAGE = path.join(folder, 'METHODS.md')
 
-const SOURCES = ['methods', 'maintenance', 'schemas', 'views', 'transfer', 'retention'] as const
+const SOURCES = ['methods', 'agent-methods', 'maintenance', 'schemas', 'views', 'transfer', 'retention'] as const
 
 const remarks: Remarks = new Map(
   SOURCES.flatMap((name) => [...remarksOf(readFileSync(path.join(folder, `${name}.ts`), 'utf8'))]),

@@ -14,6 +14,7 @@ const README = path.resolve(import.meta.dirname, '../../README.md')
 
 /** The user of the part without root. */
 const USER = 'someone'
+const HOME = `/srv/${USER}`
 
 const say = (line: string): void => console.log(`first-five: ${line}`)
 
@@ -22,7 +23,7 @@ const PREPARE = `
 set -e
 hostname bare
 echo '127.0.0.1 localhost bare backup.example' > /etc/hosts
-useradd --create-home --shell /bin/bash ${USER}
+useradd --create-home --home-dir ${HOME} --shell /bin/bash ${USER}
 cat > /etc/gitconfig <<'EOF'
 [url "file:///srv/varve.git"]
   insteadOf = https://git.example/varve.git
@@ -52,11 +53,11 @@ echo 'nothing is left'
 `
 
 const asUser = (blocks: readonly Block[]): string => `
-cat > /home/${USER}/first-five.sh <<'END OF THE PAGE'
+cat > ${HOME}/first-five.sh <<'END OF THE PAGE'
 ${scriptOf(blocks)}
 END OF THE PAGE
 cd / && runuser -l ${USER} -w http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODE_EXTRA_CA_CERTS,npm_config_registry -c 'bash first-five.sh'
-ls -d /home/${USER}/try 2>/dev/null && exit 1
+if [ -e ${HOME}/try ]; then exit 1; fi
 `
 
 const scripts = (page: string): string => {
