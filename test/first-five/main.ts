@@ -22,7 +22,7 @@ const say = (line: string): void => console.log(`first-five: ${line}`)
 const PREPARE = `
 set -e
 hostname bare
-echo '127.0.0.1 localhost bare backup.example' > /etc/hosts
+echo '127.0.0.1 localhost bare' > /etc/hosts
 useradd --create-home --home-dir ${HOME} --shell /bin/bash ${USER}
 cat > /etc/gitconfig <<'EOF'
 [url "file:///srv/varve.git"]
@@ -44,6 +44,7 @@ set -e
 if cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep /opt/varve; then exit 1; fi
 ls -d /opt/varve /etc/varve /var/lib/varve* /var/cache/varve* /usr/local/bin/varve* 2>/dev/null && exit 1
 getent passwd varve && exit 1
+grep backup.example /etc/hosts && exit 1
 kill "$(cat /run/qemu/db1.pid)"
 while [ -e /run/qemu/db1.pid ]; do sleep 0.1; done
 for image in system data; do
