@@ -74,7 +74,7 @@ const checkSize = (bytes: number): void => {
 export const encode = (value: unknown): Uint8Array => {
   const bytes = pack(value)
   checkSize(bytes.length)
-  scanMsgpack(bytes)
+  scanMsgpack(bytes, 'ourselves')
   return bytes
 }
 

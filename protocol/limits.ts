@@ -6,8 +6,10 @@ export const SUBPROTOCOL = 'varve.v1'
 /** Path of the WebSocket on the gateway. */
 export const RPC_PATH = '/rpc'
 
-/** Protocol versions this program speaks. */
+/** Lowest protocol version this program speaks. */
 export const VERSION_MIN = 1
+
+/** Highest protocol version this program speaks. */
 export const VERSION_MAX = 1
 
 /** Largest frame, in bytes. */

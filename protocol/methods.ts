@@ -1,19 +1,11 @@
 // The one table of methods: who serves each, who may call it, what goes in and out. Validator, client and documents follow it.
 import * as v from 'valibot'
+import { AGENT_METHODS } from './agent-methods.ts'
 import type { Role } from './claims.ts'
 import { CHUNK_WINDOW_BYTES, MACHINES_MAX, PAGE_ROWS_MAX, STREAM_WINDOW_BYTES, TOKEN_CHARS_MAX } from './limits.ts'
 import { MAINTENANCE_METHODS } from './maintenance.ts'
 import * as s from './schemas.ts'
-import {
-  announcedDisk,
-  chunking,
-  comparison,
-  downloadDown,
-  position,
-  reread,
-  uploadDown,
-  uploadUp,
-} from './transfer.ts'
+import { announcedDisk, chunking, comparison, downloadDown, position, uploadDown, uploadUp } from './transfer.ts'
 import { forget, job, machine, machineStatus, qmp, qmpEvent } from './views.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
@@ -90,7 +82,11 @@ export const METHODS = {
     ...plain,
     servedBy: 'gateway',
     roles: ['owner', 'auditor'],
-    params: v.object({ afterSeq: s.count, limit: s.pageLimit }),
+    params: v.object({
+      /** The number of the last entry that is known already; 0 for the first page. */
+      afterSeq: s.count,
+      limit: s.pageLimit,
+    }),
     result: v.object({
       entries: v.pipe(
         v.array(
@@ -99,9 +95,13 @@ export const METHODS = {
             timeMs: s.timeMs,
             subject: v.string(),
             role: v.string(),
+            /** Such as a method's name. */
             action: v.string(),
+            /** What it was about, such as `machine=db1`. */
             resource: v.string(),
+            /** `ok`, `begun` or an error's code. */
             outcome: v.string(),
+            /** JSON text. */
             details: v.string(),
           }),
         ),
@@ -160,6 +160,7 @@ export const METHODS = {
     audited: true,
     params: v.object({
       machine: s.name,
+      /** Reads every disk whole, whatever its bitmap says. */
       full: v.boolean(),
       /** Compares all that is said to be unchanged with the restore point before, as the policy's `compareDays` does. */
       compare: v.optional(v.boolean(), false),
@@ -170,7 +171,11 @@ export const METHODS = {
     ...plain,
     servedBy: 'gateway',
     roles: READERS,
-    params: v.object({ machine: v.nullable(s.name), limit: s.pageLimit }),
+    params: v.object({
+      /** Nil for all. */
+      machine: v.nullable(s.name),
+      limit: s.pageLimit,
+    }),
     result: v.object({ jobs: v.pipe(v.array(job), v.maxLength(PAGE_ROWS_MAX)) }),
   },
   'jobs.watch': {
@@ -193,7 +198,13 @@ export const METHODS = {
     ...plain,
     servedBy: 'gateway',
     roles: READERS,
-    params: v.object({ machine: v.nullable(s.name), before: v.nullable(s.pointCursor), limit: s.pageLimit }),
+    params: v.object({
+      /** Nil for all. */
+      machine: v.nullable(s.name),
+      /** Nil for the newest; the last point of the page before for the next one. */
+      before: v.nullable(s.pointCursor),
+      limit: s.pageLimit,
+    }),
     result: v.object({ points: v.pipe(v.array(s.point), v.maxLength(PAGE_ROWS_MAX)) }),
   },
   'points.get': {
@@ -240,8 +251,10 @@ export const METHODS = {
     audited: true,
     params: v.object({
       job: s.uuid,
+      /** The instant. */
       timeMs: s.timeMs,
       consistency: s.consistency,
+      /** What a person should know of the point, such as why the guest was not frozen. */
       note: s.note,
       configuration: s.configuration,
       leftOut: s.leftOut,
@@ -269,7 +282,12 @@ export const METHODS = {
     servedBy: 'gateway',
     roles: AGENT,
     audited: true,
-    params: v.object({ job: s.uuid, bytesRead: s.count }),
+    params: v.object({
+      job: s.uuid,
+      /** Of all disks. */
+      bytesRead: s.count,
+    }),
+    /** The restore point's id, which is the job's. */
     result: v.object({ point: s.uuid }),
   },
   'backup.fail': {
@@ -288,40 +306,7 @@ export const METHODS = {
     result: none,
   },
 
-  // what the gateway calls on an agent
-  'agent.backup': {
-    ...plain,
-    servedBy: 'agent',
-    roles: [],
-    params: v.object({
-      job: s.uuid,
-      machine: s.name,
-      full: v.boolean(),
-      policy: s.policy,
-      ...chunking.entries,
-      base: v.nullable(
-        v.object({
-          checkpoint: s.uuid,
-          /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
-          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
-        }),
-      ),
-      compare: v.boolean(),
-    }),
-    result: none,
-  },
-  'agent.cancel': { ...plain, servedBy: 'agent', roles: [], params: jobParams, result: none },
-  'agent.status': { ...plain, servedBy: 'agent', roles: [], params: machineParams, result: machineStatus },
-  'agent.forget': { ...plain, servedBy: 'agent', roles: [], ...forget },
-  'agent.qmp': { ...plain, servedBy: 'agent', roles: [], ...qmp },
-  'agent.events': {
-    ...plain,
-    servedBy: 'agent',
-    roles: [],
-    params: machineParams,
-    result: none,
-    down: stream(qmpEvent, STREAM_WINDOW_BYTES),
-  },
+  ...AGENT_METHODS,
 } as const satisfies Record<string, Method>
 
 type Methods = typeof METHODS

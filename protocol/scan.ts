@@ -60,11 +60,28 @@ const shapeAt = (view: DataView, at: number): Shape => {
   }
 }
 
-/** Throws FRAME_INVALID unless the bytes are exactly one msgpack value within the limits, map keys being strings. */
-export const scanMsgpack = (bytes: Uint8Array): void => {
+const KEY_TEXT = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Adds a map's next key to those before it. */
+const takeKey = (keys: Set<string>, bytes: Uint8Array): void => {
+  let key: string
+  try {
+    key = KEY_TEXT.decode(bytes)
+  } catch {
+    throw invalid('a map key that is not UTF-8')
+  }
+  if (keys.has(key)) throw invalid('a map key that is there twice')
+  keys.add(key)
+}
+
+/**
+ * Throws FRAME_INVALID unless the bytes are exactly one msgpack value within the limits, map keys being strings; in bytes of
+ * `strangers` each key is once in its map, as of two, each reader could take another.
+ */
+export const scanMsgpack = (bytes: Uint8Array, from: 'ourselves' | 'strangers' = 'strangers'): void => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   // items still to come on each level; for a map, keys and values alternate and an even rest means a key comes next
-  const left: { count: number; map: boolean }[] = [{ count: 1, map: false }]
+  const left: { count: number; map: boolean; keys: Set<string> | null }[] = [{ count: 1, map: false, keys: null }]
   let at = 0
   let items = 0
   while (left.length > 0) {
@@ -81,7 +98,8 @@ export const scanMsgpack = (bytes: Uint8Array): void => {
       if (error instanceof RangeError) throw invalid('truncated')
       throw error
     }
-    if (level.map && level.count % 2 === 0 && next.kind !== 'text') throw invalid('a map key that is not a string')
+    const isKey = level.map && level.count % 2 === 0
+    if (isKey && next.kind !== 'text') throw invalid('a map key that is not a string')
     level.count--
     at += next.header
     if (next.kind === 'array' || next.kind === 'map') {
@@ -89,11 +107,13 @@ export const scanMsgpack = (bytes: Uint8Array): void => {
       // each item takes at least one byte, so a longer claim cannot be true
       if (count > bytes.length - at) throw invalid('truncated')
       if (left.length > FRAME_DEPTH_MAX) throw invalid('nested too deeply')
-      left.push({ count, map: next.kind === 'map' })
+      const map = next.kind === 'map'
+      left.push({ count, map, keys: map && from === 'strangers' ? new Set() : null })
     } else {
       if (next.kind === 'text' && next.count > STRING_BYTES_MAX) throw invalid('a string is too long')
       at += next.count
       if (at > bytes.length) throw invalid('truncated')
+      if (isKey && level.keys !== null) takeKey(level.keys, bytes.subarray(at - next.count, at))
     }
   }
   if (at !== bytes.length) throw invalid('bytes after its end')

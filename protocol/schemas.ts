@@ -36,12 +36,17 @@ export const bytesOf = (length: number) =>
 export const bytesUpTo = (max: number) =>
   v.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= max, `not at most ${max} bytes`)
 export const id32 = bytesOf(ID_BYTES)
+/** Root of an image's tree; nil for an image of zeroes. */
 export const root = v.nullable(id32)
+/** Size of a disk, or a place or length in it, in bytes. */
 export const diskBytes = v.pipe(count, v.maxValue(DISK_BYTES_MAX))
 
+/** How a disk was read. */
 export const readKind = v.picklist(READ_KINDS)
+/** Why it was read in full; `bitmap` where it was not. */
 export const readReason = v.picklist(READ_REASONS)
 export const jobState = v.picklist(JOB_STATES)
+/** What was reached: as after a power cut, or with the file systems frozen. */
 export const consistency = v.picklist(CONSISTENCIES)
 export const note = v.nullable(v.pipe(v.string(), v.maxLength(1024)))
 
@@ -51,6 +56,7 @@ export const leftOutReason = v.picklist(LEFT_OUT_REASONS)
 /** Most days between two whole comparisons that a policy may ask for. */
 export const COMPARE_DAYS_MAX = 3650
 
+/** What a machine's backups must be. */
 export const policy = v.object({
   consistency: v.picklist(CONSISTENCY_WISHES),
   /** A full read for one of these reasons is refused (FULL_REFUSED). */
@@ -81,6 +87,7 @@ export const evidence = v.pipe(v.string(), v.maxLength(EVIDENCE_CHARS_MAX))
 /** JSON text: kept as it is, shown to people, never interpreted. */
 export const configuration = v.pipe(v.string(), v.maxLength(CONFIGURATION_CHARS_MAX))
 
+/** A restore point. */
 export const point = v.object({
   id: uuid,
   machine: name,
@@ -91,6 +98,7 @@ export const point = v.object({
   reason: readReason,
   consistency,
   note,
+  /** The restore point that it continued. */
   base: v.nullable(uuid),
   bytesRead: count,
   bytesSent: count,

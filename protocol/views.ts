@@ -7,6 +7,7 @@ import * as s from './schemas.ts'
 const BITMAPS_MAX = 4096
 
 const jobDisk = v.object({ ...s.readDisk.entries, doneBytes: s.count })
+/** A backup that runs or has ended. */
 export const job = v.object({
   id: s.uuid,
   machine: s.name,
@@ -41,8 +42,11 @@ export const machineStatus = v.object({
   qmp: v.picklist(['up', 'down']),
   /** QEMU's run state, such as `running` or `paused`. */
   status: v.nullable(v.string()),
+  /** QEMU's version. */
   qemu: v.nullable(v.string()),
+  /** The job that has the machine. */
   lease: v.nullable(s.uuid),
+  /** What is wrong, in words. */
   problem: v.nullable(v.string()),
   disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, format: v.string() })),
   /** Disks that a backup would leave out. */
@@ -62,7 +66,7 @@ const text = v.pipe(v.string(), v.maxLength(4096))
 const nodeBitmap = { node: text, bitmap: text }
 
 /** Bitmaps of Varve's that were removed from a machine, and those that QEMU refused to remove, with their image and its reason. */
-const forgotten = v.object({
+export const forgotten = v.object({
   removed: v.pipe(v.array(v.object(nodeBitmap)), v.maxLength(BITMAPS_MAX)),
   left: v.pipe(v.array(v.object({ ...nodeBitmap, file: text, reason: text })), v.maxLength(BITMAPS_MAX)),
 })

@@ -20,6 +20,7 @@ packages_of() {
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
+    bare) echo 'debootstrap git' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;
   esac
@@ -76,6 +77,7 @@ npm_is_current() {
 
 install_npm() {
   npm_is_current && return 0
+  [ -w . ] || fail "the npm packages are older than package-lock.json; as the owner of $PWD run: npm ci --omit=dev"
   # Two commands started at once in a fresh clone must not install over each other.
   exec 9<package-lock.json
   if command -v flock >/dev/null; then flock 9; fi
@@ -87,7 +89,14 @@ install_npm() {
   exec 9<&-
 }
 
-bundled_starts() { node_modules/.bin/node -e 0 >/dev/null 2>&1; }
+# The folder of the bundled Node; npm's own link to it is not dependable, as Debian 12's npm makes none.
+bundled=''
+bundled_starts() {
+  for bundled in "$PWD"/node_modules/node-linux-*/bin; do
+    if "$bundled/node" -e 0 >/dev/null 2>&1; then return 0; fi
+  done
+  return 1
+}
 
 # Puts a Node that runs the sources as they are first in PATH: the bundled one, else the machine's.
 choose_node() {
@@ -102,7 +111,7 @@ choose_node() {
     if command -v dpkg-query >/dev/null; then install_debian node; fi
     bundled_starts || fail 'neither the bundled Node nor one of version 24 or later starts on this machine'
   fi
-  PATH="$PWD/node_modules/.bin:$PATH"
+  PATH="$bundled:$PWD/node_modules/.bin:$PATH"
 }
 
 groups=''
@@ -126,7 +135,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 started_in=$PWD
 cd "$root"
 # npm itself must not run on a Node that it is about to replace.
-PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v '/node_modules/\.bin$' | grep -v '/node-gyp-bin$' | paste -s -d : -):/usr/sbin:/sbin
+PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v -e '/node_modules/\.bin$' -e '/node_modules/node-linux-[^/]*/bin$' -e '/node-gyp-bin$' | paste -s -d : -):/usr/sbin:/sbin
 export PATH
 [ -z "$groups" ] || install_debian "$groups"
 install_npm
@@ -134,5 +143,6 @@ choose_node
 export PATH
 # What Node makes of the sources is kept beside the packages: commands and threads start in a third of the time.
 export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/node_modules/.cache/compile}"
-cd "$started_in"
+# Another user's home, say, from which root runs a command as that user: nothing there can be meant.
+cd "$started_in" 2>/dev/null || cd /
 exec "$@"

@@ -21,7 +21,7 @@ import { jobView } from './views.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
-const ACCEPT_TIMEOUT_MS = 30_000
+export const ACCEPT_TIMEOUT_MS = 30_000
 
 /** How long a backup waits until it is known what damage took of its base, in milliseconds; what it misses is for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
@@ -30,7 +30,7 @@ const ATTRIBUTION_LIMIT_MS = 10_000
 const SKEW_LOGGED_MS = 60_000
 
 /** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
-const RELEASE_LIMIT_MS = 15_000
+export const RELEASE_LIMIT_MS = 15_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024

@@ -10,16 +10,16 @@ import { outward, type Services } from '../session/context.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 
 /** Largest body of a request, in bytes. */
-const BODY_BYTES_MAX = 16 * 1024
+export const BODY_BYTES_MAX = 16 * 1024
 
 /** How long a client may take over TLS, and over its request's headers and body, in milliseconds. */
-const REQUEST_TIMEOUT_MS = 15_000
+export const REQUEST_TIMEOUT_MS = 15_000
 
 /** How long connections may take to end by themselves when the server stops, in milliseconds. */
 const STOP_TIMEOUT_MS = 3000
 
 /** Connections open at once, sessions included; further ones are refused. */
-const CONNECTIONS_MAX = 25_000
+export const CONNECTIONS_MAX = 25_000
 
 const enrolBody = v.object({
   token: v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX)),

@@ -18,7 +18,7 @@ import { endOf, type Caller } from './registry.ts'
 type Methods = { readonly [N in MethodsServedBy<'gateway'>]: MethodCode<N> }
 
 /** How long a relayed command or status question may take, in milliseconds. */
-const RELAY_TIMEOUT_MS = 60_000
+export const RELAY_TIMEOUT_MS = 60_000
 
 const identities: Pick<
   Methods,

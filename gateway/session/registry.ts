@@ -4,7 +4,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
 
 /** Sessions open at once; a further one is refused. */
-const SESSIONS_MAX = 20_000
+export const SESSIONS_MAX = 20_000
 
 /** Who calls, and from where. */
 export interface Caller {

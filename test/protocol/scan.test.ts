@@ -9,7 +9,9 @@ import { plainValue } from './plain-values.ts'
 
 const outcome = (bytes: Uint8Array): string => codeThrown(() => scanMsgpack(bytes))
 const nils = (count: number): number[] => Array.from({ length: count }, () => 0xc0)
-const pairs = (count: number): number[] => Array.from({ length: count }, () => [0xa0, 0xc0]).flat()
+/** Pairs with different keys of one character. */
+const pairs = (count: number): number[] =>
+  Array.from({ length: count }, (_, index) => [0xa1, 0x61 + index, 0xc0]).flat()
 const zeroes = (count: number): number[] => Array.from({ length: count }, () => 0)
 
 /** The shortest whole value that begins with each type byte, written after the msgpack specification. */
@@ -129,5 +131,25 @@ describe('bounds', () => {
     expect(outcome(text(0xdb, STRING_BYTES_MAX))).toBe('none')
     expect(outcome(text(0xdb, STRING_BYTES_MAX + 1))).toBe('FRAME_INVALID')
     expect(outcome(text(0xc6, STRING_BYTES_MAX + 1))).toBe('none')
+  })
+})
+
+describe('a key that is twice in its map', () => {
+  const twice = [0x82, 0xa1, 0x61, 1, 0xa1, 0x61, 2]
+
+  test('is refused, however it is written, at every depth', () => {
+    expect(outcome(Uint8Array.from(twice))).toBe('FRAME_INVALID')
+    // the second one as str 8
+    expect(outcome(Uint8Array.of(0x82, 0xa1, 0x61, 1, 0xd9, 1, 0x61, 2))).toBe('FRAME_INVALID')
+    expect(outcome(Uint8Array.of(0x91, 0x81, 0xa1, 0x62, ...twice))).toBe('FRAME_INVALID')
+  })
+
+  test('is none where the same key is in a map inside, or in the next one', () => {
+    expect(outcome(Uint8Array.of(0x82, 0xa1, 0x61, 0x81, 0xa1, 0x61, 1, 0xa1, 0x62, 2))).toBe('none')
+    expect(outcome(Uint8Array.of(0x92, 0x81, 0xa1, 0x61, 1, 0x81, 0xa1, 0x61, 1))).toBe('none')
+  })
+
+  test('may not hide behind bytes that are no UTF-8', () => {
+    expect(outcome(Uint8Array.of(0x82, 0xa1, 0xff, 1, 0xa1, 0xfe, 2))).toBe('FRAME_INVALID')
   })
 })

@@ -1,0 +1,47 @@
+// The methods that the gateway calls on an agent; spread into the table of methods.
+import * as v from 'valibot'
+import { STREAM_WINDOW_BYTES } from './limits.ts'
+import * as s from './schemas.ts'
+import { chunking, reread } from './transfer.ts'
+import { forget, machineStatus, qmp, qmpEvent } from './views.ts'
+
+const plain = { up: null, down: null, audited: false, servedBy: 'agent', roles: [] } as const
+
+const none = v.object({})
+const jobParams = v.object({ job: s.uuid })
+const machineParams = v.object({ machine: s.name })
+
+export const AGENT_METHODS = {
+  'agent.backup': {
+    ...plain,
+    params: v.object({
+      job: s.uuid,
+      machine: s.name,
+      full: v.boolean(),
+      policy: s.policy,
+      ...chunking.entries,
+      /** The restore point that this one may continue; nil where there is none. */
+      base: v.nullable(
+        v.object({
+          /** Its id, which the checkpoint's bitmaps carry. */
+          checkpoint: s.uuid,
+          /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
+          disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
+        }),
+      ),
+      /** All that is said to be unchanged is compared with the base. */
+      compare: v.boolean(),
+    }),
+    result: none,
+  },
+  'agent.cancel': { ...plain, params: jobParams, result: none },
+  'agent.status': { ...plain, params: machineParams, result: machineStatus },
+  'agent.forget': { ...plain, ...forget },
+  'agent.qmp': { ...plain, ...qmp },
+  'agent.events': {
+    ...plain,
+    params: machineParams,
+    result: none,
+    down: { message: qmpEvent, windowBytes: STREAM_WINDOW_BYTES },
+  },
+} as const
