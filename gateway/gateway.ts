@@ -13,6 +13,8 @@ import { Backups } from './jobs/backups.ts'
 import type { Log } from './log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
+import { MemoryBudget } from './memory/budget.ts'
+import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
 import type { Services } from './session/context.ts'
@@ -29,6 +31,8 @@ export interface GatewayOptions {
   readonly clock: Clock
   /** Bytes of the disk that uploads leave free; null for the default. */
   readonly reserveBytes?: number | null
+  /** What callers can make the gateway hold, in bytes; null for the default. */
+  readonly memoryBytes?: number | null
 }
 
 export class Gateway implements AsyncDisposable {
@@ -67,7 +71,8 @@ export class Gateway implements AsyncDisposable {
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
-    const services: Services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
+    const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
+    const services: Services = { datastore, authority, audit, registry, backups, maintenance, memory, clock, log }
     resources.defer(() => backups.settled())
     const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(services, folder)))
     const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))

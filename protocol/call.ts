@@ -20,12 +20,34 @@ export interface OpenCall<N extends MethodName> {
   cancel(): void
 }
 
+/** A message, and what it takes of its stream's credit in bytes. */
+export interface Received<M> {
+  readonly message: M
+  readonly bytes: number
+}
+
 /** A call that this side serves. */
 export interface ServedCall<N extends MethodName> {
   readonly signal: AbortSignal
+  /** The caller gets credit, the method's window, from when this is read on. */
   readonly messages: AsyncIterable<Up<N>>
+  /** The same for a handler that gives the credit itself, with `grant`: none comes by itself. */
+  readonly received: AsyncIterable<Received<Up<N>>>
+  grant(bytes: number): void
+  /** TOO_MANY_REQUESTS where the connection has no memory left for the message. */
   send(message: Down<N>): Promise<void>
+  /** Sends a message whose memory the handler has accounted for. */
+  sendHeld(message: Down<N>): Promise<void>
 }
+
+/** What a connection may hold for its peer. */
+export interface Room {
+  /** Takes so many bytes until the function that it gives is called; null where there are none left. */
+  take(bytes: number): (() => void) | null
+}
+
+/** Of a side that trusts its peer. */
+export const BOUNDLESS: Room = { take: () => () => {} }
 
 export type Handler<N extends MethodName> = (params: Params<N>, call: ServedCall<N>) => Promise<Result<N>>
 

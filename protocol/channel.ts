@@ -1,5 +1,6 @@
 // One call's messages in both directions, with byte credits so that neither side can fill the other's memory.
 import * as v from 'valibot'
+import type { Received, Room } from './call.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from './frames.ts'
 import { MESSAGE_COST_BYTES_MIN } from './limits.ts'
@@ -10,7 +11,8 @@ const COPY_BYTES_MAX = 16 * 1024
 
 /** How a channel reaches its connection. */
 export interface ChannelLink {
-  send(bytes: Uint8Array): void
+  /** `sent` says that its memory is accounted for, until it is called. */
+  send(bytes: Uint8Array, sent?: () => void): void
   /** Resolves when the socket has taken what was sent, so that a slow network slows the sender. */
   drained(): Promise<void>
 }
@@ -20,6 +22,8 @@ interface Waiter {
   readonly resolve: () => void
   readonly reject: (error: VarveError) => void
 }
+
+const NOTHING = (): void => {}
 
 /** What a message takes of its stream's credit, in bytes. */
 const costOf = (frame: Uint8Array): number => Math.max(frame.length, MESSAGE_COST_BYTES_MIN)
@@ -33,6 +37,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
   #credit = 0
   readonly #waiters: Waiter[] = []
   #sendingEnded = false
+  #opened = false
   #granted = 0
   #taken = 0
   /** Frames, not what they decode to: their memory is what the credit counts. */
@@ -48,20 +53,40 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     this.#inbound = inbound
   }
 
-  /** Grants the first window; called once the call is open on both sides. */
-  open(): void {
-    if (this.#inbound !== null) this.#grant(this.#inbound.windowBytes)
+  /** Credit that the peer has not used, in bytes. */
+  get grantedBytes(): number {
+    return this.#granted
   }
 
-  /** Sends one message once the peer's credit covers its cost; messages keep their order. STREAM_INVALID. */
-  async send(message: Out): Promise<void> {
+  /** Grants the first window, unless that was done before. */
+  open(): void {
+    if (this.#opened || this.#inbound === null) return
+    this.#opened = true
+    this.grant(this.#inbound.windowBytes)
+  }
+
+  /** Gives the peer more credit. */
+  grant(bytes: number): void {
+    if (this.#gotEnd || this.#failure !== null) return
+    this.#granted += bytes
+    this.#link.send(encodeFrame([FRAME.credit, this.#id, bytes]))
+  }
+
+  /** Sends one message once the peer's credit covers its cost; messages keep their order. STREAM_INVALID; TOO_MANY_REQUESTS where there is no room for it. */
+  async send(message: Out, room: Room | null = null): Promise<void> {
     if (this.#failure !== null) throw this.#failure
     if (this.#outbound === null || this.#sendingEnded) throw new VarveError('STREAM_INVALID', 'this side may not send')
     const frame = this.#dataFrame(message, this.#outbound.windowBytes)
-    if (this.#waiters.length > 0 || this.#credit < costOf(frame))
-      await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, resolve, reject }))
-    else this.#sendNow(frame)
-    await this.#link.drained()
+    const release = room === null ? NOTHING : room.take(costOf(frame))
+    if (release === null) throw new VarveError('TOO_MANY_REQUESTS', 'messages of this connection are taken too slowly')
+    try {
+      if (this.#waiters.length > 0 || this.#credit < costOf(frame))
+        await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, resolve, reject }))
+      else this.#sendNow(frame)
+      await this.#link.drained()
+    } finally {
+      release()
+    }
   }
 
   /** Says that no more messages come from this side, once those that wait for credit are sent. */
@@ -120,14 +145,21 @@ export class Channel<Out, In> implements AsyncIterable<In> {
 
   /** The messages in order until the peer's end; STREAM_INVALID when one does not fit the method. One reader at a time. */
   async *[Symbol.asyncIterator](): AsyncGenerator<In, void, undefined> {
+    this.open()
+    for await (const { message, bytes } of this.received()) {
+      this.#taken += bytes
+      // with nothing left to take the sender may be waiting for the credit of one large message
+      if (this.#queue.length === 0 || this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
+      yield message
+    }
+  }
+
+  /** The same with what each takes of the credit, which whoever reads gives back with `grant`. */
+  async *received(): AsyncGenerator<Received<In>, void, undefined> {
     while (true) {
       const next = this.#queue.shift()
       if (next !== undefined) {
-        const message = this.#check(next)
-        this.#taken += costOf(next)
-        // with nothing left to take the sender may be waiting for the credit of one large message
-        if (this.#queue.length === 0 || this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
-        yield message
+        yield { message: this.#check(next), bytes: costOf(next) }
         continue
       }
       if (this.#failure !== null) throw this.#failure
@@ -150,7 +182,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
 
   #sendNow(frame: Uint8Array): void {
     this.#credit -= costOf(frame)
-    this.#link.send(frame)
+    this.#link.send(frame, NOTHING)
   }
 
   #sendEnd(): void {
@@ -171,11 +203,6 @@ export class Channel<Out, In> implements AsyncIterable<In> {
   #grantTaken(): void {
     const bytes = this.#taken
     this.#taken = 0
-    if (!this.#gotEnd) this.#grant(bytes)
-  }
-
-  #grant(bytes: number): void {
-    this.#granted += bytes
-    this.#link.send(encodeFrame([FRAME.credit, this.#id, bytes]))
+    this.grant(bytes)
   }
 }

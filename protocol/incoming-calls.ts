@@ -1,6 +1,6 @@
 // The calls that the peer has made and that this side serves.
 import * as v from 'valibot'
-import type { Clock, Handlers, ServedCall } from './call.ts'
+import type { Clock, Handlers, Room, ServedCall } from './call.ts'
 import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, errorFrame, FRAME, type FrameOf } from './frames.ts'
@@ -15,6 +15,9 @@ interface Incoming {
   answered: boolean
 }
 
+/** What a call takes at least while it is served, in bytes. */
+const CALL_BYTES_MIN = 4096
+
 /** A handler whose parameters were checked by its method's schema. */
 type CheckedHandler = (params: unknown, call: ServedCall<MethodName>) => Promise<unknown>
 
@@ -22,13 +25,14 @@ export class IncomingCalls {
   readonly #link: ChannelLink
   readonly #clock: Clock
   readonly #handlers: Handlers
+  readonly #room: Room
   readonly #calls = new Map<number, Incoming>()
   /** Handlers that have not returned, those of cancelled calls among them. */
   #running = 0
   #lastId = 0
-  #over = false
 
-  constructor(options: { handlers: Handlers; link: ChannelLink; clock: Clock }) {
+  constructor(options: { handlers: Handlers; link: ChannelLink; clock: Clock; room: Room }) {
+    this.#room = options.room
     this.#handlers = options.handlers
     this.#link = options.link
     this.#clock = options.clock
@@ -43,8 +47,15 @@ export class IncomingCalls {
     return this.#calls.get(id)?.channel
   }
 
-  /** Serves a request or refuses it; ID_REUSED unless its id is later than every one before. */
-  onRequest([, id, name, params, deadlineMs]: FrameOf<3>): void {
+  /** Credit that the peer has not used, of all calls, in bytes. */
+  get grantedBytes(): number {
+    let bytes = 0
+    for (const { channel } of this.#calls.values()) bytes += channel.grantedBytes
+    return bytes
+  }
+
+  /** Serves a request, whose frame has so many bytes, or refuses it; ID_REUSED unless its id is later than every one before. */
+  onRequest([, id, name, params, deadlineMs]: FrameOf<3>, frameBytes: number): void {
     if (this.made(id)) throw new VarveError('ID_REUSED', `id ${id} was used before`)
     this.#lastId = id
     const refuse = (error: VarveError): void => this.#link.send(encodeFrame(errorFrame(id, error)))
@@ -59,6 +70,9 @@ export class IncomingCalls {
       const path = v.getDotPath(checked.issues[0]) ?? 'parameters'
       return refuse(new VarveError('PARAMS_INVALID', `${name}: ${path}: ${checked.issues[0].message}`))
     }
+    const release = this.#room.take(Math.max(frameBytes, CALL_BYTES_MIN))
+    if (release === null)
+      return refuse(new VarveError('TOO_MANY_REQUESTS', 'calls under way take all the memory that they may: try again'))
     const call: Incoming = {
       channel: new Channel(id, this.#link, method.down, method.up),
       controller: new AbortController(),
@@ -66,14 +80,11 @@ export class IncomingCalls {
       answered: false,
     }
     this.#calls.set(id, call)
-    call.channel.open()
-    // the connection may have ended while the first credit was sent
-    if (this.#over) return
     if (deadlineMs > 0) {
       const late = new VarveError('DEADLINE_EXCEEDED', `not done within ${deadlineMs} ms`)
       call.stopDeadline = this.#clock.after(deadlineMs, () => this.#abort(id, late))
     }
-    void this.#serve(id, call, handler, checked.output)
+    void this.#serve(id, call, handler, checked.output).finally(release)
   }
 
   /** The caller no longer wants the answer. */
@@ -83,7 +94,6 @@ export class IncomingCalls {
 
   /** Aborts every call with the reason why the connection ended; nothing is answered any more. */
   end(error: VarveError): void {
-    this.#over = true
     for (const call of this.#calls.values()) {
       call.answered = true
       call.stopDeadline()
@@ -100,7 +110,10 @@ export class IncomingCalls {
       const result = await handler(params, {
         signal: call.controller.signal,
         messages: channel as AsyncIterable<never>,
-        send: (message) => channel.send(message),
+        received: { [Symbol.asyncIterator]: () => channel.received() as AsyncIterator<never> },
+        grant: (bytes) => channel.grant(bytes),
+        send: (message) => channel.send(message, this.#room),
+        sendHeld: (message) => channel.send(message),
       })
       this.#answer(id, call, { result })
     } catch (thrown) {
@@ -118,7 +131,12 @@ export class IncomingCalls {
     const error = 'error' in outcome ? outcome.error : new VarveError('CANCELLED', 'the call has ended')
     call.channel.abort(error)
     call.controller.abort(error)
-    this.#link.send('error' in outcome ? encodeFrame(errorFrame(id, outcome.error)) : resultFrame(id, outcome.result))
+    if ('error' in outcome) return this.#link.send(encodeFrame(errorFrame(id, outcome.error)))
+    const frame = resultFrame(id, outcome.result)
+    const sent = this.#room.take(frame.length)
+    if (sent !== null) return this.#link.send(frame, sent)
+    const full = new VarveError('TOO_MANY_REQUESTS', 'answers of this connection are taken too slowly')
+    this.#link.send(encodeFrame(errorFrame(id, full)))
   }
 
   #abort(id: number, error: VarveError): void {

@@ -63,6 +63,15 @@ export const UPLOAD_IDS_MAX = 1024
 /** Runs in one `runs` message of an upload. */
 export const UPLOAD_RUNS_MAX = 4096
 
+/** Runs and ids of an upload that are answered and not durable yet; further ones wait, earlier where the gateway has little memory. */
+export const UPLOAD_AHEAD_ITEMS_MAX = 32 * 1024
+
+/** Runs and ids of an upload that wait for their answer; an agent has fewer outstanding. */
+export const UPLOAD_WAITING_ITEMS_MAX = 32 * 1024
+
+/** Stored bytes in one message of chunks of an upload, unless it is one chunk: what a receiver's smallest window must hold. */
+export const UPLOAD_STORED_BYTES_MAX = 2 * 1024 * 1024
+
 /** Chunks in one message of an upload or download. */
 export const FRAME_CHUNKS_MAX = 1024
 

@@ -1,6 +1,6 @@
 // The calls that this side has made and whose answers it waits for.
 import * as v from 'valibot'
-import type { CallOptions, Clock, OpenCall } from './call.ts'
+import type { CallOptions, Clock, OpenCall, Room } from './call.ts'
 import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, FRAME } from './frames.ts'
@@ -19,10 +19,12 @@ export class OutgoingCalls {
   readonly #link: ChannelLink
   readonly #clock: Clock
   readonly #calls = new Map<number, Outgoing>()
+  readonly #room: Room
   #nextId: number
 
   /** Ids are `firstId` (1 or 2) and every second number after it. */
-  constructor(options: { firstId: number; link: ChannelLink; clock: Clock }) {
+  constructor(options: { firstId: number; link: ChannelLink; clock: Clock; room: Room }) {
+    this.#room = options.room
     this.#nextId = options.firstId
     this.#link = options.link
     this.#clock = options.clock
@@ -38,11 +40,18 @@ export class OutgoingCalls {
     return id < this.#nextId
   }
 
+  /** Credit that the peer has not used, of all calls, in bytes. */
+  get grantedBytes(): number {
+    let bytes = 0
+    for (const { channel } of this.#calls.values()) bytes += channel.grantedBytes
+    return bytes
+  }
+
   channel(id: number): Channel<unknown, unknown> | undefined {
     return this.#calls.get(id)?.channel
   }
 
-  /** Makes a call; TOO_MANY_REQUESTS past CALLS_OPEN_MAX, PARAMS_INVALID when the parameters do not fit into a frame. */
+  /** Makes a call; TOO_MANY_REQUESTS past CALLS_OPEN_MAX or without room for it, PARAMS_INVALID when the parameters do not fit into a frame. */
   open<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions): OpenCall<N> {
     if (this.#calls.size >= CALLS_OPEN_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', 'too many calls are open on this connection')
@@ -50,6 +59,8 @@ export class OutgoingCalls {
     const id = this.#nextId
     // before anything is set up: parameters that cannot be sent must leave no call behind
     const request = requestFrame(id, name, params, deadlineMs)
+    const sent = this.#room.take(request.length)
+    if (sent === null) throw new VarveError('TOO_MANY_REQUESTS', 'the other side takes its calls too slowly')
     this.#nextId += 2
     const method = methodOf(name)
     const channel = new Channel<Up<N>, Down<N>>(id, this.#link, method.up, method.down)
@@ -82,7 +93,7 @@ export class OutgoingCalls {
     }
     this.#calls.set(id, { method: name, channel, settle })
     signal?.addEventListener('abort', onAbort, { once: true })
-    this.#link.send(request)
+    this.#link.send(request, sent)
     channel.open()
     if (signal?.aborted === true) onAbort()
     return {

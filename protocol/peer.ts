@@ -1,5 +1,5 @@
 // One side of an open connection: calls the peer's methods and serves its own. Pure logic; the socket and the clock are given.
-import type { CallOptions, Clock, Handlers, OpenCall } from './call.ts'
+import { BOUNDLESS, type CallOptions, type Clock, type Handlers, type OpenCall, type Room } from './call.ts'
 import type { Channel } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, errorFrame, errorOfFrame, FRAME, type Frame } from './frames.ts'
@@ -8,12 +8,12 @@ import { DEADLINE_DEFAULT_MS, HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, OUTBO
 import type { MethodName, Asked, Result } from './methods.ts'
 import { OutgoingCalls } from './outgoing-calls.ts'
 
-export type { Clock, Handler, Handlers, OpenCall, ServedCall } from './call.ts'
+export type { Clock, Handler, Handlers, OpenCall, Received, Room, ServedCall } from './call.ts'
 
 /** What a peer needs of a socket. */
 export interface Transport {
-  /** Takes the bytes: large ones are freed once they are sent. */
-  send(bytes: Uint8Array): void
+  /** Takes the bytes: large ones are freed once they are sent. Where `sent` is given, their memory is accounted for until it is called. */
+  send(bytes: Uint8Array, sent?: () => void): void
   close(error: VarveError): void
   /** Bytes given to `send` that the network has not taken yet. */
   readonly bufferedBytes: number
@@ -44,12 +44,12 @@ export class Peer {
   #reportClosed!: (error: VarveError) => void
 
   /** Ids of calls are odd from the side that opened the connection and even from the other, so one number names one call. */
-  constructor(options: { opener: boolean; transport: Transport; handlers: Handlers; clock: Clock }) {
-    const { opener, transport, handlers, clock } = options
+  constructor(options: { opener: boolean; transport: Transport; handlers: Handlers; clock: Clock; room?: Room }) {
+    const { opener, transport, handlers, clock, room = BOUNDLESS } = options
     this.#transport = transport
     this.#clock = clock
-    this.#outgoing = new OutgoingCalls({ firstId: opener ? 1 : 2, link: this.#link, clock })
-    this.#incoming = new IncomingCalls({ handlers, link: this.#link, clock })
+    this.#outgoing = new OutgoingCalls({ firstId: opener ? 1 : 2, link: this.#link, clock, room })
+    this.#incoming = new IncomingCalls({ handlers, link: this.#link, clock, room })
     this.#heardMs = clock.elapsed()
     this.closed = new Promise((resolve) => (this.#reportClosed = resolve))
     this.#heartbeat()
@@ -64,6 +64,11 @@ export class Peer {
   open<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions = {}): OpenCall<N> {
     if (this.#failure !== null) throw this.#failure
     return this.#outgoing.open(name, params, options)
+  }
+
+  /** Credit that the other side has not used, in bytes. */
+  get grantedBytes(): number {
+    return this.#outgoing.grantedBytes + this.#incoming.grantedBytes
   }
 
   /** Takes one received WebSocket message; anything wrong with it ends the connection with a typed error. */
@@ -95,16 +100,16 @@ export class Peer {
   }
 
   readonly #link = {
-    send: (bytes: Uint8Array): void => this.#send(bytes),
+    send: (bytes: Uint8Array, sent?: () => void): void => this.#send(bytes, sent),
     drained: async (): Promise<void> => {
       while (this.#failure === null && this.#transport.bufferedBytes > SEND_HIGH_WATER_BYTES)
         await new Promise<void>((resolve) => this.#clock.after(DRAIN_POLL_MS, resolve))
     },
   }
 
-  #send(bytes: Uint8Array): void {
-    if (this.#failure !== null) return
-    this.#transport.send(bytes)
+  #send(bytes: Uint8Array, sent?: () => void): void {
+    if (this.#failure !== null) return sent?.()
+    this.#transport.send(bytes, sent)
     if (this.#transport.bufferedBytes <= OUTBOUND_BYTES_MAX) return
     const error = new VarveError('CONNECTION_LOST', 'the peer takes its data too slowly')
     this.#end(error)
@@ -116,7 +121,7 @@ export class Peer {
       case FRAME.request:
         if (this.#outgoing.owns(frame[1]))
           throw new VarveError('FRAME_UNEXPECTED', `id ${frame[1]} belongs to the other side`)
-        return this.#incoming.onRequest(frame)
+        return this.#incoming.onRequest(frame, bytes.length)
       case FRAME.result:
         return this.#outgoing.onResult(frame[1], frame[2])
       case FRAME.error:

@@ -12,22 +12,21 @@ export interface Asked {
 
 /** Batches are placed in order, so one answer serves every later place that names the same id. */
 export class AskedIds {
-  readonly #wanted = new Map<string, Asked>()
+  /** Ids whose chunk was asked for and is not in the index yet; null once it has come. */
+  readonly #wanted = new Map<string, Asked | null>()
   readonly #toProve = new Map<string, Asked>()
-  /** Ids asked for in this upload that are not in the index yet. */
-  readonly #pending = new Set<string>()
+  #wantedOpen = 0
 
   /** Ids whose chunk or proof has not come. */
   get open(): number {
-    return this.#wanted.size + this.#toProve.size
+    return this.#wantedOpen + this.#toProve.size
   }
 
   /** The answer to an id that the index does not have. */
   want(id: Uint8Array, asked: Asked): number {
     const name = idName(id)
-    if (this.#pending.has(name)) return ANSWER.have
-    this.#pending.add(name)
-    this.#wanted.set(name, asked)
+    if (this.#wanted.has(name)) return ANSWER.have
+    this.#want(name, asked)
     asked.batch.missing++
     return ANSWER.want
   }
@@ -35,7 +34,7 @@ export class AskedIds {
   /** The answer to an id that another machine brought. */
   prove(id: Uint8Array, asked: Asked): number {
     const name = idName(id)
-    if (this.#toProve.has(name) || this.#pending.has(name)) return ANSWER.have
+    if (this.#toProve.has(name) || this.#wanted.has(name)) return ANSWER.have
     this.#toProve.set(name, asked)
     asked.batch.missing++
     return ANSWER.prove
@@ -44,11 +43,12 @@ export class AskedIds {
   /** Takes the question that a received chunk answers; CHUNK_INVALID. */
   takeWanted(id: Uint8Array, plainLength: number): Asked {
     const name = idName(id)
-    const asked = this.#wanted.get(name)
-    if (asked === undefined) throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
+    const asked = this.#wanted.get(name) ?? null
+    if (asked === null) throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
     if (asked.length !== plainLength)
       throw new VarveError('CHUNK_INVALID', `a chunk has ${plainLength} bytes, ${asked.length} were expected`)
-    this.#wanted.delete(name)
+    this.#wanted.set(name, null)
+    this.#wantedOpen--
     return asked
   }
 
@@ -63,13 +63,16 @@ export class AskedIds {
 
   /** Asks for the chunk itself where our own copy turned out to be damaged. */
   wantInstead(id: Uint8Array, asked: Asked): void {
-    const name = idName(id)
-    this.#pending.add(name)
-    this.#wanted.set(name, asked)
+    this.#want(idName(id), asked)
   }
 
   /** Ids of these names are in the index now. */
   indexed(names: readonly string[]): void {
-    for (const name of names) this.#pending.delete(name)
+    for (const name of names) if (this.#wanted.get(name) === null) this.#wanted.delete(name)
+  }
+
+  #want(name: string, asked: Asked): void {
+    this.#wanted.set(name, asked)
+    this.#wantedOpen++
   }
 }

@@ -3,8 +3,9 @@ import { chunkCount, chunkLength, equalBytes, ID_BYTES, type KeyedHash } from '.
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
+import { UPLOAD_STORED_BYTES_MAX } from '../../protocol/limits.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
-import type { Clock } from '../../protocol/peer.ts'
+import type { Clock, Received } from '../../protocol/peer.ts'
 import { HAVE } from '../datastore/database/chunks.ts'
 import type { UploadRow } from '../datastore/database/job-rows.ts'
 import type { ChunkBatch, ImageWriter } from '../datastore/image-writer.ts'
@@ -12,12 +13,17 @@ import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../datastore/bytes.ts'
 import { AskedIds, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, type Batch, type Runs } from './backlog.ts'
+import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
 import { ImageTreeWriter } from './image-writer.ts'
+import type { UploadMemory } from './upload-memory.ts'
+import { Wakes } from './wakes.ts'
 
 /** New bytes after which the upload commits and acknowledges. */
 const COMMIT_BYTES = 32 * 1024 * 1024
+
+/** Runs and ids in the tree after which it commits as well: what is not durable takes memory. */
+const COMMIT_ITEMS = 16 * 1024
 
 /** Longest time that something finished waits for its commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
@@ -40,6 +46,7 @@ export interface UploadOptions {
   readonly hash: KeyedHash
   readonly proofKey: Uint8Array
   readonly clock: Clock
+  readonly memory: UploadMemory
   /** Ends the upload with its reason, a VarveError. */
   readonly signal: AbortSignal
   readonly onProgress: (position: number, received: number) => void
@@ -51,7 +58,7 @@ export class ImageUpload {
   readonly #chunks: number
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
-  readonly #backlog = new Backlog()
+  readonly #backlog: Backlog
   /** Position the next answered message begins at; ahead of the tree's by what is still missing. */
   #announced: number
   #answering = false
@@ -67,10 +74,11 @@ export class ImageUpload {
   #inputEnded = false
   #failure: VarveError | null = null
   #wakePump: () => void = () => {}
-  readonly #wakeWaiters = new Set<() => void>()
+  readonly #wakes = new Wakes()
 
   constructor(options: UploadOptions) {
     this.#options = options
+    this.#backlog = new Backlog((items) => options.memory.items(items))
     const { upload, store: nodes, chunkBytes } = options
     const { size, baseRoot: root } = upload
     this.#chunks = chunkCount(size, chunkBytes)
@@ -103,7 +111,7 @@ export class ImageUpload {
   }
 
   /** Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a failure was reported. */
-  async run(messages: AsyncIterable<Upward>, send: Send): Promise<{ root: Ref }> {
+  async run(messages: AsyncIterable<Received<Upward>>, send: Send): Promise<{ root: Ref }> {
     const { proofKey, signal } = this.#options
     signal.throwIfAborted()
     const onAbort = (): void => this.#fail(signal.reason)
@@ -111,6 +119,7 @@ export class ImageUpload {
     using _held = this.#options.store.references.hold({ ids: () => this.#backlog.ids() })
     try {
       await send([DOWN.start, { position: this.#tree.position, proofKey }])
+      this.#options.memory.open()
       const [root] = await Promise.all([this.#pump(send), this.#read(messages, send)])
       return { root }
     } catch (thrown) {
@@ -129,19 +138,24 @@ export class ImageUpload {
 
   #wake(): void {
     this.#wakePump()
-    for (const wake of this.#wakeWaiters) wake()
-    this.#wakeWaiters.clear()
+    this.#wakes.wake()
   }
 
   #check(): void {
     if (this.#failure !== null) throw this.#failure
   }
 
-  async #read(messages: AsyncIterable<Upward>, send: Send): Promise<void> {
+  async #read(messages: AsyncIterable<Received<Upward>>, send: Send): Promise<void> {
+    const { memory } = this.#options
     try {
-      for await (const message of messages) {
+      for await (const { message, bytes } of messages) {
         this.#check()
-        await this.#turns.run(() => this.#take(message, send))
+        memory.read(bytes)
+        if (message[0] === UP.chunks) await this.#turns.run(() => this.#onChunks(message[1], message[2], bytes))
+        else {
+          await this.#turns.run(() => this.#take(message, send))
+          memory.done(bytes)
+        }
         this.#wakePump()
       }
       // runs that wait for room have it in time, unless the ones before them lack what will not come any more
@@ -156,8 +170,7 @@ export class ImageUpload {
     }
   }
 
-  async #take(message: Upward, send: Send): Promise<void> {
-    if (message[0] === UP.chunks) return this.#onChunks(message[1], message[2])
+  async #take(message: Exclude<Upward, [typeof UP.chunks, ...unknown[]]>, send: Send): Promise<void> {
     if (message[0] === UP.proofs) return send([DOWN.verdicts, await this.#onProofs(message[1])])
     this.#backlog.add(batchOfRuns(message[1]))
     return this.#answerWaiting(send)
@@ -189,23 +202,22 @@ export class ImageUpload {
     const { store, upload, chunkBytes } = this.#options
     const ids: Uint8Array[] = []
     const positions: number[] = []
-    for (const [kind, value] of batch.runs) {
-      if (kind !== RUN.ids) {
-        this.#announced += value
-        continue
+    for (const run of runsOf(batch)) {
+      for (let index = 0; run.ids !== null && index < run.count; index++) {
+        ids.push(run.ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES))
+        positions.push(this.#announced + index)
       }
-      for (let at = 0; at < value.length; at += ID_BYTES) {
-        ids.push(value.subarray(at, at + ID_BYTES))
-        positions.push(this.#announced++)
-      }
-      this.#received += value.length
+      this.#announced += run.count
     }
+    this.#received += batch.ids.length
     if (this.#announced > this.#chunks) throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
     const known = await store.have(ids, upload.machineId)
     const answers = new Uint8Array(ids.length)
+    const whole = { batch, length: chunkBytes }
     for (const [index, id] of ids.entries()) {
       const position = positions[index]!
-      const asked = { batch, length: chunkLength(position, upload.size, chunkBytes) }
+      const length = chunkLength(position, upload.size, chunkBytes)
+      const asked = length === chunkBytes ? whole : { batch, length }
       if (known[index] === HAVE.own) answers[index] = ANSWER.have
       else if (known[index] === HAVE.absent) answers[index] = this.#asked.want(id, asked)
       else if (await this.#base?.holds(id, position)) answers[index] = ANSWER.have
@@ -214,19 +226,24 @@ export class ImageUpload {
     return answers
   }
 
-  async #onChunks(table: Uint8Array, stored: Uint8Array): Promise<void> {
+  async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
     // the received frame goes to the verification thread with the stored bytes
     const heads = ownBytes(table)
     const taken = readHeads(heads).map(({ id, plainLength }) => ({
       name: idName(id),
       asked: this.#asked.takeWanted(id, plainLength),
     }))
+    if (stored.length > UPLOAD_STORED_BYTES_MAX && taken.length > 1)
+      throw new VarveError(
+        'UPLOAD_INVALID',
+        `a message of chunks has ${stored.length} bytes, at most ${UPLOAD_STORED_BYTES_MAX} are allowed`,
+      )
     this.#received += stored.length
     const cost = Math.max(stored.length, VERIFYING_COST_MIN)
     await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
     this.#verifyingBytes += cost
     // not awaited: the next message is read while this one is verified and written
-    void this.#append({ heads, stored }, taken, cost)
+    void this.#append({ heads, stored }, taken, cost).then(() => this.#options.memory.done(bytes))
   }
 
   async #append(batch: ChunkBatch, taken: readonly { name: string; asked: Asked }[], cost: number): Promise<void> {
@@ -275,7 +292,7 @@ export class ImageUpload {
       if (this.#inputEnded && this.#backlog.ahead === 0) break
       const waitedMs = clock.elapsed() - committedMs
       const progressed = this.#tree.position > this.#committedPosition
-      if (this.#uncommittedBytes >= COMMIT_BYTES || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
+      if (this.#mustCommit || (progressed && waitedMs >= COMMIT_INTERVAL_MS)) {
         await this.#commit(null)
         committedMs = clock.elapsed()
         await send([DOWN.durable, this.#tree.position])
@@ -286,20 +303,24 @@ export class ImageUpload {
     return root
   }
 
+  get #mustCommit(): boolean {
+    return this.#uncommittedBytes >= COMMIT_BYTES || this.#backlog.placedItems >= COMMIT_ITEMS
+  }
+
   async #placeHead(send: Send): Promise<void> {
     const head = this.#backlog.placeable
     if (head === null) return
-    await this.#place(head.runs)
+    await this.#place(head)
     this.#backlog.placed()
     this.#answerLater(send)
   }
 
-  async #place(runs: Runs): Promise<void> {
-    for (const [kind, value] of runs) {
+  async #place(batch: Batch): Promise<void> {
+    for (const { kind, count, ids } of runsOf(batch)) {
       const before = this.#tree.position
-      if (kind === RUN.zero) this.#tree.zeroes(value)
-      else if (kind === RUN.keep) await this.#tree.keep(value)
-      else for (let at = 0; at < value.length; at += ID_BYTES) this.#tree.chunk(value.subarray(at, at + ID_BYTES))
+      if (kind === RUN.zero) this.#tree.zeroes(count)
+      else if (ids === null) await this.#tree.keep(count)
+      else for (let at = 0; at < ids.length; at += ID_BYTES) this.#tree.chunk(ids.subarray(at, at + ID_BYTES))
       if (kind !== RUN.keep) this.#changed += (this.#tree.position - before) * this.#options.chunkBytes
     }
   }
@@ -307,6 +328,7 @@ export class ImageUpload {
   async #commit(finished: { root: Ref } | null): Promise<void> {
     this.#check()
     const names = this.#appended
+    const batches = this.#backlog.uncommitted
     this.#appended = []
     this.#uncommittedBytes = 0
     const { position } = this.#tree
@@ -319,7 +341,7 @@ export class ImageUpload {
       root: finished?.root ?? null,
     })
     await this.#committing
-    this.#backlog.committed()
+    this.#backlog.committed(batches)
     this.#asked.indexed(names)
     this.#committedPosition = position
     this.#options.onProgress(position, this.#received)
@@ -335,11 +357,7 @@ export class ImageUpload {
     this.#wakePump = () => {}
   }
 
-  async #until(condition: () => boolean): Promise<void> {
-    this.#check()
-    while (!condition()) {
-      await new Promise<void>((resolve) => this.#wakeWaiters.add(resolve))
-      this.#check()
-    }
+  #until(condition: () => boolean): Promise<void> {
+    return this.#wakes.until(condition, () => this.#check())
   }
 }

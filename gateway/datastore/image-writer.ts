@@ -14,7 +14,7 @@ import type { PackPool } from './pack-pool.ts'
 import type { References } from './references.ts'
 import { PackWriter } from './pack-writer.ts'
 import type { Space } from './space.ts'
-import { idName, joinBytes, joinIds, ownBytes } from './bytes.ts'
+import { idName, joinBytes, joinIds, ownBytes, splitIds } from './bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from './pending-records.ts'
 import { recordsOf, type EncodedBatch } from './verify.ts'
 import type { VerifyPool } from './verify-pool.ts'
@@ -70,7 +70,7 @@ export class ImageWriter implements AsyncDisposable {
   #nodesWaiting: NewNode[] = []
   #pending = new PendingRecords()
   #committing: PendingRecords | null = null
-  /** Ids that were looked up in the index and that the durable state does not lead to yet: since the last commit, and of the one under way. */
+  /** Ids that were looked up in the index and that the durable state does not lead to yet: since the last commit, and of the one under way; many behind one another. */
   #relied: Uint8Array[] = []
   #settling: Uint8Array[] = []
   readonly #held: Disposable
@@ -160,8 +160,9 @@ export class ImageWriter implements AsyncDisposable {
     const { database, tenant, references } = this.#options
     // before the look-up: a collection may begin before its answer is here
     references.touch(ids)
-    for (const id of ids) this.#relied.push(ownBytes(id))
-    const indexed = await database.call('chunk.indexed', { tenant: tenant.id, ids: joinIds(ids) })
+    const joined = joinIds(ids)
+    this.#relied.push(joined)
+    const indexed = await database.call('chunk.indexed', { tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
 
@@ -268,7 +269,7 @@ export class ImageWriter implements AsyncDisposable {
   *#ids(): Generator<Uint8Array> {
     for (const { id } of this.#pending.records) yield id
     for (const { id } of this.#committing?.records ?? []) yield id
-    for (const id of [...this.#relied, ...this.#settling]) yield id
+    for (const ids of [...this.#relied, ...this.#settling]) yield* splitIds(ids)
   }
 
   #check(): void {

@@ -7,6 +7,7 @@ import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
 import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-writer.ts'
 import { ImageUpload } from '../chains/upload.ts'
+import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import type { RereadDisk } from '../datastore/database/damage.ts'
 import type { JobRow } from '../datastore/database/job-rows.ts'
 import type { MachineRow } from '../datastore/database/machines.ts'
@@ -15,6 +16,7 @@ import type { Datastore } from '../datastore/datastore.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { manifestOf } from '../datastore/manifest.ts'
 import type { Log } from '../log.ts'
+import { agentError } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { jobView } from './views.ts'
@@ -56,14 +58,6 @@ interface RunningUpload {
   readonly job: string
   readonly ended: Promise<unknown>
   readonly abort: AbortController
-}
-
-/** An agent's failure as its caller sees it: that the agent's connection broke says nothing about the caller's own. */
-export const agentError = (thrown: unknown): VarveError => {
-  const error = asVarveError(thrown)
-  return error.endsConnection
-    ? new VarveError('AGENT_OFFLINE', 'the connection to the agent broke', { cause: error })
-    : error
 }
 
 export class Backups {
@@ -175,7 +169,7 @@ export class Backups {
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
-    call: ServedCall<'image.upload'>,
+    { call, account }: UploadCall,
   ): Promise<Result<'image.upload'>> {
     // another agent's upload, of whatever name, is never waited for
     const key = `${agent}/${job}/${disk}`
@@ -184,7 +178,7 @@ export class Backups {
       call.signal.throwIfAborted()
     }
     const abort = new AbortController()
-    const ended = this.#upload(tenant, agent, { job, disk }, call, abort.signal)
+    const ended = this.#upload(tenant, agent, { job, disk }, { call, account, signal: abort.signal })
     this.#uploads.set(key, { job, ended, abort })
     try {
       return await ended
@@ -197,12 +191,12 @@ export class Backups {
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
-    call: ServedCall<'image.upload'>,
-    signal: AbortSignal,
+    { call, account, signal }: UploadCall & { readonly signal: AbortSignal },
   ): Promise<Result<'image.upload'>> {
     const { database } = this.#datastore
     const upload = await database.call('job.upload', { job, agent, disk })
     if (upload.finished === 1) return { root: upload.root }
+    using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
     await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
     const image = new ImageUpload({
@@ -214,11 +208,12 @@ export class Backups {
       hash: keyedHash,
       proofKey: randomBytes(PROOF_BYTES),
       clock: this.#clock,
+      memory,
       signal,
       onProgress: () => this.#watchers.notify(job, 'progress'),
     })
     try {
-      return await image.run(call.messages, (message) => call.send(message))
+      return await image.run(call.received, (message) => call.sendHeld(message))
     } catch (thrown) {
       const error = asVarveError(thrown)
       await store.quarantine.enterError(error)

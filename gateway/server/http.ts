@@ -8,6 +8,7 @@ import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
 import { outward, type Services } from '../session/context.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
+import { Strangers } from '../session/strangers.ts'
 
 /** Largest body of a request, in bytes. */
 export const BODY_BYTES_MAX = 16 * 1024
@@ -70,19 +71,21 @@ export class HttpServer implements AsyncDisposable {
   readonly #open = new Set<Socket>()
   readonly url: string
 
-  private constructor(server: Server, sockets: Sockets, services: Services, url: string) {
+  private constructor(server: Server, sockets: Sockets, strangers: Strangers, services: Services, url: string) {
     this.#server = server
     this.#sockets = sockets
     this.#services = services
     this.url = url
     server.on('connection', (socket: Socket) => {
       this.#open.add(socket)
+      strangers.add(socket)
       socket.once('close', () => this.#open.delete(socket))
     })
   }
 
   static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
-    const sockets = new Sockets(services, 'token')
+    const strangers = new Strangers()
+    const sockets = new Sockets(services, 'token', ({ socket }) => strangers.known(socket))
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
       tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2', handshakeTimeout })
@@ -99,7 +102,13 @@ export class HttpServer implements AsyncDisposable {
     })
     const address = server.address() as AddressInfo
     const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address
-    const http = new HttpServer(server, sockets, services, `${tls === null ? 'ws' : 'wss'}://${shown}:${address.port}`)
+    const http = new HttpServer(
+      server,
+      sockets,
+      strangers,
+      services,
+      `${tls === null ? 'ws' : 'wss'}://${shown}:${address.port}`,
+    )
     server.on('request', (request, response) => void http.#answer(request, response))
     server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
     return http

@@ -3,28 +3,43 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
 import { decodeFrame, encodeFrame, errorFrame, FRAME, type Hello } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
-import { Peer, type Transport } from '../../protocol/peer.ts'
+import { Peer, type Room } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
+import type { Account, Hold } from '../memory/budget.ts'
+import { HELLO_BYTES_MAX, INTAKE_BYTES } from '../memory/limits.ts'
 import { outward, type Services } from './context.ts'
 import { sessionHandlers } from './methods.ts'
-import { endOf, type Caller, type LiveSession } from './registry.ts'
+import { callerKey, endOf, type Caller, type LiveSession } from './registry.ts'
+import type { SocketTransport } from './transport.ts'
 
 /** What the gateway says of itself in `welcome`. */
 export const PROGRAM = 'varve-gateway/0.1.0'
 
 export interface ConnectionOptions {
   readonly services: Services
-  readonly transport: Transport
+  readonly transport: SocketTransport
   /** Claims of a token in the HTTP upgrade; null when the hello must bring one. */
   readonly claims: Claims | null
   readonly address: string
+  /** Told once it is known who is on the other side. */
+  readonly onKnown?: () => void
 }
+
+const roomOf = (account: Account): Room => ({
+  take: (bytes) => {
+    const hold = account.take(bytes)
+    return hold === null ? null : () => hold[Symbol.dispose]()
+  },
+})
 
 /** Takes the messages of one WebSocket. */
 export class Connection {
   readonly #options: ConnectionOptions
   #state: 'hello' | 'checking' | 'open' | 'over' = 'hello'
   #peer: Peer | null = null
+  #account: Account | null = null
+  /** Of a message that is longer than the credit that the peer has. */
+  #intake: Hold | null = null
   #stopTimer: () => void
 
   constructor(options: ConnectionOptions) {
@@ -53,6 +68,31 @@ export class Connection {
     }
   }
 
+  /** Makes room for a message that is coming in and will have so many bytes; the error to end the connection with where there is none. */
+  announced(bytes: number): VarveError | null {
+    if (this.#state !== 'open') {
+      if (bytes <= HELLO_BYTES_MAX) return null
+      return new VarveError(
+        'FRAME_TOO_LARGE',
+        `the first message has ${bytes} bytes, at most ${HELLO_BYTES_MAX} may come`,
+      )
+    }
+    // what the peer has credit for has its memory
+    if (bytes <= INTAKE_BYTES) return null
+    const needed = bytes - INTAKE_BYTES - this.#peer!.grantedBytes
+    if (needed <= 0) return null
+    const had = this.#intake
+    this.#intake ??= this.#account!.take(needed)
+    if (had === null ? this.#intake !== null : had.grow(Math.max(0, needed - had.bytes))) return null
+    return new VarveError('TOO_MANY_REQUESTS', `there is no memory for a message of ${bytes} bytes: try again later`)
+  }
+
+  /** The message is whole. */
+  whole(): void {
+    this.#intake?.[Symbol.dispose]()
+    this.#intake = null
+  }
+
   /** Ends the connection with a reason that the other side is told. */
   end(error: VarveError): void {
     this.#stopTimer()
@@ -67,6 +107,7 @@ export class Connection {
   closed(): void {
     this.#stopTimer()
     this.#state = 'over'
+    this.whole()
     this.#peer?.transportClosed(new VarveError('CONNECTION_LOST', 'the connection ended'))
   }
 
@@ -86,10 +127,16 @@ export class Connection {
       throw error
     }
     if (this.#state !== 'checking') return
+    const account = services.memory.account(tenant.id, callerKey(claims))
+    using _counted = account.session()
     this.#stopTimer()
+    this.#options.onKnown?.()
     const caller: Caller = { claims, address, endsMs: endOf(claims, services.clock) }
-    const handlers = sessionHandlers(services, caller, tenant)
-    const peer = new Peer({ opener: false, transport, clock: services.clock, handlers })
+    const handlers = sessionHandlers(services, caller, tenant, account)
+    const room = roomOf(account)
+    transport.useRoom(room)
+    const peer = new Peer({ opener: false, transport, clock: services.clock, handlers, room })
+    this.#account = account
     const session: LiveSession = { caller, tenantId: tenant.id, serving: hello.serving, peer }
     this.#peer = peer
     this.#state = 'open'

@@ -11,6 +11,7 @@ import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../log.ts'
+import type { Account, MemoryBudget } from '../memory/budget.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import { auditDetails } from './audit-details.ts'
 import type { Caller, Registry } from './registry.ts'
@@ -22,6 +23,7 @@ export interface Services {
   readonly registry: Registry
   readonly backups: Backups
   readonly maintenance: Maintenance
+  readonly memory: MemoryBudget
   readonly clock: Clock
   readonly log: Log
 }
@@ -34,6 +36,8 @@ export interface MethodContext<N extends Served> {
   readonly caller: Caller
   readonly tenant: Tenant
   readonly call: ServedCall<N>
+  /** What the caller may make the gateway hold. */
+  readonly account: Account
   /** The agent a role `agent` is confined to, null for people. */
   readonly onlyAgent: string | null
   /** A machine of the caller's; NOT_FOUND. */
@@ -77,6 +81,7 @@ export const guarded = <N extends Served>(
   services: Services,
   caller: Caller,
   tenant: Tenant,
+  account: Account,
 ): Handler<N> => {
   const method = { name, roles: methodOf(name).roles }
   const audited = methodOf(name).audited
@@ -95,6 +100,7 @@ export const guarded = <N extends Served>(
       caller,
       tenant,
       call,
+      account,
       onlyAgent: claims.role === 'agent' ? claims.subject : null,
       machine: async (machine) => {
         const row = await datastore.database.call('machine.get', { tenant: tenant.id, name: machine })

@@ -1,14 +1,16 @@
 // The methods that the gateway serves, each in terms of its services.
 import { VarveError } from '../../protocol/errors.ts'
-import { MACHINES_MAX } from '../../protocol/limits.ts'
+import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { MethodsServedBy } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
 import { TokenRefused } from '../auth/jwt.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Account } from '../memory/budget.ts'
+import { DOWNLOAD_BYTES } from '../memory/limits.ts'
 import { unlessFull } from '../datastore/store-error.ts'
-import { agentError } from '../jobs/backups.ts'
+import { agentError } from '../jobs/agent-error.ts'
 import { jobView, pointView } from '../jobs/views.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import { maintenance } from './maintenance-methods.ts'
@@ -174,8 +176,11 @@ const machines: Pick<
     return relayed(services.registry.agent(agent).call('agent.qmp', params, options))
   },
 
-  'machines.events': async (params, { services, machine: find, call }) => {
+  'machines.events': async (params, { services, machine: find, call, account }) => {
     const { agent } = await find(params.machine)
+    // the agent may fill its window
+    using held = account.take(STREAM_WINDOW_BYTES)
+    if (held === null) throw new VarveError('TOO_MANY_REQUESTS', 'too many events are relayed already')
     const events = services.registry.agent(agent).open('agent.events', params, { signal: call.signal })
     const relay = async (): Promise<Record<string, never>> => {
       for await (const event of events.messages) await call.send(event)
@@ -209,8 +214,8 @@ const backups: Pick<
   'image.compare': (params, { services, caller, tenant }) =>
     services.backups.comparisons.compare(tenant, caller.claims.subject, params),
 
-  'image.upload': (params, { services, caller, tenant, call }) =>
-    services.backups.upload(tenant, caller.claims.subject, params, call),
+  'image.upload': (params, { services, caller, tenant, call, account }) =>
+    services.backups.upload(tenant, caller.claims.subject, params, { call, account }),
 
   'backup.commit': (params, { services, caller, tenant }) =>
     services.backups.commit(tenant, caller.claims.subject, params),
@@ -255,13 +260,14 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
     return { point: pointView(point, services.clock.now()), configuration: point.configuration }
   },
 
-  'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call, record }) => {
+  'image.download': async (params, { services: { datastore }, tenant, onlyAgent, call, account, record }) => {
+    using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
     let begun = false
     await serveDownload({ datastore, tenant, onlyAgent, params }, async (message) => {
       // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in which they come
       if (!begun) await record('begun')
       begun = true
-      await call.send(message)
+      await call.sendHeld(message)
     })
     return {}
   },
@@ -270,7 +276,7 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
 const METHODS: Methods = { ...identities, ...machines, ...backups, ...points, ...maintenance }
 
 /** Everything the gateway serves, bound to one caller. */
-export const sessionHandlers = (services: Services, caller: Caller, tenant: Tenant): Handlers =>
+export const sessionHandlers = (services: Services, caller: Caller, tenant: Tenant, account: Account): Handlers =>
   Object.fromEntries(
     Object.entries(METHODS).map(([name, code]) => [
       name,
@@ -280,6 +286,7 @@ export const sessionHandlers = (services: Services, caller: Caller, tenant: Tena
         services,
         caller,
         tenant,
+        account,
       ),
     ]),
   )

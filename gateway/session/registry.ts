@@ -18,6 +18,10 @@ export interface Caller {
 /** When claims that are good now end, by the clock that nobody sets. */
 export const endOf = (claims: Claims, clock: Clock): number => clock.elapsed() + claims.expiresAt * 1000 - clock.now()
 
+/** Whose memory a session's is: all sessions of one agent, or of one token, count together. */
+export const callerKey = ({ role, subject, tokenId }: Claims): string =>
+  role === 'agent' ? `agent ${subject}` : `token ${tokenId}`
+
 export interface LiveSession {
   readonly caller: Caller
   readonly tenantId: number

@@ -7,11 +7,12 @@ import { asVarveError, ERRORS, isErrorCode, VarveError } from '../../protocol/er
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import { freeBytes } from '../../protocol/memory.ts'
-import type { Clock, Transport } from '../../protocol/peer.ts'
+import type { Clock } from '../../protocol/peer.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import { Connection } from './connection.ts'
+import { Intake } from './intake.ts'
+import { SocketTransport } from './transport.ts'
 import { outward, type Services } from './context.ts'
 
 /** How long a closing socket may take before it is cut, in milliseconds. */
@@ -35,15 +36,15 @@ const closeSocket = (socket: WebSocket, error: VarveError): void => {
   setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref()
 }
 
-const transportOf = (socket: WebSocket): Transport => ({
-  send: (bytes) => {
-    if (socket.readyState === WebSocket.OPEN) socket.send(bytes, () => freeBytes(bytes))
-  },
-  close: (error) => closeSocket(socket, error),
-  get bufferedBytes() {
-    return socket.bufferedAmount
-  },
-})
+const transportOf = (socket: WebSocket): SocketTransport =>
+  new SocketTransport({
+    get open() {
+      return socket.readyState === WebSocket.OPEN
+    },
+    send: (bytes, sent) => socket.send(bytes, sent),
+    pong: (data, sent) => socket.pong(data, false, sent),
+    close: (error) => closeSocket(socket, error),
+  })
 
 const refuseUpgrade = (socket: Duplex, error: VarveError): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
@@ -72,17 +73,22 @@ const bearerOf = (request: IncomingMessage): string | null => {
 export class Sockets {
   readonly #services: Services
   readonly #admission: Admission
+  readonly #onKnown: (request: IncomingMessage) => void
   readonly #server = new WebSocketServer({
     noServer: true,
     maxPayload: FRAME_BYTES_MAX,
     perMessageDeflate: false,
+    // a peer that reads nothing could have any number of pongs wait
+    autoPong: false,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   })
   readonly #connections = new Set<Connection>()
   #ended: VarveError | null = null
 
-  constructor(services: Services, admission: Admission) {
+  /** `onKnown` is told of connections of which it is known who is on the other side. */
+  constructor(services: Services, admission: Admission, onKnown: (request: IncomingMessage) => void = () => {}) {
     this.#services = services
+    this.#onKnown = onKnown
     this.#admission = admission
   }
 
@@ -140,13 +146,27 @@ export class Sockets {
   }
 
   #connect(socket: WebSocket, request: IncomingMessage, claims: Claims | null): void {
+    const transport = transportOf(socket)
     const connection = new Connection({
       services: this.#services,
-      transport: transportOf(socket),
+      transport,
       claims,
       address: addressOf(request),
+      onKnown: () => this.#onKnown(request),
     })
     this.#connections.add(connection)
+    const intake = new Intake({ announced: (bytes) => connection.announced(bytes), whole: () => connection.whole() })
+    const watch = (bytes: Buffer): void => {
+      const error = intake.feed(bytes)
+      if (error === null) return
+      // nothing more is gathered while the connection ends
+      request.socket.off('data', watch)
+      connection.end(error)
+      socket.pause()
+    }
+    // before the WebSocket's own listener, which gathers what comes
+    request.socket.prependListener('data', watch)
+    socket.on('ping', (data) => transport.pong(data))
     socket.on('message', (data, isBinary) => {
       if (!isBinary) return connection.end(new VarveError('FRAME_INVALID', 'a text message came; frames are binary'))
       // `nodebuffer` is the default binary type

@@ -10,7 +10,9 @@ import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../gateway/log.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
+import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { Connection } from '../../gateway/session/connection.ts'
+import { SocketTransport } from '../../gateway/session/transport.ts'
 import type { Services } from '../../gateway/session/context.ts'
 import { Registry } from '../../gateway/session/registry.ts'
 import { ASSERTION_LIFE_S, TOKEN_TYPE, type Claims, type Role } from '../../protocol/claims.ts'
@@ -46,12 +48,14 @@ export class MemorySession {
 
   constructor(services: Services, claims: Claims | null) {
     this.closed = new Promise((resolve) => (this.#reportClosed = resolve))
-    const transport = {
-      bufferedBytes: 0,
-      send: (bytes: Uint8Array): void => {
+    const transport = new SocketTransport({
+      open: true,
+      send: (bytes, sent) => {
         const copy = Uint8Array.from(bytes)
         setImmediate(() => this.#receive(copy))
+        sent()
       },
+      pong: (_data, sent) => sent(),
       close: (error: VarveError): void => {
         setImmediate(() => {
           this.connection.closed()
@@ -59,7 +63,7 @@ export class MemorySession {
           this.#wake()
         })
       },
-    }
+    })
     this.connection = new Connection({ services, transport, claims, address: '192.0.2.1' })
   }
 
@@ -141,7 +145,17 @@ export class TestServices implements AsyncDisposable {
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     resources.defer(() => backups.settled())
     resources.defer(() => registry.closeAll(new VarveError('GOING_AWAY', 'the test is over')))
-    const services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
+    const services = {
+      datastore,
+      authority,
+      audit,
+      registry,
+      backups,
+      maintenance,
+      memory: new MemoryBudget(),
+      clock,
+      log,
+    }
     return new TestServices(services, clock, tenants, resources.move())
   }
 

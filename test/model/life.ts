@@ -13,6 +13,7 @@ import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../gateway/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
+import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import type { Services } from '../../gateway/session/context.ts'
 import { sessionHandlers } from '../../gateway/session/methods.ts'
 import { Registry } from '../../gateway/session/registry.ts'
@@ -99,7 +100,17 @@ class Life implements AsyncDisposable {
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     resources.defer(() => backups.settled())
-    const services = { datastore, authority, audit, registry, backups, maintenance, clock, log }
+    const services = {
+      datastore,
+      authority,
+      audit,
+      registry,
+      backups,
+      maintenance,
+      memory: new MemoryBudget(),
+      clock,
+      log,
+    }
     const tenants = new Map<string, Tenant>()
     for (const { tenant: name } of plan.machines) tenants.set(name, (await database.call('tenant.byName', { name }))!)
     return new Life(plan, control, services, tenants, resources.move())
@@ -159,7 +170,7 @@ class Life implements AsyncDisposable {
       tokenId: NO_TOKEN,
     }
     const caller = { claims, address: 'model', endsMs: Number.MAX_SAFE_INTEGER }
-    const gateway = sessionHandlers(this.#services, caller, tenant)
+    const gateway = sessionHandlers(this.#services, caller, tenant, this.#services.memory.account(tenant.id, subject))
     const link = memoryLink(systemClock, { gateway, agent: handlers })
     this.#resources.defer(() => link.cut())
     this.#services.registry.add({ caller, tenantId: tenant.id, serving: role === 'agent', peer: link.gateway })

@@ -1,6 +1,7 @@
 // An agent by hand: drives one ImageUpload on a real datastore, message by message.
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
+import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
@@ -21,6 +22,7 @@ import {
 } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
+import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
 
 export type Message = Up<'image.upload'>
@@ -92,6 +94,8 @@ export class Script {
         await this.hold
         return await commit(progress)
       }
+      const call = { call: servedCall<'image.upload'>(), account: testAccount() }
+      using memory = await UploadMemory.admit(call, tenant.chunkBytes, this.abort.signal)
       return await new ImageUpload({
         store,
         writer,
@@ -101,9 +105,10 @@ export class Script {
         hash: keyedHash,
         proofKey: randomBytes(32),
         clock: this.clock,
+        memory,
         signal: this.abort.signal,
         onProgress: () => {},
-      }).run(this.#up, async (message) => {
+      }).run(withCost(this.#up), async (message) => {
         if (message[0] === DOWN.durable) this.durable.push(message[1])
         else this.#down.push(message)
       })

@@ -4,13 +4,12 @@ import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { AHEAD_ITEMS_MAX, WAITING_ITEMS_MAX } from '../../../gateway/chains/backlog.ts'
 import { HAVE } from '../../../gateway/datastore/database/chunks.ts'
 import { recordBytes } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { FAN_OUT } from '../../../protocol/image-tree.ts'
-import { UPLOAD_IDS_MAX } from '../../../protocol/limits.ts'
+import { UPLOAD_AHEAD_ITEMS_MAX, UPLOAD_IDS_MAX, UPLOAD_WAITING_ITEMS_MAX } from '../../../protocol/limits.ts'
 import { ANSWER, RUN, UP } from '../../../protocol/methods.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { CHUNK_BYTES, plainChunk, treeOf } from '../datastore/fixture.ts'
@@ -414,8 +413,8 @@ test('runs past what may be ahead wait for their answers, and have them once the
   const id = stand.idOf(plain)
   const perMessage = UPLOAD_IDS_MAX
   const ids = joinIds(Array(perMessage).fill(id) as Uint8Array[])
-  const fit = Math.floor(AHEAD_ITEMS_MAX / (perMessage + 2))
-  const messages = fit + 40
+  const fit = Math.floor(UPLOAD_AHEAD_ITEMS_MAX / (perMessage + 2))
+  const messages = fit + 20
   const job = await stand.job(await stand.machine('db1'), messages * perMessage * CHUNK_BYTES)
   const script = stand.upload(job)
   await script.started()
@@ -439,7 +438,7 @@ test('an agent that never heeds its answers is given up before it fills memory',
   const script = stand.upload(await stand.job(await stand.machine('db1'), 2 ** 40))
   await script.started()
   const ids = Array.from({ length: UPLOAD_IDS_MAX }, () => randomBytes(32))
-  const messages = Math.ceil((AHEAD_ITEMS_MAX + WAITING_ITEMS_MAX) / UPLOAD_IDS_MAX) + 1
+  const messages = Math.ceil((UPLOAD_AHEAD_ITEMS_MAX + UPLOAD_WAITING_ITEMS_MAX) / UPLOAD_IDS_MAX) + 1
   for (let message = 0; message < messages; message++) {
     ids[0] = randomBytes(32)
     script.say([UP.runs, [[RUN.ids, joinIds(ids)]]])
@@ -452,7 +451,7 @@ test('input that ends while runs wait behind a missing chunk is incomplete', asy
   const script = stand.upload(await stand.job(await stand.machine('db1'), 2 ** 40))
   await script.started()
   const ids = joinIds(Array(UPLOAD_IDS_MAX).fill(stand.idOf(plainChunk())) as Uint8Array[])
-  for (let message = 0; message < AHEAD_ITEMS_MAX / UPLOAD_IDS_MAX + 2; message++)
+  for (let message = 0; message < UPLOAD_AHEAD_ITEMS_MAX / UPLOAD_IDS_MAX + 2; message++)
     script.say([UP.runs, [[RUN.ids, ids]]])
   script.end()
   expect(await codeOf(script.result)).toBe('IMAGE_INCOMPLETE')

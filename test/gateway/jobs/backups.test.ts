@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
-import { agentError, Backups } from '../../../gateway/jobs/backups.ts'
+import { agentError } from '../../../gateway/jobs/agent-error.ts'
+import { Backups } from '../../../gateway/jobs/backups.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { hex } from '../../../protocol/chunk.ts'
@@ -20,6 +21,7 @@ import { joinIds, Stand, type Runs } from '../chains/script.ts'
 import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
+import { servedCall, testAccount } from '../../support/served-call.ts'
 import { memoryLink, type MemoryLink } from '../memory-link.ts'
 
 class Setting implements AsyncDisposable {
@@ -30,6 +32,7 @@ class Setting implements AsyncDisposable {
   readonly orders: Params<'agent.backup'>[] = []
   readonly cancelled: string[] = []
   readonly links: MemoryLink[] = []
+  readonly account = testAccount()
 
   constructor(stand: Stand, machine: MachineRow) {
     this.stand = stand
@@ -63,7 +66,8 @@ class Setting implements AsyncDisposable {
     const { tenant } = stand
     const link = memoryLink(this.clock, {
       gateway: {
-        'image.upload': (params, call) => backups.upload(tenant, machine.agent, params, call),
+        'image.upload': (params, call) =>
+          backups.upload(tenant, machine.agent, params, { call, account: this.account }),
         'jobs.watch': ({ job }, call) => backups.watch(tenant, job, call),
       },
       agent: {
@@ -259,11 +263,7 @@ test('another agent’s upload of a running disk is answered without waiting for
   await started(agent.open('image.upload', { job, disk: 'vda' }))
   const { stand, backups } = setting
   const stranger = await addAgent(stand.datastore.database, stand.tenant)
-  const call = {
-    signal: new AbortController().signal,
-    messages: (async function* () {})(),
-    send: async () => {},
-  }
+  const call = { call: servedCall<'image.upload'>(), account: testAccount() }
   const refused = backups.upload(stand.tenant, stranger, { job, disk: 'vda' }, call)
   await expect(refused).rejects.toMatchObject({ code: 'NOT_FOUND', message: `there is no job ${job}` })
 })
@@ -704,13 +704,15 @@ test('nor does such an error that comes out of the messages themselves', async (
   setting.connect()
   const { job } = await setting.start()
   await setting.begin(job)
-  const signal = new AbortController().signal
   const messages = (): AsyncIterable<never> => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(lie) }) })
   const calls = [
-    { signal, messages: messages(), send: async () => {} },
-    { signal, messages: (async function* () {})(), send: () => Promise.reject(lie) },
+    servedCall<'image.upload'>({ messages: messages() }),
+    servedCall<'image.upload'>({ send: () => Promise.reject(lie) }),
   ]
-  for (const call of calls)
-    expect(await codeOf(backups.upload(stand.tenant, machine.agent, { job, disk: 'vda' }, call))).toBe('DATA_DAMAGED')
+  const disk = { job, disk: 'vda' }
+  for (const call of calls) {
+    const upload = backups.upload(stand.tenant, machine.agent, disk, { call, account: testAccount() })
+    expect(await codeOf(upload)).toBe('DATA_DAMAGED')
+  }
   await untouched()
 })

@@ -5,12 +5,9 @@ import type { Claims, Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { TestServices } from '../services.ts'
+import { servedCall, testAccount } from '../../support/served-call.ts'
 
-const call = {
-  signal: new AbortController().signal,
-  messages: (async function* () {})(),
-  send: async () => {},
-}
+const call = servedCall<never>()
 
 const callerOf = (test: TestServices, role: Role): { claims: Claims; address: string; endsMs: number } => ({
   claims: {
@@ -34,6 +31,7 @@ const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolic
     test.services,
     callerOf(test, role),
     test.acme,
+    testAccount(),
   )({ machine: 'db1', policy: POLICY_DEFAULT }, call)
 
 test('the code of a forbidden method does not run', async () => {
@@ -85,6 +83,7 @@ test('an agent is confined to itself, a person is not', async () => {
       test.services,
       callerOf(test, role),
       test.acme,
+      testAccount(),
     )({}, call)
   await look('agent')
   await look('owner')

@@ -7,6 +7,7 @@ import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
+import { MemoryBudget } from '../../../gateway/memory/budget.ts'
 import type { Services } from '../../../gateway/session/context.ts'
 import { Registry } from '../../../gateway/session/registry.ts'
 import type { Role } from '../../../protocol/claims.ts'
@@ -44,7 +45,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   })
   const owned = resources.move()
   return {
-    services: { datastore, authority, audit, registry, backups, maintenance, clock, log },
+    services: { datastore, authority, audit, registry, backups, maintenance, memory: new MemoryBudget(), clock, log },
     clock,
     tenant,
     tokenFor: (role, ttlMs = 60 * 60 * 1000) =>

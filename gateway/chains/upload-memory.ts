@@ -1,0 +1,96 @@
+// The memory of one upload: the window of its stream, and room for what is answered and not durable yet.
+import { CHUNK_WINDOW_BYTES } from '../../protocol/limits.ts'
+import type { ServedCall } from '../../protocol/peer.ts'
+import type { Account, Hold } from '../memory/budget.ts'
+import { ITEM_BYTES, MESSAGE_OVERHEAD_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../memory/limits.ts'
+
+/** Room for items is taken and given back in steps of so many bytes. */
+const ITEMS_STEP_BYTES = 64 * 1024
+
+/** Credit is given back at the latest when so much of the window was done with. */
+const GRANT_SHARE = 1 / 4
+
+/** A call of an agent, and what the agent may make the gateway hold. */
+export interface UploadCall {
+  readonly call: ServedCall<'image.upload'>
+  readonly account: Account
+}
+
+/** Window that an upload of chunks of this size always has, in bytes: its largest message must fit. */
+const windowMin = (chunkBytes: number): number => Math.max(UPLOAD_WINDOW_BYTES_MIN, chunkBytes + MESSAGE_OVERHEAD_BYTES)
+
+/**
+ * Disposing it gives all back. The window counts what the agent has credit for, what waits to be read and what is being
+ * worked on, so it bounds all bytes of the upload's messages. It is as large as the method's where there is memory, and small where others wait.
+ */
+export class UploadMemory implements Disposable {
+  readonly #account: Account
+  readonly #hold: Hold
+  readonly #windowMin: number
+  readonly #grant: (bytes: number) => void
+  #window = 0
+  /** Of the window: read and being worked on, and done with and not granted again. */
+  #busy = 0
+  #done = 0
+  #itemBytes = 0
+
+  private constructor(account: Account, hold: Hold, chunkBytes: number, grant: (bytes: number) => void) {
+    this.#account = account
+    this.#hold = hold
+    this.#windowMin = windowMin(chunkBytes)
+    this.#grant = grant
+  }
+
+  /** Waits until there is memory for an upload of chunks of this size. Rejects with the signal's reason. */
+  static async admit({ call, account }: UploadCall, chunkBytes: number, signal: AbortSignal): Promise<UploadMemory> {
+    const bytes = UPLOAD_BYTES - UPLOAD_WINDOW_BYTES_MIN + windowMin(chunkBytes)
+    const hold = await account.admit(bytes, AbortSignal.any([call.signal, signal]))
+    return new UploadMemory(account, hold, chunkBytes, (credit) => call.grant(credit))
+  }
+
+  /** Gives the first credit: nothing may come before. */
+  open(): void {
+    this.#window = this.#windowMin
+    this.#grant(this.#window + this.#more())
+  }
+
+  /** A message that took so much credit was read. */
+  read(bytes: number): void {
+    this.#busy += bytes
+  }
+
+  /** A message that took so much credit takes no memory any more. */
+  done(bytes: number): void {
+    this.#busy -= bytes
+    this.#done += bytes
+    if (this.#busy > 0 && this.#done < this.#window * GRANT_SHARE) return
+    const spare = this.#account.pressed ? Math.min(this.#done, this.#window - this.#windowMin) : 0
+    this.#window -= spare
+    this.#hold.shrink(spare)
+    const credit = this.#done - spare + (spare > 0 ? 0 : this.#more())
+    this.#done = 0
+    if (credit > 0) this.#grant(credit)
+  }
+
+  /** Room for so many runs and ids beyond those that every upload may have; false where there is none. */
+  items(count: number): boolean {
+    const bytes = Math.ceil((count * ITEM_BYTES) / ITEMS_STEP_BYTES) * ITEMS_STEP_BYTES
+    const more = bytes - this.#itemBytes
+    if (more > 0 && !this.#hold.grow(more)) return false
+    if (more < 0) this.#hold.shrink(-more)
+    this.#itemBytes = bytes
+    return true
+  }
+
+  [Symbol.dispose](): void {
+    this.#hold[Symbol.dispose]()
+  }
+
+  /** What the window grows by now. */
+  #more(): number {
+    const bytes = Math.max(0, CHUNK_WINDOW_BYTES - this.#window)
+    if (bytes === 0 || this.#account.pressed || !this.#hold.grow(bytes)) return 0
+    this.#window += bytes
+    return bytes
+  }
+}

@@ -1,0 +1,273 @@
+// The memory that callers can make the gateway hold: one budget for the process, shared by tenants, and theirs by their callers.
+import { VarveError } from '../../protocol/errors.ts'
+import { CALLER_SESSIONS_MAX, CALLER_SHARE, MEMORY_BYTES_DEFAULT, TENANT_SHARE } from './limits.ts'
+
+/** Memory that is taken until it is disposed of. */
+export interface Hold extends Disposable {
+  readonly bytes: number
+  /** Takes so many more bytes, if there is room. */
+  grow(bytes: number): boolean
+  /** Gives so many of them back. */
+  shrink(bytes: number): void
+}
+
+interface Waiter {
+  readonly bytes: number
+  readonly start: () => void
+}
+
+/** One caller: an agent, or a token of a person, whatever number of sessions it has. */
+interface Caller {
+  readonly key: string
+  readonly tenant: TenantShare
+  readonly waiting: Waiter[]
+  used: number
+  sessions: number
+}
+
+interface TenantShare {
+  readonly id: number
+  readonly callers: Map<string, Caller>
+  used: number
+  /** Pieces of work that were let in and have not ended. */
+  admitted: number
+  waiting: number
+}
+
+/**
+ * What is held may grow while it stays below a share of what is free then, so some is always left for who comes next, and no
+ * number has to be known in advance. Work that was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
+ */
+export class MemoryBudget {
+  readonly limitBytes: number
+  readonly #tenants = new Map<number, TenantShare>()
+  #used = 0
+  #waiting = 0
+
+  constructor(limitBytes = MEMORY_BYTES_DEFAULT) {
+    this.limitBytes = limitBytes
+  }
+
+  /** Bytes taken by everybody. */
+  get usedBytes(): number {
+    return this.#used
+  }
+
+  /** What this caller of a tenant may take; the same for all of its sessions. */
+  account(tenantId: number, key: string): Account {
+    return new Account(this, tenantId, key)
+  }
+
+  /** Takes the bytes, if there is room. */
+  take(tenantId: number, key: string, bytes: number): Hold | null {
+    const caller = this.#caller(tenantId, key)
+    if (this.#fits(caller, bytes)) return this.#hold(caller, bytes)
+    this.#forget(caller)
+    return null
+  }
+
+  /** Takes the bytes once there is room: tenants in turn, and in turn their callers. A tenant without work under way always has room. Rejects with the signal's reason. */
+  async admit(tenantId: number, key: string, bytes: number, signal: AbortSignal): Promise<Hold> {
+    signal.throwIfAborted()
+    const caller = this.#caller(tenantId, key)
+    const { promise, resolve, reject } = Promise.withResolvers<Hold>()
+    const start = (): void => resolve(this.#admitted(caller, bytes))
+    const waiter: Waiter = { bytes, start }
+    const leave = (): void => {
+      const index = caller.waiting.indexOf(waiter)
+      if (index === -1) return
+      caller.waiting.splice(index, 1)
+      this.#left(caller.tenant)
+      this.#forget(caller)
+      reject(signal.reason)
+      this.#next()
+    }
+    caller.waiting.push(waiter)
+    caller.tenant.waiting++
+    this.#waiting++
+    signal.addEventListener('abort', leave)
+    this.#next()
+    try {
+      return await promise
+    } finally {
+      signal.removeEventListener('abort', leave)
+    }
+  }
+
+  /** Whether the caller should give back what it can spare: others of its tenant wait, or it has more than it would get now. */
+  pressed(tenantId: number, key: string): boolean {
+    const caller = this.#tenants.get(tenantId)?.callers.get(key)
+    return caller !== undefined && (caller.tenant.waiting > 0 || !this.#fits(caller, 0))
+  }
+
+  /** Counts a session until it is disposed of; TOO_MANY_REQUESTS. */
+  session(tenantId: number, key: string): Disposable {
+    const caller = this.#caller(tenantId, key)
+    if (caller.sessions >= CALLER_SESSIONS_MAX)
+      throw new VarveError(
+        'TOO_MANY_REQUESTS',
+        `there are ${CALLER_SESSIONS_MAX} sessions with this identity already: end some of them`,
+      )
+    caller.sessions++
+    return this.#once(() => {
+      caller.sessions--
+      this.#forget(caller)
+    })
+  }
+
+  #caller(tenantId: number, key: string): Caller {
+    let tenant = this.#tenants.get(tenantId)
+    if (tenant === undefined) {
+      tenant = { id: tenantId, callers: new Map(), used: 0, admitted: 0, waiting: 0 }
+      this.#tenants.set(tenantId, tenant)
+    }
+    let caller = tenant.callers.get(key)
+    if (caller === undefined) {
+      caller = { key, tenant, waiting: [], used: 0, sessions: 0 }
+      tenant.callers.set(key, caller)
+    }
+    return caller
+  }
+
+  #forget(caller: Caller): void {
+    const { tenant } = caller
+    if (caller.used > 0 || caller.sessions > 0 || caller.waiting.length > 0) return
+    // one that was forgotten before and is held by somebody still must not take its successor away
+    if (tenant.callers.get(caller.key) === caller) tenant.callers.delete(caller.key)
+    if (tenant.callers.size === 0 && this.#tenants.get(tenant.id) === tenant) this.#tenants.delete(tenant.id)
+  }
+
+  #left(tenant: TenantShare): void {
+    tenant.waiting--
+    this.#waiting--
+  }
+
+  #fits({ used, tenant }: Caller, bytes: number): boolean {
+    const free = this.limitBytes - this.#used - bytes
+    return used + bytes <= free * CALLER_SHARE && tenant.used + bytes <= free * TENANT_SHARE
+  }
+
+  #count(caller: Caller, bytes: number): void {
+    caller.used += bytes
+    caller.tenant.used += bytes
+    this.#used += bytes
+  }
+
+  #hold(caller: Caller, bytes: number): Hold {
+    let held = bytes
+    let over = false
+    this.#count(caller, bytes)
+    const shrink = (less: number): void => {
+      const given = Math.min(less, held)
+      held -= given
+      this.#count(caller, -given)
+      this.#next()
+    }
+    return {
+      get bytes() {
+        return held
+      },
+      grow: (more) => {
+        if (over || !this.#fits(caller, more)) return false
+        held += more
+        this.#count(caller, more)
+        return true
+      },
+      shrink,
+      [Symbol.dispose]: () => {
+        over = true
+        shrink(held)
+        this.#forget(caller)
+      },
+    }
+  }
+
+  #admitted(caller: Caller, bytes: number): Hold {
+    const hold = this.#hold(caller, bytes)
+    caller.tenant.admitted++
+    const over = this.#once(() => {
+      caller.tenant.admitted--
+      hold[Symbol.dispose]()
+      this.#next()
+    })
+    return {
+      get bytes() {
+        return hold.bytes
+      },
+      grow: (more) => hold.grow(more),
+      shrink: (less) => hold.shrink(less),
+      [Symbol.dispose]: () => over[Symbol.dispose](),
+    }
+  }
+
+  #once(action: () => void): Disposable {
+    let over = false
+    return {
+      [Symbol.dispose]: () => {
+        if (over) return
+        over = true
+        action()
+      },
+    }
+  }
+
+  /** Lets in who fits, each tenant's turn coming after that of all others, and within it each caller's. */
+  #next(): void {
+    for (let started = this.#waiting > 0; started;) {
+      started = false
+      for (const tenant of [...this.#tenants.values()]) {
+        if (tenant.waiting === 0 || !this.#startOne(tenant)) continue
+        started = true
+        if (!this.#tenants.delete(tenant.id)) continue
+        this.#tenants.set(tenant.id, tenant)
+      }
+    }
+  }
+
+  #startOne(tenant: TenantShare): boolean {
+    for (const caller of tenant.callers.values()) {
+      const [first] = caller.waiting
+      if (first === undefined || !(tenant.admitted === 0 || this.#fits(caller, first.bytes))) continue
+      caller.waiting.shift()
+      this.#left(tenant)
+      tenant.callers.delete(caller.key)
+      tenant.callers.set(caller.key, caller)
+      first.start()
+      return true
+    }
+    return false
+  }
+}
+
+/** The budget as one caller has it. */
+export class Account {
+  readonly #budget: MemoryBudget
+  readonly #tenantId: number
+  readonly #key: string
+
+  constructor(budget: MemoryBudget, tenantId: number, key: string) {
+    this.#budget = budget
+    this.#tenantId = tenantId
+    this.#key = key
+  }
+
+  /** See MemoryBudget.take. */
+  take(bytes: number): Hold | null {
+    return this.#budget.take(this.#tenantId, this.#key, bytes)
+  }
+
+  /** See MemoryBudget.admit. */
+  admit(bytes: number, signal: AbortSignal): Promise<Hold> {
+    return this.#budget.admit(this.#tenantId, this.#key, bytes, signal)
+  }
+
+  /** See MemoryBudget.session. */
+  session(): Disposable {
+    return this.#budget.session(this.#tenantId, this.#key)
+  }
+
+  /** See MemoryBudget.pressed. */
+  get pressed(): boolean {
+    return this.#budget.pressed(this.#tenantId, this.#key)
+  }
+}
