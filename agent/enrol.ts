@@ -3,7 +3,7 @@ import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { hostname } from 'node:os'
 import * as v from 'valibot'
-import { isErrorCode, VarveError } from '../protocol/errors.ts'
+import { toldError, VarveError } from '../protocol/errors.ts'
 import { unreachable } from './session/unreachable.ts'
 import { NewIdentity, type IdentityRecord } from './identity.ts'
 
@@ -70,12 +70,11 @@ const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown>
   const answer = parse(status, text)
   if (status === 200) return answer
   const refusal = v.safeParse(refusalSchema, answer)
-  if (refusal.success && isErrorCode(refusal.output.code))
-    throw new VarveError(refusal.output.code, refusal.output.message.slice(0, 1024))
+  if (refusal.success) throw toldError(refusal.output.code, refusal.output.message)
   throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
 }
 
-/** Makes this host an agent of the token's tenant; an earlier identity in the folder is replaced. The gateway's TOKEN_ codes, ENROLMENT_USED, CONNECTION_LOST. */
+/** Makes this host an agent of the token's tenant; an earlier identity in the folder is replaced. The gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST. */
 export const enrolHost = async (options: {
   readonly gateway: string
   readonly ca: Buffer | null

@@ -10,23 +10,31 @@ export interface Asked {
   readonly length: number
 }
 
+/** The refusal of an id whose chunk is not as long as its place in the disk. */
+export const wrongLength = (length: number): VarveError =>
+  new VarveError('CHUNK_INVALID', `the id of a chunk of another length was named where one of ${length} bytes is`)
+
 /** Batches are placed in order, so one answer serves every later place that names the same id. */
 export class AskedIds {
   readonly #wanted = new Map<string, Asked>()
   readonly #toProve = new Map<string, Asked>()
-  /** Ids asked for in this upload that are not in the index yet. */
-  readonly #pending = new Set<string>()
+  /** Ids asked for in this upload that are not in the index yet, and how long their chunks are in bytes. */
+  readonly #pending = new Map<string, number>()
 
   /** Ids whose chunk or proof has not come. */
   get open(): number {
     return this.#wanted.size + this.#toProve.size
   }
 
-  /** The answer to an id that the index does not have. */
+  /** The answer to an id that the index does not have; CHUNK_INVALID where it was named for a chunk of another length. */
   want(id: Uint8Array, asked: Asked): number {
     const name = idName(id)
-    if (this.#pending.has(name)) return ANSWER.have
-    this.#pending.add(name)
+    const pending = this.#pending.get(name)
+    if (pending !== undefined) {
+      if (pending !== asked.length) throw wrongLength(asked.length)
+      return ANSWER.have
+    }
+    this.#pending.set(name, asked.length)
     this.#wanted.set(name, asked)
     asked.batch.missing++
     return ANSWER.want
@@ -64,7 +72,7 @@ export class AskedIds {
   /** Asks for the chunk itself where our own copy turned out to be damaged. */
   wantInstead(id: Uint8Array, asked: Asked): void {
     const name = idName(id)
-    this.#pending.add(name)
+    this.#pending.set(name, asked.length)
     this.#wanted.set(name, asked)
   }
 

@@ -1,10 +1,11 @@
 // Compares chunks that a machine says are unchanged with the image of the restore point before.
-import { chunkCount, ID_BYTES } from '../../protocol/chunk.ts'
+import { chunkCount, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { NodeSource } from '../datastore/tree.ts'
 import { chunksAt } from '../datastore/tree.ts'
 import type { Log } from '../log.ts'
@@ -65,6 +66,7 @@ export class Comparisons {
     const { root, size } = await datastore.database.call('job.baseImage', { job, agent, disk })
     const store = datastore.tenantStore(tenant)
     const { chunkBytes } = tenant
+    this.#refuseZeroIds(store, size, chunkBytes, params)
     const result = await compareChunks(store, { root, size, chunkBytes }, params, (error) =>
       store.quarantine.enterError(error),
     )
@@ -76,6 +78,22 @@ export class Comparisons {
       )
     onProgress(job)
     return result
+  }
+
+  /** PARAMS_INVALID where a chunk of zeroes is named by its id. */
+  #refuseZeroIds(
+    store: Pick<TenantStore, 'zeroId'>,
+    size: number,
+    chunkBytes: number,
+    { positions, ids }: Pick<Params<'image.compare'>, 'positions' | 'ids'>,
+  ): void {
+    const zero = positions.find((position, index) => {
+      const length = Math.min(chunkBytes, size - position * chunkBytes)
+      const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+      return length > 0 && equalBytes(id, store.zeroId(length))
+    })
+    if (zero !== undefined)
+      throw new VarveError('PARAMS_INVALID', `chunk ${zero} has only zeroes: its id is 32 zero bytes here`)
   }
 
   /** Bytes that were compared for a running job so far. */

@@ -221,7 +221,8 @@ describe('job.begin', () => {
       const begin = { job: id, agent, begun: { ...BEGUN, timeMs: said }, disks, state }
       await database.call('job.begin', { ...begin, nowMs })
       await database.call('job.begin', { ...begin, nowMs: nowMs + 1 })
-      const { job } = (await database.call('job.get', { tenant: tenant.id, job: id }))!
+      await finishDisk(database, { id, tenant }, 'vda')
+      const { job } = await database.call('job.complete', { job: id, agent })
       expect(JSON.parse(job.begun!)).toEqual({ ...BEGUN, timeMs: taken })
       await database.call('job.fail', { job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
     }

@@ -15,7 +15,7 @@ test('points are listed newest first, page by page, narrowed to a machine', asyn
   for (let index = 0; index < 6; index++)
     ids.push(await addPoint(database, acme, index % 2 === 0 ? a : b, { timeMs: 100 + index, nowMs: 50 - index * 3 }))
   const list = async (rest: { machine?: string; before?: { timeMs: number; id: string }; limit?: number }) =>
-    (await database.call('point.list', { ...LIST, tenant: acme.id, ...rest })).map(({ id }) => id)
+    (await database.call('point.list', { ...LIST, tenant: acme.id, ...rest })).points.map(({ id }) => id)
   const newest = ids.toReversed()
   expect(await list({})).toEqual(newest)
   expect(await list({ limit: 4 })).toEqual(newest.slice(0, 4))
