@@ -130,14 +130,15 @@ export const addPoint = async (
     nowMs?: number
     root?: Uint8Array | null
     names?: readonly string[]
+    configuration?: string
   } = {},
 ): Promise<string> => {
-  const { size = 4096, timeMs = 100, root = null, names = ['vda'] } = options
+  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}' } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(database, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
   const disks = names.map((name) => fullDisk(name, size, 'requested'))
-  await beginJob(database, job, disks, { timeMs })
+  await beginJob(database, job, disks, { timeMs, configuration })
   for (const name of names) await finishDisk(database, job, name, root)
   await database.call('job.commit', {
     job: job.id,
