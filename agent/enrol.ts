@@ -5,7 +5,7 @@ import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
-import { asVarveError, isErrorCode, VarveError } from '../protocol/errors.ts'
+import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
 import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
 import { unreachable } from './session/unreachable.ts'
@@ -74,8 +74,7 @@ const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown>
   const answer = parse(status, text)
   if (status === 200) return answer
   const refusal = v.safeParse(refusalSchema, answer)
-  if (refusal.success && isErrorCode(refusal.output.code))
-    throw new VarveError(refusal.output.code, refusal.output.message.slice(0, 1024))
+  if (refusal.success) throw toldError(refusal.output.code, refusal.output.message)
   throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
 }
 
@@ -123,7 +122,7 @@ export interface Enrolled {
 
 /**
  * Makes this host an agent of the token's tenant. EXISTS where it is one already, unless `force`; STATE_LOCKED while it
- * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, CONNECTION_LOST. The token is not spent unless the key can be kept.
+ * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST. The token is not spent unless the key can be kept.
  */
 export const enrolHost = async (options: {
   readonly gateway: string

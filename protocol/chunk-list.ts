@@ -1,5 +1,6 @@
 // Chunks of one message: a table of their heads, and their stored bytes one behind the other.
-import { CHUNK_BYTES_MAX, CODEC, ID_BYTES, isCodec, type Codec } from './chunk.ts'
+import { CHUNK_BYTES_MAX, CODEC, hex, ID_BYTES, isCodec, type Codec } from './chunk.ts'
+import { VarveError } from './errors.ts'
 import { isOneFrame } from './zstd-frame.ts'
 
 /** What is said of one chunk. */
@@ -70,7 +71,7 @@ export const areHeads = (table: Uint8Array, storedBytes: number): boolean => {
 /** Plain bytes that are decoded by one call, in bytes: enough to make its own cost small, and few enough for a cache. */
 const GROUP_PLAIN_BYTES_MAX = 1024 * 1024
 
-/** Neighbouring chunks that one call can decode: zstd frames one behind the other, or one chunk alone. */
+/** Neighbouring chunks that one call can decode: zstd frames one behind the other, or one plain chunk. */
 export interface ChunkGroup {
   readonly heads: readonly ChunkHead[]
   readonly codec: Codec
@@ -79,7 +80,7 @@ export interface ChunkGroup {
   readonly stored: Uint8Array
 }
 
-/** The chunks of a message in groups, in order. */
+/** The chunks of a message in groups, in order; CHUNK_INVALID names the first zstd chunk that is not exactly one frame of its length. */
 export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): Generator<ChunkGroup> {
   let gathered: ChunkHead[] = []
   let plainLength = 0
@@ -93,9 +94,12 @@ export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): G
     return group
   }
   for (const head of heads) {
-    const joins = head.codec === CODEC.zstd && isOneFrame(stored.subarray(to, to + head.storedLength), head.plainLength)
+    const joins = head.codec === CODEC.zstd
     const fits = plainLength + head.plainLength <= GROUP_PLAIN_BYTES_MAX
-    if (gathered.length > 0 && !(joins && fits)) yield take()
+    const odd = joins && !isOneFrame(stored.subarray(to, to + head.storedLength), head.plainLength)
+    // those before an odd one are looked at first: who looks through them names the first that is wrong
+    if (gathered.length > 0 && (odd || !(joins && fits))) yield take()
+    if (odd) throw oddFrame(head)
     gathered.push(head)
     plainLength += head.plainLength
     to += head.storedLength
@@ -103,6 +107,13 @@ export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): G
   }
   if (gathered.length > 0) yield take()
 }
+
+const oddFrame = ({ id, plainLength }: ChunkHead): VarveError =>
+  new VarveError(
+    'CHUNK_INVALID',
+    `the stored bytes of chunk ${hex(id)} are not exactly one zstd frame that says that it has ${plainLength} bytes`,
+    { details: { id: hex(id) } },
+  )
 
 /** The chunks of a group, each as a group of its own: to find the one that is not what it says. */
 export function* eachAlone({ heads, stored }: ChunkGroup): Generator<ChunkGroup> {

@@ -55,6 +55,8 @@ export const ERRORS = {
   DEADLINE_EXCEEDED: row(504, true),
   TOO_MANY_REQUESTS: row(429, true),
   INTERNAL: row(500),
+  PEER_FAILED: row(502),
+  NOT_SERVING: row(409),
   // backups
   AGENT_OFFLINE: row(503, true),
   JOB_RUNNING: row(409),
@@ -114,6 +116,9 @@ export const ERROR_MESSAGE_CHARS_MAX = 1024
 /** Details an error frame carries; more are left out, and long strings are cut like the message. */
 export const ERROR_DETAILS_MAX = 32
 
+/** Longest code of the other side that is kept, in characters. */
+const TOLD_CODE_CHARS_MAX = 64
+
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>
 
 interface VarveErrorOptions {
@@ -143,6 +148,24 @@ export class VarveError extends Error {
 }
 
 export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text)
+
+/**
+ * The error that the other side told, in its own words. PEER_FAILED, with the code in its words and in `details.code`, for one that
+ * is not in the table and for INTERNAL: a fault of the other side must never look like one of this side.
+ */
+export const toldError = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
+  const words = message.slice(0, ERROR_MESSAGE_CHARS_MAX)
+  if (isErrorCode(code) && code !== 'INTERNAL') return new VarveError(code, words, { details })
+  return peerFailed(code, words, details)
+}
+
+/** What the other side told, as its own failure. */
+export const peerFailed = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
+  const told = code.slice(0, TOLD_CODE_CHARS_MAX)
+  return new VarveError('PEER_FAILED', `the other side failed (${told}): ${message}`, {
+    details: { ...details, code: told },
+  })
+}
 
 /** Any thrown value as a VarveError; what is not one becomes INTERNAL and keeps the original as its cause. */
 export const asVarveError = (thrown: unknown, code: ErrorCode = 'INTERNAL'): VarveError => {

@@ -1,14 +1,7 @@
 // The frames of the wire: their type numbers, layouts and checks. Layouts are PROTOCOL.md section 3.
 import * as v from 'valibot'
 import { decode, encode } from './codec.ts'
-import {
-  ERROR_DETAILS_MAX,
-  ERROR_MESSAGE_CHARS_MAX,
-  isErrorCode,
-  VarveError,
-  type ErrorCode,
-  type ErrorDetails,
-} from './errors.ts'
+import { ERROR_DETAILS_MAX, ERROR_MESSAGE_CHARS_MAX, toldError, VarveError, type ErrorDetails } from './errors.ts'
 import { DEADLINE_MAX_MS, TOKEN_CHARS_MAX } from './limits.ts'
 
 export const FRAME = {
@@ -120,8 +113,6 @@ export const errorFrame = (id: number, error: VarveError): FrameOf<5> => [
   sentDetails(error.details),
 ]
 
-/** The error of an error frame; a code of a later version counts as INTERNAL and is kept in the details. */
-export const errorOfFrame = (code: string, message: string, details: ErrorDetails): VarveError => {
-  const known: ErrorCode = isErrorCode(code) ? code : 'INTERNAL'
-  return new VarveError(known, message, { details: known === code ? details : { ...details, code } })
-}
+/** The error of an error frame; see toldError. */
+export const errorOfFrame = (code: string, message: string, details: ErrorDetails): VarveError =>
+  toldError(code, message, details)

@@ -99,6 +99,9 @@ export const MACHINES_MAX = 1024
 /** Rows of one page of a listing. */
 export const PAGE_ROWS_MAX = 250
 
+/** Disks of the restore points or jobs of one page, which ends early where there would be more; no point or job has more than DISKS_MAX. */
+export const PAGE_DISKS_MAX = 4096
+
 /** JSON text of a machine's configuration kept with a restore point, in characters. */
 export const CONFIGURATION_CHARS_MAX = 64 * 1024
 

@@ -21,6 +21,8 @@ interface Method {
   readonly servedBy: 'gateway' | 'agent'
   /** Roles that may call a method of the gateway; methods of the agent are called by the gateway only. */
   readonly roles: readonly Role[]
+  /** An agent calls it only on the connection on which it serves its machines; NOT_SERVING on another one. */
+  readonly serving?: boolean
   /** Changes state, so every call is in the audit log. */
   readonly audited: boolean
   readonly params: v.GenericSchema
@@ -39,6 +41,7 @@ const READERS = ['owner', 'operator', 'viewer', 'auditor', 'agent'] as const
 const OPERATORS = ['owner', 'operator'] as const
 const BACKUP_STARTERS = ['owner', 'operator', 'agent'] as const
 const AGENT = ['agent'] as const
+const served = { ...plain, servedBy: 'gateway', roles: AGENT, serving: true } as const
 
 const machineParams = v.object({ machine: s.name })
 const jobParams = v.object({ job: s.uuid })
@@ -205,7 +208,8 @@ export const METHODS = {
       before: v.nullable(s.pointCursor),
       limit: s.pageLimit,
     }),
-    result: v.object({ points: v.pipe(v.array(s.point), v.maxLength(PAGE_ROWS_MAX)) }),
+    /** `more`: others follow; a page ends early where its points have many disks. */
+    result: v.object({ points: v.pipe(v.array(s.point), v.maxLength(PAGE_ROWS_MAX)), more: v.boolean() }),
   },
   'points.get': {
     ...plain,
@@ -229,9 +233,7 @@ export const METHODS = {
 
   // what an agent calls while it makes a backup
   'agent.inventory': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     params: v.object({
       host: v.pipe(v.string(), v.maxLength(255)),
       machines: v.pipe(v.array(s.name), v.maxLength(MACHINES_MAX)),
@@ -245,9 +247,7 @@ export const METHODS = {
     }),
   },
   'backup.begin': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     audited: true,
     params: v.object({
       job: s.uuid,
@@ -262,25 +262,16 @@ export const METHODS = {
     }),
     result: none,
   },
-  'image.compare': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
-    ...comparison,
-  },
+  'image.compare': { ...served, ...comparison },
   'image.upload': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     params: v.object({ job: s.uuid, disk: s.diskName }),
     result: v.object({ root: s.root }),
     up: stream(uploadUp, CHUNK_WINDOW_BYTES),
     down: stream(uploadDown, STREAM_WINDOW_BYTES),
   },
   'backup.commit': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     audited: true,
     params: v.object({
       job: s.uuid,
@@ -291,17 +282,13 @@ export const METHODS = {
     result: v.object({ point: s.uuid }),
   },
   'backup.fail': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     audited: true,
     params: v.object({ job: s.uuid, ...s.failure.entries }),
     result: none,
   },
   'backup.released': {
-    ...plain,
-    servedBy: 'gateway',
-    roles: AGENT,
+    ...served,
     params: jobParams,
     result: none,
   },

@@ -55,6 +55,11 @@ export class Peer {
     this.#heartbeat()
   }
 
+  /** Whether the connection is over: an error of a call of it may be its end's. */
+  get isOver(): boolean {
+    return this.#failure !== null
+  }
+
   /** Calls a method without a stream and gives its result. */
   async call<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions = {}): Promise<Result<N>> {
     return this.open(name, params, { deadlineMs: DEADLINE_DEFAULT_MS, ...options }).result

@@ -9,6 +9,12 @@ const SINGLE_SEGMENT_BIT = 0x20
 const DICTIONARY_BITS = 0x03
 
 const DESCRIPTOR_OFFSET = 4
+
+/** Largest window that a frame may ask for, in bytes: its decoder would hold as much. */
+export const ZSTD_WINDOW_BYTES_MAX = 8 * 1024 * 1024
+
+/** Window of exponent and mantissa 0, in bytes. */
+const WINDOW_BYTES_MIN = 1024
 const BLOCK_HEADER_BYTES = 3
 const CHECKSUM_BYTES = 4
 
@@ -28,6 +34,12 @@ const contentSize = (view: DataView, offset: number, bytes: number): number => {
   return bytes === 4 ? view.getUint32(offset, true) : Number(view.getBigUint64(offset, true))
 }
 
+/** Window of a frame that is no single segment, in bytes; the decoder looks at it only where it decodes by parts. */
+const windowBytes = (descriptor: number): number => {
+  const base = WINDOW_BYTES_MIN * 2 ** (descriptor >> 3)
+  return base + (base / 8) * (descriptor & 7)
+}
+
 /** Where the blocks from `offset` on end, the frame's checksum not included. */
 const blocksEnd = (view: DataView, offset: number): number => {
   for (let at = offset; ;) {
@@ -45,6 +57,7 @@ const scan = (view: DataView, plainLength: number): boolean => {
   if ((descriptor & (RESERVED_BIT | DICTIONARY_BITS)) !== 0) return false
   const single = (descriptor & SINGLE_SEGMENT_BIT) !== 0
   const sizeOffset = DESCRIPTOR_OFFSET + (single ? 1 : 2)
+  if (!single && windowBytes(view.getUint8(DESCRIPTOR_OFFSET + 1)) > ZSTD_WINDOW_BYTES_MAX) return false
   const flagged = SIZE_FIELD_BYTES[descriptor >> 6]!
   const sizeBytes = flagged === 0 && single ? 1 : flagged
   if (sizeBytes === 0 || contentSize(view, sizeOffset, sizeBytes) !== plainLength) return false
@@ -53,7 +66,8 @@ const scan = (view: DataView, plainLength: number): boolean => {
 }
 
 /**
- * Whether the bytes are one whole zstd frame and nothing else, which says that it has `plainLength` bytes and needs no dictionary.
+ * Whether the bytes are one whole zstd frame and nothing else, which says that it has `plainLength` bytes, needs no dictionary and
+ * has a window of at most ZSTD_WINDOW_BYTES_MAX. Whether its blocks and its checksum are right is for the decoder to find.
  * A decoder that takes several such frames one behind the other gives what it would give for each alone.
  */
 export const isOneFrame = (bytes: Uint8Array, plainLength: number): boolean => {

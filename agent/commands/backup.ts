@@ -1,5 +1,5 @@
 // The backup command: starts a job at the gateway, follows it to its end, and prints the restore point.
-import { asVarveError, isErrorCode, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
@@ -85,8 +85,8 @@ const cancel = async (link: GatewayLink, job: string): Promise<void> => {
 }
 
 const failureOf = (job: Job): VarveError => {
-  const { code, message } = job.error ?? { code: 'INTERNAL', message: 'the backup failed' }
-  return new VarveError(isErrorCode(code) ? code : 'INTERNAL', message)
+  const { code, message } = job.error ?? { code: 'INTERNAL', message: 'it does not say why the backup failed' }
+  return toldError(code, message)
 }
 
 const summary = (point: Point): object => ({

@@ -1,6 +1,6 @@
 // The commands that look: machines, status and points.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { MachineStatus } from '../../protocol/methods.ts'
+import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { withGateway } from './context.ts'
 import { isStateLocked } from '../state-lock.ts'
@@ -87,11 +87,14 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     const rows: Point[] = []
     let before: PointCursor | null = null
     while (true) {
-      const page: Point[] = (await link.call('points.list', { machine: machine ?? null, before, limit: PAGE_POINTS }))
-        .points
-      rows.push(...page)
-      const last = page.at(-1)
-      if (page.length < PAGE_POINTS || last === undefined) break
+      const page: Result<'points.list'> = await link.call('points.list', {
+        machine: machine ?? null,
+        before,
+        limit: PAGE_POINTS,
+      })
+      rows.push(...page.points)
+      const last = page.points.at(-1)
+      if (!page.more || last === undefined) break
       before = { timeMs: last.timeMs, id: last.id }
     }
     if (options.json)

@@ -1,7 +1,7 @@
 // The agent's WebSocket: TLS with its own CA where one is set, the bearer token in the upgrade, the gateway's refusals as errors.
 import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
-import { isErrorCode, VarveError } from '../../protocol/errors.ts'
+import { toldError, VarveError } from '../../protocol/errors.ts'
 import { openSession, type Session } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import type { Clock, Handlers } from '../../protocol/peer.ts'
@@ -36,7 +36,7 @@ const refusal = async (response: IncomingMessage): Promise<VarveError> => {
       if (text.length > REFUSAL_BYTES_MAX) break
     }
     const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message).slice(0, 1024))
+    if (typeof code === 'string' && typeof message === 'string') return toldError(code, message)
   } catch {
     // cut short, or not our gateway's words; the status alone must do
   }

@@ -10,10 +10,16 @@ export interface Asked {
   readonly length: number
 }
 
+/** The refusal of an id whose chunk is not as long as its place in the disk. */
+export const wrongLength = (length: number): VarveError =>
+  new VarveError('CHUNK_INVALID', `the id of a chunk of another length was named where one of ${length} bytes is`)
+
+const lengthOf = (pending: Asked | number): number => (typeof pending === 'number' ? pending : pending.length)
+
 /** Batches are placed in order, so one answer serves every later place that names the same id. */
 export class AskedIds {
-  /** Ids whose chunk was asked for and is not in the index yet; null once it has come. */
-  readonly #wanted = new Map<string, Asked | null>()
+  /** Ids whose chunk was asked for and is not in the index yet; only how long it is, in bytes, once it has come. */
+  readonly #wanted = new Map<string, Asked | number>()
   readonly #toProve = new Map<string, Asked>()
   #wantedOpen = 0
 
@@ -22,10 +28,14 @@ export class AskedIds {
     return this.#wantedOpen + this.#toProve.size
   }
 
-  /** The answer to an id that the index does not have. */
+  /** The answer to an id that the index does not have; CHUNK_INVALID where it was named for a chunk of another length. */
   want(id: Uint8Array, asked: Asked): number {
     const name = idName(id)
-    if (this.#wanted.has(name)) return ANSWER.have
+    const pending = this.#wanted.get(name)
+    if (pending !== undefined) {
+      if (lengthOf(pending) !== asked.length) throw wrongLength(asked.length)
+      return ANSWER.have
+    }
     this.#want(name, asked)
     asked.batch.missing++
     return ANSWER.want
@@ -43,11 +53,12 @@ export class AskedIds {
   /** Takes the question that a received chunk answers; CHUNK_INVALID. */
   takeWanted(id: Uint8Array, plainLength: number): Asked {
     const name = idName(id)
-    const asked = this.#wanted.get(name) ?? null
-    if (asked === null) throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
+    const asked = this.#wanted.get(name)
+    if (asked === undefined || typeof asked === 'number')
+      throw new VarveError('CHUNK_INVALID', 'a chunk came that was not asked for')
     if (asked.length !== plainLength)
       throw new VarveError('CHUNK_INVALID', `a chunk has ${plainLength} bytes, ${asked.length} were expected`)
-    this.#wanted.set(name, null)
+    this.#wanted.set(name, asked.length)
     this.#wantedOpen--
     return asked
   }
@@ -68,7 +79,7 @@ export class AskedIds {
 
   /** Ids of these names are in the index now. */
   indexed(names: readonly string[]): void {
-    for (const name of names) if (this.#wanted.get(name) === null) this.#wanted.delete(name)
+    for (const name of names) if (typeof this.#wanted.get(name) === 'number') this.#wanted.delete(name)
   }
 
   #want(name: string, asked: Asked): void {

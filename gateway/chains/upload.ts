@@ -1,5 +1,5 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
-import { chunkCount, chunkLength, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
+import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
@@ -12,7 +12,8 @@ import type { ChunkBatch, ImageWriter } from '../datastore/image-writer.ts'
 import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../datastore/bytes.ts'
-import { AskedIds, type Asked } from './asked-ids.ts'
+import { announcedIn } from './announced.ts'
+import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
 import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
 import { ImageTreeWriter } from './image-writer.ts'
@@ -200,25 +201,24 @@ export class ImageUpload {
 
   async #onRuns(batch: Batch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
-    const ids: Uint8Array[] = []
-    const positions: number[] = []
-    for (const run of runsOf(batch)) {
-      for (let index = 0; run.ids !== null && index < run.count; index++) {
-        ids.push(run.ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES))
-        positions.push(this.#announced + index)
-      }
-      this.#announced += run.count
+    const disk = {
+      chunks: this.#chunks,
+      size: upload.size,
+      chunkBytes,
+      zeroId: (length: number): Uint8Array => store.zeroId(length),
     }
-    this.#received += batch.ids.length
-    if (this.#announced > this.#chunks) throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
-    const known = await store.have(ids, upload.machineId)
+    const { announced, end } = announcedIn(batch, this.#announced, disk)
+    this.#announced = end
+    this.#received += announced.length * ID_BYTES
+    const ids = announced.map(({ id }) => id)
+    const lengths = announced.map(({ length }) => length)
+    const known = await store.have(ids, upload.machineId, lengths)
     const answers = new Uint8Array(ids.length)
     const whole = { batch, length: chunkBytes }
-    for (const [index, id] of ids.entries()) {
-      const position = positions[index]!
-      const length = chunkLength(position, upload.size, chunkBytes)
+    for (const [index, { id, position, length }] of announced.entries()) {
       const asked = length === chunkBytes ? whole : { batch, length }
       if (known[index] === HAVE.own) answers[index] = ANSWER.have
+      else if (known[index] === HAVE.misfit) throw wrongLength(length)
       else if (known[index] === HAVE.absent) answers[index] = this.#asked.want(id, asked)
       else if (await this.#base?.holds(id, position)) answers[index] = ANSWER.have
       else answers[index] = this.#asked.prove(id, asked)

@@ -74,7 +74,7 @@ export const rulesAfter = (
   return changes.length === 0 ? null : { ...before, ...(Object.fromEntries(changes) as Partial<Retention>) }
 }
 
-/** Restore points that are asked for at once: with 256 disks each they fit a frame. */
+/** Restore points that are asked for at once. */
 const PAGE_ROWS = 50
 
 const allPoints = async ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> => {
@@ -82,10 +82,10 @@ const allPoints = async ({ peer, signal }: Remote, machine: string | null): Prom
   let before: PointCursor | null = null
   while (true) {
     const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS }
-    const { points } = await peer.call('points.list', params, { signal })
+    const { points, more } = await peer.call('points.list', params, { signal })
     found.push(...points)
     const last = points.at(-1)
-    if (last === undefined || points.length < PAGE_ROWS) return found
+    if (last === undefined || !more) return found
     before = { timeMs: last.timeMs, id: last.id }
   }
 }

@@ -1,5 +1,5 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
-import { equalBytes } from '../../protocol/chunk.ts'
+import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
@@ -10,7 +10,7 @@ import { damageOf, ownDamage, type Damage } from './damage.ts'
 import type { RecordLocation } from './database/chunks.ts'
 import type { Database } from './database/database.ts'
 import type { Tenant } from './database/tenants.ts'
-import { RECORD } from './format.ts'
+import { RECORD, type StoredRecord } from './format.ts'
 import type { ImageWriter, ImageWriterOptions } from './image-writer.ts'
 import { keyedHash } from './keyed-hash.ts'
 import type { DatastoreLog } from './log.ts'
@@ -25,6 +25,7 @@ import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from './record-reader.ts'
 import { decode } from './verify.ts'
+import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import type { VerifyPool } from './verify-pool.ts'
 
 /** Chunks as they are stored: their checksums were checked, their ids are for whoever decodes them to check. */
@@ -53,6 +54,9 @@ interface TenantStoreOptions {
   ) => Promise<ImageWriter>
 }
 
+/** What ids of zero chunks are made of. */
+const ZEROES = new Uint8Array(64 * 1024)
+
 export class TenantStore {
   readonly tenant: Tenant
   readonly references = new References()
@@ -62,6 +66,8 @@ export class TenantStore {
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
   readonly #records: TenantRecords
+  /** By length: whole chunks have one, and the last ones of disks are whole sectors. */
+  readonly #zeroIds = new Map<number, Uint8Array>()
 
   constructor(options: TenantStoreOptions) {
     const { tenant, database, store } = options
@@ -75,12 +81,27 @@ export class TenantStore {
     this.quarantine = new Quarantine(options)
   }
 
-  /** One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one. PARAMS_INVALID past IDS_MAX ids. */
-  async have(ids: readonly Uint8Array[], machineId: number): Promise<Uint8Array> {
+  /**
+   * One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one, 3 there with another
+   * plain length than the one given. PARAMS_INVALID past IDS_MAX ids.
+   */
+  async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { database, tenant } = this.#options
     this.references.touch(ids)
-    return database.call('chunk.have', { tenant: tenant.id, machine: machineId, ids: joinIds(ids) })
+    return database.call('chunk.have', { tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
+  }
+
+  /** Id of a chunk of so many zeroes, in bytes; no image has it, as a zero is no chunk. */
+  zeroId(length: number): Uint8Array {
+    const known = this.#zeroIds.get(length)
+    if (known !== undefined) return known
+    const pieces = Array.from({ length: Math.ceil(length / ZEROES.length) }, (_, index) =>
+      ZEROES.subarray(0, Math.min(ZEROES.length, length - index * ZEROES.length)),
+    )
+    const id = keyedHash(this.tenant.idKey, ...pieces)
+    this.#zeroIds.set(length, id)
+    return id
   }
 
   /** Plain bytes of one record of any type, checked against its id; DATA_DAMAGED names the id. */
@@ -115,12 +136,13 @@ export class TenantStore {
   }
 
   /**
-   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked.
+   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. A zstd one that is not as the protocol
+   * wants it (a gateway before that was a rule may have stored it) comes plain, and checked.
    * DATA_DAMAGED names the first bad id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
     const fetched = (await this.#reader.fetch(ids)).map(found)
-    const records = fetched.map(checkFetched)
+    const records = await Promise.all(fetched.map((one) => this.#sendable(checkFetched(one))))
     const length = records.reduce((sum, { storedLength }) => sum + storedLength, 0)
     const heads = writeHeads(records)
     const stored = joinBytes(
@@ -231,6 +253,12 @@ export class TenantStore {
   /** Writes the tenant's state to the packs where it changed since it was last written; durable when it returns. STORE_FULL, STORE_FAILED. */
   writeState(): Promise<void> {
     return this.#records.writeState()
+  }
+
+  async #sendable(record: StoredRecord): Promise<StoredRecord> {
+    if (record.codec === CODEC.raw || isOneFrame(record.stored, record.plainLength)) return record
+    const { plain: stored } = await this.readRecord(record.id)
+    return { ...record, codec: CODEC.raw, storedLength: stored.length, stored }
   }
 
   #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {

@@ -1,10 +1,43 @@
-// What a failure of an agent is to those who asked for its work.
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+// What an agent's failure is to those who called it: never a fault of this gateway, nor the end of the caller's own connection.
+import { asVarveError, peerFailed, VarveError, type ErrorCode } from '../../protocol/errors.ts'
+import type { Peer } from '../../protocol/peer.ts'
 
-/** An agent's failure as its caller sees it: that the agent's connection broke says nothing about the caller's own. */
-export const agentError = (thrown: unknown): VarveError => {
+/** Codes that speak of this gateway: an agent that answers with one of them has failed, and nothing here has. */
+const OWN_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ROLE_FORBIDDEN',
+  'ENROLMENT_USED',
+  'STORE_FAILED',
+  'STORE_FULL',
+  'DATA_DAMAGED',
+  'STORE_VERSION',
+  'STORE_LOCKED',
+  'CATALOG_MISSING',
+  'CATALOG_DAMAGED',
+  'TREE_UNREADABLE',
+  'REBUILD_LOSES',
+  'KEYS_MISSING',
+  'QUOTA_EXCEEDED',
+  'POINT_HELD',
+  'MAINTENANCE_RUNNING',
+])
+
+/**
+ * The failure of a call to an agent, as its caller sees it: that the agent's connection broke says nothing about the caller's own, and
+ * what an agent answers never looks like a fault of this gateway.
+ */
+export const agentError = (thrown: unknown, peer: Pick<Peer, 'isOver'>): VarveError => {
   const error = asVarveError(thrown)
-  return error.endsConnection
-    ? new VarveError('AGENT_OFFLINE', 'the connection to the agent broke', { cause: error })
-    : error
+  if (error.endsConnection && peer.isOver)
+    return new VarveError('AGENT_OFFLINE', 'the connection to the agent broke', { cause: error })
+  const own = error.endsConnection || OWN_CODES.has(error.code)
+  return own ? peerFailed(error.code, error.message, error.details) : error
+}
+
+/** What an agent answers a call with; see agentError. */
+export const answerOf = async <R>(peer: Peer, answer: Promise<R>): Promise<R> => {
+  try {
+    return await answer
+  } catch (thrown) {
+    throw agentError(thrown, peer)
+  }
 }

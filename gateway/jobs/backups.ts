@@ -1,6 +1,6 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
@@ -9,14 +9,14 @@ import { EMPTY_STATE, encodeState } from '../chains/image-writer.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import type { RereadDisk } from '../datastore/database/damage.ts'
-import type { JobRow } from '../datastore/database/job-rows.ts'
+import type { ShownJob } from '../datastore/database/job-rows.ts'
 import type { MachineRow } from '../datastore/database/machines.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { keyedHash } from '../datastore/keyed-hash.ts'
 import { manifestOf } from '../datastore/manifest.ts'
 import type { Log } from '../log.ts'
-import { agentError } from './agent-error.ts'
+import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { jobView } from './views.ts'
@@ -93,22 +93,13 @@ export class Backups {
     const { base, compare } = await this.#open(job, request)
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
     try {
-      await peer.call(
-        'agent.backup',
-        {
-          job,
-          machine: machine.name,
-          full,
-          compare,
-          policy: policyOf(machine.policy),
-          idKey: tenant.idKey,
-          chunkBytes: tenant.chunkBytes,
-          base: base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) },
-        },
-        { deadlineMs: ACCEPT_TIMEOUT_MS },
-      )
+      const { idKey, chunkBytes } = tenant
+      const reread = base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) }
+      const policy = policyOf(machine.policy)
+      const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
+      await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
     } catch (thrown) {
-      const error = agentError(thrown)
+      const error = asVarveError(thrown)
       await this.fail({ job, agent: machine.agent, code: error.code, message: error.message })
       throw error
     }
@@ -249,6 +240,12 @@ export class Backups {
     return { point: job }
   }
 
+  /** Ends a running job as its agent says; see fail. A code that the agent alone knows becomes PEER_FAILED and keeps its words. */
+  async told({ code, message, ...job }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+    const error = toldError(code, message)
+    await this.fail({ ...job, code: error.code, message: error.message })
+  }
+
   /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
   async fail({ job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
     const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
@@ -270,7 +267,7 @@ export class Backups {
   }
 
   /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */
-  async cancel(job: JobRow, subject: string): Promise<void> {
+  async cancel(job: ShownJob, subject: string): Promise<void> {
     await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` })
     try {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
@@ -303,7 +300,7 @@ export class Backups {
   }
 
   /** The job as the tenant sees it; NOT_FOUND. */
-  async get(tenant: Tenant, job: string): Promise<{ row: JobRow; view: Job }> {
+  async get(tenant: Tenant, job: string): Promise<{ row: ShownJob; view: Job }> {
     const found = await this.#datastore.database.call('job.get', { tenant: tenant.id, job })
     if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
     return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.comparisons.bytes(job)) }
@@ -317,16 +314,21 @@ export class Backups {
 
   /**
    * Sends the job's state now and after each change until it has ended and its lease is given back; gives the last one.
-   * An agent that is away, or takes longer than RELEASE_LIMIT_MS, is not waited for.
+   * An agent that is away, or takes longer than RELEASE_LIMIT_MS, is not waited for. Each look is made by `inTurn`.
    */
-  async watch(tenant: Tenant, job: string, call: ServedCall<'jobs.watch'>): Promise<Job> {
+  async watch(
+    tenant: Tenant,
+    job: string,
+    call: ServedCall<'jobs.watch'>,
+    inTurn: <R>(look: () => Promise<R>) => Promise<R> = (look) => look(),
+  ): Promise<Job> {
     let late = false
     let stopTimer: (() => void) | null = null
     try {
       while (true) {
         call.signal.throwIfAborted()
         const changed = this.#watchers.changed(job, call.signal)
-        const { row, view } = await this.get(tenant, job)
+        const { row, view } = await inTurn(() => this.get(tenant, job))
         if (view.state !== 'running') {
           if (view.released || late || this.#agents.find(row.agent) === null) return view
           stopTimer ??= this.#clock.after(RELEASE_LIMIT_MS, () => {

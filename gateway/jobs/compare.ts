@@ -1,10 +1,11 @@
 // Compares chunks that a machine says are unchanged with the image of the restore point before.
-import { chunkCount, ID_BYTES } from '../../protocol/chunk.ts'
+import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { NodeSource } from '../datastore/tree.ts'
 import { chunksAt } from '../datastore/tree.ts'
 import type { Log } from '../log.ts'
@@ -20,10 +21,11 @@ export interface ComparedImage {
 
 /**
  * How many of the chunks could be compared, and where the image has something else. Chunks of an image with a damaged tree node
- * are not compared: `onDamaged` is told of it. PARAMS_INVALID for ids that do not fit the positions.
+ * are not compared: `onDamaged` is told of it. PARAMS_INVALID for ids that do not fit the positions, and for
+ * the id of a chunk of zeroes, which is 32 zero bytes here.
  */
 export const compareChunks = async (
-  nodes: NodeSource,
+  store: NodeSource & Pick<TenantStore, 'zeroId'>,
   { root, size, chunkBytes }: ComparedImage,
   { positions, ids }: Pick<Params<'image.compare'>, 'positions' | 'ids'>,
   onDamaged: (error: VarveError) => Promise<unknown>,
@@ -34,8 +36,14 @@ export const compareChunks = async (
   const outside = positions.find((position) => position >= chunks)
   if (outside !== undefined)
     throw new VarveError('PARAMS_INVALID', `chunk ${outside} is outside the disk, which has ${chunks}`)
+  const zero = positions.find((position, index) => {
+    const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+    return equalBytes(id, store.zeroId(chunkLength(position, size, chunkBytes)))
+  })
+  if (zero !== undefined)
+    throw new VarveError('PARAMS_INVALID', `chunk ${zero} has only zeroes: its id is 32 zero bytes here`)
   try {
-    const refs = await chunksAt(nodes, root, rootLevel(chunks), positions)
+    const refs = await chunksAt(store, root, rootLevel(chunks), positions)
     const different = positions.filter((_, index) => {
       const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
       return !sameRef(refs[index]!, isZero(id) ? null : id)

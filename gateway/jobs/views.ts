@@ -1,11 +1,16 @@
 // How rows of the catalog look on the wire.
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import type { JobRow, UploadRow } from '../datastore/database/job-rows.ts'
-import type { StoredPoint } from '../datastore/database/points.ts'
+import type { ShownJob, ShownUpload } from '../datastore/database/job-rows.ts'
+import type { ListedPoint } from '../datastore/database/points.ts'
 
 /** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
-export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: number, comparedBytes = 0): Job => ({
+export const jobView = (
+  job: ShownJob,
+  uploads: readonly ShownUpload[],
+  chunkBytes: number,
+  comparedBytes = 0,
+): Job => ({
   id: job.id,
   machine: job.machine,
   state: job.state,
@@ -26,13 +31,13 @@ export const jobView = (job: JobRow, uploads: readonly UploadRow[], chunkBytes: 
 })
 
 /** A point as it is at this moment, by the gateway's clock. */
-export const pointView = (
-  { agent: _agent, configuration: _configuration, ...point }: StoredPoint,
-  nowMs: number,
-): Point => ({
-  ...point,
-  future: point.timeMs > nowMs,
-  held: point.held === 1,
-  leftOut: [...point.leftOut],
-  disks: [...point.disks],
-})
+export const pointView = (stored: ListedPoint & { readonly configuration?: string }, nowMs: number): Point => {
+  const { agent: _agent, configuration: _configuration, ...point } = stored
+  return {
+    ...point,
+    future: point.timeMs > nowMs,
+    held: point.held === 1,
+    leftOut: [...point.leftOut],
+    disks: [...point.disks],
+  }
+}

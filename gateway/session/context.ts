@@ -5,7 +5,7 @@ import type { Authority } from '../auth/authority.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type MethodsServedBy, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, Handler, ServedCall } from '../../protocol/peer.ts'
-import type { JobRow } from '../datastore/database/job-rows.ts'
+import type { ShownJob } from '../datastore/database/job-rows.ts'
 import type { MachineRow } from '../datastore/database/machines.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
@@ -43,7 +43,9 @@ export interface MethodContext<N extends Served> {
   /** A machine of the caller's; NOT_FOUND. */
   readonly machine: (name: string) => Promise<MachineRow>
   /** A job of the caller's; NOT_FOUND. */
-  readonly job: (id: string) => Promise<JobRow>
+  readonly job: (id: string) => Promise<ShownJob>
+  /** Runs work in the session's turn among those who look at the catalog; TOO_MANY_REQUESTS. */
+  readonly inTurn: <R>(work: () => Promise<R>) => Promise<R>
   /** Has an entry of the audit log for this call before its end. */
   readonly record: (outcome: 'begun') => Promise<void>
 }
@@ -60,7 +62,12 @@ const resourceOf = (params: object): string => {
 }
 
 /** Errors that cost their caller nothing: the audit log counts them past a bound, whatever is called. */
-const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ROLE_FORBIDDEN', 'NOT_FOUND', 'MAINTENANCE_RUNNING'])
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ROLE_FORBIDDEN',
+  'NOT_SERVING',
+  'NOT_FOUND',
+  'MAINTENANCE_RUNNING',
+])
 
 /** Details of a damaged record that say where it lies: for reports, which only operators see. */
 const PLACE_DETAILS: ReadonlySet<string> = new Set(['type', 'pack', 'offset'])
@@ -74,6 +81,29 @@ export const outward = (error: VarveError): VarveError => {
   return new VarveError(code, message, { details: told, cause: error })
 }
 
+/** The refusal of what an agent may do only where it serves. */
+export const notServing = (): VarveError =>
+  new VarveError(
+    'NOT_SERVING',
+    'this connection does not serve the agent\'s machines: only that of "varve-agent run" speaks of their backups',
+  )
+
+/** Methods whose calls take turns: looks at the catalog, and questions to agents. A watcher takes one for each look. */
+const TURNS: Partial<Record<Served, keyof Registry['turns']>> = {
+  'tenants.list': 'listing',
+  'agents.list': 'listing',
+  'audit.list': 'listing',
+  'machines.list': 'listing',
+  'jobs.list': 'listing',
+  'points.list': 'listing',
+  'points.get': 'listing',
+  'points.lost': 'listing',
+  'points.prune': 'listing',
+  'retention.list': 'listing',
+  'machines.status': 'relay',
+  'machines.qmp': 'relay',
+}
+
 /** Wraps a method's code: the role is checked before anything else, changes and refusals are audited. */
 export const guarded = <N extends Served>(
   name: N,
@@ -84,7 +114,8 @@ export const guarded = <N extends Served>(
   account: Account,
 ): Handler<N> => {
   const method = { name, roles: methodOf(name).roles }
-  const audited = methodOf(name).audited
+  const { audited, serving = false } = methodOf(name)
+  const turns = TURNS[name]
   return async (params, call) => {
     const { claims, address } = caller
     const allow = (resource: Parameters<typeof authorise>[2]): void => {
@@ -95,6 +126,7 @@ export const guarded = <N extends Served>(
     const { datastore, backups, audit, clock } = services
     const record = (outcome: string, details: ErrorDetails): Promise<void> =>
       audit.record({ ...about, timeMs: clock.now(), tenant: tenant.id, outcome, details })
+    const turn = { tenant: tenant.id, session: caller, signal: call.signal }
     const context: MethodContext<N> = {
       services,
       caller,
@@ -112,11 +144,14 @@ export const guarded = <N extends Served>(
         allow({ tenant: tenant.uuid, agent: row.agent, kind: `job ${id}` })
         return row
       },
+      inTurn: (work) => services.registry.turns.listing.run(turn, work),
       record: (outcome) => record(outcome, { address }),
     }
     try {
       allow({})
-      const result = await code(params, context)
+      if (serving && !services.registry.serves(caller)) throw notServing()
+      const run = (): Promise<Result<N>> => code(params, context)
+      const result = await (turns === undefined ? run() : services.registry.turns[turns].run(turn, run))
       if (audited) await record('ok', auditDetails(name, params, result))
       return result
     } catch (thrown) {

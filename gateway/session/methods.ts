@@ -10,17 +10,15 @@ import type { Tenant } from '../datastore/database/tenants.ts'
 import type { Account } from '../memory/budget.ts'
 import { DOWNLOAD_BYTES } from '../memory/limits.ts'
 import { unlessFull } from '../datastore/store-error.ts'
-import { agentError } from '../jobs/agent-error.ts'
+import { answerOf } from '../jobs/agent-error.ts'
 import { jobView, pointView } from '../jobs/views.ts'
 import { serveDownload } from '../restore/serve-download.ts'
 import { maintenance } from './maintenance-methods.ts'
-import { guarded, type MethodCode, type Services } from './context.ts'
+import { RELAY_TIMEOUT_MS } from './status-looks.ts'
+import { guarded, notServing, type MethodCode, type Services } from './context.ts'
 import { endOf, type Caller } from './registry.ts'
 
 type Methods = { readonly [N in MethodsServedBy<'gateway'>]: MethodCode<N> }
-
-/** How long a relayed command or status question may take, in milliseconds. */
-export const RELAY_TIMEOUT_MS = 60_000
 
 const identities: Pick<
   Methods,
@@ -95,6 +93,8 @@ const identities: Pick<
     const policy = JSON.stringify(POLICY_DEFAULT)
     const refused = await database.call('machine.declare', { tenant: tenant.id, agent, names: machines, policy, nowMs })
     services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
+    // a list made before another connection took over would fail the jobs of that one
+    if (!services.registry.serves(caller)) throw notServing()
     return {
       refused: refused.map(({ machine, holder }) => ({
         machine,
@@ -108,11 +108,6 @@ const identities: Pick<
     }
   },
 }
-
-const relayed = <R>(answer: Promise<R>): Promise<R> =>
-  answer.catch((thrown: unknown) => {
-    throw agentError(thrown)
-  })
 
 const machines: Pick<
   Methods,
@@ -142,12 +137,13 @@ const machines: Pick<
 
   'machines.status': async ({ machine }, { services, machine: find }) => {
     const { agent } = await find(machine)
-    return relayed(services.registry.agent(agent).call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS }))
+    return services.registry.looks.status(services.registry.agent(agent), machine)
   },
 
   'machines.forget': async (params, { services, machine: find }) => {
     const { agent } = await find(params.machine)
-    return relayed(services.registry.agent(agent).call('agent.forget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    const peer = services.registry.agent(agent)
+    return answerOf(peer, peer.call('agent.forget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
   },
 
   'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
@@ -172,21 +168,22 @@ const machines: Pick<
 
   'machines.qmp': async (params, { services, machine: find, call }) => {
     const { agent } = await find(params.machine)
-    const options = { deadlineMs: RELAY_TIMEOUT_MS, signal: call.signal }
-    return relayed(services.registry.agent(agent).call('agent.qmp', params, options))
+    const peer = services.registry.agent(agent)
+    return answerOf(peer, peer.call('agent.qmp', params, { deadlineMs: RELAY_TIMEOUT_MS, signal: call.signal }))
   },
 
   'machines.events': async (params, { services, machine: find, call, account }) => {
     const { agent } = await find(params.machine)
+    const peer = services.registry.agent(agent)
     // the agent may fill its window
     using held = account.take(STREAM_WINDOW_BYTES)
     if (held === null) throw new VarveError('TOO_MANY_REQUESTS', 'too many events are relayed already')
-    const events = services.registry.agent(agent).open('agent.events', params, { signal: call.signal })
+    const events = peer.open('agent.events', params, { signal: call.signal })
     const relay = async (): Promise<Record<string, never>> => {
       for await (const event of events.messages) await call.send(event)
       return events.result
     }
-    return relayed(relay())
+    return answerOf(peer, relay())
   },
 }
 
@@ -221,7 +218,7 @@ const backups: Pick<
     services.backups.commit(tenant, caller.claims.subject, params),
 
   'backup.fail': async (params, { services, caller }) => {
-    await services.backups.fail({ ...params, agent: caller.claims.subject })
+    await services.backups.told({ ...params, agent: caller.claims.subject })
     return {}
   },
 
@@ -236,9 +233,9 @@ const backups: Pick<
     return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)) }
   },
 
-  'jobs.watch': async ({ job }, { services, tenant, job: find, call }) => {
-    await find(job)
-    return services.backups.watch(tenant, job, call)
+  'jobs.watch': async ({ job }, { services, tenant, job: find, call, inTurn }) => {
+    await inTurn(() => find(job))
+    return services.backups.watch(tenant, job, call, inTurn)
   },
 
   'jobs.cancel': async ({ job }, { services, caller, job: find }) => {
@@ -250,13 +247,13 @@ const backups: Pick<
 const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
   'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent }) => {
     const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
-    const points = await services.datastore.database.call('point.list', args)
+    const { points, more } = await services.datastore.database.call('point.list', args)
     const nowMs = services.clock.now()
-    return { points: points.map((point) => pointView(point, nowMs)) }
+    return { points: points.map((point) => pointView(point, nowMs)), more }
   },
 
   'points.get': async ({ point: prefix }, { services, tenant, onlyAgent }) => {
-    const point = await services.datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix })
+    const point = await services.datastore.database.call('point.show', { tenant: tenant.id, agent: onlyAgent, prefix })
     return { point: pointView(point, services.clock.now()), configuration: point.configuration }
   },
 

@@ -2,6 +2,8 @@
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
+import { StatusLooks } from './status-looks.ts'
+import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
 /** Sessions open at once; a further one is refused. */
 export const SESSIONS_MAX = 20_000
@@ -30,6 +32,9 @@ export interface LiveSession {
 }
 
 export class Registry {
+  readonly looks = new StatusLooks()
+  /** Turns of what sessions look at, and of what they ask agents. */
+  readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
   readonly #sessions = new Set<LiveSession>()
   readonly #agents = new Map<string, LiveSession>()
 
@@ -60,6 +65,11 @@ export class Registry {
   /** The connection of an agent, or null. */
   find(agent: string): Peer | null {
     return this.#agents.get(agent)?.peer ?? null
+  }
+
+  /** Whether this is the session that serves its agent's machines now. */
+  serves(caller: Caller): boolean {
+    return this.#agents.get(caller.claims.subject)?.caller === caller
   }
 
   online(agent: string): boolean {

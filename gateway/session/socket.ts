@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { createConnection } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
-import { asVarveError, ERRORS, isErrorCode, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, ERRORS, toldError, VarveError } from '../../protocol/errors.ts'
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
@@ -236,7 +236,7 @@ const refusal = async (response: IncomingMessage): Promise<VarveError> => {
       if (text.length > REFUSAL_BYTES_MAX) break
     }
     const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && isErrorCode(code)) return new VarveError(code, String(message))
+    if (typeof code === 'string' && typeof message === 'string') return toldError(code, message)
   } catch {
     // cut short, or not our gateway's words; the status alone must do
   }

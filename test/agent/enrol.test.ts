@@ -128,6 +128,25 @@ test('passes on what the gateway has against a token', async () => {
   expect(existsSync(temp.join('state'))).toBe(false)
 })
 
+test('a refusal that this program does not know, and a fault of the gateway, are the gateway’s in its words', async () => {
+  await using temp = await tempFolder()
+  for (const code of ['MOON_PHASE', 'INTERNAL', 'toString']) {
+    const server = createServer((_, response) =>
+      response.writeHead(500).end(JSON.stringify({ code, message: 'not today' })),
+    )
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const gateway = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const failed = await failureOf(enrolHost({ gateway, ca: null, token: 't', state: temp.join('state') }))
+    expect(failed).toMatchObject({
+      code: 'PEER_FAILED',
+      message: `the other side failed (${code}): not today`,
+      details: { code },
+    })
+    server.close()
+    server.closeAllConnections()
+  }
+})
+
 test('tells a server that is no gateway from one that is away', async () => {
   await using temp = await tempFolder()
   const answers: readonly [string, RequestListener][] = [

@@ -101,8 +101,10 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
   using database = new LocalDatabase(path.join(data, CATALOG_NAME))
   const { id: tenant } = (await database.call('tenant.byName', { name: tenantName }))!
   const { id: machineId, agent } = await database.call('machine.get', { tenant, name: machine })
-  const [newest] = await database.call('point.list', { tenant, agent, machine, before: null, limit: 1 })
-  if (newest === undefined) throw new Error('the machine has no restore point yet')
+  const page = await database.call('point.list', { tenant, agent, machine, before: null, limit: 1 })
+  const [last] = page.points
+  if (last === undefined) throw new Error('the machine has no restore point yet')
+  const newest = await database.call('point.show', { tenant, agent, prefix: last.id })
   const { configuration, consistency, note } = newest
   const state = new Uint8Array(0)
   for (let back = count; back > 0; back--) {

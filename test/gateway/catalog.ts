@@ -119,19 +119,27 @@ export const finishDisk = async (
   })
 }
 
-/** A committed restore point with one disk, without its chunks; its id. */
+/** A committed restore point, with one disk unless it has others by name, without its chunks; its id. */
 export const addPoint = async (
   database: Database,
   tenant: Tenant,
   machine: MachineRow,
-  options: { size?: number; timeMs?: number; nowMs?: number; root?: Uint8Array | null } = {},
+  options: {
+    size?: number
+    timeMs?: number
+    nowMs?: number
+    root?: Uint8Array | null
+    names?: readonly string[]
+    configuration?: string
+  } = {},
 ): Promise<string> => {
-  const { size = 4096, timeMs = 100, root = null } = options
+  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}' } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(database, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
-  await beginJob(database, job, [fullDisk('vda', size, 'requested')], { timeMs })
-  await finishDisk(database, job, 'vda', root)
+  const disks = names.map((name) => fullDisk(name, size, 'requested'))
+  await beginJob(database, job, disks, { timeMs, configuration })
+  for (const name of names) await finishDisk(database, job, name, root)
   await database.call('job.commit', {
     job: job.id,
     agent: machine.agent,

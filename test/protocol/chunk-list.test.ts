@@ -103,32 +103,40 @@ describe('a table of heads', () => {
   })
 })
 
-/** A chunk that joins its neighbours, one that cannot, and some that look as if they could. */
-const chunk: fc.Arbitrary<WireChunk> = fc
-  .record({
-    id,
-    fill: fc.nat(255),
-    plainLength: fc.oneof(fc.integer({ min: 64, max: 5000 }), fc.integer({ min: 64, max: 400 * 1024 })),
-    kind: fc.constantFrom('zstd', 'zstd', 'zstd', 'raw', 'frames', 'cut', 'longer'),
-  })
-  .map(({ id, fill, plainLength, kind }) => {
-    const plain = new Uint8Array(plainLength).fill(fill)
-    const whole = zstdChunk(id, plain)
-    const { stored } = whole
-    switch (kind) {
-      case 'raw':
-        return rawChunk(id, plain)
-      case 'frames':
-        return { ...whole, stored: Buffer.concat([zstdFrame(plain.subarray(30)), zstdFrame(plain.subarray(0, 30))]) }
-      case 'cut':
-        return { ...whole, stored: stored.subarray(0, -1) }
-      case 'longer':
-        return { ...whole, plainLength: plainLength + 1 }
-      case 'zstd':
-        break
-    }
-    return whole
-  })
+type Kind = 'zstd' | 'raw' | 'frames' | 'cut' | 'longer'
+
+const chunkOf = (...kinds: readonly Kind[]): fc.Arbitrary<WireChunk> =>
+  fc
+    .record({
+      id,
+      fill: fc.nat(255),
+      plainLength: fc.oneof(fc.integer({ min: 64, max: 5000 }), fc.integer({ min: 64, max: 400 * 1024 })),
+      kind: fc.constantFrom(...kinds),
+    })
+    .map(({ id, fill, plainLength, kind }) => {
+      const plain = new Uint8Array(plainLength).fill(fill)
+      const whole = zstdChunk(id, plain)
+      const { stored } = whole
+      switch (kind) {
+        case 'raw':
+          return rawChunk(id, plain)
+        case 'frames':
+          return { ...whole, stored: Buffer.concat([zstdFrame(plain.subarray(30)), zstdFrame(plain.subarray(0, 30))]) }
+        case 'cut':
+          return { ...whole, stored: stored.subarray(0, -1) }
+        case 'longer':
+          return { ...whole, plainLength: plainLength + 1 }
+        case 'zstd':
+          break
+      }
+      return whole
+    })
+
+/** A chunk that joins its neighbours, or one that cannot. */
+const chunk = chunkOf('zstd', 'zstd', 'zstd', 'raw')
+
+/** One that looks as if it could, and is not exactly one frame of its length. */
+const oddChunk = chunkOf('frames', 'cut', 'longer')
 
 const groupsOf = (chunks: readonly WireChunk[]): ChunkGroup[] => {
   const { heads, stored } = joinChunks(chunks)
@@ -142,6 +150,26 @@ const joins = ({ codec, stored, plainLength }: WireChunk): boolean =>
   codec === CODEC.zstd && isOneFrame(stored, plainLength)
 
 describe('groups', () => {
+  test('are made up to the first chunk that is not exactly one frame, which is refused by its name', () => {
+    fc.assert(
+      fc.property(
+        fc.array(chunk, { maxLength: 20 }),
+        oddChunk,
+        fc.array(chunk, { maxLength: 5 }),
+        (good, odd, rest) => {
+          const { heads, stored } = joinChunks([...good, odd, ...rest])
+          const found: ChunkGroup[] = []
+          const look = (): void => {
+            for (const group of chunkGroups(readHeads(heads), stored)) found.push(group)
+          }
+          const id = Buffer.from(odd.id).toString('hex')
+          expect(look).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID', details: { id } }))
+          expect(found.flatMap(chunksOf).length).toBe(good.length)
+        },
+      ),
+    )
+  })
+
   test('hold every chunk once, in order, with its own bytes', () => {
     fc.assert(
       fc.property(fc.array(chunk, { maxLength: 30 }), (chunks) => {

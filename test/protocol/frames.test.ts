@@ -169,10 +169,19 @@ describe('errors on the wire', () => {
     expect(crossed.cause).toBeUndefined()
   })
 
-  test('a code of a later version counts as INTERNAL and is kept', () => {
-    const crossed = errorOfFrame('MOON_PHASE', 'not today', { a: 1 })
-    expect(crossed).toMatchObject({ code: 'INTERNAL', message: 'not today', details: { a: 1, code: 'MOON_PHASE' } })
-    expect(errorOfFrame('toString', 'no own code', {}).code).toBe('INTERNAL')
+  test('a code of a later version, and a fault of the other side, is its failure in its words', () => {
+    for (const code of ['MOON_PHASE', 'INTERNAL', 'toString', '']) {
+      const message = `the other side failed (${code}): not today`
+      const crossed = errorOfFrame(code, 'not today', { a: 1 })
+      expect(crossed).toMatchObject({ code: 'PEER_FAILED', message, details: { a: 1, code } })
+      // as whoever it is told to next reads it
+      const [, , again, words, details] = errorFrame(3, crossed)
+      expect(errorOfFrame(again, words, details)).toMatchObject({
+        code: 'PEER_FAILED',
+        message,
+        details: { a: 1, code },
+      })
+    }
   })
 
   test('whatever an error holds, its frame is one that the other side takes', () => {

@@ -137,7 +137,7 @@ const play = async (steps: readonly Step[]): Promise<string> => {
   expect(clock.waiting).toBe(0)
   if (end === null) return 'alive'
   // noise can make an error frame of the peer's with a code that nobody knows
-  return end.code === 'INTERNAL' && 'code' in end.details ? 'unknown code told' : end.code
+  return end.code === 'PEER_FAILED' && 'code' in end.details ? 'unknown code told' : end.code
 }
 
 /** What a hostile peer can be told; none of them is a fault of ours. */

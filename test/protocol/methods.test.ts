@@ -50,6 +50,16 @@ test('a message fits into its stream: a window is at least a frame where message
   }
 })
 
+test('PROTOCOL.md names the methods that are only for the connection that serves', () => {
+  const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
+  const sentence = /speaks of their\nbackups\. (.*?) are `NOT_SERVING`/su.exec(page)?.[1] ?? ''
+  const written = [...sentence.matchAll(/`([a-z.A-Z]+)`/gu)].map(([, name]) => name)
+  expect(written).toEqual(names.filter((name) => methodOf(name).serving))
+  expect(written.length).toBeGreaterThan(0)
+  // people's methods go on every connection
+  for (const name of names) if (methodOf(name).serving) expect(methodOf(name).roles).toEqual(['agent'])
+})
+
 test('PROTOCOL.md lists every method with its side, roles and streams', () => {
   const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
   const rows = [...page.matchAll(/^\| `(\w+\.\w+)` +\| (gateway|agent) +\|([^|]*)\|([^|]*)\|/gmu)].map(
@@ -196,7 +206,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'jobs.list': { params: { machine: null, limit: 1 }, result: { jobs: [job] } },
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
-  'points.list': { params: { machine: 'db1', before: null, limit: 1 }, result: { points: [point] } },
+  'points.list': { params: { machine: 'db1', before: null, limit: 1 }, result: { points: [point], more: false } },
   'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0, skipDamaged: true },

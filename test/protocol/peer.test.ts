@@ -253,13 +253,13 @@ describe('the end', () => {
       const closed = await peer.closed
       expect(closed.code).toBe(expected)
       expect(codeThrown(() => peer.open('machines.list', {}))).toBe(expected)
-      if (!ends)
-        expect(closed).toMatchObject({
-          details: {},
-          cause: { code: codes.includes(code) ? code : 'INTERNAL', message: 'told' },
-        })
+      const known = codes.includes(code) && code !== 'INTERNAL'
+      const told = known
+        ? { code, message: 'told' }
+        : { code: 'PEER_FAILED', message: `the other side failed (${code}): told`, details: { code } }
+      if (!ends) expect(closed).toMatchObject({ details: {}, cause: told })
       // the socket closes with the word of the other side: a normal end is one for both
-      expect(wire.closedWith?.code).toBe(codes.includes(code) ? code : 'INTERNAL')
+      expect(wire.closedWith?.code).toBe(told.code)
     },
   )
 

@@ -1,5 +1,5 @@
 // Chunks as tests make them one by one, and the messages that carry them put together and taken apart.
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { readHeads, writeHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { CODEC } from '../../protocol/chunk.ts'
 
@@ -32,6 +32,47 @@ export const sayingLength = (frame: Uint8Array, plainLength: number): Uint8Array
   if (lying[4]! >> 5 !== 3) throw new Error('this frame does not have its content size in two bytes')
   new DataView(lying.buffer).setUint16(5, plainLength - 256, true)
   return lying
+}
+
+const SKIPPED = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4])
+
+/** A frame by hand whose one block repeats a byte; `head` is what stands between the magic and the content's size of four bytes. */
+const repeatedFrame = (byte: number, length: number, head: readonly number[], said = length): Buffer => {
+  const size = Buffer.alloc(4)
+  size.writeUInt32LE(said)
+  const block = Buffer.alloc(3)
+  block.writeUIntLE((length << 3) | (1 << 1) | 1, 0, 3)
+  return Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, ...head]), size, block, Buffer.of(byte)])
+}
+
+/** Bytes that a decoder may take for `length` times one byte (512 or more), and that are not exactly one frame as the protocol wants it. */
+export const oddFrames = (byte: number, length: number): [name: string, stored: Uint8Array][] => {
+  const plain = new Uint8Array(length).fill(byte)
+  const frame = Buffer.from(zstdFrame(plain))
+  const unsized = { params: { [constants.ZSTD_c_contentSizeFlag]: 0 } }
+  const summed = Buffer.from(zstdCompressSync(plain, { params: { [constants.ZSTD_c_checksumFlag]: 1 } }))
+  summed[summed.length - 1]! ^= 1
+  return [
+    ['junk behind it', Buffer.concat([frame, Buffer.from('junk')])],
+    ['one zero behind it', Buffer.concat([frame, Buffer.alloc(1)])],
+    ['two frames', Buffer.concat([zstdFrame(plain.subarray(0, 300)), zstdFrame(plain.subarray(300))])],
+    ['a frame and an empty one', Buffer.concat([frame, zstdFrame(new Uint8Array(0))])],
+    ['a skippable frame before it', Buffer.concat([SKIPPED, frame])],
+    ['a skippable frame behind it', Buffer.concat([frame, SKIPPED])],
+    ['only a skippable frame', SKIPPED],
+    ['no content size', new Uint8Array(zstdCompressSync(plain, unsized))],
+    ['a content size that is too small', repeatedFrame(byte, length, [0xa0], length - 1)],
+    ['a content size that is too large', repeatedFrame(byte, length, [0xa0], length + 1)],
+    ['a window of 16 MiB', repeatedFrame(byte, length, [0x80, 14 << 3])],
+    ['a window of terabytes', repeatedFrame(byte, length, [0x80, 0xff])],
+    ['a dictionary of number 0', repeatedFrame(byte, length, [0xa1, 0])],
+    ['a dictionary', repeatedFrame(byte, length, [0xa1, 7])],
+    ['a reserved bit', repeatedFrame(byte, length, [0xa8])],
+    ['a wrong checksum', summed],
+    ['a frame cut short', frame.subarray(0, -1)],
+    ['plain bytes', plain],
+    ['another magic', Buffer.concat([Buffer.from([0x27]), frame.subarray(1)])],
+  ]
 }
 
 /** A chunk in zstd, whether that saves or not. */

@@ -17,6 +17,8 @@ interface Header {
   readonly size: number
   /** Bits of the descriptor that are set beside the others. */
   readonly extra?: number
+  /** The window's byte: exponent and mantissa. */
+  readonly window?: number
 }
 
 const sizeField = ({ sizeFlag, single, size }: Header): Buffer => {
@@ -33,7 +35,7 @@ const sizeField = ({ sizeFlag, single, size }: Header): Buffer => {
 const frameOf = (header: Header, ...blocks: readonly Uint8Array[]): Buffer => {
   const { sizeFlag, single, checksum, extra = 0 } = header
   const descriptor = (sizeFlag << 6) | (single ? 0x20 : 0) | (checksum ? 4 : 0) | extra
-  const window = single ? [] : [0x38]
+  const window = single ? [] : [header.window ?? 0x38]
   const end = Buffer.alloc(checksum ? 4 : 0)
   return Buffer.concat([Buffer.from([...MAGIC, descriptor, ...window]), sizeField(header), ...blocks, end])
 }
@@ -188,6 +190,21 @@ describe('refused', () => {
       for (const frame of [bytes, withId]) expect(isOneFrame(frame, 10)).toBe(false)
     }
     expect(isOneFrame(frameOf({ ...SIMPLE, size: 10, extra: 8 }, rawBlock(contentOf(10, 1))), 10)).toBe(false)
+  })
+
+  test('a window above 8 MiB, at which the decoder does not look where it has the whole frame', () => {
+    const content = contentOf(1000, 1)
+    const frame = (window: number): Buffer =>
+      frameOf({ ...SIMPLE, sizeFlag: 2, single: false, size: 1000, window }, rawBlock(content))
+    // exponent 13 and mantissa 0 are 8 MiB
+    const most = 13 << 3
+    for (const window of [0, 7, most - 1, most]) expect(isOneFrame(frame(window), 1000), String(window)).toBe(true)
+    for (const window of [most + 1, most + 8, 21 << 3]) {
+      const params = { [constants.ZSTD_d_windowLogMax]: 23 }
+      expect(zstdDecompressSync(frame(window), { params, maxOutputLength: 1000 }).equals(content)).toBe(true)
+      expect(isOneFrame(frame(window), 1000), String(window)).toBe(false)
+    }
+    expect(isOneFrame(frame(0xff), 1000)).toBe(false)
   })
 
   test('a reserved block, no last block, and blocks past the end', () => {

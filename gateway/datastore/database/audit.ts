@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { ErrorDetails } from '../../../protocol/errors.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
-import { read, write } from './operation.ts'
+import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** Longest subject, action, resource or outcome of an entry, in characters; a longer one is cut. */
@@ -141,6 +141,18 @@ const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): Audi
   return { brokenSeq: whole ? null : Math.max(1, Math.min(seq + 1, head.seq + 1)), done: true, seq, hash }
 }
 
+/** Ends of pages that are remembered for the pages behind them. */
+const PAGES_KNOWN_MAX = 1000
+
+const knownPages = new WeakMap<Sql, Map<string, number>>()
+
+/** The log's number of an entry by its tenant and its number within the tenant: who reads on need not be counted from the first entry. Entries never change places. */
+const pagesOf = (sql: Sql): Map<string, number> => {
+  const pages = knownPages.get(sql) ?? new Map<string, number>()
+  knownPages.set(sql, pages)
+  return pages
+}
+
 export const auditOperations = {
   /** Sequence number of the new entry. */
   'audit.append': write((sql: Sql, record: AuditRecord): number => appendAudit(sql, record)),
@@ -163,23 +175,33 @@ export const auditOperations = {
   ),
 
   /** A tenant's entries behind its first `after`, numbered within the tenant: the log's own numbers would tell how busy others are. */
-  'audit.page': read((sql: Sql, page: { tenant: number; after: number; limit: number }): AuditEntry[] =>
-    sql
-      .all<Row>(
-        `SELECT ${COLUMNS} FROM audit WHERE tenant = ? ORDER BY seq LIMIT ? OFFSET ?`,
-        page.tenant,
-        Math.max(0, Math.min(page.limit, AUDIT_PAGE_MAX)),
-        page.after,
+  'audit.page': aside(
+    (sql: Sql, { tenant, after, limit }: { tenant: number; after: number; limit: number }): AuditEntry[] => {
+      const pages = pagesOf(sql)
+      const known = pages.get(`${tenant}/${after}`)
+      const from = known === undefined ? { seq: 0, offset: after } : { seq: known, offset: 0 }
+      const rows = sql.all<Row>(
+        `SELECT ${COLUMNS} FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
+        tenant,
+        from.seq,
+        Math.max(0, Math.min(limit, AUDIT_PAGE_MAX)),
+        from.offset,
       )
-      .map((row, index) => ({
+      const last = rows.at(-1)
+      if (last !== undefined) {
+        pages.set(`${tenant}/${after + rows.length}`, last.seq)
+        if (pages.size > PAGES_KNOWN_MAX) pages.delete(pages.keys().next().value!)
+      }
+      return rows.map((row, index) => ({
         ...row,
-        seq: page.after + index + 1,
+        seq: after + index + 1,
         details: JSON.parse(row.details) as ErrorDetails,
-      })),
+      }))
+    },
   ),
 
   /** Checks the next AUDIT_PAGE_MAX entries; null starts at the first one. */
-  'audit.check': read((sql: Sql, { after }: { after: { seq: number; hash: Uint8Array } | null }): AuditCheck =>
+  'audit.check': aside((sql: Sql, { after }: { after: { seq: number; hash: Uint8Array } | null }): AuditCheck =>
     checkPart(sql, { afterSeq: after?.seq ?? 0, hash: after?.hash ?? FIRST_HASH }),
   ),
 }

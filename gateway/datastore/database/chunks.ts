@@ -58,8 +58,8 @@ export interface ChunkCommit {
   readonly progress: Omit<UploadProgress, 'job' | 'disk'> | null
 }
 
-/** What a chunk is to a machine: absent, first added by another machine, or first added by this one. */
-export const HAVE = { absent: 0, other: 1, own: 2 } as const
+/** What a chunk is to a machine: absent, first added by another machine, first added by this one, or there with another length than it must have. */
+export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
 
 const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
@@ -111,20 +111,28 @@ export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
 }
 
 export const chunkOperations = {
-  /** One byte of HAVE per id. */
-  'chunk.have': read((sql: Sql, args: { tenant: number; machine: number; ids: Uint8Array }): Uint8Array => {
-    const answer = new Uint8Array(idCount(args.ids))
-    for (let index = 0; index < answer.length; index++) {
-      const row = sql.get<{ machine: number | null; type: number }>(
-        'SELECT machine, type FROM chunk WHERE tenant = ? AND id = ?',
-        args.tenant,
-        idAt(args.ids, index),
-      )
-      // a node's id is not a chunk, whoever names it as one
-      if (row?.type === RECORD.chunk) answer[index] = row.machine === args.machine ? HAVE.own : HAVE.other
-    }
-    return answer
-  }),
+  /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
+  'chunk.have': read(
+    (
+      sql: Sql,
+      args: { tenant: number; machine: number; ids: Uint8Array; lengths?: readonly number[] | undefined },
+    ): Uint8Array => {
+      const answer = new Uint8Array(idCount(args.ids))
+      for (let index = 0; index < answer.length; index++) {
+        const row = sql.get<{ machine: number | null; type: number; plain: number }>(
+          'SELECT machine, type, plain FROM chunk WHERE tenant = ? AND id = ?',
+          args.tenant,
+          idAt(args.ids, index),
+        )
+        // a node's id is not a chunk, whoever names it as one
+        if (row?.type !== RECORD.chunk) continue
+        const fits = row.plain === (args.lengths?.[index] ?? row.plain)
+        if (!fits) answer[index] = HAVE.misfit
+        else answer[index] = row.machine === args.machine ? HAVE.own : HAVE.other
+      }
+      return answer
+    },
+  ),
 
   /** One byte per id: 1 where a record of any type has it. */
   'chunk.indexed': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array => {

@@ -1,8 +1,9 @@
-// The database's thread: runs one operation after the other and posts each answer.
+// A thread of the database: runs one operation after the other and posts each answer.
 import { parentPort, workerData } from 'node:worker_threads'
 import { EpochKeeper } from '../epoch.ts'
 import { storeError } from '../store-error.ts'
-import { runKept, type OperationArgs, type OperationName } from './operations.ts'
+import type { ThreadSetup } from './database-thread.ts'
+import { runAside, runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'
 
 interface Call {
@@ -12,9 +13,16 @@ interface Call {
 }
 
 const port = parentPort!
-const { path } = workerData as { path: string }
+const { path, aside } = workerData as ThreadSetup
 let sql: Sql | null = null
 let epoch: EpochKeeper | null = null
+
+const run = ({ name, args }: Call): unknown => {
+  if (aside) return runAside((sql ??= new Sql(path, { readOnly: true })), name, args)
+  sql ??= Sql.open(path)
+  epoch ??= new EpochKeeper(path)
+  return runKept({ sql, epoch }, name, args)
+}
 
 port.on('message', (call: Call | null) => {
   if (call === null) {
@@ -23,9 +31,7 @@ port.on('message', (call: Call | null) => {
     return
   }
   try {
-    sql ??= Sql.open(path)
-    epoch ??= new EpochKeeper(path)
-    port.postMessage({ id: call.id, result: runKept({ sql, epoch }, call.name, call.args) })
+    port.postMessage({ id: call.id, result: run(call) })
   } catch (thrown) {
     const { code, message, details } = storeError(thrown, 'using the database')
     port.postMessage({ id: call.id, error: { code, message, details } })

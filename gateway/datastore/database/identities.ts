@@ -3,7 +3,7 @@ import type { Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { appendAudit } from './audit.ts'
 import { endJob } from './jobs.ts'
-import { read, write } from './operation.ts'
+import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** Most rows that one call lists. */
@@ -171,7 +171,7 @@ export const identityOperations = {
   'agent.byId': read((sql: Sql, { id }: { id: string }): AgentRecord | null => agentById(sql, id)),
 
   /** Agents of a tenant in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'agent.list': read((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): AgentRecord[] =>
+  'agent.list': aside((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): AgentRecord[] =>
     sql.all<AgentRecord>(
       `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ${IDENTITIES_PAGE_MAX}`,
       tenant,

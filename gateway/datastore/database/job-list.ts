@@ -1,31 +1,78 @@
 // Jobs as they are looked at: one, or the newest of a tenant.
-import { JOB, uploadsOf, type JobRow, type UploadRow } from './job-rows.ts'
-import { read } from './operation.ts'
-import type { Sql } from './sql.ts'
+import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
+import { SHOWN_COLUMNS, type ShownJob, type ShownUpload } from './job-rows.ts'
+import { aside } from './operation.ts'
+import type { Sql, SqlValue } from './sql.ts'
+
+/** A job with its uploads, in the order of its disks. */
+export interface ShownBackup {
+  readonly job: ShownJob
+  readonly uploads: readonly ShownUpload[]
+}
+
+export interface JobsAsked {
+  readonly tenant: number
+  /** Narrows to the jobs that this agent made. */
+  readonly agent: string | null
+  readonly machine: string | null
+  readonly limit: number
+}
+
+/** The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index. */
+export const jobsStatement = ({ tenant, agent, machine, limit }: JobsAsked): [string, ...SqlValue[]] => {
+  const order = 'ORDER BY job.seq DESC, job.started_ms DESC LIMIT ?'
+  const select = `SELECT ${SHOWN_COLUMNS} FROM`
+  if (machine !== null) {
+    const own = agent === null ? '' : 'AND job.agent = ?'
+    const text = `${select} machine CROSS JOIN job INDEXED BY job_machine_created ON job.machine = machine.id
+      WHERE machine.tenant = ? AND machine.name = ? ${own} ${order}`
+    return [text, tenant, machine, ...(agent === null ? [] : [agent]), limit]
+  }
+  const [index, column, value] =
+    agent === null ? ['job_created', 'tenant', tenant] : ['job_agent_created', 'agent', agent]
+  const text = `${select} job INDEXED BY ${index} CROSS JOIN machine ON machine.id = job.machine
+    WHERE job.${column} = ? AND +job.tenant = ? ${order}`
+  return [text, value, tenant, limit]
+}
+
+/** Uploads of the jobs of one page, in its order and that of their disks; more of them than PAGE_DISKS_MAX are cut. */
+export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received
+  FROM json_each(?) AS page CROSS JOIN upload ON upload.job = page.value ORDER BY page.key, upload.ordinal LIMIT ?`
+
+const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {
+  const ids = JSON.stringify(jobs.map(({ id }) => id))
+  const found = new Map<string, ShownUpload[]>(jobs.map(({ id }) => [id, []]))
+  for (const { job, ...upload } of sql.all<ShownUpload & { readonly job: string }>(
+    PAGE_UPLOADS,
+    ids,
+    PAGE_DISKS_MAX + 1,
+  ))
+    found.get(job)?.push(upload)
+  const shown: ShownBackup[] = []
+  let count = 0
+  for (const job of jobs) {
+    const uploads = found.get(job.id)!
+    count += uploads.length
+    // its uploads may be cut
+    if (count > PAGE_DISKS_MAX) break
+    shown.push({ job, uploads })
+  }
+  return shown
+}
 
 export const jobListOperations = {
-  'job.get': read((sql: Sql, args: { tenant: number; job: string }): { job: JobRow; uploads: UploadRow[] } | null => {
-    const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.tenant = ?`, args.job, args.tenant)
-    return job === undefined ? null : { job, uploads: uploadsOf(sql, args.job) }
+  'job.get': aside((sql: Sql, args: { tenant: number; job: string }): ShownBackup | null => {
+    const job = sql.get<ShownJob>(
+      `SELECT ${SHOWN_COLUMNS} FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ? AND job.tenant = ?`,
+      args.job,
+      args.tenant,
+    )
+    return job === undefined ? null : withUploads(sql, [job])[0]!
   }),
 
-  /** In the order in which they started, the last one first, whatever clocks said. */
-  'job.list': read(
-    (
-      sql: Sql,
-      args: { tenant: number; agent: string | null; machine: string | null; limit: number },
-    ): { job: JobRow; uploads: UploadRow[] }[] =>
-      sql
-        .all<JobRow>(
-          `${JOB} WHERE job.tenant = ? AND (? IS NULL OR job.agent = ?) AND (? IS NULL OR machine.name = ?)
-           ORDER BY job.seq DESC, job.started_ms DESC LIMIT ?`,
-          args.tenant,
-          args.agent,
-          args.agent,
-          args.machine,
-          args.machine,
-          args.limit,
-        )
-        .map((job) => ({ job, uploads: uploadsOf(sql, job.id) })),
-  ),
+  /** In the order in which they started, the last one first, whatever clocks said; fewer than asked where they have very many disks. */
+  'job.list': aside((sql: Sql, asked: JobsAsked): ShownBackup[] => {
+    const [text, ...values] = jobsStatement(asked)
+    return withUploads(sql, sql.all<ShownJob>(text, ...values))
+  }),
 }

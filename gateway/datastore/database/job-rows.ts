@@ -3,7 +3,8 @@ import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Sql } from './sql.ts'
 
-export interface JobRow {
+/** A job as it is shown: without what it has begun, which holds its machine's configuration. */
+export interface ShownJob {
   readonly id: string
   readonly tenant: number
   readonly machine: string
@@ -23,6 +24,9 @@ export interface JobRow {
   readonly released: number
   /** JSON of {code, message}. */
   readonly error: string | null
+}
+
+export interface JobRow extends ShownJob {
   /** JSON of Begun once the lease has begun. */
   readonly begun: string | null
 }
@@ -38,29 +42,35 @@ export interface Begun {
 /** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
 export const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
 
-export interface UploadRow {
+/** An upload as it is shown with its job. */
+export interface ShownUpload {
   readonly disk: string
   readonly size: number
   readonly kind: ReadKind
   readonly reason: ReadReason
-  readonly hasBase: number
-  readonly baseRoot: Uint8Array | null
   /** Chunks from the beginning that are durable. */
   readonly position: number
+  readonly received: number
+}
+
+export interface UploadRow extends ShownUpload {
+  readonly hasBase: number
+  readonly baseRoot: Uint8Array | null
   readonly state: Uint8Array
   readonly finished: number
   readonly root: Uint8Array | null
-  readonly received: number
   readonly stored: number
   readonly changed: number
   readonly evidence: string | null
   readonly comparedChunks: number
 }
 
+/** Columns of jobs that are shown. */
+export const SHOWN_COLUMNS = `job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+  job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error`
+
 /** Asks for rows of jobs. */
-export const JOB = `SELECT job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
-  job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error, job.begun
-  FROM job JOIN machine ON machine.id = job.machine`
+export const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun FROM job JOIN machine ON machine.id = job.machine`
 
 /** Asks for rows of uploads. */
 export const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,

@@ -3,7 +3,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
-import { read, write } from './operation.ts'
+import { aside, read, write } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
 
@@ -20,7 +20,8 @@ export interface MachineRow {
   readonly pointMs: number | null
 }
 
-const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
+/** Asks for rows of machines; the newest point of each is the first in an index. */
+export const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
   (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL AND job.agent = machine.agent LIMIT 1) AS job,
   (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointId,
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
@@ -100,14 +101,12 @@ export const machineOperations = {
     },
   ),
 
-  'machine.list': read((sql: Sql, args: { tenant: number; agent: string | null }): MachineRow[] =>
-    sql.all<MachineRow>(
-      `${MACHINE} WHERE machine.tenant = ? AND (? IS NULL OR machine.agent = ?) ORDER BY machine.name`,
-      args.tenant,
-      args.agent,
-      args.agent,
-    ),
-  ),
+  /** By name; those of one agent, or all. */
+  'machine.list': aside((sql: Sql, { tenant, agent }: { tenant: number; agent: string | null }): MachineRow[] => {
+    if (agent === null) return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ORDER BY machine.name`, tenant)
+    const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name`
+    return sql.all<MachineRow>(own, agent, tenant)
+  }),
 
   'machine.get': read((sql: Sql, args: { tenant: number; name: string }): MachineRow =>
     machineByName(sql, args.tenant, args.name),

@@ -1,13 +1,19 @@
-// What an operation of the database is: a function over SQL that either only reads or runs in one transaction.
+// What an operation of the database is: a function over SQL that either only reads, here or aside, or runs in one transaction.
 import type { Sql } from './sql.ts'
 
 /** Arguments and result must survive a structured clone: operations run on the database's thread. */
 export interface Operation<A, R> {
-  readonly mode: 'read' | 'write' | 'spare'
+  readonly mode: 'read' | 'aside' | 'write' | 'spare'
   readonly run: (sql: Sql, args: A) => R
 }
 
 export const read = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'read', run })
+
+/**
+ * A read that no backup and no restore waits for: listings, plans and accounts, whatever time they take. It runs on a thread and a
+ * connection of its own, on the catalog as the last transaction that was answered before left it, or a later one.
+ */
+export const aside = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'aside', run })
 
 /** A write runs in one immediate transaction: committed and synced when it returns, or nothing of it is there. */
 export const write = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'write', run })

@@ -63,6 +63,9 @@ const written = <R>(sql: Sql, run: () => R): R => {
   }
 }
 
+/** Whether an operation runs beside the others, see `aside`. */
+export const runsAside = (name: OperationName): boolean => OPERATIONS[name].mode === 'aside'
+
 /** Runs one operation; on a full disk from the log's own room, then from the ballast. */
 export const runOperation = <N extends OperationName>(
   sql: Sql,
@@ -77,10 +80,16 @@ export const runOperation = <N extends OperationName>(
     sql.checkpoint()
     return result
   }
-  return sql.ballast.draw(() => (operation.mode === 'read' ? sql.snapshot(run) : written(sql, run)))
+  return sql.ballast.draw(() => (operation.mode === 'write' ? written(sql, run) : sql.snapshot(run)))
 }
 
-/** The same, with what was acknowledged noted beside the packs before anybody is told. */
+/** Runs one operation of those that run aside, on a connection that only reads. */
+export const runAside = <N extends OperationName>(sql: Sql, name: N, args: OperationArgs<N>): OperationResult<N> => {
+  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  return sql.snapshot(() => operation.run(sql, args))
+}
+
+/** Runs one operation as above, with what was acknowledged noted beside the packs before anybody is told. */
 export const runKept = <N extends OperationName>(
   { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
   name: N,

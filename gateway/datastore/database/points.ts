@@ -2,8 +2,9 @@
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { PointCursor } from '../../../protocol/schemas.ts'
-import { read } from './operation.ts'
-import type { Sql } from './sql.ts'
+import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
+import { aside, read } from './operation.ts'
+import type { Sql, SqlValue } from './sql.ts'
 
 export interface ImageRow {
   readonly name: string
@@ -29,7 +30,6 @@ interface PointRow {
   readonly bytesSent: number
   readonly bytesStored: number
   readonly durationMs: number
-  readonly configuration: string
   /** 1 while a person holds it. */
   readonly held: number
   readonly lockedUntilMs: number | null
@@ -38,68 +38,127 @@ interface PointRow {
   readonly lostBytes: number
 }
 
-export interface StoredPoint extends PointRow {
+/** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */
+export interface ListedPoint extends PointRow {
   readonly leftOut: readonly LeftOutDisk[]
   readonly disks: readonly ImageRow[]
+}
+
+export interface StoredPoint extends ListedPoint {
+  readonly configuration: string
+}
+
+/** Part of a list, which ends early where its points have many disks; `more` tells whether points follow. */
+export interface PointPage {
+  readonly points: readonly ListedPoint[]
+  readonly more: boolean
 }
 
 /** Order of points by their creation, the last one first; times tell it for those of older programs, which have no number. */
 export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time_ms DESC, point.id DESC'
 
-const POINT = `SELECT point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
-  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, configuration, held, left_out AS leftOut,
+const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
+  bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
-  (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes
-  FROM point JOIN machine ON machine.id = point.machine`
+  (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes`
 
-const withDisks = (sql: Sql, { leftOut, ...point }: PointRow & { readonly leftOut: string }): StoredPoint => ({
-  ...point,
-  leftOut: JSON.parse(leftOut) as LeftOutDisk[],
-  disks: sql.all<ImageRow>(
-    `SELECT disk AS name, size, root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
-     FROM image WHERE point = ? ORDER BY ordinal`,
-    point.id,
-  ),
-})
+type Raw<P extends PointRow> = Omit<P, 'leftOut' | 'disks'> & { readonly leftOut: string }
+
+const listed = <P extends ListedPoint>({ leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
+  ({ ...point, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
+
+/** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
+export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
+  FROM json_each(?) AS page CROSS JOIN image ON image.point = page.value ORDER BY page.key, image.ordinal LIMIT ?`
+
+const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string, ImageRow[]> => {
+  const found = new Map<string, ImageRow[]>(points.map((id) => [id, []]))
+  const rows = sql.all<ImageRow & { readonly point: string }>(PAGE_DISKS, JSON.stringify(points), limit)
+  for (const { point, ...disk } of rows) found.get(point)?.push(disk)
+  return found
+}
+
+export interface PointsAsked {
+  readonly tenant: number
+  /** Narrows to the machines that this agent serves now. */
+  readonly agent: string | null
+  readonly machine: string | null
+  readonly before: PointCursor | null
+  readonly limit: number
+}
+
+/**
+ * The statement for a page of points, newest first, with its values: each way to ask goes along an index in the order of the page, so
+ * that it costs what the page has and not what the tenant has (for an agent's machines: a page for each).
+ */
+export const pageStatement = ({ tenant, agent, machine, before, limit }: PointsAsked): [string, ...SqlValue[]] => {
+  const cursor = before === null ? '' : 'AND (point.time_ms, point.id) < (?, ?)'
+  const from = before === null ? [] : [before.timeMs, before.id]
+  const order = 'ORDER BY point.time_ms DESC, point.id DESC LIMIT ?'
+  const select = `SELECT ${POINT_COLUMNS} FROM`
+  if (machine !== null) {
+    const own = agent === null ? '' : 'AND machine.agent = ?'
+    const text = `${select} machine CROSS JOIN point INDEXED BY point_machine ON point.machine = machine.id ${cursor}
+      WHERE machine.tenant = ? AND machine.name = ? ${own} ${order}`
+    return [text, ...from, tenant, machine, ...(agent === null ? [] : [agent]), limit]
+  }
+  if (agent === null) {
+    const text = `${select} point INDEXED BY point_tenant CROSS JOIN machine ON machine.id = point.machine
+      WHERE point.tenant = ? ${cursor} ${order}`
+    return [text, tenant, ...from, limit]
+  }
+  const newest = `SELECT point.id FROM point INDEXED BY point_machine WHERE point.machine = machine.id ${cursor} ${order}`
+  const text = `${select} machine INDEXED BY machine_agent CROSS JOIN point ON point.id IN (${newest})
+    WHERE machine.tenant = ? AND machine.agent = ? ${order}`
+  return [text, ...from, limit, tenant, agent, limit]
+}
+
+const pageOf = (sql: Sql, asked: PointsAsked): PointPage => {
+  const [text, ...values] = pageStatement({ ...asked, limit: asked.limit + 1 })
+  const rows = sql.all<Raw<ListedPoint>>(text, ...values)
+  const wanted = rows.slice(0, asked.limit)
+  const ids = wanted.map(({ id }) => id)
+  const disks = disksOf(sql, ids, PAGE_DISKS_MAX + 1)
+  const points: ListedPoint[] = []
+  let count = 0
+  for (const row of wanted) {
+    const own = disks.get(row.id)!
+    count += own.length
+    // its disks may be cut
+    if (count > PAGE_DISKS_MAX) break
+    points.push(listed<ListedPoint>(row, own))
+  }
+  return { points, more: rows.length > points.length }
+}
+
+/** Two at most: whether there is more than one is all that is asked. */
+export const FIND_POINT = `SELECT ${POINT_COLUMNS}, configuration FROM point JOIN machine ON machine.id = point.machine
+  WHERE point.id >= ? AND point.id < ? AND +point.tenant = ?`
+
+/** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. */
+const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefix: string }): StoredPoint => {
+  const { tenant, agent, prefix } = args
+  const own = agent === null ? [] : [agent]
+  const [point, other] = sql.all<Raw<StoredPoint>>(
+    `${FIND_POINT} ${agent === null ? '' : 'AND machine.agent = ?'} LIMIT 2`,
+    prefix,
+    // '~' sorts behind every character of an id
+    `${prefix}~`,
+    tenant,
+    ...own,
+  )
+  if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${prefix}`)
+  if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${prefix}`)
+  return listed<StoredPoint>(point, disksOf(sql, [point.id], -1).get(point.id)!)
+}
 
 export const pointOperations = {
-  /** Newest first; `agent` narrows to the machines that agent serves now. */
-  'point.list': read(
-    (
-      sql: Sql,
-      args: { tenant: number; agent: string | null; machine: string | null; before: PointCursor | null; limit: number },
-    ): StoredPoint[] =>
-      sql
-        .all<PointRow & { readonly leftOut: string }>(
-          `${POINT} WHERE point.tenant = ? AND (? IS NULL OR machine.agent = ?) AND (? IS NULL OR machine.name = ?)
-           AND (? IS NULL OR (time_ms, point.id) < (?, ?)) ORDER BY time_ms DESC, point.id DESC LIMIT ?`,
-          args.tenant,
-          args.agent,
-          args.agent,
-          args.machine,
-          args.machine,
-          args.before?.timeMs ?? null,
-          args.before?.timeMs ?? null,
-          args.before?.id ?? null,
-          args.limit,
-        )
-        .map((point) => withDisks(sql, point)),
-  ),
+  /** A page of points, newest first. */
+  'point.list': aside(pageOf),
 
-  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. */
-  'point.find': read((sql: Sql, args: { tenant: number; agent: string | null; prefix: string }): StoredPoint => {
-    // '~' sorts behind every character of an id
-    const found = sql.all<PointRow & { readonly leftOut: string }>(
-      `${POINT} WHERE point.id >= ? AND point.id < ? AND point.tenant = ? AND (? IS NULL OR machine.agent = ?) LIMIT 2`,
-      args.prefix,
-      `${args.prefix}~`,
-      args.tenant,
-      args.agent,
-      args.agent,
-    )
-    const [point, other] = found
-    if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${args.prefix}`)
-    if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${args.prefix}`)
-    return withDisks(sql, point)
-  }),
+  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. For work on it. */
+  'point.find': read(findPoint),
+
+  /** The same, for who only looks. */
+  'point.show': aside(findPoint),
 }

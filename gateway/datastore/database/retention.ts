@@ -4,7 +4,7 @@ import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
-import { read, write } from './operation.ts'
+import { aside, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** Most points that one removal takes: it is one transaction, and others wait for it. */
@@ -160,12 +160,12 @@ export const retentionOperations = {
     },
   ),
 
-  'retention.list': read((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
+  'retention.list': aside((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
     sql.all<PolicyRow>('SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope DESC, name', tenant),
   ),
 
   /** Rules (JSON) of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
-  'retention.of': read((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): string | null => {
+  'retention.of': aside((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): string | null => {
     const row = sql.get<{ rules: string }>(
       `SELECT rules FROM retention JOIN machine ON machine.tenant = retention.tenant
        WHERE retention.tenant = ? AND machine.name = ? AND (scope = 'tenant'
@@ -185,7 +185,7 @@ export const retentionOperations = {
   }),
 
   /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
-  'machine.members': read((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
+  'machine.members': aside((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
     const rows = sql.all<{ name: string }>(
       'SELECT name FROM machine WHERE tenant = ? AND (? IS NULL OR member_of = ?) ORDER BY name',
       tenant,
@@ -198,7 +198,7 @@ export const retentionOperations = {
   }),
 
   /** All points of one machine, the one created last first; NOT_FOUND. */
-  'retention.points': read((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): RetentionPoint[] => {
+  'retention.points': aside((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): RetentionPoint[] => {
     const { id } = machineByName(sql, tenant, machine)
     return sql.all<RetentionPoint>(
       `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
@@ -206,7 +206,7 @@ export const retentionOperations = {
     )
   }),
 
-  'retention.point': read((sql: Sql, { tenant, id }: { tenant: number; id: string }): RetentionPoint =>
+  'retention.point': aside((sql: Sql, { tenant, id }: { tenant: number; id: string }): RetentionPoint =>
     pointOf(sql, tenant, id),
   ),
 

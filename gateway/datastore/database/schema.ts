@@ -154,4 +154,11 @@ CREATE INDEX job_created ON job (tenant, seq, started_ms);
 CREATE INDEX point_created ON point (machine, seq, committed_ms);
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY]
+// the ways along which lists go
+const VERSION_5 = `
+CREATE INDEX machine_agent ON machine (agent, name);
+CREATE INDEX job_machine_created ON job (machine, seq, started_ms);
+CREATE INDEX job_agent_created ON job (agent, seq, started_ms);
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5]

@@ -8,6 +8,9 @@ import { MIGRATIONS } from './schema.ts'
 /** How long a statement waits for another process's lock (the command line beside a running gateway), in milliseconds. */
 const BUSY_TIMEOUT_MS = 10_000
 
+/** A value that a statement is given. */
+export type SqlValue = SQLInputValue
+
 export type Row = Record<string, string | number | bigint | Uint8Array | null>
 
 /** One open SQLite database; synchronous, so it lives on a thread of its own in a running gateway. */
@@ -17,11 +20,19 @@ export class Sql implements Disposable {
   readonly #db: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
 
-  /** Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. */
-  constructor(path: string) {
+  /**
+   * Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. With `readOnly`
+   * it only looks at one that another connection of this program keeps open.
+   */
+  constructor(path: string, { readOnly = false } = {}) {
     this.ballast = Ballast.beside(path)
-    this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+    this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, readOnly })
     try {
+      if (readOnly) {
+        this.#db.exec('PRAGMA temp_store = MEMORY')
+        this.#checkVersion()
+        return
+      }
       // what a statement sorts or may take back goes to memory: a full disk has no room for it
       this.#db.exec(
         'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;',
@@ -38,6 +49,12 @@ export class Sql implements Disposable {
   /** The same on a disk that may be full: the files that SQLite lays beside the database take ballast if they must. */
   static open(path: string): Sql {
     return Ballast.beside(path).draw(() => new Sql(path))
+  }
+
+  /** How SQLite would run a statement, one line for each step; for tests of what listings cost. */
+  plan(text: string, ...values: SQLInputValue[]): string[] {
+    const steps = this.#db.prepare(`EXPLAIN QUERY PLAN ${text}`).all(...values) as { detail: string }[]
+    return steps.map(({ detail }) => detail)
   }
 
   all<R extends object = Row>(text: string, ...values: SQLInputValue[]): R[] {
@@ -104,13 +121,17 @@ export class Sql implements Disposable {
     return statement
   }
 
-  #migrate(): void {
+  #checkVersion(): number {
     const version = this.get<{ user_version: number }>('PRAGMA user_version')?.user_version ?? 0
-    if (version > MIGRATIONS.length)
-      throw new VarveError(
-        'STORE_VERSION',
-        `the datastore has schema ${version}, this program knows up to ${MIGRATIONS.length}`,
-      )
+    if (version <= MIGRATIONS.length) return version
+    throw new VarveError(
+      'STORE_VERSION',
+      `the datastore has schema ${version}, this program knows up to ${MIGRATIONS.length}`,
+    )
+  }
+
+  #migrate(): void {
+    const version = this.#checkVersion()
     for (const [index, migration] of MIGRATIONS.entries()) {
       if (index < version) continue
       this.transaction(() => {

@@ -2,7 +2,7 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
-import { read, write } from './operation.ts'
+import { aside, read, write } from './operation.ts'
 import type { Quota, TenantQuota } from '../quota.ts'
 import type { Sql } from './sql.ts'
 
@@ -58,7 +58,7 @@ export const tenantOperations = {
     },
   ),
 
-  'tenant.list': read((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
+  'tenant.list': aside((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
 
   'tenant.byName': read(
     (sql: Sql, { name }: { name: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE name = ?`, name) ?? null,

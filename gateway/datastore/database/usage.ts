@@ -1,6 +1,6 @@
 // What accounting asks of the catalog: restore points and images at one moment, what running backups have stored, growth.
 import { collectionOperations, type CatalogRoots } from './collection.ts'
-import { read } from './operation.ts'
+import { aside } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** A restore point, and what its manifest takes. */
@@ -37,7 +37,7 @@ const storedSince = (sql: Sql, tenant: number, sinceMs: number): number => {
 }
 
 export const usageOperations = {
-  'usage.roots': read((sql: Sql, { tenant }: { tenant: number }): UsageRoots => {
+  'usage.roots': aside((sql: Sql, { tenant }: { tenant: number }): UsageRoots => {
     const counted = sql.all<CountedPoint>(
       `SELECT point.id, machine.name AS machine, time_ms AS timeMs, chunk.stored AS manifestLength
        FROM point JOIN machine ON machine.id = point.machine
@@ -54,7 +54,7 @@ export const usageOperations = {
   }),
 
   /** One figure for each moment. */
-  'usage.growth': read((sql: Sql, args: { tenant: number; sinceMs: readonly number[] }): number[] =>
+  'usage.growth': aside((sql: Sql, args: { tenant: number; sinceMs: readonly number[] }): number[] =>
     args.sinceMs.map((sinceMs) => storedSince(sql, args.tenant, sinceMs)),
   ),
 }

@@ -5,8 +5,10 @@ import { expect, test } from 'vitest'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
 import { Decoder } from '../../../agent/restore/decoder.ts'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
+import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import {
   joinChunks,
+  oddFrames,
   rawChunk,
   thievingPairs,
   zstdChunk,
@@ -28,12 +30,13 @@ const decode = (decoder: Decoder, ...chunks: readonly WireChunk[]): Promise<Uint
 const isDecoded = async (decoding: Promise<Uint8Array>, ...plains: readonly Uint8Array[]): Promise<boolean> =>
   Buffer.concat(plains).equals(await decoding)
 
-/** The id that a refusal for damage names. */
-const damagedId = async (decoding: Promise<unknown>): Promise<unknown> => {
-  const error = await failureOf(decoding)
-  expect(error?.code).toBe('DATA_DAMAGED')
-  return error?.details['id']
-}
+/** Why a wrong chunk is refused: it is not stored as the protocol wants it, or it is not what it was. */
+const codeFor = ({ codec, stored, plainLength }: WireChunk): string =>
+  codec === CODEC.zstd && !isOneFrame(stored, plainLength) ? 'CHUNK_INVALID' : 'DATA_DAMAGED'
+
+/** The decoding is refused for this chunk, by its name. */
+const refusedFor = async (bad: WireChunk, decoding: Promise<unknown>): Promise<void> =>
+  expect(await failureOf(decoding)).toMatchObject({ code: codeFor(bad), details: { id: hex(bad.id) } })
 
 test('gives the plain bytes of every message, whatever thread did it', async () => {
   await using decoder = new Decoder()
@@ -92,7 +95,7 @@ test('names the chunk that is damaged and goes on with the next message', async 
   ]
   for (const change of wrong) {
     const bad = { ...chunk, ...change }
-    expect(await damagedId(decode(decoder, stored(plain), bad, chunk))).toBe(hex(bad.id))
+    await refusedFor(bad, decode(decoder, stored(plain), bad, chunk))
   }
   expect((await decode(decoder, stored(plain))).length).toBe(5000)
 })
@@ -112,7 +115,7 @@ test('names the chunk that is damaged among neighbours that are decoded together
     ]
     for (const change of wrong) {
       const bad = { ...chunk, ...change }
-      expect(await damagedId(decode(decoder, ...chunks.toSpliced(at, 1, bad)))).toBe(hex(bad.id))
+      await refusedFor(bad, decode(decoder, ...chunks.toSpliced(at, 1, bad)))
     }
   }
 })
@@ -122,8 +125,23 @@ test('one that brings what belongs to the next is damaged, though both together 
   const [a, b] = [Buffer.alloc(1000, 'this'), Buffer.alloc(1000, 'that')]
   const [first, second] = [packed(a), packed(b)]
   for (const [one, two] of thievingPairs(a, b))
-    expect(await damagedId(decode(decoder, { ...first, ...one }, { ...second, ...two }))).toBe(hex(first.id))
+    await refusedFor({ ...first, ...one }, decode(decoder, { ...first, ...one }, { ...second, ...two }))
   expect(await isDecoded(decode(decoder, first, second), a, b)).toBe(true)
+})
+
+test.each(oddFrames(2, 4096))('refuses a zstd chunk with %s, alone and among others', async (_, bytes) => {
+  await using decoder = new Decoder()
+  const plain = new Uint8Array(4096).fill(2)
+  const odd = { ...packed(plain), stored: bytes }
+  for (const others of [[], [packed(randomBytes(700)), stored(plain)]])
+    for (const message of [
+      [...others, odd],
+      [odd, ...others],
+    ]) {
+      const failure = await failureOf(decode(decoder, ...message))
+      expect(['CHUNK_INVALID', 'DATA_DAMAGED']).toContain(failure?.code)
+      expect(failure).toMatchObject({ code: codeFor(odd), details: { id: hex(odd.id) } })
+    }
 })
 
 test('never unpacks more than a chunk says it is', async () => {
@@ -132,7 +150,7 @@ test('never unpacks more than a chunk says it is', async () => {
   expect(bomb.length).toBeLessThan(64 * 1024)
   const before = process.memoryUsage().rss
   const chunk = { id: new Uint8Array(32), codec: CODEC.zstd, plainLength: 65_536, stored: bomb }
-  expect(await codeOf(decode(decoder, chunk))).toBe('DATA_DAMAGED')
+  expect(await codeOf(decode(decoder, chunk))).toBe('CHUNK_INVALID')
   expect(process.memoryUsage().rss - before).toBeLessThan(128 * 1024 * 1024)
 })
 

@@ -71,10 +71,23 @@ test("a refused upgrade is the gateway's own error", async () => {
   expect(error).toMatchObject({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
 })
 
+test('a refusal that is not known here, and a fault of the gateway, are the gateway’s in its words', async () => {
+  for (const code of ['NO_SUCH_CODE', 'INTERNAL']) {
+    await using server = await http((_request, response) => {
+      response.writeHead(503).end(JSON.stringify({ code, message: 'not today' }))
+    })
+    expect(await failureOf(dial({ ...options, gateway: server.url }))).toMatchObject({
+      code: 'PEER_FAILED',
+      message: `the other side failed (${code}): not today`,
+      details: { code },
+    })
+  }
+})
+
 test('a server that is no gateway is named with what it said', async () => {
   const answers: RequestListener[] = [
     (_request, response) => void response.writeHead(404).end('<html>not here</html>'),
-    (_request, response) => void response.writeHead(404).end('{"code":"NO_SUCH_CODE","message":"?"}'),
+    (_request, response) => void response.writeHead(404).end('{"code":"NO_SUCH_CODE"}'),
     (_request, response) => void response.writeHead(404).end('x'.repeat(100_000)),
     // cut short in the middle of the answer
     (_request, response) => {

@@ -179,6 +179,88 @@ test('an upload that is cut after any acknowledged cursor goes on there and ends
   }
 })
 
+test('zeroes that are said by an id are refused, so that content has one root', async () => {
+  await using stand = await Stand.open()
+  const machine = await stand.machine('db1')
+  const whole = new Uint8Array(CHUNK_BYTES)
+  const short = new Uint8Array(512)
+  const plain = plainChunk()
+  for (const [at, zeroes] of [
+    [0, whole],
+    [1, whole],
+    [2, short],
+  ] as const) {
+    const refs = [stand.idOf(plain), stand.idOf(plain), stand.idOf(plain.subarray(0, 512))]
+    const job = await stand.job(machine, 2 * CHUNK_BYTES + 512)
+    const script = stand.upload(job)
+    await script.started()
+    script.say([UP.runs, runsOf(refs.with(at, stand.idOf(zeroes)))])
+    expect(await codeOf(script.result)).toBe('UPLOAD_INVALID')
+    expect(await stand.row(job)).toMatchObject({ position: 0, finished: 0 })
+    await stand.datastore.database.call('job.fail', {
+      job: job.id,
+      agent: machine.agent,
+      code: 'X',
+      message: '',
+      nowMs: 9,
+    })
+  }
+  // whatever way their runs are cut, equal images have equal roots
+  const roots: unknown[] = []
+  for (const cut of [1, 3]) {
+    const job = await stand.job(machine, 7 * CHUNK_BYTES)
+    const script = stand.upload(job)
+    const { proofKey } = await script.started()
+    const plains = new Map([[Buffer.from(stand.idOf(plain)).toString('hex'), plain]])
+    for (let left = 6; left > 0; left -= cut) await script.deliver([[RUN.zero, cut]], plains, proofKey)
+    await script.deliver([[RUN.ids, stand.idOf(plain)]], plains, proofKey)
+    script.end()
+    roots.push((await script.result).root)
+    await stand.datastore.database.call('job.fail', {
+      job: job.id,
+      agent: machine.agent,
+      code: 'X',
+      message: '',
+      nowMs: 9,
+    })
+  }
+  expect(roots[0]).toEqual(roots[1])
+})
+
+test('the id of a chunk that is longer or shorter than its place is refused, known, asked for or not', async () => {
+  await using stand = await Stand.open()
+  const machine = await stand.machine('db1')
+  const [long, short] = [plainChunk(), plainChunk().subarray(0, 512)]
+  await stand.point(machine, [long, short])
+  const fresh = plainChunk()
+  for (const [first, last] of [
+    // in the index
+    [long, long],
+    [short, short],
+    // asked for a moment before
+    [fresh, fresh],
+  ] as const) {
+    const job = await stand.job(machine, CHUNK_BYTES + 512)
+    const script = stand.upload(job)
+    await script.started()
+    script.say([UP.runs, runsOf([stand.idOf(first), stand.idOf(last)])])
+    expect(await codeOf(script.result)).toBe('CHUNK_INVALID')
+    await stand.datastore.database.call('job.fail', {
+      job: job.id,
+      agent: machine.agent,
+      code: 'X',
+      message: '',
+      nowMs: 9,
+    })
+  }
+  // of another machine it must not even be proved
+  const job = await stand.job(await stand.machine('db2'), CHUNK_BYTES + 512)
+  const script = stand.upload(job)
+  await script.started()
+  script.say([UP.runs, runsOf([stand.idOf(long), stand.idOf(long)])])
+  expect(await codeOf(script.result)).toBe('CHUNK_INVALID')
+})
+
 test('chunks that came before a break are not sent again, though their place was not acknowledged', async () => {
   await using stand = await Stand.open()
   const job = await stand.job(await stand.machine('db1'), 21 * CHUNK_BYTES)

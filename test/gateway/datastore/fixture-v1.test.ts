@@ -20,7 +20,7 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
   const tenant = (await database.call('tenant.byName', { name: expected.tenant }))!
   const store = datastore.tenantStore(tenant)
   const page = { tenant: tenant.id, agent: null, machine: null, before: null, limit: 100 }
-  const points = await database.call('point.list', page)
+  const { points } = await database.call('point.list', page)
   expect(points.map(({ id }) => id).sort()).toEqual(expected.images.map(({ point }) => point).sort())
   for (const image of expected.images) {
     const point = points.find(({ id }) => id === image.point)!

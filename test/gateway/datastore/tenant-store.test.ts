@@ -2,13 +2,13 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { hex } from '../../../protocol/chunk.ts'
+import { CODEC, hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
 import { splitIds } from '../../../gateway/datastore/bytes.ts'
 import { Sql } from '../../../gateway/datastore/database/sql.ts'
 import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
 import { CATALOG_NAME, type Datastore } from '../../../gateway/datastore/datastore.ts'
-import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
+import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/datastore/format.ts'
 import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { decodeManifest } from '../../../gateway/datastore/manifest.ts'
 import { IDS_MAX } from '../../../gateway/datastore/record-reader.ts'
@@ -16,7 +16,8 @@ import { decodeState, joinParts } from '../../../gateway/datastore/state-record.
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/datastore/tree.ts'
 import { testDice } from '../../support/seed.ts'
-import { splitChunks } from '../../protocol/wire-chunks.ts'
+import { oddFrames, splitChunks } from '../../protocol/wire-chunks.ts'
+import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine } from '../catalog.ts'
 import {
   CHUNK_BYTES,
@@ -90,6 +91,54 @@ const flip = async (file: string, offset: number, bit: number): Promise<void> =>
 }
 
 const damaged = (id: Uint8Array) => ({ code: 'DATA_DAMAGED', details: { id: hex(id) } })
+
+test('what an older gateway took as a chunk’s bytes is read, and sent plain', async () => {
+  await using folder = await temporaryFolder()
+  const plain = new Uint8Array(CHUNK_BYTES).fill(2)
+  let datastore = await openDatastore(folder.path)
+  const tenant = await addTenant(datastore, 'one')
+  const id = chunkId(tenant, plain)
+  {
+    await using writer = await datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
+    await writer.append(batchOf(tenant, [plain]))
+    await writer.commit(progressAt(1))
+  }
+  const [pack] = await datastore.database.call('pack.list', {})
+  await datastore[Symbol.asyncDispose]()
+  const file = path.join(folder.path, 'packs', tenant.uuid, pack!.uuid.slice(0, 2), `${pack!.uuid}.pack`)
+  for (const [name, stored] of oddFrames(2, CHUNK_BYTES).filter(([one]) =>
+    /junk|two frames|skippable frame behind/u.test(one),
+  )) {
+    const bytes = (await readFile(file)).subarray(0, PACK_HEADER_BYTES)
+    const record = Buffer.alloc(recordBytes(stored.length))
+    const header = { id, type: RECORD.chunk, codec: CODEC.zstd, plainLength: CHUNK_BYTES, storedLength: stored.length }
+    writeRecord(record, 0, header, stored)
+    await writeFile(file, Buffer.concat([bytes, record]))
+    {
+      using sql = new Sql(path.join(folder.path, CATALOG_NAME))
+      sql.run('UPDATE chunk SET stored = ? WHERE id = ?', stored.length, id)
+      sql.run('UPDATE pack SET bytes = ? WHERE uuid = ?', bytes.length + record.length, pack!.uuid)
+    }
+    datastore = await openDatastore(folder.path)
+    const store = datastore.tenantStore(tenant)
+    const readable = name !== 'junk behind it'
+    const read = await codeOf(store.readRecord(id))
+    expect([name, read]).toEqual([name, readable ? 'none' : read])
+    if (read === 'none') {
+      const sent = splitChunks(await store.readStored([id]))
+      expect(sent).toMatchObject([{ codec: CODEC.raw, plainLength: CHUNK_BYTES }])
+      expect(Buffer.compare(sent[0]!.stored, plain)).toBe(0)
+    }
+    await datastore[Symbol.asyncDispose]()
+  }
+})
+
+test('ids of zeroes are those of chunks of so many zeroes', async () => {
+  await using setting = await setUp()
+  const { store, tenant } = setting
+  for (const length of [512, CHUNK_BYTES, 64 * 1024, 64 * 1024 + 512, 4 * 1024 * 1024])
+    for (const _ of [1, 2]) expect(store.zeroId(length)).toEqual(chunkId(tenant, new Uint8Array(length)))
+})
 
 describe('damage', () => {
   test('a flipped bit anywhere in a record is found by every way of reading, and only that record is hurt', async () => {

@@ -12,6 +12,7 @@ import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
 import { check, ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/datastore/verify.ts'
 import {
   joinChunks,
+  oddFrames,
   rawChunk,
   thievingPairs,
   zstdChunk,
@@ -88,6 +89,29 @@ describe('ingest', () => {
     ['a codec that does not exist', { codec: 7 as 1 }],
     ['the other codec', { codec: CODEC.raw }],
   ])('refuses %s', (_, change) => refused(changed(change)))
+
+  test.each(oddFrames(2, CHUNK_BYTES))('refuses a zstd chunk with %s, alone and among others', (_, stored) => {
+    const odd = { ...good[1], stored }
+    refusedFor(odd, jobOf(odd))
+    refusedFor(odd, changed({ stored }))
+    // the first that is wrong is named, whatever is wrong behind it
+    const other = { ...good[2], id: new Uint8Array(32).fill(1) }
+    refusedFor(other, jobOf(good[0], other, odd))
+  })
+
+  test('what was stored in another form before stays readable', () => {
+    const forms = oddFrames(2, CHUNK_BYTES).filter(([name]) => /skippable frame behind|two frames|16 MiB/u.test(name))
+    expect(forms).toHaveLength(3)
+    for (const [, stored] of forms) {
+      const { id, codec, plainLength } = good[1]
+      const header = { id, type: RECORD.chunk, codec, plainLength, storedLength: stored.length }
+      const target = Buffer.alloc(recordBytes(stored.length))
+      writeRecord(target, 0, header, stored)
+      const buffer = new Uint8Array(target).buffer
+      expect(plain({ buffer, place: { id, offset: 0 }, idKey })).toEqual(compressible(2))
+      expect(check({ buffer, places: [{ ...header, offset: 0 }], idKey })).toEqual([null])
+    }
+  })
 
   test.each<[string, IngestJob]>([
     ['a stored length past the bytes', rewritten(37, 0, 0, 15, 255)],

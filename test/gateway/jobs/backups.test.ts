@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
-import { agentError } from '../../../gateway/jobs/agent-error.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
 import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
@@ -592,13 +591,6 @@ const BEGIN = {
   leftOut: [],
   disks: [],
 } satisfies Partial<Params<'backup.begin'>>
-
-test('what ends the agent’s connection is not said of the caller’s', () => {
-  for (const code of ['CONNECTION_LOST', 'GOING_AWAY', 'REPLACED', 'FRAME_INVALID', 'AGENT_REVOKED'] as const)
-    expect(agentError(new VarveError(code, 'x')).code).toBe('AGENT_OFFLINE')
-  expect(agentError(new VarveError('QMP_ERROR', 'x'))).toMatchObject({ code: 'QMP_ERROR', message: 'x' })
-  expect(agentError(new Error('x')).code).toBe('INTERNAL')
-})
 
 test('damage that is found while a backup runs is in its point too, and the next one is told to read it again', async () => {
   await using setting = await Setting.open()

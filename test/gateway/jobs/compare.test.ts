@@ -101,6 +101,25 @@ test('an image whose last chunk is short', async () => {
   ).toEqual({ compared: 2, different: [] })
 })
 
+test('a chunk of zeroes is 32 zero bytes, whole or short, and never its own id', async () => {
+  await using stand = await Stand.open()
+  const { ask } = await compared(stand, [null, plainChunk(), new Uint8Array(512).fill(3)])
+  const [whole, short] = [stand.idOf(new Uint8Array(CHUNK_BYTES)), stand.idOf(new Uint8Array(512))]
+  for (const [position, id] of [
+    [0, whole],
+    [1, whole],
+    [2, short],
+  ] as const)
+    expect(await codeOf(ask([[position, id]]))).toBe('PARAMS_INVALID')
+  // the zeroes of another length are only another id
+  expect(
+    await ask([
+      [0, short],
+      [2, whole],
+    ]),
+  ).toEqual({ compared: 2, different: [0, 2] })
+})
+
 describe('what does not fit', () => {
   test.each([
     ['fewer ids than positions', [0, 1], ID_BYTES],
@@ -156,7 +175,7 @@ describe('damage in the image', () => {
     const image = { root: new Uint8Array(ID_BYTES).fill(1), size: CHUNK_BYTES, chunkBytes: CHUNK_BYTES }
     const told: VarveError[] = []
     const asked = compareChunks(
-      { nodes: () => Promise.reject(failure) },
+      { nodes: () => Promise.reject(failure), zeroId: () => new Uint8Array(ID_BYTES).fill(9) },
       image,
       { positions: [0], ids: ZERO },
       async (error) => void told.push(error),

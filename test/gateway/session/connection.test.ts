@@ -191,7 +191,10 @@ test('what fails inside is for the log, not for the peer', async () => {
   const database = { call: () => Promise.reject(new TypeError('secret of /the/inside')) }
   const broken = { ...services, authority: { ...services.authority, database } }
   const session = new MemorySession(broken, null)
-  await expect(session.hello(broken, { token })).rejects.toMatchObject({ code: 'INTERNAL' })
+  await expect(session.hello(broken, { token })).rejects.toMatchObject({
+    code: 'PEER_FAILED',
+    details: { code: 'INTERNAL' },
+  })
   expect(JSON.stringify(await session.first())).not.toContain('secret')
   expect(errorFrame(0, await session.closed)[3]).not.toContain('secret')
 })

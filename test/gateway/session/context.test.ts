@@ -2,8 +2,9 @@
 import { expect, test } from 'vitest'
 import { guarded, outward, type MethodCode } from '../../../gateway/session/context.ts'
 import type { Claims, Role } from '../../../protocol/claims.ts'
-import { VarveError } from '../../../protocol/errors.ts'
+import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import { eventually } from '../../support/temp.ts'
 import { TestServices } from '../services.ts'
 import { servedCall, testAccount } from '../../support/served-call.ts'
 
@@ -88,4 +89,89 @@ test('an agent is confined to itself, a person is not', async () => {
   await look('agent')
   await look('owner')
   expect(seen).toEqual(['anna', null])
+})
+
+test('what an agent says in words that nobody knows is its failure, and never one of the gateway', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  const said = ['MOON_PHASE', 'INTERNAL', 'STORE_FULL', 'TOKEN_EXPIRED']
+  const serving = await test.serve(
+    agent,
+    said.map((_, index) => `m${index}`),
+    {
+      'agent.backup': async ({ machine }) => {
+        throw new VarveError(said[Number(machine.slice(1))] as ErrorCode, 'not today', { details: { a: 1 } })
+      },
+      'agent.status': async ({ machine }) => {
+        throw new VarveError(said[Number(machine.slice(1))] as ErrorCode, 'not today')
+      },
+    },
+  )
+  const operator = await test.person('operator')
+  for (const [index, code] of said.entries()) {
+    const machine = `m${index}`
+    const failure = { code: 'PEER_FAILED', message: `the other side failed (${code}): not today`, details: { code } }
+    await expect(operator.call('machines.status', { machine })).rejects.toMatchObject(failure)
+    await expect(operator.call('backup.start', { machine, full: false })).rejects.toMatchObject(failure)
+    const [job] = (await operator.call('jobs.list', { machine, limit: 1 })).jobs
+    expect(job).toMatchObject({ state: 'failed', error: { code: 'PEER_FAILED', message: failure.message } })
+  }
+  expect((await serving.call('machines.list', {})).machines.length).toBe(said.length)
+  const outcomes = (await test.audited(test.acme)).map(({ outcome }) => outcome)
+  expect(outcomes).toContain('PEER_FAILED')
+  expect(outcomes).not.toContain('INTERNAL')
+})
+
+test('the reason with which an agent ends a job keeps its words, whatever its code', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  const serving = await test.serve(agent, ['db1'], { 'agent.backup': async () => ({}) })
+  const operator = await test.person('operator')
+  for (const [code, kept] of [
+    ['MOON_PHASE', 'PEER_FAILED'],
+    ['INTERNAL', 'PEER_FAILED'],
+    ['x'.repeat(5000), 'PEER_FAILED'],
+    ['LEASE_LOST', 'LEASE_LOST'],
+  ] as const) {
+    const { job } = await operator.call('backup.start', { machine: 'db1', full: false })
+    await serving.call('backup.fail', { job, code, message: 'not today' })
+    const [ended] = (await operator.call('jobs.list', { machine: 'db1', limit: 1 })).jobs
+    expect(ended).toMatchObject({ id: job, state: 'failed', error: { code: kept } })
+    expect(ended!.error!.message).toContain('not today')
+    expect(ended!.error!.message).toContain(kept === 'PEER_FAILED' ? code.slice(0, 64) : '')
+  }
+})
+
+test('one session looks once at a time, the others wait, and the data path waits for none of them', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  const serving = await test.serve(agent, ['db1'], { 'agent.backup': async () => ({}) })
+  const { database } = test.services.datastore
+  const call = database.call.bind(database)
+  const release = Promise.withResolvers<void>()
+  let looking = 0
+  let most = 0
+  database.call = async (name, args) => {
+    if (name !== 'point.list') return await call(name, args)
+    looking++
+    most = Math.max(most, looking)
+    await release.promise
+    looking--
+    return await call(name, args)
+  }
+  const page = { machine: null, before: null, limit: 250 }
+  const viewers = [await test.person('viewer'), await test.person('viewer'), await test.person('auditor')]
+  const listings = viewers.flatMap((viewer) => Array.from({ length: 64 }, () => viewer.call('points.list', page)))
+  await eventually(() => looking > 0)
+  const operator = await test.person('operator')
+  // while all of them wait, a backup begins, fails and is released, and another tenant looks
+  const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
+  await serving.call('backup.fail', { job, code: 'LEASE_LOST', message: 'x' })
+  await serving.call('backup.released', { job })
+  expect((await (await test.person('viewer', test.other)).call('machines.list', {})).machines).toEqual([])
+  expect(looking).toBe(2)
+  release.resolve()
+  expect((await Promise.all(listings)).length).toBe(192)
+  expect(most).toBe(2)
+  expect(test.services.registry.turns.listing.busy).toBe(0)
 })

@@ -125,7 +125,8 @@ test.each(['owner', 'agent'] as const)('another tenantâ€™s things are for %s as 
   await using test = await TestServices.open()
   const mine = await furnish(test, test.acme)
   const theirs = await furnish(test, test.other)
-  const peer = role === 'agent' ? (await test.session(mine.agentOf.assertion())).peer : await test.person(role)
+  const peer =
+    role === 'agent' ? (await test.session(mine.agentOf.assertion(), { serving: true })).peer : await test.person(role)
   const tellOf = async (name: Served, things: Things): Promise<string> => {
     const words = (text: string) =>
       Object.entries(things).reduce(
@@ -164,10 +165,13 @@ test('an agent sees its own machines, jobs and points, and none of a neighbourâ€
   await using test = await TestServices.open()
   const mine = await furnish(test, test.acme)
   const neighbour = await test.agent()
-  const { peer } = await test.session(neighbour.assertion())
+  const { peer } = await test.session(neighbour.assertion(), { serving: true })
   expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
   expect(await peer.call('jobs.list', { machine: null, limit: 10 })).toEqual({ jobs: [] })
-  expect(await peer.call('points.list', { machine: null, before: null, limit: 10 })).toEqual({ points: [] })
+  expect(await peer.call('points.list', { machine: null, before: null, limit: 10 })).toEqual({
+    points: [],
+    more: false,
+  })
   for (const name of ABOUT_THINGS.filter((one) => documented.get(one)?.includes('agent') === true))
     expect([name, await codeOf(call(peer, name, mine))]).toEqual([name, 'NOT_FOUND'])
   const own = (await test.session(mine.agentOf.assertion())).peer

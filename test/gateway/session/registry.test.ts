@@ -1,7 +1,10 @@
 // Who is here: sessions come and go, one program serves an agent, and the last one wins.
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
+import { METHODS, methodOf, type MethodName } from '../../../protocol/methods.ts'
+import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
+import { beginJob, fullDisk } from '../catalog.ts'
 import { TestServices } from '../services.ts'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -45,4 +48,71 @@ test('sessions are ended by choice', async () => {
   expect(await codeOf(owner.peer.call('machines.list', {}))).toBe('none')
   test.services.registry.closeAll(new VarveError('GOING_AWAY', 'stopping'))
   expect((await owner.peer.closed).code).toBe('GOING_AWAY')
+})
+
+const SERVED = (job: string) =>
+  ({
+    'agent.inventory': { host: 'h', machines: ['db1'], jobs: [] },
+    'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], disks: [] },
+    'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
+    'image.upload': { job, disk: 'vda' },
+    'backup.commit': { job, bytesRead: 0 },
+    'backup.fail': { job, code: 'X', message: 'x' },
+    'backup.released': { job },
+  }) as const
+
+test('a connection that does not serve says nothing of backups: what the serving one does goes on', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  await test.serve(agent, ['db1'], { 'agent.backup': async () => ({}) })
+  const operator = await test.person('operator')
+  const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
+  const { database } = test.services.datastore
+  await beginJob(database, { id: job, agent: agent.id }, [{ ...fullDisk('vda', 4096, 'requested') }])
+  const command = (await test.session(agent.assertion())).peer
+  const served = Object.entries(SERVED(job)) as [MethodName, never][]
+  expect(served.map(([name]) => name).sort()).toEqual(
+    (Object.keys(METHODS) as MethodName[]).filter((name) => methodOf(name).serving).sort(),
+  )
+  for (const [name, params] of served)
+    expect([name, await codeOf(command.open(name, params).result)]).toEqual([name, 'NOT_SERVING'])
+  expect(await operator.call('jobs.list', { machine: null, limit: 10 })).toMatchObject({
+    jobs: [{ id: job, state: 'running', released: false }],
+  })
+  // what it may ask as anybody of its agent it may ask on
+  expect((await command.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', job, online: true }])
+  const refused = (await test.audited(test.acme)).filter(({ outcome }) => outcome === 'NOT_SERVING')
+  expect(refused.length).toBeGreaterThan(0)
+})
+
+test('a list that was under way when another connection took over fails none of the jobs of that one', async () => {
+  await using test = await TestServices.open()
+  const agent = await test.agent()
+  const first = await test.session(agent.assertion(), { serving: true }, { 'agent.backup': async () => ({}) })
+  await first.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
+  const operator = await test.person('operator')
+  const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
+  // the list that does not have the job stays in the database until the other connection is there
+  const { database } = test.services.datastore
+  const held = Promise.withResolvers<void>()
+  const call = database.call.bind(database)
+  let lists = 0
+  database.call = async (name, args) => {
+    const result = await call(name, args)
+    if (name === 'machine.declare' && lists++ === 0) await held.promise
+    return result
+  }
+  const late = first.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
+  late.catch(() => {})
+  await eventually(() => lists > 0)
+  const second = await test.session(agent.assertion(), { serving: true })
+  const { jobs } = await second.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [job] })
+  held.resolve()
+  await turn()
+  expect(jobs).toMatchObject([{ job, state: 'running' }])
+  expect(await codeOf(late)).toBe('REPLACED')
+  for (let waited = 0; waited < 20; waited++) await turn()
+  expect(await second.peer.call('jobs.list', { machine: null, limit: 1 })).toMatchObject({
+    jobs: [{ state: 'running' }],
+  })
 })
