@@ -6,6 +6,7 @@ import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
+import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
@@ -103,10 +104,7 @@ export const parseConfig = (file: string, text: string): AgentConfig => {
     throw invalid(file, (error as Error).message)
   }
   const checked = v.safeParse(fileSchema, value)
-  if (!checked.success) {
-    const issue = checked.issues[0]
-    throw invalid(file, `${v.getDotPath(issue) ?? 'file'}: ${issue.message}`)
-  }
+  if (!checked.success) throw invalid(file, misfit(fileSchema, checked.issues, { toml: true }))
   const { machine, ...rest } = checked.output
   checkGateway(file, rest.gateway, rest.insecure)
   const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => path.normalize(one.qmp)))

@@ -5,6 +5,7 @@ import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, FRAME } from './frames.ts'
 import { CALLS_OPEN_MAX, DEADLINE_MAX_MS } from './limits.ts'
+import { misfit } from './misfit.ts'
 import { methodOf, type Down, type MethodName, type Asked, type Result, type Up } from './methods.ts'
 
 type Outcome = { readonly value: unknown } | { readonly error: VarveError }
@@ -98,9 +99,10 @@ export class OutgoingCalls {
   onResult(id: number, value: unknown): void {
     const call = this.#answered(id)
     if (call === undefined) return
-    const checked = v.safeParse(methodOf(call.method).result, value, { abortEarly: true })
+    const { result } = methodOf(call.method)
+    const checked = v.safeParse(result, value, { abortEarly: true })
     if (checked.success) return call.settle({ value: checked.output })
-    const what = `${call.method}: the answer does not fit: ${checked.issues[0].message}`
+    const what = `${call.method}: the answer does not fit: ${misfit(result, checked.issues)}`
     call.settle({ error: new VarveError('RESULT_INVALID', what) })
   }
 

@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import * as v from 'valibot'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
+import { misfit } from '../../protocol/misfit.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
 import { outward, type Services } from '../session/context.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
@@ -138,7 +139,7 @@ export class HttpServer implements AsyncDisposable {
 
   async #enrol(request: IncomingMessage): Promise<object> {
     const parsed = v.safeParse(enrolBody, await readBody(request))
-    if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${parsed.issues[0].message}`)
+    if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${misfit(enrolBody, parsed.issues)}`)
     const nowMs = this.#services.clock.now()
     const attempt = { action: 'agent.enrol', address: request.socket.remoteAddress ?? '', timeMs: nowMs }
     return this.#services.audit.guard(attempt, () => enrol(this.#services.authority, { ...parsed.output, nowMs }))
