@@ -110,8 +110,11 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
   })
   // what it asks for was just read; it must not end a gateway that is starting
-  let hangUp = (): void => {}
-  process.on('SIGHUP', () => hangUp())
+  let keeper: CertificateKeeper | null = null
+  process.on('SIGHUP', () => {
+    log.info({ signal: 'SIGHUP' }, 'reads the certificate again; options and the configuration file need a restart')
+    void keeper?.reload()
+  })
   await using gateway = await Gateway.open({
     folder,
     listen: { host, port, tls },
@@ -119,11 +122,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     clock: systemClock,
     reserveBytes,
   })
-  using keeper = keeperOf(files, tls, gateway, log)
-  hangUp = () => {
-    log.info({ signal: 'SIGHUP' }, 'reads the certificate again; options and the configuration file need a restart')
-    void keeper?.reload()
-  }
+  using kept = keeperOf(files, tls, gateway, log)
+  keeper = kept
   print(gateway.url)
   const reason = await Promise.race([ended, gateway.lost])
   if (reason instanceof VarveError) {

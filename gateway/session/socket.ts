@@ -45,13 +45,14 @@ const transportOf = (socket: WebSocket): Transport => ({
   },
 })
 
-const refuseUpgrade = (socket: Duplex, error: VarveError): void => {
+/** A refusal says what time it is here: a token may be refused because its host's clock is wrong. */
+const refuseUpgrade = (socket: Duplex, error: VarveError, nowMs: number): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
   const { http } = ERRORS[error.code]
   // a client that never closes its side must not keep the socket
   socket.once('finish', () => socket.destroy())
   socket.end(
-    `HTTP/1.1 ${http} ${error.code}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${http} ${error.code}\r\nDate: ${new Date(nowMs).toUTCString()}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
 }
 
@@ -84,6 +85,7 @@ export class Sockets {
   constructor(services: Services, admission: Admission) {
     this.#services = services
     this.#admission = admission
+    this.#server.on('headers', (headers) => headers.push(`Date: ${new Date(services.clock.now()).toUTCString()}`))
   }
 
   /** Answers an HTTP upgrade: a WebSocket, or an HTTP error with a code. */
@@ -96,7 +98,7 @@ export class Sockets {
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'an upgrade failed')
-      refuseUpgrade(socket, outward(error))
+      refuseUpgrade(socket, outward(error), this.#services.clock.now())
     }
   }
 

@@ -49,9 +49,20 @@ export const makeCertificate = async (folder: string, name: string, wanted: Want
   await writeFile(
     config,
     [
-      ...['[ca]', 'default_ca = own', '[own]', `database = ${work}/index`, `serial = ${work}/serial`],
-      ...[`new_certs_dir = ${work}`, 'default_md = sha256', 'policy = any', 'unique_subject = no'],
-      ...['[any]', 'commonName = supplied', '[names]', ...extensions, ''],
+      '[ca]',
+      'default_ca = own',
+      '[own]',
+      `database = ${work}/index`,
+      `serial = ${work}/serial`,
+      `new_certs_dir = ${work}`,
+      'default_md = sha256',
+      'policy = any',
+      'unique_subject = no',
+      '[any]',
+      'commonName = supplied',
+      '[names]',
+      ...extensions,
+      '',
     ].join('\n'),
   )
   await run('openssl', ['req', '-new', ...CURVE, '-keyout', key, '-out', request, '-subj', `/CN=${name}`])
