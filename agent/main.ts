@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { durationMs } from '../protocol/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
@@ -12,6 +13,7 @@ import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost } from './enrol.ts'
+import { asFileError } from './file-error.ts'
 import { openLog } from './log.ts'
 import { readCa } from './session/once.ts'
 
@@ -29,6 +31,9 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
+/** How long what a failed command has given up may take to end by itself, in milliseconds. */
+const LINGER_MS = 500
+
 const fail = (thrown: unknown): void => {
   const { code, message } = asVarveError(thrown)
   process.stderr.write(`varve-agent: ${message} (${code})\n`)
@@ -37,6 +42,20 @@ const fail = (thrown: unknown): void => {
 
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
+const timeoutOption = (what: string): Option =>
+  new Option('--timeout <duration>', what).argParser((text) => {
+    try {
+      return durationMs(text)
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message)
+    }
+  })
+const lookTimeoutOption = (): Option =>
+  timeoutOption('how long an answer may take, such as 30s (default: 10s); ends with 3 when it is over')
+const workTimeoutOption = (what: string): Option =>
+  timeoutOption(
+    `how long ${what} may be waited for, such as 15m; ends with 3 when it is over (default: 30s to begin, then for as long as it takes)`,
+  )
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
 watchOutput()
@@ -83,6 +102,7 @@ program
 program
   .command('machines')
   .description('list the machines of this host as the gateway knows them')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
   .action(machines)
@@ -90,9 +110,13 @@ program
 program
   .command('status')
   .description('show how the agent and each machine are now')
+  .argument('[machine]', 'of one machine only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(status)
+  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+    status(machine, options),
+  )
 
 program
   .command('backup')
@@ -101,6 +125,7 @@ program
   .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
   .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
   .option('--wait', 'wait while another backup of the machine runs or its agent is away', false)
+  .addOption(workTimeoutOption('gateway and agent'))
   .addOption(configOption())
   .addOption(jsonOption())
   .action((machine: string, options: BackupCommand) => backup(machine, options))
@@ -109,9 +134,12 @@ program
   .command('points')
   .description('list restore points, newest first')
   .argument('[machine]', 'of one machine only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean }) => points(machine, options))
+  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+    points(machine, options),
+  )
 
 program
   .command('restore')
@@ -126,6 +154,7 @@ program
     'write what can be read where part of the disk is lost; ends with an error that lists it',
     false,
   )
+  .addOption(workTimeoutOption('the gateway'))
   .addOption(configOption())
   .addOption(jsonOption())
   .action((point: string, options: RestoreCommand) => restore(point, options))
@@ -135,6 +164,7 @@ program
   .description("remove Varve's checkpoints from a machine; its next backup reads in full")
   .argument('<machine>', 'its name in the configuration')
   .option('--disk <name>', 'of one disk only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
   .action((machine: string, options: ForgetCommand) => forget(machine, options))
@@ -150,5 +180,7 @@ program
 try {
   await program.parseAsync()
 } catch (thrown) {
-  fail(thrown)
+  fail(asFileError(thrown))
+  // what was given up, such as a name server that does not answer, must not hold the end up
+  setTimeout(() => process.exit(), LINGER_MS).unref()
 }

@@ -67,7 +67,12 @@ export class OutgoingCalls {
       deadlineMs === 0
         ? () => {}
         : this.#clock.after(deadlineMs, () => cancel(new VarveError('DEADLINE_EXCEEDED', late)))
-    const onAbort = (): void => cancel(new VarveError('CANCELLED', `${name} was cancelled`))
+    const onAbort = (): void => {
+      const reason: unknown = signal?.reason
+      // whoever cancels knows why; without a word of theirs only the method can be named
+      const why = reason instanceof VarveError ? reason.message : `${name} was cancelled`
+      cancel(new VarveError('CANCELLED', why, { cause: reason }))
+    }
     const settle = (outcome: Outcome): void => {
       // a connection that ends while the request is sent has settled it already
       if (!this.#calls.delete(id)) return

@@ -9,6 +9,7 @@ import { print, printJson } from './output.ts'
 export interface ForgetCommand {
   readonly config: string
   readonly disk?: string
+  readonly timeout?: number
   readonly json: boolean
 }
 
@@ -22,19 +23,21 @@ const forgetDisks = async (
   file: string,
   machine: string,
   disk: string | null,
+  timeout: number | undefined,
 ): Promise<Forgotten> => {
   await using direct = await openDirect(config)
   if (direct !== null) return await direct.driver.forget(machineOf(config, machine), disk)
   return await withGateway(
     file,
     async ({ link, signal }) => await link.call('machines.forget', { machine, disk }, signal),
+    timeout === undefined ? {} : { timeout },
   )
 }
 
 export const forget = async (machine: string, options: ForgetCommand): Promise<void> => {
   const config = await readConfig(options.config)
   machineOf(config, machine)
-  const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null)
+  const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null, options.timeout)
   const { removed, left } = forgotten
   if (options.json) printJson({ machine, ...forgotten })
   else {

@@ -40,7 +40,9 @@ export const CLOCKS_APART_MS = 30_000
 /** OpenSSL's sentences go on for lines. */
 const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? ''
 
-const lost = (message: string, cause?: unknown): VarveError => new VarveError('CONNECTION_LOST', message, { cause })
+/** `lasting`: trying again cannot help until a person has changed something. */
+const lost = (message: string, cause: unknown, lasting: boolean): VarveError =>
+  new VarveError('CONNECTION_LOST', message, { cause, details: lasting ? { lasting } : {} })
 
 const iso = (ms: number): string => new Date(ms).toISOString().replace('.000', '')
 
@@ -95,13 +97,14 @@ const untrusted = (gateway: string, code: string, hasCa: boolean): string => {
 /** Of an answer in HTTP that is not a gateway's: CONNECTION_LOST by its status, and by where it leads. */
 export const notOurs = (gateway: string, status: number | undefined, location?: string): VarveError => {
   const answered = `${gateway} answered HTTP ${status}`
+  const says = (what: string, lasting = true): VarveError => lost(`${answered}${what}`, undefined, lasting)
   if (status !== undefined && status >= 502 && status <= 504)
-    return lost(`${answered}: a proxy stands there and does not reach its gateway; does the gateway run?`)
+    return says(': a proxy stands there and does not reach its gateway; does the gateway run?', false)
   if (location !== undefined)
-    return lost(`${answered} and leads to ${location.slice(0, 200)}: if the gateway is there, give its address`)
+    return says(` and leads to ${location.slice(0, 200)}: if the gateway is there, give its address`)
   if (status === 401 || status === 407)
-    return lost(`${answered}: a proxy there asks for a password of its own; let it pass the gateway's paths`)
-  return lost(`${answered}, as no gateway does: check address and port, and what a proxy before it passes on`)
+    return says(": a proxy there asks for a password of its own; let it pass the gateway's paths")
+  return says(', as no gateway does: check address and port, and what a proxy before it passes on')
 }
 
 export interface Tried {
@@ -116,21 +119,23 @@ export interface Tried {
 /** CONNECTION_LOST with the cause. */
 export const unreachable = ({ gateway, hasCa, sight, nowMs }: Tried, error: NodeJS.ErrnoException): VarveError => {
   const code = error.code ?? ''
-  if (DATE_ERROR.test(code)) return lost(dates(gateway, code, sight, nowMs), error)
-  if (NAME_ERROR.test(code)) return lost(names(gateway, code, error), error)
+  if (DATE_ERROR.test(code)) return lost(dates(gateway, code, sight, nowMs), error, true)
+  if (NAME_ERROR.test(code)) return lost(names(gateway, code, error), error, true)
   // Node's own sentence speaks of its own options
-  if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(gateway, code, hasCa), error)
+  if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(gateway, code, hasCa), error, true)
   if (KIND_ERROR.test(code) && sight !== null) {
     const other = gateway.startsWith('wss:')
       ? 'what listens there speaks no TLS: use ws:// (to another host only with insecure = true), or serve it with a certificate'
       : 'what listens there speaks TLS: use wss://'
-    return lost(`cannot reach ${gateway}: ${other} (${code})`, error)
+    return lost(`cannot reach ${gateway}: ${other} (${code})`, error, true)
   }
   const way =
     WAYS_OUT.find(([pattern]) => pattern.test(code))?.[1] ??
     WAYS_OF_WORDS.find(([pattern]) => pattern.test(error.message))?.[1]
   const said = code === '' ? firstLine(error.message) : code
-  return lost(`cannot reach ${gateway}: ${way === undefined ? firstLine(error.message) : `${way} (${said})`}`, error)
+  const lasting = WAYS_OF_WORDS.slice(1).some(([pattern]) => pattern.test(error.message))
+  const why = way === undefined ? firstLine(error.message) : `${way} (${said})`
+  return lost(`cannot reach ${gateway}: ${why}`, error, lasting)
 }
 
 /** The same, after another look where that tells what is wrong. */
