@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
 import { Command, InvalidArgumentError, Option } from 'commander'
+import * as v from 'valibot'
 import { durationMs } from '../protocol/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
+import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { machines, points, status } from './commands/list.ts'
@@ -56,6 +58,11 @@ const workTimeoutOption = (what: string): Option =>
   timeoutOption(
     `how long ${what} may be waited for, such as 15m; ends with 3 when it is over (default: 30s to begin, then for as long as it takes)`,
   )
+const pointPrefix = (text: string): string => {
+  const checked = v.safeParse(idPrefix, text)
+  if (checked.success) return checked.output
+  throw new InvalidArgumentError('A point is named by its id, or at least the first 4 characters of it; see "points".')
+}
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
 watchOutput()
@@ -144,7 +151,7 @@ program
 program
   .command('restore')
   .description('write one disk of a restore point to a file or block device')
-  .argument('<point>', 'its id, or the first characters of it')
+  .argument('<point>', 'its id, or the first characters of it', pointPrefix)
   .requiredOption('--disk <name>', 'which disk')
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
   .addOption(new Option('--format <format>', 'of the file').choices(['raw', 'qcow2']).default('raw'))

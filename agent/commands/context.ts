@@ -163,6 +163,6 @@ export const withGateway = async <R>(
     return await work({ config, link, signal, progress, waiting, concerns, ask })
   } catch (thrown) {
     // why everything was cancelled, in place of what was
-    throw signal.aborted && asVarveError(thrown).code === 'CANCELLED' ? asVarveError(signal.reason) : thrown
+    throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown
   }
 }
