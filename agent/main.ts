@@ -12,7 +12,7 @@ import { machines, points, status } from './commands/list.ts'
 import { print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
-import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
+import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost } from './enrol.ts'
 import { asFileError } from './file-error.ts'
@@ -92,7 +92,9 @@ program
 
 program
   .command('run')
-  .description('serve this host’s machines until told to stop; logs as JSON lines')
+  .description(
+    'serve this host’s machines until told to stop; reads its configuration again on SIGHUP; logs as JSON lines',
+  )
   .addOption(configOption())
   .action(async (options: { config: string }) => {
     const config = await readConfig(options.config)
@@ -100,7 +102,21 @@ program
       process.once('SIGTERM', () => resolve('TERM'))
       process.once('SIGINT', () => resolve('INT'))
     })
-    const ended = await runAgent(config, openLog({ level: config.log_level }), stopped)
+    const log = openLog({ level: config.log_level })
+    // until the agent is up, what it was started with has just been read
+    let reload = (_read: AgentConfig): void => {}
+    const onHangUp = async (): Promise<void> => {
+      try {
+        reload(await readConfig(options.config))
+      } catch (thrown) {
+        log.error(
+          { reason: asVarveError(thrown).message },
+          'the configuration cannot be read again: the one before stays',
+        )
+      }
+    }
+    process.on('SIGHUP', () => void onHangUp())
+    const ended = await runAgent(config, log, stopped, (taken) => (reload = taken))
     if (ended !== null) fail(ended)
     // leases that stay for the next start are still watched over in here, and would keep the process alive
     process.exit()

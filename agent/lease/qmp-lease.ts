@@ -73,6 +73,8 @@ export class QmpLease implements Lease {
   #unsubscribe: () => void = () => undefined
   #loss: VarveError | null = null
   #ending: Promise<void> | null = null
+  /** Why QEMU is shutting down, once it has said so. */
+  #shutdown: string | null = null
 
   constructor(parts: QmpLeaseParts) {
     this.#parts = parts
@@ -202,8 +204,12 @@ export class QmpLease implements Lease {
     this.#unsubscribe()
     this.#client = client
     this.#unsubscribe = client.subscribe((event) => {
+      if (event.event === 'SHUTDOWN') this.#shutdown = String(event.data['reason'] ?? 'for no reason that it gives')
+      if (event.event === 'RESET') this.#shutdown = null
       const why = breakingEvent(this.#entry, event)
-      if (why !== null) this.#lose(lostError(this.#entry, why))
+      if (why === null) return
+      const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown}).`
+      this.#lose(lostError(this.#entry, ended))
     })
     void client.closed.then((error) => this.#recover(error))
   }
@@ -221,7 +227,8 @@ export class QmpLease implements Lease {
         return
       } catch (error) {
         if (isGone(error) || performance.now() > deadlineMs) {
-          this.#lose(lostError(this.#entry, 'QEMU does not answer any more.', error))
+          const why = isGone(error) ? 'its QEMU has ended.' : 'QEMU does not answer any more.'
+          this.#lose(lostError(this.#entry, why, error))
           return
         }
         await sleep(RECONNECT_PAUSE_MS, undefined, { signal }).catch(() => undefined)
