@@ -29,7 +29,7 @@ export const addressFault = (text: string, insecure: boolean): string | null => 
   if (!URL.canParse(text)) return `must be an address such as ${EXAMPLE}; are host and port right (at most 65535)?`
   const { protocol, hostname, username, password, pathname, search, hash } = new URL(text)
   if (username !== '' || password !== '')
-    return 'must hold no user and no password: this host is known by its key, from "varve-agent enrol" on'
+    return 'must hold no user and no password: this host is known by its key, which "varve-agent enrol" makes'
   if (pathname !== '/' || search !== '' || hash !== '')
     return `must end after host and port, as in ${EXAMPLE}; leave "${`${pathname}${search}${hash}`.slice(0, 40)}" out`
   if (protocol === 'ws:' && !isLoopback(hostname) && !insecure)

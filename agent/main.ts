@@ -104,10 +104,11 @@ program
     })
     const log = openLog({ level: config.log_level })
     // until the agent is up, what it was started with has just been read
-    let reload = (_read: AgentConfig): void => {}
+    let reload: ((read: AgentConfig) => void) | null = null
     const onHangUp = async (): Promise<void> => {
       try {
-        reload(await readConfig(options.config))
+        const read = await readConfig(options.config)
+        reload?.(read)
       } catch (thrown) {
         log.error(
           { reason: asVarveError(thrown).message },

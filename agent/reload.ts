@@ -22,6 +22,8 @@ export interface Reload {
 
 const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other)
 
+const names = (all: readonly MachineConfig[]): string[] => all.map(({ name }) => name).toSorted()
+
 /** Compares what holds with what was read; a machine of which `isBusy` tells that a backup runs stays as it is. */
 export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine: string) => boolean): Reload => {
   const later: string[] = AT_START.filter((key) => !same(now[key], read[key])).map((key) => `${key}: after a restart`)
@@ -57,7 +59,6 @@ export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine
     }
   }
   const kept = Object.fromEntries(AT_START.map((key) => [key, now[key]]))
-  const names = (all: readonly MachineConfig[]): string[] => all.map(({ name }) => name).toSorted()
   const reconnects = taken.includes('ca') || !same(names(now.machines), names(machines))
   return { config: { ...read, ...kept, machines }, started, stopped, reconnects, taken, later }
 }

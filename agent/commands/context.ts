@@ -34,7 +34,7 @@ export interface CommandContext {
   /** What will break the connection before long, each a sentence. */
   readonly concerns: readonly string[]
   /** Calls a method that only looks; CONNECTION_LOST when no answer comes in time. */
-  ask<N extends Asks>(name: N, params: Asked<N>): Promise<Result<N>>
+  readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
 }
 
 /** How patient a command is, and what it shows. */

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Consistency, LeftOutDisk, ReadReason } from '../../protocol/backup.ts'
 import type { QmpCaller } from '../qmp/client.ts'
+import type { QmpEvent } from '../qmp/message.ts'
 import type { JsonValue } from '../qmp/configuration.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { LeaseHost } from './host.ts'
@@ -60,6 +61,10 @@ const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> &
 
 const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
   new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
+
+/** Why QEMU says that it shuts down, such as `guest-shutdown`. */
+const reasonOf = ({ data: { reason } }: QmpEvent): string =>
+  typeof reason === 'string' ? reason : 'for no reason that it gives'
 
 /** One machine's lease. */
 export class QmpLease implements Lease {
@@ -204,7 +209,7 @@ export class QmpLease implements Lease {
     this.#unsubscribe()
     this.#client = client
     this.#unsubscribe = client.subscribe((event) => {
-      if (event.event === 'SHUTDOWN') this.#shutdown = String(event.data['reason'] ?? 'for no reason that it gives')
+      if (event.event === 'SHUTDOWN') this.#shutdown = reasonOf(event)
       if (event.event === 'RESET') this.#shutdown = null
       const why = breakingEvent(this.#entry, event)
       if (why === null) return

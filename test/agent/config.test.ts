@@ -166,7 +166,9 @@ describe('an address', () => {
     'wss://[::1',
     'file:///etc',
   ])('%s is no address of a gateway', (gateway) => {
-    expect(() => checkGateway('--gateway', gateway, true)).toThrow(/^--gateway: .*"wss?:\/\/[\w.:]+"|^--gateway: must be an address such as/u)
+    expect(() => checkGateway('--gateway', gateway, true)).toThrow(
+      /^--gateway: .*"wss?:\/\/[\w.:]+"|^--gateway: must be an address such as/u,
+    )
   })
 })
 
