@@ -9,6 +9,7 @@ import { announcementOf, compareLease } from './announce.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './lease/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome } from './lease/lease.ts'
+import { lossOf } from './lease/loss.ts'
 import type { Log } from './log.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
 
@@ -200,7 +201,7 @@ export class Backups implements AsyncDisposable {
       asked = true
       await this.#commit(job, bytesRead)
     } catch (thrown) {
-      const error = asVarveError(abort.signal.aborted ? abort.signal.reason : thrown)
+      const error = await lossOf(thrown, lease, abort.signal)
       // a commit that was asked and not answered may have happened: the next start will be told
       if (this.#stopping || (asked && this.#halt.signal.aborted)) return
       running.ending = true

@@ -1,12 +1,14 @@
 // The agent's configuration: one TOML file, checked whole, with every default here.
-import { readFile } from 'node:fs/promises'
-import { isIP } from 'node:net'
+import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { parse } from 'smol-toml'
+import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
+import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
+import { addressFault } from './address.ts'
+import { fileError } from './file-error.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
 export const STATE_DEFAULT = '/var/lib/varve-agent'
@@ -27,6 +29,9 @@ export const RELAY_DEFAULT = [
   'query-memory-size-summary',
 ] as const
 
+/** Largest configuration that is read, in bytes: over a thousand machines fit. */
+const CONFIG_BYTES_MAX = 1024 * 1024
+
 const UNIT_BYTES: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
 
 /** Bytes of a text such as `50 MiB`. */
@@ -36,9 +41,6 @@ const byteSize = v.pipe(
   v.transform((text) => Number.parseInt(text, 10) * UNIT_BYTES[text.slice(-3)]!),
   v.minValue(1024, 'a size of at least 1 KiB'),
 )
-
-const GATEWAY_PATTERN = /^wss?:\/\/[^/?#]+\/?$/u
-const GATEWAY_SENTENCE = 'an address such as "wss://backup.example:8470"'
 
 const absolute = v.pipe(v.string(), v.startsWith('/', 'an absolute path'))
 
@@ -64,7 +66,7 @@ const machineSchema = v.strictObject({
 const STATE_PATH_BYTES_MAX = 1024
 
 const fileSchema = v.strictObject({
-  gateway: v.pipe(v.string(), v.regex(GATEWAY_PATTERN, GATEWAY_SENTENCE)),
+  gateway: v.pipe(v.string(), v.trim()),
   ca: v.optional(absolute),
   state: v.optional(
     v.pipe(absolute, v.maxBytes(STATE_PATH_BYTES_MAX, `a path of at most ${STATE_PATH_BYTES_MAX} bytes`)),
@@ -97,19 +99,20 @@ export interface AgentConfig extends Omit<File, 'machine'> {
 
 const invalid = (file: string, what: string): VarveError => new VarveError('CONFIG_INVALID', `${file}: ${what}`)
 
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
-
-/** CONFIG_INVALID unless it is a WebSocket's address that is encrypted or loopback, or `insecure` was said. */
-export const checkGateway = (file: string, gateway: string, insecure: boolean): void => {
-  if (!GATEWAY_PATTERN.test(gateway) || !URL.canParse(gateway)) throw invalid(file, `gateway: ${GATEWAY_SENTENCE}`)
-  const { protocol, hostname } = new URL(gateway)
-  if (protocol === 'ws:' && !isLoopback(hostname) && !insecure)
-    throw invalid(file, `${gateway} is not encrypted; use wss://, or set insecure = true to send data in the clear`)
+/** CONFIG_INVALID unless it is a WebSocket's address that is encrypted or loopback, or `insecure` was said; `where` it stands begins the sentence. */
+export const checkGateway = (where: string, gateway: string, insecure: boolean): void => {
+  const fault = addressFault(gateway, insecure)
+  if (fault !== null) throw invalid(where, fault)
 }
 
 const twice = (values: readonly string[]): string | undefined =>
   values.find((value, index) => values.indexOf(value) !== index)
+
+/** Where a text is no TOML, and why; without the lines themselves. */
+const syntaxFault = (error: Error): string => {
+  const what = error.message.split('\n', 1)[0]!.replace(/^Invalid TOML document: /u, '')
+  return error instanceof TomlError ? `line ${error.line}, column ${error.column}: ${what}` : what
+}
 
 /** The configuration in a TOML text; CONFIG_INVALID names the file and the key. */
 export const parseConfig = (file: string, text: string): AgentConfig => {
@@ -117,31 +120,44 @@ export const parseConfig = (file: string, text: string): AgentConfig => {
   try {
     value = parse(text)
   } catch (error) {
-    throw invalid(file, (error as Error).message)
+    throw invalid(file, syntaxFault(error as Error))
   }
   const checked = v.safeParse(fileSchema, value)
-  if (!checked.success) {
-    const issue = checked.issues[0]
-    throw invalid(file, `${v.getDotPath(issue) ?? 'file'}: ${issue.message}`)
-  }
+  if (!checked.success) throw invalid(file, misfit(fileSchema, checked.issues, { toml: true }))
   const { machine, ...rest } = checked.output
-  checkGateway(file, rest.gateway, rest.insecure)
+  checkGateway(`${file}: gateway`, rest.gateway, rest.insecure)
   const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => path.normalize(one.qmp)))
   if (name !== undefined) throw invalid(file, `"${name}" stands twice among the machines`)
   const machines = machine.map(({ guest_agent: guestAgent, ...one }) => ({ ...one, guestAgent: guestAgent ?? null }))
   return { ...rest, machines }
 }
 
+/** The text of a file, or of a pipe, up to CONFIG_BYTES_MAX; CONFIG_INVALID. */
+const readText = async (file: string): Promise<string> => {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of createReadStream(file) as AsyncIterable<Buffer>) {
+    parts.push(part)
+    bytes += part.length
+    if (bytes > CONFIG_BYTES_MAX)
+      throw invalid(file, `is larger than ${CONFIG_BYTES_MAX / 1024} KiB; is it a configuration?`)
+  }
+  try {
+    // which also takes the mark away that some editors begin a file with
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
+  } catch {
+    throw invalid(file, 'is not text in UTF-8')
+  }
+}
+
 /** Reads a configuration file; CONFIG_INVALID. */
 export const readConfig = async (file: string): Promise<AgentConfig> => {
   try {
-    return parseConfig(file, await readFile(file, 'utf8'))
+    return parseConfig(file, await readText(file))
   } catch (error) {
     if (error instanceof VarveError) throw error
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    throw invalid(
-      file,
-      missing ? 'there is no such file; "varve-agent --help" shows an example' : (error as Error).message,
-    )
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw invalid(file, 'there is no such file; "varve-agent --help" shows an example')
+    throw fileError(`the configuration ${file}`, error)
   }
 }

@@ -4,7 +4,7 @@ import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from './clock.ts'
-import type { AgentConfig } from './config.ts'
+import type { AgentConfig, MachineConfig } from './config.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
@@ -16,19 +16,28 @@ import { QmpLink } from './qmp/link.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
+import { planReload } from './reload.ts'
+import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
+import type { Dialled } from './session/socket.ts'
 import { lockState } from './state-lock.ts'
 
 /** The gateway does not know this agent any more: nobody can say what became of its leases, and nobody will go on with them. */
 const GONE_FOR_GOOD: ReadonlySet<ErrorCode> = new Set(['AGENT_REVOKED', 'TOKEN_KEY_UNKNOWN'])
 
-/** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. */
+/** How often a certificate near its end, or a wrong clock, is warned of, in milliseconds. */
+const WARN_INTERVAL_MS = 24 * 60 * 60 * 1000
+
+/** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. What `onReloadable` is given takes a configuration that was read again. */
 export const runAgent = async (
-  config: AgentConfig,
+  first: AgentConfig,
   log: Log,
   stopped: Promise<'TERM' | 'INT'>,
+  onReloadable: (reload: (read: AgentConfig) => void) => void = () => {},
 ): Promise<VarveError | null> => {
+  // one object for all who use it: a configuration that is read again changes it in place
+  const config = { ...first, machines: [...first.machines], relay: [...first.relay] }
   await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
@@ -38,12 +47,14 @@ export const runAgent = async (
   const identity = await Identity.load(config.state)
   for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
   const links = new Map<string, QmpLink>()
-  for (const { name, qmp } of config.machines) {
+  const startLink = ({ name, qmp }: MachineConfig): QmpLink => {
     const link = resources.use(new QmpLink({ path: qmp }))
     link.onState((state) => log.info({ machine: name, qmp: state }, 'machine'))
     link.start()
     links.set(name, link)
+    return link
   }
+  for (const machine of config.machines) startLink(machine)
   const journal = await LeaseJournal.open(config.state, {
     onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
   })
@@ -59,7 +70,8 @@ export const runAgent = async (
   })
   // whatever the gateway says, and before it says anything: it may be away for long
   const former = await formerAgents(config.state)
-  await watchLeft(config, driver, links, [identity.record.agentId, ...former], log)
+  const agents = [identity.record.agentId, ...former]
+  await watchLeft(config, driver, links, agents, log)
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
@@ -81,6 +93,27 @@ export const runAgent = async (
     jobOf: (machine) => backups.jobOf(machine),
   })
   const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driver }, log))
+  onReloadable((read) => {
+    const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
+    for (const { name, qmp } of reload.stopped) {
+      void links.get(name)?.close()
+      links.delete(name)
+      byPath.delete(qmp)
+    }
+    const { machines, relay: allowed, ...rest } = reload.config
+    // a key that is no longer there is as if it had never been
+    Object.assign(config, { ca: undefined }, rest)
+    config.machines.splice(0, config.machines.length, ...machines)
+    config.relay.splice(0, config.relay.length, ...allowed)
+    log.level = config.log_level
+    for (const machine of reload.started) {
+      byPath.set(machine.qmp, startLink(machine))
+      clearWhenUp(machine, driver, links, agents, log)
+    }
+    const { taken, later } = reload
+    log.info({ taken, later }, 'the configuration was read again')
+    if (reload.reconnects) link.reconnect('the configuration was read again')
+  })
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would give its lease back;
   // an agent that the gateway turned away for good has no next start to leave them to
@@ -88,6 +121,27 @@ export const runAgent = async (
   else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
   else await backups.giveUp()
   return typeof ended === 'string' ? null : ended
+}
+
+/** Removes what earlier runs left in a machine without a journal entry, whenever its monitor answers. */
+const clearWhenUp = (
+  machine: MachineConfig,
+  driver: QmpLeaseDriver,
+  links: ReadonlyMap<string, QmpLink>,
+  agents: readonly string[],
+  log: Log,
+): void => {
+  const clearAll = async (): Promise<void> => {
+    for (const agent of agents) await driver.clearOrphans(machine, agent)
+  }
+  const clear = (): void =>
+    void clearAll().catch((error: unknown) => {
+      log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
+    })
+  links.get(machine.name)?.onState((state) => {
+    if (state === 'up') clear()
+  })
+  if (links.get(machine.name)?.state === 'up') clear()
 }
 
 /** Watches what earlier runs left, and removes what they left without a journal entry as soon as a machine answers. */
@@ -98,19 +152,7 @@ const watchLeft = async (
   agents: readonly string[],
   log: Log,
 ): Promise<void> => {
-  for (const machine of machines) {
-    const clearAll = async (): Promise<void> => {
-      for (const agent of agents) await driver.clearOrphans(machine, agent)
-    }
-    const clear = (): void =>
-      void clearAll().catch((error: unknown) => {
-        log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
-      })
-    links.get(machine.name)?.onState((state) => {
-      if (state === 'up') clear()
-    })
-    if (links.get(machine.name)?.state === 'up') clear()
-  }
+  for (const machine of machines) clearWhenUp(machine, driver, links, agents, log)
   try {
     await driver.watchLeft()
   } catch (error) {
@@ -149,10 +191,24 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, driver }: Serve
   'agent.events': (params, call) => relay.events(params, call),
 })
 
+/** Warns of what will break a session before long, now and each day while it is open. */
+const warnDaily = (session: Dialled, log: Log): void => {
+  const warn = (): void => {
+    for (const concern of concernsOf(session, systemClock.now())) log.warn({ concern }, 'the gateway needs attention')
+  }
+  warn()
+  const timer = setInterval(warn, WARN_INTERVAL_MS)
+  timer.unref()
+  void session.peer.closed.then(() => clearInterval(timer))
+}
+
 const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, log: Log): GatewayLink =>
   new GatewayLink({
-    connect: async () =>
-      (await connect(config, identity, { serving: true, handlers: handlersOf(config, served) })).peer,
+    connect: async () => {
+      const session = await connect(config, identity, { serving: true, handlers: handlersOf(config, served) })
+      warnDaily(session, log)
+      return session.peer
+    },
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async (peer) => {
       const machines = config.machines.map(({ name }) => name)

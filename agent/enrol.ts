@@ -8,7 +8,7 @@ import * as v from 'valibot'
 import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
 import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
-import { unreachable } from './session/unreachable.ts'
+import { explained, notOurs } from './session/unreachable.ts'
 import { lockState } from './state-lock.ts'
 
 const ANSWER_BYTES_MAX = 16 * 1024
@@ -24,8 +24,6 @@ const answerSchema = v.object({
 /** What a gateway says instead of an enrolment. */
 const refusalSchema = v.object({ code: v.string(), message: v.string() })
 
-const ANSWERED_ELSE = 'is the address right?'
-
 const textOf = async (response: IncomingMessage): Promise<string> => {
   let text = ''
   for await (const part of response as AsyncIterable<Buffer>) {
@@ -35,20 +33,23 @@ const textOf = async (response: IncomingMessage): Promise<string> => {
   return text
 }
 
-const parse = (status: number | undefined, text: string): unknown => {
+interface Answer {
+  readonly status: number | undefined
+  readonly location: string | undefined
+  readonly text: string
+}
+
+const parse = (gateway: string, { status, location, text }: Answer): unknown => {
   try {
     return JSON.parse(text) as unknown
   } catch {
-    throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status} without JSON; ${ANSWERED_ELSE}`)
+    throw notOurs(gateway, status, location)
   }
 }
 
 /** Sends the request and reads the answer; whatever breaks on the way is CONNECTION_LOST. */
-const exchange = async (
-  url: URL,
-  ca: Buffer | null,
-  body: string,
-): Promise<{ status: number | undefined; text: string }> => {
+const exchange = async (gateway: string, ca: Buffer | null, body: string): Promise<Answer> => {
+  const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
   const options = { method: 'POST', headers, timeout: TIMEOUT_MS }
   try {
@@ -60,22 +61,24 @@ const exchange = async (
       request.on('timeout', () => request.destroy(new Error('no answer in time')))
       request.on('error', reject)
       // also where no error says why: an answer that switches to another protocol, say
-      request.on('close', () => reject(new Error(`it did not answer as a gateway does; ${ANSWERED_ELSE}`)))
+      request.on('close', () => reject(new Error('it does not answer as a gateway does: is the address right?')))
       request.end(body)
     })
-    return { status: response.statusCode, text: await textOf(response) }
+    const { statusCode: status, headers } = response
+    return { status, location: headers.location, text: await textOf(response) }
   } catch (thrown) {
-    throw thrown instanceof VarveError ? thrown : unreachable(url.host, thrown as Error)
+    if (thrown instanceof VarveError) throw thrown
+    throw await explained({ gateway, hasCa: ca !== null }, thrown as Error)
   }
 }
 
-const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown> => {
-  const { status, text } = await exchange(url, ca, body)
-  const answer = parse(status, text)
-  if (status === 200) return answer
-  const refusal = v.safeParse(refusalSchema, answer)
+const post = async (gateway: string, ca: Buffer | null, body: string): Promise<unknown> => {
+  const answer = await exchange(gateway, ca, body)
+  const value = parse(gateway, answer)
+  if (answer.status === 200) return value
+  const refusal = v.safeParse(refusalSchema, value)
   if (refusal.success) throw toldError(refusal.output.code, refusal.output.message)
-  throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
+  throw notOurs(gateway, answer.status, answer.location)
 }
 
 /** The identity that the folder has now, null where it has none that anyone could use. */
@@ -139,8 +142,7 @@ export const enrolHost = async (options: {
     if (former !== null && !force) throw enrolledAlready(former)
     await using identity = await NewIdentity.generate()
     await identity.prepare(state)
-    const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
-    const answer = await post(url, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
+    const answer = await post(gateway, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
     const checked = v.safeParse(answerSchema, answer)
     if (!checked.success)
       throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')

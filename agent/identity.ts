@@ -175,6 +175,8 @@ export class NewIdentity implements AsyncDisposable {
 /** The identity of an enrolled agent. */
 export class Identity {
   readonly record: IdentityRecord
+  /** Milliseconds that this host's clock is ahead of the gateway's, which judges assertions by its own; about 0 where clocks are right. */
+  aheadMs = 0
   readonly #key: CryptoKey
 
   private constructor(record: IdentityRecord, key: CryptoKey) {
@@ -198,7 +200,7 @@ export class Identity {
   /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S. */
   assertion(nowMs: number): Promise<string> {
     const { agentId, issuer } = this.record
-    const iat = Math.floor(nowMs / 1000)
+    const iat = Math.floor((nowMs - this.aheadMs) / 1000)
     return new SignJWT({ iss: agentId, sub: agentId, aud: issuer, jti: randomUUID(), iat, exp: iat + ASSERTION_LIFE_S })
       .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: TOKEN_TYPE.agent })
       .sign(this.#key)

@@ -1,17 +1,21 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
-import { Command, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import * as v from 'valibot'
+import { durationMs } from '../protocol/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { EXIT, exitCode } from '../protocol/exit.ts'
+import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { machines, points, status } from './commands/list.ts'
 import { print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
-import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
+import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
+import { asFileError } from './file-error.ts'
 import { openLog } from './log.ts'
 import { readCa } from './session/once.ts'
 
@@ -29,6 +33,9 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
+/** How long what a failed command has given up may take to end by itself, in milliseconds. */
+const LINGER_MS = 500
+
 const fail = (thrown: unknown): void => {
   const { code, message } = asVarveError(thrown)
   process.stderr.write(`varve-agent: ${message} (${code})\n`)
@@ -37,6 +44,25 @@ const fail = (thrown: unknown): void => {
 
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
+const timeoutOption = (what: string): Option =>
+  new Option('--timeout <duration>', what).argParser((text) => {
+    try {
+      return durationMs(text)
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message)
+    }
+  })
+const lookTimeoutOption = (): Option =>
+  timeoutOption('how long an answer may take, such as 30s (default: 10s); ends with 3 when it is over')
+const workTimeoutOption = (what: string): Option =>
+  timeoutOption(
+    `how long ${what} may be waited for, such as 15m; ends with 3 when it is over (default: 30s to begin, then for as long as it takes)`,
+  )
+const pointPrefix = (text: string): string => {
+  const checked = v.safeParse(idPrefix, text)
+  if (checked.success) return checked.output
+  throw new InvalidArgumentError('A point is named by its id, or at least the first 4 characters of it; see "points".')
+}
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
 watchOutput()
@@ -72,7 +98,9 @@ program
 
 program
   .command('run')
-  .description('serve this host’s machines until told to stop; logs as JSON lines')
+  .description(
+    'serve this host’s machines until told to stop; reads its configuration again on SIGHUP; logs as JSON lines',
+  )
   .addOption(configOption())
   .action(async (options: { config: string }) => {
     const config = await readConfig(options.config)
@@ -80,7 +108,22 @@ program
       process.once('SIGTERM', () => resolve('TERM'))
       process.once('SIGINT', () => resolve('INT'))
     })
-    const ended = await runAgent(config, openLog({ level: config.log_level }), stopped)
+    const log = openLog({ level: config.log_level })
+    // until the agent is up, what it was started with has just been read
+    let reload: ((read: AgentConfig) => void) | null = null
+    const onHangUp = async (): Promise<void> => {
+      try {
+        const read = await readConfig(options.config)
+        reload?.(read)
+      } catch (thrown) {
+        log.error(
+          { reason: asVarveError(thrown).message },
+          'the configuration cannot be read again: the one before stays',
+        )
+      }
+    }
+    process.on('SIGHUP', () => void onHangUp())
+    const ended = await runAgent(config, log, stopped, (taken) => (reload = taken))
     if (ended !== null) fail(ended)
     // leases that stay for the next start are still watched over in here, and would keep the process alive
     process.exit()
@@ -89,6 +132,7 @@ program
 program
   .command('machines')
   .description('list the machines of this host as the gateway knows them')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
   .action(machines)
@@ -96,9 +140,13 @@ program
 program
   .command('status')
   .description('show how the agent and each machine are now')
+  .argument('[machine]', 'of one machine only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(status)
+  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+    status(machine, options),
+  )
 
 program
   .command('backup')
@@ -107,6 +155,7 @@ program
   .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
   .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
   .option('--wait', 'wait while another backup of the machine runs or its agent is away', false)
+  .addOption(workTimeoutOption('gateway and agent'))
   .addOption(configOption())
   .addOption(jsonOption())
   .action((machine: string, options: BackupCommand) => backup(machine, options))
@@ -115,14 +164,17 @@ program
   .command('points')
   .description('list restore points, newest first')
   .argument('[machine]', 'of one machine only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean }) => points(machine, options))
+  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+    points(machine, options),
+  )
 
 program
   .command('restore')
   .description('write one disk of a restore point to a file or block device')
-  .argument('<point>', 'its id, or the first characters of it')
+  .argument('<point>', 'its id, or the first characters of it', pointPrefix)
   .requiredOption('--disk <name>', 'which disk')
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
   .addOption(new Option('--format <format>', 'of the file, if its name does not say').choices(['raw', 'qcow2']))
@@ -132,6 +184,7 @@ program
     'write what can be read where part of the disk is lost; ends with an error that lists it',
     false,
   )
+  .addOption(workTimeoutOption('the gateway'))
   .addOption(configOption())
   .addOption(jsonOption())
   .action((point: string, options: RestoreCommand) => restore(point, options))
@@ -141,6 +194,7 @@ program
   .description("remove Varve's checkpoints from a machine; its next backup reads in full")
   .argument('<machine>', 'its name in the configuration')
   .option('--disk <name>', 'of one disk only')
+  .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
   .action((machine: string, options: ForgetCommand) => forget(machine, options))
@@ -156,5 +210,7 @@ program
 try {
   await program.parseAsync()
 } catch (thrown) {
-  fail(thrown)
+  fail(asFileError(thrown))
+  // what was given up, such as a name server that does not answer, must not hold the end up
+  setTimeout(() => process.exit(), LINGER_MS).unref()
 }

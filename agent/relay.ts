@@ -5,7 +5,7 @@ import type { MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
 import * as v from 'valibot'
 import type { MachineConfig } from './config.ts'
-import { listDisks, splitExcluded } from './qmp/disks.ts'
+import { checkAnswer, listDisks, splitExcluded } from './qmp/disks.ts'
 import type { QmpLink } from './qmp/link.ts'
 import type { QmpEvent } from './qmp/message.ts'
 
@@ -88,7 +88,7 @@ export class Relay {
     const lease = this.#options.jobOf(name)
     try {
       const client = await link.client()
-      const { status } = v.parse(runState, await client.execute('query-status'))
+      const { status } = checkAnswer(runState, await client.execute('query-status'), 'query-status')
       const { major, minor, micro } = client.version
       const { disks: found, leftOut } = splitExcluded(await listDisks(client), exclude)
       const disks = found.map((disk) => ({ name: disk.name, size: disk.size, format: disk.format }))

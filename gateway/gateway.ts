@@ -15,6 +15,7 @@ import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
 import type { Services } from './session/context.ts'
@@ -40,10 +41,17 @@ export class Gateway implements AsyncDisposable {
   readonly url: string
   /** Resolves with the reason where the gateway must stop because its lock or catalog was taken away. */
   readonly lost: Promise<VarveError>
+  readonly #port: HttpServer | null
   readonly #resources: AsyncDisposableStack
 
-  private constructor(url: string, lost: Promise<VarveError>, resources: AsyncDisposableStack) {
+  private constructor(
+    url: string,
+    lost: Promise<VarveError>,
+    port: HttpServer | null,
+    resources: AsyncDisposableStack,
+  ) {
     this.url = url
+    this.#port = port
     this.lost = lost
     this.#resources = resources
   }
@@ -81,7 +89,12 @@ export class Gateway implements AsyncDisposable {
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
-    return new Gateway(url, lost, resources.move())
+    return new Gateway(url, lost, port, resources.move())
+  }
+
+  /** Serves another certificate from the next connection on. */
+  setCertificate(certificate: Certificate): void {
+    this.#port?.setCertificate(certificate)
   }
 
   /** Tells every session, lets what is being committed finish, closes the datastore. */

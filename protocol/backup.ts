@@ -48,3 +48,31 @@ export const pointKind = (
   kind: disks.every((disk) => disk.kind === 'full') ? 'full' : 'incremental',
   reason: disks.find((disk) => disk.kind === 'full')?.reason ?? 'bitmap',
 })
+
+interface ReadDisk {
+  readonly name: string
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+}
+
+/** Names of disks by why they were read in full. */
+const byReason = (disks: readonly ReadDisk[]): string => {
+  const reasons = [...new Set(disks.map(({ reason }) => reason))]
+  const namesOf = (reason: ReadReason): string =>
+    disks
+      .filter((disk) => disk.reason === reason)
+      .map(({ name }) => name)
+      .join(', ')
+  return reasons.map((reason) => `${reason}: ${namesOf(reason)}`).join('; ')
+}
+
+/** How the disks of a restore point were read, for people: `full (first)`, or `2 disks incremental, 1 full (bitmap-missing: vdb)`. */
+export const kindText = (disks: readonly ReadDisk[]): string => {
+  const full = disks.filter(({ kind }) => kind === 'full')
+  const others = disks.length - full.length
+  if (full.length === 0) return 'incremental'
+  const [first] = full
+  const alike = full.every(({ reason }) => reason === first!.reason)
+  if (others === 0) return `full (${alike ? first!.reason : byReason(full)})`
+  return `${others} ${others === 1 ? 'disk' : 'disks'} incremental, ${full.length} full (${byReason(full)})`
+}

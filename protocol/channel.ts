@@ -5,6 +5,7 @@ import { asVarveError, VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from './frames.ts'
 import { MESSAGE_COST_BYTES_MIN } from './limits.ts'
 import type { Stream } from './methods.ts'
+import { misfit } from './misfit.ts'
 
 /** Received frames up to this size are copied while they wait, or a small one could keep a large receive buffer alive; in bytes. */
 const COPY_BYTES_MAX = 16 * 1024
@@ -195,9 +196,10 @@ export class Channel<Out, In> implements AsyncIterable<In> {
   }
 
   #check(frame: Uint8Array): In {
-    const checked = v.safeParse(this.#inbound!.message, decodeFrame(frame)[2], { abortEarly: true })
+    const { message } = this.#inbound!
+    const checked = v.safeParse(message, decodeFrame(frame)[2], { abortEarly: true })
     if (checked.success) return checked.output as In
-    throw new VarveError('STREAM_INVALID', `a message does not fit its method: ${checked.issues[0].message}`)
+    throw new VarveError('STREAM_INVALID', `a message does not fit its method: ${misfit(message, checked.issues)}`)
   }
 
   #grantTaken(): void {

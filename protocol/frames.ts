@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { decode, encode } from './codec.ts'
 import { ERROR_DETAILS_MAX, ERROR_MESSAGE_CHARS_MAX, toldError, VarveError, type ErrorDetails } from './errors.ts'
+import { misfit } from './misfit.ts'
 import { DEADLINE_MAX_MS, TOKEN_CHARS_MAX } from './limits.ts'
 
 export const FRAME = {
@@ -80,9 +81,10 @@ export const decodeFrame = (bytes: Uint8Array): Frame => {
   const type: unknown = Array.isArray(value) ? value[0] : undefined
   if (typeof type !== 'number') throw new VarveError('FRAME_INVALID', 'a frame is an array that begins with its type')
   if (!Object.hasOwn(SCHEMAS, type)) throw new VarveError('FRAME_TYPE_UNKNOWN', `there is no frame type ${type}`)
-  const checked = v.safeParse(SCHEMAS[type as FrameType], value, { abortEarly: true })
+  const schema: v.GenericSchema<unknown, Frame> = SCHEMAS[type as FrameType]
+  const checked = v.safeParse(schema, value, { abortEarly: true })
   if (!checked.success)
-    throw new VarveError('FRAME_INVALID', `a frame of type ${type} is malformed: ${checked.issues[0].message}`)
+    throw new VarveError('FRAME_INVALID', `a frame of type ${type} is malformed: ${misfit(schema, checked.issues)}`)
   return checked.output
 }
 

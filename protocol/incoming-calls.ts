@@ -5,6 +5,7 @@ import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, errorFrame, FRAME, type FrameOf } from './frames.ts'
 import { CALLS_OPEN_MAX } from './limits.ts'
+import { misfit } from './misfit.ts'
 import { isMethod, methodOf, type MethodName } from './methods.ts'
 
 interface Incoming {
@@ -66,10 +67,8 @@ export class IncomingCalls {
       return refuse(new VarveError('METHOD_UNKNOWN', `there is no method ${name.slice(0, 64)} here`))
     const method = methodOf(name)
     const checked = v.safeParse(method.params, params, { abortEarly: true })
-    if (!checked.success) {
-      const path = v.getDotPath(checked.issues[0]) ?? 'parameters'
-      return refuse(new VarveError('PARAMS_INVALID', `${name}: ${path}: ${checked.issues[0].message}`))
-    }
+    if (!checked.success)
+      return refuse(new VarveError('PARAMS_INVALID', `${name}: ${misfit(method.params, checked.issues)}`))
     const release = this.#room.take(Math.max(frameBytes, CALL_BYTES_MIN))
     if (release === null)
       return refuse(new VarveError('TOO_MANY_REQUESTS', 'calls under way take all the memory that they may: try again'))

@@ -5,6 +5,7 @@ import { Channel, type ChannelLink } from './channel.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { encodeFrame, FRAME } from './frames.ts'
 import { CALLS_OPEN_MAX, DEADLINE_MAX_MS } from './limits.ts'
+import { misfit } from './misfit.ts'
 import { methodOf, type Down, type MethodName, type Asked, type Result, type Up } from './methods.ts'
 
 type Outcome = { readonly value: unknown } | { readonly error: VarveError }
@@ -77,7 +78,12 @@ export class OutgoingCalls {
       deadlineMs === 0
         ? () => {}
         : this.#clock.after(deadlineMs, () => cancel(new VarveError('DEADLINE_EXCEEDED', late)))
-    const onAbort = (): void => cancel(new VarveError('CANCELLED', `${name} was cancelled`))
+    const onAbort = (): void => {
+      const reason: unknown = signal?.reason
+      // whoever cancels knows why; without a word of theirs only the method can be named
+      const why = reason instanceof VarveError ? reason.message : `${name} was cancelled`
+      cancel(new VarveError('CANCELLED', why, { cause: reason }))
+    }
     const settle = (outcome: Outcome): void => {
       // a connection that ends while the request is sent has settled it already
       if (!this.#calls.delete(id)) return
@@ -109,9 +115,10 @@ export class OutgoingCalls {
   onResult(id: number, value: unknown): void {
     const call = this.#answered(id)
     if (call === undefined) return
-    const checked = v.safeParse(methodOf(call.method).result, value, { abortEarly: true })
+    const { result } = methodOf(call.method)
+    const checked = v.safeParse(result, value, { abortEarly: true })
     if (checked.success) return call.settle({ value: checked.output })
-    const what = `${call.method}: the answer does not fit: ${checked.issues[0].message}`
+    const what = `${call.method}: the answer does not fit: ${misfit(result, checked.issues)}`
     call.settle({ error: new VarveError('RESULT_INVALID', what) })
   }
 

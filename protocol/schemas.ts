@@ -9,10 +9,19 @@ export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const TIME_MS_MAX = 8.64e15
 
 export const timeMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(TIME_MS_MAX))
-export const uuid = v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u, 'not an id'))
+/** A whole id; in upper case too, as people type what they read elsewhere. */
+export const uuid = v.pipe(
+  v.string(),
+  v.toLowerCase(),
+  v.regex(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u, 'not an id'),
+)
 
 /** An id or the beginning of one, as a person types it. */
-export const idPrefix = v.pipe(v.string(), v.regex(/^[0-9a-f-]{4,36}$/u, 'not an id or its first characters'))
+export const idPrefix = v.pipe(
+  v.string(),
+  v.toLowerCase(),
+  v.regex(/^[0-9a-f-]{4,36}$/u, 'not an id or its first characters (4 at least)'),
+)
 
 /** Tenant and machine names: they stand in paths of the RPC, logs and commands. */
 export const name = v.pipe(

@@ -1,10 +1,14 @@
 // The backup command: starts a job at the gateway, follows it to its end, and prints the restore point.
+import * as v from 'valibot'
+import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
+import { Meter } from '../../protocol/meter.ts'
 import type { Job } from '../../protocol/methods.ts'
-import type { Point } from '../../protocol/schemas.ts'
+import { name, type Point } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
-import { print, printJson, Progress, size } from './output.ts'
+import { noMachine } from './direct.ts'
+import { print, printJson, size } from './output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
@@ -18,10 +22,17 @@ export interface BackupCommand {
   readonly full: boolean
   readonly compare: boolean
   readonly wait: boolean
+  /** How long gateway and agent are waited for, in milliseconds. */
+  readonly timeout?: number
   readonly json: boolean
 }
 
+/** How long a job may tell nothing until it is looked whether its agent is there, in milliseconds. */
+const SILENCE_MS = 5000
+
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+const agentOf = (machine: string): string => `the agent of ${machine}`
 
 /** Aborts when a start that was interrupted has had its time to be answered. */
 const patience = (signal: AbortSignal): AbortSignal => {
@@ -31,27 +42,33 @@ const patience = (signal: AbortSignal): AbortSignal => {
   return controller.signal
 }
 
-/** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there. */
+/** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there; with a timeout, once its agent is. */
 const startJob = async (context: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
-  const { link, signal } = context
+  const { link, signal, waiting } = context
+  const isWaitedFor = ({ code }: VarveError): boolean =>
+    (code === 'AGENT_OFFLINE' && (options.wait || options.timeout !== undefined)) ||
+    (code === 'JOB_RUNNING' && options.wait)
   while (true) {
     try {
       // not repeated over a break: a second start could make a second point
       const peer = await link.peer(signal)
       // an interruption waits for the answer: a job that has begun must be known to be cancelled
       const asked = { machine, full: options.full, compare: options.compare }
-      return (await peer.call('backup.start', asked, { signal: patience(signal) })).job
+      const { job } = await peer.call('backup.start', asked, { signal: patience(signal) })
+      waiting.end(agentOf(machine))
+      return job
     } catch (thrown) {
       const answered = asVarveError(thrown)
       const error = answered.code === 'NOT_FOUND' ? await whyUnknown(machine, context) : answered
-      const { code } = error
-      if (!options.wait || signal.aborted || (code !== 'JOB_RUNNING' && code !== 'AGENT_OFFLINE')) throw error
+      if (signal.aborted || !isWaitedFor(error)) throw error
+      waiting.begin(agentOf(machine), error.code, error.message)
       await pause(WAIT_POLL_MS)
+      signal.throwIfAborted()
     }
   }
 }
 
-const describe = (job: Job): string => {
+const describe = (job: Job, meter: Meter): string => {
   if (job.state !== 'running') return 'giving the machine back…'
   const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
   const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
@@ -59,29 +76,78 @@ const describe = (job: Job): string => {
   if (total === 0) return 'preparing the machine…'
   const current = job.disks.find((disk) => disk.doneBytes < disk.size)
   const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
-  return `${Math.floor((done / total) * 100)} %  ${size(done)} of ${size(total)}, ${size(job.bytesSent)} sent  ${what}`
+  return `${meter.text(done, total)}, ${size(job.bytesSent)} sent  ${what}`
 }
 
 /** The job once it has ended and its lease is given back. */
-const follow = (link: GatewayLink, job: string, progress: Progress | null, signal: AbortSignal): Promise<Job> =>
+const follow = (
+  link: GatewayLink,
+  job: string,
+  signal: AbortSignal,
+  onState: (state: Job) => void = () => {},
+): Promise<Job> =>
   link.repeat(async (peer) => {
     const call = peer.open('jobs.watch', { job }, { signal })
-    for await (const state of call.messages) progress?.show(describe(state))
+    for await (const state of call.messages) onState(state)
     return call.result
   }, signal)
 
-/**
- * Tells the gateway to give the job up, and waits for a while until the machine is free; CONNECTION_LOST when the gateway stays
- * away, so that an interrupted command always ends.
- */
-const cancel = async (link: GatewayLink, job: string): Promise<void> => {
-  const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
+/** The same with progress, and with a word while the machine's agent is away. */
+const followShown = async (context: CommandContext, machine: string, job: string): Promise<Job> => {
+  const { link, signal, progress, waiting } = context
+  const meter = new Meter()
+  let heardMs = performance.now()
+  const look = async (): Promise<void> => {
+    if (performance.now() - heardMs < SILENCE_MS) return
+    const { machines } = await link.call('machines.list', {}, signal)
+    const online = machines.find(({ name }) => name === machine)?.online !== false
+    if (online) waiting.end(agentOf(machine))
+    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup goes on when it is back')
+  }
+  const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
   try {
+    return await follow(link, job, signal, (state) => {
+      heardMs = performance.now()
+      waiting.end(agentOf(machine))
+      const done = state.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
+      meter.add(heardMs, done)
+      progress.show(() => describe(state, meter))
+    })
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+/**
+ * Tells the gateway to give the job up, and waits for a while until the machine is free: CANCELLED says what became of it.
+ * CONNECTION_LOST when the gateway stays away, so that an interrupted command always ends.
+ */
+const cancel = async (link: GatewayLink, job: string, why: string): Promise<VarveError> => {
+  const short = job.slice(0, 8)
+  const goesOn = ({ code, message }: VarveError): VarveError =>
+    new VarveError(code, `${why}, but backup ${short} could not be cancelled and goes on: ${message}`)
+  try {
+    const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
     await peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
-    if (asVarveError(thrown).code !== 'JOB_ENDED') throw thrown
+    const error = asVarveError(thrown)
+    if (error.code !== 'JOB_ENDED') return goesOn(error)
   }
-  await follow(link, job, null, AbortSignal.timeout(CANCEL_LIMIT_MS)).catch(() => undefined)
+  const ended = await follow(link, job, AbortSignal.timeout(CANCEL_LIMIT_MS)).catch(() => null)
+  if (ended?.state === 'committed')
+    return new VarveError('CANCELLED', `${why}, but the backup had just ended: restore point ${short} is durable`)
+  const free = ended?.released === true ? 'and the machine given back' : 'and its agent gives the machine back'
+  return new VarveError('CANCELLED', `${why}: backup ${short} was cancelled ${free}`)
+}
+
+/** What a command that ends before its job says: an interruption gives the job up, other ends leave it alone. */
+const leave = async ({ link, signal }: CommandContext, job: string): Promise<VarveError> => {
+  const reason = asVarveError(signal.reason)
+  if (reason.code === 'CANCELLED') return cancel(link, job, reason.message)
+  return new VarveError(
+    reason.code,
+    `${reason.message}; backup ${job.slice(0, 8)} goes on by itself once all are there`,
+  )
 }
 
 const failureOf = (job: Job): VarveError => {
@@ -110,37 +176,41 @@ const summary = (point: Point): object => ({
   })),
 })
 
-const diskLine = ({ name, size: bytes, dirtyBytes, kind, reason, comparedChunks }: Point['disks'][number]): string => {
+const diskLine = (disk: Point['disks'][number]): string => {
+  const { name, size: bytes, dirtyBytes, comparedChunks } = disk
   const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
-  return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kind} (${reason})${compared}`
+  return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kindText([disk])}${compared}`
 }
 
 /** Resolves only once the restore point is durable and the machine is given back. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
-  withGateway(options.config, async (context) => {
-    const { link, signal } = context
-    using progress = new Progress(!options.json)
-    const job = await startJob(context, machine, options)
-    let ended: Job
-    try {
-      ended = await follow(link, job, progress, signal)
-    } catch (thrown) {
-      if (signal.aborted) await cancel(link, job)
-      throw thrown
-    }
-    if (ended.state !== 'committed') throw failureOf(ended)
-    const { point } = await link.call('points.get', { point: job })
-    progress[Symbol.dispose]()
-    if (!ended.released)
-      process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
-    if (options.json) return printJson(summary(point))
-    print(
-      `Restore point ${point.id.slice(0, 8)} of ${machine}: ${point.kind} (${point.reason}), ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
-    )
-    if (point.note !== null) print(`  note: ${point.note}`)
-    for (const disk of point.disks) print(diskLine(disk))
-    for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
-    print(
-      `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
-    )
-  })
+  withGateway(
+    options.config,
+    async (context) => {
+      const { config, signal, progress, ask } = context
+      if (!v.is(name, machine)) throw noMachine(machine, config.machines)
+      const job = await startJob(context, machine, options)
+      let ended: Job
+      try {
+        ended = await followShown(context, machine, job)
+      } catch (thrown) {
+        throw signal.aborted ? await leave(context, job) : thrown
+      }
+      if (ended.state !== 'committed') throw failureOf(ended)
+      const { point } = await ask('points.get', { point: job })
+      progress.clear()
+      if (!ended.released)
+        process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
+      if (options.json) return printJson(summary(point))
+      print(
+        `Restore point ${point.id.slice(0, 8)} of ${machine}: ${kindText(point.disks)}, ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
+      )
+      if (point.note !== null) print(`  note: ${point.note}`)
+      for (const disk of point.disks) print(diskLine(disk))
+      for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
+      print(
+        `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
+      )
+    },
+    { ...options, works: true, progress: !options.json },
+  )

@@ -1,35 +1,142 @@
-// What the agent's commands share: configuration and identity, a connection that survives breaks, and interruption.
-import { VarveError } from '../../protocol/errors.ts'
+// What the agent's commands share: configuration and identity, a connection that survives breaks, patience, and interruption.
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { durationText } from '../../protocol/duration.ts'
+import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { systemClock } from '../clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
-import { GatewayLink } from '../session/link.ts'
+import { backoffMs, GatewayLink } from '../session/link.ts'
+import { concernsOf } from '../session/concerns.ts'
 import { connect } from '../session/once.ts'
+import { onInterruption } from './interruption.ts'
+import { Progress } from './progress.ts'
+import { Waiting } from './waiting.ts'
+
+/** How long a command that looks waits for an answer unless told otherwise, in milliseconds. */
+export const LOOK_TIMEOUT_MS = 10_000
+
+/** How long a command that works waits for the gateway before it has begun, unless told otherwise, in milliseconds. */
+export const BEGIN_TIMEOUT_MS = 30_000
+
+/** Longest pause between two tries of a command, which somebody waits for, in milliseconds. */
+const PAUSE_MAX_MS = 3000
+
+type Asks = MethodsServedBy<'gateway'>
 
 export interface CommandContext {
   readonly config: AgentConfig
   /** What this host is to the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
-  /** Aborts on SIGINT and SIGTERM. */
+  /** Aborts on an interruption (CANCELLED), and when what was waited for did not come in time. */
   readonly signal: AbortSignal
+  readonly progress: Progress
+  readonly waiting: Waiting
+  /** What will break the connection before long, each a sentence. */
+  readonly concerns: readonly string[]
+  /** Calls a method that only looks; CONNECTION_LOST when no answer comes in time. */
+  readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
 }
 
-/** A signal that aborts with CANCELLED on SIGINT or SIGTERM. */
-const interruption = (): AbortSignal => {
-  const controller = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const)
-    process.once(name, () => controller.abort(new VarveError('CANCELLED', 'interrupted')))
-  return controller.signal
+/** How patient a command is, and what it shows. */
+export interface Patience {
+  /** As the command was told; absent for the defaults. */
+  readonly timeout?: number
+  /** A command that works goes on over breaks for as long as it takes; one that looks ends. */
+  readonly works?: boolean
+  readonly progress?: boolean
 }
 
-/** Runs a command's work with a connection to the gateway; the first connection must succeed, later breaks are healed. */
-export const withGateway = async <R>(configFile: string, work: (context: CommandContext) => Promise<R>): Promise<R> => {
+/** Whether to try again may help; a wrong address, certificate or token stays wrong. */
+const isPassing = ({ retry, endsConnection, details }: VarveError): boolean =>
+  retry && endsConnection && details['lasting'] !== true
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true })
+  })
+
+const gatewayName = ({ gateway }: AgentConfig): string => `the gateway at ${gateway}`
+
+/** The promise's value, or the reason of the signal once it aborts. */
+const orAbort = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T> => {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => reject(asVarveError(signal.reason))
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+interface Parts {
+  readonly config: AgentConfig
+  readonly identity: Identity
+  readonly waiting: Waiting
+  readonly signal: AbortSignal
+  /** How long the first connection may take, in milliseconds. */
+  readonly beginMs: number
+  readonly works: boolean
+}
+
+/** The first connection: a command that works tries again while that may help, one that looks does not. */
+const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: () => Promise<Peer>): Promise<Peer> => {
+  const what = gatewayName(config)
+  const late = new VarveError('CONNECTION_LOST', `${what} did not answer within ${durationText(beginMs)}`)
+  const over = new AbortController()
+  const timer = setTimeout(() => over.abort(late), beginMs)
+  const until = AbortSignal.any([signal, over.signal])
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const peer = await orAbort(dial(), until)
+        waiting.end(what)
+        return peer
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (!works || until.aborted || !isPassing(error)) throw error
+        waiting.begin(what, error.code, error.message)
+        await pause(Math.min(PAUSE_MAX_MS, backoffMs(attempt, Math.random())), until)
+        // it says why it was waited for, and not only that it was
+        if (over.signal.aborted && !signal.aborted)
+          throw new VarveError(
+            error.code,
+            `gave up waiting for ${what} after ${durationText(beginMs)}: ${error.message}`,
+          )
+      }
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Runs a command's work with a connection to the gateway; breaks on the way are healed, and said. */
+export const withGateway = async <R>(
+  configFile: string,
+  work: (context: CommandContext) => Promise<R>,
+  { timeout, works = false, progress: wanted = false }: Patience = {},
+): Promise<R> => {
   const config = await readConfig(configFile)
   const identity = await Identity.load(config.state)
-  const dial = async (): Promise<Peer> => (await connect(config, identity, { serving: false, handlers: {} })).peer
-  let first: Peer | null = await dial()
+  const controller = new AbortController()
+  onInterruption(controller)
+  const { signal } = controller
+  using progress = new Progress(wanted)
+  const lookMs = timeout ?? LOOK_TIMEOUT_MS
+  const awayMs = works ? (timeout ?? null) : lookMs
+  using waiting = new Waiting({ progress, limitMs: awayMs, giveUp: (error) => controller.abort(error) })
+  let concerns: readonly string[] = []
+  const dial = async (): Promise<Peer> => {
+    const session = await connect(config, identity, { serving: false, handlers: {} })
+    concerns = concernsOf(session, systemClock.now())
+    return session.peer
+  }
+  const beginMs = timeout ?? (works ? BEGIN_TIMEOUT_MS : LOOK_TIMEOUT_MS)
+  let first: Peer | null = await begin({ config, identity, waiting, signal, beginMs, works }, dial)
+  const what = gatewayName(config)
   await using link = new GatewayLink({
     connect: async () => {
       const peer = first ?? (await dial())
@@ -38,9 +145,22 @@ export const withGateway = async <R>(configFile: string, work: (context: Command
     },
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async () => {},
-    onState: () => {},
+    onState: (state) => (state.up ? waiting.end(what) : waiting.begin(what, state.error.code, state.error.message)),
     clock: systemClock,
     random: Math.random,
   })
-  return await work({ config, record: identity.record, link, signal: interruption() })
+  const ask = async <N extends Asks>(name: N, params: Asked<N>): Promise<Result<N>> => {
+    try {
+      return await link.repeat((peer) => peer.call(name, params, { signal, deadlineMs: lookMs }), signal, lookMs)
+    } catch (thrown) {
+      if (asVarveError(thrown).code !== 'DEADLINE_EXCEEDED') throw thrown
+      throw new VarveError('CONNECTION_LOST', `${what} did not answer ${name} within ${durationText(lookMs)}`)
+    }
+  }
+  try {
+    return await work({ config, record: identity.record, link, signal, progress, waiting, concerns, ask })
+  } catch (thrown) {
+    // why everything was cancelled, in place of what was
+    throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown
+  }
 }

@@ -1,5 +1,6 @@
 // Work on this host's machines without a running agent: its state folder is held meanwhile, and QMP is spoken directly.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { orElse } from '../../protocol/nearest.ts'
 import type { AgentConfig } from '../config.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
@@ -40,10 +41,15 @@ export const openDirect = async (config: AgentConfig): Promise<Direct | null> =>
   return { driver, journal, thawer, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
+/** Of a machine that is neither configured here nor known to the gateway: NOT_FOUND, with the one that was probably meant. */
+export const noMachine = (name: string, machines: AgentConfig['machines']): VarveError => {
+  const names = machines.map((one) => one.name)
+  return new VarveError('NOT_FOUND', `there is no machine "${name}"; ${orElse(name, names, 'this host has')}`)
+}
+
 /** A machine of the configuration; NOT_FOUND lists them. */
 export const machineOf = ({ machines }: AgentConfig, name: string): AgentConfig['machines'][number] => {
   const machine = machines.find((one) => one.name === name)
   if (machine !== undefined) return machine
-  const names = machines.map((one) => one.name).join(', ')
-  throw new VarveError('NOT_FOUND', `there is no machine "${name}"; this host has: ${names || 'none'}`)
+  throw noMachine(name, machines)
 }

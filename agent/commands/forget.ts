@@ -10,6 +10,7 @@ import { whyUnknown } from './unknown-machine.ts'
 export interface ForgetCommand {
   readonly config: string
   readonly disk?: string
+  readonly timeout?: number
   readonly json: boolean
 }
 
@@ -23,25 +24,30 @@ const forgetDisks = async (
   file: string,
   machine: string,
   disk: string | null,
+  timeout: number | undefined,
 ): Promise<Forgotten> => {
   await using direct = await openDirect(config)
   if (direct !== null) return await direct.driver.forget(machineOf(config, machine), disk)
-  return await withGateway(file, async (context) => {
-    try {
-      return await context.link.call('machines.forget', { machine, disk }, context.signal)
-    } catch (thrown) {
-      const error = asVarveError(thrown)
-      if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error
-      const { code, message } = await whyUnknown(machine, context)
-      throw new VarveError(code, `${message}; or stop "varve-agent run", without which forget works alone`)
-    }
-  })
+  return await withGateway(
+    file,
+    async (context) => {
+      try {
+        return await context.link.call('machines.forget', { machine, disk }, context.signal)
+      } catch (thrown) {
+        const error = asVarveError(thrown)
+        if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error
+        const { code, message } = await whyUnknown(machine, context)
+        throw new VarveError(code, `${message}; or stop "varve-agent run", without which forget works alone`)
+      }
+    },
+    timeout === undefined ? {} : { timeout },
+  )
 }
 
 export const forget = async (machine: string, options: ForgetCommand): Promise<void> => {
   const config = await readConfig(options.config)
   machineOf(config, machine)
-  const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null)
+  const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null, options.timeout)
   const { removed, left } = forgotten
   if (options.json) printJson({ machine, ...forgotten })
   else {

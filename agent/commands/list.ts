@@ -1,9 +1,12 @@
 // The commands that look: machines, status and points.
-import { asVarveError } from '../../protocol/errors.ts'
+import { kindText } from '../../protocol/backup.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
+import { orElse } from '../../protocol/nearest.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
-import { withGateway } from './context.ts'
 import { isStateLocked } from '../state-lock.ts'
+import { withGateway, type CommandContext } from './context.ts'
+import { noMachine } from './direct.ts'
 import { localTime, print, printJson, printTable, size } from './output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
@@ -12,30 +15,38 @@ const PAGE_POINTS = 100
 
 interface ListCommand {
   readonly config: string
+  readonly timeout?: number
   readonly json: boolean
 }
 
 export const machines = (options: ListCommand): Promise<void> =>
-  withGateway(options.config, async (context) => {
-    const { machines: rows } = await context.link.call('machines.list', {})
-    for (const { name } of context.config.machines)
-      if (!rows.some((row) => row.name === name))
-        process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
-    if (options.json) return printJson(rows)
-    printTable(
-      ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
-      rows.map(({ name, online, job, lastPoint, policy }) => [
-        name,
-        online ? 'connected' : 'away',
-        job === null ? '-' : `running (${job.slice(0, 8)})`,
-        lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${localTime(lastPoint.timeMs)}`,
-        policy.consistency,
-      ]),
-    )
-  })
+  withGateway(
+    options.config,
+    async (context) => {
+      const { machines: rows } = await context.ask('machines.list', {})
+      for (const { name } of context.config.machines)
+        if (!rows.some((row) => row.name === name))
+          process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
+      if (options.json) return printJson(rows)
+      printTable(
+        ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
+        rows.map(({ name, online, job, lastPoint, policy }) => [
+          name,
+          online ? 'connected' : 'away',
+          job === null ? '-' : `running (${job.slice(0, 8)})`,
+          lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${localTime(lastPoint.timeMs)}`,
+          policy.consistency,
+        ]),
+      )
+    },
+    options,
+  )
 
-/** A machine of which nothing is known but what is wrong. */
-const withProblem = (name: string, problem: string): MachineStatus => ({
+/** Of a machine of this agent's that its configuration does not have. */
+const NOT_CONFIGURED = "not in this host's configuration any more; its restore points stay at the gateway"
+
+/** A machine that cannot be asked, with why. */
+const unknownState = (name: string, problem: string): MachineStatus => ({
   name,
   qmp: 'down',
   status: null,
@@ -46,83 +57,103 @@ const withProblem = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
-/** How each machine is now, asked of the running agent through the gateway. */
-export const status = (options: ListCommand): Promise<void> =>
-  withGateway(options.config, async (context) => {
-    const { config, link } = context
-    const rows: MachineStatus[] = []
-    for (const { name } of config.machines) {
-      try {
-        rows.push(await link.call('machines.status', { machine: name }))
-      } catch (thrown) {
-        const error = asVarveError(thrown)
-        const { message } = error.code === 'NOT_FOUND' ? await whyUnknown(name, context) : error
-        rows.push(withProblem(name, message))
+const rowLines = ({ name, problem, qemu, status: state, lease, disks, leftOut }: MachineStatus): string[] => {
+  const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
+  return [
+    `${name}: ${problem ?? `QEMU ${qemu}, ${state}${running}`}`,
+    ...disks.map((disk) => `  ${disk.name}: ${size(disk.size)} ${disk.format}`),
+    ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
+  ]
+}
+
+/** How each machine is now, or one of them, asked of the running agent through the gateway. */
+export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
+  withGateway(
+    options.config,
+    async (context) => {
+      const { config, ask, concerns } = context
+      const asked = config.machines.filter(({ name }) => machine === undefined || name === machine)
+      if (machine !== undefined && asked.length === 0) throw noMachine(machine, config.machines)
+      const rows: MachineStatus[] = []
+      for (const { name } of asked) {
+        try {
+          rows.push(await ask('machines.status', { machine: name }))
+        } catch (thrown) {
+          const error = asVarveError(thrown)
+          const { message } = error.code === 'NOT_FOUND' ? await whyUnknown(name, context) : error
+          rows.push(unknownState(name, message))
+        }
       }
-    }
-    const { machines: known } = await link.call('machines.list', {})
-    for (const { name } of known)
-      if (!rows.some((row) => row.name === name))
-        rows.push(
-          withProblem(name, "not in this host's configuration any more; its restore points stay at the gateway"),
-        )
-    const connected = known.some(({ online }) => online) || (await isStateLocked(config.state))
-    if (options.json) return printJson({ gateway: config.gateway, running: connected, machines: rows })
-    print(
-      `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
-    )
-    for (const row of rows) {
-      const how =
-        row.problem ??
-        `QEMU ${row.qemu}, ${row.status}${row.lease === null ? '' : `, backup ${row.lease.slice(0, 8)} running`}`
-      print(`${row.name}: ${how}`)
-      for (const disk of row.disks) print(`  ${disk.name}: ${size(disk.size)} ${disk.format}`)
-      for (const { name, reason } of row.leftOut) print(`  ${name}: left out (${reason})`)
-    }
-  })
+      const { machines: known } = await ask('machines.list', {})
+      for (const { name } of machine === undefined ? known : [])
+        if (!rows.some((row) => row.name === name)) rows.push(unknownState(name, NOT_CONFIGURED))
+      const connected = known.some(({ online }) => online) || (await isStateLocked(config.state))
+      if (options.json) return printJson({ gateway: config.gateway, running: connected, concerns, machines: rows })
+      print(
+        `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
+      )
+      for (const concern of concerns) print(`Warning: ${concern}.`)
+      for (const row of rows) rowLines(row).forEach(print)
+    },
+    options,
+  )
+
+/** A page of restore points at a time, newest first. */
+const allPoints = async ({ ask }: CommandContext, machine: string | null): Promise<Point[]> => {
+  const rows: Point[] = []
+  let before: PointCursor | null = null
+  while (true) {
+    const page: Result<'points.list'> = await ask('points.list', { machine, before, limit: PAGE_POINTS })
+    rows.push(...page.points)
+    const last = page.points.at(-1)
+    if (!page.more || last === undefined) return rows
+    before = { timeMs: last.timeMs, id: last.id }
+  }
+}
+
+/** NOT_FOUND for a name that neither this host nor the gateway has: it is not a machine without points. */
+const checkKnown = async ({ config, ask }: CommandContext, machine: string): Promise<void> => {
+  const { machines: known } = await ask('machines.list', {})
+  const all = [...config.machines, ...known]
+  if (all.some(({ name }) => name === machine)) return
+  const names = [...new Set(all.map(({ name }) => name))]
+  throw new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
+}
 
 /** All restore points, newest first, page by page. */
 export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
-  withGateway(options.config, async ({ link }) => {
-    const rows: Point[] = []
-    let before: PointCursor | null = null
-    while (true) {
-      const page: Result<'points.list'> = await link.call('points.list', {
-        machine: machine ?? null,
-        before,
-        limit: PAGE_POINTS,
-      })
-      rows.push(...page.points)
-      const last = page.points.at(-1)
-      if (!page.more || last === undefined) break
-      before = { timeMs: last.timeMs, id: last.id }
-    }
-    if (options.json)
-      return printJson(
-        rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks, leftOut }) => ({
-          id,
-          machine: name,
-          time: new Date(timeMs).toISOString(),
-          future,
-          kind,
-          reason,
+  withGateway(
+    options.config,
+    async (context) => {
+      const rows = await allPoints(context, machine ?? null)
+      if (machine !== undefined && rows.length === 0) await checkKnown(context, machine)
+      if (options.json)
+        return printJson(
+          rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks, leftOut }) => ({
+            id,
+            machine: name,
+            time: new Date(timeMs).toISOString(),
+            future,
+            kind,
+            reason,
+            consistency,
+            disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
+            leftOut,
+          })),
+        )
+      if (rows.length === 0) return print('No restore points yet.')
+      printTable(
+        ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DISKS'],
+        rows.map(({ id, machine: name, timeMs, future, consistency, bytesStored, disks }) => [
+          id.slice(0, 8),
+          name,
+          `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
+          kindText(disks),
           consistency,
-          disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
-          leftOut,
-        })),
+          size(bytesStored),
+          disks.map((disk) => `${disk.name} ${size(disk.size)}`).join(', '),
+        ]),
       )
-    if (rows.length === 0) return print('No restore points yet.')
-    printTable(
-      ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'REASON', 'CONSISTENCY', 'STORED', 'DISKS'],
-      rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, bytesStored, disks }) => [
-        id.slice(0, 8),
-        name,
-        `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
-        kind,
-        reason,
-        consistency,
-        size(bytesStored),
-        disks.map((disk) => `${disk.name} ${size(disk.size)}`).join(', '),
-      ]),
-    )
-  })
+    },
+    options,
+  )

@@ -1,6 +1,8 @@
-// Printing for people and programs: JSON lines, tables, sizes, and a progress line where someone is watching.
+// Printing for people and programs: JSON lines, tables and sizes.
 import { EXIT } from '../../protocol/exit.ts'
 import { tableLines } from '../../protocol/table.ts'
+
+export { sizeText as size } from '../../protocol/size.ts'
 
 /** Lets go what nobody reads any more (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
 export const watchOutput = (): void => {
@@ -22,39 +24,4 @@ export const printJson = (value: unknown): void => print(JSON.stringify(value))
 export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
   tableLines(heading, rows).forEach(print)
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
-
-/** A size as people read it, such as `1.5 GiB`. */
-export const size = (bytes: number): string => {
-  let value = bytes
-  let unit = 0
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
-}
-
 export const localTime = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
-
-/** A line on standard error that is rewritten in place; silent unless it is a terminal. */
-export class Progress implements Disposable {
-  readonly #shown: boolean
-  #width = 0
-
-  constructor(wanted: boolean) {
-    this.#shown = wanted && process.stderr.isTTY
-  }
-
-  show(text: string): void {
-    if (!this.#shown) return
-    const line = text.slice(0, (process.stderr.columns ?? 80) - 1)
-    process.stderr.write(`\r${line.padEnd(this.#width)}`)
-    this.#width = line.length
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#width > 0) process.stderr.write(`\r${' '.repeat(this.#width)}\r`)
-    this.#width = 0
-  }
-}

@@ -5,7 +5,8 @@ import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { withGateway } from './context.ts'
-import { print, printJson, Progress, size } from './output.ts'
+import { print, printJson, size } from './output.ts'
+import { Meter } from '../../protocol/meter.ts'
 
 export interface RestoreCommand {
   readonly config: string
@@ -15,6 +16,7 @@ export interface RestoreCommand {
   readonly format?: TargetFormat
   readonly force: boolean
   readonly skipDamaged: boolean
+  readonly timeout?: number
   readonly json: boolean
 }
 
@@ -22,71 +24,76 @@ export interface RestoreCommand {
 const tell = (sentence: string): void => void process.stderr.write(`varve-agent: ${sentence}\n`)
 
 export const restore = (prefix: string, options: RestoreCommand): Promise<void> =>
-  withGateway(options.config, async ({ config, link, signal }) => {
-    const notes = RestoreNotes.in(config.state)
-    ;(await notes.settle()).forEach(tell)
-    const { point } = await link.call('points.get', { point: prefix }, signal)
-    const disk = point.disks.find(({ name }) => name === options.disk)
-    if (disk === undefined) {
-      const names = point.disks.map(({ name }) => name).join(', ')
-      throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${options.disk}"; it has: ${names}`)
-    }
-    using progress = new Progress(!options.json)
-    const startedMs = performance.now()
-    const opened = await openTarget({
-      path: options.to,
-      size: disk.size,
-      format: options.format ?? null,
-      force: options.force,
-      machines: config.machines,
-      notes,
-    })
-    await using target = opened.target
-    const { format, remark } = opened
-    if (remark !== null) tell(remark)
-    let received = 0
-    const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
-      repeat: (work) => link.repeat(work, signal),
-      point: point.id,
-      disk: disk.name,
-      size: disk.size,
-      root: disk.root,
-      target,
-      skipDamaged: options.skipDamaged,
-      signal,
-      onProgress: (doneBytes, receivedBytes) => {
-        received = receivedBytes
-        progress.show(`${Math.floor((doneBytes / disk.size) * 100)} %  ${size(doneBytes)} of ${size(disk.size)}`)
-      },
-    })
-    progress[Symbol.dispose]()
-    remarks.forEach(tell)
-    const seconds = (performance.now() - startedMs) / 1000
-    const done = {
-      point: point.id,
-      machine: point.machine,
-      disk: disk.name,
-      to: options.to,
-      format,
-      size: disk.size,
-      bytesReceived: received,
-      seconds,
-      lostBytes,
-      lostCount,
-      lost,
-    }
-    if (options.json) printJson(done)
-    if (lostBytes > 0) {
-      if (!options.json)
-        for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zero in ${options.to}`)
-      const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
-      throw new VarveError(
-        'DATA_DAMAGED',
-        `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and zero in it; every other chunk was checked, the root over them cannot match`,
+  withGateway(
+    options.config,
+    async ({ config, link, signal, progress }) => {
+      const notes = RestoreNotes.in(config.state)
+      ;(await notes.settle()).forEach(tell)
+      const { point } = await link.call('points.get', { point: prefix }, signal)
+      const disk = point.disks.find(({ name }) => name === options.disk)
+      if (disk === undefined) {
+        const names = point.disks.map(({ name }) => name).join(', ')
+        throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${options.disk}"; it has: ${names}`)
+      }
+      const meter = new Meter()
+      const startedMs = performance.now()
+      const opened = await openTarget({
+        path: options.to,
+        size: disk.size,
+        format: options.format ?? null,
+        force: options.force,
+        machines: config.machines,
+        notes,
+      })
+      await using target = opened.target
+      const { format, remark } = opened
+      if (remark !== null) tell(remark)
+      let received = 0
+      const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
+        repeat: (work) => link.repeat(work, signal),
+        point: point.id,
+        disk: disk.name,
+        size: disk.size,
+        root: disk.root,
+        target,
+        skipDamaged: options.skipDamaged,
+        signal,
+        onProgress: (doneBytes, receivedBytes) => {
+          received = receivedBytes
+          meter.add(performance.now(), doneBytes)
+          progress.show(() => `${disk.name}: ${meter.text(doneBytes, disk.size)}`)
+        },
+      })
+      progress.clear()
+      remarks.forEach(tell)
+      const seconds = (performance.now() - startedMs) / 1000
+      const done = {
+        point: point.id,
+        machine: point.machine,
+        disk: disk.name,
+        to: options.to,
+        format,
+        size: disk.size,
+        bytesReceived: received,
+        seconds,
+        lostBytes,
+        lostCount,
+        lost,
+      }
+      if (options.json) printJson(done)
+      if (lostBytes > 0) {
+        if (!options.json)
+          for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zero in ${options.to}`)
+        const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
+        throw new VarveError(
+          'DATA_DAMAGED',
+          `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and zero in it; every other chunk was checked, the root over them cannot match`,
+        )
+      }
+      if (options.json) return
+      print(
+        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
       )
-    }
-    if (options.json) return
-    print(
-      `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
-    )
-  })
+    },
+    { ...options, works: true, progress: !options.json },
+  )

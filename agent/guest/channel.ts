@@ -44,6 +44,8 @@ const unavailable = (message: string, cause?: unknown): VarveError => {
   return new VarveError('GUEST_AGENT_UNAVAILABLE', message, { details: { errno }, cause })
 }
 
+const codeOf = (error: NodeJS.ErrnoException): string => error.code ?? error.message
+
 const parse = (line: string): Answer | null => {
   try {
     const checked = v.safeParse(answerSchema, JSON.parse(line))
@@ -55,6 +57,7 @@ const parse = (line: string): Answer | null => {
 
 /** A synchronised channel to a guest agent. After a time limit it is closed: its answers could no longer be told apart. */
 export class GuestChannel implements AsyncDisposable {
+  readonly #path: string
   readonly #socket: Socket
   #text = ''
   #accept: ((answer: Answer) => void) | null = null
@@ -62,11 +65,14 @@ export class GuestChannel implements AsyncDisposable {
   #failure: VarveError | null = null
   #forget: () => void = () => undefined
 
-  private constructor(socket: Socket) {
+  private constructor(path: string, socket: Socket) {
+    this.#path = path
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
-    socket.on('error', (cause) => this.#end(unavailable(`The guest agent's socket failed: ${cause.message}`, cause)))
-    socket.on('close', () => this.#end(unavailable("The guest agent's socket was closed.")))
+    socket.on('error', (cause) =>
+      this.#end(unavailable(`The guest agent's socket ${path} failed (${codeOf(cause)}).`, cause)),
+    )
+    socket.on('close', () => this.#end(unavailable(`The guest agent's socket ${path} was closed.`)))
   }
 
   /** Connects and synchronises within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
@@ -75,7 +81,7 @@ export class GuestChannel implements AsyncDisposable {
     timeoutMs = GUEST_SYNC_LIMIT_MS,
     signal,
   }: GuestChannelOptions): Promise<GuestChannel> {
-    const channel = new GuestChannel(createConnection({ path: socketPath }))
+    const channel = new GuestChannel(socketPath, createConnection({ path: socketPath }))
     const onAbort = (): void => channel.close()
     signal?.addEventListener('abort', onAbort, { once: true })
     channel.#forget = () => signal?.removeEventListener('abort', onAbort)
@@ -93,7 +99,8 @@ export class GuestChannel implements AsyncDisposable {
   async execute(command: string, options: GuestCommandOptions = {}): Promise<unknown> {
     const { timeoutMs = GUEST_COMMAND_LIMIT_MS, late, keepOpen = false } = options
     const line = Buffer.from(`${JSON.stringify({ execute: command })}\n`)
-    const silent = late ?? unavailable(`The guest agent did not answer ${command} within ${timeoutMs} ms.`)
+    const silent =
+      late ?? unavailable(`The guest agent at ${this.#path} did not answer ${command} within ${timeoutMs} ms.`)
     const answer = await this.#converse(line, { timeoutMs, late: silent, keepOpen, wanted: () => true })
     if ('return' in answer) return answer.return
     throw new VarveError('GUEST_AGENT_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, {
@@ -106,7 +113,7 @@ export class GuestChannel implements AsyncDisposable {
    * the channel still open, when it does not within `timeoutMs`. A guest agent works through its commands in their order.
    */
   async resync(timeoutMs: number): Promise<boolean> {
-    const silent = unavailable(`The guest agent did not answer within ${timeoutMs} ms.`)
+    const silent = unavailable(`The guest agent at ${this.#path} did not answer within ${timeoutMs} ms.`)
     try {
       await this.#sync(timeoutMs, silent, true)
       return true
@@ -117,7 +124,7 @@ export class GuestChannel implements AsyncDisposable {
   }
 
   close(): void {
-    this.#end(unavailable('The connection to the guest agent was closed.'))
+    this.#end(unavailable(`The connection to the guest agent at ${this.#path} was closed.`))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -165,7 +172,11 @@ export class GuestChannel implements AsyncDisposable {
     // whatever came before the byte belongs to an older conversation
     this.#text = fresh === -1 ? this.#text + chunk.toString('latin1') : chunk.subarray(fresh + 1).toString('latin1')
     if (this.#text.length > GUEST_ANSWER_BYTES_MAX) {
-      this.#end(unavailable(`The guest agent sent more than ${GUEST_ANSWER_BYTES_MAX} bytes without an answer.`))
+      this.#end(
+        unavailable(
+          `The guest agent at ${this.#path} sent more than ${GUEST_ANSWER_BYTES_MAX} bytes without an answer.`,
+        ),
+      )
       return
     }
     for (let end = this.#text.indexOf('\n'); end !== -1; end = this.#text.indexOf('\n')) {

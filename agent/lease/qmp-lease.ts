@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Consistency, LeftOutDisk, ReadReason } from '../../protocol/backup.ts'
 import type { QmpCaller } from '../qmp/client.ts'
+import type { QmpEvent } from '../qmp/message.ts'
 import type { JsonValue } from '../qmp/configuration.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { LeaseHost } from './host.ts'
@@ -61,6 +62,10 @@ const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> &
 const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
   new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
 
+/** Why QEMU says that it shuts down, such as `guest-shutdown`. */
+const reasonOf = ({ data: { reason } }: QmpEvent): string =>
+  typeof reason === 'string' ? reason : 'for no reason that it gives'
+
 /** One machine's lease. */
 export class QmpLease implements Lease {
   readonly id: string
@@ -73,6 +78,8 @@ export class QmpLease implements Lease {
   #unsubscribe: () => void = () => undefined
   #loss: VarveError | null = null
   #ending: Promise<void> | null = null
+  /** Why QEMU is shutting down, once it has said so. */
+  #shutdown: string | null = null
 
   constructor(parts: QmpLeaseParts) {
     this.#parts = parts
@@ -202,8 +209,12 @@ export class QmpLease implements Lease {
     this.#unsubscribe()
     this.#client = client
     this.#unsubscribe = client.subscribe((event) => {
+      if (event.event === 'SHUTDOWN') this.#shutdown = reasonOf(event)
+      if (event.event === 'RESET') this.#shutdown = null
       const why = breakingEvent(this.#entry, event)
-      if (why !== null) this.#lose(lostError(this.#entry, why))
+      if (why === null) return
+      const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown}).`
+      this.#lose(lostError(this.#entry, ended))
     })
     void client.closed.then((error) => this.#recover(error))
   }
@@ -221,7 +232,8 @@ export class QmpLease implements Lease {
         return
       } catch (error) {
         if (isGone(error) || performance.now() > deadlineMs) {
-          this.#lose(lostError(this.#entry, 'QEMU does not answer any more.', error))
+          const why = isGone(error) ? 'its QEMU has ended.' : 'QEMU does not answer any more.'
+          this.#lose(lostError(this.#entry, why, error))
           return
         }
         await sleep(RECONNECT_PAUSE_MS, undefined, { signal }).catch(() => undefined)

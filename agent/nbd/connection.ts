@@ -20,8 +20,8 @@ export interface NbdConnectionOptions {
   readonly onEnd: (error: VarveError) => void
 }
 
-const socketError = (error: NodeJS.ErrnoException): VarveError =>
-  new VarveError('NBD_ERROR', `The NBD connection failed: ${error.message}.`, {
+const socketError = (path: string, error: NodeJS.ErrnoException): VarveError =>
+  new VarveError('NBD_ERROR', `The NBD connection to ${path} failed (${error.code ?? error.message}).`, {
     details: { errno: error.code ?? 'EIO' },
     cause: error,
   })
@@ -52,7 +52,7 @@ export class NbdConnection {
     })
     const closed = Promise.withResolvers<void>()
     this.#closed = closed.promise
-    this.#socket.on('error', (error) => this.end(socketError(error)))
+    this.#socket.on('error', (error) => this.end(socketError(options.socketPath, error)))
     this.#socket.on('end', () => this.#endClosed())
     this.#socket.on('close', () => {
       this.#endClosed()
@@ -124,7 +124,7 @@ export class NbdConnection {
   #endClosed(): void {
     const message = this.#filledBytes > 0 ? 'in the middle of a message' : 'early'
     this.end(
-      new VarveError('NBD_ERROR', `The NBD server closed the connection ${message}.`, {
+      new VarveError('NBD_ERROR', `The NBD server at ${this.#options.socketPath} closed the connection ${message}.`, {
         details: { errno: 'ECONNRESET' },
       }),
     )
@@ -157,14 +157,14 @@ export class NbdConnection {
 
   #judgeSilence(): void {
     if (this.#ended || this.#timer !== null || !this.#options.isWaiting()) return
-    const { timeoutMs } = this.#options
+    const { timeoutMs, socketPath } = this.#options
     const leftMs = this.#activeAtMs + timeoutMs - performance.now()
     if (leftMs > 0) {
       this.#watch(Math.ceil(leftMs))
       return
     }
     this.end(
-      new VarveError('NBD_ERROR', `The NBD server has been silent for ${timeoutMs} ms.`, {
+      new VarveError('NBD_ERROR', `The NBD server at ${socketPath} has been silent for ${timeoutMs} ms.`, {
         details: { errno: 'ETIMEDOUT', timeoutMs },
       }),
     )

@@ -141,7 +141,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
     }
     return await new Promise<unknown>((resolve, reject) => {
       const timer = setTimeout(() => {
-        const sentence = `QEMU did not answer ${command} within ${timeoutMs} ms.`
+        const sentence = `QEMU at ${this.path} did not answer ${command} within ${timeoutMs} ms.`
         reject(new VarveError('QMP_TIMEOUT', sentence, { details: { command, timeoutMs } }))
       }, timeoutMs)
       this.#pending.set(id, { command, resolve, reject, timer })
@@ -200,7 +200,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
   #take(id: number): Pending {
     const pending = this.#pending.get(id)
     if (pending === undefined)
-      throw new VarveError('QMP_PROTOCOL', 'The QMP socket answered a command that was not sent.')
+      throw new VarveError('QMP_PROTOCOL', `The QMP socket ${this.path} answered a command that was not sent.`)
     this.#pending.delete(id)
     clearTimeout(pending.timer)
     return pending

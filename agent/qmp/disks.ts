@@ -3,6 +3,7 @@
 import * as v from 'valibot'
 import type { LeftOutDisk } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { misfit } from '../../protocol/misfit.ts'
 import type { QmpCaller } from './client.ts'
 
 /** Most disks of one machine; QEMU itself stops far earlier. */
@@ -115,9 +116,13 @@ export const checkAnswer = <S extends v.GenericSchema>(
   const checked = v.safeParse(schema, value)
   if (checked.success) return checked.output
   const issue = checked.issues[0]
-  throw new VarveError('QMP_PROTOCOL', `QEMU's answer to ${command} is not understood: ${issue.message}`, {
-    details: { command, path: v.getDotPath(issue) ?? '' },
-  })
+  throw new VarveError(
+    'QMP_PROTOCOL',
+    `QEMU's answer to ${command} is not understood: ${misfit(schema, checked.issues)}`,
+    {
+      details: { command, path: v.getDotPath(issue) ?? '' },
+    },
+  )
 }
 
 const toNode = (node: v.InferOutput<typeof nodeSchema>): BlockNode => {

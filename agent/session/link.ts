@@ -150,6 +150,14 @@ export class GatewayLink implements AsyncDisposable {
     return ended
   }
 
+  /** Ends the connection for another one, with what has changed; calls that may be repeated are made again on it. */
+  reconnect(why: string): void {
+    const error = new VarveError('CONNECTION_LOST', why)
+    this.#peer?.close(error)
+    this.#opening?.close(error)
+    this.#wakeLoop()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop(new VarveError('CANCELLED', 'the agent is stopping'))
     await this.#loop

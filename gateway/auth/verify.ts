@@ -9,6 +9,7 @@ import {
   type Claims,
 } from '../../protocol/claims.ts'
 import type { Authority } from './authority.ts'
+import { durationText } from '../../protocol/duration.ts'
 import { checkSignature, parseJwt, TokenRefused, type Jwt } from './jwt.ts'
 import { importPublicKey } from './keys.ts'
 
@@ -24,9 +25,14 @@ type Bearer = TokenRefused['bearer']
 
 /** TOKEN_NOT_YET_VALID or TOKEN_EXPIRED; the sender's clock may be CLOCK_SKEW_S ahead. */
 export const checkTimes = ({ iat, exp, nbf }: Times, nowMs: number, bearer: Bearer = null): void => {
-  if (Math.max(iat, nbf ?? 0) * 1000 > nowMs + CLOCK_SKEW_S * 1000)
-    throw new TokenRefused('TOKEN_NOT_YET_VALID', 'the token is not valid yet; are the clocks right?', bearer)
-  if (exp * 1000 <= nowMs) throw new TokenRefused('TOKEN_EXPIRED', 'the token has expired', bearer)
+  const aheadMs = Math.max(iat, nbf ?? 0) * 1000 - nowMs
+  if (aheadMs > CLOCK_SKEW_S * 1000) {
+    const clock = `it begins ${durationText(aheadMs)} from now by the gateway's clock`
+    throw new TokenRefused('TOKEN_NOT_YET_VALID', `the token is not valid yet: ${clock}; set the clocks right`, bearer)
+  }
+  if (exp * 1000 > nowMs) return
+  const ago = durationText(nowMs - exp * 1000)
+  throw new TokenRefused('TOKEN_EXPIRED', `the token expired ${ago} ago by the gateway's clock`, bearer)
 }
 
 /** TOKEN_AUDIENCE. */

@@ -1,9 +1,9 @@
-// SIGINT and SIGTERM as the end of a command's work.
+// SIGINT, SIGTERM and SIGHUP as the end of a command's work.
 import { VarveError } from '../../protocol/errors.ts'
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** A signal that aborts with CANCELLED on SIGINT or SIGTERM, while it is not disposed of; a second one ends the process. */
+/** A signal that aborts with CANCELLED on SIGINT, SIGTERM or SIGHUP (its terminal was closed), while it is not disposed of; a second one ends the process. */
 export class Interruption implements Disposable {
   readonly #controller = new AbortController()
   readonly #abort = (): void => this.#controller.abort(new VarveError('CANCELLED', 'interrupted'))

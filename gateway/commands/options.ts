@@ -1,10 +1,10 @@
 // Options that several commands share, and the parsers of their values.
 import { InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
+import { durationMs } from '../../protocol/duration.ts'
 import { DAYS_MAX, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { sizeBytes } from '../../protocol/size.ts'
-import { durationMs } from './duration.ts'
 import { DATA_DEFAULT } from './local.ts'
 
 /** What most commands are given. */

@@ -1,12 +1,12 @@
 // Commands about restore points: list, hold and lock, prune, and the rules of retention.
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import { durationMs } from '../../protocol/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { systemClock } from '../clock.ts'
 import { isOff } from '../maintenance/retention.ts'
-import { durationMs } from './duration.ts'
 import { print, printJson, tenantNamed, withCatalog } from './local.ts'
 import {
   anyTenantOption,

@@ -1,6 +1,8 @@
 // A long call with its progress on standard error, where someone is watching.
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
+import { Meter } from '../../protocol/meter.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
+import { sizeText } from '../../protocol/size.ts'
 import type { Remote } from './remote.ts'
 
 /** Methods that tell how far they are. */
@@ -24,14 +26,29 @@ const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   scan: 'reads packs',
 }
 
-/** One line about a piece of work. */
-export const progressText = (tenant: string, { phase, done, total }: MaintenanceProgress): string => {
-  const many = new Intl.NumberFormat('en')
-  const amount =
-    total === null || total === 0
-      ? many.format(done)
-      : `${many.format(done)} of ${many.format(total)} (${Math.min(100, Math.floor((done * 100) / total))} %)`
-  return `${tenant}: ${WORDS[phase]}: ${amount}`
+/** Phases that are counted in bytes; the others in what they go through. */
+const IN_BYTES: ReadonlySet<MaintenanceProgress['phase']> = new Set(['rewrite', 'read', 'scan'])
+
+const MANY = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+
+/** One line about a piece of work whose phase this meter has followed. */
+export const progressText = (tenant: string, { phase, done, total }: MaintenanceProgress, meter: Meter): string => {
+  const amount = IN_BYTES.has(phase) ? sizeText : (value: number): string => MANY.format(value)
+  return `${tenant}: ${WORDS[phase]}: ${meter.text(done, total, amount)}`
+}
+
+/** A meter for each phase of one piece of work. */
+export class Meters {
+  #phase: string | null = null
+  #meter = new Meter()
+
+  /** The meter of this phase, which has taken its amount. */
+  at({ phase, done }: MaintenanceProgress, atMs: number): Meter {
+    if (phase !== this.#phase) this.#meter = new Meter()
+    this.#phase = phase
+    this.#meter.add(atMs, done)
+    return this.#meter
+  }
 }
 
 /** A line that is rewritten in place; silent unless it is a terminal. */
@@ -63,10 +80,11 @@ export const callLong = async <N extends Long>(
   output: ProgressOutput = process.stderr,
 ): Promise<Result<N>> => {
   using line = new ProgressLine(output)
+  const meters = new Meters()
   const call = peer.open(about.name, about.params, { signal })
   try {
     for await (const progress of call.messages as AsyncIterable<MaintenanceProgress>)
-      line.show(progressText(about.tenant, progress))
+      line.show(progressText(about.tenant, progress, meters.at(progress, performance.now())))
   } catch {
     // the result says it too
   }

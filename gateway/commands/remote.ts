@@ -21,7 +21,7 @@ const LOOK_INTERVAL_MS = 100
 export interface Remote {
   /** Calls of the tenant named, as its owner. */
   readonly peer: Peer
-  /** Aborts on SIGINT and SIGTERM; to be given to every call. */
+  /** Aborts on SIGINT, SIGTERM and SIGHUP; to be given to every call. */
   readonly signal: AbortSignal
 }
 
@@ -77,7 +77,7 @@ const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | n
 
 /**
  * Runs work beside the gateway of a data folder, or, where none runs, with one that has no port and ends with the work.
- * CANCELLED on SIGINT and SIGTERM, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
+ * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
  */
 export const withGateway = async <R>(data: string, work: (gateway: LocalGateway) => Promise<R>): Promise<R> => {
   checkData(data)

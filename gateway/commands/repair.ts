@@ -7,7 +7,7 @@ import { rebuild } from '../maintenance/rebuild.ts'
 import { Interruption } from './interruption.ts'
 import { print, printJson } from './local.ts'
 import { anyTenantOption, dataOption, jsonOption, limitOption, type CommonAll } from './options.ts'
-import { ProgressLine, progressText } from './progress.ts'
+import { Meters, ProgressLine, progressText } from './progress.ts'
 import { isIncomplete, rebuildLines } from './report-rebuild.ts'
 
 interface RepairOptions extends CommonAll {
@@ -26,13 +26,14 @@ const rebuildCatalog = async ({ data, json, tenant, limit, acceptLoss }: RepairO
   const { signal } = interruption
   const log = openLog({ level: 'silent' })
   const work = async (): Promise<Awaited<ReturnType<typeof rebuild>>> => {
+    const meters = new Meters()
     using line = new ProgressLine(process.stderr)
     return await rebuild({
       folder: data,
       log,
       signal,
       refuseLoss: !acceptLoss,
-      onProgress: (one) => line.show(progressText('repair', one)),
+      onProgress: (one) => line.show(progressText('repair', one, meters.at(one, performance.now()))),
     })
   }
   const report = await work()

@@ -1,4 +1,4 @@
-// The serve command: its configuration, the running gateway, and a graceful end on SIGINT and SIGTERM.
+// The serve command: its configuration, the running gateway, a certificate that SIGHUP reads again, and a graceful end on SIGINT and SIGTERM.
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
@@ -8,7 +8,9 @@ import { systemClock } from '../clock.ts'
 import { hasCatalog } from '../datastore/layout.ts'
 import { checkOwner } from '../datastore/owner.ts'
 import { Gateway } from '../gateway.ts'
-import { openLog } from '../log.ts'
+import { openLog, type Log } from '../log.ts'
+import { readCertificate, type Certificate, type CertificateFiles } from '../server/certificate.ts'
+import { CertificateKeeper } from '../server/certificate-keeper.ts'
 import { DATA_DEFAULT, print } from './local.ts'
 import { bytesOf } from './options.ts'
 
@@ -51,14 +53,6 @@ const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeo
   throw new VarveError('CONFIG_INVALID', `${file}: ${v.getDotPath(issue) ?? ''}: ${issue.message}`)
 }
 
-const readKeyFile = async (file: string): Promise<Buffer> => {
-  try {
-    return await readFile(file)
-  } catch (error) {
-    throw new VarveError('CONFIG_INVALID', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
-  }
-}
-
 /** Host and port of `HOST:PORT` or `[IPV6]:PORT`. */
 export const parseListen = (text: string): { host: string; port: number } => {
   const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/u.exec(text) ?? []
@@ -80,7 +74,19 @@ export const parseReserve = (text: string | undefined): number | null => {
   }
 }
 
-/** Runs a gateway until SIGINT or SIGTERM; resolves when everything is closed. */
+/** Keeps the certificate that of its files while the gateway runs; null without one. */
+const keeperOf = (
+  files: CertificateFiles | null,
+  served: Certificate | null,
+  gateway: Gateway,
+  log: Log,
+): CertificateKeeper | null => {
+  if (files === null || served === null) return null
+  const serve = (certificate: Certificate): void => gateway.setCertificate(certificate)
+  return new CertificateKeeper({ files, served, serve, clock: systemClock, log })
+}
+
+/** Runs a gateway until SIGINT or SIGTERM, with the certificate read again on SIGHUP; resolves when everything is closed. */
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
   const folder = options.data ?? file.data ?? DATA_DEFAULT
@@ -91,10 +97,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const keyFile = options.tlsKey ?? file.tls_key
   if ((certFile === undefined) !== (keyFile === undefined))
     throw new VarveError('CONFIG_INVALID', 'TLS needs both --tls-cert and --tls-key')
-  const tls =
-    certFile === undefined || keyFile === undefined
-      ? null
-      : { cert: await readKeyFile(certFile), key: await readKeyFile(keyFile) }
+  const files = certFile === undefined || keyFile === undefined ? null : { cert: certFile, key: keyFile }
+  const tls = files === null ? null : await readCertificate(files)
   if (tls === null && !isLoopback(host) && !(options.insecure ?? file.insecure ?? false))
     throw new VarveError(
       'CONFIG_INVALID',
@@ -105,6 +109,12 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
   })
+  // what it asks for was just read; it must not end a gateway that is starting
+  let keeper: CertificateKeeper | null = null
+  process.on('SIGHUP', () => {
+    log.info({ signal: 'SIGHUP' }, 'reads the certificate again; options and the configuration file need a restart')
+    void keeper?.reload()
+  })
   await using gateway = await Gateway.open({
     folder,
     listen: { host, port, tls },
@@ -112,6 +122,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     clock: systemClock,
     reserveBytes,
   })
+  using kept = keeperOf(files, tls, gateway, log)
+  keeper = kept
   print(gateway.url)
   const reason = await Promise.race([ended, gateway.lost])
   if (reason instanceof VarveError) {

@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { misfit } from '../../protocol/misfit.ts'
 import {
   configuration,
   count,
@@ -80,8 +81,7 @@ export const decodeManifest = (bytes: Uint8Array): Manifest => {
   const value = parseVersioned(bytes, MANIFEST_VERSION, 'a manifest')
   const checked = v.safeParse(manifestSchema, value)
   if (checked.success) return checked.output
-  const [issue] = checked.issues
-  throw new VarveError('DATA_DAMAGED', `a manifest is malformed: ${v.getDotPath(issue) ?? ''}: ${issue.message}`)
+  throw new VarveError('DATA_DAMAGED', `a manifest is malformed: ${misfit(manifestSchema, checked.issues)}`)
 }
 
 /** The JSON value of a record with a `version`. DATA_DAMAGED, STORE_VERSION. */

@@ -3,6 +3,7 @@ import { zstdCompressSync } from 'node:zlib'
 import * as v from 'valibot'
 import { CODEC, fromHex, hex, ID_KEY_BYTES, isChunkBytes, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { misfit } from '../../protocol/misfit.ts'
 import { RETENTION_SCOPES } from '../../protocol/retention.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
 import { RECORD_PLAIN_BYTES_MAX } from './format.ts'
@@ -142,13 +143,8 @@ export const encodeState = (state: TenantState, bytesMax = RECORD_PLAIN_BYTES_MA
 /** The part of these plain bytes, whose id is to be checked with the key in it; DATA_DAMAGED, or STORE_VERSION where a later program wrote it. */
 export const decodeState = (plain: Uint8Array, id: Uint8Array): StatePart => {
   const checked = v.safeParse(partSchema, parseVersioned(plain, STATE_VERSION, 'the state of a tenant'))
-  if (!checked.success) {
-    const [issue] = checked.issues
-    throw new VarveError(
-      'DATA_DAMAGED',
-      `the state of a tenant is malformed: ${v.getDotPath(issue) ?? ''}: ${issue.message}`,
-    )
-  }
+  if (!checked.success)
+    throw new VarveError('DATA_DAMAGED', `the state of a tenant is malformed: ${misfit(partSchema, checked.issues)}`)
   const { points, ...part } = checked.output
   if (part.part >= part.parts || hex(keyedHash(stateKey(fromHex(part.tenant.idKey)), plain)) !== hex(id))
     throw new VarveError('DATA_DAMAGED', 'the state of a tenant is not what its id says')

@@ -1,11 +1,13 @@
 // The one port: health, public keys, enrolment, and the upgrade to the WebSocket.
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import * as v from 'valibot'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
+import { misfit } from '../../protocol/misfit.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
+import type { Certificate } from './certificate.ts'
 import { outward, type Services } from '../session/context.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 import { Strangers } from '../session/strangers.ts'
@@ -15,6 +17,9 @@ export const BODY_BYTES_MAX = 16 * 1024
 
 /** How long a client may take over TLS, and over its request's headers and body, in milliseconds. */
 export const REQUEST_TIMEOUT_MS = 15_000
+
+/** The oldest TLS that is spoken. */
+const TLS_VERSION_MIN = 'TLSv1.2'
 
 /** How long connections may take to end by themselves when the server stops, in milliseconds. */
 const STOP_TIMEOUT_MS = 3000
@@ -31,7 +36,7 @@ const enrolBody = v.object({
 export interface Listen {
   readonly host: string
   readonly port: number
-  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | null
+  readonly tls: Certificate | null
 }
 
 const json = (response: ServerResponse, status: number, value: unknown): void => {
@@ -88,7 +93,7 @@ export class HttpServer implements AsyncDisposable {
     const sockets = new Sockets(services, 'token', ({ socket }) => strangers.known(socket))
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
-      tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: 'TLSv1.2', handshakeTimeout })
+      tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: TLS_VERSION_MIN, handshakeTimeout })
     server.requestTimeout = REQUEST_TIMEOUT_MS
     server.headersTimeout = REQUEST_TIMEOUT_MS
     server.maxConnections = CONNECTIONS_MAX
@@ -112,6 +117,11 @@ export class HttpServer implements AsyncDisposable {
     server.on('request', (request, response) => void http.#answer(request, response))
     server.on('upgrade', (request, socket, head) => void sockets.upgrade(request, socket, head))
     return http
+  }
+
+  /** Serves another certificate from the next connection on; those that are open stay. */
+  setCertificate({ cert, key }: Certificate): void {
+    if (this.#server instanceof HttpsServer) this.#server.setSecureContext({ cert, key, minVersion: TLS_VERSION_MIN })
   }
 
   /** Ends every connection with GOING_AWAY and stops listening. */
@@ -147,7 +157,7 @@ export class HttpServer implements AsyncDisposable {
 
   async #enrol(request: IncomingMessage): Promise<object> {
     const parsed = v.safeParse(enrolBody, await readBody(request))
-    if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${parsed.issues[0].message}`)
+    if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${misfit(enrolBody, parsed.issues)}`)
     const nowMs = this.#services.clock.now()
     const attempt = { action: 'agent.enrol', address: request.socket.remoteAddress ?? '', timeMs: nowMs }
     return this.#services.audit.guard(attempt, () => enrol(this.#services.authority, { ...parsed.output, nowMs }))

@@ -46,13 +46,14 @@ const transportOf = (socket: WebSocket): SocketTransport =>
     close: (error) => closeSocket(socket, error),
   })
 
-const refuseUpgrade = (socket: Duplex, error: VarveError): void => {
+/** A refusal says what time it is here: a token may be refused because its host's clock is wrong. */
+const refuseUpgrade = (socket: Duplex, error: VarveError, nowMs: number): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
   const { http } = ERRORS[error.code]
   // a client that never closes its side must not keep the socket
   socket.once('finish', () => socket.destroy())
   socket.end(
-    `HTTP/1.1 ${http} ${error.code}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${http} ${error.code}\r\nDate: ${new Date(nowMs).toUTCString()}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
 }
 
@@ -90,6 +91,7 @@ export class Sockets {
     this.#services = services
     this.#onKnown = onKnown
     this.#admission = admission
+    this.#server.on('headers', (headers) => headers.push(`Date: ${new Date(services.clock.now()).toUTCString()}`))
   }
 
   /** Answers an HTTP upgrade: a WebSocket, or an HTTP error with a code. */
@@ -102,7 +104,7 @@ export class Sockets {
     } catch (thrown) {
       const error = asVarveError(thrown)
       if (error.code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'an upgrade failed')
-      refuseUpgrade(socket, outward(error))
+      refuseUpgrade(socket, outward(error), this.#services.clock.now())
     }
   }
 

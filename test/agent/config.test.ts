@@ -77,37 +77,53 @@ test('takes every key', () => {
 
 describe('is refused with the file and the key', () => {
   const cases: readonly [string, string, string][] = [
-    ['gateway', '', 'no gateway'],
-    ['gateway', 'gateway = 5', 'a number'],
-    ['gateway', 'gateway = "https://backup.example"', 'another scheme'],
-    ['gateway', 'gateway = "wss://backup.example/path"', 'a path'],
-    ['gateway', 'gateway = "wss://[::1"', 'no address'],
-    ['ca', `${GATEWAY}ca = "ca.pem"`, 'a relative path'],
-    ['state', `${GATEWAY}state = ""`, 'an empty path'],
-    ['insecure', `${GATEWAY}insecure = "yes"`, 'a text for a switch'],
-    ['bandwidth', `${GATEWAY}bandwidth = 1000`, 'a size without a unit'],
-    ['bandwidth', `${GATEWAY}bandwidth = "50 MB"`, 'a unit that is not known'],
-    ['bandwidth', `${GATEWAY}bandwidth = "0 KiB"`, 'no bandwidth at all'],
-    ['scratch_reserve', `${GATEWAY}scratch_reserve = "-1 MiB"`, 'a negative size'],
-    ['freeze_limit', `${GATEWAY}freeze_limit = 0`, 'too short a limit'],
-    ['freeze_limit', `${GATEWAY}freeze_limit = 61`, 'too long a limit'],
-    ['freeze_limit', `${GATEWAY}freeze_limit = 1.5`, 'half a second'],
-    ['relay', `${GATEWAY}relay = "query-status"`, 'a text for a list'],
-    ['log_level', `${GATEWAY}log_level = "loud"`, 'no such level'],
-    ['bandwith', `${GATEWAY}bandwith = "1 MiB"`, 'a misspelt key'],
-    ['machine.0.name', machine('qmp = "/a"'), 'a machine without a name'],
-    ['machine.0.name', machine('name = "a b"\nqmp = "/a"'), 'a name with a space'],
-    ['machine.0.name', machine('name = "../x"\nqmp = "/a"'), 'a name that is a path'],
-    ['machine.0.qmp', machine('name = "a"'), 'a machine without a socket'],
-    ['machine.0.qmp', machine('name = "a"\nqmp = "a.qmp"'), 'a relative socket'],
-    ['machine.0.guest_agent', machine('name = "a"\nqmp = "/a"\nguest_agent = false'), 'a switch for a socket'],
-    ['machine.0.exclude.1', machine('name = "a"\nqmp = "/a"\nexclude = ["x", 5]'), 'a number for a disk'],
-    ['machine.0.guest-agent', machine('name = "a"\nqmp = "/a"\nguest-agent = "/b"'), 'a misspelt key of a machine'],
+    ['"gateway" is missing', '', 'no gateway'],
+    ['gateway: ', 'gateway = 5', 'a number'],
+    ['gateway: ', 'gateway = "https://backup.example"', 'another scheme'],
+    ['gateway: ', 'gateway = "wss://backup.example/path"', 'a path'],
+    ['gateway: ', 'gateway = "wss://[::1"', 'no address'],
+    ['ca: ', `${GATEWAY}ca = "ca.pem"`, 'a relative path'],
+    ['state: ', `${GATEWAY}state = ""`, 'an empty path'],
+    ['insecure: ', `${GATEWAY}insecure = "yes"`, 'a text for a switch'],
+    ['bandwidth: ', `${GATEWAY}bandwidth = 1000`, 'a size without a unit'],
+    ['bandwidth: ', `${GATEWAY}bandwidth = "50 MB"`, 'a unit that is not known'],
+    ['bandwidth: ', `${GATEWAY}bandwidth = "0 KiB"`, 'no bandwidth at all'],
+    ['scratch_reserve: ', `${GATEWAY}scratch_reserve = "-1 MiB"`, 'a negative size'],
+    ['freeze_limit: ', `${GATEWAY}freeze_limit = 0`, 'too short a limit'],
+    ['freeze_limit: ', `${GATEWAY}freeze_limit = 61`, 'too long a limit'],
+    ['freeze_limit: ', `${GATEWAY}freeze_limit = 1.5`, 'half a second'],
+    ['relay: ', `${GATEWAY}relay = "query-status"`, 'a text for a list'],
+    ['log_level: ', `${GATEWAY}log_level = "loud"`, 'no such level'],
+    ['unknown key "bandwith"; did you mean "bandwidth"?', `${GATEWAY}bandwith = "1 MiB"`, 'a misspelt key'],
+    ['"name" is missing in [[machine]] 1', machine('qmp = "/a"'), 'a machine without a name'],
+    ['[[machine]] 1 ("a b"), name: ', machine('name = "a b"\nqmp = "/a"'), 'a name with a space'],
+    ['[[machine]] 1 ("../x"), name: ', machine('name = "../x"\nqmp = "/a"'), 'a name that is a path'],
+    ['"qmp" is missing in [[machine]] 1 ("a")', machine('name = "a"'), 'a machine without a socket'],
+    [
+      '[[machine]] 1 ("a"), qmp: must be an absolute path, not "a.qmp"',
+      machine('name = "a"\nqmp = "a.qmp"'),
+      'a relative socket',
+    ],
+    [
+      '[[machine]] 1 ("a"), guest_agent: must be a text, not false',
+      machine('name = "a"\nqmp = "/a"\nguest_agent = false'),
+      'a switch for a socket',
+    ],
+    [
+      '[[machine]] 1 ("a"), exclude, entry 2: must be a text, not 5',
+      machine('name = "a"\nqmp = "/a"\nexclude = ["x", 5]'),
+      'a number for a disk',
+    ],
+    [
+      'unknown key "guest-agent" in [[machine]] 1 ("a"); did you mean "guest_agent"?',
+      machine('name = "a"\nqmp = "/a"\nguest-agent = "/b"'),
+      'a misspelt key of a machine',
+    ],
   ]
 
   test.each(cases)('%s: %3$s', (key, text) => {
     const sentence = refusal(text)
-    expect(sentence.startsWith(`${FILE}: ${key}: `)).toBe(true)
+    expect(sentence.startsWith(`${FILE}: ${key}`)).toBe(true)
   })
 
   test('when it is no TOML', () => {
@@ -150,7 +166,9 @@ describe('an address', () => {
     'wss://[::1',
     'file:///etc',
   ])('%s is no address of a gateway', (gateway) => {
-    expect(() => checkGateway('--gateway', gateway, true)).toThrow(/^--gateway: .*wss:\/\/backup\.example/u)
+    expect(() => checkGateway('--gateway', gateway, true)).toThrow(
+      /^--gateway: .*"wss?:\/\/[\w.:]+"|^--gateway: must be an address such as/u,
+    )
   })
 })
 

@@ -82,6 +82,11 @@ export class ServingGateway implements AsyncDisposable {
     return this.#text.stderr
   }
 
+  /** Sends a signal that does not end it. */
+  tell(signal: 'SIGHUP'): void {
+    this.#child.kill(signal)
+  }
+
   stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<Ended> {
     this.#child.kill(signal)
     return this.#ended

@@ -1,7 +1,7 @@
 // Kind and reason of a restore point from its disks'.
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { pointKind, READ_REASONS, type ReadReason } from '../../protocol/backup.ts'
+import { kindText, pointKind, READ_REASONS, type ReadReason } from '../../protocol/backup.ts'
 
 const incremental = { kind: 'incremental', reason: 'bitmap' } as const
 const full = (reason: ReadReason) => ({ kind: 'full', reason }) as const
@@ -26,4 +26,21 @@ test('no full read is without its reason', () => {
       expect(kind === 'full').toBe(disks.every((one) => one.kind === 'full'))
     }),
   )
+})
+
+test('how the disks of a point were read is one phrase, whatever the mix', () => {
+  const disk = (name: string, reason: ReadReason): Parameters<typeof kindText>[0][number] => ({
+    name,
+    kind: reason === 'bitmap' ? 'incremental' : 'full',
+    reason,
+  })
+  const [a, b] = [disk('vda', 'bitmap'), disk('vdb', 'bitmap')]
+  const [missing, added] = [disk('vdc', 'bitmap-missing'), disk('vdd', 'disk-added')]
+  expect(kindText([a, b])).toBe('incremental')
+  expect(kindText([disk('vda', 'first'), disk('vdb', 'first')])).toBe('full (first)')
+  expect(kindText([a, b, missing])).toBe('2 disks incremental, 1 full (bitmap-missing: vdc)')
+  expect(kindText([a, missing, disk('vde', 'bitmap-missing'), added])).toBe(
+    '1 disk incremental, 3 full (bitmap-missing: vdc, vde; disk-added: vdd)',
+  )
+  expect(kindText([missing, added])).toBe('full (bitmap-missing: vdc; disk-added: vdd)')
 })

@@ -20,13 +20,13 @@ const cases: readonly {
   {
     name: 'uuid',
     schema: s.uuid,
-    good: [UUID],
-    bad: [UUID.toUpperCase(), `${UUID}\n`, ` ${UUID}`, UUID.slice(1), '', null],
+    good: [UUID, UUID.toUpperCase()],
+    bad: [`${UUID}\n`, ` ${UUID}`, UUID.slice(1), '', null],
   },
   {
     name: 'idPrefix',
     schema: s.idPrefix,
-    good: [UUID, '0192', UUID.slice(0, 9)],
+    good: [UUID, '0192', UUID.slice(0, 9), '0192AAAA'],
     bad: ['019', 'xyz1', `${UUID}0`, '%019', ''],
   },
   {
@@ -114,4 +114,9 @@ test('a policy that was kept before there were other wishes is as if it had the 
   expect(s.policyOf(JSON.stringify(older))).toEqual({ ...s.POLICY_DEFAULT, ...older })
   const whole: s.Policy = { consistency: 'none', refuseFull: ['first'], refuseLeftOut: ['no-size'], compareDays: 7 }
   expect(s.policyOf(JSON.stringify(whole))).toEqual(whole)
+})
+
+test('ids are the same in either case', () => {
+  expect(v.parse(s.uuid, UUID.toUpperCase())).toBe(UUID)
+  expect(v.parse(s.idPrefix, '0192AAAA')).toBe('0192aaaa')
 })

@@ -62,7 +62,9 @@ test('show machines, their state and their points, newest first', async () => {
   })
   const table = await command('points', ...stand.config)
   expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB$`, 'u'))
-  expect(await command('points', 'web1', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
+  const unknown = await command('points', 'bd1', '--json', ...stand.config)
+  expect(unknown).toMatchObject({ code: 1, stdout: '' })
+  expect(unknown.stderr).toContain('there is no machine "bd1"; did you mean "db1"? (NOT_FOUND)')
 
   const machines = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)
   expect(machines).toMatchObject([{ name: 'db1', online: true, job: null, lastPoint: { id: jobs[0] } }])

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
-import { localTime, print, printJson, printTable, Progress, size } from '../../../agent/commands/output.ts'
+import { localTime, print, printJson, printTable, size } from '../../../agent/commands/output.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 
 afterEach(() => {
@@ -53,32 +53,6 @@ test('tables are aligned and have no trailing blanks', () => {
 test('JSON and text are one line each', () => {
   expect(printed(() => printJson({ a: [1, 'ü\n'] }))).toBe('{"a":[1,"ü\\n"]}\n')
   expect(printed(() => print('text'))).toBe('text\n')
-})
-
-test('progress is rewritten in place on a terminal, and silent elsewhere', () => {
-  let shown = ''
-  vi.spyOn(process.stderr, 'write').mockImplementation((part) => {
-    shown += String(part)
-    return true
-  })
-  const terminal = Object.getOwnPropertyDescriptor(process.stderr, 'isTTY')
-  try {
-    Object.defineProperty(process.stderr, 'isTTY', { value: true, configurable: true })
-    {
-      using progress = new Progress(true)
-      progress.show('half done')
-      progress.show('done')
-    }
-    expect(shown).toBe('\rhalf done\rdone     \r    \r')
-    shown = ''
-    new Progress(false).show('not wanted')
-    Object.defineProperty(process.stderr, 'isTTY', { value: false, configurable: true })
-    new Progress(true).show('no terminal')
-    expect(shown).toBe('')
-  } finally {
-    if (terminal === undefined) Reflect.deleteProperty(process.stderr, 'isTTY')
-    else Object.defineProperty(process.stderr, 'isTTY', terminal)
-  }
 })
 
 test('a reader that goes ends nothing and is no error; output that cannot be written is one', async () => {

@@ -62,6 +62,19 @@ test('a lease whose job was cancelled is lost, and its export is not believed', 
   expect(await agent.driver.adopt(entry)).toBe(null)
 })
 
+test.each([
+  ['quit', 'its QEMU has ended (host-qmp-quit).'],
+  ['kill9', 'its QEMU has ended.'],
+] as const)('a lease whose QEMU ended (%s) says that, and not what it broke', async (how, says) => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path))
+  await using agent = await bench.agent()
+  const lease = await agent.driver.begin(bench.request())
+  await bench.machine[how]()
+  expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining(says) })
+  await lease.end('failed').catch(() => undefined)
+})
+
 test('a machine that begins to move to another host loses its lease, before it is gone', async () => {
   await using folder = await tempFolder()
   await using bench = await startBench(folder.path, threeDisks(folder.path))

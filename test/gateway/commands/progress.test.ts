@@ -1,7 +1,14 @@
 // The progress line: what it says, where it is silent, and that a long call's end is its result's.
 import { expect, test } from 'vitest'
-import { callLong, ProgressLine, progressText, type ProgressOutput } from '../../../gateway/commands/progress.ts'
+import {
+  callLong,
+  Meters,
+  ProgressLine,
+  progressText,
+  type ProgressOutput,
+} from '../../../gateway/commands/progress.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import type { MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { Handlers } from '../../../protocol/peer.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -17,10 +24,21 @@ const output = (isTTY: boolean, columns = 40): ProgressOutput & { text: string }
 })
 
 test('a line names the work, how much is done, and the part of the whole where that is known', () => {
-  expect(progressText('acme', { phase: 'mark', done: 12_345, total: null })).toBe('acme: walks trees: 12,345')
-  expect(progressText('acme', { phase: 'read', done: 1, total: 3 })).toBe('acme: reads: 1 of 3 (33 %)')
-  expect(progressText('acme', { phase: 'read', done: 4, total: 3 })).toBe('acme: reads: 4 of 3 (100 %)')
-  expect(progressText('acme', { phase: 'scan', done: 0, total: 0 })).toBe('acme: reads packs: 0')
+  const meters = new Meters()
+  const text = (atMs: number, progress: MaintenanceProgress): string =>
+    progressText('acme', progress, meters.at(progress, atMs))
+  expect(text(0, { phase: 'mark', done: 12_345, total: null })).toBe('acme: walks trees: 12,345')
+  expect(text(2000, { phase: 'mark', done: 32_345, total: 62_345 })).toBe(
+    'acme: walks trees: 32,345 of 62,345 (51 %), 10,000/s, 3 s left',
+  )
+  expect(text(3000, { phase: 'read', done: 2 ** 20, total: 3 * 2 ** 20 })).toBe(
+    'acme: reads: 1.0 MiB of 3.0 MiB (33 %)',
+  )
+  expect(text(5000, { phase: 'read', done: 2 ** 21, total: 3 * 2 ** 20 })).toBe(
+    'acme: reads: 2.0 MiB of 3.0 MiB (66 %), 512 KiB/s, 2 s left',
+  )
+  expect(text(6000, { phase: 'remove', done: 4, total: 3 })).toBe('acme: removes packs: 4 of 3 (100 %)')
+  expect(text(7000, { phase: 'scan', done: 0, total: 0 })).toBe('acme: reads packs: 0 B')
 })
 
 test('a line is rewritten in place, cut to the terminal and gone at the end; elsewhere nothing is printed', () => {

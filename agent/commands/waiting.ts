@@ -1,0 +1,75 @@
+// Says what a command waits for, at once and now and then, and gives up when its patience is over.
+import { durationText } from '../../protocol/duration.ts'
+import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
+import type { Progress } from './progress.ts'
+
+/** How often it is said again that something is waited for, in milliseconds. */
+const AGAIN_MS = 30_000
+
+export interface WaitingOptions {
+  readonly progress: Progress
+  /** How long one thing may be waited for, in milliseconds; null for as long as it takes. */
+  readonly limitMs: number | null
+  /** Called once, when something has been waited for that long. */
+  readonly giveUp: (error: VarveError) => void
+}
+
+interface Wait {
+  readonly code: ErrorCode
+  reason: string
+  readonly sinceMs: number
+  readonly timers: readonly NodeJS.Timeout[]
+}
+
+/** One thing at a time may be waited for under each name. */
+export class Waiting implements Disposable {
+  readonly #options: WaitingOptions
+  readonly #waits = new Map<string, Wait>()
+
+  constructor(options: WaitingOptions) {
+    this.#options = options
+  }
+
+  /** Something is waited for, for this reason; said at once, and again when the reason is another one. */
+  begin(what: string, code: ErrorCode, reason: string): void {
+    const known = this.#waits.get(what)
+    if (known !== undefined) {
+      if (known.reason === reason) return
+      known.reason = reason
+      return this.#say(what)
+    }
+    const again = setInterval(() => this.#say(what), AGAIN_MS)
+    const { limitMs } = this.#options
+    const end = limitMs === null ? [] : [setTimeout(() => this.#giveUp(what), limitMs)]
+    this.#waits.set(what, { code, reason, sinceMs: performance.now(), timers: [again, ...end] })
+    this.#say(what)
+  }
+
+  /** It is there; said where it was waited for. */
+  end(what: string): void {
+    if (this.#stop(what)) this.#options.progress.tell(`${what} is there again`)
+  }
+
+  [Symbol.dispose](): void {
+    for (const what of this.#waits.keys()) this.#stop(what)
+  }
+
+  #stop(what: string): boolean {
+    for (const timer of this.#waits.get(what)?.timers ?? []) clearTimeout(timer)
+    return this.#waits.delete(what)
+  }
+
+  #say(what: string): void {
+    const { reason, sinceMs } = this.#waits.get(what)!
+    const triedMs = performance.now() - sinceMs
+    const tried = triedMs < 1000 ? '' : `, tried for ${durationText(triedMs)}`
+    this.#options.progress.tell(`waiting for ${what}: ${reason}${tried}`)
+  }
+
+  #giveUp(what: string): void {
+    const { code, reason, sinceMs } = this.#waits.get(what)!
+    this.#stop(what)
+    const tried = durationText(performance.now() - sinceMs)
+    this.#options.giveUp(new VarveError(code, `gave up waiting for ${what} after ${tried}: ${reason}`))
+  }
+}

@@ -1,0 +1,64 @@
+// What a running agent takes of a configuration that was read again, and what of it needs a restart. Pure.
+import type { AgentConfig, MachineConfig } from './config.ts'
+
+/** Keys that are looked at once, at the start. */
+const AT_START = ['gateway', 'insecure', 'state', 'bandwidth', 'scratch_reserve', 'freeze_limit'] as const
+
+/** Keys that are taken at once. */
+const AT_ONCE = ['ca', 'relay', 'log_level'] as const
+
+export interface Reload {
+  /** What holds from now on. */
+  readonly config: AgentConfig
+  /** Machines whose monitor is to be connected, and those whose monitor is to be let go. */
+  readonly started: readonly MachineConfig[]
+  readonly stopped: readonly MachineConfig[]
+  /** The gateway must be told of other machines, or its certificate looked at anew. */
+  readonly reconnects: boolean
+  /** What was taken, and what was not with why, for the log. */
+  readonly taken: readonly string[]
+  readonly later: readonly string[]
+}
+
+const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other)
+
+const names = (all: readonly MachineConfig[]): string[] => all.map(({ name }) => name).toSorted()
+
+/** Compares what holds with what was read; a machine of which `isBusy` tells that a backup runs stays as it is. */
+export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine: string) => boolean): Reload => {
+  const later: string[] = AT_START.filter((key) => !same(now[key], read[key])).map((key) => `${key}: after a restart`)
+  const taken: string[] = AT_ONCE.filter((key) => !same(now[key], read[key]))
+  const machines: MachineConfig[] = []
+  const started: MachineConfig[] = []
+  const stopped: MachineConfig[] = []
+  const busy = (machine: MachineConfig): void => {
+    machines.push(machine)
+    later.push(`machine ${machine.name}: after its backup, with another SIGHUP`)
+  }
+  for (const old of now.machines) {
+    const fresh = read.machines.find(({ name }) => name === old.name)
+    if (same(old, fresh)) machines.push(old)
+    else if (isBusy(old.name)) busy(old)
+    else {
+      taken.push(`machine ${old.name}`)
+      if (fresh !== undefined) machines.push(fresh)
+      if (fresh?.qmp === old.qmp) continue
+      stopped.push(old)
+      if (fresh !== undefined) started.push(fresh)
+    }
+  }
+  const paths = new Set(machines.map(({ qmp }) => qmp))
+  for (const fresh of read.machines) {
+    if (now.machines.some(({ name }) => name === fresh.name)) continue
+    // one that took over the monitor of a machine whose backup still runs
+    if (paths.has(fresh.qmp)) later.push(`machine ${fresh.name}: after the backup that uses its monitor`)
+    else {
+      taken.push(`machine ${fresh.name}`)
+      machines.push(fresh)
+      started.push(fresh)
+    }
+  }
+  const kept = Object.fromEntries(AT_START.map((key) => [key, now[key]]))
+  const reconnects = taken.includes('ca') || !same(names(now.machines), names(machines))
+  return { config: { ...read, ...kept, machines }, started, stopped, reconnects, taken, later }
+}

@@ -1,0 +1,25 @@
+// What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
+import { durationText } from '../../protocol/duration.ts'
+import type { Dialled } from './socket.ts'
+import { CLOCKS_APART_MS } from './unreachable.ts'
+
+/** From so long before its end the gateway's certificate is warned of, in milliseconds. */
+export const CERTIFICATE_WARNING_MS = 14 * 24 * 60 * 60 * 1000
+
+/** What is to be told of a session that works, each a sentence. */
+export const concernsOf = (
+  { certificateEndMs, aheadMs }: Pick<Dialled, 'certificateEndMs' | 'aheadMs'>,
+  nowMs: number,
+): string[] => {
+  const concerns: string[] = []
+  const leftMs = (certificateEndMs ?? Number.POSITIVE_INFINITY) - nowMs
+  if (leftMs < CERTIFICATE_WARNING_MS)
+    concerns.push(
+      `the gateway's certificate expires in ${durationText(leftMs)}, at ${new Date(certificateEndMs!).toISOString()}: renew it there, or agents will refuse it`,
+    )
+  if (aheadMs !== null && Math.abs(aheadMs) >= CLOCKS_APART_MS)
+    concerns.push(
+      `this host's clock is ${durationText(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead of' : 'behind'} the gateway's: set the clocks right`,
+    )
+  return concerns
+}
