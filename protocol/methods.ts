@@ -241,6 +241,7 @@ export const METHODS = {
       jobs: v.pipe(v.array(s.uuid), v.maxLength(MACHINES_MAX)),
     }),
     result: v.object({
+      /** Machines that the agent may not serve, and why. */
       refused: v.array(v.object({ machine: s.name, ...s.failure.entries })),
       /** What became of each job named; `keys` is what a running one needs to go on. */
       jobs: v.array(v.object({ job: s.uuid, state: v.nullable(s.jobState), keys: v.nullable(chunking) })),

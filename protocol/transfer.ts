@@ -45,6 +45,7 @@ const chunks = <K extends number>(kind: K) =>
     v.check(([, table, stored]) => areHeads(table, stored.length), 'the heads of the chunks do not fit their bytes'),
   )
 
+/** Up: 0 runs (each 0 zero chunks, 1 chunks kept from the base, 2 ids), 1 chunks with heads and stored bytes, 2 ids with their proofs. */
 export const uploadUp = v.union([
   v.tuple([v.literal(UP.runs), v.pipe(v.array(run), v.minLength(1), v.maxLength(UPLOAD_RUNS_MAX))]),
   chunks(UP.chunks),
@@ -54,6 +55,7 @@ export const uploadUp = v.union([
   ]),
 ])
 
+/** Down: 0 where to begin, 1 a byte of answer for each id, 2 a byte of verdict for each proof, 3 up to where all is durable. */
 export const uploadDown = v.union([
   v.tuple([v.literal(DOWN.start), v.object({ position, proofKey: s.bytesOf(PROOF_BYTES) })]),
   v.tuple([v.literal(DOWN.answers), s.bytesUpTo(UPLOAD_IDS_MAX)]),
@@ -61,6 +63,7 @@ export const uploadDown = v.union([
   v.tuple([v.literal(DOWN.durable), position]),
 ])
 
+/** Down: 0 what comes, 1 zero chunks, 2 chunks with heads and stored bytes, 3 lost chunks. */
 export const downloadDown = v.union([
   v.tuple([
     v.literal(LOAD.start),

@@ -60,6 +60,7 @@ export const qmp = {
   params: v.object({ machine: s.name, command, arguments: json }),
   result: v.object({ value: json }),
 }
+/** An event of QEMU's, its data as JSON text. */
 export const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: json })
 
 const text = v.pipe(v.string(), v.maxLength(4096))

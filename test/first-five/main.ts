@@ -41,7 +41,7 @@ touch /opt/varve/package-lock.json
 /** Nothing of Varve is left on the host, and in the machine's images no bitmap. */
 const AFTER = `
 set -e
-if cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep /opt/varve; then exit 1; fi
+if grep -las '/opt/[v]arve' /proc/[0-9]*/cmdline; then echo 'a program is left'; exit 1; fi
 ls -d /opt/varve /etc/varve /var/lib/varve* /var/cache/varve* /usr/local/bin/varve* 2>/dev/null && exit 1
 getent passwd varve && exit 1
 grep backup.example /etc/hosts && exit 1
