@@ -9,6 +9,7 @@ import { hasCatalog } from '../datastore/layout.ts'
 import { checkOwner } from '../datastore/owner.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog } from '../log.ts'
+import { MEMORY_BYTES_MIN } from '../memory/limits.ts'
 import { DATA_DEFAULT, print } from './local.ts'
 import { bytesOf } from './options.ts'
 
@@ -24,6 +25,7 @@ const fileSchema = v.strictObject({
   insecure: v.optional(v.boolean()),
   log_level: v.optional(v.picklist(LOG_LEVELS)),
   reserve: v.optional(v.string()),
+  memory: v.optional(v.string()),
 })
 
 export interface ServeOptions {
@@ -34,6 +36,7 @@ export interface ServeOptions {
   readonly insecure?: boolean
   readonly logLevel?: string
   readonly reserve?: string
+  readonly memory?: string
   readonly config?: string
 }
 
@@ -80,6 +83,18 @@ export const parseReserve = (text: string | undefined): number | null => {
   }
 }
 
+/** Bytes of `--memory`; null for the default. */
+export const parseMemory = (text: string | undefined): number | null => {
+  if (text === undefined) return null
+  try {
+    const bytes = bytesOf(text)
+    if (bytes >= MEMORY_BYTES_MIN) return bytes
+  } catch (error) {
+    throw new VarveError('CONFIG_INVALID', `memory: ${(error as Error).message}`, { cause: error })
+  }
+  throw new VarveError('CONFIG_INVALID', `memory: at least ${MEMORY_BYTES_MIN / 2 ** 20}M are needed, got "${text}"`)
+}
+
 /** Runs a gateway until SIGINT or SIGTERM; resolves when everything is closed. */
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
@@ -101,6 +116,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
       `${host} is not loopback: give --tls-cert and --tls-key, or --insecure to let tokens and data cross the network in the clear`,
     )
   const reserveBytes = parseReserve(options.reserve ?? file.reserve)
+  const memoryBytes = parseMemory(options.memory ?? file.memory)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
@@ -111,6 +127,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     log,
     clock: systemClock,
     reserveBytes,
+    memoryBytes,
   })
   print(gateway.url)
   const reason = await Promise.race([ended, gateway.lost])
