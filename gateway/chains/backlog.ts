@@ -57,6 +57,21 @@ export function* runsOf({ kinds, counts, ids }: Batch): Generator<BatchRun> {
   }
 }
 
+/** The ids of a batch whose first chunk is at `first`, each with its chunk's position, and the position behind all. */
+export const placesOf = (batch: Batch, first: number): { ids: Uint8Array[]; positions: number[]; end: number } => {
+  const ids: Uint8Array[] = []
+  const positions: number[] = []
+  let end = first
+  for (const run of runsOf(batch)) {
+    for (let index = 0; run.ids !== null && index < run.count; index++) {
+      ids.push(run.ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES))
+      positions.push(end + index)
+    }
+    end += run.count
+  }
+  return { ids, positions, end }
+}
+
 /** Makes room for so many items that are answered and not durable, beyond AHEAD_ITEMS_MIN; fewer than before give some back. */
 export type ItemRoom = (items: number) => boolean
 

@@ -13,7 +13,7 @@ import { Queue } from '../datastore/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../datastore/bytes.ts'
 import { AskedIds, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
+import { Backlog, batchOfRuns, placesOf, runsOf, type Batch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
 import { ImageTreeWriter } from './image-writer.ts'
 import type { UploadMemory } from './upload-memory.ts'
@@ -73,7 +73,7 @@ export class ImageUpload {
   #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
   #failure: VarveError | null = null
-  #wakePump: () => void = () => {}
+  readonly #pumpWakes = new Wakes()
   readonly #wakes = new Wakes()
 
   constructor(options: UploadOptions) {
@@ -137,7 +137,7 @@ export class ImageUpload {
   }
 
   #wake(): void {
-    this.#wakePump()
+    this.#pumpWakes.wake()
     this.#wakes.wake()
   }
 
@@ -156,14 +156,14 @@ export class ImageUpload {
           await this.#turns.run(() => this.#take(message, send))
           memory.done(bytes)
         }
-        this.#wakePump()
+        this.#pumpWakes.wake()
       }
       // runs that wait for room have it in time, unless the ones before them lack what will not come any more
       await this.#until(() => this.#verifyingBytes === 0 && (this.#backlog.waiting === 0 || this.#asked.open > 0))
       if (this.#asked.open > 0)
         throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
       this.#inputEnded = true
-      this.#wakePump()
+      this.#pumpWakes.wake()
     } catch (thrown) {
       this.#fail(thrown)
       throw thrown
@@ -200,15 +200,8 @@ export class ImageUpload {
 
   async #onRuns(batch: Batch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
-    const ids: Uint8Array[] = []
-    const positions: number[] = []
-    for (const run of runsOf(batch)) {
-      for (let index = 0; run.ids !== null && index < run.count; index++) {
-        ids.push(run.ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES))
-        positions.push(this.#announced + index)
-      }
-      this.#announced += run.count
-    }
+    const { ids, positions, end } = placesOf(batch, this.#announced)
+    this.#announced = end
     this.#received += batch.ids.length
     if (this.#announced > this.#chunks) throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
     const known = await store.have(ids, upload.machineId)
@@ -296,7 +289,8 @@ export class ImageUpload {
         await this.#commit(null)
         committedMs = clock.elapsed()
         await send([DOWN.durable, this.#tree.position])
-      } else if (this.#backlog.placeable === null) await this.#sleep(progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
+      } else if (this.#backlog.placeable === null)
+        await this.#pumpWakes.next(clock, progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
     }
     const root = this.#tree.finish()
     await this.#commit({ root })
@@ -345,16 +339,6 @@ export class ImageUpload {
     this.#asked.indexed(names)
     this.#committedPosition = position
     this.#options.onProgress(position, this.#received)
-  }
-
-  async #sleep(ms: number | null): Promise<void> {
-    const { clock } = this.#options
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#wakePump = resolve
-    const stop = ms === null ? null : clock.after(Math.max(1, ms), resolve)
-    await promise
-    stop?.()
-    this.#wakePump = () => {}
   }
 
   #until(condition: () => boolean): Promise<void> {

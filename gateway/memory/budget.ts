@@ -192,7 +192,7 @@ export class MemoryBudget {
   #next(): void {
     for (let started = this.#waiting > 0; started;) {
       started = false
-      for (const tenant of [...this.#tenants.values()]) {
+      for (const tenant of Array.from(this.#tenants.values())) {
         if (tenant.waiting === 0 || !this.#startOne(tenant)) continue
         started = true
         if (!this.#tenants.delete(tenant.id)) continue

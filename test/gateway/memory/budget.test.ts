@@ -57,10 +57,12 @@ test('who waits is let in in turn: callers of a tenant, and tenants, however man
   const order: string[] = []
   const holds: Hold[] = []
   const wait = (tenant: number, caller: string): void => {
-    void budget.admit(tenant, caller, 90, never).then((hold) => {
+    const noted = async (): Promise<void> => {
+      const hold = await budget.admit(tenant, caller, 90, never)
       order.push(`${tenant}${caller}`)
       holds.push(hold)
-    })
+    }
+    void noted()
   }
   for (let count = 0; count < 6; count++) wait(1, 'a')
   await turn()

@@ -1,8 +1,8 @@
-// Lengths of messages as they come in, however the bytes are cut; against what the library of the WebSocket itself makes of them.
+// Lengths of messages as they come in, however the bytes are cut.
 import { expect, test } from 'vitest'
-import { Sender } from 'ws'
 import { Intake } from '../../../gateway/session/intake.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { headerOf, OPCODE } from '../../attack/raw-socket.ts'
 
 /** What was announced, and `whole` for each end. */
 const watch = (max = Number.MAX_SAFE_INTEGER) => {
@@ -18,13 +18,9 @@ const watch = (max = Number.MAX_SAFE_INTEGER) => {
 }
 
 const frame = (opcode: number, bytes: number, final = true): Buffer =>
-  Buffer.concat(
-    Sender.frame(Buffer.alloc(bytes, 0xff), { fin: final, rsv1: false, opcode, mask: true, readOnly: true }),
-  )
+  Buffer.concat([headerOf(opcode, bytes, final), Buffer.alloc(bytes, 0xff)])
 
-const PING = 9
-const BINARY = 2
-const CONTINUED = 0
+const { ping: PING, binary: BINARY, continuation: CONTINUED } = OPCODE
 
 test('messages of every kind of length are announced, in fragments with their sum, and pings between them are none', () => {
   const stream = Buffer.concat([
