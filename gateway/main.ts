@@ -32,7 +32,8 @@ program
   .option('--insecure', 'allow plain connections on an address that is not loopback')
   .addOption(new Option('--log-level <level>', 'how much is logged (default: info)').choices(LOG_LEVELS))
   .option('--reserve <size>', 'what uploads leave free of the disk (default: 1G, or 5 % of a smaller disk)')
-  .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve')
+  .option('--memory <size>', 'what callers can make the gateway hold in memory, beside its own (default: 512M)')
+  .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory')
   .action((options: ServeOptions) => serve(options))
 
 addIdentityCommands(program)

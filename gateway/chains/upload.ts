@@ -74,7 +74,7 @@ export class ImageUpload {
   #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
   #failure: VarveError | null = null
-  #wakePump: () => void = () => {}
+  readonly #pumpWakes = new Wakes()
   readonly #wakes = new Wakes()
 
   constructor(options: UploadOptions) {
@@ -138,7 +138,7 @@ export class ImageUpload {
   }
 
   #wake(): void {
-    this.#wakePump()
+    this.#pumpWakes.wake()
     this.#wakes.wake()
   }
 
@@ -157,14 +157,14 @@ export class ImageUpload {
           await this.#turns.run(() => this.#take(message, send))
           memory.done(bytes)
         }
-        this.#wakePump()
+        this.#pumpWakes.wake()
       }
       // runs that wait for room have it in time, unless the ones before them lack what will not come any more
       await this.#until(() => this.#verifyingBytes === 0 && (this.#backlog.waiting === 0 || this.#asked.open > 0))
       if (this.#asked.open > 0)
         throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
       this.#inputEnded = true
-      this.#wakePump()
+      this.#pumpWakes.wake()
     } catch (thrown) {
       this.#fail(thrown)
       throw thrown
@@ -296,7 +296,8 @@ export class ImageUpload {
         await this.#commit(null)
         committedMs = clock.elapsed()
         await send([DOWN.durable, this.#tree.position])
-      } else if (this.#backlog.placeable === null) await this.#sleep(progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
+      } else if (this.#backlog.placeable === null)
+        await this.#pumpWakes.next(clock, progressed ? COMMIT_INTERVAL_MS - waitedMs : null)
     }
     const root = this.#tree.finish()
     await this.#commit({ root })
@@ -345,16 +346,6 @@ export class ImageUpload {
     this.#asked.indexed(names)
     this.#committedPosition = position
     this.#options.onProgress(position, this.#received)
-  }
-
-  async #sleep(ms: number | null): Promise<void> {
-    const { clock } = this.#options
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#wakePump = resolve
-    const stop = ms === null ? null : clock.after(Math.max(1, ms), resolve)
-    await promise
-    stop?.()
-    this.#wakePump = () => {}
   }
 
   #until(condition: () => boolean): Promise<void> {

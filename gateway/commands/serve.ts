@@ -9,6 +9,7 @@ import { hasCatalog } from '../datastore/layout.ts'
 import { checkOwner } from '../datastore/owner.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog, type Log } from '../log.ts'
+import { MEMORY_BYTES_MIN } from '../memory/limits.ts'
 import { readCertificate, type Certificate, type CertificateFiles } from '../server/certificate.ts'
 import { CertificateKeeper } from '../server/certificate-keeper.ts'
 import { DATA_DEFAULT, print } from './local.ts'
@@ -26,6 +27,7 @@ const fileSchema = v.strictObject({
   insecure: v.optional(v.boolean()),
   log_level: v.optional(v.picklist(LOG_LEVELS)),
   reserve: v.optional(v.string()),
+  memory: v.optional(v.string()),
 })
 
 export interface ServeOptions {
@@ -36,6 +38,7 @@ export interface ServeOptions {
   readonly insecure?: boolean
   readonly logLevel?: string
   readonly reserve?: string
+  readonly memory?: string
   readonly config?: string
 }
 
@@ -74,6 +77,18 @@ export const parseReserve = (text: string | undefined): number | null => {
   }
 }
 
+/** Bytes of `--memory`; null for the default. */
+export const parseMemory = (text: string | undefined): number | null => {
+  if (text === undefined) return null
+  try {
+    const bytes = bytesOf(text)
+    if (bytes >= MEMORY_BYTES_MIN) return bytes
+  } catch (error) {
+    throw new VarveError('CONFIG_INVALID', `memory: ${(error as Error).message}`, { cause: error })
+  }
+  throw new VarveError('CONFIG_INVALID', `memory: at least ${MEMORY_BYTES_MIN / 2 ** 20}M are needed, got "${text}"`)
+}
+
 /** Keeps the certificate that of its files while the gateway runs; null without one. */
 const keeperOf = (
   files: CertificateFiles | null,
@@ -105,6 +120,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
       `${host} is not loopback: give --tls-cert and --tls-key, or --insecure to let tokens and data cross the network in the clear`,
     )
   const reserveBytes = parseReserve(options.reserve ?? file.reserve)
+  const memoryBytes = parseMemory(options.memory ?? file.memory)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
@@ -121,6 +137,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     log,
     clock: systemClock,
     reserveBytes,
+    memoryBytes,
   })
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

@@ -1,6 +1,6 @@
 // The memory that callers can make the gateway hold: one budget for the process, shared by tenants, and theirs by their callers.
 import { VarveError } from '../../protocol/errors.ts'
-import { CALLER_SESSIONS_MAX, CALLER_SHARE, MEMORY_BYTES_DEFAULT, TENANT_SHARE } from './limits.ts'
+import { CALLER_SESSIONS_MAX, CALLER_SHARE, MEMORY_BYTES_DEFAULT, TENANT_BYTES_MIN, TENANT_SHARE } from './limits.ts'
 
 /** Memory that is taken until it is disposed of. */
 export interface Hold extends Disposable {
@@ -29,23 +29,23 @@ interface TenantShare {
   readonly id: number
   readonly callers: Map<string, Caller>
   used: number
-  /** Pieces of work that were let in and have not ended. */
-  admitted: number
   waiting: number
 }
 
 /**
- * What is held may grow while it stays below a share of what is free then, so some is always left for who comes next, and no
- * number has to be known in advance. Work that was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
+ * What is held may grow while it stays below a share of what is free then, so some is left for who comes next, and no number
+ * of tenants or callers has to be known. Beyond that each tenant has a little for itself, which nobody can take from it. Work that was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
  */
 export class MemoryBudget {
   readonly limitBytes: number
   readonly #tenants = new Map<number, TenantShare>()
+  readonly #tenantBytesMin: number
   #used = 0
   #waiting = 0
 
-  constructor(limitBytes = MEMORY_BYTES_DEFAULT) {
+  constructor(limitBytes = MEMORY_BYTES_DEFAULT, tenantBytesMin = TENANT_BYTES_MIN) {
     this.limitBytes = limitBytes
+    this.#tenantBytesMin = tenantBytesMin
   }
 
   /** Bytes taken by everybody. */
@@ -66,12 +66,12 @@ export class MemoryBudget {
     return null
   }
 
-  /** Takes the bytes once there is room: tenants in turn, and in turn their callers. A tenant without work under way always has room. Rejects with the signal's reason. */
+  /** Takes the bytes once there is room: tenants in turn, and in turn their callers. Rejects with the signal's reason. */
   async admit(tenantId: number, key: string, bytes: number, signal: AbortSignal): Promise<Hold> {
     signal.throwIfAborted()
     const caller = this.#caller(tenantId, key)
     const { promise, resolve, reject } = Promise.withResolvers<Hold>()
-    const start = (): void => resolve(this.#admitted(caller, bytes))
+    const start = (): void => resolve(this.#hold(caller, bytes))
     const waiter: Waiter = { bytes, start }
     const leave = (): void => {
       const index = caller.waiting.indexOf(waiter)
@@ -109,16 +109,21 @@ export class MemoryBudget {
         `there are ${CALLER_SESSIONS_MAX} sessions with this identity already: end some of them`,
       )
     caller.sessions++
-    return this.#once(() => {
-      caller.sessions--
-      this.#forget(caller)
-    })
+    let over = false
+    return {
+      [Symbol.dispose]: () => {
+        if (over) return
+        over = true
+        caller.sessions--
+        this.#forget(caller)
+      },
+    }
   }
 
   #caller(tenantId: number, key: string): Caller {
     let tenant = this.#tenants.get(tenantId)
     if (tenant === undefined) {
-      tenant = { id: tenantId, callers: new Map(), used: 0, admitted: 0, waiting: 0 }
+      tenant = { id: tenantId, callers: new Map(), used: 0, waiting: 0 }
       this.#tenants.set(tenantId, tenant)
     }
     let caller = tenant.callers.get(key)
@@ -143,6 +148,7 @@ export class MemoryBudget {
   }
 
   #fits({ used, tenant }: Caller, bytes: number): boolean {
+    if (tenant.used + bytes <= this.#tenantBytesMin) return true
     const free = this.limitBytes - this.#used - bytes
     return used + bytes <= free * CALLER_SHARE && tenant.used + bytes <= free * TENANT_SHARE
   }
@@ -182,40 +188,11 @@ export class MemoryBudget {
     }
   }
 
-  #admitted(caller: Caller, bytes: number): Hold {
-    const hold = this.#hold(caller, bytes)
-    caller.tenant.admitted++
-    const over = this.#once(() => {
-      caller.tenant.admitted--
-      hold[Symbol.dispose]()
-      this.#next()
-    })
-    return {
-      get bytes() {
-        return hold.bytes
-      },
-      grow: (more) => hold.grow(more),
-      shrink: (less) => hold.shrink(less),
-      [Symbol.dispose]: () => over[Symbol.dispose](),
-    }
-  }
-
-  #once(action: () => void): Disposable {
-    let over = false
-    return {
-      [Symbol.dispose]: () => {
-        if (over) return
-        over = true
-        action()
-      },
-    }
-  }
-
   /** Lets in who fits, each tenant's turn coming after that of all others, and within it each caller's. */
   #next(): void {
     for (let started = this.#waiting > 0; started;) {
       started = false
-      for (const tenant of [...this.#tenants.values()]) {
+      for (const tenant of Array.from(this.#tenants.values())) {
         if (tenant.waiting === 0 || !this.#startOne(tenant)) continue
         started = true
         if (!this.#tenants.delete(tenant.id)) continue
@@ -227,7 +204,7 @@ export class MemoryBudget {
   #startOne(tenant: TenantShare): boolean {
     for (const caller of tenant.callers.values()) {
       const [first] = caller.waiting
-      if (first === undefined || !(tenant.admitted === 0 || this.#fits(caller, first.bytes))) continue
+      if (first === undefined || !this.#fits(caller, first.bytes)) continue
       caller.waiting.shift()
       this.#left(tenant)
       tenant.callers.delete(caller.key)

@@ -11,8 +11,11 @@ export const MEMORY_BYTES_MIN = 64 * MIB
 /** A caller gets no more while it holds more than this share of what is free then: alone it gets to a fifth of all. */
 export const CALLER_SHARE = 1 / 4
 
-/** The same for all callers of one tenant: alone it gets to half, two to a third each. */
-export const TENANT_SHARE = 1
+/** The same for all callers of one tenant: alone it gets to a third. */
+export const TENANT_SHARE = 1 / 2
+
+/** What a tenant may hold however much others do, in bytes: an upload or a download, and calls beside it. */
+export const TENANT_BYTES_MIN = 16 * MIB
 
 /** Sessions of one caller (an agent, or one token of a person); a further one is refused. */
 export const CALLER_SESSIONS_MAX = 256

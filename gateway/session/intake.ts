@@ -5,6 +5,9 @@ import { VarveError } from '../../protocol/errors.ts'
 const PIECES_FREE = 64
 const PIECE_BYTES_MIN = 256
 
+/** Pings and pongs of the WebSocket that may come without a message between them; our own are messages. */
+const CONTROL_FRAMES_MAX = 64
+
 /** Longest header of a frame, in bytes. */
 const HEADER_BYTES_MAX = 14
 
@@ -42,6 +45,8 @@ export class Intake {
   /** Of the message under way. */
   #messageBytes = 0
   #pieces = 0
+  /** Since the last message. */
+  #controlFrames = 0
 
   constructor(limits: IntakeLimits) {
     this.#limits = limits
@@ -71,6 +76,8 @@ export class Intake {
     this.#final = (this.#header[0]! & 0x80) !== 0
     this.#control = (this.#header[0]! & 0x08) !== 0
     this.#payloadLeft = payloadBytes(this.#header)
+    if (this.#control && ++this.#controlFrames > CONTROL_FRAMES_MAX)
+      return new VarveError('FRAME_INVALID', 'too many pings of the WebSocket came')
     if (!this.#control) {
       this.#messageBytes += this.#payloadLeft
       const error = this.#limits.announced(this.#messageBytes) ?? this.#piece()
@@ -84,6 +91,7 @@ export class Intake {
     if (this.#control || !this.#final) return
     this.#messageBytes = 0
     this.#pieces = 0
+    this.#controlFrames = 0
     this.#limits.whole()
   }
 

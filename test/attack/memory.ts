@@ -73,7 +73,7 @@ const untilOver = async (signal: AbortSignal): Promise<void> => {
 const runsWithoutChunks: Scenario = {
   name: 'runs',
   title: `one agent, ${DISKS} disks, ${MESSAGES} messages of ${IDS} ids each, no chunks`,
-  attackMs: 15_000,
+  attackMs: 12_000,
   prepare: async (stage) => {
     const { agent, order } = await begun(stage, DISKS)
     return async (signal) => {
@@ -125,7 +125,7 @@ const parkedUploads: Scenario = {
 const beforeHello: Scenario = {
   name: 'hello',
   title: `${SOCKETS} sockets without a token, almost 8 MiB of one message each`,
-  attackMs: 8000,
+  attackMs: 6000,
   prepare: async (stage) => async (signal) => {
     const sockets = await Promise.all(Array.from({ length: SOCKETS }, () => RawSocket.open(stage.url)))
     const part = randomBytes(64 * 1024)
@@ -145,7 +145,7 @@ const beforeHello: Scenario = {
 const pingsBeforeHello: Scenario = {
   name: 'pings',
   title: 'pings of the WebSocket without a hello, by somebody who reads nothing',
-  attackMs: 8000,
+  attackMs: 6000,
   prepare: async (stage) => async (signal) => {
     const sockets = await Promise.all(Array.from({ length: 16 }, () => RawSocket.open(stage.url, { reads: false })))
     const pings = RawSocket.pings(4096)
@@ -164,7 +164,7 @@ const SESSIONS = 60
 const partialMessages: Scenario = {
   name: 'partial',
   title: `one agent, ${SESSIONS} sessions, almost 8 MiB of one message in each`,
-  attackMs: 8000,
+  attackMs: 6000,
   prepare: async (stage) => {
     const agent = await stage.agent(['m1'])
     return async (signal) => {
@@ -191,7 +191,7 @@ const partialMessages: Scenario = {
 const slowReaders: Scenario = {
   name: 'readers',
   title: 'one agent, 8 sessions that ask for 48 downloads each and read nothing',
-  attackMs: 12_000,
+  attackMs: 6000,
   prepare: async (stage) => {
     const { agent, order } = await begun(stage, 1)
     const plain = randomBytes(CHUNK_BYTES_DEFAULT)
@@ -233,7 +233,7 @@ const slowReaders: Scenario = {
 const bigAnswers: Scenario = {
   name: 'answers',
   title: 'one person, 8 sessions that ask for listings and read nothing',
-  attackMs: 8000,
+  attackMs: 6000,
   prepare: async (stage) => {
     const { agent } = await begun(stage, 200)
     return async (signal) => {

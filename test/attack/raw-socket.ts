@@ -4,10 +4,10 @@ import { connect, type Socket } from 'node:net'
 import { decodeFrame, encodeFrame, FRAME, type Frame } from '../../protocol/frames.ts'
 import { RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 
-const OPCODE = { continuation: 0, binary: 2, ping: 9 } as const
+export const OPCODE = { continuation: 0, binary: 2, ping: 9 } as const
 
 /** The header of one frame of this side with a mask of zeroes, which changes no byte. */
-const headerOf = (opcode: number, length: number, final: boolean): Buffer => {
+export const headerOf = (opcode: number, length: number, final: boolean): Buffer => {
   const first = (final ? 0x80 : 0) | opcode
   if (length < 126) return Buffer.from([first, 0x80 | length, 0, 0, 0, 0])
   if (length < 65_536) return Buffer.from([first, 0x80 | 126, length >> 8, length & 0xff, 0, 0, 0, 0])

@@ -11,11 +11,17 @@ import {
 } from '../../protocol/limits.ts'
 import { Peer, type Handlers } from '../../protocol/peer.ts'
 import { HandClock } from '../support/hand-clock.ts'
-import { arrived, codeOf, codeThrown, lonePeer, peerPair } from './peer-pair.ts'
+import { arrived, codeOf, codeThrown, lonePeer, peerPair, Wire } from './peer-pair.ts'
 
 const UUID = '0192aaaa-0000-4000-8000-0000c0ffee42'
 const UPLOAD = { job: UUID, disk: 'vda' }
 const never = (): Promise<never> => new Promise(() => {})
+
+/** Reads to the end. */
+const reading: NonNullable<Handlers['image.upload']> = async (_, call) => {
+  for await (const _message of call.messages);
+  return { root: null }
+}
 
 describe('frames that may not come', () => {
   const hello: Frame = [
@@ -54,12 +60,19 @@ describe('frames that may not come', () => {
   })
 
   test('a message without credit is CREDIT_EXCEEDED', () => {
-    const { wire, feed } = lonePeer({ 'machines.events': never, 'image.upload': never })
+    const { wire, feed } = lonePeer({ 'image.upload': reading })
     feed(FRAME.request, 1, 'image.upload', UPLOAD, 0)
     const message = new Uint8Array(CHUNK_WINDOW_BYTES / 4 + 1)
     for (let count = 0; count < 3; count++) feed(FRAME.data, 1, message)
     expect(wire.closedWith).toBeNull()
     feed(FRAME.data, 1, message)
+    expect(wire.closedWith?.code).toBe('CREDIT_EXCEEDED')
+  })
+
+  test('a message is CREDIT_EXCEEDED as well while the method does not read yet', () => {
+    const { wire, feed } = lonePeer({ 'image.upload': never })
+    feed(FRAME.request, 1, 'image.upload', UPLOAD, 0)
+    feed(FRAME.data, 1, null)
     expect(wire.closedWith?.code).toBe('CREDIT_EXCEEDED')
   })
 
@@ -100,12 +113,103 @@ describe('frames that may not come', () => {
 })
 
 describe('credit', () => {
-  test('the receiver of a stream grants its method’s window as the call opens', async () => {
-    const { opener, fromOpener, fromOther } = peerPair({ other: { 'image.upload': never } })
+  test('a caller grants its method’s window as it calls, and who is called as it begins to read', async () => {
+    const start = Promise.withResolvers<void>()
+    const { opener, fromOpener, fromOther } = peerPair({
+      other: {
+        'image.upload': async (params, call) => {
+          await start.promise
+          return reading(params, call)
+        },
+      },
+    })
     opener.open('image.upload', UPLOAD)
     await arrived()
     expect(fromOpener.ofType(FRAME.credit)).toEqual([[FRAME.credit, 1, STREAM_WINDOW_BYTES]])
+    expect(fromOther.ofType(FRAME.credit)).toEqual([])
+    start.resolve()
+    await arrived()
     expect(fromOther.ofType(FRAME.credit)).toEqual([[FRAME.credit, 1, CHUNK_WINDOW_BYTES]])
+  })
+
+  test('a method that gives the credit itself has each message with its cost, and none by itself', async () => {
+    const costs: number[] = []
+    const { opener, other, fromOther } = peerPair({
+      other: {
+        'image.upload': async (_, call) => {
+          call.grant(600)
+          for await (const { bytes } of call.received) costs.push(bytes)
+          return { root: null }
+        },
+      },
+    })
+    const call = opener.open('image.upload', UPLOAD)
+    const sending = [1, 2, 3].map(() => call.send([0, [[0, 1]]]))
+    await arrived()
+    expect(costs).toEqual([256, 256])
+    expect(fromOther.ofType(FRAME.credit)).toEqual([[FRAME.credit, 1, 600]])
+    // what is left, and the window of what comes down
+    expect([other.grantedBytes, opener.grantedBytes]).toEqual([600 - 512, STREAM_WINDOW_BYTES])
+    call.cancel()
+    await Promise.allSettled(sending)
+  })
+})
+
+describe('a room for what the peer has this side hold', () => {
+  const room = (limitBytes: number) => {
+    let used = 0
+    return {
+      used: () => used,
+      take: (bytes: number) => {
+        if (used + bytes > limitBytes) return null
+        used += bytes
+        return () => void (used -= bytes)
+      },
+    }
+  }
+  const refusals = (wire: Wire) => wire.ofType(FRAME.error).map(([, id, code]) => [id, code])
+  const peerIn = (limitBytes: number, handlers: Handlers) => {
+    const given = room(limitBytes)
+    const wire = new Wire()
+    const peer = new Peer({ opener: false, transport: wire, handlers, clock: new HandClock(1), room: given })
+    return { peer, wire, given, feed: (...frame: Frame) => peer.receive(encodeFrame(frame)) }
+  }
+
+  test('has requests for as long as they are served; without it they are TOO_MANY_REQUESTS', async () => {
+    const answer = Promise.withResolvers<{ machines: never[] }>()
+    const { wire, given, feed } = peerIn(10_000, { 'machines.list': () => answer.promise })
+    for (const id of [1, 3, 5]) feed(FRAME.request, id, 'machines.list', {}, 0)
+    expect(refusals(wire)).toEqual([[5, 'TOO_MANY_REQUESTS']])
+    expect(given.used()).toBe(8192)
+    answer.resolve({ machines: [] })
+    await arrived()
+    expect(wire.ofType(FRAME.result)).toHaveLength(2)
+    // a socket that says nothing of what it sent still holds it
+    expect(given.used()).toBeLessThan(100)
+    expect(given.used()).toBeGreaterThan(0)
+  })
+
+  test('has answers until they are sent; without it a call ends with an error', async () => {
+    const text = 'x'.repeat(20_000)
+    const { wire, feed } = peerIn(20_000, { 'machines.qmp': async () => ({ answer: text }) as never })
+    feed(FRAME.request, 1, 'machines.qmp', { machine: 'db1', command: 'query-status', arguments: '{}' }, 0)
+    await arrived()
+    expect(refusals(wire)).toEqual([[1, 'TOO_MANY_REQUESTS']])
+    expect(wire.closedWith).toBeNull()
+  })
+
+  test('has what a method sends until the socket took it, and what it calls itself', async () => {
+    const { peer, wire, feed } = peerIn(4096 + 200, {
+      'machines.events': async (_, call) => {
+        await call.send({ event: 'STOP', timeMs: 1, data: '{}' })
+        return {}
+      },
+    })
+    feed(FRAME.request, 1, 'machines.events', { machine: 'db1' }, 0)
+    await arrived()
+    expect(refusals(wire)).toEqual([[1, 'TOO_MANY_REQUESTS']])
+    const long = { machine: 'db1', command: 'query-status', arguments: 'x'.repeat(5000) }
+    await expect(codeOf(peer.call('agent.qmp', long))).resolves.toBe('TOO_MANY_REQUESTS')
   })
 
   test('messages keep their order when the credit comes late', async () => {
@@ -341,17 +445,10 @@ describe('a peer that takes its data too slowly', () => {
   })
 
   test('is cut off in the middle of a request that it makes', async () => {
-    let handled = false
-    const { peer, wire, feed } = lonePeer({
-      'image.upload': () => {
-        handled = true
-        return never()
-      },
-    })
+    const { peer, wire, feed } = lonePeer({ 'image.upload': reading })
     wire.bufferedBytes = OUTBOUND_BYTES_MAX + 1
     // its first credit is one byte too many
     feed(FRAME.request, 1, 'image.upload', UPLOAD, 0)
     expect((await peer.closed).code).toBe('CONNECTION_LOST')
-    expect(handled).toBe(false)
   })
 })

@@ -1,7 +1,7 @@
 // The serve command: addresses, its configuration file, what it refuses, its log and its end.
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { isLoopback, parseListen, parseReserve } from '../../../gateway/commands/serve.ts'
+import { isLoopback, parseListen, parseMemory, parseReserve } from '../../../gateway/commands/serve.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
@@ -17,6 +17,12 @@ test('an address is a host and a port', () => {
 test('a reserve is a size, none, or left to the default', () => {
   expect([undefined, '0', '500M', '1.5G'].map(parseReserve)).toEqual([null, 0, 500 * 2 ** 20, 1.5 * 2 ** 30])
   expect(() => parseReserve('5%')).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
+})
+
+test('memory is a size, of which some is needed, or left to the default', () => {
+  expect([undefined, '64M', '2G'].map(parseMemory)).toEqual([null, 64 * 2 ** 20, 2 * 2 ** 30])
+  for (const text of ['63M', '0', 'much'])
+    expect(() => parseMemory(text)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
 })
 
 test('loopback is what never leaves the machine', () => {

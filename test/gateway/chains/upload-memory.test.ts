@@ -1,0 +1,71 @@
+// The window of one upload: large while there is memory, small while others wait, and never in the way of the largest message.
+import { expect, test } from 'vitest'
+import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
+import { MemoryBudget } from '../../../gateway/memory/budget.ts'
+import { ITEM_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../../../gateway/memory/limits.ts'
+import { CHUNK_WINDOW_BYTES, UPLOAD_STORED_BYTES_MAX } from '../../../protocol/limits.ts'
+import { servedCall } from '../../support/served-call.ts'
+
+const MIB = 1024 * 1024
+const never = new AbortController().signal
+
+const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536) => {
+  const grants: number[] = []
+  const call = { ...servedCall<'image.upload'>(), grant: (bytes: number) => void grants.push(bytes) }
+  const memory = await UploadMemory.admit({ call, account: budget.account(1, caller) }, chunkBytes, never)
+  memory.open()
+  const granted = (): number => grants.splice(0).reduce((sum, bytes) => sum + bytes, 0)
+  return { memory, granted }
+}
+
+test('with memory the window is the method’s, without it a message of chunks fits, also of one large chunk', async () => {
+  expect((await open(new MemoryBudget())).granted()).toBe(CHUNK_WINDOW_BYTES)
+  const little = new MemoryBudget(5 * UPLOAD_BYTES, 0)
+  expect((await open(little)).granted()).toBe(UPLOAD_WINDOW_BYTES_MIN)
+  expect(little.usedBytes).toBe(UPLOAD_BYTES)
+  expect(UPLOAD_WINDOW_BYTES_MIN).toBeGreaterThan(UPLOAD_STORED_BYTES_MAX)
+  const large = await open(new MemoryBudget(10 * UPLOAD_BYTES, 0), 'a', 4 * MIB)
+  expect(large.granted()).toBeGreaterThan(4 * MIB)
+})
+
+test('credit comes back once nothing is being worked on, or for a part of the window, and all of it does', async () => {
+  const { memory, granted } = await open(new MemoryBudget())
+  granted()
+  memory.read(1000)
+  memory.read(3 * MIB)
+  memory.done(1000)
+  expect(granted()).toBe(0)
+  memory.done(3 * MIB)
+  expect(granted()).toBe(1000 + 3 * MIB)
+})
+
+test('while another upload of the tenant waits the window shrinks to its least, which lets that one in', async () => {
+  const budget = new MemoryBudget(45 * MIB, 0)
+  const first = await open(budget)
+  expect(first.granted()).toBeGreaterThanOrEqual(UPLOAD_WINDOW_BYTES_MIN)
+  let second = false
+  const waiting = open(budget).then((opened) => {
+    second = true
+    return opened
+  })
+  for (let left = CHUNK_WINDOW_BYTES; left > 0; left -= MIB) {
+    first.memory.read(MIB)
+    first.memory.done(MIB)
+  }
+  const { memory } = await waiting
+  expect(second).toBe(true)
+  first.memory[Symbol.dispose]()
+  memory[Symbol.dispose]()
+  expect(budget.usedBytes).toBe(0)
+})
+
+test('items take room and give it back', async () => {
+  const budget = new MemoryBudget(100 * MIB, 0)
+  const { memory } = await open(budget)
+  const before = budget.usedBytes
+  expect(memory.items(10_000)).toBe(true)
+  expect(budget.usedBytes - before).toBeGreaterThanOrEqual(10_000 * ITEM_BYTES)
+  expect(memory.items(10_000_000)).toBe(false)
+  expect(memory.items(0)).toBe(true)
+  expect(budget.usedBytes).toBe(before)
+})
