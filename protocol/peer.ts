@@ -24,12 +24,11 @@ const SEND_HIGH_WATER_BYTES = 1024 * 1024
 const DRAIN_POLL_MS = 2
 
 /** What a connection's end that the other side told is to the calls here: CONNECTION_LOST where its code could be an error that this side raised itself. */
-const endTold = (told: VarveError): VarveError =>
-  told.endsConnection
-    ? told
-    : new VarveError('CONNECTION_LOST', `the other side ended the connection with ${told.code}: ${told.message}`, {
-        cause: told,
-      })
+const endTold = (told: VarveError): VarveError => {
+  if (told.endsConnection) return told
+  const words = told.code === 'PEER_FAILED' ? told.message : `${told.code}: ${told.message}`
+  return new VarveError('CONNECTION_LOST', `the other side ended the connection: ${words}`, { cause: told })
+}
 
 export class Peer {
   /** Resolves with the reason once the connection is over. */

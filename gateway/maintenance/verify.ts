@@ -296,7 +296,7 @@ export const verifyPoints = async (
   for (let from = 0; from < verified.length; from += POINTS_PAGE)
     good += await database.call('point.whole', { tenant: tenant.id, points: verified.slice(from, from + POINTS_PAGE) })
   const all = { tenant: tenant.id, point: null, disk: null, limit: REPORT_ROWS_MAX }
-  const { lost, lostCount } = await database.call('lost.list', all)
+  const { lost, lostCount } = await database.call('lost.show', all)
   const durationMs = Math.round(clock.elapsed() - startedMs)
   return { points: verified.length, good, nodes, chunks, bytes, damaged, damagedCount, lost, lostCount, durationMs }
 }

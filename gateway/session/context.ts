@@ -101,6 +101,7 @@ const TURNS: Partial<Record<Served, keyof Registry['turns']>> = {
   'points.prune': 'listing',
   'retention.list': 'listing',
   'machines.status': 'relay',
+  'machines.forget': 'relay',
   'machines.qmp': 'relay',
 }
 

@@ -51,7 +51,7 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
     const args = { tenant: tenant.id, point: id, disk: null, limit: REPORT_ROWS_MAX }
-    const { lost, lostCount } = await services.datastore.database.call('lost.list', args)
+    const { lost, lostCount } = await services.datastore.database.call('lost.show', args)
     return { lost, lostCount }
   },
 

@@ -41,7 +41,7 @@ class Outcomes {
     this.#counts.set(outcome, (this.#counts.get(outcome) ?? 0) + 1)
   }
 
-  toString(): string {
+  get words(): string {
     return [...this.#counts].map(([outcome, count]) => `${count} ${outcome}`).join(', ')
   }
 }
@@ -63,7 +63,7 @@ const manyPoints: Scenario = {
   prepare: async (stage) => {
     await fill(stage)
     const viewer = await stage.person('viewer')
-    return async (signal) => `${await keepCalling(signal, AT_ONCE, () => viewer.call('points.list', PAGE))}`
+    return async (signal) => (await keepCalling(signal, AT_ONCE, () => viewer.call('points.list', PAGE))).words
   },
 }
 
@@ -98,7 +98,7 @@ const everyList: Scenario = {
           return keepCalling(signal, CALLS_OPEN_MAX - 6, () => all[next++ % all.length]!())
         }),
       )
-      return `each: ${ended[0]}`
+      return `each: ${ended[0]!.words}`
     }
   },
 }
@@ -171,7 +171,7 @@ const questions: Scenario = {
         return viewer.call('machines.status', { machine })
       })
       if (most > ASKED_MAX) throw new Error(`the agent was asked ${most} questions at once`)
-      return `${outcomes}; the agent was asked ${rounds} times, at most ${most} at once`
+      return `${outcomes.words}; the agent was asked ${rounds} times, at most ${most} at once`
     }
   },
 }

@@ -4,7 +4,7 @@ import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
 import type { DamagedRecord, LostRange } from '../../../protocol/maintenance.ts'
 import { RECORD_TYPE_NAMES, type Damage } from '../damage.ts'
 import { RECORD, type RecordType } from '../format.ts'
-import { read, write } from './operation.ts'
+import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** A range of a disk that one record leaves unreadable. */
@@ -91,6 +91,28 @@ export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void
     )
     sql.run('DELETE FROM lost WHERE id = ? AND point IN (SELECT id FROM point WHERE tenant = ?)', id, tenant)
   }
+}
+
+/** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
+const lostRanges = (
+  sql: Sql,
+  args: { tenant: number; point: string | null; disk: string | null; limit: number },
+): { lost: LostRange[]; lostCount: number; lostBytes: number } => {
+  const { tenant, point, disk } = args
+  const scope = [tenant, point, disk, disk] as const
+  const found = point === null ? RANGES_OF_ALL : RANGES_OF_ONE
+  const total = sql.get<{ count: number; bytes: number | null }>(
+    `SELECT count(*) AS count, sum(length) AS bytes FROM (${found})`,
+    ...scope,
+  )
+  const lost = sql.all<LostRange>(
+    `SELECT point, machine.name AS machine, time_ms AS timeMs, disk, offset, length
+     FROM (${found}) JOIN point ON point.id = point JOIN machine ON machine.id = point.machine
+     ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
+    ...scope,
+    args.limit,
+  )
+  return { lost, lostCount: total?.count ?? 0, lostBytes: total?.bytes ?? 0 }
 }
 
 export const damageOperations = {
@@ -255,28 +277,10 @@ export const damageOperations = {
   }),
 
   /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
-  'lost.list': read(
-    (
-      sql: Sql,
-      args: { tenant: number; point: string | null; disk: string | null; limit: number },
-    ): { lost: LostRange[]; lostCount: number; lostBytes: number } => {
-      const { tenant, point, disk } = args
-      const scope = [tenant, point, disk, disk] as const
-      const found = point === null ? RANGES_OF_ALL : RANGES_OF_ONE
-      const total = sql.get<{ count: number; bytes: number | null }>(
-        `SELECT count(*) AS count, sum(length) AS bytes FROM (${found})`,
-        ...scope,
-      )
-      const lost = sql.all<LostRange>(
-        `SELECT point, machine.name AS machine, time_ms AS timeMs, disk, offset, length
-         FROM (${found}) JOIN point ON point.id = point JOIN machine ON machine.id = point.machine
-         ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
-        ...scope,
-        args.limit,
-      )
-      return { lost, lostCount: total?.count ?? 0, lostBytes: total?.bytes ?? 0 }
-    },
-  ),
+  'lost.list': read(lostRanges),
+
+  /** The same, for who only looks. */
+  'lost.show': aside(lostRanges),
 
   /** The disks of a base, with what the next backup must read of them again. */
   'lost.reread': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): RereadDisk[] => {

@@ -10,6 +10,7 @@ import {
   type AuditRecord,
 } from '../../../../gateway/datastore/database/audit.ts'
 import { runOperation } from '../../../../gateway/datastore/database/operations.ts'
+import { testDice } from '../../../support/seed.ts'
 import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
@@ -165,5 +166,27 @@ describe('entries', () => {
     expect(page(1, 2, 2)).toEqual([3])
     expect(page(2, 0, 9)).toEqual([1, 2])
     expect(page(2, 2, 9)).toEqual([])
+  })
+
+  test('pages are the same in whatever order they are asked for, while the log grows', async () => {
+    await using temp = await tempFolder()
+    using sql = new Sql(temp.join('catalog.db'))
+    const page = (tenant: number, after: number, limit: number): [number, string][] =>
+      runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq, resource }) => [seq, resource])
+    const entries: Record<number, string[]> = { 1: [], 2: [] }
+    const dice = testDice()
+    for (let round = 0; round < 300; round++) {
+      const tenant = 1 + dice.below(2)
+      entries[tenant]!.push(`entry ${round}`)
+      runOperation(sql, 'audit.append', record({ tenant, resource: `entry ${round}` }))
+      const asked = 1 + dice.below(2)
+      const after = dice.below(entries[asked]!.length + 2)
+      const limit = 1 + dice.below(20)
+      const expected = entries[asked]!.slice(after, after + limit).map((text, index) => [after + index + 1, text])
+      expect(page(asked, after, limit)).toEqual(expected)
+    }
+    // who reads on goes to its place
+    expect(page(1, 0, 40).at(-1)?.[0]).toBe(40)
+    expect(page(1, 40, 1)).toEqual([[41, entries[1]![40]]])
   })
 })

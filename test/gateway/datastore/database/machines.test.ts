@@ -1,5 +1,8 @@
 // Machines: who serves a name, how it passes on, and the walls between tenants.
+import path from 'node:path'
 import { expect, test } from 'vitest'
+import { MACHINE } from '../../../../gateway/datastore/database/machines.ts'
+import { Sql } from '../../../../gateway/datastore/database/sql.ts'
 import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../catalog.ts'
@@ -82,4 +85,18 @@ test('a policy is changed, and one tenant’s machine is not there for another',
   await addMachine(database, other, theirs.agent, 'b')
   expect(await codeOf(database.call('machine.get', { tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
   expect(await database.call('machine.list', { tenant: acme.id, agent: theirs.agent })).toEqual([])
+})
+
+test('machines are listed along an index, and the newest point of each is the first of one', async () => {
+  await using authority = await testAuthority()
+  using sql = new Sql(path.join(authority.folder, 'catalog.db'))
+  for (const [where, index] of [
+    ['machine.tenant = ? ORDER BY machine.name', 'sqlite_autoindex_machine_1 (tenant=?)'],
+    ['machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name', 'machine_agent (agent=?)'],
+  ] as const) {
+    const plan = sql.plan(`${MACHINE} WHERE ${where}`)
+    expect(plan.filter((step) => /^SCAN|TEMP B-TREE FOR ORDER BY/u.test(step))).toEqual([])
+    expect(plan.join('\n')).toContain(index)
+    expect(plan.filter((step) => step.includes('point_created (machine=?)')).length).toBe(2)
+  }
 })

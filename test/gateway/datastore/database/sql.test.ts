@@ -81,3 +81,29 @@ test('a snapshot sees one moment, whatever another program writes meanwhile, and
   expect(() => sql.snapshot(() => sql.get('SELECT * FROM absent_table'))).toThrow(/no such table/u)
   expect(sql.transaction(() => sql.run(ADD, 'b'))).toBe(1)
 })
+
+test('a connection that only reads sees what is committed, writes nothing, and knows a later schema', async () => {
+  await using temp = await tempFolder()
+  expect(() => new Sql(temp.join('db'), { readOnly: true })).toThrow()
+  using sql = new Sql(temp.join('db'))
+  using reader = new Sql(temp.join('db'), { readOnly: true })
+  sql.run(ADD, 'a')
+  expect(settings(reader)).toEqual(['a'])
+  expect(() => reader.run(ADD, 'b')).toThrow(/readonly/u)
+  reader.snapshot(() => {
+    expect(settings(reader)).toEqual(['a'])
+    // neither waits for the other
+    sql.transaction(() => sql.run(ADD, 'c'))
+    expect(settings(reader)).toEqual(['a'])
+  })
+  expect(settings(reader)).toEqual(['a', 'c'])
+  sql.run(`PRAGMA user_version = ${MIGRATIONS.length + 1}`)
+  expect(() => new Sql(temp.join('db'), { readOnly: true })).toThrow(expect.objectContaining({ code: 'STORE_VERSION' }))
+})
+
+test('the plan of a statement names its indexes', async () => {
+  await using temp = await tempFolder()
+  using sql = new Sql(temp.join('db'))
+  expect(sql.plan('SELECT * FROM setting WHERE name = ?', 'a').join()).toMatch(/SEARCH setting USING INDEX/u)
+  expect(sql.plan('SELECT * FROM setting WHERE value = ?', 'a')).toEqual(['SCAN setting'])
+})
