@@ -5,7 +5,7 @@ import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
-import { asVarveError, isErrorCode, VarveError } from '../protocol/errors.ts'
+import { asVarveError, isErrorCode, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
 import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
 import { unreachable } from './session/unreachable.ts'
@@ -69,13 +69,20 @@ const exchange = async (
   }
 }
 
+/** What the gateway has against an enrolment; a token that is no good is replaced by another one only. */
+const refused = (code: ErrorCode, message: string, host: string): VarveError => {
+  const spent = code.startsWith('TOKEN_') || code === 'ENROLMENT_USED'
+  const way = `; "varve-gateway enrol --tenant NAME" at ${host} prints a new one`
+  return new VarveError(code, `${message}${spent ? way : ''}`)
+}
+
 const post = async (url: URL, ca: Buffer | null, body: string): Promise<unknown> => {
   const { status, text } = await exchange(url, ca, body)
   const answer = parse(status, text)
   if (status === 200) return answer
   const refusal = v.safeParse(refusalSchema, answer)
   if (refusal.success && isErrorCode(refusal.output.code))
-    throw new VarveError(refusal.output.code, refusal.output.message.slice(0, 1024))
+    throw refused(refusal.output.code, refusal.output.message.slice(0, 1024), url.host)
   throw new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${status}; ${ANSWERED_ELSE}`)
 }
 
