@@ -72,12 +72,19 @@ const exchange = async (gateway: string, ca: Buffer | null, body: string): Promi
   }
 }
 
+/** What the gateway has against an enrolment; a token that is no good is replaced by another one only. */
+const refused = ({ code, message, details }: VarveError, { host }: URL): VarveError => {
+  const spent = code.startsWith('TOKEN_') || code === 'ENROLMENT_USED'
+  const way = `; "varve-gateway enrol --tenant NAME" at ${host} prints a new one`
+  return new VarveError(code, `${message}${spent ? way : ''}`, { details })
+}
+
 const post = async (gateway: string, ca: Buffer | null, body: string): Promise<unknown> => {
   const answer = await exchange(gateway, ca, body)
   const value = parse(gateway, answer)
   if (answer.status === 200) return value
   const refusal = v.safeParse(refusalSchema, value)
-  if (refusal.success) throw toldError(refusal.output.code, refusal.output.message)
+  if (refusal.success) throw refused(toldError(refusal.output.code, refusal.output.message), new URL(gateway))
   throw notOurs(gateway, answer.status, answer.location)
 }
 

@@ -1,7 +1,8 @@
 // Identities that this host had before: kept in the state folder, so that a key is never lost, and their checkpoints are known as this host's.
 import { randomUUID } from 'node:crypto'
-import { chmod, copyFile, mkdir, open, readdir, readFile } from 'node:fs/promises'
+import { chmod, copyFile, open, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { makeFolder } from './make-folder.ts'
 
 /** The folder of former identities in the state folder; each has a folder of its own there. */
 export const FORMER_FOLDER = 'former'
@@ -30,7 +31,7 @@ const ownerOf = async (file: string): Promise<string> => {
 
 const keep = async (state: string, name: string, owner: string): Promise<void> => {
   const folder = path.join(state, FORMER_FOLDER, owner)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await makeFolder(folder, 0o700)
   const copy = path.join(folder, name)
   await copyFile(path.join(state, name), copy)
   await chmod(copy, 0o600)

@@ -1,12 +1,13 @@
 // The agent's identity: its key, which never leaves the host, and what the gateway called it when it enrolled.
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
 import { keepFormer, KEY_FILE } from './former-identities.ts'
+import { makeFolder } from './make-folder.ts'
 
 /** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
 export const STATE_FOLDER_MODE = 0o711
@@ -63,14 +64,16 @@ const stateError = (thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
   const { code, path: place = 'the state folder' } = thrown as NodeJS.ErrnoException
   const denied = code === 'EACCES' || code === 'EPERM'
-  const way = denied ? 'run this as the user that runs the agent' : `(${code ?? String(thrown)})`
+  const way = denied
+    ? 'run this as the user that runs the agent'
+    : `it can be neither made nor used there (${code ?? String(thrown)})`
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
 }
 
 /** Makes the state folder where there is none; the result is the first folder that had to be made. CONFIG_INVALID. */
 export const makeStateFolder = async (folder: string): Promise<string | undefined> => {
   try {
-    return await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
+    return await makeFolder(folder, STATE_FOLDER_MODE)
   } catch (error) {
     throw stateError(error)
   }

@@ -1,11 +1,12 @@
 // Notes of freezes that are not undone: written before a guest is told to freeze, removed when it has said that it is
 // thawed. They depend on nothing else that the agent keeps, so nothing else that is lost or damaged can lose them.
 
-import { mkdir, open, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { open, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
 import { processMarkSchema } from '../process-mark.ts'
+import { makeFolder } from '../make-folder.ts'
 
 /** Largest note, in bytes. */
 const NOTE_BYTES_MAX = 16 * 1024
@@ -181,7 +182,7 @@ export class FreezeNotes {
   }
 
   async #makeFolder(): Promise<void> {
-    const made = await mkdir(this.folder, { recursive: true, mode: 0o700 })
+    const made = await makeFolder(this.folder, 0o700)
     if (made !== undefined) await syncFolder(dirname(made))
   }
 }

@@ -1,12 +1,13 @@
 // The lease journal: what a lease will make in QEMU and on disk, written down before it is made.
 
-import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import { open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { CONSISTENCIES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { jsonSchema } from '../qmp/configuration.ts'
 import { checkLeaseId } from './names.ts'
+import { makeFolder } from '../make-folder.ts'
 
 /** Largest journal entry, in bytes. */
 export const JOURNAL_ENTRY_BYTES_MAX = 1024 * 1024
@@ -109,7 +110,7 @@ export class LeaseJournal {
 
   static async open(stateFolder: string, options: JournalOptions = {}): Promise<LeaseJournal> {
     const folder = join(stateFolder, 'leases')
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await makeFolder(folder, 0o700)
     for (const name of await readdir(folder)) {
       if (name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
     }

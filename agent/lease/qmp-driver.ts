@@ -1,7 +1,6 @@
 // Lease driver `qmp`: pull by scratch image. QEMU copies old blocks away before the guest overwrites them, for all
 // disks from one transaction on, and exports the machine as it was at that instant.
 
-import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -34,6 +33,7 @@ import { startScratchGuard } from './scratch-guard.ts'
 import { SCRATCH_RESERVE_BYTES } from './scratch-watch.ts'
 import { freeBytes, makeScratch } from './scratch.ts'
 import { prepareSizeMarks } from './size-mark.ts'
+import { makeFolder } from '../make-folder.ts'
 
 /** The oldest QEMU whose commands suffice (block-export-add). */
 const QEMU_MAJOR_MIN = 5
@@ -269,8 +269,8 @@ export class QmpLeaseDriver implements LeaseDriver {
     const { scratch, runtime } = this.#folders
     const { reserveBytes } = this.#host
     // QEMU may run as another user, who must be able to pass through
-    await mkdir(scratch, { recursive: true, mode: 0o711 })
-    await mkdir(runtime, { recursive: true, mode: 0o711 })
+    await makeFolder(scratch, 0o711)
+    await makeFolder(runtime, 0o711)
     const free = await this.#host.freeBytes(scratch)
     if (free >= reserveBytes) return
     throw new VarveError('SCRATCH_LOW', `The scratch folder ${scratch} has too little space to begin.`, {

@@ -38,8 +38,6 @@ export interface Related {
   readonly files: readonly string[]
 }
 
-const folderOf = (number: string): Promise<string | null> => realpath(`/sys/dev/block/${number}`).catch(() => null)
-
 /** Numbers of the partitions of a disk. */
 const partitionsOf = async (folder: string): Promise<string[]> => {
   const numbers: string[] = []
@@ -51,18 +49,18 @@ const partitionsOf = async (folder: string): Promise<string[]> => {
   return numbers
 }
 
-/** What is above, below and in a device. */
-export const relatedDevices = async (number: string): Promise<Related> => {
+/** What is in and below a device, as the kernel's tree of devices at `sys` says. */
+export const relatedDevices = async (number: string, sys = '/sys'): Promise<Related> => {
   const own = new Set([number])
   const below = new Set<string>()
   const files: string[] = []
   const follow = async (one: string, depth: number): Promise<void> => {
-    const folder = await folderOf(one)
+    const folder = await realpath(`${sys}/dev/block/${one}`).catch(() => null)
     if (folder === null || depth === DEPTH_MAX) return
     if (depth === 0) for (const partition of await partitionsOf(folder)) own.add(partition)
     const file = await read(path.join(folder, 'loop', 'backing_file'))
     if (file !== null && file !== '') files.push(file)
-    const under = (await list(path.join(folder, 'slaves'))).map((name) => `/sys/class/block/${name}`)
+    const under = (await list(path.join(folder, 'slaves'))).map((name) => `${sys}/class/block/${name}`)
     if ((await read(path.join(folder, 'partition'))) !== null) under.push(path.dirname(folder))
     for (const lower of under) {
       const lowerNumber = await read(path.join(lower, 'dev'))

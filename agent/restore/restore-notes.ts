@@ -1,9 +1,10 @@
 // Notes of restores under way, in the state folder: what a killed one leaves is known by them, and removed or told.
 import { randomUUID } from 'node:crypto'
-import { lstat, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { lstat, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { markProcess, processMarkSchema, processState } from '../process-mark.ts'
+import { makeFolder } from '../make-folder.ts'
 
 /** Largest note that is read, in bytes. */
 const NOTE_BYTES_MAX = 64 * 1024
@@ -48,7 +49,7 @@ export class RestoreNotes {
     const writer = markProcess()
     const file = path.join(this.#folder, `${randomUUID()}.json`)
     try {
-      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      await makeFolder(this.#folder, 0o700)
       await using handle = await open(file, 'wx', 0o600)
       await handle.writeFile(`${JSON.stringify({ target, temporary, writer })}\n`)
       await handle.sync()

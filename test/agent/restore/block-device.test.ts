@@ -1,5 +1,6 @@
 // What the kernel says about block devices of this host, and ones that a test makes.
-import { truncate, writeFile } from 'node:fs/promises'
+import { mkdir, symlink, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { expect, test } from 'vitest'
 import {
   deviceNumber,
@@ -48,6 +49,34 @@ test('a loop device with partitions: they are its own, and its file lies below',
   } finally {
     await run('swapoff', [loop.path])
   }
+})
+
+test('partitions, their disk, and what a mapped device lies on', async () => {
+  await using temp = await tempFolder()
+  const device = async (place: string, number: string, files: Readonly<Record<string, string>> = {}): Promise<void> => {
+    const folder = temp.join('devices', place)
+    await mkdir(folder, { recursive: true })
+    for (const [name, text] of Object.entries({ dev: number, ...files })) {
+      await mkdir(path.dirname(path.join(folder, name)), { recursive: true })
+      await writeFile(path.join(folder, name), `${text}\n`)
+    }
+    for (const link of [temp.join('dev', 'block', number), temp.join('class', 'block', path.basename(place))]) {
+      await mkdir(path.dirname(link), { recursive: true })
+      await symlink(folder, link)
+    }
+  }
+  await device('sda', '8:0')
+  await device('sda/sda1', '8:1', { partition: '1' })
+  await device('sda/sda2', '8:2', { partition: '2' })
+  await device('loop0', '7:0', { 'loop/backing_file': '/srv/a file' })
+  await device('dm-0', '253:0', { 'slaves/sda2': '', 'slaves/loop0': '' })
+  const related = (number: string): ReturnType<typeof relatedDevices> => relatedDevices(number, temp.path)
+  expect(await related('8:0')).toEqual({ own: new Set(['8:0', '8:1', '8:2']), below: new Set(), files: [] })
+  expect(await related('8:1')).toEqual({ own: new Set(['8:1']), below: new Set(['8:0']), files: [] })
+  const { own, below, files } = await related('253:0')
+  expect(own).toEqual(new Set(['253:0']))
+  expect(below).toEqual(new Set(['8:2', '8:0', '7:0']))
+  expect(files).toEqual(['/srv/a file'])
 })
 
 test('a device that is not there has nothing but itself', async () => {
