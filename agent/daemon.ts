@@ -1,5 +1,4 @@
 // The running agent: one connection to the gateway, one to each machine, and the backups between them.
-import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
@@ -8,7 +7,7 @@ import { systemClock } from './clock.ts'
 import type { AgentConfig } from './config.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
-import { Identity, STATE_FOLDER_MODE } from './identity.ts'
+import { Identity } from './identity.ts'
 import { LeaseJournal } from './lease/journal.ts'
 import { QmpLeaseDriver } from './lease/qmp-driver.ts'
 import type { Log } from './log.ts'
@@ -16,6 +15,7 @@ import { QmpLink } from './qmp/link.ts'
 import { Relay } from './relay.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
+import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
 /** The gateway does not know this agent any more: nobody can say what became of its leases, and nobody will go on with them. */
@@ -27,7 +27,7 @@ export const runAgent = async (
   log: Log,
   stopped: Promise<'TERM' | 'INT'>,
 ): Promise<VarveError | null> => {
-  await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
+  await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
   resources.use(await lockState(config.state))
   // before anything that may fail or wait: a guest that was left frozen needs neither identity nor gateway nor QMP

@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import * as v from 'valibot'
 import { isErrorCode, VarveError } from '../protocol/errors.ts'
 import { unreachable } from './session/unreachable.ts'
+import { makeStateFolder, removeFolders } from './state-folder.ts'
 import { NewIdentity, type IdentityRecord } from './identity.ts'
 
 const ANSWER_BYTES_MAX = 16 * 1024
@@ -85,8 +86,16 @@ export const enrolHost = async (options: {
   const { gateway, ca, token, state } = options
   const identity = await NewIdentity.generate()
   const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
-  const answer = await post(url, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
-  const checked = v.safeParse(answerSchema, answer)
-  if (!checked.success) throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
-  return (await identity.save(state, { ...checked.output, gateway })).record
+  const body = JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() })
+  // before the token is spent
+  const made = await makeStateFolder(state)
+  try {
+    const checked = v.safeParse(answerSchema, await post(url, ca, body))
+    if (!checked.success)
+      throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
+    return (await identity.save(state, { ...checked.output, gateway })).record
+  } catch (error) {
+    await removeFolders(made)
+    throw error
+  }
 }

@@ -1,14 +1,12 @@
 // The agent's identity: its key, which never leaves the host, and what the gateway called it when it enrolled.
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { open, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
-
-/** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
-export const STATE_FOLDER_MODE = 0o711
+import { makeStateFolder } from './state-folder.ts'
 
 /** Largest file of the identity that is read, in bytes. */
 const FILE_BYTES_MAX = 64 * 1024
@@ -121,7 +119,7 @@ export class NewIdentity {
   }
 
   async #write(folder: string, checked: IdentityRecord): Promise<void> {
-    await mkdir(folder, { recursive: true, mode: STATE_FOLDER_MODE })
+    await makeStateFolder(folder)
     const { kty, crv, x, d } = this.#jwk
     await writeSecret(folder, keyFile(checked.agentId), `${JSON.stringify({ kty, crv, x, d })}\n`)
     await writeSecret(folder, IDENTITY_FILE, `${JSON.stringify(checked, null, 2)}\n`)

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
-import { Command, Option } from 'commander'
-import { asVarveError } from '../protocol/errors.ts'
-import { EXIT, exitCode } from '../protocol/exit.ts'
+import { realpathSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import { asVarveError, VarveError } from '../protocol/errors.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { machines, points, status } from './commands/list.ts'
-import { print, printJson, watchOutput } from './commands/output.ts'
+import { beginOutput, print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
+import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
@@ -29,39 +30,40 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
-const fail = (thrown: unknown): void => {
-  const { code, message } = asVarveError(thrown)
-  process.stderr.write(`varve-agent: ${message} (${code})\n`)
-  process.exitCode = exitCode(code)
-}
-
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
-watchOutput()
-
-const program = new Command('varve-agent')
+export const program = new Command('varve-agent')
   .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')
   .version('0.1.0')
   .addHelpText('after', EXAMPLE)
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage))
+  .exitOverride()
   .showHelpAfterError('(--help shows the usage)')
 
 program
   .command('enrol')
   .description("make this host an agent of the token's tenant")
   .requiredOption('--gateway <url>', "the gateway's address, such as wss://backup.example:8470")
-  .requiredOption('--token <token>', 'the one-time token that "varve-gateway enrol" printed')
+  .option(
+    '--token-file <file>',
+    'file with the one-time token that "varve-gateway enrol" printed, "-" for standard input',
+  )
+  .option(
+    '--token <token>',
+    `the token itself, which other users of this host can see; "-" for standard input, none for ${TOKEN_VARIABLE} of the environment`,
+  )
   .addOption(configOption())
   .addOption(jsonOption())
-  .action(async (options: { gateway: string; token: string; config: string; json: boolean }) => {
+  .action(async (options: TokenOptions & { gateway: string; config: string; json: boolean }) => {
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
-    const { gateway, token } = options
+    const { gateway } = options
+    const token = await readToken(options)
     const record = await enrolHost({ gateway, token, ca: await readCa(config.ca), state: config.state })
-    if (options.json) printJson({ agent: record.agentId, tenant: record.tenantName, gateway: record.gateway })
-    else print(`Enrolled as agent ${record.agentId} of tenant ${record.tenantName}. Next: varve-agent run`)
+    printJson({ agent: record.agentId, tenant: record.tenantName, gateway: record.gateway })
+    if (!options.json)
+      print(`Enrolled as agent ${record.agentId} of tenant ${record.tenantName}. Next: varve-agent run`)
   })
 
 program
@@ -75,9 +77,7 @@ program
       process.once('SIGINT', () => resolve('INT'))
     })
     const ended = await runAgent(config, openLog({ level: config.log_level }), stopped)
-    if (ended !== null) fail(ended)
-    // leases that stay for the next start are still watched over in here, and would keep the process alive
-    process.exit()
+    if (ended !== null) throw ended
   })
 
 program
@@ -147,8 +147,30 @@ program
   .addOption(jsonOption())
   .action((options: UninstallCommand) => uninstall(options))
 
-try {
-  await program.parseAsync()
-} catch (thrown) {
-  fail(thrown)
+/** What commander found wrong with the arguments; it has printed it already. */
+const usageError = ({ code, message }: CommanderError): VarveError =>
+  new VarveError(
+    'PARAMS_INVALID',
+    code === 'commander.help' ? 'no command is named: --help lists them' : message.replace(/^error: /u, ''),
+  )
+
+/** Runs one command to its end; the exit code. */
+export const run = async (args: readonly string[]): Promise<number> => {
+  const output = beginOutput(args)
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return output.end(null)
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) return output.end(asVarveError(thrown))
+    return thrown.exitCode === 0 ? output.explained() : output.end(usageError(thrown), { told: true })
+  }
+}
+
+// what is done with it imported is the importer's business
+if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
+  watchOutput()
+  const args = process.argv.slice(2)
+  process.exitCode = (await run(args)) || process.exitCode
+  // leases that stay for the next start are still watched over in here, and would keep the process alive
+  if (args[0] === 'run') process.exit()
 }

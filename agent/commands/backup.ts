@@ -100,27 +100,6 @@ const failureOf = (job: Job): VarveError => {
   return new VarveError(isErrorCode(code) ? code : 'INTERNAL', message)
 }
 
-const summary = (point: Point): object => ({
-  point: point.id,
-  machine: point.machine,
-  kind: point.kind,
-  reason: point.reason,
-  consistency: point.consistency,
-  bytesRead: point.bytesRead,
-  bytesSent: point.bytesSent,
-  bytesStored: point.bytesStored,
-  seconds: point.durationMs / 1000,
-  leftOut: point.leftOut,
-  disks: point.disks.map(({ name, size, dirtyBytes, kind, reason, comparedChunks }) => ({
-    name,
-    size,
-    dirtyBytes,
-    kind,
-    reason,
-    comparedChunks,
-  })),
-})
-
 const diskLine = ({ name, size: bytes, dirtyBytes, kind, reason, comparedChunks }: Point['disks'][number]): string => {
   const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
   return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kind} (${reason})${compared}`
@@ -144,7 +123,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
     progress[Symbol.dispose]()
     if (!ended.released)
       process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
-    if (options.json) return printJson(summary(point))
+    if (options.json) return printJson({ point, released: ended.released })
     print(
       `Restore point ${point.id.slice(0, 8)} of ${machine}: ${point.kind} (${point.reason}), ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
     )

@@ -1,14 +1,13 @@
 // Work on this host's machines without a running agent: its state folder is held meanwhile, and QMP is spoken directly.
-import { mkdir } from 'node:fs/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { AgentConfig } from '../config.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
-import { STATE_FOLDER_MODE } from '../identity.ts'
 import { LeaseJournal } from '../lease/journal.ts'
 import { QmpLeaseDriver } from '../lease/qmp-driver.ts'
 import { openLog } from '../log.ts'
 import { QmpLink } from '../qmp/link.ts'
+import { makeStateFolder } from '../state-folder.ts'
 import { lockState } from '../state-lock.ts'
 
 export interface Direct extends AsyncDisposable {
@@ -19,7 +18,7 @@ export interface Direct extends AsyncDisposable {
 
 /** Null while an agent runs with the state folder. */
 export const openDirect = async (config: AgentConfig): Promise<Direct | null> => {
-  await mkdir(config.state, { recursive: true, mode: STATE_FOLDER_MODE })
+  await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
   try {
     resources.use(await lockState(config.state))

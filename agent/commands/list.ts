@@ -16,7 +16,7 @@ interface ListCommand {
 export const machines = (options: ListCommand): Promise<void> =>
   withGateway(options.config, async ({ link }) => {
     const { machines: rows } = await link.call('machines.list', {})
-    if (options.json) return printJson(rows)
+    if (options.json) return printJson({ machines: rows })
     printTable(
       ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
       rows.map(({ name, online, job, lastPoint, policy }) => [
@@ -71,20 +71,7 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
       if (page.length < PAGE_POINTS || last === undefined) break
       before = { timeMs: last.timeMs, id: last.id }
     }
-    if (options.json)
-      return printJson(
-        rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks, leftOut }) => ({
-          id,
-          machine: name,
-          time: new Date(timeMs).toISOString(),
-          future,
-          kind,
-          reason,
-          consistency,
-          disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
-          leftOut,
-        })),
-      )
+    if (options.json) return printJson({ points: rows })
     if (rows.length === 0) return print('No restore points yet.')
     printTable(
       ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'REASON', 'CONSISTENCY', 'STORED', 'DISKS'],

@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import { DAYS_MAX, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { sizeBytes } from '../../protocol/size.ts'
+import { pathProblem } from '../datastore/new-folder.ts'
 import { durationMs } from './duration.ts'
 import { DATA_DEFAULT } from './local.ts'
 
@@ -21,6 +22,13 @@ export interface CommonAll {
   readonly tenant?: string
 }
 
+/** A path of a data folder, whatever lies there. */
+export const dataFolder = (text: string): string => {
+  const problem = pathProblem(text)
+  if (problem !== null) throw new InvalidArgumentError(problem)
+  return text
+}
+
 /** A tenant's, machine's or group's name. */
 export const name = (text: string): string => {
   const checked = v.safeParse(nameSchema, text)
@@ -32,6 +40,14 @@ export const name = (text: string): string => {
 export const group = (text: string): string => {
   const checked = v.safeParse(groupName, text)
   if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  return checked.output
+}
+
+/** A whole id of an agent, in either case. */
+export const agentId = (text: string): string => {
+  const checked = v.safeParse(uuid, text.toLowerCase())
+  if (!checked.success)
+    throw new InvalidArgumentError('a whole id, such as 3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214: "agent list" shows them')
   return checked.output
 }
 
@@ -90,8 +106,15 @@ export const whole =
     return value
   }
 
+/** An option with a default that help shows as one would type it. */
+export const withDefault = <T>(flags: string, what: string, parse: (text: string) => T, text: string): Option =>
+  new Option(flags, what).argParser(parse).default(parse(text), text)
+
 export const dataOption = (): Option =>
-  new Option('--data <dir>', 'the data folder of a running or stopped gateway').env('VARVE_DATA').default(DATA_DEFAULT)
+  new Option('--data <dir>', 'the data folder of a running or stopped gateway')
+    .argParser(dataFolder)
+    .env('VARVE_DATA')
+    .default(DATA_DEFAULT)
 export const tenantOption = (): Option =>
   new Option('--tenant <name>', 'the tenant').argParser(name).makeOptionMandatory()
 /** For commands that go over all tenants where none is named. */

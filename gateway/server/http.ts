@@ -7,6 +7,7 @@ import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
 import { outward, type Services } from '../session/context.ts'
+import { listenError } from './listen-error.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 
 /** Largest body of a request, in bytes. */
@@ -90,11 +91,8 @@ export class HttpServer implements AsyncDisposable {
     server.headersTimeout = REQUEST_TIMEOUT_MS
     server.maxConnections = CONNECTIONS_MAX
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(
-          new VarveError('CONFIG_INVALID', `cannot listen on ${host}:${port}: ${error.message}`, { cause: error }),
-        ),
-      )
+      const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+      server.once('error', (error) => reject(listenError(where, error)))
       server.listen(port, host, resolve)
     })
     const address = server.address() as AddressInfo

@@ -55,13 +55,13 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     return { lost, lostCount }
   },
 
-  'retention.set': async ({ scope, name, rules }, { services, tenant }) => {
+  'retention.set': async ({ scope, name, rules, newGroup }, { services, tenant }) => {
     if ((scope === 'tenant') !== (name === ''))
       throw new VarveError(
         'PARAMS_INVALID',
         'rules of a group or a machine have its name, those of the tenant have none',
       )
-    const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules) }
+    const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
     await services.datastore.database.call('retention.set', args)
     return {}
   },

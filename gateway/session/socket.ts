@@ -125,8 +125,7 @@ export class Sockets {
   async #localClaims(request: IncomingMessage): Promise<Claims> {
     const { authority, datastore, clock } = this.#services
     const name = String(request.headers[TENANT_HEADER] ?? '')
-    const tenant = await datastore.database.call('tenant.byName', { name })
-    if (tenant === null) throw new VarveError('NOT_FOUND', `there is no tenant "${name}"`)
+    const tenant = await datastore.database.call('tenant.named', { name })
     return {
       issuer: authority.issuer,
       audience: authority.issuer,

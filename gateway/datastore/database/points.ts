@@ -1,6 +1,7 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { nearest } from '../../../protocol/nearest.ts'
 import type { PointCursor } from '../../../protocol/schemas.ts'
 import { read } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -62,6 +63,25 @@ const withDisks = (sql: Sql, { leftOut, ...point }: PointRow & { readonly leftOu
   ),
 })
 
+/** Points that are looked through for the one that may be meant, the last ones. */
+const LOOKED_AT_MAX = 1000
+
+/** The end of the sentence that there is no such point: the one whose id begins nearly so. */
+const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
+  const ids = sql
+    .all<{ id: string }>(
+      `SELECT id FROM point WHERE tenant = ? ORDER BY ${LAST_CREATED} LIMIT ${LOOKED_AT_MAX}`,
+      tenant,
+    )
+    .map(({ id }) => id)
+  const near = nearest(
+    prefix,
+    ids.map((id) => id.slice(0, prefix.length)),
+  )
+  if (near === null) return ids.length === 0 ? '; there is none yet' : ''
+  return `; did you mean ${ids.find((id) => id.startsWith(near))!}?`
+}
+
 export const pointOperations = {
   /** Newest first; `agent` narrows to the machines that agent serves now. */
   'point.list': read(
@@ -98,7 +118,11 @@ export const pointOperations = {
       args.agent,
     )
     const [point, other] = found
-    if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${args.prefix}`)
+    if (point === undefined)
+      throw new VarveError(
+        'NOT_FOUND',
+        `there is no restore point ${args.prefix}${args.agent === null ? meantPoint(sql, args.tenant, args.prefix) : ''}`,
+      )
     if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${args.prefix}`)
     return withDisks(sql, point)
   }),

@@ -14,11 +14,13 @@ test('an agent is listed, and revoked beside the running gateway it cannot come 
   const id = identity.record.agentId
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
   const listed = await run('agent', 'list', '--json')
-  expect(JSON.parse(listed.stdout)).toMatchObject([{ id, revoked: null, enrolled: expect.any(String) as string }])
+  expect(JSON.parse(listed.stdout)).toMatchObject({
+    agents: [{ id, revoked: null, revokedMs: null, enrolled: expect.any(String) as string, seen: null, online: false }],
+  })
   expect(await run('agent', 'revoke', id)).toMatchObject({ code: EXIT.ok, stdout: `Agent ${id} is revoked.\n` })
-  expect(JSON.parse((await run('agent', 'list', '--json')).stdout)).toMatchObject([
-    { id, revoked: expect.any(String) as string },
-  ])
+  expect(JSON.parse((await run('agent', 'list', '--json')).stdout)).toMatchObject({
+    agents: [{ id, revoked: expect.any(String) as string }],
+  })
   expect(await codeOf(gateway.connectAs(await identity.assertion(Date.now())))).toBe('AGENT_REVOKED')
   const tenants = await runGateway(['tenant', 'list', '--data', data])
   expect(tenants.stdout).toMatch(/^NAME +CHUNK +CREATED\nacme +64 KiB +\d/u)
