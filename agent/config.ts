@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { diskName, name } from '../protocol/schemas.ts'
+import { tomlProblem } from '../protocol/toml-problem.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
 export const STATE_DEFAULT = '/var/lib/varve-agent'
@@ -100,7 +101,7 @@ export const parseConfig = (file: string, text: string): AgentConfig => {
   try {
     value = parse(text)
   } catch (error) {
-    throw invalid(file, (error as Error).message)
+    throw invalid(file, tomlProblem(error as Error))
   }
   const checked = v.safeParse(fileSchema, value)
   if (!checked.success) {

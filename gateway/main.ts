@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The varve-gateway program: its commands, put together.
 import { realpathSync } from 'node:fs'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError, Help, Option } from 'commander'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import { addIdentityCommands } from './commands/identities.ts'
 import { addKeysCommand } from './commands/keys.ts'
@@ -13,6 +13,12 @@ import { addPointCommands } from './commands/points.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addStoreCommands } from './commands/store.ts'
 
+/** Of a switch that is off unless it is given, help does not say so. */
+const optionDescription = (option: Option): string => {
+  const shown = option.defaultValue === false ? new Option(option.flags, option.description) : option
+  return new Help().optionDescription(shown)
+}
+
 /** The program with all its commands. */
 export const makeProgram = (): Command => {
   const program = new Command('varve-gateway')
@@ -20,6 +26,7 @@ export const makeProgram = (): Command => {
     .version('0.1.0')
     .exitOverride()
     .showHelpAfterError('(--help shows the usage)')
+    .configureHelp({ optionDescription })
   program
     .command('serve')
     .description('run the gateway until it is told to stop; prints its address, logs as JSON lines')

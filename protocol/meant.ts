@@ -4,6 +4,10 @@ import { nearest } from './nearest.ts'
 /** Names that one sentence lists. */
 const LISTED_MAX = 5
 
+/** A sentence, and another way out behind it. */
+export const andElse = (sentence: string, way: string): string =>
+  sentence.endsWith('?') ? `${sentence} ${way.charAt(0).toUpperCase()}${way.slice(1)}` : `${sentence}; ${way}`
+
 /** Empty where nothing of the kind is there at all. */
 export const meant = (typed: string, names: readonly string[]): string => {
   if (names.length === 0) return ''

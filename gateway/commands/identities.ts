@@ -16,7 +16,7 @@ import { timeText } from './report-points.ts'
 
 const chunkSize = (text: string): number => {
   const bytes = /^\d{1,4}$/u.test(text) ? Number(text) * 1024 : Number.NaN
-  if (!isChunkBytes(bytes)) throw new InvalidArgumentError('a power of two from 4 to 4096 (KiB)')
+  if (!isChunkBytes(bytes)) throw new InvalidArgumentError('It takes a power of two from 4 to 4096 (KiB).')
   return bytes
 }
 

@@ -29,7 +29,7 @@ import { printEach } from './tenants.ts'
 type KeepOptions = Partial<Omit<Retention, 'lockDays' | 'keepWithinDays'>> & { readonly keepWithin?: number }
 
 const timeZone = (text: string): string => {
-  if (!isTimeZone(text)) throw new InvalidArgumentError('not a time zone such as UTC or Europe/Berlin')
+  if (!isTimeZone(text)) throw new InvalidArgumentError('It is not a time zone such as UTC or Europe/Berlin.')
   return text
 }
 
@@ -44,7 +44,7 @@ export const timeOf = (text: string, nowMs: number): number => {
     /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
   const timeMs = day === undefined ? Number.NaN : Date.parse(text)
   if (!Number.isSafeInteger(timeMs) || timeMs < 0 || !isInCalendar(`${day}T${clock}`))
-    throw new InvalidArgumentError('not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now)')
+    throw new InvalidArgumentError('It is not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now).')
   return timeMs
 }
 

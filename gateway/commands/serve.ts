@@ -5,6 +5,7 @@ import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
+import { tomlProblem } from '../../protocol/toml-problem.ts'
 import { systemClock } from '../clock.ts'
 import { pathProblem } from '../datastore/new-folder.ts'
 import { lacksOfRoom } from '../datastore/room-for-backups.ts'
@@ -61,7 +62,7 @@ const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeo
   try {
     value = parse(text)
   } catch (error) {
-    throw new VarveError('CONFIG_INVALID', `${file}: ${(error as Error).message}`, { cause: error })
+    throw new VarveError('CONFIG_INVALID', `${file}: ${tomlProblem(error as Error)}`, { cause: error })
   }
   const checked = v.safeParse(fileSchema, value)
   if (checked.success) return checked.output

@@ -18,7 +18,7 @@ const KIND = 'a gateway needs a local file system such as ext4, xfs or btrfs'
 const WAYS: Readonly<Record<string, string>> = {
   ENOENT: 'its file system makes no folders there (is it one of the system, such as /proc?): name another one',
   ENOTDIR: 'a part of this path is a file and no folder: name another one',
-  EEXIST: 'there is something that is no folder: name another one',
+  EEXIST: 'it is a file or a device and no folder: name another one',
   EACCES: 'this user may not write there: make the folder as root and give it to the user that runs the gateway',
   EPERM: `the system does not allow it there: ${KIND}`,
   EROFS: 'its file system can only be read: mount it for writing, or name another one',
@@ -35,11 +35,8 @@ const refusalOf = (folder: string, doing: string, thrown: unknown): VarveError =
   if (thrown instanceof VarveError) return thrown
   const { code = '', message } = thrown as NodeJS.ErrnoException
   const way = isFull(thrown) ? WAYS['ENOSPC'] : WAYS[code]
-  return refusal(
-    folder,
-    way === undefined ? `${doing} failed there (${message}): ${KIND}` : `${way} (${doing})`,
-    thrown,
-  )
+  if (way === undefined) return refusal(folder, `${doing} failed there (${message}): ${KIND}`, thrown)
+  return refusal(folder, code === 'EEXIST' ? way : `${way} (${doing})`, thrown)
 }
 
 /** What is wrong with the text of a data folder's path, whatever lies there; null for nothing. */

@@ -13,10 +13,10 @@ export const listenProblem = (text: string, example: string): string => {
   if (/^\d+$/u.test(text))
     return `${takes}; "${text}" is a port without a host: 127.0.0.1:${text}, or 0.0.0.0:${text} for all`
   if (/^:\d+$/u.test(text)) return `${takes}; "${text}" has no host: 127.0.0.1${text}, or 0.0.0.0${text} for all`
-  if (isIPv6(text)) return `${takes}; an IPv6 address stands in brackets, with a port behind: [${text}]:8470`
   const [, address, port] = /^(.*):(\d+)$/u.exec(text) ?? []
   if (address !== undefined && isIPv6(address))
     return `${takes}; an IPv6 address stands in brackets: [${address}]:${port}`
+  if (isIPv6(text)) return `${takes}; an IPv6 address stands in brackets, with a port behind: [${text}]:8470`
   if (port !== undefined && Number(port) > PORT_MAX)
     return `${takes}; ${port} is no port: they go from 0 to ${PORT_MAX}`
   if (!/:\d+$/u.test(text)) return `${takes}; "${text}" has no port: ${text.replace(/:$/u, '')}:8470, say`

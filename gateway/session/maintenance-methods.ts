@@ -30,10 +30,10 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
     const nowMs = services.clock.now()
-    if (untilMs <= nowMs) throw new VarveError('PARAMS_INVALID', 'a lock ends in the future')
+    if (untilMs <= nowMs) throw new VarveError('PARAMS_INVALID', 'a lock must end in the future: this time has passed')
     // nobody could ever take it back
     if (untilMs > nowMs + LOCK_MAX_MS)
-      throw new VarveError('PARAMS_INVALID', `a lock ends within ${DAYS_MAX} days from now`)
+      throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
     await services.datastore.database.call('point.lock', { tenant: tenant.id, id, untilMs })
     await keepState(services.datastore.tenantStore(tenant), services.log)
     return { point: pointView(await findPoint(context, id), context.services.clock.now()) }

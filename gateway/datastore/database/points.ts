@@ -78,8 +78,7 @@ const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
     prefix,
     ids.map((id) => id.slice(0, prefix.length)),
   )
-  if (near === null) return ids.length === 0 ? '; there is none yet' : ''
-  return `; did you mean ${ids.find((id) => id.startsWith(near))!}?`
+  return near === null ? '' : `; did you mean ${ids.find((id) => id.startsWith(near))!}?`
 }
 
 export const pointOperations = {

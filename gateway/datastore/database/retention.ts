@@ -1,7 +1,7 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
-import { meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
@@ -139,14 +139,15 @@ const groupsOf = (sql: Sql, tenant: number): string[] =>
     .map(({ name }) => name)
 
 /** NOT_FOUND, with the groups that may be meant, for a group that no machine is in and that has no rules. */
-const requireGroup = (sql: Sql, tenant: number, group: string, way = ''): void => {
+const requireGroup = (sql: Sql, tenant: number, group: string, way: string | null = null): void => {
   const groups = groupsOf(sql, tenant)
-  if (!groups.includes(group))
-    throw new VarveError('NOT_FOUND', `no machine is in a group "${group}"${meant(group, groups)}${way}`)
+  if (groups.includes(group)) return
+  const sentence = `no machine is in a group "${group}"${meant(group, groups)}`
+  throw new VarveError('NOT_FOUND', way === null ? sentence : andElse(sentence, way))
 }
 
 /** The way out where rules are set before the first machine joins. */
-const NEW_GROUP_WAY = '; for rules before the first machine joins it say that the group is new (--new-group)'
+const NEW_GROUP_WAY = 'for rules before the first machine joins it, say that the group is new (--new-group)'
 
 export interface RulesChange {
   readonly tenant: number
@@ -164,7 +165,7 @@ export const retentionOperations = {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') {
       checkGroup(name)
-      if (rules === null || !newGroup) requireGroup(sql, tenant, name, rules === null ? '' : NEW_GROUP_WAY)
+      if (rules === null || !newGroup) requireGroup(sql, tenant, name, rules === null ? null : NEW_GROUP_WAY)
     }
     if (rules === null)
       sql.run('DELETE FROM retention WHERE tenant = ? AND scope = ? AND name = ?', tenant, scope, name)

@@ -1,6 +1,6 @@
 // Tenants and settings of the datastore.
 import { VarveError } from '../../../protocol/errors.ts'
-import { meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { read, write } from './operation.ts'
@@ -72,7 +72,7 @@ export const tenantOperations = {
     const names = sql.all<{ name: string }>('SELECT name FROM tenant ORDER BY name').map((row) => row.name)
     throw new VarveError(
       'NOT_FOUND',
-      `there is no tenant "${name}"${meant(name, names)}; add it with: varve-gateway tenant add ${name}`,
+      andElse(`there is no tenant "${name}"${meant(name, names)}`, `add it with: varve-gateway tenant add ${name}`),
     )
   }),
 
