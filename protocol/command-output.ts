@@ -24,6 +24,7 @@ export const plain = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return hex(value)
   if (Array.isArray(value)) return value.map(plain)
   if (typeof value !== 'object' || value === null) return value
+  if ('toJSON' in value && typeof value.toJSON === 'function') return plain(value.toJSON())
   return Object.fromEntries(Object.entries(value).flatMap(plainField))
 }
 

@@ -1,6 +1,5 @@
 // Every command of both programs with inputs that are wrong, and what is printed: compared with files that people have read.
 // `VARVE_GOLDEN=write` writes these files anew.
-import type { Command } from 'commander'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -8,6 +7,7 @@ import { program as agentProgram } from '../../agent/main.ts'
 import { makeProgram as makeGatewayProgram } from '../../gateway/main.ts'
 import { AGENT_ROWS } from './agent-rows.ts'
 import { GATEWAY_ROWS, type Rows } from './gateway-rows.ts'
+import { commandsOf } from './program-commands.ts'
 import { runHere, type Program, type Said } from './run-here.ts'
 import { openScene, type Places } from './scene.ts'
 
@@ -16,13 +16,6 @@ const ROWS_MIN = 4
 
 /** Option and place that are added where a row does not name the option. */
 const ADDED = { 'varve-gateway': ['--data', '@data'], 'varve-agent': ['--config', '@config'] } as const
-
-/** Names of the commands that do something, such as `tenant add`. */
-const commandsOf = ({ commands }: Pick<Command, 'commands'>, before = ''): string[] =>
-  commands.flatMap((one) => {
-    const name = `${before}${one.name()}`
-    return one.commands.length === 0 ? [name] : commandsOf(one, `${name} `)
-  })
 
 const placed = (text: string, places: Places): string =>
   Object.entries(places)
