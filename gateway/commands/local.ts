@@ -9,9 +9,9 @@ import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { CatalogLock } from '../datastore/catalog-lock.ts'
 import { CATALOG_NAME, hasCatalog, hasPacks } from '../datastore/layout.ts'
-import { makeDataFolder } from '../datastore/new-folder.ts'
+import { makeDataFolder, refusalOf } from '../datastore/new-folder.ts'
 import { accessError, checkOwner } from '../datastore/owner.ts'
-import { storeError } from '../datastore/store-error.ts'
+import { hasCode, storeError } from '../datastore/store-error.ts'
 import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
@@ -21,16 +21,24 @@ const isThere = (folder: string): boolean => {
   try {
     return statSync(folder, { throwIfNoEntry: false }) !== undefined
   } catch (thrown) {
-    throw usageError(folder, thrown)
+    throw pathError(folder, thrown)
   }
 }
+
+/** Errors of a path that no folder can have. */
+const PATH_CODES = ['ENAMETOOLONG', 'ELOOP']
+
+const pathError = (folder: string, thrown: unknown): VarveError =>
+  PATH_CODES.some((code) => hasCode(thrown, code))
+    ? refusalOf(folder, 'looking at it', thrown)
+    : usageError(folder, thrown)
 
 /** Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID. */
 export const makeFirst = async (folder: string): Promise<void> => {
   try {
     if (hasCatalog(folder) || hasPacks(folder)) return checkOwner(folder)
   } catch (thrown) {
-    throw usageError(folder, thrown)
+    throw pathError(folder, thrown)
   }
   await makeDataFolder(folder)
 }

@@ -31,7 +31,8 @@ const WAYS: Readonly<Record<string, string>> = {
 const refusal = (folder: string, what: string, cause?: unknown): VarveError =>
   new VarveError('CONFIG_INVALID', `${folder} cannot be the data folder: ${what}`, { cause })
 
-const refusalOf = (folder: string, doing: string, thrown: unknown): VarveError => {
+/** What the system has against a folder that is to be the data folder, with the way out; CONFIG_INVALID. */
+export const refusalOf = (folder: string, doing: string, thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
   const { code = '', message } = thrown as NodeJS.ErrnoException
   const way = isFull(thrown) ? WAYS['ENOSPC'] : WAYS[code]

@@ -350,7 +350,10 @@ test('a second collection finds nothing to do and leaves every pack as it is, al
   const packs = path.join(stand.folder, 'packs', stand.tenant.uuid)
   const files = async (): Promise<string[]> => {
     const found = await readdir(packs, { recursive: true, withFileTypes: true })
-    return found.filter((one) => one.isFile()).map((one) => one.name).sort()
+    return found
+      .filter((one) => one.isFile())
+      .map((one) => one.name)
+      .sort()
   }
   // what a gateway writes of a tenant before its first collection
   await stand.datastore.tenantStore(stand.tenant).writeState()
