@@ -1,6 +1,6 @@
 // What a run of either program prints: lines for people, or under --json one object on standard output, also where it fails. JSON.md beside this says what is in it.
 import { EXIT, exitCode } from './exit.ts'
-import { VarveError } from './errors.ts'
+import type { VarveError } from './errors.ts'
 import { hex } from './chunk.ts'
 
 /** Fields in milliseconds that are no instants. */
@@ -9,6 +9,10 @@ const LENGTHS_OF_TIME: ReadonlySet<string> = new Set(['durationMs'])
 /** The name that an instant has as text; null for a field that is none. */
 const instantName = (field: string): string | null =>
   field.endsWith('Ms') && !LENGTHS_OF_TIME.has(field) ? field.slice(0, -2) : null
+
+/** A value that says itself how it is printed. */
+const hasOwnJson = (value: object): value is { toJSON: () => unknown } =>
+  'toJSON' in value && typeof value.toJSON === 'function'
 
 const plainField = ([field, value]: [string, unknown]): [string, unknown][] => {
   const name = instantName(field)
@@ -24,7 +28,7 @@ export const plain = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return hex(value)
   if (Array.isArray(value)) return value.map(plain)
   if (typeof value !== 'object' || value === null) return value
-  if ('toJSON' in value && typeof value.toJSON === 'function') return plain(value.toJSON())
+  if (hasOwnJson(value)) return plain(value.toJSON())
   return Object.fromEntries(Object.entries(value).flatMap(plainField))
 }
 
