@@ -1,12 +1,13 @@
 // The agent's configuration: one TOML file, checked whole, with every default here.
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { parse, TomlError } from 'smol-toml'
+import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
+import { tomlProblem } from '../protocol/toml-problem.ts'
 import { addressFault } from './address.ts'
 import { fileError } from './file-error.ts'
 
@@ -108,19 +109,13 @@ export const checkGateway = (where: string, gateway: string, insecure: boolean):
 const twice = (values: readonly string[]): string | undefined =>
   values.find((value, index) => values.indexOf(value) !== index)
 
-/** Where a text is no TOML, and why; without the lines themselves. */
-const syntaxFault = (error: Error): string => {
-  const what = error.message.split('\n', 1)[0]!.replace(/^Invalid TOML document: /u, '')
-  return error instanceof TomlError ? `line ${error.line}, column ${error.column}: ${what}` : what
-}
-
 /** The configuration in a TOML text; CONFIG_INVALID names the file and the key. */
 export const parseConfig = (file: string, text: string): AgentConfig => {
   let value: unknown
   try {
     value = parse(text)
   } catch (error) {
-    throw invalid(file, syntaxFault(error as Error))
+    throw invalid(file, tomlProblem(error as Error))
   }
   const checked = v.safeParse(fileSchema, value)
   if (!checked.success) throw invalid(file, misfit(fileSchema, checked.issues, { toml: true }))

@@ -1,14 +1,15 @@
 // Enrolment: a key pair made here, a one-time token sent with the public half, an identity kept in the state folder.
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
-import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import * as v from 'valibot'
 import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
-import { Identity, makeStateFolder, NewIdentity, type IdentityRecord } from './identity.ts'
+import { Identity, NewIdentity, type IdentityRecord } from './identity.ts'
+import { removeFolders } from './make-folder.ts'
 import { explained, notOurs } from './session/unreachable.ts'
+import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
 const ANSWER_BYTES_MAX = 16 * 1024
@@ -117,13 +118,6 @@ const lock = async (state: string): Promise<AsyncDisposable> => {
   }
 }
 
-/** Removes folders that were made for an enrolment that did not come to be, where nothing is in them. */
-const removeMade = async (state: string, first: string | undefined): Promise<void> => {
-  if (first === undefined) return
-  for (let folder = path.resolve(state); folder.length >= first.length; folder = path.dirname(folder))
-    await rmdir(folder).catch(() => undefined)
-}
-
 export interface Enrolled {
   readonly record: IdentityRecord
   /** The identity that this one took the place of, which is kept beside. */
@@ -156,7 +150,7 @@ export const enrolHost = async (options: {
     const { record } = await identity.save(state, { ...checked.output, gateway })
     return { record, former }
   } catch (error) {
-    await removeMade(state, made)
+    await removeFolders(made)
     throw error
   }
 }

@@ -7,10 +7,7 @@ import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
 import { keepFormer, KEY_FILE } from './former-identities.ts'
-import { makeFolder } from './make-folder.ts'
-
-/** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
-export const STATE_FOLDER_MODE = 0o711
+import { makeStateFolder } from './state-folder.ts'
 
 /** Largest file of the identity that is read, in bytes. */
 const FILE_BYTES_MAX = 64 * 1024
@@ -68,15 +65,6 @@ const stateError = (thrown: unknown): VarveError => {
     ? 'run this as the user that runs the agent'
     : `it can be neither made nor used there (${code ?? String(thrown)})`
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
-}
-
-/** Makes the state folder where there is none; the result is the first folder that had to be made. CONFIG_INVALID. */
-export const makeStateFolder = async (folder: string): Promise<string | undefined> => {
-  try {
-    return await makeFolder(folder, STATE_FOLDER_MODE)
-  } catch (error) {
-    throw stateError(error)
-  }
 }
 
 const readSecret = async (file: string): Promise<string | null> => {

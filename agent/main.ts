@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { realpathSync } from 'node:fs'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../protocol/duration.ts'
-import { asVarveError } from '../protocol/errors.ts'
-import { EXIT, exitCode } from '../protocol/exit.ts'
+import { asVarveError, VarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { machines, points, status } from './commands/list.ts'
-import { print, printJson, watchOutput } from './commands/output.ts'
+import { beginOutput, print, printJson, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
+import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
@@ -36,12 +37,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent
 /** How long what a failed command has given up may take to end by itself, in milliseconds. */
 const LINGER_MS = 500
 
-const fail = (thrown: unknown): void => {
-  const { code, message } = asVarveError(thrown)
-  process.stderr.write(`varve-agent: ${message} (${code})\n`)
-  process.exitCode = exitCode(code)
-}
-
 const configOption = (): Option =>
   new Option('--config <file>', 'the configuration').env('VARVE_AGENT_CONFIG').default(CONFIG_DEFAULT)
 const timeoutOption = (what: string): Option =>
@@ -65,35 +60,46 @@ const pointPrefix = (text: string): string => {
 }
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
-watchOutput()
+interface EnrolCommand extends TokenOptions {
+  readonly gateway: string
+  readonly force: boolean
+  readonly config: string
+  readonly json: boolean
+}
 
-const program = new Command('varve-agent')
+export const program = new Command('varve-agent')
   .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')
   .version('0.1.0')
   .addHelpText('after', EXAMPLE)
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT.ok : EXIT.usage))
+  .exitOverride()
   .showHelpAfterError('(--help shows the usage)')
 
 program
   .command('enrol')
   .description("make this host an agent of the token's tenant")
   .requiredOption('--gateway <url>', "the gateway's address, such as wss://backup.example:8470")
-  .requiredOption('--token <token>', 'the one-time token that "varve-gateway enrol" printed')
+  .option(
+    '--token-file <file>',
+    'file with the one-time token that "varve-gateway enrol" printed, "-" for standard input',
+  )
+  .option(
+    '--token <token>',
+    `the token itself, which other users of this host can see; "-" for standard input, none for ${TOKEN_VARIABLE} of the environment`,
+  )
   .addOption(configOption())
   .addOption(jsonOption())
   .option('--force', 'become a new agent where this host is one already; the identity before is kept beside', false)
-  .action(async (options: { gateway: string; token: string; force: boolean; config: string; json: boolean }) => {
+  .action(async (options: EnrolCommand) => {
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
-    const { gateway, token, force } = options
+    const { gateway, force } = options
+    const token = await readToken(options)
     const enrolled = await enrolHost({ gateway, token, force, ca: await readCa(config.ca), state: config.state })
     const { record, former } = enrolled
     const { agentId: agent, tenantName: tenant } = record
-    if (options.json) printJson({ agent, tenant, gateway: record.gateway, former: former?.agentId ?? null })
-    else {
-      print(`Enrolled as agent ${agent} of tenant ${tenant}. Next: varve-agent run`)
-      whatFollows(enrolled, config).forEach(print)
-    }
+    if (options.json) return printJson({ agent, tenant, gateway: record.gateway, former: former?.agentId ?? null })
+    print(`Enrolled as agent ${agent} of tenant ${tenant}. Next: varve-agent run`)
+    whatFollows(enrolled, config).forEach(print)
   })
 
 program
@@ -124,9 +130,7 @@ program
     }
     process.on('SIGHUP', () => void onHangUp())
     const ended = await runAgent(config, log, stopped, (taken) => (reload = taken))
-    if (ended !== null) fail(ended)
-    // leases that stay for the next start are still watched over in here, and would keep the process alive
-    process.exit()
+    if (ended !== null) throw ended
   })
 
 program
@@ -207,10 +211,32 @@ program
   .addOption(jsonOption())
   .action((options: UninstallCommand) => uninstall(options))
 
-try {
-  await program.parseAsync()
-} catch (thrown) {
-  fail(asFileError(thrown))
+/** What commander found wrong with the arguments; it has printed it already. */
+const usageError = ({ code, message }: CommanderError): VarveError =>
+  new VarveError(
+    'PARAMS_INVALID',
+    code === 'commander.help' ? 'no command is named: --help lists them' : message.replace(/^error: /u, ''),
+  )
+
+/** Runs one command to its end; the exit code. */
+export const run = async (args: readonly string[]): Promise<number> => {
+  const output = beginOutput(args)
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+    return output.end(null)
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) return output.end(asVarveError(asFileError(thrown)))
+    return thrown.exitCode === 0 ? output.explained() : output.end(usageError(thrown), { told: true })
+  }
+}
+
+// what is done with it imported is the importer's business
+if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
+  watchOutput()
+  const args = process.argv.slice(2)
+  process.exitCode = (await run(args)) || process.exitCode
+  // leases that stay for the next start are still watched over in here, and would keep the process alive
+  if (args[0] === 'run') process.exit()
   // what was given up, such as a name server that does not answer, must not hold the end up
-  setTimeout(() => process.exit(), LINGER_MS).unref()
+  if (process.exitCode !== 0) setTimeout(() => process.exit(), LINGER_MS).unref()
 }

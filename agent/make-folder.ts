@@ -1,5 +1,5 @@
 // Makes a folder and those above it. Node's own recursive mkdir never ends where a file system takes no folders, such as /proc.
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 
 const hasCode = (error: unknown, code: string): boolean => (error as NodeJS.ErrnoException).code === code
@@ -15,14 +15,26 @@ const isThere = async (folder: string): Promise<boolean> => {
   throw Object.assign(new Error(`ENOTDIR: ${folder} is not a folder`), { code: 'ENOTDIR', path: folder })
 }
 
-/** Makes what is missing, each with `mode`; the result is the first folder that had to be made. The system's error. */
-export const makeFolder = async (folder: string, mode: number): Promise<string | undefined> => {
+/** Makes what is missing, each with `mode`; the result is what it made, from above. The system's error, and then nothing stays that it made. */
+export const makeFolder = async (folder: string, mode: number): Promise<string[]> => {
   const missing: string[] = []
   for (let at = path.resolve(folder); !(await isThere(at)); at = path.dirname(at)) missing.unshift(at)
-  for (const one of missing)
-    await mkdir(one, { mode }).catch((error: unknown) => {
+  const made: string[] = []
+  for (const one of missing) {
+    try {
+      await mkdir(one, { mode })
+      made.push(one)
+    } catch (error) {
       // another process was faster
-      if (!hasCode(error, 'EEXIST')) throw error
-    })
-  return missing[0]
+      if (hasCode(error, 'EEXIST')) continue
+      await removeFolders(made)
+      throw error
+    }
+  }
+  return made
+}
+
+/** Takes back folders that were made and are empty. */
+export const removeFolders = async (made: readonly string[]): Promise<void> => {
+  for (const one of made.toReversed()) await rmdir(one).catch(() => undefined)
 }

@@ -233,6 +233,8 @@ export const MAINTENANCE_METHODS = {
       name: v.union([s.name, v.literal('')]),
       /** Null removes the policy. */
       rules: v.nullable(retention),
+      /** Rules for a group that no machine is in yet; without it such a group is NOT_FOUND, as it may be mistyped. */
+      newGroup: v.optional(v.boolean(), false),
     }),
     result: none,
   },

@@ -69,7 +69,15 @@ export const METHODS = {
     params: none,
     result: v.object({
       agents: v.array(
-        v.object({ id: s.uuid, host: v.string(), enrolledMs: s.timeMs, revoked: v.boolean(), online: v.boolean() }),
+        v.object({
+          id: s.uuid,
+          host: v.string(),
+          enrolledMs: s.timeMs,
+          /** When it was last connected, or seen to be so; null for never. */
+          seenMs: v.nullable(s.timeMs),
+          revokedMs: v.nullable(s.timeMs),
+          online: v.boolean(),
+        }),
       ),
     }),
   },

@@ -155,27 +155,6 @@ const failureOf = (job: Job): VarveError => {
   return toldError(code, message)
 }
 
-const summary = (point: Point): object => ({
-  point: point.id,
-  machine: point.machine,
-  kind: point.kind,
-  reason: point.reason,
-  consistency: point.consistency,
-  bytesRead: point.bytesRead,
-  bytesSent: point.bytesSent,
-  bytesStored: point.bytesStored,
-  seconds: point.durationMs / 1000,
-  leftOut: point.leftOut,
-  disks: point.disks.map(({ name, size, dirtyBytes, kind, reason, comparedChunks }) => ({
-    name,
-    size,
-    dirtyBytes,
-    kind,
-    reason,
-    comparedChunks,
-  })),
-})
-
 const diskLine = (disk: Point['disks'][number]): string => {
   const { name, size: bytes, dirtyBytes, comparedChunks } = disk
   const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
@@ -201,7 +180,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
-      if (options.json) return printJson(summary(point))
+      if (options.json) return printJson({ point, released: ended.released })
       print(
         `Restore point ${point.id.slice(0, 8)} of ${machine}: ${kindText(point.disks)}, ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
       )

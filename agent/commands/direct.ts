@@ -4,11 +4,11 @@ import { orElse } from '../../protocol/nearest.ts'
 import type { AgentConfig } from '../config.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
-import { makeStateFolder } from '../identity.ts'
 import { LeaseJournal } from '../lease/journal.ts'
 import { QmpLeaseDriver } from '../lease/qmp-driver.ts'
 import { openLog } from '../log.ts'
 import { QmpLink } from '../qmp/link.ts'
+import { makeStateFolder } from '../state-folder.ts'
 import { lockState } from '../state-lock.ts'
 
 export interface Direct extends AsyncDisposable {

@@ -27,7 +27,7 @@ export const machines = (options: ListCommand): Promise<void> =>
       for (const { name } of context.config.machines)
         if (!rows.some((row) => row.name === name))
           process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
-      if (options.json) return printJson(rows)
+      if (options.json) return printJson({ machines: rows })
       printTable(
         ['MACHINE', 'AGENT', 'BACKUP', 'LAST POINT', 'CONSISTENCY'],
         rows.map(({ name, online, job, lastPoint, policy }) => [
@@ -127,20 +127,7 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
     async (context) => {
       const rows = await allPoints(context, machine ?? null)
       if (machine !== undefined && rows.length === 0) await checkKnown(context, machine)
-      if (options.json)
-        return printJson(
-          rows.map(({ id, machine: name, timeMs, future, kind, reason, consistency, disks, leftOut }) => ({
-            id,
-            machine: name,
-            time: new Date(timeMs).toISOString(),
-            future,
-            kind,
-            reason,
-            consistency,
-            disks: disks.map((disk) => ({ name: disk.name, size: disk.size })),
-            leftOut,
-          })),
-        )
+      if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(
         ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DISKS'],

@@ -66,7 +66,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       })
       progress.clear()
       remarks.forEach(tell)
-      const seconds = (performance.now() - startedMs) / 1000
+      const durationMs = Math.round(performance.now() - startedMs)
       const done = {
         point: point.id,
         machine: point.machine,
@@ -75,7 +75,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
         format,
         size: disk.size,
         bytesReceived: received,
-        seconds,
+        durationMs,
         lostBytes,
         lostCount,
         lost,
@@ -92,7 +92,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       }
       if (options.json) return
       print(
-        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${seconds.toFixed(1)} s, every chunk and the root checked.`,
+        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
       )
     },
     { ...options, works: true, progress: !options.json },

@@ -182,7 +182,7 @@ export class FreezeNotes {
   }
 
   async #makeFolder(): Promise<void> {
-    const made = await makeFolder(this.folder, 0o700)
-    if (made !== undefined) await syncFolder(dirname(made))
+    const [first] = await makeFolder(this.folder, 0o700)
+    if (first !== undefined) await syncFolder(dirname(first))
   }
 }

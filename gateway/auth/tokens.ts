@@ -54,9 +54,11 @@ export interface Enrolled {
   readonly tenantName: string
 }
 
+const DAY_MS = 24 * 60 * 60 * 1000
+
 const checkTtl = (ttlMs: number, maxMs: number): void => {
   if (!(ttlMs >= TTL_MIN_MS && ttlMs <= maxMs))
-    throw new VarveError('PARAMS_INVALID', `the life of this token must be from 1 second to ${maxMs / 1000} seconds`)
+    throw new VarveError('PARAMS_INVALID', `the life of this token must be from 1s to ${maxMs / DAY_MS}d`)
 }
 
 const printable = (text: string, charsMax: number): boolean =>

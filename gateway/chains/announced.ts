@@ -1,5 +1,5 @@
 // The chunks that a batch of runs announces: their ids, their places and how long each must be. Pure.
-import { chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
+import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { runsOf, type Batch } from './backlog.ts'
 
@@ -12,7 +12,6 @@ export interface AnnouncedChunk {
 
 /** The disk that runs speak of; `size` is bytes, `zeroId` the id of a chunk of so many zeroes. */
 export interface AnnouncedDisk {
-  readonly chunks: number
   readonly size: number
   readonly chunkBytes: number
   readonly zeroId: (length: number) => Uint8Array
@@ -25,12 +24,13 @@ export interface AnnouncedDisk {
 export const announcedIn = (
   batch: Batch,
   from: number,
-  { chunks, size, chunkBytes, zeroId }: AnnouncedDisk,
+  { size, chunkBytes, zeroId }: AnnouncedDisk,
 ): { readonly announced: readonly AnnouncedChunk[]; readonly end: number } => {
   const announced: AnnouncedChunk[] = []
   let end = from
   for (const { count, ids } of runsOf(batch)) {
-    if (end + count > chunks) throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
+    if (end + count > chunkCount(size, chunkBytes))
+      throw new VarveError('UPLOAD_INVALID', 'the runs go beyond the end of the disk')
     for (let index = 0; ids !== null && index < count; index++) {
       const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
       const position = end + index

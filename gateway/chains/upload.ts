@@ -56,7 +56,6 @@ export interface UploadOptions {
 export class ImageUpload {
   readonly #options: UploadOptions
   readonly #tree: ImageTreeWriter
-  readonly #chunks: number
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
   readonly #backlog: Backlog
@@ -82,7 +81,6 @@ export class ImageUpload {
     this.#backlog = new Backlog((items) => options.memory.items(items))
     const { upload, store: nodes, chunkBytes } = options
     const { size, baseRoot: root } = upload
-    this.#chunks = chunkCount(size, chunkBytes)
     const base =
       upload.hasBase === 1
         ? new BaseImage({
@@ -95,7 +93,7 @@ export class ImageUpload {
         : null
     this.#base = base
     this.#tree = new ImageTreeWriter({
-      chunks: this.#chunks,
+      chunks: chunkCount(size, chunkBytes),
       idKey: options.idKey,
       hash: options.hash,
       state: upload.state,
@@ -201,12 +199,8 @@ export class ImageUpload {
 
   async #onRuns(batch: Batch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
-    const disk = {
-      chunks: this.#chunks,
-      size: upload.size,
-      chunkBytes,
-      zeroId: (length: number): Uint8Array => store.zeroId(length),
-    }
+    const zeroId = (length: number): Uint8Array => store.zeroId(length)
+    const disk = { size: upload.size, chunkBytes, zeroId }
     const { announced, end } = announcedIn(batch, this.#announced, disk)
     this.#announced = end
     this.#received += announced.length * ID_BYTES

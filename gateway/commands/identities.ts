@@ -6,16 +6,26 @@ import { ROLES, type Role } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
-import { durationMs } from '../../protocol/duration.ts'
-import { NO_TENANT, print, printJson, printTable, tenantNamed, withAuthority, withCatalog } from './local.ts'
-import { dataOption, duration, jsonOption, name, tenantOption, type Common } from './options.ts'
+import type { Tenant } from '../datastore/database/tenants.ts'
+import { NO_TENANT, tenantNamed, withAuthority, withCatalog } from './local.ts'
+import { print, printJson, printTable } from './output.ts'
+import { agentId, dataOption, duration, jsonOption, name, tenantOption, withDefault, type Common } from './options.ts'
 import { addQuotaCommand } from './quota.ts'
+import { connectedAgents } from './remote.ts'
+import { timeText } from './report-points.ts'
 
 const chunkSize = (text: string): number => {
-  const bytes = Number(text) * 1024
-  if (!isChunkBytes(bytes)) throw new InvalidArgumentError('a power of two from 4 to 4096')
+  const bytes = /^\d{1,4}$/u.test(text) ? Number(text) * 1024 : Number.NaN
+  if (!isChunkBytes(bytes)) throw new InvalidArgumentError('It takes a power of two from 4 to 4096 (KiB).')
   return bytes
 }
+
+const tenantView = ({ name: tenantName, uuid, chunkBytes, createdMs }: Tenant): object => ({
+  name: tenantName,
+  id: uuid,
+  chunkBytes,
+  createdMs,
+})
 
 const addTenants = (program: Command): void => {
   const tenant = program.command('tenant').description('add and list tenants, set their quotas')
@@ -25,7 +35,14 @@ const addTenants = (program: Command): void => {
     .command('add')
     .description('add a tenant, with an id key of its own')
     .argument('<name>', 'letters, digits, dot, dash and underscore', name)
-    .option('--chunk-size <KiB>', 'size of its chunks, fixed for ever', chunkSize, CHUNK_BYTES_DEFAULT)
+    .addOption(
+      withDefault(
+        '--chunk-size <KiB>',
+        'size of its chunks, fixed for ever',
+        chunkSize,
+        String(CHUNK_BYTES_DEFAULT / 1024),
+      ),
+    )
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (tenantName: string, options: Common & { chunkSize: number }) => {
@@ -36,8 +53,8 @@ const addTenants = (program: Command): void => {
         (database) => database.call('tenant.add', { ...wanted, nowMs: systemClock.now() }),
         { make: true },
       )
-      if (options.json) printJson({ name: added.name, id: added.uuid, chunkBytes: added.chunkBytes })
-      else print(`Tenant ${added.name} added. Next: varve-gateway enrol --tenant ${added.name}`)
+      printJson({ tenant: tenantView(added) })
+      if (!options.json) print(`Tenant ${added.name} added. Next: varve-gateway enrol --tenant ${added.name}`)
     })
 
   tenant
@@ -47,19 +64,19 @@ const addTenants = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (options: Common) => {
       const tenants = await withCatalog(options.data, (database) => database.call('tenant.list', {}))
-      const rows = tenants.map(({ name: tenantName, uuid, chunkBytes, createdMs }) => ({
-        name: tenantName,
-        id: uuid,
-        chunkBytes,
-        created: new Date(createdMs).toISOString(),
-      }))
-      if (options.json) return printJson(rows)
-      if (rows.length === 0) return print(NO_TENANT)
+      if (options.json) return printJson({ tenants: tenants.map(tenantView) })
+      if (tenants.length === 0) return print(NO_TENANT)
       printTable(
         ['NAME', 'CHUNK', 'CREATED'],
-        rows.map((row) => [row.name, `${row.chunkBytes / 1024} KiB`, row.created]),
+        tenants.map((row) => [row.name, `${row.chunkBytes / 1024} KiB`, timeText(row.createdMs)]),
       )
     })
+}
+
+/** When a token that was just issued ends, as it says itself. */
+const expiryOf = (token: string): number => {
+  const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as { exp: number }
+  return exp * 1000
 }
 
 const addEnrol = (program: Command): void => {
@@ -67,19 +84,20 @@ const addEnrol = (program: Command): void => {
     .command('enrol')
     .description('print a one-time token with which one agent enrols, and nothing else')
     .addOption(tenantOption())
-    .option('--ttl <duration>', 'how long it can be used, such as 15m, 1h or 2d', duration, durationMs('1h'))
+    .addOption(withDefault('--ttl <duration>', 'how long it can be used, such as 15m, 1h or 2d', duration, '1h'))
     .addOption(dataOption())
-    .action(async (options: Common & { ttl: number }) => {
-      print(
-        await withAuthority(options.data, async (authority) =>
-          issueEnrolment(authority, {
-            tenant: await tenantNamed(authority.database, options.tenant),
-            ttlMs: options.ttl,
-            nowMs: systemClock.now(),
-            by: LOCAL_ADMINISTRATOR,
-          }),
-        ),
+    .addOption(jsonOption())
+    .action(async ({ data, tenant, ttl, json }: Common & { ttl: number }) => {
+      const token = await withAuthority(data, async (authority) =>
+        issueEnrolment(authority, {
+          tenant: await tenantNamed(authority.database, tenant),
+          ttlMs: ttl,
+          nowMs: systemClock.now(),
+          by: LOCAL_ADMINISTRATOR,
+        }),
       )
+      printJson({ token, tenant, expiresMs: expiryOf(token) })
+      if (!json) print(token)
     })
 }
 
@@ -94,32 +112,38 @@ const addToken = (program: Command): void => {
         .makeOptionMandatory(),
     )
     .option('--subject <name>', 'whose it is, for the audit log', 'administrator')
-    .option('--ttl <duration>', 'how long it holds, such as 15m, 8h or 7d', duration, durationMs('8h'))
+    .addOption(withDefault('--ttl <duration>', 'how long it holds, such as 15m, 8h or 7d', duration, '8h'))
     .addOption(dataOption())
-    .action(async (options: Common & { role: Role; subject: string; ttl: number }) => {
-      print(
-        await withAuthority(options.data, async (authority) =>
+    .addOption(jsonOption())
+    .action(
+      async ({ data, tenant, role, subject, ttl, json }: Common & { role: Role; subject: string; ttl: number }) => {
+        const token = await withAuthority(data, async (authority) =>
           issueToken(authority, {
-            tenant: await tenantNamed(authority.database, options.tenant),
-            subject: options.subject,
-            role: options.role,
-            ttlMs: options.ttl,
+            tenant: await tenantNamed(authority.database, tenant),
+            subject,
+            role,
+            ttlMs: ttl,
             nowMs: systemClock.now(),
             by: LOCAL_ADMINISTRATOR,
           }),
-        ),
-      )
-    })
+        )
+        printJson({ token, tenant, subject, role, expiresMs: expiryOf(token) })
+        if (!json) print(token)
+      },
+    )
 }
 
-const time = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
+const seenText = ({ online, seenMs }: { readonly online: boolean; readonly seenMs: number | null }): string => {
+  if (online) return 'connected'
+  return seenMs === null ? 'never' : timeText(seenMs)
+}
 
 const addAgents = (program: Command): void => {
   const agent = program.command('agent').description('list and revoke agents')
 
   agent
     .command('list')
-    .description("list a tenant's agents")
+    .description("list a tenant's agents, and when each was connected last")
     .addOption(tenantOption())
     .addOption(dataOption())
     .addOption(jsonOption())
@@ -127,28 +151,33 @@ const addAgents = (program: Command): void => {
       const agents = await withCatalog(options.data, async (database) =>
         database.call('agent.list', { tenant: (await tenantNamed(database, options.tenant)).id }),
       )
+      const online = await connectedAgents(options)
       const rows = agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
         id,
         host,
-        enrolled: time(enrolledMs),
-        seen: time(seenMs),
-        revoked: time(revokedMs),
+        enrolledMs,
+        seenMs,
+        revokedMs,
+        online: online.has(id),
       }))
-      if (options.json) return printJson(rows)
+      if (options.json) return printJson({ agents: rows })
+      if (rows.length === 0)
+        return print(`There is no agent yet; varve-gateway enrol --tenant ${options.tenant} makes a token for one.`)
       printTable(
-        ['ID', 'HOST', 'ENROLLED', 'SEEN', 'REVOKED'],
-        rows.map((row) => Object.values(row).map((cell) => cell ?? '-')),
+        ['ID', 'HOST', 'ENROLLED (UTC)', 'SEEN (UTC)', 'REVOKED (UTC)'],
+        rows.map((row) => [row.id, row.host, timeText(row.enrolledMs), seenText(row), timeText(row.revokedMs)]),
       )
     })
 
   agent
     .command('revoke')
     .description('revoke an agent: its connection ends within seconds and it cannot come back')
-    .argument('<id>', 'the id that "agent list" shows')
+    .argument('<id>', 'the id that "agent list" shows', agentId)
     .addOption(tenantOption())
     .addOption(dataOption())
+    .addOption(jsonOption())
     .action(async (id: string, options: Common) => {
-      await withCatalog(options.data, async (database) =>
+      const { host, revokedMs } = await withCatalog(options.data, async (database) =>
         database.call('agent.revoke', {
           tenant: (await tenantNamed(database, options.tenant)).id,
           id,
@@ -156,7 +185,8 @@ const addAgents = (program: Command): void => {
           by: LOCAL_ADMINISTRATOR,
         }),
       )
-      print(`Agent ${id} is revoked.`)
+      printJson({ agent: id, host, revokedMs })
+      if (!options.json) print(`Agent ${id} is revoked.`)
     })
 }
 
@@ -172,7 +202,7 @@ const addAudit = (program: Command): void => {
         await using audit = new Audit({ database, onError: () => {} })
         return await audit.check()
       })
-      if (options.json) printJson({ brokenSeq: broken })
+      printJson({ brokenSeq: broken })
       if (broken !== null)
         throw new VarveError('DATA_DAMAGED', `the audit log is not as it was written from entry ${broken} on`)
       if (!options.json) print('The audit log is whole.')

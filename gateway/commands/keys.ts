@@ -2,7 +2,8 @@
 import type { Command } from 'commander'
 import { renewKeys } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
-import { print, printJson, withCatalog } from './local.ts'
+import { withCatalog } from './local.ts'
+import { print, printJson } from './output.ts'
 import { dataOption, jsonOption, type Common } from './options.ts'
 
 /** Adds `keys`. */
@@ -19,7 +20,7 @@ export const addKeysCommand = (program: Command): void => {
         const { keys } = await renewKeys({ folder: data, database, nowMs: systemClock.now() })
         return keys.newest.kid
       })
-      if (json) printJson({ key: kid })
-      else print(`The new signing key is ${kid}. A running gateway signs with it once it is started again.`)
+      printJson({ key: kid })
+      if (!json) print(`The new signing key is ${kid}. A running gateway signs with it once it is started again.`)
     })
 }

@@ -1,18 +1,17 @@
-// What the commands beside a gateway share: its data folder, a tenant by name, printing.
+// What the commands beside a gateway share: its data folder, a tenant by name.
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { EXIT } from '../../protocol/exit.ts'
-import { tableLines } from '../../protocol/table.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
 import { Ballast } from '../datastore/ballast.ts'
 import { LocalDatabase, type Database } from '../datastore/database/database.ts'
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { CatalogLock } from '../datastore/catalog-lock.ts'
-import { CATALOG_NAME, hasCatalog } from '../datastore/layout.ts'
+import { CATALOG_NAME, hasCatalog, hasPacks } from '../datastore/layout.ts'
+import { makeDataFolder, refusalOf } from '../datastore/new-folder.ts'
 import { accessError, checkOwner } from '../datastore/owner.ts'
-import { storeError } from '../datastore/store-error.ts'
+import { hasCode, storeError } from '../datastore/store-error.ts'
 import { checkCatalogVersion } from '../datastore/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
@@ -22,18 +21,37 @@ const isThere = (folder: string): boolean => {
   try {
     return statSync(folder, { throwIfNoEntry: false }) !== undefined
   } catch (thrown) {
-    throw usageError(folder, thrown)
+    throw pathError(folder, thrown)
   }
+}
+
+/** Errors of a path that no folder can have. */
+const PATH_CODES = ['ENAMETOOLONG', 'ELOOP']
+
+const pathError = (folder: string, thrown: unknown): VarveError =>
+  PATH_CODES.some((code) => hasCode(thrown, code))
+    ? refusalOf(folder, 'looking at it', thrown)
+    : usageError(folder, thrown)
+
+/** Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID. */
+export const makeFirst = async (folder: string): Promise<void> => {
+  try {
+    if (hasCatalog(folder) || hasPacks(folder)) return checkOwner(folder)
+  } catch (thrown) {
+    throw pathError(folder, thrown)
+  }
+  await makeDataFolder(folder)
 }
 
 /**
  * Looks at a data folder before a command uses it, and makes nothing in it. CONFIG_INVALID where it is not there, belongs to another user or,
  * unless the command makes one (`make`), has no catalog; CATALOG_MISSING where it has packs without one; STORE_VERSION, STORE_FAILED.
  */
-export const checkData = (folder: string, { make = false } = {}): void => {
+export const checkData = async (folder: string, { make = false } = {}): Promise<void> => {
   if (!isThere(folder))
     throw new VarveError('CONFIG_INVALID', `there is no data folder ${folder}; name the gateway's with --data DIR`)
   checkOwner(folder)
+  if (make) await makeFirst(folder)
   try {
     const catalog = path.join(folder, CATALOG_NAME)
     Ballast.beside(catalog).draw(() => checkCatalogVersion(catalog, { epoch: true }))
@@ -69,7 +87,7 @@ export const withCatalog = async <R>(
   work: (database: Database) => Promise<R>,
   { make = false } = {},
 ): Promise<R> => {
-  checkData(folder, { make })
+  await checkData(folder, { make })
   using _held = holdCatalog(folder)
   try {
     using database = new LocalDatabase(path.join(folder, CATALOG_NAME))
@@ -82,33 +100,9 @@ export const withCatalog = async <R>(
 export const withAuthority = <R>(folder: string, work: (authority: Authority) => Promise<R>): Promise<R> =>
   withCatalog(folder, async (database) => work(await openAuthority({ folder, database, nowMs: systemClock.now() })))
 
-/** A tenant by name; NOT_FOUND says how to add one. */
-export const tenantNamed = async (database: Database, name: string): Promise<Tenant> => {
-  const tenant = await database.call('tenant.byName', { name })
-  if (tenant === null)
-    throw new VarveError('NOT_FOUND', `there is no tenant "${name}"; add it with: varve-gateway tenant add ${name}`)
-  return tenant
-}
+/** A tenant by name; NOT_FOUND names those that may be meant, and says how to add one. */
+export const tenantNamed = (database: Database, name: string): Promise<Tenant> =>
+  database.call('tenant.named', { name })
 
 /** Of a datastore without any tenant. */
 export const NO_TENANT = 'There is no tenant yet; add one with: varve-gateway tenant add NAME'
-
-/** Lets go what nobody reads any more (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
-export const watchOutput = (): void => {
-  let told = false
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (told || error.code === 'EPIPE') return
-    told = true
-    process.stderr.write(`varve-gateway: not all output could be written: ${error.message} (INTERNAL)\n`)
-    process.exitCode ||= EXIT.failed
-  })
-  process.stderr.on('error', () => {})
-}
-
-export const print = (line: string): void => void process.stdout.write(`${line}\n`)
-
-export const printJson = (value: unknown): void => print(JSON.stringify(value))
-
-/** Rows as aligned columns under a heading. */
-export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
-  tableLines(heading, rows).forEach(print)

@@ -8,12 +8,16 @@ import {
   type LeftOutReason,
   type ReadReason,
 } from '../../protocol/backup.ts'
+import { GROUP_NONE } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX, policyOf, type Policy } from '../../protocol/schemas.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
 import type { Database } from '../datastore/database/database.ts'
-import { print, printJson, printTable, tenantNamed, withCatalog } from './local.ts'
-import { dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
+import { tenantNamed, withCatalog } from './local.ts'
+import { print, printJson, printTable } from './output.ts'
+import { agentId, dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
+import { connectedAgents } from './remote.ts'
+import { timeText } from './report-points.ts'
 
 /** Reasons with commas between them, each once however often it is said; a policy with more than there are would be no policy. */
 const list =
@@ -53,17 +57,22 @@ const addMachines = (program: Command): void => {
       const machines = await withCatalog(options.data, async (database) =>
         database.call('machine.list', { tenant: (await tenantNamed(database, options.tenant)).id, agent: null }),
       )
-      const rows = machines.map(({ name: machineName, agent: id, host, group, pointMs }) => ({
-        name: machineName,
-        agent: id,
-        host,
-        group,
-        lastPoint: pointMs === null ? null : new Date(pointMs).toISOString(),
+      const online = await connectedAgents(options)
+      const rows = machines.map((row) => ({
+        name: row.name,
+        agent: row.agent,
+        host: row.host,
+        online: online.has(row.agent),
+        policy: policyOf(row.policy),
+        group: row.group,
+        job: row.job,
+        lastPoint: row.pointId === null ? null : { id: row.pointId, timeMs: row.pointMs },
       }))
-      if (options.json) return printJson(rows)
+      if (options.json) return printJson({ machines: rows })
+      if (rows.length === 0) return print('There is no machine yet: agents bring them with "varve-agent run".')
       printTable(
-        ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
-        rows.map((row) => Object.values(row).map((cell) => cell ?? '-')),
+        ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
+        rows.map((row) => [row.name, row.agent, row.host, row.group ?? '-', timeText(row.lastPoint?.timeMs ?? null)]),
       )
     })
 
@@ -71,13 +80,14 @@ const addMachines = (program: Command): void => {
     .command('assign')
     .description('give a machine, with its restore points, to another agent: after a move, or when a host was replaced')
     .argument('<machine>', 'the machine', name)
-    .requiredOption('--agent <id>', 'the id that "agent list" shows')
+    .addOption(new Option('--agent <id>', 'the id that "agent list" shows').argParser(agentId).makeOptionMandatory())
     .addOption(tenantOption())
     .addOption(dataOption())
+    .addOption(jsonOption())
     .action(async (machineName: string, options: Common & { agent: string }) => {
-      await withCatalog(options.data, async (database) => {
+      const changed = await withCatalog(options.data, async (database) => {
         const { id } = await tenantNamed(database, options.tenant)
-        await database.call('machine.assign', {
+        return await database.call('machine.assign', {
           tenant: id,
           name: machineName,
           agent: options.agent,
@@ -85,7 +95,13 @@ const addMachines = (program: Command): void => {
           by: LOCAL_ADMINISTRATOR,
         })
       })
-      print(`Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read.`)
+      printJson({ machine: machineName, agent: options.agent, changed })
+      if (options.json) return
+      print(
+        changed
+          ? `Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read.`
+          : `Agent ${options.agent} serves ${machineName} already: nothing is changed.`,
+      )
     })
 }
 
@@ -99,12 +115,15 @@ interface PolicyOptions extends Common {
   readonly group?: string
 }
 
+interface Changed {
+  readonly policy: Policy
+  readonly group: string | null
+  /** The group that the machine has joined has no other machine and no rules. */
+  readonly newGroup: boolean
+}
+
 /** Changes what the options name, with an entry in the audit log for each change, and gives how it is then. */
-const changePolicy = async (
-  database: Database,
-  machine: string,
-  options: PolicyOptions,
-): Promise<Policy & { group: string | null }> => {
+const changePolicy = async (database: Database, machine: string, options: PolicyOptions): Promise<Changed> => {
   const { id: tenant } = await tenantNamed(database, options.tenant)
   const { id, policy, group } = await database.call('machine.get', { tenant, name: machine })
   const before = policyOf(policy)
@@ -124,11 +143,12 @@ const changePolicy = async (
     await database.call('machine.setPolicy', { id, policy: JSON.stringify(after) })
     await audit('machines.setPolicy')
   }
-  if (options.group === undefined) return { ...after, group }
-  const joined = options.group === 'none' ? null : options.group
+  if (options.group === undefined) return { policy: after, group, newGroup: false }
+  const joined = options.group === GROUP_NONE ? null : options.group
+  const newGroup = joined !== null && !(await database.call('group.list', { tenant })).includes(joined)
   await database.call('machine.setGroup', { tenant, name: machine, group: joined })
   await audit('machines.setGroup')
-  return { ...after, group: joined }
+  return { policy: after, group: joined, newGroup }
 }
 
 const words = (reasons: readonly string[]): string => reasons.join(', ') || 'no reason'
@@ -159,9 +179,13 @@ const addPolicy = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (machine: string, options: PolicyOptions) => {
-      const policy = await withCatalog(options.data, (database) => changePolicy(database, machine, options))
-      if (options.json) return printJson(policy)
-      print(`${machine}: consistency ${policy.consistency}; group: ${policy.group ?? 'none'}`)
+      const { policy, group, newGroup } = await withCatalog(options.data, (database) =>
+        changePolicy(database, machine, options),
+      )
+      if (options.json) return printJson({ machine, policy, group, newGroup })
+      print(`${machine}: consistency ${policy.consistency}; group: ${group ?? 'none'}`)
+      if (newGroup)
+        print(`  the group "${group}" is new: no other machine is in it, and it has no rules of retention yet`)
       print(`  full reads refused for: ${words(policy.refuseFull)}`)
       print(`  disks that are left out refused for: ${words(policy.refuseLeftOut)}`)
       print(`  compared whole: ${policy.compareDays === null ? 'never' : `every ${policy.compareDays} days`}`)

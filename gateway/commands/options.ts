@@ -2,9 +2,10 @@
 import { InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../../protocol/duration.ts'
-import { DAYS_MAX, groupName } from '../../protocol/retention.ts'
+import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { sizeBytes } from '../../protocol/size.ts'
+import { pathProblem } from '../datastore/new-folder.ts'
 import { DATA_DEFAULT } from './local.ts'
 
 /** What most commands are given. */
@@ -21,31 +22,51 @@ export interface CommonAll {
   readonly tenant?: string
 }
 
+/** A path of a data folder, whatever lies there. */
+export const dataFolder = (text: string): string => {
+  const problem = pathProblem(text)
+  if (problem !== null) throw new InvalidArgumentError(problem)
+  return text
+}
+
+const NAME = 'A name has 1 to 63 letters, digits, dots, dashes and underscores, and begins with a letter or a digit.'
+
 /** A tenant's, machine's or group's name. */
 export const name = (text: string): string => {
   const checked = v.safeParse(nameSchema, text)
-  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  if (!checked.success) throw new InvalidArgumentError(NAME)
   return checked.output
 }
 
 /** A group's name. */
 export const group = (text: string): string => {
   const checked = v.safeParse(groupName, text)
-  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  if (!checked.success)
+    throw new InvalidArgumentError(text === GROUP_NONE ? `"${GROUP_NONE}" stands for no group.` : NAME)
+  return checked.output
+}
+
+/** A whole id of an agent, in either case. */
+export const agentId = (text: string): string => {
+  const checked = v.safeParse(uuid, text.toLowerCase())
+  if (!checked.success) throw new InvalidArgumentError('It takes the whole id of an agent: "agent list" shows it.')
   return checked.output
 }
 
 /** The first characters of a restore point's id, in either case. */
 export const pointId = (text: string): string => {
   const checked = v.safeParse(idPrefix, text.toLowerCase())
-  if (!checked.success) throw new InvalidArgumentError(checked.issues[0].message)
+  if (!checked.success)
+    throw new InvalidArgumentError(
+      'It takes the id of a restore point or at least its first 4 characters: "points" shows it.',
+    )
   return checked.output
 }
 
 /** One more whole id of a restore point, in either case: what cannot be taken back is not done by the first characters of one. */
 export const wholeIds = (text: string, before: readonly string[] = []): string[] => {
   const checked = v.safeParse(uuid, text.toLowerCase())
-  if (!checked.success) throw new InvalidArgumentError('a whole id of a restore point')
+  if (!checked.success) throw new InvalidArgumentError('It takes the whole id of a restore point: "points" shows it.')
   return [...before, checked.output]
 }
 
@@ -63,7 +84,7 @@ const DAY_MS = 24 * 60 * 60 * 1000
 /** Days, not necessarily whole, of a text such as `7d` or `36h`; at most DAYS_MAX. */
 export const days = (text: string): number => {
   const value = duration(text) / DAY_MS
-  if (value > DAYS_MAX) throw new InvalidArgumentError(`at most ${DAYS_MAX}d (a hundred years)`)
+  if (value > DAYS_MAX) throw new InvalidArgumentError(`It takes at most ${DAYS_MAX}d (a hundred years).`)
   return value
 }
 
@@ -86,12 +107,19 @@ export const whole =
   (text: string): number => {
     const value = Number(text)
     if (!/^\d{1,15}$/u.test(text) || value < min || value > max)
-      throw new InvalidArgumentError(`a whole number from ${min} to ${max}`)
+      throw new InvalidArgumentError(`It takes a whole number from ${min} to ${max}.`)
     return value
   }
 
+/** An option with a default that help shows as one would type it. */
+export const withDefault = <T>(flags: string, what: string, parse: (text: string) => T, text: string): Option =>
+  new Option(flags, what).argParser(parse).default(parse(text), text)
+
 export const dataOption = (): Option =>
-  new Option('--data <dir>', 'the data folder of a running or stopped gateway').env('VARVE_DATA').default(DATA_DEFAULT)
+  new Option('--data <dir>', 'the data folder of a running or stopped gateway')
+    .argParser(dataFolder)
+    .env('VARVE_DATA')
+    .default(DATA_DEFAULT)
 export const tenantOption = (): Option =>
   new Option('--tenant <name>', 'the tenant').argParser(name).makeOptionMandatory()
 /** For commands that go over all tenants where none is named. */

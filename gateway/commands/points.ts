@@ -7,7 +7,8 @@ import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '.
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { systemClock } from '../clock.ts'
 import { isOff } from '../maintenance/retention.ts'
-import { print, printJson, tenantNamed, withCatalog } from './local.ts'
+import { tenantNamed, withCatalog } from './local.ts'
+import { print, printJson } from './output.ts'
 import {
   anyTenantOption,
   dataOption,
@@ -28,7 +29,7 @@ import { printEach } from './tenants.ts'
 type KeepOptions = Partial<Omit<Retention, 'lockDays' | 'keepWithinDays'>> & { readonly keepWithin?: number }
 
 const timeZone = (text: string): string => {
-  if (!isTimeZone(text)) throw new InvalidArgumentError('not a time zone such as UTC or Europe/Berlin')
+  if (!isTimeZone(text)) throw new InvalidArgumentError('It is not a time zone such as UTC or Europe/Berlin.')
   return text
 }
 
@@ -43,7 +44,7 @@ export const timeOf = (text: string, nowMs: number): number => {
     /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
   const timeMs = day === undefined ? Number.NaN : Date.parse(text)
   if (!Number.isSafeInteger(timeMs) || timeMs < 0 || !isInCalendar(`${day}T${clock}`))
-    throw new InvalidArgumentError('not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now)')
+    throw new InvalidArgumentError('It is not a time such as 2027-01-31, 2027-01-31T12:00Z or 90d (from now).')
   return timeMs
 }
 
@@ -90,21 +91,6 @@ const allPoints = async ({ peer, signal }: Remote, machine: string | null): Prom
   }
 }
 
-/** A point as JSON shows it: roots in hex. */
-const plainPoint = (point: Point): object => ({
-  ...point,
-  disks: point.disks.map((disk) => ({
-    ...disk,
-    root: disk.root === null ? null : Buffer.from(disk.root).toString('hex'),
-  })),
-})
-
-/** A machine of the catalog; NOT_FOUND. */
-const machineNamed = (data: string, tenant: string, machine: string): Promise<unknown> =>
-  withCatalog(data, async (database) =>
-    database.call('machine.get', { tenant: (await tenantNamed(database, tenant)).id, name: machine }),
-  )
-
 const addPoints = (program: Command): void => {
   program
     .command('points')
@@ -115,9 +101,10 @@ const addPoints = (program: Command): void => {
     .addOption(jsonOption())
     .action(async ({ data, tenant, machine, json }: Common & { machine?: string }) => {
       const points = await withTenantPeer(data, tenant, (remote) => allPoints(remote, machine ?? null))
-      // none at all: then the machine may be one that is not there
-      if (points.length === 0 && machine !== undefined) await machineNamed(data, tenant, machine)
-      if (json) printJson(points.map(plainPoint))
+      printJson({ points })
+      if (json) return
+      if (points.length === 0)
+        print(machine === undefined ? 'No restore points yet.' : `No restore points of ${machine} yet.`)
       else pointLines(points, systemClock.now()).forEach(print)
     })
 }
@@ -145,8 +132,8 @@ const addHold = (program: Command): void => {
           ? peer.call('points.hold', { point, held: !release }, { signal })
           : peer.call('points.lock', { point, untilMs: until }, { signal }),
       )
-      if (json) printJson(plainPoint(done.point))
-      else print(holdLine(done.point, systemClock.now()))
+      printJson(done)
+      if (!json) print(holdLine(done.point, systemClock.now()))
     })
 }
 
@@ -209,21 +196,26 @@ interface RetentionOptions extends Common, KeepOptions {
   readonly group?: string
   readonly lockDays?: number
   readonly none: boolean
+  readonly newGroup: boolean
 }
 
-const scopeOf = ({ machine, group }: RetentionOptions): Pick<Params<'retention.set'>, 'scope' | 'name'> => {
+const scopeOf = ({ machine, group, newGroup }: RetentionOptions): Pick<Params<'retention.set'>, 'scope' | 'name'> => {
   if (machine !== undefined && group !== undefined)
     throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
+  if (newGroup && group === undefined) throw new VarveError('PARAMS_INVALID', '--new-group goes with --group')
   if (machine !== undefined) return { scope: 'machine', name: machine }
   return group === undefined ? { scope: 'tenant', name: '' } : { scope: 'group', name: group }
 }
 
 type Scope = ReturnType<typeof scopeOf>
 
-/** The rules of one scope as the catalog has them; all others may be more than a frame holds. */
-const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope): Promise<Retention | null> =>
+/** The rules of one scope as the catalog has them (all others may be more than a frame holds); NOT_FOUND for a machine or group that is not there. */
+const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes: boolean): Promise<Retention | null> =>
   withCatalog(options.data, async (database) => {
     const { id } = await tenantNamed(database, options.tenant)
+    if (scope === 'machine') await database.call('machine.get', { tenant: id, name: of })
+    // a change looks itself, and knows another way out
+    if (scope === 'group' && !changes) await database.call('group.require', { tenant: id, group: of })
     const policies = await database.call('retention.list', { tenant: id })
     const found = policies.find((policy) => policy.scope === scope && policy.name === of)
     return found === undefined ? null : (JSON.parse(found.rules) as Retention)
@@ -241,10 +233,11 @@ const changeRetention = async (options: RetentionOptions): Promise<readonly Poli
   }
   if (!changes && scope.scope === 'tenant')
     return (await call(({ peer, signal }) => peer.call('retention.list', {}, { signal }))).policies
-  const before = await rulesOf(options, scope)
+  const before = await rulesOf(options, scope, changes)
   if (!changes) return before === null ? [] : [{ ...scope, rules: before }]
   const rules = rulesAfter(before ?? RETENTION_OFF, options)!
-  await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules }, { signal }))
+  const { newGroup } = options
+  await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules, newGroup }, { signal }))
   return [{ ...scope, rules }]
 }
 
@@ -258,12 +251,13 @@ const addRetention = (program: Command): void => {
   keepOptions(command)
     .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
     .option('--none', 'remove the rules', false)
+    .option('--new-group', 'the rules are for a group that no machine is in yet', false)
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: RetentionOptions) => {
       const policies = await changeRetention(options)
-      if (options.json) printJson(policies)
-      else retentionLines(policies).forEach(print)
+      printJson({ policies })
+      if (!options.json) retentionLines(policies).forEach(print)
     })
 }
 

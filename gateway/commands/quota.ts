@@ -5,7 +5,8 @@ import { sizeText } from '../../protocol/size.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
 import type { Quota } from '../datastore/quota.ts'
-import { print, printJson, tenantNamed, withCatalog } from './local.ts'
+import { tenantNamed, withCatalog } from './local.ts'
+import { print, printJson } from './output.ts'
 import { dataOption, jsonOption, name, size } from './options.ts'
 
 interface QuotaOptions {
@@ -48,12 +49,11 @@ const quota = async (tenantName: string, options: QuotaOptions): Promise<void> =
         nowMs: systemClock.now(),
         by: LOCAL_ADMINISTRATOR,
       })
-    return { tenant: tenantName, usedBytes, ...(after ?? { softBytes, hardBytes }) }
+    return { tenant: tenantName, packBytes: usedBytes, quota: after ?? { softBytes, hardBytes } }
   })
   if (options.json) return printJson(now)
-  print(
-    `${tenantName}: ${sizeText(now.usedBytes)} used; soft quota ${text(now.softBytes)}, hard quota ${text(now.hardBytes)}`,
-  )
+  const { softBytes, hardBytes } = now.quota
+  print(`${tenantName}: ${sizeText(now.packBytes)} used; soft quota ${text(softBytes)}, hard quota ${text(hardBytes)}`)
 }
 
 /** Adds `tenant quota` to the group of commands of tenants. */

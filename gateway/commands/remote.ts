@@ -42,6 +42,29 @@ const connect = async (data: string, tenant: string): Promise<Session | null> =>
   }
 }
 
+/** What the gateway that runs says of a tenant; null where none runs, or it is going. */
+const askRunning = async <R>(data: string, tenant: string, ask: (peer: Peer) => Promise<R>): Promise<R | null> => {
+  try {
+    const session = await connect(data, tenant)
+    if (session === null) return null
+    try {
+      return await ask(session.peer)
+    } finally {
+      session.peer.close(new VarveError('CANCELLED', 'the command is over'))
+    }
+  } catch (thrown) {
+    const error = asVarveError(thrown)
+    if (error.endsConnection) return null
+    throw error
+  }
+}
+
+/** Ids of the agents of a tenant that are connected to the gateway that runs. */
+export const connectedAgents = async ({ data, tenant }: { data: string; tenant: string }): Promise<Set<string>> => {
+  const answer = await askRunning(data, tenant, (peer) => peer.call('agents.list', {}))
+  return new Set(answer?.agents.filter(({ online }) => online).map(({ id }) => id))
+}
+
 /** Whether a gateway takes sessions; the error of one that goes or breaks them off: it may be nobody's socket soon. */
 const isListening = async (data: string): Promise<boolean | VarveError> => {
   try {
@@ -80,7 +103,7 @@ const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | n
  * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
  */
 export const withGateway = async <R>(data: string, work: (gateway: LocalGateway) => Promise<R>): Promise<R> => {
-  checkData(data)
+  await checkData(data)
   // a rebuild is told here in its own words; one that begins later finds the gateway, or is in its way
   holdCatalog(data)[Symbol.dispose]()
   using interruption = new Interruption()

@@ -5,7 +5,7 @@ import { openLog } from '../log.ts'
 import { checkOwner } from '../datastore/owner.ts'
 import { rebuild } from '../maintenance/rebuild.ts'
 import { Interruption } from './interruption.ts'
-import { print, printJson } from './local.ts'
+import { print, printJson } from './output.ts'
 import { anyTenantOption, dataOption, jsonOption, limitOption, type CommonAll } from './options.ts'
 import { Meters, ProgressLine, progressText } from './progress.ts'
 import { isIncomplete, rebuildLines } from './report-rebuild.ts'
@@ -37,8 +37,8 @@ const rebuildCatalog = async ({ data, json, tenant, limit, acceptLoss }: RepairO
     })
   }
   const report = await work()
-  if (json) printJson(report)
-  else rebuildLines(report).forEach(print)
+  printJson(report)
+  if (!json) rebuildLines(report).forEach(print)
   if (isIncomplete(report)) throw new VarveError('DATA_DAMAGED', 'not everything was found again in the packs')
 }
 

@@ -4,18 +4,22 @@ import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { misfit } from '../../protocol/misfit.ts'
+import { tomlProblem } from '../../protocol/toml-problem.ts'
 import { systemClock } from '../clock.ts'
-import { hasCatalog } from '../datastore/layout.ts'
-import { checkOwner } from '../datastore/owner.ts'
+import { pathProblem } from '../datastore/new-folder.ts'
+import { lacksOfRoom } from '../datastore/room-for-backups.ts'
 import { Gateway } from '../gateway.ts'
 import { openLog, type Log } from '../log.ts'
 import { MEMORY_BYTES_MIN } from '../memory/limits.ts'
 import { readCertificate, type Certificate, type CertificateFiles } from '../server/certificate.ts'
 import { CertificateKeeper } from '../server/certificate-keeper.ts'
-import { DATA_DEFAULT, print } from './local.ts'
+import { listenProblem, PORT_MAX } from '../server/listen-error.ts'
+import { DATA_DEFAULT, makeFirst } from './local.ts'
+import { print } from './output.ts'
 import { bytesOf } from './options.ts'
 
-const LISTEN_DEFAULT = '127.0.0.1:8470'
+export const LISTEN_DEFAULT = '127.0.0.1:8470'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 
 /** The file that --config names; each key is also an option of the command, which wins. */
@@ -42,26 +46,40 @@ export interface ServeOptions {
   readonly config?: string
 }
 
+/** Why a configuration cannot be read, in words. */
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'there is no such file',
+  EACCES: 'this user may not read it',
+  EISDIR: 'it is a folder',
+}
+
 const readConfig = async (file: string | undefined): Promise<v.InferOutput<typeof fileSchema>> => {
   if (file === undefined) return {}
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException
+    throw new VarveError('CONFIG_INVALID', `cannot read ${file}: ${UNREADABLE[code] ?? message}`, { cause: error })
+  }
   let value: unknown
   try {
-    value = parse(await readFile(file, 'utf8'))
+    value = parse(text)
   } catch (error) {
-    throw new VarveError('CONFIG_INVALID', `${file}: ${(error as Error).message}`, { cause: error })
+    throw new VarveError('CONFIG_INVALID', `${file}: ${tomlProblem(error as Error)}`, { cause: error })
   }
   const checked = v.safeParse(fileSchema, value)
   if (checked.success) return checked.output
-  const issue = checked.issues[0]
-  throw new VarveError('CONFIG_INVALID', `${file}: ${v.getDotPath(issue) ?? ''}: ${issue.message}`)
+  throw new VarveError('CONFIG_INVALID', `${file}: ${misfit(fileSchema, checked.issues, { toml: true })}`)
 }
 
 /** Host and port of `HOST:PORT` or `[IPV6]:PORT`. */
 export const parseListen = (text: string): { host: string; port: number } => {
   const [, bracketed, plain, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/u.exec(text) ?? []
   const host = bracketed ?? plain
-  if (host === undefined || Number(port) > 65_535)
-    throw new VarveError('CONFIG_INVALID', `--listen takes HOST:PORT, such as ${LISTEN_DEFAULT}; got "${text}"`)
+  if (host === undefined || Number(port) > PORT_MAX || /[\s/\p{Cc}]/u.test(host))
+    throw new VarveError('CONFIG_INVALID', listenProblem(text, LISTEN_DEFAULT))
   return { host, port: Number(port) }
 }
 
@@ -105,8 +123,8 @@ const keeperOf = (
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
   const folder = options.data ?? file.data ?? DATA_DEFAULT
-  // what is there already must be this user's; where nothing is, this is the user
-  if (hasCatalog(folder)) checkOwner(folder)
+  const problem = pathProblem(folder)
+  if (problem !== null) throw new VarveError('CONFIG_INVALID', problem)
   const { host, port } = parseListen(options.listen ?? file.listen ?? LISTEN_DEFAULT)
   const certFile = options.tlsCert ?? file.tls_cert
   const keyFile = options.tlsKey ?? file.tls_key
@@ -121,6 +139,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     )
   const reserveBytes = parseReserve(options.reserve ?? file.reserve)
   const memoryBytes = parseMemory(options.memory ?? file.memory)
+  await makeFirst(folder)
+  const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
@@ -141,6 +161,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   })
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept
+  for (const lack of lacks) log.warn({ lack }, 'the disk of the gateway has too little room')
   print(gateway.url)
   const reason = await Promise.race([ended, gateway.lost])
   if (reason instanceof VarveError) {

@@ -11,15 +11,17 @@ import {
   pointId,
   whole,
   wholeIds,
+  withDefault,
   type CommonAll,
 } from './options.ts'
 import { folderProblems } from '../maintenance/folder-check.ts'
-import { print, printJson, withCatalog } from './local.ts'
+import { withCatalog } from './local.ts'
+import { print } from './output.ts'
 import { callLong } from './progress.ts'
 import { addRepairCommand } from './repair.ts'
 import { checkLines, collectionLines, isBroken, isDamaged, lacksRoom, usageLines, verifyLines } from './report-store.ts'
 import type { Remote } from './remote.ts'
-import { printEach } from './tenants.ts'
+import { printEach, type OfTenant, type Printed } from './tenants.ts'
 
 /** Packs with a smaller part of live bytes are rewritten, in percent, unless told otherwise. */
 const THRESHOLD_DEFAULT_PERCENT = 90
@@ -38,13 +40,19 @@ const needsTenant = ({ tenant }: CommonAll, ...named: readonly unknown[]): void 
 const report = async <R extends object>(
   options: CommonAll,
   work: (remote: Remote, tenant: string) => Promise<R>,
-  how: { readonly lines: (tenant: string, result: R) => string[]; readonly bad?: (result: R) => boolean },
+  how: {
+    readonly lines: (tenant: string, result: R) => string[]
+    readonly bad?: (result: R) => boolean
+    /** What the document holds besides the tenants. */
+    readonly besides?: object
+  },
 ): Promise<string[]> => {
   const bad: string[] = []
-  await printEach(options, work, ({ tenant, result }) => {
+  const printed = ({ tenant, result }: OfTenant<R>): Printed => {
     if (how.bad?.(result) === true) bad.push(tenant)
     return { json: { tenant, ...result }, lines: () => how.lines(tenant, result) }
-  })
+  }
+  await printEach(options, work, printed, how.besides)
   return bad
 }
 
@@ -62,9 +70,12 @@ const addCollect = (program: Command): void => {
     .addOption(anyTenantOption())
     .option('--dry-run', 'only look: what would go, and what it would free', false)
     .addOption(
-      new Option('--threshold <percent>', 'rewrite packs of which less than so much is live')
-        .argParser(whole(0, 100))
-        .default(THRESHOLD_DEFAULT_PERCENT),
+      withDefault(
+        '--threshold <percent>',
+        'rewrite packs of which less than so much is live',
+        whole(0, 100),
+        String(THRESHOLD_DEFAULT_PERCENT),
+      ),
     )
     .addOption(
       new Option(
@@ -142,9 +153,7 @@ const addUsage = (program: Command): void => {
 /** What is wrong with the data folder as a whole, which is printed. */
 const checkFolder = async ({ data, json }: CommonAll): Promise<string[]> => {
   const problems = await withCatalog(data, (database) => folderProblems(data, database))
-  if (problems.length === 0) return []
-  if (json) printJson({ tenant: null, problems })
-  else problems.forEach(print)
+  if (!json) problems.forEach(print)
   return problems
 }
 
@@ -153,7 +162,7 @@ const check = async (options: CommonAll & { readonly limit?: number }): Promise<
   const params = { bytesPerSecond: bytesPerSecond(options) }
   const problems = options.tenant === undefined ? await checkFolder(options) : []
   const work = (remote: Remote, tenant: string) => callLong(remote, { tenant, name: 'store.check', params })
-  const bad = await report(options, work, { lines: checkLines, bad: isBroken })
+  const bad = await report(options, work, { lines: checkLines, bad: isBroken, besides: { problems } })
   if (problems.length > 0) throw new VarveError('DATA_DAMAGED', `packs and catalog do not agree: ${problems[0]!}`)
   if (bad.length > 0)
     throw new VarveError('DATA_DAMAGED', `packs, index and catalog do not agree for ${bad.join(', ')}`)

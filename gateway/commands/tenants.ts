@@ -1,6 +1,7 @@
 // Commands that go over tenants through a gateway: the one named, or all, one after the other.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { NO_TENANT, print, printJson, withCatalog } from './local.ts'
+import { NO_TENANT, withCatalog } from './local.ts'
+import { print, printJson } from './output.ts'
 import { withGateway, type LocalGateway, type Remote } from './remote.ts'
 
 export interface OfTenant<R> {
@@ -62,22 +63,20 @@ export interface Printed {
   readonly lines: () => string[]
 }
 
-/** The same, printed: text as it comes, JSON as one list at the end; nothing where it fails before the first result. */
+/** The same, printed: text as it comes, JSON with all results at the end, also where it failed for some. */
 export const printEach = async <R>(
   options: { readonly data: string; readonly tenant?: string; readonly json: boolean },
   work: (remote: Remote, tenant: string) => Promise<R>,
   printed: (of: OfTenant<R>) => Printed,
+  besides: object = {},
 ): Promise<void> => {
   const { json } = options
-  const done: object[] = []
-  try {
-    const count = await onTenants(options, work, (of) => {
-      const result = printed(of)
-      done.push(result.json)
-      if (!json) result.lines().forEach(print)
-    })
-    if (count === 0) print(json ? '[]' : NO_TENANT)
-  } finally {
-    if (json && done.length > 0) printJson(done)
-  }
+  const tenants: object[] = []
+  printJson({ ...besides, tenants })
+  const count = await onTenants(options, work, (of) => {
+    const result = printed(of)
+    tenants.push(result.json)
+    if (!json) result.lines().forEach(print)
+  })
+  if (count === 0 && !json) print(NO_TENANT)
 }

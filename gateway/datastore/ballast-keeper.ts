@@ -153,7 +153,7 @@ const makeFile = async ({ folder }: Ballast, number: number, content: Uint8Array
   const name = path.join(folder, ballastFileName(number))
   const unfinished = `${name}.new`
   try {
-    if (!existsSync(folder)) await makeFolder(folder, { recursive: false })
+    if (!existsSync(folder)) await makeFolder(folder)
     await using handle = await open(unfinished, 'w', FILE_MODE)
     await handle.writeFile(content)
     await rename(unfinished, name)

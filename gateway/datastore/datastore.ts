@@ -12,13 +12,13 @@ import { isAsLeft, noteCleanStop } from './clean-stop.ts'
 import { CountedPackStore } from './counted-packs.ts'
 import { DirectoryPackStore } from './directory-pack-store.ts'
 import { FolderLock } from './folder-lock.ts'
-import { makeFolder } from './folders.ts'
 import { FORMAT_VERSION } from './format.ts'
 import { ImageWriter, type ImageWriterOptions } from './image-writer.ts'
 import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from './layout.ts'
 import { Limiter } from './limiter.ts'
 import type { DatastoreLog } from './log.ts'
 import { Space } from './space.ts'
+import { makeFolders } from './new-folder.ts'
 import { NodeCache } from './node-cache.ts'
 import { PackPool } from './pack-pool.ts'
 import type { PackStore } from './pack-store.ts'
@@ -166,7 +166,7 @@ export class Datastore implements AsyncDisposable {
     let lock: StoreLock
     let folderLock: FolderLock
     try {
-      await makeFolder(folder, { recursive: true })
+      await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalog))
       lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
       folderLock = resources.use(await FolderLock.take(folder))

@@ -94,7 +94,7 @@ export class DirectoryPackStore implements PackStore {
    */
   static async open(root: string, id: string | null = null): Promise<DirectoryPackStore> {
     try {
-      if (id === null) await makeFolder(root, { recursive: false })
+      if (id === null) await makeFolder(root)
     } catch (error) {
       throw storeError(error, 'making the folder for packs')
     }
@@ -116,8 +116,8 @@ export class DirectoryPackStore implements PackStore {
       // an empty mount point would take it
       await this.confirm()
       failpoint('pack.create', file)
-      await makeFolder(path.dirname(folder), { recursive: false })
-      await makeFolder(folder, { recursive: false })
+      await makeFolder(path.dirname(folder))
+      await makeFolder(folder)
       handle = await open(file, 'wx', FILE_MODE)
       await writeAll(handle, header, 0, file)
       await handle.sync()

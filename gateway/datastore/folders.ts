@@ -5,7 +5,7 @@ import path from 'node:path'
 import { hasCode } from './store-error.ts'
 
 /** Only the gateway's own user may look into the data folder. */
-const FOLDER_MODE = 0o700
+export const FOLDER_MODE = 0o700
 const FILE_MODE = 0o600
 
 /** Makes the names in a folder survive power loss. */
@@ -14,10 +14,10 @@ export const syncFolder = async (folder: string): Promise<void> => {
   await handle.sync()
 }
 
-/** Makes a folder, if needed, whose name survives power loss; its parent must exist unless `recursive`. */
-export const makeFolder = async (folder: string, options: { recursive: boolean }): Promise<void> => {
+/** Makes a folder, if needed, whose name survives power loss; its parent must exist. */
+export const makeFolder = async (folder: string): Promise<void> => {
   try {
-    await mkdir(folder, { mode: FOLDER_MODE, recursive: options.recursive })
+    await mkdir(folder, FOLDER_MODE)
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error
   }

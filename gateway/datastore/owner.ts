@@ -1,5 +1,5 @@
 // Whose a data folder is: what one user writes another cannot read, so all of it belongs to the one who runs the gateway.
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { CATALOG_NAME } from './layout.ts'
@@ -55,8 +55,31 @@ const deniedPath = (thrown: unknown, folder: string): string | null => {
   return null
 }
 
+/** Whether the file system of a folder takes no writes. */
+const isReadOnly = (folder: string): boolean => {
+  try {
+    accessSync(folder, constants.W_OK)
+    return false
+  } catch (error) {
+    return hasCode(error, 'EROFS')
+  }
+}
+
+/** True for an error that tells of a write that may not be. */
+const isRefusedWrite = (thrown: unknown): boolean => {
+  for (let error = thrown; error instanceof Error; error = error.cause)
+    if (hasCode(error, 'EROFS') || SQLITE_DENIED.test(error.message)) return true
+  return false
+}
+
 /** A failure for want of permission as CONFIG_INVALID that names the path and the way out; any other as it is. */
 export const accessError = (thrown: unknown, folder: string): unknown => {
+  if (isRefusedWrite(thrown) && isReadOnly(folder))
+    return new VarveError(
+      'CONFIG_INVALID',
+      `the file system of the data folder ${folder} can only be read: mount it for writing and try again`,
+      { cause: thrown },
+    )
   const denied = deniedPath(thrown, folder)
   if (denied === null) return thrown
   const euid = process.geteuid?.()

@@ -31,7 +31,7 @@ export const readMarker = (root: string): string | null => {
 /** Lays a marker, whole or not at all, into a folder of packs, which is made if needed; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
 export const layMarker = async (root: string, id: string): Promise<void> => {
   try {
-    await makeFolder(root, { recursive: false })
+    await makeFolder(root)
     await layFile(path.join(root, MARKER_NAME), `${id}\n`)
   } catch (error) {
     throw storeError(error, 'laying the marker of the folder of packs')

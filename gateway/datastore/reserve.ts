@@ -32,6 +32,10 @@ export const diskSpace = async (folder: string): Promise<DiskSpace> => {
 const leastSpace = async (folders: readonly string[]): Promise<DiskSpace> =>
   (await Promise.all(folders.map(diskSpace))).reduce((least, disk) => (disk.freeBytes < least.freeBytes ? disk : least))
 
+/** What is left free of a disk of so many bytes; `bytes` is what was asked for, null for the default. */
+export const reserveOf = (bytes: number | null, totalBytes: number): number =>
+  bytes ?? Math.min(RESERVE_BYTES_DEFAULT, Math.floor(totalBytes * RESERVE_SHARE_DEFAULT))
+
 export class Reserve {
   readonly #look: () => Promise<DiskSpace>
   readonly #nowMs: () => number
@@ -93,7 +97,7 @@ export class Reserve {
   async #measure(): Promise<void> {
     const { freeBytes, totalBytes } = await this.#look()
     this.#lookedMs = this.#nowMs()
-    this.#reserveBytes = this.#bytes ?? Math.min(RESERVE_BYTES_DEFAULT, Math.floor(totalBytes * RESERVE_SHARE_DEFAULT))
+    this.#reserveBytes = reserveOf(this.#bytes, totalBytes)
     // what is being written may not show yet
     this.#freeBytes = freeBytes - this.#takenBytes
     this.#passedBytes = 0

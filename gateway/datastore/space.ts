@@ -13,7 +13,7 @@ import { Reserve } from './reserve.ts'
 const REFRESH_INTERVAL_MS = 2000
 
 /** What a backup needs at its start besides the reserve, in bytes: one batch of chunks, or it would be refused at its first append. */
-const ADMIT_BYTES = 4 * 1024 * 1024
+export const ADMIT_BYTES = 4 * 1024 * 1024
 
 /** Not the wall clock, which may be set back. */
 const nowMs = (): number => performance.now()

@@ -1,5 +1,5 @@
 // Which packs a collection removes, rewrites and keeps: a pure plan over what a survey counted in each.
-import { PACK_BYTES_MAX, type PackKind } from '../datastore/format.ts'
+import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from '../datastore/format.ts'
 
 /** Sealed packs below this part of a whole one are merged once there are at least two of a kind: crashes and short uploads leave them. */
 const SMALL_PART = 0.25
@@ -36,9 +36,18 @@ export interface CollectionPlan {
   readonly damagedBytes: number
 }
 
+/** What a pack would lose by being copied: its header is written again with each copy. */
+const deadBytesOf = ({ bytes, liveBytes }: SurveyedPack): number => Math.max(0, bytes - PACK_HEADER_BYTES - liveBytes)
+
 /** Bytes of packs that nothing refers to. */
 export const deadBytes = (packs: readonly SurveyedPack[]): number =>
-  packs.reduce((sum, { bytes, liveBytes }) => sum + Math.max(0, bytes - liveBytes), 0)
+  packs.reduce((sum, pack) => sum + deadBytesOf(pack), 0)
+
+/** Less of it is live than asked for. */
+const isWasteful = (pack: SurveyedPack, thresholdPercent: number): boolean => {
+  const deadPart = deadBytesOf(pack) * 100
+  return deadPart > 0 && deadPart > (pack.bytes - PACK_HEADER_BYTES) * (100 - thresholdPercent)
+}
 
 /** `thresholdPercent`: packs with a smaller share of live bytes are rewritten, 0 to 100; `packBytes`: most bytes of a pack. */
 export const planCollection = (
@@ -51,7 +60,7 @@ export const planCollection = (
   const sealed = packs.filter((pack) => !pack.open && !pack.damaged).sort((a, b) => a.id - b.id)
   const remove = sealed.filter(({ rows }) => rows === 0)
   const living = sealed.filter(({ rows }) => rows > 0)
-  const wasteful = new Set(living.filter(({ bytes, liveBytes }) => liveBytes * 100 < bytes * thresholdPercent))
+  const wasteful = new Set(living.filter((pack) => isWasteful(pack, thresholdPercent)))
   for (const kind of ['data', 'nodes'] as const) {
     const small = living.filter((pack) => pack.kind === kind && pack.liveBytes < packBytes * SMALL_PART)
     // one alone gains nothing by being copied, unless another wasteful pack of its kind is

@@ -9,6 +9,7 @@ import { misfit } from '../../protocol/misfit.ts'
 import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
 import type { Certificate } from './certificate.ts'
 import { outward, type Services } from '../session/context.ts'
+import { listenError } from './listen-error.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 import { Strangers } from '../session/strangers.ts'
 
@@ -98,11 +99,8 @@ export class HttpServer implements AsyncDisposable {
     server.headersTimeout = REQUEST_TIMEOUT_MS
     server.maxConnections = CONNECTIONS_MAX
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(
-          new VarveError('CONFIG_INVALID', `cannot listen on ${host}:${port}: ${error.message}`, { cause: error }),
-        ),
-      )
+      const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+      server.once('error', (error) => reject(listenError(where, error)))
       server.listen(port, host, resolve)
     })
     const address = server.address() as AddressInfo

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Services } from '../session/context.ts'
+import { localListenError } from './listen-error.ts'
 import { Sockets } from '../session/socket.ts'
 
 const SOCKET_NAME = 'gateway.sock'
@@ -80,13 +81,7 @@ export class LocalServer implements AsyncDisposable {
       throw new VarveError('CONFIG_INVALID', `${SOCKET_NAME} in ${folder} is not a socket: move it away`)
     await rm(socketPath.path, { force: true })
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(
-          new VarveError('CONFIG_INVALID', `cannot listen on ${SOCKET_NAME} in ${folder}: ${error.message}`, {
-            cause: error,
-          }),
-        ),
-      )
+      server.once('error', (error) => reject(localListenError(path.join(path.resolve(folder), SOCKET_NAME), error)))
       server.listen(socketPath.path, resolve)
     })
     resources.defer(() => void server.close())

@@ -161,6 +161,7 @@ export class Connection {
     // what the other side told, as it told it
     const { code } = reason.cause instanceof VarveError ? reason.cause : reason
     services.log.info({ subject: claims.subject, code, address }, 'session ends')
+    if (session.serving) await this.#noteSeen(claims.subject)
   }
 
   async #claimsOf(hello: Hello): Promise<Claims> {
@@ -171,6 +172,16 @@ export class Connection {
     return services.audit.guard({ action: 'connect', address, timeMs }, () =>
       verifyBearer(services.authority, token, timeMs),
     )
+  }
+
+  /** Notes when an agent was connected last; a gateway that is stopping may have closed its catalog. */
+  async #noteSeen(agent: string): Promise<void> {
+    const { datastore, clock, log } = this.#options.services
+    try {
+      await datastore.database.call('agent.seen', { id: agent, nowMs: clock.now() })
+    } catch (error) {
+      log.info({ err: error, agent }, 'when this agent was seen is not noted')
+    }
   }
 
   /** Ends the session when its claims do, unless they were renewed. */

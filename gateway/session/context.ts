@@ -136,7 +136,11 @@ export const guarded = <N extends Served>(
       account,
       onlyAgent: claims.role === 'agent' ? claims.subject : null,
       machine: async (machine) => {
-        const row = await datastore.database.call('machine.get', { tenant: tenant.id, name: machine })
+        const row = await datastore.database.call('machine.get', {
+          tenant: tenant.id,
+          name: machine,
+          person: claims.role !== 'agent',
+        })
         allow({ tenant: tenant.uuid, agent: row.agent, kind: `machine "${machine}"` })
         return row
       },

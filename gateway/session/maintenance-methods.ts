@@ -30,10 +30,10 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
     const nowMs = services.clock.now()
-    if (untilMs <= nowMs) throw new VarveError('PARAMS_INVALID', 'a lock ends in the future')
+    if (untilMs <= nowMs) throw new VarveError('PARAMS_INVALID', 'a lock must end in the future: this time has passed')
     // nobody could ever take it back
     if (untilMs > nowMs + LOCK_MAX_MS)
-      throw new VarveError('PARAMS_INVALID', `a lock ends within ${DAYS_MAX} days from now`)
+      throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
     await services.datastore.database.call('point.lock', { tenant: tenant.id, id, untilMs })
     await keepState(services.datastore.tenantStore(tenant), services.log)
     return { point: pointView(await findPoint(context, id), context.services.clock.now()) }
@@ -55,13 +55,13 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     return { lost, lostCount }
   },
 
-  'retention.set': async ({ scope, name, rules }, { services, tenant }) => {
+  'retention.set': async ({ scope, name, rules, newGroup }, { services, tenant }) => {
     if ((scope === 'tenant') !== (name === ''))
       throw new VarveError(
         'PARAMS_INVALID',
         'rules of a group or a machine have its name, those of the tenant have none',
       )
-    const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules) }
+    const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
     await services.datastore.database.call('retention.set', args)
     return {}
   },

@@ -46,11 +46,12 @@ const identities: Pick<
   'agents.list': async (_, { services, tenant }) => {
     const agents = await services.datastore.database.call('agent.list', { tenant: tenant.id })
     return {
-      agents: agents.map(({ id, host, enrolledMs, revokedMs }) => ({
+      agents: agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
         id,
         host,
         enrolledMs,
-        revoked: revokedMs !== null,
+        seenMs,
+        revokedMs,
         online: services.registry.online(id),
       })),
     }
@@ -227,7 +228,8 @@ const backups: Pick<
     return {}
   },
 
-  'jobs.list': async ({ machine, limit }, { services, tenant, onlyAgent }) => {
+  'jobs.list': async ({ machine, limit }, { services, tenant, onlyAgent, machine: find }) => {
+    if (machine !== null) await find(machine)
     const args = { tenant: tenant.id, agent: onlyAgent, machine, limit }
     const jobs = await services.datastore.database.call('job.list', args)
     return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)) }
@@ -245,7 +247,8 @@ const backups: Pick<
 }
 
 const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
-  'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent }) => {
+  'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent, machine: find }) => {
+    if (machine !== null) await find(machine)
     const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
     const { points, more } = await services.datastore.database.call('point.list', args)
     const nowMs = services.clock.now()

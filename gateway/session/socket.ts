@@ -133,8 +133,7 @@ export class Sockets {
   async #localClaims(request: IncomingMessage): Promise<Claims> {
     const { authority, datastore, clock } = this.#services
     const name = String(request.headers[TENANT_HEADER] ?? '')
-    const tenant = await datastore.database.call('tenant.byName', { name })
-    if (tenant === null) throw new VarveError('NOT_FOUND', `there is no tenant "${name}"`)
+    const tenant = await datastore.database.call('tenant.named', { name })
     return {
       issuer: authority.issuer,
       audience: authority.issuer,
@@ -188,13 +187,19 @@ export class Sockets {
 /** What connecting to a socket on which nobody listens fails with. */
 const NOBODY: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
 
-const localError = (error: NodeJS.ErrnoException): VarveError => {
+const localError = (error: NodeJS.ErrnoException, socket: string): VarveError => {
   const { code = '', message } = error
   if (code === 'EACCES' || code === 'EPERM')
-    return new VarveError('CONFIG_INVALID', 'the gateway runs as another user: run this as that one', { cause: error })
-  return new VarveError('CONNECTION_LOST', `the gateway broke the connection off (${code || message}): try again`, {
-    cause: error,
-  })
+    return new VarveError('CONFIG_INVALID', `the gateway of ${socket} runs as another user: run this as that one`, {
+      cause: error,
+    })
+  return new VarveError(
+    'CONNECTION_LOST',
+    `the gateway of ${socket} broke the connection off (${code || message}): try again`,
+    {
+      cause: error,
+    },
+  )
 }
 
 /**
@@ -217,7 +222,7 @@ export const dialLocal = async (options: {
   const { promise: refused, resolve, reject } = Promise.withResolvers<null>()
   refused.catch(() => {})
   socket.on('error', (error: NodeJS.ErrnoException) =>
-    NOBODY.has(error.code ?? '') ? resolve(null) : reject(localError(error)),
+    NOBODY.has(error.code ?? '') ? resolve(null) : reject(localError(error, socketPath)),
   )
   socket.on('unexpected-response', (_request, response) => {
     void refusal(response)

@@ -43,6 +43,13 @@ test('wrong usage is 2, and prints nothing to standard output', async () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).not.toBe('')
   }
+  for (const args of wrong.slice(1)) {
+    const { code, stdout } = await command(...args, '--json')
+    expect({ code, ...(JSON.parse(stdout) as object) }).toMatchObject({
+      code: 2,
+      error: { code: expect.stringMatching(/^(?:PARAMS|CONFIG)_INVALID$/u) as string },
+    })
+  }
 })
 
 test('a configuration that is missing or wrong is 2, with its path', async () => {
@@ -88,7 +95,10 @@ test('a gateway that is away is 3', async () => {
     ['enrol', '--gateway', `ws://127.0.0.1:${port}`, '--token', 't', '--force'],
   ]) {
     const ended = await command(...args, '--config', config)
-    expect(ended).toMatchObject({ code: 3, stdout: '' })
+    expect(ended.code).toBe(3)
+    if (args.includes('--json'))
+      expect(JSON.parse(ended.stdout)).toMatchObject({ error: { code: 'CONNECTION_LOST', exit: 3 } })
+    else expect(ended.stdout).toBe('')
     expect(ended.stderr).toContain(`127.0.0.1:${port}`)
   }
 })

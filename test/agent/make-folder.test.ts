@@ -7,9 +7,9 @@ import { tempFolder } from '../support/temp.ts'
 test('makes what is missing, once', async () => {
   await using temp = await tempFolder()
   const folder = temp.join('a', 'b', 'c')
-  expect(await makeFolder(folder, 0o711)).toBe(temp.join('a'))
+  expect(await makeFolder(folder, 0o711)).toEqual(['a', 'a/b', 'a/b/c'].map((name) => temp.join(name)))
   expect((await stat(folder)).mode & 0o777).toBe(0o711)
-  expect(await makeFolder(folder, 0o700)).toBeUndefined()
+  expect(await makeFolder(folder, 0o700)).toEqual([])
   await Promise.all([1, 2, 3].map(() => makeFolder(temp.join('x', 'y'), 0o700)))
   expect(await readdir(temp.join('x'))).toEqual(['y'])
 })

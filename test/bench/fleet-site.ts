@@ -19,8 +19,8 @@ const ENROLMENT_TTL_MS = 60 * 60 * 1000
 /** What the agent logs once its session is open. */
 const AGENT_READY = 'connected to the gateway'
 
-const backupSchema = v.object({
-  point: v.string(),
+const pointSchema = v.object({
+  id: v.string(),
   kind: v.string(),
   reason: v.string(),
   bytesRead: v.number(),
@@ -28,11 +28,14 @@ const backupSchema = v.object({
   bytesStored: v.number(),
   disks: v.array(v.object({ name: v.string(), dirtyBytes: v.number() })),
 })
-export type BackupFigures = v.InferOutput<typeof backupSchema>
+export type BackupFigures = v.InferOutput<typeof pointSchema> & { readonly point: string }
+
+const backupSchema = v.object({ point: pointSchema })
 
 /** The figures in what `varve-agent backup --json` printed; throws unless the backup was made for the expected reason. */
 export const backupFigures = (output: string, reason: string): BackupFigures => {
-  const figures = v.parse(backupSchema, JSON.parse(output.trimEnd().split('\n').at(-1) ?? ''))
+  const { point } = v.parse(backupSchema, JSON.parse(output.trimEnd().split('\n').at(-1) ?? ''))
+  const figures = { ...point, point: point.id }
   if (figures.reason !== reason) throw new Error(`a backup was made for ${figures.reason}, expected ${reason}`)
   return figures
 }

@@ -17,7 +17,9 @@ export interface Keeping<S extends v.GenericSchema> {
   read(output: string): v.InferOutput<S>
 }
 
-const listed = v.array(v.object({ id: v.string(), machine: v.string(), timeMs: v.number(), held: v.boolean() }))
+const listed = v.object({
+  points: v.array(v.object({ id: v.string(), machine: v.string(), timeMs: v.number(), held: v.boolean() })),
+})
 
 /** The commands for one tenant of one data folder. */
 export class KeepCommands {
@@ -55,12 +57,13 @@ export class KeepCommands {
   }
 
   /** All restore points of the tenant. */
-  points(): { readonly command: Command; read(output: string): v.InferOutput<typeof listed> } {
-    return { command: this.#command('points'), read: (output) => v.parse(listed, JSON.parse(output)) }
+  points(): { readonly command: Command; read(output: string): v.InferOutput<typeof listed>['points'] } {
+    return { command: this.#command('points'), read: (output) => v.parse(listed, JSON.parse(output)).points }
   }
 
   #keeping<S extends v.GenericSchema>(schema: S, ...args: string[]): Keeping<S> {
-    const read = (output: string): v.InferOutput<S> => v.parse(v.tuple([schema]), JSON.parse(output))[0]
+    const read = (output: string): v.InferOutput<S> =>
+      v.parse(v.object({ tenants: v.tuple([schema]) }), JSON.parse(output)).tenants[0]
     return { command: this.#command(...args), read }
   }
 

@@ -16,12 +16,14 @@ const WIDE_CHUNK_BYTES = 4 * 2 ** 20
 const COPY_TIMEOUT_MS = 5 * 60_000
 
 const backupSchema = v.object({
-  point: v.string(),
-  reason: v.string(),
-  bytesRead: v.number(),
-  bytesSent: v.number(),
-  bytesStored: v.number(),
-  disks: v.tuple([v.object({ dirtyBytes: v.number() })]),
+  point: v.object({
+    id: v.string(),
+    reason: v.string(),
+    bytesRead: v.number(),
+    bytesSent: v.number(),
+    bytesStored: v.number(),
+    disks: v.tuple([v.object({ dirtyBytes: v.number() })]),
+  }),
 })
 
 const restoreSchema = v.object({ bytesReceived: v.number() })
@@ -98,7 +100,8 @@ class VarveRound {
     const { recorder } = this.#options
     const { agent, gateway, qemu } = this.#stand
     const output = await recorder.time(operation, this.#stand.backup(...options), [agent, gateway, qemu])
-    const { point, reason: found, disks, bytesRead, bytesSent, bytesStored } = v.parse(backupSchema, lastLine(output))
+    const { point: made } = v.parse(backupSchema, lastLine(output))
+    const { id: point, reason: found, disks, bytesRead, bytesSent, bytesStored } = made
     expectEqual(`reason of ${operation}`, found, reason)
     const [{ dirtyBytes }] = disks
     recorder.note({ bytesRead, bytesSent, bytesStored, dirtyBytes })

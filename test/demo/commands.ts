@@ -9,30 +9,25 @@ export const agentProgram = path.join(root, 'agent/main.ts')
 
 const kind = v.picklist(['full', 'incremental'])
 
-const backupSchema = v.object({
-  point: v.string(),
+const pointSchema = v.object({
+  id: v.string(),
   machine: v.string(),
+  time: v.string(),
   kind,
   reason: v.string(),
   consistency: v.string(),
   bytesRead: v.number(),
   bytesSent: v.number(),
   bytesStored: v.number(),
-  seconds: v.number(),
+  durationMs: v.number(),
   disks: v.array(v.object({ name: v.string(), size: v.number(), dirtyBytes: v.number() })),
 })
-export type BackupResult = v.InferOutput<typeof backupSchema>
-
-const pointSchema = v.object({
-  id: v.string(),
-  machine: v.string(),
-  time: v.union([v.number(), v.string()]),
-  kind,
-  reason: v.string(),
-  consistency: v.string(),
-  disks: v.array(v.object({ name: v.string(), size: v.number() })),
-})
 export type PointRow = v.InferOutput<typeof pointSchema>
+
+const backupSchema = v.object({ point: pointSchema })
+
+/** The restore point of a backup, with its id as `point`. */
+export type BackupResult = PointRow & { readonly point: string; readonly seconds: number }
 
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
 
@@ -71,12 +66,15 @@ export class Commands {
   }
 
   async backup(machine: string): Promise<BackupResult> {
-    return v.parse(backupSchema, JSON.parse(lastLine(await this.#agent('backup', machine, '--wait', '--json'))))
+    const output = await this.#agent('backup', machine, '--wait', '--json')
+    const { point } = v.parse(backupSchema, JSON.parse(lastLine(output)))
+    return { ...point, point: point.id, seconds: point.durationMs / 1000 }
   }
 
   /** The machine's restore points, newest first. */
   async points(machine: string): Promise<PointRow[]> {
-    return v.parse(v.array(pointSchema), JSON.parse(await this.#agent('points', machine, '--json')))
+    const output = await this.#agent('points', machine, '--json')
+    return v.parse(v.object({ points: v.array(pointSchema) }), JSON.parse(output)).points
   }
 
   async restore(point: string, disk: string, target: string, format: 'raw' | 'qcow2' = 'raw'): Promise<void> {

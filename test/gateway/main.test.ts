@@ -37,6 +37,14 @@ test('what is not an option, a role, a duration or a name ends with 2 and a word
     expect([code, stdout]).toEqual([EXIT.usage, ''])
     expect(stderr).toContain('error:')
   }
+  for (const args of [
+    ['fly', '--json'],
+    [...wrong[4]!, '--json'],
+    ['tenant', '--json'],
+  ]) {
+    const { code, stdout } = await runGateway(args)
+    expect([code, JSON.parse(stdout)]).toMatchObject([EXIT.usage, { error: { code: 'PARAMS_INVALID', exit: 2 } }])
+  }
 })
 
 test('a folder that is not there or cannot be one is named', async () => {
@@ -50,7 +58,7 @@ test('a folder that is not there or cannot be one is named', async () => {
   const file = temp.join('file')
   await writeFile(file, '')
   const refused = await runGateway(['serve', '--data', file, '--listen', '127.0.0.1:0'])
-  expect([refused.code, refused.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FAILED')])
+  expect([refused.code, refused.stderr]).toEqual([EXIT.usage, expect.stringContaining('CONFIG_INVALID')])
   expect(refused.stderr).toContain(file)
   const listing = await runGateway(['tenant', 'list', '--data', file])
   expect([listing.code, listing.stderr]).toEqual([EXIT.usage, expect.stringContaining(file)])
@@ -74,7 +82,9 @@ test('in a folder without a catalog only serve and "tenant add" make one; the ot
     await Promise.all(
       commands.slice(from, from + 3).map(async (args) => {
         const { code, stdout, stderr } = await runGateway([...args, '--data', temp.path])
-        expect([args, code, stdout]).toEqual([args, EXIT.usage, ''])
+        expect([args, code]).toEqual([args, EXIT.usage])
+        if (!args.includes('--json')) expect(stdout).toBe('')
+        else expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONFIG_INVALID' } })
         expect(stderr).toMatch(/^varve-gateway: .*--data DIR \(CONFIG_INVALID\)\n$/u)
         expect(stderr).toContain(temp.path)
       }),
@@ -96,7 +106,8 @@ test('where there is no tenant yet, commands over all of them say so', async () 
   for (const args of [['gc'], ['prune'], ['tenant', 'list']]) {
     const text = await runGateway([...args, ...at])
     expect(text).toEqual({ code: EXIT.ok, stdout: expect.stringContaining('no tenant yet') as string, stderr: '' })
-    expect(await runGateway([...args, '--json', ...at])).toEqual({ code: EXIT.ok, stdout: '[]\n', stderr: '' })
+    const json = { code: EXIT.ok, stdout: '{"tenants":[]}\n', stderr: '' }
+    expect(await runGateway([...args, '--json', ...at])).toEqual(json)
   }
 })
 
@@ -107,7 +118,7 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
   {
     await using gateway = await ServingGateway.start(at)
     const added = await runGateway(['tenant', 'add', 'acme', '--json', ...at])
-    expect(JSON.parse(added.stdout)).toEqual({ name: 'acme', id: expect.any(String) as string, chunkBytes: 65_536 })
+    expect(JSON.parse(added.stdout)).toMatchObject({ tenant: { name: 'acme', chunkBytes: 65_536 } })
     const again = await runGateway(['tenant', 'add', 'acme', ...at])
     expect([again.code, again.stdout]).toEqual([EXIT.refused, ''])
     expect(again.stderr).toBe('varve-gateway: there is a tenant "acme" already (EXISTS)\n')
@@ -118,10 +129,13 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
   }
   expect((await runGateway(['tenant', 'add', 'zeta', '--chunk-size', '4', ...at])).stdout).toContain('zeta')
   const json = await runGateway(['tenant', 'list', '--json', ...at])
-  expect(JSON.parse(json.stdout)).toMatchObject([
-    { name: 'acme', chunkBytes: 65_536 },
-    { name: 'zeta', chunkBytes: 4096 },
-  ])
+  const created = expect.stringMatching(/^\d{4}-\d{2}-\d{2}T[\d:.]{12}Z$/u) as string
+  expect(JSON.parse(json.stdout)).toMatchObject({
+    tenants: [
+      { name: 'acme', chunkBytes: 65_536, created, createdMs: expect.any(Number) as number },
+      { name: 'zeta', chunkBytes: 4096 },
+    ],
+  })
   expect(json.stdout).not.toMatch(/key/iu)
   const table = (await runGateway(['tenant', 'list', ...at])).stdout.split('\n')
   expect(table[0]).toMatch(/^NAME +CHUNK +CREATED$/u)
@@ -165,7 +179,7 @@ test('agents and policies of nobody are not found', async () => {
   await using temp = await tempFolder()
   const at = ['--tenant', 'acme', '--data', temp.path]
   await runGateway(['tenant', 'add', 'acme', '--data', temp.path])
-  expect((await runGateway(['agent', 'list', '--json', ...at])).stdout).toBe('[]\n')
+  expect((await runGateway(['agent', 'list', '--json', ...at])).stdout).toBe('{"agents":[]}\n')
   const revoke = await runGateway(['agent', 'revoke', '00000000-0000-4000-8000-000000000000', ...at])
   expect([revoke.code, revoke.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
   const policy = await runGateway(['policy', 'db1', '--refuse-full', 'first,bitmap-missing', ...at])

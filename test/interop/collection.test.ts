@@ -11,7 +11,7 @@ import { Stand } from '../support/stand.ts'
 
 vi.setConfig({ maxConcurrency: 2 })
 
-const only = <T>(text: string): T => (JSON.parse(text) as [T])[0]
+const only = <T>(text: string): T => (JSON.parse(text) as { tenants: [T] }).tenants[0]
 
 const gc = async (stand: Stand, ...options: string[]): Promise<CollectionReport> =>
   only((await stand.done('gc', '--json', ...options)).stdout)

@@ -132,5 +132,5 @@ test.concurrent('the command follows its backup over a break of the link', async
   at.host.link.cut()
   const { code, stdout } = await command.ended
   expect(code).toBe(0)
-  expect(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ point: id, kind: 'full' })
+  expect(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ point: { id, kind: 'full' } })
 })

@@ -51,9 +51,10 @@ test('a gateway with a certificate of its own authority serves who trusts it, an
   await outputOf('agent', ['enrol', '--gateway', url, '--token', token, ...trusting])
   await using agent = new Program('agent', ['run', ...trusting])
   await agent.says(/connected to the gateway/)
-  const { point } = JSON.parse(await outputOf('agent', ['backup', 'db1', '--json', ...trusting]))
+  const backup = await outputOf('agent', ['backup', 'db1', '--json', ...trusting])
+  const { point } = JSON.parse(backup) as { point: { id: string } }
   expect(await outputOf('agent', ['points', ...wary], 3)).toContain('set "ca"')
   const to = folder.join('vda.raw')
-  await outputOf('agent', ['restore', point, '--disk', 'vda', '--to', to, ...trusting])
+  await outputOf('agent', ['restore', point.id, '--disk', 'vda', '--to', to, ...trusting])
   expectDisks(new Map([['vda', await readFile(to)]]), machine.snapshot())
 })

@@ -175,7 +175,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'tenants.list': { params: {}, result: { tenants: [{ name: 'acme', createdMs: 1 }] } },
   'agents.list': {
     params: {},
-    result: { agents: [{ id: UUID, host: 'h', enrolledMs: 1, revoked: false, online: true }] },
+    result: { agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true }] },
   },
   'agents.revoke': { params: { agent: UUID }, result: {} },
   'audit.list': { params: { afterSeq: 0, limit: 10 }, result: { entries: [entry] } },

@@ -44,19 +44,22 @@ const kind = v.picklist(['full', 'incremental'])
 
 const leftOut = v.array(v.strictObject({ name: v.string(), reason: v.string() }))
 
-const backupSchema = v.strictObject({
-  point: v.pipe(v.string(), v.uuid()),
+const pointSchema = v.object({
+  id: v.pipe(v.string(), v.uuid()),
   machine: v.string(),
+  time: v.pipe(v.string(), v.isoTimestamp()),
+  future: v.boolean(),
   kind,
   reason: v.string(),
   consistency: v.picklist(['crash', 'frozen']),
+  note: v.nullable(v.string()),
   bytesRead: v.number(),
   bytesSent: v.number(),
   bytesStored: v.number(),
-  seconds: v.number(),
+  durationMs: v.number(),
   leftOut,
   disks: v.array(
-    v.strictObject({
+    v.object({
       name: v.string(),
       size: v.number(),
       dirtyBytes: v.number(),
@@ -66,22 +69,13 @@ const backupSchema = v.strictObject({
     }),
   ),
 })
-export type BackupAnswer = v.InferOutput<typeof backupSchema>
+export type PointAnswer = v.InferOutput<typeof pointSchema>
 
-const pointsSchema = v.array(
-  v.strictObject({
-    id: v.pipe(v.string(), v.uuid()),
-    machine: v.string(),
-    time: v.pipe(v.string(), v.isoTimestamp()),
-    future: v.boolean(),
-    kind,
-    reason: v.string(),
-    consistency: v.picklist(['crash', 'frozen']),
-    disks: v.array(v.strictObject({ name: v.string(), size: v.number() })),
-    leftOut,
-  }),
-)
-export type PointAnswer = v.InferOutput<typeof pointsSchema>[number]
+const pointsSchema = v.object({ points: v.array(pointSchema) })
+const backupSchema = v.object({ point: pointSchema, released: v.boolean() })
+
+/** The restore point of a backup, with its id as `point`. */
+export type BackupAnswer = PointAnswer & { readonly point: string }
 
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
 
@@ -233,11 +227,12 @@ export class Host implements AsyncDisposable {
 
   async backup(machine: string, ...flags: readonly string[]): Promise<BackupAnswer> {
     const { stdout } = await this.done('backup', machine, '--json', ...flags)
-    return v.parse(backupSchema, JSON.parse(lastLine(stdout)))
+    const { point } = v.parse(backupSchema, JSON.parse(lastLine(stdout)))
+    return { ...point, point: point.id }
   }
 
   async points(...args: readonly string[]): Promise<PointAnswer[]> {
-    return v.parse(pointsSchema, JSON.parse(lastLine((await this.done('points', ...args, '--json')).stdout)))
+    return v.parse(pointsSchema, JSON.parse(lastLine((await this.done('points', ...args, '--json')).stdout))).points
   }
 
   /** The bitmaps that a restore point's disk number `index` has. */

@@ -186,7 +186,8 @@ export const identityOperations = {
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
   'agent.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): AgentRecord => {
     const agent = agentById(sql, id)
-    if (agent === null || agent.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such agent')
+    if (agent === null || agent.tenant !== tenant)
+      throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
     // it can never report what became of them

@@ -1,6 +1,7 @@
 // Machines: which agent declared them, and their policy.
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
+import { meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
@@ -27,11 +28,15 @@ export const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.ho
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
   FROM machine JOIN agent ON agent.id = machine.agent`
 
-/** One machine of a tenant by name; NOT_FOUND. */
-export const machineByName = (sql: Sql, tenant: number, name: string): MachineRow => {
+/** Names of a tenant's machines. */
+const namesOf = (sql: Sql, tenant: number): string[] =>
+  sql.all<{ name: string }>('SELECT name FROM machine WHERE tenant = ? ORDER BY name', tenant).map(({ name }) => name)
+
+/** One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of none but its own. */
+export const machineByName = (sql: Sql, tenant: number, name: string, { person = true } = {}): MachineRow => {
   const row = sql.get<MachineRow>(`${MACHINE} WHERE machine.tenant = ? AND machine.name = ?`, tenant, name)
-  if (row === undefined) throw new VarveError('NOT_FOUND', `there is no machine "${name}"`)
-  return row
+  if (row !== undefined) return row
+  throw new VarveError('NOT_FOUND', `there is no machine "${name}"${person ? meant(name, namesOf(sql, tenant)) : ''}`)
 }
 
 const machinesOf = (sql: Sql, agent: string): number =>
@@ -73,16 +78,21 @@ export const machineOperations = {
     },
   ),
 
-  /** Gives a machine, with its points, to another agent of the tenant; NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
+  /** Gives a machine, with its points, to another agent of the tenant; false, and nothing is changed, where it has it already. NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
   'machine.assign': write(
-    (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): void => {
-      const { id, job } = machineByName(sql, args.tenant, args.name)
+    (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): boolean => {
+      const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
       const agent = sql.get<{ revoked: number | null }>(
         'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
         args.tenant,
         args.agent,
       )
-      if (agent === undefined) throw new VarveError('NOT_FOUND', `there is no agent ${args.agent}`)
+      if (agent === undefined)
+        throw new VarveError(
+          'NOT_FOUND',
+          `there is no agent ${args.agent}; varve-gateway agent list shows those there are`,
+        )
+      if (holder === args.agent) return false
       if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
       if (machinesOf(sql, args.agent) >= MACHINES_MAX)
         throw new VarveError('TOO_MANY_REQUESTS', `an agent serves at most ${MACHINES_MAX} machines`)
@@ -98,6 +108,7 @@ export const machineOperations = {
         outcome: 'ok',
         details: { agent: args.agent },
       })
+      return true
     },
   ),
 
@@ -108,8 +119,8 @@ export const machineOperations = {
     return sql.all<MachineRow>(own, agent, tenant)
   }),
 
-  'machine.get': read((sql: Sql, args: { tenant: number; name: string }): MachineRow =>
-    machineByName(sql, args.tenant, args.name),
+  'machine.get': read((sql: Sql, args: { tenant: number; name: string; person?: boolean }): MachineRow =>
+    machineByName(sql, args.tenant, args.name, args),
   ),
 
   'machine.setPolicy': write((sql: Sql, args: { id: number; policy: string }): void => {

@@ -1,6 +1,7 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { nearest } from '../../../protocol/nearest.ts'
 import type { PointCursor } from '../../../protocol/schemas.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
 import { aside, read } from './operation.ts'
@@ -131,6 +132,24 @@ const pageOf = (sql: Sql, asked: PointsAsked): PointPage => {
   return { points, more: rows.length > points.length }
 }
 
+/** Points that are looked through for the one that may be meant, the last ones. */
+const LOOKED_AT_MAX = 1000
+
+/** The end of the sentence that there is no such point: the one whose id begins nearly so. */
+const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
+  const ids = sql
+    .all<{ id: string }>(
+      `SELECT id FROM point WHERE tenant = ? ORDER BY ${LAST_CREATED} LIMIT ${LOOKED_AT_MAX}`,
+      tenant,
+    )
+    .map(({ id }) => id)
+  const near = nearest(
+    prefix,
+    ids.map((id) => id.slice(0, prefix.length)),
+  )
+  return near === null ? '' : `; did you mean ${ids.find((id) => id.startsWith(near))!}?`
+}
+
 /** Two at most: whether there is more than one is all that is asked. */
 export const FIND_POINT = `SELECT ${POINT_COLUMNS}, configuration FROM point JOIN machine ON machine.id = point.machine
   WHERE point.id >= ? AND point.id < ? AND +point.tenant = ?`
@@ -147,7 +166,11 @@ const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefi
     tenant,
     ...own,
   )
-  if (point === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${prefix}`)
+  if (point === undefined)
+    throw new VarveError(
+      'NOT_FOUND',
+      `there is no restore point ${prefix}${agent === null ? meantPoint(sql, tenant, prefix) : ''}`,
+    )
   if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${prefix}`)
   return listed<StoredPoint>(point, disksOf(sql, [point.id], -1).get(point.id)!)
 }

@@ -1,6 +1,7 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
+import { andElse, meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
@@ -127,38 +128,66 @@ const checkGroup = (group: string | null): void => {
     throw new VarveError('PARAMS_INVALID', `no group is called "${GROUP_NONE}": the word means no group`)
 }
 
+/** The groups of a tenant: those that a machine is in, and those that have rules. */
+const groupsOf = (sql: Sql, tenant: number): string[] =>
+  sql
+    .all<{ name: string }>(
+      `SELECT member_of AS name FROM machine WHERE tenant = ?1 AND member_of IS NOT NULL
+       UNION SELECT name FROM retention WHERE tenant = ?1 AND scope = 'group' ORDER BY 1`,
+      tenant,
+    )
+    .map(({ name }) => name)
+
+/** NOT_FOUND, with the groups that may be meant, for a group that no machine is in and that has no rules. */
+const requireGroup = (sql: Sql, tenant: number, group: string, way: string | null = null): void => {
+  const groups = groupsOf(sql, tenant)
+  if (groups.includes(group)) return
+  const sentence = `no machine is in a group "${group}"${meant(group, groups)}`
+  throw new VarveError('NOT_FOUND', way === null ? sentence : andElse(sentence, way))
+}
+
+/** The way out where rules are set before the first machine joins. */
+const NEW_GROUP_WAY = 'for rules before the first machine joins it, say that the group is new (--new-group)'
+
+export interface RulesChange {
+  readonly tenant: number
+  readonly scope: RetentionScope
+  readonly name: string
+  readonly rules: string | null
+  /** False where a group is meant to be there already. */
+  readonly newGroup?: boolean
+}
+
 export const retentionOperations = {
   // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
-  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine that is not there, PARAMS_INVALID for GROUP_NONE, TOO_MANY_REQUESTS past POLICIES_MAX. */
-  'retention.set': write(
-    (
-      sql: Sql,
-      { tenant, scope, name, rules }: { tenant: number; scope: RetentionScope; name: string; rules: string | null },
-    ): void => {
-      if (scope === 'machine') machineByName(sql, tenant, name)
-      if (scope === 'group') checkGroup(name)
-      if (rules === null)
-        sql.run('DELETE FROM retention WHERE tenant = ? AND scope = ? AND name = ?', tenant, scope, name)
-      else {
-        const { count } = sql.get<{ count: number }>(
-          'SELECT count(*) AS count FROM retention WHERE tenant = ? AND NOT (scope = ? AND name = ?)',
-          tenant,
-          scope,
-          name,
-        )!
-        if (count >= POLICIES_MAX)
-          throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
-        sql.run(
-          `INSERT INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)
+  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that is not there, PARAMS_INVALID for GROUP_NONE, TOO_MANY_REQUESTS past POLICIES_MAX. */
+  'retention.set': write((sql: Sql, { tenant, scope, name, rules, newGroup = true }: RulesChange): void => {
+    if (scope === 'machine') machineByName(sql, tenant, name)
+    if (scope === 'group') {
+      checkGroup(name)
+      if (rules === null || !newGroup) requireGroup(sql, tenant, name, rules === null ? null : NEW_GROUP_WAY)
+    }
+    if (rules === null)
+      sql.run('DELETE FROM retention WHERE tenant = ? AND scope = ? AND name = ?', tenant, scope, name)
+    else {
+      const { count } = sql.get<{ count: number }>(
+        'SELECT count(*) AS count FROM retention WHERE tenant = ? AND NOT (scope = ? AND name = ?)',
+        tenant,
+        scope,
+        name,
+      )!
+      if (count >= POLICIES_MAX)
+        throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
+      sql.run(
+        `INSERT INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)
            ON CONFLICT DO UPDATE SET rules = excluded.rules WHERE rules <> excluded.rules`,
-          tenant,
-          scope,
-          name,
-          rules,
-        )
-      }
-    },
-  ),
+        tenant,
+        scope,
+        name,
+        rules,
+      )
+    }
+  }),
 
   'retention.list': aside((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
     sql.all<PolicyRow>('SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope DESC, name', tenant),
@@ -177,6 +206,13 @@ export const retentionOperations = {
     return row?.rules ?? null
   }),
 
+  /** Whether a group is there, so that its rules can be shown; NOT_FOUND. */
+  'group.require': aside((sql: Sql, { tenant, group }: { tenant: number; group: string }): void =>
+    requireGroup(sql, tenant, group),
+  ),
+
+  'group.list': aside((sql: Sql, { tenant }: { tenant: number }): string[] => groupsOf(sql, tenant)),
+
   /** Puts a machine into a group, or with null out of any; NOT_FOUND, PARAMS_INVALID. */
   'machine.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
     const { id } = machineByName(sql, args.tenant, args.name)
@@ -192,8 +228,10 @@ export const retentionOperations = {
       group,
       group,
     )
-    if (group !== null && rows.length === 0)
-      throw new VarveError('NOT_FOUND', `there is no machine in a group "${group}"`)
+    if (group !== null && rows.length === 0) {
+      requireGroup(sql, tenant, group)
+      throw new VarveError('NOT_FOUND', `no machine is in the group "${group}" yet; it has rules only`)
+    }
     return rows.map(({ name }) => name)
   }),
 

@@ -1,5 +1,6 @@
 // Tenants and settings of the datastore.
 import { VarveError } from '../../../protocol/errors.ts'
+import { andElse, meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
@@ -63,6 +64,17 @@ export const tenantOperations = {
   'tenant.byName': read(
     (sql: Sql, { name }: { name: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE name = ?`, name) ?? null,
   ),
+
+  /** NOT_FOUND names those that may be meant: for the gateway's own user only. */
+  'tenant.named': read((sql: Sql, { name }: { name: string }): Tenant => {
+    const tenant = sql.get<Tenant>(`${TENANT} WHERE name = ?`, name)
+    if (tenant !== undefined) return tenant
+    const names = sql.all<{ name: string }>('SELECT name FROM tenant ORDER BY name').map((row) => row.name)
+    throw new VarveError(
+      'NOT_FOUND',
+      andElse(`there is no tenant "${name}"${meant(name, names)}`, `add it with: varve-gateway tenant add ${name}`),
+    )
+  }),
 
   'tenant.byUuid': read(
     (sql: Sql, { uuid }: { uuid: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE uuid = ?`, uuid) ?? null,

@@ -32,7 +32,7 @@ test('ends with 0 only once the point is durable, and prints it', async () => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   const lines = stdout.trimEnd().split('\n')
   expect(lines).toHaveLength(1)
-  const summary = JSON.parse(lines[0]!)
+  const { point: summary } = JSON.parse(lines[0]!)
   expect(summary).toMatchObject({
     machine: 'db1',
     kind: 'full',
@@ -41,10 +41,10 @@ test('ends with 0 only once the point is durable, and prints it', async () => {
     bytesRead: disk.length,
     disks: [{ name: 'vda', size: disk.length }],
   })
-  expect(summary.seconds).toBeGreaterThan(0)
+  expect(summary.durationMs).toBeGreaterThan(0)
   expect(summary.bytesSent).toBeGreaterThan(disk.length)
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
-  expect((await owner.call('points.get', { point: summary.point })).point.id).toBe(summary.point)
+  expect((await owner.call('points.get', { point: summary.id })).point.id).toBe(summary.id)
   const text = await command('backup', 'db1', '--full', ...stand.config)
   expect(text.code).toBe(0)
   expect(text.stdout).toContain(`vda: 300 KiB`)
@@ -62,7 +62,10 @@ test('with --compare it asks for a comparison, and says what was compared and wh
     },
   })
   const { stdout } = await command('backup', 'db1', '--compare', '--json', ...stand.config)
-  expect(JSON.parse(stdout)).toMatchObject({ leftOut, disks: [{ name: 'vda', comparedChunks: 7 }] })
+  expect(JSON.parse(stdout)).toMatchObject({
+    point: { leftOut, disks: [{ name: 'vda', comparedChunks: 7 }] },
+    released: true,
+  })
   const text = await command('backup', 'db1', ...stand.config)
   expect(orders).toEqual([true, false])
   expect(text.stdout).toMatch(/^ {2}vda: 300 KiB, .*; 7 unchanged chunks compared$/mu)
@@ -86,7 +89,8 @@ test('an agent that is away is 3, a backup that runs already is 5', async () => 
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   const job = await eventually(async () => (await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs[0])
   const second = await command('backup', 'db1', '--json', ...stand.config)
-  expect(second).toMatchObject({ code: 5, stdout: '' })
+  expect(second.code).toBe(5)
+  expect(JSON.parse(second.stdout)).toMatchObject({ error: { code: 'JOB_RUNNING', exit: 5, details: { job: job.id } } })
   expect(second.stderr).toContain('JOB_RUNNING')
   // somebody else cancels the first one
   await owner.call('jobs.cancel', { job: job.id })

@@ -18,8 +18,8 @@ const STATUS: MachineStatus = {
 
 test('show nothing where nothing is', async () => {
   await using stand = await startStand()
-  expect(await command('machines', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
-  expect(await command('points', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '[]\n' })
+  expect(await command('machines', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '{"machines":[]}\n' })
+  expect(await command('points', '--json', ...stand.config)).toMatchObject({ code: 0, stdout: '{"points":[]}\n' })
   expect(await command('points', ...stand.config)).toMatchObject({ code: 0, stdout: 'No restore points yet.\n' })
   const status = await command('status', '--json', ...stand.config)
   expect(status.code).toBe(0)
@@ -47,9 +47,9 @@ test('show machines, their state and their points, newest first', async () => {
 
   const points = await command('points', 'db1', '--json', ...stand.config)
   expect(points.code).toBe(0)
-  const rows = JSON.parse(points.stdout)
+  const { points: rows } = JSON.parse(points.stdout)
   expect(rows.map(({ id }: { id: string }) => id)).toEqual(jobs)
-  expect(rows[0]).toEqual({
+  expect(rows[0]).toMatchObject({
     id: jobs[0],
     machine: 'db1',
     time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/u),
@@ -57,16 +57,20 @@ test('show machines, their state and their points, newest first', async () => {
     kind: 'full',
     reason: 'requested',
     consistency: 'crash',
-    disks: [{ name: 'vda', size: 102_400 }],
+    timeMs: expect.any(Number) as number,
+    note: null,
+    bytesStored: expect.any(Number) as number,
+    disks: [{ name: 'vda', size: 102_400, root: expect.stringMatching(/^[0-9a-f]{64}$/u) as string }],
     leftOut: [],
   })
   const table = await command('points', ...stand.config)
   expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB$`, 'u'))
   const unknown = await command('points', 'bd1', '--json', ...stand.config)
-  expect(unknown).toMatchObject({ code: 1, stdout: '' })
+  expect(unknown.code).toBe(1)
+  expect(JSON.parse(unknown.stdout)).toMatchObject({ error: { code: 'NOT_FOUND' } })
   expect(unknown.stderr).toContain('there is no machine "bd1"; did you mean "db1"? (NOT_FOUND)')
 
-  const machines = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)
+  const { machines } = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)
   expect(machines).toMatchObject([{ name: 'db1', online: true, job: null, lastPoint: { id: jobs[0] } }])
   expect((await command('machines', ...stand.config)).stdout).toMatch(/^db1 +connected +- /mu)
   const status = await command('status', ...stand.config)

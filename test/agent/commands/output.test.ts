@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { afterEach, expect, test, vi } from 'vitest'
-import { localTime, print, printJson, printTable, size } from '../../../agent/commands/output.ts'
+import { beginOutput, localTime, print, printJson, printTable, size } from '../../../agent/commands/output.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 
 afterEach(() => {
@@ -51,7 +51,12 @@ test('tables are aligned and have no trailing blanks', () => {
 })
 
 test('JSON and text are one line each', () => {
-  expect(printed(() => printJson({ a: [1, 'ü\n'] }))).toBe('{"a":[1,"ü\\n"]}\n')
+  const output = (): void => {
+    const begun = beginOutput(['x', '--json'])
+    printJson({ a: [1, 'ü\n'] })
+    begun.end(null)
+  }
+  expect(printed(output)).toBe('{"a":[1,"ü\\n"]}\n')
   expect(printed(() => print('text'))).toBe('text\n')
 })
 

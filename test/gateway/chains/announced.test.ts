@@ -13,7 +13,6 @@ const idOf = (number: number): Uint8Array => new Uint8Array(32).fill(number)
 
 /** A disk of ten chunks, the last one short; zeroes of n bytes have the id of n / 512. */
 const DISK: AnnouncedDisk = {
-  chunks: 10,
   size: 9 * CHUNK_BYTES + LAST_BYTES,
   chunkBytes: CHUNK_BYTES,
   zeroId: (length) => idOf(length / 512),

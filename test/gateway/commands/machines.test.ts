@@ -40,9 +40,9 @@ test('a machine is listed with its group and newest point, its policy changes as
     refuseFull: ['first'],
     refuseLeftOut: ['unplugged', 'no-size'],
     compareDays: 30,
-    group: 'web',
   }
-  expect([policy.code, JSON.parse(policy.stdout)]).toEqual([EXIT.ok, wanted])
+  const answer = { machine: 'db1', policy: wanted, group: 'web', newGroup: true }
+  expect([policy.code, JSON.parse(policy.stdout)]).toEqual([EXIT.ok, answer])
   // to look changes nothing
   expect((await run('policy', 'db1')).stdout.split('\n')).toEqual([
     'db1: consistency none; group: web',
@@ -53,8 +53,8 @@ test('a machine is listed with its group and newest point, its policy changes as
   ])
   const listed = await run('machine', 'list')
   expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
-    ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT'],
-    ['db1', first, 'host1', 'web', '1970-01-01T00:00:00.020Z'],
+    ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
+    ['db1', first, 'host1', 'web', '1970-01-01 00:00:00'],
     [''],
   ])
   const bad = await run('policy', 'db1', '--group', 'two words')
@@ -71,11 +71,20 @@ test('a machine is listed with its group and newest point, its policy changes as
   }
   const often = Array.from({ length: 20 }, () => 'unplugged, excluded').join(',')
   const again = await run('policy', 'db1', '--refuse-left-out', often, '--json')
-  expect(JSON.parse(again.stdout)).toMatchObject({ refuseLeftOut: ['unplugged', 'excluded'] })
+  expect(JSON.parse(again.stdout)).toMatchObject({ policy: { refuseLeftOut: ['unplugged', 'excluded'] } })
   const less = await run('policy', 'db1', '--refuse-left-out', 'none', '--compare-every', 'never', '--json')
-  expect(JSON.parse(less.stdout)).toEqual({ ...wanted, refuseLeftOut: [], compareDays: null })
-  expect((await run('machine', 'assign', 'db1', '--agent', second)).code).toBe(EXIT.ok)
-  expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject([{ agent: second, group: 'web' }])
+  expect(JSON.parse(less.stdout)).toMatchObject({ policy: { ...wanted, refuseLeftOut: [], compareDays: null } })
+  const assign = (agent: string): ReturnType<typeof run> => run('machine', 'assign', 'db1', '--agent', agent, '--json')
+  expect(JSON.parse((await assign(second.toUpperCase())).stdout)).toEqual({
+    machine: 'db1',
+    agent: second,
+    changed: true,
+  })
+  expect(JSON.parse((await assign(second)).stdout)).toMatchObject({ changed: false })
+  expect((await run('machine', 'assign', 'db1', '--agent', second)).stdout).toContain('nothing is changed')
+  expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject({
+    machines: [{ agent: second, group: 'web', lastPoint: { time: '1970-01-01T00:00:00.020Z', timeMs: 20 } }],
+  })
   const entries = await database.call('audit.list', { tenant: tenant.id, afterSeq: 0, limit: 100 })
   const local = entries.filter(({ subject }) => subject === 'local-administrator')
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([

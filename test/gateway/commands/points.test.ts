@@ -90,18 +90,25 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   const { data, db1, web1, beta } = await furnish(temp)
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--data', data])
   const of = ['--tenant', TENANT]
-  const listed = jsonOf(await run('points', ...of, '--json')) as { id: string; disks: { root: null }[] }[]
+  const { points: listed } = jsonOf(await run('points', ...of, '--json')) as {
+    points: { id: string; disks: { root: null }[] }[]
+  }
   expect(listed.map(({ id }) => id).toSorted()).toEqual([...db1, ...web1].toSorted())
   expect((await run('points', ...of, '--machine', 'web1')).stdout.trim().split('\n')).toHaveLength(3)
 
   const typo = await run('points', ...of, '--machine', 'db11', '--json')
-  expect([typo.code, typo.stdout, typo.stderr]).toEqual([EXIT.failed, '', expect.stringContaining('NOT_FOUND')])
+  expect([typo.code, JSON.parse(typo.stdout)]).toMatchObject([
+    EXIT.failed,
+    { error: { code: 'NOT_FOUND', message: 'there is no machine "db11"; did you mean "db1"?' } },
+  ])
 
   const held = await run('hold', db1[0]!.toUpperCase(), ...of)
   expect(held).toMatchObject({ code: EXIT.ok, stdout: `Restore point ${db1[0]} of db1 is held.\n` })
   expect(jsonOf(await run('hold', db1[1]!, ...of, '--until', '9999d', '--json'))).toMatchObject({
-    id: db1[1],
-    held: false,
+    point: {
+      id: db1[1],
+      held: false,
+    },
   })
   const shorter = await run('hold', db1[1]!, ...of, '--until', '10d')
   expect([shorter.code, shorter.stderr]).toEqual([EXIT.refused, expect.stringContaining('POINT_HELD')])
@@ -123,7 +130,7 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
     'acme: 2 of 6 restore points would be removed.',
   ])
   // all tenants
-  const pruned = jsonOf(await run('prune', '--keep-last', '1', '--json')) as object[]
+  const { tenants: pruned } = jsonOf(await run('prune', '--keep-last', '1', '--json')) as { tenants: object[] }
   expect(pruned).toMatchObject([
     { tenant: TENANT, dryRun: false, pointCount: 6, removed: 2 },
     { tenant: 'beta', pointCount: 1, removed: 0 },
@@ -133,7 +140,7 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   await run('hold', db1[0]!, ...of, '--release')
   const gone = await run('prune', ...of, '--point', db1[3]!, db1[0]!)
   expect(gone.stdout).toContain('2 of 2 restore points removed')
-  const left = jsonOf(await run('points', ...of, '--json')) as { id: string }[]
+  const { points: left } = jsonOf(await run('points', ...of, '--json')) as { points: { id: string }[] }
   expect(left.map(({ id }) => id).toSorted()).toEqual([db1[1]!, web1[1]!].toSorted())
 
   const entries = await withCatalog(data, async (database) => {
@@ -182,7 +189,8 @@ test('points with as many disks as there may be are listed, however many they ar
       }
     })
   }
-  const listed = jsonOf(await runGateway(['points', '--tenant', TENANT, '--data', data, '--json'])) as object[]
+  const all = jsonOf(await runGateway(['points', '--tenant', TENANT, '--data', data, '--json']))
+  const { points: listed } = all as { points: object[] }
   expect(listed).toHaveLength(126)
 })
 
@@ -191,7 +199,7 @@ test('rules are changed and removed without a look at all the others', async () 
   const { data } = await furnish(temp)
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
   const set = jsonOf(await run('retention', '--keep-last', '2', '--json'))
-  expect(set).toMatchObject([{ rules: { keepLast: 2 } }])
+  expect(set).toMatchObject({ policies: [{ rules: { keepLast: 2 } }] })
   {
     // one that no answer can have in it stands for more than an answer holds
     using sql = new Sql(temp.join('data', 'catalog.db'))
@@ -199,7 +207,8 @@ test('rules are changed and removed without a look at all the others', async () 
   }
   expect((await run('retention')).code).toBe(EXIT.failed)
   const changed = jsonOf(await run('retention', '--keep-daily', '3', '--json'))
-  expect(changed).toEqual([{ scope: 'tenant', name: '', rules: { ...RETENTION_OFF, keepLast: 2, keepDaily: 3 } }])
+  const rules = { ...RETENTION_OFF, keepLast: 2, keepDaily: 3 }
+  expect(changed).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
   expect((await run('retention', '--none')).stdout).toContain('no rules')
 })
 
@@ -212,8 +221,10 @@ test('rules and groups are shown and changed beside a running gateway, and prune
   const zone = ['--time-zone', 'Europe/Berlin']
   const set = jsonOf(await run('retention', '--keep-daily', '3', ...zone, '--json'))
   const rules = { ...RETENTION_OFF, keepDaily: 3, timeZone: 'Europe/Berlin' }
-  expect(set).toEqual([{ scope: 'tenant', name: '', rules }])
-  await run('retention', '--group', 'web', '--keep-last', '1', '--lock-days', '2')
+  expect(set).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
+  const typo = await run('retention', '--group', 'web', '--keep-last', '1', '--lock-days', '2')
+  expect([typo.code, typo.stderr]).toEqual([EXIT.failed, expect.stringContaining('--new-group')])
+  await run('retention', '--group', 'web', '--new-group', '--keep-last', '1', '--lock-days', '2')
   // what is not named stays
   const changed = jsonOf(await run('retention', '--group', 'web', '--keep-within', '12h', '--json'))
   const web = {
@@ -221,16 +232,16 @@ test('rules and groups are shown and changed beside a running gateway, and prune
     name: 'web',
     rules: { ...RETENTION_OFF, keepLast: 1, keepWithinDays: 0.5, lockDays: 2 },
   }
-  expect(changed).toEqual([web])
-  expect(jsonOf(await run('retention', '--json'))).toEqual([{ scope: 'tenant', name: '', rules }, web])
-  expect(jsonOf(await run('retention', '--machine', 'db1', '--json'))).toEqual([])
+  expect(changed).toEqual({ policies: [web] })
+  expect(jsonOf(await run('retention', '--json'))).toEqual({ policies: [{ scope: 'tenant', name: '', rules }, web] })
+  expect(jsonOf(await run('retention', '--machine', 'db1', '--json'))).toEqual({ policies: [] })
   const policy = await run('policy', 'web1', '--group', 'web')
   expect(policy.stdout).toContain('group: web')
   expect(jsonOf(await run('policy', 'web1', '--json'))).toMatchObject({ group: 'web' })
-  expect(jsonOf(await run('prune', '--json'))).toMatchObject([{ pointCount: 6, removed: 2 }])
+  expect(jsonOf(await run('prune', '--json'))).toMatchObject({ tenants: [{ pointCount: 6, removed: 2 }] })
   expect((await run('policy', 'web1', '--group', 'none')).stdout).toContain('group: none')
   expect((await run('retention', '--group', 'web', '--none')).stdout).toContain('no rules')
-  expect(jsonOf(await run('retention', '--json'))).toEqual([{ scope: 'tenant', name: '', rules }])
+  expect(jsonOf(await run('retention', '--json'))).toEqual({ policies: [{ scope: 'tenant', name: '', rules }] })
 })
 
 test('what does not go together, and what is not a value, is refused before anything happens', async () => {
@@ -255,5 +266,5 @@ test('what does not go together, and what is not a value, is refused before anyt
     expect(stderr.trimEnd().split('\n').length).toBeLessThan(3)
   }
   const left = await runGateway(['points', ...of, '--json', '--data', data])
-  expect(JSON.parse(left.stdout)).toHaveLength(6)
+  expect((JSON.parse(left.stdout) as { points: object[] }).points).toHaveLength(6)
 })

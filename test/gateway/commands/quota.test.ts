@@ -44,18 +44,17 @@ test('a quota is set, shown, and audited', async () => {
   ])
   expect(JSON.parse(json.stdout)).toEqual({
     tenant: 'acme',
-    usedBytes: expect.any(Number) as number,
-    softBytes: 400 * 2 ** 30,
-    hardBytes: 2 ** 41,
+    packBytes: expect.any(Number) as number,
+    quota: { softBytes: 400 * 2 ** 30, hardBytes: 2 ** 41 },
   })
   expect([wrong.code, above.code, unknown.code]).toEqual([EXIT.usage, EXIT.usage, EXIT.failed])
   expect(wrong.stderr).toContain('"much" is not a size')
   expect((await runGateway(['tenant', 'quota', 'acme', '--none', ...at])).stdout).toContain('hard quota none')
   await runGateway(['tenant', 'quota', 'acme', '--soft', '1G', '--hard', '2G', ...at])
   const noSoft = await runGateway(['tenant', 'quota', 'acme', '--no-soft', '--json', ...at])
-  expect(JSON.parse(noSoft.stdout)).toMatchObject({ softBytes: null, hardBytes: 2 ** 31 })
+  expect(JSON.parse(noSoft.stdout)).toMatchObject({ quota: { softBytes: null, hardBytes: 2 ** 31 } })
   const noHard = await runGateway(['tenant', 'quota', 'acme', '--no-hard', '--soft', '3G', '--json', ...at])
-  expect(JSON.parse(noHard.stdout)).toMatchObject({ softBytes: 3 * 2 ** 30, hardBytes: null })
+  expect(JSON.parse(noHard.stdout)).toMatchObject({ quota: { softBytes: 3 * 2 ** 30, hardBytes: null } })
   using database = new LocalDatabase(temp.join('data', 'catalog.db'))
   const { id } = (await database.call('tenant.byName', { name: 'acme' }))!
   const entries = await database.call('audit.list', { tenant: id, afterSeq: 0, limit: 100 })

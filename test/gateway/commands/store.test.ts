@@ -21,10 +21,12 @@ test('every report of a healthy datastore, beside a running gateway, as text and
   ] as const) {
     const report = await run(...args, '--json')
     expect([args, report.code, report.stderr]).toEqual([args, EXIT.ok, ''])
-    expect(JSON.parse(report.stdout)).toMatchObject([
-      { tenant: TENANT, ...fields },
-      { tenant: 'beta', ...fields },
-    ])
+    expect(JSON.parse(report.stdout)).toMatchObject({
+      tenants: [
+        { tenant: TENANT, ...fields },
+        { tenant: 'beta', ...fields },
+      ],
+    })
   }
   const text = await run('usage', '--tenant', 'beta')
   expect(text).toMatchObject({ code: EXIT.ok, stderr: '' })
@@ -32,7 +34,10 @@ test('every report of a healthy datastore, beside a running gateway, as text and
   const missing = await run('verify', '--tenant', TENANT, '--machine', 'nowhere')
   expect([missing.code, missing.stderr]).toEqual([EXIT.failed, expect.stringContaining('NOT_FOUND')])
   const nothing = await run('verify', '--tenant', TENANT, '--machine', 'nowhere', '--json')
-  expect([nothing.code, nothing.stdout]).toEqual([EXIT.failed, ''])
+  expect([nothing.code, JSON.parse(nothing.stdout)]).toMatchObject([
+    EXIT.failed,
+    { tenants: [], error: { code: 'NOT_FOUND', exit: EXIT.failed } },
+  ])
 })
 
 test('damage that is known ends a verification with 1, after its report, on a stopped gateway', async () => {
@@ -50,7 +55,10 @@ test('damage that is known ends a verification with 1, after its report, on a st
     EXIT.failed,
     expect.stringMatching(/^varve-gateway: .*acme \(DATA_DAMAGED\)\n$/u),
   ])
-  expect(JSON.parse(verified.stdout)).toMatchObject([{ tenant: TENANT, points: 1, good: 0, lostCount: 1 }])
+  expect(JSON.parse(verified.stdout)).toMatchObject({
+    tenants: [{ tenant: TENANT, points: 1, good: 0, lostCount: 1 }],
+    error: { code: 'DATA_DAMAGED', exit: EXIT.failed },
+  })
 })
 
 test('what is not a value or lacks its tenant is refused', async () => {

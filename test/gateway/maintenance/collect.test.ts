@@ -316,6 +316,9 @@ test('whole records behind content that is made to look like records move all th
   await stand.point(await stand.machine('bad'), bad, 30)
   const plains = randomDisk(2300)
   const { root } = await stand.point(await stand.machine('good'), plains, 31)
+  // something to gain, or nothing would be rewritten
+  const { id } = await stand.point(await stand.machine('gone'), randomDisk(1), 32)
+  removePoints(stand, id)
   const damager = new Damager(stand.folder)
   for (const chunk of bad) await damager.flip(stand.idOf(chunk))
   await collected(stand, { thresholdPercent: 100 })
@@ -340,4 +343,37 @@ test('a pack that could not be removed is removed by the next one', async () => 
   const folder = path.join(stand.folder, 'packs', stand.tenant.uuid)
   const left = await Promise.all((await readdir(folder)).map((prefix) => readdir(path.join(folder, prefix))))
   expect(left.flat()).toHaveLength(1)
+})
+
+test('a second collection finds nothing to do and leaves every pack as it is, also of a tenant that has nothing', async () => {
+  await using stand = await Stand.open()
+  const packs = path.join(stand.folder, 'packs', stand.tenant.uuid)
+  const files = async (): Promise<string[]> => {
+    const found = await readdir(packs, { recursive: true, withFileTypes: true })
+    return found
+      .filter((one) => one.isFile())
+      .map((one) => one.name)
+      .sort()
+  }
+  // what a gateway writes of a tenant before its first collection
+  await stand.datastore.tenantStore(stand.tenant).writeState()
+  await collected(stand)
+  const empty = await files()
+  expect(empty).toHaveLength(1)
+  for (const thresholdPercent of [90, 100])
+    expect(await collected(stand, { thresholdPercent })).toMatchObject({
+      bytesRewritten: 0,
+      packs: { removed: 0, rewritten: 0 },
+      waiting: { belowThresholdBytes: 0 },
+    })
+  expect(await files()).toEqual(empty)
+
+  const machine = await stand.machine('db1')
+  await stand.point(machine, randomDisk(50))
+  const { id } = await stand.point(machine, randomDisk(50))
+  removePoints(stand, id)
+  await collected(stand)
+  const once = await files()
+  expect(await collected(stand)).toMatchObject({ bytesRewritten: 0, packs: { removed: 0, rewritten: 0 } })
+  expect(await files()).toEqual(once)
 })

@@ -26,7 +26,7 @@ test('the longest ones have room in an entry', () => {
   const result = { points: [], pointCount: 0, removed: Number.MAX_SAFE_INTEGER }
   for (const details of [
     auditDetails('points.prune', prune, result),
-    auditDetails('retention.set', { scope: 'machine', name: NAME, rules: RULES }, {}),
+    auditDetails('retention.set', { scope: 'machine', name: NAME, rules: RULES, newGroup: false }, {}),
   ]) {
     expect(details['rules']).toBe(JSON.stringify(RULES))
     expect(JSON.stringify(details).length).toBeLessThan(AUDIT_DETAILS_CHARS_MAX / 2)

@@ -107,7 +107,9 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   const owner = await test.person('owner')
   const viewer = await test.person('viewer')
   const rules = { ...RETENTION_OFF, keepDaily: 2, timeZone: 'Europe/Berlin' }
-  await owner.call('retention.set', { scope: 'group', name: 'web', rules })
+  const group = { scope: 'group', name: 'web', rules } as const
+  expect(await codeOf(owner.call('retention.set', group))).toBe('NOT_FOUND')
+  await owner.call('retention.set', { ...group, newGroup: true })
   await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
   expect(await viewer.call('retention.list', {})).toEqual({ policies: [{ scope: 'group', name: 'web', rules }] })

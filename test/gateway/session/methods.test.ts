@@ -54,7 +54,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.lock': { point, untilMs: 1 },
   'points.prune': { machine, group: null, rules: null, points: null, dryRun: true },
   'points.lost': { point },
-  'retention.set': { scope: 'machine', name: machine, rules: null },
+  'retention.set': { scope: 'machine', name: machine, rules: null, newGroup: false },
   'retention.list': {},
   'machines.setGroup': { machine, group: 'web' },
   'store.collect': { dryRun: true, thresholdPercent: 50, bytesPerSecond: null },
@@ -290,14 +290,16 @@ test('an owner revokes an agent: its sessions end, its jobs fail and it cannot c
   const owner = await test.person('owner')
   const { job } = await owner.call('backup.start', { machine: 'db1', full: false })
   expect((await owner.call('agents.list', {})).agents).toMatchObject([
-    { id: agent.id, host: 'host1', revoked: false, online: true },
+    { id: agent.id, host: 'host1', seenMs: expect.any(Number) as number, revokedMs: null, online: true },
   ])
   await owner.call('agents.revoke', { agent: agent.id })
   expect((await serving.closed).code).toBe('AGENT_REVOKED')
   expect(await codeOf(test.session(agent.assertion()))).toBe('AGENT_REVOKED')
   const { result } = owner.open('jobs.watch', { job })
   expect(await result).toMatchObject({ state: 'failed', error: { code: 'AGENT_REVOKED' } })
-  expect((await owner.call('agents.list', {})).agents).toMatchObject([{ revoked: true, online: false }])
+  expect((await owner.call('agents.list', {})).agents).toMatchObject([
+    { revokedMs: expect.any(Number) as number, online: false },
+  ])
   const log = (await owner.call('audit.list', { afterSeq: 0, limit: 100 })).entries
   expect(log).toContainEqual(
     expect.objectContaining({ action: 'agent.revoke', resource: agent.id, subject: 'a owner', outcome: 'ok' }),

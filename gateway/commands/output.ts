@@ -1,0 +1,41 @@
+// What the program prints in this run: lines, tables, remarks, and the one JSON document under --json.
+import { EXIT } from '../../protocol/exit.ts'
+import { CommandOutput } from '../../protocol/command-output.ts'
+import { tableLines } from '../../protocol/table.ts'
+
+const PROGRAM = 'varve-gateway'
+
+const streams = {
+  out: (text: string): void => void process.stdout.write(text),
+  err: (text: string): void => void process.stderr.write(text),
+}
+
+let current = new CommandOutput(PROGRAM, [], streams)
+
+/** Begins a run with these arguments; what is printed from now on is its output. */
+export const beginOutput = (args: readonly string[]): CommandOutput =>
+  (current = new CommandOutput(PROGRAM, args, streams))
+
+/** Lets go what nobody reads any more (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
+export const watchOutput = (): void => {
+  let told = false
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (told || error.code === 'EPIPE') return
+    told = true
+    process.stderr.write(`${PROGRAM}: not all output could be written: ${error.message}\n`)
+    process.exitCode ||= EXIT.failed
+  })
+  process.stderr.on('error', () => {})
+}
+
+export const print = (line: string): void => current.print(line)
+
+/** A remark about the work, on standard error. */
+export const remark = (sentence: string): void => current.remark(sentence)
+
+/** The answer under --json: an object, printed when the command ends. */
+export const printJson = (answer: object): void => current.answer(answer)
+
+/** Rows as aligned columns under a heading. */
+export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
+  tableLines(heading, rows).forEach(print)

@@ -1,0 +1,34 @@
+// Whether a gateway's disks have room for backups besides its reserve, said at its start and not first at the first backup.
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { VarveError } from '../../protocol/errors.ts'
+import { sizeText } from '../../protocol/size.ts'
+import { BALLAST_FILE_BYTES, ballastFiles } from './ballast.ts'
+import { PACKS_NAME } from './layout.ts'
+import { diskSpace, reserveOf } from './reserve.ts'
+import { ADMIT_BYTES } from './space.ts'
+
+/**
+ * A sentence for each file system of a data folder that has too little free for a backup now. CONFIG_INVALID where, with so many bytes left free, no backup could be
+ * taken even if the disk were empty; `reserveBytes` is null for the default.
+ */
+export const lacksOfRoom = async (folder: string, reserveBytes: number | null): Promise<string[]> => {
+  const packs = path.join(folder, PACKS_NAME)
+  const lacks = new Set<string>()
+  for (const one of existsSync(packs) ? [folder, packs] : [folder]) {
+    const { freeBytes, totalBytes } = await diskSpace(one)
+    const reserve = reserveOf(reserveBytes, totalBytes)
+    const besideBytes = ballastFiles(totalBytes) * BALLAST_FILE_BYTES + ADMIT_BYTES
+    if (reserve + besideBytes > totalBytes)
+      throw new VarveError(
+        'CONFIG_INVALID',
+        `with a reserve of ${sizeText(reserve)} no backup could ever be taken: the disk of ${one} has ${sizeText(totalBytes)} in all, and the gateway needs ${sizeText(besideBytes)} besides; ` +
+          `reserve less than ${sizeText(Math.max(0, totalBytes - besideBytes))} (--reserve), or use a larger disk`,
+      )
+    if (reserve > 0 && freeBytes < reserve + ADMIT_BYTES)
+      lacks.add(
+        `no backup is taken now: the disk of ${one} has ${sizeText(freeBytes)} free and a reserve of ${sizeText(reserve)}; make room with prune and gc, or give it a larger disk`,
+      )
+  }
+  return [...lacks]
+}

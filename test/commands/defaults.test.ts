@@ -1,0 +1,53 @@
+// What help shows as a default is what one would type: every one of them goes through its own parser.
+import type { Command, Option } from 'commander'
+import { expect, test } from 'vitest'
+import { program as agentProgram } from '../../agent/main.ts'
+import { LISTEN_DEFAULT, parseListen, parseReserve } from '../../gateway/commands/serve.ts'
+import { makeProgram } from '../../gateway/main.ts'
+
+interface Found {
+  readonly where: string
+  readonly option: Option
+}
+
+const optionsOf = ({ commands, options }: Command, before: string): Found[] => [
+  ...options.map((option) => ({ where: `${before}${option.flags}`, option })),
+  ...commands.flatMap((one) => optionsOf(one, `${before}${one.name()} `)),
+]
+
+const all = [...optionsOf(makeProgram(), 'varve-gateway '), ...optionsOf(agentProgram, 'varve-agent ')]
+
+test('a default that an option has a parser for is accepted by it, as help shows it, and means the same', () => {
+  const parsed = all.filter(({ option }) => option.parseArg !== undefined && option.defaultValue !== undefined)
+  expect(parsed.length).toBeGreaterThan(10)
+  for (const { where, option } of parsed) {
+    const shown = option.defaultValueDescription ?? String(option.defaultValue)
+    expect([where, option.parseArg!(shown, undefined as never)]).toEqual([where, option.defaultValue])
+  }
+})
+
+test('a number is never shown as a default without the words of a person', () => {
+  const bare = all.filter(
+    ({ option }) => typeof option.defaultValue === 'number' && option.defaultValueDescription === undefined,
+  )
+  expect(bare.map(({ where }) => where)).toEqual([])
+})
+
+test('what the words of an option name as its default is accepted', () => {
+  const words = all.flatMap(({ option }) => {
+    const text = /\(default: ([^;,)]+)/u.exec(option.description)?.[1]
+    return text === undefined ? [] : [[option.long, text] as const]
+  })
+  const known: Readonly<Record<string, (text: string) => unknown>> = {
+    '--listen': parseListen,
+    '--reserve': parseReserve,
+    '--log-level': (text) => expect(['info']).toContain(text),
+    '--data': (text) => expect(text).toMatch(/^\//u),
+    '--time-zone': (text) => expect(text).toBe('UTC'),
+    '--tenant': (text) => expect(text).toBe('all'),
+    '--limit': (text) => expect(text).toBe('no limit'),
+  }
+  expect(words.filter(([long]) => long === null || long === undefined || known[long] === undefined)).toEqual([])
+  for (const [long, text] of words) known[long!]!(text)
+  expect(words).toContainEqual(['--listen', LISTEN_DEFAULT])
+})
