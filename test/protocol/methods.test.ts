@@ -229,7 +229,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'points.lost': { params: { point: UUID }, result: { lost: [lost], lostCount: 1 } },
-  'retention.set': { params: { scope: 'group', name: 'web', rules }, result: {} },
+  'retention.set': { params: { scope: 'group', name: 'web', rules, newGroup: true }, result: {} },
   'retention.list': { params: {}, result: { policies: [{ scope: 'machine', name: 'db1', rules }] } },
   'machines.setGroup': { params: { machine: 'db1', group: 'web' }, result: {} },
   'store.collect': {
@@ -388,6 +388,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'agent.backup refuseLeftOut',
   'agent.backup compareDays',
   'backup.start compare',
+  'retention.set newGroup',
 ])
 
 /** The value with each of its leaves made into something no schema takes there, one at a time. */
