@@ -27,16 +27,10 @@ interface OpenOptions {
 export class RawSocket {
   readonly closed: Promise<void>
   readonly #socket: Socket
-  over = false
 
   private constructor(socket: Socket) {
     this.#socket = socket
-    this.closed = new Promise((resolve) =>
-      socket.once('close', () => {
-        this.over = true
-        resolve()
-      }),
-    )
+    this.closed = new Promise((resolve) => socket.once('close', () => resolve()))
   }
 
   /** Connects and upgrades; rejects where it is refused. */
@@ -69,6 +63,11 @@ export class RawSocket {
   /** So many empty pings of the WebSocket. */
   static pings(count: number): Buffer {
     return Buffer.concat(Array.from({ length: count }, () => headerOf(OPCODE.ping, 0, true)))
+  }
+
+  /** Whether nothing can be sent any more. */
+  get over(): boolean {
+    return this.#socket.destroyed
   }
 
   get bytesWritten(): number {
