@@ -7,6 +7,7 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   EACCES: 'this user may not use it: run this as root, or as the user that runs the agent',
   EPERM: 'this user may not use it: run this as root, or as the user that runs the agent',
   EISDIR: 'it is a folder, not a file',
+  EEXIST: 'something that is no folder has this name already',
   ENOTDIR: 'a part of its path is a file, not a folder',
   ELOOP: 'its symbolic links go round in a circle',
   ENAMETOOLONG: 'its name is too long',
