@@ -4,7 +4,7 @@ import type { Database } from '../../gateway/datastore/database/database.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { Handlers, Peer } from '../../protocol/peer.ts'
 
-/** An agent of the attacker's tenant, enrolled as any other. */
+/** An agent of the attacker’s tenant, enrolled like every agent. */
 export interface AttackerAgent {
   /** Its id. */
   readonly id: string
