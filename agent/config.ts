@@ -147,6 +147,8 @@ const readText = async (file: string): Promise<string> => {
 
 /** Reads a configuration file; CONFIG_INVALID. */
 export const readConfig = async (file: string): Promise<AgentConfig> => {
+  if (file === '')
+    throw new VarveError('CONFIG_INVALID', 'the configuration has no name: --config takes the path of a file')
   try {
     return parseConfig(file, await readText(file))
   } catch (error) {

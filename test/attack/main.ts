@@ -5,12 +5,14 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { tempFolder } from '../support/temp.ts'
+import { listings } from './listings.ts'
 import { memory } from './memory.ts'
 import { Neighbour, type Times } from './neighbour.ts'
 import type { Scenario } from './scenario.ts'
 import { AttackedGateway, residentBytes } from './stage.ts'
+import { wrongBytes } from './wrong-bytes.ts'
 
-const SCENARIOS: readonly Scenario[] = [...memory]
+const SCENARIOS: readonly Scenario[] = [...memory, ...listings, ...wrongBytes]
 
 /** The gateway's JavaScript heap unless told otherwise, in MiB. */
 const HEAP_MB = 512

@@ -43,6 +43,7 @@ export const AGENT_ROWS: Rows = {
     ['--gateway', '@url', '--token', '@token', '--config', '@config-proc'],
     ['--gateway', '@url', '--token', '@token', '--config', '@nowhere'],
     enrol('--token', 'rubbish', '--json'),
+    ['--gateway', '@url', '--token', '@token'],
   ],
   run: [
     ['--config', '@nowhere'],
@@ -53,7 +54,7 @@ export const AGENT_ROWS: Rows = {
     ['--json'],
   ],
   machines: [['db1'], ...on(), ['--config', '@config-away', '--json']],
-  status: [['db1'], ...on(), ['--config', '@config-fresh', '--json']],
+  status: [['db1'], ['nodb'], ['db1', '--timeout', '0'], ...on(), ['--config', '@config-fresh', '--json']],
   backup: [
     [],
     ['db2'],
@@ -62,7 +63,8 @@ export const AGENT_ROWS: Rows = {
     ['two words'],
     ['db1', '--fll'],
     ['', '--full'],
-    ...on('db1'),
+    ...on('db1', '--timeout', '1s'),
+    ['db1', '--timeout', 'soon'],
     ['nodb', '--json'],
   ],
   points: [['db2'], ['db1', 'db2'], ['--limit', '5'], ['two words'], [''], ...on(), ['db2', '--json']],
@@ -79,7 +81,10 @@ export const AGENT_ROWS: Rows = {
     ['@point', '--disk', 'vda', '--to', '@nowhere/disk.raw'],
     ['@point', '--disk', 'vda', '--to', '@target', '--format', 'vmdk'],
     ['@point', '--disk', 'vda', '--to', ''],
-    ['@point', '--disk', 'vda', '--to', '@target', '--config', '@config-away'],
+    ['@point', '--disk', 'vda', '--to', '@target', '--timeout', '1s', '--config', '@config-away'],
+    ['@point', '--disk', 'vda', '--to', '@nowhere.vmdk'],
+    ['@point', '--disk', 'vda', '--to', '/proc/disk.raw'],
+    ['@point', '--disk', 'vda', '--to', '/dev/null', '--force'],
     ['ffffffff', '--disk', 'vda', '--to', '@target', '--json'],
   ],
   forget: [
