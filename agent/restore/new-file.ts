@@ -91,6 +91,8 @@ export class NewFile implements AsyncDisposable {
       resources.move()
       return file
     } catch (error) {
+      if (hasCode(error, 'ENOENT') && (await exists(path.dirname(final))))
+        throw new VarveError('TARGET_INVALID', `cannot write ${final}: its file system takes no files (ENOENT)`)
       throw targetError(`cannot write ${final}`, error)
     }
   }

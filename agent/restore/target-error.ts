@@ -9,7 +9,7 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   EROFS: 'its file system is read-only: choose another folder',
   EACCES: 'this user may not write there: choose another folder, or run this as a user who may',
   EPERM: 'the system does not permit it: it may be protected (lsattr), or a file system that takes no files',
-  ENOENT: 'its folder does not exist, so make it first, or its file system takes no files, such as /proc',
+  ENOENT: 'its folder does not exist: make it first',
   ENOTDIR: 'part of the path is not a folder',
   EISDIR: 'it is a folder: name a file in it',
   ELOOP: 'its symbolic links lead in a circle',
