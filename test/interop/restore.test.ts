@@ -131,7 +131,10 @@ test('a restore goes on where it was when the gateway is killed and started agai
   await stand.endGateway('SIGKILL')
   await stand.startGateway()
   const { code, stdout, stderr } = await command.ended
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect({ code, stderr }).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/waiting for the gateway .* is there again\n$/su),
+  })
   const { bytesReceived } = JSON.parse(stdout) as { bytesReceived: number }
   expect(bytesReceived).toBeLessThan(18.1 * MIB)
   expect((await readFile(file)).equals(CONTENT)).toBe(true)

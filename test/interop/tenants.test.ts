@@ -92,6 +92,7 @@ const named: Readonly<
     peer.open('image.download', { point, disk: 'vda', position: 0, skipDamaged: false }).result,
   'jobs.watch': (peer, { job }) => peer.open('jobs.watch', { job }).result,
   'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
+  'points.list': (peer, { machine }) => peer.call('points.list', { machine, before: null, limit: 100 }),
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
   'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
   'machines.setPolicy': (peer, { machine }) =>
@@ -114,7 +115,7 @@ test.each(Object.entries(named))(
   async (_, call) => {
     const { point, machine } = answer('two')
     const foreign = { point, job: point, machine }
-    const nobodys = { point: randomUUID(), job: randomUUID(), machine: 'db-ten' }
+    const nobodys = { point: randomUUID(), job: randomUUID(), machine: 'db-xyz' }
     const peer = await stand.peer('owner', 'one')
     const asForeign = await refusalOf(call(peer, foreign))
     expect(asForeign.code).toBe('NOT_FOUND')
@@ -128,12 +129,10 @@ test.each(['owner', 'operator', 'viewer', 'auditor'] as const)(
     const peer = await stand.peer(role, 'one')
     const { machines } = await peer.call('machines.list', {})
     const { points } = await peer.call('points.list', { machine: null, before: null, limit: 100 })
-    const { points: foreign } = await peer.call('points.list', { machine: 'db-two', before: null, limit: 100 })
     const { jobs } = await peer.call('jobs.list', { machine: null, limit: 100 })
     expect(machines.map(({ name }) => name)).toEqual(['db-one'])
     expect(points.map(({ id }) => id)).toEqual([answer('one').point])
     expect(jobs.map(({ id }) => id)).toEqual([answer('one').point])
-    expect(foreign).toEqual([])
   },
 )
 
