@@ -100,7 +100,10 @@ test('with nobody there, commands that look end at once; those that work say wha
     command(...restoreArgs(stand, args), '--timeout', '2s', '--json', ...config),
   )
   for (const { code, stdout, stderr } of await Promise.all(works)) {
-    expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
+    expect({ code, answer: JSON.parse(stdout) }).toMatchObject({
+      code: 3,
+      answer: { error: { code: 'CONNECTION_LOST' } },
+    })
     expect(stderr).toMatch(/^varve-agent: waiting for the gateway at ws:\S+: cannot reach .*\(ECONNREFUSED\)\n/u)
     expect(stderr).toMatch(
       /gave up waiting for the gateway at .* after 2 s: .*\(ECONNREFUSED\) \(CONNECTION_LOST\)\n$/u,
