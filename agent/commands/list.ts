@@ -8,7 +8,7 @@ import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
 import { localTime, print, printJson, printTable, size } from './output.ts'
-import { whyUnknown } from './unknown-machine.ts'
+import { whyAway, whyUnknown } from './unknown-machine.ts'
 
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
 const PAGE_POINTS = 100
@@ -80,7 +80,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
           rows.push(await ask('machines.status', { machine: name }))
         } catch (thrown) {
           const error = asVarveError(thrown)
-          const { message } = error.code === 'NOT_FOUND' ? await whyUnknown(name, context) : error
+          const { message } = await whyAway(name, error, context)
           rows.push(unknownState(name, message))
         }
       }
