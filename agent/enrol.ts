@@ -48,11 +48,17 @@ const parse = (gateway: string, { status, location, text }: Answer): unknown => 
   }
 }
 
+/** CANCELLED: nobody knows whether the request has come through. */
+const interrupted = (signal: AbortSignal): VarveError => {
+  const { code, message } = asVarveError(signal.reason)
+  return new VarveError(code, `${message}: this host is what it was before; if the token is used up, take a new one`)
+}
+
 /** Sends the request and reads the answer; whatever breaks on the way is CONNECTION_LOST. */
-const exchange = async (gateway: string, ca: Buffer | null, body: string): Promise<Answer> => {
+const exchange = async (gateway: string, ca: Buffer | null, body: string, signal?: AbortSignal): Promise<Answer> => {
   const url = new URL('/enrol', gateway.replace(/^ws/u, 'http'))
   const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-  const options = { method: 'POST', headers, timeout: TIMEOUT_MS }
+  const options = { method: 'POST', headers, timeout: TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) }
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const request =
@@ -68,6 +74,7 @@ const exchange = async (gateway: string, ca: Buffer | null, body: string): Promi
     const { statusCode: status, headers } = response
     return { status, location: headers.location, text: await textOf(response) }
   } catch (thrown) {
+    if (signal?.aborted === true) throw interrupted(signal)
     if (thrown instanceof VarveError) throw thrown
     throw await explained({ gateway, hasCa: ca !== null }, thrown as Error)
   }
@@ -80,8 +87,8 @@ const refused = ({ code, message, details }: VarveError, { host }: URL): VarveEr
   return new VarveError(code, `${message}${spent ? way : ''}`, { details })
 }
 
-const post = async (gateway: string, ca: Buffer | null, body: string): Promise<unknown> => {
-  const answer = await exchange(gateway, ca, body)
+const post = async (gateway: string, ca: Buffer | null, body: string, signal?: AbortSignal): Promise<unknown> => {
+  const answer = await exchange(gateway, ca, body, signal)
   const value = parse(gateway, answer)
   if (answer.status === 200) return value
   const refusal = v.safeParse(refusalSchema, value)
@@ -126,7 +133,7 @@ export interface Enrolled {
 
 /**
  * Makes this host an agent of the token's tenant. EXISTS where it is one already, unless `force`; STATE_LOCKED while it
- * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST. The token is not spent unless the key can be kept.
+ * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST, and CANCELLED by the signal. The token is not spent unless the key can be kept.
  */
 export const enrolHost = async (options: {
   readonly gateway: string
@@ -134,8 +141,10 @@ export const enrolHost = async (options: {
   readonly token: string
   readonly state: string
   readonly force?: boolean
+  /** Aborts with why the enrolment is to be given up; one that the gateway has answered is kept. */
+  readonly signal?: AbortSignal
 }): Promise<Enrolled> => {
-  const { gateway, ca, token, state, force = false } = options
+  const { gateway, ca, token, state, force = false, signal } = options
   const made = await makeStateFolder(state)
   try {
     await using _lock = await lock(state)
@@ -143,7 +152,8 @@ export const enrolHost = async (options: {
     if (former !== null && !force) throw enrolledAlready(former)
     await using identity = await NewIdentity.generate()
     await identity.prepare(state)
-    const answer = await post(gateway, ca, JSON.stringify({ token, publicKey: identity.publicKey, host: hostname() }))
+    const request = { token, publicKey: identity.publicKey, host: hostname() }
+    const answer = await post(gateway, ca, JSON.stringify(request), signal)
     const checked = v.safeParse(answerSchema, answer)
     if (!checked.success)
       throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
@@ -165,7 +175,9 @@ export const whatFollows = (
 ): string[] => {
   const sentences: string[] = []
   if (place(record.gateway) !== place(config.gateway))
-    sentences.push(`the configuration says gateway = "${config.gateway}", and that is where "varve-agent run" connects`)
+    sentences.push(
+      `The configuration says gateway = "${config.gateway}", and that is where "varve-agent run" connects.`,
+    )
   if (former === null) return sentences
   const folder = path.join(config.state, FORMER_FOLDER, former.agentId)
   sentences.push(

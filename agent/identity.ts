@@ -70,8 +70,12 @@ const stateError = (thrown: unknown): VarveError => {
 const readSecret = async (file: string): Promise<string | null> => {
   try {
     await using handle = await open(file, 'r')
-    const { mode, size } = await handle.stat()
-    if ((mode & 0o077) !== 0) throw new VarveError('CONFIG_INVALID', `${file} must be readable by its owner only`)
+    const stat = await handle.stat()
+    const { mode, size } = stat
+    if (!stat.isFile())
+      throw new VarveError('CONFIG_INVALID', `${file} is no file: move it away, and enrol this host again`)
+    if ((mode & 0o077) !== 0)
+      throw new VarveError('CONFIG_INVALID', `${file} must be readable by its owner only: chmod 600 ${file}`)
     if (size > FILE_BYTES_MAX) throw new VarveError('CONFIG_INVALID', `${file} is too large`)
     return await handle.readFile('utf8')
   } catch (error) {

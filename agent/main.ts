@@ -8,8 +8,9 @@ import { asVarveError, VarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
+import { interruption, orAbort } from './commands/interruption.ts'
 import { machines, points, status } from './commands/list.ts'
-import { beginOutput, print, printJson, watchOutput } from './commands/output.ts'
+import { beginOutput, print, printJson, remark, watchOutput } from './commands/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
@@ -93,11 +94,16 @@ program
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
     const { gateway, force } = options
-    const token = await readToken(options)
-    const enrolled = await enrolHost({ gateway, token, force, ca: await readCa(config.ca), state: config.state })
+    const signal = interruption()
+    const token = await orAbort(readToken(options), signal)
+    const ca = await readCa(config.ca)
+    const enrolled = await enrolHost({ gateway, token, force, ca, state: config.state, signal })
     const { record, former } = enrolled
     const { agentId: agent, tenantName: tenant } = record
-    if (options.json) return printJson({ agent, tenant, gateway: record.gateway, former: former?.agentId ?? null })
+    if (options.json) {
+      if (former === null) whatFollows(enrolled, config).forEach(remark)
+      return printJson({ agent, tenant, gateway: record.gateway, former: former?.agentId ?? null })
+    }
     print(`Enrolled as agent ${agent} of tenant ${tenant}. Next: varve-agent run`)
     whatFollows(enrolled, config).forEach(print)
   })

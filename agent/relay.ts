@@ -5,7 +5,7 @@ import type { MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
 import * as v from 'valibot'
 import type { MachineConfig } from './config.ts'
-import { checkAnswer, listDisks, splitExcluded } from './qmp/disks.ts'
+import { checkAnswer, listDisks, splitExcluded, type MachineDisk } from './qmp/disks.ts'
 import type { QmpLink } from './qmp/link.ts'
 import type { QmpEvent } from './qmp/message.ts'
 
@@ -25,6 +25,10 @@ export interface RelayOptions {
 /** Whether a list of names, some with `*` at their end, covers a command. */
 export const isAllowed = (allowed: readonly string[], command: string): boolean =>
   allowed.some((rule) => (rule.endsWith('*') ? command.startsWith(rule.slice(0, -1)) : rule === command))
+
+/** The image's format, also while a backup's filter of QEMU lies over it. */
+const formatOf = ({ format, backing }: MachineDisk): string =>
+  format === 'copy-before-write' ? (backing[0]?.format ?? format) : format
 
 export class Relay {
   readonly #options: RelayOptions
@@ -91,7 +95,7 @@ export class Relay {
       const { status } = checkAnswer(runState, await client.execute('query-status'), 'query-status')
       const { major, minor, micro } = client.version
       const { disks: found, leftOut } = splitExcluded(await listDisks(client), exclude)
-      const disks = found.map((disk) => ({ name: disk.name, size: disk.size, format: disk.format }))
+      const disks = found.map((disk) => ({ name: disk.name, size: disk.size, format: formatOf(disk) }))
       return {
         name,
         qmp: 'up',

@@ -25,6 +25,14 @@ export const CLOSE_ERROR = 4000
 /** Close code of a connection that ended because its work was done. */
 export const CLOSE_NORMAL = 1000
 
+/** What a browser or `ws` calls the end of a connection that nobody closed. */
+const CLOSE_ABNORMAL = 1006
+
+const endText = (code: number): string =>
+  code === CLOSE_ABNORMAL
+    ? 'the connection to the gateway broke off'
+    : `the gateway ended the connection (code ${code})`
+
 const OPEN = 1
 
 export interface Session {
@@ -104,8 +112,6 @@ export const openSession = (options: SessionOptions): Promise<Session> => {
       }
     })
     socket.addEventListener('error', () => fail(new VarveError('CONNECTION_LOST', 'the gateway cannot be reached')))
-    socket.addEventListener('close', ({ code }) =>
-      fail(new VarveError('CONNECTION_LOST', `the connection to the gateway ended (${code})`)),
-    )
+    socket.addEventListener('close', ({ code }) => fail(new VarveError('CONNECTION_LOST', endText(code))))
   })
 }

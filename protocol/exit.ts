@@ -57,6 +57,8 @@ const FAILED: readonly ErrorCode[] = [
   'NOT_FOUND',
   'DEADLINE_EXCEEDED',
   'INTERNAL',
+  'PEER_FAILED',
+  'NOT_SERVING',
   'JOB_ENDED',
   'UPLOAD_INVALID',
   'CHUNK_INVALID',

@@ -9,7 +9,7 @@ import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
 import { print, printJson, size } from './output.ts'
-import { whyUnknown } from './unknown-machine.ts'
+import { whyAway } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
 const WAIT_POLL_MS = 2000
@@ -33,6 +33,8 @@ const SILENCE_MS = 5000
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 const agentOf = (machine: string): string => `the agent of ${machine}`
+const freeOf = (machine: string): string => `${machine} to be free`
+const freeAgain = (machine: string): string => `${machine} is free again`
 
 /** Aborts when a start that was interrupted has had its time to be answered. */
 const patience = (signal: AbortSignal): AbortSignal => {
@@ -56,12 +58,15 @@ const startJob = async (context: CommandContext, machine: string, options: Backu
       const asked = { machine, full: options.full, compare: options.compare }
       const { job } = await peer.call('backup.start', asked, { signal: patience(signal) })
       waiting.end(agentOf(machine))
+      waiting.end(freeOf(machine), freeAgain(machine))
       return job
     } catch (thrown) {
-      const answered = asVarveError(thrown)
-      const error = answered.code === 'NOT_FOUND' ? await whyUnknown(machine, context) : answered
+      const error = await whyAway(machine, asVarveError(thrown), context)
       if (signal.aborted || !isWaitedFor(error)) throw error
-      waiting.begin(agentOf(machine), error.code, error.message)
+      const isBusy = error.code === 'JOB_RUNNING'
+      if (isBusy) waiting.end(agentOf(machine))
+      else waiting.end(freeOf(machine), freeAgain(machine))
+      waiting.begin(isBusy ? freeOf(machine) : agentOf(machine), error.code, error.message)
       await pause(WAIT_POLL_MS)
       signal.throwIfAborted()
     }
@@ -97,6 +102,7 @@ const followShown = async (context: CommandContext, machine: string, job: string
   const { link, signal, progress, waiting } = context
   const meter = new Meter()
   let heardMs = performance.now()
+  let known = ''
   const look = async (): Promise<void> => {
     if (performance.now() - heardMs < SILENCE_MS) return
     const { machines } = await link.call('machines.list', {}, signal)
@@ -107,10 +113,15 @@ const followShown = async (context: CommandContext, machine: string, job: string
   const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
   try {
     return await follow(link, job, signal, (state) => {
-      heardMs = performance.now()
-      waiting.end(agentOf(machine))
+      const told = JSON.stringify(state)
+      // the gateway repeats a state by itself: only what is new comes of the agent
+      if (told !== known) {
+        heardMs = performance.now()
+        waiting.end(agentOf(machine))
+      }
+      known = told
       const done = state.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
-      meter.add(heardMs, done)
+      meter.add(performance.now(), done)
       progress.show(() => describe(state, meter))
     })
   } finally {

@@ -9,7 +9,7 @@ import { Identity, type IdentityRecord } from '../identity.ts'
 import { backoffMs, GatewayLink } from '../session/link.ts'
 import { concernsOf } from '../session/concerns.ts'
 import { connect } from '../session/once.ts'
-import { onInterruption } from './interruption.ts'
+import { onInterruption, orAbort } from './interruption.ts'
 import { Progress } from './progress.ts'
 import { Waiting } from './waiting.ts'
 
@@ -60,17 +60,8 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
 
 const gatewayName = ({ gateway }: AgentConfig): string => `the gateway at ${gateway}`
 
-/** The promise's value, or the reason of the signal once it aborts. */
-const orAbort = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T> => {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(asVarveError(signal.reason))
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
+/** What is waited for; the reasons name the place. */
+const GATEWAY = 'the gateway'
 
 interface Parts {
   readonly config: AgentConfig
@@ -93,18 +84,18 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
     for (let attempt = 0; ; attempt++) {
       try {
         const peer = await orAbort(dial(), until)
-        waiting.end(what)
+        waiting.end(GATEWAY)
         return peer
       } catch (thrown) {
         const error = asVarveError(thrown)
         if (!works || until.aborted || !isPassing(error)) throw error
-        waiting.begin(what, error.code, error.message)
+        waiting.begin(GATEWAY, error.code, error.message)
         await pause(Math.min(PAUSE_MAX_MS, backoffMs(attempt, Math.random())), until)
         // it says why it was waited for, and not only that it was
         if (over.signal.aborted && !signal.aborted)
           throw new VarveError(
             error.code,
-            `gave up waiting for ${what} after ${durationText(beginMs)}: ${error.message}`,
+            `gave up waiting for ${GATEWAY} after ${durationText(beginMs)}: ${error.message}`,
           )
       }
     }
@@ -145,7 +136,8 @@ export const withGateway = async <R>(
     },
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async () => {},
-    onState: (state) => (state.up ? waiting.end(what) : waiting.begin(what, state.error.code, state.error.message)),
+    onState: (state) =>
+      state.up ? waiting.end(GATEWAY) : waiting.begin(GATEWAY, state.error.code, state.error.message),
     clock: systemClock,
     random: Math.random,
   })

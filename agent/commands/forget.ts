@@ -4,6 +4,7 @@ import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
+import { interruption, orAbort } from './interruption.ts'
 import { print, printJson } from './output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
@@ -27,7 +28,7 @@ const forgetDisks = async (
   timeout: number | undefined,
 ): Promise<Forgotten> => {
   await using direct = await openDirect(config)
-  if (direct !== null) return await direct.driver.forget(machineOf(config, machine), disk)
+  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), interruption())
   return await withGateway(
     file,
     async (context) => {

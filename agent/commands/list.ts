@@ -8,7 +8,7 @@ import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
 import { localTime, print, printJson, printTable, size } from './output.ts'
-import { whyUnknown } from './unknown-machine.ts'
+import { whyAway, whyUnknown } from './unknown-machine.ts'
 
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
 const PAGE_POINTS = 100
@@ -80,7 +80,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
           rows.push(await ask('machines.status', { machine: name }))
         } catch (thrown) {
           const error = asVarveError(thrown)
-          const { message } = error.code === 'NOT_FOUND' ? await whyUnknown(name, context) : error
+          const { message } = await whyAway(name, error, context)
           rows.push(unknownState(name, message))
         }
       }
@@ -111,13 +111,13 @@ const allPoints = async ({ ask }: CommandContext, machine: string | null): Promi
   }
 }
 
-/** NOT_FOUND for a name that neither this host nor the gateway has: it is not a machine without points. */
-const checkKnown = async ({ config, ask }: CommandContext, machine: string): Promise<void> => {
+/** Why the gateway has no machine of this name: it was refused, or not told of yet, or the name is wrong. */
+const unknown = async (context: CommandContext, machine: string): Promise<VarveError> => {
+  const { config, ask } = context
+  if (config.machines.some(({ name }) => name === machine)) return await whyUnknown(machine, context)
   const { machines: known } = await ask('machines.list', {})
-  const all = [...config.machines, ...known]
-  if (all.some(({ name }) => name === machine)) return
-  const names = [...new Set(all.map(({ name }) => name))]
-  throw new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
+  const names = [...new Set([...config.machines, ...known].map(({ name }) => name))]
+  return new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
 }
 
 /** All restore points, newest first, page by page. */
@@ -125,8 +125,10 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
   withGateway(
     options.config,
     async (context) => {
-      const rows = await allPoints(context, machine ?? null)
-      if (machine !== undefined && rows.length === 0) await checkKnown(context, machine)
+      const rows = await allPoints(context, machine ?? null).catch(async (thrown: unknown) => {
+        const isUnknown = machine !== undefined && asVarveError(thrown).code === 'NOT_FOUND'
+        throw isUnknown ? await unknown(context, machine) : thrown
+      })
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(

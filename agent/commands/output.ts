@@ -32,6 +32,9 @@ export const watchOutput = (): void => {
 
 export const print = (line: string): void => current.print(line)
 
+/** What a person must know besides the outcome, on standard error. */
+export const remark = (sentence: string): void => current.remark(sentence)
+
 /** The answer under --json: an object, printed when the command ends. */
 export const printJson = (answer: object): void => current.answer(answer)
 

@@ -5,7 +5,7 @@ import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { withGateway } from './context.ts'
-import { print, printJson, size } from './output.ts'
+import { print, printJson, remark, size } from './output.ts'
 import { Meter } from '../../protocol/meter.ts'
 
 export interface RestoreCommand {
@@ -20,15 +20,12 @@ export interface RestoreCommand {
   readonly json: boolean
 }
 
-/** What a person must know besides the outcome. */
-const tell = (sentence: string): void => void process.stderr.write(`varve-agent: ${sentence}\n`)
-
 export const restore = (prefix: string, options: RestoreCommand): Promise<void> =>
   withGateway(
     options.config,
     async ({ config, link, signal, progress }) => {
       const notes = RestoreNotes.in(config.state)
-      ;(await notes.settle()).forEach(tell)
+      ;(await notes.settle()).forEach(remark)
       const { point } = await link.call('points.get', { point: prefix }, signal)
       const disk = point.disks.find(({ name }) => name === options.disk)
       if (disk === undefined) {
@@ -46,8 +43,8 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
         notes,
       })
       await using target = opened.target
-      const { format, remark } = opened
-      if (remark !== null) tell(remark)
+      const { format } = opened
+      if (opened.remark !== null) remark(opened.remark)
       let received = 0
       const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
         repeat: (work) => link.repeat(work, signal),
@@ -65,7 +62,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
         },
       })
       progress.clear()
-      remarks.forEach(tell)
+      remarks.forEach(remark)
       const durationMs = Math.round(performance.now() - startedMs)
       const done = {
         point: point.id,

@@ -7,7 +7,8 @@ import { readConfig, type AgentConfig } from '../config.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { leftSentences } from './forget.ts'
 import { openDirect, type Direct } from './direct.ts'
-import { print, printJson } from './output.ts'
+import { interruption, orAbort } from './interruption.ts'
+import { print, printJson, remark } from './output.ts'
 
 export interface UninstallCommand {
   readonly config: string
@@ -71,16 +72,17 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
   await using direct = await openDirect(config)
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
-  const { removed, problems } = await cleanMachines(config, direct)
+  const { removed, problems } = await orAbort(cleanMachines(config, direct), interruption())
   const restores = await RestoreNotes.in(config.state).settle()
   const done = problems.length === 0 || options.force
   if (done) {
     await removeSockets(direct)
     await removeState(config.state)
   }
+  restores.forEach(remark)
   if (options.json) printJson({ removed, problems, state: done ? 'removed' : 'kept' })
   else {
-    for (const sentence of [...problems, ...restores]) print(sentence)
+    for (const sentence of problems) print(sentence)
     print(`Removed ${removed} ${removed === 1 ? 'bitmap' : 'bitmaps'}${done ? ` and ${config.state}` : ''}.`)
     if (done)
       print(

@@ -25,7 +25,7 @@ export const whyUnknown = async (
   const refusal = (await readRefusals(config.state, record.agentId)).find((one) => one.machine === machine)
   if (refusal !== undefined) {
     const way = refusal.code === 'EXISTS' ? `: ${assignment(machine, context)}` : ''
-    return new VarveError(refusal.code, `the gateway refuses ${machine}: ${refusal.message}${way}`)
+    return new VarveError(refusal.code, `refused by the gateway: ${refusal.message}${way}`)
   }
   if (await isStateLocked(config.state))
     return new VarveError(
@@ -40,4 +40,17 @@ export const whyUnknown = async (
     'AGENT_OFFLINE',
     `the gateway has not heard of ${machine} yet, as "varve-agent run" is not running on this host: start it${after}`,
   )
+}
+
+/** What the gateway says of a machine that cannot be asked, with what this host knows better. */
+export const whyAway = async (
+  machine: string,
+  error: VarveError,
+  context: Pick<CommandContext, 'config' | 'record'>,
+): Promise<VarveError> => {
+  if (error.code === 'NOT_FOUND') return await whyUnknown(machine, context)
+  if (error.code !== 'AGENT_OFFLINE' || !(await isStateLocked(context.config.state))) return error
+  const sentence =
+    '"varve-agent run" runs on this host, but is not connected to the gateway: wait a moment, or see its log'
+  return new VarveError('AGENT_OFFLINE', sentence)
 }

@@ -46,8 +46,8 @@ export class Waiting implements Disposable {
   }
 
   /** It is there; said where it was waited for. */
-  end(what: string): void {
-    if (this.#stop(what)) this.#options.progress.tell(`${what} is there again`)
+  end(what: string, sentence = `${what} is there again`): void {
+    if (this.#stop(what)) this.#options.progress.tell(sentence)
   }
 
   [Symbol.dispose](): void {

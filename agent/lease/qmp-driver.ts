@@ -240,7 +240,11 @@ export class QmpLeaseDriver implements LeaseDriver {
   /** Runs `action` while the machine is held; it stays held until `release`, or is freed when the action fails. */
   async #holding<T>(qmpPath: string, machine: string, action: (release: () => void) => Promise<T>): Promise<T> {
     if (this.#held.has(qmpPath)) {
-      throw new VarveError('LEASE_HELD', `Machine ${machine} has a lease already.`, { details: { machine } })
+      throw new VarveError(
+        'LEASE_HELD',
+        `A backup of machine ${machine} is under way, or its checkpoints are being removed: try again when it has ended.`,
+        { details: { machine } },
+      )
     }
     this.#held.add(qmpPath)
     const release = (): void => void this.#held.delete(qmpPath)

@@ -53,7 +53,7 @@ const WHY_UNAVAILABLE: Readonly<Record<string, string>> = {
   ELOOP: 'cannot be there: symbolic links of its path lead in a circle',
   ENAMETOOLONG: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
   EINVAL: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
-  EAGAIN: 'has too many clients waiting: give Varve a QMP socket of its own',
+  EAGAIN: 'has too many clients waiting: QEMU is stopped or hangs, or the socket is not for Varve alone',
   EPROTOTYPE: 'is a socket of another kind: "qmp" in the configuration names something else',
 }
 

@@ -88,6 +88,8 @@ const names = (gateway: string, code: string, error: Error): string => {
 
 const untrusted = (gateway: string, code: string, hasCa: boolean): string => {
   const start = `the certificate of ${gateway} is not trusted (${code})`
+  if (hasCa && code === 'DEPTH_ZERO_SELF_SIGNED_CERT')
+    return `${start}: it is signed by itself and another one than that in "ca"; if it was renewed, take a new copy of it from the gateway`
   if (hasCa) return `${start}: the authority in "ca" did not sign it; set "ca" to the one that did`
   return code === 'DEPTH_ZERO_SELF_SIGNED_CERT'
     ? `${start}: it is signed by itself; set "ca" in the configuration to a copy of it, taken from the gateway`

@@ -99,7 +99,7 @@ const addMachines = (program: Command): void => {
       if (options.json) return
       print(
         changed
-          ? `Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read.`
+          ? `Agent ${options.agent} serves ${machineName} from now on; its next backup is a full read, unless the same host backed it up before.`
           : `Agent ${options.agent} serves ${machineName} already: nothing is changed.`,
       )
     })

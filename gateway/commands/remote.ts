@@ -98,6 +98,12 @@ const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | n
   }
 }
 
+/** A gateway that went while it worked for a command: what was done by then is kept, the rest is for another run. */
+const withWayOut = (error: VarveError): VarveError =>
+  error.code === 'CONNECTION_LOST' || error.code === 'GOING_AWAY'
+    ? new VarveError(error.code, `${error.message}: run the command again; what is done is kept`, { cause: error })
+    : error
+
 /**
  * Runs work beside the gateway of a data folder, or, where none runs, with one that has no port and ends with the work.
  * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
@@ -120,6 +126,8 @@ export const withGateway = async <R>(data: string, work: (gateway: LocalGateway)
       const { peer } = session
       try {
         return await part({ peer, signal })
+      } catch (thrown) {
+        throw withWayOut(asVarveError(thrown))
       } finally {
         peer.close(new VarveError('CANCELLED', 'the command is over'))
       }

@@ -105,7 +105,10 @@ export class CertificateKeeper implements Disposable {
     const looks = this.#wrong?.reason === reason ? this.#wrong.looks + 1 : 1
     this.#wrong = { reason, looks: told ? 2 : looks }
     if (told || looks === 2)
-      log.error({ ...files, reason }, 'the certificate cannot be read again: the one read before is still served')
+      log.error(
+        { cert: files.cert, keyFile: files.key, reason },
+        'the certificate cannot be read again: the one read before is still served',
+      )
   }
 
   #warn(): void {

@@ -99,10 +99,19 @@ test('files that others may read are refused', async () => {
   await (await NewIdentity.generate()).save(temp.path, saved)
   for (const file of [keyOf(temp.path, saved), temp.join('identity.json')]) {
     await chmod(file, 0o604)
-    expect(await codeOf(Identity.load(temp.path))).toBe('CONFIG_INVALID')
+    expect((await failureOf(Identity.load(temp.path)))?.message).toContain(`chmod 600 ${file}`)
     await chmod(file, 0o600)
   }
   expect(await codeOf(Identity.load(temp.path))).toBe('none')
+})
+
+test('a folder in place of a file is called what it is', async () => {
+  await using temp = await tempFolder()
+  await mkdir(temp.join('identity.json'))
+  expect(await failureOf(Identity.load(temp.path))).toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining('is no file: move it away') as string,
+  })
 })
 
 test('damaged files are refused, and no error or log shows the key', async () => {

@@ -1,5 +1,6 @@
 // The program as a person calls it: help, wrong usage, and the exit codes that its help promises.
 import { writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -124,7 +125,8 @@ test('enrols, runs, and ends on a signal; a token works once', async () => {
     former: null,
   })
   const second = await enrol()
-  expect(second).toMatchObject({ code: 5, stderr: expect.stringContaining('EXISTS') })
+  expect(second).toMatchObject({ code: 5, stderr: expect.stringContaining('EXISTS') as string })
+  expect(JSON.parse(second.stdout)).toMatchObject({ error: { code: 'EXISTS', exit: 5 } })
   const forced = await enrol('--force')
   expect(forced.code).toBe(4)
   expect(forced.stderr).toContain('ENROLMENT_USED')
@@ -161,3 +163,55 @@ test('a revoked agent ends by itself, with 4', async () => {
   expect(code).toBe(4)
   expect(stderr).toContain('AGENT_REVOKED')
 })
+
+/** A port that takes connections and says nothing. */
+const mute = async (): Promise<AsyncDisposable & { port: number; asked: Promise<unknown> }> => {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const asked = once(server, 'connection')
+  const { port } = server.address() as AddressInfo
+  return { port, asked, [Symbol.asyncDispose]: async () => void server.close() }
+}
+
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+  'an enrolment ended by %s leaves nothing and says so',
+  async (signal) => {
+    await using temp = await tempFolder()
+    await using hole = await mute()
+    const file = temp.join('agent.toml')
+    const gateway = `ws://127.0.0.1:${hole.port}`
+    await writeFile(file, `gateway = "${gateway}"\nstate = "${temp.join('state')}"\n`)
+    const { child, ended } = startCommand('enrol', '--gateway', gateway, '--token', 't', '--json', '--config', file)
+    await hole.asked
+    child.kill(signal)
+    const { code, stdout, stderr } = await ended
+    expect(code).toBe(130)
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CANCELLED', exit: 130 } })
+    expect(stderr).toMatch(/interrupted by SIG[A-Z]+: this host is what it was before/u)
+    expect(existsSync(temp.join('state'))).toBe(false)
+  },
+)
+
+test.each([['forget', 'db1'], ['uninstall']])(
+  '%s beside a QEMU that hangs ends on Ctrl-C, with its one JSON object',
+  async (...args) => {
+    await using temp = await tempFolder()
+    const file = temp.join('agent.toml')
+    const silent = createServer()
+    silent.listen(temp.join('qmp'))
+    await once(silent, 'listening')
+    const asked = once(silent, 'connection')
+    await writeFile(
+      file,
+      `gateway = "ws://127.0.0.1:1"\nstate = "${temp.join('state')}"\n[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`,
+    )
+    const { child, ended } = startCommand(...args, '--json', '--config', file)
+    await asked
+    child.kill('SIGINT')
+    const { code, stdout } = await ended
+    silent.close()
+    expect(code).toBe(130)
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CANCELLED', exit: 130 } })
+  },
+)

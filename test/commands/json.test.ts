@@ -81,7 +81,7 @@ const differences = (command: string, document: unknown): { unlisted: string[]; 
   const { found, empty } = pathsOf(document)
   const below = (place: string): boolean => [...empty].some((one) => place === one || place.startsWith(`${one}.`))
   return {
-    unlisted: [...found].filter((one) => !listed.has(one)),
+    unlisted: [...found, ...empty].filter((one) => !listed.has(one)),
     missing: [...listed].filter((one) => !found.has(one) && !below(one)),
   }
 }

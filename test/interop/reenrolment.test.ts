@@ -38,7 +38,7 @@ test('a new agent is told what it may not have, takes over what is assigned to i
   await eventually(async () => (await host.run('backup', 'db1')).code === 5)
   for (const args of [['backup', 'db1'], ['machines'], ['status'], ['forget', 'db1']]) {
     const { stdout: out, stderr } = await host.run(...args)
-    expect(out + stderr, args[0]).toContain(`the gateway refuses db1: the machine belongs to the agent of host`)
+    expect(out + stderr, args[0]).toContain(`refused by the gateway: the machine belongs to the agent of host`)
     expect(out + stderr, args[0]).toContain(assign.join(' '))
   }
   expect((await host.done('status')).stdout).toContain('Agent: running.')

@@ -88,7 +88,7 @@ const onWire: readonly (readonly [schema: v.GenericSchema, value: unknown, sente
   [start, { machine: 'db1' }, '"full" is missing'],
   [start, { machine: 'db1', full: 1 }, 'full: must be true or false, not 1'],
   [start, { machine: { x: 1 }, full: true }, 'machine: must be a text, not a map'],
-  [compare, { job: 'X', disk: 'd', positions: [0], ids }, 'job: not an id (it is "X")'],
+  [compare, { job: 'x', disk: 'd', positions: [0], ids }, 'job: not an id (it is "x")'],
   [v.object({ token: v.number() }), { token: 'x'.repeat(41) }, 'token: must be a number, not a text of 41 characters'],
 ]
 

@@ -1,9 +1,10 @@
 // Why the gateway does not know a machine as this agent's, with the way out for each reason.
 import { mkdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { whyUnknown } from '../../../agent/commands/unknown-machine.ts'
+import { whyAway, whyUnknown } from '../../../agent/commands/unknown-machine.ts'
 import { parseConfig } from '../../../agent/config.ts'
 import { noteRefusals } from '../../../agent/refusals.ts'
+import { VarveError } from '../../../protocol/errors.ts'
 import { lockState } from '../../../agent/state-lock.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -43,5 +44,15 @@ test('not configured, not running, just started, after another enrolment, refuse
     message: expect.stringContaining(`it belongs to the agent of host h: "${assign}"`),
   })
   await noteRefusals(temp.path, 'a2', [{ machine: 'db1', code: 'TOO_MANY_REQUESTS', message: 'at most 5' }])
-  expect(await why('db1')).toMatchObject({ code: 'TOO_MANY_REQUESTS', message: 'the gateway refuses db1: at most 5' })
+  expect(await why('db1')).toMatchObject({ code: 'TOO_MANY_REQUESTS', message: 'refused by the gateway: at most 5' })
+})
+
+test('an agent that runs here without its gateway is not said to be stopped', async () => {
+  await using temp = await tempFolder()
+  const config = parseConfig('f', `gateway = "ws://127.0.0.1:1"\nstate = "${temp.path}"\n`)
+  const offline = new VarveError('AGENT_OFFLINE', 'it is not connected; is "varve-agent run" running?')
+  expect(await whyAway('db1', offline, { config, record })).toBe(offline)
+  await using _running = await lockState(temp.path)
+  const known = await whyAway('db1', offline, { config, record })
+  expect(known).toMatchObject({ code: 'AGENT_OFFLINE', message: expect.stringContaining('runs on this host, but') })
 })

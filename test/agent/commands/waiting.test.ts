@@ -100,14 +100,12 @@ test('with nobody there, commands that look end at once; those that work say wha
     command(...restoreArgs(stand, args), '--timeout', '2s', '--json', ...config),
   )
   for (const { code, stdout, stderr } of await Promise.all(works)) {
-    expect({ code, answer: JSON.parse(stdout) }).toMatchObject({
-      code: 3,
-      answer: { error: { code: 'CONNECTION_LOST' } },
-    })
-    expect(stderr).toMatch(/^varve-agent: waiting for the gateway at ws:\S+: cannot reach .*\(ECONNREFUSED\)\n/u)
-    expect(stderr).toMatch(
-      /gave up waiting for the gateway at .* after 2 s: .*\(ECONNREFUSED\) \(CONNECTION_LOST\)\n$/u,
-    )
+    expect(code).toBe(3)
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CONNECTION_LOST', exit: 3 } })
+    expect(stderr).toMatch(/^varve-agent: waiting for the gateway: cannot reach ws:.*\(ECONNREFUSED\)\n/u)
+    expect(stderr).toMatch(/gave up waiting for the gateway after 2 s: .*\(ECONNREFUSED\) \(CONNECTION_LOST\)\n$/u)
+    // the place once in each sentence
+    for (const line of stderr.trimEnd().split('\n')) expect(line.split('ws://')).toHaveLength(2)
   }
 })
 
@@ -152,7 +150,7 @@ test('a backup says that the gateway went and came back, and ends well', async (
   await started(peer)
   const { port } = stand.gateway
   await stand.gateway[Symbol.asyncDispose]()
-  await eventually(() => said.includes('waiting for the gateway at ws://127.0.0.1'))
+  await eventually(() => said.includes('waiting for the gateway: '))
   await using again = await startGateway({ folder: stand.temp.join('data'), port })
   await eventually(() => said.includes('is there again'))
   const owner = await again.connectAs(await again.tokenFor('owner'))
@@ -171,13 +169,15 @@ test('a backup whose agent goes says so, and with a timeout leaves the job alone
       return {}
     },
   })
-  const { ended } = startCommand('backup', 'db1', '--timeout', '2s', ...stand.config)
+  const { ended } = startCommand('backup', 'db1', '--timeout', '11s', ...stand.config)
   await ordered.promise
   await started(peer)
   peer.close(new VarveError('CANCELLED', 'away'))
   const { code, stderr } = await ended
   expect(code).toBe(3)
   expect(stderr).toContain('waiting for the agent of db1: it is not connected; the backup goes on when it is back')
+  // longer than the gateway takes to repeat the job's state, which says nothing of the agent
+  expect(stderr).not.toContain('is there again')
   expect(stderr).toMatch(/gave up waiting for the agent of db1 .*; backup [0-9a-f]{8} goes on by itself/u)
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   expect((await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs).toMatchObject([{ state: 'running' }])

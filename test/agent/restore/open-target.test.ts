@@ -32,6 +32,14 @@ test('refuses what exists, before anything is transferred', async () => {
   expect(await readdir(temp.path)).toEqual(before)
 })
 
+test('a dash is no file by accident', async () => {
+  await using temp = await tempFolder()
+  expect(await codeOf(openTarget({ ...raw, path: '-' }))).toBe('TARGET_INVALID')
+  expect(
+    await codeOf(openTarget({ ...raw, path: temp.join('-') }).then(({ target }) => target[Symbol.asyncDispose]())),
+  ).toBe('none')
+})
+
 test('replaces what a link names, and keeps the link', async () => {
   await using temp = await tempFolder()
   await mkdir(temp.join('store'))

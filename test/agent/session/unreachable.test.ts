@@ -121,6 +121,11 @@ test.each([
   expect(message).toContain(code)
 })
 
+test('one that signed itself and is not the one in "ca" was probably renewed', () => {
+  const error = Object.assign(new Error(''), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  expect(unreachable({ ...TRIED, hasCa: true }, error).message).toContain('take a new copy of it from the gateway')
+})
+
 test('what has no code is told in its own first line', () => {
   expect(unreachable(TRIED, new Error('a\nb\n'))).toMatchObject({ message: `cannot reach ${GATEWAY}: a` })
 })

@@ -67,6 +67,17 @@ test('where none runs, the command opens one for itself and leaves nothing behin
   using _lock = new StoreLock(path.join(folder, 'lock.db'))
 })
 
+test('a gateway that goes while it works for a command is told with the way out', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  const gateway = await startGateway({ folder })
+  const lost = withTenantPeer(folder, TENANT, async ({ peer }) => {
+    await gateway[Symbol.asyncDispose]()
+    return await peer.call('machines.list', {})
+  })
+  await expect(lost).rejects.toThrow(/run the command again; what is done is kept$/u)
+})
+
 test('commands at the same time share a gateway or wait for one another', async () => {
   await using temp = await tempFolder()
   const folder = temp.join('data')
