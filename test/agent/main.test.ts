@@ -92,7 +92,7 @@ test('a gateway that is away is 3', async () => {
   await writeFile(config, `gateway = "ws://127.0.0.1:${port}"\nstate = "${stand.temp.join('state')}"\n`)
   for (const args of [
     ['machines'],
-    ['backup', 'db1', '--json'],
+    ['backup', 'db1', '--timeout', '1s', '--json'],
     ['enrol', '--gateway', `ws://127.0.0.1:${port}`, '--token', 't', '--force'],
   ]) {
     const ended = await command(...args, '--config', config)
