@@ -157,9 +157,9 @@ export class Sockets {
     })
     this.#connections.add(connection)
     const intake = new Intake({ announced: (bytes) => connection.announced(bytes), whole: () => connection.whole() })
-    let stopPause = (): void => {}
+    let stopPause: (() => void) | null = null
     const pause = (ms: number): void => {
-      stopPause()
+      stopPause?.()
       socket.pause()
       stopPause = this.#services.clock.after(ms, () => socket.resume())
     }
@@ -168,7 +168,7 @@ export class Sockets {
       if (error === null) return
       // nothing more is gathered while the connection ends
       request.socket.off('data', watch)
-      stopPause()
+      stopPause?.()
       connection.end(error)
       socket.pause()
     }
@@ -188,7 +188,7 @@ export class Sockets {
     )
     socket.on('close', () => {
       this.#connections.delete(connection)
-      stopPause()
+      stopPause?.()
       connection.closed()
     })
   }

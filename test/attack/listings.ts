@@ -52,7 +52,9 @@ const keepCalling = async (signal: AbortSignal, atOnce: number, call: () => Prom
   const caller = async (): Promise<void> => {
     while (!signal.aborted) await outcomes.count(call())
   }
-  const over = new Promise((resolve) => void signal.addEventListener('abort', resolve, { once: true }))
+  const over = new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
   await Promise.race([Promise.all(Array.from({ length: atOnce }, caller)), over])
   return outcomes
 }
