@@ -20,6 +20,8 @@ export interface ChannelLink {
 
 interface Waiter {
   readonly frame: Uint8Array
+  /** Gives its memory back. */
+  readonly release: () => void
   readonly resolve: () => void
   readonly reject: (error: VarveError) => void
 }
@@ -80,14 +82,10 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     const frame = this.#dataFrame(message, this.#outbound.windowBytes)
     const release = room === null ? NOTHING : room.take(costOf(frame))
     if (release === null) throw new VarveError('TOO_MANY_REQUESTS', 'messages of this connection are taken too slowly')
-    try {
-      if (this.#waiters.length > 0 || this.#credit < costOf(frame))
-        await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, resolve, reject }))
-      else this.#sendNow(frame)
-      await this.#link.drained()
-    } finally {
-      release()
-    }
+    if (this.#waiters.length > 0 || this.#credit < costOf(frame))
+      await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, release, resolve, reject }))
+    else this.#sendNow(frame, release)
+    await this.#link.drained()
   }
 
   /** Says that no more messages come from this side, once those that wait for credit are sent. */
@@ -120,7 +118,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     while (next !== undefined && costOf(next.frame) <= this.#credit) {
       this.#waiters.shift()
       // sent here and not by the waiter, which runs later: a newer message must not overtake it
-      this.#sendNow(next.frame)
+      this.#sendNow(next.frame, next.release)
       next.resolve()
       next = this.#waiters[0]
       if (next === undefined && this.#sendingEnded) this.#sendEnd()
@@ -181,9 +179,10 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     throw new VarveError('STREAM_INVALID', `a message of ${frame.length} bytes is larger than the stream's window`)
   }
 
-  #sendNow(frame: Uint8Array): void {
+  /** Its memory is given back once the socket has taken it. */
+  #sendNow(frame: Uint8Array, release: () => void): void {
     this.#credit -= costOf(frame)
-    this.#link.send(frame, NOTHING)
+    this.#link.send(frame, release)
   }
 
   #sendEnd(): void {
@@ -192,7 +191,10 @@ export class Channel<Out, In> implements AsyncIterable<In> {
 
   #refuseSending(error: VarveError): void {
     this.#sendingEnded = true
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
+    for (const { release, reject } of this.#waiters.splice(0)) {
+      release()
+      reject(error)
+    }
   }
 
   #check(frame: Uint8Array): In {

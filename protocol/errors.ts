@@ -149,21 +149,39 @@ export class VarveError extends Error {
 
 export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text)
 
+/** Words of the other side as they can be shown: of bounded length, and without what would steer a terminal. */
+const shownWords = (words: string, charsMax: number): string =>
+  words
+    .slice(0, charsMax)
+    .replaceAll(/[^\P{Cc}\n\t]/gu, '\uFFFD')
+    .toWellFormed()
+
+/** Details of the other side, as many and as long as this side would send. */
+const shownDetails = (details: ErrorDetails): ErrorDetails =>
+  Object.fromEntries(
+    Object.entries(details)
+      .slice(0, ERROR_DETAILS_MAX)
+      .map(([name, value]) => [
+        shownWords(name, TOLD_CODE_CHARS_MAX),
+        typeof value === 'string' ? shownWords(value, ERROR_MESSAGE_CHARS_MAX) : value,
+      ]),
+  )
+
 /**
  * The error that the other side told, in its own words. PEER_FAILED, with the code in its words and in `details.code`, for one that
  * is not in the table and for INTERNAL: a fault of the other side must never look like one of this side.
  */
 export const toldError = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
-  const words = message.slice(0, ERROR_MESSAGE_CHARS_MAX)
-  if (isErrorCode(code) && code !== 'INTERNAL') return new VarveError(code, words, { details })
-  return peerFailed(code, words, details)
+  if (!isErrorCode(code) || code === 'INTERNAL') return peerFailed(code, message, details)
+  return new VarveError(code, shownWords(message, ERROR_MESSAGE_CHARS_MAX), { details: shownDetails(details) })
 }
 
 /** What the other side told, as its own failure. */
 export const peerFailed = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
-  const told = code.slice(0, TOLD_CODE_CHARS_MAX)
-  return new VarveError('PEER_FAILED', `the other side failed (${told}): ${message}`, {
-    details: { ...details, code: told },
+  const told = shownWords(code, TOLD_CODE_CHARS_MAX).replaceAll(/[\n\t]/gu, '\uFFFD')
+  const words = shownWords(message, ERROR_MESSAGE_CHARS_MAX)
+  return new VarveError('PEER_FAILED', `the other side failed (${told}): ${words}`, {
+    details: { ...shownDetails(details), code: told },
   })
 }
 

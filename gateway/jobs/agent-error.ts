@@ -21,6 +21,10 @@ const OWN_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'MAINTENANCE_RUNNING',
 ])
 
+/** What only this gateway can find, or what says who a caller of it is. */
+export const speaksOfGateway = (code: ErrorCode): boolean =>
+  OWN_CODES.has(code) || code.startsWith('TOKEN_') || code === 'AGENT_REVOKED'
+
 /**
  * The failure of a call to an agent, as its caller sees it: that the agent's connection broke says nothing about the caller's own, and
  * what an agent answers never looks like a fault of this gateway.

@@ -1,6 +1,6 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
 import { randomBytes, randomUUID } from 'node:crypto'
-import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
@@ -19,6 +19,7 @@ import type { Log } from '../log.ts'
 import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
+import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { Watchers } from './watchers.ts'
 
@@ -71,6 +72,7 @@ export class Backups {
   /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
+  readonly toldCodes = new ToldCodes()
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -240,9 +242,9 @@ export class Backups {
     return { point: job }
   }
 
-  /** Ends a running job as its agent says; see fail. A code that the agent alone knows becomes PEER_FAILED and keeps its words. */
+  /** Ends a running job as its agent says; see fail and ToldCodes. */
   async told({ code, message, ...job }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
-    const error = toldError(code, message)
+    const error = this.toldCodes.ended(job.job, code, message)
     await this.fail({ ...job, code: error.code, message: error.message })
   }
 

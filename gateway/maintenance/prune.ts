@@ -1,4 +1,4 @@
-// Prune: plans which restore points of a tenant go, and removes them in one transaction.
+// Prune: plans which restore points of a tenant go, and removes them a few at a time, or those that a person named all at once.
 import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
@@ -9,6 +9,9 @@ import { REMOVED_POINTS_MAX, type RetentionPoint } from '../datastore/database/r
 import type { Tenant } from '../datastore/database/tenants.ts'
 import { failpoint } from '../datastore/failpoint.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
+
+/** Points that rules let go of in one transaction: 1.8 ms each of those with 12 disks, for which everybody's backups wait. */
+const STEP_POINTS = 50
 
 export interface PruneRequest {
   readonly database: Database
@@ -126,9 +129,10 @@ export const prune = async (request: PruneRequest): Promise<Result<'points.prune
   if (params.dryRun) return resultOf(plan, new Map(), plan.going.length)
   const left = new Map<string, PrunedPoint['keptBy']>()
   let removed = 0
-  // one transaction, unless there is more than any policy leaves to remove
-  for (let from = 0; from < plan.going.length; from += REMOVED_POINTS_MAX) {
-    const points = plan.going.slice(from, from + REMOVED_POINTS_MAX)
+  // of what a person named all goes or nothing
+  const step = named ? REMOVED_POINTS_MAX : STEP_POINTS
+  for (let from = 0; from < plan.going.length; from += step) {
+    const points = plan.going.slice(from, from + step)
     failpoint('prune')
     const done = await database.call('point.remove', { tenant: tenant.id, points, named, nowMs, by })
     for (const { id, reason } of done.left) left.set(id, [reason])

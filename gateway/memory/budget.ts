@@ -1,6 +1,14 @@
 // The memory that callers can make the gateway hold: one budget for the process, shared by tenants, and theirs by their callers.
 import { VarveError } from '../../protocol/errors.ts'
-import { CALLER_SESSIONS_MAX, CALLER_SHARE, MEMORY_BYTES_DEFAULT, TENANT_BYTES_MIN, TENANT_SHARE } from './limits.ts'
+import {
+  CALLER_SESSIONS_MAX,
+  CALLER_SHARE,
+  CALLS_SHARE,
+  MEMORY_BYTES_DEFAULT,
+  PASSED_MAX,
+  TENANT_BYTES_MIN,
+  TENANT_SHARE,
+} from './limits.ts'
 
 /** Memory that is taken until it is disposed of. */
 export interface Hold extends Disposable {
@@ -14,6 +22,8 @@ export interface Hold extends Disposable {
 interface Waiter {
   readonly bytes: number
   readonly start: () => void
+  /** How many of its tenant came later and were let in before it, while others of the tenant held what it needs. */
+  passed: number
 }
 
 /** One caller: an agent, or a token of a person, whatever number of sessions it has. */
@@ -40,12 +50,15 @@ export class MemoryBudget {
   readonly limitBytes: number
   readonly #tenants = new Map<number, TenantShare>()
   readonly #tenantBytesMin: number
+  /** What work that waits or grows leaves for calls and answers, which are refused where there is no room. */
+  readonly #callsBytes: number
   #used = 0
   #waiting = 0
 
   constructor(limitBytes = MEMORY_BYTES_DEFAULT, tenantBytesMin = TENANT_BYTES_MIN) {
     this.limitBytes = limitBytes
     this.#tenantBytesMin = tenantBytesMin
+    this.#callsBytes = tenantBytesMin * CALLS_SHARE
   }
 
   /** Bytes taken by everybody. */
@@ -72,7 +85,7 @@ export class MemoryBudget {
     const caller = this.#caller(tenantId, key)
     const { promise, resolve, reject } = Promise.withResolvers<Hold>()
     const start = (): void => resolve(this.#hold(caller, bytes))
-    const waiter: Waiter = { bytes, start }
+    const waiter: Waiter = { bytes, start, passed: 0 }
     const leave = (): void => {
       const index = caller.waiting.indexOf(waiter)
       if (index === -1) return
@@ -174,7 +187,7 @@ export class MemoryBudget {
         return held
       },
       grow: (more) => {
-        if (over || !this.#fits(caller, more)) return false
+        if (over || !this.#fits(caller, more + this.#callsBytes)) return false
         held += more
         this.#count(caller, more)
         return true
@@ -202,9 +215,19 @@ export class MemoryBudget {
   }
 
   #startOne(tenant: TenantShare): boolean {
+    const passed: Waiter[] = []
     for (const caller of tenant.callers.values()) {
       const [first] = caller.waiting
-      if (first === undefined || !this.#fits(caller, first.bytes)) continue
+      if (first === undefined) continue
+      if (!this.#fits(caller, first.bytes + this.#callsBytes)) {
+        // it waits for its own work, not for others'
+        if (caller.used + first.bytes > this.#tenantBytesMin) continue
+        // what is large would wait for ever behind what is small
+        if (first.passed >= PASSED_MAX) return false
+        passed.push(first)
+        continue
+      }
+      for (const waiter of passed) waiter.passed++
       caller.waiting.shift()
       this.#left(tenant)
       tenant.callers.delete(caller.key)

@@ -6,9 +6,10 @@ import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limit
 import { Peer, type Room } from '../../protocol/peer.ts'
 import { verifyBearer } from '../auth/verify.ts'
 import type { Account, Hold } from '../memory/budget.ts'
-import { HELLO_BYTES_MAX, INTAKE_BYTES } from '../memory/limits.ts'
+import { FRAME_UNSENT_BYTES_MIN, HELLO_BYTES_MAX, INTAKE_BYTES } from '../memory/limits.ts'
 import { outward, type Services } from './context.ts'
 import { sessionHandlers } from './methods.ts'
+import type { Pace } from './pace.ts'
 import { callerKey, endOf, type Caller, type LiveSession } from './registry.ts'
 import type { SocketTransport } from './transport.ts'
 
@@ -25,9 +26,10 @@ export interface ConnectionOptions {
   readonly onKnown?: () => void
 }
 
+/** What is taken for a peer waits in a socket sooner or later. */
 const roomOf = (account: Account): Room => ({
   take: (bytes) => {
-    const hold = account.take(bytes)
+    const hold = account.take(Math.max(bytes, FRAME_UNSENT_BYTES_MIN))
     return hold === null ? null : () => hold[Symbol.dispose]()
   },
 })
@@ -40,6 +42,7 @@ export class Connection {
   #account: Account | null = null
   /** Of a message that is longer than the credit that the peer has. */
   #intake: Hold | null = null
+  #pace: Pace | null = null
   #stopTimer: () => void
 
   constructor(options: ConnectionOptions) {
@@ -66,6 +69,11 @@ export class Connection {
     } catch (thrown) {
       this.end(asVarveError(thrown))
     }
+  }
+
+  /** How long nothing more is to be read after this message, in milliseconds. */
+  pauseMs(bytes: Uint8Array): number {
+    return this.#pace?.pauseMs(bytes, this.#options.services.clock.elapsed()) ?? 0
   }
 
   /** Makes room for a message that is coming in and will have so many bytes; the error to end the connection with where there is none. */
@@ -128,7 +136,11 @@ export class Connection {
     }
     if (this.#state !== 'checking') return
     const account = services.memory.account(tenant.id, callerKey(claims))
-    using _counted = account.session()
+    using counted = new DisposableStack()
+    counted.use(account.session())
+    const paced = `${tenant.id} ${callerKey(claims)}`
+    counted.defer(() => services.registry.paces.leave(paced))
+    this.#pace = services.registry.paces.enter(paced)
     this.#stopTimer()
     this.#options.onKnown?.()
     const caller: Caller = { claims, address, endsMs: endOf(claims, services.clock) }

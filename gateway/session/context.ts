@@ -162,6 +162,8 @@ export const guarded = <N extends Served>(
     } catch (thrown) {
       const error = outward(asVarveError(thrown))
       if (error.code === 'INTERNAL') services.log.error({ err: thrown, method: name }, 'a method failed')
+      const job: unknown = Reflect.get(params, 'job')
+      if (serving && typeof job === 'string') backups.toldCodes.note(job, error)
       const details: ErrorDetails = { ...auditDetails(name, params, null), address }
       if (REFUSALS.has(error.code))
         await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant.id, error, address })

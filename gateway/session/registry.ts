@@ -2,6 +2,7 @@
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
+import { Paces } from './pace.ts'
 import { StatusLooks } from './status-looks.ts'
 import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
@@ -33,6 +34,7 @@ export interface LiveSession {
 
 export class Registry {
   readonly looks = new StatusLooks()
+  readonly paces = new Paces()
   /** Turns of what sessions look at, and of what they ask agents. */
   readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
   readonly #sessions = new Set<LiveSession>()

@@ -157,11 +157,18 @@ export class Sockets {
     })
     this.#connections.add(connection)
     const intake = new Intake({ announced: (bytes) => connection.announced(bytes), whole: () => connection.whole() })
+    let stopPause: (() => void) | null = null
+    const pause = (ms: number): void => {
+      stopPause?.()
+      socket.pause()
+      stopPause = this.#services.clock.after(ms, () => socket.resume())
+    }
     const watch = (bytes: Buffer): void => {
       const error = intake.feed(bytes)
       if (error === null) return
       // nothing more is gathered while the connection ends
       request.socket.off('data', watch)
+      stopPause?.()
       connection.end(error)
       socket.pause()
     }
@@ -172,6 +179,8 @@ export class Sockets {
       if (!isBinary) return connection.end(new VarveError('FRAME_INVALID', 'a text message came; frames are binary'))
       // `nodebuffer` is the default binary type
       connection.receive(data as Buffer)
+      const pauseMs = connection.pauseMs(data as Buffer)
+      if (pauseMs > 0) pause(pauseMs)
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
     socket.on('error', (error) =>
@@ -179,6 +188,7 @@ export class Sockets {
     )
     socket.on('close', () => {
       this.#connections.delete(connection)
+      stopPause?.()
       connection.closed()
     })
   }

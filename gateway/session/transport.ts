@@ -23,6 +23,7 @@ export class SocketTransport implements Transport {
     this.#socket = socket
   }
 
+  /** Of the frames that wait, each with what it takes at least: senders wait for it, so many small ones must not pass for little. */
   get bufferedBytes(): number {
     return this.#bytes
   }
@@ -36,12 +37,12 @@ export class SocketTransport implements Transport {
     if (!this.#socket.open) return sent?.()
     const release = sent ?? this.#take(bytes.length)
     if (release === null) return this.close(new VarveError('CONNECTION_LOST', 'the peer takes its data too slowly'))
+    const taken = Math.max(bytes.length, FRAME_UNSENT_BYTES_MIN)
     this.#frames++
-    this.#bytes += bytes.length
-    const { length } = bytes
+    this.#bytes += taken
     this.#socket.send(bytes, () => {
       this.#frames--
-      this.#bytes -= length
+      this.#bytes -= taken
       freeBytes(bytes)
       release()
     })
@@ -61,6 +62,6 @@ export class SocketTransport implements Transport {
   /** The first frames are free; null where there is no room, and while it is not known whose it would be. */
   #take(bytes: number): (() => void) | null {
     if (this.#frames < FRAMES_UNSENT_FREE) return () => {}
-    return this.#room?.take(Math.max(bytes, FRAME_UNSENT_BYTES_MIN)) ?? null
+    return this.#room?.take(bytes) ?? null
   }
 }

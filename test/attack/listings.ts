@@ -46,13 +46,16 @@ class Outcomes {
   }
 }
 
-/** Calls again and again, so many at once, until the signal aborts. */
+/** Calls again and again, so many at once, until the signal aborts; what was asked for by then is not waited for. */
 const keepCalling = async (signal: AbortSignal, atOnce: number, call: () => Promise<unknown>): Promise<Outcomes> => {
   const outcomes = new Outcomes()
   const caller = async (): Promise<void> => {
     while (!signal.aborted) await outcomes.count(call())
   }
-  await Promise.all(Array.from({ length: atOnce }, caller))
+  const over = new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  await Promise.race([Promise.all(Array.from({ length: atOnce }, caller)), over])
   return outcomes
 }
 

@@ -29,7 +29,11 @@ const LOOK_MS = 50
 
 const MB = 1e6
 
+/** How long a phase must last for a backup to end in it, in milliseconds. */
+const BACKUP_EXPECTED_MS = 4000
+
 interface Phase {
+  readonly lastedMs: number
   /** The most memory that was seen, in bytes. */
   readonly peakBytes: number
   readonly calls: Times
@@ -74,8 +78,9 @@ class Attacked {
 
   async #phase(work: () => Promise<unknown>): Promise<Phase> {
     this.#neighbour.take()
+    const startMs = performance.now()
     const peakBytes = await peakDuring(this.#gateway.pid, work())
-    return { peakBytes, ...this.#neighbour.take() }
+    return { lastedMs: performance.now() - startMs, peakBytes, ...this.#neighbour.take() }
   }
 
   #quiet(): Promise<Phase> {
@@ -108,7 +113,10 @@ class Attacked {
       ...(phase?.backups.failures ?? []),
     ])
     if (failed.length > 0) return `calls of the other tenant failed: ${[...new Set(failed)].join(', ')}`
-    if (after?.backups.count === 0) return 'no backup of the other tenant ended any more'
+    const without = Object.entries({ before, during, after }).flatMap(([name, phase]) =>
+      phase !== null && phase.backups.count === 0 && phase.lastedMs >= BACKUP_EXPECTED_MS ? [name] : [],
+    )
+    if (without.length > 0) return `no backup of the other tenant ended: ${without.join(', ')}`
     return null
   }
 }

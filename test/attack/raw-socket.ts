@@ -70,6 +70,10 @@ export class RawSocket {
     return this.#socket.destroyed
   }
 
+  get bytesRead(): number {
+    return this.#socket.bytesRead
+  }
+
   get bytesWritten(): number {
     return this.#socket.bytesWritten
   }

@@ -21,10 +21,13 @@ const costOf = (message: Uint8Array): number => Math.max(frameOf(message).length
 
 class Link implements ChannelLink {
   readonly sent: Uint8Array[] = []
+  /** To be called when the socket has taken what was sent. */
+  readonly taken: (() => void)[] = []
   #undrained: Promise<void> = Promise.resolve()
 
-  send(bytes: Uint8Array): void {
+  send(bytes: Uint8Array, sent?: () => void): void {
     this.sent.push(Uint8Array.from(bytes))
+    if (sent !== undefined) this.taken.push(sent)
   }
 
   drained(): Promise<void> {
@@ -79,6 +82,21 @@ const isDone = async (work: Promise<unknown>): Promise<boolean> => {
 }
 
 describe('sending', () => {
+  test('takes memory until the socket has taken the message, or it never will be sent', async () => {
+    const { link, channel } = senderOf()
+    let used = 0
+    const room = { take: () => (used++, () => void used--) }
+    channel.onCredit(MESSAGE_COST_BYTES_MIN)
+    await channel.send(messageOf(1), room)
+    const waiting = channel.send(messageOf(1), room)
+    expect(used).toBe(2)
+    for (const taken of link.taken) taken()
+    expect(used).toBe(1)
+    channel.abort(GONE)
+    expect(await codeOf(waiting)).toBe('CONNECTION_LOST')
+    expect(used).toBe(0)
+  })
+
   test('never goes beyond the credit, in any pattern of messages and credits, and keeps the order', async () => {
     const step = fc.oneof(
       fc.record({ send: fc.integer({ min: 0, max: 2000 }) }),

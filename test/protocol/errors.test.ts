@@ -1,7 +1,16 @@
 // Errors: the class, what becomes of other thrown values, and the table against PROTOCOL.md.
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { asVarveError, ERRORS, isErrorCode, VarveError, type ErrorCode } from '../../protocol/errors.ts'
+import {
+  asVarveError,
+  ERROR_DETAILS_MAX,
+  ERRORS,
+  isErrorCode,
+  peerFailed,
+  toldError,
+  VarveError,
+  type ErrorCode,
+} from '../../protocol/errors.ts'
 
 describe('the class', () => {
   test('carries code, sentence, details and cause', () => {
@@ -29,6 +38,24 @@ describe('the class', () => {
     for (const text of ['', 'toString', '__proto__', 'constructor', 'frame_invalid'])
       expect(isErrorCode(text)).toBe(false)
   })
+})
+
+test('what the other side says cannot steer a terminal, pass for a code or its details, or be without end', () => {
+  const words = 'first\nsecond\u001b[2J\u009b1m\r'
+  for (const code of ['__proto__', 'constructor', 'toString', '', '\ud800', 'A\nB\u001b[1m', 'x'.repeat(100_000)]) {
+    const many = Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`k${index}`, 'v'.repeat(5000)]))
+    const error = toldError(code, words, { code: 'INTERNAL', 'a\u001b': '\u001b', ...many })
+    expect([error.code, error.endsConnection, error.retry]).toEqual(['PEER_FAILED', false, false])
+    const shown = JSON.stringify([error.message, error.details], null, 0)
+    expect(error.message).toMatch(/^the other side failed \([^\n]*\): first\nsecond\uFFFD\[2J\uFFFD1m\uFFFD$/u)
+    expect(shown).not.toMatch(/[^\P{Cc}]/u)
+    expect(shown).not.toContain('u001b')
+    expect(error.details['code']).not.toBe('INTERNAL')
+    expect(Object.keys(error.details).length).toBeLessThanOrEqual(ERROR_DETAILS_MAX)
+    expect(shown.length).toBeLessThan(ERROR_DETAILS_MAX * 1200)
+  }
+  expect(toldError('NOT_FOUND', words).message).toBe('first\nsecond\uFFFD[2J\uFFFD1m\uFFFD')
+  expect(peerFailed('STORE_FULL', words).message).not.toContain('\u001b')
 })
 
 test('PROTOCOL.md says of every code what the table says', () => {

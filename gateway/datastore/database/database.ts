@@ -1,4 +1,5 @@
 // The database as the gateway sees it: asynchronous calls to operations that run on threads of their own.
+import type { ResourceLimits } from 'node:worker_threads'
 import { DatabaseThread } from './database-thread.ts'
 import { runKept, runsAside, type OperationArgs, type OperationName, type OperationResult } from './operations.ts'
 import { EpochKeeper } from '../epoch.ts'
@@ -11,11 +12,12 @@ export interface Database {
 }
 
 /** Of the thread for what runs aside: the largest answers are the accounts of whole tenants. */
-const ASIDE_LIMITS = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 } as const
+const ASIDE_LIMITS: ResourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 }
 
 /** The database on threads of its own, for a running gateway: one for backups and restores, one for what must not delay them. */
 export class ThreadDatabase implements Database, AsyncDisposable {
   readonly #path: string
+  readonly #asideLimits: ResourceLimits
   readonly #main: DatabaseThread
   /** Begins with the first call for it, and anew after it ended. */
   #aside: DatabaseThread | null = null
@@ -23,13 +25,15 @@ export class ThreadDatabase implements Database, AsyncDisposable {
   /** True once SQLite found a damaged page. */
   damaged = false
 
-  private constructor(path: string) {
+  private constructor(path: string, asideLimits: ResourceLimits) {
     this.#path = path
+    this.#asideLimits = asideLimits
     this.#main = new DatabaseThread({ path, aside: false }, this.#onDamaged)
   }
 
-  static async open(path: string): Promise<ThreadDatabase> {
-    const database = new ThreadDatabase(path)
+  /** `asideLimits`: of the thread for what runs aside. */
+  static async open(path: string, asideLimits: ResourceLimits = ASIDE_LIMITS): Promise<ThreadDatabase> {
+    const database = new ThreadDatabase(path, asideLimits)
     try {
       await database.call('setting.get', { name: 'format' })
     } catch (error) {
@@ -42,7 +46,7 @@ export class ThreadDatabase implements Database, AsyncDisposable {
   call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
     if (this.#closed || !runsAside(name)) return this.#main.call(name, args)
     if (this.#aside === null || this.#aside.ended)
-      this.#aside = new DatabaseThread({ path: this.#path, aside: true }, this.#onDamaged, ASIDE_LIMITS)
+      this.#aside = new DatabaseThread({ path: this.#path, aside: true }, this.#onDamaged, this.#asideLimits)
     return this.#aside.call(name, args)
   }
 

@@ -5,11 +5,12 @@ import { andElse, meant } from '../../../protocol/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
+import { PAGE_ROWS_MAX } from '../../../protocol/limits.ts'
 import { aside, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 
-/** Most points that one removal takes: it is one transaction, and others wait for it. */
-export const REMOVED_POINTS_MAX = 20_000
+/** Most points that one removal takes, which is what a person may name: it is one transaction, and others wait for it. */
+export const REMOVED_POINTS_MAX = PAGE_ROWS_MAX
 
 export interface PolicyRow {
   readonly scope: RetentionScope

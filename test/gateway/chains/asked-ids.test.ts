@@ -4,6 +4,10 @@ import { expect, test } from 'vitest'
 import { AskedIds } from '../../../gateway/chains/asked-ids.ts'
 import { batchOfRuns, type Batch } from '../../../gateway/chains/backlog.ts'
 import { idName } from '../../../gateway/datastore/bytes.ts'
+import { ITEM_BYTES } from '../../../gateway/memory/limits.ts'
+import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { UPLOAD_IDS_MAX } from '../../../protocol/limits.ts'
+import { retainedBytes } from '../../protocol/memory.ts'
 import { ANSWER, RUN } from '../../../protocol/methods.ts'
 
 const batch = (): Batch => batchOfRuns([[RUN.zero, 1]])
@@ -49,4 +53,29 @@ test('what was not asked for is refused, also the second time and with another l
   expect(() => asked.takeToProve(id)).toThrow(expect.objectContaining({ code: 'PROOF_INVALID' }))
   asked.takeWanted(id, length)
   expect(() => asked.takeWanted(id, length)).toThrow(expect.objectContaining({ code: 'CHUNK_INVALID' }))
+})
+
+test('what is answered and not durable takes no more than is counted for it', () => {
+  const count = 16 * 1024
+  const asked = new AskedIds()
+  const held: unknown[] = []
+  const names: string[] = []
+  const before = retainedBytes()
+  for (let from = 0; from < count; from += UPLOAD_IDS_MAX) {
+    const batch = batchOfRuns([[RUN.ids, randomBytes(UPLOAD_IDS_MAX * ID_BYTES)]])
+    const whole = { batch, length: 65_536 }
+    for (let at = 0; at < batch.ids.length; at += ID_BYTES) asked.want(batch.ids.subarray(at, at + ID_BYTES), whole)
+    held.push(batch)
+  }
+  const wanted = (retainedBytes() - before) / count
+  expect(wanted).toBeLessThan(ITEM_BYTES)
+  for (const batch of held as ReturnType<typeof batchOfRuns>[])
+    for (let at = 0; at < batch.ids.length; at += ID_BYTES) {
+      const id = batch.ids.subarray(at, at + ID_BYTES)
+      asked.takeWanted(id, 65_536)
+      names.push(idName(id))
+    }
+  const come = (retainedBytes() - before) / count
+  expect(come).toBeLessThan(ITEM_BYTES)
+  expect([names.length, asked.open, held.length]).toEqual([count, 0, count / UPLOAD_IDS_MAX])
 })

@@ -204,3 +204,24 @@ test('a removal that fails leaves every point where it is', async () => {
   expect(await left(database, acme, 'b')).toHaveLength(5)
   expect(await asked(database, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } })).toMatchObject({ removed: 8 })
 })
+
+test('what rules let go of is removed a few at a time, so that backups of everybody go on between', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const agent = await addAgent(database, acme)
+  const machine = await addMachine(database, acme, agent, 'a')
+  const points: string[] = []
+  for (let count = 0; count < 120; count++)
+    points.push(await addPoint(database, acme, machine, { timeMs: HOUR_MS + count, nowMs: HOUR_MS + count }))
+  const removals: number[] = []
+  const watched: Database = {
+    call: (name, args) => {
+      if (name === 'point.remove') removals.push((args as { points: readonly string[] }).points.length)
+      return database.call(name, args)
+    },
+  }
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  expect((await asked(watched, acme, { rules })).removed).toBe(119)
+  expect(removals).toEqual([50, 50, 19])
+  expect(await left(database, acme, 'a')).toHaveLength(1)
+})

@@ -29,7 +29,7 @@ test('a tenant has a little for itself whatever others hold', async () => {
   expect(budget.take(1, 'b', 20)).not.toBeNull()
   expect(budget.take(1, 'b', 1)).toBeNull()
   let second = false
-  void budget.admit(1, 'b', 80, never).then(() => (second = true))
+  void budget.admit(1, 'b', 70, never).then(() => (second = true))
   await turn()
   expect(second).toBe(false)
   first[Symbol.dispose]()
@@ -108,4 +108,41 @@ test('sessions of one caller are counted, and those of others are not', () => {
   sessions[0]![Symbol.dispose]()
   account.session()
   expect(() => account.session()).toThrow(expect.objectContaining({ code: 'TOO_MANY_REQUESTS' }))
+})
+
+test('what is large is let in though smaller work of its tenant keeps coming', async () => {
+  const budget = new MemoryBudget(1000, 160)
+  // others have all the rest
+  for (let hog = 10; hog < 30; hog++) for (const caller of ['a', 'b']) takeAll(budget, hog, caller, 10)
+  const holds: Hold[] = []
+  const upload = async (): Promise<void> => {
+    holds.push(await budget.admit(1, 'agent', 40, never))
+  }
+  const uploads = Array.from({ length: 100 }, upload)
+  let ended = 0
+  const restore = budget.admit(1, 'person', 120, never).then((hold) => {
+    hold[Symbol.dispose]()
+    return ended
+  })
+  for (; ended < uploads.length; ended++) {
+    await turn()
+    holds.shift()?.[Symbol.dispose]()
+  }
+  await Promise.all(uploads)
+  expect(await restore).toBeLessThan(40)
+})
+
+test('what waits or grows leaves room for calls, which do not wait', async () => {
+  const budget = new MemoryBudget(1000, 160)
+  for (let hog = 10; hog < 30; hog++) for (const caller of ['a', 'b']) takeAll(budget, hog, caller, 10)
+  const upload = await budget.admit(1, 'agent', 100, never)
+  while (upload.grow(1));
+  let second = false
+  const gaveUp = new AbortController()
+  const waiting = budget.admit(1, 'agent', 5, gaveUp.signal).then(() => (second = true))
+  await turn()
+  expect(second).toBe(false)
+  expect(budget.take(1, 'agent', 10)).not.toBeNull()
+  gaveUp.abort(new Error('over'))
+  await expect(waiting).rejects.toThrow('over')
 })

@@ -131,6 +131,8 @@ test('the reason with which an agent ends a job keeps its words, whatever its co
     ['MOON_PHASE', 'PEER_FAILED'],
     ['INTERNAL', 'PEER_FAILED'],
     ['x'.repeat(5000), 'PEER_FAILED'],
+    ['CATALOG_DAMAGED', 'PEER_FAILED'],
+    ['TOKEN_REVOKED', 'PEER_FAILED'],
     ['LEASE_LOST', 'LEASE_LOST'],
   ] as const) {
     const { job } = await operator.call('backup.start', { machine: 'db1', full: false })

@@ -14,6 +14,7 @@ import { LOAD, RUN, UP, type Params } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
+import { headerOf, OPCODE, RawSocket } from '../../attack/raw-socket.ts'
 import { chunksMessage, plainOf, splitChunks, wireChunk } from '../../protocol/wire-chunks.ts'
 import { BEGUN, fullDisk } from '../catalog.ts'
 import { HELLO } from '../services.ts'
@@ -176,4 +177,24 @@ test('a request’s path is its target without the query, whatever the target is
     '',
     '',
   ])
+})
+
+test('who sends more small frames than anybody needs is read slower, and others are not', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const other = await gateway.connectAs(await gateway.tokenFor('owner'))
+  const flood = await RawSocket.open(gateway.url, { token: await gateway.tokenFor('viewer') })
+  await flood.hello()
+  const ping = encodeFrame([FRAME.ping, 0])
+  // an answer has no mask: 2 bytes of header
+  const answerBytes = 2 + ping.length
+  const count = 60_000
+  const before = flood.bytesRead
+  const one = Buffer.concat([headerOf(OPCODE.binary, ping.length, true), ping])
+  void flood.write(Buffer.concat(Array.from({ length: count }, () => one)))
+  await eventually(async () => flood.bytesRead > before)
+  for (let call = 0; call < 20; call++) await other.call('machines.list', {})
+  expect(flood.bytesRead - before).toBeLessThan(count * answerBytes)
+  expect(flood.over).toBe(false)
+  flood.destroy()
 })

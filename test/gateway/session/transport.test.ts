@@ -24,14 +24,18 @@ test('small frames beyond the first take room of the caller, and end the connect
   let used = 0
   const room = {
     take: (bytes: number) => {
-      if (used + bytes > 10 * FRAME_UNSENT_BYTES_MIN) return null
+      if (used + bytes > 10 * small().length) return null
       used += bytes
       return () => void (used -= bytes)
     },
   }
   transport.useRoom(room)
   for (let count = 0; count < FRAMES_UNSENT_FREE + 10; count++) transport.send(small())
-  expect([closed.length, used, transport.bufferedBytes]).toEqual([0, 10 * FRAME_UNSENT_BYTES_MIN, 5 * sent.length])
+  expect([closed.length, used, transport.bufferedBytes]).toEqual([
+    0,
+    10 * small().length,
+    FRAME_UNSENT_BYTES_MIN * sent.length,
+  ])
   transport.send(small())
   expect(closed).toMatchObject([{ code: 'CONNECTION_LOST' }])
   for (const done of sent) done()

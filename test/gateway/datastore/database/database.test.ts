@@ -124,3 +124,17 @@ test('listings keep the log of the catalog from growing without end, and leave n
   await database[Symbol.asyncDispose]()
   expect(await readdir(temp.path)).toEqual(expect.not.arrayContaining(['db-wal']))
 })
+
+test('listings go on when their thread has ended for want of memory, and who waited for it is told', async () => {
+  await using temp = await tempFolder()
+  await using database = await ThreadDatabase.open(temp.join('db'), { maxOldGenerationSizeMb: 16 })
+  const acme = await furnished(database, 3, 1)
+  // the ids alone take more
+  const jobs = Array.from({ length: 1_500_000 }, (_, index) => `job ${index}`)
+  const check = database.call('check.jobs', { tenant: acme.id, jobs })
+  const behind = database.call('point.list', { ...LISTING, tenant: acme.id })
+  const ends = await Promise.all([check, behind].map((call) => codeOf(call)))
+  expect(ends).toEqual(['STORE_FAILED', 'STORE_FAILED'])
+  expect((await database.call('point.list', { ...LISTING, tenant: acme.id })).points).toHaveLength(3)
+  expect(await database.call('tenant.byName', { name: 'acme' })).toMatchObject({ id: acme.id })
+})
