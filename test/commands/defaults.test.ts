@@ -2,8 +2,9 @@
 import type { Command, Option } from 'commander'
 import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
-import { LISTEN_DEFAULT, parseListen, parseReserve } from '../../gateway/commands/serve.ts'
+import { LISTEN_DEFAULT, parseListen, parseMemory, parseReserve } from '../../gateway/commands/serve.ts'
 import { makeProgram } from '../../gateway/main.ts'
+import { durationMs } from '../../protocol/duration.ts'
 
 interface Found {
   readonly where: string
@@ -41,6 +42,8 @@ test('what the words of an option name as its default is accepted', () => {
   const known: Readonly<Record<string, (text: string) => unknown>> = {
     '--listen': parseListen,
     '--reserve': parseReserve,
+    '--memory': parseMemory,
+    '--timeout': (text) => durationMs(text.replace(/ to begin$/u, '')),
     '--log-level': (text) => expect(['info']).toContain(text),
     '--data': (text) => expect(text).toMatch(/^\//u),
     '--time-zone': (text) => expect(text).toBe('UTC'),
