@@ -1,9 +1,10 @@
 // The commands that look: machines, status and points.
+import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import { orElse } from '../../protocol/nearest.ts'
-import type { Point, PointCursor } from '../../protocol/schemas.ts'
+import { name as nameSchema, type Point, type PointCursor } from '../../protocol/schemas.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
@@ -120,13 +121,24 @@ const checkKnown = async ({ config, ask }: CommandContext, machine: string): Pro
   throw new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
 }
 
+/** The points of one machine; of one that the gateway does not know, why. */
+const pointsOf = async (context: CommandContext, machine: string): Promise<Point[]> => {
+  if (!v.is(nameSchema, machine)) await checkKnown(context, machine)
+  try {
+    return await allPoints(context, machine)
+  } catch (thrown) {
+    if (asVarveError(thrown).code !== 'NOT_FOUND') throw thrown
+    await checkKnown(context, machine)
+    throw await whyUnknown(machine, context)
+  }
+}
+
 /** All restore points, newest first, page by page. */
 export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
     options.config,
     async (context) => {
-      const rows = await allPoints(context, machine ?? null)
-      if (machine !== undefined && rows.length === 0) await checkKnown(context, machine)
+      const rows = machine === undefined ? await allPoints(context, null) : await pointsOf(context, machine)
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(
