@@ -35,6 +35,9 @@ export const writeSecret = async (folder: string, name: string, text: string): P
   await syncFolder(folder)
 }
 
+/** A file that has not got its name yet. */
+const TEMPORARY = /^\.[0-9a-f-]{36}\.tmp$/u
+
 /** The same under a temporary name, which is the result. */
 const writeTemporary = async (folder: string, text: string): Promise<string> => {
   const temporary = path.join(folder, `.${randomUUID()}.tmp`)
@@ -47,6 +50,11 @@ const writeTemporary = async (folder: string, text: string): Promise<string> => 
     await rm(temporary, { force: true })
     throw error
   }
+}
+
+/** Removes what an enrolment left that was killed; only for who holds the folder. */
+export const removeUnfinished = async (folder: string): Promise<void> => {
+  for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(path.join(folder, name), { force: true })
 }
 
 const syncFolder = async (folder: string): Promise<void> => {

@@ -24,6 +24,9 @@ const PAUSE_MAX_MS = 3000
 
 type Asks = MethodsServedBy<'gateway'>
 
+/** Methods that the gateway answers with what it hears from a machine's agent. */
+const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.forget'])
+
 export interface CommandContext {
   readonly config: AgentConfig
   /** What this host is to the gateway. */
@@ -35,7 +38,7 @@ export interface CommandContext {
   readonly waiting: Waiting
   /** What will break the connection before long, each a sentence. */
   readonly concerns: readonly string[]
-  /** Calls a method that only looks; CONNECTION_LOST when no answer comes in time. */
+  /** Calls a method that may be called again; CONNECTION_LOST when no answer comes in time. */
   readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
 }
 
@@ -146,7 +149,9 @@ export const withGateway = async <R>(
       return await link.repeat((peer) => peer.call(name, params, { signal, deadlineMs: lookMs }), signal, lookMs)
     } catch (thrown) {
       if (asVarveError(thrown).code !== 'DEADLINE_EXCEEDED') throw thrown
-      throw new VarveError('CONNECTION_LOST', `${what} did not answer ${name} within ${durationText(lookMs)}`)
+      const hangs = OF_THE_AGENT.has(name) ? ': the agent of the machine, its QEMU or the gateway hangs' : ''
+      const sentence = `${what} did not answer ${name} within ${durationText(lookMs)}${hangs}`
+      throw new VarveError('CONNECTION_LOST', sentence)
     }
   }
   try {

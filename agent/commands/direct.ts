@@ -1,4 +1,6 @@
 // Work on this host's machines without a running agent: its state folder is held meanwhile, and QMP is spoken directly.
+import { rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { orElse } from '../../protocol/nearest.ts'
 import type { AgentConfig } from '../config.ts'
@@ -8,6 +10,7 @@ import { LeaseJournal } from '../lease/journal.ts'
 import { QmpLeaseDriver } from '../lease/qmp-driver.ts'
 import { openLog } from '../log.ts'
 import { QmpLink } from '../qmp/link.ts'
+import { removeFolders } from '../make-folder.ts'
 import { makeStateFolder } from '../state-folder.ts'
 import { lockState } from '../state-lock.ts'
 
@@ -15,12 +18,20 @@ export interface Direct extends AsyncDisposable {
   readonly driver: QmpLeaseDriver
   readonly journal: LeaseJournal
   readonly thawer: Thawer
+  /** There was no state folder before, and none is left behind. */
+  readonly isFresh: boolean
 }
 
 /** Null while an agent runs with the state folder. */
 export const openDirect = async (config: AgentConfig): Promise<Direct | null> => {
-  await makeStateFolder(config.state)
+  const made = await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
+  // what was not there before stays only where something lies in it
+  if (made.length > 0)
+    resources.defer(async () => {
+      await rmdir(join(config.state, 'leases')).catch(() => undefined)
+      await removeFolders(made)
+    })
   try {
     resources.use(await lockState(config.state))
   } catch (thrown) {
@@ -38,7 +49,7 @@ export const openDirect = async (config: AgentConfig): Promise<Direct | null> =>
   }
   const driver = new QmpLeaseDriver({ stateFolder: config.state, connect, journal, log, thawer })
   const all = resources.move()
-  return { driver, journal, thawer, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return { driver, journal, thawer, isFresh: made.length > 0, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
 /** Of a machine that is neither configured here nor known to the gateway: NOT_FOUND, with the one that was probably meant. */

@@ -27,13 +27,14 @@ const forgetDisks = async (
   disk: string | null,
   timeout: number | undefined,
 ): Promise<Forgotten> => {
+  const signal = interruption()
   await using direct = await openDirect(config)
-  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), interruption())
+  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), signal)
   return await withGateway(
     file,
     async (context) => {
       try {
-        return await context.link.call('machines.forget', { machine, disk }, context.signal)
+        return await context.ask('machines.forget', { machine, disk })
       } catch (thrown) {
         const error = asVarveError(thrown)
         if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error

@@ -1,9 +1,10 @@
 // The commands that look: machines, status and points.
+import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import { orElse } from '../../protocol/nearest.ts'
-import type { Point, PointCursor } from '../../protocol/schemas.ts'
+import { name as nameSchema, type Point, type PointCursor } from '../../protocol/schemas.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
@@ -120,15 +121,22 @@ const unknown = async (context: CommandContext, machine: string): Promise<VarveE
   return new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
 }
 
+/** The points of one machine; of one that the gateway does not know, why. */
+const pointsOf = async (context: CommandContext, machine: string): Promise<Point[]> => {
+  if (!v.is(nameSchema, machine)) throw await unknown(context, machine)
+  try {
+    return await allPoints(context, machine)
+  } catch (thrown) {
+    throw asVarveError(thrown).code === 'NOT_FOUND' ? await unknown(context, machine) : thrown
+  }
+}
+
 /** All restore points, newest first, page by page. */
 export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
     options.config,
     async (context) => {
-      const rows = await allPoints(context, machine ?? null).catch(async (thrown: unknown) => {
-        const isUnknown = machine !== undefined && asVarveError(thrown).code === 'NOT_FOUND'
-        throw isUnknown ? await unknown(context, machine) : thrown
-      })
+      const rows = machine === undefined ? await allPoints(context, null) : await pointsOf(context, machine)
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(

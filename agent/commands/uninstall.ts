@@ -69,12 +69,13 @@ const removeSockets = async (direct: Direct): Promise<void> => {
 
 export const uninstall = async (options: UninstallCommand): Promise<void> => {
   const config = await readConfig(options.config)
+  const signal = interruption()
   await using direct = await openDirect(config)
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
-  const { removed, problems } = await orAbort(cleanMachines(config, direct), interruption())
+  const { removed, problems } = await orAbort(cleanMachines(config, direct), signal)
   const restores = await RestoreNotes.in(config.state).settle()
-  const done = problems.length === 0 || options.force
+  const done = problems.length === 0 || options.force || direct.isFresh
   if (done) {
     await removeSockets(direct)
     await removeState(config.state)
@@ -83,15 +84,16 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
   if (options.json) printJson({ removed, problems, state: done ? 'removed' : 'kept' })
   else {
     for (const sentence of problems) print(sentence)
-    print(`Removed ${removed} ${removed === 1 ? 'bitmap' : 'bitmaps'}${done ? ` and ${config.state}` : ''}.`)
+    print(
+      `Removed ${removed} ${removed === 1 ? 'bitmap' : 'bitmaps'}${done && !direct.isFresh ? ` and ${config.state}` : ''}.`,
+    )
     if (done)
       print(
         'The configuration and the restore points at the gateway stay; "varve-gateway agent revoke" ends this identity.',
       )
   }
-  if (!done)
-    throw new VarveError(
-      'LEASE_HELD',
-      `not everything can be removed, so ${config.state} is kept; --force removes it in any case`,
-    )
+  if (problems.length > 0 && !options.force) {
+    const kept = done ? '' : `, so ${config.state} is kept; --force removes it in any case`
+    throw new VarveError('LEASE_HELD', `not everything can be removed${kept}`)
+  }
 }

@@ -4,6 +4,7 @@ import { formerAgents } from '../former-identities.ts'
 import { readRefusals } from '../refusals.ts'
 import { isStateLocked } from '../state-lock.ts'
 import type { CommandContext } from './context.ts'
+import { noMachine } from './direct.ts'
 
 /** The command that gives a machine to this agent. */
 const assignment = (machine: string, { record }: Pick<CommandContext, 'record'>): string =>
@@ -18,10 +19,7 @@ export const whyUnknown = async (
   context: Pick<CommandContext, 'config' | 'record'>,
 ): Promise<VarveError> => {
   const { config, record } = context
-  if (!config.machines.some(({ name }) => name === machine)) {
-    const names = config.machines.map(({ name }) => name).join(', ')
-    return new VarveError('NOT_FOUND', `there is no machine "${machine}"; this host has: ${names || 'none'}`)
-  }
+  if (!config.machines.some(({ name }) => name === machine)) return noMachine(machine, config.machines)
   const refusal = (await readRefusals(config.state, record.agentId)).find((one) => one.machine === machine)
   if (refusal !== undefined) {
     const way = refusal.code === 'EXISTS' ? `: ${assignment(machine, context)}` : ''

@@ -37,7 +37,8 @@ export const refusalOf = (folder: string, doing: string, thrown: unknown): Varve
   const { code = '', message } = thrown as NodeJS.ErrnoException
   const way = isFull(thrown) ? WAYS['ENOSPC'] : WAYS[code]
   if (way === undefined) return refusal(folder, `${doing} failed there (${message}): ${KIND}`, thrown)
-  return refusal(folder, code === 'EEXIST' ? way : `${way} (${doing})`, thrown)
+  const isPlain = code === 'EEXIST' || doing === 'writing' || doing === `making ${path.resolve(folder)}`
+  return refusal(folder, isPlain ? way : `${way} (${doing})`, thrown)
 }
 
 /** What is wrong with the text of a data folder's path, whatever lies there; null for nothing. */

@@ -24,6 +24,14 @@ const WORK: { readonly [N in Work]: (context: MaintenanceContext, params: Params
   'store.usage': usageOf,
 }
 
+/** What people call the work, with its command. */
+const WORK_WORDS: Readonly<Record<Work, string>> = {
+  'store.collect': 'a collection ("gc")',
+  'store.verify': 'a verification ("verify")',
+  'store.check': 'a check ("repair --check")',
+  'store.usage': 'an accounting ("usage")',
+}
+
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
 
@@ -96,7 +104,10 @@ export class Maintenance implements AsyncDisposable {
     const running = this.#running[slot]
     const same = running.get(tenant.id)
     if (same !== undefined)
-      throw new VarveError('MAINTENANCE_RUNNING', `${same.name} of this tenant is running; try again when it has ended`)
+      throw new VarveError(
+        'MAINTENANCE_RUNNING',
+        `${WORK_WORDS[same.name]} of this tenant is running: try again when it has ended`,
+      )
     const beside = this.#running[slot === 'keeping' ? 'accounting' : 'keeping'].get(tenant.id)
     // what a collection removes, an accounting that began before may be about to read
     const first = [name, beside?.name].includes('store.collect') ? beside?.ended : undefined

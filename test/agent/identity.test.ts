@@ -3,12 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { Identity, NewIdentity, type IdentityRecord } from '../../agent/identity.ts'
+import { Identity, NewIdentity, removeUnfinished, type IdentityRecord } from '../../agent/identity.ts'
 import { STATE_FOLDER_MODE } from '../../agent/state-folder.ts'
 import { enrol, issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/verify.ts'
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { codeOf, decodePart, NOW_MS, testAuthority } from '../gateway/auth/test-authority.ts'
+import { failureOf } from './restore/code-of.ts'
 import { tempFolder } from '../support/temp.ts'
 
 const record = (): IdentityRecord => ({
@@ -70,6 +71,15 @@ test('a prepared key is durable before it is anyone’s, and goes where nothing 
     expect(await readdir(temp.join('state'))).toEqual([expect.stringMatching(/^\..*\.tmp$/u)])
   }
   expect(await readdir(temp.join('state'))).toEqual([])
+})
+
+test('what a killed enrolment left is removed, and nothing else', async () => {
+  await using temp = await tempFolder()
+  const fresh = await NewIdentity.generate()
+  await fresh.prepare(temp.path)
+  await writeFile(temp.join('.half.tmp'), 'of somebody else')
+  await removeUnfinished(temp.path)
+  expect(await readdir(temp.path)).toEqual(['.half.tmp'])
 })
 
 test('a crash between the two files of a new enrolment leaves the old one good', async () => {

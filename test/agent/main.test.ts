@@ -212,6 +212,18 @@ test.each([['forget', 'db1'], ['uninstall']])(
     const { code, stdout } = await ended
     silent.close()
     expect(code).toBe(130)
+    expect(existsSync(temp.join('state'))).toBe(false)
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'CANCELLED', exit: 130 } })
   },
 )
+
+test('without a state folder, uninstall names what it cannot reach and leaves none', async () => {
+  await using temp = await tempFolder()
+  const file = temp.join('agent.toml')
+  const machine = `[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`
+  await writeFile(file, `gateway = "ws://127.0.0.1:1"\nstate = "${temp.join('state')}"\n${machine}`)
+  const { code, stdout, stderr } = await command('uninstall', '--config', file)
+  expect([code, stdout]).toEqual([5, expect.stringMatching(/^db1: QMP socket.*\nRemoved 0 bitmaps\.\n/u)])
+  expect(stderr).toBe('varve-agent: not everything can be removed (LEASE_HELD)\n')
+  expect(existsSync(temp.join('state'))).toBe(false)
+})

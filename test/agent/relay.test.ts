@@ -1,6 +1,7 @@
 // What a gateway may ask of a real machine: allowed commands, events, its state.
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { listDisks } from '../../agent/qmp/disks.ts'
 import { QmpLink } from '../../agent/qmp/link.ts'
 import { isAllowed, Relay } from '../../agent/relay.ts'
 import { systemClock } from '../../agent/clock.ts'
@@ -80,6 +81,13 @@ test('the state of a machine names its disks, and its trouble', async () => {
     problem: null,
     disks: [{ name: 'vda', size, format: 'qcow2' }],
   })
+  // the filter that a backup puts over an image is not its format
+  const client = await link.client()
+  await client.execute('blockdev-add', { driver: 'null-co', 'node-name': 'target', size })
+  const node = (await listDisks(client)).disks[0]!.node
+  await client.execute('blockdev-backup', { 'job-id': 'job', device: node, target: 'target', sync: 'none' })
+  expect((await listDisks(client)).disks[0]!.format).toBe('copy-before-write')
+  expect((await relay.status('db1')).disks).toEqual([{ name: 'vda', size, format: 'qcow2' }])
   await machine.kill9()
   const gone = await relay.status('db1')
   expect(gone).toMatchObject({ qmp: 'down', status: null, qemu: null, disks: [] })

@@ -1,6 +1,7 @@
 // The commands that look, against a real gateway and an agent that the test plays.
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { lockState } from '../../../agent/state-lock.ts'
 import type { MachineStatus } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { backUp, command, startStand } from './stand.ts'
@@ -68,6 +69,13 @@ test('show machines, their state and their points, newest first', async () => {
   const unknown = await command('points', 'bd1', '--json', ...stand.config)
   expect(unknown.code).toBe(1)
   expect(JSON.parse(unknown.stdout)).toMatchObject({ error: { code: 'NOT_FOUND' } })
+  for (const typed of ['two words', '']) {
+    const { code, stderr } = await command('points', typed, ...stand.config)
+    expect([code, stderr]).toEqual([
+      1,
+      `varve-agent: there is no machine "${typed}"; this agent has: db1 (NOT_FOUND)\n`,
+    ])
+  }
   expect(unknown.stderr).toContain('there is no machine "bd1"; did you mean "db1"? (NOT_FOUND)')
 
   const { machines } = JSON.parse((await command('machines', '--json', ...stand.config)).stdout)
@@ -83,4 +91,25 @@ test('show machines, their state and their points, newest first', async () => {
   await peer.call('agent.inventory', { host: 'h', machines: ['db1', 'old1'], jobs: [] })
   const after = await command('status', ...stand.config)
   expect(after.stdout).toContain("old1: not in this host's configuration any more")
+})
+
+test('points of a machine that the gateway has not heard of are no empty list', async () => {
+  await using stand = await startStand()
+  const { code, stderr } = await command('points', 'db1', ...stand.config)
+  expect([code, stderr]).toEqual([3, expect.stringContaining('the gateway has not heard of db1 yet')])
+})
+
+test('a machine that cannot be asked in time is told, by status and by forget', async () => {
+  await using stand = await startStand()
+  const never = Promise.withResolvers<never>()
+  await stand.serve({ 'agent.status': () => never.promise, 'agent.forget': () => never.promise })
+  const status = await command('status', '--timeout', '1s', ...stand.config)
+  expect(status.code).toBe(0)
+  expect(status.stdout).toMatch(
+    /db1: .* did not answer machines\.status within 1 s: the agent of the machine, its QEMU/u,
+  )
+  // a running agent has the state folder, so that forget asks it through the gateway
+  await using _running = await lockState(stand.temp.join('state'))
+  const forget = await command('forget', 'db1', '--timeout', '1s', ...stand.config)
+  expect([forget.code, forget.stderr]).toEqual([3, expect.stringMatching(/machines\.forget within 1 s.*QEMU/u)])
 })

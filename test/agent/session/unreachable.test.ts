@@ -195,7 +195,12 @@ test('each fault of a certificate has a sentence of its own, with the way out', 
       /names no host, not for 127\.0\.0\.1|is for .*not for 127/u,
     ],
     [self, null, /signed by itself; set "ca" in the configuration to a copy of it/u],
-    [self, authority.cert, /the authority in "ca" did not sign it/u],
+    [self, authority.cert, /signed by itself and another one than that in "ca"/u],
+    [
+      await make('stranger', { by: await make('other-authority', { authority: true, names: null }) }),
+      authority.cert,
+      /the authority in "ca" did not sign it/u,
+    ],
     [await of('unknown'), null, /does not know who signed it; set "ca"/u],
   ]
   for (const [pair, ca, says] of cases)

@@ -36,6 +36,9 @@ test('a tenant has one long work at a time, which tells how far it is; an end st
   const told: MaintenanceProgress[] = []
   const first = maintenance.run('store.verify', stand.tenant, ALL, callOf(told))
   expect(await codeOf(maintenance.run('store.verify', stand.tenant, ALL, callOf()))).toBe('MAINTENANCE_RUNNING')
+  await expect(maintenance.run('store.verify', stand.tenant, ALL, callOf())).rejects.toThrow(
+    /^a verification \("verify"\)/u,
+  )
   expect(await first).toMatchObject({ points: 1, good: 1 })
   expect(told.length).toBeGreaterThan(0)
   const stopped = maintenance.run('store.verify', stand.tenant, ALL, callOf())
