@@ -28,7 +28,7 @@ export const whyUnknown = async (
   if (await isStateLocked(config.state))
     return new VarveError(
       'AGENT_OFFLINE',
-      `the gateway has not heard of ${machine} yet: "varve-agent run" is just connecting (its log says more), or was started before ${machine} came into the configuration: start it again`,
+      `the gateway has not heard of ${machine} yet: "varve-agent run" is just connecting (its log says more), or has not read the configuration since ${machine} came into it: "systemctl reload varve-agent", or SIGHUP, has it read again`,
     )
   const former = (await formerAgents(config.state)).length > 0
   const after = former

@@ -32,7 +32,7 @@ test('not configured, not running, just started, after another enrolment, refuse
   expect(still.message).not.toContain('assign')
   {
     await using _running = await lockState(temp.path)
-    expect((await why('db1')).message).toContain('start it again')
+    expect((await why('db1')).message).toContain('SIGHUP, has it read again')
   }
   await mkdir(temp.join('former', '0192aaaa-0000-7000-8000-0000c0ffee42'), { recursive: true })
   expect((await why('db1')).message).toContain(assign)
