@@ -2,7 +2,7 @@
 import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase } from './image/compare.ts'
-import type { Lease } from './lease/lease.ts'
+import type { Lease } from './drivers/driver.ts'
 import type { Log } from './log.ts'
 import type { GatewayLink } from './session/link.ts'
 

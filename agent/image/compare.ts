@@ -6,7 +6,7 @@
 import { randomInt } from 'node:crypto'
 import { chunkCount, chunkLength, ID_BYTES } from '../../protocol/chunk.ts'
 import { COMPARE_CHUNKS_MAX } from '../../protocol/limits.ts'
-import type { LeasedDisk } from '../lease/lease.ts'
+import type { LeasedDisk } from '../drivers/driver.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents, isChanged } from '../nbd/extents.ts'
 import type { StatusSource } from '../nbd/extents.ts'

@@ -1,8 +1,8 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../datastore/database/audit.ts'
-import type { Database } from '../datastore/database/database.ts'
-import { Queue } from '../datastore/limiter.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../catalog/sqlite/audit.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import { Queue } from '../common/limiter.ts'
 import { TokenRefused } from './jwt.ts'
 
 /** Refusals of one tenant (or of nobody known) that are written one by one in a window; the rest are counted. */

@@ -1,7 +1,7 @@
 // What issuing and checking tokens needs: the database, the signing keys and the gateway's own name.
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
-import type { Database } from '../datastore/database/database.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
 import { SigningKeys, type KnownKeys } from './keys.ts'
 
 /** Name of the setting that holds the id of the newest signing key. */

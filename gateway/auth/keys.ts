@@ -7,7 +7,7 @@ import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type Cry
 import * as v from 'valibot'
 import { TOKEN_ALGORITHM } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { hasCode } from '../datastore/store-error.ts'
+import { hasCode } from '../common/store-error.ts'
 
 /** Keys that may be held at once. */
 export const KEYS_MAX = 32

@@ -10,12 +10,12 @@ import {
   type Role,
 } from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Actor } from '../datastore/database/identities.ts'
-import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Actor } from '../catalog/sqlite/identities.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Authority } from './authority.ts'
 import { parseJwt, TokenRefused } from './jwt.ts'
 import { importPublicKey, KEY_KEEP_MS } from './keys.ts'
-import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from './verify.ts'
+import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from './bearer.ts'
 
 /** Life of a person's token unless its issuer chose another, in milliseconds. */
 export const TOKEN_TTL_MS = 8 * 60 * 60 * 1000

@@ -2,7 +2,7 @@
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
-import { childAt, type NodeSource } from '../datastore/tree.ts'
+import { childAt, type NodeSource } from '../trees/tree.ts'
 
 /** The same disk at the same size in the restore point that the job's checkpoint continues. */
 export class BaseImage {

@@ -5,7 +5,7 @@ import { durationMs } from '../../protocol/duration.ts'
 import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { sizeBytes } from '../../protocol/size.ts'
-import { pathProblem } from '../datastore/new-folder.ts'
+import { pathProblem } from '../folder/new-folder.ts'
 import { DATA_DEFAULT } from './local.ts'
 
 /** What most commands are given. */

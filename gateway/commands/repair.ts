@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { openLog } from '../log.ts'
-import { checkOwner } from '../datastore/owner.ts'
+import { checkOwner } from '../folder/owner.ts'
 import { rebuild } from '../maintenance/rebuild.ts'
 import { Interruption } from './interruption.ts'
 import { print, printJson } from './output.ts'

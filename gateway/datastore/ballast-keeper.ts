@@ -6,12 +6,12 @@ import path from 'node:path'
 import type { Clock } from '../../protocol/peer.ts'
 import { sizeText } from '../../protocol/size.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { BALLAST_FILE_BYTES, ballastFileName, ballastFiles, type Ballast } from './ballast.ts'
-import type { Database } from './database/database.ts'
-import { makeFolder } from './folders.ts'
-import type { DatastoreLog } from './log.ts'
-import { diskSpace, type DiskSpace } from './reserve.ts'
-import { storeError } from './store-error.ts'
+import { BALLAST_FILE_BYTES, ballastFileName, ballastFiles, type Ballast } from '../folder/ballast.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import { makeFolder } from '../folder/folders.ts'
+import type { DatastoreLog } from '../common/log.ts'
+import { diskSpace, type DiskSpace } from '../folder/reserve.ts'
+import { storeError } from '../common/store-error.ts'
 
 /** The catalog's room is this part of the ballast: 4 MiB of free pages and as much of its log. */
 const ROOM_PART = 16

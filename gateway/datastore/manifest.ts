@@ -17,8 +17,8 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from './database/job-rows.ts'
-import { keyedHash } from './keyed-hash.ts'
+import { begunOf, type JobRow, type UploadRow } from '../catalog/sqlite/job-rows.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
 

@@ -1,15 +1,15 @@
 // The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Database } from './database/database.ts'
-import type { Tenant } from './database/tenants.ts'
-import { parseRecord, RECORD } from './format.ts'
-import { keyedHash } from './keyed-hash.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { parseRecord, RECORD } from '../packs/format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey } from './manifest.ts'
-import { readPackHeader, scanPack, type PackRecord } from './pack-scan.ts'
-import type { PackName, PackStore } from './pack-store.ts'
+import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
+import type { PackName, PackStore } from '../packs/pack-store.ts'
 import { decodeState } from './state-record.ts'
-import { decode } from './verify.ts'
+import { decode } from '../packs/record-work.ts'
 
 /** Bytes of a pack that the catalog does not know of. */
 export interface UnknownBytes {

@@ -1,16 +1,16 @@
 // Where damaged records of a tenant go: out of the index, into the table of damage, until their content comes again.
 import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
-import { ownBytes } from './bytes.ts'
-import { damageOf, type Damage } from './damage.ts'
-import type { Database } from './database/database.ts'
-import type { Tenant } from './database/tenants.ts'
-import { failpoint } from './failpoint.ts'
-import { RECORD, type RecordType } from './format.ts'
-import { Queue } from './limiter.ts'
-import type { DatastoreLog } from './log.ts'
-import type { NodeCache } from './node-cache.ts'
-import { unlessFull } from './store-error.ts'
+import { ownBytes } from '../common/bytes.ts'
+import { damageOf, type Damage } from '../common/damage.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { failpoint } from '../common/failpoint.ts'
+import { RECORD, type RecordType } from '../packs/format.ts'
+import { Queue } from '../common/limiter.ts'
+import type { DatastoreLog } from '../common/log.ts'
+import type { NodeCache } from '../trees/node-cache.ts'
+import { unlessFull } from '../common/store-error.ts'
 
 /** Longest reason that is kept, in characters. */
 const REASON_CHARS_MAX = 256

@@ -1,13 +1,13 @@
 // What a start does about packs, whatever ended the last run: a pure plan over the catalog and the files, and its execution.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Database } from './database/database.ts'
-import type { PackRow } from './database/packs.ts'
-import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from './format.ts'
-import type { DatastoreLog } from './log.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { PackRow } from '../catalog/sqlite/packs.ts'
+import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from '../packs/format.ts'
+import type { DatastoreLog } from '../common/log.ts'
 import { refuseOlderCatalog, refuseOlderEpoch, type UnknownBytes } from './older-catalog.ts'
-import type { FreePack, PackPool } from './pack-pool.ts'
-import { misplacedText, readAnyHeader } from './pack-scan.ts'
-import type { PackStore } from './pack-store.ts'
+import type { FreePack, PackPool } from '../packs/pack-pool.ts'
+import { misplacedText, readAnyHeader } from '../packs/pack-scan.ts'
+import type { PackStore } from '../packs/pack-store.ts'
 
 /** Unknown files named in a report; more are only counted. */
 const UNKNOWN_NAMED_MAX = 100

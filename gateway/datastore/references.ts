@@ -1,7 +1,7 @@
 // What work under way relies on though no restore point says so yet: ids a collection must leave in the index, and trees that are being read.
 import { VarveError } from '../../protocol/errors.ts'
 import type { Ref } from '../../protocol/image-tree.ts'
-import { Fingerprints } from './fingerprints.ts'
+import { Fingerprints } from '../trees/fingerprints.ts'
 
 /** Ids that one collection covers by name, in about 200 MB; with more, it removes nothing further. */
 const TOUCHED_MAX = 8_000_000

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/size.ts'
-import { BALLAST_FILE_BYTES, ballastFiles } from './ballast.ts'
-import { PACKS_NAME } from './layout.ts'
-import { diskSpace, reserveOf } from './reserve.ts'
+import { BALLAST_FILE_BYTES, ballastFiles } from '../folder/ballast.ts'
+import { PACKS_NAME } from '../folder/layout.ts'
+import { diskSpace, reserveOf } from '../folder/reserve.ts'
 import { ADMIT_BYTES } from './space.ts'
 
 /**

@@ -1,13 +1,13 @@
 // What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
 import type { Clock } from '../../protocol/peer.ts'
 import type { BallastKeeper } from './ballast-keeper.ts'
-import { PACK_HEADER_BYTES } from './format.ts'
-import type { Database } from './database/database.ts'
-import type { Tenant } from './database/tenants.ts'
-import type { DatastoreLog } from './log.ts'
+import { PACK_HEADER_BYTES } from '../packs/format.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import type { DatastoreLog } from '../common/log.ts'
 import { Quotas } from './quota.ts'
 import type { DamagedPack } from './recovery.ts'
-import { Reserve } from './reserve.ts'
+import { Reserve } from '../folder/reserve.ts'
 
 /** How often quotas are read again from the catalog, in milliseconds. */
 const REFRESH_INTERVAL_MS = 2000

@@ -6,8 +6,8 @@ import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { RETENTION_SCOPES } from '../../protocol/retention.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
-import { RECORD_PLAIN_BYTES_MAX } from './format.ts'
-import { keyedHash } from './keyed-hash.ts'
+import { RECORD_PLAIN_BYTES_MAX } from '../packs/format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 import { parseVersioned } from './manifest.ts'
 
 const STATE_VERSION = 1

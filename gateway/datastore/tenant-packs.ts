@@ -1,10 +1,10 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Ballast } from './ballast.ts'
-import type { Database } from './database/database.ts'
-import type { Tenant } from './database/tenants.ts'
-import { failpoint } from './failpoint.ts'
+import type { Ballast } from '../folder/ballast.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { failpoint } from '../common/failpoint.ts'
 import {
   parseRecord,
   parseRecordHeader,
@@ -13,12 +13,12 @@ import {
   type PackHeader,
   type PackKind,
   type StoredRecord,
-} from './format.ts'
-import type { PackPool } from './pack-pool.ts'
-import { skimPack, type RecordHead } from './pack-skim.ts'
-import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from './pack-scan.ts'
-import type { PackStore } from './pack-store.ts'
-import { PackWriter } from './pack-writer.ts'
+} from '../packs/format.ts'
+import type { PackPool } from '../packs/pack-pool.ts'
+import { skimPack, type RecordHead } from '../packs/pack-skim.ts'
+import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
+import type { PackStore } from '../packs/pack-store.ts'
+import { PackWriter } from '../packs/pack-writer.ts'
 
 /** Packs that are looked for at once. */
 const LOOKS_AT_ONCE = 16

@@ -1,14 +1,14 @@
 // Reads a record at a given place and checks all of it, down to the id of its content.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import type { RestoredRecord } from './database/damage.ts'
-import type { Tenant } from './database/tenants.ts'
-import { RECORD, type RecordType } from './format.ts'
-import { keyedHash } from './keyed-hash.ts'
+import type { RestoredRecord } from '../catalog/sqlite/damage.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { RECORD, type RecordType } from '../packs/format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 import { manifestKey } from './manifest.ts'
 import { stateKey } from './state-record.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decode } from './verify.ts'
+import { decode } from '../packs/record-work.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks

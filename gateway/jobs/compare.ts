@@ -3,11 +3,11 @@ import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/ch
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { NodeSource } from '../datastore/tree.ts'
-import { chunksAt } from '../datastore/tree.ts'
+import type { NodeSource } from '../trees/tree.ts'
+import { chunksAt } from '../trees/tree.ts'
 import type { Log } from '../log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)

@@ -1,7 +1,7 @@
 // How long retention locks a new restore point.
 import type { Retention } from '../../protocol/retention.ts'
-import type { Database } from '../datastore/database/database.ts'
-import type { Tenant } from '../datastore/database/tenants.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 

@@ -1,13 +1,13 @@
 // Reads chunks in the order in which they lie in packs, a window of ids at a time, and checks each on verify threads.
 import { VarveError } from '../../protocol/errors.ts'
 import type { Throttle } from '../../protocol/throttle.ts'
-import { ownBytes } from '../datastore/bytes.ts'
-import { damageOf, MISSING, type Damage } from '../datastore/damage.ts'
-import type { RecordLocation } from '../datastore/database/chunks.ts'
-import { RECORD, recordBytes } from '../datastore/format.ts'
-import { IDS_MAX, type FetchedRecord } from '../datastore/record-reader.ts'
+import { ownBytes } from '../common/bytes.ts'
+import { damageOf, MISSING, type Damage } from '../common/damage.ts'
+import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
+import { RECORD, recordBytes } from '../packs/format.ts'
+import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { VerifyPool } from '../datastore/verify-pool.ts'
+import type { VerifyPool } from '../packs/record-pool.ts'
 
 /** Chunks that are sorted by their places together: the more, the longer the reads. */
 export const WINDOW_IDS = 16 * 1024

@@ -1,12 +1,12 @@
 // Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's word.
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../datastore/database/collection.ts'
-import { RECORD } from '../datastore/format.ts'
-import { keyedHash } from '../datastore/keyed-hash.ts'
+import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/sqlite/collection.ts'
+import { RECORD } from '../packs/format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
-import { checkFetched, type FetchedRecord } from '../datastore/record-reader.ts'
-import { decode } from '../datastore/verify.ts'
+import { checkFetched, type FetchedRecord } from '../packs/record-reader.ts'
+import { decode } from '../packs/record-work.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Manifests that are read at once. */

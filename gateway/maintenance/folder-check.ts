@@ -1,13 +1,13 @@
 // Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
 import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Database } from '../datastore/database/database.ts'
-import { PACKS_SETTING } from '../datastore/packs-marker.ts'
-import { DirectoryPackStore } from '../datastore/directory-pack-store.ts'
-import { readEpoch } from '../datastore/epoch.ts'
-import { PACKS_NAME } from '../datastore/layout.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import { PACKS_SETTING } from '../packs/directory/packs-marker.ts'
+import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
+import { readEpoch } from '../catalog/sqlite/epoch.ts'
+import { PACKS_NAME } from '../folder/layout.ts'
 import { olderEpochText } from '../datastore/older-catalog.ts'
-import { readPackHeader } from '../datastore/pack-scan.ts'
+import { readPackHeader } from '../packs/pack-scan.ts'
 
 /** Tenants that only packs know and that are named. */
 const TENANTS_NAMED_MAX = 100

@@ -1,6 +1,6 @@
 // What a survey counts while it goes through the index: records and bytes, in all, by pack and by owner.
-import type { IndexPage } from '../datastore/database/collection.ts'
-import { RECORD, recordBytes } from '../datastore/format.ts'
+import type { IndexPage } from '../catalog/sqlite/collection.ts'
+import { RECORD, recordBytes } from '../packs/format.ts'
 
 export interface Sum {
   records: number

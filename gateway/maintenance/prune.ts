@@ -3,11 +3,11 @@ import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.t
 import type { Params, Result } from '../../protocol/methods.ts'
 import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Database } from '../datastore/database/database.ts'
-import type { Actor } from '../datastore/database/identities.ts'
-import { REMOVED_POINTS_MAX, type RetentionPoint } from '../datastore/database/retention.ts'
-import type { Tenant } from '../datastore/database/tenants.ts'
-import { failpoint } from '../datastore/failpoint.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Actor } from '../catalog/sqlite/identities.ts'
+import { REMOVED_POINTS_MAX, type RetentionPoint } from '../catalog/sqlite/retention.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { failpoint } from '../common/failpoint.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
 
 /** Points that rules let go of in one transaction: 1.8 ms each of those with 12 disks, for which everybody's backups wait. */

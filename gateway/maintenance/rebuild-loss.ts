@@ -1,7 +1,7 @@
 // What a rebuilt catalog has less of than the one that it would replace.
 import { VarveError } from '../../protocol/errors.ts'
-import type { OldCatalog, OldPack, OldRecord } from '../datastore/database/old-catalog.ts'
-import type { Sql } from '../datastore/database/sql.ts'
+import type { OldCatalog, OldPack, OldRecord } from '../catalog/sqlite/old-catalog.ts'
+import type { Sql } from '../catalog/sqlite/sql.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** What the old catalog has and the new one has not; 0 where it has no less. */

@@ -2,8 +2,8 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { syncFolder } from '../datastore/folders.ts'
-import { CATALOG_NAME } from '../datastore/layout.ts'
+import { syncFolder } from '../folder/folders.ts'
+import { CATALOG_NAME } from '../folder/layout.ts'
 
 const REPLACED = /^catalog\.db\.replaced-(\d{1,9})$/u
 

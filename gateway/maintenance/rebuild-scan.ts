@@ -2,7 +2,7 @@
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../datastore/database/catalog-builder.ts'
+import type { BuiltTenant, CatalogBuilder, PlacedRecord } from '../catalog/sqlite/catalog-builder.ts'
 import {
   fitsPack,
   PACK_BYTES_MAX,
@@ -11,13 +11,13 @@ import {
   RECORD,
   recordBytes,
   type PackKind,
-} from '../datastore/format.ts'
-import { keyedHash } from '../datastore/keyed-hash.ts'
+} from '../packs/format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
-import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../datastore/pack-scan.ts'
-import type { PackName, PackStore } from '../datastore/pack-store.ts'
+import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
+import type { PackName, PackStore } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../datastore/state-record.ts'
-import { decode } from '../datastore/verify.ts'
+import { decode } from '../packs/record-work.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** Records that go into the index in one transaction. */

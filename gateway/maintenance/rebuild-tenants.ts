@@ -1,12 +1,12 @@
 // The tenants of a rebuilt catalog, with their agents, machines and policies: of the newest states, and of an older catalog where that knows more.
 import { fromHex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { BuiltTenant, CatalogBuilder, NewTenant } from '../datastore/database/catalog-builder.ts'
-import type { OldCatalog, OldTenant } from '../datastore/database/old-catalog.ts'
-import { FORMAT_VERSION } from '../datastore/format.ts'
+import type { BuiltTenant, CatalogBuilder, NewTenant } from '../catalog/sqlite/catalog-builder.ts'
+import type { OldCatalog, OldTenant } from '../catalog/sqlite/old-catalog.ts'
+import { FORMAT_VERSION } from '../packs/format.ts'
 import type { Manifest } from '../datastore/manifest.ts'
 import type { StatePoint, TenantState } from '../datastore/state-record.ts'
-import { FORMAT_SETTING } from '../datastore/store-version.ts'
+import { FORMAT_SETTING } from '../catalog/sqlite/store-version.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 import type { FoundPack, FoundState } from './rebuild-scan.ts'
 

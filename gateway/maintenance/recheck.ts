@@ -1,6 +1,6 @@
 // A second look at damage before anything is built on it: what reads whole again goes back into the index.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { DamagedPlace, RestoredRecord } from '../datastore/database/damage.ts'
+import type { DamagedPlace, RestoredRecord } from '../catalog/sqlite/damage.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'
 import type { MaintenanceContext } from './context.ts'
 

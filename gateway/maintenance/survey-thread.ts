@@ -2,8 +2,8 @@
 import { Worker } from 'node:worker_threads'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
-import type { Tenant } from '../datastore/database/tenants.ts'
-import { errorOfThread, type ThreadError } from '../datastore/thread-error.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { errorOfThread, type ThreadError } from '../common/thread-error.ts'
 import type { OwnedImage } from './lattice.ts'
 import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
 

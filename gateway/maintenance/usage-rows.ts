@@ -1,7 +1,7 @@
 // The rows of a report of usage: a pure sum over what a survey counted for each owner.
 import type { UsageRow } from '../../protocol/maintenance.ts'
-import type { CountedPoint } from '../datastore/database/usage.ts'
-import { recordBytes } from '../datastore/format.ts'
+import type { CountedPoint } from '../catalog/sqlite/usage.ts'
+import { recordBytes } from '../packs/format.ts'
 import type { Lattice, OwnedImage, Owner } from './lattice.ts'
 
 /** One disk of one restore point, as counted. */

@@ -4,9 +4,9 @@ import { VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
-import type { ImageRow } from '../datastore/database/points.ts'
+import type { ImageRow } from '../catalog/sqlite/points.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { leaves, leavesAround } from '../datastore/tree.ts'
+import { leaves, leavesAround } from '../trees/tree.ts'
 
 type Message = Down<'image.download'>
 

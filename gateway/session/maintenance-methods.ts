@@ -2,7 +2,7 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { REPORT_ROWS_MAX, type MAINTENANCE_METHODS } from '../../protocol/maintenance.ts'
 import { DAYS_MAX, type Retention } from '../../protocol/retention.ts'
-import type { StoredPoint } from '../datastore/database/points.ts'
+import type { StoredPoint } from '../catalog/sqlite/points.ts'
 import { pointView } from '../jobs/views.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'

@@ -9,7 +9,7 @@ import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../prot
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import { verifyBearer } from '../auth/verify.ts'
+import { verifyBearer } from '../auth/bearer.ts'
 import { Connection } from './connection.ts'
 import { Intake } from './intake.ts'
 import { SocketTransport } from './transport.ts'

@@ -1,6 +1,6 @@
 // What a scenario of the attack script is given and what it gives back.
-import type { Tenant } from '../../gateway/datastore/database/tenants.ts'
-import type { Database } from '../../gateway/datastore/database/database.ts'
+import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
+import type { Database } from '../../gateway/catalog/sqlite/database.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { Handlers, Peer } from '../../protocol/peer.ts'
 

@@ -1,7 +1,7 @@
 // A scripted day: machines with churn are backed up while the store is pruned, collected and verified; then every kept point is compared and the store weighed.
 import { constants, zstdCompressSync } from 'node:zlib'
 import path from 'node:path'
-import { PACKS_NAME } from '../../gateway/datastore/layout.ts'
+import { PACKS_NAME } from '../../gateway/folder/layout.ts'
 import { run as runProgram } from '../rig/run.ts'
 import { Dice } from '../support/model-dice.ts'
 import { DayKeeper } from './day-keeper.ts'

@@ -7,7 +7,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { PACK_HEADER_BYTES, PACK_BYTES_MAX, RECORD_HEADER_BYTES } from '../../gateway/datastore/format.ts'
+import { PACK_HEADER_BYTES, PACK_BYTES_MAX, RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { FAN_OUT, NODE_BYTES_MAX } from '../../protocol/image-tree.ts'
 import { randomIntegers } from './random.ts'

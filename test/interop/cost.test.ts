@@ -1,7 +1,7 @@
 // What a change costs, counted and not timed: bytes read and sent, rows and nodes written follow the change, whatever the disk's size.
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
-import { RECORD } from '../../gateway/datastore/format.ts'
+import { RECORD } from '../../gateway/packs/format.ts'
 import { FAN_OUT } from '../../protocol/image-tree.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'

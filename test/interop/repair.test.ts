@@ -1,7 +1,7 @@
 // The catalog lost in every way after real backups: rebuilt from the packs, every kept point restores bit for bit, and the next backup is incremental.
 import { copyFile, rename, rm, stat, truncate } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'
-import { Sql } from '../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { RECORD } from '../../gateway/datastore/format.ts'
+import { RECORD } from '../../gateway/packs/format.ts'
 import type { Role } from '../../protocol/claims.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Peer } from '../../protocol/peer.ts'

@@ -2,9 +2,9 @@
 import { appendFileSync, copyFileSync, existsSync, linkSync, mkdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads'
-import { CATALOG_NAME } from '../../gateway/datastore/layout.ts'
-import { armFailpoints, FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
-import { storeError } from '../../gateway/datastore/store-error.ts'
+import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
+import { armFailpoints, FAILPOINTS, type FailpointName } from '../../gateway/common/failpoint.ts'
+import { storeError } from '../../gateway/common/store-error.ts'
 import type { Fact, Fault, LifePlan } from './plan.ts'
 
 const KEY = 'varve model life'

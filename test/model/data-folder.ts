@@ -15,8 +15,8 @@ import {
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
-import { Sql } from '../../gateway/datastore/database/sql.ts'
-import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from '../../gateway/datastore/layout.ts'
+import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
+import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from '../../gateway/folder/layout.ts'
 import type { Dice } from '../support/model-dice.ts'
 import type { Mishap } from './mishap.ts'
 

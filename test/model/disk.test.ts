@@ -1,9 +1,9 @@
 // Single faults of a disk: reads that fail are no damage, a file system that is read-only takes nothing and loses nothing, and a start may be cut short again and again.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
-import { armFailpoints } from '../../gateway/datastore/failpoint.ts'
+import { armFailpoints } from '../../gateway/common/failpoint.ts'
 import { verifyPoints } from '../../gateway/maintenance/verify.ts'
 import { tinyFileSystem } from '../agent/restore/devices.ts'
 import { codeOf } from '../gateway/auth/test-authority.ts'

@@ -1,8 +1,8 @@
 // One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must be there after it.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { LocalDatabase } from '../../gateway/datastore/database/database.ts'
-import { CATALOG_NAME } from '../../gateway/datastore/layout.ts'
+import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import { renewKeys } from '../../gateway/auth/authority.ts'
 import { isIncomplete } from '../../gateway/commands/report-rebuild.ts'
 import { openLog } from '../../gateway/log.ts'

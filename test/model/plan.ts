@@ -1,6 +1,6 @@
 // What one life of a gateway is told to do, and what it says of it; both are plain JSON.
 import type { ReadReason } from '../../protocol/backup.ts'
-import type { FailpointName } from '../../gateway/datastore/failpoint.ts'
+import type { FailpointName } from '../../gateway/common/failpoint.ts'
 import type { DiskContent } from './contents.ts'
 
 /** What happens at a failpoint, from its `hit`-th pass (0 is the first) for so many passes. */

@@ -1,6 +1,6 @@
 // Plans what a life does and what fails in it, by dice.
 import path from 'node:path'
-import { FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
+import { FAILPOINTS, type FailpointName } from '../../gateway/common/failpoint.ts'
 import type { Dice } from '../support/model-dice.ts'
 import type { Fleet } from './fleet.ts'
 import { drawMishap, MISHAPS, type Mishap, type MishapName } from './mishap.ts'

@@ -1,5 +1,5 @@
 // How many faults were made at each failpoint, and how they went.
-import { FAILPOINTS, type FailpointName } from '../../gateway/datastore/failpoint.ts'
+import { FAILPOINTS, type FailpointName } from '../../gateway/common/failpoint.ts'
 import { MISHAPS, type MishapName } from './mishap.ts'
 import type { Fact, LifePlan } from './plan.ts'
 

@@ -1,10 +1,10 @@
 // Ways to damage a datastore under a running gateway: finds a record by its id and writes into its pack, or removes the pack.
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { Sql } from '../../gateway/datastore/database/sql.ts'
-import { keyedHash } from '../../gateway/datastore/keyed-hash.ts'
+import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
+import { keyedHash } from '../../gateway/common/keyed-hash.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
-import { RECORD_HEADER_BYTES } from '../../gateway/datastore/format.ts'
+import { RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
 import { nodeKey, TreeBuilder, type NewNode } from '../../protocol/image-tree.ts'
 
 interface Place {

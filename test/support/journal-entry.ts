@@ -1,6 +1,6 @@
 // A journal entry to change for a test.
 
-import type { JournalEntry } from '../../agent/lease/journal.ts'
+import type { JournalEntry } from '../../agent/drivers/journal.ts'
 
 /** An entry with two disks, one full and one incremental. */
 export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry => ({

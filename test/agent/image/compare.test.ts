@@ -11,8 +11,8 @@ import {
   type Comparison,
 } from '../../../agent/image/compare.ts'
 import { keyedHash } from '../../../agent/image/keyed-hash.ts'
-import type { LeasedDisk } from '../../../agent/lease/lease.ts'
-import { lastBitOffset } from '../../../agent/lease/size-mark.ts'
+import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
+import { lastBitOffset } from '../../../agent/drivers/qmp/size-mark.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { COMPARE_CHUNKS_MAX } from '../../../protocol/limits.ts'

@@ -8,9 +8,9 @@ import {
   RETRY_INTERVAL_MS,
 } from '../../../gateway/auth/audit.ts'
 import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
-import { verifyBearer } from '../../../gateway/auth/verify.ts'
-import type { AuditEntry } from '../../../gateway/datastore/database/audit.ts'
-import { LocalDatabase, type Database } from '../../../gateway/datastore/database/database.ts'
+import { verifyBearer } from '../../../gateway/auth/bearer.ts'
+import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
+import { LocalDatabase, type Database } from '../../../gateway/catalog/sqlite/database.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf, NOW_MS, testAuthority } from './test-authority.ts'

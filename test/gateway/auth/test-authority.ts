@@ -2,8 +2,8 @@
 import { randomBytes, randomUUID, sign, type KeyObject } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { openAuthority, type Authority } from '../../../gateway/auth/authority.ts'
-import { LocalDatabase, ThreadDatabase, type Database } from '../../../gateway/datastore/database/database.ts'
-import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import { LocalDatabase, ThreadDatabase, type Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { tempFolder } from '../../support/temp.ts'
 

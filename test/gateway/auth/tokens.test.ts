@@ -14,7 +14,7 @@ import {
   TOKEN_TTL_MAX_MS,
   TOKEN_TTL_MS,
 } from '../../../gateway/auth/tokens.ts'
-import { verifyBearer } from '../../../gateway/auth/verify.ts'
+import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ROLES, SUBJECT_CHARS_MAX } from '../../../protocol/claims.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
 

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
-import type { MachineRow } from '../../../gateway/datastore/database/machines.ts'
-import type { Tenant } from '../../../gateway/datastore/database/tenants.ts'
+import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
+import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
-import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
 import { manifestOf } from '../../../gateway/datastore/manifest.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
@@ -23,7 +23,7 @@ import {
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
-import { leaves } from '../../../gateway/datastore/tree.ts'
+import { leaves } from '../../../gateway/trees/tree.ts'
 
 export type Message = Up<'image.upload'>
 export type Runs = Extract<Message, [0, unknown]>[1]

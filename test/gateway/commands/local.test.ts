@@ -3,7 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { tenantNamed, withAuthority, withCatalog } from '../../../gateway/commands/local.ts'
-import { CatalogLock } from '../../../gateway/datastore/catalog-lock.ts'
+import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 const TENANT = { name: 'acme', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }

@@ -1,6 +1,6 @@
 // The commands about machines on a catalog with some: who serves them, their policy and group, and what the audit log has of it.
 import { expect, test } from 'vitest'
-import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'

@@ -1,7 +1,7 @@
 // The quota command: what it makes of its options, and as a program beside a running gateway and a stopped one.
 import { expect, test } from 'vitest'
 import { wanted } from '../../../gateway/commands/quota.ts'
-import { LocalDatabase } from '../../../gateway/datastore/database/database.ts'
+import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'

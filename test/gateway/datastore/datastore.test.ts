@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, truncate } from 'node:fs/promises
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
-import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import {

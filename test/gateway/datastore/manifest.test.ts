@@ -4,7 +4,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { JobRow, UploadRow } from '../../../gateway/datastore/database/job-rows.ts'
+import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
 import { decodeManifest, encodeManifest, manifestOf, rootOf } from '../../../gateway/datastore/manifest.ts'
 import { newManifest } from './fixture.ts'
 

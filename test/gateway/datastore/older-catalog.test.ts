@@ -2,7 +2,7 @@
 import { cp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { Stand, type Plains } from '../chains/script.ts'
 import { addAgent } from '../catalog.ts'

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { collect, touch } from './fixture.ts'
-import type { PackName, PackStore } from '../../../gateway/datastore/pack-store.ts'
+import type { PackName, PackStore } from '../../../gateway/packs/pack-store.ts'
 
 const newName = (tenant: string = randomUUID()): PackName => ({ tenant, pack: randomUUID() })
 const HEADER = Buffer.from('header')

@@ -1,10 +1,10 @@
 // Quarantine: news are told once, cached nodes go too, another copy stays, and attribution is waited for.
 import { expect, test } from 'vitest'
-import { ThreadDatabase } from '../../../gateway/datastore/database/database.ts'
-import { RECORD } from '../../../gateway/datastore/format.ts'
-import { NodeCache } from '../../../gateway/datastore/node-cache.ts'
+import { ThreadDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { RECORD } from '../../../gateway/packs/format.ts'
+import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { Quarantine } from '../../../gateway/datastore/quarantine.ts'
-import { damagedRecord } from '../../../gateway/datastore/record-reader.ts'
+import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { memoryLog, temporaryFolder } from './fixture.ts'
 

@@ -1,7 +1,7 @@
 // What a start says of a disk that has too little room besides the reserve: now, or for ever.
 import { expect, test } from 'vitest'
 import { lacksOfRoom } from '../../../gateway/datastore/room-for-backups.ts'
-import { diskSpace } from '../../../gateway/datastore/reserve.ts'
+import { diskSpace } from '../../../gateway/folder/reserve.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 test('a reserve that leaves nothing of the disk is refused, one above what is free is told, any other is not', async () => {

@@ -4,7 +4,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { fromHex, hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
-import { keyedHash } from '../../../gateway/datastore/keyed-hash.ts'
+import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
 import {
   decodeState,
   encodeState,
@@ -13,7 +13,7 @@ import {
   type StatePart,
   type TenantState,
 } from '../../../gateway/datastore/state-record.ts'
-import { decode } from '../../../gateway/datastore/verify.ts'
+import { decode } from '../../../gateway/packs/record-work.ts'
 
 const stateOf = (points: number): TenantState => {
   const agent = randomUUID()

@@ -1,7 +1,7 @@
 // A record is whole where its place, its checksum and the id of its content are right, whatever its type.
 import { expect, test } from 'vitest'
 import { WholeRecords } from '../../../gateway/datastore/whole-record.ts'
-import { RECORD } from '../../../gateway/datastore/format.ts'
+import { RECORD } from '../../../gateway/packs/format.ts'
 import { Damager } from '../../support/damage.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { Stand } from '../chains/script.ts'

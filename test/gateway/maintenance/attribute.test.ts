@@ -1,7 +1,7 @@
 // Attribution against a plain model of every disk; what vanishes meanwhile, what nobody needs, and how calls are gathered.
 import { expect, test } from 'vitest'
 import { Attributions, attribute } from '../../../gateway/maintenance/attribute.ts'
-import { RECORD } from '../../../gateway/datastore/format.ts'
+import { RECORD } from '../../../gateway/packs/format.ts'
 import type { VarveError } from '../../../protocol/errors.ts'
 import type { LostRange } from '../../../protocol/maintenance.ts'
 import { Damager } from '../../support/damage.ts'

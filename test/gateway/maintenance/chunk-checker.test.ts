@@ -1,7 +1,7 @@
 // Checking chunks: in pack order, each bad one by name, at the rate that is allowed, and until it is stopped.
 import { expect, test } from 'vitest'
 import { batchesOf, ChunkChecker } from '../../../gateway/maintenance/chunk-checker.ts'
-import { VerifyPool } from '../../../gateway/datastore/verify-pool.ts'
+import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { Throttle } from '../../../protocol/throttle.ts'
 import { Damager } from '../../support/damage.ts'

@@ -1,7 +1,7 @@
 // The plan of a collection: which packs go, which are rewritten, what stays dead.
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { PACK_HEADER_BYTES } from '../../../gateway/datastore/format.ts'
+import { PACK_HEADER_BYTES } from '../../../gateway/packs/format.ts'
 import { planCollection, SMALL_PACK_BYTES, type SurveyedPack } from '../../../gateway/maintenance/collection-plan.ts'
 
 const MIB = 1024 * 1024

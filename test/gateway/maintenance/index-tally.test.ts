@@ -1,6 +1,6 @@
 // What a survey counts of the index: in all, by pack, by owner, and what names no pack.
 import { expect, test } from 'vitest'
-import { RECORD, recordBytes } from '../../../gateway/datastore/format.ts'
+import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { IndexTally } from '../../../gateway/maintenance/index-tally.ts'
 
 const page = {

@@ -1,9 +1,9 @@
 // The keeper of states: what changed is written at once, soon after a change beside it, and at the end; without space nothing else is held up.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
-import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
+import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { keepState, StateKeeper } from '../../../gateway/maintenance/keep-state.ts'
 import { HandClock } from '../../support/hand-clock.ts'

@@ -1,7 +1,7 @@
 // Before a pack goes: what of it is needed is known, and what only it has is in the index again.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PackProof } from '../../../gateway/maintenance/pack-proof.ts'
 import { Throttle } from '../../../protocol/throttle.ts'

@@ -7,9 +7,9 @@ import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import { withCatalog } from '../../../gateway/commands/local.ts'
-import { appendAudit } from '../../../gateway/datastore/database/audit.ts'
-import type { Database } from '../../../gateway/datastore/database/database.ts'
-import { Sql, type Row } from '../../../gateway/datastore/database/sql.ts'
+import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
+import type { Database } from '../../../gateway/catalog/sqlite/database.ts'
+import { Sql, type Row } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import {
   encodePackHeader,
@@ -18,7 +18,7 @@ import {
   RECORD,
   recordBytes,
   type RecordType,
-} from '../../../gateway/datastore/format.ts'
+} from '../../../gateway/packs/format.ts'
 import { manifestOf } from '../../../gateway/datastore/manifest.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'

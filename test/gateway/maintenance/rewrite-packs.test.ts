@@ -1,7 +1,7 @@
 // Packs rewritten on a full disk: with ballast, the smallest first where it does not suffice for all, and nothing is lost where nothing fits.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { BALLAST_FILE_BYTES } from '../../../gateway/datastore/ballast.ts'
+import { BALLAST_FILE_BYTES } from '../../../gateway/folder/ballast.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { tinyFileSystem } from '../../agent/restore/devices.ts'
 import { Filler } from '../../support/full-disk.ts'

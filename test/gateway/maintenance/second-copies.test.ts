@@ -1,7 +1,7 @@
 // Other copies of damaged records: found where the index named a wrong place, and where two were written.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/datastore/database/sql.ts'
+import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PackProof } from '../../../gateway/maintenance/pack-proof.ts'
 import { findCopies } from '../../../gateway/maintenance/second-copies.ts'

@@ -1,7 +1,7 @@
 // The rows of usage held against a model that counts each record by looking at every image that has it.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { recordBytes } from '../../../gateway/datastore/format.ts'
+import { recordBytes } from '../../../gateway/packs/format.ts'
 import { Lattice } from '../../../gateway/maintenance/lattice.ts'
 import { fittingRows, usageRows, type CountedImage } from '../../../gateway/maintenance/usage-rows.ts'
 import type { UsageRow } from '../../../protocol/maintenance.ts'

@@ -1,7 +1,7 @@
 // Verifying: what is whole, what is damaged and where, each shared record once, which points are chosen, and what runs beside it.
 import { readFile, truncate } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { armFailpoints } from '../../../gateway/datastore/failpoint.ts'
+import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { decodeManifest } from '../../../gateway/datastore/manifest.ts'
 import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
 import { VarveError } from '../../../protocol/errors.ts'

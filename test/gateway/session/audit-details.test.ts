@@ -1,6 +1,6 @@
 // Details of audit entries: one entry has room for the longest ones, and a failed call says no result.
 import { expect, test } from 'vitest'
-import { AUDIT_DETAILS_CHARS_MAX } from '../../../gateway/datastore/database/audit.ts'
+import { AUDIT_DETAILS_CHARS_MAX } from '../../../gateway/catalog/sqlite/audit.ts'
 import { auditDetails } from '../../../gateway/session/audit-details.ts'
 import { PAGE_ROWS_MAX } from '../../../protocol/limits.ts'
 import { DAYS_MAX, KEEP_MAX, type Retention } from '../../../protocol/retention.ts'

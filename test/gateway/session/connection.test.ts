@@ -1,6 +1,6 @@
 // One connection from hello to its end, with a clock moved by hand: deadline, versions, tokens, expiry, renewal, and frames that may not come.
 import { expect, test } from 'vitest'
-import { verifyBearer } from '../../../gateway/auth/verify.ts'
+import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { PROGRAM } from '../../../gateway/session/connection.ts'
 import { errorFrame, FRAME } from '../../../protocol/frames.ts'
 import { VarveError } from '../../../protocol/errors.ts'

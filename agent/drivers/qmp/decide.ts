@@ -1,0 +1,192 @@
+// Decides for each disk of a machine whether its bitmap proves what changed since the base, or why it is read in full. Pure.
+
+import type { LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { ByteRange } from '../../nbd/reread.ts'
+import { FILTERS, splitExcluded } from '../../qmp/disks.ts'
+import type { BitmapState, MachineDisk, MachineDisks } from '../../qmp/disks.ts'
+import type { BaseDisk, LeaseBase, LeaseRequest } from '../driver.ts'
+import { parseCheckpoint, sizeMarkName } from './names.ts'
+
+/** A disk with what lies under it. */
+export interface SeenDisk extends MachineDisk {
+  readonly evidence: string
+}
+
+/** The machine's disks at one look. */
+export interface SeenDisks extends MachineDisks {
+  readonly disks: readonly SeenDisk[]
+}
+
+/** Whose changes a bitmap tells, and how it is proved. */
+export interface Continued {
+  /** Name that the image has in the base. */
+  readonly base: string
+  readonly bitmap: BitmapState
+  readonly sizeMark: BitmapState
+}
+
+/** How one disk will be read. */
+export interface DiskDecision {
+  readonly disk: SeenDisk
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  /** Null for a full read. */
+  readonly continued: Continued | null
+  /** Ranges of an incremental read that count as changed. */
+  readonly reread: readonly ByteRange[]
+}
+
+/** What the bitmaps on the machine's disks say of a base. */
+interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
+  readonly base: LeaseBase | null
+  readonly full: boolean
+  /** On how many disks the checkpoint bitmap of each image of the base was found, by its number. */
+  readonly holders: ReadonlyMap<number, number>
+}
+
+/** A checkpoint bitmap of the base, and the agent of this host that made it. */
+interface BaseBitmap {
+  readonly index: number
+  readonly bitmap: BitmapState
+  readonly agent: string
+}
+
+const baseBitmaps = (
+  { bitmaps }: MachineDisk,
+  { agentId, formerAgents, base }: Pick<BaseView, 'agentId' | 'formerAgents' | 'base'>,
+): BaseBitmap[] =>
+  [agentId, ...formerAgents].flatMap((agent) =>
+    bitmaps.flatMap((bitmap) => {
+      const part = parseCheckpoint(agent, bitmap.name)
+      return part?.kind === 'cp' && part.lease === base?.checkpoint ? [{ index: part.index, bitmap, agent }] : []
+    }),
+  )
+
+const viewOf = (
+  disks: readonly MachineDisk[],
+  request: Pick<LeaseRequest, 'agentId' | 'formerAgents' | 'base' | 'full'>,
+): BaseView => {
+  const holders = new Map<number, number>()
+  for (const disk of disks)
+    for (const { index } of baseBitmaps(disk, request)) holders.set(index, (holders.get(index) ?? 0) + 1)
+  return { ...request, holders }
+}
+
+const full = (disk: SeenDisk, reason: ReadReason): DiskDecision => ({
+  disk,
+  kind: 'full',
+  reason,
+  continued: null,
+  reread: [],
+})
+
+/** Why a disk without a bitmap of the base is read in full. */
+const withoutBitmap = (disk: SeenDisk, known: BaseDisk | undefined, requested: boolean): ReadReason => {
+  if (known === undefined) return 'disk-added'
+  if (requested) return 'requested'
+  return known.size === disk.size ? 'bitmap-missing' : 'size-changed'
+}
+
+const stateReason = (bitmap: BitmapState): ReadReason | null => {
+  if (bitmap.inconsistent) return 'bitmap-inconsistent'
+  if (!bitmap.recording) return 'bitmap-disabled'
+  // a bitmap that some other job or export uses cannot be merged from
+  return bitmap.busy ? 'checkpoint-mismatch' : null
+}
+
+/** Why the disk was not always as large as now; null when its mark shows that it was. */
+const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
+  if (mark === undefined || mark.recording || mark.busy) return 'checkpoint-mismatch'
+  if (mark.inconsistent) return 'bitmap-inconsistent'
+  return mark.count === 0 ? 'size-changed' : null
+}
+
+/**
+ * Full or incremental, with the reason, for one disk. Incremental only where the bitmap of one image of the base, and of no other,
+ * lies on this disk and on no other, records, is of a disk that was never smaller since, over what it lay over then.
+ */
+const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
+  const { base, holders } = view
+  if (base === null) return full(disk, 'first')
+  const [found, second] = baseBitmaps(disk, view)
+  if (found === undefined) {
+    const known = base.disks.find(({ name }) => name === disk.name)
+    return full(disk, withoutBitmap(disk, known, view.full))
+  }
+  const { index, bitmap, agent } = found
+  const known = base.disks[index]
+  if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
+  if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
+  if (known.size !== disk.size) return full(disk, 'size-changed')
+  // the bitmap lies on the filter: it does not see what was written to the image around it, by whatever was there for a while
+  if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
+  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, base.checkpoint, index))
+  const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
+  if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')
+  if (known.evidence !== disk.evidence) return full(disk, 'backing-changed')
+  if (known.reread === null) return full(disk, 'base-damaged')
+  const continued = { base: known.name, bitmap, sizeMark }
+  return { disk, kind: 'incremental', reason: 'bitmap', continued, reread: known.reread }
+}
+
+/** Filters that a job or another backup puts above a disk's node while it runs; the disk's bitmaps are then out of sight. */
+const JOB_FILTERS: ReadonlySet<string> = new Set(['copy-before-write', 'backup-top', 'mirror_top', 'commit_top'])
+
+export interface Decisions {
+  readonly disks: readonly DiskDecision[]
+  readonly leftOut: readonly LeftOutDisk[]
+}
+
+/** FULL_REFUSED when the policy does not want a disk to be read in full for its reason. */
+export const refuseFullRead = (
+  disk: string,
+  kind: ReadKind,
+  reason: ReadReason,
+  refused: readonly ReadReason[],
+): void => {
+  if (kind !== 'full' || !refused.includes(reason)) return
+  const sentence = `Disk ${disk} would be read in full (${reason}), which the policy refuses.`
+  throw new VarveError('FULL_REFUSED', sentence, { details: { disk, reason } })
+}
+
+/** Disks of the base that the machine has no more, under whatever name. */
+const unplugged = (base: LeaseBase | null, decisions: readonly DiskDecision[], seen: SeenDisks): LeftOutDisk[] => {
+  const here = new Set([...seen.disks, ...seen.leftOut].map(({ name }) => name))
+  const continued = new Set(decisions.map((decision) => decision.continued?.base))
+  return (base?.disks ?? [])
+    .filter(({ name }) => !here.has(name) && !continued.has(name))
+    .map(({ name }) => ({ name, reason: 'unplugged' }))
+}
+
+/**
+ * Decides for every disk that is not left out. DISK_UNSUPPORTED when none remains, LEASE_HELD when another job has one,
+ * FULL_REFUSED and DISK_LEFT_OUT by the request's policy.
+ */
+export const decideDisks = (seen: SeenDisks, request: LeaseRequest): Decisions => {
+  const { machine, base, refuseFull, refuseLeftOut } = request
+  const { disks: wanted, leftOut } = splitExcluded(seen, machine.exclude)
+  if (wanted.length === 0) {
+    const why = leftOut.map(({ name, reason }) => `${name}: ${reason}`).join(', ')
+    const sentence = `Machine ${machine.name} has no disk to back up${why === '' ? '' : ` (${why})`}.`
+    throw new VarveError('DISK_UNSUPPORTED', sentence)
+  }
+  const busy = wanted.find(({ format }) => JOB_FILTERS.has(format))
+  if (busy !== undefined) {
+    throw new VarveError('LEASE_HELD', `Disk ${busy.name} is busy with another backup or block job of QEMU.`, {
+      details: { disk: busy.name, filter: busy.format },
+    })
+  }
+  const view = viewOf(seen.disks, request)
+  const byName = new Map(seen.disks.map((disk) => [disk.name, disk]))
+  const decisions = wanted.map(({ name }) => decideDisk(byName.get(name)!, view))
+  for (const { disk, kind, reason } of decisions) refuseFullRead(disk.name, kind, reason, refuseFull)
+  const missing = [...leftOut, ...unplugged(base, decisions, seen)]
+  const refused = missing.find(({ reason }) => refuseLeftOut.includes(reason))
+  if (refused !== undefined) {
+    const { name, reason } = refused
+    const sentence = `Disk ${name} would be left out (${reason}), which the policy refuses.`
+    throw new VarveError('DISK_LEFT_OUT', sentence, { details: { disk: name, reason } })
+  }
+  return { disks: decisions, leftOut: missing }
+}

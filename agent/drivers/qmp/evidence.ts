@@ -1,0 +1,149 @@
+// What lies under a disk besides its own image: remembered with a checkpoint, because a bitmap says nothing of it.
+//
+// A bitmap records what this QEMU writes through the disk. A backing file that was exchanged or rewritten, or a raw file
+// opened elsewhere, changes what the guest reads, and no bitmap tells. Its name, size and times do.
+
+import { createHash } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { isAbsolute, normalize } from 'node:path'
+import { VarveError } from '../../../protocol/errors.ts'
+import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
+import type { DiskImage, MachineDisk } from '../../qmp/disks.ts'
+
+/** A file or device as the host knows it, whatever path leads to it. */
+interface FileIdentity {
+  readonly id: string
+  /** Size and times of a regular file; empty for a device, which has none of meaning. */
+  readonly state: string
+}
+
+/** Bytes `from` up to, not including, `to` of a file or device. */
+interface FilePart {
+  readonly file: string
+  readonly from: number
+  readonly to: number
+}
+
+export interface DiskEvidence {
+  /** To be equal to what was remembered, or the disk is read in full. */
+  readonly text: string
+  /** What the disk writes of files and devices. */
+  readonly written: readonly FilePart[]
+  /** All that holds its content. */
+  readonly held: readonly FilePart[]
+}
+
+/** Keys of options, also of flat ones for the node below: the file of a node, and the part of it that the node shows. */
+const FLAT_FILE_NAME = /^(?:file\.)+filename$/
+const OFFSET = /^(?:file\.)*offset$/
+const SIZE = /^(?:file\.)*size$/
+
+const numberAt = (options: object, key: RegExp, missing: number): number => {
+  const value = Number(Object.entries(options).find(([name]) => key.test(name))?.[1] ?? missing)
+  return Number.isNaN(value) ? missing : value
+}
+
+/** The name of the file that QEMU's name of an image leads to, and which part of it; null where it leads to none. */
+const partOf = (fileName: string): FilePart | null => {
+  let name: unknown = fileName
+  let from = 0
+  let to = Infinity
+  if (fileName.startsWith('json:')) {
+    try {
+      name = JSON.parse(fileName.slice('json:'.length))
+    } catch {
+      return null
+    }
+    // the options of a node hold those of the node below it
+    while (typeof name === 'object' && name !== null) {
+      const offset = numberAt(name, OFFSET, 0)
+      to = Math.min(to, numberAt(name, SIZE, Infinity)) + offset
+      from += offset
+      if ('filename' in name) name = name.filename
+      else if ('file' in name) name = name.file
+      else name = Object.entries(name).find(([key]) => FLAT_FILE_NAME.test(key))?.[1]
+    }
+  }
+  if (typeof name !== 'string') return null
+  return { file: name.startsWith('file:') ? name.slice('file:'.length) : name, from, to }
+}
+
+/** The host's file behind QEMU's name of an image, if it is one; relative names depend on where QEMU was started. */
+export const pathOf = (fileName: string): string | null => {
+  const file = partOf(fileName)?.file ?? ''
+  return isAbsolute(file) ? file : null
+}
+
+/** QEMU's names of what holds nothing. */
+const NOTHING_HELD = /^$|^null-|^json:.*"null-(?:co|aio)"/
+
+/** What an image holds of its file. What is no file of this host is known by its name: QEMU means the same by it each time. */
+const heldBy = (fileName: string, identity: FileIdentity | null): FilePart[] => {
+  if (identity === null && NOTHING_HELD.test(fileName)) return []
+  const { file, from, to } = partOf(fileName) ?? { file: fileName, from: 0, to: Infinity }
+  return [{ file: identity?.id ?? `name ${normalize(file)}`, from, to }]
+}
+
+const overlap = (one: FilePart, other: FilePart): boolean =>
+  one.file === other.file && one.from < other.to && other.from < one.to
+
+const identify = async (fileName: string): Promise<FileIdentity | null> => {
+  const path = pathOf(fileName)
+  if (path === null) return null
+  try {
+    const found = await stat(path, { bigint: true })
+    if (found.isBlockDevice()) return { id: `device ${found.rdev}`, state: '' }
+    if (!found.isFile()) return null
+    const { dev, ino, size, mtimeNs, ctimeNs } = found
+    return { id: `file ${dev}:${ino}`, state: `${size} ${mtimeNs} ${ctimeNs}` }
+  } catch {
+    // QEMU may see other files than we do: then only the name is known
+    return null
+  }
+}
+
+const ownLine = (disk: MachineDisk, own: FileIdentity | null): string =>
+  // a bitmap that is stored in the image goes wherever the image goes; another one is worth something only beside this very file
+  disk.persistentBitmaps ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}`
+
+const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity | null): string =>
+  `${format} ${fileName} ${size} ${identity?.id ?? ''} ${identity?.state ?? ''}`
+
+/** Looks at the files of one disk: its image, an external data file, and everything below. */
+export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> => {
+  const own = await identify(disk.fileName)
+  const data = disk.dataFile === null ? null : await identify(disk.dataFile)
+  const under = await Promise.all(
+    disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })),
+  )
+  const lines = [
+    ownLine(disk, own),
+    ...(disk.dataFile === null ? [] : [`data ${disk.dataFile} ${data?.id ?? ''}`]),
+    ...under.map(({ image, identity }) => underLine(image, identity)),
+  ]
+  const text = lines.join('\n')
+  const written = [...heldBy(disk.fileName, own), ...(disk.dataFile === null ? [] : heldBy(disk.dataFile, data))]
+  return {
+    text: text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`,
+    written,
+    held: [...written, ...under.flatMap(({ image, identity }) => heldBy(image.fileName, identity))],
+  }
+}
+
+/**
+ * Refuses with DISK_UNSUPPORTED two disks of which one writes a file that the other one holds too: neither QEMU nor a bitmap
+ * of the second knows of what the first one writes.
+ */
+export const refuseShared = (
+  disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[],
+): void => {
+  for (const { disk, evidence } of disks) {
+    const { written } = evidence
+    const other = disks.find(
+      (one) => one.disk !== disk && one.evidence.held.some((held) => written.some((part) => overlap(part, held))),
+    )
+    if (other === undefined) continue
+    const sentence = `Disk ${disk.name} writes ${disk.fileName}, which disk ${other.disk.name} holds too, through another node of QEMU: what one writes is missing in the other's restore points. Give both devices one node (-blockdev), or detach one.`
+    throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { disk: disk.name, other: other.disk.name } })
+  }
+}

@@ -1,0 +1,81 @@
+// Ends a lease for good: what it left in the guest, in QEMU, on disk and in the journal, in this order.
+
+import { VarveError } from '../../../protocol/errors.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import { keptCheckpoints } from '../host.ts'
+import type { LeaseHost } from '../host.ts'
+import type { JournalEntry } from '../journal.ts'
+import type { LeaseOutcome } from '../driver.ts'
+import { isStoppedByScratch, rescuedOf } from './rescue.ts'
+import { findMoved } from './run-state.ts'
+import { lookAtScratch } from './scratch-watch.ts'
+import { removeScratch } from './scratch.ts'
+import { leaseTarget, tearDown } from './teardown.ts'
+
+/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
+const THAW_WAIT_MS = 10_000
+
+/** Connections tried when QEMU goes away in the middle. */
+const ATTEMPTS_MAX = 3
+
+/** Whether an error says that no QEMU is behind the socket any more, so that only its images remain. */
+export const isGone = (error: unknown): boolean =>
+  error instanceof VarveError &&
+  error.code === 'QMP_UNAVAILABLE' &&
+  (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
+
+/** Whether the guest stands still for want of the lease's scratch space, so that it is to go on once that is free again. */
+const standsStill = async (host: LeaseHost, client: QmpCaller, entry: JournalEntry): Promise<boolean> => {
+  const { reserveBytes, freeBytes } = host
+  const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes })
+  return free < reserveBytes && (await isStoppedByScratch(client, rescuedOf(entry)))
+}
+
+/** Bitmaps of a machine that has moved stay until it is back: touching them would keep it from going on here. */
+const stillMoved = (machine: string, moved: string): VarveError =>
+  new VarveError('MACHINE_MOVING', `Checkpoints of machine ${machine} cannot be removed now: ${moved}.`, {
+    details: { machine },
+  })
+
+const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
+  const target = leaseTarget(entry, outcome, await keptCheckpoints(host.journal, entry.id))
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const client = await host.connect(entry.machine.qmp)
+      const moved = await findMoved(client)
+      const stopped = moved === null && (await standsStill(host, client, entry))
+      await tearDown(client, moved === null ? target : { ...target, bitmaps: () => [] })
+      if (moved !== null) throw stillMoved(entry.machine.name, moved)
+      if (!stopped) return
+      await removeScratch(entry)
+      await client.execute('cont')
+      host.log.warn(
+        { lease: entry.id, machine: entry.machine.name },
+        'the guest had stopped for want of scratch space; it goes on',
+      )
+      return
+    } catch (error) {
+      const broken = error instanceof VarveError && error.code === 'QMP_UNAVAILABLE' && !isGone(error)
+      if (!broken || attempt >= ATTEMPTS_MAX) throw error
+    }
+  }
+}
+
+/**
+ * Removes exactly what the entry's lease made, then the entry. The outcome is journalled first, so that it also holds
+ * for a later try. QMP_UNAVAILABLE when QEMU is gone and bitmaps may remain in its images: the entry stays.
+ */
+export const finishLease = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
+  const settled = entry.outcome ?? outcome
+  await host.journal.write({ ...entry, phase: 'ending', outcome: settled })
+  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
+  try {
+    await tearDownReachable(host, entry, settled)
+  } catch (error) {
+    if (!isGone(error)) throw error
+    await removeScratch(entry)
+    if (entry.disks.some(({ persistent }) => persistent)) throw error
+  }
+  await removeScratch(entry)
+  await host.journal.remove(entry.id)
+}

@@ -1,0 +1,85 @@
+// Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
+// on, whatever the gateway says or does not say, and those that could not be ended.
+
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LeaseHost } from '../host.ts'
+import type { JournalEntry } from '../journal.ts'
+import { giveUpJobs, rescuedOf } from './rescue.ts'
+import { agentEndedFile, startScratchGuard } from './scratch-guard.ts'
+import type { ScratchGuard } from './scratch-guard.ts'
+import { watchScratch } from './scratch-watch.ts'
+
+/** Pause before QEMU is told again, or a guard is started again, in milliseconds. */
+const RETRY_MS = 1_000
+
+interface Watched {
+  readonly released: AbortController
+  guard: ScratchGuard | null
+}
+
+export class LeftLeases {
+  readonly #host: LeaseHost
+  readonly #watched = new Map<string, Watched>()
+
+  constructor(host: LeaseHost) {
+    this.#host = host
+  }
+
+  /** Watches a lease until `release`: its jobs are given up when its space runs low, and a guard watches beside. */
+  watch(entry: JournalEntry): void {
+    if (this.#watched.has(entry.id)) return
+    const watched: Watched = { released: new AbortController(), guard: null }
+    this.#watched.set(entry.id, watched)
+    void this.#tellOfGuard(entry)
+    void this.#guard(entry, watched)
+    void this.#watch(entry, watched)
+  }
+
+  /** Ends the watch: the lease is watched by its holder from now on, or is at its end. */
+  release(id: string): void {
+    const watched = this.#watched.get(id)
+    this.#watched.delete(id)
+    watched?.released.abort()
+    watched?.guard?.done()
+  }
+
+  async #watch(entry: JournalEntry, watched: Watched): Promise<void> {
+    const { reserveBytes, freeBytes, connect, log } = this.#host
+    const { signal } = watched.released
+    const about = { lease: entry.id, machine: entry.machine.name }
+    const low = await watchScratch({ folder: entry.scratchFolder, reserveBytes, freeBytes, signal })
+    for (let tries = 0; low !== null && !signal.aborted; tries += 1) {
+      watched.guard?.acting()
+      try {
+        const continued = await giveUpJobs(await connect(entry.machine.qmp), rescuedOf(entry))
+        log.warn({ ...about, continued }, low.message)
+        return
+      } catch (error) {
+        if (tries === 0) log.warn({ ...about, err: error }, 'a lease whose scratch space is low cannot be given up yet')
+        await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
+      }
+    }
+  }
+
+  /** Starts a guard of this process, so that the end of this process is noticed; tried until there is one. */
+  async #guard(entry: JournalEntry, watched: Watched): Promise<void> {
+    const { signal } = watched.released
+    while (watched.guard === null && !signal.aborted) {
+      try {
+        watched.guard = await startScratchGuard(entry, this.#host.reserveBytes)
+      } catch {
+        await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
+      }
+    }
+    if (signal.aborted) watched.guard?.done()
+  }
+
+  /** Tells what a guard has noted about an agent before this one. */
+  async #tellOfGuard({ id, machine, scratchFolder }: JournalEntry): Promise<void> {
+    const text = await readFile(agentEndedFile(scratchFolder), 'utf8').catch(() => null)
+    if (text === null) return
+    const sentence = 'the guard of the scratch space ended the last agent, which hung, and gave its backup up'
+    this.#host.log.warn({ lease: id, machine: machine.name, noted: text }, sentence)
+  }
+}

@@ -1,0 +1,45 @@
+// Looks at a machine's disks and what lies under them, and tells whether they are still those that a lease was planned for.
+
+import { VarveError } from '../../../protocol/errors.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import { listDisks } from '../../qmp/disks.ts'
+import { decideDisks } from './decide.ts'
+import type { SeenDisks } from './decide.ts'
+import { gatherEvidence, refuseShared } from './evidence.ts'
+import type { JournalEntry } from '../journal.ts'
+import type { LeaseRequest } from '../driver.ts'
+
+/** The disks at the instant are not those that the lease was planned for. */
+export class DisksChanged extends VarveError {
+  constructor(machine: string) {
+    super('LEASE_HELD', `The disks of machine ${machine} changed while the backup began.`)
+  }
+}
+
+/** The machine's disks and what lies under them; DISK_UNSUPPORTED where two disks write one file. */
+export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> => {
+  const { disks, leftOut } = await listDisks(client, filters)
+  const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
+  refuseShared(seen)
+  return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
+}
+
+/** All that a plan for these disks depends on, to be compared with another look. */
+export const signature = (seen: SeenDisks, request: LeaseRequest): string => {
+  const disks = seen.disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence])
+  const decided = decideDisks(seen, request).disks.map(({ kind, reason, continued }) => [kind, reason, continued?.base])
+  return JSON.stringify([disks, seen.leftOut, decided])
+}
+
+/**
+ * Looks again once the jobs hold the disks in their place. Until then a snapshot could have put another node on top, which then
+ * takes the guest's writes, so that what is exported is older than the instant; or a disk was smaller for a moment.
+ */
+export const refuseChange = async (
+  client: QmpCaller,
+  { entry, seen, request }: { readonly entry: JournalEntry; readonly seen: SeenDisks; readonly request: LeaseRequest },
+): Promise<void> => {
+  const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
+  const now = await look(client, filters)
+  if (signature(now, request) !== signature(seen, request)) throw new DisksChanged(entry.machine.name)
+}

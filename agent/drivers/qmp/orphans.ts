@@ -1,0 +1,69 @@
+// Objects in QEMU that carry this agent's names but are in no journal entry: what a damaged entry left behind.
+
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { QmpCaller } from '../../qmp/client.ts'
+import type { LeaseHost } from '../host.ts'
+import { readInventory } from './inventory.ts'
+import type { Inventory } from './inventory.ts'
+import type { JournalEntry } from '../journal.ts'
+import { leaseTail, ownNames, socketFolderName } from './names.ts'
+import type { LeaseFolders } from './plan.ts'
+import { tearDown } from './teardown.ts'
+import type { TeardownTarget } from './teardown.ts'
+
+/** Orphaned objects, and the tails of the leases they were of. */
+export interface Orphans {
+  readonly target: TeardownTarget
+  readonly tails: readonly string[]
+}
+
+/** This agent's objects that no entry of the journal knows; null when there are none. */
+export const findOrphans = (
+  inventory: Inventory,
+  agentId: string,
+  entries: readonly JournalEntry[],
+): Orphans | null => {
+  const own = ownNames(agentId)
+  const known = new Set(
+    entries.flatMap(({ disks }) =>
+      disks.flatMap(({ job, exportId, sizeExportId, scratchNode, sizeNode }) => [
+        job,
+        exportId,
+        sizeExportId,
+        scratchNode,
+        sizeNode,
+      ]),
+    ),
+  )
+  const exports = new Set(inventory.exports.map(({ id }) => id).filter((id) => own.isExport(id) && !known.has(id)))
+  const jobs = new Set(inventory.jobs.map(({ id }) => id).filter((id) => own.isJob(id) && !known.has(id)))
+  const nodes = new Set(
+    inventory.nodes.map(({ node }) => node).filter((node) => own.scratchTail(node) !== null && !known.has(node)),
+  )
+  if (exports.size + jobs.size + nodes.size === 0) return null
+  const tails = new Set([...nodes].flatMap((node) => own.scratchTail(node) ?? []))
+  return { target: { exports, jobs, nodes, socketPath: null, bitmaps: () => [] }, tails: [...tails] }
+}
+
+/** Removes the machine's orphans, with their servers and folders. */
+export const removeOrphans = async (
+  host: LeaseHost,
+  client: QmpCaller,
+  agentId: string,
+  folders: LeaseFolders,
+): Promise<void> => {
+  const orphans = findOrphans(await readInventory(client), agentId, await host.journal.list())
+  if (orphans === null) return
+  const { target, tails } = orphans
+  host.log.warn({ exports: [...target.exports], jobs: [...target.jobs], nodes: [...target.nodes] }, 'removing orphans')
+  for (const leaseTailText of tails) {
+    const socketFolder = join(folders.runtime, socketFolderName(agentId, leaseTailText))
+    await tearDown(client, { ...target, socketPath: join(socketFolder, 'nbd') })
+    await rm(socketFolder, { recursive: true, force: true })
+    for (const name of await readdir(folders.scratch)) {
+      if (leaseTail(name) === leaseTailText) await rm(join(folders.scratch, name), { recursive: true, force: true })
+    }
+  }
+  await tearDown(client, target)
+}

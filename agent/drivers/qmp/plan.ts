@@ -1,0 +1,174 @@
+// The journal entry of a lease that is about to begin, and QEMU's transaction for it. Pure.
+
+import { join } from 'node:path'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { JsonValue } from '../../qmp/configuration.ts'
+import type { BlockNode } from '../../qmp/disks.ts'
+import type { Decisions } from './decide.ts'
+import type { JournalDisk, JournalEntry } from '../journal.ts'
+import type { LeaseRequest } from '../driver.ts'
+import { leaseNames, parseCheckpoint } from './names.ts'
+import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'
+
+/** Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size. */
+export const CHECKPOINT_GRANULARITY_BYTES = 65_536
+
+/** Longest path of a unix socket, in bytes. */
+export const SOCKET_PATH_BYTES_MAX = 107
+
+export interface LeaseFolders {
+  /** Holds a folder for each lease, named by its id. */
+  readonly scratch: string
+  /** Holds a folder with a short name for each lease's sockets. */
+  readonly runtime: string
+}
+
+/** The journal entry of a lease that is about to begin: everything it will make, by name. */
+export const planLease = (
+  request: LeaseRequest,
+  { disks: decisions, leftOut }: Decisions,
+  folders: LeaseFolders,
+  configuration: JsonValue,
+): JournalEntry => {
+  const { leaseId, agentId, machine, base } = request
+  const names = leaseNames(agentId, leaseId)
+  const scratchFolder = join(folders.scratch, leaseId)
+  const socketFolder = join(folders.runtime, names.folder)
+  const socketPath = join(socketFolder, 'nbd')
+  if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
+    throw new VarveError(
+      'CONFIG_INVALID',
+      `The folder for sockets, ${folders.runtime}, has too long a path for a UNIX socket (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one.`,
+      {
+        details: { bytesMax: SOCKET_PATH_BYTES_MAX },
+      },
+    )
+  }
+  const disks = decisions.map(({ disk, kind, reason, continued, reread }, index): JournalDisk => ({
+    name: disk.name,
+    node: disk.node,
+    size: disk.size,
+    kind,
+    reason,
+    persistent: disk.persistentBitmaps,
+    checkpoint: names.checkpoint(index),
+    sizeMark: names.sizeMark(index),
+    sizeGranularity: continued?.sizeMark.granularity ?? sizeMarkGranularity(disk.size),
+    base: continued && {
+      name: continued.base,
+      checkpoint: continued.bitmap.name,
+      sizeMark: continued.sizeMark.name,
+      granularity: continued.bitmap.granularity,
+    },
+    evidence: disk.evidence,
+    comparedChunks: 0,
+    reread: reread.map(([offset, length]) => [offset, length]),
+    scratchNode: names.scratchNode(index),
+    scratchFile: join(scratchFolder, `${index}.qcow2`),
+    filterNode: names.filterNode(index),
+    sizeNode: names.sizeNode(index),
+    sizeExportId: names.sizeExportId(index),
+    job: names.job(index),
+    exportId: names.exportId(index),
+    exportName: disk.name,
+  }))
+  return {
+    version: 1,
+    id: leaseId,
+    agentId,
+    formerAgents: [...request.formerAgents],
+    machine: { name: machine.name, qmp: machine.qmp, guestAgent: machine.guestAgent },
+    phase: 'preparing',
+    outcome: null,
+    transfer: names.transfer,
+    baseLease: base === null ? null : base.checkpoint,
+    refuseFull: [...request.refuseFull],
+    compareAll: request.compare,
+    leftOut: [...leftOut],
+    scratchFolder,
+    socketFolder,
+    socketPath,
+    timeMs: null,
+    consistency: 'crash',
+    consistencyNote: null,
+    configuration,
+    disks,
+  }
+}
+
+export interface TransactionAction {
+  readonly type: 'block-dirty-bitmap-add' | 'block-dirty-bitmap-merge' | 'blockdev-backup'
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+/** A bitmap of a node. */
+export interface NodeBitmap {
+  readonly node: string
+  readonly name: string
+}
+
+const addBitmap = (data: Readonly<Record<string, unknown>>): TransactionAction => ({
+  type: 'block-dirty-bitmap-add',
+  data,
+})
+
+/** Copies a bitmap, of whatever node, into one of `node`. */
+const copyBitmap = (node: string, target: string, from: NodeBitmap): TransactionAction => ({
+  type: 'block-dirty-bitmap-merge',
+  data: { node, target, bitmaps: [from] },
+})
+
+const diskActions = (entry: JournalEntry, disk: JournalDisk): readonly TransactionAction[] => {
+  const { node, scratchNode, persistent, base } = disk
+  const checkpoint = [
+    addBitmap({ node, name: disk.checkpoint, persistent, granularity: CHECKPOINT_GRANULARITY_BYTES }),
+    addBitmap({ node, name: disk.sizeMark, persistent, granularity: disk.sizeGranularity, disabled: true }),
+    copyBitmap(
+      node,
+      disk.sizeMark,
+      base === null ? { node: disk.sizeNode, name: SIZE_NODE_BITMAP } : { node, name: base.sizeMark },
+    ),
+  ]
+  const backup: TransactionAction = {
+    type: 'blockdev-backup',
+    data: { 'job-id': disk.job, device: node, target: scratchNode, sync: 'none', 'filter-node-name': disk.filterNode },
+  }
+  if (base === null) return [...checkpoint, backup]
+  // the base's bitmap is copied, not moved: it keeps recording until the commit
+  const transfer = [
+    addBitmap({ node: scratchNode, name: entry.transfer, granularity: base.granularity, disabled: true }),
+    copyBitmap(scratchNode, entry.transfer, { node, name: base.checkpoint }),
+  ]
+  return [...checkpoint, ...transfer, backup]
+}
+
+/** The one transaction that starts a lease: every disk's new checkpoint, transfer bitmap and copy of old blocks. */
+export const transactionActions = (entry: JournalEntry): readonly TransactionAction[] =>
+  entry.disks.flatMap((disk) => diskActions(entry, disk))
+
+/** The agents whose checkpoints are a host's own: the one that it is, and those that it was. */
+export type OwnAgents = Pick<LeaseRequest, 'agentId' | 'formerAgents'>
+
+/** This host's checkpoint bitmaps and size marks, on nodes that are not read-only, of leases that are not kept. */
+export const obsoleteBitmaps = (
+  nodes: readonly BlockNode[],
+  own: OwnAgents,
+  keep: ReadonlySet<string>,
+): readonly NodeBitmap[] => checkpointBitmaps(nodes, own, (lease) => !keep.has(lease))
+
+/** The same of the leases that are wanted. */
+export const checkpointBitmaps = (
+  nodes: readonly BlockNode[],
+  { agentId, formerAgents }: OwnAgents,
+  isWanted: (lease: string) => boolean,
+): readonly NodeBitmap[] =>
+  nodes
+    .filter(({ node, readOnly }) => node !== '' && !readOnly)
+    .flatMap(({ node, bitmaps }) =>
+      bitmaps
+        .filter(({ name }) => {
+          const parts = [agentId, ...formerAgents].map((agent) => parseCheckpoint(agent, name))
+          return parts.some((part) => part !== null && isWanted(part.lease))
+        })
+        .map(({ name }) => ({ node, name })),
+    )

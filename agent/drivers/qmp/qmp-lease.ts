@@ -1,0 +1,277 @@
+// A lease that the qmp driver began or adopted: it watches over its own objects until it ends.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { Consistency, LeftOutDisk, ReadReason } from '../../../protocol/backup.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import type { QmpEvent } from '../../qmp/message.ts'
+import type { JsonValue } from '../../qmp/configuration.ts'
+import { finishLease, isGone } from './finish.ts'
+import type { LeaseHost } from '../host.ts'
+import { breakingEvent, findBreak, readInventory } from './inventory.ts'
+import { refuseFullRead } from './decide.ts'
+import type { JournalDisk, JournalEntry } from '../journal.ts'
+import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
+import { findMove } from './run-state.ts'
+import type { ScratchGuard } from './scratch-guard.ts'
+import { watchScratch } from './scratch-watch.ts'
+import { lastBitOffset } from './size-mark.ts'
+import { giveUpJobs, rescuedOf } from './rescue.ts'
+
+/** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
+export const LEASE_RECONNECT_LIMIT_MS = 15_000
+
+/** Pause between two attempts to reconnect, in milliseconds. */
+const RECONNECT_PAUSE_MS = 200
+
+export interface QmpLeaseParts {
+  readonly host: LeaseHost
+  readonly entry: JournalEntry
+  readonly client: QmpCaller
+  readonly guard: ScratchGuard
+  /** Called once when the lease's machine is free again or only the journal knows of it. */
+  readonly onEnd: () => void
+}
+
+const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
+  entry.disks.map(
+    ({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
+      name,
+      size,
+      kind,
+      reason,
+      base: base?.name ?? null,
+      evidence,
+      comparedChunks,
+      compareFrom: lastBitOffset(size, sizeGranularity),
+      socketPath: entry.socketPath,
+      exportName,
+      dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
+      reread,
+    }),
+  )
+
+/** What a disk becomes whose bitmap turned out to be wrong. */
+const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> & { readonly reason: ReadReason } = {
+  kind: 'full',
+  reason: 'changes-missed',
+  base: null,
+  reread: [],
+}
+
+const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
+  new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
+
+/** Why QEMU says that it shuts down, such as `guest-shutdown`. */
+const reasonOf = ({ data: { reason } }: QmpEvent): string =>
+  typeof reason === 'string' ? reason : 'for no reason that it gives'
+
+/** One machine's lease. */
+export class QmpLease implements Lease {
+  readonly id: string
+  readonly lost: Promise<VarveError>
+  #entry: JournalEntry
+  readonly #parts: QmpLeaseParts
+  readonly #losing = Promise.withResolvers<VarveError>()
+  readonly #stopping = new AbortController()
+  #client: QmpCaller
+  #unsubscribe: () => void = () => undefined
+  #loss: VarveError | null = null
+  #ending: Promise<void> | null = null
+  /** Why QEMU is shutting down, once it has said so. */
+  #shutdown: string | null = null
+
+  constructor(parts: QmpLeaseParts) {
+    this.#parts = parts
+    this.#entry = parts.entry
+    this.#client = parts.client
+    this.id = parts.entry.id
+    this.lost = this.#losing.promise
+    this.#follow(parts.client)
+    void this.#watch()
+    void parts.guard.lost.then((error) => this.#giveUp(error))
+  }
+
+  get disks(): readonly LeasedDisk[] {
+    return leased(this.#entry)
+  }
+
+  get compareAll(): boolean {
+    return this.#entry.compareAll
+  }
+
+  get leftOut(): readonly LeftOutDisk[] {
+    return this.#entry.leftOut
+  }
+
+  get consistency(): Consistency {
+    return this.#entry.consistency
+  }
+
+  get consistencyNote(): string | null {
+    return this.#entry.consistencyNote
+  }
+
+  get timeMs(): number {
+    return this.#entry.timeMs ?? 0
+  }
+
+  get configuration(): JsonValue {
+    return this.#entry.configuration
+  }
+
+  /** Fills in what became known with the instant. */
+  complete(entry: JournalEntry): void {
+    this.#entry = entry
+  }
+
+  async check(): Promise<void> {
+    this.#refuseLost()
+    if (this.#ending !== null) throw lostError(this.#entry, 'it has ended.')
+    const why = await this.#problem()
+    if (why !== null) this.#lose(lostError(this.#entry, why))
+    this.#refuseLost()
+  }
+
+  async compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void> {
+    const disks = this.#entry.disks.map((disk) => {
+      const outcome = outcomes.get(disk.name)
+      if (outcome === undefined) return disk
+      return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
+    })
+    const entry: JournalEntry = { ...this.#entry, disks }
+    // what an increment may rely on does not depend on the count; that a disk must be read in full must outlive the agent
+    if ([...outcomes.values()].some(({ missed }) => missed)) await this.#parts.host.journal.write(entry)
+    this.#entry = entry
+    for (const { name, kind, reason } of disks)
+      if (reason === CHANGES_MISSED.reason) refuseFullRead(name, kind, reason, entry.refuseFull)
+  }
+
+  end(outcome: LeaseOutcome): Promise<void> {
+    this.#ending ??= this.#end(outcome)
+    return this.#ending
+  }
+
+  /** Stops watching a lease that could not begin; its objects are removed by the caller. */
+  abandon(): void {
+    this.#ending ??= Promise.resolve()
+    this.#stopping.abort()
+    this.#unsubscribe()
+    this.#parts.guard.done()
+  }
+
+  async #end(outcome: LeaseOutcome): Promise<void> {
+    this.#stopping.abort()
+    this.#unsubscribe()
+    const { host, guard, onEnd } = this.#parts
+    try {
+      await finishLease(host, this.#entry, outcome)
+      guard.done()
+    } catch (error) {
+      guard.done()
+      // a guard is of no use to a QEMU that is gone; to one that does not answer it may be
+      if (!isGone(error)) host.watchLeft(this.#entry)
+      throw error
+    } finally {
+      onEnd()
+    }
+  }
+
+  /** What is missing of the lease; the connection is made again when it broke. */
+  async #problem(): Promise<string | null> {
+    try {
+      return await this.#look(this.#client)
+    } catch (error) {
+      if (!(error instanceof VarveError) || error.code !== 'QMP_UNAVAILABLE') throw error
+      return await this.#look(await this.#parts.host.connect(this.#entry.machine.qmp))
+    }
+  }
+
+  /** Why the lease does not hold, as a sentence; null when it does. */
+  async #look(client: QmpCaller): Promise<string | null> {
+    const move = await findMove(client)
+    if (move !== null) return `The machine is not only here any more: ${move}.`
+    return findBreak(this.#entry, await readInventory(client))
+  }
+
+  #refuseLost(): void {
+    if (this.#loss !== null) throw this.#loss
+  }
+
+  #lose(error: VarveError): void {
+    if (this.#loss !== null || this.#ending !== null) return
+    this.#loss = error
+    this.#stopping.abort()
+    this.#losing.resolve(error)
+  }
+
+  #follow(client: QmpCaller): void {
+    this.#unsubscribe()
+    this.#client = client
+    this.#unsubscribe = client.subscribe((event) => {
+      if (event.event === 'SHUTDOWN') this.#shutdown = reasonOf(event)
+      if (event.event === 'RESET') this.#shutdown = null
+      const why = breakingEvent(this.#entry, event)
+      if (why === null) return
+      const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown}).`
+      this.#lose(lostError(this.#entry, ended))
+    })
+    void client.closed.then((error) => this.#recover(error))
+  }
+
+  /** Finds QEMU again after the connection broke; the lease goes on when all of it is still there. */
+  async #recover(cause: VarveError): Promise<void> {
+    const deadlineMs = performance.now() + LEASE_RECONNECT_LIMIT_MS
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      try {
+        const client = await this.#parts.host.connect(this.#entry.machine.qmp)
+        const why = await this.#look(client)
+        if (why === null) this.#follow(client)
+        else this.#lose(lostError(this.#entry, why, cause))
+        return
+      } catch (error) {
+        if (isGone(error) || performance.now() > deadlineMs) {
+          const why = isGone(error) ? 'its QEMU has ended.' : 'QEMU does not answer any more.'
+          this.#lose(lostError(this.#entry, why, error))
+          return
+        }
+        await sleep(RECONNECT_PAUSE_MS, undefined, { signal }).catch(() => undefined)
+      }
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const { host, entry } = this.#parts
+    const { reserveBytes, freeBytes } = host
+    const low = await watchScratch({
+      folder: entry.scratchFolder,
+      reserveBytes,
+      freeBytes,
+      signal: this.#stopping.signal,
+    })
+    if (low === null) return
+    this.#parts.guard.acting()
+    await this.#giveUp(low)
+  }
+
+  /** Ends the jobs at once, as the guest's writes are in danger; known as lost before, so that nothing read afterwards is believed. */
+  async #giveUp(why: VarveError): Promise<void> {
+    if (this.#ending !== null) return
+    this.#lose(why)
+    const { host, entry } = this.#parts
+    try {
+      if (await giveUpJobs(this.#client, rescuedOf(entry))) {
+        host.log.warn(
+          { lease: entry.id, machine: entry.machine.name },
+          'the guest had stopped for want of scratch space; it goes on',
+        )
+      }
+    } catch (error) {
+      host.log.warn(
+        { lease: entry.id, machine: entry.machine.name, err: error },
+        'the copy jobs could not be cancelled at once',
+      )
+    }
+  }
+}

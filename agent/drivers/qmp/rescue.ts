@@ -1,0 +1,96 @@
+// Gives up a lease's copy jobs, and lets a guest go on that stands still because their scratch space was full.
+
+import { access, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import { checkAnswer, diskNames } from '../../qmp/disks.ts'
+import { within } from '../../within.ts'
+import type { JournalEntry } from '../journal.ts'
+
+const statusSchema = v.object({ status: v.string() })
+
+const blocksSchema = v.array(
+  v.object({
+    device: v.optional(v.string(), ''),
+    qdev: v.optional(v.string(), ''),
+    inserted: v.optional(v.object({ 'node-name': v.optional(v.string(), '') })),
+    'io-status': v.optional(v.string(), 'ok'),
+  }),
+)
+
+/** What a rescue needs to know of a lease: its jobs, the names of its disks, its scratch folder. */
+export interface Rescued {
+  readonly jobs: readonly string[]
+  readonly disks: readonly string[]
+  readonly folder: string
+}
+
+export const rescuedOf = ({ disks, scratchFolder }: JournalEntry): Rescued => ({
+  jobs: disks.map(({ job }) => job),
+  disks: disks.map(({ name }) => name),
+  folder: scratchFolder,
+})
+
+/** The file that says that the machine had stopped on an error of its own before the lease began. */
+const markerFile = (folder: string): string => join(folder, 'stopped-before')
+
+/** How long a file system may take to say whether a file is there, in milliseconds. */
+const FILE_LIMIT_MS = 1_000
+
+/** Whether a file or folder is there; false also where the file system does not answer. */
+export const isThere = async (path: string): Promise<boolean> => {
+  const there = access(path).then(
+    () => true,
+    () => false,
+  )
+  return (await within(there, FILE_LIMIT_MS)) ?? false
+}
+
+const isStoppedByError = async (client: QmpCaller): Promise<boolean> =>
+  checkAnswer(statusSchema, await client.execute('query-status'), 'query-status').status === 'io-error'
+
+/** To be called before a lease's instant: a machine that stands still already is not ours to continue. */
+export const noteStopped = async (client: QmpCaller, folder: string): Promise<void> => {
+  if (await isStoppedByError(client)) await writeFile(markerFile(folder), '')
+}
+
+/**
+ * Whether the machine stands still for want of the lease's scratch space: it ran at the instant, it has stopped on an
+ * error, and every disk that reports one reports "no space" and is the lease's. To be asked only where the scratch
+ * space is low. A disk whose own file system is full too stops the machine again by itself.
+ */
+export const isStoppedByScratch = async (client: QmpCaller, { disks, folder }: Rescued): Promise<boolean> => {
+  if (!(await isStoppedByError(client))) return false
+  if (await isThere(markerFile(folder))) return false
+  const blocks = checkAnswer(blocksSchema, await client.execute('query-block'), 'query-block')
+  const failed = blocks.filter((block) => block['io-status'] !== 'ok')
+  return (
+    failed.length > 0 &&
+    failed.every(({ device, qdev, inserted, 'io-status': io }) => {
+      const names = diskNames({ device, qdev, node: inserted?.['node-name'] ?? '' })
+      return io === 'nospace' && names.some((name) => disks.includes(name))
+    })
+  )
+}
+
+const cancel = async (client: QmpCaller, device: string): Promise<void> => {
+  try {
+    await client.execute('block-job-cancel', { device, force: true })
+  } catch (error) {
+    // a job that is gone already needs no cancelling
+    if (!(error instanceof VarveError) || error.code !== 'QMP_ERROR') throw error
+  }
+}
+
+/**
+ * Cancels the jobs of a lease whose scratch space is low; true when it had to continue the guest. QMP_UNAVAILABLE and
+ * QMP_TIMEOUT when QEMU cannot be told.
+ */
+export const giveUpJobs = async (client: QmpCaller, rescued: Rescued): Promise<boolean> => {
+  await Promise.all(rescued.jobs.map((job) => cancel(client, job)))
+  const stopped = await isStoppedByScratch(client, rescued)
+  if (stopped) await client.execute('cont')
+  return stopped
+}

@@ -1,0 +1,44 @@
+// Whether a machine is on its way from or to another host: then its disks are not, or not only, this QEMU's.
+
+import * as v from 'valibot'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import { checkAnswer } from '../../qmp/disks.ts'
+
+const stateSchema = v.object({ status: v.string() })
+const migrationSchema = v.object({ status: v.optional(v.string()) })
+
+/** Run states (QAPI RunState) in which another QEMU may write the disks, or will. */
+const MOVING_STATES: Readonly<Record<string, string>> = {
+  postmigrate: 'it has moved to another host, which writes its disks now',
+  inmigrate: 'it waits for a machine that moves here from another host',
+  'finish-migrate': 'it is just handing over to another host',
+  colo: 'it is kept in step with a machine of another host',
+}
+
+/** States of an outgoing migration (QAPI MigrationStatus) that has ended or never began. */
+const MIGRATION_ENDED: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cancelled'])
+
+/** Why the machine's images are, or will be, another QEMU's, as half a sentence; null when they are this one's. */
+export const findMoved = async (client: QmpCaller): Promise<string | null> => {
+  const { status } = checkAnswer(stateSchema, await client.execute('query-status'), 'query-status')
+  const move = MOVING_STATES[status]
+  return move === undefined ? null : `${move} (run state ${status})`
+}
+
+/** The same, also while it is being moved. */
+export const findMove = async (client: QmpCaller): Promise<string | null> => {
+  const moved = await findMoved(client)
+  if (moved !== null) return moved
+  const migration = checkAnswer(migrationSchema, await client.execute('query-migrate'), 'query-migrate').status
+  if (migration === undefined || MIGRATION_ENDED.has(migration)) return null
+  return `it is moving to another host (migration ${migration})`
+}
+
+/** Refuses with MACHINE_MOVING unless the machine is here to stay. */
+export const refuseMoving = async (client: QmpCaller, machine: string): Promise<void> => {
+  const move = await findMove(client)
+  if (move === null) return
+  const sentence = `Machine ${machine} is not backed up from here: ${move}. Back it up on the host on which it runs.`
+  throw new VarveError('MACHINE_MOVING', sentence, { details: { machine } })
+}

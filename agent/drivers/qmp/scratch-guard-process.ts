@@ -1,0 +1,169 @@
+// Guards a lease's scratch space as a process of its own: when the space runs low and the agent is dead or hangs, it
+// cancels the lease's copy jobs, so that the guest's writes go on.
+//
+//   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent gives the
+//                     jobs up itself, "done" when the lease has ended; its end without "done": the agent is gone
+//   standard output   "ready", then "here" for each "alive"
+
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as v from 'valibot'
+import { VarveError } from '../../../protocol/errors.ts'
+import { endProcess, processState } from '../../process-mark.ts'
+import { within } from '../../within.ts'
+import { QmpClient } from '../../qmp/client.ts'
+import { isGone } from './finish.ts'
+import { nbdServerListens } from './nbd-probe.ts'
+import { giveUpJobs, isThere } from './rescue.ts'
+import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile } from './scratch-guard.ts'
+import type { GuardOrder } from './scratch-guard.ts'
+import { freeBytes } from './scratch.ts'
+import { watchScratch } from './scratch-watch.ts'
+
+/** How often the guard looks whether it is still on duty, in milliseconds. */
+const DUTY_POLL_MS = 200
+
+/** How often a guard that is alone looks whether QEMU is still there, in milliseconds. */
+const GONE_POLL_MS = 5_000
+
+/** An agent that has said nothing for this long while the space is low is taken to hang, in milliseconds. */
+const AGENT_SILENT_MS = 1_000
+
+/** The same for an agent that has said that it gives the jobs up, in milliseconds. */
+const AGENT_ACTING_MS = 5_000
+
+/** Pause between two looks at an agent while the space is low, in milliseconds. */
+const LOW_POLL_MS = 20
+
+/** How long a file may take, in milliseconds: the scratch space may be on a file system that hangs. */
+const FILE_LIMIT_MS = 1_000
+
+/** How long a guard without a folder tries for a monitor that somebody else holds, in milliseconds. */
+const FOLDERLESS_LIMIT_MS = 60_000
+
+/** What the guard knows of the agent. */
+interface Agent {
+  heardMs: number
+  actingMs: number | null
+  gone: boolean
+}
+
+/** Goes on duty in place of an earlier guard. A file system that hangs must not keep it from its work. */
+const takeDuty = async ({ folder, token }: GuardOrder): Promise<void> => {
+  const file = guardTokenFile(folder)
+  await within(
+    writeFile(`${file}.${token}`, token).then(() => rename(`${file}.${token}`, file)),
+    FILE_LIMIT_MS,
+  )
+}
+
+/** Whether another guard is on duty. */
+const isRelieved = async ({ folder, token }: GuardOrder): Promise<boolean> => {
+  const holder = await within(
+    readFile(guardTokenFile(folder), 'utf8').catch(() => null),
+    FILE_LIMIT_MS,
+  )
+  return holder !== null && holder !== token
+}
+
+/** Whether QEMU has ended: then nothing writes to the scratch space any more. */
+const machineIsGone = async ({ nbdPath, qmpPath }: GuardOrder): Promise<boolean> => {
+  // the monitor takes one client, and a restarted agent must find it free: it is tried only where the export is gone
+  if (await nbdServerListens(nbdPath)) return false
+  try {
+    await using client = await QmpClient.connect({ path: qmpPath })
+    await client.execute('query-status')
+    return false
+  } catch (error) {
+    return isGone(error)
+  }
+}
+
+/** Cancels the jobs; true when nothing is left to be done. */
+const cancelJobs = async (order: GuardOrder): Promise<boolean> => {
+  try {
+    await using client = await QmpClient.connect({ path: order.qmpPath })
+    await giveUpJobs(client, order)
+    return true
+  } catch (error) {
+    return error instanceof VarveError && isGone(error)
+  }
+}
+
+/** Whether an agent that is there cannot be trusted to give the jobs up. */
+const hangs = ({ agent }: GuardOrder, { heardMs, actingMs }: Agent): boolean => {
+  if (agent !== null && processState(agent) === 'stopped') return true
+  const silentMs = performance.now() - heardMs
+  return silentMs > (actingMs === null ? AGENT_SILENT_MS : AGENT_ACTING_MS)
+}
+
+/** Ends an agent that hangs, as it holds the only monitor connection there is, and says so for the next one. */
+const endAgent = async (order: GuardOrder): Promise<void> => {
+  if (order.agent === null) return
+  const why = `It did not live while the scratch space was low (less than ${order.reserveBytes} bytes free).`
+  const text = JSON.stringify({ timeMs: Date.now(), pid: order.agent.pid, why })
+  if (!endProcess(order.agent)) return
+  await within(
+    writeFile(agentEndedFile(order.folder), text).catch(() => undefined),
+    FILE_LIMIT_MS,
+  )
+}
+
+/** The space is low: sees to it that the jobs are given up, by the agent where it lives. */
+const giveUp = async (order: GuardOrder, agent: Agent): Promise<void> => {
+  const startedMs = performance.now()
+  for (;;) {
+    if (await isRelieved(order)) process.exit(GUARD_RELIEVED)
+    if (agent.gone) {
+      if (await cancelJobs(order)) return
+      if (performance.now() - startedMs > FOLDERLESS_LIMIT_MS && !(await isThere(order.folder))) return
+    } else if (hangs(order, agent)) await endAgent(order)
+    else if (!(await isThere(order.folder))) return
+    await sleep(LOW_POLL_MS)
+  }
+}
+
+/** Leaves once another guard is on duty, or once the agent and QEMU are both gone. */
+const leaveWhenUnneeded = async (order: GuardOrder, agent: Agent): Promise<never> => {
+  let lookedMs = performance.now()
+  for (;;) {
+    await sleep(DUTY_POLL_MS)
+    if (await isRelieved(order)) process.exit(GUARD_RELIEVED)
+    if (!agent.gone || performance.now() - lookedMs < GONE_POLL_MS) continue
+    if (await machineIsGone(order)) process.exit(0)
+    lookedMs = performance.now()
+  }
+}
+
+const main = async (): Promise<void> => {
+  process.stdout.on('error', () => undefined)
+  const agent: Agent = { heardMs: performance.now(), actingMs: null, gone: false }
+  const first = Promise.withResolvers<string | null>()
+  const lines = createInterface({ input: process.stdin })
+  lines.on('line', (line) => {
+    agent.heardMs = performance.now()
+    if (line === 'done') process.exit(0)
+    else if (line === 'acting') agent.actingMs = agent.heardMs
+    else if (line === 'alive') process.stdout.write('here\n')
+    else first.resolve(line)
+  })
+  lines.on('close', () => {
+    agent.gone = true
+    first.resolve(null)
+  })
+  const text = await first.promise
+  if (text === null) return
+  const order = v.parse(guardOrderSchema, JSON.parse(text))
+  await takeDuty(order)
+  process.stdout.write('ready\n')
+  void leaveWhenUnneeded(order, agent)
+  const { folder, reserveBytes } = order
+  const { signal } = new AbortController()
+  await watchScratch({ folder, reserveBytes, freeBytes, signal })
+  await giveUp(order, agent)
+}
+
+for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined)
+await main()
+process.exit(0)

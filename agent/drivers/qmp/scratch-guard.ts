@@ -1,0 +1,178 @@
+// Keeps a process alive that watches a lease's scratch space beside the agent, for when the agent dies or hangs.
+
+import { spawn } from 'node:child_process'
+import type { ChildProcessByStdio } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import * as v from 'valibot'
+import { VarveError } from '../../../protocol/errors.ts'
+import { guardEnvironment } from '../../guard-environment.ts'
+import { markProcess, processMarkSchema } from '../../process-mark.ts'
+import type { JournalEntry } from '../journal.ts'
+import { isThere, rescuedOf } from './rescue.ts'
+
+/** How long the guard process may take to start, in milliseconds. */
+const START_LIMIT_MS = 20_000
+
+/** How often the agent tells its guard that it lives, in milliseconds; the guard answers each time. */
+export const GUARD_BEAT_MS = 200
+
+/** A guard that has not answered for this long is replaced, in milliseconds. */
+const GUARD_SILENT_MS = 15_000
+
+/** How often a guard that cannot be started is tried again before the lease is given up, and the pause, in milliseconds. */
+const RESTARTS_MAX = 3
+const RESTART_PAUSE_MS = 1_000
+
+/** Exit code of a guard that another one has relieved. */
+export const GUARD_RELIEVED = 3
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
+
+/** What a guard process is told in its first line of input. */
+export const guardOrderSchema = v.object({
+  qmpPath: text,
+  /** The lease's NBD socket, at which it shows without touching the monitor that QEMU lives. */
+  nbdPath: text,
+  folder: text,
+  token: text,
+  reserveBytes: v.pipe(v.number(), v.minValue(0)),
+  jobs: v.pipe(v.array(text), v.minLength(1)),
+  disks: v.array(text),
+  /** The agent, which the guard ends when it hangs while the space is low. */
+  agent: v.nullable(processMarkSchema),
+})
+export type GuardOrder = v.InferOutput<typeof guardOrderSchema>
+
+/** The file in a scratch folder that holds the token of the one guard on duty. */
+export const guardTokenFile = (folder: string): string => join(folder, 'guard')
+
+/** The file in a scratch folder in which a guard says that it had to end the agent. */
+export const agentEndedFile = (folder: string): string => join(folder, 'agent-ended')
+
+export interface ScratchGuard {
+  /** Of the process that guards now. */
+  readonly pid: number
+  /** Resolves if no process guards any more and none can be started: the lease must not go on. */
+  readonly lost: Promise<VarveError>
+  /** Says that the agent has seen the space run low and gives the jobs up itself. */
+  acting(): void
+  /** Sends the guard home: the lease has ended. */
+  done(): void
+}
+
+type GuardProcess = ChildProcessByStdio<Writable, Readable, null>
+
+/** Starts one guard process and puts it on duty in place of an earlier one; INTERNAL. */
+const startProcess = async (entry: JournalEntry, reserveBytes: number): Promise<GuardProcess> => {
+  const token = randomUUID()
+  const program = fileURLToPath(new URL('./scratch-guard-process.ts', import.meta.url))
+  const child = spawn(process.execPath, [program], {
+    detached: true,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: guardEnvironment(),
+  })
+  child.stdin.on('error', () => undefined)
+  child.on('error', () => child.emit('exit', null, null))
+  const { jobs, disks, folder } = rescuedOf(entry)
+  const { machine, socketPath: nbdPath } = entry
+  const agent = markProcess()
+  const about = { jobs: [...jobs], disks: [...disks], folder, token, reserveBytes, agent }
+  const order: GuardOrder = { qmpPath: machine.qmp, nbdPath, ...about }
+  child.stdin.write(`${JSON.stringify(order)}\n`)
+  const stop = new AbortController()
+  const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(START_LIMIT_MS)])
+  child.once('exit', () => stop.abort())
+  try {
+    await once(child.stdout, 'data', { signal })
+  } catch (cause) {
+    child.stdin.end('done\n')
+    child.stdout.destroy()
+    child.unref()
+    throw new VarveError('INTERNAL', 'The process that guards the scratch space did not start.', { cause })
+  }
+  child.unref()
+  return child
+}
+
+/** Keeps one guard process on duty until it is told that the lease has ended. */
+class GuardKeeper implements ScratchGuard {
+  readonly lost: Promise<VarveError>
+  readonly #entry: JournalEntry
+  readonly #reserveBytes: number
+  readonly #losing = Promise.withResolvers<VarveError>()
+  readonly #beat: NodeJS.Timeout
+  #child: GuardProcess
+  #heardMs = performance.now()
+  #over = false
+
+  constructor(entry: JournalEntry, reserveBytes: number, child: GuardProcess) {
+    this.#entry = entry
+    this.#reserveBytes = reserveBytes
+    this.#child = child
+    this.lost = this.#losing.promise
+    this.#follow(child)
+    this.#beat = setInterval(() => this.#onBeat(), GUARD_BEAT_MS)
+    this.#beat.unref()
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  acting(): void {
+    this.#child.stdin.write('acting\n')
+  }
+
+  done(): void {
+    this.#over = true
+    clearInterval(this.#beat)
+    this.#child.stdin.end('done\n')
+    this.#child.stdout.destroy()
+  }
+
+  #onBeat(): void {
+    if (performance.now() - this.#heardMs > GUARD_SILENT_MS) this.#child.kill('SIGKILL')
+    else this.#child.stdin.write('alive\n')
+  }
+
+  #follow(child: GuardProcess): void {
+    this.#heardMs = performance.now()
+    child.stdout.on('data', () => {
+      this.#heardMs = performance.now()
+    })
+    child.once('exit', (code) => void this.#onExit(code))
+  }
+
+  /** Puts another guard on duty, unless none is needed: the lease has ended or another agent's guard is there. */
+  async #onExit(code: number | null): Promise<void> {
+    if (code === GUARD_RELIEVED) this.#over = true
+    for (let tries = 1; !this.#over && (await isThere(this.#entry.scratchFolder)); tries += 1) {
+      try {
+        const child = await startProcess(this.#entry, this.#reserveBytes)
+        if (this.#over) return void child.stdin.end('done\n')
+        this.#child = child
+        this.#follow(child)
+        return
+      } catch (error) {
+        if (tries === RESTARTS_MAX) {
+          this.#losing.resolve(error as VarveError)
+          return
+        }
+        await sleep(RESTART_PAUSE_MS, undefined, { ref: false })
+      }
+    }
+  }
+}
+
+/**
+ * Starts a guard for the lease's jobs and takes over from any earlier one. It watches the space beside the agent, and
+ * cancels the jobs as soon as the space is low and the agent is dead, stopped or silent, ending an agent that holds the
+ * monitor. It leaves when it is told, when QEMU is gone, or when a newer guard is on duty; one that dies is replaced.
+ */
+export const startScratchGuard = async (entry: JournalEntry, reserveBytes: number): Promise<ScratchGuard> =>
+  new GuardKeeper(entry, reserveBytes, await startProcess(entry, reserveBytes))

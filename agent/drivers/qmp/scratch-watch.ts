@@ -1,0 +1,82 @@
+// Watches the scratch space, so that a backup is given up before a guest's write could fail.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../../../protocol/errors.ts'
+import { within } from '../../within.ts'
+
+/** Space that stays free on the scratch file system unless the configuration says otherwise, in bytes. */
+export const SCRATCH_RESERVE_BYTES = 256 * 1024 * 1024
+
+/** Longest and shortest pause between two looks, in milliseconds. */
+export const SCRATCH_POLL_MS = 200
+export const SCRATCH_POLL_MIN_MS = 5
+
+/**
+ * Fastest that a guest is thought to fill scratch space, in bytes per millisecond (4 GiB/s). At this rate the default
+ * reserve lasts 62 ms, the time to see it and to cancel the jobs.
+ */
+export const SCRATCH_RATE_MAX = (4 * 1024 ** 3) / 1000
+
+/** The space must last this long at the rate at which it shrinks now, in milliseconds. */
+export const SCRATCH_AHEAD_MS = 200
+
+/** How long one look may take, in milliseconds; a file system that does not even answer that is not one to write to. */
+export const SCRATCH_LOOK_LIMIT_MS = 10_000
+
+export interface ScratchLook {
+  readonly freeBytes: number
+  readonly reserveBytes: number
+  /** How fast the free space shrinks, in bytes per millisecond. */
+  readonly shrinkRate: number
+}
+
+/** Whether the space is too low, and else when to look again: before even the fastest guest could reach the reserve. */
+export const judgeScratch = ({
+  freeBytes,
+  reserveBytes,
+  shrinkRate,
+}: ScratchLook): { low: boolean; nextMs: number } => {
+  const low = freeBytes < reserveBytes || freeBytes < shrinkRate * SCRATCH_AHEAD_MS
+  const untilReserveMs = (freeBytes - reserveBytes) / SCRATCH_RATE_MAX
+  return { low, nextMs: Math.max(SCRATCH_POLL_MIN_MS, Math.min(SCRATCH_POLL_MS, untilReserveMs)) }
+}
+
+export interface ScratchWatchOptions {
+  readonly folder: string
+  readonly reserveBytes: number
+  readonly freeBytes: (folder: string) => Promise<number>
+  readonly signal: AbortSignal
+  readonly lookLimitMs?: number
+}
+
+/** What counts as free where nothing can be known: less than any reserve. */
+const UNKNOWN_BYTES = -1
+
+/** The bytes that are free; less than none where the folder cannot be looked at, or not in time. */
+export const lookAtScratch = async (options: Omit<ScratchWatchOptions, 'reserveBytes' | 'signal'>): Promise<number> => {
+  const { folder, lookLimitMs = SCRATCH_LOOK_LIMIT_MS } = options
+  const looking = options.freeBytes(folder).catch(() => UNKNOWN_BYTES)
+  return (await within(looking, lookLimitMs)) ?? UNKNOWN_BYTES
+}
+
+const lowError = (freeBytes: number, reserveBytes: number): VarveError =>
+  new VarveError('SCRATCH_LOW', 'The scratch space ran low; the backup was given up before a guest write could fail.', {
+    details: { freeBytes: Math.max(0, freeBytes), reserveBytes },
+  })
+
+/** Looks until the space is low (its SCRATCH_LOW error) or the signal aborts (null). A folder that cannot be looked at, or not in time, is low. */
+export const watchScratch = async (options: ScratchWatchOptions): Promise<VarveError | null> => {
+  const { reserveBytes, signal } = options
+  let last: { freeBytes: number; atMs: number } | null = null
+  while (!signal.aborted) {
+    const freeBytes = await lookAtScratch(options)
+    const atMs = performance.now()
+    const shrinkRate = last === null ? 0 : Math.max(0, (last.freeBytes - freeBytes) / Math.max(1, atMs - last.atMs))
+    const { low, nextMs } = judgeScratch({ freeBytes, reserveBytes, shrinkRate })
+    if (signal.aborted) return null
+    if (low) return lowError(freeBytes, reserveBytes)
+    last = { freeBytes, atMs }
+    await sleep(nextMs, undefined, { signal }).catch(() => undefined)
+  }
+  return null
+}

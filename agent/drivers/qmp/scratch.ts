@@ -1,0 +1,69 @@
+// Folders and images that a lease needs on the host: scratch space and the place of its sockets.
+
+import { execFile } from 'node:child_process'
+import { chown, mkdir, rm, stat, statfs } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { JournalEntry } from '../journal.ts'
+
+const execute = promisify(execFile)
+
+/** How long making one scratch image may take, in milliseconds. */
+const CREATE_LIMIT_MS = 30_000
+
+/** Bytes that a file system has left for this process. */
+export const freeBytes = async (folder: string): Promise<number> => {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** The user QEMU runs as, when it is another than ours and we may give files away: the owner of its QMP socket. */
+const otherOwner = async (qmpPath: string): Promise<Owner | null> => {
+  if (process.getuid?.() !== 0) return null
+  const { uid, gid } = await stat(qmpPath)
+  return uid === 0 ? null : { uid, gid }
+}
+
+const createImage = async (file: string, size: number): Promise<void> => {
+  try {
+    await execute('qemu-img', ['create', '-q', '-f', 'qcow2', file, String(size)], { timeout: CREATE_LIMIT_MS })
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
+      throw new VarveError('TOOL_MISSING', 'qemu-img is not installed (Debian package qemu-utils).', { cause })
+    }
+    throw new VarveError('SCRATCH_LOW', `qemu-img could not make the scratch image ${file}.`, { cause })
+  }
+}
+
+/** Makes the lease's private folders and its empty scratch images, readable for QEMU's user. */
+export const makeScratch = async (entry: JournalEntry): Promise<void> => {
+  const owner = await otherOwner(entry.machine.qmp)
+  const give = async (path: string): Promise<void> => {
+    if (owner !== null) await chown(path, owner.uid, owner.gid)
+  }
+  for (const folder of [entry.scratchFolder, entry.socketFolder]) {
+    await mkdir(folder, { recursive: false, mode: 0o700 })
+    await give(folder)
+  }
+  await Promise.all(
+    entry.disks.map(async ({ scratchFile, size }) => {
+      await createImage(scratchFile, size)
+      await give(scratchFile)
+    }),
+  )
+}
+
+/** How often a removal is tried again that meets a file made meanwhile: what has just been ended may still have written. */
+const REMOVALS_MAX = 10
+
+/** Removes the lease's folders and all that is in them. */
+export const removeScratch = async (entry: JournalEntry): Promise<void> => {
+  for (const folder of [entry.scratchFolder, entry.socketFolder]) {
+    await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
+  }
+}

@@ -1,0 +1,126 @@
+// Removes what a lease made in QEMU: a pure planner of the next step, and a loop that carries it out until nothing is left.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import type { BlockNode } from '../../qmp/disks.ts'
+import { readInventory } from './inventory.ts'
+import type { Inventory } from './inventory.ts'
+import type { JournalEntry } from '../journal.ts'
+import type { LeaseOutcome } from '../driver.ts'
+import { nbdServerListens } from './nbd-probe.ts'
+import { checkpointBitmaps, obsoleteBitmaps } from './plan.ts'
+import type { NodeBitmap } from './plan.ts'
+
+/** How long removing a lease's objects may take, in milliseconds. */
+export const TEARDOWN_LIMIT_MS = 30_000
+
+/** Pause before QEMU is asked again what is left, in milliseconds. */
+const TEARDOWN_PAUSE_MS = 25
+
+/** One QMP command of a teardown. */
+export interface TeardownCommand {
+  readonly command: string
+  readonly args: Readonly<Record<string, unknown>>
+}
+
+const removeBitmap = ({ node, name }: NodeBitmap): TeardownCommand => ({
+  command: 'block-dirty-bitmap-remove',
+  args: { node, name },
+})
+
+/** What is to be removed; the NBD server only where it listens on `socketPath` and serves nobody else. */
+export interface TeardownTarget {
+  readonly exports: ReadonlySet<string>
+  readonly jobs: ReadonlySet<string>
+  readonly nodes: ReadonlySet<string>
+  readonly socketPath: string | null
+  readonly bitmaps: (nodes: readonly BlockNode[]) => readonly NodeBitmap[]
+}
+
+/**
+ * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
+ * bitmap has missed a change. The next backup may draw another sample, and must not take that bitmap at its word.
+ */
+const uselessAfterFailure = (entry: JournalEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
+  const { id, baseLease, disks } = entry
+  const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
+  return [
+    ...checkpointBitmaps(nodes, entry, (lease) => lease === id),
+    ...checkpointBitmaps(
+      nodes.filter(({ node }) => missed.has(node)),
+      entry,
+      (lease) => lease === baseLease,
+    ),
+  ]
+}
+
+/**
+ * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
+ * the new one after a failure. `keep` names leases whose checkpoints others need.
+ */
+export const leaseTarget = (entry: JournalEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
+  exports: new Set(entry.disks.flatMap(({ exportId, sizeExportId }) => [exportId, sizeExportId])),
+  jobs: new Set(entry.disks.map(({ job }) => job)),
+  nodes: new Set(entry.disks.flatMap(({ scratchNode, sizeNode }) => [scratchNode, sizeNode])),
+  socketPath: entry.socketPath,
+  bitmaps: (nodes) =>
+    outcome === 'committed'
+      ? obsoleteBitmaps(nodes, entry, new Set([...keep, entry.id]))
+      : uselessAfterFailure(entry, nodes),
+})
+
+/** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */
+export const nextTeardown = (
+  target: TeardownTarget,
+  inventory: Inventory,
+  serverListens: boolean,
+): readonly TeardownCommand[] => {
+  const exports = inventory.exports.filter(({ id }) => target.exports.has(id))
+  if (exports.length > 0) return exports.map(({ id }) => ({ command: 'block-export-del', args: { id, mode: 'hard' } }))
+  const foreign = inventory.exports.some(({ type }) => type === 'nbd')
+  if (serverListens && !foreign) return [{ command: 'nbd-server-stop', args: {} }]
+  const jobs = inventory.jobs.filter(({ id }) => target.jobs.has(id))
+  if (jobs.length > 0) {
+    return jobs.map(({ id, status }) =>
+      status === 'concluded'
+        ? { command: 'job-dismiss', args: { id } }
+        : { command: 'block-job-cancel', args: { device: id, force: true } },
+    )
+  }
+  const nodes = inventory.nodes.filter(({ node }) => target.nodes.has(node))
+  if (nodes.length > 0) return nodes.map(({ node }) => ({ command: 'blockdev-del', args: { 'node-name': node } }))
+  return target.bitmaps(inventory.nodes).map(removeBitmap)
+}
+
+/**
+ * Removes the target from QEMU. A command that fails is judged by what is left afterwards: QEMU's error, or
+ * QMP_TIMEOUT, is thrown when something is still there after TEARDOWN_LIMIT_MS.
+ */
+export const tearDown = async (client: QmpCaller, target: TeardownTarget): Promise<void> => {
+  const deadlineMs = performance.now() + TEARDOWN_LIMIT_MS
+  for (;;) {
+    const serverListens = target.socketPath !== null && (await nbdServerListens(target.socketPath))
+    const commands = nextTeardown(target, await readInventory(client), serverListens)
+    if (commands.length === 0) return
+    const refusal = await attempt(client, commands)
+    if (refusal !== null) await sleep(TEARDOWN_PAUSE_MS)
+    if (performance.now() <= deadlineMs) continue
+    const left = commands.map(({ command }) => command).join(', ')
+    throw refusal ?? new VarveError('QMP_TIMEOUT', `QEMU did not finish within ${TEARDOWN_LIMIT_MS} ms: ${left}.`)
+  }
+}
+
+/** Sends the commands one after the other; QEMU's last refusal, if there was one. */
+const attempt = async (client: QmpCaller, commands: readonly TeardownCommand[]): Promise<VarveError | null> => {
+  let refusal: VarveError | null = null
+  for (const { command, args } of commands) {
+    try {
+      await client.execute(command, args)
+    } catch (error) {
+      if (!(error instanceof VarveError) || error.code !== 'QMP_ERROR') throw error
+      refusal = error
+    }
+  }
+  return refusal
+}

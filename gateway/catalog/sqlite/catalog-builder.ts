@@ -1,0 +1,284 @@
+// Fills an empty catalog from what packs and an older catalog say; in batches, on one connection that nobody else has.
+import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
+import { acknowledged } from './examine.ts'
+import type { Manifest } from '../../datastore/manifest.ts'
+import type { TenantState } from '../../datastore/state-record.ts'
+import { insertManifest } from './manifest-rows.ts'
+import type { Sql } from './sql.ts'
+
+/** Memory for pages of the index, in KiB: rows come in random order. */
+const CACHE_KIB = 256 * 1024
+
+/** A tenant of the new catalog. */
+export interface BuiltTenant {
+  /** Row id. */
+  readonly id: number
+  readonly uuid: string
+  readonly name: string
+  readonly idKey: Uint8Array
+  readonly chunkBytes: number
+  readonly createdMs: number
+}
+
+export type NewTenant = Omit<BuiltTenant, 'id'> & {
+  /** Row id that it had. */
+  readonly row: number
+  readonly quotaSoftBytes: number | null
+  readonly quotaHardBytes: number | null
+}
+
+export interface NewAgent {
+  readonly id: string
+  readonly host: string
+  readonly publicKey: string
+  readonly enrolledMs: number
+  readonly revokedMs: number | null
+}
+
+export interface NewMachine {
+  readonly name: string
+  readonly agent: string
+  readonly policy: string
+  readonly group: string | null
+  readonly createdMs: number
+  /** Row id that it had; null for a new one. */
+  readonly row: number | null
+}
+
+/** A record of a pack. */
+export interface PlacedRecord extends RecordHeader {
+  readonly offset: number
+}
+
+const POLICY = JSON.stringify(POLICY_DEFAULT)
+
+const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)`
+
+export class CatalogBuilder {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+    // until it is whole it is worth nothing, and then it is synced as a whole
+    sql.get('PRAGMA synchronous = OFF')
+    sql.get(`PRAGMA cache_size = -${CACHE_KIB}`)
+  }
+
+  get sql(): Sql {
+    return this.#sql
+  }
+
+  transaction<R>(work: () => R): R {
+    return this.#sql.transaction(work)
+  }
+
+  /** Adds a tenant with the row id that it had, or another one where that is taken. */
+  addTenant(tenant: NewTenant): BuiltTenant {
+    const { uuid, idKey, chunkBytes, createdMs } = tenant
+    const id = this.#free('tenant', tenant.row) ? tenant.row : null
+    const taken = this.#sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined
+    const name = taken ? `${tenant.name.slice(0, 50)}-${uuid.slice(0, 8)}` : tenant.name
+    const row = this.#sql.get<{ id: number }>(
+      `INSERT INTO tenant (id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+      id,
+      name,
+      uuid,
+      idKey,
+      chunkBytes,
+      createdMs,
+      tenant.quotaSoftBytes,
+      tenant.quotaHardBytes,
+    )
+    return { id: row!.id, uuid, name, idKey, chunkBytes, createdMs }
+  }
+
+  /** Adds an agent unless it is there; a revocation is kept whoever says so. */
+  addAgent(tenant: BuiltTenant, agent: NewAgent): void {
+    this.#sql.run(
+      `INSERT INTO agent (id, tenant, host, public_key, enrolled_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET revoked_ms = coalesce(revoked_ms, excluded.revoked_ms)`,
+      agent.id,
+      tenant.id,
+      agent.host,
+      agent.publicKey,
+      agent.enrolledMs,
+      agent.revokedMs,
+    )
+  }
+
+  /** Adds a machine unless it is there; with `update` its agent, policy and group become these. Its row id. */
+  addMachine(tenant: BuiltTenant, machine: NewMachine, { update = false } = {}): number {
+    const { name, agent, policy, group } = machine
+    const id = this.machineId(tenant, name)
+    if (id !== null) {
+      if (update)
+        this.#sql.run('UPDATE machine SET agent = ?, policy = ?, member_of = ? WHERE id = ?', agent, policy, group, id)
+      return id
+    }
+    const row = machine.row !== null && this.#free('machine', machine.row) ? machine.row : null
+    return this.#sql.get<{ id: number }>(
+      `INSERT INTO machine (id, tenant, name, agent, policy, created_ms, member_of)
+       VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+      row,
+      tenant.id,
+      name,
+      agent,
+      policy,
+      machine.createdMs,
+      group,
+    )!.id
+  }
+
+  machineId(tenant: BuiltTenant, name: string): number | null {
+    const sql = 'SELECT id FROM machine WHERE tenant = ? AND name = ?'
+    return this.#sql.get<{ id: number }>(sql, tenant.id, name)?.id ?? null
+  }
+
+  hasAgent(id: string): boolean {
+    return this.#sql.get('SELECT 1 FROM agent WHERE id = ?', id) !== undefined
+  }
+
+  addRetention(tenant: BuiltTenant, { scope, name, rules }: TenantState['retention'][number]): void {
+    this.#sql.run(
+      'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
+      tenant.id,
+      scope,
+      name,
+      rules,
+    )
+  }
+
+  /** Adds a pack to which nothing is added any more; its row id. */
+  addPack(tenant: BuiltTenant, pack: { kind: PackKind; uuid: string; nowMs: number }): number {
+    return this.#sql.get<{ id: number }>(
+      'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 1, ?) RETURNING id',
+      tenant.id,
+      pack.kind,
+      pack.uuid,
+      pack.nowMs,
+    )!.id
+  }
+
+  setPackBytes(pack: number, bytes: number): void {
+    this.#sql.run('UPDATE pack SET bytes = ? WHERE id = ?', bytes, pack)
+  }
+
+  /** Records of one pack in one transaction; of two with one id the first stays. Returns how many were new. */
+  addRecords(tenant: BuiltTenant, pack: number, records: readonly PlacedRecord[]): number {
+    let added = 0
+    this.transaction(() => {
+      for (const { id, type, offset, storedLength, plainLength, codec } of records)
+        added += this.#sql.run(CHUNK, tenant.id, id, type, pack, offset, storedLength, plainLength, codec)
+    })
+    return added
+  }
+
+  /** Type of the record that the index has under an id, or null. */
+  typeOf(tenant: BuiltTenant, id: Uint8Array): RecordType | null {
+    const sql = 'SELECT type FROM chunk WHERE tenant = ? AND id = ?'
+    return this.#sql.get<{ type: RecordType }>(sql, tenant.id, id)?.type ?? null
+  }
+
+  /** Notes a record that is absent or bad, and takes it out of the index; true where that is news. */
+  addDamage(
+    tenant: BuiltTenant,
+    damage: {
+      id: Uint8Array
+      type: RecordType
+      pack: string | null
+      offset: number | null
+      reason: string
+      foundMs: number
+    },
+  ): boolean {
+    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.id, damage.id)
+    const added = this.#sql.run(
+      'INSERT OR IGNORE INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      tenant.id,
+      damage.id,
+      damage.type,
+      damage.pack,
+      damage.offset,
+      damage.reason,
+      damage.foundMs,
+    )
+    return added > 0
+  }
+
+  /**
+   * The restore point of a manifest, with its job; of two manifests of one point the one committed later stays. An agent or machine that nothing else
+   * names is made up: revoked, so that a person must say who serves the machine. True where something was made up.
+   */
+  addPoint(
+    tenant: BuiltTenant,
+    id: Uint8Array,
+    manifest: Manifest,
+    flags: { held: boolean; lockedUntilMs: number | null },
+  ): boolean {
+    const before = this.#sql.get<{ tenant: number; committedMs: number }>(
+      'SELECT tenant, committed_ms AS committedMs FROM point WHERE id = ?',
+      manifest.point,
+    )
+    if (before !== undefined && before.tenant !== tenant.id)
+      throw new VarveError('DATA_DAMAGED', `two tenants have a restore point ${manifest.point}`)
+    if (before !== undefined && before.committedMs >= manifest.committedMs) return false
+    return this.transaction(() => {
+      if (before !== undefined) this.#removePoint(manifest.point)
+      const madeUp = this.#makeOwner(tenant, manifest)
+      const machine = this.machineId(tenant, manifest.machine)!
+      insertManifest(this.#sql, manifest, { tenant: tenant.id, machine, id, ...flags })
+      return madeUp
+    })
+  }
+
+  /** Ends the work on a tenant: its state is to be written again, and its backups go on to be counted, under numbers above all that were given out. */
+  finishTenant(tenant: BuiltTenant, state: { seq: number; ids: readonly Uint8Array[] }): void {
+    const there = state.ids.length > 0 && state.ids.every((id) => this.typeOf(tenant, id) !== null)
+    this.#sql.run(
+      `UPDATE tenant SET state_seq = ?, state_id = ?, state_dirty = 1,
+       job_seq = max(coalesce((SELECT max(seq) FROM job WHERE tenant = ?), 0), coalesce((SELECT max(seq) FROM point WHERE tenant = ?), 0))
+       WHERE id = ?`,
+      state.seq,
+      there ? Buffer.concat(state.ids, state.ids.length * ID_BYTES) : null,
+      tenant.id,
+      tenant.id,
+      tenant.id,
+    )
+  }
+
+  /** Sets the number of acknowledged changes above these, so that no catalog before this one passes for newer; returns it. */
+  acknowledgeAbove(...numbers: readonly number[]): number {
+    const number = Math.max(...numbers, acknowledged(this.#sql)) + 1
+    this.#sql.run("UPDATE tally SET rows = ? WHERE name = 'acknowledged'", number)
+    return number
+  }
+
+  #free(table: 'tenant' | 'machine', id: number): boolean {
+    return this.#sql.get(`SELECT 1 FROM ${table} WHERE id = ?`, id) === undefined
+  }
+
+  #removePoint(id: string): void {
+    this.#sql.run('DELETE FROM image WHERE point = ?', id)
+    this.#sql.run('DELETE FROM point WHERE id = ?', id)
+    this.#sql.run('DELETE FROM job WHERE id = ?', id)
+  }
+
+  #makeOwner(tenant: BuiltTenant, { agent, machine, committedMs }: Manifest): boolean {
+    let madeUp = false
+    if (!this.hasAgent(agent)) {
+      madeUp = true
+      const unknown = { id: agent, host: 'unknown', publicKey: '', enrolledMs: committedMs, revokedMs: committedMs }
+      this.addAgent(tenant, unknown)
+    }
+    if (this.machineId(tenant, machine) === null) {
+      madeUp = true
+      this.addMachine(tenant, { name: machine, agent, policy: POLICY, group: null, createdMs: committedMs, row: null })
+    }
+    return madeUp
+  }
+}

@@ -1,0 +1,42 @@
+// The note of a clean stop: how the catalog's file was left, so that a start may trust a large index without reading all of it.
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { CATALOG_NAME, CLEAN_NAME } from '../../folder/layout.ts'
+
+const FILE_MODE = 0o600
+
+/** Whatever writes to a file, or puts another in its place, changes one of these; null where its log holds more, or there is none. */
+const look = (folder: string): string | null => {
+  const catalog = path.join(folder, CATALOG_NAME)
+  if (existsSync(`${catalog}-wal`)) return null
+  const found = statSync(catalog, { bigint: true, throwIfNoEntry: false })
+  if (found === undefined) return null
+  return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ')
+}
+
+/** Notes how the catalog was left, by who had it alone and found nothing wrong with it; without a note the next start reads all of it. */
+export const noteCleanStop = (folder: string): void => {
+  try {
+    const text = look(folder)
+    if (text === null) return
+    const file = path.join(folder, CLEAN_NAME)
+    // a pipe of this name must not keep us waiting for its other end
+    rmSync(`${file}.new`, { force: true })
+    writeFileSync(`${file}.new`, `${text}\n`, { mode: FILE_MODE })
+    renameSync(`${file}.new`, file)
+  } catch {
+    // a full disk costs the next start some time
+  }
+}
+
+/** Whether the catalog is the file that a clean stop left, untouched since. */
+export const isAsLeft = (folder: string): boolean => {
+  try {
+    const text = look(folder)
+    const file = path.join(folder, CLEAN_NAME)
+    // a pipe of this name must not keep us waiting for its other end
+    return text !== null && statSync(file).isFile() && readFileSync(file, 'utf8') === `${text}\n`
+  } catch {
+    return false
+  }
+}

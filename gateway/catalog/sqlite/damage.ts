@@ -1,0 +1,307 @@
+// Damage: records that were found bad or missing, and the ranges of restore points that are lost with them.
+import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
+import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
+import type { DamagedRecord, LostRange } from '../../../protocol/maintenance.ts'
+import { RECORD_TYPE_NAMES, type Damage } from '../../common/damage.ts'
+import { RECORD, type RecordType } from '../../packs/format.ts'
+import { aside, read, write } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+/** A range of a disk that one record leaves unreadable. */
+export interface LostRow {
+  readonly point: string
+  readonly disk: string
+  readonly offset: number
+  readonly length: number
+  readonly id: Uint8Array
+}
+
+/** Ranges of one disk of a base that are to be read again: offset and length in bytes; null for all of it. */
+export interface RereadDisk {
+  readonly name: string
+  readonly size: number
+  readonly reread: [number, number][] | null
+  /** What the agent remembers of what lay under it. */
+  readonly evidence: string | null
+}
+
+/** Where a record in quarantine lay. */
+export interface DamagedPlace {
+  readonly id: Uint8Array
+  readonly type: RecordType
+  readonly pack: string
+  readonly offset: number
+}
+
+/** A record of which a second look showed that it is whole. */
+export interface RestoredRecord extends DamagedPlace {
+  readonly codec: Codec
+  readonly plainLength: number
+  readonly storedLength: number
+}
+
+/** Neighbouring rows as one range each; rows of one disk never overlap. `points` says which points, by ids of the tenant's. */
+const ranges = (points: string): string => `SELECT point, disk, min(offset) AS offset, sum(length) AS length FROM (
+    SELECT point, disk, offset, length,
+      offset - (sum(length) OVER (PARTITION BY point, disk ORDER BY offset) - length) AS island
+    FROM lost WHERE point IN (SELECT id FROM point WHERE tenant = ? AND ${points}) AND (? IS NULL OR disk = ?)
+  ) GROUP BY point, disk, island`
+
+const RANGES_OF_ALL = ranges('? IS NULL')
+const RANGES_OF_ONE = ranges('id = ?')
+
+const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
+
+/** Whether the index still says of the record what whoever found it damaged was told; it is then not in the index any more. */
+const letGo = (sql: Sql, tenant: number, { id, place }: Damage): boolean => {
+  if (place === null)
+    return (
+      sql.get('SELECT 1 FROM chunk WHERE tenant = ? AND id = ?', tenant, id) === undefined &&
+      sql.get('SELECT 1 FROM damage WHERE tenant = ? AND id = ?', tenant, id) === undefined
+    )
+  const rows = sql.run(
+    'DELETE FROM chunk WHERE tenant = ? AND id = ? AND offset = ? AND pack = (SELECT id FROM pack WHERE uuid = ?)',
+    tenant,
+    id,
+    place.offset,
+    place.pack,
+  )
+  return rows > 0
+}
+
+/** To be called with every record that has just come into the index: what was lost with it is there again. */
+export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void => {
+  if (ids.length === 0 || sql.get('SELECT 1 FROM damage WHERE tenant = ? LIMIT 1', tenant) === undefined) return
+  for (const id of ids) {
+    const damage = sql.get<{ type: number }>(
+      'DELETE FROM damage WHERE tenant = ? AND id = ? RETURNING type',
+      tenant,
+      id,
+    )
+    if (damage === undefined) continue
+    // nobody has looked at these points since they are whole again
+    sql.run(
+      `UPDATE point SET verified_ms = NULL
+       WHERE tenant = ? AND (id IN (SELECT lost.point FROM lost WHERE lost.id = ?) OR (? AND manifest = ?))`,
+      tenant,
+      id,
+      damage.type === RECORD.manifest ? 1 : 0,
+      id,
+    )
+    sql.run('DELETE FROM lost WHERE id = ? AND point IN (SELECT id FROM point WHERE tenant = ?)', id, tenant)
+  }
+}
+
+/** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
+const lostRanges = (
+  sql: Sql,
+  args: { tenant: number; point: string | null; disk: string | null; limit: number },
+): { lost: LostRange[]; lostCount: number; lostBytes: number } => {
+  const { tenant, point, disk } = args
+  const scope = [tenant, point, disk, disk] as const
+  const found = point === null ? RANGES_OF_ALL : RANGES_OF_ONE
+  const total = sql.get<{ count: number; bytes: number | null }>(
+    `SELECT count(*) AS count, sum(length) AS bytes FROM (${found})`,
+    ...scope,
+  )
+  const lost = sql.all<LostRange>(
+    `SELECT point, machine.name AS machine, time_ms AS timeMs, disk, offset, length
+     FROM (${found}) JOIN point ON point.id = point JOIN machine ON machine.id = point.machine
+     ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
+    ...scope,
+    args.limit,
+  )
+  return { lost, lostCount: total?.count ?? 0, lostBytes: total?.bytes ?? 0 }
+}
+
+export const damageOperations = {
+  /** Takes damaged records out of the index, unless it names another copy by now, and notes them; one byte each: 1 where that is news. */
+  'damage.enter': write((sql: Sql, args: { tenant: number; nowMs: number; records: readonly Damage[] }): Uint8Array => {
+    const entered = new Uint8Array(args.records.length)
+    for (const [index, damage] of args.records.entries()) {
+      if (!letGo(sql, args.tenant, damage)) continue
+      const { id, type, place, reason } = damage
+      sql.run(
+        'INSERT OR REPLACE INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        args.tenant,
+        id,
+        type,
+        place?.pack ?? null,
+        place?.offset ?? null,
+        reason,
+        args.nowMs,
+      )
+      entered[index] = 1
+    }
+    return entered
+  }),
+
+  'damage.any': read(
+    (sql: Sql, { tenant }: { tenant: number }): boolean =>
+      sql.get('SELECT 1 FROM damage WHERE tenant = ? LIMIT 1', tenant) !== undefined,
+  ),
+
+  /** Whether a new point may hold damage: its base has some, or some was found since its backup began. */
+  'damage.mayTouch': read(
+    (sql: Sql, { tenant, base, sinceMs }: { tenant: number; base: string | null; sinceMs: number }): boolean =>
+      sql.get('SELECT 1 FROM lost WHERE point = ? LIMIT 1', base) !== undefined ||
+      sql.get('SELECT 1 FROM damage WHERE tenant = ? AND found_ms >= ? LIMIT 1', tenant, sinceMs) !== undefined,
+  ),
+
+  /** Row ids of the tenants with damage. */
+  'damage.tenants': read((sql: Sql, _: Record<string, never>): number[] =>
+    sql.all<{ tenant: number }>('SELECT DISTINCT tenant FROM damage').map(({ tenant }) => tenant),
+  ),
+
+  /** Damaged records in the order of their ids, those behind `after`. */
+  'damage.page': read(
+    (
+      sql: Sql,
+      args: { tenant: number; after: Uint8Array | null; limit: number },
+    ): (DamagedRecord & { readonly key: Uint8Array })[] =>
+      sql
+        .all<{
+          id: Uint8Array
+          type: RecordType
+          pack: string | null
+          offset: number | null
+          reason: string
+          foundMs: number
+        }>(
+          `SELECT id, type, pack, offset, reason, found_ms AS foundMs FROM damage
+           WHERE tenant = ? AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?`,
+          args.tenant,
+          args.after,
+          args.after,
+          args.limit,
+        )
+        .map(({ id, type, ...rest }) => ({
+          key: id,
+          id: Buffer.from(id).toString('hex'),
+          type: RECORD_TYPE_NAMES[type],
+          ...rest,
+        })),
+  ),
+
+  /** Damaged records whose place is known, in the order of their ids, behind `after`. */
+  'damage.places': read((sql: Sql, args: { tenant: number; after: Uint8Array | null; limit: number }): DamagedPlace[] =>
+    sql.all<DamagedPlace>(
+      `SELECT id, type, pack, offset FROM damage WHERE tenant = ? AND pack IS NOT NULL AND offset IS NOT NULL
+         AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?`,
+      args.tenant,
+      args.after,
+      args.after,
+      args.limit,
+    ),
+  ),
+
+  /** Lets records back into the index that turned out to be whole, unless it has another copy; the number of those that are healed by it. */
+  'damage.restore': write((sql: Sql, args: { tenant: number; records: readonly RestoredRecord[] }): number => {
+    let restored = 0
+    for (const { id, type, pack, offset, storedLength, plainLength, codec } of args.records)
+      restored += sql.run(
+        `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
+         SELECT tenant, ?, ?, id, ?, ?, ?, ?, NULL FROM pack WHERE uuid = ? AND tenant = ? AND sealed < 2`,
+        id,
+        type,
+        offset,
+        storedLength,
+        plainLength,
+        codec,
+        pack,
+        args.tenant,
+      )
+    const present = args.records.filter(
+      ({ id }) => sql.get('SELECT 1 FROM chunk WHERE tenant = ? AND id = ?', args.tenant, id) !== undefined,
+    )
+    heal(
+      sql,
+      args.tenant,
+      present.map(({ id }) => id),
+    )
+    return restored
+  }),
+
+  /** Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any more. */
+  'damage.settle': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {
+    for (let index = 0; index < idCount(ids); index++)
+      sql.run(
+        'DELETE FROM damage WHERE tenant = ? AND id = ? AND type IN (?, ?)',
+        tenant,
+        idAt(ids, index),
+        RECORD.chunk,
+        RECORD.node,
+      )
+    sql.run(
+      `DELETE FROM damage WHERE tenant = ? AND type = ?
+       AND id NOT IN (SELECT manifest FROM point WHERE tenant = ?)`,
+      tenant,
+      RECORD.manifest,
+      tenant,
+    )
+    sql.run(
+      `DELETE FROM damage WHERE tenant = ? AND type = ?
+       AND NOT EXISTS (SELECT 1 FROM tenant WHERE tenant.id = damage.tenant AND instr(tenant.state_id, damage.id) > 0)`,
+      tenant,
+      RECORD.state,
+    )
+  }),
+
+  /** Puts lost ranges aside until all are known; `first` forgets what an earlier run put there. */
+  'lost.stage': write((sql: Sql, args: { tenant: number; first: boolean; rows: readonly LostRow[] }): void => {
+    if (args.first) sql.run('DELETE FROM lost_next WHERE tenant = ?', args.tenant)
+    for (const { point, disk, offset, length, id } of args.rows)
+      sql.run(
+        'INSERT OR REPLACE INTO lost_next (tenant, point, disk, offset, length, id) VALUES (?, ?, ?, ?, ?, ?)',
+        args.tenant,
+        point,
+        disk,
+        offset,
+        length,
+        id,
+      )
+  }),
+
+  /** Puts what was staged in place of all lost ranges of the tenant, but for what was healed or removed meanwhile. */
+  'lost.replace': write((sql: Sql, { tenant }: { tenant: number }): void => {
+    sql.run('DELETE FROM lost WHERE point IN (SELECT id FROM point WHERE tenant = ?)', tenant)
+    sql.run(
+      `INSERT INTO lost (point, disk, offset, length, id)
+       SELECT point, disk, offset, length, id FROM lost_next WHERE tenant = ?
+       AND EXISTS (SELECT 1 FROM damage WHERE damage.tenant = lost_next.tenant AND damage.id = lost_next.id)
+       AND EXISTS (SELECT 1 FROM point WHERE point.id = lost_next.point)`,
+      tenant,
+    )
+    sql.run('DELETE FROM lost_next WHERE tenant = ?', tenant)
+  }),
+
+  /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
+  'lost.list': read(lostRanges),
+
+  /** The same, for who only looks. */
+  'lost.show': aside(lostRanges),
+
+  /** The disks of a base, with what the next backup must read of them again. */
+  'lost.reread': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): RereadDisk[] => {
+    let left = REREAD_RANGES_MAX
+    const disks = sql.all<{ name: string; size: number; evidence: string | null }>(
+      'SELECT disk AS name, size, evidence FROM image WHERE point = ? ORDER BY ordinal',
+      point,
+    )
+    return disks.map(({ name, size, evidence }): RereadDisk => {
+      const ranges = sql.all<{ offset: number; length: number }>(
+        `${RANGES_OF_ONE} ORDER BY offset LIMIT ?`,
+        tenant,
+        point,
+        name,
+        name,
+        left + 1,
+      )
+      const bytes = ranges.reduce((sum, { length }) => sum + length, 0)
+      if (ranges.length > left || (size > 0 && bytes >= size)) return { name, size, evidence, reread: null }
+      left -= ranges.length
+      return { name, size, evidence, reread: ranges.map(({ offset, length }) => [offset, length]) }
+    })
+  }),
+}

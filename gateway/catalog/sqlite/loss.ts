@@ -1,0 +1,104 @@
+// What is lost with tree nodes that cannot be read: which restore points it touches, and whose loss a person may accept.
+import { VarveError } from '../../../protocol/errors.ts'
+import { ID_BYTES } from '../../../protocol/chunk.ts'
+import { RECORD } from '../../packs/format.ts'
+import { read } from './operation.ts'
+import type { Sql } from './sql.ts'
+
+/** Damaged ids of one page. */
+const PAGE_IDS = 8192
+
+/** A disk of a restore point that needs a tree node which cannot be read. */
+export interface LostSubtrees {
+  readonly point: string
+  readonly machine: string
+  readonly disk: string
+  /** 1 while a person holds it. */
+  readonly held: number
+  readonly lockedUntilMs: number | null
+}
+
+/** Restore points whose loss a person accepts. */
+export interface Acceptance {
+  readonly points: readonly string[]
+  readonly nowMs: number
+}
+
+/** POINT_HELD for a point that is held or locked: its loss is nobody's to accept; NOT_FOUND. */
+export const checkAcceptable = (sql: Sql, tenant: number, { points, nowMs }: Acceptance): void => {
+  for (const point of points) checkPoint(sql, tenant, point, nowMs)
+}
+
+const checkPoint = (sql: Sql, tenant: number, point: string, nowMs: number): void => {
+  const row = sql.get<{ held: number; locked: number | null }>(
+    'SELECT held, locked_ms AS locked FROM point WHERE tenant = ? AND id = ?',
+    tenant,
+    point,
+  )
+  if (row === undefined) throw new VarveError('NOT_FOUND', `there is no restore point ${point}`, { details: { point } })
+  if (row.held !== 0 || (row.locked ?? 0) > nowMs)
+    throw new VarveError(
+      'POINT_HELD',
+      `restore point ${point} is ${row.held === 0 ? 'locked' : 'held'}: its loss cannot be accepted, and what it may need stays`,
+      { details: { point } },
+    )
+}
+
+export const lossOperations = {
+  /** Whether the loss of these points may be accepted. POINT_HELD, NOT_FOUND. */
+  'loss.acceptable': read((sql: Sql, { tenant, accepted }: { tenant: number; accepted: Acceptance }): void =>
+    checkAcceptable(sql, tenant, accepted),
+  ),
+
+  /** Disks of points that known damage of tree nodes touches. */
+  'loss.subtrees': read((sql: Sql, { tenant }: { tenant: number }): LostSubtrees[] =>
+    sql.all<LostSubtrees>(
+      `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
+       FROM damage JOIN lost ON lost.id = damage.id JOIN point ON point.id = lost.point AND point.tenant = damage.tenant
+       JOIN machine ON machine.id = point.machine
+       WHERE damage.tenant = ? AND damage.type = ? ORDER BY machine.name, point.time_ms, point.id, lost.disk`,
+      tenant,
+      RECORD.node,
+    ),
+  ),
+
+  /** Packed ids of the damaged records behind `after`, in order. */
+  'damage.ids': read((sql: Sql, args: { tenant: number; after: Uint8Array | null }): Uint8Array => {
+    const rows = sql.all<{ id: Uint8Array }>(
+      'SELECT id FROM damage WHERE tenant = ? AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?',
+      args.tenant,
+      args.after,
+      args.after,
+      PAGE_IDS,
+    )
+    const ids = new Uint8Array(rows.length * ID_BYTES)
+    for (const [index, { id }] of rows.entries()) ids.set(id, index * ID_BYTES)
+    return ids
+  }),
+
+  /** One byte per id: 1 where it is known to be damaged. */
+  'damage.known': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array =>
+    Uint8Array.from({ length: args.ids.length / ID_BYTES }, (_, index) =>
+      sql.get(
+        'SELECT 1 FROM damage WHERE tenant = ? AND id = ?',
+        args.tenant,
+        args.ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES),
+      ) === undefined
+        ? 0
+        : 1,
+    ),
+  ),
+
+  /** Whether tree nodes are known to be damaged. */
+  'damage.nodes': read(
+    (sql: Sql, { tenant }: { tenant: number }): boolean =>
+      sql.get('SELECT 1 FROM damage WHERE tenant = ? AND type = ? LIMIT 1', tenant, RECORD.node) !== undefined,
+  ),
+
+  /** Uuids of the packs in which records lay that are known to be damaged. */
+  'damage.packs': read((sql: Sql, { tenant }: { tenant: number }): string[] =>
+    sql
+      .all<{ pack: string }>('SELECT DISTINCT pack FROM damage WHERE tenant = ? AND pack IS NOT NULL', tenant)
+      .map(({ pack }) => pack),
+  ),
+}

@@ -1,0 +1,101 @@
+// The one table of database operations, by name.
+import { isDatabaseFull } from '../../common/store-error.ts'
+import { auditOperations } from './audit.ts'
+import { checkOperations } from './check.ts'
+import { chunkOperations } from './chunks.ts'
+import { collectionOperations } from './collection.ts'
+import { comparisonOperations } from './comparison.ts'
+import type { EpochKeeper } from './epoch.ts'
+import { PACKS_SETTING } from '../../packs/directory/packs-marker.ts'
+import { damageOperations } from './damage.ts'
+import { acknowledged, examineOperations } from './examine.ts'
+import { identityOperations } from './identities.ts'
+import { jobListOperations } from './job-list.ts'
+import { jobOperations } from './jobs.ts'
+import { lossOperations } from './loss.ts'
+import { machineOperations } from './machines.ts'
+import type { Operation } from './operation.ts'
+import { packOperations } from './packs.ts'
+import { pointOperations } from './points.ts'
+import { retentionOperations } from './retention.ts'
+import { roomOperations } from './room.ts'
+import type { Sql } from './sql.ts'
+import { stateOperations } from './state.ts'
+import { settingOf, tenantOperations } from './tenants.ts'
+import { usageOperations } from './usage.ts'
+import { verificationOperations } from './verification.ts'
+
+const OPERATIONS = {
+  ...auditOperations,
+  ...checkOperations,
+  ...chunkOperations,
+  ...collectionOperations,
+  ...comparisonOperations,
+  ...damageOperations,
+  ...examineOperations,
+  ...identityOperations,
+  ...jobOperations,
+  ...jobListOperations,
+  ...lossOperations,
+  ...machineOperations,
+  ...packOperations,
+  ...pointOperations,
+  ...retentionOperations,
+  ...roomOperations,
+  ...stateOperations,
+  ...tenantOperations,
+  ...usageOperations,
+  ...verificationOperations,
+}
+
+export type OperationName = keyof typeof OPERATIONS
+export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
+export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
+
+/** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
+const written = <R>(sql: Sql, run: () => R): R => {
+  try {
+    return sql.transaction(run)
+  } catch (thrown) {
+    if (!isDatabaseFull(thrown)) throw thrown
+    sql.checkpoint()
+    return sql.transaction(run)
+  }
+}
+
+/** Whether an operation runs beside the others, see `aside`. */
+export const runsAside = (name: OperationName): boolean => OPERATIONS[name].mode === 'aside'
+
+/** Runs one operation; on a full disk from the log's own room, then from the ballast. */
+export const runOperation = <N extends OperationName>(
+  sql: Sql,
+  name: N,
+  args: OperationArgs<N>,
+): OperationResult<N> => {
+  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  const run = (): OperationResult<N> => operation.run(sql, args)
+  if (operation.mode === 'spare') {
+    const result = sql.transaction(run)
+    // the catalog itself has its new length only then
+    sql.checkpoint()
+    return result
+  }
+  return sql.ballast.draw(() => (operation.mode === 'write' ? written(sql, run) : sql.snapshot(run)))
+}
+
+/** Runs one operation of those that run aside, on a connection that only reads. */
+export const runAside = <N extends OperationName>(sql: Sql, name: N, args: OperationArgs<N>): OperationResult<N> => {
+  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  return sql.snapshot(() => operation.run(sql, args))
+}
+
+/** Runs one operation as above, with what was acknowledged noted beside the packs before anybody is told. */
+export const runKept = <N extends OperationName>(
+  { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
+  name: N,
+  args: OperationArgs<N>,
+): OperationResult<N> => {
+  const result = runOperation(sql, name, args)
+  if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql), settingOf(sql, PACKS_SETTING))
+  return result
+}

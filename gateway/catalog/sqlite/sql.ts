@@ -1,0 +1,145 @@
+// The embedded database behind one small interface: opening, pragmas, cached statements, transactions.
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { VarveError } from '../../../protocol/errors.ts'
+import { Ballast } from '../../folder/ballast.ts'
+import { failpoint } from '../../common/failpoint.ts'
+import { MIGRATIONS } from './schema.ts'
+
+/** How long a statement waits for another process's lock (the command line beside a running gateway), in milliseconds. */
+const BUSY_TIMEOUT_MS = 10_000
+
+/** A value that a statement is given. */
+export type SqlValue = SQLInputValue
+
+export type Row = Record<string, string | number | bigint | Uint8Array | null>
+
+/** One open SQLite database; synchronous, so it lives on a thread of its own in a running gateway. */
+export class Sql implements Disposable {
+  /** What is given back where the disk is full. */
+  readonly ballast: Ballast
+  readonly #db: DatabaseSync
+  readonly #statements = new Map<string, StatementSync>()
+
+  /**
+   * Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. With `readOnly`
+   * it only looks at one that another connection of this program keeps open.
+   */
+  constructor(path: string, { readOnly = false } = {}) {
+    this.ballast = Ballast.beside(path)
+    this.#db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, readOnly })
+    try {
+      if (readOnly) {
+        this.#db.exec('PRAGMA temp_store = MEMORY')
+        this.#checkVersion()
+        return
+      }
+      // what a statement sorts or may take back goes to memory: a full disk has no room for it
+      this.#db.exec(
+        'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;',
+      )
+      // a row that REPLACE takes away is counted as removed
+      this.#db.exec('PRAGMA recursive_triggers = ON')
+      this.#migrate()
+    } catch (error) {
+      this.#db.close()
+      throw error
+    }
+  }
+
+  /** The same on a disk that may be full: the files that SQLite lays beside the database take ballast if they must. */
+  static open(path: string): Sql {
+    return Ballast.beside(path).draw(() => new Sql(path))
+  }
+
+  /** How SQLite would run a statement, one line for each step; for tests of what listings cost. */
+  plan(text: string, ...values: SQLInputValue[]): string[] {
+    const steps = this.#db.prepare(`EXPLAIN QUERY PLAN ${text}`).all(...values) as { detail: string }[]
+    return steps.map(({ detail }) => detail)
+  }
+
+  all<R extends object = Row>(text: string, ...values: SQLInputValue[]): R[] {
+    return this.#statement(text).all(...values) as R[]
+  }
+
+  get<R extends object = Row>(text: string, ...values: SQLInputValue[]): R | undefined {
+    return this.#statement(text).get(...values) as R | undefined
+  }
+
+  /** Rows one after the other as arrays of their columns, for what does not fit into memory. */
+  *rows<R extends readonly unknown[]>(text: string, ...values: SQLInputValue[]): Generator<R> {
+    const statement = this.#db.prepare(text)
+    statement.setReturnArrays(true)
+    for (const row of statement.iterate(...values)) yield row as unknown as R
+  }
+
+  /** Rows changed. */
+  run(text: string, ...values: SQLInputValue[]): number {
+    return Number(this.#statement(text).run(...values).changes)
+  }
+
+  /** Runs `work` on the database as it is at one moment; thousands of look-ups then take one lock and not each its own. */
+  snapshot<R>(work: () => R): R {
+    this.run('BEGIN')
+    try {
+      return work()
+    } finally {
+      if (this.#db.isTransaction) this.run('COMMIT')
+    }
+  }
+
+  /** Runs `work` in one immediate transaction: all of it or nothing. */
+  transaction<R>(work: () => R): R {
+    this.#db.exec('BEGIN IMMEDIATE')
+    try {
+      const result = work()
+      failpoint('transaction.before')
+      this.#db.exec('COMMIT')
+      failpoint('transaction.after')
+      return result
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  /** Writes the log's pages to their places as far as readers let it, so that the log can begin anew in the room that it has. */
+  checkpoint(): void {
+    this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)')
+  }
+
+  [Symbol.dispose](): void {
+    this.#statements.clear()
+    this.#db.close()
+  }
+
+  #statement(text: string): StatementSync {
+    let statement = this.#statements.get(text)
+    if (statement === undefined) {
+      statement = this.#db.prepare(text)
+      this.#statements.set(text, statement)
+    }
+    return statement
+  }
+
+  #checkVersion(): number {
+    const version = this.get<{ user_version: number }>('PRAGMA user_version')?.user_version ?? 0
+    if (version <= MIGRATIONS.length) return version
+    throw new VarveError(
+      'STORE_VERSION',
+      `the datastore has schema ${version}, this program knows up to ${MIGRATIONS.length}`,
+    )
+  }
+
+  #migrate(): void {
+    const version = this.#checkVersion()
+    for (const [index, migration] of MIGRATIONS.entries()) {
+      if (index < version) continue
+      this.transaction(() => {
+        // another process may have migrated between the look and the lock
+        if (Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']) > index) return
+        this.#db.exec(migration)
+        this.#db.exec(`PRAGMA user_version = ${index + 1}`)
+      })
+    }
+  }
+}

@@ -1,0 +1,284 @@
+// Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
+import { ID_BYTES } from '../../protocol/chunk.ts'
+import { readHeads } from '../../protocol/chunk-list.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { NewNode } from '../../protocol/image-tree.ts'
+import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
+import type { NewRecord, UploadProgress } from '../catalog/sqlite/chunks.ts'
+import type { Database } from '../catalog/sqlite/database.ts'
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { failpoint } from '../common/failpoint.ts'
+import { Queue, type Limiter } from '../common/limiter.ts'
+import type { DatastoreLog } from '../common/log.ts'
+import type { PackPool } from '../packs/pack-pool.ts'
+import type { References } from './references.ts'
+import { PackWriter } from '../packs/pack-writer.ts'
+import type { Space } from './space.ts'
+import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../common/bytes.ts'
+import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
+import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
+import type { VerifyPool } from '../packs/record-pool.ts'
+
+/** Largest buffer of one batch of chunks, in bytes. */
+export const BATCH_BYTES_MAX = 16 * 1024 * 1024
+
+/** Most chunks of one batch. */
+export const BATCH_CHUNKS_MAX = 4096
+
+/** Appended bytes after which a writer records them in the index by itself, without progress. */
+const PENDING_BYTES_MAX = 256 * 1024 * 1024
+
+/** Nodes collected before they are appended without waiting for a commit. */
+const NODES_WAITING_MAX = 1024
+
+/** Chunks as received. */
+export interface ChunkBatch {
+  /** The table of their heads, in a buffer of its own. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other; a large buffer is taken and empty afterwards. */
+  readonly stored: Uint8Array
+}
+
+export type ImageProgress = Omit<UploadProgress, 'job' | 'disk'>
+
+export interface ImageWriterOptions {
+  readonly tenant: Tenant
+  readonly job: string
+  readonly disk: string
+  /** Row id of the machine. */
+  readonly machineId: number
+  readonly database: Database
+  readonly packs: PackPool
+  readonly verifyPool: VerifyPool
+  /** Bounds the bytes that all writers of the datastore check and append at once. */
+  readonly limiter: Limiter
+  /** Told of every id that the writer finds in the index or puts there. */
+  readonly references: References
+  /** What the appends are held to. */
+  readonly space: Space
+  readonly log: DatastoreLog
+  readonly onClose: () => void
+}
+
+export class ImageWriter implements AsyncDisposable {
+  readonly #options: ImageWriterOptions
+  readonly #data: PackWriter
+  readonly #nodes: PackWriter
+  readonly #appends = new Queue()
+  readonly #commits = new Queue()
+  readonly #underWay = new Set<Promise<void>>()
+  #nodesWaiting: NewNode[] = []
+  #pending = new PendingRecords()
+  #committing: PendingRecords | null = null
+  /** Ids that were looked up in the index and that the durable state does not lead to yet: since the last commit, and of the one under way; many behind one another. */
+  #relied: Uint8Array[] = []
+  #settling: Uint8Array[] = []
+  readonly #held: Disposable
+  #failure: VarveError | null = null
+  #closed: Promise<void> | null = null
+  #storedBytes = 0
+
+  constructor(options: ImageWriterOptions) {
+    const { packs: pool, tenant, space } = options
+    this.#options = options
+    this.#data = new PackWriter({ pool, tenant, kind: 'data', space })
+    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', space })
+    this.#held = options.references.hold({ ids: () => this.#ids() })
+  }
+
+  /** Bytes newly stored by this writer's commits so far, record headers included. */
+  get storedBytes(): number {
+    return this.#storedBytes
+  }
+
+  /**
+   * Checks a batch on the verify threads and appends what is new; resolves when it is in a pack, durable only after the next commit.
+   * Batches given together may finish in any order; further ones wait past a bound of bytes.
+   * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
+   * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
+   */
+  append(batch: ChunkBatch): Promise<void> {
+    const appended = this.#append(batch)
+    this.#underWay.add(appended)
+    const settled = (): void => void this.#underWay.delete(appended)
+    appended.then(settled, settled)
+    return appended
+  }
+
+  /** Takes finished tree nodes; they are written at the latest by the next commit, unless the index has them. */
+  addNodes(nodes: readonly NewNode[]): void {
+    this.#check()
+    this.#nodesWaiting.push(...nodes)
+    if (this.#nodesWaiting.length < NODES_WAITING_MAX) return
+    this.#appends.run(() => this.#writeNodes()).catch((error: unknown) => this.#fail(error))
+  }
+
+  /**
+   * Makes durable, in this order: pack bytes, then in one transaction index rows, pack lengths and the upload's row.
+   * Covers every append that resolved and every node that was added before the call. Returns the bytes newly stored.
+   * After a failure (STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED, JOB_ENDED) the writer is unusable and nothing of the commit is there.
+   */
+  commit(progress: ImageProgress): Promise<number> {
+    return this.#commits.run(() => this.#commit(progress))
+  }
+
+  /** Records what was checked and appended, without progress, so that a resumed upload finds it; then gives the packs back. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #append({ heads: table, stored }: ChunkBatch): Promise<void> {
+    this.#check()
+    const heads = readHeads(table)
+    if (stored.length > BATCH_BYTES_MAX || heads.length > BATCH_CHUNKS_MAX)
+      throw new VarveError('UPLOAD_INVALID', 'a batch of chunks is larger than allowed')
+    const { idKey, chunkBytes } = this.#options.tenant
+    await this.#options.limiter.run(stored.length, async () => {
+      this.#check()
+      const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
+      const buffer = await this.#options.verifyPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
+      await this.#write(this.#data, { buffer, records: recordsOf(heads) })
+    })
+    if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))
+  }
+
+  async #write(writer: PackWriter, batch: EncodedBatch): Promise<void> {
+    try {
+      const missing = await this.#missing(batch)
+      await this.#appends.run(() => this.#place(writer, missing))
+    } catch (error) {
+      throw this.#fail(error)
+    } finally {
+      freeBytes(batch.buffer)
+    }
+  }
+
+  /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
+  async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
+    const ids = batch.records.map(({ id }) => id)
+    const { database, tenant, references } = this.#options
+    // before the look-up: a collection may begin before its answer is here
+    references.touch(ids)
+    const joined = joinIds(ids)
+    this.#relied.push(joined)
+    const indexed = await database.call('chunk.indexed', { tenant: tenant.id, ids: joined })
+    return onlyFresh(batch, (_, index) => indexed[index] === 0)
+  }
+
+  async #place(writer: PackWriter, batch: EncodedBatch): Promise<void> {
+    this.#check()
+    const seen = new Set<string>()
+    const fresh = onlyFresh(batch, ({ id }) => {
+      const name = idName(id)
+      if (seen.has(name) || this.#pending.has(name) || this.#committing?.has(name) === true) return false
+      seen.add(name)
+      return true
+    })
+    if (fresh.records.length === 0) return
+    const { pack, offset } = await writer.append(fresh.buffer)
+    for (const record of fresh.records) this.#pending.add({ ...record, pack, offset: offset + record.offset })
+  }
+
+  async #writeNodes(): Promise<void> {
+    for (let nodes = this.#takeNodes(); nodes.length > 0; nodes = this.#takeNodes())
+      await this.#place(this.#nodes, await this.#missing(encodeNodes(nodes)))
+  }
+
+  #takeNodes(): NewNode[] {
+    return this.#nodesWaiting.splice(0, NODES_WAITING_MAX)
+  }
+
+  async #commit(progress: ImageProgress | null): Promise<number> {
+    this.#check()
+    try {
+      const { records, data, nodes } = await this.#appends.run(async () => {
+        await this.#writeNodes()
+        const records = this.#pending
+        this.#committing = records
+        this.#pending = new PendingRecords()
+        if (progress !== null) this.#settling = this.#relied.splice(0)
+        return { records, data: this.#data.checkpoint(), nodes: this.#nodes.checkpoint() }
+      })
+      await Promise.all([this.#data.sync(data), this.#nodes.sync(nodes)])
+      failpoint('index.commit')
+      const packs = [...data.packs, ...nodes.packs]
+      const storedBytes = await this.#record(
+        records,
+        packs.map(({ held, bytes, sealed }) => ({ id: held.id, bytes, sealed })),
+        progress,
+      )
+      this.#committing = null
+      if (progress !== null) this.#settling = []
+      await this.#data.acknowledged(data)
+      await this.#nodes.acknowledged(nodes)
+      this.#storedBytes += storedBytes
+      return storedBytes
+    } catch (error) {
+      throw this.#fail(error)
+    }
+  }
+
+  #record(
+    pending: PendingRecords,
+    packs: { id: number; bytes: number; sealed: boolean }[],
+    progress: ImageProgress | null,
+  ): Promise<number> {
+    const { database, tenant, machineId, job, disk, references } = this.#options
+    references.touch(pending.records.map(({ id }) => id))
+    const records: NewRecord[] = []
+    for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
+      records.push({ pack, offset, storedLength, plainLength, codec, type })
+    return database.call('chunk.commit', {
+      tenant: tenant.id,
+      machine: machineId,
+      ids: joinBytes(
+        pending.records.map(({ id }) => id),
+        pending.records.length * ID_BYTES,
+      ),
+      records,
+      packs,
+      upload: { job, disk },
+      progress: progress && {
+        ...progress,
+        state: ownBytes(progress.state),
+        root: progress.root && ownBytes(progress.root),
+      },
+    })
+  }
+
+  async #close(): Promise<void> {
+    const { log, onClose } = this.#options
+    await Promise.allSettled(this.#underWay)
+    await this.#commits.idle()
+    if (this.#failure === null && (this.#pending.records.length > 0 || this.#nodesWaiting.length > 0)) {
+      const kept = this.#commits.run(() => this.#commit(null))
+      await kept.catch((error: unknown) => log.warn({ err: error }, 'the end of an upload was not kept'))
+    }
+    this.#failure ??= new VarveError('JOB_ENDED', 'the upload is closed')
+    await this.#appends.idle()
+    try {
+      await this.#data[Symbol.asyncDispose]()
+      await this.#nodes[Symbol.asyncDispose]()
+    } finally {
+      this.#held[Symbol.dispose]()
+      onClose()
+    }
+  }
+
+  *#ids(): Generator<Uint8Array> {
+    for (const { id } of this.#pending.records) yield id
+    for (const { id } of this.#committing?.records ?? []) yield id
+    for (const ids of [...this.#relied, ...this.#settling]) yield* splitIds(ids)
+  }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  #fail(thrown: unknown): VarveError {
+    const error = asVarveError(thrown, 'STORE_FAILED')
+    this.#failure ??= error
+    return error
+  }
+}

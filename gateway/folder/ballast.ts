@@ -1,0 +1,151 @@
+// The ballast: files of our own that hold space and inodes, given back when the disk is full so that reading and making room can still write.
+import { closeSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import { asVarveError } from '../../protocol/errors.ts'
+import { PACK_BYTES_MAX } from '../packs/format.ts'
+import { diskSpace } from './reserve.ts'
+import { BALLAST_NAME, PACKS_BALLAST_NAME, PACKS_NAME, PROBE_NAME } from './layout.ts'
+import { hasCode, isFull, mayBeFull, storeFull } from '../common/store-error.ts'
+
+/** Length of each file of ballast, in bytes. */
+export const BALLAST_FILE_BYTES = 1024 * 1024
+
+/** Bytes that are written to see whether there is any space. */
+const PROBE_BYTES = 64 * 1024
+
+/** Most files of ballast. */
+export const BALLAST_FILES_MAX = 80
+
+/** A disk that is small has one file for so many of its bytes, at least one. */
+const DISK_BYTES_PER_FILE = 16 * BALLAST_FILE_BYTES
+
+/** Packs have at most this part of the ballast: it has room to rewrite any of them before the old one goes, and some besides. */
+const PACK_PART = 0.8
+
+/** What is to stay free besides what is lent, for the rows about it, in bytes. */
+const SPARE_BYTES = 256 * 1024
+
+/** How often work of known size is tried. */
+const TRIES_MAX = 4
+
+/** Files of ballast on a disk of so many bytes. */
+export const ballastFiles = (diskBytes: number): number =>
+  Math.min(BALLAST_FILES_MAX, Math.max(1, Math.floor(diskBytes / DISK_BYTES_PER_FILE)))
+
+/** Most bytes of a pack on a disk of so many bytes: PACK_BYTES_MAX from 1.25 GiB on. */
+export const packBytesOn = (diskBytes: number): number =>
+  Math.min(PACK_BYTES_MAX, Math.floor(ballastFiles(diskBytes) * BALLAST_FILE_BYTES * PACK_PART))
+
+/** Names of files of ballast. */
+const BALLAST_FILE = /^\d{2}\.ballast$/u
+
+/** Name of the file of this number, 0 to 99. */
+export const ballastFileName = (number: number): string => `${String(number).padStart(2, '0')}.ballast`
+
+const device = (folder: string): number | null => statSync(folder, { throwIfNoEntry: false })?.dev ?? null
+
+/** Where the ballast of a data folder's catalog and that of its packs lie: one and the same, unless the packs have a file system of their own. */
+export const ballastFolders = (data: string): { readonly catalog: string; readonly packs: string } => {
+  const packs = path.join(data, PACKS_NAME)
+  const catalog = path.join(data, BALLAST_NAME)
+  const apart = (device(packs) ?? device(data)) !== device(data)
+  return { catalog, packs: apart ? path.join(packs, PACKS_BALLAST_NAME) : catalog }
+}
+
+/** The ballast in one folder, which may not be there: then there is nothing to give. Usable from any thread and process. */
+export class Ballast {
+  readonly folder: string
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  /** That of the catalog at this path. */
+  static beside(catalog: string): Ballast {
+    return new Ballast(path.join(path.dirname(catalog), BALLAST_NAME))
+  }
+
+  /** Names of the files that are there. */
+  names(): string[] {
+    try {
+      return readdirSync(this.folder).filter((name) => BALLAST_FILE.test(name))
+    } catch {
+      return []
+    }
+  }
+
+  /** Gives at most so many files back to the disk; their number. */
+  giveBack(files: number): number {
+    let given = 0
+    for (const name of this.names().sort().reverse()) {
+      if (given === files) break
+      try {
+        rmSync(path.join(this.folder, name))
+        given++
+      } catch (error) {
+        // another process may have given it
+        if (!hasCode(error, 'ENOENT')) break
+      }
+    }
+    return given
+  }
+
+  /** Runs work; where the disk is full, gives ballast back, more each time, and runs it again. STORE_FULL once nothing is left to give. */
+  draw<R>(work: () => R): R {
+    for (let files = 1; ; files *= 2) {
+      try {
+        return work()
+      } catch (thrown) {
+        if (!this.relieve(thrown, files)) throw thrown
+      }
+    }
+  }
+
+  /** The same for work that takes its time and so many bytes of the disk: each time it gives just these, and a few times only, as somebody else may take them. */
+  async drawing<R>(bytes: number, work: () => Promise<R>): Promise<R> {
+    const files = Math.ceil((bytes + SPARE_BYTES) / BALLAST_FILE_BYTES)
+    for (let tries = 1; ; tries++) {
+      try {
+        return await work()
+      } catch (thrown) {
+        if (tries === TRIES_MAX || !this.relieve(thrown, files)) throw thrown
+      }
+    }
+  }
+
+  /** Sees to it that so many bytes are free, with ballast where they are not; false, with nothing given, where both together are less. STORE_FAILED. */
+  async lend(bytes: number): Promise<boolean> {
+    const { freeBytes } = await diskSpace(path.dirname(this.folder))
+    const files = Math.ceil((bytes + SPARE_BYTES - freeBytes) / BALLAST_FILE_BYTES)
+    return files <= 0 || (this.names().length >= files && this.giveBack(files) === files)
+  }
+
+  /** Gives so many files back if the error is a full disk; true when work that met it may be tried again. STORE_FULL in place of an error that does not tell so itself. */
+  relieve(thrown: unknown, files: number): boolean {
+    const unclear = mayBeFull(thrown)
+    const { code, cause } = asVarveError(thrown)
+    const full = unclear ? this.#isFull() : code === 'STORE_FULL' || isFull(thrown) || isFull(cause)
+    if (!full) return false
+    if (this.giveBack(files) > 0) return true
+    if (unclear) throw storeFull('using the database', thrown)
+    return false
+  }
+
+  /** Whether a small file cannot be made: for want of blocks, of inodes or of the user's quota. */
+  #isFull(): boolean {
+    const file = path.join(path.dirname(this.folder), PROBE_NAME)
+    try {
+      const probe = openSync(file, 'w', 0o600)
+      try {
+        writeSync(probe, new Uint8Array(PROBE_BYTES).fill(1))
+      } finally {
+        closeSync(probe)
+      }
+      return false
+    } catch (error) {
+      return isFull(error)
+    } finally {
+      rmSync(file, { force: true })
+    }
+  }
+}

@@ -1,0 +1,43 @@
+// The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
+import { readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import { VarveError } from '../../../protocol/errors.ts'
+import { layFile, makeFolder } from '../../folder/folders.ts'
+import { isUuid } from '../format.ts'
+import { MARKER_NAME } from '../../folder/layout.ts'
+import { hasCode, storeError } from '../../common/store-error.ts'
+
+/** Name of the setting that holds the uuid of the marker. */
+export const PACKS_SETTING = 'packs'
+
+/** Most bytes of a marker: it is a uuid and a line feed. */
+const MARKER_BYTES_MAX = 64
+
+/** The uuid in the marker of a folder of packs; null where there is no marker, no such folder, or no uuid in it. STORE_FAILED. */
+export const readMarker = (root: string): string | null => {
+  const file = path.join(root, MARKER_NAME)
+  try {
+    const found = statSync(file)
+    // a pipe of this name must not keep us waiting for its other end
+    if (!found.isFile() || found.size > MARKER_BYTES_MAX) return null
+    const id = readFileSync(file, 'latin1').trimEnd()
+    return isUuid(id) ? id : null
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return null
+    throw storeError(error, 'reading the marker of the folder of packs')
+  }
+}
+
+/** Lays a marker, whole or not at all, into a folder of packs, which is made if needed; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
+export const layMarker = async (root: string, id: string): Promise<void> => {
+  try {
+    await makeFolder(root)
+    await layFile(path.join(root, MARKER_NAME), `${id}\n`)
+  } catch (error) {
+    throw storeError(error, 'laying the marker of the folder of packs')
+  }
+}
+
+/** What is said where the marker is not there, or not the one that is looked for. */
+export const strangePacks = (): VarveError =>
+  new VarveError('STORE_FAILED', 'the folder of packs is not the one of this catalog: is its file system mounted?')

@@ -1,0 +1,59 @@
+// Reads only the heads of a pack's records: which ids lie in it, for a part of its bytes.
+import { asVarveError } from '../../protocol/errors.ts'
+import { ownBytes } from '../common/bytes.ts'
+import { PACK_HEADER_BYTES, parseRecordHeader, RECORD_HEADER_BYTES, recordBytes } from './format.ts'
+import type { PackName, PackStore } from './pack-store.ts'
+import { scanPack, type ScanOptions } from './pack-scan.ts'
+
+/** Bytes of one read: a few heads of tree nodes, one of a chunk. */
+const WINDOW_BYTES = 4096
+
+/** Where a record begins that says it has this id. */
+export interface RecordHead {
+  readonly id: Uint8Array
+  readonly offset: number
+}
+
+/** The head at the start of these bytes with the length of its record; null where there is none. */
+const headAt = (bytes: Uint8Array): { readonly id: Uint8Array; readonly length: number } | null => {
+  if (bytes.length < RECORD_HEADER_BYTES) return null
+  try {
+    const { id, storedLength } = parseRecordHeader(bytes, 0)
+    return { id: ownBytes(id), length: recordBytes(storedLength) }
+  } catch (error) {
+    if (asVarveError(error).code !== 'DATA_DAMAGED') throw error
+    return null
+  }
+}
+
+/**
+ * The heads of all records of a pack in order; checksums are not looked at. Where one does not lead to the next, the whole pack is searched for whole
+ * records, of which some come twice then. NOT_FOUND, STORE_FAILED.
+ */
+export async function* skimPack(
+  store: Pick<PackStore, 'read' | 'size'>,
+  name: PackName,
+  options: Pick<ScanOptions, 'signal' | 'onRead'> = {},
+): AsyncGenerator<RecordHead> {
+  // one that is not there is the scan's to report
+  const size = (await store.size(name)) ?? 0
+  let window: Uint8Array = new Uint8Array(0)
+  let start = 0
+  let offset = PACK_HEADER_BYTES
+  while (offset < size) {
+    options.signal?.throwIfAborted()
+    if (offset + RECORD_HEADER_BYTES > start + window.length) {
+      start = offset
+      const length = Math.min(WINDOW_BYTES, size - start)
+      await options.onRead?.(length)
+      window = await store.read(name, start, length)
+    }
+    const head = headAt(window.subarray(offset - start))
+    if (head === null) break
+    yield { id: head.id, offset }
+    offset += head.length
+  }
+  if (offset === size) return
+  for await (const item of scanPack(store, name, options))
+    if ('header' in item) yield { id: item.header.id, offset: item.offset }
+}

@@ -1,0 +1,78 @@
+// Appends records to packs for one owner: one pack at a time, a new one when it is full, synced on demand.
+import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from './format.ts'
+import type { HeldPack, PackPool } from './pack-pool.ts'
+import type { Space } from '../datastore/space.ts'
+
+/** Most bytes of one append: what an empty pack has room for. */
+export const APPEND_BYTES_MAX = PACK_BYTES_MAX - PACK_HEADER_BYTES
+
+/** What the packs of a writer held at one moment. */
+export interface PackCheckpoint {
+  readonly packs: readonly { readonly held: HeldPack; readonly bytes: number; readonly sealed: boolean }[]
+}
+
+/** Not for concurrent appends: its owner puts them in order. */
+export class PackWriter implements AsyncDisposable {
+  readonly #pool: PackPool
+  readonly #tenant: Tenant
+  readonly #kind: PackKind
+  readonly #space: Space | null
+  #current: HeldPack | null = null
+  #full: HeldPack[] = []
+
+  /** With `space`, each append is held to the tenant's quota and the disk's reserve. */
+  constructor(options: { pool: PackPool; tenant: Tenant; kind: PackKind; space?: Space }) {
+    this.#pool = options.pool
+    this.#tenant = options.tenant
+    this.#kind = options.kind
+    this.#space = options.space ?? null
+  }
+
+  /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED. */
+  async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
+    using _room = await this.#space?.take(this.#tenant, bytes.length)
+    if (this.#current !== null && this.#current.file.bytes + bytes.length > this.#pool.packBytesMax) {
+      this.#full.push(this.#current)
+      this.#current = null
+    }
+    this.#current ??= await this.#pool.acquire(this.#tenant, this.#kind, bytes.length)
+    const { id, file } = this.#current
+    const offset = file.bytes
+    await file.append(bytes)
+    return { pack: id, offset }
+  }
+
+  /** The packs that hold something not yet acknowledged, with their lengths now. */
+  checkpoint(): PackCheckpoint {
+    const packs = this.#full.map((held) => ({ held, bytes: held.file.bytes, sealed: true }))
+    if (this.#current !== null && this.#current.file.bytes > this.#current.acknowledgedBytes)
+      packs.push({ held: this.#current, bytes: this.#current.file.bytes, sealed: false })
+    return { packs }
+  }
+
+  /** Makes a checkpoint's bytes survive power loss. STORE_FULL, STORE_FAILED. */
+  async sync({ packs }: PackCheckpoint): Promise<void> {
+    await Promise.all(packs.map(({ held }) => held.file.sync()))
+    // from here on a transaction may record them
+    for (const { held } of packs) held.recorded = true
+  }
+
+  /** Notes that the catalog has the checkpoint, and lets go of its full packs. */
+  async acknowledged({ packs }: PackCheckpoint): Promise<void> {
+    for (const { held, bytes, sealed } of packs) {
+      held.acknowledgedBytes = bytes
+      if (!sealed) continue
+      this.#full = this.#full.filter((other) => other !== held)
+      await held.file[Symbol.asyncDispose]()
+    }
+  }
+
+  /** Gives the packs back; what was not acknowledged is never referenced. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const held = this.#full.splice(0)
+    if (this.#current !== null) held.push(this.#current)
+    this.#current = null
+    for (const pack of held) await this.#pool.release(pack)
+  }
+}

@@ -1,0 +1,196 @@
+// The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the verify threads.
+import { constants, zstdDecompressSync } from 'node:zlib'
+import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
+import {
+  areHeads,
+  chunkGroups,
+  eachAlone,
+  readHeads,
+  type ChunkGroup,
+  type ChunkHead,
+} from '../../protocol/chunk-list.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { freeBuffer } from '../../protocol/memory.ts'
+import { parseRecord, RECORD, recordBytes, writeRecord, type RecordHeader, type RecordType } from './format.ts'
+import { keyedHash } from '../common/keyed-hash.ts'
+
+/** Largest zstd window accepted, as a power of two; larger ones would let a small chunk claim much memory. */
+const ZSTD_WINDOW_LOG_MAX = 23
+
+export interface IngestJob {
+  /** The table of the chunks' heads. */
+  readonly heads: Uint8Array
+  /** Their stored bytes one behind the other. */
+  readonly stored: Uint8Array
+  readonly idKey: Uint8Array
+  /** Chunk size of the tenant: no chunk may be longer, in bytes. */
+  readonly chunkBytes: number
+}
+
+/** An encoded record in a buffer, with what the index keeps of it. */
+export interface EncodedRecord {
+  readonly id: Uint8Array
+  readonly type: RecordType
+  readonly codec: Codec
+  readonly plainLength: number
+  readonly storedLength: number
+  /** Where the record begins in the buffer. */
+  readonly offset: number
+}
+
+export interface EncodedBatch {
+  readonly buffer: Uint8Array<ArrayBuffer>
+  readonly records: readonly EncodedRecord[]
+}
+
+/** A record as it lies in bytes read from a pack. */
+export interface RecordPlace {
+  readonly id: Uint8Array
+  /** Where the record begins in the buffer. */
+  readonly offset: number
+}
+
+export interface ProveJob {
+  readonly buffer: ArrayBuffer
+  readonly places: readonly RecordPlace[]
+  readonly idKey: Uint8Array
+  readonly proofKey: Uint8Array
+}
+
+export interface PlainJob {
+  readonly buffer: ArrayBuffer
+  readonly place: RecordPlace
+  readonly idKey: Uint8Array
+}
+
+/** What the index says of a record that is to be checked. */
+export interface CheckPlace extends RecordPlace, Omit<RecordHeader, 'id'> {}
+
+export interface CheckJob {
+  readonly buffer: ArrayBuffer
+  readonly places: readonly CheckPlace[]
+  readonly idKey: Uint8Array
+}
+
+/** Room beyond the plain length in the output buffer, in bytes. */
+const OUTPUT_MARGIN_BYTES = 4096
+
+/** Plain bytes of stored ones; throws when they are not exactly `plainLength` long. */
+export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): Uint8Array => {
+  const plain =
+    codec === CODEC.raw
+      ? stored
+      : zstdDecompressSync(stored, {
+          maxOutputLength: plainLength,
+          // as large as the result, so that one call fills it; the margin also keeps it above zlib's smallest
+          chunkSize: plainLength + OUTPUT_MARGIN_BYTES,
+          params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX },
+        })
+  if (plain.length !== plainLength) throw new VarveError('CHUNK_INVALID', 'the plain length is not what was said')
+  return plain
+}
+
+const refused = (id: Uint8Array, thrown: unknown): VarveError => {
+  const name = hex(id)
+  return new VarveError('CHUNK_INVALID', `chunk ${name} was refused: ${asVarveError(thrown).message}`, {
+    details: { id: name },
+    cause: thrown,
+  })
+}
+
+/** Throws unless the chunks of a group, decoded by one call, have their ids. */
+const checkTogether = ({ heads, codec, stored, plainLength }: ChunkGroup, idKey: Uint8Array): void => {
+  const plain = decode(codec, stored, plainLength)
+  let from = 0
+  const same = heads.every(({ id, plainLength: length }) =>
+    equalBytes(keyedHash(idKey, plain.subarray(from, (from += length))), id),
+  )
+  if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+  if (!same) throw new VarveError('CHUNK_INVALID', 'its content has another id')
+}
+
+/** Throws CHUNK_INVALID for the first chunk of a group that is not what it says. */
+const checkGroup = (group: ChunkGroup, idKey: Uint8Array): void => {
+  try {
+    checkTogether(group, idKey)
+  } catch (error) {
+    if (group.heads.length === 1) throw refused(group.heads[0]!.id, error)
+    for (const chunk of eachAlone(group)) checkGroup(chunk, idKey)
+  }
+}
+
+/** The records that chunks become when they are stored in this order. */
+export const recordsOf = (heads: readonly ChunkHead[]): EncodedRecord[] => {
+  let offset = 0
+  return heads.map((head): EncodedRecord => {
+    offset += recordBytes(head.storedLength)
+    return { ...head, type: RECORD.chunk, offset: offset - recordBytes(head.storedLength) }
+  })
+}
+
+/** Checks every chunk of a message and encodes it as a record, in the same order; CHUNK_INVALID names the first that is not what it says. */
+export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): Uint8Array<ArrayBuffer> => {
+  if (!areHeads(table, stored.length)) throw new VarveError('CHUNK_INVALID', 'its codec or lengths are not allowed')
+  const heads = readHeads(table)
+  const long = heads.find(({ plainLength }) => plainLength > chunkBytes)
+  if (long !== undefined) throw refused(long.id, new VarveError('CHUNK_INVALID', 'it is too long'))
+  for (const group of chunkGroups(heads, stored)) checkGroup(group, idKey)
+  const target = Buffer.from(new ArrayBuffer(stored.length + recordBytes(0) * heads.length))
+  let from = 0
+  for (const record of recordsOf(heads))
+    writeRecord(target, record.offset, record, stored.subarray(from, (from += record.storedLength)))
+  return new Uint8Array(target.buffer)
+}
+
+const plainOf = (buffer: ArrayBuffer, place: RecordPlace, idKey: Uint8Array): Uint8Array => {
+  const record = parseRecord(new Uint8Array(buffer), place.offset)
+  const plain = decode(record.codec, record.stored, record.plainLength)
+  if (!equalBytes(keyedHash(idKey, plain), place.id))
+    throw new VarveError('DATA_DAMAGED', 'the content of a record has another id')
+  return plain
+}
+
+/** Keyed BLAKE3 of each record's plain bytes, or null where the record is damaged. */
+export const prove = (job: ProveJob): (Uint8Array | null)[] =>
+  job.places.map((place) => {
+    try {
+      return keyedHash(job.proofKey, plainOf(job.buffer, place, job.idKey))
+    } catch {
+      return null
+    }
+  })
+
+/** What is wrong with each chunk's record: its checksum, what the index says of it, its content; null where nothing is. */
+export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
+  places.map(({ id, offset, type, codec, plainLength, storedLength }) => {
+    try {
+      const record = parseRecord(new Uint8Array(buffer), offset)
+      const same =
+        equalBytes(record.id, id) &&
+        record.type === type &&
+        record.codec === codec &&
+        record.plainLength === plainLength &&
+        record.storedLength === storedLength
+      if (!same) return 'it is not the record that the index names'
+      const plain = decode(codec, record.stored, plainLength)
+      const right = equalBytes(keyedHash(idKey, plain), id)
+      if (codec !== CODEC.raw) freeBuffer(plain.buffer)
+      return right ? null : 'its content has another id'
+    } catch (error) {
+      return asVarveError(error).message
+    }
+  })
+
+/** Plain bytes of one record, checked; DATA_DAMAGED names the id. */
+export const plain = (job: PlainJob): Uint8Array<ArrayBuffer> => {
+  try {
+    // a copy, because what decompression returns may be a view of a larger buffer that is not ours to transfer
+    return new Uint8Array(plainOf(job.buffer, job.place, job.idKey))
+  } catch (error) {
+    const id = hex(job.place.id)
+    throw new VarveError('DATA_DAMAGED', `record ${id} is damaged: ${asVarveError(error).message}`, {
+      details: { id },
+      cause: error,
+    })
+  }
+}

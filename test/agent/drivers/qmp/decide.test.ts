@@ -1,0 +1,196 @@
+// The decision for each disk: an increment only where it is proved whose changes the bitmap tells.
+
+import { expect, test } from 'vitest'
+import { decideDisks, refuseFullRead } from '../../../../agent/drivers/qmp/decide.ts'
+import type { SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
+import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import type { BitmapState } from '../../../../agent/qmp/disks.ts'
+import type { LeftOutDisk } from '../../../../protocol/backup.ts'
+
+const AGENT = '0192aaaa-0000-7000-8000-0000c0ffee42'
+
+const bitmap = (name: string, changes: Partial<BitmapState> = {}): BitmapState => ({
+  name,
+  count: 0,
+  granularity: 65_536,
+  recording: true,
+  busy: false,
+  persistent: true,
+  inconsistent: false,
+  ...changes,
+})
+
+/** Checkpoint bitmap of image `index` of the base. */
+const cp = (index: number, changes: Partial<BitmapState> = {}): BitmapState =>
+  bitmap(`varve-c0ffee42-cp-b-${index}`, changes)
+const mark = (index: number, changes: Partial<BitmapState> = {}): BitmapState =>
+  bitmap(`varve-c0ffee42-size-b-${index}`, { recording: false, count: 65_536, ...changes })
+
+const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
+  name: 'vda',
+  node: 'a',
+  qdev: 'vda',
+  size: 100,
+  format: 'qcow2',
+  fileName: 'a.qcow2',
+  dataFile: null,
+  backing: [],
+  evidence: 'qcow2',
+  persistentBitmaps: true,
+  bitmaps: [cp(0), mark(0)],
+  ...changes,
+})
+const vdb = (changes: Partial<SeenDisk> = {}): SeenDisk =>
+  disk({ name: 'vdb', node: 'b', bitmaps: [cp(1), mark(1)], ...changes })
+
+const base: LeaseBase = {
+  checkpoint: 'b',
+  disks: ['vda', 'vdb'].map((name) => ({ name, size: 100, reread: [], evidence: 'qcow2' })),
+}
+const lostAll: LeaseBase = { ...base, disks: base.disks.map((one) => ({ ...one, reread: null })) }
+
+const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
+  machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
+  leaseId: '0192bbbb-1111-7000-8000-000000000001',
+  agentId: AGENT,
+  formerAgents: [],
+  base,
+  full: false,
+  compare: false,
+  consistency: 'none',
+  freezeTimeoutMs: 1000,
+  refuseFull: [],
+  refuseLeftOut: [],
+  ...changes,
+})
+
+const decide = (
+  disks: readonly SeenDisk[],
+  changes: Partial<LeaseRequest> = {},
+  leftOut: readonly LeftOutDisk[] = [],
+) => decideDisks({ disks, leftOut }, request(changes))
+
+test.each([
+  ['bitmap', disk(), {}],
+  ['first', disk(), { base: null }],
+  ['first', disk(), { base: null, full: true }],
+  ['requested', disk(), { full: true }],
+  ['requested', disk({ bitmaps: [] }), { full: true }],
+  ['disk-added', disk({ name: 'vdc', bitmaps: [] }), {}],
+  ['disk-added', disk({ name: 'vdc', bitmaps: [] }), { full: true }],
+  ['disk-added', disk({ name: 'vdc' }), { full: true }],
+  ['size-changed', disk({ size: 101 }), {}],
+  ['size-changed', disk({ size: 101, bitmaps: [] }), {}],
+  ['size-changed', disk({ bitmaps: [cp(0), mark(0, { count: 0 })] }), {}],
+  ['bitmap-missing', disk({ bitmaps: [] }), {}],
+  ['bitmap-missing', disk({ bitmaps: [bitmap('varve-deadbeef-cp-b-0'), bitmap('varve-c0ffee42-cp-bx-0')] }), {}],
+  ['bitmap-missing', disk({ bitmaps: [] }), { base: lostAll }],
+  ['bitmap-inconsistent', disk({ bitmaps: [cp(0, { inconsistent: true, recording: false }), mark(0)] }), {}],
+  ['bitmap-inconsistent', disk({ bitmaps: [cp(0), mark(0, { inconsistent: true })] }), {}],
+  ['bitmap-disabled', disk({ bitmaps: [cp(0, { recording: false }), mark(0)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0, { busy: true }), mark(0)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), mark(1)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), mark(0, { recording: true })] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(7), mark(7)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), cp(1), mark(0), mark(1)] }), {}],
+  ['backing-changed', disk({ evidence: 'qcow2\nqcow2 other.qcow2 100' }), {}],
+  ['backing-changed', disk(), { base: { ...base, disks: base.disks.map((one) => ({ ...one, evidence: null })) } }],
+  ['base-damaged', disk(), { base: lostAll }],
+] as const)('%s', (reason, subject, changes) => {
+  const [decision] = decide([subject], changes).disks
+  expect(decision?.reason).toBe(reason)
+  expect(decision?.kind).toBe(reason === 'bitmap' ? 'incremental' : 'full')
+  if (reason !== 'bitmap') expect(decision).toMatchObject({ continued: null, reread: [] })
+})
+
+test('the checkpoint of an agent that this host was before is its own, and no other agent’s is', () => {
+  const agents = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
+  const [adopted] = decide([disk()], agents).disks
+  expect(adopted).toMatchObject({ kind: 'incremental', continued: { bitmap: cp(0), sizeMark: mark(0) } })
+  expect(decide([disk()], { ...agents, formerAgents: [] }).disks[0]?.reason).toBe('bitmap-missing')
+  // a size mark of one and a bitmap of the other prove nothing
+  const mixed = disk({ bitmaps: [cp(0), bitmap('varve-0badcafe-size-b-0', { recording: false, count: 9 })] })
+  expect(decide([mixed], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
+  const both = disk({ bitmaps: [cp(0), mark(0), bitmap('varve-0badcafe-cp-b-0')] })
+  expect(decide([both], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
+})
+
+test('a disk is followed by its bitmap, whatever it is called now', () => {
+  const swapped = decide([disk({ bitmaps: [cp(1), mark(1)] }), vdb({ bitmaps: [cp(0), mark(0)] })]).disks
+  expect(swapped.map(({ reason, continued }) => [reason, continued?.base])).toEqual([
+    ['bitmap', 'vdb'],
+    ['bitmap', 'vda'],
+  ])
+  const shifted = decide([disk({ bitmaps: [] }), vdb({ bitmaps: [cp(0), mark(0)] })])
+  expect(shifted.disks.map(({ reason, continued }) => [reason, continued?.base])).toEqual([
+    ['bitmap-missing', undefined],
+    ['bitmap', 'vda'],
+  ])
+  expect(shifted.leftOut).toEqual([])
+})
+
+test('a bitmap on two disks proves nothing of either, also where one of them is excluded', () => {
+  const copy = vdb({ bitmaps: [cp(0), mark(0)] })
+  expect(decide([disk(), copy]).disks.map(({ reason }) => reason)).toEqual([
+    'checkpoint-mismatch',
+    'checkpoint-mismatch',
+  ])
+  const machine = { ...request().machine, exclude: ['vdb'] }
+  expect(decide([disk(), copy], { machine }).disks.map(({ reason }) => reason)).toEqual(['checkpoint-mismatch'])
+})
+
+test('the size of the image that a disk continues counts, not that of its namesake', () => {
+  const sizes = { ...base, disks: base.disks.map((one, index) => ({ ...one, size: 100 + index })) }
+  const [decision] = decide([disk({ bitmaps: [cp(1), mark(1)] })], { base: sizes }).disks
+  expect(decision?.reason).toBe('size-changed')
+})
+
+test('what the gateway lost of a base is read again by an increment, and by it only', () => {
+  const reread: [number, number][] = [
+    [0, 10],
+    [64, 1],
+  ]
+  const asked = { base: { ...base, disks: base.disks.map((one) => ({ ...one, reread })) } }
+  expect(decide([disk()], asked).disks).toMatchObject([{ kind: 'incremental', reason: 'bitmap', reread }])
+  expect(decide([disk()], { ...asked, full: true }).disks).toMatchObject([{ kind: 'full', reread: [] }])
+})
+
+test('a disk under someone else’s job is held, not read in full', () => {
+  const busy = disk({ format: 'copy-before-write', node: '#block1', bitmaps: [] })
+  expect(() => decide([busy])).toThrow(expect.objectContaining({ code: 'LEASE_HELD' }))
+})
+
+test('what is left out is named with its reason, and a policy can refuse it', () => {
+  const machine = { ...request().machine, exclude: ['swap0', 'cd0', 'no-such'] }
+  const readOnly = [
+    { name: 'cd0', reason: 'read-only' },
+    { name: 'cd1', reason: 'read-only' },
+  ] as const
+  const disks = [disk(), disk({ name: 'swap0', bitmaps: [] })]
+  const { disks: decided, leftOut } = decide(disks, { machine, refuseFull: ['disk-added'] }, readOnly)
+  expect(decided.map((each) => each.disk.name)).toEqual(['vda'])
+  expect(leftOut).toEqual([
+    { name: 'cd1', reason: 'read-only' },
+    { name: 'swap0', reason: 'excluded' },
+    { name: 'cd0', reason: 'excluded' },
+    { name: 'vdb', reason: 'unplugged' },
+  ])
+  for (const reason of ['read-only', 'excluded', 'unplugged'] as const)
+    expect(() => decide(disks, { machine, refuseLeftOut: [reason] }, readOnly)).toThrow(
+      expect.objectContaining({ code: 'DISK_LEFT_OUT' }),
+    )
+  expect(decide(disks, { machine, refuseLeftOut: ['same-disk'] }, readOnly).leftOut).toHaveLength(4)
+  expect(() => decide([], {}, readOnly)).toThrow(
+    expect.objectContaining({ code: 'DISK_UNSUPPORTED', message: expect.stringContaining('cd0: read-only') }),
+  )
+})
+
+test('the policy looks at the disks that are backed up only', () => {
+  const disks = [disk(), disk({ name: 'swap0', bitmaps: [] })]
+  expect(() => decide(disks, { refuseFull: ['disk-added'] })).toThrow(
+    expect.objectContaining({ code: 'FULL_REFUSED', details: { disk: 'swap0', reason: 'disk-added' } }),
+  )
+  expect(decide(disks, { refuseFull: ['bitmap-missing'] }).disks).toHaveLength(2)
+  expect(() => refuseFullRead('vda', 'incremental', 'bitmap', ['bitmap'])).not.toThrow()
+})

@@ -1,0 +1,60 @@
+// Names: within QEMU's limits, different for different agents and leases, recognised by their prefix.
+
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  agentTag,
+  checkLeaseId,
+  checkpointName,
+  leaseNames,
+  parseCheckpoint,
+  sizeMarkName,
+} from '../../../../agent/drivers/qmp/names.ts'
+
+/** QEMU's limits for node names and for ids. */
+const NODE_NAME_CHARS_MAX = 31
+const WELL_FORMED = /^[a-zA-Z][-._a-zA-Z0-9]*$/
+
+test('every name is one that QEMU takes', () => {
+  fc.assert(
+    fc.property(fc.uuid(), fc.uuid(), fc.nat(255), (agentId, leaseId, index) => {
+      const names = leaseNames(agentId, leaseId)
+      const nodes = [names.scratchNode(index), names.filterNode(index), names.sizeNode(index)]
+      for (const name of nodes) expect(name.length).toBeLessThanOrEqual(NODE_NAME_CHARS_MAX)
+      const others = [names.job(index), names.exportId(index), names.sizeExportId(index), names.folder]
+      const all = [...nodes, ...others, names.checkpoint(index), names.sizeMark(index), names.transfer]
+      for (const name of all) expect(name).toMatch(WELL_FORMED)
+      expect(new Set(all).size).toBe(all.length)
+      expect(names.checkpoint(index)).toBe(checkpointName(agentId, leaseId, index))
+      expect(parseCheckpoint(agentId, names.checkpoint(index))).toEqual({ kind: 'cp', lease: leaseId, index })
+      expect(names.sizeMark(index)).toBe(sizeMarkName(agentId, leaseId, index))
+      expect(parseCheckpoint(agentId, names.sizeMark(index))).toEqual({ kind: 'size', lease: leaseId, index })
+      expect(parseCheckpoint(agentId, names.transfer)).toBe(null)
+    }),
+  )
+})
+
+test.each([
+  'theirs',
+  'varve-c0ffee42-cp-lease',
+  'varve-c0ffee42-cp-lease-',
+  'varve-c0ffee42-cp-lease-01',
+  'varve-c0ffee42-cp-lease-1x',
+  'varve-c0ffee42-xfer-lease-1',
+  'varve-deadbeef-cp-lease-1',
+  'xvarve-c0ffee42-cp-lease-1',
+])('%j is no part of this agent’s checkpoints', (name) => {
+  expect(parseCheckpoint('0192aaaa-0000-7000-8000-0000c0ffee42', name)).toBe(null)
+})
+
+test('agents enrolled in one minute have different tags', () => {
+  expect(agentTag('0192aaaa-0000-7000-8000-0000c0ffee42')).not.toBe(agentTag('0192aaaa-0000-7000-8000-0000c0ffee43'))
+})
+
+test.each(['', 'short', '../../etc/passwd', 'a b c d e f g', 'x'.repeat(65), '-1234567'])('%j is no lease id', (id) => {
+  expect(() => checkLeaseId(id)).toThrow(expect.objectContaining({ code: 'PARAMS_INVALID' }))
+})
+
+test('an agent id without eight letters or digits is refused', () => {
+  expect(() => agentTag('a-b-c')).toThrow(expect.objectContaining({ code: 'PARAMS_INVALID' }))
+})

@@ -1,0 +1,145 @@
+// The journal entry of a lease, its transaction, and which bitmaps are obsolete.
+
+import { expect, test } from 'vitest'
+import type { Decisions, DiskDecision, SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
+import { checkpointBitmaps, obsoleteBitmaps, planLease, transactionActions } from '../../../../agent/drivers/qmp/plan.ts'
+import type { LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import type { BitmapState } from '../../../../agent/qmp/disks.ts'
+
+const AGENT = '0192aaaa-0000-7000-8000-0000c0ffee42'
+
+const bitmap = (name: string, changes: Partial<BitmapState> = {}): BitmapState => ({
+  name,
+  count: 0,
+  granularity: 65_536,
+  recording: true,
+  busy: false,
+  persistent: true,
+  inconsistent: false,
+  ...changes,
+})
+
+const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
+  name: 'vda',
+  node: 'a',
+  qdev: 'vda',
+  size: 1024,
+  format: 'qcow2',
+  fileName: 'a.qcow2',
+  dataFile: null,
+  backing: [],
+  evidence: 'qcow2',
+  persistentBitmaps: true,
+  bitmaps: [],
+  ...changes,
+})
+
+const full = (changes: Partial<SeenDisk>): DiskDecision => ({
+  disk: disk(changes),
+  kind: 'full',
+  reason: 'first',
+  continued: null,
+  reread: [],
+})
+
+/** A disk that continues image 3 of the base, then called `old`. */
+const moved: DiskDecision = {
+  disk: disk(),
+  kind: 'incremental',
+  reason: 'bitmap',
+  continued: {
+    base: 'old',
+    bitmap: bitmap('varve-c0ffee42-cp-b-3', { granularity: 4096 }),
+    sizeMark: bitmap('varve-c0ffee42-size-b-3', { granularity: 131_072 }),
+  },
+  reread: [[64, 1]],
+}
+const decisions: Decisions = {
+  disks: [moved, full({ name: 'vdb', node: 'b', persistentBitmaps: false })],
+  leftOut: [{ name: 'cd0', reason: 'read-only' }],
+}
+
+const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
+  machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
+  leaseId: '0192bbbb-1111-7000-8000-000000000001',
+  agentId: AGENT,
+  formerAgents: [],
+  base: { checkpoint: 'b', disks: [] },
+  full: false,
+  compare: false,
+  consistency: 'none',
+  freezeTimeoutMs: 1000,
+  refuseFull: ['first'],
+  refuseLeftOut: [],
+  ...changes,
+})
+
+const folders = { scratch: '/var/lib/v/scratch', runtime: '/run' }
+
+test('one transaction: the base’s bitmap is copied and keeps recording, every disk starts at once', () => {
+  const wanted = request()
+  const entry = planLease(wanted, decisions, folders, null)
+  const named = (kind: string, index: number): string => `varve-c0ffee42-${kind}-${wanted.leaseId}-${index}`
+  const xfer = `varve-c0ffee42-xfer-${wanted.leaseId}`
+  const own = 'varve-c0ffee42-0000000001'
+  const merge = (node: string, target: string, from: object) => ({
+    type: 'block-dirty-bitmap-merge',
+    data: { node, target, bitmaps: [from] },
+  })
+  const add = (data: object) => ({ type: 'block-dirty-bitmap-add', data })
+  const backup = (node: string, index: number) => ({
+    type: 'blockdev-backup',
+    data: {
+      'job-id': named('job', index),
+      device: node,
+      target: `${own}-${index}`,
+      sync: 'none',
+      'filter-node-name': `${own}-${index}f`,
+    },
+  })
+  expect(transactionActions(entry)).toEqual([
+    add({ node: 'a', name: named('cp', 0), persistent: true, granularity: 65_536 }),
+    add({ node: 'a', name: named('size', 0), persistent: true, granularity: 131_072, disabled: true }),
+    merge('a', named('size', 0), { node: 'a', name: 'varve-c0ffee42-size-b-3' }),
+    add({ node: `${own}-0`, name: xfer, granularity: 4096, disabled: true }),
+    merge(`${own}-0`, xfer, { node: 'a', name: 'varve-c0ffee42-cp-b-3' }),
+    backup('a', 0),
+    add({ node: 'b', name: named('cp', 1), persistent: false, granularity: 65_536 }),
+    add({ node: 'b', name: named('size', 1), persistent: false, granularity: 65_536, disabled: true }),
+    merge('b', named('size', 1), { node: `${own}-1s`, name: 'size' }),
+    backup('b', 1),
+  ])
+  expect(entry.disks[0]).toMatchObject({ base: { name: 'old' }, reread: [[64, 1]], evidence: 'qcow2' })
+  expect(entry).toMatchObject({ baseLease: 'b', leftOut: decisions.leftOut, refuseFull: ['first'] })
+})
+
+test('a socket path that no unix socket can have is refused', () => {
+  const wanted = request()
+  const runtime = `/run/${'x'.repeat(100)}`
+  expect(() => planLease(wanted, decisions, { ...folders, runtime }, null)).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID' }),
+  )
+})
+
+const nodeOf = (name: string, readOnly: boolean, names: readonly string[]) => ({
+  node: name,
+  driver: 'qcow2',
+  readOnly,
+  size: 1,
+  fileName: '',
+  persistentBitmaps: true,
+  dataFile: null,
+  bitmaps: names.map((each) => bitmap(each)),
+})
+
+test('obsolete are this agent’s checkpoints that nobody keeps, on nodes that can be written', () => {
+  const old = ['varve-c0ffee42-cp-old-0', 'varve-c0ffee42-size-old-0']
+  const others = ['varve-c0ffee42-cp-b-3', 'varve-c0ffee42-xfer-old', 'varve-deadbeef-cp-old-0', 'theirs']
+  const nodes = [nodeOf('a', false, [...old, ...others]), nodeOf('b', true, old)]
+  const ours = old.map((name) => ({ node: 'a', name }))
+  const own = { agentId: AGENT, formerAgents: [] }
+  expect(obsoleteBitmaps(nodes, own, new Set(['b']))).toEqual(ours)
+  expect(checkpointBitmaps(nodes, own, (lease) => lease === 'old')).toEqual(ours)
+  const after = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
+  expect(obsoleteBitmaps(nodes, after, new Set(['b']))).toEqual(ours)
+})

@@ -1,0 +1,50 @@
+// When the scratch space counts as low, and how soon it is looked at again.
+
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { SCRATCH_POLL_MIN_MS, SCRATCH_POLL_MS, judgeScratch, watchScratch } from '../../../../agent/drivers/qmp/scratch-watch.ts'
+
+const size = fc.nat(2 ** 40 - 1)
+const rate = fc.double({ min: 0, max: 2 ** 24, noNaN: true })
+
+test('below the reserve is low at any rate; more space is never worse', () => {
+  fc.assert(
+    fc.property(size, size, rate, size, (freeBytes, reserveBytes, shrinkRate, moreBytes) => {
+      const { low, nextMs } = judgeScratch({ freeBytes, reserveBytes, shrinkRate })
+      if (freeBytes < reserveBytes) expect(low).toBe(true)
+      expect(nextMs).toBeGreaterThanOrEqual(SCRATCH_POLL_MIN_MS)
+      expect(nextMs).toBeLessThanOrEqual(SCRATCH_POLL_MS)
+      if (!low) expect(judgeScratch({ freeBytes: freeBytes + moreBytes, reserveBytes, shrinkRate }).low).toBe(false)
+    }),
+  )
+})
+
+test('a fast writer is caught although the reserve is not reached', () => {
+  expect(judgeScratch({ freeBytes: 1000, reserveBytes: 10, shrinkRate: 1 }).low).toBe(false)
+  expect(judgeScratch({ freeBytes: 1000, reserveBytes: 10, shrinkRate: 100 }).low).toBe(true)
+})
+
+test('watching ends with the error when it is low, with null when it is stopped; what cannot be looked at, or not in time, is low', async () => {
+  const looks = [500, 400, 5]
+  const options = { folder: '/nowhere', reserveBytes: 10, signal: new AbortController().signal }
+  const low = await watchScratch({
+    ...options,
+    freeBytes: () => Promise.resolve((looks.shift() ?? 0) * 1000 ** 3),
+    reserveBytes: 10 * 1000 ** 3,
+  })
+  expect(low).toMatchObject({ code: 'SCRATCH_LOW' })
+  expect(await watchScratch({ ...options, freeBytes: () => Promise.reject(new Error('gone')) })).toMatchObject({
+    code: 'SCRATCH_LOW',
+  })
+  const hanging = {
+    ...options,
+    reserveBytes: 0,
+    freeBytes: () => new Promise<number>(() => undefined),
+    lookLimitMs: 50,
+  }
+  expect(await watchScratch(hanging)).toMatchObject({ code: 'SCRATCH_LOW', details: { freeBytes: 0 } })
+  const stopping = new AbortController()
+  const watching = watchScratch({ ...options, freeBytes: () => Promise.resolve(100), signal: stopping.signal })
+  stopping.abort()
+  expect(await watching).toBe(null)
+})

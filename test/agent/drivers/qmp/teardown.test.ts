@@ -1,0 +1,127 @@
+// The teardown planner: it ends, in order, and names nothing that is not the lease's own.
+
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
+import { leaseTarget, nextTeardown } from '../../../../agent/drivers/qmp/teardown.ts'
+import type { TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
+import { exampleEntry } from '../../../support/journal-entry.ts'
+
+const entry = exampleEntry()
+const bitmap = { count: 0, granularity: 65_536, recording: true, busy: false, persistent: true, inconsistent: false }
+
+const ours = {
+  exports: entry.disks.map(({ exportId }) => exportId),
+  jobs: entry.disks.map(({ job }) => job),
+  nodes: entry.disks.map(({ scratchNode }) => scratchNode),
+}
+
+const nodeOf = (node: string, names: readonly string[]) => ({
+  node,
+  driver: 'qcow2',
+  readOnly: false,
+  size: 1,
+  fileName: '',
+  persistentBitmaps: true,
+  dataFile: null,
+  bitmaps: names.map((name) => ({ ...bitmap, name })),
+})
+
+/** The checkpoint of this lease, and the one that it continued: bitmap and size mark of a disk. */
+const fresh = entry.disks.flatMap(({ checkpoint, sizeMark }) => [checkpoint, sizeMark])
+const old = ['varve-c0ffee42-cp-base-1', 'varve-c0ffee42-size-base-1']
+
+const someOf = (names: readonly string[]) => fc.subarray([...names])
+
+const inventories = fc.record({
+  exports: someOf([...ours.exports, 'their-export']).map((ids) => ids.map((id) => ({ id, type: 'nbd' }))),
+  jobs: fc
+    .tuple(someOf([...ours.jobs, 'their-job']), fc.constantFrom('running', 'concluded'))
+    .map(([ids, status]) => ids.map((id) => ({ id, status }))),
+  nodes: fc
+    .tuple(
+      someOf(ours.nodes),
+      someOf([...fresh, ...old, 'varve-c0ffee42-cp-kept-0', 'varve-c0ffee42-size-kept-0', 'theirs']),
+    )
+    .map(([scratch, names]) => [
+      ...scratch.map((node) => nodeOf(node, [])),
+      nodeOf('node0', names),
+      nodeOf('their-node', ['theirs']),
+    ]),
+})
+
+const without = <T extends { readonly id: string }>(list: readonly T[], id: unknown): readonly T[] =>
+  list.filter((each) => each.id !== id)
+
+/** What QEMU would have left after a command. */
+const apply = (state: { inventory: Inventory; serves: boolean }, { command, args }: TeardownCommand) => {
+  const { inventory } = state
+  switch (command) {
+    case 'block-export-del':
+      return { ...state, inventory: { ...inventory, exports: without(inventory.exports, args['id']) } }
+    case 'nbd-server-stop':
+      return { ...state, serves: false }
+    case 'job-dismiss':
+    case 'block-job-cancel':
+      return { ...state, inventory: { ...inventory, jobs: without(inventory.jobs, args['id'] ?? args['device']) } }
+    case 'blockdev-del':
+      return {
+        ...state,
+        inventory: { ...inventory, nodes: inventory.nodes.filter(({ node }) => node !== args['node-name']) },
+      }
+    default: {
+      const nodes = inventory.nodes.map((each) =>
+        each.node === args['node']
+          ? { ...each, bitmaps: each.bitmaps.filter(({ name }) => name !== args['name']) }
+          : each,
+      )
+      return { ...state, inventory: { ...inventory, nodes } }
+    }
+  }
+}
+
+const bitmapsOf = (of: Inventory): string[] =>
+  of.nodes.flatMap((each) => each.bitmaps.map(({ name }) => `${each.node}/${name}`))
+
+test('whatever is left, it ends, and foreign things are as before', () => {
+  fc.assert(
+    fc.property(
+      inventories,
+      fc.boolean(),
+      fc.constantFrom('committed' as const, 'failed' as const),
+      (inventory, serves, outcome) => {
+        const keep = new Set(['kept'])
+        let state: { inventory: Inventory; serves: boolean } = { inventory, serves }
+        let commands: readonly TeardownCommand[] = []
+        for (let round = 0; round < 6; round += 1) {
+          commands = nextTeardown(leaseTarget(entry, outcome, keep), state.inventory, state.serves)
+          state = commands.reduce(apply, state)
+        }
+        expect(commands).toEqual([])
+        const gone = (outcome === 'committed' ? old : fresh).map((name) => `node0/${name}`)
+        expect(state.inventory.exports).toEqual(inventory.exports.filter(({ id }) => id === 'their-export'))
+        expect(state.inventory.jobs).toEqual(inventory.jobs.filter(({ id }) => id === 'their-job'))
+        expect(state.inventory.nodes.map(({ node }) => node)).toEqual(['node0', 'their-node'])
+        expect(bitmapsOf(state.inventory)).toEqual(bitmapsOf(inventory).filter((name) => !gone.includes(name)))
+        // a server that serves others too stays
+        expect(state.serves).toBe(serves && inventory.exports.some(({ id }) => id === 'their-export'))
+      },
+    ),
+  )
+})
+
+test('a failed lease takes the base’s bitmap along where a comparison found it wrong, and leaves the others', () => {
+  const [first, second] = entry.disks
+  const theirs = ['varve-c0ffee42-cp-kept-0', 'theirs']
+  const nodes = entry.disks.map(({ node }) => nodeOf(node, [...fresh, ...old, ...theirs]))
+  const left = (of: typeof entry): string[] =>
+    leaseTarget(of, 'failed', new Set())
+      .bitmaps(nodes)
+      .map(({ node, name }) => `${node}/${name}`)
+  const own = entry.disks.flatMap(({ node }) => fresh.map((name) => `${node}/${name}`))
+  expect(left(entry)).toEqual(own)
+  const missed = { ...second!, kind: 'full', reason: 'changes-missed', base: null } as const
+  const wrong = old.map((name) => `${second!.node}/${name}`)
+  expect(left({ ...entry, disks: [first!, missed] })).toEqual([...own, ...wrong])
+  expect(left({ ...entry, disks: [first!, missed], baseLease: null })).toEqual(own)
+})

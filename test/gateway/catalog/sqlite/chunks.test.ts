@@ -1,0 +1,89 @@
+// The chunk index: who has what, what a commit does at once, and letting go of a damaged record.
+import { randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/sqlite/chunks.ts'
+import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
+import { CODEC } from '../../../../protocol/chunk.ts'
+import { codeOf, testAuthority } from '../../auth/test-authority.ts'
+import { addAgent, addMachine, beginJob, fullDisk, startJob } from '../../catalog.ts'
+
+const record = (pack: number, offset: number, type: ChunkCommit['records'][number]['type'] = RECORD.chunk) => ({
+  pack,
+  offset,
+  storedLength: 10,
+  plainLength: 20,
+  codec: CODEC.zstd,
+  type,
+})
+
+const setUp = async () => {
+  const authority = await testAuthority()
+  const { database, acme, other } = authority
+  const pack = await database.call('pack.add', { tenant: acme.id, kind: 'data', uuid: 'p1', nowMs: 1 })
+  const ids = randomBytes(96)
+  const commit = (rest: Partial<ChunkCommit> = {}) =>
+    database.call('chunk.commit', {
+      tenant: acme.id,
+      machine: 1,
+      ids,
+      records: [record(pack, 0), record(pack, 62), record(pack, 124, RECORD.node)],
+      packs: [{ id: pack, bytes: 186, sealed: false }],
+      upload: null,
+      progress: null,
+      ...rest,
+    })
+  const have = async (tenant: number, machine: number) => [
+    ...(await database.call('chunk.have', { tenant, machine, ids })),
+  ]
+  return { authority, database, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
+}
+
+test('a chunk is its machine’s own, another’s, or absent; a node is no chunk; tenants share nothing', async () => {
+  await using setting = await setUp()
+  const { commit, have, acme, other, database, ids } = setting
+  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  expect(await commit()).toBe(3 * (RECORD_HEADER_BYTES + 10))
+  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+  expect(await have(acme.id, 2)).toEqual([HAVE.other, HAVE.other, HAVE.absent])
+  expect(await have(other.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  expect([...(await database.call('chunk.indexed', { tenant: acme.id, ids }))]).toEqual([1, 1, 1])
+  expect(await database.call('chunk.locate', { tenant: other.id, ids })).toEqual([null, null, null])
+  expect(await database.call('chunk.locate', { tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
+    { pack: 'p1', offset: 62, storedLength: 10, plainLength: 20, codec: CODEC.zstd, type: RECORD.chunk },
+  ])
+})
+
+test('the first of two rows stays, and only new ones count as stored', async () => {
+  await using setting = await setUp()
+  const { commit, have, acme } = setting
+  await commit()
+  expect(await commit({ machine: 2 })).toBe(0)
+  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+})
+
+test('what is let go of is absent for everyone, until it comes again', async () => {
+  await using setting = await setUp()
+  const { commit, have, acme, other, ids, database } = setting
+  await commit()
+  await database.call('collection.sweep', { tenant: other.id, ids })
+  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+  await database.call('collection.sweep', { tenant: acme.id, ids: ids.subarray(0, 32) })
+  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.own, HAVE.absent])
+  await commit({ machine: 2 })
+  expect(await have(acme.id, 2)).toEqual([HAVE.own, HAVE.other, HAVE.absent])
+})
+
+test('an upload moves with its records or not at all', async () => {
+  await using setting = await setUp()
+  const { commit, have, database, acme } = setting
+  const progress = { position: 3, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
+  const upload = { job: 'none', disk: 'vda' }
+  expect(await codeOf(commit({ upload, progress }))).toBe('JOB_ENDED')
+  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  const agent = await addAgent(database, acme)
+  const job = await startJob(database, acme, await addMachine(database, acme, agent, 'a'))
+  await beginJob(database, { id: job, agent }, [fullDisk('vda', 8192)])
+  const stored = await commit({ upload: { job, disk: 'vda' }, progress })
+  const row = await database.call('job.upload', { job, agent, disk: 'vda' })
+  expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: 0, stored })
+})

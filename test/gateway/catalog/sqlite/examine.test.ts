@@ -1,0 +1,126 @@
+// The look at the catalog: nothing to say of what was written, and a word for every byte that was not, wherever it lies.
+import { randomBytes, randomInt, randomUUID } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
+import { expect, test } from 'vitest'
+import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
+import { MIGRATIONS } from '../../../../gateway/catalog/sqlite/schema.ts'
+import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
+import { TALLIED } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
+import { tempFolder } from '../../../support/temp.ts'
+import { Dice } from '../../../support/model-dice.ts'
+
+const examine = (sql: Sql): string[] => runOperation(sql, 'catalog.examine', { trusted: false })
+
+/** A catalog with a tenant, three packs and some records. */
+const filled = (): { sql: Sql; packs: number[] } => {
+  const sql = new Sql(':memory:')
+  const tenant = runOperation(sql, 'tenant.add', {
+    name: 'acme',
+    uuid: randomUUID(),
+    idKey: new Uint8Array(randomBytes(32)),
+    chunkBytes: 4096,
+    nowMs: 1,
+  })
+  const packs = [0, 1, 2].map((nowMs) =>
+    runOperation(sql, 'pack.add', { tenant: tenant.id, kind: 'data', uuid: randomUUID(), nowMs }),
+  )
+  for (const pack of packs)
+    for (let index = 0; index < 40; index++)
+      sql.run(
+        'INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine) VALUES (?, ?, 1, ?, ?, 9, 10, 1, ?)',
+        tenant.id,
+        randomBytes(32),
+        pack,
+        48 + index * 61,
+        index % 2 === 0 ? null : 7,
+      )
+  return { sql, packs }
+}
+
+/** Takes the counting away, as what writes below SQLite knows nothing of it. */
+const uncounted = (sql: Sql, work: () => void): void => {
+  const triggers = sql.all<{ name: string; sql: string }>(
+    "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND (name LIKE 'tally_%' OR name LIKE 'pack_tally_%')",
+  )
+  for (const { name } of triggers) sql.run(`DROP TRIGGER ${name}`)
+  work()
+  for (const { sql: text } of triggers) sql.run(text)
+}
+
+test('finds nothing in what was written, moved, removed and replaced through SQLite', () => {
+  const { sql, packs } = filled()
+  using _ = sql
+  expect(examine(sql)).toEqual([])
+  sql.run('UPDATE chunk SET pack = ?, offset = offset + 5 WHERE pack = ? AND offset < 500', packs[0]!, packs[1]!)
+  sql.run('DELETE FROM chunk WHERE pack = ? AND offset > 1000', packs[2]!)
+  for (const reason of ['one', 'two'])
+    sql.run("INSERT OR REPLACE INTO damage VALUES (1, x'aa', 1, NULL, NULL, ?, 5)", reason)
+  runOperation(sql, 'pack.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
+  expect(examine(sql)).toEqual([])
+})
+
+test('names what was changed, lost or added below SQLite, in the index and in every table', () => {
+  const dice = new Dice(Number(process.env['VARVE_SEED'] ?? randomInt(2 ** 31)))
+  const changes = [
+    'UPDATE chunk SET offset = offset + 1 WHERE id = (SELECT max(id) FROM chunk)',
+    'UPDATE chunk SET machine = 8 WHERE id = (SELECT min(id) FROM chunk WHERE machine = 7)',
+    'DELETE FROM chunk WHERE id = (SELECT max(id) FROM chunk)',
+    "UPDATE pack SET uuid = substr(uuid, 1, 35) || 'g' WHERE id = 1",
+    'UPDATE pack SET sealed = 2 WHERE id = 1',
+    "UPDATE tenant SET id_key = x'00'",
+    "INSERT INTO damage VALUES (1, x'aa', 1, NULL, NULL, 'r', 5)",
+  ]
+  for (const change of changes) {
+    const { sql } = filled()
+    using _ = sql
+    uncounted(sql, () => sql.run(change))
+    expect([dice.seed, change, examine(sql).length]).toEqual([dice.seed, change, 1])
+  }
+  // each bit of an id
+  for (let round = 0; round < 8 * 32; round++) {
+    const { sql } = filled()
+    using _ = sql
+    const { id } = dice.pick(sql.all<{ id: Uint8Array }>('SELECT id FROM chunk'))
+    const flipped = Uint8Array.from(id)
+    const at = round >> 3
+    flipped[at]! ^= 1 << (round & 7)
+    uncounted(sql, () => sql.run('UPDATE chunk SET id = ? WHERE id = ?', flipped, id))
+    expect([dice.seed, round, examine(sql)]).toEqual([
+      dice.seed,
+      round,
+      [expect.stringContaining('not as they were written')],
+    ])
+  }
+})
+
+test('a catalog from before is counted as it is when it is opened', async () => {
+  await using temp = await tempFolder()
+  {
+    using db = new DatabaseSync(temp.join('db'))
+    db.exec(MIGRATIONS[0]!)
+    db.exec('PRAGMA user_version = 1')
+    db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
+    db.exec("INSERT INTO pack VALUES (1, 1, 'data', 'p', 500, 1, 1)")
+    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 48, 9, 10, 1, NULL)')
+    db.exec('INSERT INTO chunk VALUES (1, randomblob(32), 1, 1, 109, 9, 10, 1, 7)')
+  }
+  using sql = new Sql(temp.join('db'))
+  expect(examine(sql)).toEqual([])
+  expect(sql.get('SELECT rows FROM pack_tally')).toEqual({ rows: 2 })
+  expect(TALLIED).toContain('point')
+  uncounted(sql, () => sql.run('DELETE FROM chunk WHERE machine = 7'))
+  expect(examine(sql)).toEqual(['the index has 1 records of pack p and should have 2'])
+})
+
+test('what somebody was told of counts up; what nobody was told of does not', () => {
+  const { sql, packs } = filled()
+  using _ = sql
+  const told = (): number => runOperation(sql, 'catalog.acknowledged', {})
+  const before = told()
+  runOperation(sql, 'pack.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
+  sql.run('DELETE FROM chunk WHERE pack = ?', packs[0]!)
+  const sealed = told()
+  expect(sealed - before).toBe(1)
+  runOperation(sql, 'pack.doom', { ids: [packs[0]!] })
+  expect(told()).toBeGreaterThan(sealed)
+})

@@ -1,0 +1,58 @@
+// Jobs as they are listed: newest first whatever clocks said, narrowed, never across tenants.
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { jobsStatement, PAGE_UPLOADS } from '../../../../gateway/catalog/sqlite/job-list.ts'
+import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
+import { DISKS_MAX, PAGE_DISKS_MAX } from '../../../../protocol/limits.ts'
+import { testAuthority } from '../../auth/test-authority.ts'
+import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
+
+test('jobs are listed newest first, narrowed to a machine or an agent, never across tenants', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  const agent = await addAgent(database, acme)
+  const stranger = await addAgent(database, other)
+  const ids: string[] = []
+  for (const [index, name] of ['a', 'b', 'c'].entries())
+    ids.push(await startJob(database, acme, await addMachine(database, acme, agent, name), { nowMs: 100 - index }))
+  const foreign = await startJob(database, other, await addMachine(database, other, stranger, 'a'), { nowMs: 9 })
+  const list = async (rest: { agent?: string; machine?: string; limit?: number }) => {
+    const args = { tenant: acme.id, agent: null, machine: null, limit: 10, ...rest }
+    return (await database.call('job.list', args)).map(({ job }) => job.id)
+  }
+  expect(await list({})).toEqual(ids.toReversed())
+  expect(await list({ limit: 2 })).toEqual([ids[2], ids[1]])
+  expect(await list({ machine: 'a' })).toEqual([ids[0]])
+  expect(await list({ agent: stranger })).toEqual([])
+  expect(await database.call('job.get', { tenant: acme.id, job: foreign })).toBeNull()
+})
+
+test('jobs are listed along an index, their uploads by one statement, whatever else there is', async () => {
+  await using authority = await testAuthority()
+  using sql = new Sql(path.join(authority.folder, 'catalog.db'))
+  for (const machine of [null, 'db1'])
+    for (const agent of [null, 'a']) {
+      const [text, ...values] = jobsStatement({ tenant: 1, agent, machine, limit: 50 })
+      const plan = sql.plan(text, ...values)
+      expect(plan.filter((step) => step.startsWith('SCAN') || step.includes('TEMP B-TREE'))).toEqual([])
+    }
+  const plan = sql.plan(PAGE_UPLOADS, '[]', 10).join('\n')
+  expect(plan).toContain('SEARCH upload USING PRIMARY KEY (job=?)')
+  expect(plan).not.toMatch(/^SCAN (?!page\b)/mu)
+})
+
+test('a job comes with its disks in their order, and a list ends where there would be too many', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const machine = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const names = Array.from({ length: DISKS_MAX }, (_, index) => `disk${index}`)
+  const ids: string[] = []
+  for (let index = 0; index < 17; index++)
+    ids.push(await addPoint(database, acme, machine, { timeMs: 100 + index, names }))
+  const jobs = await database.call('job.list', { tenant: acme.id, agent: null, machine: 'a', limit: 100 })
+  expect(jobs.map(({ job }) => job.id)).toEqual(ids.toReversed().slice(0, PAGE_DISKS_MAX / DISKS_MAX))
+  for (const { uploads } of jobs) expect(uploads.map(({ disk }) => disk)).toEqual(names)
+  expect(jobs[0]!.job).not.toHaveProperty('begun')
+  const one = await database.call('job.get', { tenant: acme.id, job: ids[0]! })
+  expect(one?.uploads.map(({ disk }) => disk)).toEqual(names)
+})

@@ -1,0 +1,102 @@
+// Machines: who serves a name, how it passes on, and the walls between tenants.
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { MACHINE } from '../../../../gateway/catalog/sqlite/machines.ts'
+import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
+import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
+import { codeOf, testAuthority } from '../../auth/test-authority.ts'
+import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../catalog.ts'
+
+const policy = JSON.stringify(POLICY_DEFAULT)
+
+test('a name belongs to the agent that declared it first, until a person assigns it to another', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  const first = await addAgent(database, acme, 'host1')
+  const second = await addAgent(database, acme, 'host2')
+  const declare = (agent: string, names: string[], nowMs = 5) =>
+    database.call('machine.declare', { tenant: acme.id, agent, names, policy, nowMs })
+  expect(await declare(first, ['a', 'b'])).toEqual([])
+  expect(await declare(first, ['b', 'a'])).toEqual([])
+  expect(await declare(second, ['b', 'c'])).toEqual([{ machine: 'b', holder: 'host1' }])
+  const holders = async () =>
+    (await database.call('machine.list', { tenant: acme.id, agent: null })).map(({ name, agent }) => [name, agent])
+  expect(await holders()).toEqual([
+    ['a', first],
+    ['b', first],
+    ['c', second],
+  ])
+  await revokeAgent(database, acme, first)
+  // a revoked agent's machines, whose points the new one could read, do not pass on by themselves
+  expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
+  const by = { subject: 'p', role: 'owner' } as const
+  const assign = (name: string, agent: string, tenant = acme.id) =>
+    database.call('machine.assign', { tenant, name, agent, nowMs: 6, by })
+  await assign('b', second)
+  expect(await declare(second, ['b'])).toEqual([])
+  expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')
+  expect(await codeOf(assign('b', 'nobody'))).toBe('NOT_FOUND')
+  expect(await codeOf(assign('z', second))).toBe('NOT_FOUND')
+  expect(await codeOf(assign('b', second, other.id))).toBe('NOT_FOUND')
+  expect(await holders()).toEqual([
+    ['a', first],
+    ['b', second],
+    ['c', second],
+  ])
+})
+
+test('what a revoked agent was doing ends, and what it did stays', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const first = await addAgent(database, acme)
+  const machine = await addMachine(database, acme, first, 'a')
+  const open = await startJob(database, acme, machine)
+  const point = await addPoint(database, acme, await addMachine(database, acme, first, 'b'))
+  await revokeAgent(database, acme, first)
+  const stateOf = async (job: string) => (await database.call('job.get', { tenant: acme.id, job }))?.job
+  expect(await stateOf(open)).toMatchObject({
+    state: 'failed',
+    error: expect.stringContaining('AGENT_REVOKED') as string,
+  })
+  expect(await stateOf(point)).toMatchObject({ state: 'committed' })
+})
+
+test('a machine shows its open job and the point made last, whatever clocks said', async () => {
+  await using authority = await testAuthority()
+  const { database, acme } = authority
+  const machine = await addMachine(database, acme, await addAgent(database, acme, 'host1'), 'a')
+  expect(machine).toMatchObject({ name: 'a', host: 'host1', policy, job: null, pointId: null, pointMs: null })
+  await addPoint(database, acme, machine, { timeMs: 700 })
+  const point = await addPoint(database, acme, machine, { timeMs: 300 })
+  const job = await startJob(database, acme, machine)
+  const now = await database.call('machine.get', { tenant: acme.id, name: 'a' })
+  expect(now).toMatchObject({ job, pointId: point, pointMs: 300 })
+})
+
+test('a policy is changed, and one tenant’s machine is not there for another', async () => {
+  await using authority = await testAuthority()
+  const { database, acme, other } = authority
+  const { id } = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const theirs = await addMachine(database, other, await addAgent(database, other), 'a')
+  await database.call('machine.setPolicy', { id, policy: '{"consistency":"none","refuseFull":[]}' })
+  expect((await database.call('machine.get', { tenant: acme.id, name: 'a' })).policy).toContain('none')
+  expect((await database.call('machine.get', { tenant: other.id, name: 'a' })).policy).toBe(policy)
+  expect(theirs.id).not.toBe(id)
+  await addMachine(database, other, theirs.agent, 'b')
+  expect(await codeOf(database.call('machine.get', { tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
+  expect(await database.call('machine.list', { tenant: acme.id, agent: theirs.agent })).toEqual([])
+})
+
+test('machines are listed along an index, and the newest point of each is the first of one', async () => {
+  await using authority = await testAuthority()
+  using sql = new Sql(path.join(authority.folder, 'catalog.db'))
+  for (const [where, index] of [
+    ['machine.tenant = ? ORDER BY machine.name', 'sqlite_autoindex_machine_1 (tenant=?)'],
+    ['machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name', 'machine_agent (agent=?)'],
+  ] as const) {
+    const plan = sql.plan(`${MACHINE} WHERE ${where}`)
+    expect(plan.filter((step) => /^SCAN|TEMP B-TREE FOR ORDER BY/u.test(step))).toEqual([])
+    expect(plan.join('\n')).toContain(index)
+    expect(plan.filter((step) => step.includes('point_created (machine=?)')).length).toBe(2)
+  }
+})

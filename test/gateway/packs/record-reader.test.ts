@@ -1,0 +1,52 @@
+// Planning of reads, as a property; fetching of records is tested with the tenant store.
+import * as fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { CODEC } from '../../../protocol/chunk.ts'
+import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
+import { planReads } from '../../../gateway/packs/record-reader.ts'
+
+const place = fc.record({
+  pack: fc.constantFrom('a', 'b', 'c'),
+  offset: fc.integer({ min: 48, max: 20_000_000 }),
+  storedLength: fc.integer({ min: 1, max: 4 * 1024 * 1024 }),
+})
+
+const wantedOf = (places: readonly { pack: string; offset: number; storedLength: number }[]) =>
+  places.map((one, index) => ({
+    index,
+    location: { ...one, plainLength: one.storedLength, codec: CODEC.raw, type: RECORD.chunk },
+  }))
+
+test('every record is wholly inside exactly one read, and reads stay bounded', () => {
+  fc.assert(
+    fc.property(fc.array(place, { maxLength: 40 }), (places) => {
+      const groups = planReads(wantedOf(places))
+      expect(groups.flatMap(({ wanted }) => wanted.map(({ index }) => index)).sort((a, b) => a - b)).toEqual(
+        places.map((_, index) => index),
+      )
+      for (const { pack, offset, length, wanted } of groups) {
+        for (const { location } of wanted) {
+          expect(location.pack).toBe(pack)
+          expect(location.offset).toBeGreaterThanOrEqual(offset)
+          expect(location.offset + recordBytes(location.storedLength)).toBeLessThanOrEqual(offset + length)
+        }
+        const longest = Math.max(...wanted.map(({ location }) => recordBytes(location.storedLength)))
+        expect(length).toBeLessThanOrEqual(Math.max(4 * 1024 * 1024, longest))
+      }
+    }),
+  )
+})
+
+test('neighbours are fetched with one read, whatever the order asked', () => {
+  const places = [2, 0, 1].map((at) => ({ pack: 'a', offset: 48 + at * recordBytes(1000), storedLength: 1000 }))
+  expect(planReads(wantedOf(places))).toMatchObject([{ pack: 'a', offset: 48, length: 3 * recordBytes(1000) }])
+})
+
+test('far records and other packs are read apart', () => {
+  const places = [
+    { pack: 'a', offset: 48, storedLength: 10 },
+    { pack: 'a', offset: 1_000_000, storedLength: 10 },
+    { pack: 'b', offset: 48, storedLength: 10 },
+  ]
+  expect(planReads(wantedOf(places))).toHaveLength(3)
+})
