@@ -62,15 +62,15 @@ export class Gateway implements AsyncDisposable {
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
     const { lost } = resources.use(
-      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalog, clock, log }),
+      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalogFile, clock, log }),
     )
-    const { database } = datastore
-    const authority = await openAuthority({ folder, database, nowMs: clock.now() }).catch((thrown: unknown) => {
+    const { catalog } = datastore
+    const authority = await openAuthority({ folder, catalog, nowMs: clock.now() }).catch((thrown: unknown) => {
       throw accessError(thrown, folder)
     })
     const audit = resources.use(
       new Audit({
-        database,
+        catalog,
         onError: (error, entry) => log.error({ err: error, entry }, 'the audit log cannot be written'),
       }),
     )
@@ -128,7 +128,7 @@ const watchRevocations = ({ clock, datastore, registry, log }: Services): (() =>
     const agents = new Set<string>()
     const tokens = new Set<string>()
     for (let from = 0; from < Math.max(agentIds.length, tokenIds.length); from += IDENTITIES_CHECK_MAX) {
-      const gone = await datastore.database.call('identity.check', {
+      const gone = await datastore.catalog.identities.check({
         agents: agentIds.slice(from, from + IDENTITIES_CHECK_MAX),
         tokens: tokenIds.slice(from, from + IDENTITIES_CHECK_MAX),
       })

@@ -1,7 +1,7 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../catalog/sqlite/audit.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { Queue } from '../common/limiter.ts'
 import { TokenRefused } from './jwt.ts'
 
@@ -34,7 +34,7 @@ export interface Refusal {
 }
 
 export interface AuditOptions {
-  readonly database: Database
+  readonly catalog: Catalog
   /** Told of each entry that could not be written yet, and of what else went wrong. */
   readonly onError: (error: VarveError, entry?: AuditRecord) => void
 }
@@ -50,7 +50,7 @@ interface Window {
 
 /** The audit log of one gateway. */
 export class Audit implements AsyncDisposable {
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #onError: AuditOptions['onError']
   readonly #windows = new Map<number | null, Window>()
   #timer: NodeJS.Timeout | null = null
@@ -62,7 +62,7 @@ export class Audit implements AsyncDisposable {
   #retry: NodeJS.Timeout | null = null
 
   constructor(options: AuditOptions) {
-    this.#database = options.database
+    this.#catalog = options.catalog
     this.#onError = options.onError
   }
 
@@ -84,14 +84,14 @@ export class Audit implements AsyncDisposable {
     readonly afterSeq: number
     readonly limit: number
   }): Promise<AuditEntry[]> {
-    return this.#database.call('audit.list', page)
+    return this.#catalog.audit.list(page)
   }
 
   /** Sequence number of the first entry that is missing, edited or added beside the log; null when all are as written. */
   async check(): Promise<number | null> {
     let at: AuditCheck | null = null
     do {
-      at = await this.#database.call('audit.check', { after: at === null ? null : { seq: at.seq, hash: at.hash } })
+      at = await this.#catalog.audit.check({ after: at === null ? null : { seq: at.seq, hash: at.hash } })
     } while (!at.done)
     return at.brokenSeq
   }
@@ -154,7 +154,7 @@ export class Audit implements AsyncDisposable {
     try {
       while (this.#waiting.length > 0) {
         const records = this.#waiting.slice(0, AUDIT_PAGE_MAX)
-        await this.#database.call('audit.appendAll', { records })
+        await this.#catalog.audit.appendAll({ records })
         this.#waiting.splice(0, records.length)
         this.#sumUp()
       }

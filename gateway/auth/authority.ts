@@ -1,14 +1,14 @@
 // What issuing and checking tokens needs: the database, the signing keys and the gateway's own name.
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { SigningKeys, type KnownKeys } from './keys.ts'
 
 /** Name of the setting that holds the id of the newest signing key. */
 const KEY_SETTING = 'signing-key'
 
 export interface Authority {
-  readonly database: Database
+  readonly catalog: Catalog
   readonly keys: SigningKeys
   /** `varve:<gateway uuid>`: issuer and audience of this gateway's tokens. */
   readonly issuer: string
@@ -16,34 +16,34 @@ export interface Authority {
 
 interface AuthorityOptions {
   readonly folder: string
-  readonly database: Database
+  readonly catalog: Catalog
   readonly nowMs: number
 }
 
 /** What the catalog knows of the signing keys; null where there was none yet. */
-const knownKeys = async (database: Database, isNew: boolean): Promise<KnownKeys | null> => {
-  const kid = await database.call('setting.get', { name: KEY_SETTING })
+const knownKeys = async (catalog: Catalog, isNew: boolean): Promise<KnownKeys | null> => {
+  const kid = await catalog.settings.get({ name: KEY_SETTING })
   if (kid !== null) return { kid }
-  return !isNew && (await database.call('identity.any', {})) ? { kid: null } : null
+  return !isNew && (await catalog.identities.any()) ? { kid: null } : null
 }
 
 const authorityOf = async (
-  { database, folder }: AuthorityOptions,
+  { catalog, folder }: AuthorityOptions,
   open: (keysFolder: string, isNew: boolean) => Promise<SigningKeys>,
 ): Promise<Authority> => {
-  const before = await database.call('setting.get', { name: 'gateway' })
+  const before = await catalog.settings.get({ name: 'gateway' })
   const keys = await open(path.join(folder, 'keys'), before === null)
-  const uuid = before ?? (await database.call('setting.init', { name: 'gateway', value: randomUUID() }))
+  const uuid = before ?? (await catalog.settings.init({ name: 'gateway', value: randomUUID() }))
   const { kid } = keys.newest
-  if ((await database.call('setting.get', { name: KEY_SETTING })) !== kid)
-    await database.call('setting.set', { name: KEY_SETTING, value: kid })
-  return { database, keys, issuer: `varve:${uuid}` }
+  if ((await catalog.settings.get({ name: KEY_SETTING })) !== kid)
+    await catalog.settings.set({ name: KEY_SETTING, value: kid })
+  return { catalog, keys, issuer: `varve:${uuid}` }
 }
 
 /** Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys before, CONFIG_INVALID, DATA_DAMAGED. */
 export const openAuthority = (options: AuthorityOptions): Promise<Authority> =>
   authorityOf(options, async (folder, isNew) =>
-    SigningKeys.open(folder, options.nowMs, await knownKeys(options.database, isNew)),
+    SigningKeys.open(folder, options.nowMs, await knownKeys(options.catalog, isNew)),
   )
 
 /** The same with a new signing key, whether there are others or not: tokens of keys that are lost end with it. */

@@ -62,7 +62,7 @@ export const checkGatewaySignature = async (authority: Authority, jwt: Jwt, nowM
 const verifyPerson = async (authority: Authority, jwt: Jwt, nowMs: number): Promise<Claims> => {
   await checkGatewaySignature(authority, jwt, nowMs)
   const issued = typeof jwt.payload['jti'] === 'string' ? jwt.payload['jti'] : ''
-  const row = await authority.database.call('token.byId', { id: issued })
+  const row = await authority.catalog.tokens.byId({ id: issued })
   const bearer = row === null ? null : { tenantId: row.tenant, subject: row.subject, role: row.role }
   checkAudience(jwt, authority.issuer, bearer)
   const payload = parsePayload(personPayloadSchema, jwt)
@@ -86,7 +86,7 @@ const verifyAgent = async (authority: Authority, jwt: Jwt, nowMs: number): Promi
   const { iss } = jwt.payload
   if (typeof iss !== 'string' || !UUID.test(iss))
     throw new TokenRefused('TOKEN_ISSUER', 'an assertion must name its agent as issuer')
-  const agent = await authority.database.call('agent.byId', { id: iss })
+  const agent = await authority.catalog.agents.byId({ id: iss })
   if (agent === null) throw new TokenRefused('TOKEN_KEY_UNKNOWN', 'the agent is not enrolled here')
   await checkSignature(jwt, await importPublicKey(agent.publicKey))
   const bearer = { tenantId: agent.tenant, subject: agent.id, role: 'agent' }

@@ -89,10 +89,10 @@ export const issueToken = async (
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
-  const { issuer, database } = authority
+  const { issuer, catalog } = authority
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
-  await database.call('token.add', { id, tenant: tenant.id, subject, role, nowMs, expiresMs: life.exp * 1000, by })
+  await catalog.tokens.add({ id, tenant: tenant.id, subject, role, nowMs, expiresMs: life.exp * 1000, by })
   const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant.uuid, role, ...life }
   return sign(authority, TOKEN_TYPE.person, claims)
 }
@@ -101,10 +101,10 @@ export const issueToken = async (
 export const issueEnrolment = async (authority: Authority, request: Issue): Promise<string> => {
   const { tenant, ttlMs, nowMs, by } = request
   checkTtl(ttlMs, ENROLMENT_TTL_MAX_MS)
-  const { issuer, database } = authority
+  const { issuer, catalog } = authority
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
-  await database.call('enrolment.add', { id, tenant: tenant.id, nowMs, expiresMs: life.exp * 1000, by })
+  await catalog.enrolments.add({ id, tenant: tenant.id, nowMs, expiresMs: life.exp * 1000, by })
   const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.uuid, ...life }
   return sign(authority, TOKEN_TYPE.enrolment, claims)
 }
@@ -129,9 +129,9 @@ export const enrol = async (
   if (jwt.type !== TOKEN_TYPE.enrolment)
     throw new TokenRefused('TOKEN_CLAIMS', 'a token of this kind does not enrol an agent')
   await checkGatewaySignature(authority, jwt, nowMs)
-  const { database, issuer } = authority
+  const { catalog, issuer } = authority
   const enrolment = typeof jwt.payload['jti'] === 'string' ? jwt.payload['jti'] : ''
-  const tenantId = await database.call('enrolment.tenant', { id: enrolment })
+  const tenantId = await catalog.enrolments.tenant({ id: enrolment })
   const bearer = tenantId === null ? null : { tenantId, subject: enrolment, role: 'agent' }
   checkAudience(jwt, enrolmentAudience(issuer), bearer)
   checkTimes(parsePayload(enrolmentPayloadSchema, jwt), nowMs, bearer)
@@ -139,7 +139,7 @@ export const enrol = async (
     throw new VarveError('PARAMS_INVALID', `a host's name has 1 to ${HOST_CHARS_MAX} printable characters`)
   await checkPublicKey(publicKey)
   try {
-    const agent = await database.call('agent.enrol', { enrolment, agent: randomUUID(), host, publicKey, nowMs })
+    const agent = await catalog.agents.enrol({ enrolment, agent: randomUUID(), host, publicKey, nowMs })
     return { agentId: agent.id, issuer, tenant: agent.tenantUuid, tenantName: agent.tenantName }
   } catch (thrown) {
     // a second use is the tenant's business: the audit log needs to know whose token it was

@@ -50,7 +50,7 @@ const addTenants = (program: Command): void => {
       const wanted = { name: tenantName, uuid: randomUUID(), idKey, chunkBytes: options.chunkSize }
       const added = await withCatalog(
         options.data,
-        (database) => database.call('tenant.add', { ...wanted, nowMs: systemClock.now() }),
+        (catalog) => catalog.tenants.add({ ...wanted, nowMs: systemClock.now() }),
         { make: true },
       )
       printJson({ tenant: tenantView(added) })
@@ -63,7 +63,7 @@ const addTenants = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: Common) => {
-      const tenants = await withCatalog(options.data, (database) => database.call('tenant.list', {}))
+      const tenants = await withCatalog(options.data, (catalog) => catalog.tenants.list())
       if (options.json) return printJson({ tenants: tenants.map(tenantView) })
       if (tenants.length === 0) return print(NO_TENANT)
       printTable(
@@ -90,7 +90,7 @@ const addEnrol = (program: Command): void => {
     .action(async ({ data, tenant, ttl, json }: Common & { ttl: number }) => {
       const token = await withAuthority(data, async (authority) =>
         issueEnrolment(authority, {
-          tenant: await tenantNamed(authority.database, tenant),
+          tenant: await tenantNamed(authority.catalog, tenant),
           ttlMs: ttl,
           nowMs: systemClock.now(),
           by: LOCAL_ADMINISTRATOR,
@@ -119,7 +119,7 @@ const addToken = (program: Command): void => {
       async ({ data, tenant, role, subject, ttl, json }: Common & { role: Role; subject: string; ttl: number }) => {
         const token = await withAuthority(data, async (authority) =>
           issueToken(authority, {
-            tenant: await tenantNamed(authority.database, tenant),
+            tenant: await tenantNamed(authority.catalog, tenant),
             subject,
             role,
             ttlMs: ttl,
@@ -148,8 +148,8 @@ const addAgents = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: Common) => {
-      const agents = await withCatalog(options.data, async (database) =>
-        database.call('agent.list', { tenant: (await tenantNamed(database, options.tenant)).id }),
+      const agents = await withCatalog(options.data, async (catalog) =>
+        catalog.agents.list({ tenant: (await tenantNamed(catalog, options.tenant)).id }),
       )
       const online = await connectedAgents(options)
       const rows = agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
@@ -177,9 +177,9 @@ const addAgents = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (id: string, options: Common) => {
-      const { host, revokedMs } = await withCatalog(options.data, async (database) =>
-        database.call('agent.revoke', {
-          tenant: (await tenantNamed(database, options.tenant)).id,
+      const { host, revokedMs } = await withCatalog(options.data, async (catalog) =>
+        catalog.agents.revoke({
+          tenant: (await tenantNamed(catalog, options.tenant)).id,
           id,
           nowMs: systemClock.now(),
           by: LOCAL_ADMINISTRATOR,
@@ -198,8 +198,8 @@ const addAudit = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (options: Common) => {
       const { Audit } = await import('../auth/audit.ts')
-      const broken = await withCatalog(options.data, async (database) => {
-        await using audit = new Audit({ database, onError: () => {} })
+      const broken = await withCatalog(options.data, async (catalog) => {
+        await using audit = new Audit({ catalog, onError: () => {} })
         return await audit.check()
       })
       printJson({ brokenSeq: broken })

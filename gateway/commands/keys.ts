@@ -16,8 +16,8 @@ export const addKeysCommand = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async ({ data, json }: Common) => {
-      const kid = await withCatalog(data, async (database) => {
-        const { keys } = await renewKeys({ folder: data, database, nowMs: systemClock.now() })
+      const kid = await withCatalog(data, async (catalog) => {
+        const { keys } = await renewKeys({ folder: data, catalog, nowMs: systemClock.now() })
         return keys.newest.kid
       })
       printJson({ key: kid })

@@ -5,7 +5,8 @@ import { VarveError } from '../../protocol/errors.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
 import { systemClock } from '../clock.ts'
 import { Ballast } from '../folder/ballast.ts'
-import { LocalDatabase, type Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { openLocal } from '../catalog/sqlite/database.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { CatalogLock } from '../catalog/sqlite/catalog-lock.ts'
 import { CATALOG_NAME, hasCatalog, hasPacks } from '../folder/layout.ts'
@@ -84,25 +85,24 @@ export const usageError = (folder: string, thrown: unknown): VarveError =>
  */
 export const withCatalog = async <R>(
   folder: string,
-  work: (database: Database) => Promise<R>,
+  work: (catalog: Catalog) => Promise<R>,
   { make = false } = {},
 ): Promise<R> => {
   await checkData(folder, { make })
   using _held = holdCatalog(folder)
   try {
-    using database = new LocalDatabase(path.join(folder, CATALOG_NAME))
-    return await work(database)
+    using catalog = openLocal(path.join(folder, CATALOG_NAME))
+    return await work(catalog)
   } catch (thrown) {
     throw usageError(folder, thrown)
   }
 }
 
 export const withAuthority = <R>(folder: string, work: (authority: Authority) => Promise<R>): Promise<R> =>
-  withCatalog(folder, async (database) => work(await openAuthority({ folder, database, nowMs: systemClock.now() })))
+  withCatalog(folder, async (catalog) => work(await openAuthority({ folder, catalog, nowMs: systemClock.now() })))
 
 /** A tenant by name; NOT_FOUND names those that may be meant, and says how to add one. */
-export const tenantNamed = (database: Database, name: string): Promise<Tenant> =>
-  database.call('tenant.named', { name })
+export const tenantNamed = (catalog: Catalog, name: string): Promise<Tenant> => catalog.tenants.named({ name })
 
 /** Of a datastore without any tenant. */
 export const NO_TENANT = 'There is no tenant yet; add one with: varve-gateway tenant add NAME'

@@ -12,7 +12,7 @@ import { GROUP_NONE } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX, policyOf, type Policy } from '../../protocol/schemas.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson, printTable } from './output.ts'
 import { agentId, dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'
@@ -54,8 +54,8 @@ const addMachines = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (options: Common) => {
-      const machines = await withCatalog(options.data, async (database) =>
-        database.call('machine.list', { tenant: (await tenantNamed(database, options.tenant)).id, agent: null }),
+      const machines = await withCatalog(options.data, async (catalog) =>
+        catalog.machines.list({ tenant: (await tenantNamed(catalog, options.tenant)).id, agent: null }),
       )
       const online = await connectedAgents(options)
       const rows = machines.map((row) => ({
@@ -85,9 +85,9 @@ const addMachines = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (machineName: string, options: Common & { agent: string }) => {
-      const changed = await withCatalog(options.data, async (database) => {
-        const { id } = await tenantNamed(database, options.tenant)
-        return await database.call('machine.assign', {
+      const changed = await withCatalog(options.data, async (catalog) => {
+        const { id } = await tenantNamed(catalog, options.tenant)
+        return await catalog.machines.assign({
           tenant: id,
           name: machineName,
           agent: options.agent,
@@ -123,14 +123,14 @@ interface Changed {
 }
 
 /** Changes what the options name, with an entry in the audit log for each change, and gives how it is then. */
-const changePolicy = async (database: Database, machine: string, options: PolicyOptions): Promise<Changed> => {
-  const { id: tenant } = await tenantNamed(database, options.tenant)
-  const { id, policy, group } = await database.call('machine.get', { tenant, name: machine })
+const changePolicy = async (catalog: Catalog, machine: string, options: PolicyOptions): Promise<Changed> => {
+  const { id: tenant } = await tenantNamed(catalog, options.tenant)
+  const { id, policy, group } = await catalog.machines.get({ tenant, name: machine })
   const before = policyOf(policy)
   const nowMs = systemClock.now()
   const audit = async (action: string): Promise<void> => {
     const about = { action, resource: `machine=${machine}`, outcome: 'ok', details: {} }
-    await database.call('audit.append', { timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
+    await catalog.audit.append({ timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
   }
   const { compareEvery } = options
   const after: Policy = {
@@ -140,13 +140,13 @@ const changePolicy = async (database: Database, machine: string, options: Policy
     compareDays: compareEvery === undefined ? before.compareDays : compareEvery === 'never' ? null : compareEvery,
   }
   if (JSON.stringify(after) !== JSON.stringify(before)) {
-    await database.call('machine.setPolicy', { id, policy: JSON.stringify(after) })
+    await catalog.machines.setPolicy({ id, policy: JSON.stringify(after) })
     await audit('machines.setPolicy')
   }
   if (options.group === undefined) return { policy: after, group, newGroup: false }
   const joined = options.group === GROUP_NONE ? null : options.group
-  const newGroup = joined !== null && !(await database.call('group.list', { tenant })).includes(joined)
-  await database.call('machine.setGroup', { tenant, name: machine, group: joined })
+  const newGroup = joined !== null && !(await catalog.groups.list({ tenant })).includes(joined)
+  await catalog.machines.setGroup({ tenant, name: machine, group: joined })
   await audit('machines.setGroup')
   return { policy: after, group: joined, newGroup }
 }
@@ -179,8 +179,8 @@ const addPolicy = (program: Command): void => {
     .addOption(dataOption())
     .addOption(jsonOption())
     .action(async (machine: string, options: PolicyOptions) => {
-      const { policy, group, newGroup } = await withCatalog(options.data, (database) =>
-        changePolicy(database, machine, options),
+      const { policy, group, newGroup } = await withCatalog(options.data, (catalog) =>
+        changePolicy(catalog, machine, options),
       )
       if (options.json) return printJson({ machine, policy, group, newGroup })
       print(`${machine}: consistency ${policy.consistency}; group: ${group ?? 'none'}`)

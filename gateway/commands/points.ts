@@ -211,12 +211,12 @@ type Scope = ReturnType<typeof scopeOf>
 
 /** The rules of one scope as the catalog has them (all others may be more than a frame holds); NOT_FOUND for a machine or group that is not there. */
 const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes: boolean): Promise<Retention | null> =>
-  withCatalog(options.data, async (database) => {
-    const { id } = await tenantNamed(database, options.tenant)
-    if (scope === 'machine') await database.call('machine.get', { tenant: id, name: of })
+  withCatalog(options.data, async (catalog) => {
+    const { id } = await tenantNamed(catalog, options.tenant)
+    if (scope === 'machine') await catalog.machines.get({ tenant: id, name: of })
     // a change looks itself, and knows another way out
-    if (scope === 'group' && !changes) await database.call('group.require', { tenant: id, group: of })
-    const policies = await database.call('retention.list', { tenant: id })
+    if (scope === 'group' && !changes) await catalog.groups.require({ tenant: id, group: of })
+    const policies = await catalog.retention.list({ tenant: id })
     const found = policies.find((policy) => policy.scope === scope && policy.name === of)
     return found === undefined ? null : (JSON.parse(found.rules) as Retention)
   })

@@ -35,15 +35,15 @@ export const wanted = (options: Pick<QuotaOptions, 'soft' | 'hard' | 'none'>, be
 const text = (bytes: number | null): string => (bytes === null ? 'none' : sizeText(bytes))
 
 const quota = async (tenantName: string, options: QuotaOptions): Promise<void> => {
-  const now = await withCatalog(options.data, async (database) => {
-    const tenant = await tenantNamed(database, tenantName)
-    const quotas = await database.call('quota.list', {})
-    const totals = await database.call('pack.totals', {})
+  const now = await withCatalog(options.data, async (catalog) => {
+    const tenant = await tenantNamed(catalog, tenantName)
+    const quotas = await catalog.quotas.list()
+    const totals = await catalog.packs.totals()
     const { softBytes, hardBytes } = quotas.find(({ uuid }) => uuid === tenant.uuid)!
     const usedBytes = totals.find((total) => total.tenant === tenant.uuid)?.bytes ?? 0
     const after = wanted(options, { softBytes, hardBytes })
     if (after !== null)
-      await database.call('quota.set', {
+      await catalog.quotas.set({
         tenant: tenant.id,
         ...after,
         nowMs: systemClock.now(),

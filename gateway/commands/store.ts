@@ -152,7 +152,7 @@ const addUsage = (program: Command): void => {
 
 /** What is wrong with the data folder as a whole, which is printed. */
 const checkFolder = async ({ data, json }: CommonAll): Promise<string[]> => {
-  const problems = await withCatalog(data, (database) => folderProblems(data, database))
+  const problems = await withCatalog(data, (catalog) => folderProblems(data, catalog))
   if (!json) problems.forEach(print)
   return problems
 }

@@ -11,7 +11,7 @@ export interface OfTenant<R> {
 
 const namesOf = async ({ data, tenant }: { data: string; tenant?: string }): Promise<string[]> => {
   if (tenant !== undefined) return [tenant]
-  const tenants = await withCatalog(data, (database) => database.call('tenant.list', {}))
+  const tenants = await withCatalog(data, (catalog) => catalog.tenants.list())
   return tenants.map(({ name }) => name)
 }
 

@@ -7,7 +7,7 @@ import type { Clock } from '../../protocol/peer.ts'
 import { sizeText } from '../../protocol/size.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { BALLAST_FILE_BYTES, ballastFileName, ballastFiles, type Ballast } from '../folder/ballast.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { makeFolder } from '../folder/folders.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { diskSpace, type DiskSpace } from '../folder/reserve.ts'
@@ -24,9 +24,9 @@ const FILE_MODE = 0o600
 interface KeeperOptions {
   /** One, or two where the packs have a file system of their own; the catalog's is the first. */
   readonly ballasts: readonly Ballast[]
-  readonly database: Database
+  readonly catalog: Catalog
   /** Path of the catalog. */
-  readonly catalog: string
+  readonly catalogFile: string
   readonly log: DatastoreLog
   readonly look?: (folder: string) => Promise<DiskSpace>
 }
@@ -137,15 +137,15 @@ export class BallastKeeper {
 
   /** Makes the catalog's free pages and its log as long as they are to be; STORE_FULL. */
   async #makeRoom(): Promise<void> {
-    const { database, catalog } = this.#options
-    const { totalBytes, freeBytes } = await this.#look(path.dirname(catalog))
+    const { catalog, catalogFile } = this.#options
+    const { totalBytes, freeBytes } = await this.#look(path.dirname(catalogFile))
     const bytes = (ballastFiles(totalBytes) * BALLAST_FILE_BYTES) / ROOM_PART
-    const log = statSync(`${catalog}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    if (log >= bytes && (await database.call('room.free', {})) >= bytes / 2) return
+    const log = statSync(`${catalogFile}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    if (log >= bytes && (await catalog.room.free()) >= bytes / 2) return
     // it takes as much of the log as of the catalog; where that is not to be had, the ballast is lacking too
     if (freeBytes < 2 * bytes + BALLAST_FILE_BYTES) return
-    await database.call('room.take', { bytes })
-    await database.call('room.leave', {})
+    await catalog.room.take({ bytes })
+    await catalog.room.leave()
   }
 }
 

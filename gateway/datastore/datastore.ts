@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { ThreadDatabase, type Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
 import type { PackRow } from '../catalog/sqlite/packs.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES, ballastFolders, packBytesOn } from '../folder/ballast.ts'
@@ -62,7 +63,7 @@ interface Parts {
   readonly paths: Datastore['paths']
   readonly lock: StoreLock
   readonly log: DatastoreLog
-  readonly database: ThreadDatabase
+  readonly catalog: ThreadCatalog
   readonly store: PackStore
   readonly packs: PackPool
   readonly space: Space
@@ -84,13 +85,13 @@ const holdsAnyOf = async (root: string, packs: readonly PackRow[]): Promise<bool
 }
 
 /** The uuid of the marker in this catalog's folder of packs, which gets one where there is nothing to lose yet. STORE_FAILED for any other folder, which is not touched. */
-const claimPacks = async (database: Database, root: string): Promise<string> => {
-  const known = await database.call('setting.get', { name: PACKS_SETTING })
+const claimPacks = async (catalog: Catalog, root: string): Promise<string> => {
+  const known = await catalog.settings.get({ name: PACKS_SETTING })
   const found = readMarker(root)
   if (known !== null && known === found) return known
   const id = found ?? randomUUID()
-  const setKnown = (): Promise<null> => database.call('setting.set', { name: PACKS_SETTING, value: id })
-  const packs = (await database.call('pack.list', {})).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
+  const setKnown = (): Promise<null> => catalog.settings.set({ name: PACKS_SETTING, value: id })
+  const packs = (await catalog.packs.list()).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
   if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
   if (packs.length === 0) {
     // a crash between the two is as a marker that is not there yet; an older one may lie below a mount point, so it is a new one
@@ -106,8 +107,8 @@ const claimPacks = async (database: Database, root: string): Promise<string> => 
 }
 
 /** CATALOG_DAMAGED where the catalog is not as it was written: what is restored from it, and what a collection removes, would be wrong. */
-const refuseDamaged = async (database: Database, trusted: boolean): Promise<void> => {
-  const problems = await database.call('catalog.examine', { trusted })
+const refuseDamaged = async (catalog: Catalog, trusted: boolean): Promise<void> => {
+  const problems = await catalog.condition.examine({ trusted })
   if (problems.length > 0) throw damagedCatalog(problems.join('; '))
 }
 
@@ -120,9 +121,9 @@ const recoverPacks = async (
 }
 
 export class Datastore implements AsyncDisposable {
-  readonly database: Database
+  readonly catalog: Catalog
   /** Where catalog and packs lie, for threads that open them for themselves. */
-  readonly paths: { readonly catalog: string; readonly packs: string }
+  readonly paths: { readonly catalogFile: string; readonly packs: string }
   /** Held while this is open. */
   readonly lock: StoreLock
   /** What the start found and did. */
@@ -144,7 +145,7 @@ export class Datastore implements AsyncDisposable {
 
   private constructor(parts: Parts) {
     this.#parts = parts
-    this.database = parts.database
+    this.catalog = parts.catalog
     this.paths = parts.paths
     this.lock = parts.lock
     this.report = parts.report
@@ -161,13 +162,13 @@ export class Datastore implements AsyncDisposable {
   static async open(options: DatastoreOptions): Promise<Datastore> {
     const { folder, log, nowMs = Date.now } = options
     await using resources = new AsyncDisposableStack()
-    const catalog = path.join(folder, CATALOG_NAME)
-    const catalogsBallast = Ballast.beside(catalog)
+    const catalogFile = path.join(folder, CATALOG_NAME)
+    const catalogsBallast = Ballast.beside(catalogFile)
     let lock: StoreLock
     let folderLock: FolderLock
     try {
       await makeFolders(folder)
-      catalogsBallast.draw(() => checkCatalogVersion(catalog))
+      catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
       lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
       folderLock = resources.use(await FolderLock.take(folder))
     } catch (error) {
@@ -177,40 +178,38 @@ export class Datastore implements AsyncDisposable {
     let examined = false
     // once the database is closed, and before the locks are given back
     resources.defer(() => {
-      if (examined && !database.damaged) noteCleanStop(folder)
+      if (examined && !catalog.damaged) noteCleanStop(folder)
     })
-    const database = resources.use(await ThreadDatabase.open(catalog))
-    checkFormat(await database.call('setting.init', { name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
-    await refuseDamaged(database, trusted)
+    const catalog = resources.use(await openThread(catalogFile))
+    checkFormat(await catalog.settings.init({ name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
+    await refuseDamaged(catalog, trusted)
     examined = true
     const root = path.join(folder, PACKS_NAME)
-    const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(database, root)))
+    const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(catalog, root)))
     // a first start has just made the folder of packs
     await folderLock.extend()
     const folders = ballastFolders(folder)
     const ballasts = [...new Set(Object.values(folders))].map((one) => new Ballast(one))
     const packsBallast = ballasts.at(-1)!
-    const ballast = new BallastKeeper({ ballasts, database, catalog, log })
+    const ballast = new BallastKeeper({ ballasts, catalog, catalogFile, log })
     const reserveBytes = options.reserveBytes ?? null
-    const space = new Space({ folders: [folder, root], database, log, reserveBytes, ballast })
+    const space = new Space({ folders: [folder, root], catalog, log, reserveBytes, ballast })
     const store = new CountedPackStore(directory, space.quotas)
     const diskPackBytes = packBytesOn((await diskSpace(root)).totalBytes)
-    const packs = new PackPool({ store, database, log, nowMs, packBytesMax: options.packBytesMax ?? diskPackBytes })
+    const packs = new PackPool({ store, catalog, log, nowMs, packBytesMax: options.packBytesMax ?? diskPackBytes })
     // read before the catalog's: a command beside this start may raise both
     const epoch = readEpoch(root)
-    const report = await recoverPacks({ store, database, packs, log, epoch }, root)
+    const report = await recoverPacks({ store, catalog, packs, log, epoch }, root)
     if (epoch === null)
-      await packsBallast.drawing(BALLAST_FILE_BYTES, async () =>
-        layEpoch(root, await database.call('catalog.acknowledged', {})),
-      )
+      await packsBallast.drawing(BALLAST_FILE_BYTES, async () => layEpoch(root, await catalog.condition.acknowledged()))
     await space.open(report.damaged)
     const verifyPool = resources.use(new VerifyPool(options.threads))
-    const paths = { catalog, packs: root }
+    const paths = { catalogFile, packs: root }
     return new Datastore({
       paths,
       lock,
       log,
-      database,
+      catalog,
       store,
       packs,
       space,
@@ -228,10 +227,10 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { database, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
+    const { catalog, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
-      database,
+      catalog,
       store,
       packs,
       ballast: packsBallast,
@@ -257,11 +256,11 @@ export class Datastore implements AsyncDisposable {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
-    const { database, packs, space, verifyPool, log } = this.#parts
+    const { catalog, packs, space, verifyPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
     const writer = new ImageWriter({
       ...options,
-      database,
+      catalog,
       packs,
       space,
       verifyPool,

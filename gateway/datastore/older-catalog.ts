@@ -1,7 +1,7 @@
 // The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
@@ -22,7 +22,7 @@ export interface UnknownBytes {
 
 interface Options {
   readonly store: PackStore
-  readonly database: Database
+  readonly catalog: Catalog
 }
 
 const olderText = (what: string): string =>
@@ -46,12 +46,12 @@ export const refuseOlderEpoch = (there: number | null, known: number): void => {
 const newsOf = async (
   record: PackRecord,
   tenant: Tenant,
-  { database, known: isKnown }: Options & { readonly known: boolean },
+  { catalog, known: isKnown }: Options & { readonly known: boolean },
 ): Promise<string | null> => {
   const { id, type, codec, plainLength } = record.header
   if (type !== RECORD.manifest && type !== RECORD.state) return null
   const plain = decode(codec, parseRecord(record.bytes, 0).stored, plainLength)
-  const newest = await database.call('state.seq', { tenant: tenant.id })
+  const newest = await catalog.states.seq({ tenant: tenant.id })
   if (type === RECORD.state) {
     const { seq } = decodeState(plain, id)
     return seq > newest ? `state ${seq} of tenant ${tenant.name}` : null
@@ -59,7 +59,7 @@ const newsOf = async (
   if (!equalBytes(keyedHash(manifestKey(tenant.idKey), plain), id)) return null
   const { point, state } = decodeManifest(plain)
   if (isKnown && state < newest) return null
-  const [known] = await database.call('check.jobs', { tenant: tenant.id, jobs: [point] })
+  const [known] = await catalog.checks.jobs({ tenant: tenant.id, jobs: [point] })
   return known === 1 ? null : `restore point ${point}`
 }
 
@@ -68,9 +68,9 @@ const newsOf = async (
  * not know: all of these are in the catalog before the packs, so no crash leaves that. Only packs of nodes are read, and only what is unknown of them.
  */
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
-  const { store, database } = options
+  const { store, catalog } = options
   for (const { name, from, known = false } of unknown) {
-    const tenant = await database.call('tenant.byUuid', { uuid: name.tenant })
+    const tenant = await catalog.tenants.byUuid({ uuid: name.tenant })
     try {
       const { kind } = await readPackHeader(store, name)
       if (tenant === null) throw older(`among which are some of a tenant that it does not know (${name.tenant})`)

@@ -3,7 +3,7 @@ import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import { ownBytes } from '../common/bytes.ts'
 import { damageOf, type Damage } from '../common/damage.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
@@ -20,7 +20,7 @@ const IDS_LOGGED_MAX = 16
 
 interface QuarantineOptions {
   readonly tenant: Tenant
-  readonly database: Database
+  readonly catalog: Catalog
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
   readonly nowMs: () => number
@@ -44,7 +44,7 @@ export class Quarantine {
    */
   async enter(damages: readonly Damage[], { quiet = false } = {}): Promise<Damage[]> {
     if (damages.length === 0) return []
-    const { database, tenant, log, nodeCache, nowMs } = this.#options
+    const { catalog, tenant, log, nodeCache, nowMs } = this.#options
     failpoint('index.forget')
     const records = damages.map(({ id, type, place, reason }) => ({
       id: ownBytes(id),
@@ -52,8 +52,7 @@ export class Quarantine {
       place: place === null ? null : { pack: place.pack, offset: place.offset },
       reason: reason.slice(0, REASON_CHARS_MAX),
     }))
-    const enter = (): Promise<ArrayLike<number>> =>
-      database.call('damage.enter', { tenant: tenant.id, nowMs: nowMs(), records })
+    const enter = (): Promise<ArrayLike<number>> => catalog.damage.enter({ tenant: tenant.id, nowMs: nowMs(), records })
     const entered = await unlessFull(log, 'damaged records leave the index', enter)
     // whoever reads them again finds them again
     if (entered === null) return [...damages]

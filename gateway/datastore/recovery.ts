@@ -1,6 +1,6 @@
 // What a start does about packs, whatever ended the last run: a pure plan over the catalog and the files, and its execution.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { PackRow } from '../catalog/sqlite/packs.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from '../packs/format.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -134,15 +134,15 @@ const findMisplaced = async (
  */
 export const recover = async (options: {
   store: PackStore
-  database: Database
+  catalog: Catalog
   packs: PackPool
   log: DatastoreLog
   epoch: number | null
   /** Reads headers and is closed then: a handle that stays open would hide that a pack went away. */
   headers: Pick<PackStore, 'read' | 'size'>
 }): Promise<RecoveryReport> => {
-  const { store, database, packs, log, epoch, headers } = options
-  const rows = await database.call('pack.list', {})
+  const { store, catalog, packs, log, epoch, headers } = options
+  const rows = await catalog.packs.list()
   const known = new Set(rows.map(({ tenant, uuid }) => `${tenant} ${uuid}`))
   const present = new Set<string>()
   const unknown: string[] = []
@@ -167,12 +167,12 @@ export const recover = async (options: {
     if ((unsealed.get(id)?.bytes ?? 0) > bytes) strangers.push({ name, from: bytes === 0 ? null : bytes })
     if (epoch === null && present.has(`${tenant} ${uuid}`)) strangers.push({ name, from: null, known: true })
   }
-  await refuseOlderCatalog({ store, database }, strangers)
-  refuseOlderEpoch(epoch, await database.call('catalog.acknowledged', {}))
+  await refuseOlderCatalog({ store, catalog }, strangers)
+  refuseOlderEpoch(epoch, await catalog.condition.acknowledged())
 
   const plan = planRecovery(rows, present, unsealed)
-  if (plan.seal.length > 0) await database.call('pack.seal', { packs: plan.seal })
-  for (const id of plan.forget) await database.call('pack.forget', { id })
+  if (plan.seal.length > 0) await catalog.packs.seal({ packs: plan.seal })
+  for (const id of plan.forget) await catalog.packs.forget({ id })
   for (const pack of plan.reuse) packs.offer(pack)
   for (const pack of plan.damaged) log.error({ code: 'DATA_DAMAGED', ...pack }, 'a pack lacks acknowledged bytes')
   const misplaced = await findMisplaced(headers, rows, present)

@@ -2,7 +2,7 @@
 import type { Clock } from '../../protocol/peer.ts'
 import type { BallastKeeper } from './ballast-keeper.ts'
 import { PACK_HEADER_BYTES } from '../packs/format.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Quotas } from './quota.ts'
@@ -21,7 +21,7 @@ const nowMs = (): number => performance.now()
 export interface SpaceOptions {
   /** The data folder and the folder of packs. */
   readonly folders: readonly string[]
-  readonly database: Database
+  readonly catalog: Catalog
   readonly log: DatastoreLog
   /** Bytes of the disk that uploads leave free; 0 for none, null for the default. */
   readonly reserveBytes: number | null
@@ -31,13 +31,13 @@ export interface SpaceOptions {
 /** What restores, prune, collections and verification write is not asked for here: they must go on when uploads cannot. */
 export class Space {
   readonly quotas: Quotas
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #log: DatastoreLog
   readonly #reserve: Reserve
   readonly #ballast: BallastKeeper
 
-  constructor({ folders, database, log, reserveBytes, ballast }: SpaceOptions) {
-    this.#database = database
+  constructor({ folders, catalog, log, reserveBytes, ballast }: SpaceOptions) {
+    this.#catalog = catalog
     this.#log = log
     this.quotas = new Quotas({ log, nowMs })
     this.#reserve = new Reserve({ folders, bytes: reserveBytes, nowMs })
@@ -46,7 +46,7 @@ export class Space {
 
   /** Begins to count from what the catalog says, but for packs that were found to hold less. */
   async open(damaged: readonly DamagedPack[]): Promise<void> {
-    const totals = await this.#database.call('pack.totals', {})
+    const totals = await this.#catalog.packs.totals()
     const counted = new Map(totals.map(({ tenant, bytes }) => [tenant, bytes]))
     for (const { tenant, expectedBytes, foundBytes } of damaged)
       counted.set(tenant, (counted.get(tenant) ?? 0) - expectedBytes + (foundBytes ?? 0))
@@ -56,7 +56,7 @@ export class Space {
 
   /** Takes over the quotas as the catalog has them now; a command beside the gateway may have changed them. */
   async refresh(): Promise<void> {
-    this.quotas.set(await this.#database.call('quota.list', {}))
+    this.quotas.set(await this.#catalog.quotas.list())
   }
 
   /** Refreshes again and again, so that uploads under way are held to new quotas too; gives what stops it. */

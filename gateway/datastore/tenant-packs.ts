@@ -2,7 +2,7 @@
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Ballast } from '../folder/ballast.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import {
@@ -33,14 +33,14 @@ export class TenantPacks {
   /** That of the packs' file system. */
   readonly ballast: Ballast
   readonly #tenant: Tenant
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #store: PackStore
   readonly #pool: PackPool
 
-  constructor(options: { tenant: Tenant; database: Database; store: PackStore; pool: PackPool; ballast: Ballast }) {
+  constructor(options: { tenant: Tenant; catalog: Catalog; store: PackStore; pool: PackPool; ballast: Ballast }) {
     this.ballast = options.ballast
     this.#tenant = options.tenant
-    this.#database = options.database
+    this.#catalog = options.catalog
     this.#store = options.store
     this.#pool = options.pool
   }
@@ -123,12 +123,12 @@ export class TenantPacks {
 
   /** Packs that an earlier collection had let go of and could not remove. */
   doomed(): Promise<DoomedPack[]> {
-    return this.#database.call('pack.doomed', { tenant: this.#tenant.id })
+    return this.#catalog.packs.doomed({ tenant: this.#tenant.id })
   }
 
   /** Takes back that a pack was let go of, so that what is in it can be relied on again. */
   async spare({ id }: DoomedPack): Promise<void> {
-    await this.#database.call('pack.spare', { id })
+    await this.#catalog.packs.spare({ id })
   }
 
   /**
@@ -137,10 +137,10 @@ export class TenantPacks {
    */
   async remove(pack: DoomedPack): Promise<void> {
     failpoint('doom')
-    const doomed = await this.#database.call('pack.doom', { ids: [pack.id] })
+    const doomed = await this.#catalog.packs.doom({ ids: [pack.id] })
     if (doomed.length === 0) return
     failpoint('unlink')
     await this.#store.remove({ tenant: this.#tenant.uuid, pack: pack.uuid })
-    await this.#database.call('pack.removed', { id: pack.id })
+    await this.#catalog.packs.removed({ id: pack.id })
   }
 }

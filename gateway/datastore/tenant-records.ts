@@ -4,7 +4,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Ballast } from '../folder/ballast.ts'
 import { joinIds } from '../common/bytes.ts'
 import type { ChunkCommit, NewRecord } from '../catalog/sqlite/chunks.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from '../packs/format.ts'
@@ -30,7 +30,7 @@ interface PlainRecord {
 
 export class TenantRecords {
   readonly #tenant: Tenant
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #pool: PackPool
   readonly #ballast: Ballast
   readonly #references: References
@@ -41,14 +41,14 @@ export class TenantRecords {
 
   constructor(options: {
     tenant: Tenant
-    database: Database
+    catalog: Catalog
     pool: PackPool
     ballast: Ballast
     references: References
     nowMs: () => number
   }) {
     this.#tenant = options.tenant
-    this.#database = options.database
+    this.#catalog = options.catalog
     this.#pool = options.pool
     this.#ballast = options.ballast
     this.#references = options.references
@@ -59,7 +59,7 @@ export class TenantRecords {
   async writeManifest(content: ManifestContent): Promise<KeptManifest> {
     await this.writeState()
     const tenant = this.#tenant.id
-    const state = await this.#database.call('state.seq', { tenant })
+    const state = await this.#catalog.states.seq({ tenant })
     const stored = encodeManifest({ ...content, tenant: this.#tenant.uuid, state })
     if (stored.length > RECORD_PLAIN_BYTES_MAX)
       throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
@@ -68,7 +68,7 @@ export class TenantRecords {
     stack.use(this.#hold([id]))
     failpoint('manifest.write')
     const record = { id, codec: CODEC.raw, plainLength: stored.length, stored }
-    await this.#write(RECORD.manifest, [record], (commit) => this.#database.call('chunk.commit', commit))
+    await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.chunks.commit(commit))
     failpoint('manifest.written')
     const held = stack.move()
     return { id, [Symbol.dispose]: () => held.dispose() }
@@ -79,12 +79,12 @@ export class TenantRecords {
     this.#nextState ??= this.#states.run(async () => {
       // from here on a change may be too late for this one
       this.#nextState = null
-      const state = await this.#database.call('state.begin', { tenant: this.#tenant.id, nowMs: this.#nowMs() })
+      const state = await this.#catalog.states.begin({ tenant: this.#tenant.id, nowMs: this.#nowMs() })
       if (state === null) return
       const records = encodeState(state)
       using _held = this.#hold(records.map(({ id }) => id))
       failpoint('state.write')
-      await this.#write(RECORD.state, records, (commit) => this.#database.call('state.commit', commit))
+      await this.#write(RECORD.state, records, (commit) => this.#catalog.states.commit(commit))
     })
     return this.#nextState
   }

@@ -8,7 +8,7 @@ import { joinBytes, joinIds, ownBytes } from '../common/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, ownDamage, type Damage } from '../common/damage.ts'
 import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type StoredRecord } from '../packs/format.ts'
 import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
@@ -38,7 +38,7 @@ export interface StoredChunks {
 
 interface TenantStoreOptions {
   readonly tenant: Tenant
-  readonly database: Database
+  readonly catalog: Catalog
   readonly store: PackStore
   readonly packs: PackPool
   /** That of the packs' file system. */
@@ -70,14 +70,14 @@ export class TenantStore {
   readonly #zeroIds = new Map<number, Uint8Array>()
 
   constructor(options: TenantStoreOptions) {
-    const { tenant, database, store } = options
+    const { tenant, catalog, store } = options
     this.tenant = tenant
     this.#options = options
-    this.#reader = new RecordReader({ tenant, database, store })
-    this.packs = new TenantPacks({ tenant, database, store, pool: options.packs, ballast: options.ballast })
+    this.#reader = new RecordReader({ tenant, catalog, store })
+    this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     const { packs: pool, ballast, nowMs } = options
-    this.#records = new TenantRecords({ tenant, database, pool, ballast, references: this.references, nowMs })
+    this.#records = new TenantRecords({ tenant, catalog, pool, ballast, references: this.references, nowMs })
     this.quarantine = new Quarantine(options)
   }
 
@@ -87,9 +87,9 @@ export class TenantStore {
    */
   async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    const { database, tenant } = this.#options
+    const { catalog, tenant } = this.#options
     this.references.touch(ids)
-    return database.call('chunk.have', { tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
+    return catalog.chunks.have({ tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
   }
 
   /** Id of a chunk of so many zeroes, in bytes; no image has it, as a zero is no chunk. */
@@ -127,7 +127,7 @@ export class TenantStore {
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
   async locate(ids: readonly Uint8Array[]): Promise<(RecordLocation | null)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    return this.#options.database.call('chunk.locate', { tenant: this.tenant.id, ids: joinIds(ids) })
+    return this.#options.catalog.chunks.locate({ tenant: this.tenant.id, ids: joinIds(ids) })
   }
 
   /** Records as they lie in packs, nothing checked, in the order asked; see RecordReader.fetch. */

@@ -5,7 +5,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
 import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
 import type { NewRecord, UploadProgress } from '../catalog/sqlite/chunks.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { Queue, type Limiter } from '../common/limiter.ts'
@@ -47,7 +47,7 @@ export interface ImageWriterOptions {
   readonly disk: string
   /** Row id of the machine. */
   readonly machineId: number
-  readonly database: Database
+  readonly catalog: Catalog
   readonly packs: PackPool
   readonly verifyPool: VerifyPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
@@ -157,12 +157,12 @@ export class ImageWriter implements AsyncDisposable {
   /** The batch without what the index has: a racing upload may have brought it since the caller asked. */
   async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
     const ids = batch.records.map(({ id }) => id)
-    const { database, tenant, references } = this.#options
+    const { catalog, tenant, references } = this.#options
     // before the look-up: a collection may begin before its answer is here
     references.touch(ids)
     const joined = joinIds(ids)
     this.#relied.push(joined)
-    const indexed = await database.call('chunk.indexed', { tenant: tenant.id, ids: joined })
+    const indexed = await catalog.chunks.indexed({ tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
 
@@ -224,12 +224,12 @@ export class ImageWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { database, tenant, machineId, job, disk, references } = this.#options
+    const { catalog, tenant, machineId, job, disk, references } = this.#options
     references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
-    return database.call('chunk.commit', {
+    return catalog.chunks.commit({
       tenant: tenant.id,
       machine: machineId,
       ids: joinBytes(

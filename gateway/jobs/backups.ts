@@ -114,7 +114,7 @@ export class Backups {
     { tenant, machine, subject, full, compare: asked }: StartRequest,
   ): Promise<{ base: string | null; compare: boolean }> {
     try {
-      const { base, compare } = await this.#datastore.database.call('job.start', {
+      const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
         machineId: machine.id,
@@ -137,7 +137,7 @@ export class Backups {
     const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
     await Promise.race([this.#datastore.tenantStore(tenant).quarantine.attributed(), late])
     stopTimer()
-    return await this.#datastore.database.call('lost.reread', { tenant: tenant.id, point })
+    return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
   }
 
   /** Takes the lease's promise. UPLOAD_INVALID for what cannot be so; FULL_REFUSED and FREEZE_REQUIRED, by the machine's policy, end the job. */
@@ -147,7 +147,7 @@ export class Backups {
     const skewMs = begun.timeMs - nowMs
     if (Math.abs(skewMs) > SKEW_LOGGED_MS) this.#log.warn({ job, agent, skewMs }, "the agent's clock is not ours")
     const state = encodeState(EMPTY_STATE)
-    const refusal = await this.#datastore.database.call('job.begin', { job, agent, begun, disks, state, nowMs })
+    const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, state, nowMs })
     if (refusal !== null) {
       const { code, message, details } = refusal
       this.#log.warn({ job, code, reason: message }, 'backup failed')
@@ -186,8 +186,8 @@ export class Backups {
     { job, disk }: Params<'image.upload'>,
     { call, account, signal }: UploadCall & { readonly signal: AbortSignal },
   ): Promise<Result<'image.upload'>> {
-    const { database } = this.#datastore
-    const upload = await database.call('job.upload', { job, agent, disk })
+    const { catalog } = this.#datastore
+    const upload = await catalog.jobs.upload({ job, agent, disk })
     if (upload.finished === 1) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
@@ -221,21 +221,21 @@ export class Backups {
 
   /** Makes the restore point durable and ends the job; the same call again gives the same answer. */
   async commit(tenant: Tenant, agent: string, { job, bytesRead }: Params<'backup.commit'>): Promise<{ point: string }> {
-    const { database } = this.#datastore
-    const complete = await database.call('job.complete', { job, agent })
+    const { catalog } = this.#datastore
+    const complete = await catalog.jobs.complete({ job, agent })
     if (complete.job.state === 'running') {
       const nowMs = this.#clock.now()
-      const lockedUntilMs = await lockOfNewPoint(database, tenant, complete.job.machine, nowMs)
+      const lockedUntilMs = await lockOfNewPoint(catalog, tenant, complete.job.machine, nowMs)
       const store = this.#datastore.tenantStore(tenant)
       using kept = await store.writeManifest(manifestOf(complete, { bytesRead, nowMs, lockedUntilMs }))
       const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
-      await database.call('job.commit', args)
+      await catalog.jobs.commit(args)
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // what was kept of the base may hold damage
     const { base, startedMs } = complete.job
     // a start that is still to come was dated by a clock that was ahead: then any damage may be newer than it
     const sinceMs = startedMs <= this.#clock.now() ? startedMs : 0
-    if (await database.call('damage.mayTouch', { tenant: tenant.id, base, sinceMs }))
+    if (await catalog.damage.mayTouch({ tenant: tenant.id, base, sinceMs }))
       void this.#datastore.tenantStore(tenant).quarantine.attribute()
     this.#log.info({ job, machine: complete.job.machine, tenant: tenant.name }, 'restore point committed')
     this.#ended(job)
@@ -251,7 +251,7 @@ export class Backups {
   /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
   async fail({ job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
     const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
-    await this.#datastore.database.call('job.fail', { job, agent, ...failure, nowMs: this.#clock.now() })
+    await this.#datastore.catalog.jobs.fail({ job, agent, ...failure, nowMs: this.#clock.now() })
     this.#log.warn({ job, code: failure.code, reason: failure.message }, 'backup failed')
     this.#failed(job)
   }
@@ -295,7 +295,7 @@ export class Backups {
     const peer = this.#agents.find(agent)
     const handed = [...this.#handed].filter(([, to]) => to === peer).map(([job]) => job)
     const args = { agent, jobs, handed, nowMs: this.#clock.now() }
-    const { states, failed } = await this.#datastore.database.call('job.reconcile', args)
+    const { states, failed } = await this.#datastore.catalog.jobs.reconcile(args)
     for (const job of failed) this.#failed(job)
     const { idKey, chunkBytes } = tenant
     return states.map(({ job, state }) => ({ job, state, keys: state === 'running' ? { idKey, chunkBytes } : null }))
@@ -303,14 +303,14 @@ export class Backups {
 
   /** The job as the tenant sees it; NOT_FOUND. */
   async get(tenant: Tenant, job: string): Promise<{ row: ShownJob; view: Job }> {
-    const found = await this.#datastore.database.call('job.get', { tenant: tenant.id, job })
+    const found = await this.#datastore.catalog.jobs.get({ tenant: tenant.id, job })
     if (found === null) throw new VarveError('NOT_FOUND', `there is no job ${job}`)
     return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.comparisons.bytes(job)) }
   }
 
   /** The agent has given the lease of a job back. */
   async released(agent: string, job: string): Promise<void> {
-    await this.#datastore.database.call('job.release', { job, agent })
+    await this.#datastore.catalog.jobs.release({ job, agent })
     this.#watchers.notify(job, 'end')
   }
 

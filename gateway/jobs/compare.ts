@@ -70,7 +70,7 @@ export class Comparisons {
   async compare(tenant: Tenant, agent: string, params: Params<'image.compare'>): Promise<Result<'image.compare'>> {
     const { datastore, log, onProgress } = this.#options
     const { job, disk } = params
-    const { root, size } = await datastore.database.call('job.baseImage', { job, agent, disk })
+    const { root, size } = await datastore.catalog.jobs.baseImage({ job, agent, disk })
     const store = datastore.tenantStore(tenant)
     const { chunkBytes } = tenant
     const result = await compareChunks(store, { root, size, chunkBytes }, params, (error) =>

@@ -1,18 +1,18 @@
 // How long retention locks a new restore point.
 import type { Retention } from '../../protocol/retention.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Until when the nearest policy locks a point of this machine that is committed now, in milliseconds since 1970; null where none does. */
 export const lockOfNewPoint = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   machine: string,
   nowMs: number,
 ): Promise<number | null> => {
-  const rules = await database.call('retention.of', { tenant: tenant.id, machine })
+  const rules = await catalog.retention.of({ tenant: tenant.id, machine })
   if (rules === null) return null
   const { lockDays } = JSON.parse(rules) as Retention
   return lockDays === 0 ? null : nowMs + Math.ceil(lockDays * DAY_MS)

@@ -59,7 +59,7 @@ export const agree = async (
   counted: SurveyResult,
   accepted: Acceptance,
 ): Promise<void> => {
-  const { database } = datastore
+  const { catalog } = datastore
   const { unwalkable, givenUp, missing, strayRows, news } = counted
   if (missing > 0 || strayRows > 0) throw catalogDamaged(counted)
   const hidden = unwalkable + givenUp > 0
@@ -68,7 +68,7 @@ export const agree = async (
     await datastore.tenantStore(tenant).quarantine.enter(news, { quiet: true })
     await attribute({ datastore, tenant, signal })
   }
-  const lost = hidden ? await database.call('loss.subtrees', { tenant: tenant.id }) : []
+  const lost = hidden ? await catalog.losses.subtrees({ tenant: tenant.id }) : []
   if (unwalkable > 0) throw treeUnreadable(unwalkable, lost)
   const touched = new Set(lost.map(({ point }) => point))
   const whole = accepted.points.find((point) => !touched.has(point))
@@ -78,7 +78,7 @@ export const agree = async (
       `all trees of restore point ${whole} can be read: there is no loss to accept`,
       { details: { point: whole } },
     )
-  await database.call('loss.acceptable', { tenant: tenant.id, accepted })
+  await catalog.losses.acceptable({ tenant: tenant.id, accepted })
 }
 
 /** Forgets damage that nothing needs any more, so that it keeps no pack; for a survey that was agreed to. */
@@ -88,5 +88,5 @@ export const forgetUnneeded = async (
 ): Promise<void> => {
   // what lies below a node that cannot be read may need it
   if (unwalkable + givenUp > 0 || unneeded.length === 0) return
-  await datastore.database.call('damage.settle', { tenant: tenant.id, ids: joinIds(unneeded) })
+  await datastore.catalog.damage.settle({ tenant: tenant.id, ids: joinIds(unneeded) })
 }

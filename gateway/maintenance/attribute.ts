@@ -42,8 +42,7 @@ export const withPoint = async (
   { datastore, tenant }: Pick<MaintenanceContext, 'datastore' | 'tenant'>,
   id: string,
 ): Promise<{ readonly point: PointRoots; readonly held: Disposable } | null> => {
-  const find = (): Promise<PointRoots | null> =>
-    datastore.database.call('point.roots', { tenant: tenant.id, point: id })
+  const find = (): Promise<PointRoots | null> => datastore.catalog.points.roots({ tenant: tenant.id, point: id })
   const before = await find()
   if (before === null) return null
   const { references } = datastore.tenantStore(tenant)
@@ -73,11 +72,11 @@ class Attribution {
 
   async run(): Promise<void> {
     const { datastore, tenant, signal, onProgress } = this.#context
-    const { database } = datastore
+    const { catalog } = datastore
     for await (const page of this.#pages()) for (const id of page) this.#damage.set(id, KNOWN)
     if (this.#damage.size > 0) {
       const all = { tenant: tenant.id, point: null, machine: null, age: null }
-      const points = await database.call('point.toVerify', all)
+      const points = await catalog.points.toVerify(all)
       for (const [done, id] of points.entries()) {
         signal.throwIfAborted()
         onProgress?.({ phase: 'attribute', done, total: points.length })
@@ -85,7 +84,7 @@ class Attribution {
       }
     }
     await this.#stage()
-    await database.call('lost.replace', { tenant: tenant.id })
+    await catalog.lost.replace({ tenant: tenant.id })
     await this.#settle()
   }
 
@@ -93,7 +92,7 @@ class Attribution {
     const { datastore, tenant } = this.#context
     for (let after: Uint8Array | null = null; ;) {
       const args = { tenant: tenant.id, after, limit: DAMAGE_PAGE_ROWS }
-      const page: Uint8Array[] = (await datastore.database.call('damage.page', args)).map(({ key }) => key)
+      const page: Uint8Array[] = (await datastore.catalog.damage.page(args)).map(({ key }) => key)
       if (page.length > 0) yield page
       if (page.length < DAMAGE_PAGE_ROWS) return
       after = page.at(-1)!
@@ -193,7 +192,7 @@ class Attribution {
     const rows = this.#rows
     this.#rows = []
     if (rows.length === 0 && !this.#first) return
-    await datastore.database.call('lost.stage', { tenant: tenant.id, first: this.#first, rows })
+    await datastore.catalog.lost.stage({ tenant: tenant.id, first: this.#first, rows })
     this.#first = false
   }
 
@@ -202,7 +201,7 @@ class Attribution {
     const { datastore, tenant } = this.#context
     for await (const page of this.#pages()) {
       const ids = joinIds(this.#nodesLost ? [] : page.filter((id) => this.#damage.get(id) === KNOWN))
-      await datastore.database.call('damage.settle', { tenant: tenant.id, ids })
+      await datastore.catalog.damage.settle({ tenant: tenant.id, ids })
     }
   }
 }

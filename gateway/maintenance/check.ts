@@ -67,7 +67,7 @@ class PackCheck {
     const { datastore, tenant } = this.#context
     const files = await this.#files()
     // a pack's row is there before its file, so whatever lay there when the files were listed has one by now
-    const rows = (await datastore.database.call('pack.list', {})).filter((row) => row.tenant === tenant.uuid)
+    const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.uuid)
     await this.#findStrangers(files, new Set(rows.map(({ uuid }) => uuid)))
     const scanned = rows.filter(({ sealed, bytes }) => sealed < 2 && bytes > 0)
     const named = await this.#namedRows(scanned)
@@ -95,7 +95,7 @@ class PackCheck {
   /** Rows of the index for each pack, by its row id, as far as they lie in what was acknowledged when the check began. */
   async #namedRows(packs: readonly PackRow[]): Promise<Map<number, number>> {
     const { datastore, tenant, signal, onProgress } = this.#context
-    const total = await datastore.database.call('collection.count', { tenant: tenant.id })
+    const total = await datastore.catalog.collection.count({ tenant: tenant.id })
     const bytesOf = new Map(packs.map(({ id, bytes }) => [id, bytes]))
     const named = new Map<number, number>()
     const others = new Map<number, number>()
@@ -103,7 +103,7 @@ class PackCheck {
     let after: Uint8Array | null = null
     do {
       signal.throwIfAborted()
-      const page: PlacePage = await datastore.database.call('check.places', { tenant: tenant.id, after })
+      const page: PlacePage = await datastore.catalog.checks.places({ tenant: tenant.id, after })
       for (const [index, pack] of page.packs.entries()) {
         const bytes = bytesOf.get(pack)
         if (bytes === undefined) count(others, pack)
@@ -114,7 +114,7 @@ class PackCheck {
       after = page.last
     } while (after !== null)
     // some were made since, the others are nowhere
-    for (const { id, sealed } of await datastore.database.call('pack.list', {})) if (sealed < 2) others.delete(id)
+    for (const { id, sealed } of await datastore.catalog.packs.list()) if (sealed < 2) others.delete(id)
     const nowhere = [...others.values()].reduce((sum, rows) => sum + rows, 0)
     this.#report.dangling += nowhere
     if (nowhere > 0) this.#problem(`${nowhere} rows of the index name packs that are not in the catalog`)
@@ -179,7 +179,7 @@ class PackCheck {
   async #look(row: PackRow, batch: readonly { id: Uint8Array; offset: number; bytes: number }[]): Promise<number> {
     if (batch.length === 0) return 0
     const { datastore, tenant } = this.#context
-    const isNamed = await datastore.database.call('collection.named', {
+    const isNamed = await datastore.catalog.collection.named({
       tenant: tenant.id,
       pack: row.id,
       ids: joinIds(batch.map(({ id }) => id)),
@@ -202,7 +202,7 @@ class PackCheck {
   /** Rows that were there when the check began may have gone since: what is missing now counts. */
   async #dangling(row: PackRow, found: number): Promise<void> {
     const { datastore, tenant } = this.#context
-    const rows = await datastore.database.call('collection.rowsOf', { tenant: tenant.id, pack: row.id })
+    const rows = await datastore.catalog.collection.rowsOf({ tenant: tenant.id, pack: row.id })
     const missing = rows.filter(({ offset }) => offset < row.bytes).length - found
     if (missing <= 0) return
     this.#report.dangling += missing
@@ -236,7 +236,7 @@ class PackCheck {
     const { datastore, tenant } = this.#context
     const manifests = this.#manifests.splice(0)
     const points = manifests.map(({ point }) => point)
-    const known = await datastore.database.call('check.points', { tenant: tenant.id, points })
+    const known = await datastore.catalog.checks.points({ tenant: tenant.id, points })
     const strangers = manifests.filter((_, index) => known[index] === 0)
     if (this.#strangers.length + strangers.length > STRANGERS_MAX) this.#strangersCut = true
     else this.#strangers.push(...strangers)
@@ -245,7 +245,7 @@ class PackCheck {
   /** Which of the unknown restore points should be there: those that the newest state names, or that are newer than it. */
   async #judgePoints(): Promise<void> {
     const { datastore, tenant } = this.#context
-    const seq = await datastore.database.call('state.seq', { tenant: tenant.id })
+    const seq = await datastore.catalog.states.seq({ tenant: tenant.id })
     if (this.#state.length === 0) return
     const { state, complete } = joinParts(this.#state)
     if (state.seq > seq)

@@ -56,7 +56,7 @@ class Sweeper {
       else doomed.set(id, chosen.push(index) * ID_BYTES - ID_BYTES)
     }
     const rows = doomed.slice(0, chosen.length * ID_BYTES)
-    const swept = await datastore.database.call('collection.sweep', { tenant: tenant.id, ids: rows, accepted })
+    const swept = await datastore.catalog.collection.sweep({ tenant: tenant.id, ids: rows, accepted })
     for (const [at, index] of chosen.entries()) {
       if (swept[at] === 0) continue
       this.records++
@@ -157,10 +157,10 @@ export const collect = async (
   { dryRun, thresholdPercent, bytesPerSecond, acceptLoss = [] }: Params<'store.collect'>,
 ): Promise<CollectionReport> => {
   const { datastore, tenant, clock, signal, onProgress } = context
-  const { database } = datastore
+  const { catalog } = datastore
   const startedMs = clock.elapsed()
   const accepted = (): Acceptance => ({ points: acceptLoss, nowMs: clock.now() })
-  await database.call('loss.acceptable', { tenant: tenant.id, accepted: accepted() })
+  await catalog.losses.acceptable({ tenant: tenant.id, accepted: accepted() })
   const store = datastore.tenantStore(tenant)
   const throttle = new Throttle(bytesPerSecond, clock)
   const proof = new PackProof(context, throttle)
@@ -170,9 +170,9 @@ export const collect = async (
     await findCopies(context, proof)
     await store.packs.retire()
   }
-  const before = await database.call('collection.packs', { tenant: tenant.id })
+  const before = await catalog.collection.packs({ tenant: tenant.id })
   const strange = await store.packs.strange(before.filter(({ bytes }) => bytes > 0))
-  const roots = await database.call('collection.roots', { tenant: tenant.id })
+  const roots = await catalog.collection.roots({ tenant: tenant.id })
   failpoint('mark')
   await confirmRoots(context, roots)
   const sweeper = protection === null ? null : new Sweeper(context, protection, acceptLoss)
@@ -184,7 +184,7 @@ export const collect = async (
   })
   if (dryRun) await agree(context, survey, accepted())
   else await forgetUnneeded(context, survey)
-  const damaged = strange.union(new Set(await database.call('damage.packs', { tenant: tenant.id })))
+  const damaged = strange.union(new Set(await catalog.damage.packs({ tenant: tenant.id })))
   const plan = planCollection(
     surveyedPacks(before, survey, sweeper?.packs ?? null, damaged),
     thresholdPercent,
@@ -193,7 +193,7 @@ export const collect = async (
   const { bytes: bytesRewritten, left } = dryRun
     ? { bytes: plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0), left: [] }
     : await apply(context, plan, { throttle, proof })
-  const after = dryRun ? null : await database.call('collection.packs', { tenant: tenant.id })
+  const after = dryRun ? null : await catalog.collection.packs({ tenant: tenant.id })
   const { examined, live, dead, nodes } = survey
   const { belowThresholdBytes, inUseBytes, damagedBytes } = plan
   return {

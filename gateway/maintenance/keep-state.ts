@@ -51,10 +51,10 @@ export class StateKeeper implements AsyncDisposable {
   }
 
   async #write(): Promise<void> {
-    const { database } = this.#datastore
+    const { catalog } = this.#datastore
     try {
-      for (const id of await database.call('state.changed', {})) {
-        const tenant = await database.call('tenant.byId', { id })
+      for (const id of await catalog.states.changed()) {
+        const tenant = await catalog.tenants.byId({ id })
         if (tenant !== null) await keepState(this.#datastore.tenantStore(tenant), this.#log)
       }
     } catch (error) {

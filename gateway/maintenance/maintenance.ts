@@ -88,9 +88,9 @@ export class Maintenance implements AsyncDisposable {
 
   /** Attributes damage whose attribution an earlier run did not finish. */
   async attributeKnown(): Promise<void> {
-    const { database } = this.#datastore
-    for (const id of await database.call('damage.tenants', {})) {
-      const tenant = await database.call('tenant.byId', { id })
+    const { catalog } = this.#datastore
+    for (const id of await catalog.damage.tenants()) {
+      const tenant = await catalog.tenants.byId({ id })
       if (tenant !== null) void this.#datastore.tenantStore(tenant).quarantine.attribute()
     }
   }

@@ -66,7 +66,7 @@ export class PackProof {
       if (record !== null) found.push(record)
     }
     if (found.length === 0) return here.length
-    const restored = await datastore.database.call('damage.restore', { tenant: tenant.id, records: found })
+    const restored = await datastore.catalog.damage.restore({ tenant: tenant.id, records: found })
     log.warn({ tenant: tenant.uuid, pack, records: restored }, 'records that the index lacked were found in a pack')
     return here.length + restored
   }
@@ -76,7 +76,7 @@ export class PackProof {
     if (heads.length === 0) return []
     const { datastore, tenant } = this.#context
     const ids = joinIds(heads.map(({ id }) => id))
-    const known = await datastore.database.call('damage.known', { tenant: tenant.id, ids })
+    const known = await datastore.catalog.damage.known({ tenant: tenant.id, ids })
     return heads.filter((_, index) => known[index] === 1)
   }
 

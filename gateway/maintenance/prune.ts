@@ -3,7 +3,7 @@ import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.t
 import type { Params, Result } from '../../protocol/methods.ts'
 import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Actor } from '../catalog/sqlite/identities.ts'
 import { REMOVED_POINTS_MAX, type RetentionPoint } from '../catalog/sqlite/retention.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
@@ -14,7 +14,7 @@ import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
 const STEP_POINTS = 50
 
 export interface PruneRequest {
-  readonly database: Database
+  readonly catalog: Catalog
   readonly tenant: Tenant
   readonly params: Params<'points.prune'>
   readonly nowMs: number
@@ -62,31 +62,31 @@ const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: Pruned
   plan.count++
 }
 
-const machinesOf = async ({ database, tenant, params }: PruneRequest): Promise<string[]> => {
+const machinesOf = async ({ catalog, tenant, params }: PruneRequest): Promise<string[]> => {
   const { machine, group } = params
-  if (machine === null) return database.call('machine.members', { tenant: tenant.id, group })
+  if (machine === null) return catalog.machines.members({ tenant: tenant.id, group })
   if (group !== null) throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
   return [machine]
 }
 
-const rulesOf = async ({ database, tenant, params }: PruneRequest, machine: string): Promise<Retention> => {
+const rulesOf = async ({ catalog, tenant, params }: PruneRequest, machine: string): Promise<Retention> => {
   if (params.rules !== null) return params.rules
-  const rules = await database.call('retention.of', { tenant: tenant.id, machine })
+  const rules = await catalog.retention.of({ tenant: tenant.id, machine })
   return rules === null ? RETENTION_OFF : (JSON.parse(rules) as Retention)
 }
 
 const planByRules = async (request: PruneRequest): Promise<Plan> => {
   const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
-  const { database, tenant, nowMs } = request
+  const { catalog, tenant, nowMs } = request
   for (const machine of await machinesOf(request)) {
     const rules = await rulesOf(request, machine)
-    const points = await database.call('retention.points', { tenant: tenant.id, machine })
+    const points = await catalog.retention.points({ tenant: tenant.id, machine })
     for (const { point, keptBy } of planRetention(points.map(planned), rules, nowMs)) addTo(plan, point, [...keptBy])
   }
   return plan
 }
 
-const planNamed = async ({ database, tenant, params, nowMs }: PruneRequest, named: string[]): Promise<Plan> => {
+const planNamed = async ({ catalog, tenant, params, nowMs }: PruneRequest, named: string[]): Promise<Plan> => {
   if (params.machine !== null || params.group !== null || params.rules !== null)
     throw new VarveError(
       'PARAMS_INVALID',
@@ -94,10 +94,9 @@ const planNamed = async ({ database, tenant, params, nowMs }: PruneRequest, name
     )
   const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
   const ids = new Set<string>()
-  for (const prefix of named)
-    ids.add((await database.call('point.find', { tenant: tenant.id, agent: null, prefix })).id)
+  for (const prefix of named) ids.add((await catalog.points.find({ tenant: tenant.id, agent: null, prefix })).id)
   for (const id of ids) {
-    const point = planned(await database.call('retention.point', { tenant: tenant.id, id }))
+    const point = planned(await catalog.retention.point({ tenant: tenant.id, id }))
     addTo(plan, point, params.dryRun ? protectedBy(point, nowMs) : [])
   }
   return plan
@@ -123,7 +122,7 @@ const resultOf = (
  * NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a point that was named may not go, and then none goes.
  */
 export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {
-  const { database, tenant, params, nowMs, by } = request
+  const { catalog, tenant, params, nowMs, by } = request
   const named = params.points !== null
   const plan = params.points === null ? await planByRules(request) : await planNamed(request, params.points)
   if (params.dryRun) return resultOf(plan, new Map(), plan.going.length)
@@ -134,7 +133,7 @@ export const prune = async (request: PruneRequest): Promise<Result<'points.prune
   for (let from = 0; from < plan.going.length; from += step) {
     const points = plan.going.slice(from, from + step)
     failpoint('prune')
-    const done = await database.call('point.remove', { tenant: tenant.id, points, named, nowMs, by })
+    const done = await catalog.points.remove({ tenant: tenant.id, points, named, nowMs, by })
     for (const { id, reason } of done.left) left.set(id, [reason])
     removed += done.removed
   }

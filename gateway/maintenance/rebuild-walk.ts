@@ -5,7 +5,7 @@ import { decodeNode, nodeKey, rootLevel, type TreeNode } from '../../protocol/im
 import { ownBytes } from '../common/bytes.ts'
 import { damageOf, MISSING } from '../common/damage.ts'
 import type { BuiltTenant, CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
@@ -40,19 +40,19 @@ export class PointWalk {
   constructor(options: {
     tenant: BuiltTenant
     builder: CatalogBuilder
-    database: Database
+    catalog: Catalog
     store: PackStore
     report: RebuildReport
     signal: AbortSignal
     nowMs: number
   }) {
-    const { tenant, database, store } = options
+    const { tenant, catalog, store } = options
     this.#tenant = tenant
     this.#builder = options.builder
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#reader = new RecordReader({ tenant, database, store })
+    this.#reader = new RecordReader({ tenant, catalog, store })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
   }
 

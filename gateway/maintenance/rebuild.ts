@@ -8,9 +8,8 @@ import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { CatalogLock } from '../catalog/sqlite/catalog-lock.ts'
 import { appendAudit } from '../catalog/sqlite/audit.ts'
 import { CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import { catalogOver } from '../catalog/sqlite/database.ts'
 import { OldCatalog, type OldPoint } from '../catalog/sqlite/old-catalog.ts'
-import { runOperation } from '../catalog/sqlite/operations.ts'
 import { Sql } from '../catalog/sqlite/sql.ts'
 import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
 import { layEpoch, readEpoch } from '../catalog/sqlite/epoch.ts'
@@ -180,14 +179,14 @@ class Rebuild {
 
   async #walk(subjects: ReadonlyMap<string, Subject>): Promise<void> {
     const { sql } = this.#builder
-    const database: Database = { call: async (name, args) => runOperation(sql, name, args) }
+    const catalog = catalogOver(sql)
     const total = this.#rows('point')
     let done = 0
     for (const { tenant } of subjects.values()) {
       const walk = new PointWalk({
         tenant,
         builder: this.#builder,
-        database,
+        catalog,
         store: this.#store,
         report: this.#report,
         signal: this.#signal,

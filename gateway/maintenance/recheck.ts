@@ -12,7 +12,7 @@ const PAGE_ROWS = 1024
  * may have been at fault, or a file system away: a collection must not remove for good what can be read. STORE_FAILED when a place cannot be read.
  */
 export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceContext): Promise<number> => {
-  const { database } = datastore
+  const { catalog } = datastore
   const records = new WholeRecords(tenant, datastore.tenantStore(tenant).packs)
   const gone = new Set<string>()
   const read = async ({ id, type, pack, offset }: DamagedPlace): Promise<RestoredRecord | null> => {
@@ -30,14 +30,14 @@ export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceCon
   let restored = 0
   for (let after: Uint8Array | null = null; ;) {
     signal.throwIfAborted()
-    const page: DamagedPlace[] = await database.call('damage.places', { tenant: tenant.id, after, limit: PAGE_ROWS })
+    const page: DamagedPlace[] = await catalog.damage.places({ tenant: tenant.id, after, limit: PAGE_ROWS })
     if (page.length === 0) break
     const whole: RestoredRecord[] = []
     for (const place of page) {
       const record = await read(place)
       if (record !== null) whole.push(record)
     }
-    restored += await database.call('damage.restore', { tenant: tenant.id, records: whole })
+    restored += await catalog.damage.restore({ tenant: tenant.id, records: whole })
     after = page.at(-1)!.id
   }
   if (restored > 0) log.warn({ tenant: tenant.uuid, records: restored }, 'records in quarantine read whole again')

@@ -124,7 +124,7 @@ export class PackRewriter implements AsyncDisposable {
     for (let from = 0; from < moves.length; from += MOVES_AT_ONCE) {
       const some = moves.slice(from, from + MOVES_AT_ONCE)
       failpoint('rewrite.move')
-      moved += await datastore.database.call('collection.move', {
+      moved += await datastore.catalog.collection.move({
         tenant: tenant.id,
         pack,
         ids: joinIds(some.map(({ id }) => id)),
@@ -140,7 +140,7 @@ export class PackRewriter implements AsyncDisposable {
   async #named(pack: number, copies: readonly Copy[]): Promise<Copy[]> {
     if (copies.length === 0) return []
     const { datastore, tenant } = this.#context
-    const named = await datastore.database.call('collection.named', {
+    const named = await datastore.catalog.collection.named({
       tenant: tenant.id,
       pack,
       ids: joinBytes(
@@ -156,7 +156,7 @@ export class PackRewriter implements AsyncDisposable {
   async #rest(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, log } = this.#context
     const store = datastore.tenantStore(tenant)
-    const rows = await datastore.database.call('collection.rowsOf', { tenant: tenant.id, pack: pack.id })
+    const rows = await datastore.catalog.collection.rowsOf({ tenant: tenant.id, pack: pack.id })
     const moves: MovedRecord[] = []
     const damages: Damage[] = []
     for (const { id, type, offset } of rows) {

@@ -10,12 +10,12 @@ export const findCopies = async (
   { datastore, tenant, signal }: MaintenanceContext,
   proof: PackProof,
 ): Promise<void> => {
-  const { database } = datastore
-  const damaged = new Set(await database.call('damage.packs', { tenant: tenant.id }))
-  const nodes = await database.call('damage.nodes', { tenant: tenant.id })
+  const { catalog } = datastore
+  const damaged = new Set(await catalog.damage.packs({ tenant: tenant.id }))
+  const nodes = await catalog.damage.nodes({ tenant: tenant.id })
   const isLookedAt = ({ uuid, kind }: { readonly uuid: string; readonly kind: string }): boolean =>
     damaged.has(uuid) || (nodes && kind === 'nodes')
-  for (const { uuid } of (await database.call('collection.packs', { tenant: tenant.id })).filter(isLookedAt)) {
+  for (const { uuid } of (await catalog.collection.packs({ tenant: tenant.id })).filter(isLookedAt)) {
     signal.throwIfAborted()
     await proof.isFree(uuid)
   }

@@ -9,7 +9,7 @@ import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
 
 export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
   /** Paths of the catalog and of the folder of packs. */
-  readonly catalog: string
+  readonly catalogFile: string
   readonly packs: string
   readonly tenant: Tenant
   /** The images whose owners are told apart; null where only life and death matter. */

@@ -4,7 +4,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey } from '../../protocol/image-tree.ts'
 import { equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { joinIds, ownBytes, splitIds } from '../common/bytes.ts'
-import { LocalDatabase } from '../catalog/sqlite/database.ts'
+import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
 import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
 import { PACKS_SETTING } from '../packs/directory/packs-marker.ts'
 import { RECORD, type StoredRecord } from '../packs/format.ts'
@@ -19,7 +19,7 @@ import type { SurveyAnswer, SurveyJob } from './survey-thread.ts'
 const NOTICE_INTERVAL_MS = 100
 
 const port = parentPort!
-const { catalog, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
+const { catalogFile, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
 const post = (answer: SurveyAnswer): void => port.postMessage(answer)
 
 /** Resolves at the next message of the main thread: it has taken, or agreed to, what was handed over. */
@@ -51,10 +51,10 @@ const nodesOf = (reader: RecordReader): SurveyOptions['nodes'] => {
     })
 }
 
-const damagedIds = async (database: LocalDatabase): Promise<Uint8Array> => {
+const damagedIds = async (catalog: LocalCatalog): Promise<Uint8Array> => {
   const pages: Uint8Array[] = []
   for (let after: Uint8Array | null = null; ;) {
-    const page: Uint8Array = await database.call('damage.ids', { tenant: tenant.id, after })
+    const page: Uint8Array = await catalog.damage.ids({ tenant: tenant.id, after })
     if (page.length === 0) return joinIds(pages.flatMap(splitIds))
     pages.push(page)
     after = page.slice(-ID_BYTES)
@@ -62,21 +62,21 @@ const damagedIds = async (database: LocalDatabase): Promise<Uint8Array> => {
 }
 
 const run = async (): Promise<SurveyResult> => {
-  using database = new LocalDatabase(catalog)
+  using catalog = openLocal(catalogFile)
   // what is not whole in itself tells nobody what may go
-  if (dead === 'agreed') await database.call('collection.sound', {})
-  await using store = await DirectoryPackStore.open(packs, await database.call('setting.get', { name: PACKS_SETTING }))
+  if (dead === 'agreed') await catalog.collection.sound()
+  await using store = await DirectoryPackStore.open(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)
   let toldMs = 0
   const work = new Survey({
     ...survey,
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
-    rows: await database.call('collection.count', { tenant: tenant.id }),
-    nodes: nodesOf(new RecordReader({ tenant, database, store })),
-    page: (after, end) => database.call('collection.page', { tenant: tenant.id, after, end }),
-    damaged: () => damagedIds(database),
-    packIds: () => database.call('collection.packIds', { tenant: tenant.id }),
+    rows: await catalog.collection.count({ tenant: tenant.id }),
+    nodes: nodesOf(new RecordReader({ tenant, catalog, store })),
+    page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
+    damaged: () => damagedIds(catalog),
+    packIds: () => catalog.collection.packIds({ tenant: tenant.id }),
     onProgress: (phase, done, total) => {
       if (Date.now() - toldMs < NOTICE_INTERVAL_MS) return
       toldMs = Date.now()

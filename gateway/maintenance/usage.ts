@@ -55,10 +55,10 @@ export const usageOf = async (
   { machine, points }: Params<'store.usage'>,
 ): Promise<UsageReport> => {
   const { datastore, tenant, clock } = context
-  const { database, space } = datastore
-  if (machine !== null) await database.call('machine.get', { tenant: tenant.id, name: machine })
+  const { catalog, space } = datastore
+  if (machine !== null) await catalog.machines.get({ tenant: tenant.id, name: machine })
   using protection = datastore.tenantStore(tenant).references.protect()
-  const roots = await database.call('usage.roots', { tenant: tenant.id })
+  const roots = await catalog.usage.roots({ tenant: tenant.id })
   const lattice = new Lattice(roots.images)
   let deadBytes = -roots.uploadBytes
   const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
@@ -71,11 +71,11 @@ export const usageOf = async (
   const [{ usedBytes, uniqueBytes, storedBytes }] = rows as [UsageReport['rows'][number]]
   const nowMs = clock.now()
   const sinceMs = WINDOWS_DAYS.map((days) => nowMs - days * DAY_MS)
-  const [dayBytes = 0, weekBytes = 0, monthBytes = 0] = await database.call('usage.growth', {
+  const [dayBytes = 0, weekBytes = 0, monthBytes = 0] = await catalog.usage.growth({
     tenant: tenant.id,
     sinceMs,
   })
-  const quota = (await database.call('quota.list', {})).find(({ uuid }) => uuid === tenant.uuid)
+  const quota = (await catalog.quotas.list()).find(({ uuid }) => uuid === tenant.uuid)
   return {
     rows: fittingRows(rows, USAGE_ROWS_MAX),
     rowCount: rows.length,

@@ -86,9 +86,9 @@ class Verification {
   /** What lies in packs that are gone is damaged all at once, whether a walk comes to it or not. */
   async #packs(): Promise<void> {
     const { datastore, tenant } = this.#context
-    const packs = await datastore.database.call('collection.packs', { tenant: tenant.id })
+    const packs = await datastore.catalog.collection.packs({ tenant: tenant.id })
     for (const { id: pack, uuid } of await this.#store.packs.gone(packs))
-      for (const { id, type, offset } of await datastore.database.call('collection.rowsOf', {
+      for (const { id, type, offset } of await datastore.catalog.collection.rowsOf({
         tenant: tenant.id,
         pack,
       }))
@@ -102,7 +102,7 @@ class Verification {
   async #hidden(chunks: boolean): Promise<void> {
     const { datastore, tenant } = this.#context
     for (let after: Uint8Array | null = null; ;) {
-      const page: IndexPage = await datastore.database.call('collection.page', { tenant: tenant.id, after, end: null })
+      const page: IndexPage = await datastore.catalog.collection.page({ tenant: tenant.id, after, end: null })
       const ids = splitIds(page.ids)
       if (ids.length === 0) return
       const unseen = (type: RecordType): Uint8Array[] =>
@@ -161,18 +161,18 @@ class Verification {
       await this.#found(damageOf(error, RECORD.manifest))
       // the damaged one leaves the index before the new one comes, which may have the same id
       await this.#quarantine()
-      const content = await datastore.database.call('point.manifest', { tenant: tenant.id, point })
+      const content = await datastore.catalog.points.manifest({ tenant: tenant.id, point })
       if (content === null) return
       using kept = await this.#store.writeManifest(content)
       const args = { tenant: tenant.id, point, before: id, manifest: kept.id }
-      await datastore.database.call('point.setManifest', args)
+      await datastore.catalog.points.setManifest(args)
     }
   }
 
   /** Checks the records of the tenant's state, which is written anew where one is damaged. */
   async state(): Promise<void> {
     const { datastore, tenant } = this.#context
-    const records = (): Promise<Uint8Array> => datastore.database.call('state.records', { tenant: tenant.id })
+    const records = (): Promise<Uint8Array> => datastore.catalog.states.records({ tenant: tenant.id })
     const before = await records()
     for (const id of splitIds(before)) {
       const error = await this.#store.readRecord(id).then(
@@ -184,7 +184,7 @@ class Verification {
       // it may have been replaced, and then collected, meanwhile
       if (!equalBytes(before, await records())) return
       await this.#found(damageOf(error, RECORD.state))
-      await datastore.database.call('state.spoil', { tenant: tenant.id })
+      await datastore.catalog.states.spoil({ tenant: tenant.id })
     }
     await this.#store.writeState()
   }
@@ -232,9 +232,7 @@ class Verification {
       this.chunks += ids.length
       await this.#quarantine()
       const args = { tenant: tenant.id, points: points.map(({ id }) => id), nowMs: clock.now() }
-      await unlessFull(this.#context.log, 'points count as verified', () =>
-        datastore.database.call('point.verified', args),
-      )
+      await unlessFull(this.#context.log, 'points count as verified', () => datastore.catalog.points.verified(args))
       this.verified.push(...args.points)
     } finally {
       for (const { held } of points) held[Symbol.dispose]()
@@ -267,25 +265,24 @@ export const verifyPoints = async (
   params: Params<'store.verify'>,
 ): Promise<VerifyReport> => {
   const { datastore, tenant, clock, log } = context
-  const { database } = datastore
+  const { catalog } = datastore
   const { machine, olderThanDays, bytesPerSecond } = params
   const startedMs = clock.elapsed()
-  if (machine !== null) await database.call('machine.get', { tenant: tenant.id, name: machine })
+  if (machine !== null) await catalog.machines.get({ tenant: tenant.id, name: machine })
   const found = { tenant: tenant.id, agent: null }
-  const point =
-    params.point === null ? null : (await database.call('point.find', { ...found, prefix: params.point })).id
+  const point = params.point === null ? null : (await catalog.points.find({ ...found, prefix: params.point })).id
   const nowMs = clock.now()
   const age = olderThanDays === null ? null : { beforeMs: nowMs - olderThanDays * DAY_MS, nowMs }
-  const points = await database.call('point.toVerify', { tenant: tenant.id, point, machine, age })
+  const points = await catalog.points.toVerify({ tenant: tenant.id, point, machine, age })
   const everything = point === null && machine === null && age === null
-  const total = everything ? await database.call('pack.tenantBytes', { tenant: tenant.id }) : null
+  const total = everything ? await catalog.packs.tenantBytes({ tenant: tenant.id }) : null
   await using pool = new VerifyPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
     await recheck(context)
     if (everything) await unlessFull(log, 'the state is written', () => verification.state())
     await verification.run(points, everything)
-    if (await database.call('damage.any', { tenant: tenant.id }))
+    if (await catalog.damage.any({ tenant: tenant.id }))
       await unlessFull(log, 'damage is attributed to points', () => attribute(context))
   } catch (error) {
     if (verification.damagedCount > 0) void datastore.tenantStore(tenant).quarantine.attribute()
@@ -294,9 +291,9 @@ export const verifyPoints = async (
   const { verified, nodes, chunks, bytes, damaged, damagedCount } = verification
   let good = 0
   for (let from = 0; from < verified.length; from += POINTS_PAGE)
-    good += await database.call('point.whole', { tenant: tenant.id, points: verified.slice(from, from + POINTS_PAGE) })
+    good += await catalog.points.whole({ tenant: tenant.id, points: verified.slice(from, from + POINTS_PAGE) })
   const all = { tenant: tenant.id, point: null, disk: null, limit: REPORT_ROWS_MAX }
-  const { lost, lostCount } = await database.call('lost.show', all)
+  const { lost, lostCount } = await catalog.lost.show(all)
   const durationMs = Math.round(clock.elapsed() - startedMs)
   return { points: verified.length, good, nodes, chunks, bytes, damaged, damagedCount, lost, lostCount, durationMs }
 }

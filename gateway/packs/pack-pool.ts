@@ -1,7 +1,7 @@
 // The packs that are still open: hands each to at most one writer at a time, and takes it back for the next.
 import { randomUUID } from 'node:crypto'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, type PackKind } from './format.ts'
 import { failpoint } from '../common/failpoint.ts'
@@ -32,7 +32,7 @@ export interface HeldPack {
 
 export class PackPool {
   readonly #store: PackStore
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #log: DatastoreLog
   readonly #nowMs: () => number
   /** Length past which nothing is appended to a pack, in bytes. */
@@ -41,14 +41,14 @@ export class PackPool {
 
   constructor(options: {
     store: PackStore
-    database: Database
+    catalog: Catalog
     log: DatastoreLog
     nowMs: () => number
     packBytesMax?: number
   }) {
     this.packBytesMax = options.packBytesMax ?? PACK_BYTES_MAX
     this.#store = options.store
-    this.#database = options.database
+    this.#catalog = options.catalog
     this.#log = options.log
     this.#nowMs = options.nowMs
   }
@@ -107,7 +107,7 @@ export class PackPool {
       const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
       failpoint('pack.seal')
       // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
-      await this.#database.call('pack.seal', { packs: free.map(({ id, bytes }) => ({ id, bytes })) })
+      await this.#catalog.packs.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
     }
   }
 
@@ -123,7 +123,7 @@ export class PackPool {
 
   async #create(tenant: Tenant, kind: PackKind): Promise<HeldPack> {
     const name = { tenant: tenant.uuid, pack: randomUUID() }
-    const id = await this.#database.call('pack.add', { tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
+    const id = await this.#catalog.packs.add({ tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
     try {
       const file = await this.#store.create(name, encodePackHeader({ kind, ...name }))
       return { id, name, kind, file, acknowledgedBytes: 0, recorded: false }
@@ -137,7 +137,7 @@ export class PackPool {
   async #forget(id: number, name: PackName): Promise<void> {
     try {
       await this.#store.remove(name)
-      await this.#database.call('pack.forget', { id })
+      await this.#catalog.packs.forget({ id })
     } catch (error) {
       this.#log.warn({ pack: name.pack, err: error }, 'an unused pack is left for the next start to settle')
     }
@@ -146,7 +146,7 @@ export class PackPool {
   async #seal(id: number, bytes: number): Promise<void> {
     try {
       failpoint('pack.seal')
-      await this.#database.call('pack.seal', { packs: [{ id, bytes }] })
+      await this.#catalog.packs.seal({ packs: [{ id, bytes }] })
     } catch (error) {
       // the next start finds it longer than the catalog says and seals it then; this process has let go of it
       this.#log.warn({ packRow: id, err: error }, 'a pack could not be sealed')

@@ -4,7 +4,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../common/bytes.ts'
 import { ownDamage } from '../common/damage.ts'
 import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
-import type { Database } from '../catalog/sqlite/database.ts'
+import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, recordBytes, type StoredRecord } from './format.ts'
 import { Limiter } from '../common/limiter.ts'
@@ -112,13 +112,13 @@ export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): St
 
 export class RecordReader {
   readonly #tenant: Tenant
-  readonly #database: Database
+  readonly #catalog: Catalog
   readonly #store: PackStore
   readonly #limiter = new Limiter({ weightMax: READS_MAX, waitingMax: READS_WAITING_MAX })
 
-  constructor(options: { tenant: Tenant; database: Database; store: PackStore }) {
+  constructor(options: { tenant: Tenant; catalog: Catalog; store: PackStore }) {
     this.#tenant = options.tenant
-    this.#database = options.database
+    this.#catalog = options.catalog
     this.#store = options.store
   }
 
@@ -142,7 +142,7 @@ export class RecordReader {
 
   async #locate(ids: readonly Uint8Array[], indices: readonly number[]): Promise<Wanted[]> {
     const named = joinIds(indices.map((index) => ids[index]!))
-    const locations = await this.#database.call('chunk.locate', { tenant: this.#tenant.id, ids: named })
+    const locations = await this.#catalog.chunks.locate({ tenant: this.#tenant.id, ids: named })
     return locations.flatMap((location, at) => (location === null ? [] : [{ index: indices[at]!, location }]))
   }
 

@@ -26,7 +26,7 @@ const imageOf = ({ id, disks }: StoredPoint, disk: string): ImageRow => {
 const knownDamage = async ({ datastore, tenant, params }: Request): Promise<VarveError | null> => {
   const { point, disk } = params
   const args = { tenant: tenant.id, point, disk, limit: RANGES_NAMED_MAX }
-  const known = await datastore.database.call('lost.list', args)
+  const known = await datastore.catalog.lost.list(args)
   return known.lostCount === 0 ? null : lostRangesError({ point, disk }, known)
 }
 
@@ -40,10 +40,7 @@ export const serveDownload = async (
   const { idKey, chunkBytes } = tenant
   const store = datastore.tenantStore(tenant)
   const find = async (): Promise<ImageRow> =>
-    imageOf(
-      await datastore.database.call('point.find', { tenant: tenant.id, agent: onlyAgent, prefix: params.point }),
-      disk,
-    )
+    imageOf(await datastore.catalog.points.find({ tenant: tenant.id, agent: onlyAgent, prefix: params.point }), disk)
   const { root, size } = await find()
   using _held = store.references.hold({ tree: { root, chunks: chunkCount(size, chunkBytes) } })
   // a collection that began before may have taken what a prune let go of meanwhile

@@ -149,7 +149,7 @@ export class HttpServer implements AsyncDisposable {
   }
 
   async #health(): Promise<object> {
-    await this.#services.datastore.database.call('setting.get', { name: 'gateway' })
+    await this.#services.datastore.catalog.settings.get({ name: 'gateway' })
     return { status: 'ok' }
   }
 

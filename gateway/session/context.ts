@@ -136,7 +136,7 @@ export const guarded = <N extends Served>(
       account,
       onlyAgent: claims.role === 'agent' ? claims.subject : null,
       machine: async (machine) => {
-        const row = await datastore.database.call('machine.get', {
+        const row = await datastore.catalog.machines.get({
           tenant: tenant.id,
           name: machine,
           person: claims.role !== 'agent',

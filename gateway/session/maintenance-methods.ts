@@ -15,13 +15,13 @@ const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
 const findPoint = (
   { services, tenant }: Pick<MethodContext<'points.hold'>, 'services' | 'tenant'>,
   prefix: string,
-): Promise<StoredPoint> => services.datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix })
+): Promise<StoredPoint> => services.datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
 export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: MethodCode<N> } = {
   'points.hold': async ({ point: prefix, held }, context) => {
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
-    await services.datastore.database.call('point.hold', { tenant: tenant.id, id, held })
+    await services.datastore.catalog.points.hold({ tenant: tenant.id, id, held })
     await keepState(services.datastore.tenantStore(tenant), services.log)
     return { point: pointView(await findPoint(context, id), context.services.clock.now()) }
   },
@@ -34,15 +34,15 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     // nobody could ever take it back
     if (untilMs > nowMs + LOCK_MAX_MS)
       throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
-    await services.datastore.database.call('point.lock', { tenant: tenant.id, id, untilMs })
+    await services.datastore.catalog.points.lock({ tenant: tenant.id, id, untilMs })
     await keepState(services.datastore.tenantStore(tenant), services.log)
     return { point: pointView(await findPoint(context, id), context.services.clock.now()) }
   },
 
   'points.prune': async (params, { services, caller, tenant }) => {
     const { subject, role } = caller.claims
-    const { database } = services.datastore
-    const pruned = await prune({ database, tenant, params, nowMs: services.clock.now(), by: { subject, role } })
+    const { catalog } = services.datastore
+    const pruned = await prune({ catalog, tenant, params, nowMs: services.clock.now(), by: { subject, role } })
     if (pruned.removed > 0) await keepState(services.datastore.tenantStore(tenant), services.log)
     return pruned
   },
@@ -51,7 +51,7 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
     const args = { tenant: tenant.id, point: id, disk: null, limit: REPORT_ROWS_MAX }
-    const { lost, lostCount } = await services.datastore.database.call('lost.show', args)
+    const { lost, lostCount } = await services.datastore.catalog.lost.show(args)
     return { lost, lostCount }
   },
 
@@ -62,18 +62,18 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
         'rules of a group or a machine have its name, those of the tenant have none',
       )
     const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
-    await services.datastore.database.call('retention.set', args)
+    await services.datastore.catalog.retention.set(args)
     return {}
   },
 
   'retention.list': async (_, { services, tenant }) => {
-    const policies = await services.datastore.database.call('retention.list', { tenant: tenant.id })
+    const policies = await services.datastore.catalog.retention.list({ tenant: tenant.id })
     return { policies: policies.map(({ rules, ...policy }) => ({ ...policy, rules: JSON.parse(rules) as Retention })) }
   },
 
   'machines.setGroup': async ({ machine, group }, { services, tenant, machine: find }) => {
     await find(machine)
-    await services.datastore.database.call('machine.setGroup', { tenant: tenant.id, name: machine, group })
+    await services.datastore.catalog.machines.setGroup({ tenant: tenant.id, name: machine, group })
     return {}
   },
 

@@ -39,12 +39,12 @@ const identities: Pick<
   },
 
   'tenants.list': async (_, { services }) => {
-    const tenants = await services.datastore.database.call('tenant.list', {})
+    const tenants = await services.datastore.catalog.tenants.list()
     return { tenants: tenants.map(({ name, createdMs }) => ({ name, createdMs })) }
   },
 
   'agents.list': async (_, { services, tenant }) => {
-    const agents = await services.datastore.database.call('agent.list', { tenant: tenant.id })
+    const agents = await services.datastore.catalog.agents.list({ tenant: tenant.id })
     return {
       agents: agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
         id,
@@ -59,7 +59,7 @@ const identities: Pick<
 
   'agents.revoke': async ({ agent }, { services, caller, tenant }) => {
     const { subject, role } = caller.claims
-    await services.datastore.database.call('agent.revoke', {
+    await services.datastore.catalog.agents.revoke({
       tenant: tenant.id,
       id: agent,
       nowMs: services.clock.now(),
@@ -71,7 +71,7 @@ const identities: Pick<
   },
 
   'audit.list': async ({ afterSeq, limit }, { services, tenant }) => {
-    const entries = await services.datastore.database.call('audit.page', { tenant: tenant.id, after: afterSeq, limit })
+    const entries = await services.datastore.catalog.audit.page({ tenant: tenant.id, after: afterSeq, limit })
     return {
       entries: entries.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
         seq,
@@ -89,10 +89,10 @@ const identities: Pick<
   'agent.inventory': async ({ host, machines, jobs }, { services, caller, tenant }) => {
     const agent = caller.claims.subject
     const nowMs = services.clock.now()
-    const { database } = services.datastore
-    await unlessFull(services.log, 'an agent was seen', () => database.call('agent.seen', { id: agent, nowMs }))
+    const { catalog } = services.datastore
+    await unlessFull(services.log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
     const policy = JSON.stringify(POLICY_DEFAULT)
-    const refused = await database.call('machine.declare', { tenant: tenant.id, agent, names: machines, policy, nowMs })
+    const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
     services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
     // a list made before another connection took over would fail the jobs of that one
     if (!services.registry.serves(caller)) throw notServing()
@@ -121,7 +121,7 @@ const machines: Pick<
   | 'machines.events'
 > = {
   'machines.list': async (_, { services, tenant, onlyAgent }) => {
-    const rows = await services.datastore.database.call('machine.list', { tenant: tenant.id, agent: onlyAgent })
+    const rows = await services.datastore.catalog.machines.list({ tenant: tenant.id, agent: onlyAgent })
     return {
       machines: rows.map(({ name, agent, host, policy, group, job, pointId, pointMs }) => ({
         name,
@@ -149,7 +149,7 @@ const machines: Pick<
 
   'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
     const { id } = await find(machine)
-    await services.datastore.database.call('machine.setPolicy', { id, policy: JSON.stringify(policy) })
+    await services.datastore.catalog.machines.setPolicy({ id, policy: JSON.stringify(policy) })
     return {}
   },
 
@@ -157,7 +157,7 @@ const machines: Pick<
     await find(name)
     const { subject, role } = caller.claims
     const nowMs = services.clock.now()
-    await services.datastore.database.call('machine.assign', {
+    await services.datastore.catalog.machines.assign({
       tenant: tenant.id,
       name,
       agent,
@@ -231,7 +231,7 @@ const backups: Pick<
   'jobs.list': async ({ machine, limit }, { services, tenant, onlyAgent, machine: find }) => {
     if (machine !== null) await find(machine)
     const args = { tenant: tenant.id, agent: onlyAgent, machine, limit }
-    const jobs = await services.datastore.database.call('job.list', args)
+    const jobs = await services.datastore.catalog.jobs.list(args)
     return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)) }
   },
 
@@ -250,13 +250,13 @@ const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
   'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent, machine: find }) => {
     if (machine !== null) await find(machine)
     const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
-    const { points, more } = await services.datastore.database.call('point.list', args)
+    const { points, more } = await services.datastore.catalog.points.list(args)
     const nowMs = services.clock.now()
     return { points: points.map((point) => pointView(point, nowMs)), more }
   },
 
   'points.get': async ({ point: prefix }, { services, tenant, onlyAgent }) => {
-    const point = await services.datastore.database.call('point.show', { tenant: tenant.id, agent: onlyAgent, prefix })
+    const point = await services.datastore.catalog.points.show({ tenant: tenant.id, agent: onlyAgent, prefix })
     return { point: pointView(point, services.clock.now()), configuration: point.configuration }
   },
 

@@ -133,7 +133,7 @@ export class Sockets {
   async #localClaims(request: IncomingMessage): Promise<Claims> {
     const { authority, datastore, clock } = this.#services
     const name = String(request.headers[TENANT_HEADER] ?? '')
-    const tenant = await datastore.database.call('tenant.named', { name })
+    const tenant = await datastore.catalog.tenants.named({ name })
     return {
       issuer: authority.issuer,
       audience: authority.issuer,

@@ -18,13 +18,13 @@ const AT_ONCE = 64
 const PAGE = { machine: null, before: null, limit: 250 } as const
 
 /** A machine of the attacker's with many restore points of many disks. */
-const fill = async ({ tenant, database, agent, say }: Stage): Promise<void> => {
+const fill = async ({ tenant, catalog, agent, say }: Stage): Promise<void> => {
   await agent(['db1'])
-  const machine = await database.call('machine.get', { tenant: tenant.id, name: 'db1' })
+  const machine = await catalog.machines.get({ tenant: tenant.id, name: 'db1' })
   const names = Array.from({ length: DISKS }, (_, index) => `disk${index}`)
   const configuration = JSON.stringify({ text: 'x'.repeat(CONFIGURATION_CHARS) })
   for (let index = 0; index < POINTS; index++) {
-    await addPoint(database, tenant, machine, { timeMs: 1_000_000 + index, names, configuration })
+    await addPoint(catalog, tenant, machine, { timeMs: 1_000_000 + index, names, configuration })
     if (index % 20 === 0) say(`${index} of ${POINTS} restore points are there`)
   }
 }
@@ -110,13 +110,13 @@ const watchers: Scenario = {
   name: 'watchers',
   title: 'four viewers, each watches a running backup 200 times',
   attackMs: 8000,
-  prepare: async ({ tenant, database, agent, person }) => {
+  prepare: async ({ tenant, catalog, agent, person }) => {
     const { id } = await agent(['db1'])
-    const machine = await database.call('machine.get', { tenant: tenant.id, name: 'db1' })
-    const job = await startJob(database, tenant, machine, { full: true, nowMs: Date.now() })
+    const machine = await catalog.machines.get({ tenant: tenant.id, name: 'db1' })
+    const job = await startJob(catalog, tenant, machine, { full: true, nowMs: Date.now() })
     const names = Array.from({ length: DISKS }, (_, index) => `disk${index}`)
     await beginJob(
-      database,
+      catalog,
       { id: job, agent: id },
       names.map((name) => fullDisk(name, 4096, 'requested')),
     )

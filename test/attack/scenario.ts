@@ -1,6 +1,6 @@
 // What a scenario of the attack script is given and what it gives back.
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
-import type { Database } from '../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { Handlers, Peer } from '../../protocol/peer.ts'
 
@@ -25,7 +25,7 @@ export interface Stage {
   /** The attacker's tenant, new for each scenario. */
   readonly tenant: Tenant
   /** The catalog beside the running gateway, as its commands open it: to put in place what would take long over the wire. */
-  readonly database: Database
+  readonly catalog: Catalog
   /** Enrols an agent of the attacker's tenant, which serves these machines. */
   agent(machines: readonly string[], handlers?: Handlers): Promise<AttackerAgent>
   /** A session of a person of the attacker's tenant; it ends with the scenario. */

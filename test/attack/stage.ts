@@ -9,7 +9,7 @@ import { dial } from '../../agent/session/socket.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
-import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { openLocal, type LocalCatalog } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -35,7 +35,7 @@ export class AttackedGateway implements AsyncDisposable {
   readonly pid: number
   readonly #folder: string
   readonly #service: Service
-  readonly #database: LocalDatabase
+  readonly #catalog: LocalCatalog
   readonly #authority: Authority
   readonly #resources: AsyncDisposableStack
 
@@ -43,7 +43,7 @@ export class AttackedGateway implements AsyncDisposable {
     url: string
     folder: string
     service: Service
-    database: LocalDatabase
+    catalog: LocalCatalog
     authority: Authority
     resources: AsyncDisposableStack
   }) {
@@ -51,7 +51,7 @@ export class AttackedGateway implements AsyncDisposable {
     this.pid = parts.service.pid
     this.#folder = parts.folder
     this.#service = parts.service
-    this.#database = parts.database
+    this.#catalog = parts.catalog
     this.#authority = parts.authority
     this.#resources = parts.resources
   }
@@ -71,10 +71,10 @@ export class AttackedGateway implements AsyncDisposable {
       await Service.start('gateway', path.join(folder, 'gateway.log'), process.execPath, args),
     )
     await service.until(() => accepts(port), READY_TIMEOUT_MS)
-    const database = resources.use(new LocalDatabase(path.join(data, CATALOG_NAME)))
-    const authority = await openAuthority({ folder: data, database, nowMs: Date.now() })
+    const catalog = resources.use(openLocal(path.join(data, CATALOG_NAME)))
+    const authority = await openAuthority({ folder: data, catalog, nowMs: Date.now() })
     const url = `ws://127.0.0.1:${port}`
-    return new AttackedGateway({ url, folder, service, database, authority, resources: resources.move() })
+    return new AttackedGateway({ url, folder, service, catalog, authority, resources: resources.move() })
   }
 
   /** The last lines of its log. */
@@ -84,7 +84,7 @@ export class AttackedGateway implements AsyncDisposable {
 
   addTenant(name: string): Promise<Tenant> {
     const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
-    return this.#database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
+    return this.#catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
   }
 
   /** A newly enrolled agent of a tenant; its key lies in this folder. */
@@ -115,7 +115,7 @@ export class AttackedGateway implements AsyncDisposable {
       url: this.url,
       folder,
       tenant,
-      database: this.#database,
+      catalog: this.#catalog,
       say,
       agent: async (machines, handlers): Promise<AttackerAgent> => {
         const identity = await this.enrol(tenant, path.join(folder, `agent-${agents++}`))

@@ -161,11 +161,11 @@ export class Site implements AsyncDisposable {
   /** One-time enrolment tokens of a tenant, which is made if needed. */
   enrolmentTokens(tenantName: string, count: number): Promise<string[]> {
     return withAuthority(this.data, async (authority) => {
-      const { database } = authority
+      const { catalog } = authority
       const nowMs = Date.now()
-      const known = await database.call('tenant.byName', { name: tenantName })
+      const known = await catalog.tenants.byName({ name: tenantName })
       const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
-      const tenant = known ?? (await database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
+      const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
       const tokens: string[] = []
       const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs, by: LOCAL_ADMINISTRATOR }
       while (tokens.length < count) tokens.push(await issueEnrolment(authority, one))

@@ -72,19 +72,19 @@ class Filler {
 
   /** Adds a committed point whose disk has new content in these runs and is as before elsewhere. */
   async add(runs: readonly Run[]): Promise<void> {
-    const { database } = this.#datastore
+    const { catalog } = this.#datastore
     const { id: machineId, agent } = this.#machine
     const timeMs = this.#firstMs + this.#point++ * STEP_MS
     const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
     const job = randomUUID()
     const of = { tenant: this.#tenant.id, machineId, agent }
-    await database.call('job.start', { ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
+    await catalog.jobs.start({ ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
     const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
     const full = { kind: 'full', reason: 'first', base: null } as const
     const incremental = { kind: 'incremental', reason: 'bitmap', base: DISK } as const
     const read = kind === 'full' ? full : incremental
     const disk = { name: DISK, size: this.#size, ...read, evidence: '', comparedChunks: 0 }
-    await database.call('job.begin', {
+    await catalog.jobs.begin({
       job,
       agent,
       begun,
@@ -94,13 +94,13 @@ class Filler {
     })
     await this.#upload(job, runs)
     const figures = { bytesRead: 0, nowMs: timeMs + 1, lockedUntilMs: null }
-    const complete = await database.call('job.complete', { job, agent })
+    const complete = await catalog.jobs.complete({ job, agent })
     using manifest = await this.#store.writeManifest(manifestOf(complete, figures))
-    await database.call('job.commit', { job, agent, ...figures, manifest: manifest.id })
+    await catalog.jobs.commit({ job, agent, ...figures, manifest: manifest.id })
   }
 
   async #upload(job: string, runs: readonly Run[]): Promise<void> {
-    const upload = await this.#datastore.database.call('job.upload', { job, agent: this.#machine.agent, disk: DISK })
+    const upload = await this.#datastore.catalog.jobs.upload({ job, agent: this.#machine.agent, disk: DISK })
     await using writer = await this.#store.openWriter({ job, disk: DISK, machineId: upload.machineId })
     const tree = this.#tree(upload, writer)
     const chunks = this.#size / CHUNK_BYTES
@@ -164,10 +164,10 @@ const main = async (): Promise<object> => {
   const [diskChunks = 0, points = 0, perPoint = 0] = numbers.map(Number)
   const quiet = (): void => {}
   await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
-  const { database } = datastore
+  const { catalog } = datastore
   const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
-  const tenant = await database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES })
-  const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'bench')
+  const tenant = await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES })
+  const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'bench')
   const firstMs = Date.now() - points * STEP_MS
   const filler = new Filler({ datastore, tenant, machine, size: diskChunks * CHUNK_BYTES, firstMs })
   const integer = randomIntegers(SEED)

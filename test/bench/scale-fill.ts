@@ -5,7 +5,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
-import { LocalDatabase, type Database } from '../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
 import type { NewRecord } from '../../gateway/catalog/sqlite/chunks.ts'
@@ -36,18 +37,18 @@ const POINT_STEP_MS = 60 * 60 * 1000
 
 const PACK_FOLDER = 'packs'
 
-const addTenant = (database: Database, name: string): Promise<Tenant> => {
+const addTenant = (catalog: Catalog, name: string): Promise<Tenant> => {
   const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
-  return database.call('tenant.add', { ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
+  return catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
 }
 
 /** Sealed packs with sparse files of the right length, as a start looks whether they are there. */
-const addPacks = async (database: Database, data: string, tenant: Tenant, count: number): Promise<number[]> => {
+const addPacks = async (catalog: Catalog, data: string, tenant: Tenant, count: number): Promise<number[]> => {
   const rows: { id: number; bytes: number }[] = []
   while (rows.length < count) {
     const uuid = randomUUID()
     const kind = rows.length % NODE_EVERY === 0 ? 'nodes' : 'data'
-    const id = await database.call('pack.add', { tenant: tenant.id, kind, uuid, nowMs: Date.now() })
+    const id = await catalog.packs.add({ tenant: tenant.id, kind, uuid, nowMs: Date.now() })
     const folder = path.join(data, PACK_FOLDER, tenant.uuid, uuid.slice(0, 2))
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await using file = await open(path.join(folder, `${uuid}.pack`), 'wx', 0o600)
@@ -55,11 +56,11 @@ const addPacks = async (database: Database, data: string, tenant: Tenant, count:
     await file.truncate(PACK_BYTES_MAX)
     rows.push({ id, bytes: PACK_BYTES_MAX })
   }
-  await database.call('pack.seal', { packs: rows })
+  await catalog.packs.seal({ packs: rows })
   return rows.map(({ id }) => id)
 }
 
-const fillChunks = async (database: Database, tenant: Tenant, packs: readonly number[], count: number) => {
+const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly number[], count: number) => {
   const integer = randomIntegers(count)
   const perPass = Math.ceil(count / PASSES)
   const step = 2 ** (8 * PLACE_BYTES) / perPass
@@ -80,7 +81,7 @@ const fillChunks = async (database: Database, tenant: Tenant, packs: readonly nu
       })
     }
     const commit = { tenant: tenant.id, machine: 1, ids, records, packs: [], upload: null, progress: null }
-    await database.call('chunk.commit', commit)
+    await catalog.chunks.commit(commit)
     if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
   }
 }
@@ -88,30 +89,30 @@ const fillChunks = async (database: Database, tenant: Tenant, packs: readonly nu
 const makeDatastore = async (data: string, tenantName: string, count: number): Promise<object> => {
   const quiet = (): void => {}
   await (await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } }))[Symbol.asyncDispose]()
-  using database = new LocalDatabase(path.join(data, CATALOG_NAME))
-  const tenant = await addTenant(database, tenantName)
-  const packs = await addPacks(database, data, tenant, Math.ceil(count / RECORDS_PER_PACK))
+  using catalog = openLocal(path.join(data, CATALOG_NAME))
+  const tenant = await addTenant(catalog, tenantName)
+  const packs = await addPacks(catalog, data, tenant, Math.ceil(count / RECORDS_PER_PACK))
   const startMs = performance.now()
-  await fillChunks(database, tenant, packs, count)
+  await fillChunks(catalog, tenant, packs, count)
   return { chunks: count, packs: packs.length, seconds: (performance.now() - startMs) / 1000 }
 }
 
 /** Committed jobs with restore points before the machine's newest one, each with its images. */
 const addPoints = async (data: string, tenantName: string, machine: string, count: number): Promise<object> => {
-  using database = new LocalDatabase(path.join(data, CATALOG_NAME))
-  const { id: tenant } = (await database.call('tenant.byName', { name: tenantName }))!
-  const { id: machineId, agent } = await database.call('machine.get', { tenant, name: machine })
-  const page = await database.call('point.list', { tenant, agent, machine, before: null, limit: 1 })
+  using catalog = openLocal(path.join(data, CATALOG_NAME))
+  const { id: tenant } = (await catalog.tenants.byName({ name: tenantName }))!
+  const { id: machineId, agent } = await catalog.machines.get({ tenant, name: machine })
+  const page = await catalog.points.list({ tenant, agent, machine, before: null, limit: 1 })
   const [last] = page.points
   if (last === undefined) throw new Error('the machine has no restore point yet')
-  const newest = await database.call('point.show', { tenant, agent, prefix: last.id })
+  const newest = await catalog.points.show({ tenant, agent, prefix: last.id })
   const { configuration, consistency, note } = newest
   const state = new Uint8Array(0)
   for (let back = count; back > 0; back--) {
     const job = randomUUID()
     const timeMs = newest.timeMs - back * POINT_STEP_MS
     const wishes = { full: false, compare: false }
-    await database.call('job.start', { id: job, tenant, machineId, agent, subject: agent, ...wishes, nowMs: timeMs })
+    await catalog.jobs.start({ id: job, tenant, machineId, agent, subject: agent, ...wishes, nowMs: timeMs })
     const disks = newest.disks.map(({ name, size }) => ({
       name,
       size,
@@ -121,7 +122,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       evidence: '',
       comparedChunks: 0,
     }))
-    await database.call('job.begin', {
+    await catalog.jobs.begin({
       job,
       agent,
       begun: { timeMs, consistency, note, configuration, leftOut: [] },
@@ -133,9 +134,9 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
       const progress = { position, state, received: 0, changed: 0, finished: true, root }
       const nothing = { tenant, machine: machineId, ids: state, records: [], packs: [] }
-      await database.call('chunk.commit', { ...nothing, upload: { job, disk }, progress })
+      await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
     }
-    await database.call('job.commit', {
+    await catalog.jobs.commit({
       job,
       agent,
       bytesRead: 0,

@@ -43,10 +43,10 @@ export const openScene = async (): Promise<Scene> => {
     peer.close(new VarveError('CANCELLED', 'it has said what it has'))
     await peer.closed
   }
-  const tenant = (await gateway.database.call('tenant.byName', { name: TENANT }))!
-  const machine = await gateway.database.call('machine.get', { tenant: tenant.id, name: 'db1' })
-  const point = await addPoint(gateway.database, tenant, machine, { root: null, size: 65_536 })
-  await gateway.database.call('machine.setGroup', { tenant: tenant.id, name: 'db1', group: 'databases' })
+  const tenant = (await gateway.catalog.tenants.byName({ name: TENANT }))!
+  const machine = await gateway.catalog.machines.get({ tenant: tenant.id, name: 'db1' })
+  const point = await addPoint(gateway.catalog, tenant, machine, { root: null, size: 65_536 })
+  await gateway.catalog.machines.setGroup({ tenant: tenant.id, name: 'db1', group: 'databases' })
   const away = `ws://127.0.0.1:${await closedPort()}`
   const write = async (name: string, text: string): Promise<string> => {
     await writeFile(temp.join(name), text, { mode: 0o600 })

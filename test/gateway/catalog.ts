@@ -1,7 +1,7 @@
 // Catalog rows that tests of the gateway begin with: agents, machines, jobs and committed restore points.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState } from '../../gateway/chains/image-builder.ts'
-import type { Database } from '../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import type { Begun } from '../../gateway/catalog/sqlite/job-rows.ts'
 import type { MachineRow } from '../../gateway/catalog/sqlite/machines.ts'
 import type { BeginDisk } from '../../gateway/catalog/sqlite/reads.ts'
@@ -13,52 +13,52 @@ import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 const BY = { subject: 'test', role: 'platform' } as const
 
 /** An enrolled agent's id. */
-export const addAgent = async (database: Database, tenant: Tenant, host = 'host'): Promise<string> => {
+export const addAgent = async (catalog: Catalog, tenant: Tenant, host = 'host'): Promise<string> => {
   const enrolment = randomUUID()
   const agent = randomUUID()
-  await database.call('enrolment.add', { id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50, by: BY })
+  await catalog.enrolments.add({ id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50, by: BY })
   const publicKey = randomBytes(32).toString('base64url')
-  await database.call('agent.enrol', { enrolment, agent, host, publicKey, nowMs: 1 })
+  await catalog.agents.enrol({ enrolment, agent, host, publicKey, nowMs: 1 })
   return agent
 }
 
-export const revokeAgent = async (database: Database, tenant: Tenant, id: string): Promise<void> => {
-  await database.call('agent.revoke', { tenant: tenant.id, id, nowMs: 2, by: BY })
+export const revokeAgent = async (catalog: Catalog, tenant: Tenant, id: string): Promise<void> => {
+  await catalog.agents.revoke({ tenant: tenant.id, id, nowMs: 2, by: BY })
 }
 
 /** Declares a machine for an agent. */
 export const addMachine = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
   const policy = JSON.stringify(POLICY_DEFAULT)
-  await database.call('machine.declare', { tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
-  return await database.call('machine.get', { tenant: tenant.id, name })
+  await catalog.machines.declare({ tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
+  return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
 /** Gives a machine to another agent. */
 export const assignMachine = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  await database.call('machine.assign', { tenant: tenant.id, name, agent, nowMs: 3, by: BY })
-  return await database.call('machine.get', { tenant: tenant.id, name })
+  await catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs: 3, by: BY })
+  return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
 /** Opens a job of a machine; its id. */
 export const startJob = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   machine: MachineRow,
   { full = false, compare = false, nowMs = 10 }: { full?: boolean; compare?: boolean; nowMs?: number } = {},
 ): Promise<string> => {
   const id = randomUUID()
   const { id: machineId, agent } = machine
-  await database.call('job.start', { id, tenant: tenant.id, machineId, agent, subject: 'test', full, compare, nowMs })
+  await catalog.jobs.start({ id, tenant: tenant.id, machineId, agent, subject: 'test', full, compare, nowMs })
   return id
 }
 
@@ -84,13 +84,13 @@ export const incrementalDisk = (name: string, size: number, base = name): BeginD
 })
 
 export const beginJob = async (
-  database: Database,
+  catalog: Catalog,
   job: { id: string; agent: string },
   disks: readonly BeginDisk[],
   begun: Partial<Begun> = {},
 ): Promise<void> => {
   const state = encodeState(EMPTY_STATE)
-  const refusal = await database.call('job.begin', {
+  const refusal = await catalog.jobs.begin({
     job: job.id,
     agent: job.agent,
     begun: { ...BEGUN, ...begun },
@@ -103,12 +103,12 @@ export const beginJob = async (
 
 /** Marks a disk of a job as uploaded whole, without its chunks. */
 export const finishDisk = async (
-  database: Database,
+  catalog: Catalog,
   job: { id: string; tenant: Tenant },
   disk: string,
   root: Uint8Array | null = null,
 ): Promise<void> => {
-  await database.call('chunk.commit', {
+  await catalog.chunks.commit({
     tenant: job.tenant.id,
     machine: null,
     ids: new Uint8Array(0),
@@ -121,7 +121,7 @@ export const finishDisk = async (
 
 /** A committed restore point, with one disk unless it has others by name, without its chunks; its id. */
 export const addPoint = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   machine: MachineRow,
   options: {
@@ -136,11 +136,11 @@ export const addPoint = async (
   const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}' } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
-  const job = { id: await startJob(database, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
+  const job = { id: await startJob(catalog, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
   const disks = names.map((name) => fullDisk(name, size, 'requested'))
-  await beginJob(database, job, disks, { timeMs, configuration })
-  for (const name of names) await finishDisk(database, job, name, root)
-  await database.call('job.commit', {
+  await beginJob(catalog, job, disks, { timeMs, configuration })
+  for (const name of names) await finishDisk(catalog, job, name, root)
+  await catalog.jobs.commit({
     job: job.id,
     agent: machine.agent,
     bytesRead: size,

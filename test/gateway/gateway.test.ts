@@ -45,8 +45,8 @@ test('a token or an agent revoked beside the gateway loses its session, others k
   const identity = await gateway.enrolAgent(temp.join('state'))
   const agent = await gateway.connectAgent(identity, ['db1'])
   const revocation = { tenant: tenant.id, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
-  await gateway.database.call('token.revoke', { ...revocation, id: String(decodePart(token, 1)['jti']) })
-  await gateway.database.call('agent.revoke', { ...revocation, id: identity.record.agentId })
+  await gateway.catalog.tokens.revoke({ ...revocation, id: String(decodePart(token, 1)['jti']) })
+  await gateway.catalog.agents.revoke({ ...revocation, id: identity.record.agentId })
   expect((await gone.closed).code).toBe('TOKEN_REVOKED')
   expect((await agent.closed).code).toBe('AGENT_REVOKED')
   expect(await codeOf(gateway.connectAs(token))).toBe('TOKEN_REVOKED')

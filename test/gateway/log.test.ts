@@ -8,7 +8,7 @@ import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { dial } from '../../agent/session/socket.ts'
 import { systemClock } from '../../gateway/clock.ts'
-import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { tinyFileSystem } from '../agent/restore/devices.ts'
 import { Filler } from '../support/full-disk.ts'
@@ -92,8 +92,8 @@ test('a gateway at its most talkative tells neither a token nor a key', async ()
   for (const { peer } of [agent, person]) peer.close(new VarveError('CANCELLED', 'done'))
   const { stderr } = await gateway.stop()
   expect(stderr).toContain('backup starts')
-  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
-  const tenant = (await database.call('tenant.byName', { name: 'acme' }))!
+  using catalog = openLocal(temp.join('data', 'catalog.db'))
+  const tenant = (await catalog.tenants.byName({ name: 'acme' }))!
   const key = Buffer.from(tenant.idKey)
   const secrets = [owner, enrolment, assertion, bad].flatMap((token) => [
     token,

@@ -134,12 +134,12 @@ export class TestServices implements AsyncDisposable {
     const log = openLog({ level: 'silent' })
     const { path: folder } = resources.use(await temporaryFolder())
     const datastore = resources.use(await Datastore.open({ folder, log, threads: 1, nowMs: () => clock.now() }))
-    const { database } = datastore
+    const { catalog } = datastore
     const add = (name: string): Promise<Tenant> =>
-      database.call('tenant.add', { name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
+      catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
     const tenants: [Tenant, Tenant] = [await add('acme'), await add('other')]
-    const authority = await openAuthority({ folder, database, nowMs: NOW_MS })
-    const audit = resources.use(new Audit({ database, onError: () => {} }))
+    const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
+    const audit = resources.use(new Audit({ catalog, onError: () => {} }))
     const registry = new Registry()
     const backups = new Backups({ datastore, agents: registry, clock, log })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))

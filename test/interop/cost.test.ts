@@ -16,9 +16,9 @@ const SENT_COST_MAX = WRITE + 256
 
 /** Rows of the chunk index by what they are. */
 const indexRows = (catalogFile: string): { chunks: number; nodes: number } => {
-  using database = new DatabaseSync(catalogFile, { readOnly: true })
+  using catalog = new DatabaseSync(catalogFile, { readOnly: true })
   const count = (type: number): number =>
-    Number(database.prepare('SELECT count(*) AS rows FROM chunk WHERE type = ?').get(type)?.['rows'])
+    Number(catalog.prepare('SELECT count(*) AS rows FROM chunk WHERE type = ?').get(type)?.['rows'])
   return { chunks: count(RECORD.chunk), nodes: count(RECORD.node) }
 }
 

@@ -89,7 +89,7 @@ test('a store on a file system that came up read-only does not open, and has los
   await expect(openDatastore(mounted.path)).rejects.toMatchObject({ code: 'STORE_FAILED' })
   await run('mount', ['-o', 'remount,rw', mounted.path])
   const datastore = await openDatastore(mounted.path)
-  const tenant = (await datastore.database.call('tenant.byName', { name: 'acme' }))!
+  const tenant = (await datastore.catalog.tenants.byName({ name: 'acme' }))!
   await using stand = new Stand(place, datastore, tenant)
   expect(await readImage(stand, root, plains.length)).toEqual(plains)
 })

@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { hex } from '../../protocol/chunk.ts'
@@ -106,15 +106,15 @@ export class History implements AsyncDisposable {
     const dice = new Dice(seed)
     const root = mkdtempSync(path.join(tmpdir(), 'varve-model-'))
     const folder = new DataFolder(root)
-    using database = new LocalDatabase(path.join(folder.path, CATALOG_NAME))
+    using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
     const machines: ModelMachine[] = []
     const keys = new Map<string, Uint8Array>()
     for (const { tenant: name, name: machine } of MACHINES) {
       // one is from before the last tenant was added
       if (name === TENANTS.at(-1)) folder.keepCatalog('copies/0')
       const tenant =
-        (await database.call('tenant.byName', { name })) ??
-        (await database.call('tenant.add', {
+        (await catalog.tenants.byName({ name })) ??
+        (await catalog.tenants.add({
           name,
           uuid: randomUUID(),
           idKey: new Uint8Array(dice.bytes(32)),
@@ -122,8 +122,8 @@ export class History implements AsyncDisposable {
           nowMs: 1,
         }))
       keys.set(name, tenant.idKey)
-      const agent = await addAgent(database, tenant)
-      await addMachine(database, tenant, agent, machine)
+      const agent = await addAgent(catalog, tenant)
+      await addMachine(catalog, tenant, agent, machine)
       machines.push({ tenant: name, name: machine, agent })
     }
     return new History(dice, options, tally, root, folder, machines, keys)

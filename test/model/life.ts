@@ -91,9 +91,9 @@ class Life implements AsyncDisposable {
     const datastore = resources.use(
       await Datastore.open({ folder, log, threads: 1, nowMs: () => clock.now(), packBytesMax }),
     )
-    const { database } = datastore
-    const authority = await openAuthority({ folder, database, nowMs: clock.now() })
-    const audit = resources.use(new Audit({ database, onError: () => {} }))
+    const { catalog } = datastore
+    const authority = await openAuthority({ folder, catalog, nowMs: clock.now() })
+    const audit = resources.use(new Audit({ catalog, onError: () => {} }))
     const registry = new Registry()
     const backups = new Backups({ datastore, agents: registry, clock, log })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
@@ -112,7 +112,7 @@ class Life implements AsyncDisposable {
       log,
     }
     const tenants = new Map<string, Tenant>()
-    for (const { tenant: name } of plan.machines) tenants.set(name, (await database.call('tenant.byName', { name }))!)
+    for (const { tenant: name } of plan.machines) tenants.set(name, (await catalog.tenants.byName({ name }))!)
     return new Life(plan, control, services, tenants, resources.move())
   }
 

@@ -1,7 +1,7 @@
 // One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must be there after it.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import { renewKeys } from '../../gateway/auth/authority.ts'
 import { isIncomplete } from '../../gateway/commands/report-rebuild.ts'
@@ -151,8 +151,8 @@ export class Ordeal {
     tally.refusedStarts++
     if (wayOut === 'back') folder.moveKeysBack()
     else {
-      using database = new LocalDatabase(path.join(folder.path, CATALOG_NAME))
-      await renewKeys({ folder: folder.path, database, nowMs: planner.nowMs })
+      using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
+      await renewKeys({ folder: folder.path, catalog, nowMs: planner.nowMs })
       folder.dropKeptKeys()
     }
     await this.#live(planner.steps([], [], 'steps', true))

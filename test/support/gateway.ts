@@ -8,7 +8,8 @@ import { dial } from '../../agent/session/socket.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
-import { LocalDatabase, type Database } from '../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { Gateway } from '../../gateway/gateway.ts'
@@ -49,7 +50,7 @@ export class TestGateway implements AsyncDisposable {
   readonly httpUrl: string
   readonly folder: string
   /** The catalog, opened beside the gateway as its commands do. */
-  readonly database: Database
+  readonly catalog: Catalog
   readonly authority: Authority
   readonly #ca: Buffer | null
   readonly #resources: AsyncDisposableStack
@@ -57,7 +58,7 @@ export class TestGateway implements AsyncDisposable {
   constructor(parts: {
     url: string
     folder: string
-    database: Database
+    catalog: Catalog
     authority: Authority
     ca: Buffer | null
     resources: AsyncDisposableStack
@@ -65,7 +66,7 @@ export class TestGateway implements AsyncDisposable {
     this.url = parts.url
     this.httpUrl = parts.url.replace(/^ws/u, 'http')
     this.folder = parts.folder
-    this.database = parts.database
+    this.catalog = parts.catalog
     this.authority = parts.authority
     this.#ca = parts.ca
     this.#resources = parts.resources
@@ -77,10 +78,10 @@ export class TestGateway implements AsyncDisposable {
 
   /** Adds a tenant; one of that name that is there already is given as it is. */
   async addTenant(name: string, chunkBytes = CHUNK_BYTES_DEFAULT): Promise<Tenant> {
-    const known = await this.database.call('tenant.byName', { name })
+    const known = await this.catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    return await this.database.call('tenant.add', { name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
+    return await this.catalog.tenants.add({ name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
   }
 
   /** A person's token. */
@@ -139,10 +140,10 @@ export const startGateway = async (options: TestGatewayOptions): Promise<TestGat
     tls: tls === undefined ? null : { cert: tls.cert, key: tls.key },
   }
   const { url } = resources.use(await Gateway.open({ folder, listen, log, clock }))
-  const database = resources.use(new LocalDatabase(path.join(folder, CATALOG_NAME)))
-  const authority = await openAuthority({ folder, database, nowMs: Date.now() })
+  const catalog = resources.use(openLocal(path.join(folder, CATALOG_NAME)))
+  const authority = await openAuthority({ folder, catalog, nowMs: Date.now() })
   const ca = tls?.ca ?? tls?.cert ?? null
-  const gateway = new TestGateway({ url, folder, database, authority, ca, resources: resources.move() })
+  const gateway = new TestGateway({ url, folder, catalog, authority, ca, resources: resources.move() })
   await gateway.addTenant(TENANT)
   return gateway
 }

@@ -9,7 +9,7 @@ import { dial } from '../../agent/session/socket.ts'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
-import { LocalDatabase } from '../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -292,16 +292,16 @@ export class Stand implements AsyncDisposable {
   }
 
   async #withAuthority<R>(work: (authority: Awaited<ReturnType<typeof openAuthority>>) => Promise<R>): Promise<R> {
-    using database = new LocalDatabase(this.catalogFile)
-    return await work(await openAuthority({ folder: this.dataFolder, database, nowMs: Date.now() }))
+    using catalog = openLocal(this.catalogFile)
+    return await work(await openAuthority({ folder: this.dataFolder, catalog, nowMs: Date.now() }))
   }
 
   async #tenant(name: string): Promise<Tenant> {
-    using database = new LocalDatabase(this.catalogFile)
-    const known = await database.call('tenant.byName', { name })
+    using catalog = openLocal(this.catalogFile)
+    const known = await catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
     const row = { name, uuid: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
-    return await database.call('tenant.add', row)
+    return await catalog.tenants.add(row)
   }
 }

@@ -16,7 +16,7 @@ export interface PlacePage {
 
 export const checkOperations = {
   /** The next places behind `after` (null: from the beginning). */
-  'check.places': aside((sql: Sql, args: { tenant: number; after: Uint8Array | null }): PlacePage => {
+  'checks.places': aside((sql: Sql, args: { tenant: number; after: Uint8Array | null }): PlacePage => {
     const rows = sql.all<{ id: Uint8Array; pack: number; offset: number }>(
       'SELECT id, pack, offset FROM chunk WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?',
       args.tenant,
@@ -31,14 +31,14 @@ export const checkOperations = {
   }),
 
   /** One byte per id: 1 where the catalog has the backup. */
-  'check.jobs': aside((sql: Sql, args: { tenant: number; jobs: readonly string[] }): Uint8Array =>
+  'checks.jobs': aside((sql: Sql, args: { tenant: number; jobs: readonly string[] }): Uint8Array =>
     Uint8Array.from(args.jobs, (job) =>
       sql.get('SELECT 1 FROM job WHERE id = ? AND tenant = ?', job, args.tenant) === undefined ? 0 : 1,
     ),
   ),
 
   /** One byte per id: 1 where the catalog has the restore point, or a backup of this id that was not committed. */
-  'check.points': aside((sql: Sql, args: { tenant: number; points: readonly string[] }): Uint8Array =>
+  'checks.points': aside((sql: Sql, args: { tenant: number; points: readonly string[] }): Uint8Array =>
     Uint8Array.from(args.points, (point) => {
       const known =
         sql.get('SELECT 1 FROM point WHERE id = ? AND tenant = ?', point, args.tenant) ??

@@ -112,7 +112,7 @@ export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
 
 export const chunkOperations = {
   /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
-  'chunk.have': read(
+  'chunks.have': read(
     (
       sql: Sql,
       args: { tenant: number; machine: number; ids: Uint8Array; lengths?: readonly number[] | undefined },
@@ -135,7 +135,7 @@ export const chunkOperations = {
   ),
 
   /** One byte per id: 1 where a record of any type has it. */
-  'chunk.indexed': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array => {
+  'chunks.indexed': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array => {
     const answer = new Uint8Array(idCount(args.ids))
     for (let index = 0; index < answer.length; index++) {
       const id = idAt(args.ids, index)
@@ -145,7 +145,7 @@ export const chunkOperations = {
   }),
 
   /** Where each record is, or null where none has the id. */
-  'chunk.locate': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): (RecordLocation | null)[] =>
+  'chunks.locate': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): (RecordLocation | null)[] =>
     Array.from(
       { length: idCount(args.ids) },
       (_, index) =>
@@ -160,5 +160,5 @@ export const chunkOperations = {
   ),
 
   /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
-  'chunk.commit': write(commitRecords),
+  'chunks.commit': write(commitRecords),
 }

@@ -247,7 +247,7 @@ export const collectionOperations = {
   ),
 
   /** Marks sealed packs for removal, unless known damage lies in them, and gives those that are: a start that finds them so marked finishes it. */
-  'pack.doom': write((sql: Sql, { ids }: { ids: readonly number[] }): number[] =>
+  'packs.doom': write((sql: Sql, { ids }: { ids: readonly number[] }): number[] =>
     ids.filter(
       (id) =>
         sql.run(
@@ -259,17 +259,17 @@ export const collectionOperations = {
   ),
 
   /** Takes back that a pack is marked for removal. */
-  'pack.spare': write((sql: Sql, { id }: { id: number }): void => {
+  'packs.spare': write((sql: Sql, { id }: { id: number }): void => {
     sql.run('UPDATE pack SET sealed = 1 WHERE id = ? AND sealed = 2', id)
   }),
 
   /** The tenant's packs that are marked for removal. */
-  'pack.doomed': read((sql: Sql, { tenant }: { tenant: number }): { id: number; uuid: string }[] =>
+  'packs.doomed': read((sql: Sql, { tenant }: { tenant: number }): { id: number; uuid: string }[] =>
     sql.all<{ id: number; uuid: string }>('SELECT id, uuid FROM pack WHERE tenant = ? AND sealed = 2', tenant),
   ),
 
   /** Removes the row of a doomed pack whose file is gone. */
-  'pack.removed': write((sql: Sql, { id }: { id: number }): void => {
+  'packs.removed': write((sql: Sql, { id }: { id: number }): void => {
     sql.run('DELETE FROM pack WHERE id = ? AND sealed = 2', id)
   }),
 }

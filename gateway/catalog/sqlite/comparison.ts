@@ -28,7 +28,7 @@ export const comparisonDue = (sql: Sql, machine: number, nowMs: number): boolean
 
 export const comparisonOperations = {
   /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
-  'job.baseImage': read(
+  'jobs.baseImage': read(
     (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
       const { base } = runningJobOf(sql, args.job, args.agent)
       const image = sql.get<{ root: Uint8Array | null; size: number }>(

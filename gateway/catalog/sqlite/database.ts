@@ -1,46 +1,50 @@
-// The database as the gateway sees it: asynchronous calls to operations that run on threads of their own.
+// The catalog in SQLite: its methods as operations that run on threads of their own, or in the caller's.
 import type { ResourceLimits } from 'node:worker_threads'
-import { DatabaseThread } from './database-thread.ts'
-import { runKept, runsAside, type OperationArgs, type OperationName, type OperationResult } from './operations.ts'
-import { EpochKeeper } from './epoch.ts'
+import type { Catalog } from '../catalog.ts'
 import { storeError } from '../../common/store-error.ts'
+import { DatabaseThread } from './database-thread.ts'
+import { EpochKeeper } from './epoch.ts'
+import {
+  OPERATION_NAMES,
+  runKept,
+  runOperation,
+  runsAside,
+  type OperationArgs,
+  type OperationName,
+  type OperationResult,
+} from './operations.ts'
 import { Sql } from './sql.ts'
 
-/** One method, so that code that needs the database takes this and no more. */
-export interface Database {
-  call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>>
+type Call = <N extends OperationName>(name: N, args: OperationArgs<N>) => Promise<OperationResult<N>>
+
+/** The catalog whose methods are calls of the operations of the same name. */
+const catalogOf = (call: Call): Catalog => {
+  const subjects: Record<string, Record<string, unknown>> = {}
+  for (const name of OPERATION_NAMES) {
+    const [subject = '', method = ''] = name.split('.')
+    const methods = (subjects[subject] ??= {})
+    methods[method] = (args: OperationArgs<typeof name> = {}) => call(name, args)
+  }
+  return subjects as unknown as Catalog
 }
 
 /** Of the thread for what runs aside: the largest answers are the accounts of whole tenants. */
 const ASIDE_LIMITS: ResourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 }
 
-/** The database on threads of its own, for a running gateway: one for backups and restores, one for what must not delay them. */
-export class ThreadDatabase implements Database, AsyncDisposable {
+/** The database on threads of its own: one for backups and restores, one for what must not delay them. */
+class Threads implements AsyncDisposable {
   readonly #path: string
   readonly #asideLimits: ResourceLimits
   readonly #main: DatabaseThread
   /** Begins with the first call for it, and anew after it ended. */
   #aside: DatabaseThread | null = null
   #closed = false
-  /** True once SQLite found a damaged page. */
   damaged = false
 
-  private constructor(path: string, asideLimits: ResourceLimits) {
+  constructor(path: string, asideLimits: ResourceLimits) {
     this.#path = path
     this.#asideLimits = asideLimits
     this.#main = new DatabaseThread({ path, aside: false }, this.#onDamaged)
-  }
-
-  /** `asideLimits`: of the thread for what runs aside. */
-  static async open(path: string, asideLimits: ResourceLimits = ASIDE_LIMITS): Promise<ThreadDatabase> {
-    const database = new ThreadDatabase(path, asideLimits)
-    try {
-      await database.call('setting.get', { name: 'format' })
-    } catch (error) {
-      await database[Symbol.asyncDispose]()
-      throw error
-    }
-    return database
   }
 
   call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
@@ -60,26 +64,49 @@ export class ThreadDatabase implements Database, AsyncDisposable {
   readonly #onDamaged = (): void => void (this.damaged = true)
 }
 
-/** The database in the caller's own thread, for short commands beside a running or stopped gateway. */
-export class LocalDatabase implements Database, Disposable {
-  readonly #sql: Sql
-  readonly #epoch: EpochKeeper
+/** The catalog of a running gateway. */
+export interface ThreadCatalog extends Catalog, AsyncDisposable {
+  /** True once SQLite found a damaged page. */
+  readonly damaged: boolean
+}
 
-  constructor(path: string) {
-    this.#sql = Sql.open(path)
-    this.#epoch = new EpochKeeper(path)
+/** Opens the catalog on threads of its own; `asideLimits` are those of the thread for what runs aside. */
+export const openThread = async (path: string, asideLimits: ResourceLimits = ASIDE_LIMITS): Promise<ThreadCatalog> => {
+  const threads = new Threads(path, asideLimits)
+  const catalog: ThreadCatalog = {
+    ...catalogOf((name, args) => threads.call(name, args)),
+    get damaged() {
+      return threads.damaged
+    },
+    [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   }
-
-  // async turns a throw of the operation into a rejection, as on the thread
-  async call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
-    try {
-      return runKept({ sql: this.#sql, epoch: this.#epoch }, name, args)
-    } catch (thrown) {
-      throw storeError(thrown, 'using the database')
-    }
+  try {
+    await catalog.settings.get({ name: 'format' })
+  } catch (error) {
+    await threads[Symbol.asyncDispose]()
+    throw error
   }
+  return catalog
+}
 
-  [Symbol.dispose](): void {
-    this.#sql[Symbol.dispose]()
+/** The catalog in the caller's own thread, for what runs beside a gateway that is stopped, and for threads of its own. */
+export interface LocalCatalog extends Catalog, Disposable {}
+
+/** The catalog over a connection that is open, without note beside the packs: for one that is being built. */
+export const catalogOver = (sql: Sql): Catalog => catalogOf(async (name, args) => runOperation(sql, name, args))
+
+export const openLocal = (path: string): LocalCatalog => {
+  const sql = Sql.open(path)
+  const epoch = new EpochKeeper(path)
+  return {
+    // async turns a throw of the operation into a rejection, as on the thread
+    ...catalogOf(async (name, args) => {
+      try {
+        return runKept({ sql, epoch }, name, args)
+      } catch (thrown) {
+        throw storeError(thrown, 'using the database')
+      }
+    }),
+    [Symbol.dispose]: () => sql[Symbol.dispose](),
   }
 }

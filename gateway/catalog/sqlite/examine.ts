@@ -94,12 +94,12 @@ export const examineOperations = {
    * What is wrong with the catalog, in words; nothing where it is as it was written. Reads all of it, some 2.5 s of CPU for a million records; with `trusted`,
    * which says that its file is as it was left, an index of more than TRUSTED_ROWS_MIN records is not read.
    */
-  'catalog.examine': read((sql: Sql, { trusted }: { trusted: boolean }): string[] => {
+  'condition.examine': read((sql: Sql, { trusted }: { trusted: boolean }): string[] => {
     const all = !trusted || indexRows(sql) < TRUSTED_ROWS_MIN
     const pages = checkPages(sql, all)
     if (pages.length > 0) return pages
     return [...checkReferences(sql), ...checkTables(sql), ...(all ? checkIndex(sql) : [])]
   }),
 
-  'catalog.acknowledged': read((sql: Sql, _: Record<string, never>): number => acknowledged(sql)),
+  'condition.acknowledged': read((sql: Sql, _: Record<string, never>): number => acknowledged(sql)),
 }

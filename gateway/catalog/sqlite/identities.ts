@@ -144,7 +144,7 @@ const dropExpired = (sql: Sql, tenant: number, nowMs: number): void => {
 }
 
 export const identityOperations = {
-  'enrolment.add': write(
+  'enrolments.add': write(
     (sql: Sql, row: { id: string; tenant: number; nowMs: number; expiresMs: number; by: Actor }): void => {
       const { id, tenant, nowMs, expiresMs, by } = row
       dropExpired(sql, tenant, nowMs)
@@ -160,18 +160,18 @@ export const identityOperations = {
   ),
 
   /** The tenant of an enrolment token, or null where it is not known. */
-  'enrolment.tenant': read(
+  'enrolments.tenant': read(
     (sql: Sql, { id }: { id: string }): number | null =>
       sql.get<{ tenant: number }>('SELECT tenant FROM enrolment WHERE id = ?', id)?.tenant ?? null,
   ),
 
   /** Marks the enrolment used and adds the agent; ENROLMENT_USED, TOKEN_EXPIRED, or TOKEN_REVOKED where it is unknown. */
-  'agent.enrol': write(enrol),
+  'agents.enrol': write(enrol),
 
-  'agent.byId': read((sql: Sql, { id }: { id: string }): AgentRecord | null => agentById(sql, id)),
+  'agents.byId': read((sql: Sql, { id }: { id: string }): AgentRecord | null => agentById(sql, id)),
 
   /** Agents of a tenant in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'agent.list': aside((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): AgentRecord[] =>
+  'agents.list': aside((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): AgentRecord[] =>
     sql.all<AgentRecord>(
       `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ${IDENTITIES_PAGE_MAX}`,
       tenant,
@@ -179,12 +179,12 @@ export const identityOperations = {
     ),
   ),
 
-  'agent.seen': write((sql: Sql, { id, nowMs }: { id: string; nowMs: number }): void => {
+  'agents.seen': write((sql: Sql, { id, nowMs }: { id: string; nowMs: number }): void => {
     sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', nowMs, id)
   }),
 
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'agent.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): AgentRecord => {
+  'agents.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): AgentRecord => {
     const agent = agentById(sql, id)
     if (agent === null || agent.tenant !== tenant)
       throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
@@ -198,7 +198,7 @@ export const identityOperations = {
     return agentById(sql, id)!
   }),
 
-  'token.add': write(
+  'tokens.add': write(
     (
       sql: Sql,
       row: { id: string; tenant: number; subject: string; role: Role; nowMs: number; expiresMs: number; by: Actor },
@@ -218,10 +218,10 @@ export const identityOperations = {
     },
   ),
 
-  'token.byId': read((sql: Sql, { id }: { id: string }): TokenRecord | null => tokenById(sql, id)),
+  'tokens.byId': read((sql: Sql, { id }: { id: string }): TokenRecord | null => tokenById(sql, id)),
 
   /** Tokens of a tenant in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'token.list': read((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): TokenRecord[] =>
+  'tokens.list': read((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): TokenRecord[] =>
     sql.all<TokenRecord>(
       `${TOKEN} WHERE token.tenant = ? AND token.id > ? ORDER BY token.id LIMIT ${IDENTITIES_PAGE_MAX}`,
       tenant,
@@ -230,7 +230,7 @@ export const identityOperations = {
   ),
 
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'token.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): TokenRecord => {
+  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): TokenRecord => {
     const token = tokenById(sql, id)
     if (token === null || token.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such token')
     if (token.revokedMs !== null) return token
@@ -240,13 +240,13 @@ export const identityOperations = {
   }),
 
   /** Whether there is any agent or token. */
-  'identity.any': read(
+  'identities.any': read(
     (sql: Sql, _: Record<string, never>): boolean =>
       sql.get('SELECT 1 FROM agent UNION ALL SELECT 1 FROM token LIMIT 1') !== undefined,
   ),
 
   /** Of the ids given, those that are revoked or gone, so that a running gateway can end their sessions. */
-  'identity.check': read(
+  'identities.check': read(
     (
       sql: Sql,
       { agents, tokens }: { agents: readonly string[]; tokens: readonly string[] },

@@ -61,7 +61,7 @@ const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {
 }
 
 export const jobListOperations = {
-  'job.get': aside((sql: Sql, args: { tenant: number; job: string }): ShownBackup | null => {
+  'jobs.get': aside((sql: Sql, args: { tenant: number; job: string }): ShownBackup | null => {
     const job = sql.get<ShownJob>(
       `SELECT ${SHOWN_COLUMNS} FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ? AND job.tenant = ?`,
       args.job,
@@ -71,7 +71,7 @@ export const jobListOperations = {
   }),
 
   /** In the order in which they started, the last one first, whatever clocks said; fewer than asked where they have very many disks. */
-  'job.list': aside((sql: Sql, asked: JobsAsked): ShownBackup[] => {
+  'jobs.list': aside((sql: Sql, asked: JobsAsked): ShownBackup[] => {
     const [text, ...values] = jobsStatement(asked)
     return withUploads(sql, sql.all<ShownJob>(text, ...values))
   }),

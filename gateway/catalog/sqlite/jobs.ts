@@ -76,7 +76,7 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
 
 export const jobOperations = {
   /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
-  'job.start': write(
+  'jobs.start': write(
     (
       sql: Sql,
       args: {
@@ -141,7 +141,7 @@ export const jobOperations = {
    * not be led by a wrong or hostile clock.
    * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
    */
-  'job.begin': write(
+  'jobs.begin': write(
     (
       sql: Sql,
       args: {
@@ -179,7 +179,7 @@ export const jobOperations = {
     },
   ),
 
-  'job.upload': read(
+  'jobs.upload': read(
     (sql: Sql, args: { job: string; agent: string; disk: string }): UploadRow & { machineId: number } => {
       const job = runningJobOf(sql, args.job, args.agent)
       const upload = sql.get<UploadRow>(`${UPLOAD} WHERE job = ? AND disk = ?`, args.job, args.disk)
@@ -189,7 +189,7 @@ export const jobOperations = {
   ),
 
   /** The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. UPLOAD_INVALID where there is none. */
-  'job.complete': read((sql: Sql, args: { job: string; agent: string }): { job: JobRow; uploads: UploadRow[] } => {
+  'jobs.complete': read((sql: Sql, args: { job: string; agent: string }): { job: JobRow; uploads: UploadRow[] } => {
     const job = jobOf(sql, args.job, args.agent)
     const uploads = uploadsOf(sql, args.job)
     if (job.state === 'running') checkWhole(job, uploads)
@@ -197,7 +197,7 @@ export const jobOperations = {
   }),
 
   /** The commit: restore point, images and job in one transaction; the same call again changes nothing. */
-  'job.commit': write((sql: Sql, args: JobCommit): void => {
+  'jobs.commit': write((sql: Sql, args: JobCommit): void => {
     const job = jobOf(sql, args.job, args.agent)
     if (job.state === 'committed') return
     const uploads = uploadsOf(sql, args.job)
@@ -239,7 +239,7 @@ export const jobOperations = {
   }),
 
   /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
-  'job.fail': write(
+  'jobs.fail': write(
     (sql: Sql, args: { job: string; agent: string; code: string; message: string; nowMs: number }): void => {
       const job = jobOf(sql, args.job, args.agent)
       if (job.state === 'failed') return
@@ -249,13 +249,13 @@ export const jobOperations = {
   ),
 
   /** The agent has given the lease of a job back. NOT_FOUND. */
-  'job.release': write((sql: Sql, args: { job: string; agent: string }): void => {
+  'jobs.release': write((sql: Sql, args: { job: string; agent: string }): void => {
     jobOf(sql, args.job, args.agent)
     sql.run('UPDATE job SET released = 1 WHERE id = ?', args.job)
   }),
 
   /** An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the state of each named job. */
-  'job.reconcile': write(
+  'jobs.reconcile': write(
     (
       sql: Sql,
       args: { agent: string; jobs: readonly string[]; handed: readonly string[]; nowMs: number },

@@ -46,12 +46,12 @@ const checkPoint = (sql: Sql, tenant: number, point: string, nowMs: number): voi
 
 export const lossOperations = {
   /** Whether the loss of these points may be accepted. POINT_HELD, NOT_FOUND. */
-  'loss.acceptable': read((sql: Sql, { tenant, accepted }: { tenant: number; accepted: Acceptance }): void =>
+  'losses.acceptable': read((sql: Sql, { tenant, accepted }: { tenant: number; accepted: Acceptance }): void =>
     checkAcceptable(sql, tenant, accepted),
   ),
 
   /** Disks of points that known damage of tree nodes touches. */
-  'loss.subtrees': read((sql: Sql, { tenant }: { tenant: number }): LostSubtrees[] =>
+  'losses.subtrees': read((sql: Sql, { tenant }: { tenant: number }): LostSubtrees[] =>
     sql.all<LostSubtrees>(
       `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
        FROM damage JOIN lost ON lost.id = damage.id JOIN point ON point.id = lost.point AND point.tenant = damage.tenant

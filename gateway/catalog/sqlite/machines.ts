@@ -44,7 +44,7 @@ const machinesOf = (sql: Sql, agent: string): number =>
 
 export const machineOperations = {
   /** Records the machines an agent serves. A name that another agent of the tenant holds is refused, and so is one past MACHINES_MAX (`holder` is null). */
-  'machine.declare': write(
+  'machines.declare': write(
     (
       sql: Sql,
       args: { tenant: number; agent: string; names: readonly string[]; policy: string; nowMs: number },
@@ -79,7 +79,7 @@ export const machineOperations = {
   ),
 
   /** Gives a machine, with its points, to another agent of the tenant; false, and nothing is changed, where it has it already. NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
-  'machine.assign': write(
+  'machines.assign': write(
     (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): boolean => {
       const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
       const agent = sql.get<{ revoked: number | null }>(
@@ -113,17 +113,17 @@ export const machineOperations = {
   ),
 
   /** By name; those of one agent, or all. */
-  'machine.list': aside((sql: Sql, { tenant, agent }: { tenant: number; agent: string | null }): MachineRow[] => {
+  'machines.list': aside((sql: Sql, { tenant, agent }: { tenant: number; agent: string | null }): MachineRow[] => {
     if (agent === null) return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ORDER BY machine.name`, tenant)
     const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name`
     return sql.all<MachineRow>(own, agent, tenant)
   }),
 
-  'machine.get': read((sql: Sql, args: { tenant: number; name: string; person?: boolean }): MachineRow =>
+  'machines.get': read((sql: Sql, args: { tenant: number; name: string; person?: boolean }): MachineRow =>
     machineByName(sql, args.tenant, args.name, args),
   ),
 
-  'machine.setPolicy': write((sql: Sql, args: { id: number; policy: string }): void => {
+  'machines.setPolicy': write((sql: Sql, args: { id: number; policy: string }): void => {
     sql.run('UPDATE machine SET policy = ? WHERE id = ?', args.policy, args.id)
   }),
 }

@@ -49,6 +49,7 @@ const OPERATIONS = {
 }
 
 export type OperationName = keyof typeof OPERATIONS
+export const OPERATION_NAMES = Object.keys(OPERATIONS) as readonly OperationName[]
 export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
 export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
 

@@ -37,7 +37,7 @@ export const growPacks = (
 
 export const packOperations = {
   /** The new pack's row id; the row is there before the file, so that no file is without one. */
-  'pack.add': write(
+  'packs.add': write(
     (sql: Sql, pack: { tenant: number; kind: PackKind; uuid: string; nowMs: number }): number =>
       sql.get<{ id: number }>(
         'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 0, ?) RETURNING id',
@@ -48,7 +48,7 @@ export const packOperations = {
       )!.id,
   ),
 
-  'pack.list': read((sql: Sql, _: Record<string, never>): PackRow[] =>
+  'packs.list': read((sql: Sql, _: Record<string, never>): PackRow[] =>
     sql.all<PackRow>(
       `SELECT pack.id, tenant.uuid AS tenant, pack.kind, pack.uuid, pack.bytes, pack.sealed
        FROM pack JOIN tenant ON tenant.id = pack.tenant ORDER BY pack.id`,
@@ -56,21 +56,21 @@ export const packOperations = {
   ),
 
   /** Bytes of all packs of each tenant that has any. */
-  'pack.totals': read((sql: Sql, _: Record<string, never>): PackTotal[] =>
+  'packs.totals': read((sql: Sql, _: Record<string, never>): PackTotal[] =>
     sql.all<PackTotal>(
       'SELECT tenant.uuid AS tenant, sum(pack.bytes) AS bytes FROM pack JOIN tenant ON tenant.id = pack.tenant GROUP BY pack.tenant',
     ),
   ),
 
   /** Ends a pack; its length becomes `bytes` where that is more than what was acknowledged. */
-  'pack.seal': write((sql: Sql, { packs }: { packs: readonly { id: number; bytes: number }[] }): null => {
+  'packs.seal': write((sql: Sql, { packs }: { packs: readonly { id: number; bytes: number }[] }): null => {
     for (const { id, bytes } of packs)
       sql.run('UPDATE pack SET sealed = 1, bytes = max(bytes, ?) WHERE id = ?', bytes, id)
     return null
   }),
 
   /** Removes the row of a pack in which nothing was ever acknowledged; true when it did. */
-  'pack.forget': write(
+  'packs.forget': write(
     (sql: Sql, { id }: { id: number }): boolean =>
       sql.run(
         // what records a chunk gives its pack a length in the same transaction

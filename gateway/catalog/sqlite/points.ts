@@ -177,11 +177,11 @@ const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefi
 
 export const pointOperations = {
   /** A page of points, newest first. */
-  'point.list': aside(pageOf),
+  'points.list': aside(pageOf),
 
   /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. For work on it. */
-  'point.find': read(findPoint),
+  'points.find': read(findPoint),
 
   /** The same, for who only looks. */
-  'point.show': aside(findPoint),
+  'points.show': aside(findPoint),
 }

@@ -208,21 +208,21 @@ export const retentionOperations = {
   }),
 
   /** Whether a group is there, so that its rules can be shown; NOT_FOUND. */
-  'group.require': aside((sql: Sql, { tenant, group }: { tenant: number; group: string }): void =>
+  'groups.require': aside((sql: Sql, { tenant, group }: { tenant: number; group: string }): void =>
     requireGroup(sql, tenant, group),
   ),
 
-  'group.list': aside((sql: Sql, { tenant }: { tenant: number }): string[] => groupsOf(sql, tenant)),
+  'groups.list': aside((sql: Sql, { tenant }: { tenant: number }): string[] => groupsOf(sql, tenant)),
 
   /** Puts a machine into a group, or with null out of any; NOT_FOUND, PARAMS_INVALID. */
-  'machine.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
+  'machines.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
     const { id } = machineByName(sql, args.tenant, args.name)
     checkGroup(args.group)
     sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', args.group, id, args.group)
   }),
 
   /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
-  'machine.members': aside((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
+  'machines.members': aside((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
     const rows = sql.all<{ name: string }>(
       'SELECT name FROM machine WHERE tenant = ? AND (? IS NULL OR member_of = ?) ORDER BY name',
       tenant,
@@ -250,13 +250,13 @@ export const retentionOperations = {
   ),
 
   /** Holds a point until it is released, or releases it; NOT_FOUND. */
-  'point.hold': write((sql: Sql, { tenant, id, held }: { tenant: number; id: string; held: boolean }): void => {
+  'points.hold': write((sql: Sql, { tenant, id, held }: { tenant: number; id: string; held: boolean }): void => {
     pointOf(sql, tenant, id)
     sql.run('UPDATE point SET held = ? WHERE id = ? AND held <> ?', held ? 1 : 0, id, held ? 1 : 0)
   }),
 
   /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */
-  'point.lock': write((sql: Sql, { tenant, id, untilMs }: { tenant: number; id: string; untilMs: number }): void => {
+  'points.lock': write((sql: Sql, { tenant, id, untilMs }: { tenant: number; id: string; untilMs: number }): void => {
     const { lockedUntilMs } = pointOf(sql, tenant, id)
     if (lockedUntilMs !== null && untilMs <= lockedUntilMs)
       throw new VarveError(
@@ -271,5 +271,5 @@ export const retentionOperations = {
    * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or, where a person
    * named the points, nothing is removed: POINT_HELD. NOT_FOUND, TOO_MANY_REQUESTS past REMOVED_POINTS_MAX. What they stored goes with a collection.
    */
-  'point.remove': write(removePoints),
+  'points.remove': write(removePoints),
 }

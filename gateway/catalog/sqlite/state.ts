@@ -62,7 +62,7 @@ export const stateOperations = {
    * The state to be written, with its number, or null where the packs have it. The number counts from this moment on, so that a manifest
    * that names it was written after the snapshot, whatever became of the snapshot.
    */
-  'state.begin': write((sql: Sql, { tenant, nowMs }: { tenant: number; nowMs: number }): TenantState | null => {
+  'states.begin': write((sql: Sql, { tenant, nowMs }: { tenant: number; nowMs: number }): TenantState | null => {
     const row = sql.get<{ seq: number }>(
       'UPDATE tenant SET state_seq = state_seq + 1, state_dirty = ? WHERE id = ? AND state_dirty <> 0 RETURNING state_seq AS seq',
       WRITING,
@@ -72,7 +72,7 @@ export const stateOperations = {
   }),
 
   /** Records a state that is synced to its pack, `ids` being those of its parts; a change since its snapshot leaves the tenant to be written again. */
-  'state.commit': write((sql: Sql, commit: ChunkCommit): void => {
+  'states.commit': write((sql: Sql, commit: ChunkCommit): void => {
     commitRecords(sql, commit)
     const rows = sql.run(
       'UPDATE tenant SET state_id = ?, state_dirty = CASE state_dirty WHEN ? THEN 0 ELSE state_dirty END WHERE id = ?',
@@ -84,13 +84,13 @@ export const stateOperations = {
   }),
 
   /** Number of the tenant's newest state. */
-  'state.seq': read(
+  'states.seq': read(
     (sql: Sql, { tenant }: { tenant: number }): number =>
       sql.get<{ seq: number }>('SELECT state_seq AS seq FROM tenant WHERE id = ?', tenant)?.seq ?? 0,
   ),
 
   /** Row ids of the tenants whose state the packs do not have as it is. */
-  'state.changed': read((sql: Sql, _: Record<string, never>): number[] =>
+  'states.changed': read((sql: Sql, _: Record<string, never>): number[] =>
     sql.all<{ id: number }>('SELECT id FROM tenant WHERE state_dirty <> 0 ORDER BY id').map(({ id }) => id),
   ),
 }

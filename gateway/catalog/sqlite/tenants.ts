@@ -23,15 +23,15 @@ export const settingOf = (sql: Sql, name: string): string | null =>
   sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)?.value ?? null
 
 export const tenantOperations = {
-  'setting.get': read((sql: Sql, { name }: { name: string }): string | null => settingOf(sql, name)),
+  'settings.get': read((sql: Sql, { name }: { name: string }): string | null => settingOf(sql, name)),
 
   /** The value that is there afterwards: an existing one is kept. */
-  'setting.init': write((sql: Sql, { name, value }: { name: string; value: string }): string => {
+  'settings.init': write((sql: Sql, { name, value }: { name: string; value: string }): string => {
     sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', name, value)
     return sql.get<{ value: string }>('SELECT value FROM setting WHERE name = ?', name)!.value
   }),
 
-  'setting.set': write((sql: Sql, { name, value }: { name: string; value: string }): null => {
+  'settings.set': write((sql: Sql, { name, value }: { name: string; value: string }): null => {
     sql.run(
       'INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
       name,
@@ -40,7 +40,7 @@ export const tenantOperations = {
     return null
   }),
 
-  'tenant.add': write(
+  'tenants.add': write(
     (
       sql: Sql,
       tenant: { name: string; uuid: string; idKey: Uint8Array; chunkBytes: number; nowMs: number },
@@ -59,14 +59,14 @@ export const tenantOperations = {
     },
   ),
 
-  'tenant.list': aside((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
+  'tenants.list': aside((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
 
-  'tenant.byName': read(
+  'tenants.byName': read(
     (sql: Sql, { name }: { name: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE name = ?`, name) ?? null,
   ),
 
   /** NOT_FOUND names those that may be meant: for the gateway's own user only. */
-  'tenant.named': read((sql: Sql, { name }: { name: string }): Tenant => {
+  'tenants.named': read((sql: Sql, { name }: { name: string }): Tenant => {
     const tenant = sql.get<Tenant>(`${TENANT} WHERE name = ?`, name)
     if (tenant !== undefined) return tenant
     const names = sql.all<{ name: string }>('SELECT name FROM tenant ORDER BY name').map((row) => row.name)
@@ -76,22 +76,22 @@ export const tenantOperations = {
     )
   }),
 
-  'tenant.byUuid': read(
+  'tenants.byUuid': read(
     (sql: Sql, { uuid }: { uuid: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE uuid = ?`, uuid) ?? null,
   ),
 
-  'tenant.byId': read(
+  'tenants.byId': read(
     (sql: Sql, { id }: { id: number }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE id = ?`, id) ?? null,
   ),
 
   /** Of every tenant. */
-  'quota.list': read((sql: Sql, _: Record<string, never>): TenantQuota[] =>
+  'quotas.list': read((sql: Sql, _: Record<string, never>): TenantQuota[] =>
     sql.all<TenantQuota>(
       'SELECT uuid, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant ORDER BY name',
     ),
   ),
 
-  'quota.set': write((sql: Sql, args: Quota & { tenant: number; nowMs: number; by: Actor }): void => {
+  'quotas.set': write((sql: Sql, args: Quota & { tenant: number; nowMs: number; by: Actor }): void => {
     const { tenant, softBytes, hardBytes, nowMs, by } = args
     sql.run('UPDATE tenant SET quota_soft = ?, quota_hard = ? WHERE id = ?', softBytes, hardBytes, tenant)
     appendAudit(sql, {

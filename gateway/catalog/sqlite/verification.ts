@@ -24,7 +24,7 @@ export const verificationOperations = {
    * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then the oldest look.
    * A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it counts as none.
    */
-  'point.toVerify': read(
+  'points.toVerify': read(
     (
       sql: Sql,
       args: {
@@ -53,7 +53,7 @@ export const verificationOperations = {
   ),
 
   /** Where the trees of a restore point begin; null when it is not there. */
-  'point.roots': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): PointRoots | null => {
+  'points.roots': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): PointRoots | null => {
     const row = sql.get<{ id: string; manifest: Uint8Array }>(
       'SELECT id, manifest FROM point WHERE tenant = ? AND id = ?',
       tenant,
@@ -65,13 +65,13 @@ export const verificationOperations = {
   }),
 
   /** Bytes of the tenant's packs. */
-  'pack.tenantBytes': read(
+  'packs.tenantBytes': read(
     (sql: Sql, { tenant }: { tenant: number }): number =>
       sql.get<{ bytes: number | null }>('SELECT sum(bytes) AS bytes FROM pack WHERE tenant = ?', tenant)?.bytes ?? 0,
   ),
 
   /** What the manifest of a restore point says, from the catalog; null when the point is not there. */
-  'point.manifest': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): ManifestContent | null => {
+  'points.manifest': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): ManifestContent | null => {
     const row = sql.get<
       Omit<ManifestContent, 'disks' | 'job' | 'leftOut'> & {
         subject: string
@@ -102,7 +102,7 @@ export const verificationOperations = {
   }),
 
   /** Names another manifest for a restore point in place of one that was damaged. */
-  'point.setManifest': write(
+  'points.setManifest': write(
     (sql: Sql, args: { tenant: number; point: string; before: Uint8Array; manifest: Uint8Array }): void => {
       sql.run(
         'UPDATE point SET manifest = ? WHERE tenant = ? AND id = ? AND manifest = ?',
@@ -115,24 +115,24 @@ export const verificationOperations = {
   ),
 
   /** Ids of the records that hold the tenant's state as it was written last, packed; empty before the first. */
-  'state.records': read(
+  'states.records': read(
     (sql: Sql, { tenant }: { tenant: number }): Uint8Array =>
       sql.get<{ ids: Uint8Array | null }>('SELECT state_id AS ids FROM tenant WHERE id = ?', tenant)?.ids ??
       new Uint8Array(0),
   ),
 
   /** Has the tenant's state written anew. */
-  'state.spoil': write((sql: Sql, { tenant }: { tenant: number }): void => {
+  'states.spoil': write((sql: Sql, { tenant }: { tenant: number }): void => {
     sql.run('UPDATE tenant SET state_dirty = 1 WHERE id = ?', tenant)
   }),
 
-  'point.verified': write((sql: Sql, args: { tenant: number; points: readonly string[]; nowMs: number }): void => {
+  'points.verified': write((sql: Sql, args: { tenant: number; points: readonly string[]; nowMs: number }): void => {
     for (const point of args.points)
       sql.run('UPDATE point SET verified_ms = ? WHERE tenant = ? AND id = ?', args.nowMs, args.tenant, point)
   }),
 
   /** How many of these restore points have no known damage; ones that are not there count as whole. */
-  'point.whole': read(
+  'points.whole': read(
     (sql: Sql, { tenant, points }: { tenant: number; points: readonly string[] }): number =>
       points.filter(
         (point) =>

@@ -1,4 +1,5 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
+import { intercepted, type Intercept } from '../../support/intercept.ts'
 import { afterEach, expect, test, vi } from 'vitest'
 import {
   Audit,
@@ -10,7 +11,8 @@ import {
 import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
-import { LocalDatabase, type Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
+import { openLocal, type LocalCatalog } from '../../../gateway/catalog/sqlite/database.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf, NOW_MS, testAuthority } from './test-authority.ts'
@@ -21,8 +23,8 @@ const throwing = (error: VarveError): never => {
   throw error
 }
 
-const log = async (database: Database, tenant: number | null): Promise<AuditEntry[]> =>
-  await database.call('audit.list', { tenant, afterSeq: 0, limit: 1000 })
+const log = async (catalog: Catalog, tenant: number | null): Promise<AuditEntry[]> =>
+  await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 })
 
 const refusal = (code: ErrorCode, timeMs: number, tenant: number | null = null) => ({
   timeMs,
@@ -37,8 +39,8 @@ const refusal = (code: ErrorCode, timeMs: number, tenant: number | null = null) 
 
 test('a refused connection is recorded and thrown on; an accepted one is not a refusal', async () => {
   await using gateway = await testAuthority()
-  const { authority, database, acme } = gateway
-  await using audit = new Audit({ database, onError: throwing })
+  const { authority, catalog, acme } = gateway
+  await using audit = new Audit({ catalog, onError: throwing })
   const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
   const token = await issueToken(authority, { ...request, by: LOCAL_ADMINISTRATOR })
   const connect = (text: string, timeMs: number) =>
@@ -46,10 +48,10 @@ test('a refused connection is recorded and thrown on; an accepted one is not a r
   expect((await connect(token, NOW_MS)).subject).toBe('ann')
   expect(await codeOf(connect('nonsense', NOW_MS))).toBe('TOKEN_MALFORMED')
   expect(await codeOf(connect(token, NOW_MS + 1000))).toBe('TOKEN_EXPIRED')
-  expect(await log(database, null)).toMatchObject([
+  expect(await log(catalog, null)).toMatchObject([
     { action: 'connect', subject: '', outcome: 'TOKEN_MALFORMED', details: { address: '192.0.2.7' } },
   ])
-  expect(await log(database, acme.id)).toMatchObject([
+  expect(await log(catalog, acme.id)).toMatchObject([
     { action: 'token.issue', outcome: 'ok' },
     { action: 'connect', subject: 'ann', role: 'viewer', outcome: 'TOKEN_EXPIRED' },
   ])
@@ -57,8 +59,8 @@ test('a refused connection is recorded and thrown on; an accepted one is not a r
 
 test('a replayed enrolment is in the log of its tenant', async () => {
   await using gateway = await testAuthority(true)
-  const { authority, database, acme } = gateway
-  await using audit = new Audit({ database, onError: throwing })
+  const { authority, catalog, acme } = gateway
+  await using audit = new Audit({ catalog, onError: throwing })
   const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
   const token = await issueEnrolment(authority, request)
   const publicKey = Buffer.alloc(32, 1).toString('base64url')
@@ -68,29 +70,29 @@ test('a replayed enrolment is in the log of its tenant', async () => {
     )
   await attempt()
   expect(await codeOf(attempt())).toBe('ENROLMENT_USED')
-  expect((await log(database, acme.id)).at(-1)).toMatchObject({ action: 'enrol', outcome: 'ENROLMENT_USED' })
+  expect((await log(catalog, acme.id)).at(-1)).toMatchObject({ action: 'enrol', outcome: 'ENROLMENT_USED' })
 })
 
 test('what is no refusal is thrown on and not recorded', async () => {
   await using gateway = await testAuthority()
-  await using audit = new Audit({ database: gateway.database, onError: throwing })
+  await using audit = new Audit({ catalog: gateway.catalog, onError: throwing })
   const attempt = audit.guard({ action: 'connect', address: '', timeMs: NOW_MS }, () =>
     Promise.reject(new VarveError('STORE_FAILED', 'the disk is gone')),
   )
   expect(await codeOf(attempt)).toBe('STORE_FAILED')
-  expect(await log(gateway.database, null)).toEqual([])
+  expect(await log(gateway.catalog, null)).toEqual([])
 })
 
 test('a flood is written up to a limit, then counted, and summed up once its minute is over', async () => {
   await using temp = await tempFolder()
-  using database = new LocalDatabase(temp.join('catalog.db'))
-  await using audit = new Audit({ database, onError: throwing })
+  using catalog = openLocal(temp.join('catalog.db'))
+  await using audit = new Audit({ catalog, onError: throwing })
   const flood = 5 * REFUSALS_PER_WINDOW_MAX
   for (let i = 0; i < flood; i++)
     await audit.refused(refusal(i % 2 === 0 ? 'TOKEN_SIGNATURE' : 'TOKEN_MALFORMED', NOW_MS + i))
-  expect(await log(database, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
+  expect(await log(catalog, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
   await audit.refused(refusal('TOKEN_EXPIRED', NOW_MS + REFUSAL_WINDOW_MS))
-  const entries = await log(database, null)
+  const entries = await log(catalog, null)
   expect(entries).toHaveLength(REFUSALS_PER_WINDOW_MAX + 2)
   const count = flood - REFUSALS_PER_WINDOW_MAX
   expect(entries.at(-2)).toMatchObject({
@@ -104,31 +106,31 @@ test('a flood is written up to a limit, then counted, and summed up once its min
 
 test('refusals that come all at once do not pass the limit either', async () => {
   await using gateway = await testAuthority(true)
-  const { database } = gateway
-  await using audit = new Audit({ database, onError: throwing })
+  const { catalog } = gateway
+  await using audit = new Audit({ catalog, onError: throwing })
   const flood = Array.from({ length: 500 }, () => audit.refused(refusal('TOKEN_SIGNATURE', NOW_MS)))
   await Promise.all(flood)
-  expect(await log(database, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
+  expect(await log(catalog, null)).toHaveLength(REFUSALS_PER_WINDOW_MAX)
 })
 
 test('one tenant’s flood does not hide another’s refusals', async () => {
   await using temp = await tempFolder()
-  using database = new LocalDatabase(temp.join('catalog.db'))
-  await using audit = new Audit({ database, onError: throwing })
+  using catalog = openLocal(temp.join('catalog.db'))
+  await using audit = new Audit({ catalog, onError: throwing })
   for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, 1))
   await audit.refused(refusal('NOT_FOUND', NOW_MS, 2))
-  expect(await log(database, 2)).toMatchObject([{ outcome: 'NOT_FOUND' }])
+  expect(await log(catalog, 2)).toMatchObject([{ outcome: 'NOT_FOUND' }])
 })
 
 test('a flood that stops is summed up when the gateway closes, or a minute later by itself', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   await using temp = await tempFolder()
-  using database = new LocalDatabase(temp.join('catalog.db'))
-  const audit = new Audit({ database, onError: throwing })
+  using catalog = openLocal(temp.join('catalog.db'))
+  const audit = new Audit({ catalog, onError: throwing })
   const flood = async () => {
     for (let i = 0; i <= REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('TOKEN_SIGNATURE', NOW_MS))
   }
-  const sums = async () => (await log(database, null)).filter(({ action }) => action === 'refusals')
+  const sums = async () => (await log(catalog, null)).filter(({ action }) => action === 'refusals')
   await flood()
   expect(await sums()).toHaveLength(0)
   await vi.advanceTimersByTimeAsync(REFUSAL_WINDOW_MS)
@@ -141,10 +143,10 @@ test('a flood that stops is summed up when the gateway closes, or a minute later
 
 test('a log that cannot be written does not change the answer to the caller', async () => {
   await using temp = await tempFolder()
-  const database = new LocalDatabase(temp.join('catalog.db'))
+  const catalog = openLocal(temp.join('catalog.db'))
   const failures: string[] = []
-  await using audit = new Audit({ database, onError: ({ code }) => failures.push(code) })
-  database[Symbol.dispose]()
+  await using audit = new Audit({ catalog, onError: ({ code }) => failures.push(code) })
+  catalog[Symbol.dispose]()
   const attempt = audit.guard({ action: 'connect', address: '', timeMs: NOW_MS }, () =>
     Promise.reject(new VarveError('TOKEN_EXPIRED', 'late')),
   )
@@ -164,22 +166,22 @@ const entry = (action: string, timeMs = NOW_MS) => ({
 })
 
 /** A database whose audit log is full while it says so. */
-const fillable = (database: LocalDatabase) => {
+const fillable = (catalog: LocalCatalog) => {
   const state = { full: false }
-  const call: Database['call'] = async (name, args) => {
+  const between: Intercept = (name, _, call) => {
     if (state.full && name === 'audit.appendAll') throw new VarveError('STORE_FULL', 'no space left')
-    return await database.call(name, args)
+    return call()
   }
-  return { state, database: { call } }
+  return { state, catalog: intercepted(catalog, between) }
 }
 
 test('entries that find no space change no answer, wait in their order, and are written once there is some', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   await using temp = await tempFolder()
-  using local = new LocalDatabase(temp.join('catalog.db'))
-  const { state, database } = fillable(local)
+  using local = openLocal(temp.join('catalog.db'))
+  const { state, catalog } = fillable(local)
   const told: (string | undefined)[] = []
-  await using audit = new Audit({ database, onError: ({ code }, late) => void told.push(code, late?.action) })
+  await using audit = new Audit({ catalog, onError: ({ code }, late) => void told.push(code, late?.action) })
   await audit.record(entry('one'))
   state.full = true
   await Promise.all([audit.record(entry('two')), audit.record(entry('three'))])
@@ -197,9 +199,9 @@ test('entries that find no space change no answer, wait in their order, and are 
 
 test('past a bound waiting entries are counted and summed up in their place', async () => {
   await using temp = await tempFolder()
-  using local = new LocalDatabase(temp.join('catalog.db'))
-  const { state, database } = fillable(local)
-  await using audit = new Audit({ database, onError: () => {} })
+  using local = openLocal(temp.join('catalog.db'))
+  const { state, catalog } = fillable(local)
+  await using audit = new Audit({ catalog, onError: () => {} })
   state.full = true
   for (let index = 0; index < ENTRIES_WAITING_MAX + 5; index++) await audit.record(entry('restore', NOW_MS + index))
   state.full = false
@@ -214,12 +216,12 @@ test('past a bound waiting entries are counted and summed up in their place', as
 
 test('what waits at the end is tried once more, and told where that fails', async () => {
   await using temp = await tempFolder()
-  using local = new LocalDatabase(temp.join('catalog.db'))
-  const { state, database } = fillable(local)
+  using local = openLocal(temp.join('catalog.db'))
+  const { state, catalog } = fillable(local)
   const told: (string | undefined)[] = []
   for (const full of [false, true]) {
     told.length = 0
-    const audit = new Audit({ database, onError: (_, late) => void told.push(late?.action) })
+    const audit = new Audit({ catalog, onError: (_, late) => void told.push(late?.action) })
     state.full = true
     await audit.record(entry(`full ${full}`))
     state.full = full

@@ -88,10 +88,10 @@ describe('a person’s token', () => {
 
   test('revoked, and only that one', async () => {
     await using gateway = await testAuthority()
-    const { database, acme } = gateway
+    const { catalog, acme } = gateway
     const [one, two] = [await personToken(gateway), await personToken(gateway)]
     const id = String(decodePart(one, 1)['jti'])
-    await database.call('token.revoke', { tenant: acme.id, id, nowMs: NOW_MS, by })
+    await catalog.tokens.revoke({ tenant: acme.id, id, nowMs: NOW_MS, by })
     expect(await codeAt(gateway, one)).toBe('TOKEN_REVOKED')
     expect(await codeAt(gateway, two)).toBe('none')
   })
@@ -194,7 +194,7 @@ describe('an agent’s assertion', () => {
   test('revoked: said only to who holds the key', async () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
-    await gateway.database.call('agent.revoke', { tenant: gateway.acme.id, id, nowMs: NOW_MS, by })
+    await gateway.catalog.agents.revoke({ tenant: gateway.acme.id, id, nowMs: NOW_MS, by })
     expect(await codeAt(gateway, forge(header, payload, pair.privateKey))).toBe('AGENT_REVOKED')
     const stranger = generateKeyPairSync('ed25519').privateKey
     expect(await codeAt(gateway, forge(header, payload, stranger))).toBe('TOKEN_SIGNATURE')

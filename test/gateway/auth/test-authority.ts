@@ -2,7 +2,8 @@
 import { randomBytes, randomUUID, sign, type KeyObject } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { openAuthority, type Authority } from '../../../gateway/auth/authority.ts'
-import { LocalDatabase, ThreadDatabase, type Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
+import { openLocal, openThread } from '../../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { tempFolder } from '../../support/temp.ts'
@@ -13,7 +14,7 @@ export const NOW_MS = Date.UTC(2026, 10, 20, 12)
 export interface TestAuthority extends AsyncDisposable {
   readonly folder: string
   readonly authority: Authority
-  readonly database: Database
+  readonly catalog: Catalog
   readonly acme: Tenant
   readonly other: Tenant
 }
@@ -25,13 +26,13 @@ export const testAuthority = async (thread = false): Promise<TestAuthority> => {
   const folder = temp.join('data')
   await mkdir(folder)
   const file = temp.join('data', 'catalog.db')
-  const database = thread ? stack.use(await ThreadDatabase.open(file)) : stack.use(new LocalDatabase(file))
+  const catalog = thread ? stack.use(await openThread(file)) : stack.use(openLocal(file))
   const add = (name: string): Promise<Tenant> =>
-    database.call('tenant.add', { name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
+    catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
   const acme = await add('acme')
   const other = await add('other')
-  const authority = await openAuthority({ folder, database, nowMs: NOW_MS })
-  return { folder, authority, database, acme, other, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
+  return { folder, authority, catalog, acme, other, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
 
 /** The code of the error that `work` ends with; `none` where it ends well. */

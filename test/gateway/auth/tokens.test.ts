@@ -45,10 +45,10 @@ describe('a person’s token', () => {
 
   test('is audited in the transaction that adds it, and the log does not hold it', async () => {
     await using gateway = await testAuthority()
-    const { authority, acme, database } = gateway
+    const { authority, acme, catalog } = gateway
     const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS, by }
     const token = await issueToken(authority, request)
-    const [entry, ...rest] = await database.call('audit.list', { tenant: acme.id, afterSeq: 0, limit: 10 })
+    const [entry, ...rest] = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
     expect(rest).toEqual([])
     expect(entry).toMatchObject({ action: 'token.issue', ...by, outcome: 'ok', resource: decodePart(token, 1)['jti'] })
     expect(JSON.stringify(entry)).not.toContain(token.split('.')[2])
@@ -65,45 +65,45 @@ describe('a person’s token', () => {
     ['a life that is no number', { ttlMs: Number.NaN }],
   ])('refused: %s', async (_, change) => {
     await using gateway = await testAuthority()
-    const { authority, acme, database } = gateway
+    const { authority, acme, catalog } = gateway
     const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS, by }
     expect(await codeOf(issueToken(authority, { ...request, ...change }))).toBe('PARAMS_INVALID')
-    expect(await database.call('token.list', { tenant: acme.id })).toEqual([])
+    expect(await catalog.tokens.list({ tenant: acme.id })).toEqual([])
   })
 })
 
 describe('enrolment', () => {
   test('makes an agent of the token’s tenant', async () => {
     await using gateway = await testAuthority()
-    const { authority, acme, other, database } = gateway
+    const { authority, acme, other, catalog } = gateway
     const token = await enrolment(gateway)
     const enrolled = await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
     expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.uuid, tenantName: 'acme' })
-    const agents = await database.call('agent.list', { tenant: acme.id })
+    const agents = await catalog.agents.list({ tenant: acme.id })
     expect(agents).toMatchObject([{ id: enrolled.agentId, host, publicKey, enrolledMs: NOW_MS, revokedMs: null }])
-    expect(await database.call('agent.list', { tenant: other.id })).toEqual([])
-    const audit = await database.call('audit.list', { tenant: acme.id, afterSeq: 0, limit: 10 })
+    expect(await catalog.agents.list({ tenant: other.id })).toEqual([])
+    const audit = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
     expect(audit.map(({ action }) => action)).toEqual(['enrolment.issue', 'agent.enrol'])
   })
 
   test('a second use is refused, names the tenant for the log, and adds nothing', async () => {
     await using gateway = await testAuthority(true)
-    const { authority, acme, database } = gateway
+    const { authority, acme, catalog } = gateway
     const token = await enrolment(gateway)
     await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
     const again = enrol(authority, { token, publicKey, host, nowMs: NOW_MS + 1 })
     await expect(again).rejects.toMatchObject({ code: 'ENROLMENT_USED', bearer: { tenantId: acme.id } })
-    expect(await database.call('agent.list', { tenant: acme.id })).toHaveLength(1)
+    expect(await catalog.agents.list({ tenant: acme.id })).toHaveLength(1)
   })
 
   test('of many uses at once exactly one wins', async () => {
     await using gateway = await testAuthority(true)
-    const { authority, acme, database } = gateway
+    const { authority, acme, catalog } = gateway
     const token = await enrolment(gateway)
     const uses = Array.from({ length: 20 }, () => enrol(authority, { token, publicKey, host, nowMs: NOW_MS }))
     const codes = (await Promise.all(uses.map(codeOf))).sort()
     expect(codes).toEqual([...Array.from({ length: 19 }, () => 'ENROLMENT_USED'), 'none'])
-    expect(await database.call('agent.list', { tenant: acme.id })).toHaveLength(1)
+    expect(await catalog.agents.list({ tenant: acme.id })).toHaveLength(1)
   })
 
   test('a refused attempt does not use the token up', async () => {

@@ -84,9 +84,9 @@ export class Script {
     { datastore, tenant }: Stand,
     { id, machine }: { id: string; machine: MachineRow },
   ): Promise<{ root: Ref }> {
-    const { database } = datastore
+    const { catalog } = datastore
     try {
-      const upload = await database.call('job.upload', { job: id, agent: machine.agent, disk: 'vda' })
+      const upload = await catalog.jobs.upload({ job: id, agent: machine.agent, disk: 'vda' })
       const store = datastore.tenantStore(tenant)
       await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
       const commit = writer.commit.bind(writer)
@@ -237,22 +237,22 @@ export class Stand implements AsyncDisposable {
 
   /** Ends whatever job of the machine is open. */
   async fail({ agent }: MachineRow): Promise<void> {
-    await this.datastore.database.call('job.reconcile', { agent, jobs: [], handed: [], nowMs: 1 })
+    await this.datastore.catalog.jobs.reconcile({ agent, jobs: [], handed: [], nowMs: 1 })
   }
 
   async machine(name: string): Promise<MachineRow> {
-    const { database } = this.datastore
-    return addMachine(database, this.tenant, await addAgent(database, this.tenant), name)
+    const { catalog } = this.datastore
+    return addMachine(catalog, this.tenant, await addAgent(catalog, this.tenant), name)
   }
 
   /** A begun job for one disk `vda`; the last chunk is short by `shortBytes`. */
   async job(machine: MachineRow, size: number, kind: ReadKind = 'full'): Promise<{ id: string; machine: MachineRow }> {
-    const { database } = this.datastore
-    const id = await startJob(database, this.tenant, machine, { full: kind === 'full', compare: true })
+    const { catalog } = this.datastore
+    const id = await startJob(catalog, this.tenant, machine, { full: kind === 'full', compare: true })
     const disk = kind === 'full' ? fullDisk('vda', size, 'requested') : incrementalDisk('vda', size)
     const seen = { evidence: `below ${id}`, comparedChunks: 3 }
     const leftOut = [{ name: 'cd', reason: 'read-only' as const }]
-    await beginJob(database, { id, agent: machine.agent }, [{ ...disk, ...seen }], { leftOut })
+    await beginJob(catalog, { id, agent: machine.agent }, [{ ...disk, ...seen }], { leftOut })
     return { id, machine }
   }
 
@@ -261,11 +261,11 @@ export class Stand implements AsyncDisposable {
   }
 
   async commit({ id, machine }: { id: string; machine: MachineRow }, nowMs = 30): Promise<void> {
-    const { database } = this.datastore
-    const complete = await database.call('job.complete', { job: id, agent: machine.agent })
+    const { catalog } = this.datastore
+    const complete = await catalog.jobs.complete({ job: id, agent: machine.agent })
     const figures = { bytesRead: 0, nowMs, lockedUntilMs: null }
     using kept = await this.datastore.tenantStore(this.tenant).writeManifest(manifestOf(complete, figures))
-    await database.call('job.commit', { job: id, agent: machine.agent, ...figures, manifest: kept.id })
+    await catalog.jobs.commit({ job: id, agent: machine.agent, ...figures, manifest: kept.id })
   }
 
   idOf(plain: Uint8Array): Uint8Array {
@@ -310,7 +310,7 @@ export class Stand implements AsyncDisposable {
     id: string
     machine: MachineRow
   }): Promise<{ position: number; finished: number; changed: number }> {
-    return this.datastore.database.call('job.upload', { job: job.id, agent: job.machine.agent, disk: 'vda' })
+    return this.datastore.catalog.jobs.upload({ job: job.id, agent: job.machine.agent, disk: 'vda' })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -26,7 +26,7 @@ const countOf = (run: Runs[number]): number => (run[0] === RUN.ids ? run[1].leng
 
 /** Flips one bit in the stored bytes of a record. */
 const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
-  const [location] = await stand.datastore.database.call('chunk.locate', { tenant: stand.tenant.id, ids: id })
+  const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: id })
   const { pack, offset, storedLength } = location!
   const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
@@ -133,7 +133,7 @@ test('an id that comes again is asked for once, in one message and across messag
   })
   expect(await script.ask([[RUN.ids, joinIds([idA, idB])]])).toEqual([have, have])
   // another upload has found our copy damaged
-  await stand.datastore.database.call('collection.sweep', { tenant: stand.tenant.id, ids: idA })
+  await stand.datastore.catalog.collection.sweep({ tenant: stand.tenant.id, ids: idA })
   expect(await script.ask([[RUN.ids, idA]])).toEqual([want])
   script.say(chunksMessage(UP.chunks, wireChunk(idA, a)))
   script.end()
@@ -169,7 +169,7 @@ test('an upload that is cut after any acknowledged cursor goes on there and ends
     const second = await stand.uploadAll(job, plains, 17)
     expect((await second.result).root).toEqual(root)
     expect(await stand.row(job)).toMatchObject({ finished: 1, changed: plains.length * CHUNK_BYTES })
-    await stand.datastore.database.call('job.fail', {
+    await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
       code: 'X',
@@ -197,7 +197,7 @@ test('zeroes that are said by an id are refused, so that content has one root', 
     script.say([UP.runs, runsOf(refs.with(at, stand.idOf(zeroes)))])
     expect(await codeOf(script.result)).toBe('UPLOAD_INVALID')
     expect(await stand.row(job)).toMatchObject({ position: 0, finished: 0 })
-    await stand.datastore.database.call('job.fail', {
+    await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
       code: 'X',
@@ -216,7 +216,7 @@ test('zeroes that are said by an id are refused, so that content has one root', 
     await script.deliver([[RUN.ids, stand.idOf(plain)]], plains, proofKey)
     script.end()
     roots.push((await script.result).root)
-    await stand.datastore.database.call('job.fail', {
+    await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
       code: 'X',
@@ -245,7 +245,7 @@ test('the id of a chunk that is longer or shorter than its place is refused, kno
     await script.started()
     script.say([UP.runs, runsOf([stand.idOf(first), stand.idOf(last)])])
     expect(await codeOf(script.result)).toBe('CHUNK_INVALID')
-    await stand.datastore.database.call('job.fail', {
+    await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
       code: 'X',
@@ -367,7 +367,7 @@ test('a damaged base does not keep a full read from going on', async () => {
   const machine = await stand.machine('db2')
   await stand.point(machine, plains)
   const { root } = treeOf(stand.tenant, stand.refs(plains))
-  await stand.datastore.database.call('collection.sweep', { tenant: stand.tenant.id, ids: root! })
+  await stand.datastore.catalog.collection.sweep({ tenant: stand.tenant.id, ids: root! })
   // what has just started has no node in its cache
   await stand.reopen()
   const kept = stand.upload(await stand.job(machine, sizeOf(plains), 'incremental'))
@@ -414,7 +414,7 @@ test('an agent that does what it may not is told so, and its image stays unfinis
     await act(script)
     expect(await codeOf(script.result)).toBe(code)
     expect(await stand.row(job)).toMatchObject({ finished: 0 })
-    await stand.datastore.database.call('job.fail', { job: job.id, agent: machine.agent, code, message: '', nowMs: 1 })
+    await stand.datastore.catalog.jobs.fail({ job: job.id, agent: machine.agent, code, message: '', nowMs: 1 })
   }
   await attempt('CHUNK_INVALID', (script) => script.say(chunksMessage(UP.chunks, wireChunk(id, plain))))
   const ask = (script: ReturnType<Stand['upload']>): Promise<number[]> => script.ask([[RUN.ids, id]])

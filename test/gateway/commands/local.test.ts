@@ -18,9 +18,9 @@ test('a command works on the catalog of a folder and lets go of it', async () =>
     message: expect.stringMatching(/data is not a gateway's data folder.*--data DIR/u) as string,
   })
   expect(await readdir(data)).toEqual([])
-  await withCatalog(data, (database) => database.call('tenant.add', TENANT), { make: true })
-  expect(await withAuthority(data, ({ database }) => tenantNamed(database, 'acme'))).toMatchObject({ uuid: 'u' })
-  await expect(withCatalog(data, (database) => tenantNamed(database, 'nobody'))).rejects.toMatchObject({
+  await withCatalog(data, (catalog) => catalog.tenants.add(TENANT), { make: true })
+  expect(await withAuthority(data, ({ catalog }) => tenantNamed(catalog, 'acme'))).toMatchObject({ uuid: 'u' })
+  await expect(withCatalog(data, (catalog) => tenantNamed(catalog, 'nobody'))).rejects.toMatchObject({
     code: 'NOT_FOUND',
     message: expect.stringContaining('varve-gateway tenant add nobody') as string,
   })
@@ -28,7 +28,7 @@ test('a command works on the catalog of a folder and lets go of it', async () =>
 
 test('a catalog of a later program is not touched', async () => {
   await using temp = await tempFolder()
-  await withCatalog(temp.path, (database) => database.call('tenant.add', TENANT), { make: true })
+  await withCatalog(temp.path, (catalog) => catalog.tenants.add(TENANT), { make: true })
   using raw = new DatabaseSync(temp.join('catalog.db'))
   raw.exec('PRAGMA user_version = 999')
   await expect(withCatalog(temp.path, async () => 1)).rejects.toMatchObject({ code: 'STORE_VERSION' })
@@ -37,8 +37,7 @@ test('a catalog of a later program is not touched', async () => {
 
 test('while the catalog is rebuilt no command uses it, and says why', async () => {
   await using temp = await tempFolder()
-  const add = (): Promise<unknown> =>
-    withCatalog(temp.path, (database) => database.call('tenant.add', TENANT), { make: true })
+  const add = (): Promise<unknown> => withCatalog(temp.path, (catalog) => catalog.tenants.add(TENANT), { make: true })
   {
     using _rebuild = CatalogLock.take(temp.path)
     await expect(add()).rejects.toMatchObject({

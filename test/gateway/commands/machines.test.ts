@@ -1,6 +1,6 @@
 // The commands about machines on a catalog with some: who serves them, their policy and group, and what the audit log has of it.
 import { expect, test } from 'vitest'
-import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
@@ -13,11 +13,11 @@ test('a machine is listed with its group and newest point, its policy changes as
   {
     await using _gateway = await startGateway({ folder: data })
   }
-  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
-  const tenant = (await database.call('tenant.byName', { name: TENANT }))!
-  const [first, second] = [await addAgent(database, tenant, 'host1'), await addAgent(database, tenant, 'host2')]
-  const machine = await addMachine(database, tenant, first, 'db1')
-  await addPoint(database, tenant, machine, { timeMs: 20 })
+  using catalog = openLocal(temp.join('data', 'catalog.db'))
+  const tenant = (await catalog.tenants.byName({ name: TENANT }))!
+  const [first, second] = [await addAgent(catalog, tenant, 'host1'), await addAgent(catalog, tenant, 'host2')]
+  const machine = await addMachine(catalog, tenant, first, 'db1')
+  await addPoint(catalog, tenant, machine, { timeMs: 20 })
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
 
   const policy = await run(
@@ -85,7 +85,7 @@ test('a machine is listed with its group and newest point, its policy changes as
   expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject({
     machines: [{ agent: second, group: 'web', lastPoint: { time: '1970-01-01T00:00:00.020Z', timeMs: 20 } }],
   })
-  const entries = await database.call('audit.list', { tenant: tenant.id, afterSeq: 0, limit: 100 })
+  const entries = await catalog.audit.list({ tenant: tenant.id, afterSeq: 0, limit: 100 })
   const local = entries.filter(({ subject }) => subject === 'local-administrator')
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
     'machines.setPolicy machine=db1',

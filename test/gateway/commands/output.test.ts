@@ -68,9 +68,9 @@ test('a reader that goes ends nothing and is no error; output that cannot be wri
   const at = ['--data', temp.path]
   await withCatalog(
     temp.path,
-    async (database) => {
+    async (catalog) => {
       for (let index = 0; index < 3000; index++)
-        await database.call('tenant.add', { ...TENANT, name: `tenant-${index}`, uuid: `u${index}` })
+        await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, uuid: `u${index}` })
     },
     { make: true },
   )

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { withCatalog } from '../../../gateway/commands/local.ts'
 import { rulesAfter, timeOf } from '../../../gateway/commands/points.ts'
-import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { DISKS_MAX } from '../../../protocol/limits.ts'
@@ -22,13 +22,13 @@ const furnish = async (temp: TempFolder): Promise<{ data: string; db1: string[];
     await using gateway = await startGateway({ folder: data })
     await gateway.addTenant('beta')
   }
-  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
+  using catalog = openLocal(temp.join('data', 'catalog.db'))
   const add = async (tenantName: string, machineName: string, days: number): Promise<string[]> => {
-    const tenant = (await database.call('tenant.byName', { name: tenantName }))!
-    const machine = await addMachine(database, tenant, await addAgent(database, tenant, machineName), machineName)
+    const tenant = (await catalog.tenants.byName({ name: tenantName }))!
+    const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant, machineName), machineName)
     const ids: string[] = []
     for (let day = 1; day <= days; day++)
-      ids.push(await addPoint(database, tenant, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
+      ids.push(await addPoint(catalog, tenant, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
     return ids
   }
   return {
@@ -143,9 +143,9 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   const { points: left } = jsonOf(await run('points', ...of, '--json')) as { points: { id: string }[] }
   expect(left.map(({ id }) => id).toSorted()).toEqual([db1[1]!, web1[1]!].toSorted())
 
-  const entries = await withCatalog(data, async (database) => {
-    const { id } = (await database.call('tenant.byName', { name: TENANT }))!
-    return database.call('audit.list', { tenant: id, afterSeq: 0, limit: 1000 })
+  const entries = await withCatalog(data, async (catalog) => {
+    const { id } = (await catalog.tenants.byName({ name: TENANT }))!
+    return catalog.audit.list({ tenant: id, afterSeq: 0, limit: 1000 })
   })
   const local = entries.filter(({ subject, role }) => subject === 'local-administrator' && role === 'owner')
   const counted = (action: string, outcome: string): number =>

@@ -1,7 +1,7 @@
 // The quota command: what it makes of its options, and as a program beside a running gateway and a stopped one.
 import { expect, test } from 'vitest'
 import { wanted } from '../../../gateway/commands/quota.ts'
-import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
@@ -55,9 +55,9 @@ test('a quota is set, shown, and audited', async () => {
   expect(JSON.parse(noSoft.stdout)).toMatchObject({ quota: { softBytes: null, hardBytes: 2 ** 31 } })
   const noHard = await runGateway(['tenant', 'quota', 'acme', '--no-hard', '--soft', '3G', '--json', ...at])
   expect(JSON.parse(noHard.stdout)).toMatchObject({ quota: { softBytes: 3 * 2 ** 30, hardBytes: null } })
-  using database = new LocalDatabase(temp.join('data', 'catalog.db'))
-  const { id } = (await database.call('tenant.byName', { name: 'acme' }))!
-  const entries = await database.call('audit.list', { tenant: id, afterSeq: 0, limit: 100 })
+  using catalog = openLocal(temp.join('data', 'catalog.db'))
+  const { id } = (await catalog.tenants.byName({ name: 'acme' }))!
+  const entries = await catalog.audit.list({ tenant: id, afterSeq: 0, limit: 100 })
   expect(entries.filter(({ action }) => action === 'tenant.quota').map(({ details }) => details)).toEqual([
     { softBytes: 400 * 2 ** 30, hardBytes: 2 ** 41 },
     NONE,

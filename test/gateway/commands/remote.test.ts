@@ -10,7 +10,7 @@ import { withCatalog } from '../../../gateway/commands/local.ts'
 import { withGateway, withTenantPeer } from '../../../gateway/commands/remote.ts'
 import { onTenants } from '../../../gateway/commands/tenants.ts'
 import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
-import { LocalDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { StoreLock } from '../../../gateway/folder/store-lock.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { EXIT } from '../../../protocol/exit.ts'
@@ -178,7 +178,7 @@ test('all tenants, one after the other; one that fails does not keep the others 
       () => {},
     )
   expect(await codeOf(nobody())).toBe('CONFIG_INVALID')
-  new LocalDatabase(path.join(empty, 'catalog.db'))[Symbol.dispose]()
+  openLocal(path.join(empty, 'catalog.db'))[Symbol.dispose]()
   expect(await nobody()).toBe(0)
 })
 
@@ -198,10 +198,10 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends the work, its gateway and the
   await using temp = await tempFolder()
   const folder = temp.join('data')
   await stopped(folder)
-  const job = await withCatalog(folder, async (database) => {
-    const tenant = (await database.call('tenant.byName', { name: TENANT }))!
-    const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
-    return startJob(database, tenant, machine)
+  const job = await withCatalog(folder, async (catalog) => {
+    const tenant = (await catalog.tenants.byName({ name: TENANT }))!
+    const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
+    return startJob(catalog, tenant, machine)
   })
   for (const beside of [false, true]) {
     await using stack = new AsyncDisposableStack()

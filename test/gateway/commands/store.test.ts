@@ -46,9 +46,9 @@ test('damage that is known ends a verification with 1, after its report, on a st
   {
     await using gateway = await startGateway({ folder: data })
     const tenant = await gateway.addTenant(TENANT)
-    const machine = await addMachine(gateway.database, tenant, await addAgent(gateway.database, tenant), 'db1')
+    const machine = await addMachine(gateway.catalog, tenant, await addAgent(gateway.catalog, tenant), 'db1')
     // a tree that is in no pack
-    await addPoint(gateway.database, tenant, machine, { root: new Uint8Array(32).fill(7), size: 65_536 })
+    await addPoint(gateway.catalog, tenant, machine, { root: new Uint8Array(32).fill(7), size: 65_536 })
   }
   const verified = await runGateway(['verify', '--json', '--data', data])
   expect([verified.code, verified.stderr]).toEqual([

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { Ballast, BALLAST_FILE_BYTES } from '../../../gateway/folder/ballast.ts'
 import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
-import { ThreadDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openThread } from '../../../gateway/catalog/sqlite/database.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { tinyFileSystem } from '../../agent/restore/devices.ts'
 import { Filler, freeBytes } from '../../support/full-disk.ts'
@@ -20,16 +20,16 @@ const setUp = async () => {
   const stack = new AsyncDisposableStack()
   const folder = stack.use(await temporaryFolder())
   const disk = stack.use((await tinyFileSystem(path.join(folder.path, 'disk'), 64 * MIB))!)
-  const catalog = path.join(disk.path, 'catalog.db')
-  const database = stack.use(await ThreadDatabase.open(catalog))
+  const catalogFile = path.join(disk.path, 'catalog.db')
+  const catalog = stack.use(await openThread(catalogFile))
   const log = memoryLog()
   const ballast = new Ballast(path.join(disk.path, 'ballast'))
-  const keeper = new BallastKeeper({ ballasts: [ballast], database, catalog, log })
+  const keeper = new BallastKeeper({ ballasts: [ballast], catalog, catalogFile, log })
   const filler = stack.use(new Filler(disk.path))
   return {
     folder: disk.path,
+    catalogFile,
     catalog,
-    database,
     ballast,
     keeper,
     filler,
@@ -37,17 +37,17 @@ const setUp = async () => {
   }
 }
 
-test('it makes files that no file system makes smaller, and room in catalog and log', async () => {
+test('it makes files that no file system makes smaller, and room in catalogFile and log', async () => {
   await using stand = await setUp()
-  const { keeper, ballast, database, catalog } = stand
+  const { keeper, ballast, catalog, catalogFile } = stand
   keeper.check()
   await keeper.keep()
   expect(ballast.names()).toHaveLength(4)
   const content = readFileSync(path.join(ballast.folder, ballast.names()[0]!))
   expect(content).toHaveLength(BALLAST_FILE_BYTES)
   expect(gzipSync(content).length).toBeGreaterThan(BALLAST_FILE_BYTES * 0.99)
-  expect(await database.call('room.free', {})).toBeGreaterThan(BALLAST_FILE_BYTES / 8)
-  expect(statSync(`${catalog}-wal`).size).toBeGreaterThan(BALLAST_FILE_BYTES / 4)
+  expect(await catalog.room.free()).toBeGreaterThan(BALLAST_FILE_BYTES / 8)
+  expect(statSync(`${catalogFile}-wal`).size).toBeGreaterThan(BALLAST_FILE_BYTES / 4)
   keeper.check()
   const before = freeBytes(stand.folder)
   await keeper.keep()
@@ -72,7 +72,7 @@ test('while it lacks uploads are refused; it is made again from what is free bey
 
 test('a database writes thousands of rows on a disk without a byte, from its own room alone', async () => {
   await using stand = await setUp()
-  const { keeper, ballast, database, filler } = stand
+  const { keeper, ballast, catalog, filler } = stand
   await keeper.keep()
   filler.fill()
   const entry = {
@@ -85,17 +85,17 @@ test('a database writes thousands of rows on a disk without a byte, from its own
     outcome: 'ok',
     details: {},
   }
-  for (let done = 0; done < 500; done++) await database.call('audit.append', entry)
+  for (let done = 0; done < 500; done++) await catalog.audit.append(entry)
   expect(ballast.names()).toHaveLength(4)
   // more than the room
   const name = 'large'
-  await database.call('setting.set', { name, value: 'x'.repeat(MIB) })
+  await catalog.settings.set({ name, value: 'x'.repeat(MIB) })
   expect(ballast.names().length).toBeLessThan(4)
-  expect(await database.call('setting.get', { name })).toHaveLength(MIB)
+  expect(await catalog.settings.get({ name })).toHaveLength(MIB)
   // what is only to spare leaves the ballast alone
   filler.fill()
   const left = ballast.names()
-  await expect(database.call('room.take', { bytes: 8 * MIB })).rejects.toMatchObject({ code: 'STORE_FULL' })
+  await expect(catalog.room.take({ bytes: 8 * MIB })).rejects.toMatchObject({ code: 'STORE_FULL' })
   expect(ballast.names()).toEqual(left)
 })
 

@@ -17,7 +17,7 @@ const folder = process.argv[2]!
 const dice = new Dice(Number(process.argv[3]))
 
 const datastore = await openDatastore(folder)
-const known = await datastore.database.call('tenant.byName', { name: 'crash' })
+const known = await datastore.catalog.tenants.byName({ name: 'crash' })
 const tenant = known ?? (await addTenant(datastore, 'crash', CHUNK_BYTES))
 const store = datastore.tenantStore(tenant)
 say('ready')

@@ -69,7 +69,7 @@ describe('open', () => {
       await addTenant(first, 'still works')
     }
     await using again = await openDatastore(folder.path)
-    expect(await again.database.call('tenant.list', {})).toHaveLength(1)
+    expect(await again.catalog.tenants.list()).toHaveLength(1)
   })
 
   test('while one runs, a second one changes no byte', async () => {
@@ -118,7 +118,7 @@ describe('open', () => {
     await using datastore = await openDatastore(folder.path)
     const tenant = await addTenant(datastore, 'one')
     addUpload(folder.path, tenant)
-    expect(await datastore.database.call('tenant.byName', { name: 'one' })).toMatchObject({ uuid: tenant.uuid })
+    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ uuid: tenant.uuid })
   })
 
   test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
@@ -164,7 +164,7 @@ describe('tenants', () => {
     expect([...(await store.have(ids, 1))]).toEqual(ids.map(() => 0))
     await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
     expect(await store.prove(ids, new Uint8Array(32))).toEqual(ids.map(() => null))
-    const packs = await datastore.database.call('pack.list', {})
+    const packs = await datastore.catalog.packs.list()
     expect(packs.map(({ tenant }) => tenant).sort()).toEqual([one.uuid, two.uuid].sort())
   })
 })

@@ -16,11 +16,11 @@ const FIXTURE = path.join(import.meta.dirname, 'fixtures', 'v1')
 const expected = JSON.parse(await readFile(path.join(FIXTURE, 'expected.json'), 'utf8')) as Expected
 
 const expectImages = async (datastore: Datastore): Promise<void> => {
-  const { database } = datastore
-  const tenant = (await database.call('tenant.byName', { name: expected.tenant }))!
+  const { catalog } = datastore
+  const tenant = (await catalog.tenants.byName({ name: expected.tenant }))!
   const store = datastore.tenantStore(tenant)
   const page = { tenant: tenant.id, agent: null, machine: null, before: null, limit: 100 }
-  const { points } = await database.call('point.list', page)
+  const { points } = await catalog.points.list(page)
   expect(points.map(({ id }) => id).sort()).toEqual(expected.images.map(({ point }) => point).sort())
   for (const image of expected.images) {
     const point = points.find(({ id }) => id === image.point)!
@@ -46,7 +46,7 @@ test('opens, and every image is what it was', async () => {
   await using datastore = await openDatastore(folder.path)
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
-  expect(await datastore.database.call('audit.check', { after: null })).toMatchObject({ brokenSeq: null, done: true })
+  expect(await datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null, done: true })
 })
 
 test('is found again in its packs and its old catalog', async () => {
@@ -80,6 +80,6 @@ test('is found again in its packs alone', async () => {
   expect(report.unreadable.rows).toEqual([])
   await using datastore = await openDatastore(folder.path)
   await expectImages(datastore)
-  const machine = await datastore.database.call('machine.get', { tenant: 1, name: 'db1' })
+  const machine = await datastore.catalog.machines.get({ tenant: 1, name: 'db1' })
   expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
 })

@@ -38,7 +38,7 @@ export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): 
   Datastore.open({ folder, log, threads: 2 })
 
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
-  datastore.database.call('tenant.add', {
+  datastore.catalog.tenants.add({
     name,
     uuid: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),

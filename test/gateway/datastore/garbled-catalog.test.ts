@@ -122,12 +122,12 @@ test('a page that goes bad under a running gateway ends what meets it with the w
     await using handle = await open(catalog, 'r+')
     await handle.write(Buffer.alloc(PAGE_BYTES, 'x'), 0, PAGE_BYTES, (page - 1) * PAGE_BYTES)
   }
-  const packs = await stand.datastore.database.call('pack.list', {})
+  const packs = await stand.datastore.catalog.packs.list()
   const collection = collect(contextOf(stand), { dryRun: false, thresholdPercent: 100, bytesPerSecond: null })
   await expect(collection).rejects.toMatchObject({
     code: 'CATALOG_DAMAGED',
     message: expect.stringContaining('repair --rebuild') as string,
   })
-  const now = await stand.datastore.database.call('pack.list', {})
+  const now = await stand.datastore.catalog.packs.list()
   expect(now.map(({ uuid }) => uuid)).toEqual(expect.arrayContaining(packs.map(({ uuid }) => uuid)))
 })

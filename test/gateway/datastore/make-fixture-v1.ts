@@ -41,10 +41,10 @@ const chunk = (): Uint8Array =>
   dice.below(2) === 0 ? dice.bytes(CHUNK_BYTES) : Buffer.alloc(CHUNK_BYTES, dice.below(256))
 
 await using stand = await Stand.open()
-const { database } = stand.datastore
+const { catalog } = stand.datastore
 const tenant = stand.tenant.id
 const images: { point: string; machine: string; root: Uint8Array | null; plains: Plains }[] = []
-await database.call('setting.init', { name: 'gateway', value: randomUUID() })
+await catalog.settings.init({ name: 'gateway', value: randomUUID() })
 const [db, web, old] = [await stand.machine('db1'), await stand.machine('web1'), await stand.machine('old1')]
 
 const add = async (machine: typeof db, plains: Plains, nowMs: number): Promise<string> => {
@@ -61,11 +61,11 @@ const pruned = await add(db, disk, 1000)
 const held = await add(db, disk.with(3, chunk()).with(55, null), 2000)
 const locked = await add(web, [...disk.slice(0, 10), dice.bytes(700)], 3000)
 await add(old, Array<null>(64).fill(null), 4000)
-await database.call('point.hold', { tenant, id: held, held: true })
-await database.call('point.lock', { tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
-await database.call('machine.setGroup', { tenant, name: 'db1', group: 'databases' })
-await database.call('retention.set', { tenant, scope: 'group', name: 'databases', rules: '{"keepLast":3}' })
-await revokeAgent(database, stand.tenant, old.agent)
+await catalog.points.hold({ tenant, id: held, held: true })
+await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
+await catalog.machines.setGroup({ tenant, name: 'db1', group: 'databases' })
+await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: '{"keepLast":3}' })
+await revokeAgent(catalog, stand.tenant, old.agent)
 {
   using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
   sql.transaction(() => {
@@ -85,12 +85,12 @@ await revokeAgent(database, stand.tenant, old.agent)
 }
 await stand.datastore.tenantStore(stand.tenant).writeState()
 await add(db, disk.with(7, chunk()), 6000)
-await startJob(database, stand.tenant, web, { nowMs: 7000 })
+await startJob(catalog, stand.tenant, web, { nowMs: 7000 })
 const rows = await Promise.all(
   images
     .filter(({ point }) => point !== pruned)
     .map(async ({ point, machine, root, plains }): Promise<ExpectedImage> => {
-      const stored = await database.call('point.find', { tenant, agent: null, prefix: point })
+      const stored = await catalog.points.find({ tenant, agent: null, prefix: point })
       const { size } = stored.disks[0]!
       const sha256 = createHash('sha256')
       for (const plain of plains) sha256.update(plain ?? Buffer.alloc(CHUNK_BYTES))

@@ -67,7 +67,7 @@ test('a state that came later', async () => {
   await using stand = await Stand.open()
   await stand.point(await stand.machine('one'), disk())
   await rolledBack(stand, async () => {
-    await addAgent(stand.datastore.database, stand.tenant)
+    await addAgent(stand.datastore.catalog, stand.tenant)
     await stand.datastore.tenantStore(stand.tenant).writeState()
   })
   await expectRefused(stand, 'state 2 of tenant acme')
@@ -79,7 +79,7 @@ test('a manifest and a state whose transactions never came are what a crash leav
   await stand.point(machine, disk())
   const job = await stand.job(machine, 5 * 4096)
   await stand.uploadAll(job, disk())
-  await addAgent(stand.datastore.database, stand.tenant)
+  await addAgent(stand.datastore.catalog, stand.tenant)
   // the number is given out, the record is in the pack, the rows are not in the catalog
   using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
   const bytes = sql.all<{ id: number; bytes: number }>('SELECT id, bytes FROM pack')

@@ -1,6 +1,6 @@
 // Quarantine: news are told once, cached nodes go too, another copy stays, and attribution is waited for.
 import { expect, test } from 'vitest'
-import { ThreadDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openThread } from '../../../gateway/catalog/sqlite/database.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { Quarantine } from '../../../gateway/datastore/quarantine.ts'
@@ -13,9 +13,9 @@ const ID = new Uint8Array(32).fill(1)
 const setUp = async () => {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(await temporaryFolder())
-  const database = stack.use(await ThreadDatabase.open(`${folder.path}/catalog.db`))
+  const catalog = stack.use(await openThread(`${folder.path}/catalog.db`))
   const rest = { name: 'one', uuid: '0192aaaa-0000-4000-8000-0000c0ffee42', idKey: new Uint8Array(32) }
-  const tenant = await database.call('tenant.add', { ...rest, chunkBytes: 4096, nowMs: 1 })
+  const tenant = await catalog.tenants.add({ ...rest, chunkBytes: 4096, nowMs: 1 })
   const nodeCache = new NodeCache()
   const log = memoryLog()
   const attributions: PromiseWithResolvers<void>[] = []
@@ -24,11 +24,11 @@ const setUp = async () => {
     attributions.push(attribution)
     return attribution.promise
   }
-  const quarantine = new Quarantine({ tenant, database, nodeCache, log, nowMs: () => 7, onDamage })
+  const quarantine = new Quarantine({ tenant, catalog, nodeCache, log, nowMs: () => 7, onDamage })
   const owned = stack.move()
   return {
     tenant,
-    database,
+    catalog,
     nodeCache,
     attributions,
     quarantine,
@@ -38,13 +38,13 @@ const setUp = async () => {
 
 test('damage is entered once, leaves the node cache, and is attributed', async () => {
   await using setting = await setUp()
-  const { quarantine, nodeCache, tenant, database, attributions } = setting
+  const { quarantine, nodeCache, tenant, catalog, attributions } = setting
   nodeCache.set(tenant.id, ID, { level: 0, children: [] })
   const error = damagedRecord(ID, 'it is not there')
   expect(await quarantine.enterError(error, RECORD.node)).toBe(true)
   expect(await quarantine.enterError(error, RECORD.node)).toBe(false)
   expect(nodeCache.get(tenant.id, ID)).toBeUndefined()
-  const page = await database.call('damage.page', { tenant: tenant.id, after: null, limit: 9 })
+  const page = await catalog.damage.page({ tenant: tenant.id, after: null, limit: 9 })
   expect(page).toMatchObject([{ type: 'node', reason: 'missing', foundMs: 7, pack: null, offset: null }])
   expect(attributions).toHaveLength(1)
   let attributed = false

@@ -110,7 +110,7 @@ describe('damaged files', () => {
     expect(await packFiles(folder.path)).toHaveLength(2)
     const { plain: read } = await datastore.tenantStore(tenant).readRecord(chunkId(tenant, plain))
     expect(Buffer.from(read).equals(plain)).toBe(true)
-    const packs = await datastore.database.call('pack.list', {})
+    const packs = await datastore.catalog.packs.list()
     expect(packs[0]).toMatchObject({ sealed: 1, bytes: before.length })
   })
 
@@ -128,7 +128,7 @@ describe('damaged files', () => {
     await expect(datastore.tenantStore(tenant).readRecord(chunkId(tenant, plain))).rejects.toMatchObject({
       code: 'DATA_DAMAGED',
     })
-    expect((await datastore.database.call('pack.list', {}))[0]).toMatchObject({ sealed: 1 })
+    expect((await datastore.catalog.packs.list())[0]).toMatchObject({ sealed: 1 })
   })
 
   test('a row without a file, made just before the end, is forgotten', async () => {
@@ -145,7 +145,7 @@ describe('damaged files', () => {
     }
     await using datastore = await openDatastore(folder.path)
     expect(datastore.report).toMatchObject({ reused: 1, damaged: [] })
-    expect(await datastore.database.call('pack.list', {})).toHaveLength(1)
+    expect(await datastore.catalog.packs.list()).toHaveLength(1)
   })
 
   test('unknown files are named and left alone', async () => {
@@ -201,7 +201,7 @@ describe('kill -9', () => {
       await runAndKill(folder.path, acknowledged, dice)
       await using datastore = await openDatastore(folder.path)
       expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
-      const tenant = await datastore.database.call('tenant.byName', { name: 'crash' })
+      const tenant = await datastore.catalog.tenants.byName({ name: 'crash' })
       if (tenant === null) continue
       const store = datastore.tenantStore(tenant)
       for (const id of acknowledged.ids) {
@@ -214,7 +214,7 @@ describe('kill -9', () => {
     }
     // once more at the end: later runs and recoveries hurt nothing that earlier ones wrote
     await using datastore = await openDatastore(folder.path)
-    const tenant = (await datastore.database.call('tenant.byName', { name: 'crash' }))!
+    const tenant = (await datastore.catalog.tenants.byName({ name: 'crash' }))!
     for (const id of acknowledged.ids) await datastore.tenantStore(tenant).readRecord(fromHex(id))
     expect(acknowledged.ids.size).toBeGreaterThan(0)
   })

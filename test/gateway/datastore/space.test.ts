@@ -18,7 +18,7 @@ const BY = { subject: 'test', role: 'platform' } as const
 
 const setQuota = async ({ datastore, tenant }: Stand, quota: Partial<Quota>): Promise<void> => {
   const whole = { softBytes: null, hardBytes: null, ...quota }
-  await datastore.database.call('quota.set', { tenant: tenant.id, ...whole, nowMs: 5, by: BY })
+  await datastore.catalog.quotas.set({ tenant: tenant.id, ...whole, nowMs: 5, by: BY })
   await datastore.space.refresh()
 }
 
@@ -94,7 +94,7 @@ test('uploads at the same time end at the hard quota and not a byte behind it; w
 
 test('a quota that was set beside the gateway holds within seconds, also for uploads under way', async () => {
   await using stand = await Stand.open()
-  const { space, database } = stand.datastore
+  const { space, catalog } = stand.datastore
   const clock = new HandClock(1000)
   const stop = space.watch(clock)
   const take = async (): Promise<string | null> => {
@@ -105,11 +105,11 @@ test('a quota that was set beside the gateway holds within seconds, also for upl
       return (error as { code: string }).code
     }
   }
-  await database.call('quota.set', { tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000, nowMs: 5, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000, nowMs: 5, by: BY })
   expect(await take()).toBeNull()
   clock.advance(2000)
   await eventually(async () => (await take()) === 'QUOTA_EXCEEDED')
-  await database.call('quota.set', { tenant: stand.tenant.id, softBytes: 1, hardBytes: null, nowMs: 6, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: 1, hardBytes: null, nowMs: 6, by: BY })
   await eventually(() => clock.waiting === 1)
   clock.advance(2000)
   await eventually(async () => (await take()) === null)
@@ -129,7 +129,7 @@ test('manifests are kept over the quota and below the reserve', async () => {
   await expect(datastore.space.admit(tenant)).rejects.toMatchObject({ code: 'QUOTA_EXCEEDED' })
   // an image of zeroes has nothing to append but its manifest
   const { id } = await stand.point(await stand.machine('db1'), [null, null])
-  expect(await datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix: id })).toMatchObject({
+  expect(await datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix: id })).toMatchObject({
     id,
   })
 })

@@ -63,7 +63,7 @@ const setUp = async (): Promise<Setting> => {
     writer.addNodes(nodes)
     await writer.commit(progressAt(CHUNKS, { finished: true, root }))
   }
-  const packs = await datastore.database.call('pack.list', {})
+  const packs = await datastore.catalog.packs.list()
   const fileOf = (kind: string): string => {
     const { uuid } = packs.find((pack) => pack.kind === kind)!
     return path.join(folder.path, 'packs', tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
@@ -103,7 +103,7 @@ test('what an older gateway took as a chunk’s bytes is read, and sent plain', 
     await writer.append(batchOf(tenant, [plain]))
     await writer.commit(progressAt(1))
   }
-  const [pack] = await datastore.database.call('pack.list', {})
+  const [pack] = await datastore.catalog.packs.list()
   await datastore[Symbol.asyncDispose]()
   const file = path.join(folder.path, 'packs', tenant.uuid, pack!.uuid.slice(0, 2), `${pack!.uuid}.pack`)
   for (const [name, stored] of oddFrames(2, CHUNK_BYTES).filter(([one]) =>
@@ -195,7 +195,7 @@ describe('damage', () => {
     await using setting = await setUp()
     const { datastore, tenant, store, ids } = setting
     // the index of a datastore that was tampered with: two ids that name the same place
-    await datastore.database.call('chunk.commit', {
+    await datastore.catalog.chunks.commit({
       tenant: tenant.id,
       machine: null,
       ids: new Uint8Array(32),
@@ -283,7 +283,7 @@ describe('manifests', () => {
     await using again = await openDatastore(folder)
     expect(again.report).toMatchObject({ damaged: [], sealed: 0 })
     expect((await again.tenantStore(tenant).readRecord(id)).plain).toEqual(plain)
-    expect(await again.database.call('pack.list', {})).toHaveLength(2)
+    expect(await again.catalog.packs.list()).toHaveLength(2)
   })
 
   test('a huge one is refused', async () => {
@@ -324,8 +324,8 @@ describe('states', () => {
       },
       points: [],
     })
-    const agent = await addAgent(datastore.database, tenant)
-    await addMachine(datastore.database, tenant, agent, 'm1')
+    const agent = await addAgent(datastore.catalog, tenant)
+    await addMachine(datastore.catalog, tenant, agent, 'm1')
     const { id } = await store.writeManifest(newManifest())
     expect(decodeManifest((await store.readRecord(id)).plain).state).toBe(2)
     const second = await newest(setting)
@@ -344,7 +344,7 @@ describe('states', () => {
       if (name === 'state.write') sql.run('UPDATE tenant SET quota_soft = ?', ++changes)
     })
     const first = store.writeState()
-    await datastore.database.call('state.seq', { tenant: tenant.id })
+    await datastore.catalog.states.seq({ tenant: tenant.id })
     await Promise.all([first, ...Array.from({ length: 20 }, () => store.writeState())])
     const { row, state } = await newest(setting)
     expect([row.seq, changes]).toEqual([2, 2])
@@ -369,8 +369,8 @@ describe('states', () => {
     await using setting = await setUp()
     const { store, datastore, tenant } = setting
     const written = store.writeState()
-    await datastore.database.call('state.seq', { tenant: tenant.id })
-    const agent = await addAgent(datastore.database, tenant)
+    await datastore.catalog.states.seq({ tenant: tenant.id })
+    const agent = await addAgent(datastore.catalog, tenant)
     await written
     await store.writeState()
     const { row, state } = await newest(setting)

@@ -51,7 +51,7 @@ const setUp = async (chunkBytes?: number): Promise<Setting> => {
 const openWriter = ({ datastore, folder, tenant }: Setting): Promise<ImageWriter> =>
   datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
 
-const packList = ({ datastore }: Setting) => datastore.database.call('pack.list', {})
+const packList = ({ datastore }: Setting) => datastore.catalog.packs.list()
 
 describe('commit', () => {
   test('makes chunks visible, not before, with the upload row in the same transaction', async () => {

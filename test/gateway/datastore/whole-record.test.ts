@@ -15,7 +15,7 @@ test('reads records of every type and says what the index says of them', async (
   const store = datastore.tenantStore(tenant)
   await store.writeState()
   const records = new WholeRecords(tenant, store.packs)
-  const { records: named } = await datastore.database.call('collection.roots', { tenant: tenant.id })
+  const { records: named } = await datastore.catalog.collection.roots({ tenant: tenant.id })
   const ids = [stand.idOf(plains[0]!), root!, ...named]
   const types: number[] = []
   for (const [index, location] of (await store.locate(ids)).entries()) {

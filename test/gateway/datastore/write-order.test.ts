@@ -1,9 +1,11 @@
 // The write order that survives power loss. Method: a real store and database, wrapped to note what is synced; each transaction may name only that.
+import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { ThreadDatabase, type Database } from '../../../gateway/catalog/sqlite/database.ts'
-import type { OperationArgs, OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
+import { openThread } from '../../../gateway/catalog/sqlite/database.ts'
+import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
@@ -70,21 +72,19 @@ class Survivors {
     }
   }
 
-  database(database: Database, commits: number[]): Database {
-    return {
-      call: async <N extends OperationName>(name: N, args: OperationArgs<N>) => {
-        if (name === 'chunk.commit' || name === 'state.commit') {
-          const { packs, records } = args as OperationArgs<'chunk.commit'>
-          for (const { id, bytes } of packs) expect(this.packs.get(this.rows.get(id)!)).toBeGreaterThanOrEqual(bytes)
-          for (const { pack, offset, storedLength } of records)
-            expect(this.packs.get(this.rows.get(pack)!)).toBeGreaterThanOrEqual(offset + recordBytes(storedLength))
-          commits.push(records.length)
-        }
-        const result = await database.call(name, args)
-        if (name === 'pack.add') this.rows.set(result as number, (args as OperationArgs<'pack.add'>).uuid)
-        return result
-      },
-    }
+  catalog(catalog: Catalog, commits: number[]): Catalog {
+    return intercepted(catalog, async (name, args, call) => {
+      if (name === 'chunks.commit' || name === 'states.commit') {
+        const { packs, records } = args as OperationArgs<'chunks.commit'>
+        for (const { id, bytes } of packs) expect(this.packs.get(this.rows.get(id)!)).toBeGreaterThanOrEqual(bytes)
+        for (const { pack, offset, storedLength } of records)
+          expect(this.packs.get(this.rows.get(pack)!)).toBeGreaterThanOrEqual(offset + recordBytes(storedLength))
+        commits.push(records.length)
+      }
+      const result = await call()
+      if (name === 'packs.add') this.rows.set(result as number, (args as OperationArgs<'packs.add'>).uuid)
+      return result
+    })
   }
 }
 
@@ -93,26 +93,26 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const folder = stack.use(await temporaryFolder())
   const survivors = new Survivors()
   const commits: number[] = []
-  const real = stack.use(await ThreadDatabase.open(path.join(folder.path, 'catalog.db')))
-  const database = survivors.database(real, commits)
+  const real = stack.use(await openThread(path.join(folder.path, 'catalog.db')))
+  const catalog = survivors.catalog(real, commits)
   const store = survivors.store(stack.use(await DirectoryPackStore.open(path.join(folder.path, 'packs'))))
   const verifyPool = stack.use(new VerifyPool(2))
   const log = memoryLog()
-  const packs = new PackPool({ store, database, log, nowMs: () => 1 })
+  const packs = new PackPool({ store, catalog, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
-  const tenant = await database.call('tenant.add', rest)
+  const tenant = await catalog.tenants.add(rest)
   const ballast = new Ballast(path.join(folder.path, 'ballast'))
   const keeper = new BallastKeeper({
     ballasts: [ballast],
-    database,
-    catalog: path.join(folder.path, 'catalog.db'),
+    catalog,
+    catalogFile: path.join(folder.path, 'catalog.db'),
     log,
   })
-  const space = new Space({ folders: [folder.path], database, log, reserveBytes: null, ballast: keeper })
+  const space = new Space({ folders: [folder.path], catalog, log, reserveBytes: null, ballast: keeper })
   const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({
     tenant,
-    database,
+    catalog,
     store,
     packs,
     ballast,
@@ -122,7 +122,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>
-      new ImageWriter({ ...options, database, packs, space, verifyPool, limiter, log, onClose: () => {} }),
+      new ImageWriter({ ...options, catalog, packs, space, verifyPool, limiter, log, onClose: () => {} }),
   })
 
   const upload = async (): Promise<number> => {

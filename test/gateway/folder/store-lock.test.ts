@@ -9,7 +9,7 @@ import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { StoreLock } from '../../../gateway/folder/store-lock.ts'
 import { temporaryFolder } from '../datastore/fixture.ts'
 
-const MODULE = path.resolve(import.meta.dirname, '../../../gateway/datastore/store-lock.ts')
+const MODULE = path.resolve(import.meta.dirname, '../../../gateway/folder/store-lock.ts')
 
 test('another process that holds it keeps us out until it is killed', async () => {
   await using folder = await temporaryFolder()

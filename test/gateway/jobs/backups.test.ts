@@ -145,10 +145,10 @@ test('a backup goes from its order to a restore point, which is the next one’s
   call.end()
   expect(await call.result).toEqual({ root: null })
   const rules = JSON.stringify({ ...RETENTION_OFF, lockDays: 2 })
-  await datastore.database.call('retention.set', { tenant: tenant.id, scope: 'tenant', name: '', rules })
+  await datastore.catalog.retention.set({ tenant: tenant.id, scope: 'tenant', name: '', rules })
   expect(await setting.commit(job)).toEqual({ point: job })
   expect(await setting.commit(job)).toEqual({ point: job })
-  const point = await datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix: job })
+  const point = await datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix: job })
   // the agent said 70, which was before the job
   const timeMs = setting.clock.now()
   expect(point).toMatchObject({ machine: 'db1', kind: 'full', timeMs, configuration: '{"cpu":1}', bytesRead: 9 })
@@ -174,9 +174,10 @@ test('a start that the agent refuses, or does not answer, leaves a failed job wi
   await using setting = await Setting.open()
   expect(await codeOf(setting.start())).toBe('AGENT_OFFLINE')
   const jobs = async () =>
-    (await setting.stand.datastore.database.call('job.list', { ...ALL, tenant: setting.stand.tenant.id })).map(
-      ({ job }) => [job.state, job.error === null ? null : (JSON.parse(job.error) as { code: string }).code],
-    )
+    (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).map(({ job }) => [
+      job.state,
+      job.error === null ? null : (JSON.parse(job.error) as { code: string }).code,
+    ])
   expect(await jobs()).toEqual([])
   setting.connect({
     'agent.backup': async () => {
@@ -261,7 +262,7 @@ test('another agent’s upload of a running disk is answered without waiting for
   await setting.begin(job)
   await started(agent.open('image.upload', { job, disk: 'vda' }))
   const { stand, backups } = setting
-  const stranger = await addAgent(stand.datastore.database, stand.tenant)
+  const stranger = await addAgent(stand.datastore.catalog, stand.tenant)
   const call = { call: servedCall<'image.upload'>(), account: testAccount() }
   const refused = backups.upload(stand.tenant, stranger, { job, disk: 'vda' }, call)
   await expect(refused).rejects.toMatchObject({ code: 'NOT_FOUND', message: `there is no job ${job}` })
@@ -414,12 +415,12 @@ test('a job that was ended beside the gateway ends its watch too', async () => {
   await using setting = await Setting.open()
   const { agent } = setting.connect()
   const { stand, machine } = setting
-  const job = await startJob(stand.datastore.database, stand.tenant, machine)
+  const job = await startJob(stand.datastore.catalog, stand.tenant, machine)
   const watch = agent.open('jobs.watch', { job })
   const first = await watch.messages[Symbol.asyncIterator]().next()
   expect(first.done).toBe(false)
   const nowMs = 5000
-  await stand.datastore.database.call('job.fail', {
+  await stand.datastore.catalog.jobs.fail({
     job,
     agent: machine.agent,
     code: 'AGENT_REVOKED',
@@ -440,7 +441,7 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   const { job } = await setting.start()
   // after the order, of which the agent knows only the policy before
   const policy = JSON.stringify({ consistency: 'freeze', refuseFull: ['first'] })
-  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy })
+  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy })
   const watch = agent.open('jobs.watch', { job })
   const begun = setting.begin(job)
   void setting.backups.released(machine.agent, job)
@@ -449,7 +450,7 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   expect(await watch.result).toMatchObject({ state: 'failed', error, disks: [] })
   await setting.fail(job)
   expect(await setting.view(job)).toMatchObject({ state: 'failed', error })
-  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy: machine.policy })
+  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy: machine.policy })
   await setting.begin((await setting.start()).job)
 })
 
@@ -458,7 +459,7 @@ test('a disk that the policy wants and that is left out ends the job before anyt
   setting.connect()
   const { stand, machine, backups } = setting
   const policy = JSON.stringify({ ...POLICY_DEFAULT, refuseLeftOut: ['unplugged'] })
-  await stand.datastore.database.call('machine.setPolicy', { id: machine.id, policy })
+  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy })
   const { job } = await setting.start()
   const leftOut = [
     { name: 'cd', reason: 'read-only' as const },
@@ -497,7 +498,7 @@ test('what a machine says is unchanged is compared with the base of its running 
   expect(await codeOf(ask(second, { positions: [4], ids: ids(0) }))).toBe('PARAMS_INVALID')
   expect(await codeOf(ask(second, { disk: 'vdb' }))).toBe('NOT_FOUND')
   expect(await codeOf(ask(randomUUID()))).toBe('NOT_FOUND')
-  const other = await addAgent(stand.datastore.database, tenant)
+  const other = await addAgent(stand.datastore.catalog, tenant)
   expect(await codeOf(ask(second, {}, other))).toBe('NOT_FOUND')
   await setting.fail(second)
   expect(await codeOf(ask(second))).toBe('JOB_ENDED')
@@ -528,8 +529,8 @@ test('a disk that moved continues its image under another name, and what is reme
   expect(await upload('vdb', [[RUN.keep, plains.length]])).toEqual(root)
   expect(await upload('vda', [[RUN.zero, plains.length]])).toBeNull()
   await setting.commit(job)
-  const { database } = stand.datastore
-  const point = await database.call('point.find', { tenant: stand.tenant.id, agent: null, prefix: job })
+  const { catalog } = stand.datastore
+  const point = await catalog.points.find({ tenant: stand.tenant.id, agent: null, prefix: job })
   expect(point.disks).toMatchObject([
     { name: 'vda', root: null, kind: 'full', comparedChunks: 0 },
     { name: 'vdb', root, kind: 'incremental', comparedChunks: 2 },
@@ -575,9 +576,9 @@ test('an upload answers ids and wants what is not there', async () => {
     ANSWER.have,
   ])
   const none = await addMachine(
-    setting.stand.datastore.database,
+    setting.stand.datastore.catalog,
     setting.stand.tenant,
-    await addAgent(setting.stand.datastore.database, setting.stand.tenant),
+    await addAgent(setting.stand.datastore.catalog, setting.stand.tenant),
     'other',
   )
   expect(await codeOf(setting.backups.begin(none.agent, { ...BEGIN, job }))).toBe('NOT_FOUND')
@@ -626,7 +627,7 @@ test('damage that is found while a backup runs is in its point too, and the next
   await setting.commit(second)
   await quarantine.attributed()
   const lost = async (point: string): Promise<number[][]> =>
-    (await datastore.database.call('lost.list', { tenant: tenant.id, point, disk: null, limit: 9 })).lost.map(
+    (await datastore.catalog.lost.list({ tenant: tenant.id, point, disk: null, limit: 9 })).lost.map(
       ({ offset, length }) => [offset, length],
     )
   const range = [5 * CHUNK_BYTES, CHUNK_BYTES]
@@ -661,13 +662,13 @@ const victimOf = async (stand: Stand) => {
   const plain = plainChunk()
   await stand.point(await stand.machine('victim'), [plain])
   const id = stand.idOf(plain)
-  const located = async () => (await datastore.database.call('chunk.locate', { tenant: tenant.id, ids: id }))[0]!
+  const located = async () => (await datastore.catalog.chunks.locate({ tenant: tenant.id, ids: id }))[0]!
   const { type, pack, offset } = await located()
   const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(id), type, pack, offset } })
   const untouched = async (): Promise<void> => {
     await datastore.tenantStore(tenant).quarantine.attributed()
     expect(await located()).toMatchObject({ pack, offset })
-    expect(await datastore.database.call('damage.any', { tenant: tenant.id })).toBe(false)
+    expect(await datastore.catalog.damage.any({ tenant: tenant.id })).toBe(false)
   }
   return { lie, untouched }
 }

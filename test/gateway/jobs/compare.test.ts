@@ -139,7 +139,7 @@ describe('what does not fit', () => {
 
 describe('damage in the image', () => {
   const damaged = (stand: Stand) =>
-    stand.datastore.database.call('damage.page', { tenant: stand.tenant.id, after: null, limit: 9 })
+    stand.datastore.catalog.damage.page({ tenant: stand.tenant.id, after: null, limit: 9 })
 
   test('of a tree node: nothing is compared, and its record goes into quarantine as what it is', async () => {
     await using stand = await Stand.open()

@@ -7,11 +7,11 @@ import { addAgent, addMachine } from '../catalog.ts'
 
 test('a new point is locked for as long as the nearest policy says', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  await addMachine(database, acme, await addAgent(database, acme), 'db1')
-  const lock = (): Promise<number | null> => lockOfNewPoint(database, acme, 'db1', 1000)
+  const { catalog, acme } = authority
+  await addMachine(catalog, acme, await addAgent(catalog, acme), 'db1')
+  const lock = (): Promise<number | null> => lockOfNewPoint(catalog, acme, 'db1', 1000)
   const set = (scope: 'tenant' | 'machine', lockDays: number): Promise<void> =>
-    database.call('retention.set', {
+    catalog.retention.set({
       tenant: acme.id,
       scope,
       name: scope === 'tenant' ? '' : 'db1',

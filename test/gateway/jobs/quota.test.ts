@@ -7,9 +7,9 @@ const BY = { subject: 'test', role: 'platform' } as const
 test('a backup is refused at its start, and begins as soon as there is room', async () => {
   await using setting = await TestServices.open()
   const { services, acme, other } = setting
-  const { database, space } = services.datastore
+  const { catalog, space } = services.datastore
   const setHard = (hardBytes: number | null): Promise<void> =>
-    database.call('quota.set', { tenant: acme.id, softBytes: null, hardBytes, nowMs: 1, by: BY })
+    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes, nowMs: 1, by: BY })
   const orders: string[] = []
   const handlers = {
     'agent.backup': async ({ machine }: { machine: string }) => {

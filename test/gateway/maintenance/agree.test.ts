@@ -75,7 +75,7 @@ test('damage that nobody needs is forgotten, unless something may lie hidden', a
   const id = stand.idOf(plains[0]!)
   const place = new Damager(stand.folder).place(id)
   await datastore.tenantStore(tenant).quarantine.enter([{ id, type: 1, place, reason: 'x' }], { quiet: true })
-  const known = (): Promise<boolean> => datastore.database.call('damage.any', { tenant: tenant.id })
+  const known = (): Promise<boolean> => datastore.catalog.damage.any({ tenant: tenant.id })
   await forgetUnneeded(contextOf(stand), counted({ unneeded: [id], givenUp: 1 }))
   expect(await known()).toBe(true)
   await forgetUnneeded(contextOf(stand), counted({ unneeded: [id] }))

@@ -11,7 +11,7 @@ import { CHUNK_BYTES } from '../datastore/fixture.ts'
 import { changed, contextOf, randomDisk, removePoints } from './stand.ts'
 
 const lostOf = async ({ datastore, tenant }: Stand): Promise<LostRange[]> =>
-  (await datastore.database.call('lost.list', { tenant: tenant.id, point: null, disk: null, limit: 5000 })).lost
+  (await datastore.catalog.lost.list({ tenant: tenant.id, point: null, disk: null, limit: 5000 })).lost
 
 /** Enters records as damage as verify does. */
 const lose = async ({ datastore, tenant }: Stand, ...ids: readonly Uint8Array[]): Promise<void> => {
@@ -23,7 +23,7 @@ const lose = async ({ datastore, tenant }: Stand, ...ids: readonly Uint8Array[])
 }
 
 const damagesOf = async ({ datastore, tenant }: Stand): Promise<string[]> =>
-  (await datastore.database.call('damage.page', { tenant: tenant.id, after: null, limit: 5000 })).map(({ id }) => id)
+  (await datastore.catalog.damage.page({ tenant: tenant.id, after: null, limit: 5000 })).map(({ id }) => id)
 
 const diskOf = (plains: Plains): Buffer => Buffer.concat(plains.map((plain) => plain ?? Buffer.alloc(CHUNK_BYTES)))
 

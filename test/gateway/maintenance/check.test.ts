@@ -24,7 +24,7 @@ interface PackPlace {
 }
 
 const packsOf = async (stand: Stand, kind: 'data' | 'nodes'): Promise<PackPlace[]> => {
-  const rows = await stand.datastore.database.call('pack.list', {})
+  const rows = await stand.datastore.catalog.packs.list()
   return rows
     .filter((row) => row.kind === kind)
     .map(({ uuid }) => ({
@@ -59,9 +59,7 @@ test('a whole store has no problem, while an upload goes on too', async () => {
   // superseded states are whole records that the index still has
   const again = await check(stand)
   expect(again).toMatchObject({ ...CLEAN, unindexed: { records: 0, bytes: 0 } })
-  expect(again.bytes).toBe(
-    (await stand.datastore.database.call('pack.list', {})).reduce((sum, { bytes }) => sum + bytes, 0),
-  )
+  expect(again.bytes).toBe((await stand.datastore.catalog.packs.list()).reduce((sum, { bytes }) => sum + bytes, 0))
 })
 
 test('records that left the index are unindexed, rows without their record dangle', async () => {
@@ -142,10 +140,10 @@ test('packs that were cut before their header, or whose end went with the power,
   const { stand } = await world()
   await using _ = stand
   const { uuid: tenant } = stand.tenant
-  const { database } = stand.datastore
+  const { catalog } = stand.datastore
   for (const bytes of [0, 7, 47, 48, 300]) {
     const uuid = randomUUID()
-    await database.call('pack.add', { tenant: stand.tenant.id, kind: 'data', uuid, nowMs: 1 })
+    await catalog.packs.add({ tenant: stand.tenant.id, kind: 'data', uuid, nowMs: 1 })
     const folder = path.join(stand.folder, 'packs', tenant, uuid.slice(0, 2))
     await mkdir(folder, { recursive: true })
     await writeFile(path.join(folder, `${uuid}.pack`), Buffer.alloc(bytes))

@@ -218,13 +218,13 @@ test('nothing is removed while a tree cannot be walked', async () => {
   const one = await stand.point(machine, plains)
   await stand.point(machine, changed(plains, 1, 2, 3), 40)
   removePoints(stand, one.id)
-  const packs = await stand.datastore.database.call('collection.packs', { tenant: stand.tenant.id })
+  const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   const { uuid } = packs.find(({ kind }) => kind === 'nodes')!
   await rm(path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`))
-  const rows = await stand.datastore.database.call('collection.count', { tenant: stand.tenant.id })
+  const rows = await stand.datastore.catalog.collection.count({ tenant: stand.tenant.id })
   await expect(collected(stand)).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
   // all that left the index is the node itself, which is known to be damaged now
-  expect(await stand.datastore.database.call('collection.count', { tenant: stand.tenant.id })).toBe(rows - 1)
+  expect(await stand.datastore.catalog.collection.count({ tenant: stand.tenant.id })).toBe(rows - 1)
 })
 
 test('stops when told to, and the next one finishes the work', async () => {
@@ -257,7 +257,7 @@ test('damaged records of a pack that is rewritten are quarantined, the others mo
   const two = await stand.point(machine, second, 40)
   removePoints(stand, one.id)
   const victim = stand.idOf(second[150]!)
-  const [place] = await stand.datastore.database.call('chunk.locate', { tenant: stand.tenant.id, ids: victim })
+  const [place] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: victim })
   const { pack, offset } = place!
   const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
   {
@@ -322,7 +322,7 @@ test('whole records behind content that is made to look like records move all th
   const damager = new Damager(stand.folder)
   for (const chunk of bad) await damager.flip(stand.idOf(chunk))
   await collected(stand, { thresholdPercent: 100 })
-  const gone = await stand.datastore.database.call('damage.page', { tenant: stand.tenant.id, after: null, limit: 100 })
+  const gone = await stand.datastore.catalog.damage.page({ tenant: stand.tenant.id, after: null, limit: 100 })
   expect(gone.map(({ id }) => id).sort()).toEqual(bad.map((chunk) => hex(stand.idOf(chunk))).sort())
   expect(await readImage(stand, root, plains.length)).toEqual(plains)
 })

@@ -11,7 +11,7 @@ test('every point is compared, disk by disk', async () => {
   const { datastore, tenant } = stand
   const machine = await stand.machine('db1')
   for (let index = 0; index < 70; index++) await stand.point(machine, index === 0 ? [null] : randomDisk(1), 30 + index)
-  const roots = await datastore.database.call('collection.roots', { tenant: tenant.id })
+  const roots = await datastore.catalog.collection.roots({ tenant: tenant.id })
   const { images, manifests } = roots
   expect([images.length, manifests.length]).toEqual([70, 70])
   const confirm = (some: Partial<typeof roots>): Promise<string> =>
@@ -38,7 +38,7 @@ test('of a manifest that cannot be read the catalog has all that it says', async
   await using stand = await Stand.open()
   const { datastore, tenant } = stand
   await stand.point(await stand.machine('db1'), randomDisk(3))
-  const roots = await datastore.database.call('collection.roots', { tenant: tenant.id })
+  const roots = await datastore.catalog.collection.roots({ tenant: tenant.id })
   await new Damager(stand.folder).flip(roots.manifests[0]!.id)
   expect(await codeOf(confirmRoots(contextOf(stand), { ...roots, images: [] }))).toBe('none')
   const gone = [{ point: roots.manifests[0]!.point, id: new Uint8Array(32) }]

@@ -15,7 +15,7 @@ test('says nothing of a whole folder, and names what a start would refuse', asyn
   await using stand = await Stand.open()
   await stand.point(await stand.machine('one'), randomDisk(3))
   const { folder, datastore } = stand
-  const look = (): Promise<string[]> => folderProblems(folder, datastore.database)
+  const look = (): Promise<string[]> => folderProblems(folder, datastore.catalog)
   expect(await look()).toEqual([])
   const tenant = randomUUID()
   for (const noise of [false, true]) {

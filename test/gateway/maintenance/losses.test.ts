@@ -36,7 +36,7 @@ const fileOf = ({ folder, tenant }: Stand, pack: string): string =>
   path.join(folder, 'packs', tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
 
 const packsOf = async ({ datastore, tenant }: Stand, kind: 'data' | 'nodes'): Promise<string[]> =>
-  (await datastore.database.call('collection.packs', { tenant: tenant.id }))
+  (await datastore.catalog.collection.packs({ tenant: tenant.id }))
     .filter((pack) => pack.kind === kind && pack.bytes > 0)
     .map(({ uuid }) => uuid)
 

@@ -27,7 +27,7 @@ const callOf = <N extends 'store.verify' | 'store.usage' | 'store.collect'>(
 }
 
 const lostCount = async ({ datastore, tenant }: Stand): Promise<number> =>
-  (await datastore.database.call('lost.list', { tenant: tenant.id, point: null, disk: null, limit: 1 })).lostCount
+  (await datastore.catalog.lost.list({ tenant: tenant.id, point: null, disk: null, limit: 1 })).lostCount
 
 test('a tenant has one long work at a time, which tells how far it is; an end stops it', async () => {
   await using stand = await Stand.open()
@@ -200,7 +200,7 @@ test('damage that a read meets is attributed by itself, and what a crash left un
     reason: 'x',
   } as const
   const args = { tenant: stand.tenant.id, nowMs: 1, records: [damage] }
-  await stand.datastore.database.call('damage.enter', args)
+  await stand.datastore.catalog.damage.enter(args)
   expect(await lostCount(stand)).toBe(1)
   await using maintenance = open(stand)
   await maintenance.attributeKnown()

@@ -41,7 +41,7 @@ test('a pack is free when the index names nothing in it and no damage could be h
   await store.quarantine.enter(missing, { quiet: true })
   expect(await proof.isFree(pack)).toBe(false)
   expect((await store.locate(ids)).filter((one) => one !== null)).toHaveLength(2)
-  expect(await stand.datastore.database.call('damage.any', { tenant: stand.tenant.id })).toBe(false)
+  expect(await stand.datastore.catalog.damage.any({ tenant: stand.tenant.id })).toBe(false)
 })
 
 test('a place that is wrong is put right, a good copy elsewhere is left to be the one', async () => {

@@ -1,9 +1,10 @@
 // What an upload's writer protects from a collection that begins at the worst moment, and what a collection leaves alone.
+import { intercept } from '../../support/intercept.ts'
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import type { Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
 import type { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
 import type { Protection } from '../../../gateway/datastore/references.ts'
@@ -14,18 +15,17 @@ import { addUpload, batchOf, plainChunk, progressAt, treeOf } from '../datastore
 import { changed, collected, packBytes, randomDisk, readImage, removePoints } from './stand.ts'
 
 /** Holds the next call of one operation, after it was done and before its answer is seen. */
-const holdAnswer = (database: Database, wanted: OperationName): { reached: Promise<void>; release: () => void } => {
+const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise<void>; release: () => void } => {
   const { promise: reached, resolve: reach } = Promise.withResolvers<void>()
   const { promise: released, resolve: release } = Promise.withResolvers<void>()
-  const call = database.call.bind(database)
-  database.call = async (name, args) => {
-    const answer = await call(name, args)
+  const giveBack = intercept(catalog, async (name, _, call) => {
+    const answer = await call()
     if (name !== wanted) return answer
-    database.call = call
+    giveBack()
     reach()
     await released
     return answer
-  }
+  })
   return { reached, release }
 }
 
@@ -40,7 +40,7 @@ test('a chunk that was found in the index is covered though the collection began
   const plain = plainChunk()
   await writer.append(batchOf(stand.tenant, [plain]))
   await writer.commit(progressAt(1))
-  const lookUp = holdAnswer(stand.datastore.database, 'chunk.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   using protection = protect(stand)
@@ -54,7 +54,7 @@ test('so is a tree node', async () => {
   await using writer = await writerOf(stand)
   const plain = plainChunk()
   const { nodes } = treeOf(stand.tenant, [stand.idOf(plain)])
-  const lookUp = holdAnswer(stand.datastore.database, 'chunk.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   writer.addNodes(nodes)
   const commit = writer.commit(progressAt(1))
   await lookUp.reached
@@ -68,7 +68,7 @@ test('what is appended is covered until it is durable, also across a commit that
   await using stand = await Stand.open()
   await using writer = await writerOf(stand)
   const plain = plainChunk()
-  const lookUp = holdAnswer(stand.datastore.database, 'chunk.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
@@ -78,7 +78,7 @@ test('what is appended is covered until it is durable, also across a commit that
     using protection = protect(stand)
     expect(protection.covers(stand.idOf(plain))).toBe(true)
   }
-  const transaction = holdAnswer(stand.datastore.database, 'chunk.commit')
+  const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
   const commit = writer.commit(progressAt(2))
   await transaction.reached
   {
@@ -95,7 +95,7 @@ test('what is committed while a collection runs is covered, whenever it was look
   await using stand = await Stand.open()
   await using writer = await writerOf(stand)
   const plain = plainChunk()
-  const lookUp = holdAnswer(stand.datastore.database, 'chunk.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
@@ -114,7 +114,7 @@ test('what a commit found in the index is covered until the commit is durable', 
   writer.addNodes(nodes)
   await writer.commit(progressAt(1))
   writer.addNodes(nodes)
-  const transaction = holdAnswer(stand.datastore.database, 'chunk.commit')
+  const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
   const commit = writer.commit(progressAt(1))
   await transaction.reached
   {
@@ -143,7 +143,7 @@ test('a manifest is covered from before it is written until its point is there',
   await stand.point(machine, randomDisk(3))
   const job = await stand.job(machine, 3 * 4096)
   await stand.uploadAll(job, randomDisk(3))
-  const commit = holdAnswer(stand.datastore.database, 'chunk.commit')
+  const commit = holdAnswer(stand.datastore.catalog, 'chunks.commit')
   const committed = stand.commit(job, 50)
   await commit.reached
   const collecting = collected(stand)
@@ -176,7 +176,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
   expect(report.dead.records).toBe(50)
   expect(report.waiting.inUseBytes).toBeGreaterThanOrEqual(report.dead.bytes)
   expect(await packBytes(stand)).toBe(report.bytesAfter)
-  const packs = await stand.datastore.database.call('collection.packs', { tenant: stand.tenant.id })
+  const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   for (const { uuid, bytes } of packs) {
     const file = path.join(stand.datastore.paths.packs, stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
     expect((await stat(file)).size).toBe(bytes)
@@ -195,7 +195,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
 /** The agent of the one running job. */
 const failedAgent = async ({ datastore, tenant }: Stand): Promise<string> => {
   const args = { tenant: tenant.id, agent: null, machine: null, limit: 1 }
-  const [first] = await datastore.database.call('job.list', args)
+  const [first] = await datastore.catalog.jobs.list(args)
   return first!.job.agent
 }
 
@@ -220,7 +220,7 @@ test('a record that moves between its look-up and its read is found where it wen
       }
     },
   })
-  const reader = new RecordReader({ tenant, database: datastore.database, store })
+  const reader = new RecordReader({ tenant, catalog: datastore.catalog, store })
   const ids = kept.map((plain) => stand.idOf(plain!))
   const fetched = await reader.fetch(ids)
   expect(fetched.every((one) => 'bytes' in one)).toBe(true)

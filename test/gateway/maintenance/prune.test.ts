@@ -1,8 +1,9 @@
 // Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
+import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import type { Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
@@ -16,55 +17,55 @@ const BY = { subject: 'anna', role: 'operator' } as const
 const HOUR_MS = 3_600_000
 
 const asked = (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   params: Partial<Params<'points.prune'>> = {},
 ): Promise<Result<'points.prune'>> => {
   const all = { machine: null, group: null, rules: null, points: null, dryRun: false }
-  return prune({ database, tenant, params: { ...all, ...params }, nowMs: 9 * HOUR_MS, by: BY })
+  return prune({ catalog, tenant, params: { ...all, ...params }, nowMs: 9 * HOUR_MS, by: BY })
 }
 
 /** Machines with a point in each of five hours, oldest first. */
-const furnish = async (database: Database, tenant: Tenant, names: string[]): Promise<Record<string, string[]>> => {
-  const agent = await addAgent(database, tenant)
+const furnish = async (catalog: Catalog, tenant: Tenant, names: string[]): Promise<Record<string, string[]>> => {
+  const agent = await addAgent(catalog, tenant)
   const points: Record<string, string[]> = {}
   for (const name of names) {
-    const machine = await addMachine(database, tenant, agent, name)
+    const machine = await addMachine(catalog, tenant, agent, name)
     points[name] = []
     for (let hour = 1; hour <= 5; hour++)
-      points[name].push(await addPoint(database, tenant, machine, { timeMs: hour * HOUR_MS, nowMs: hour * HOUR_MS }))
+      points[name].push(await addPoint(catalog, tenant, machine, { timeMs: hour * HOUR_MS, nowMs: hour * HOUR_MS }))
   }
   return points
 }
 
 const setRules = (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   scope: 'tenant' | 'group' | 'machine',
   name: string,
   rules: Partial<Retention>,
 ): Promise<void> =>
-  database.call('retention.set', {
+  catalog.retention.set({
     tenant: tenant.id,
     scope,
     name,
     rules: JSON.stringify({ ...RETENTION_OFF, ...rules }),
   })
 
-const left = async (database: Database, tenant: Tenant, machine: string): Promise<number[]> =>
-  (await database.call('retention.points', { tenant: tenant.id, machine })).map(({ timeMs }) => timeMs / HOUR_MS)
+const left = async (catalog: Catalog, tenant: Tenant, machine: string): Promise<number[]> =>
+  (await catalog.retention.points({ tenant: tenant.id, machine })).map(({ timeMs }) => timeMs / HOUR_MS)
 
 test('each machine by its nearest rules; one without rules keeps all; another tenant is not touched', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  await furnish(database, acme, ['a', 'b', 'c'])
-  await furnish(database, other, ['a'])
-  expect(await asked(database, acme)).toMatchObject({ pointCount: 15, removed: 0 })
-  await setRules(database, acme, 'tenant', '', { keepLast: 3 })
-  await setRules(database, acme, 'group', 'web', { keepHourly: 2 })
-  await setRules(database, acme, 'machine', 'c', { lockDays: 5 })
-  await database.call('machine.setGroup', { tenant: acme.id, name: 'b', group: 'web' })
-  const dry = await asked(database, acme, { dryRun: true })
+  const { catalog, acme, other } = authority
+  await furnish(catalog, acme, ['a', 'b', 'c'])
+  await furnish(catalog, other, ['a'])
+  expect(await asked(catalog, acme)).toMatchObject({ pointCount: 15, removed: 0 })
+  await setRules(catalog, acme, 'tenant', '', { keepLast: 3 })
+  await setRules(catalog, acme, 'group', 'web', { keepHourly: 2 })
+  await setRules(catalog, acme, 'machine', 'c', { lockDays: 5 })
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
+  const dry = await asked(catalog, acme, { dryRun: true })
   expect(dry).toMatchObject({ pointCount: 15, removed: 5 })
   // those that go come first
   expect(dry.points.map(({ machine, timeMs, keptBy }) => `${machine}${timeMs / HOUR_MS} ${keptBy.join(',')}`)).toEqual([
@@ -84,45 +85,45 @@ test('each machine by its nearest rules; one without rules keeps all; another te
     'c2 no-rules',
     'c1 no-rules',
   ])
-  expect(await left(database, acme, 'a')).toHaveLength(5)
-  const done = await asked(database, acme)
+  expect(await left(catalog, acme, 'a')).toHaveLength(5)
+  const done = await asked(catalog, acme)
   expect(done).toEqual(dry)
-  expect(await left(database, acme, 'a')).toEqual([5, 4, 3])
-  expect(await left(database, acme, 'b')).toEqual([5, 4])
-  expect(await left(database, acme, 'c')).toEqual([5, 4, 3, 2, 1])
-  expect(await left(database, other, 'a')).toHaveLength(5)
-  expect(await asked(database, acme)).toMatchObject({ pointCount: 10, removed: 0 })
+  expect(await left(catalog, acme, 'a')).toEqual([5, 4, 3])
+  expect(await left(catalog, acme, 'b')).toEqual([5, 4])
+  expect(await left(catalog, acme, 'c')).toEqual([5, 4, 3, 2, 1])
+  expect(await left(catalog, other, 'a')).toHaveLength(5)
+  expect(await asked(catalog, acme)).toMatchObject({ pointCount: 10, removed: 0 })
 })
 
 test('a machine, a group, and rules of the call in place of the policies', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  await furnish(database, acme, ['a', 'b', 'c'])
-  await database.call('machine.setGroup', { tenant: acme.id, name: 'b', group: 'web' })
+  const { catalog, acme } = authority
+  await furnish(catalog, acme, ['a', 'b', 'c'])
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
   const rules = { ...RETENTION_OFF, keepLast: 1 }
-  await setRules(database, acme, 'tenant', '', { keepLast: 4 })
-  expect(await asked(database, acme, { machine: 'a', rules })).toMatchObject({ pointCount: 5, removed: 4 })
-  expect(await asked(database, acme, { group: 'web', rules: { ...rules, keepLast: 2 } })).toMatchObject({ removed: 3 })
-  expect(await asked(database, acme, { machine: 'c' })).toMatchObject({ removed: 1 })
+  await setRules(catalog, acme, 'tenant', '', { keepLast: 4 })
+  expect(await asked(catalog, acme, { machine: 'a', rules })).toMatchObject({ pointCount: 5, removed: 4 })
+  expect(await asked(catalog, acme, { group: 'web', rules: { ...rules, keepLast: 2 } })).toMatchObject({ removed: 3 })
+  expect(await asked(catalog, acme, { machine: 'c' })).toMatchObject({ removed: 1 })
   for (const [machine, hours] of [
     ['a', [5]],
     ['b', [5, 4]],
     ['c', [5, 4, 3, 2]],
   ] as const)
-    expect(await left(database, acme, machine)).toEqual(hours)
-  expect(await codeOf(asked(database, acme, { machine: 'nowhere' }))).toBe('NOT_FOUND')
-  expect(await codeOf(asked(database, acme, { group: 'nowhere' }))).toBe('NOT_FOUND')
-  expect(await codeOf(asked(database, acme, { group: 'web', machine: 'b' }))).toBe('PARAMS_INVALID')
+    expect(await left(catalog, acme, machine)).toEqual(hours)
+  expect(await codeOf(asked(catalog, acme, { machine: 'nowhere' }))).toBe('NOT_FOUND')
+  expect(await codeOf(asked(catalog, acme, { group: 'nowhere' }))).toBe('NOT_FOUND')
+  expect(await codeOf(asked(catalog, acme, { group: 'web', machine: 'b' }))).toBe('PARAMS_INVALID')
 })
 
 test('points by name go whatever the rules say, the last one too; a protected one keeps them all', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const { a, b } = (await furnish(database, acme, ['a', 'b'])) as { a: string[]; b: string[] }
+  const { catalog, acme, other } = authority
+  const { a, b } = (await furnish(catalog, acme, ['a', 'b'])) as { a: string[]; b: string[] }
   const id = a[4]!
-  await database.call('point.hold', { tenant: acme.id, id, held: true })
+  await catalog.points.hold({ tenant: acme.id, id, held: true })
   const named = { points: [a[0]!.slice(0, 13), a[0]!, id] }
-  expect(await asked(database, acme, { ...named, dryRun: true })).toEqual({
+  expect(await asked(catalog, acme, { ...named, dryRun: true })).toEqual({
     points: [
       { point: a[0], machine: 'a', timeMs: HOUR_MS, keptBy: [] },
       { point: id, machine: 'a', timeMs: 5 * HOUR_MS, keptBy: ['held'] },
@@ -130,29 +131,29 @@ test('points by name go whatever the rules say, the last one too; a protected on
     pointCount: 2,
     removed: 1,
   })
-  await expect(asked(database, acme, named)).rejects.toMatchObject({ code: 'POINT_HELD', details: { point: id } })
-  expect(await left(database, acme, 'a')).toHaveLength(5)
-  await database.call('point.hold', { tenant: acme.id, id, held: false })
-  expect(await asked(database, acme, named)).toMatchObject({ pointCount: 2, removed: 2 })
-  expect(await left(database, acme, 'a')).toEqual([4, 3, 2])
-  expect(await asked(database, acme, { points: b })).toMatchObject({ removed: 5 })
-  expect(await left(database, acme, 'b')).toEqual([])
-  expect(await codeOf(asked(database, acme, { points: [randomUUID()] }))).toBe('NOT_FOUND')
-  expect(await codeOf(asked(database, other, { points: [a[1]!] }))).toBe('NOT_FOUND')
-  expect(await codeOf(asked(database, acme, { points: [a[1]!], machine: 'a' }))).toBe('PARAMS_INVALID')
-  expect(await codeOf(asked(database, acme, { points: [a[1]!], rules: RETENTION_OFF }))).toBe('PARAMS_INVALID')
-  expect(await left(database, acme, 'a')).toEqual([4, 3, 2])
+  await expect(asked(catalog, acme, named)).rejects.toMatchObject({ code: 'POINT_HELD', details: { point: id } })
+  expect(await left(catalog, acme, 'a')).toHaveLength(5)
+  await catalog.points.hold({ tenant: acme.id, id, held: false })
+  expect(await asked(catalog, acme, named)).toMatchObject({ pointCount: 2, removed: 2 })
+  expect(await left(catalog, acme, 'a')).toEqual([4, 3, 2])
+  expect(await asked(catalog, acme, { points: b })).toMatchObject({ removed: 5 })
+  expect(await left(catalog, acme, 'b')).toEqual([])
+  expect(await codeOf(asked(catalog, acme, { points: [randomUUID()] }))).toBe('NOT_FOUND')
+  expect(await codeOf(asked(catalog, other, { points: [a[1]!] }))).toBe('NOT_FOUND')
+  expect(await codeOf(asked(catalog, acme, { points: [a[1]!], machine: 'a' }))).toBe('PARAMS_INVALID')
+  expect(await codeOf(asked(catalog, acme, { points: [a[1]!], rules: RETENTION_OFF }))).toBe('PARAMS_INVALID')
+  expect(await left(catalog, acme, 'a')).toEqual([4, 3, 2])
 })
 
 test('a point that is held between plan and removal stays, and is reported as kept', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const { a } = (await furnish(database, acme, ['a'])) as { a: string[] }
+  const { catalog, acme } = authority
+  const { a } = (await furnish(catalog, acme, ['a'])) as { a: string[] }
   const holding: Promise<void>[] = []
   using _armed = armFailpoints((name) => {
-    if (name === 'prune') holding.push(database.call('point.hold', { tenant: acme.id, id: a[1]!, held: true }))
+    if (name === 'prune') holding.push(catalog.points.hold({ tenant: acme.id, id: a[1]!, held: true }))
   })
-  const done = await asked(database, acme, { rules: { ...RETENTION_OFF, keepLast: 3 } })
+  const done = await asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 3 } })
   await Promise.all(holding)
   expect(holding).toHaveLength(1)
   expect(done).toMatchObject({ pointCount: 5, removed: 1 })
@@ -163,18 +164,18 @@ test('a point that is held between plan and removal stays, and is reported as ke
     [3, 'last'],
     [2, 'last'],
   ])
-  expect(await left(database, acme, 'a')).toEqual([5, 4, 3, 2])
+  expect(await left(catalog, acme, 'a')).toEqual([5, 4, 3, 2])
 })
 
 test('a point of an older program that has no disk, or none with a byte, displaces no other and goes first', async () => {
   await using authority = await testAuthority()
-  const { database, acme, folder } = authority
-  const { a } = (await furnish(database, acme, ['a'])) as { a: string[] }
+  const { catalog, acme, folder } = authority
+  const { a } = (await furnish(catalog, acme, ['a'])) as { a: string[] }
   using sql = new Sql(path.join(folder, 'catalog.db'))
   sql.run('DELETE FROM image WHERE point = ?', a[4]!)
   sql.run('UPDATE image SET size = 0 WHERE point = ?', a[3]!)
   const rules = { ...RETENTION_OFF, keepLast: 1 }
-  const { points } = await asked(database, acme, { rules, dryRun: true })
+  const { points } = await asked(catalog, acme, { rules, dryRun: true })
   expect(points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([
     [5, ''],
     [4, ''],
@@ -184,7 +185,7 @@ test('a point of an older program that has no disk, or none with a byte, displac
   ])
   // also a plan that was made before, or by a program before
   const plan = { tenant: acme.id, points: a, named: false, nowMs: 9 * HOUR_MS, by: BY }
-  expect(await database.call('point.remove', plan)).toEqual({
+  expect(await catalog.points.remove(plan)).toEqual({
     removed: 4,
     left: [{ id: a[2], reason: 'last-good' }],
   })
@@ -192,36 +193,34 @@ test('a point of an older program that has no disk, or none with a byte, displac
 
 test('a removal that fails leaves every point where it is', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  await furnish(database, acme, ['a', 'b'])
+  const { catalog, acme } = authority
+  await furnish(catalog, acme, ['a', 'b'])
   {
     using _armed = armFailpoints((name) => {
       if (name === 'transaction.before') throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
     })
-    expect(await codeOf(asked(database, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } }))).not.toBe('none')
+    expect(await codeOf(asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } }))).not.toBe('none')
   }
-  expect(await left(database, acme, 'a')).toHaveLength(5)
-  expect(await left(database, acme, 'b')).toHaveLength(5)
-  expect(await asked(database, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } })).toMatchObject({ removed: 8 })
+  expect(await left(catalog, acme, 'a')).toHaveLength(5)
+  expect(await left(catalog, acme, 'b')).toHaveLength(5)
+  expect(await asked(catalog, acme, { rules: { ...RETENTION_OFF, keepLast: 1 } })).toMatchObject({ removed: 8 })
 })
 
 test('what rules let go of is removed a few at a time, so that backups of everybody go on between', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const agent = await addAgent(database, acme)
-  const machine = await addMachine(database, acme, agent, 'a')
+  const { catalog, acme } = authority
+  const agent = await addAgent(catalog, acme)
+  const machine = await addMachine(catalog, acme, agent, 'a')
   const points: string[] = []
   for (let count = 0; count < 120; count++)
-    points.push(await addPoint(database, acme, machine, { timeMs: HOUR_MS + count, nowMs: HOUR_MS + count }))
+    points.push(await addPoint(catalog, acme, machine, { timeMs: HOUR_MS + count, nowMs: HOUR_MS + count }))
   const removals: number[] = []
-  const watched: Database = {
-    call: (name, args) => {
-      if (name === 'point.remove') removals.push((args as { points: readonly string[] }).points.length)
-      return database.call(name, args)
-    },
-  }
+  const watched = intercepted(catalog, (name, args, call) => {
+    if (name === 'points.remove') removals.push((args as { points: readonly string[] }).points.length)
+    return call()
+  })
   const rules = { ...RETENTION_OFF, keepLast: 1 }
   expect((await asked(watched, acme, { rules })).removed).toBe(119)
   expect(removals).toEqual([50, 50, 19])
-  expect(await left(database, acme, 'a')).toHaveLength(1)
+  expect(await left(catalog, acme, 'a')).toHaveLength(1)
 })

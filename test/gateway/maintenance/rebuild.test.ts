@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import { withCatalog } from '../../../gateway/commands/local.ts'
 import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
-import type { Database } from '../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql, type Row } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import {
@@ -77,8 +77,8 @@ interface World extends AsyncDisposable {
 const world = async (): Promise<World> => {
   const stand = await Stand.open()
   const { folder, tenant } = stand
-  const { database } = stand.datastore
-  await database.call('setting.init', { name: 'gateway', value: randomUUID() })
+  const { catalog } = stand.datastore
+  await catalog.settings.init({ name: 'gateway', value: randomUUID() })
   const points = new Map<string, { root: Uint8Array | null; plains: Plains }>()
   const add = async (
     machine: Awaited<ReturnType<Stand['machine']>>,
@@ -95,10 +95,10 @@ const world = async (): Promise<World> => {
   const held = await add(one, changed(disk, 1, 71), 40)
   const locked = await add(two, changed(disk, 2, 69), 50)
   await add(two, Array<null>(5).fill(null), 60)
-  await database.call('point.hold', { tenant: tenant.id, id: held, held: true })
-  await database.call('point.lock', { tenant: tenant.id, id: locked, untilMs: 99_000 })
-  await database.call('machine.setGroup', { tenant: tenant.id, name: 'one', group: 'g' })
-  await database.call('retention.set', { tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
+  await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
+  await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
+  await catalog.machines.setGroup({ tenant: tenant.id, name: 'one', group: 'g' })
+  await catalog.retention.set({ tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
   removePoints(stand, pruned)
   points.delete(pruned)
   await stand.datastore.tenantStore(tenant).writeState()
@@ -195,7 +195,7 @@ describe('of packs alone', () => {
     await run(place.folder)
     const { stand } = place
     await stand.reopen()
-    const machine = await stand.datastore.database.call('machine.get', { tenant: stand.tenant.id, name: 'one' })
+    const machine = await stand.datastore.catalog.machines.get({ tenant: stand.tenant.id, name: 'one' })
     const plains = randomDisk(4)
     const { id, root } = await stand.point(machine, plains, 80)
     ;(place.points as Map<string, { root: Uint8Array | null; plains: Plains }>).set(id, { root, plains })
@@ -219,10 +219,10 @@ describe('of packs alone', () => {
     await dropCatalog(stand.folder)
     await run(stand.folder)
     await stand.reopen()
-    const row = await stand.datastore.database.call('machine.get', { tenant: stand.tenant.id, name: 'one' })
+    const row = await stand.datastore.catalog.machines.get({ tenant: stand.tenant.id, name: 'one' })
     expect(row.pointId).toBe(made[3])
     made.push((await stand.point(row, randomDisk(2), 60)).id)
-    const points = await stand.datastore.database.call('retention.points', { tenant: stand.tenant.id, machine: 'one' })
+    const points = await stand.datastore.catalog.retention.points({ tenant: stand.tenant.id, machine: 'one' })
     expect(points.map(({ id }) => id)).toEqual(made.toReversed())
   })
 
@@ -235,7 +235,7 @@ describe('of packs alone', () => {
     await stand.uploadAll(job, plains)
     // its manifest names the state before, as if it had been written at the same moment
     using manifest = await store.writeManifest(
-      manifestOf(await stand.datastore.database.call('job.complete', { job: job.id, agent: machine.agent }), {
+      manifestOf(await stand.datastore.catalog.jobs.complete({ job: job.id, agent: machine.agent }), {
         bytesRead: 0,
         nowMs: 30,
         lockedUntilMs: null,
@@ -244,7 +244,7 @@ describe('of packs alone', () => {
     await stand.machine('two')
     await store.writeState()
     const figures = { bytesRead: 0, nowMs: 30, lockedUntilMs: null }
-    await stand.datastore.database.call('job.commit', {
+    await stand.datastore.catalog.jobs.commit({
       job: job.id,
       agent: machine.agent,
       ...figures,
@@ -264,9 +264,9 @@ describe('of packs alone', () => {
     await dropCatalog(place.folder)
     await run(place.folder)
     await place.stand.reopen()
-    const { database } = place.stand.datastore
-    const { agent } = await database.call('point.find', { tenant: place.stand.tenant.id, agent: null, prefix: point! })
-    const { states } = await database.call('job.reconcile', { agent, jobs: [point!], handed: [], nowMs: 1 })
+    const { catalog } = place.stand.datastore
+    const { agent } = await catalog.points.find({ tenant: place.stand.tenant.id, agent: null, prefix: point! })
+    const { states } = await catalog.jobs.reconcile({ agent, jobs: [point!], handed: [], nowMs: 1 })
     expect(states).toEqual([{ job: point, state: 'committed' }])
   })
 })
@@ -294,7 +294,7 @@ describe('with an old catalog', () => {
     expect(audit!.at(-1)).toMatchObject({ action: 'store.rebuild' })
     expect(await readFile(path.join(place.folder, 'catalog.db.replaced-1'))).toEqual(bytes)
     await place.stand.reopen()
-    expect(await place.stand.datastore.database.call('audit.check', { after: null })).toMatchObject({ brokenSeq: null })
+    expect(await place.stand.datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null })
     await expectPoints(place)
   })
 
@@ -309,7 +309,7 @@ describe('with an old catalog', () => {
     const victim = [...place.points.keys()].find((id) => id !== place.held)!
     removePoints(stand, victim)
     const agent = await stand.machine('three')
-    await revokeAgent(stand.datastore.database, stand.tenant, agent.agent)
+    await revokeAgent(stand.datastore.catalog, stand.tenant, agent.agent)
     await stand.datastore.tenantStore(stand.tenant).writeState()
     const later = await stand.point(await stand.machine('four'), randomDisk(2), 90)
     await stand.datastore[Symbol.asyncDispose]()
@@ -619,11 +619,11 @@ describe('several tenants', () => {
     await using place = await world()
     const { stand, folder } = place
     await stand.reopen()
-    const { database } = stand.datastore
+    const { catalog } = stand.datastore
     const policy = 'x'.repeat(60_000)
-    const agent = (await database.call('agent.list', { tenant: stand.tenant.id }))[0]!.id
+    const agent = (await catalog.agents.list({ tenant: stand.tenant.id }))[0]!.id
     const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
-    await database.call('machine.declare', { tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
+    await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
     const before = dump(folder)
@@ -677,9 +677,9 @@ describe('interrupted', () => {
   test('a command meanwhile is refused, with an old catalog and without one, and none of its writes is lost', async () => {
     await using place = await world()
     const { folder, stand } = place
-    const revoke = async (database: Database): Promise<void> => {
-      const agents = await database.call('agent.list', { tenant: stand.tenant.id })
-      for (const { id } of agents) await revokeAgent(database, stand.tenant, id)
+    const revoke = async (catalog: Catalog): Promise<void> => {
+      const agents = await catalog.agents.list({ tenant: stand.tenant.id })
+      for (const { id } of agents) await revokeAgent(catalog, stand.tenant, id)
     }
     for (const code of ['STORE_LOCKED', 'CATALOG_MISSING']) {
       const tried: unknown[] = []
@@ -746,12 +746,12 @@ describe('interrupted', () => {
   test('a job that was running goes on', async () => {
     await using stand = await Stand.open()
     const machine = await stand.machine('one')
-    const id = await startJob(stand.datastore.database, stand.tenant, machine)
+    const id = await startJob(stand.datastore.catalog, stand.tenant, machine)
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
     await run(stand.folder)
     await stand.reopen()
-    const found = await stand.datastore.database.call('job.get', { tenant: stand.tenant.id, job: id })
+    const found = await stand.datastore.catalog.jobs.get({ tenant: stand.tenant.id, job: id })
     expect(found!.job).toMatchObject({ id, state: 'running', machine: 'one' })
   })
 })

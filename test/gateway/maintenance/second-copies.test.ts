@@ -52,6 +52,6 @@ test('data packs in which no damage lies are not read', async () => {
     .tenantStore(stand.tenant)
     .quarantine.enter([{ id: new Uint8Array(root!).fill(1), type: 2, place: null, reason: 'missing' }], { quiet: true })
   await findCopies(context, proof)
-  const packs = await stand.datastore.database.call('collection.packs', { tenant: stand.tenant.id })
+  const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   expect(looked).toEqual(packs.filter(({ kind }) => kind === 'nodes').map(({ uuid }) => uuid))
 })

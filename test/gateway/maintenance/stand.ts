@@ -53,7 +53,7 @@ export const removePoints = (stand: Stand, ...points: readonly string[]): void =
 
 /** Bytes of the tenant's packs as the catalog has them. */
 export const packBytes = async ({ datastore, tenant }: Stand): Promise<number> => {
-  const packs = await datastore.database.call('collection.packs', { tenant: tenant.id })
+  const packs = await datastore.catalog.collection.packs({ tenant: tenant.id })
   return packs.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 

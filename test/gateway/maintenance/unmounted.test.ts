@@ -76,7 +76,7 @@ describe('under a running gateway', () => {
     const store = datastore.tenantStore(tenant)
     const machine = await stand.machine('web1')
     const records = rowsOf(stand, 'chunk')
-    const packs = await datastore.database.call('collection.packs', { tenant: tenant.id })
+    const packs = await datastore.catalog.collection.packs({ tenant: tenant.id })
     await unmount(folder)
 
     await expect(store.readRecord(stand.idOf(plains[0]!))).rejects.toMatchObject(NOT_MOUNTED)

@@ -26,11 +26,11 @@ const rowOf = ({ rows }: UsageReport, scope: UsageRow['scope'], name: string): U
 /** A committed restore point of several disks, written without an agent. */
 const pointOf = async (stand: Stand, machine: MachineRow, disks: Record<string, Plains>): Promise<string> => {
   const { datastore, tenant } = stand
-  const id = await startJob(datastore.database, tenant, machine, { full: true })
+  const id = await startJob(datastore.catalog, tenant, machine, { full: true })
   const begun = Object.entries(disks).map(([name, plains]) => {
     return { ...fullDisk(name, sizeOf(plains)), reason: 'requested' } as const
   })
-  await beginJob(datastore.database, { id, agent: machine.agent }, begun)
+  await beginJob(datastore.catalog, { id, agent: machine.agent }, begun)
   const store = datastore.tenantStore(tenant)
   for (const [disk, plains] of Object.entries(disks)) {
     await using writer = await store.openWriter({ job: id, disk, machineId: machine.id })
@@ -216,7 +216,7 @@ test('quotas are shown, tenants are apart, and an unknown machine is refused', a
   })
   const by = { subject: 'test', role: 'platform' } as const
   const quota = { tenant: stand.tenant.id, softBytes: 10, hardBytes: 2 ** 40, nowMs: 1, by }
-  await stand.datastore.database.call('quota.set', quota)
+  await stand.datastore.catalog.quotas.set(quota)
   await stand.point(await stand.machine('db1'), randomDisk(3))
   expect((await usage(stand)).quota).toEqual({ softBytes: 10, hardBytes: 2 ** 40 })
   await expect(usage(stand, { machine: 'db2' })).rejects.toMatchObject({ code: 'NOT_FOUND' })
@@ -226,7 +226,7 @@ test('a tree that cannot be read is damage with a way out, and is known from the
   await using stand = await Stand.open()
   const plains = randomDisk(100)
   const { root } = await stand.point(await stand.machine('db1'), plains)
-  const [location] = await stand.datastore.database.call('chunk.locate', { tenant: stand.tenant.id, ids: root! })
+  const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: root! })
   const { pack, offset } = location!
   const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
   {

@@ -19,7 +19,7 @@ const verify = (stand: Stand, params: Partial<Params<'store.verify'>> = {}): Pro
 const diskOf = (plains: Plains): Buffer => Buffer.concat(plains.map((plain) => plain ?? Buffer.alloc(CHUNK_BYTES)))
 
 const find = ({ datastore, tenant }: Stand, prefix: string) =>
-  datastore.database.call('point.find', { tenant: tenant.id, agent: null, prefix })
+  datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
 test('points that are whole are read once, what they share too, and are marked', async () => {
   await using stand = await Stand.open()
@@ -61,8 +61,8 @@ test('chunks, nodes, manifests and the ends of packs: each is found once, named,
   const plains = randomDisk(200)
   const { id: one } = await stand.point(machine, plains, 30)
   const { id: two } = await stand.point(machine, changed(plains, 150), 31)
-  const { database } = stand.datastore
-  const { manifest } = (await database.call('point.roots', { tenant: stand.tenant.id, point: two }))!
+  const { catalog } = stand.datastore
+  const { manifest } = (await catalog.points.roots({ tenant: stand.tenant.id, point: two }))!
   await damager.flip(damager.chunkId(plains[7]!))
   await damager.flip(
     damager.nodesOf(diskOf(plains), CHUNK_BYTES).find(({ position, level }) => level === 0 && position === 64)!.id,
@@ -76,7 +76,7 @@ test('chunks, nodes, manifests and the ends of packs: each is found once, named,
     [64 * CHUNK_BYTES, 64 * CHUNK_BYTES],
   ])
   // the catalog has all that a manifest says, so it is written again at once
-  const again = (await database.call('point.roots', { tenant: stand.tenant.id, point: two }))!.manifest
+  const again = (await catalog.points.roots({ tenant: stand.tenant.id, point: two }))!.manifest
   expect(Buffer.compare(again, manifest)).not.toBe(0)
   const store = stand.datastore.tenantStore(stand.tenant)
   expect(decodeManifest((await store.readRecord(again)).plain)).toMatchObject({
@@ -105,7 +105,7 @@ test('a damaged state is written anew', async () => {
   const { datastore, tenant } = stand
   const store = datastore.tenantStore(tenant)
   await store.writeState()
-  const records = () => datastore.database.call('state.records', { tenant: tenant.id })
+  const records = () => datastore.catalog.states.records({ tenant: tenant.id })
   const before = await records()
   expect(before).toHaveLength(32)
   await damager.flip(before)
@@ -113,7 +113,7 @@ test('a damaged state is written anew', async () => {
   const after = await records()
   expect(Buffer.compare(after, before)).not.toBe(0)
   await store.readRecord(after)
-  expect(await datastore.database.call('damage.any', { tenant: tenant.id })).toBe(false)
+  expect(await datastore.catalog.damage.any({ tenant: tenant.id })).toBe(false)
   expect(await verify(stand)).toMatchObject({ good: 1, damagedCount: 0 })
 })
 
@@ -164,7 +164,7 @@ test('one that is stopped keeps what it found', async () => {
     { point: null, machine: null, olderThanDays: null, bytesPerSecond: null },
   )
   expect(await codeOf(stopping)).toBe('CANCELLED')
-  expect(await stand.datastore.database.call('damage.any', { tenant: stand.tenant.id })).toBe(true)
+  expect(await stand.datastore.catalog.damage.any({ tenant: stand.tenant.id })).toBe(true)
   expect(await verify(stand)).toMatchObject({ points: 1, good: 0, damagedCount: 0, lostCount: 1 })
 })
 

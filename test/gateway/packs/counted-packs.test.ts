@@ -9,7 +9,7 @@ import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-p
 import type { PackFile, PackName, PackStore } from '../../../gateway/packs/pack-store.ts'
 import { Quotas } from '../../../gateway/datastore/quota.ts'
 import { memoryLog, temporaryFolder } from '../datastore/fixture.ts'
-import { packStoreSuite } from '../datastore/pack-store-suite.ts'
+import { packStoreSuite } from './pack-store-suite.ts'
 
 const quotasOf = (): Quotas => new Quotas({ log: memoryLog(), nowMs: () => 0 })
 const nameOf = (tenant: string): PackName => ({ tenant, pack: randomUUID() })

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { ThreadDatabase } from '../../../gateway/catalog/sqlite/database.ts'
+import { openThread, type ThreadCatalog } from '../../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES } from '../../../gateway/packs/format.ts'
@@ -12,7 +12,7 @@ import { memoryLog, temporaryFolder } from '../datastore/fixture.ts'
 
 interface Setting extends AsyncDisposable {
   readonly pool: PackPool
-  readonly database: ThreadDatabase
+  readonly catalog: ThreadCatalog
   readonly store: DirectoryPackStore
   readonly tenant: Tenant
   readonly fileOf: (held: HeldPack) => string
@@ -22,12 +22,12 @@ interface Setting extends AsyncDisposable {
 const setUp = async (): Promise<Setting> => {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(await temporaryFolder())
-  const database = stack.use(await ThreadDatabase.open(path.join(folder.path, 'catalog.db')))
+  const catalog = stack.use(await openThread(path.join(folder.path, 'catalog.db')))
   const packs = path.join(folder.path, 'packs')
   const store = stack.use(await DirectoryPackStore.open(packs))
   const log = memoryLog()
-  const pool = new PackPool({ store, database, log, nowMs: () => 1 })
-  const tenant = await database.call('tenant.add', {
+  const pool = new PackPool({ store, catalog, log, nowMs: () => 1 })
+  const tenant = await catalog.tenants.add({
     name: 'one',
     uuid: randomUUID(),
     idKey: new Uint8Array(32),
@@ -37,15 +37,15 @@ const setUp = async (): Promise<Setting> => {
   const fileOf = ({ name: { pack } }: HeldPack): string =>
     path.join(packs, tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
   const rest = stack.move()
-  return { pool, database, store, tenant, fileOf, lines: log.lines, [Symbol.asyncDispose]: () => rest.disposeAsync() }
+  return { pool, catalog, store, tenant, fileOf, lines: log.lines, [Symbol.asyncDispose]: () => rest.disposeAsync() }
 }
 
 /** Appends and acknowledges, as a commit does. */
-const commit = async ({ database, tenant }: Setting, held: HeldPack, bytes: number): Promise<void> => {
+const commit = async ({ catalog, tenant }: Setting, held: HeldPack, bytes: number): Promise<void> => {
   await held.file.append(new Uint8Array(bytes))
   await held.file.sync()
   held.recorded = true
-  await database.call('chunk.commit', {
+  await catalog.chunks.commit({
     tenant: tenant.id,
     machine: null,
     ids: new Uint8Array(0),
@@ -79,22 +79,22 @@ test('two holders never have the same pack, and a pack given back is handed out 
 
 test('a pack in which nothing was ever recorded leaves nothing behind', async () => {
   await using setting = await setUp()
-  const { pool, tenant, database, store } = setting
+  const { pool, tenant, catalog, store } = setting
   const held = await pool.acquire(tenant, 'data', 1)
   await held.file.append(new Uint8Array(10))
   await pool.release(held)
-  expect(await database.call('pack.list', {})).toEqual([])
+  expect(await catalog.packs.list()).toEqual([])
   expect(await store.size(held.name)).toBe(null)
 })
 
 test('a pack with bytes that the catalog does not know is sealed and not handed out again', async () => {
   await using setting = await setUp()
-  const { pool, tenant, database } = setting
+  const { pool, tenant, catalog } = setting
   const held = await pool.acquire(tenant, 'data', 1)
   await commit(setting, held, 100)
   await held.file.append(new Uint8Array(7))
   await pool.release(held)
-  expect(await database.call('pack.list', {})).toMatchObject([{ sealed: 1, bytes: PACK_HEADER_BYTES + 107 }])
+  expect(await catalog.packs.list()).toMatchObject([{ sealed: 1, bytes: PACK_HEADER_BYTES + 107 }])
   const next = await pool.acquire(tenant, 'data', 1)
   expect(next.id).not.toBe(held.id)
   await pool.release(next)
@@ -102,7 +102,7 @@ test('a pack with bytes that the catalog does not know is sealed and not handed 
 
 test('a pack that someone changed while nobody had it is sealed, and said so', async () => {
   await using setting = await setUp()
-  const { pool, tenant, database, fileOf, lines } = setting
+  const { pool, tenant, catalog, fileOf, lines } = setting
   const held = await pool.acquire(tenant, 'data', 1)
   await commit(setting, held, 100)
   await pool.release(held)
@@ -110,6 +110,6 @@ test('a pack that someone changed while nobody had it is sealed, and said so', a
   const next = await pool.acquire(tenant, 'data', 1)
   expect(next.id).not.toBe(held.id)
   expect(lines).toMatchObject([{ level: 'error' }])
-  expect((await database.call('pack.list', {})).map(({ sealed }) => sealed)).toEqual([1, 0])
+  expect((await catalog.packs.list()).map(({ sealed }) => sealed)).toEqual([1, 0])
   await pool.release(next)
 })

@@ -76,7 +76,7 @@ test('what cannot be read ends the download with its id, after what comes before
   const plains = Array.from({ length: 3000 }, plainChunk)
   const { root } = await stand.point(await stand.machine('db1'), plains)
   const ids = stand.idOf(plains[2900]!)
-  await stand.datastore.database.call('collection.sweep', { tenant: stand.tenant.id, ids })
+  await stand.datastore.catalog.collection.sweep({ tenant: stand.tenant.id, ids })
   const sent: Message[] = []
   const store = stand.datastore.tenantStore(stand.tenant)
   const { idKey, chunkBytes } = stand.tenant

@@ -1,4 +1,5 @@
 // One connection from hello to its end, with a clock moved by hand: deadline, versions, tokens, expiry, renewal, and frames that may not come.
+import { intercepted } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { PROGRAM } from '../../../gateway/session/connection.ts'
@@ -188,8 +189,8 @@ test('what fails inside is for the log, not for the peer', async () => {
   await using test = await TestServices.open()
   const token = await test.token('viewer')
   const { services } = test
-  const database = { call: () => Promise.reject(new TypeError('secret of /the/inside')) }
-  const broken = { ...services, authority: { ...services.authority, database } }
+  const catalog = intercepted(services.datastore.catalog, () => Promise.reject(new TypeError('secret of /the/inside')))
+  const broken = { ...services, authority: { ...services.authority, catalog } }
   const session = new MemorySession(broken, null)
   await expect(session.hello(broken, { token })).rejects.toMatchObject({
     code: 'PEER_FAILED',

@@ -1,4 +1,5 @@
 // What stands around every method: the role first, the audit entry after, and no word of the inside.
+import { intercept } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import { guarded, outward, type MethodCode } from '../../../gateway/session/context.ts'
 import type { Claims, Role } from '../../../protocol/claims.ts'
@@ -148,19 +149,18 @@ test('one session looks once at a time, the others wait, and the data path waits
   await using test = await TestServices.open()
   const agent = await test.agent()
   const serving = await test.serve(agent, ['db1'], { 'agent.backup': async () => ({}) })
-  const { database } = test.services.datastore
-  const call = database.call.bind(database)
+  const { catalog } = test.services.datastore
   const release = Promise.withResolvers<void>()
   let looking = 0
   let most = 0
-  database.call = async (name, args) => {
-    if (name !== 'point.list') return await call(name, args)
+  intercept(catalog, async (name, _, call) => {
+    if (name !== 'points.list') return await call()
     looking++
     most = Math.max(most, looking)
     await release.promise
     looking--
-    return await call(name, args)
-  }
+    return await call()
+  })
   const page = { machine: null, before: null, limit: 250 }
   const viewers = [await test.person('viewer'), await test.person('viewer'), await test.person('auditor')]
   const listings = viewers.flatMap((viewer) => Array.from({ length: 64 }, () => viewer.call('points.list', page)))

@@ -13,11 +13,11 @@ const PRUNE = { machine: null, group: null, rules: null, points: null, dryRun: f
 /** A machine with three points, a day apart, newest last. */
 const furnish = async (test: TestServices): Promise<{ agent: TestAgent; ids: string[] }> => {
   const agent = await test.agent()
-  const { database } = test.services.datastore
-  const machine = await addMachine(database, test.acme, agent.id, 'db1')
+  const { catalog } = test.services.datastore
+  const machine = await addMachine(catalog, test.acme, agent.id, 'db1')
   const ids: string[] = []
   for (const day of [1, 2, 3])
-    ids.push(await addPoint(database, test.acme, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
+    ids.push(await addPoint(catalog, test.acme, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
   return { agent, ids }
 }
 

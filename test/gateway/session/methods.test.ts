@@ -107,15 +107,15 @@ test.each(ROLES)('the role %s may use what the document says, and nothing else',
 /** A tenant with an agent, a machine, a running job and a restore point. */
 const furnish = async (test: TestServices, tenant: TestAgent['tenant']): Promise<Things & { agentOf: TestAgent }> => {
   const agentOf = await test.agent(tenant)
-  const { database } = test.services.datastore
+  const { catalog } = test.services.datastore
   const machine = `machine-of-${tenant.name}`
   const policy = JSON.stringify(POLICY_DEFAULT)
   const declared = { tenant: tenant.id, agent: agentOf.id, names: [machine], policy, nowMs: 1 }
-  await database.call('machine.declare', declared)
-  const row = await database.call('machine.get', { tenant: tenant.id, name: machine })
-  const point = await addPoint(database, tenant, row)
-  const job = await startJob(database, tenant, row, { nowMs: 50 })
-  await beginJob(database, { id: job, agent: agentOf.id }, [{ ...fullDisk('vda', 4096), reason: 'bitmap-missing' }])
+  await catalog.machines.declare(declared)
+  const row = await catalog.machines.get({ tenant: tenant.id, name: machine })
+  const point = await addPoint(catalog, tenant, row)
+  const job = await startJob(catalog, tenant, row, { nowMs: 50 })
+  await beginJob(catalog, { id: job, agent: agentOf.id }, [{ ...fullDisk('vda', 4096), reason: 'bitmap-missing' }])
   return { machine, job, point, agent: agentOf.id, agentOf }
 }
 
@@ -153,7 +153,7 @@ test.each(['owner', 'agent'] as const)('another tenant’s things are for %s as 
     expect([name, told]).toEqual([name, await tellOf(name, MISSING)])
     expect([name, told.startsWith('NOT_FOUND')]).toEqual([name, true])
   }
-  const state = await test.services.datastore.database.call('job.get', { tenant: test.other.id, job: theirs.job })
+  const state = await test.services.datastore.catalog.jobs.get({ tenant: test.other.id, job: theirs.job })
   expect(state?.job.state).toBe('running')
   expect(await test.audited(test.other)).not.toContainEqual(expect.objectContaining({ outcome: 'NOT_FOUND' }))
   expect(await test.audited(test.acme)).toContainEqual(

@@ -1,4 +1,5 @@
 // Who is here: sessions come and go, one program serves an agent, and the last one wins.
+import { intercept } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type MethodName } from '../../../protocol/methods.ts'
@@ -67,8 +68,8 @@ test('a connection that does not serve says nothing of backups: what the serving
   await test.serve(agent, ['db1'], { 'agent.backup': async () => ({}) })
   const operator = await test.person('operator')
   const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
-  const { database } = test.services.datastore
-  await beginJob(database, { id: job, agent: agent.id }, [{ ...fullDisk('vda', 4096, 'requested') }])
+  const { catalog } = test.services.datastore
+  await beginJob(catalog, { id: job, agent: agent.id }, [{ ...fullDisk('vda', 4096, 'requested') }])
   const command = (await test.session(agent.assertion())).peer
   const served = Object.entries(SERVED(job)) as [MethodName, never][]
   expect(served.map(([name]) => name).sort()).toEqual(
@@ -93,15 +94,14 @@ test('a list that was under way when another connection took over fails none of 
   const operator = await test.person('operator')
   const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
   // the list that does not have the job stays in the database until the other connection is there
-  const { database } = test.services.datastore
+  const { catalog } = test.services.datastore
   const held = Promise.withResolvers<void>()
-  const call = database.call.bind(database)
   let lists = 0
-  database.call = async (name, args) => {
-    const result = await call(name, args)
-    if (name === 'machine.declare' && lists++ === 0) await held.promise
+  intercept(catalog, async (name, _, call) => {
+    const result = await call()
+    if (name === 'machines.declare' && lists++ === 0) await held.promise
     return result
-  }
+  })
   const late = first.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
   late.catch(() => {})
   await eventually(() => lists > 0)

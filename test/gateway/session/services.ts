@@ -26,17 +26,17 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   const clock = new HandClock(Date.UTC(2026, 10, 20, 12))
   const log = openLog({ level: 'silent' })
   const datastore = resources.use(await Datastore.open({ folder, log, nowMs: () => clock.now(), threads: 1 }))
-  const { database } = datastore
-  const authority = await openAuthority({ folder, database, nowMs: clock.now() })
+  const { catalog } = datastore
+  const authority = await openAuthority({ folder, catalog, nowMs: clock.now() })
   const failures: unknown[] = []
-  const audit = resources.use(new Audit({ database, onError: (error) => void failures.push(error) }))
+  const audit = resources.use(new Audit({ catalog, onError: (error) => void failures.push(error) }))
   resources.defer(() => {
     if (failures.length > 0) throw new Error('the audit log failed', { cause: failures[0] })
   })
   const registry = new Registry()
   const backups = new Backups({ datastore, agents: registry, clock, log })
   const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
-  const tenant = await database.call('tenant.add', {
+  const tenant = await catalog.tenants.add({
     name: 'acme',
     uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
     idKey: new Uint8Array(32),

@@ -262,8 +262,8 @@ test('scratch space: the backup is given up before a guest write can fail', asyn
 
 /** Begins a lease in a process of its own and prints "begun"; then it waits to be killed, or hangs at SIGUSR2. */
 const victimProgram = (state: string, run: string, request: unknown, reserveBytes: number): string => `
-  import { QmpLeaseDriver } from ${JSON.stringify(source('agent/lease/qmp-driver.ts'))}
-  import { LeaseJournal } from ${JSON.stringify(source('agent/lease/journal.ts'))}
+  import { QmpLeaseDriver } from ${JSON.stringify(source('agent/drivers/qmp/qmp-driver.ts'))}
+  import { LeaseJournal } from ${JSON.stringify(source('agent/drivers/journal.ts'))}
   import { QmpLink } from ${JSON.stringify(source('agent/qmp/link.ts'))}
   const request = ${JSON.stringify(request)}
   const link = new QmpLink({ path: request.machine.qmp })

@@ -39,7 +39,7 @@ test('of a killed agent stays on duty until the next agent’s guard takes over'
   const entry = exampleEntry({ scratchFolder: folder.join('scratch') })
   await mkdir(entry.scratchFolder)
   const program = folder.join('victim.ts')
-  const module = pathToFileURL(resolve('agent/lease/scratch-guard.ts')).href
+  const module = pathToFileURL(resolve('agent/drivers/qmp/scratch-guard.ts')).href
   await writeFile(
     program,
     `import { startScratchGuard } from ${JSON.stringify(module)}
@@ -64,7 +64,7 @@ test('of a killed agent goes home when QEMU is gone too', async () => {
   const entry = exampleEntry({ scratchFolder: folder.join('scratch'), socketPath: folder.join('nbd') })
   await mkdir(entry.scratchFolder)
   const gone = { ...entry, machine: { ...entry.machine, qmp: folder.join('no-qmp') } }
-  const module = pathToFileURL(resolve('agent/lease/scratch-guard.ts')).href
+  const module = pathToFileURL(resolve('agent/drivers/qmp/scratch-guard.ts')).href
   const script = `import { startScratchGuard } from ${JSON.stringify(module)}
      console.log((await startScratchGuard(${JSON.stringify(gone)}, 0)).pid)
      process.kill(process.pid, 'SIGKILL')`

@@ -18,11 +18,11 @@ const record = (pack: number, offset: number, type: ChunkCommit['records'][numbe
 
 const setUp = async () => {
   const authority = await testAuthority()
-  const { database, acme, other } = authority
-  const pack = await database.call('pack.add', { tenant: acme.id, kind: 'data', uuid: 'p1', nowMs: 1 })
+  const { catalog, acme, other } = authority
+  const pack = await catalog.packs.add({ tenant: acme.id, kind: 'data', uuid: 'p1', nowMs: 1 })
   const ids = randomBytes(96)
   const commit = (rest: Partial<ChunkCommit> = {}) =>
-    database.call('chunk.commit', {
+    catalog.chunks.commit({
       tenant: acme.id,
       machine: 1,
       ids,
@@ -32,23 +32,21 @@ const setUp = async () => {
       progress: null,
       ...rest,
     })
-  const have = async (tenant: number, machine: number) => [
-    ...(await database.call('chunk.have', { tenant, machine, ids })),
-  ]
-  return { authority, database, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
+  const have = async (tenant: number, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
+  return { authority, catalog, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
 }
 
 test('a chunk is its machine’s own, another’s, or absent; a node is no chunk; tenants share nothing', async () => {
   await using setting = await setUp()
-  const { commit, have, acme, other, database, ids } = setting
+  const { commit, have, acme, other, catalog, ids } = setting
   expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
   expect(await commit()).toBe(3 * (RECORD_HEADER_BYTES + 10))
   expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
   expect(await have(acme.id, 2)).toEqual([HAVE.other, HAVE.other, HAVE.absent])
   expect(await have(other.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
-  expect([...(await database.call('chunk.indexed', { tenant: acme.id, ids }))]).toEqual([1, 1, 1])
-  expect(await database.call('chunk.locate', { tenant: other.id, ids })).toEqual([null, null, null])
-  expect(await database.call('chunk.locate', { tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
+  expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
+  expect(await catalog.chunks.locate({ tenant: other.id, ids })).toEqual([null, null, null])
+  expect(await catalog.chunks.locate({ tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
     { pack: 'p1', offset: 62, storedLength: 10, plainLength: 20, codec: CODEC.zstd, type: RECORD.chunk },
   ])
 })
@@ -63,11 +61,11 @@ test('the first of two rows stays, and only new ones count as stored', async () 
 
 test('what is let go of is absent for everyone, until it comes again', async () => {
   await using setting = await setUp()
-  const { commit, have, acme, other, ids, database } = setting
+  const { commit, have, acme, other, ids, catalog } = setting
   await commit()
-  await database.call('collection.sweep', { tenant: other.id, ids })
+  await catalog.collection.sweep({ tenant: other.id, ids })
   expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
-  await database.call('collection.sweep', { tenant: acme.id, ids: ids.subarray(0, 32) })
+  await catalog.collection.sweep({ tenant: acme.id, ids: ids.subarray(0, 32) })
   expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.own, HAVE.absent])
   await commit({ machine: 2 })
   expect(await have(acme.id, 2)).toEqual([HAVE.own, HAVE.other, HAVE.absent])
@@ -75,15 +73,15 @@ test('what is let go of is absent for everyone, until it comes again', async () 
 
 test('an upload moves with its records or not at all', async () => {
   await using setting = await setUp()
-  const { commit, have, database, acme } = setting
+  const { commit, have, catalog, acme } = setting
   const progress = { position: 3, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
   const upload = { job: 'none', disk: 'vda' }
   expect(await codeOf(commit({ upload, progress }))).toBe('JOB_ENDED')
   expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
-  const agent = await addAgent(database, acme)
-  const job = await startJob(database, acme, await addMachine(database, acme, agent, 'a'))
-  await beginJob(database, { id: job, agent }, [fullDisk('vda', 8192)])
+  const agent = await addAgent(catalog, acme)
+  const job = await startJob(catalog, acme, await addMachine(catalog, acme, agent, 'a'))
+  await beginJob(catalog, { id: job, agent }, [fullDisk('vda', 8192)])
   const stored = await commit({ upload: { job, disk: 'vda' }, progress })
-  const row = await database.call('job.upload', { job, agent, disk: 'vda' })
+  const row = await catalog.jobs.upload({ job, agent, disk: 'vda' })
   expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: 0, stored })
 })

@@ -13,38 +13,38 @@ test('answers what was given before its end, in order, and nothing after it', as
   await using temp = await tempFolder()
   const thread = new DatabaseThread({ path: temp.join('db'), aside: false }, onDamaged)
   const values = Array.from({ length: 50 }, (_, index) =>
-    thread.call('setting.init', { name: 'x', value: String(index) }),
+    thread.call('settings.init', { name: 'x', value: String(index) }),
   )
   const ended = thread[Symbol.asyncDispose]()
   expect(thread.ended).toBe(false)
   expect(new Set(await Promise.all(values))).toEqual(new Set(['0']))
   await ended
   expect(thread.ended).toBe(true)
-  expect(await codeOf(thread.call('setting.get', { name: 'x' }))).toBe('STORE_FAILED')
+  expect(await codeOf(thread.call('settings.get', { name: 'x' }))).toBe('STORE_FAILED')
   await thread[Symbol.asyncDispose]()
 })
 
 test('one that runs aside only reads, also where it is given something else', async () => {
   await using temp = await tempFolder()
   await using main = new DatabaseThread({ path: temp.join('db'), aside: false }, onDamaged)
-  await main.call('setting.set', { name: 'x', value: '1' })
+  await main.call('settings.set', { name: 'x', value: '1' })
   await using aside = new DatabaseThread({ path: temp.join('db'), aside: true }, onDamaged)
-  expect(await aside.call('tenant.list', {})).toEqual([])
-  expect(await codeOf(aside.call('setting.set', { name: 'x', value: '2' }))).toBe('STORE_FAILED')
-  expect(await main.call('setting.get', { name: 'x' })).toBe('1')
+  expect(await aside.call('tenants.list', {})).toEqual([])
+  expect(await codeOf(aside.call('settings.set', { name: 'x', value: '2' }))).toBe('STORE_FAILED')
+  expect(await main.call('settings.get', { name: 'x' })).toBe('1')
 })
 
 test('makes no catalog where there is none', async () => {
   await using temp = await tempFolder()
   await using aside = new DatabaseThread({ path: temp.join('db'), aside: true }, onDamaged)
-  expect(await codeOf(aside.call('tenant.list', {}))).toBe('STORE_FAILED')
+  expect(await codeOf(aside.call('tenants.list', {}))).toBe('STORE_FAILED')
 })
 
 test('tells of a damaged page that it meets', async () => {
   await using temp = await tempFolder()
   {
     await using main = new DatabaseThread({ path: temp.join('db'), aside: false }, onDamaged)
-    await main.call('setting.set', { name: 'x', value: '1' })
+    await main.call('settings.set', { name: 'x', value: '1' })
   }
   const file = await open(temp.join('db'), 'r+')
   // all pages but the first, which has the schema's beginning
@@ -53,6 +53,6 @@ test('tells of a damaged page that it meets', async () => {
   await file.close()
   let told = 0
   await using aside = new DatabaseThread({ path: temp.join('db'), aside: true }, () => told++)
-  expect(await codeOf(aside.call('tenant.list', {}))).toBe('CATALOG_DAMAGED')
+  expect(await codeOf(aside.call('tenants.list', {}))).toBe('CATALOG_DAMAGED')
   expect(told).toBe(1)
 })

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { LocalDatabase } from '../../../../gateway/catalog/sqlite/database.ts'
+import { openLocal } from '../../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../../gateway/datastore/datastore.ts'
 import { layEpoch, readEpoch } from '../../../../gateway/catalog/sqlite/epoch.ts'
 import { checkCatalogVersion } from '../../../../gateway/catalog/sqlite/store-version.ts'
@@ -24,7 +24,7 @@ const copyCatalog = async (folder: string): Promise<() => Promise<void>> => {
   const kept = path.join(folder, `copy-${randomUUID()}`)
   await mkdir(kept)
   for (const end of ['', '-wal'])
-    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalog${end}`)).catch(() => {})
+    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalogFile${end}`)).catch(() => {})
   return async () => {
     await dropLog(folder)
     await rename(path.join(kept, 'catalog'), path.join(folder, CATALOG_NAME))
@@ -51,12 +51,12 @@ test('whoever is told of a change finds it beside the packs; a command on a fold
   const root = path.join(folder.path, 'packs')
   const before = readEpoch(root)!
   await addTenant(datastore, 'one')
-  const told = await datastore.database.call('catalog.acknowledged', {})
+  const told = await datastore.catalog.condition.acknowledged()
   expect(told).toBeGreaterThan(before)
   expect(readEpoch(root)).toBe(told)
   await using other = await temporaryFolder()
-  using database = new LocalDatabase(path.join(other.path, CATALOG_NAME))
-  await database.call('setting.set', { name: 'a', value: 'b' })
+  using catalog = openLocal(path.join(other.path, CATALOG_NAME))
+  await catalog.settings.set({ name: 'a', value: 'b' })
   expect(readEpoch(path.join(other.path, 'packs'))).toBe(null)
 })
 
@@ -120,46 +120,46 @@ test('without the number a tenant that only packs know is found all the same, an
   expect(readEpoch(root)).toBeGreaterThan(0)
 })
 
-test('a catalog that is replaced under a running gateway takes no acknowledged change', async () => {
+test('a catalogFile that is replaced under a running gateway takes no acknowledged change', async () => {
   await using folder = await temporaryFolder()
   const datastore = await openDatastore(folder.path)
-  const catalog = path.join(folder.path, CATALOG_NAME)
-  await cp(catalog, `${catalog}.copy`)
-  await rename(`${catalog}.copy`, catalog)
+  const catalogFile = path.join(folder.path, CATALOG_NAME)
+  await cp(catalogFile, `${catalogFile}.copy`)
+  await rename(`${catalogFile}.copy`, catalogFile)
   await expect(addTenant(datastore, 'lost')).rejects.toMatchObject({
     code: 'STORE_FAILED',
     message: expect.stringContaining('catalog.db was moved') as string,
   })
   await datastore[Symbol.asyncDispose]()
-  expect((await readFile(catalog)).length).toBeGreaterThan(0)
+  expect((await readFile(catalogFile)).length).toBeGreaterThan(0)
 })
 
-test('the catalog of another folder, tried by mistake, does not make the right one pass for an older copy', async () => {
+test('the catalogFile of another folder, tried by mistake, does not make the right one pass for an older copy', async () => {
   await using other = await temporaryFolder()
   {
     await using datastore = await openDatastore(other.path)
     for (let count = 0; count < 20; count++) await addTenant(datastore, `one-${count}`)
   }
   await using folder = await temporaryFolder()
-  const catalog = path.join(folder.path, CATALOG_NAME)
+  const catalogFile = path.join(folder.path, CATALOG_NAME)
   {
     await using datastore = await openDatastore(folder.path)
     await addTenant(datastore, 'mine')
   }
   const before = readEpoch(path.join(folder.path, 'packs'))
-  await rename(catalog, `${catalog}.mine`)
-  await cp(path.join(other.path, CATALOG_NAME), catalog)
+  await rename(catalogFile, `${catalogFile}.mine`)
+  await cp(path.join(other.path, CATALOG_NAME), catalogFile)
   await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_FAILED' })
-  expect(() => checkCatalogVersion(catalog, { epoch: true })).toThrow('is not the one of this catalog')
+  expect(() => checkCatalogVersion(catalogFile, { epoch: true })).toThrow('is not the one of this catalog')
   {
-    using database = new LocalDatabase(catalog)
-    await database.call('setting.set', { name: 'a', value: 'b' })
+    using catalog = openLocal(catalogFile)
+    await catalog.settings.set({ name: 'a', value: 'b' })
   }
   expect(readEpoch(path.join(folder.path, 'packs'))).toBe(before)
   await dropLog(folder.path)
-  await rename(`${catalog}.mine`, catalog)
+  await rename(`${catalogFile}.mine`, catalogFile)
   await using datastore = await openDatastore(folder.path)
-  expect(await datastore.database.call('tenant.byName', { name: 'mine' })).not.toBe(null)
+  expect(await datastore.catalog.tenants.byName({ name: 'mine' })).not.toBe(null)
 })
 
 test('a pipe in the place of the number holds nobody up, and gives way to the number', async () => {
@@ -172,5 +172,5 @@ test('a pipe in the place of the number holds nobody up, and gives way to the nu
     await addTenant(datastore, 'one')
   }
   await using datastore = await openDatastore(folder.path)
-  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(await datastore.database.call('catalog.acknowledged', {}))
+  expect(readEpoch(path.join(folder.path, 'packs'))).toBe(await datastore.catalog.condition.acknowledged())
 })

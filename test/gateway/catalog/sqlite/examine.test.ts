@@ -9,12 +9,12 @@ import { TALLIED } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
 import { tempFolder } from '../../../support/temp.ts'
 import { Dice } from '../../../support/model-dice.ts'
 
-const examine = (sql: Sql): string[] => runOperation(sql, 'catalog.examine', { trusted: false })
+const examine = (sql: Sql): string[] => runOperation(sql, 'condition.examine', { trusted: false })
 
 /** A catalog with a tenant, three packs and some records. */
 const filled = (): { sql: Sql; packs: number[] } => {
   const sql = new Sql(':memory:')
-  const tenant = runOperation(sql, 'tenant.add', {
+  const tenant = runOperation(sql, 'tenants.add', {
     name: 'acme',
     uuid: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
@@ -22,7 +22,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
     nowMs: 1,
   })
   const packs = [0, 1, 2].map((nowMs) =>
-    runOperation(sql, 'pack.add', { tenant: tenant.id, kind: 'data', uuid: randomUUID(), nowMs }),
+    runOperation(sql, 'packs.add', { tenant: tenant.id, kind: 'data', uuid: randomUUID(), nowMs }),
   )
   for (const pack of packs)
     for (let index = 0; index < 40; index++)
@@ -55,7 +55,7 @@ test('finds nothing in what was written, moved, removed and replaced through SQL
   sql.run('DELETE FROM chunk WHERE pack = ? AND offset > 1000', packs[2]!)
   for (const reason of ['one', 'two'])
     sql.run("INSERT OR REPLACE INTO damage VALUES (1, x'aa', 1, NULL, NULL, ?, 5)", reason)
-  runOperation(sql, 'pack.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
+  runOperation(sql, 'packs.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
   expect(examine(sql)).toEqual([])
 })
 
@@ -115,12 +115,12 @@ test('a catalog from before is counted as it is when it is opened', async () => 
 test('what somebody was told of counts up; what nobody was told of does not', () => {
   const { sql, packs } = filled()
   using _ = sql
-  const told = (): number => runOperation(sql, 'catalog.acknowledged', {})
+  const told = (): number => runOperation(sql, 'condition.acknowledged', {})
   const before = told()
-  runOperation(sql, 'pack.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
+  runOperation(sql, 'packs.seal', { packs: [{ id: packs[0]!, bytes: 5000 }] })
   sql.run('DELETE FROM chunk WHERE pack = ?', packs[0]!)
   const sealed = told()
   expect(sealed - before).toBe(1)
-  runOperation(sql, 'pack.doom', { ids: [packs[0]!] })
+  runOperation(sql, 'packs.doom', { ids: [packs[0]!] })
   expect(told()).toBeGreaterThan(sealed)
 })

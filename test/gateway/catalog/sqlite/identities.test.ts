@@ -21,7 +21,7 @@ const setUp = async () => {
   const temp = stack.use(await tempFolder())
   const sql = stack.use(new Sql(temp.join('catalog.db')))
   const add = (name: string): Tenant =>
-    runOperation(sql, 'tenant.add', {
+    runOperation(sql, 'tenants.add', {
       name,
       uuid: randomUUID(),
       idKey: randomBytes(32),
@@ -46,18 +46,18 @@ const codeOf = (work: () => unknown): string => errorOf(work)?.[0] ?? 'none'
 
 const addToken = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
   const id = randomUUID()
-  runOperation(sql, 'token.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000, by })
+  runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000, by })
   return id
 }
 
 const addEnrolment = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
   const id = randomUUID()
-  runOperation(sql, 'enrolment.add', { id, tenant, nowMs, expiresMs: nowMs + 1000, by })
+  runOperation(sql, 'enrolments.add', { id, tenant, nowMs, expiresMs: nowMs + 1000, by })
   return id
 }
 
 const enrol = (sql: Sql, enrolment: string, nowMs = NOW_MS): string =>
-  runOperation(sql, 'agent.enrol', { enrolment, agent: randomUUID(), host: 'hv1', publicKey: 'x', nowMs }).id
+  runOperation(sql, 'agents.enrol', { enrolment, agent: randomUUID(), host: 'hv1', publicKey: 'x', nowMs }).id
 
 const actions = (sql: Sql, tenant: number): string[] =>
   runOperation(sql, 'audit.list', { tenant, afterSeq: 0, limit: 100 }).map(({ action }) => action)
@@ -69,36 +69,36 @@ test('an enrolment serves once, while it lives, and only if it is known', async 
   expect(codeOf(() => enrol(t.sql, enrolment, NOW_MS + 1000))).toBe('TOKEN_EXPIRED')
   const id = enrol(t.sql, enrolment)
   expect(codeOf(() => enrol(t.sql, enrolment))).toBe('ENROLMENT_USED')
-  expect(runOperation(t.sql, 'agent.byId', { id })).toMatchObject({
+  expect(runOperation(t.sql, 'agents.byId', { id })).toMatchObject({
     tenant: t.acme.id,
     tenantName: 'acme',
     host: 'hv1',
   })
   expect(actions(t.sql, t.acme.id)).toEqual(['enrolment.issue', 'agent.enrol'])
-  expect(runOperation(t.sql, 'enrolment.tenant', { id: enrolment })).toBe(t.acme.id)
-  expect(runOperation(t.sql, 'enrolment.tenant', { id: randomUUID() })).toBeNull()
+  expect(runOperation(t.sql, 'enrolments.tenant', { id: enrolment })).toBe(t.acme.id)
+  expect(runOperation(t.sql, 'enrolments.tenant', { id: randomUUID() })).toBeNull()
 })
 
 test('a tenant lists and revokes its own only; another’s is as one that does not exist', async () => {
   await using t = await setUp()
   const agent = enrol(t.sql, addEnrolment(t.sql, t.acme.id))
   const token = addToken(t.sql, t.acme.id)
-  for (const name of ['agent.list', 'token.list'] as const) {
+  for (const name of ['agents.list', 'tokens.list'] as const) {
     expect(runOperation(t.sql, name, { tenant: t.acme.id }).map(({ id }) => id)).toEqual([
-      name === 'agent.list' ? agent : token,
+      name === 'agents.list' ? agent : token,
     ])
     expect(runOperation(t.sql, name, { tenant: t.other.id })).toEqual([])
   }
   for (const [name, id] of [
-    ['agent.revoke', agent],
-    ['token.revoke', token],
+    ['agents.revoke', agent],
+    ['tokens.revoke', token],
   ] as const) {
     const revoke = (target: string) => () =>
       runOperation(t.sql, name, { tenant: t.other.id, id: target, nowMs: NOW_MS, by })
     expect(codeOf(revoke(id))).toBe('NOT_FOUND')
     expect(errorOf(revoke(id))).toEqual(errorOf(revoke(randomUUID())))
   }
-  expect(runOperation(t.sql, 'identity.check', { agents: [agent], tokens: [token] })).toEqual({
+  expect(runOperation(t.sql, 'identities.check', { agents: [agent], tokens: [token] })).toEqual({
     agents: [],
     tokens: [],
   })
@@ -109,8 +109,8 @@ test('revoking is for good, keeps its first time, and is audited once', async ()
   const agent = enrol(t.sql, addEnrolment(t.sql, t.acme.id))
   const token = addToken(t.sql, t.acme.id)
   for (const [name, id] of [
-    ['agent.revoke', agent],
-    ['token.revoke', token],
+    ['agents.revoke', agent],
+    ['tokens.revoke', token],
   ] as const)
     for (const nowMs of [NOW_MS + 1, NOW_MS + 2])
       expect(runOperation(t.sql, name, { tenant: t.acme.id, id, nowMs, by })).toMatchObject({ revokedMs: NOW_MS + 1 })
@@ -124,21 +124,21 @@ test('a check names the revoked and the unknown', async () => {
   await using t = await setUp()
   const [kept, revoked] = [addToken(t.sql, t.acme.id), addToken(t.sql, t.acme.id)]
   const agent = enrol(t.sql, addEnrolment(t.sql, t.acme.id))
-  runOperation(t.sql, 'token.revoke', { tenant: t.acme.id, id: revoked, nowMs: NOW_MS, by })
+  runOperation(t.sql, 'tokens.revoke', { tenant: t.acme.id, id: revoked, nowMs: NOW_MS, by })
   const hostile = `'; DROP TABLE agent; --`
-  expect(runOperation(t.sql, 'identity.check', { agents: [agent, hostile], tokens: [kept, revoked] })).toEqual({
+  expect(runOperation(t.sql, 'identities.check', { agents: [agent, hostile], tokens: [kept, revoked] })).toEqual({
     agents: [hostile],
     tokens: [revoked],
   })
   const many = Array.from({ length: IDENTITIES_CHECK_MAX + 1 }, () => agent)
-  expect(codeOf(() => runOperation(t.sql, 'identity.check', { agents: many, tokens: [] }))).toBe('TOO_MANY_REQUESTS')
+  expect(codeOf(() => runOperation(t.sql, 'identities.check', { agents: many, tokens: [] }))).toBe('TOO_MANY_REQUESTS')
 })
 
 test('an agent is seen', async () => {
   await using t = await setUp()
   const id = enrol(t.sql, addEnrolment(t.sql, t.acme.id))
-  runOperation(t.sql, 'agent.seen', { id, nowMs: NOW_MS + 5 })
-  expect(runOperation(t.sql, 'agent.byId', { id })).toMatchObject({ seenMs: NOW_MS + 5 })
+  runOperation(t.sql, 'agents.seen', { id, nowMs: NOW_MS + 5 })
+  expect(runOperation(t.sql, 'agents.byId', { id })).toMatchObject({ seenMs: NOW_MS + 5 })
 })
 
 test('a list has a most, and goes on after the last id', async () => {
@@ -154,8 +154,8 @@ test('a list has a most, and goes on after the last id', async () => {
       return id
     }),
   )
-  const first = runOperation(t.sql, 'agent.list', { tenant: t.acme.id })
-  const rest = runOperation(t.sql, 'agent.list', { tenant: t.acme.id, afterId: first.at(-1)?.id ?? '' })
+  const first = runOperation(t.sql, 'agents.list', { tenant: t.acme.id })
+  const rest = runOperation(t.sql, 'agents.list', { tenant: t.acme.id, afterId: first.at(-1)?.id ?? '' })
   expect(first).toHaveLength(IDENTITIES_PAGE_MAX)
   expect([...first, ...rest].map(({ id }) => id)).toEqual(ids.sort())
 })
@@ -167,8 +167,8 @@ test('tokens and enrolments long expired go when new ones come; their agents sta
   const later = NOW_MS + 31 * 24 * 60 * 60 * 1000
   const fresh = addToken(t.sql, t.acme.id, later)
   // a clock that is ahead for a while takes nothing that may be good when it is right again
-  expect(runOperation(t.sql, 'token.byId', { id: token })).not.toBeNull()
-  expect(runOperation(t.sql, 'agent.byId', { id: agent })).not.toBeNull()
+  expect(runOperation(t.sql, 'tokens.byId', { id: token })).not.toBeNull()
+  expect(runOperation(t.sql, 'agents.byId', { id: agent })).not.toBeNull()
   const numbers = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${EXPIRED_KEEP_MIN})`
   t.sql.run(
     `${numbers} INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) SELECT 't' || i, ?, 's', 'viewer', 1, 1 FROM n`,
@@ -179,8 +179,8 @@ test('tokens and enrolments long expired go when new ones come; their agents sta
     t.acme.id,
   )
   addToken(t.sql, t.acme.id, later)
-  expect(runOperation(t.sql, 'token.byId', { id: token })).toBeNull()
-  expect(runOperation(t.sql, 'token.byId', { id: fresh })).not.toBeNull()
+  expect(runOperation(t.sql, 'tokens.byId', { id: token })).toBeNull()
+  expect(runOperation(t.sql, 'tokens.byId', { id: fresh })).not.toBeNull()
   expect(t.sql.all('SELECT id FROM enrolment')).toHaveLength(EXPIRED_KEEP_MIN)
-  expect(runOperation(t.sql, 'agent.byId', { id: agent })).not.toBeNull()
+  expect(runOperation(t.sql, 'agents.byId', { id: agent })).not.toBeNull()
 })

@@ -9,22 +9,22 @@ import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
 
 test('jobs are listed newest first, narrowed to a machine or an agent, never across tenants', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const agent = await addAgent(database, acme)
-  const stranger = await addAgent(database, other)
+  const { catalog, acme, other } = authority
+  const agent = await addAgent(catalog, acme)
+  const stranger = await addAgent(catalog, other)
   const ids: string[] = []
   for (const [index, name] of ['a', 'b', 'c'].entries())
-    ids.push(await startJob(database, acme, await addMachine(database, acme, agent, name), { nowMs: 100 - index }))
-  const foreign = await startJob(database, other, await addMachine(database, other, stranger, 'a'), { nowMs: 9 })
+    ids.push(await startJob(catalog, acme, await addMachine(catalog, acme, agent, name), { nowMs: 100 - index }))
+  const foreign = await startJob(catalog, other, await addMachine(catalog, other, stranger, 'a'), { nowMs: 9 })
   const list = async (rest: { agent?: string; machine?: string; limit?: number }) => {
     const args = { tenant: acme.id, agent: null, machine: null, limit: 10, ...rest }
-    return (await database.call('job.list', args)).map(({ job }) => job.id)
+    return (await catalog.jobs.list(args)).map(({ job }) => job.id)
   }
   expect(await list({})).toEqual(ids.toReversed())
   expect(await list({ limit: 2 })).toEqual([ids[2], ids[1]])
   expect(await list({ machine: 'a' })).toEqual([ids[0]])
   expect(await list({ agent: stranger })).toEqual([])
-  expect(await database.call('job.get', { tenant: acme.id, job: foreign })).toBeNull()
+  expect(await catalog.jobs.get({ tenant: acme.id, job: foreign })).toBeNull()
 })
 
 test('jobs are listed along an index, their uploads by one statement, whatever else there is', async () => {
@@ -43,16 +43,16 @@ test('jobs are listed along an index, their uploads by one statement, whatever e
 
 test('a job comes with its disks in their order, and a list ends where there would be too many', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const machine = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const names = Array.from({ length: DISKS_MAX }, (_, index) => `disk${index}`)
   const ids: string[] = []
   for (let index = 0; index < 17; index++)
-    ids.push(await addPoint(database, acme, machine, { timeMs: 100 + index, names }))
-  const jobs = await database.call('job.list', { tenant: acme.id, agent: null, machine: 'a', limit: 100 })
+    ids.push(await addPoint(catalog, acme, machine, { timeMs: 100 + index, names }))
+  const jobs = await catalog.jobs.list({ tenant: acme.id, agent: null, machine: 'a', limit: 100 })
   expect(jobs.map(({ job }) => job.id)).toEqual(ids.toReversed().slice(0, PAGE_DISKS_MAX / DISKS_MAX))
   for (const { uploads } of jobs) expect(uploads.map(({ disk }) => disk)).toEqual(names)
   expect(jobs[0]!.job).not.toHaveProperty('begun')
-  const one = await database.call('job.get', { tenant: acme.id, job: ids[0]! })
+  const one = await catalog.jobs.get({ tenant: acme.id, job: ids[0]! })
   expect(one?.uploads.map(({ disk }) => disk)).toEqual(names)
 })

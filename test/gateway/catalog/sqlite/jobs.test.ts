@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-builder.ts'
-import type { Database } from '../../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
 import type { BeginDisk } from '../../../../gateway/catalog/sqlite/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
@@ -26,7 +26,7 @@ import {
 import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
 
 interface Setting extends AsyncDisposable {
-  readonly database: Database
+  readonly catalog: Catalog
   readonly tenant: Tenant
   readonly machine: MachineRow
   readonly agent: string
@@ -35,11 +35,11 @@ interface Setting extends AsyncDisposable {
 }
 
 const setUp = async (): Promise<Setting> => {
-  const { database, acme: tenant, [Symbol.asyncDispose]: dispose } = await testAuthority()
-  const agent = await addAgent(database, tenant)
-  const machine = await addMachine(database, tenant, agent, 'db1')
-  const start = async (nowMs = 10) => ({ id: await startJob(database, tenant, machine, { nowMs }), agent, tenant })
-  return { database, tenant, machine, agent, start, [Symbol.asyncDispose]: dispose }
+  const { catalog, acme: tenant, [Symbol.asyncDispose]: dispose } = await testAuthority()
+  const agent = await addAgent(catalog, tenant)
+  const machine = await addMachine(catalog, tenant, agent, 'db1')
+  const start = async (nowMs = 10) => ({ id: await startJob(catalog, tenant, machine, { nowMs }), agent, tenant })
+  return { catalog, tenant, machine, agent, start, [Symbol.asyncDispose]: dispose }
 }
 
 const SIZE = 8192
@@ -50,12 +50,12 @@ describe('job.start', () => {
     const first = await setting.start()
     const again = setting.start()
     await expect(again).rejects.toMatchObject({ code: 'JOB_RUNNING', details: { job: first.id } })
-    const { database, agent } = setting
-    await database.call('job.fail', { job: first.id, agent, code: 'X', message: 'why', nowMs: 11 })
+    const { catalog, agent } = setting
+    await catalog.jobs.fail({ job: first.id, agent, code: 'X', message: 'why', nowMs: 11 })
     await setting.start()
   })
 
-  const baseOf = async ({ database, tenant, machine }: Setting): Promise<string | null> => {
+  const baseOf = async ({ catalog, tenant, machine }: Setting): Promise<string | null> => {
     const id = randomUUID()
     const args = {
       id,
@@ -67,53 +67,53 @@ describe('job.start', () => {
       compare: false,
       nowMs: 99,
     }
-    const { base } = await database.call('job.start', args)
-    await database.call('job.fail', { job: id, agent: machine.agent, code: 'X', message: '', nowMs: 99 })
+    const { base } = await catalog.jobs.start(args)
+    await catalog.jobs.fail({ job: id, agent: machine.agent, code: 'X', message: '', nowMs: 99 })
     return base?.point ?? null
   }
 
   test('the base is the point committed last, whatever the host’s clock said of it', async () => {
     await using setting = await setUp()
     expect(await baseOf(setting)).toBeNull()
-    const { database, tenant, machine } = setting
-    await addPoint(database, tenant, machine, { timeMs: 5000, nowMs: 20 })
-    const second = await addPoint(database, tenant, machine, { timeMs: 300, nowMs: 30 })
+    const { catalog, tenant, machine } = setting
+    await addPoint(catalog, tenant, machine, { timeMs: 5000, nowMs: 20 })
+    const second = await addPoint(catalog, tenant, machine, { timeMs: 300, nowMs: 30 })
     expect(await baseOf(setting)).toBe(second)
-    const third = await addPoint(database, tenant, machine, { timeMs: 6000, nowMs: 40 })
+    const third = await addPoint(catalog, tenant, machine, { timeMs: 6000, nowMs: 40 })
     expect(await baseOf(setting)).toBe(third)
   })
 
   test('one backup while a clock was ahead makes no later one full: the point made last is the base', async () => {
     await using setting = await setUp()
-    const { database, tenant, machine } = setting
+    const { catalog, tenant, machine } = setting
     const year = 365 * 24 * 3_600_000
-    await addPoint(database, tenant, machine, { timeMs: 1000, nowMs: 1000 })
-    const ahead = await addPoint(database, tenant, machine, { timeMs: 1000 + year, nowMs: 1000 + year })
+    await addPoint(catalog, tenant, machine, { timeMs: 1000, nowMs: 1000 })
+    const ahead = await addPoint(catalog, tenant, machine, { timeMs: 1000 + year, nowMs: 1000 + year })
     expect(await baseOf(setting)).toBe(ahead)
     for (let day = 2; day < 5; day++) {
-      const next = await addPoint(database, tenant, machine, { timeMs: day * 1000, nowMs: day * 1000 })
+      const next = await addPoint(catalog, tenant, machine, { timeMs: day * 1000, nowMs: day * 1000 })
       expect(await baseOf(setting)).toBe(next)
-      expect(await database.call('machine.get', { tenant: tenant.id, name: 'db1' })).toMatchObject({ pointId: next })
+      expect(await catalog.machines.get({ tenant: tenant.id, name: 'db1' })).toMatchObject({ pointId: next })
     }
   })
 
   test('points that an older program made come before all others, in the order of their commits', async () => {
     await using authority = await testAuthority()
-    const { database, acme: tenant, folder } = authority
-    const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
-    const setting = { database, tenant, machine } as Setting
-    const second = await addPoint(database, tenant, machine, { timeMs: 50, nowMs: 50 })
-    await addPoint(database, tenant, machine, { timeMs: 40, nowMs: 40 })
+    const { catalog, acme: tenant, folder } = authority
+    const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
+    const setting = { catalog, tenant, machine } as Setting
+    const second = await addPoint(catalog, tenant, machine, { timeMs: 50, nowMs: 50 })
+    await addPoint(catalog, tenant, machine, { timeMs: 40, nowMs: 40 })
     using sql = new Sql(path.join(folder, 'catalog.db'))
     sql.run('UPDATE point SET seq = 0')
     expect(await baseOf(setting)).toBe(second)
-    const third = await addPoint(database, tenant, machine, { timeMs: 5, nowMs: 5 })
+    const third = await addPoint(catalog, tenant, machine, { timeMs: 5, nowMs: 5 })
     expect(await baseOf(setting)).toBe(third)
   })
 
   test('all is compared where somebody asked, and where the policy’s time is over', async () => {
     await using setting = await setUp()
-    const { database, tenant, machine, agent } = setting
+    const { catalog, tenant, machine, agent } = setting
     const DAY_MS = 24 * 3_600_000
     const asked = { compare: false }
     /** Whether a job that starts on this day compares; `how` says what becomes of it. */
@@ -121,18 +121,18 @@ describe('job.start', () => {
       const id = randomUUID()
       const nowMs = 1000 + at * DAY_MS
       const args = { id, tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: how === 'full', nowMs }
-      const { compare, base } = await database.call('job.start', { ...args, ...asked })
+      const { compare, base } = await catalog.jobs.start({ ...args, ...asked })
       const job = { id, agent, tenant }
-      expect((await database.call('job.get', { tenant: tenant.id, job: id }))!.job.compare).toBe(compare ? 1 : 0)
+      expect((await catalog.jobs.get({ tenant: tenant.id, job: id }))!.job.compare).toBe(compare ? 1 : 0)
       if (how === 'failed') {
-        await database.call('job.fail', { job: id, agent, code: 'X', message: '', nowMs })
+        await catalog.jobs.fail({ job: id, agent, code: 'X', message: '', nowMs })
         return compare
       }
       const full = fullDisk('vda', SIZE, how === 'full' ? 'requested' : 'first')
-      await beginJob(database, job, [base === null || how === 'full' ? full : incrementalDisk('vda', SIZE)])
-      await finishDisk(database, job, 'vda')
+      await beginJob(catalog, job, [base === null || how === 'full' ? full : incrementalDisk('vda', SIZE)])
+      await finishDisk(catalog, job, 'vda')
       const figures = { bytesRead: 1, nowMs, manifest: new Uint8Array(32), lockedUntilMs: null }
-      await database.call('job.commit', { job: id, agent, ...figures })
+      await catalog.jobs.commit({ job: id, agent, ...figures })
       return compare
     }
     expect(await day(0, 'incremental')).toBe(false)
@@ -141,7 +141,7 @@ describe('job.start', () => {
     expect(await day(41, 'failed')).toBe(true)
     asked.compare = false
     const policy = JSON.stringify({ ...POLICY_DEFAULT, compareDays: 7 })
-    await database.call('machine.setPolicy', { id: machine.id, policy })
+    await catalog.machines.setPolicy({ id: machine.id, policy })
     // the first point was read in full, long ago
     expect(await day(42, 'failed')).toBe(true)
     expect(await day(43, 'incremental')).toBe(true)
@@ -159,14 +159,14 @@ describe('job.start', () => {
     // what ended later than now is of a clock that was ahead
     expect(await day(60, 'failed')).toBe(false)
     expect(await day(1, 'failed')).toBe(false)
-    await database.call('machine.setPolicy', { id: machine.id, policy: JSON.stringify(POLICY_DEFAULT) })
+    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(POLICY_DEFAULT) })
     expect(await day(1000, 'failed')).toBe(false)
   })
 
   test('the base tells disks and sizes; it is another agent’s point only where the agent has made none', async () => {
     await using setting = await setUp()
-    const { database, tenant, machine, agent } = setting
-    const point = await addPoint(database, tenant, machine, { size: SIZE })
+    const { catalog, tenant, machine, agent } = setting
+    const point = await addPoint(catalog, tenant, machine, { size: SIZE })
     const args = {
       tenant: tenant.id,
       machineId: machine.id,
@@ -176,10 +176,10 @@ describe('job.start', () => {
       compare: false,
       nowMs: 50,
     }
-    const { base } = await database.call('job.start', { id: randomUUID(), ...args })
+    const { base } = await catalog.jobs.start({ id: randomUUID(), ...args })
     expect(base).toEqual({ point, disks: [{ name: 'vda', size: SIZE }] })
-    await revokeAgent(database, tenant, agent)
-    const taken = await assignMachine(database, tenant, await addAgent(database, tenant), 'db1')
+    await revokeAgent(catalog, tenant, agent)
+    const taken = await assignMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
     // this agent's host may be the other's
     expect(await baseOf({ ...setting, machine: taken })).toBe(point)
   })
@@ -188,25 +188,25 @@ describe('job.start', () => {
 describe('job.begin', () => {
   test('the same again changes nothing, anything else is refused', async () => {
     await using setting = await setUp()
-    const { database, agent } = setting
+    const { catalog, agent } = setting
     const job = await setting.start()
     const disks = [fullDisk('vda', SIZE), fullDisk('vdb', 512)]
-    await beginJob(database, job, disks)
-    await finishDisk(database, job, 'vda')
-    await beginJob(database, job, disks)
-    expect(await database.call('job.upload', { job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
+    await beginJob(catalog, job, disks)
+    await finishDisk(catalog, job, 'vda')
+    await beginJob(catalog, job, disks)
+    expect(await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
     for (const other of [
       [fullDisk('vda', SIZE)],
       [fullDisk('vda', SIZE + 1), fullDisk('vdb', 512)],
       disks.toReversed(),
     ])
-      expect(await codeOf(beginJob(database, job, other))).toBe('UPLOAD_INVALID')
-    expect(await codeOf(beginJob(database, job, disks, { note: 'other' }))).toBe('UPLOAD_INVALID')
+      expect(await codeOf(beginJob(catalog, job, other))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(beginJob(catalog, job, disks, { note: 'other' }))).toBe('UPLOAD_INVALID')
   })
 
   test('an instant before the job or in the future is moved to where it can be, also when it is said again', async () => {
     await using setting = await setUp()
-    const { database, tenant, machine, agent } = setting
+    const { catalog, tenant, machine, agent } = setting
     const state = encodeState(EMPTY_STATE)
     const disks = [fullDisk('vda', SIZE)]
     for (const [said, nowMs, taken] of [
@@ -218,21 +218,21 @@ describe('job.begin', () => {
       [70, 50, 70],
       [20, 50, 50],
     ] as const) {
-      const id = await startJob(database, tenant, machine, { nowMs: 100 })
+      const id = await startJob(catalog, tenant, machine, { nowMs: 100 })
       const begin = { job: id, agent, begun: { ...BEGUN, timeMs: said }, disks, state }
-      await database.call('job.begin', { ...begin, nowMs })
-      await database.call('job.begin', { ...begin, nowMs: nowMs + 1 })
-      await finishDisk(database, { id, tenant }, 'vda')
-      const { job } = await database.call('job.complete', { job: id, agent })
+      await catalog.jobs.begin({ ...begin, nowMs })
+      await catalog.jobs.begin({ ...begin, nowMs: nowMs + 1 })
+      await finishDisk(catalog, { id, tenant }, 'vda')
+      const { job } = await catalog.jobs.complete({ job: id, agent })
       expect(JSON.parse(job.begun!)).toEqual({ ...BEGUN, timeMs: taken })
-      await database.call('job.fail', { job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
+      await catalog.jobs.fail({ job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
     }
   })
 
   test('what cannot be as it is announced leaves nothing begun', async () => {
     await using setting = await setUp()
-    const { database, tenant, machine, agent } = setting
-    await addPoint(database, tenant, machine, { size: SIZE })
+    const { catalog, tenant, machine, agent } = setting
+    await addPoint(catalog, tenant, machine, { size: SIZE })
     const job = await setting.start()
     const incremental = incrementalDisk('vda', SIZE)
     const full = fullDisk('vda', SIZE, 'bitmap')
@@ -251,11 +251,11 @@ describe('job.begin', () => {
       [incremental, { ...full, name: 'vdb', size: 0, reason: 'disk-added' }],
       [incremental, { ...full, name: 'vdb', size: 700, reason: 'disk-added' }],
     ] satisfies BeginDisk[][])
-      expect(await codeOf(beginJob(database, job, disks))).toBe('UPLOAD_INVALID')
-    expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
-    expect(await codeOf(database.call('job.upload', { job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
-    await beginJob(database, job, [incremental])
-    const upload = await database.call('job.upload', { job: job.id, agent, disk: 'vda' })
+      expect(await codeOf(beginJob(catalog, job, disks))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(catalog.jobs.complete({ job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
+    expect(await codeOf(catalog.jobs.upload({ job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
+    await beginJob(catalog, job, [incremental])
+    const upload = await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })
     expect(upload).toMatchObject({ hasBase: 1, baseRoot: null, position: 0, machineId: machine.id })
     expect(Buffer.from(upload.state)).toEqual(Buffer.from(encodeState(EMPTY_STATE)))
   })
@@ -267,15 +267,15 @@ describe('what the machine’s policy refuses', () => {
     [{ consistency: 'freeze-required', refuseFull: [] }, 'FREEZE_REQUIRED'],
   ] as const)('%j ends the job, and nothing of it is left', async (policy, code) => {
     await using setting = await setUp()
-    const { database, tenant, machine, agent } = setting
+    const { catalog, tenant, machine, agent } = setting
     const job = await setting.start()
     // as it is when the backup begins, not as it was when it started
-    await database.call('machine.setPolicy', { id: machine.id, policy: JSON.stringify(policy) })
+    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(policy) })
     const args = { job: job.id, agent, begun: BEGUN, state: encodeState(EMPTY_STATE), nowMs: 500 }
-    const begin = () => database.call('job.begin', { ...args, disks: [fullDisk('vda', SIZE)] })
+    const begin = () => catalog.jobs.begin({ ...args, disks: [fullDisk('vda', SIZE)] })
     const refusal = await begin()
     expect(refusal).toMatchObject({ code })
-    const { job: row, uploads } = (await database.call('job.get', { tenant: tenant.id, job: job.id }))!
+    const { job: row, uploads } = (await catalog.jobs.get({ tenant: tenant.id, job: job.id }))!
     expect(row).toMatchObject({ state: 'failed', endedMs: 500 })
     expect(JSON.parse(row.error!)).toEqual({ code, message: refusal!.message })
     expect(uploads).toEqual([])
@@ -286,57 +286,57 @@ describe('what the machine’s policy refuses', () => {
 
   test('a backup that has begun goes on, whatever the policy says from then on', async () => {
     await using setting = await setUp()
-    const { database, machine } = setting
+    const { catalog, machine } = setting
     const job = await setting.start()
-    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    await beginJob(catalog, job, [fullDisk('vda', SIZE)])
     const policy = JSON.stringify({ consistency: 'freeze-required', refuseFull: ['first'] })
-    await database.call('machine.setPolicy', { id: machine.id, policy })
-    await beginJob(database, job, [fullDisk('vda', SIZE)])
-    await finishDisk(database, job, 'vda')
+    await catalog.machines.setPolicy({ id: machine.id, policy })
+    await beginJob(catalog, job, [fullDisk('vda', SIZE)])
+    await finishDisk(catalog, job, 'vda')
     const figures = { bytesRead: 1, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }
-    await database.call('job.commit', { job: job.id, agent: job.agent, ...figures })
+    await catalog.jobs.commit({ job: job.id, agent: job.agent, ...figures })
   })
 })
 
 describe('the end of a job', () => {
   test('a job that an older program began without any disk makes no restore point', async () => {
     await using authority = await testAuthority()
-    const { database, acme, folder } = authority
-    const machine = await addMachine(database, acme, await addAgent(database, acme), 'db1')
-    const job = { job: await startJob(database, acme, machine), agent: machine.agent }
+    const { catalog, acme, folder } = authority
+    const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'db1')
+    const job = { job: await startJob(catalog, acme, machine), agent: machine.agent }
     using sql = new Sql(path.join(folder, 'catalog.db'))
     sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify(BEGUN), job.job)
     const figures = { bytesRead: 0, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }
-    expect(await codeOf(database.call('job.complete', job))).toBe('UPLOAD_INVALID')
-    expect(await codeOf(database.call('job.commit', { ...job, ...figures }))).toBe('UPLOAD_INVALID')
-    expect((await database.call('point.list', { ...LIST, tenant: acme.id })).points).toEqual([])
+    expect(await codeOf(catalog.jobs.complete(job))).toBe('UPLOAD_INVALID')
+    expect(await codeOf(catalog.jobs.commit({ ...job, ...figures }))).toBe('UPLOAD_INVALID')
+    expect((await catalog.points.list({ ...LIST, tenant: acme.id })).points).toEqual([])
   })
 
   test('a job that an older program began, which knew of no disks left out, ends as it would have there', async () => {
     await using authority = await testAuthority()
-    const { database, acme: tenant, folder } = authority
-    const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
-    const job = { id: await startJob(database, tenant, machine), agent: machine.agent, tenant }
-    await beginJob(database, job, [fullDisk('vda', SIZE)])
-    await finishDisk(database, job, 'vda')
+    const { catalog, acme: tenant, folder } = authority
+    const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
+    const job = { id: await startJob(catalog, tenant, machine), agent: machine.agent, tenant }
+    await beginJob(catalog, job, [fullDisk('vda', SIZE)])
+    await finishDisk(catalog, job, 'vda')
     {
       using sql = new Sql(path.join(folder, 'catalog.db'))
       const { leftOut: _leftOut, ...older } = BEGUN
       sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify(older), job.id)
     }
-    const complete = await database.call('job.complete', { job: job.id, agent: job.agent })
+    const complete = await catalog.jobs.complete({ job: job.id, agent: job.agent })
     const figures = { bytesRead: 0, nowMs: 20, lockedUntilMs: null }
     expect(manifestOf(complete, figures)).toMatchObject({ leftOut: [], timeMs: BEGUN.timeMs })
-    await database.call('job.commit', { job: job.id, agent: job.agent, ...figures, manifest: new Uint8Array(32) })
-    expect((await database.call('point.list', { ...LIST, tenant: tenant.id })).points).toMatchObject([{ leftOut: [] }])
+    await catalog.jobs.commit({ job: job.id, agent: job.agent, ...figures, manifest: new Uint8Array(32) })
+    expect((await catalog.points.list({ ...LIST, tenant: tenant.id })).points).toMatchObject([{ leftOut: [] }])
   })
 
   test('a job commits once every disk is whole, and again without effect', async () => {
     await using setting = await setUp()
-    const { database, tenant, agent } = setting
+    const { catalog, tenant, agent } = setting
     const job = await setting.start(10)
     const commit = (nowMs: number) =>
-      database.call('job.commit', {
+      catalog.jobs.commit({
         job: job.id,
         agent,
         bytesRead: 70,
@@ -345,17 +345,17 @@ describe('the end of a job', () => {
         lockedUntilMs: null,
       })
     expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
-    expect(await codeOf(database.call('job.complete', { job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
-    await beginJob(database, job, [fullDisk('vda', SIZE), fullDisk('vdb', 512)], { note: 'n', consistency: 'frozen' })
-    await finishDisk(database, job, 'vda', new Uint8Array(32).fill(3))
+    expect(await codeOf(catalog.jobs.complete({ job: job.id, agent }))).toBe('IMAGE_INCOMPLETE')
+    await beginJob(catalog, job, [fullDisk('vda', SIZE), fullDisk('vdb', 512)], { note: 'n', consistency: 'frozen' })
+    await finishDisk(catalog, job, 'vda', new Uint8Array(32).fill(3))
     expect(await codeOf(commit(20))).toBe('IMAGE_INCOMPLETE')
-    expect((await database.call('point.list', { ...LIST, tenant: tenant.id })).points).toEqual([])
-    await finishDisk(database, job, 'vdb')
-    expect((await database.call('job.complete', { job: job.id, agent })).uploads).toHaveLength(2)
+    expect((await catalog.points.list({ ...LIST, tenant: tenant.id })).points).toEqual([])
+    await finishDisk(catalog, job, 'vdb')
+    expect((await catalog.jobs.complete({ job: job.id, agent })).uploads).toHaveLength(2)
     const figures = { kind: 'full', reason: 'first', dirtyBytes: 7, comparedChunks: 0 }
     await commit(25)
     await commit(99)
-    const { points } = await database.call('point.list', { ...LIST, tenant: tenant.id })
+    const { points } = await catalog.points.list({ ...LIST, tenant: tenant.id })
     expect(points).toEqual([
       expect.objectContaining({
         id: job.id,
@@ -375,23 +375,23 @@ describe('the end of a job', () => {
         ],
       }),
     ])
-    const fail = database.call('job.fail', { job: job.id, agent, code: 'X', message: '', nowMs: 30 })
+    const fail = catalog.jobs.fail({ job: job.id, agent, code: 'X', message: '', nowMs: 30 })
     expect(await codeOf(fail)).toBe('JOB_ENDED')
   })
 
   test('a failed job keeps its first reason and takes nothing more', async () => {
     await using setting = await setUp()
-    const { database, tenant, agent } = setting
+    const { catalog, tenant, agent } = setting
     const job = await setting.start()
-    await beginJob(database, job, [fullDisk('vda', SIZE)])
-    await finishDisk(database, job, 'vda')
-    const fail = (code: string) => database.call('job.fail', { job: job.id, agent, code, message: 'm', nowMs: 12 })
+    await beginJob(catalog, job, [fullDisk('vda', SIZE)])
+    await finishDisk(catalog, job, 'vda')
+    const fail = (code: string) => catalog.jobs.fail({ job: job.id, agent, code, message: 'm', nowMs: 12 })
     await fail('FIRST')
     await fail('SECOND')
-    const found = await database.call('job.get', { tenant: tenant.id, job: job.id })
+    const found = await catalog.jobs.get({ tenant: tenant.id, job: job.id })
     expect(found?.job).toMatchObject({ state: 'failed', endedMs: 12, error: '{"code":"FIRST","message":"m"}' })
     const late = [
-      database.call('job.commit', {
+      catalog.jobs.commit({
         job: job.id,
         agent,
         bytesRead: 0,
@@ -399,22 +399,22 @@ describe('the end of a job', () => {
         manifest: new Uint8Array(32),
         lockedUntilMs: null,
       }),
-      database.call('job.upload', { job: job.id, agent, disk: 'vda' }),
-      beginJob(database, job, [fullDisk('vda', SIZE)]),
+      catalog.jobs.upload({ job: job.id, agent, disk: 'vda' }),
+      beginJob(catalog, job, [fullDisk('vda', SIZE)]),
     ]
     expect(await Promise.all(late.map(codeOf))).toEqual(['JOB_ENDED', 'JOB_ENDED', 'JOB_ENDED'])
-    expect((await database.call('point.list', { ...LIST, tenant: tenant.id })).points).toEqual([])
+    expect((await catalog.points.list({ ...LIST, tenant: tenant.id })).points).toEqual([])
   })
 
   test('another agent’s job is as one that is not there', async () => {
     await using setting = await setUp()
-    const { database, tenant } = setting
+    const { catalog, tenant } = setting
     const job = await setting.start()
-    await beginJob(database, job, [fullDisk('vda', SIZE)])
+    await beginJob(catalog, job, [fullDisk('vda', SIZE)])
     const calls = (id: string, agent: string) => [
-      database.call('job.upload', { job: id, agent, disk: 'vda' }),
-      database.call('job.complete', { job: id, agent }),
-      database.call('job.commit', {
+      catalog.jobs.upload({ job: id, agent, disk: 'vda' }),
+      catalog.jobs.complete({ job: id, agent }),
+      catalog.jobs.commit({
         job: id,
         agent,
         bytesRead: 0,
@@ -422,10 +422,10 @@ describe('the end of a job', () => {
         manifest: new Uint8Array(32),
         lockedUntilMs: null,
       }),
-      database.call('job.fail', { job: id, agent, code: 'X', message: '', nowMs: 13 }),
-      beginJob(database, { id, agent }, []),
+      catalog.jobs.fail({ job: id, agent, code: 'X', message: '', nowMs: 13 }),
+      beginJob(catalog, { id, agent }, []),
     ]
-    const stranger = await addAgent(database, tenant)
+    const stranger = await addAgent(catalog, tenant)
     const missing = randomUUID()
     const words = async (id: string) =>
       Promise.all(
@@ -446,15 +446,15 @@ const LIST = { agent: null, machine: null, before: null, limit: 100 }
 describe('job.reconcile', () => {
   test('jobs that are not named have failed, named ones have their state, those just handed over are let alone', async () => {
     await using setting = await setUp()
-    const { database, tenant, agent } = setting
-    const machines = await Promise.all(['a', 'b', 'c'].map((name) => addMachine(database, tenant, agent, name)))
+    const { catalog, tenant, agent } = setting
+    const machines = await Promise.all(['a', 'b', 'c'].map((name) => addMachine(catalog, tenant, agent, name)))
     const [kept, lost, newer] = await Promise.all(
-      machines.map((machine, index) => startJob(database, tenant, machine, { nowMs: 10 + index })),
+      machines.map((machine, index) => startJob(catalog, tenant, machine, { nowMs: 10 + index })),
     )
-    const point = await addPoint(database, tenant, setting.machine)
+    const point = await addPoint(catalog, tenant, setting.machine)
     const unknown = randomUUID()
     const reconcile = () =>
-      database.call('job.reconcile', { agent, jobs: [kept!, point, unknown], handed: [newer!], nowMs: 60 })
+      catalog.jobs.reconcile({ agent, jobs: [kept!, point, unknown], handed: [newer!], nowMs: 60 })
     expect(await reconcile()).toEqual({
       states: [
         { job: kept, state: 'running' },
@@ -463,29 +463,29 @@ describe('job.reconcile', () => {
       ],
       failed: [lost],
     })
-    const { job } = (await database.call('job.get', { tenant: tenant.id, job: lost! }))!
+    const { job } = (await catalog.jobs.get({ tenant: tenant.id, job: lost! }))!
     expect(job).toMatchObject({ state: 'failed', endedMs: 60, error: expect.stringContaining('LEASE_LOST') as string })
     expect((await reconcile()).failed).toEqual([])
-    const open = await database.call('job.get', { tenant: tenant.id, job: newer! })
+    const open = await catalog.jobs.get({ tenant: tenant.id, job: newer! })
     expect(open?.job.state).toBe('running')
   })
 
   test('no clock decides: a job from the future fails like the others', async () => {
     await using setting = await setUp()
-    const { database, tenant, agent, machine } = setting
-    const lost = await startJob(database, tenant, machine, { nowMs: 1000 })
+    const { catalog, tenant, agent, machine } = setting
+    const lost = await startJob(catalog, tenant, machine, { nowMs: 1000 })
     const args = { agent, jobs: [], handed: [], nowMs: 60 }
-    expect(await database.call('job.reconcile', args)).toEqual({ states: [], failed: [lost] })
-    await startJob(database, tenant, machine, { nowMs: 61 })
+    expect(await catalog.jobs.reconcile(args)).toEqual({ states: [], failed: [lost] })
+    await startJob(catalog, tenant, machine, { nowMs: 61 })
   })
 
   test('it says and does nothing about another agent’s jobs', async () => {
     await using setting = await setUp()
-    const { database, tenant } = setting
+    const { catalog, tenant } = setting
     const job = await setting.start()
-    const stranger = await addAgent(database, tenant)
+    const stranger = await addAgent(catalog, tenant)
     const args = { agent: stranger, jobs: [job.id], handed: [], nowMs: 60 }
-    expect(await database.call('job.reconcile', args)).toEqual({ states: [{ job: job.id, state: null }], failed: [] })
-    expect((await database.call('job.get', { tenant: tenant.id, job: job.id }))?.job.state).toBe('running')
+    expect(await catalog.jobs.reconcile(args)).toEqual({ states: [{ job: job.id, state: null }], failed: [] })
+    expect((await catalog.jobs.get({ tenant: tenant.id, job: job.id }))?.job.state).toBe('running')
   })
 })

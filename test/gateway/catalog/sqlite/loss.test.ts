@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { LocalDatabase } from '../../../../gateway/catalog/sqlite/database.ts'
+import { openLocal, type LocalCatalog } from '../../../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../../gateway/datastore/datastore.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'
@@ -11,21 +11,21 @@ import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
-const addTenant = (database: LocalDatabase): Promise<Tenant> =>
-  database.call('tenant.add', { name: 'acme', uuid: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
+const addTenant = (catalog: LocalCatalog): Promise<Tenant> =>
+  catalog.tenants.add({ name: 'acme', uuid: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
 
 const id = (byte: number): Uint8Array => new Uint8Array(32).fill(byte)
 
 test('a point that is held or locked is nobody’s to give up; a lock that is over is none', async () => {
   await using folder = await temporaryFolder()
-  using database = new LocalDatabase(path.join(folder.path, CATALOG_NAME))
-  const tenant = await addTenant(database)
-  const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
-  const point = await addPoint(database, tenant, machine)
+  using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
+  const tenant = await addTenant(catalog)
+  const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
+  const point = await addPoint(catalog, tenant, machine)
   const ask = (nowMs = 100): Promise<string> => {
     const accepted = { points: [point], nowMs }
-    const swept = database.call('collection.sweep', { tenant: tenant.id, ids: id(1), accepted })
-    return codeOf(swept.then(() => database.call('loss.acceptable', { tenant: tenant.id, accepted })))
+    const swept = catalog.collection.sweep({ tenant: tenant.id, ids: id(1), accepted })
+    return codeOf(swept.then(() => catalog.losses.acceptable({ tenant: tenant.id, accepted })))
   }
   const set = (text: string): void => {
     using sql = new Sql(path.join(folder.path, CATALOG_NAME))
@@ -39,15 +39,15 @@ test('a point that is held or locked is nobody’s to give up; a lock that is ov
   set('locked_ms = 100')
   expect(await ask()).toBe('none')
   const accepted = { points: [randomUUID()], nowMs: 1 }
-  expect(await codeOf(database.call('loss.acceptable', { tenant: tenant.id, accepted }))).toBe('NOT_FOUND')
+  expect(await codeOf(catalog.losses.acceptable({ tenant: tenant.id, accepted }))).toBe('NOT_FOUND')
 })
 
 test('points are named by the damaged tree nodes they need, and packs by the damage in them', async () => {
   await using folder = await temporaryFolder()
-  using database = new LocalDatabase(path.join(folder.path, CATALOG_NAME))
-  const tenant = await addTenant(database)
-  const machine = await addMachine(database, tenant, await addAgent(database, tenant), 'db1')
-  const [one, other] = [await addPoint(database, tenant, machine), await addPoint(database, tenant, machine)]
+  using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
+  const tenant = await addTenant(catalog)
+  const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
+  const [one, other] = [await addPoint(catalog, tenant, machine), await addPoint(catalog, tenant, machine)]
   {
     using sql = new Sql(path.join(folder.path, CATALOG_NAME))
     for (const [byte, type, pack] of [
@@ -76,12 +76,12 @@ test('points are named by the damaged tree nodes they need, and packs by the dam
         id(byte),
       )
   }
-  expect(await database.call('loss.subtrees', { tenant: tenant.id })).toEqual([
+  expect(await catalog.losses.subtrees({ tenant: tenant.id })).toEqual([
     { point: one, machine: 'db1', disk: 'vda', held: 0, lockedUntilMs: null },
   ])
-  expect(await database.call('damage.packs', { tenant: tenant.id })).toEqual(['a'])
+  expect(await catalog.damage.packs({ tenant: tenant.id })).toEqual(['a'])
   const ids = Buffer.concat([id(4), id(3), id(1)])
-  expect([...(await database.call('damage.known', { tenant: tenant.id, ids }))]).toEqual([0, 1, 1])
-  const page = await database.call('damage.ids', { tenant: tenant.id, after: id(1) })
+  expect([...(await catalog.damage.known({ tenant: tenant.id, ids }))]).toEqual([0, 1, 1])
+  const page = await catalog.damage.ids({ tenant: tenant.id, after: id(1) })
   expect(Buffer.from(page)).toEqual(Buffer.concat([id(2), id(3)]))
 })

@@ -11,27 +11,27 @@ const policy = JSON.stringify(POLICY_DEFAULT)
 
 test('a name belongs to the agent that declared it first, until a person assigns it to another', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const first = await addAgent(database, acme, 'host1')
-  const second = await addAgent(database, acme, 'host2')
+  const { catalog, acme, other } = authority
+  const first = await addAgent(catalog, acme, 'host1')
+  const second = await addAgent(catalog, acme, 'host2')
   const declare = (agent: string, names: string[], nowMs = 5) =>
-    database.call('machine.declare', { tenant: acme.id, agent, names, policy, nowMs })
+    catalog.machines.declare({ tenant: acme.id, agent, names, policy, nowMs })
   expect(await declare(first, ['a', 'b'])).toEqual([])
   expect(await declare(first, ['b', 'a'])).toEqual([])
   expect(await declare(second, ['b', 'c'])).toEqual([{ machine: 'b', holder: 'host1' }])
   const holders = async () =>
-    (await database.call('machine.list', { tenant: acme.id, agent: null })).map(({ name, agent }) => [name, agent])
+    (await catalog.machines.list({ tenant: acme.id, agent: null })).map(({ name, agent }) => [name, agent])
   expect(await holders()).toEqual([
     ['a', first],
     ['b', first],
     ['c', second],
   ])
-  await revokeAgent(database, acme, first)
+  await revokeAgent(catalog, acme, first)
   // a revoked agent's machines, whose points the new one could read, do not pass on by themselves
   expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
   const by = { subject: 'p', role: 'owner' } as const
   const assign = (name: string, agent: string, tenant = acme.id) =>
-    database.call('machine.assign', { tenant, name, agent, nowMs: 6, by })
+    catalog.machines.assign({ tenant, name, agent, nowMs: 6, by })
   await assign('b', second)
   expect(await declare(second, ['b'])).toEqual([])
   expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')
@@ -47,13 +47,13 @@ test('a name belongs to the agent that declared it first, until a person assigns
 
 test('what a revoked agent was doing ends, and what it did stays', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const first = await addAgent(database, acme)
-  const machine = await addMachine(database, acme, first, 'a')
-  const open = await startJob(database, acme, machine)
-  const point = await addPoint(database, acme, await addMachine(database, acme, first, 'b'))
-  await revokeAgent(database, acme, first)
-  const stateOf = async (job: string) => (await database.call('job.get', { tenant: acme.id, job }))?.job
+  const { catalog, acme } = authority
+  const first = await addAgent(catalog, acme)
+  const machine = await addMachine(catalog, acme, first, 'a')
+  const open = await startJob(catalog, acme, machine)
+  const point = await addPoint(catalog, acme, await addMachine(catalog, acme, first, 'b'))
+  await revokeAgent(catalog, acme, first)
+  const stateOf = async (job: string) => (await catalog.jobs.get({ tenant: acme.id, job }))?.job
   expect(await stateOf(open)).toMatchObject({
     state: 'failed',
     error: expect.stringContaining('AGENT_REVOKED') as string,
@@ -63,28 +63,28 @@ test('what a revoked agent was doing ends, and what it did stays', async () => {
 
 test('a machine shows its open job and the point made last, whatever clocks said', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const machine = await addMachine(database, acme, await addAgent(database, acme, 'host1'), 'a')
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme, 'host1'), 'a')
   expect(machine).toMatchObject({ name: 'a', host: 'host1', policy, job: null, pointId: null, pointMs: null })
-  await addPoint(database, acme, machine, { timeMs: 700 })
-  const point = await addPoint(database, acme, machine, { timeMs: 300 })
-  const job = await startJob(database, acme, machine)
-  const now = await database.call('machine.get', { tenant: acme.id, name: 'a' })
+  await addPoint(catalog, acme, machine, { timeMs: 700 })
+  const point = await addPoint(catalog, acme, machine, { timeMs: 300 })
+  const job = await startJob(catalog, acme, machine)
+  const now = await catalog.machines.get({ tenant: acme.id, name: 'a' })
   expect(now).toMatchObject({ job, pointId: point, pointMs: 300 })
 })
 
 test('a policy is changed, and one tenant’s machine is not there for another', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const { id } = await addMachine(database, acme, await addAgent(database, acme), 'a')
-  const theirs = await addMachine(database, other, await addAgent(database, other), 'a')
-  await database.call('machine.setPolicy', { id, policy: '{"consistency":"none","refuseFull":[]}' })
-  expect((await database.call('machine.get', { tenant: acme.id, name: 'a' })).policy).toContain('none')
-  expect((await database.call('machine.get', { tenant: other.id, name: 'a' })).policy).toBe(policy)
+  const { catalog, acme, other } = authority
+  const { id } = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
+  const theirs = await addMachine(catalog, other, await addAgent(catalog, other), 'a')
+  await catalog.machines.setPolicy({ id, policy: '{"consistency":"none","refuseFull":[]}' })
+  expect((await catalog.machines.get({ tenant: acme.id, name: 'a' })).policy).toContain('none')
+  expect((await catalog.machines.get({ tenant: other.id, name: 'a' })).policy).toBe(policy)
   expect(theirs.id).not.toBe(id)
-  await addMachine(database, other, theirs.agent, 'b')
-  expect(await codeOf(database.call('machine.get', { tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
-  expect(await database.call('machine.list', { tenant: acme.id, agent: theirs.agent })).toEqual([])
+  await addMachine(catalog, other, theirs.agent, 'b')
+  expect(await codeOf(catalog.machines.get({ tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
+  expect(await catalog.machines.list({ tenant: acme.id, agent: theirs.agent })).toEqual([])
 })
 
 test('machines are listed along an index, and the newest point of each is the first of one', async () => {

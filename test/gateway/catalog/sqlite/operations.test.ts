@@ -7,9 +7,9 @@ import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 test('a write that fails half way leaves nothing', () => {
   using sql = new Sql(':memory:')
   const tenant = { name: 'a', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
-  runOperation(sql, 'tenant.add', tenant)
-  expect(() => runOperation(sql, 'tenant.add', { ...tenant, name: 'b' })).toThrow(/UNIQUE/u)
-  expect(runOperation(sql, 'tenant.list', {})).toHaveLength(1)
+  runOperation(sql, 'tenants.add', tenant)
+  expect(() => runOperation(sql, 'tenants.add', { ...tenant, name: 'b' })).toThrow(/UNIQUE/u)
+  expect(runOperation(sql, 'tenants.list', {})).toHaveLength(1)
 })
 
 test('an operation says whether it writes', () => {

@@ -4,17 +4,17 @@ import { testAuthority } from '../../auth/test-authority.ts'
 
 test('a pack is added, grows, is sealed, and is forgotten only when empty', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const add = (uuid: string) => database.call('pack.add', { tenant: acme.id, kind: 'data', uuid, nowMs: 1 })
+  const { catalog, acme } = authority
+  const add = (uuid: string) => catalog.packs.add({ tenant: acme.id, kind: 'data', uuid, nowMs: 1 })
   const [used, empty, sealed] = [await add('a'), await add('b'), await add('c')]
   const row = { kind: 'data', tenant: acme.uuid, sealed: 0 }
-  expect(await database.call('pack.list', {})).toEqual([
+  expect(await catalog.packs.list()).toEqual([
     { ...row, id: used, uuid: 'a', bytes: 0 },
     { ...row, id: empty, uuid: 'b', bytes: 0 },
     { ...row, id: sealed, uuid: 'c', bytes: 0 },
   ])
   const grow = (bytes: number) =>
-    database.call('chunk.commit', {
+    catalog.chunks.commit({
       tenant: acme.id,
       machine: null,
       ids: new Uint8Array(0),
@@ -25,12 +25,12 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
     })
   await grow(500)
   await grow(300)
-  await database.call('pack.seal', { packs: [{ id: sealed, bytes: 0 }] })
-  expect(await database.call('pack.forget', { id: used })).toBe(false)
-  expect(await database.call('pack.forget', { id: sealed })).toBe(false)
-  expect(await database.call('pack.forget', { id: empty })).toBe(true)
-  await database.call('pack.seal', { packs: [{ id: used, bytes: 400 }] })
-  expect(await database.call('pack.list', {})).toEqual([
+  await catalog.packs.seal({ packs: [{ id: sealed, bytes: 0 }] })
+  expect(await catalog.packs.forget({ id: used })).toBe(false)
+  expect(await catalog.packs.forget({ id: sealed })).toBe(false)
+  expect(await catalog.packs.forget({ id: empty })).toBe(true)
+  await catalog.packs.seal({ packs: [{ id: used, bytes: 400 }] })
+  expect(await catalog.packs.list()).toEqual([
     { ...row, id: used, uuid: 'a', bytes: 500, sealed: 1 },
     { ...row, id: sealed, uuid: 'c', bytes: 0, sealed: 1 },
   ])
@@ -38,18 +38,18 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
 
 test('the packs of each tenant that has any are added up', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  expect(await database.call('pack.totals', {})).toEqual([])
+  const { catalog, acme, other } = authority
+  expect(await catalog.packs.totals()).toEqual([])
   const packs = [
     { tenant: acme.id, uuid: 'a', bytes: 500 },
     { tenant: other.id, uuid: 'b', bytes: 7 },
     { tenant: acme.id, uuid: 'c', bytes: 40 },
   ]
   for (const { tenant, uuid, bytes } of packs) {
-    const id = await database.call('pack.add', { tenant, kind: 'nodes', uuid, nowMs: 1 })
-    await database.call('pack.seal', { packs: [{ id, bytes }] })
+    const id = await catalog.packs.add({ tenant, kind: 'nodes', uuid, nowMs: 1 })
+    await catalog.packs.seal({ packs: [{ id, bytes }] })
   }
-  expect(await database.call('pack.totals', {})).toEqual([
+  expect(await catalog.packs.totals()).toEqual([
     { tenant: acme.uuid, bytes: 540 },
     { tenant: other.uuid, bytes: 7 },
   ])

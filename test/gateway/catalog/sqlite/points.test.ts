@@ -11,21 +11,21 @@ const LIST = { agent: null, machine: null, before: null, limit: 100 }
 
 test('points are listed newest first, page by page, narrowed to a machine', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const agent = await addAgent(database, acme)
-  const a = await addMachine(database, acme, agent, 'a')
-  const b = await addMachine(database, acme, agent, 'b')
+  const { catalog, acme } = authority
+  const agent = await addAgent(catalog, acme)
+  const a = await addMachine(catalog, acme, agent, 'a')
+  const b = await addMachine(catalog, acme, agent, 'b')
   const ids: string[] = []
   for (let index = 0; index < 6; index++)
-    ids.push(await addPoint(database, acme, index % 2 === 0 ? a : b, { timeMs: 100 + index, nowMs: 50 - index * 3 }))
+    ids.push(await addPoint(catalog, acme, index % 2 === 0 ? a : b, { timeMs: 100 + index, nowMs: 50 - index * 3 }))
   const list = async (rest: { machine?: string; before?: { timeMs: number; id: string }; limit?: number }) =>
-    (await database.call('point.list', { ...LIST, tenant: acme.id, ...rest })).points.map(({ id }) => id)
+    (await catalog.points.list({ ...LIST, tenant: acme.id, ...rest })).points.map(({ id }) => id)
   const newest = ids.toReversed()
   expect(await list({})).toEqual(newest)
   expect(await list({ limit: 4 })).toEqual(newest.slice(0, 4))
   expect(await list({ limit: 4, before: { timeMs: 102, id: ids[2]! } })).toEqual(newest.slice(4))
   // points of one millisecond are told apart by their ids
-  const twin = await addPoint(database, acme, a, { timeMs: 102, nowMs: 0 })
+  const twin = await addPoint(catalog, acme, a, { timeMs: 102, nowMs: 0 })
   const [first, second] = [twin, ids[2]!].sort().toReversed()
   expect(await list({ limit: 1, before: { timeMs: 102, id: first! } })).toEqual([second])
   expect(await list({ machine: 'b' })).toEqual([ids[5], ids[3], ids[1]])
@@ -33,11 +33,11 @@ test('points are listed newest first, page by page, narrowed to a machine', asyn
 
 test('a point is found by the beginning of its id, if that is enough', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const machine = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const ids: string[] = []
-  for (let index = 0; index < 20; index++) ids.push(await addPoint(database, acme, machine, { timeMs: index }))
-  const find = (prefix: string) => database.call('point.find', { tenant: acme.id, agent: null, prefix })
+  for (let index = 0; index < 20; index++) ids.push(await addPoint(catalog, acme, machine, { timeMs: index }))
+  const find = (prefix: string) => catalog.points.find({ tenant: acme.id, agent: null, prefix })
   for (const id of ids) {
     expect((await find(id)).id).toBe(id)
     const alike = ids.filter((other) => other.startsWith(id[0]!)).length
@@ -50,13 +50,13 @@ test('a point is found by the beginning of its id, if that is enough', async () 
 
 test('another tenant’s point, and for an agent another’s machine, is not there', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const agent = await addAgent(database, acme)
-  const machine = await addMachine(database, acme, agent, 'a')
-  const point = await addPoint(database, acme, machine)
-  const stranger = await addAgent(database, acme)
+  const { catalog, acme, other } = authority
+  const agent = await addAgent(catalog, acme)
+  const machine = await addMachine(catalog, acme, agent, 'a')
+  const point = await addPoint(catalog, acme, machine)
+  const stranger = await addAgent(catalog, acme)
   const words = (tenant: number, prefix: string, onlyAgent: string | null) =>
-    database.call('point.find', { tenant, agent: onlyAgent, prefix }).then(
+    catalog.points.find({ tenant, agent: onlyAgent, prefix }).then(
       () => 'found',
       (error: Error) => error.message.replace(prefix, 'ID'),
     )
@@ -65,12 +65,12 @@ test('another tenant’s point, and for an agent another’s machine, is not the
   expect(await words(other.id, point, null)).toBe(missing)
   expect(await words(acme.id, point, stranger)).toBe(missing)
   expect(await words(acme.id, point, agent)).toBe('found')
-  expect((await database.call('point.list', { ...LIST, tenant: other.id })).points).toEqual([])
-  expect((await database.call('point.list', { ...LIST, tenant: acme.id, agent: stranger })).points).toEqual([])
+  expect((await catalog.points.list({ ...LIST, tenant: other.id })).points).toEqual([])
+  expect((await catalog.points.list({ ...LIST, tenant: acme.id, agent: stranger })).points).toEqual([])
   // a machine that passed on takes its points along
-  await revokeAgent(database, acme, agent)
+  await revokeAgent(catalog, acme, agent)
   expect(await words(acme.id, point, stranger)).toBe(missing)
-  await assignMachine(database, acme, stranger, 'a')
+  await assignMachine(catalog, acme, stranger, 'a')
   expect(await words(acme.id, point, stranger)).toBe('found')
 })
 
@@ -102,20 +102,20 @@ test('a page costs what it has: along an index in its order, from where it begin
 
 test('an agent’s page has the newest of all its machines, and goes on behind its last', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const agent = await addAgent(database, acme)
-  const stranger = await addAgent(database, acme)
+  const { catalog, acme } = authority
+  const agent = await addAgent(catalog, acme)
+  const stranger = await addAgent(catalog, acme)
   const ids: string[] = []
   for (let index = 0; index < 12; index++) {
     const owner = index % 4 === 3 ? stranger : agent
-    const machine = await addMachine(database, acme, owner, `m${index % 4}`)
-    const id = await addPoint(database, acme, machine, { timeMs: 100 + index })
+    const machine = await addMachine(catalog, acme, owner, `m${index % 4}`)
+    const id = await addPoint(catalog, acme, machine, { timeMs: 100 + index })
     if (owner === agent) ids.push(id)
   }
   const newest = ids.toReversed()
   const seen: string[] = []
   for (let before: { timeMs: number; id: string } | null = null; ;) {
-    const page: PointPage = await database.call('point.list', { ...LIST, agent, tenant: acme.id, before, limit: 4 })
+    const page: PointPage = await catalog.points.list({ ...LIST, agent, tenant: acme.id, before, limit: 4 })
     seen.push(...page.points.map(({ id }) => id))
     const last = page.points.at(-1)!
     before = { timeMs: last.timeMs, id: last.id }
@@ -127,31 +127,31 @@ test('an agent’s page has the newest of all its machines, and goes on behind i
 
 test('a page ends before it has more disks than a frame may hold, and the next one goes on there', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const machine = await addMachine(database, acme, await addAgent(database, acme), 'a')
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const names = Array.from({ length: DISKS_MAX }, (_, index) => `disk${index}`)
   const ids: string[] = []
   for (let index = 0; index < 18; index++)
-    ids.push(await addPoint(database, acme, machine, { timeMs: 100 + index, names }))
-  const first = await database.call('point.list', { ...LIST, tenant: acme.id })
+    ids.push(await addPoint(catalog, acme, machine, { timeMs: 100 + index, names }))
+  const first = await catalog.points.list({ ...LIST, tenant: acme.id })
   expect(first.points.map(({ id }) => id)).toEqual(ids.toReversed().slice(0, PAGE_DISKS_MAX / DISKS_MAX))
   expect(first.more).toBe(true)
   for (const { disks } of first.points) expect(disks.map(({ name }) => name)).toEqual(names)
   const last = first.points.at(-1)!
-  const rest = await database.call('point.list', { ...LIST, tenant: acme.id, before: last })
+  const rest = await catalog.points.list({ ...LIST, tenant: acme.id, before: last })
   expect(rest).toMatchObject({ points: [{ id: ids[1] }, { id: ids[0] }], more: false })
-  const whole = await database.call('point.list', { ...LIST, tenant: acme.id, limit: 16 })
+  const whole = await catalog.points.list({ ...LIST, tenant: acme.id, limit: 16 })
   expect([whole.points.length, whole.more]).toEqual([16, true])
 })
 
 test('a list has no configuration, which would be most of it', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const machine = await addMachine(database, acme, await addAgent(database, acme), 'a')
-  const id = await addPoint(database, acme, machine)
-  const { points } = await database.call('point.list', { ...LIST, tenant: acme.id })
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
+  const id = await addPoint(catalog, acme, machine)
+  const { points } = await catalog.points.list({ ...LIST, tenant: acme.id })
   expect(points[0]).not.toHaveProperty('configuration')
-  expect(await database.call('point.show', { tenant: acme.id, agent: null, prefix: id.slice(0, 8) })).toMatchObject({
+  expect(await catalog.points.show({ tenant: acme.id, agent: null, prefix: id.slice(0, 8) })).toMatchObject({
     id,
     configuration: '{}',
   })

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import type { Database } from '../../../../gateway/catalog/sqlite/database.ts'
+import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
 import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/sqlite/retention.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
@@ -15,14 +15,14 @@ const BY = { subject: 'anna', role: 'operator' } as const
 
 /** A machine with points at 10, 20, ...; oldest first. */
 const furnish = async (
-  database: Database,
+  catalog: Catalog,
   tenant: Tenant,
   { name = 'db1', count = 4 }: { name?: string; count?: number } = {},
 ): Promise<{ machine: MachineRow; ids: string[] }> => {
-  const machine = await addMachine(database, tenant, await addAgent(database, tenant), name)
+  const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), name)
   const ids: string[] = []
   for (let index = 1; index <= count; index++)
-    ids.push(await addPoint(database, tenant, machine, { timeMs: index * 10, nowMs: index * 10 }))
+    ids.push(await addPoint(catalog, tenant, machine, { timeMs: index * 10, nowMs: index * 10 }))
   return { machine, ids }
 }
 
@@ -35,24 +35,23 @@ const damage = (authority: TestAuthority, point: string): void => {
 
 test('the nearest rules count: the machine’s own, else its group’s, else the tenant’s; each tenant has its own', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  await furnish(database, acme, { count: 0 })
-  await furnish(database, other, { count: 0 })
-  const rulesOf = (tenant = acme): Promise<string | null> =>
-    database.call('retention.of', { tenant: tenant.id, machine: 'db1' })
+  const { catalog, acme, other } = authority
+  await furnish(catalog, acme, { count: 0 })
+  await furnish(catalog, other, { count: 0 })
+  const rulesOf = (tenant = acme): Promise<string | null> => catalog.retention.of({ tenant: tenant.id, machine: 'db1' })
   const set = (scope: 'tenant' | 'group' | 'machine', name: string, rules: string | null): Promise<void> =>
-    database.call('retention.set', { tenant: acme.id, scope, name, rules })
+    catalog.retention.set({ tenant: acme.id, scope, name, rules })
   expect(await rulesOf()).toBe(null)
   await set('tenant', '', '"all"')
   await set('group', 'db1', '"a group that is called like the machine"')
   await set('group', 'web', '"web"')
   expect(await rulesOf()).toBe('"all"')
-  await database.call('machine.setGroup', { tenant: acme.id, name: 'db1', group: 'web' })
+  await catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: 'web' })
   expect(await rulesOf()).toBe('"web"')
   await set('machine', 'db1', '"own"')
   expect(await rulesOf()).toBe('"own"')
   await set('machine', 'db1', '"newer"')
-  expect(await database.call('retention.list', { tenant: acme.id })).toEqual([
+  expect(await catalog.retention.list({ tenant: acme.id })).toEqual([
     { scope: 'tenant', name: '', rules: '"all"' },
     { scope: 'machine', name: 'db1', rules: '"newer"' },
     { scope: 'group', name: 'db1', rules: '"a group that is called like the machine"' },
@@ -62,23 +61,21 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   await set('group', 'web', null)
   expect(await rulesOf()).toBe('"all"')
   expect(await rulesOf(other)).toBe(null)
-  expect(await database.call('retention.list', { tenant: other.id })).toEqual([])
+  expect(await catalog.retention.list({ tenant: other.id })).toEqual([])
   expect(await codeOf(set('machine', 'db9', '"x"'))).toBe('NOT_FOUND')
-  expect(await codeOf(database.call('machine.setGroup', { tenant: acme.id, name: 'db9', group: 'x' }))).toBe(
-    'NOT_FOUND',
-  )
-  expect(await database.call('machine.members', { tenant: acme.id, group: 'web' })).toEqual(['db1'])
-  expect(await database.call('machine.members', { tenant: other.id, group: null })).toEqual(['db1'])
-  expect(await codeOf(database.call('machine.members', { tenant: other.id, group: 'web' }))).toBe('NOT_FOUND')
+  expect(await codeOf(catalog.machines.setGroup({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
+  expect(await catalog.machines.members({ tenant: acme.id, group: 'web' })).toEqual(['db1'])
+  expect(await catalog.machines.members({ tenant: other.id, group: null })).toEqual(['db1'])
+  expect(await codeOf(catalog.machines.members({ tenant: other.id, group: 'web' }))).toBe('NOT_FOUND')
 })
 
 test('a lock is only ever made longer, by nothing released, and tells until when', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const { ids } = await furnish(database, acme, { count: 1 })
+  const { catalog, acme, other } = authority
+  const { ids } = await furnish(catalog, acme, { count: 1 })
   const id = ids[0]!
   const lock = (untilMs: number, tenant = acme): Promise<void> =>
-    database.call('point.lock', { tenant: tenant.id, id, untilMs })
+    catalog.points.lock({ tenant: tenant.id, id, untilMs })
   await lock(1000)
   expect(await codeOf(lock(1000))).toBe('POINT_HELD')
   expect(await codeOf(lock(999))).toBe('POINT_HELD')
@@ -86,30 +83,30 @@ test('a lock is only ever made longer, by nothing released, and tells until when
     message: expect.stringContaining('1970-01-01T00:00:01.000Z') as string,
   })
   await lock(1001)
-  await database.call('point.hold', { tenant: acme.id, id, held: true })
-  await database.call('point.hold', { tenant: acme.id, id, held: false })
-  expect(await database.call('retention.point', { tenant: acme.id, id })).toMatchObject({
+  await catalog.points.hold({ tenant: acme.id, id, held: true })
+  await catalog.points.hold({ tenant: acme.id, id, held: false })
+  expect(await catalog.retention.point({ tenant: acme.id, id })).toMatchObject({
     held: 0,
     lockedUntilMs: 1001,
   })
   expect(await codeOf(lock(5000, other))).toBe('NOT_FOUND')
-  expect(await codeOf(database.call('point.hold', { tenant: other.id, id, held: true }))).toBe('NOT_FOUND')
+  expect(await codeOf(catalog.points.hold({ tenant: other.id, id, held: true }))).toBe('NOT_FOUND')
   const remove = (nowMs: number): Promise<unknown> =>
-    database.call('point.remove', { tenant: acme.id, points: [id], named: true, nowMs, by: BY })
+    catalog.points.remove({ tenant: acme.id, points: [id], named: true, nowMs, by: BY })
   expect(await codeOf(remove(1000))).toBe('POINT_HELD')
   expect(await codeOf(remove(1001))).toBe('none')
 })
 
 test('a removal takes the point, its images and its damage, leaves the job, and is in the audit log', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const { machine, ids } = await furnish(database, acme)
+  const { catalog, acme } = authority
+  const { machine, ids } = await furnish(catalog, acme)
   damage(authority, ids[0]!)
   damage(authority, ids[1]!)
   const points = ids.slice(0, 2)
   const removal = { tenant: acme.id, points, named: false, nowMs: 77, by: BY }
-  expect(await database.call('point.remove', removal)).toEqual({ removed: 2, left: [] })
-  const rows = await database.call('retention.points', { tenant: acme.id, machine: machine.name })
+  expect(await catalog.points.remove(removal)).toEqual({ removed: 2, left: [] })
+  const rows = await catalog.retention.points({ tenant: acme.id, machine: machine.name })
   expect(rows.map(({ id, damaged }) => [id, damaged])).toEqual([
     [ids[3], 0],
     [ids[2], 0],
@@ -117,7 +114,7 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
   using sql = catalogOf(authority)
   const count = (table: string): number => sql.get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n
   expect(['point', 'image', 'lost', 'job', 'upload'].map(count)).toEqual([2, 2, 0, 4, 4])
-  const entries = await database.call('audit.list', { tenant: acme.id, afterSeq: 0, limit: 100 })
+  const entries = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 100 })
   expect(entries.filter(({ action }) => action === 'point.remove')).toMatchObject(
     points.map((id, index) => ({
       timeMs: 77,
@@ -128,26 +125,26 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
       details: { machine: 'db1', timeMs: (index + 1) * 10 },
     })),
   )
-  expect((await database.call('audit.check', { after: null })).brokenSeq).toBe(null)
+  expect((await catalog.audit.check({ after: null })).brokenSeq).toBe(null)
   // the same plan of somebody who came later
-  expect(await database.call('point.remove', removal)).toEqual({ removed: 0, left: [] })
+  expect(await catalog.points.remove(removal)).toEqual({ removed: 0, left: [] })
 })
 
 test('what became held, locked, in use or the last good one since the plan is left, and named', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const { machine, ids } = await furnish(database, acme, { count: 6 })
+  const { catalog, acme } = authority
+  const { machine, ids } = await furnish(catalog, acme, { count: 6 })
   const [held, locked, goes, lastGood, damaged, inUse] = ids as [string, string, string, string, string, string]
-  await database.call('point.hold', { tenant: acme.id, id: held, held: true })
-  await database.call('point.lock', { tenant: acme.id, id: locked, untilMs: 501 })
+  await catalog.points.hold({ tenant: acme.id, id: held, held: true })
+  await catalog.points.lock({ tenant: acme.id, id: locked, untilMs: 501 })
   damage(authority, damaged)
   damage(authority, inUse)
   // the newest point is the base of what runs now
-  await startJob(database, acme, machine, { nowMs: 400 })
-  const points = await database.call('retention.points', { tenant: acme.id, machine: 'db1' })
+  await startJob(catalog, acme, machine, { nowMs: 400 })
+  const points = await catalog.retention.points({ tenant: acme.id, machine: 'db1' })
   expect(points.map(({ id, inUse }) => [id, inUse]).filter(([, used]) => used !== 0)).toEqual([[inUse, 1]])
   const removal = { tenant: acme.id, points: ids, named: false, nowMs: 500, by: BY }
-  expect(await database.call('point.remove', removal)).toEqual({
+  expect(await catalog.points.remove(removal)).toEqual({
     removed: 2,
     left: [
       { id: held, reason: 'held' },
@@ -156,18 +153,18 @@ test('what became held, locked, in use or the last good one since the plan is le
       { id: inUse, reason: 'in-use' },
     ],
   })
-  const left = await database.call('retention.points', { tenant: acme.id, machine: 'db1' })
+  const left = await catalog.retention.points({ tenant: acme.id, machine: 'db1' })
   expect(left.map(({ id }) => id)).toEqual([inUse, lastGood, locked, held])
   expect(left.map(({ id }) => id)).not.toContain(goes)
 })
 
 test('points that a person names go all or none; the last good one may, what is protected may not', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
-  const { machine, ids } = await furnish(database, acme)
+  const { catalog, acme, other } = authority
+  const { machine, ids } = await furnish(catalog, acme)
   const remove = (points: string[], tenant = acme): Promise<{ removed: number }> =>
-    database.call('point.remove', { tenant: tenant.id, points, named: true, nowMs: 500, by: BY })
-  await database.call('point.hold', { tenant: acme.id, id: ids[1]!, held: true })
+    catalog.points.remove({ tenant: tenant.id, points, named: true, nowMs: 500, by: BY })
+  await catalog.points.hold({ tenant: acme.id, id: ids[1]!, held: true })
   await expect(remove([ids[0]!, ids[1]!, ids[2]!])).rejects.toMatchObject({
     code: 'POINT_HELD',
     message: expect.stringContaining(ids[1]!) as string,
@@ -175,17 +172,17 @@ test('points that a person names go all or none; the last good one may, what is 
   })
   expect(await codeOf(remove([ids[0]!, randomUUID()]))).toBe('NOT_FOUND')
   expect(await codeOf(remove([ids[0]!], other))).toBe('NOT_FOUND')
-  const all = await database.call('retention.points', { tenant: acme.id, machine: machine.name })
+  const all = await catalog.retention.points({ tenant: acme.id, machine: machine.name })
   expect(all).toHaveLength(4)
-  await database.call('point.hold', { tenant: acme.id, id: ids[1]!, held: false })
+  await catalog.points.hold({ tenant: acme.id, id: ids[1]!, held: false })
   expect(await remove(ids)).toMatchObject({ removed: 4 })
-  expect(await database.call('retention.points', { tenant: acme.id, machine: machine.name })).toEqual([])
-  expect(await codeOf(database.call('retention.points', { tenant: other.id, machine: 'db1' }))).toBe('NOT_FOUND')
+  expect(await catalog.retention.points({ tenant: acme.id, machine: machine.name })).toEqual([])
+  expect(await codeOf(catalog.retention.points({ tenant: other.id, machine: 'db1' }))).toBe('NOT_FOUND')
 })
 
 test('policies of one tenant are bounded, those that are there can be changed', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
+  const { catalog, acme, other } = authority
   {
     using sql = catalogOf(authority)
     sql.run(
@@ -196,7 +193,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
     )
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
-    database.call('retention.set', { tenant: tenant.id, scope: 'group', name, rules: '"y"' })
+    catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: '"y"' })
   expect(await codeOf(set(acme, 'one more'))).toBe('TOO_MANY_REQUESTS')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
@@ -204,18 +201,18 @@ test('policies of one tenant are bounded, those that are there can be changed', 
 
 test('what changes nothing does not make the state to be written again', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  const { ids } = await furnish(database, acme, { count: 1 })
+  const { catalog, acme } = authority
+  const { ids } = await furnish(catalog, acme, { count: 1 })
   const tenant = acme.id
   const [id] = ids as [string]
   const changes = {
-    hold: () => database.call('point.hold', { tenant, id, held: true }),
-    rules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: '"x"' }),
-    group: () => database.call('machine.setGroup', { tenant, name: 'db1', group: 'web' }),
-    release: () => database.call('point.hold', { tenant, id, held: false }),
-    otherRules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: '"y"' }),
-    noRules: () => database.call('retention.set', { tenant, scope: 'tenant', name: '', rules: null }),
-    noGroup: () => database.call('machine.setGroup', { tenant, name: 'db1', group: null }),
+    hold: () => catalog.points.hold({ tenant, id, held: true }),
+    rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"x"' }),
+    group: () => catalog.machines.setGroup({ tenant, name: 'db1', group: 'web' }),
+    release: () => catalog.points.hold({ tenant, id, held: false }),
+    otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"y"' }),
+    noRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: null }),
+    noGroup: () => catalog.machines.setGroup({ tenant, name: 'db1', group: null }),
   }
   /** 1 where the change is to be written. */
   const dirtyAfter = async (change: () => Promise<void>): Promise<number | undefined> => {
@@ -226,26 +223,26 @@ test('what changes nothing does not make the state to be written again', async (
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
-  expect(await database.call('retention.list', { tenant })).toEqual([])
+  expect(await catalog.retention.list({ tenant })).toEqual([])
 })
 
 test('no group is called "none"', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
-  await furnish(database, acme, { count: 0 })
+  const { catalog, acme } = authority
+  await furnish(catalog, acme, { count: 0 })
   const about = { tenant: acme.id, name: GROUP_NONE }
   const set = (scope: 'group' | 'machine'): Promise<string> =>
-    codeOf(database.call('retention.set', { ...about, scope, rules: '"x"' }))
+    codeOf(catalog.retention.set({ ...about, scope, rules: '"x"' }))
   expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
-  const join = database.call('machine.setGroup', { tenant: acme.id, name: 'db1', group: GROUP_NONE })
+  const join = catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
   expect(await codeOf(join)).toBe('PARAMS_INVALID')
-  expect(await database.call('machine.get', { tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
+  expect(await catalog.machines.get({ tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
 })
 
 test('one removal is bounded', async () => {
   await using authority = await testAuthority()
-  const { database, acme } = authority
+  const { catalog, acme } = authority
   const points = Array.from({ length: REMOVED_POINTS_MAX + 1 }, () => randomUUID())
   const removal = { tenant: acme.id, points, named: false, nowMs: 1, by: BY }
-  expect(await codeOf(database.call('point.remove', removal))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(catalog.points.remove(removal))).toBe('TOO_MANY_REQUESTS')
 })

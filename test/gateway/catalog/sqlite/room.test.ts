@@ -15,10 +15,10 @@ test('what was taken is free in the catalog, which is longer by it, and the log 
   runOperation(sql, 'room.take', { bytes: MIB })
   runOperation(sql, 'room.leave', {})
   expect(runOperation(sql, 'room.free', {})).toBeGreaterThan(MIB * 0.9)
-  expect(runOperation(sql, 'setting.get', { name: 'room' })).toBeNull()
+  expect(runOperation(sql, 'settings.get', { name: 'room' })).toBeNull()
   const [catalog, log] = [statSync(file).size, statSync(`${file}-wal`).size]
   expect(catalog).toBeGreaterThan(MIB)
   expect(log).toBeGreaterThan(MIB)
-  for (let row = 0; row < 100; row++) runOperation(sql, 'setting.set', { name: `row${row}`, value: 'x'.repeat(1000) })
+  for (let row = 0; row < 100; row++) runOperation(sql, 'settings.set', { name: `row${row}`, value: 'x'.repeat(1000) })
   expect([statSync(file).size, statSync(`${file}-wal`).size]).toEqual([catalog, log])
 })

@@ -5,47 +5,47 @@ import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 
 test('a tenant is found by each of its names, and added once', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
+  const { catalog, acme, other } = authority
   const idKey = new Uint8Array(randomBytes(32))
   const uuid = randomUUID()
-  const added = await database.call('tenant.add', { name: 'third', uuid, idKey, chunkBytes: 4096, nowMs: 7 })
+  const added = await catalog.tenants.add({ name: 'third', uuid, idKey, chunkBytes: 4096, nowMs: 7 })
   expect(added).toMatchObject({ name: 'third', uuid, chunkBytes: 4096, createdMs: 7 })
   expect(Buffer.from(added.idKey).equals(idKey)).toBe(true)
-  expect(await database.call('tenant.byName', { name: 'third' })).toEqual(added)
-  expect(await database.call('tenant.byUuid', { uuid })).toEqual(added)
-  expect(await database.call('tenant.byId', { id: added.id })).toEqual(added)
-  const again = database.call('tenant.add', { name: 'third', uuid: randomUUID(), idKey, chunkBytes: 8192, nowMs: 8 })
+  expect(await catalog.tenants.byName({ name: 'third' })).toEqual(added)
+  expect(await catalog.tenants.byUuid({ uuid })).toEqual(added)
+  expect(await catalog.tenants.byId({ id: added.id })).toEqual(added)
+  const again = catalog.tenants.add({ name: 'third', uuid: randomUUID(), idKey, chunkBytes: 8192, nowMs: 8 })
   expect(await codeOf(again)).toBe('EXISTS')
-  expect(await database.call('tenant.list', {})).toEqual([acme, other, added])
-  expect(await database.call('tenant.byName', { name: 'Third' })).toBeNull()
-  expect(await database.call('tenant.byUuid', { uuid: randomUUID() })).toBeNull()
-  expect(await database.call('tenant.byId', { id: 99 })).toBeNull()
+  expect(await catalog.tenants.list()).toEqual([acme, other, added])
+  expect(await catalog.tenants.byName({ name: 'Third' })).toBeNull()
+  expect(await catalog.tenants.byUuid({ uuid: randomUUID() })).toBeNull()
+  expect(await catalog.tenants.byId({ id: 99 })).toBeNull()
 })
 
 test('a setting keeps its first value', async () => {
   await using authority = await testAuthority()
-  const { database } = authority
-  expect(await database.call('setting.get', { name: 'x' })).toBeNull()
-  expect(await database.call('setting.init', { name: 'x', value: 'one' })).toBe('one')
-  expect(await database.call('setting.init', { name: 'x', value: 'two' })).toBe('one')
-  expect(await database.call('setting.get', { name: 'x' })).toBe('one')
+  const { catalog } = authority
+  expect(await catalog.settings.get({ name: 'x' })).toBeNull()
+  expect(await catalog.settings.init({ name: 'x', value: 'one' })).toBe('one')
+  expect(await catalog.settings.init({ name: 'x', value: 'two' })).toBe('one')
+  expect(await catalog.settings.get({ name: 'x' })).toBe('one')
 })
 
 test('a quota is of one tenant, is audited, and makes what packs know of the tenant stale', async () => {
   await using authority = await testAuthority()
-  const { database, acme, other } = authority
+  const { catalog, acme, other } = authority
   const none = { softBytes: null, hardBytes: null }
   const [one, two] = [
     { uuid: acme.uuid, name: acme.name, ...none },
     { uuid: other.uuid, name: other.name, ...none },
   ]
-  expect(await database.call('quota.list', {})).toEqual([one, two])
+  expect(await catalog.quotas.list()).toEqual([one, two])
   const by = { subject: 'anna', role: 'platform' } as const
-  await database.call('quota.set', { tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9, by })
-  expect(await database.call('quota.list', {})).toEqual([{ ...one, softBytes: 5, hardBytes: 2 ** 50 }, two])
-  const entries = await database.call('audit.list', { tenant: acme.id, afterSeq: 0, limit: 10 })
+  await catalog.quotas.set({ tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9, by })
+  expect(await catalog.quotas.list()).toEqual([{ ...one, softBytes: 5, hardBytes: 2 ** 50 }, two])
+  const entries = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
   expect(entries.at(-1)).toMatchObject({ action: 'tenant.quota', subject: 'anna', timeMs: 9, outcome: 'ok' })
   expect(entries.at(-1)!.details).toEqual({ softBytes: 5, hardBytes: 2 ** 50 })
-  await database.call('quota.set', { tenant: acme.id, ...none, nowMs: 9, by })
-  expect(await database.call('quota.list', {})).toEqual([one, two])
+  await catalog.quotas.set({ tenant: acme.id, ...none, nowMs: 9, by })
+  expect(await catalog.quotas.list()).toEqual([one, two])
 })

@@ -8,7 +8,7 @@ import { MARKER_NAME, NEW_MARKER_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from '..
 import { layMarker } from '../../../../gateway/packs/directory/packs-marker.ts'
 import { collect, temporaryFolder, touch } from '../../datastore/fixture.ts'
 import type { PackName } from '../../../../gateway/packs/pack-store.ts'
-import { packStoreSuite } from '../../datastore/pack-store-suite.ts'
+import { packStoreSuite } from '../pack-store-suite.ts'
 
 packStoreSuite('directory', async () => {
   const folder = await temporaryFolder()

@@ -1,7 +1,7 @@
 // The conformance suite of pack stores: what every engine must do, called by each engine's own test.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { collect, touch } from './fixture.ts'
+import { collect, touch } from '../datastore/fixture.ts'
 import type { PackName, PackStore } from '../../../gateway/packs/pack-store.ts'
 
 const newName = (tenant: string = randomUUID()): PackName => ({ tenant, pack: randomUUID() })

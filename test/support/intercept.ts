@@ -1,0 +1,29 @@
+// Puts something between a catalog and its callers: every call of every method passes through one function.
+import type { Catalog } from '../../gateway/catalog/catalog.ts'
+import type { OperationName } from '../../gateway/catalog/sqlite/operations.ts'
+
+/** What a call passes through: its name, such as `points.list`, its argument, and the call itself. */
+export type Intercept = (name: OperationName, args: unknown, call: () => Promise<unknown>) => Promise<unknown>
+
+type Methods = Record<string, (args: unknown) => Promise<unknown>>
+
+/** A catalog with the same methods, whose calls pass through `between`. */
+export const intercepted = (catalog: Catalog, between: Intercept): Catalog =>
+  Object.fromEntries(
+    Object.entries(catalog as unknown as Record<string, Methods>).map(([subject, methods]) => [
+      subject,
+      Object.fromEntries(
+        Object.entries(methods).map(([method, run]) => [
+          method,
+          (args: unknown) => between(`${subject}.${method}` as OperationName, args, () => run(args)),
+        ]),
+      ),
+    ]),
+  ) as unknown as Catalog
+
+/** The same for a catalog that others hold already; what is returned takes it away again. */
+export const intercept = (catalog: Catalog, between: Intercept): (() => void) => {
+  const before = { ...catalog }
+  Object.assign(catalog, intercepted(catalog, between))
+  return () => void Object.assign(catalog, before)
+}
