@@ -5,7 +5,7 @@ import type { OperationName } from '../../gateway/catalog/sqlite/operations.ts'
 /** What a call passes through: its name, such as `points.list`, its argument, and the call itself. */
 export type Intercept = (name: OperationName, args: unknown, call: () => Promise<unknown>) => Promise<unknown>
 
-type Methods = Record<string, (args: unknown) => Promise<unknown>>
+type Methods = Record<string, (args: unknown, entry: unknown) => Promise<unknown>>
 
 /** A catalog with the same methods, whose calls pass through `between`. */
 export const intercepted = (catalog: Catalog, between: Intercept): Catalog =>
@@ -15,7 +15,8 @@ export const intercepted = (catalog: Catalog, between: Intercept): Catalog =>
       Object.fromEntries(
         Object.entries(methods).map(([method, run]) => [
           method,
-          (args: unknown) => between(`${subject}.${method}` as OperationName, args, () => run(args)),
+          (args: unknown, entry: unknown) =>
+            between(`${subject}.${method}` as OperationName, args, () => run(args, entry)),
         ]),
       ),
     ]),

@@ -1,6 +1,7 @@
 // One thread that runs operations of the database, one after the other: calls to it and its answers.
 import { Worker, type ResourceLimits } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../../protocol/errors.ts'
+import type { AuditRecord } from './audit.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations.ts'
 
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */
@@ -43,14 +44,14 @@ export class DatabaseThread implements AsyncDisposable {
     return this.#failure !== null
   }
 
-  call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
+  call<N extends OperationName>(name: N, args: OperationArgs<N>, entry?: AuditRecord): Promise<OperationResult<N>> {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     if (this.#waiting.size >= CALLS_MAX)
       return Promise.reject(new VarveError('TOO_MANY_REQUESTS', 'the database has too many calls waiting'))
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject })
-      this.#worker.postMessage({ id, name, args })
+      this.#worker.postMessage({ id, name, args, entry })
     })
   }
 

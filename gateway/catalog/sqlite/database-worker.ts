@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { EpochKeeper } from './epoch.ts'
 import { storeError } from '../../common/store-error.ts'
+import type { AuditRecord } from './audit.ts'
 import type { ThreadSetup } from './database-thread.ts'
 import { runAside, runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'
@@ -10,6 +11,7 @@ interface Call {
   readonly id: number
   readonly name: OperationName
   readonly args: OperationArgs<OperationName>
+  readonly entry?: AuditRecord
 }
 
 const port = parentPort!
@@ -17,11 +19,11 @@ const { path, aside } = workerData as ThreadSetup
 let sql: Sql | null = null
 let epoch: EpochKeeper | null = null
 
-const run = ({ name, args }: Call): unknown => {
+const run = ({ name, args, entry }: Call): unknown => {
   if (aside) return runAside((sql ??= new Sql(path, { readOnly: true })), name, args)
   sql ??= Sql.open(path)
   epoch ??= new EpochKeeper(path)
-  return runKept({ sql, epoch }, name, args)
+  return runKept({ sql, epoch }, name, args, entry)
 }
 
 port.on('message', (call: Call | null) => {

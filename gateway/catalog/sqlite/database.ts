@@ -1,6 +1,7 @@
 // The catalog in SQLite: its methods as operations that run on threads of their own, or in the caller's.
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Catalog } from '../catalog.ts'
+import type { AuditRecord } from './audit.ts'
 import { storeError } from '../../common/store-error.ts'
 import { DatabaseThread } from './database-thread.ts'
 import { EpochKeeper } from './epoch.ts'
@@ -15,7 +16,11 @@ import {
 } from './operations.ts'
 import { Sql } from './sql.ts'
 
-type Call = <N extends OperationName>(name: N, args: OperationArgs<N>) => Promise<OperationResult<N>>
+type Call = <N extends OperationName>(
+  name: N,
+  args: OperationArgs<N>,
+  entry?: AuditRecord,
+) => Promise<OperationResult<N>>
 
 /** The catalog whose methods are calls of the operations of the same name. */
 const catalogOf = (call: Call): Catalog => {
@@ -23,7 +28,7 @@ const catalogOf = (call: Call): Catalog => {
   for (const name of OPERATION_NAMES) {
     const [subject = '', method = ''] = name.split('.')
     const methods = (subjects[subject] ??= {})
-    methods[method] = (args: OperationArgs<typeof name> = {}) => call(name, args)
+    methods[method] = (args: OperationArgs<typeof name> = {}, entry?: AuditRecord) => call(name, args, entry)
   }
   return subjects as unknown as Catalog
 }
@@ -47,8 +52,8 @@ class Threads implements AsyncDisposable {
     this.#main = new DatabaseThread({ path, aside: false }, this.#onDamaged)
   }
 
-  call<N extends OperationName>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
-    if (this.#closed || !runsAside(name)) return this.#main.call(name, args)
+  call<N extends OperationName>(name: N, args: OperationArgs<N>, entry?: AuditRecord): Promise<OperationResult<N>> {
+    if (this.#closed || !runsAside(name)) return this.#main.call(name, args, entry)
     if (this.#aside === null || this.#aside.ended)
       this.#aside = new DatabaseThread({ path: this.#path, aside: true }, this.#onDamaged, this.#asideLimits)
     return this.#aside.call(name, args)
@@ -74,7 +79,7 @@ export interface ThreadCatalog extends Catalog, AsyncDisposable {
 export const openThread = async (path: string, asideLimits: ResourceLimits = ASIDE_LIMITS): Promise<ThreadCatalog> => {
   const threads = new Threads(path, asideLimits)
   const catalog: ThreadCatalog = {
-    ...catalogOf((name, args) => threads.call(name, args)),
+    ...catalogOf((name, args, entry) => threads.call(name, args, entry)),
     get damaged() {
       return threads.damaged
     },
@@ -93,16 +98,17 @@ export const openThread = async (path: string, asideLimits: ResourceLimits = ASI
 export interface LocalCatalog extends Catalog, Disposable {}
 
 /** The catalog over a connection that is open, without note beside the packs: for one that is being built. */
-export const catalogOver = (sql: Sql): Catalog => catalogOf(async (name, args) => runOperation(sql, name, args))
+export const catalogOver = (sql: Sql): Catalog =>
+  catalogOf(async (name, args, entry) => runOperation(sql, name, args, entry))
 
 export const openLocal = (path: string): LocalCatalog => {
   const sql = Sql.open(path)
   const epoch = new EpochKeeper(path)
   return {
     // async turns a throw of the operation into a rejection, as on the thread
-    ...catalogOf(async (name, args) => {
+    ...catalogOf(async (name, args, entry) => {
       try {
-        return runKept({ sql, epoch }, name, args)
+        return runKept({ sql, epoch }, name, args, entry)
       } catch (thrown) {
         throw storeError(thrown, 'using the database')
       }

@@ -1,6 +1,6 @@
 // The one table of database operations, by name.
 import { isDatabaseFull } from '../../common/store-error.ts'
-import { auditOperations } from './audit.ts'
+import { appendAudit, auditOperations, type AuditRecord } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
@@ -67,14 +67,19 @@ const written = <R>(sql: Sql, run: () => R): R => {
 /** Whether an operation runs beside the others, see `aside`. */
 export const runsAside = (name: OperationName): boolean => OPERATIONS[name].mode === 'aside'
 
-/** Runs one operation; on a full disk from the log's own room, then from the ballast. */
+/** Runs one operation, with an entry of the audit log in its transaction; on a full disk from the log's own room, then from the ballast. */
 export const runOperation = <N extends OperationName>(
   sql: Sql,
   name: N,
   args: OperationArgs<N>,
+  entry?: AuditRecord,
 ): OperationResult<N> => {
   const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
-  const run = (): OperationResult<N> => operation.run(sql, args)
+  const run = (): OperationResult<N> => {
+    const result = operation.run(sql, args)
+    if (entry !== undefined) appendAudit(sql, entry)
+    return result
+  }
   if (operation.mode === 'spare') {
     const result = sql.transaction(run)
     // the catalog itself has its new length only then
@@ -95,8 +100,9 @@ export const runKept = <N extends OperationName>(
   { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
   name: N,
   args: OperationArgs<N>,
+  entry?: AuditRecord,
 ): OperationResult<N> => {
-  const result = runOperation(sql, name, args)
+  const result = runOperation(sql, name, args, entry)
   if (OPERATIONS[name].mode === 'write') epoch.keep(acknowledged(sql), settingOf(sql, PACKS_SETTING))
   return result
 }
