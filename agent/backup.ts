@@ -3,29 +3,31 @@ import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import type { Clock } from '../protocol/peer.ts'
-import type { MachineConfig } from './config.ts'
 import { Throttle } from '../protocol/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
-import type { Lease, LeaseDriver, LeaseOutcome } from './drivers/driver.ts'
+import type { Lease, LeaseDriver, LeaseOutcome, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
 import type { Log } from './log.ts'
+import { retry } from './retry.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
 
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
 
-/** How often leases that QEMU kept us from ending are tried again, in milliseconds. */
+/** How often leases that could not be ended are tried again, in milliseconds. */
 const SETTLE_INTERVAL_MS = 30_000
 
-/** Tries of a lease's check while QMP does not answer, and the pause between them in milliseconds. */
-const CHECKS_MAX = 10
-const CHECK_PAUSE_MS = 1000
+/** Tries of a lease's check that fails with what may pass, and the pause between them in milliseconds. */
+const CHECKS = { triesMax: 10, pauseMs: 1000 } as const
 
 /** Tries of a commit that the gateway did not answer in time or could not write just now, and the pause between them in milliseconds. */
-const COMMITS_MAX = 10
-const COMMIT_PAUSE_MS = 1000
+const COMMITS = {
+  triesMax: 10,
+  pauseMs: 1000,
+  passes: ({ retry: passes, endsConnection }: VarveError): boolean => passes && !endsConnection,
+} as const
 
 /** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
@@ -41,6 +43,7 @@ type Begin = (signal: AbortSignal) => Promise<Lease>
 interface Running {
   readonly job: string
   readonly machine: string
+  readonly driver: string
   readonly abort: AbortController
   /** Its outcome is known; only its lease is still being given back. */
   ending: boolean
@@ -52,7 +55,7 @@ export interface BackupsOptions {
   /** Agents that this host was before. */
   readonly formerAgents: readonly string[]
   readonly machines: readonly MachineConfig[]
-  readonly driver: LeaseDriver
+  readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
   readonly journal: LeaseJournal
   /** The connection; asked for late, as it needs this object's inventory to open. */
   readonly link: () => GatewayLink
@@ -95,12 +98,13 @@ export class Backups implements AsyncDisposable {
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
-    const { agentId, formerAgents, driver, freezeTimeoutMs } = this.#options
+    const { agentId, formerAgents, driverOf, freezeTimeoutMs } = this.#options
+    const driver = driverOf(machine)
     const { full, base, policy } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { machine, leaseId: order.job, agentId, formerAgents, base, ...wishes }
-    this.#run(order.job, machine.name, order, async (signal) => {
+    this.#run(order.job, machine, order, async (signal) => {
       const settling = [...this.#settling.values()].filter((one) => one.machine === machine.name)
       for (const { done } of [...earlier, ...settling]) {
         await done
@@ -117,8 +121,9 @@ export class Backups implements AsyncDisposable {
 
   /** Jobs that hold, or may have left, something in a machine. */
   async jobs(): Promise<string[]> {
-    const entries = await this.#options.journal.list()
-    return [...new Set([...this.#running.keys(), ...entries.map(({ id }) => id)])]
+    const { journal } = this.#options
+    const [entries, unknown] = [await journal.list(), await journal.listUnknown()]
+    return [...new Set([...this.#running.keys(), ...[...entries, ...unknown].map(({ id }) => id)])]
   }
 
   /** What the gateway says became of the jobs of the last inventory: goes on with those that run, settles the others. */
@@ -171,9 +176,9 @@ export class Backups implements AsyncDisposable {
 
   #resume(entry: JournalEntry, keys: Chunking): void {
     if (this.#settling.has(entry.id)) return
-    const { driver, log } = this.#options
-    this.#run(entry.id, entry.machine.name, keys, async () => {
-      const lease = await driver.adopt(entry)
+    const { driverOf, log } = this.#options
+    this.#run(entry.id, entry.machine, keys, async () => {
+      const lease = await driverOf(entry.machine).adopt(entry)
       if (lease !== null) {
         log.info({ job: entry.id, machine: entry.machine.name }, 'the backup goes on after a restart')
         return lease
@@ -182,9 +187,9 @@ export class Backups implements AsyncDisposable {
     })
   }
 
-  #run(job: string, machine: string, keys: Chunking, begin: Begin): void {
+  #run(job: string, { name, driver }: Machine, keys: Chunking, begin: Begin): void {
     const abort = new AbortController()
-    const running: Running = { job, machine, abort, ending: false, done: Promise.resolve() }
+    const running: Running = { job, machine: name, driver, abort, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
     running.done = this.#work(running, keys, begin).finally(() => this.#running.delete(job))
   }
@@ -197,7 +202,7 @@ export class Backups implements AsyncDisposable {
     try {
       lease = await begin(abort.signal)
       void lease.lost.then((error) => abort.abort(error))
-      const bytesRead = await this.#transfer(job, lease, keys, abort.signal)
+      const bytesRead = await this.#transfer(running, lease, keys)
       asked = true
       await this.#commit(job, bytesRead)
     } catch (thrown) {
@@ -215,7 +220,9 @@ export class Backups implements AsyncDisposable {
   }
 
   /** Brings all disks of a lease to the gateway; resolves with the bytes read once nothing but the commit is missing. */
-  async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<number> {
+  async #transfer(running: Running, lease: Lease, keys: Chunking): Promise<number> {
+    const { job, abort } = running
+    const { signal } = abort
     const link = this.#options.link()
     await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
     const begun = announcementOf(job, lease)
@@ -229,35 +236,17 @@ export class Backups implements AsyncDisposable {
         OFFLINE_LIMIT_MS,
       )
     }
-    await this.#check(lease)
+    const { driverOf, clock } = this.#options
+    const driver = driverOf(running)
+    await retry(() => lease.check(), { ...CHECKS, clock, passes: (error) => driver.isPassing(error) })
     return bytesRead
   }
 
   /** Not to be cancelled: once it is asked, only the gateway knows whether the point is committed, so it is asked until it says. */
   async #commit(job: string, bytesRead: number): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#options.link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
-        return
-      } catch (thrown) {
-        const error = asVarveError(thrown)
-        if (tries === COMMITS_MAX || !error.retry || error.endsConnection) throw error
-        await new Promise<void>((resolve) => this.#options.clock.after(COMMIT_PAUSE_MS, resolve))
-      }
-    }
-  }
-
-  /** The lease's own check; a QMP connection that is just coming back gets a few tries. */
-  async #check(lease: Lease): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await lease.check()
-      } catch (thrown) {
-        const { code } = asVarveError(thrown)
-        if (tries === CHECKS_MAX || !code.startsWith('QMP_')) throw thrown
-        await new Promise<void>((resolve) => this.#options.clock.after(CHECK_PAUSE_MS, resolve))
-      }
-    }
+    const { link, clock } = this.#options
+    const ask = () => link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
+    await retry(ask, { ...COMMITS, clock })
   }
 
   /** Frees the machine first, so that the guest does not wait for the network, then tells the gateway. */
@@ -276,7 +265,7 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  /** Ends a lease; what QEMU keeps us from removing stays in the journal and is tried again. */
+  /** Ends a lease; what cannot be removed now stays in the journal and is tried again. */
   async #end(job: string, lease: Lease, outcome: LeaseOutcome): Promise<void> {
     try {
       await lease.end(outcome)
@@ -320,9 +309,9 @@ export class Backups implements AsyncDisposable {
   }
 
   async #settleNow(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    const { driver, log } = this.#options
+    const { driverOf, log } = this.#options
     try {
-      await driver.settle(entry, entry.outcome ?? outcome)
+      await driverOf(entry.machine).settle(entry, entry.outcome ?? outcome)
       log.info({ job: entry.id, machine: entry.machine.name, outcome }, 'settled what an earlier run left')
       this.#tellReleased(entry.id)
     } catch (thrown) {
@@ -331,7 +320,7 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  /** Tries entries whose outcome is known again and again, until QEMU lets go of them. */
+  /** Tries entries whose outcome is known again and again, until nothing is left of them. */
   #settleAgain(): void {
     this.#stopTimer = this.#options.clock.after(SETTLE_INTERVAL_MS, () => void this.#settleKnown())
   }
