@@ -16,7 +16,6 @@ import type {
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
-import { QmpLink } from '../../agent/qmp/link.ts'
 import { driverHost } from './driver-host.ts'
 import { qmpMachine } from './journal-entry.ts'
 import { victimProgram } from './lease-victim.ts'
@@ -105,7 +104,7 @@ export interface TestAgent extends AsyncDisposable {
   readonly driver: LeaseDriver
   readonly journal: LeaseJournal
   /** The QMP connection it uses now. */
-  client(): Promise<QmpClient>
+  client(): QmpClient
   /** Resolves when the agent "died". */
   readonly died: Promise<void>
 }
@@ -133,10 +132,10 @@ export class LeaseBench implements AsyncDisposable {
 
   async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
-    const link = new QmpLink({ path: this.machine.qmpPath })
     const { promise: died, resolve } = Promise.withResolvers<void>()
-    const connect = async (): Promise<QmpCaller> => {
-      const client = await link.client()
+    let last: QmpClient | null = null
+    const between = (client: QmpClient): QmpCaller => {
+      last = client
       if (before !== undefined) return preceded(client, before)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
@@ -148,14 +147,9 @@ export class LeaseBench implements AsyncDisposable {
     const log = { info: () => undefined, warn }
     const host = await driverHost(this.stateFolder, { agents: [AGENT_ID], log, ...changes })
     const runtimeFolder = join(this.folder, 'run')
-    const driver = new QmpDriver(host, { runtimeFolder, connect, ...(freeBytes === undefined ? {} : { freeBytes }) })
-    return {
-      driver,
-      journal: host.journal,
-      died,
-      client: () => link.client(),
-      [Symbol.asyncDispose]: () => link.close(),
-    }
+    const driver = new QmpDriver(host, { runtimeFolder, between, ...(freeBytes === undefined ? {} : { freeBytes }) })
+    const end = (): Promise<void> => driver[Symbol.asyncDispose]()
+    return { driver, journal: host.journal, died, client: () => last!, [Symbol.asyncDispose]: end }
   }
 
   request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {

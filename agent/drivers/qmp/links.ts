@@ -1,6 +1,5 @@
 // The one QMP connection of each machine of this process.
 
-import type { QmpClient } from '../../qmp/client.ts'
 import { QmpLink } from '../../qmp/link.ts'
 
 export class QmpLinks implements AsyncDisposable {
@@ -12,8 +11,6 @@ export class QmpLinks implements AsyncDisposable {
     this.#links.set(qmpPath, link)
     return link
   }
-
-  readonly connect = (qmpPath: string): Promise<QmpClient> => this.of(qmpPath).client()
 
   /** Ends a link; who needs it again has another one made. */
   close(qmpPath: string): void {

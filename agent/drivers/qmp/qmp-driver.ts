@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
+import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
 import type {
   DriverHost,
@@ -39,9 +40,12 @@ import { freeBytes, removeScratch } from './scratch.ts'
 const BEGIN_ATTEMPTS_MAX = 3
 
 /** Parts of the driver that a test may exchange. */
-export type QmpDriverParts = Partial<Pick<QmpHost, 'connect' | 'freeBytes'>> & {
+export interface QmpDriverParts {
   /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
+  readonly freeBytes?: (folder: string) => Promise<number>
+  /** Stands between the leases and QEMU. */
+  readonly between?: (client: QmpClient) => QmpCaller
 }
 
 export class QmpDriver implements LeaseDriver {
@@ -52,9 +56,10 @@ export class QmpDriver implements LeaseDriver {
   readonly #held = new Set<string>()
 
   constructor(host: DriverHost, parts: QmpDriverParts = {}) {
+    const { between = (client) => client } = parts
     this.#host = {
       ...host,
-      connect: parts.connect ?? this.#links.connect,
+      connect: async (qmpPath) => between(await this.#links.of(qmpPath).client()),
       freeBytes: parts.freeBytes ?? freeBytes,
       folders: {
         scratch: join(host.stateFolder, 'scratch'),

@@ -4,7 +4,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { checkLeaseId } from '../../../agent/drivers/journal.ts'
 import { openJournal } from '../../../agent/drivers/registry.ts'
-import { journalled } from '../../support/journal-entry.ts'
+import { journalled, qmpMachine } from '../../support/journal-entry.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 test('writes, replaces, lists and removes; a new process reads the same', async () => {
@@ -40,6 +40,48 @@ test('damaged entries are moved aside and told, half-written files are dropped, 
   expect((await readdir(folder.join('leases'))).filter((name) => name.includes('.damaged-'))).toHaveLength(3)
   expect((await readdir(folder.join('leases'))).some((name) => name.endsWith('.tmp'))).toBe(false)
   expect(await reopened.list()).toEqual([good])
+})
+
+test('an entry of an unknown driver or version is left as it is, told once, and holds its machine', async () => {
+  await using folder = await tempFolder()
+  const journal = await openJournal(folder.path)
+  const [known, versioned, driven] = [1, 2, 3].map((number) =>
+    journalled({ id: `0192bbbb-1111-7000-8000-00000000000${number}` }),
+  )
+  const file = (id: string): string => folder.join('leases', `${id}.json`)
+  for (const entry of [known!, versioned!, driven!]) await journal.write(entry)
+  const texts = [
+    (await readFile(file(versioned!.id), 'utf8')).replace('"payloadVersion":1', '"payloadVersion":2'),
+    // a later version may know reasons that this one does not
+    (await readFile(file(driven!.id), 'utf8'))
+      .replace('"qmp"', '"libvirt"')
+      .replace('"refuseFull":[]', '"refuseFull":["x"]'),
+  ]
+  await writeFile(file(versioned!.id), texts[0]!)
+  await writeFile(file(driven!.id), texts[1]!)
+  const told: string[] = []
+  const reopened = await openJournal(folder.path, {
+    onUnknown: ({ id, machine }) => void told.push(`${machine.driver} ${id}`),
+  })
+  expect(await reopened.list()).toEqual([known])
+  expect((await reopened.listUnknown()).map(({ id }) => id)).toEqual([versioned!.id, driven!.id])
+  expect(told).toEqual([`qmp ${versioned!.id}`, `libvirt ${driven!.id}`])
+  expect([await readFile(file(versioned!.id), 'utf8'), await readFile(file(driven!.id), 'utf8')]).toEqual(texts)
+  for (const machine of [qmpMachine('/elsewhere'), qmpMachine('/nowhere/qmp', { name: 'other' })])
+    await expect(reopened.refuseUnknown(machine)).rejects.toMatchObject({
+      code: 'LEASE_HELD',
+      message: expect.stringContaining(file(versioned!.id)),
+    })
+  await reopened.refuseUnknown(qmpMachine('/elsewhere', { name: 'other' }))
+})
+
+test('checkpoints that other leases need are kept', async () => {
+  await using folder = await tempFolder()
+  const journal = await openJournal(folder.path)
+  const [one, two] = [journalled({ baseLease: null }), journalled({ id: 'lease-two', baseLease: 'base-two' })]
+  for (const entry of [one, two]) await journal.write(entry)
+  expect(await journal.keptCheckpoints(one.id)).toEqual(new Set(['lease-two', 'base-two']))
+  expect(await journal.keptCheckpoints('lease-two')).toEqual(new Set([one.id]))
 })
 
 test('an entry that could not be read back is not written', async () => {
