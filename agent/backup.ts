@@ -12,12 +12,10 @@ import { lossOf } from './drivers/loss.ts'
 import type { Log } from './log.ts'
 import { retry } from './retry.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
+import { Settlements } from './settlements.ts'
 
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
-
-/** How often leases that could not be ended are tried again, in milliseconds. */
-const SETTLE_INTERVAL_MS = 30_000
 
 /** Tries of a lease's check that fails with what may pass, and the pause between them in milliseconds. */
 const CHECKS = { triesMax: 10, pauseMs: 1000 } as const
@@ -69,9 +67,7 @@ export class Backups implements AsyncDisposable {
   readonly #options: BackupsOptions
   readonly #throttle: Throttle
   readonly #running = new Map<string, Running>()
-  /** Entries of the journal that this process is settling, by id. */
-  readonly #settling = new Map<string, { readonly machine: string; readonly done: Promise<void> }>()
-  #stopTimer: () => void = () => {}
+  readonly #settlements: Settlements
   /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
   /** Leases stay as they are from now on, for the next start. */
@@ -80,7 +76,15 @@ export class Backups implements AsyncDisposable {
   constructor(options: BackupsOptions) {
     this.#options = options
     this.#throttle = new Throttle(options.bandwidth, options.clock)
-    this.#settleAgain()
+    const { driverOf, journal, clock, log } = options
+    this.#settlements = new Settlements({
+      driverOf,
+      journal,
+      clock,
+      log,
+      isRunning: (job) => this.#running.has(job),
+      onReleased: (job) => this.#tellReleased(job),
+    })
   }
 
   /** The job that holds a machine's lease, if any. */
@@ -105,8 +109,7 @@ export class Backups implements AsyncDisposable {
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { machine, leaseId: order.job, agentId, formerAgents, base, ...wishes }
     this.#run(order.job, machine, order, async (signal) => {
-      const settling = [...this.#settling.values()].filter((one) => one.machine === machine.name)
-      for (const { done } of [...earlier, ...settling]) {
+      for (const done of [...earlier.map((one) => one.done), ...this.#settlements.of(machine.name)]) {
         await done
         signal.throwIfAborted()
       }
@@ -141,7 +144,7 @@ export class Backups implements AsyncDisposable {
       const entry = entries.get(job)
       if (entry === undefined) continue
       if (state === 'running' && keys !== null) this.#resume(entry, keys)
-      else void this.#settle(entry, state === 'committed' ? 'committed' : 'failed')
+      else void this.#settlements.settle(entry, state === 'committed' ? 'committed' : 'failed')
     }
   }
 
@@ -157,14 +160,14 @@ export class Backups implements AsyncDisposable {
   /** Gives up what runs and what earlier runs left: for an agent that may never ask the gateway again. */
   async abandon(): Promise<void> {
     await this.giveUp()
-    for (const entry of await this.#options.journal.list()) await this.#settle(entry, 'failed')
+    for (const entry of await this.#options.journal.list()) await this.#settlements.settle(entry, 'failed')
   }
 
   /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
   async stop(): Promise<void> {
     this.#stopping = true
     this.#halt.abort(STOPPING)
-    this.#stopTimer()
+    this.#settlements.stop()
     const running = [...this.#running.values()]
     for (const { abort } of running) abort.abort(STOPPING)
     await Promise.all(running.map(({ done }) => done))
@@ -175,7 +178,7 @@ export class Backups implements AsyncDisposable {
   }
 
   #resume(entry: JournalEntry, keys: Chunking): void {
-    if (this.#settling.has(entry.id)) return
+    if (this.#settlements.has(entry.id)) return
     const { driverOf, log } = this.#options
     this.#run(entry.id, entry.machine, keys, async () => {
       const lease = await driverOf(entry.machine).adopt(entry)
@@ -253,7 +256,7 @@ export class Backups implements AsyncDisposable {
   async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
     // a lease that could not be begun or adopted may have left something too
-    else await this.#settleLeft(job)
+    else await this.#settlements.settleJob(job)
     const { code, message } = error
     try {
       const failed = { job, code, message: message.slice(0, 1024) }
@@ -287,52 +290,5 @@ export class Backups implements AsyncDisposable {
       .catch((thrown: unknown) => {
         log.info({ job, code: asVarveError(thrown).code }, 'the gateway could not be told that the lease is given back')
       })
-  }
-
-  async #settleLeft(job: string): Promise<void> {
-    const { journal, log } = this.#options
-    try {
-      const entry = (await journal.list()).find(({ id }) => id === job)
-      if (entry === undefined) this.#tellReleased(job)
-      else await this.#settle(entry, 'failed')
-    } catch (error) {
-      log.warn({ job, err: error }, 'the lease journal cannot be read')
-    }
-  }
-
-  #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    const known = this.#settling.get(entry.id)
-    if (known !== undefined) return known.done
-    const done = this.#settleNow(entry, outcome).finally(() => this.#settling.delete(entry.id))
-    this.#settling.set(entry.id, { machine: entry.machine.name, done })
-    return done
-  }
-
-  async #settleNow(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    const { driverOf, log } = this.#options
-    try {
-      await driverOf(entry.machine).settle(entry, entry.outcome ?? outcome)
-      log.info({ job: entry.id, machine: entry.machine.name, outcome }, 'settled what an earlier run left')
-      this.#tellReleased(entry.id)
-    } catch (thrown) {
-      const { code, message } = asVarveError(thrown)
-      log.warn({ job: entry.id, code, reason: message }, 'an earlier lease cannot be settled yet')
-    }
-  }
-
-  /** Tries entries whose outcome is known again and again, until nothing is left of them. */
-  #settleAgain(): void {
-    this.#stopTimer = this.#options.clock.after(SETTLE_INTERVAL_MS, () => void this.#settleKnown())
-  }
-
-  async #settleKnown(): Promise<void> {
-    const { journal, log } = this.#options
-    try {
-      for (const entry of await journal.list())
-        if (entry.outcome !== null && !this.#running.has(entry.id)) await this.#settle(entry, entry.outcome)
-    } catch (error) {
-      log.warn({ err: error }, 'the lease journal cannot be read')
-    }
-    if (!this.#halt.signal.aborted) this.#settleAgain()
   }
 }
