@@ -24,7 +24,7 @@ const copyCatalog = async (folder: string): Promise<() => Promise<void>> => {
   const kept = path.join(folder, `copy-${randomUUID()}`)
   await mkdir(kept)
   for (const end of ['', '-wal'])
-    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalogFile${end}`)).catch(() => {})
+    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalog${end}`)).catch(() => {})
   return async () => {
     await dropLog(folder)
     await rename(path.join(kept, 'catalog'), path.join(folder, CATALOG_NAME))
