@@ -9,6 +9,8 @@ import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
+import type { Coordination } from '../coordination/coordination.ts'
+import { InProcessCoordination } from '../coordination/in-process.ts'
 import { CountedPacks } from '../packs/counted-packs.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
@@ -47,6 +49,8 @@ export interface DatastoreOptions {
   readonly log: DatastoreLog
   /** Where the packs are, if not in the data folder. */
   readonly packs?: PackStoreSpec
+  /** With whoever else writes into this datastore; by default nobody does. */
+  readonly coordination?: Coordination
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
@@ -60,6 +64,7 @@ type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machi
 
 interface Parts {
   readonly spec: Datastore['spec']
+  readonly coordination: Coordination
   readonly lock: StoreLock
   readonly log: DatastoreLog
   readonly catalog: ThreadCatalog
@@ -126,6 +131,7 @@ export class Datastore implements AsyncDisposable {
   readonly catalog: Catalog
   /** Where catalog and packs are, for threads that open them for themselves. */
   readonly spec: { readonly catalogFile: string; readonly packs: PackStoreSpec }
+  readonly coordination: Coordination
   /** Held while this is open. */
   readonly lock: StoreLock
   /** What the start found and did. */
@@ -149,6 +155,7 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts
     this.catalog = parts.catalog
     this.spec = parts.spec
+    this.coordination = parts.coordination
     this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
@@ -206,6 +213,7 @@ export class Datastore implements AsyncDisposable {
     const spec = { catalogFile, packs }
     return new Datastore({
       spec,
+      coordination: options.coordination ?? new InProcessCoordination(),
       lock,
       log,
       catalog,
@@ -232,6 +240,7 @@ export class Datastore implements AsyncDisposable {
       catalog,
       store,
       packs,
+      references: this.coordination.references(tenant.uuid),
       ballast: packsBallast,
       verifyPool,
       nodeCache: this.#nodeCache,

@@ -17,7 +17,7 @@ import type { NodeCache } from '../trees/node-cache.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
-import { References } from './references.ts'
+import type { References } from '../coordination/coordination.ts'
 import { stateKey } from './state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
@@ -39,6 +39,7 @@ interface TenantStoreOptions {
   readonly catalog: Catalog
   readonly store: Packs
   readonly packs: PackPool
+  readonly references: References
   readonly ballast: PackBallast
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
@@ -56,7 +57,7 @@ const ZEROES = new Uint8Array(64 * 1024)
 
 export class TenantStore {
   readonly tenant: Tenant
-  readonly references = new References()
+  readonly references: References
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
   readonly #options: TenantStoreOptions
@@ -69,6 +70,7 @@ export class TenantStore {
   constructor(options: TenantStoreOptions) {
     const { tenant, catalog, store } = options
     this.tenant = tenant
+    this.references = options.references
     this.#options = options
     this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
@@ -85,7 +87,7 @@ export class TenantStore {
   async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { catalog, tenant } = this.#options
-    this.references.touch(ids)
+    await this.references.touch(ids)
     return catalog.chunks.have({ tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
   }
 

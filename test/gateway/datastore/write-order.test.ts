@@ -16,6 +16,7 @@ import type { PackFile, Packs } from '../../../gateway/packs/pack-store.ts'
 import { Ballast } from '../../../gateway/folder/ballast.ts'
 import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
 import { diskSpace } from '../../../gateway/folder/reserve.ts'
+import { InProcessCoordination } from '../../../gateway/coordination/in-process.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
@@ -121,6 +122,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     verifyPool,
     log,
     nodeCache: new NodeCache(),
+    references: new InProcessCoordination().references(tenant.uuid),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>
