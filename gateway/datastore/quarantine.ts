@@ -2,7 +2,7 @@
 import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import { ownBytes } from '../common/bytes.ts'
-import { damageOf, type Damage } from '../common/damage.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'

@@ -9,12 +9,12 @@ import { failpoint } from '../common/failpoint.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import { Queue } from '../common/limiter.ts'
-import { encodeManifest, manifestKey, type ManifestContent } from './manifest.ts'
+import { encodeManifest, manifestKey, type ManifestContent } from '../catalog/manifest.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 import type { References } from '../coordination/coordination.ts'
-import { encodeState } from './state-record.ts'
+import { encodeState } from '../catalog/state-record.ts'
 
 /** A manifest in the packs, kept from collections until it is disposed of. */
 export interface KeptManifest extends Disposable {

@@ -2,7 +2,7 @@
 import { VarveError } from '../../protocol/errors.ts'
 import type { Throttle } from '../../protocol/throttle.ts'
 import { ownBytes } from '../common/bytes.ts'
-import { damageOf, MISSING, type Damage } from '../common/damage.ts'
+import { damageOf, MISSING, type Damage } from '../packs/damage.ts'
 import type { RecordLocation } from '../packs/format.ts'
 import { RECORD, recordBytes } from '../packs/format.ts'
 import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'

@@ -2,7 +2,7 @@
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Throttle } from '../../protocol/throttle.ts'
 import { joinIds } from '../common/bytes.ts'
-import { damageOf } from '../common/damage.ts'
+import { damageOf } from '../packs/damage.ts'
 import type { RecordLocation } from '../packs/format.ts'
 import type { RestoredRecord } from '../catalog/sqlite/damage.ts'
 import type { RecordHead } from '../packs/pack-skim.ts'

@@ -2,7 +2,7 @@
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../common/bytes.ts'
-import { ownDamage } from '../common/damage.ts'
+import { ownDamage } from './damage.ts'
 import type { PackOwner } from './pack-pool.ts'
 import { parseRecord, recordBytes, type RecordLocation, type StoredRecord } from './format.ts'
 import { Limiter } from '../common/limiter.ts'

@@ -2,7 +2,7 @@
 import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
 import type { DamagedRecord, LostRange } from '../../../protocol/maintenance.ts'
-import { RECORD_TYPE_NAMES, type Damage } from '../../common/damage.ts'
+import { RECORD_TYPE_NAMES, type Damage } from '../../packs/damage.ts'
 import { RECORD, type RecordType } from '../../packs/format.ts'
 import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'

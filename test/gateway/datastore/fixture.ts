@@ -9,7 +9,7 @@ import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import type { ManifestContent } from '../../../gateway/datastore/manifest.ts'
+import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
 import type { DatastoreLog } from '../../../gateway/common/log.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
