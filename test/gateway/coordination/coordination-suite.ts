@@ -49,10 +49,8 @@ export const coordinationSuite = (
       const coordination = await place.join()
       const tenant = randomUUID()
       const [one, other] = [id(), id()]
-      coordination
-        .references(tenant)
-        .hold({ ids: () => [one] })
-        [Symbol.dispose]()
+      const gone = coordination.references(tenant).hold({ ids: () => [one] })
+      gone[Symbol.dispose]()
       using _held = coordination.references(randomUUID()).hold({ ids: () => [other] })
       await using protection = await coordination.references(tenant).protect()
       expect(await covered(protection, [one, other])).toEqual([false, false])
