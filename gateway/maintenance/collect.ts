@@ -1,11 +1,11 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { Throttle } from '../../protocol/throttle.ts'
+import { Throttle } from '../../protocol/host/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
 import type { CatalogRoots, CollectablePack } from '../catalog/sqlite/collection.ts'
 import type { Acceptance } from '../catalog/sqlite/loss.ts'
-import { joinIds, splitIds } from '../common/bytes.ts'
+import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { Protection, ReadTree } from '../coordination/coordination.ts'
 import type { DoomedPack } from '../datastore/tenant-packs.ts'

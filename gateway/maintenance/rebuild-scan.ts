@@ -12,8 +12,8 @@ import {
   recordBytes,
   type PackKind,
 } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
