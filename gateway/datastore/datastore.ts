@@ -1,5 +1,6 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -177,8 +178,14 @@ export class Datastore implements AsyncDisposable {
     try {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
-      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      resources.use(await FolderLock.take(folder))
+      const lockFile = path.join(folder, LOCK_NAME)
+      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      const refused = (error: unknown): never => {
+        using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
+        throw error
+      }
+      resources.use(await FolderLock.take(folder).catch(refused))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(lockFile)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
