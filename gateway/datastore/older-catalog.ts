@@ -9,7 +9,7 @@ import { decodeManifest, manifestKey } from './manifest.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
 import type { PackName, PackStore } from '../packs/pack-store.ts'
 import { decodeState } from './state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 /** Bytes of a pack that the catalog does not know of. */
 export interface UnknownBytes {
