@@ -51,19 +51,19 @@ const NOT_CONFIGURED = "not in this host's configuration any more; its restore p
 /** A machine that cannot be asked, with why. */
 const unknownState = (name: string, problem: string): MachineStatus => ({
   name,
-  qmp: 'down',
-  status: null,
-  qemu: null,
+  reachable: false,
+  runState: null,
+  hypervisor: null,
   lease: null,
   problem,
   disks: [],
   leftOut: [],
 })
 
-const rowLines = ({ name, problem, qemu, status: state, lease, disks, leftOut }: MachineStatus): string[] => {
+const rowLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
   const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
   return [
-    `${name}: ${problem ?? `QEMU ${qemu}, ${state}${running}`}`,
+    `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
     ...disks.map((disk) => `  ${disk.name}: ${sizeText(disk.size)} ${disk.format}`),
     ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
   ]

@@ -4,15 +4,16 @@ import { WorkThread } from '../../protocol/host/threads.ts'
 import { orAbort } from '../../protocol/host/within.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { ownIfDamage } from '../common/damage.ts'
+import { ownIfDamage } from '../packs/damage.ts'
+import type { PackStoreSpec } from '../packs/open-pack-store.ts'
 import type { OwnedImage } from './lattice.ts'
 import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
 import type { SurveyMethods } from './survey-worker.ts'
 
 export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
-  /** Paths of the catalog and of the folder of packs. */
+  /** Path of the catalog. */
   readonly catalogFile: string
-  readonly packs: string
+  readonly packs: PackStoreSpec
   readonly tenant: Tenant
   /** The images whose owners are told apart; null where only life and death matter. */
   readonly owners: readonly OwnedImage[] | null

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { VarveError } from '../../protocol/errors.ts'
 import { WorkPool } from '../../protocol/host/work-pool.ts'
-import { ownIfDamage } from '../common/damage.ts'
+import { ownIfDamage } from './damage.ts'
 import type { CheckJob, IngestJob, PlainJob, ProveJob } from './record-work.ts'
 import type { RecordMethods } from './record-worker.ts'
 

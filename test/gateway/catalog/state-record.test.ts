@@ -12,7 +12,7 @@ import {
   stateKey,
   type StatePart,
   type TenantState,
-} from '../../../gateway/datastore/state-record.ts'
+} from '../../../gateway/catalog/state-record.ts'
 import { decode } from '../../../protocol/host/chunk-steps.ts'
 
 const stateOf = (points: number): TenantState => {
