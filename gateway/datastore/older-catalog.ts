@@ -10,7 +10,7 @@ import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 /** Bytes of a pack that the catalog does not know of. */
 export interface UnknownBytes {

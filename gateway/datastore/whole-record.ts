@@ -8,7 +8,7 @@ import { manifestKey } from '../catalog/manifest.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks

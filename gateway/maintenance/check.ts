@@ -12,7 +12,7 @@ import { decodeManifest, manifestKey } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { PackGap, PackRecord } from '../packs/pack-scan.ts'
 import { decodeState, joinParts, type StatePart } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Records that are looked up at once. */

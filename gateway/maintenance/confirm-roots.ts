@@ -6,7 +6,7 @@ import { RECORD } from '../packs/format.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { checkFetched, type FetchedRecord } from '../packs/record-reader.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Manifests that are read at once. */
