@@ -32,7 +32,6 @@ const PENDING: ReadonlySet<string> = new Set([
   'auth -> catalog/sqlite',
   'catalog -> catalog/sqlite',
   'chains -> catalog/sqlite',
-  'common -> packs',
   'jobs -> catalog/sqlite',
   'restore -> catalog/sqlite',
   'session -> auth',
