@@ -209,10 +209,9 @@ const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes:
     const { id } = await tenantNamed(catalog, options.tenant)
     if (scope === 'machine') await catalog.machines.get({ tenant: id, name: of })
     // a change looks itself, and knows another way out
-    if (scope === 'group' && !changes) await catalog.groups.require({ tenant: id, group: of })
-    const policies = await catalog.retention.list({ tenant: id })
-    const found = policies.find((policy) => policy.scope === scope && policy.name === of)
-    return found === undefined ? null : (JSON.parse(found.rules) as Retention)
+    if (scope === 'group' && changes) return null
+    const found = await catalog.retention.get({ tenant: id, scope, name: of })
+    return found === null ? null : (JSON.parse(found.rules) as Retention)
   })
 
 const changeRetention = async (options: RetentionOptions): Promise<readonly Policy[]> => {
