@@ -254,7 +254,8 @@ export const retentionOperations = {
     const machine = machineByName(sql, tenant, name)
     const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
     const policy: Policy = { ...policyOf(machine.policy), ...changed }
-    sql.run('UPDATE machine SET policy = ? WHERE id = ?', JSON.stringify(policy), machine.id)
+    if (Object.keys(changed).length > 0)
+      sql.run('UPDATE machine SET policy = ? WHERE id = ?', JSON.stringify(policy), machine.id)
     if (group === undefined) return { policy, group: machine.group, newGroup: false }
     checkGroup(group)
     const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)
