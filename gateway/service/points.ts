@@ -29,9 +29,9 @@ type Points = ActionsOf<keyof typeof POINT_METHODS>
 /** Furthest time that a point can be locked until, in milliseconds from now. */
 const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
 
-const POINT_KEY = v.tuple([s.timeMs, s.uuid])
-const PLACE_KEY = v.tuple([s.diskName, s.count])
-const POLICY_KEY = v.tuple([v.picklist(RETENTION_SCOPES), v.string()])
+const POINT_KEY = v.strictTuple([s.timeMs, s.uuid])
+const PLACE_KEY = v.strictTuple([s.diskName, s.count])
+const POLICY_KEY = v.strictTuple([v.picklist(RETENTION_SCOPES), v.string()])
 
 /** A point of the tenant by the first characters of its id; NOT_FOUND, AMBIGUOUS. */
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>

@@ -52,7 +52,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'machines.list': { machine: null, ...PAGE },
   'machines.status': { machine },
   'machines.forget': { machine, disk: null },
-  'machines.configure': { machine, policy: POLICY_DEFAULT, group: null },
+  'machines.configure': { machine, policy: POLICY_DEFAULT },
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
@@ -111,7 +111,9 @@ test.each(ROLES)('the role %s may use what the document says, and nothing else',
     const allowed = documented.get(name)?.includes(role) ?? false
     expect([name, code === 'ROLE_FORBIDDEN']).toEqual([name, !allowed])
   }
-  const refused = (await test.audited(role === 'platform' ? null : test.acme)).filter(({ outcome }) => outcome === 'ROLE_FORBIDDEN')
+  const refused = (await test.audited(role === 'platform' ? null : test.acme)).filter(
+    ({ outcome }) => outcome === 'ROLE_FORBIDDEN',
+  )
   const forbidden = NAMES.filter((name) => documented.get(name)?.includes(role) !== true)
   expect(refused.map(({ action }) => action)).toEqual(forbidden)
 })
@@ -314,7 +316,12 @@ test('an owner revokes an agent: its sessions end, its jobs fail and it cannot c
   ])
   const log = (await owner.call('audit.list', { limit: 100 })).entries
   expect(log).toContainEqual(
-    expect.objectContaining({ action: 'agents.revoke', resource: `agent=${agent.id}`, subject: 'a owner', outcome: 'ok' }),
+    expect.objectContaining({
+      action: 'agents.revoke',
+      resource: `agent=${agent.id}`,
+      subject: 'a owner',
+      outcome: 'ok',
+    }),
   )
 })
 

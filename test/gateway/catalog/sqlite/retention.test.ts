@@ -201,7 +201,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
     catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: '"y"' })
-  expect(await codeOf(set(acme, 'one more'))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(set(acme, 'one more'))).toBe('LIMIT_REACHED')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
 })
@@ -251,5 +251,5 @@ test('one removal is bounded', async () => {
   const { catalog, acme } = authority
   const points = Array.from({ length: REMOVED_POINTS_MAX + 1 }, () => randomUUID())
   const removal = { tenant: acme.id, points, named: false, nowMs: 1, by: BY }
-  expect(await codeOf(catalog.points.remove(removal))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(catalog.points.remove(removal))).toBe('LIMIT_REACHED')
 })
