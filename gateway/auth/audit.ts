@@ -23,7 +23,7 @@ export const RETRY_INTERVAL_MS = 2000
 /** One refused call: who, what, from where, and the error that answered it. */
 export interface Refusal {
   readonly timeMs: number
-  readonly tenant: number | null
+  readonly tenant: string | null
   readonly subject: string
   readonly role: string
   readonly action: string
@@ -40,7 +40,7 @@ export interface AuditOptions {
 }
 
 interface Window {
-  readonly tenant: number | null
+  readonly tenant: string | null
   readonly fromMs: number
   written: number
   /** What was counted and not written, by code. */
@@ -52,7 +52,7 @@ interface Window {
 export class Audit implements AsyncDisposable {
   readonly #catalog: Catalog
   readonly #onError: AuditOptions['onError']
-  readonly #windows = new Map<number | null, Window>()
+  readonly #windows = new Map<string | null, Window>()
   #timer: NodeJS.Timeout | null = null
   readonly #writes = new Queue()
   /** In the order in which they came; what cannot be written stays. */
@@ -80,7 +80,7 @@ export class Audit implements AsyncDisposable {
   }
 
   list(page: {
-    readonly tenant: number | null
+    readonly tenant: string | null
     readonly afterSeq: number
     readonly limit: number
   }): Promise<AuditEntry[]> {

@@ -70,7 +70,7 @@ const verifyPerson = async (authority: Authority, jwt: Jwt, nowMs: number): Prom
   if (row === null || row.revokedMs !== null) throw new TokenRefused('TOKEN_REVOKED', 'the token was revoked', bearer)
   if (
     row.tenantName === null ||
-    row.tenantUuid !== payload.tenant ||
+    row.tenant !== payload.tenant ||
     row.role !== payload.role ||
     row.subject !== payload.sub
   )
@@ -104,7 +104,7 @@ const verifyAgent = async (authority: Authority, jwt: Jwt, nowMs: number): Promi
   return {
     issuer: payload.iss,
     audience: payload.aud,
-    tenant: agent.tenantUuid,
+    tenant: agent.tenant,
     tenantName: agent.tenantName,
     subject: agent.id,
     role: 'agent',

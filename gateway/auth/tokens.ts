@@ -39,7 +39,7 @@ export const HOST_CHARS_MAX = 255
 export const LOCAL_ADMINISTRATOR: Actor = { subject: 'local-administrator', role: 'platform' }
 
 interface Issue {
-  readonly tenant: Pick<Tenant, 'id' | 'uuid'>
+  readonly tenant: Pick<Tenant, 'id'>
   readonly ttlMs: number
   readonly nowMs: number
   readonly by: Actor
@@ -93,7 +93,7 @@ export const issueToken = async (
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
   await catalog.tokens.add({ id, tenant: tenant.id, subject, role, nowMs, expiresMs: life.exp * 1000, by })
-  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant.uuid, role, ...life }
+  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant.id, role, ...life }
   return sign(authority, TOKEN_TYPE.person, claims)
 }
 
@@ -105,7 +105,7 @@ export const issueEnrolment = async (authority: Authority, request: Issue): Prom
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
   await catalog.enrolments.add({ id, tenant: tenant.id, nowMs, expiresMs: life.exp * 1000, by })
-  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.uuid, ...life }
+  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.id, ...life }
   return sign(authority, TOKEN_TYPE.enrolment, claims)
 }
 
@@ -140,7 +140,7 @@ export const enrol = async (
   await checkPublicKey(publicKey)
   try {
     const agent = await catalog.agents.enrol({ enrolment, agent: randomUUID(), host, publicKey, nowMs })
-    return { agentId: agent.id, issuer, tenant: agent.tenantUuid, tenantName: agent.tenantName }
+    return { agentId: agent.id, issuer, tenant: agent.tenant, tenantName: agent.tenantName }
   } catch (thrown) {
     // a second use is the tenant's business: the audit log needs to know whose token it was
     const { code, message } = asVarveError(thrown)

@@ -20,9 +20,9 @@ const chunkSize = (text: string): number => {
   return bytes
 }
 
-const tenantView = ({ name: tenantName, uuid, chunkBytes, createdMs }: Tenant): object => ({
+const tenantView = ({ name: tenantName, id, chunkBytes, createdMs }: Tenant): object => ({
   name: tenantName,
-  id: uuid,
+  id,
   chunkBytes,
   createdMs,
 })
@@ -47,7 +47,7 @@ const addTenants = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (tenantName: string, options: Common & { chunkSize: number }) => {
       const idKey = randomBytes(ID_KEY_BYTES)
-      const wanted = { name: tenantName, uuid: randomUUID(), idKey, chunkBytes: options.chunkSize }
+      const wanted = { id: randomUUID(), name: tenantName, idKey, chunkBytes: options.chunkSize }
       const added = await withCatalog(
         options.data,
         (catalog) => catalog.tenants.add({ ...wanted, nowMs: systemClock.now() }),

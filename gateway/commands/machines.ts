@@ -130,7 +130,7 @@ const changePolicy = async (catalog: Catalog, machine: string, options: PolicyOp
   const nowMs = systemClock.now()
   const audit = async (action: string): Promise<void> => {
     const about = { action, resource: `machine=${machine}`, outcome: 'ok', details: {} }
-    await catalog.audit.append({ timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
+    await catalog.audit.appendAll({ records: [{ timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about }] })
   }
   const { compareEvery } = options
   const after: Policy = {

@@ -140,7 +140,7 @@ export class Datastore implements AsyncDisposable {
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
   readonly #writers = new Set<ImageWriter>()
-  readonly #tenants = new Map<number, TenantStore>()
+  readonly #tenants = new Map<string, TenantStore>()
   #closed: Promise<void> | null = null
 
   private constructor(parts: Parts) {

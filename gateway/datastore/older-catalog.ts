@@ -70,7 +70,7 @@ const newsOf = async (
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
   const { store, catalog } = options
   for (const { name, from, known = false } of unknown) {
-    const tenant = await catalog.tenants.byUuid({ uuid: name.tenant })
+    const tenant = await catalog.tenants.byId({ id: name.tenant })
     try {
       const { kind } = await readPackHeader(store, name)
       if (tenant === null) throw older(`among which are some of a tenant that it does not know (${name.tenant})`)

@@ -60,7 +60,7 @@ export class Quarantine {
     if (news.length === 0) return []
     for (const { id } of news) nodeCache.delete(tenant.id, id)
     const named = news.slice(0, IDS_LOGGED_MAX).map(({ id }) => hex(id))
-    log.error({ tenant: tenant.uuid, count: news.length, ids: named }, 'damaged records left the index')
+    log.error({ tenant: tenant.id, count: news.length, ids: named }, 'damaged records left the index')
     if (!quiet) void this.attribute()
     return news
   }

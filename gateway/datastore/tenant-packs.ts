@@ -52,12 +52,12 @@ export class TenantPacks {
 
   /** Every whole record of a pack, and the gaps between them. */
   scan(pack: string, options?: ScanOptions): AsyncGenerator<PackRecord | PackGap> {
-    return scanPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+    return scanPack(this.#store, { tenant: this.#tenant.id, pack }, options)
   }
 
   /** The heads of a pack's records; see skimPack. */
   skim(pack: string, options?: Pick<ScanOptions, 'signal' | 'onRead'>): AsyncGenerator<RecordHead> {
-    return skimPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+    return skimPack(this.#store, { tenant: this.#tenant.id, pack }, options)
   }
 
   /**
@@ -94,22 +94,22 @@ export class TenantPacks {
   /** Uuids of the tenant's packs that have a file. */
   async *list(): AsyncGenerator<string> {
     for await (const entry of this.#store.list())
-      if ('name' in entry && entry.name.tenant === this.#tenant.uuid) yield entry.name.pack
+      if ('name' in entry && entry.name.tenant === this.#tenant.id) yield entry.name.pack
   }
 
   /** Length of a pack's file in bytes, or null where there is none. */
   size(pack: string): Promise<number | null> {
-    return this.#store.size({ tenant: this.#tenant.uuid, pack })
+    return this.#store.size({ tenant: this.#tenant.id, pack })
   }
 
   /** A pack's header, held against its name; DATA_DAMAGED, STORE_VERSION, NOT_FOUND. */
   header(pack: string): Promise<PackHeader> {
-    return readPackHeader(this.#store, { tenant: this.#tenant.uuid, pack })
+    return readPackHeader(this.#store, { tenant: this.#tenant.id, pack })
   }
 
   /** The whole record of this id at this place, its checksum checked. DATA_DAMAGED, NOT_FOUND, STORE_FAILED. */
   async record(pack: string, offset: number, id: Uint8Array): Promise<StoredRecord & { readonly bytes: Uint8Array }> {
-    const name = { tenant: this.#tenant.uuid, pack }
+    const name = { tenant: this.#tenant.id, pack }
     const header = parseRecordHeader(await this.#store.read(name, offset, RECORD_HEADER_BYTES), 0)
     if (!equalBytes(header.id, id)) throw new VarveError('DATA_DAMAGED', 'another record is in its place')
     const bytes = await this.#store.read(name, offset, recordBytes(header.storedLength))
@@ -140,7 +140,7 @@ export class TenantPacks {
     const doomed = await this.#catalog.packs.doom({ ids: [pack.id] })
     if (doomed.length === 0) return
     failpoint('unlink')
-    await this.#store.remove({ tenant: this.#tenant.uuid, pack: pack.uuid })
+    await this.#store.remove({ tenant: this.#tenant.id, pack: pack.uuid })
     await this.#catalog.packs.removed({ id: pack.id })
   }
 }

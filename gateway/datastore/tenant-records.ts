@@ -60,7 +60,7 @@ export class TenantRecords {
     await this.writeState()
     const tenant = this.#tenant.id
     const state = await this.#catalog.states.seq({ tenant })
-    const stored = encodeManifest({ ...content, tenant: this.#tenant.uuid, state })
+    const stored = encodeManifest({ ...content, tenant: this.#tenant.id, state })
     if (stored.length > RECORD_PLAIN_BYTES_MAX)
       throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
     const id = keyedHash(manifestKey(this.#tenant.idKey), stored)

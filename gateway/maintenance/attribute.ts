@@ -216,7 +216,7 @@ export class Attributions implements AsyncDisposable {
   readonly #onError: (error: VarveError, tenant: Tenant) => void
   readonly #stop = new AbortController()
   /** Those that have not begun, by the tenant's row id. */
-  readonly #waiting = new Map<number, Promise<void>>()
+  readonly #waiting = new Map<string, Promise<void>>()
   readonly #ended = new Set<Promise<void>>()
 
   constructor(

@@ -67,7 +67,7 @@ class PackCheck {
     const { datastore, tenant } = this.#context
     const files = await this.#files()
     // a pack's row is there before its file, so whatever lay there when the files were listed has one by now
-    const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.uuid)
+    const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.id)
     await this.#findStrangers(files, new Set(rows.map(({ uuid }) => uuid)))
     const scanned = rows.filter(({ sealed, bytes }) => sealed < 2 && bytes > 0)
     const named = await this.#namedRows(scanned)

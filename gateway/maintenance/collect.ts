@@ -142,7 +142,7 @@ const apply = async (
     signal.throwIfAborted()
     onProgress({ phase: 'remove', done, total: remove.length })
     if (await work.proof.isFree(pack.uuid)) await packs.remove(pack)
-    else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
+    else log.warn({ tenant: tenant.id, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
   }
   return await rewritePacks(context, plan.rewrite, work)
 }

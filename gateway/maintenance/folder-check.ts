@@ -20,7 +20,7 @@ const unknownTenants = async (root: string, catalog: Catalog): Promise<string[]>
     if (!('name' in entry)) continue
     const { tenant } = entry.name
     if (known.has(tenant)) continue
-    if (!unknown.has(tenant) && (await catalog.tenants.byUuid({ uuid: tenant })) !== null) {
+    if (!unknown.has(tenant) && (await catalog.tenants.byId({ id: tenant })) !== null) {
       known.add(tenant)
       continue
     }

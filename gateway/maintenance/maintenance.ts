@@ -71,7 +71,7 @@ export class Maintenance implements AsyncDisposable {
   readonly #clock: Clock
   readonly #log: Log
   /** By the tenant's row id. */
-  readonly #running: Readonly<Record<Slot, Map<number, Running>>> = { keeping: new Map(), accounting: new Map() }
+  readonly #running: Readonly<Record<Slot, Map<string, Running>>> = { keeping: new Map(), accounting: new Map() }
   readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
   readonly #attributions: Attributions

@@ -67,7 +67,7 @@ export class PackProof {
     }
     if (found.length === 0) return here.length
     const restored = await datastore.catalog.damage.restore({ tenant: tenant.id, records: found })
-    log.warn({ tenant: tenant.uuid, pack, records: restored }, 'records that the index lacked were found in a pack')
+    log.warn({ tenant: tenant.id, pack, records: restored }, 'records that the index lacked were found in a pack')
     return here.length + restored
   }
 

@@ -40,6 +40,6 @@ export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceCon
     restored += await catalog.damage.restore({ tenant: tenant.id, records: whole })
     after = page.at(-1)!.id
   }
-  if (restored > 0) log.warn({ tenant: tenant.uuid, records: restored }, 'records in quarantine read whole again')
+  if (restored > 0) log.warn({ tenant: tenant.id, records: restored }, 'records in quarantine read whole again')
   return restored
 }

@@ -171,7 +171,7 @@ export class PackRewriter implements AsyncDisposable {
     }
     await this.#move(pack, moves)
     if (damages.length === 0) return true
-    log.error({ tenant: tenant.uuid, pack: pack.uuid, records: damages.length }, 'a pack holds damaged records')
+    log.error({ tenant: tenant.id, pack: pack.uuid, records: damages.length }, 'a pack holds damaged records')
     await store.quarantine.enter(damages)
     return false
   }

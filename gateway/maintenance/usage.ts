@@ -75,11 +75,11 @@ export const usageOf = async (
     tenant: tenant.id,
     sinceMs,
   })
-  const quota = (await catalog.quotas.list()).find(({ uuid }) => uuid === tenant.uuid)
+  const quota = (await catalog.quotas.list()).find((one) => one.tenant === tenant.id)
   return {
     rows: fittingRows(rows, USAGE_ROWS_MAX),
     rowCount: rows.length,
-    packBytes: space.quotas.usedBytes(tenant.uuid),
+    packBytes: space.quotas.usedBytes(tenant.id),
     deadBytes: Math.max(0, deadBytes),
     quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },
     dedupRatio: ratio(usedBytes, uniqueBytes),

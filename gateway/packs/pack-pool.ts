@@ -104,7 +104,7 @@ export class PackPool {
   /** Seals the tenant's open packs that no writer holds. STORE_FULL, STORE_FAILED. */
   async retire(tenant: Tenant): Promise<void> {
     for (const kind of ['data', 'nodes'] as const) {
-      const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
+      const free = this.#free.get(`${tenant.id} ${kind}`)?.splice(0) ?? []
       failpoint('pack.seal')
       // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
       await this.#catalog.packs.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
@@ -112,7 +112,7 @@ export class PackPool {
   }
 
   #take(tenant: Tenant, kind: PackKind, bytes: number): FreePack | null {
-    const free = this.#free.get(`${tenant.uuid} ${kind}`) ?? []
+    const free = this.#free.get(`${tenant.id} ${kind}`) ?? []
     let best = -1
     for (const [index, pack] of free.entries()) {
       if (pack.bytes + bytes > this.packBytesMax) continue
@@ -122,7 +122,7 @@ export class PackPool {
   }
 
   async #create(tenant: Tenant, kind: PackKind): Promise<HeldPack> {
-    const name = { tenant: tenant.uuid, pack: randomUUID() }
+    const name = { tenant: tenant.id, pack: randomUUID() }
     const id = await this.#catalog.packs.add({ tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
     try {
       const file = await this.#store.create(name, encodePackHeader({ kind, ...name }))

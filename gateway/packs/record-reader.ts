@@ -162,7 +162,7 @@ export class RecordReader {
     const { pack, offset, length, wanted } = group
     const { fetched, gone } = into
     try {
-      const name = { tenant: this.#tenant.uuid, pack }
+      const name = { tenant: this.#tenant.id, pack }
       const bytes = await this.#limiter.run(1, () => this.#store.read(name, offset, length))
       for (const { index, location } of wanted)
         fetched[index] = { id: ids[index]!, location, bytes, offset: location.offset - offset }

@@ -124,7 +124,7 @@ export class Connection {
     if (hello.versionMin > VERSION_MAX || hello.versionMax < VERSION_MIN)
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks versions ${VERSION_MIN} to ${VERSION_MAX}`)
     const claims = this.#options.claims ?? (await this.#claimsOf(hello))
-    const tenant = await services.datastore.catalog.tenants.byUuid({ uuid: claims.tenant })
+    const tenant = await services.datastore.catalog.tenants.byId({ id: claims.tenant })
     if (tenant === null) throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
     if (hello.serving && claims.role !== 'agent') {
       const error = new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')

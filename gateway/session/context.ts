@@ -141,12 +141,12 @@ export const guarded = <N extends Served>(
           name: machine,
           person: claims.role !== 'agent',
         })
-        allow({ tenant: tenant.uuid, agent: row.agent, kind: `machine "${machine}"` })
+        allow({ tenant: tenant.id, agent: row.agent, kind: `machine "${machine}"` })
         return row
       },
       job: async (id) => {
         const { row } = await backups.get(tenant, id)
-        allow({ tenant: tenant.uuid, agent: row.agent, kind: `job ${id}` })
+        allow({ tenant: tenant.id, agent: row.agent, kind: `job ${id}` })
         return row
       },
       inTurn: (work) => services.registry.turns.listing.run(turn, work),

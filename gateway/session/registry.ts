@@ -27,7 +27,7 @@ export const callerKey = ({ role, subject, tokenId }: Claims): string =>
 
 export interface LiveSession {
   readonly caller: Caller
-  readonly tenantId: number
+  readonly tenantId: string
   readonly serving: boolean
   readonly peer: Peer
 }

@@ -137,7 +137,7 @@ export class Sockets {
     return {
       issuer: authority.issuer,
       audience: authority.issuer,
-      tenant: tenant.uuid,
+      tenant: tenant.id,
       tenantName: tenant.name,
       subject: LOCAL_ADMINISTRATOR.subject,
       role: 'owner',

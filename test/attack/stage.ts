@@ -83,7 +83,7 @@ export class AttackedGateway implements AsyncDisposable {
   }
 
   addTenant(name: string): Promise<Tenant> {
-    const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+    const fresh = { name, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
     return this.#catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
   }
 

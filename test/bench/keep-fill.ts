@@ -165,7 +165,7 @@ const main = async (): Promise<object> => {
   const quiet = (): void => {}
   await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
   const { catalog } = datastore
-  const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   const tenant = await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES })
   const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'bench')
   const firstMs = Date.now() - points * STEP_MS

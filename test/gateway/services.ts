@@ -136,7 +136,7 @@ export class TestServices implements AsyncDisposable {
     const datastore = resources.use(await Datastore.open({ folder, log, threads: 1, nowMs: () => clock.now() }))
     const { catalog } = datastore
     const add = (name: string): Promise<Tenant> =>
-      catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
+      catalog.tenants.add({ name, id: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
     const tenants: [Tenant, Tenant] = [await add('acme'), await add('other')]
     const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
     const audit = resources.use(new Audit({ catalog, onError: () => {} }))

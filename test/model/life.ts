@@ -162,7 +162,7 @@ class Life implements AsyncDisposable {
     const claims = {
       issuer: 'model',
       audience: 'model',
-      tenant: tenant.uuid,
+      tenant: tenant.id,
       tenantName: tenant.name,
       subject,
       role,

@@ -81,7 +81,7 @@ export class TestGateway implements AsyncDisposable {
     const known = await this.catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    return await this.catalog.tenants.add({ name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
+    return await this.catalog.tenants.add({ name, id: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
   }
 
   /** A person's token. */

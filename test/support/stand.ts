@@ -301,7 +301,7 @@ export class Stand implements AsyncDisposable {
     const known = await catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    const row = { name, uuid: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
+    const row = { name, id: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
     return await catalog.tenants.add(row)
   }
 }

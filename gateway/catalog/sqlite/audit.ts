@@ -4,6 +4,7 @@ import type { ErrorDetails } from '../../../protocol/errors.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
+import { tenantRow, tenantUuid } from './tenant-row.ts'
 
 /** Longest subject, action, resource or outcome of an entry, in characters; a longer one is cut. */
 export const AUDIT_TEXT_CHARS_MAX = 512
@@ -22,8 +23,8 @@ const HEAD_SETTING = 'audit-head'
 
 export interface AuditRecord {
   readonly timeMs: number
-  /** The tenant whose log shows it; null for what concerns the gateway alone. */
-  readonly tenant: number | null
+  /** Uuid of the tenant whose log shows it; null for what concerns the gateway alone. */
+  readonly tenant: string | null
   readonly subject: string
   readonly role: string
   readonly action: string
@@ -98,7 +99,7 @@ export const appendAudit = (sql: Sql, record: AuditRecord): number => {
   const row = {
     seq,
     timeMs: Math.trunc(record.timeMs),
-    tenant: record.tenant,
+    tenant: record.tenant === null ? null : tenantRow(sql, record.tenant),
     subject: clean(record.subject),
     role: clean(record.role),
     action: clean(record.action),
@@ -141,6 +142,12 @@ const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): Audi
   return { brokenSeq: whole ? null : Math.max(1, Math.min(seq + 1, head.seq + 1)), done: true, seq, hash }
 }
 
+const entryOf = (sql: Sql, row: Row): AuditEntry => ({
+  ...row,
+  tenant: row.tenant === null ? null : tenantUuid(sql, row.tenant),
+  details: JSON.parse(row.details) as ErrorDetails,
+})
+
 /** Ends of pages that are remembered for the pages behind them. */
 const PAGES_KNOWN_MAX = 1000
 
@@ -154,9 +161,6 @@ const pagesOf = (sql: Sql): Map<string, number> => {
 }
 
 export const auditOperations = {
-  /** Sequence number of the new entry. */
-  'audit.append': write((sql: Sql, record: AuditRecord): number => appendAudit(sql, record)),
-
   /** Appends entries in their order, all or none; at most AUDIT_PAGE_MAX. */
   'audit.appendAll': write((sql: Sql, { records }: { records: readonly AuditRecord[] }): void => {
     for (const record of records.slice(0, AUDIT_PAGE_MAX)) appendAudit(sql, record)
@@ -171,7 +175,7 @@ export const auditOperations = {
         page.afterSeq,
         Math.max(0, Math.min(page.limit, AUDIT_PAGE_MAX)),
       )
-      .map((row) => ({ ...row, details: JSON.parse(row.details) as ErrorDetails })),
+      .map((row) => entryOf(sql, row)),
   ),
 
   /** A tenant's entries (or, for null, the gateway's own) behind the first `after`, numbered among themselves: the log's own numbers would tell how busy others are. */
@@ -192,11 +196,7 @@ export const auditOperations = {
         pages.set(`${tenant}/${after + rows.length}`, last.seq)
         if (pages.size > PAGES_KNOWN_MAX) pages.delete(pages.keys().next().value!)
       }
-      return rows.map((row, index) => ({
-        ...row,
-        seq: after + index + 1,
-        details: JSON.parse(row.details) as ErrorDetails,
-      }))
+      return rows.map((row, index) => ({ ...entryOf(sql, row), seq: after + index + 1 }))
     },
   ),
 

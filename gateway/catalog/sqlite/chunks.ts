@@ -6,6 +6,7 @@ import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
+import type { Rowed } from './tenant-row.ts'
 
 /** Where a record is, and what it holds. */
 export interface RecordLocation {
@@ -47,7 +48,7 @@ export interface UploadProgress {
 }
 
 export interface ChunkCommit {
-  readonly tenant: number
+  readonly tenant: string
   /** Row id of the machine that sent the chunks, or null. */
   readonly machine: number | null
   readonly ids: Uint8Array
@@ -67,7 +68,7 @@ const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-const insertRecords = (sql: Sql, commit: ChunkCommit): number => {
+const insertRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
   let storedBytes = 0
   const healed: Uint8Array[] = []
   for (const [index, record] of commit.records.entries()) {
@@ -83,7 +84,7 @@ const insertRecords = (sql: Sql, commit: ChunkCommit): number => {
   return storedBytes
 }
 
-const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: number): void => {
+const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, storedBytes: number): void => {
   if (upload === null) return
   sql.run('UPDATE upload SET stored = stored + ? WHERE job = ? AND disk = ?', storedBytes, upload.job, upload.disk)
   if (progress === null) return
@@ -103,7 +104,7 @@ const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: 
 }
 
 /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
-export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
+export const commitRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
   growPacks(sql, commit.packs)
   const storedBytes = insertRecords(sql, commit)
   updateUpload(sql, commit, storedBytes)

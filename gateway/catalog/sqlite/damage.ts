@@ -149,9 +149,11 @@ export const damageOperations = {
       sql.get('SELECT 1 FROM damage WHERE tenant = ? AND found_ms >= ? LIMIT 1', tenant, sinceMs) !== undefined,
   ),
 
-  /** Row ids of the tenants with damage. */
-  'damage.tenants': read((sql: Sql, _: Record<string, never>): number[] =>
-    sql.all<{ tenant: number }>('SELECT DISTINCT tenant FROM damage').map(({ tenant }) => tenant),
+  /** The tenants with damage. */
+  'damage.tenants': read((sql: Sql, _: Record<string, never>): string[] =>
+    sql
+      .all<{ id: string }>('SELECT uuid AS id FROM tenant WHERE id IN (SELECT tenant FROM damage)')
+      .map(({ id }) => id),
   ),
 
   /** Damaged records in the order of their ids, those behind `after`. */

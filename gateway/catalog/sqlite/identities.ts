@@ -5,6 +5,7 @@ import { appendAudit } from './audit.ts'
 import { endJob } from './jobs.ts'
 import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
+import { tenantUuid } from './tenant-row.ts'
 
 /** Most rows that one call lists. */
 export const IDENTITIES_PAGE_MAX = 1000
@@ -26,8 +27,7 @@ export interface Actor {
 
 export interface AgentRecord {
   readonly id: string
-  readonly tenant: number
-  readonly tenantUuid: string
+  readonly tenant: string
   readonly tenantName: string
   readonly host: string
   /** The 32 bytes of an Ed25519 public key in base64url. */
@@ -40,8 +40,7 @@ export interface AgentRecord {
 /** The tenant is null for a token that belongs to none. */
 export interface TokenRecord {
   readonly id: string
-  readonly tenant: number | null
-  readonly tenantUuid: string | null
+  readonly tenant: string | null
   readonly tenantName: string | null
   readonly subject: string
   readonly role: Role
@@ -50,10 +49,10 @@ export interface TokenRecord {
   readonly revokedMs: number | null
 }
 
-const AGENT = `SELECT agent.id, agent.tenant, tenant.uuid AS tenantUuid, tenant.name AS tenantName, host, public_key AS publicKey,
+const AGENT = `SELECT agent.id, tenant.uuid AS tenant, tenant.name AS tenantName, host, public_key AS publicKey,
   enrolled_ms AS enrolledMs, revoked_ms AS revokedMs, seen_ms AS seenMs FROM agent JOIN tenant ON tenant.id = agent.tenant`
 
-const TOKEN = `SELECT token.id, token.tenant, tenant.uuid AS tenantUuid, tenant.name AS tenantName, subject, role,
+const TOKEN = `SELECT token.id, tenant.uuid AS tenant, tenant.name AS tenantName, subject, role,
   token.created_ms AS createdMs, expires_ms AS expiresMs, revoked_ms AS revokedMs
   FROM token LEFT JOIN tenant ON tenant.id = token.tenant`
 
@@ -71,7 +70,7 @@ const audit = (
   const { nowMs, tenant, by, action, resource } = what
   appendAudit(sql, {
     timeMs: nowMs,
-    tenant,
+    tenant: tenant === null ? null : tenantUuid(sql, tenant),
     subject: by.subject,
     role: by.role,
     action,
@@ -162,8 +161,11 @@ export const identityOperations = {
 
   /** The tenant of an enrolment token, or null where it is not known. */
   'enrolments.tenant': read(
-    (sql: Sql, { id }: { id: string }): number | null =>
-      sql.get<{ tenant: number }>('SELECT tenant FROM enrolment WHERE id = ?', id)?.tenant ?? null,
+    (sql: Sql, { id }: { id: string }): string | null =>
+      sql.get<{ tenant: string }>(
+        'SELECT tenant.uuid AS tenant FROM enrolment JOIN tenant ON tenant.id = enrolment.tenant WHERE enrolment.id = ?',
+        id,
+      )?.tenant ?? null,
   ),
 
   /** Marks the enrolment used and adds the agent; ENROLMENT_USED, TOKEN_EXPIRED, or TOKEN_REVOKED where it is unknown. */
@@ -187,7 +189,7 @@ export const identityOperations = {
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
   'agents.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): AgentRecord => {
     const agent = agentById(sql, id)
-    if (agent === null || agent.tenant !== tenant)
+    if (agent === null || agent.tenant !== tenantUuid(sql, tenant))
       throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
@@ -242,7 +244,8 @@ export const identityOperations = {
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
   'tokens.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation<number | null>): TokenRecord => {
     const token = tokenById(sql, id)
-    if (token === null || token.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such token')
+    if (token === null || token.tenant !== (tenant === null ? null : tenantUuid(sql, tenant)))
+      throw new VarveError('NOT_FOUND', 'there is no such token')
     if (token.revokedMs !== null) return token
     sql.run('UPDATE token SET revoked_ms = ? WHERE id = ?', nowMs, id)
     audit(sql, { nowMs, tenant, by, action: 'token.revoke', resource: id }, { subject: token.subject })

@@ -6,7 +6,6 @@ import type { Sql } from './sql.ts'
 /** A job as it is shown: without what it has begun, which holds its machine's configuration. */
 export interface ShownJob {
   readonly id: string
-  readonly tenant: number
   readonly machine: string
   readonly machineId: number
   readonly agent: string
@@ -66,7 +65,7 @@ export interface UploadRow extends ShownUpload {
 }
 
 /** Columns of jobs that are shown. */
-export const SHOWN_COLUMNS = `job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+export const SHOWN_COLUMNS = `job.id, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
   job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error`
 
 /** Asks for rows of jobs. */

@@ -208,9 +208,7 @@ export const jobOperations = {
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
        bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, seq)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      job.id,
-      job.tenant,
+       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
       job.machineId,
       job.agent,
       begun.timeMs,
@@ -229,6 +227,7 @@ export const jobOperations = {
       args.lockedUntilMs,
       JSON.stringify(begun.leftOut),
       job.seq,
+      job.id,
     )
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)

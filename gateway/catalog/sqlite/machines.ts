@@ -7,6 +7,7 @@ import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
+import { tenantUuid } from './tenant-row.ts'
 
 export interface MachineRow {
   readonly id: number
@@ -100,7 +101,7 @@ export const machineOperations = {
       sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
       appendAudit(sql, {
         timeMs: args.nowMs,
-        tenant: args.tenant,
+        tenant: tenantUuid(sql, args.tenant),
         subject: args.by.subject,
         role: args.by.role,
         action: 'machine.assign',

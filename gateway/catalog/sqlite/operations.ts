@@ -21,6 +21,7 @@ import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
+import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
@@ -50,7 +51,7 @@ const OPERATIONS = {
 
 export type OperationName = keyof typeof OPERATIONS
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as readonly OperationName[]
-export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
+export type OperationArgs<N extends OperationName> = Named<Parameters<(typeof OPERATIONS)[N]['run']>[1]>
 export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
 
 /** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
@@ -74,9 +75,9 @@ export const runOperation = <N extends OperationName>(
   args: OperationArgs<N>,
   entry?: AuditRecord,
 ): OperationResult<N> => {
-  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  const operation = OPERATIONS[name] as unknown as Operation<object, OperationResult<N>>
   const run = (): OperationResult<N> => {
-    const result = operation.run(sql, args)
+    const result = operation.run(sql, rowed(sql, args))
     if (entry !== undefined) appendAudit(sql, entry)
     return result
   }
@@ -91,8 +92,8 @@ export const runOperation = <N extends OperationName>(
 
 /** Runs one operation of those that run aside, on a connection that only reads. */
 export const runAside = <N extends OperationName>(sql: Sql, name: N, args: OperationArgs<N>): OperationResult<N> => {
-  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
-  return sql.snapshot(() => operation.run(sql, args))
+  const operation = OPERATIONS[name] as unknown as Operation<object, OperationResult<N>>
+  return sql.snapshot(() => operation.run(sql, rowed(sql, args)))
 }
 
 /** Runs one operation as above, with what was acknowledged noted beside the packs before anybody is told. */

@@ -8,6 +8,7 @@ import { machineByName } from './machines.ts'
 import { PAGE_ROWS_MAX } from '../../../protocol/limits.ts'
 import { aside, write } from './operation.ts'
 import type { Sql } from './sql.ts'
+import { tenantUuid } from './tenant-row.ts'
 
 /** Most points that one removal takes, which is what a person may name: it is one transaction, and others wait for it. */
 export const REMOVED_POINTS_MAX = PAGE_ROWS_MAX
@@ -119,7 +120,7 @@ const removePoints = (sql: Sql, removal: Removal): { removed: number; left: Left
     removed++
     const { machine, timeMs } = point
     const about = { action: 'point.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
-    appendAudit(sql, { timeMs: nowMs, tenant, subject: by.subject, role: by.role, ...about })
+    appendAudit(sql, { timeMs: nowMs, tenant: tenantUuid(sql, tenant), subject: by.subject, role: by.role, ...about })
   }
   return { removed, left }
 }

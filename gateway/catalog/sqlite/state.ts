@@ -6,6 +6,7 @@ import type { TenantState } from '../../datastore/state-record.ts'
 import { commitRecords, type ChunkCommit } from './chunks.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
+import type { Rowed } from './tenant-row.ts'
 
 // state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being written
 const WRITING = 2
@@ -72,7 +73,7 @@ export const stateOperations = {
   }),
 
   /** Records a state that is synced to its pack, `ids` being those of its parts; a change since its snapshot leaves the tenant to be written again. */
-  'states.commit': write((sql: Sql, commit: ChunkCommit): void => {
+  'states.commit': write((sql: Sql, commit: Rowed<ChunkCommit>): void => {
     commitRecords(sql, commit)
     const rows = sql.run(
       'UPDATE tenant SET state_id = ?, state_dirty = CASE state_dirty WHEN ? THEN 0 ELSE state_dirty END WHERE id = ?',
@@ -89,8 +90,8 @@ export const stateOperations = {
       sql.get<{ seq: number }>('SELECT state_seq AS seq FROM tenant WHERE id = ?', tenant)?.seq ?? 0,
   ),
 
-  /** Row ids of the tenants whose state the packs do not have as it is. */
-  'states.changed': read((sql: Sql, _: Record<string, never>): number[] =>
-    sql.all<{ id: number }>('SELECT id FROM tenant WHERE state_dirty <> 0 ORDER BY id').map(({ id }) => id),
+  /** The tenants whose state the packs do not have as it is. */
+  'states.changed': read((sql: Sql, _: Record<string, never>): string[] =>
+    sql.all<{ id: string }>('SELECT uuid AS id FROM tenant WHERE state_dirty <> 0 ORDER BY id').map(({ id }) => id),
   ),
 }

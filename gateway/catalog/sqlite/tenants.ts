@@ -6,17 +6,19 @@ import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
 import type { Quota, TenantQuota } from '../../datastore/quota.ts'
 import type { Sql } from './sql.ts'
+import { tenantUuid } from './tenant-row.ts'
 
 export interface Tenant {
-  readonly id: number
+  /** A uuid. */
+  readonly id: string
   readonly name: string
-  readonly uuid: string
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly createdMs: number
 }
 
-const TENANT = 'SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
+const TENANT =
+  'SELECT uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
 
 /** The value of a setting; null where it has none. */
 export const settingOf = (sql: Sql, name: string): string | null =>
@@ -41,16 +43,13 @@ export const tenantOperations = {
   }),
 
   'tenants.add': write(
-    (
-      sql: Sql,
-      tenant: { name: string; uuid: string; idKey: Uint8Array; chunkBytes: number; nowMs: number },
-    ): Tenant => {
+    (sql: Sql, tenant: { id: string; name: string; idKey: Uint8Array; chunkBytes: number; nowMs: number }): Tenant => {
       if (sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined)
         throw new VarveError('EXISTS', `there is a tenant "${tenant.name}" already`)
       sql.run(
         'INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES (?, ?, ?, ?, ?)',
         tenant.name,
-        tenant.uuid,
+        tenant.id,
         tenant.idKey,
         tenant.chunkBytes,
         tenant.nowMs,
@@ -76,18 +75,14 @@ export const tenantOperations = {
     )
   }),
 
-  'tenants.byUuid': read(
-    (sql: Sql, { uuid }: { uuid: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE uuid = ?`, uuid) ?? null,
-  ),
-
   'tenants.byId': read(
-    (sql: Sql, { id }: { id: number }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE id = ?`, id) ?? null,
+    (sql: Sql, { id }: { id: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE uuid = ?`, id) ?? null,
   ),
 
   /** Of every tenant. */
   'quotas.list': read((sql: Sql, _: Record<string, never>): TenantQuota[] =>
     sql.all<TenantQuota>(
-      'SELECT uuid, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant ORDER BY name',
+      'SELECT uuid AS tenant, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant ORDER BY name',
     ),
   ),
 
@@ -96,7 +91,7 @@ export const tenantOperations = {
     sql.run('UPDATE tenant SET quota_soft = ?, quota_hard = ? WHERE id = ?', softBytes, hardBytes, tenant)
     appendAudit(sql, {
       timeMs: nowMs,
-      tenant,
+      tenant: tenantUuid(sql, tenant),
       subject: by.subject,
       role: by.role,
       action: 'tenant.quota',

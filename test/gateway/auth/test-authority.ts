@@ -28,7 +28,7 @@ export const testAuthority = async (thread = false): Promise<TestAuthority> => {
   const file = temp.join('data', 'catalog.db')
   const catalog = thread ? stack.use(await openThread(file)) : stack.use(openLocal(file))
   const add = (name: string): Promise<Tenant> =>
-    catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
+    catalog.tenants.add({ name, id: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
   const acme = await add('acme')
   const other = await add('other')
   const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })

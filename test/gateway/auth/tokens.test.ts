@@ -38,7 +38,7 @@ describe('a person’s token', () => {
     const { authority, acme } = gateway
     const request = { tenant: acme, subject: 'ann@example', role, ttlMs: TOKEN_TTL_MS, nowMs: NOW_MS, by }
     const claims = await verifyBearer(authority, await issueToken(authority, request), NOW_MS)
-    expect(claims).toMatchObject({ tenant: acme.uuid, tenantName: 'acme', subject: 'ann@example', role })
+    expect(claims).toMatchObject({ tenant: acme.id, tenantName: 'acme', subject: 'ann@example', role })
     expect(claims).toMatchObject({ issuer: authority.issuer, audience: authority.issuer })
     expect(claims.expiresAt * 1000).toBe(NOW_MS + TOKEN_TTL_MS)
   })
@@ -78,7 +78,7 @@ describe('enrolment', () => {
     const { authority, acme, other, catalog } = gateway
     const token = await enrolment(gateway)
     const enrolled = await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
-    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.uuid, tenantName: 'acme' })
+    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.id, tenantName: 'acme' })
     const agents = await catalog.agents.list({ tenant: acme.id })
     expect(agents).toMatchObject([{ id: enrolled.agentId, host, publicKey, enrolledMs: NOW_MS, revokedMs: null }])
     expect(await catalog.agents.list({ tenant: other.id })).toEqual([])

@@ -28,7 +28,7 @@ const countOf = (run: Runs[number]): number => (run[0] === RUN.ids ? run[1].leng
 const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
   const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: id })
   const { pack, offset, storedLength } = location!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
   bytes[offset + recordBytes(storedLength) - 1]! ^= 1
   await writeFile(file, bytes)

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
@@ -40,7 +41,7 @@ export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): 
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({
     name,
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes,
     nowMs: 1,
@@ -59,11 +60,11 @@ export const addUpload = (
     sql.run(
       "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'host', 'key', 1)",
       agent,
-      tenant.id,
+      tenantRow(sql, tenant.id),
     )
     sql.run(
       "INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, '{}', 1)",
-      tenant.id,
+      tenantRow(sql, tenant.id),
       `machine-${job}`,
       agent,
     )
@@ -71,7 +72,7 @@ export const addUpload = (
     sql.run(
       `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms) VALUES (?, ?, ?, ?, 's', 'running', 0, 1)`,
       job,
-      tenant.id,
+      tenantRow(sql, tenant.id),
       machineId,
       agent,
     )

@@ -17,7 +17,7 @@ import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
 import { joinIds, Stand, type Runs } from '../chains/script.ts'
-import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { addTenant, CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount } from '../../support/served-call.ts'
@@ -549,7 +549,7 @@ test('a job of another tenant is not there', async () => {
   await using setting = await Setting.open()
   setting.connect()
   const { job } = await setting.start()
-  const foreign = { ...setting.stand.tenant, id: 99 }
+  const foreign = await addTenant(setting.stand.datastore, 'other')
   const words = (tenant: typeof foreign, id: string) =>
     setting.backups.get(tenant, id).then(
       () => 'found',

@@ -10,7 +10,6 @@ const disk = { kind: 'full', reason: 'first' } as const
 
 const job: JobRow = {
   id: ID,
-  tenant: 1,
   machine: 'db1',
   machineId: 2,
   agent: ID,

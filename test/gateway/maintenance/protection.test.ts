@@ -178,7 +178,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
   expect(await packBytes(stand)).toBe(report.bytesAfter)
   const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   for (const { uuid, bytes } of packs) {
-    const file = path.join(stand.datastore.paths.packs, stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+    const file = path.join(stand.datastore.paths.packs, stand.tenant.id, uuid.slice(0, 2), `${uuid}.pack`)
     expect((await stat(file)).size).toBe(bytes)
   }
   // the writer goes on in it, and what it was told is stored is read back

@@ -228,7 +228,7 @@ test('a tree that cannot be read is damage with a way out, and is known from the
   const { root } = await stand.point(await stand.machine('db1'), plains)
   const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: root! })
   const { pack, offset } = location!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   {
     await using handle = await open(file, 'r+')
     await handle.write(Buffer.from([255, 255, 255]), 0, 3, offset + 60)

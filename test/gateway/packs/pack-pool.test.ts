@@ -29,13 +29,12 @@ const setUp = async (): Promise<Setting> => {
   const pool = new PackPool({ store, catalog, log, nowMs: () => 1 })
   const tenant = await catalog.tenants.add({
     name: 'one',
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(32),
     chunkBytes: 4096,
     nowMs: 1,
   })
-  const fileOf = ({ name: { pack } }: HeldPack): string =>
-    path.join(packs, tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const fileOf = ({ name: { pack } }: HeldPack): string => path.join(packs, tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const rest = stack.move()
   return { pool, catalog, store, tenant, fileOf, lines: log.lines, [Symbol.asyncDispose]: () => rest.disposeAsync() }
 }

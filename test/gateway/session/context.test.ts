@@ -15,7 +15,7 @@ const callerOf = (test: TestServices, role: Role): { claims: Claims; address: st
   claims: {
     issuer: 'i',
     audience: 'a',
-    tenant: test.acme.uuid,
+    tenant: test.acme.id,
     tenantName: 'acme',
     subject: 'anna',
     role,

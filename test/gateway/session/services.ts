@@ -38,7 +38,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
   const tenant = await catalog.tenants.add({
     name: 'acme',
-    uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
+    id: '0192aaaa-0000-4000-8000-0000c0ffee42',
     idKey: new Uint8Array(32),
     chunkBytes: 65_536,
     nowMs: clock.now(),

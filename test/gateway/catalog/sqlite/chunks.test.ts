@@ -32,7 +32,7 @@ const setUp = async () => {
       progress: null,
       ...rest,
     })
-  const have = async (tenant: number, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
+  const have = async (tenant: string, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
   return { authority, catalog, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
 }
 

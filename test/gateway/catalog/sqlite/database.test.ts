@@ -10,7 +10,7 @@ import { tempFolder } from '../../../support/temp.ts'
 
 const tenant = (name: string) => ({
   name,
-  uuid: randomUUID(),
+  id: randomUUID(),
   idKey: new Uint8Array(32).fill(1),
   chunkBytes: 4096,
   nowMs: 1,

@@ -23,7 +23,7 @@ const setUp = async () => {
   const add = (name: string): Tenant =>
     runOperation(sql, 'tenants.add', {
       name,
-      uuid: randomUUID(),
+      id: randomUUID(),
       idKey: randomBytes(32),
       chunkBytes: 65_536,
       nowMs: NOW_MS,
@@ -44,13 +44,13 @@ const errorOf = (work: () => unknown): readonly [string, string] | null => {
 
 const codeOf = (work: () => unknown): string => errorOf(work)?.[0] ?? 'none'
 
-const addToken = (sql: Sql, tenant: number | null, nowMs = NOW_MS): string => {
+const addToken = (sql: Sql, tenant: string | null, nowMs = NOW_MS): string => {
   const id = randomUUID()
   runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000, by })
   return id
 }
 
-const addEnrolment = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
+const addEnrolment = (sql: Sql, tenant: string, nowMs = NOW_MS): string => {
   const id = randomUUID()
   runOperation(sql, 'enrolments.add', { id, tenant, nowMs, expiresMs: nowMs + 1000, by })
   return id
@@ -59,7 +59,7 @@ const addEnrolment = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
 const enrol = (sql: Sql, enrolment: string, nowMs = NOW_MS): string =>
   runOperation(sql, 'agents.enrol', { enrolment, agent: randomUUID(), host: 'hv1', publicKey: 'x', nowMs }).id
 
-const actions = (sql: Sql, tenant: number): string[] =>
+const actions = (sql: Sql, tenant: string): string[] =>
   runOperation(sql, 'audit.list', { tenant, afterSeq: 0, limit: 100 }).map(({ action }) => action)
 
 test('an enrolment serves once, while it lives, and only if it is known', async () => {
@@ -123,14 +123,14 @@ test('revoking is for good, keeps its first time, and is audited once', async ()
 test('a token may belong to no tenant, which no tenant sees', async () => {
   await using t = await setUp()
   const [own, none] = [addToken(t.sql, t.acme.id), addToken(t.sql, null)]
-  const listed = (tenant: number | null): string[] => runOperation(t.sql, 'tokens.list', { tenant }).map(({ id }) => id)
+  const listed = (tenant: string | null): string[] => runOperation(t.sql, 'tokens.list', { tenant }).map(({ id }) => id)
   expect([listed(t.acme.id), listed(null)]).toEqual([[own], [none]])
   expect(runOperation(t.sql, 'tokens.byId', { id: none })).toMatchObject({
     tenant: null,
     tenantUuid: null,
     tenantName: null,
   })
-  const revoke = (tenant: number | null, id: string) => () =>
+  const revoke = (tenant: string | null, id: string) => () =>
     runOperation(t.sql, 'tokens.revoke', { tenant, id, nowMs: NOW_MS, by })
   expect([codeOf(revoke(t.acme.id, none)), codeOf(revoke(null, own))]).toEqual(['NOT_FOUND', 'NOT_FOUND'])
   expect(revoke(null, none)()).toMatchObject({ revokedMs: NOW_MS })
@@ -167,11 +167,7 @@ test('a list has a most, and goes on after the last id', async () => {
   const ids = t.sql.transaction(() =>
     Array.from({ length: IDENTITIES_PAGE_MAX + 3 }, () => {
       const id = randomUUID()
-      t.sql.run(
-        "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'h', 'x', 0)",
-        id,
-        t.acme.id,
-      )
+      t.sql.run("INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, 1, 'h', 'x', 0)", id)
       return id
     }),
   )
@@ -192,13 +188,9 @@ test('tokens and enrolments long expired go when new ones come; their agents sta
   expect(runOperation(t.sql, 'agents.byId', { id: agent })).not.toBeNull()
   const numbers = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${EXPIRED_KEEP_MIN})`
   t.sql.run(
-    `${numbers} INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) SELECT 't' || i, ?, 's', 'viewer', 1, 1 FROM n`,
-    t.acme.id,
+    `${numbers} INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) SELECT 't' || i, 1, 's', 'viewer', 1, 1 FROM n`,
   )
-  t.sql.run(
-    `${numbers} INSERT INTO enrolment (id, tenant, created_ms, expires_ms) SELECT 'e' || i, ?, 1, 1 FROM n`,
-    t.acme.id,
-  )
+  t.sql.run(`${numbers} INSERT INTO enrolment (id, tenant, created_ms, expires_ms) SELECT 'e' || i, 1, 1, 1 FROM n`)
   addToken(t.sql, t.acme.id, later)
   expect(runOperation(t.sql, 'tokens.byId', { id: token })).toBeNull()
   expect(runOperation(t.sql, 'tokens.byId', { id: fresh })).not.toBeNull()

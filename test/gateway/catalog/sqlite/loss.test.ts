@@ -12,7 +12,7 @@ import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
 const addTenant = (catalog: LocalCatalog): Promise<Tenant> =>
-  catalog.tenants.add({ name: 'acme', uuid: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
+  catalog.tenants.add({ name: 'acme', id: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
 
 const id = (byte: number): Uint8Array => new Uint8Array(32).fill(byte)
 
@@ -57,7 +57,7 @@ test('points are named by the damaged tree nodes they need, and packs by the dam
     ] as const)
       sql.run(
         'INSERT INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, 1, ?, 1)',
-        tenant.id,
+        1,
         id(byte),
         type,
         pack,

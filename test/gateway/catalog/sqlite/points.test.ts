@@ -55,7 +55,7 @@ test('another tenant’s point, and for an agent another’s machine, is not the
   const machine = await addMachine(catalog, acme, agent, 'a')
   const point = await addPoint(catalog, acme, machine)
   const stranger = await addAgent(catalog, acme)
-  const words = (tenant: number, prefix: string, onlyAgent: string | null) =>
+  const words = (tenant: string, prefix: string, onlyAgent: string | null) =>
     catalog.points.find({ tenant, agent: onlyAgent, prefix }).then(
       () => 'found',
       (error: Error) => error.message.replace(prefix, 'ID'),

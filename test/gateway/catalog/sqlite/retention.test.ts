@@ -6,6 +6,7 @@ import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
 import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/sqlite/retention.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
+import { tenantRow } from '../../../../gateway/catalog/sqlite/tenant-row.ts'
 import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { GROUP_NONE, POLICIES_MAX } from '../../../../protocol/retention.ts'
 import { codeOf, testAuthority, type TestAuthority } from '../../auth/test-authority.ts'
@@ -189,7 +190,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
       `WITH RECURSIVE number (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < ?)
        INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, '"x"' FROM number`,
       POLICIES_MAX,
-      acme.id,
+      tenantRow(sql, acme.id),
     )
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
