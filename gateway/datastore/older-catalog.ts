@@ -7,7 +7,7 @@ import { parseRecord, RECORD } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey } from './manifest.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
-import type { PackName, PackStore } from '../packs/pack-store.ts'
+import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState } from './state-record.ts'
 import { decode } from '../packs/record-work.ts'
 
@@ -21,7 +21,7 @@ export interface UnknownBytes {
 }
 
 interface Options {
-  readonly store: PackStore
+  readonly store: Packs
   readonly catalog: Catalog
 }
 

@@ -1,7 +1,6 @@
 // Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Ballast } from '../folder/ballast.ts'
 import { joinIds } from '../common/bytes.ts'
 import type { ChunkCommit, NewRecord } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -12,6 +11,7 @@ import { keyedHash } from '../common/keyed-hash.ts'
 import { Queue } from '../common/limiter.ts'
 import { encodeManifest, manifestKey, type ManifestContent } from './manifest.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
+import type { PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 import type { References } from './references.ts'
 import { encodeState } from './state-record.ts'
@@ -32,7 +32,7 @@ export class TenantRecords {
   readonly #tenant: Tenant
   readonly #catalog: Catalog
   readonly #pool: PackPool
-  readonly #ballast: Ballast
+  readonly #ballast: PackBallast
   readonly #references: References
   readonly #nowMs: () => number
   readonly #states = new Queue()
@@ -43,7 +43,7 @@ export class TenantRecords {
     tenant: Tenant
     catalog: Catalog
     pool: PackPool
-    ballast: Ballast
+    ballast: PackBallast
     references: References
     nowMs: () => number
   }) {
@@ -95,7 +95,7 @@ export class TenantRecords {
     return held
   }
 
-  /** On a full disk with ballast given back for it, in a pack of its own: what a failed append left of the other is sealed. */
+  /** On a full disk with what is held back for it, in a pack of its own: what a failed append left of the other is sealed. */
   #write(
     type: RecordType,
     records: readonly PlainRecord[],

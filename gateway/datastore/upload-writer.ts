@@ -81,8 +81,8 @@ export class ImageWriter implements AsyncDisposable {
   constructor(options: ImageWriterOptions) {
     const { packs: pool, tenant, space } = options
     this.#options = options
-    this.#data = new PackWriter({ pool, tenant, kind: 'data', space })
-    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', space })
+    this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
+    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', room: space })
     this.#held = options.references.hold({ ids: () => this.#ids() })
   }
 

@@ -25,7 +25,7 @@ const survey = async (
 ): Promise<SurveyResult> => {
   const result = await runSurvey(
     {
-      ...datastore.paths,
+      ...datastore.spec,
       tenant,
       trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
       // what running backups refer to changes by the second and is nobody's yet

@@ -298,7 +298,7 @@ describe('states', () => {
   const newest = async ({ store, folder, tenant }: Awaited<ReturnType<typeof setUp>>) => {
     using sql = new Sql(path.join(folder, CATALOG_NAME))
     const row = sql.get<{ id: Uint8Array | null; seq: number; dirty: number }>(
-      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE id = ?',
+      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE uuid = ?',
       tenant.id,
     )!
     const parts = splitIds(row.id ?? new Uint8Array(0))
@@ -316,7 +316,7 @@ describe('states', () => {
     expect(first.state).toMatchObject({
       seq: 1,
       tenant: {
-        row: tenant.id,
+        row: 1,
         uuid: tenant.id,
         name: tenant.name,
         idKey: hex(tenant.idKey),

@@ -608,7 +608,11 @@ describe('several tenants', () => {
     // one that never had a pack is gone
     expect(after['tenant']).toEqual(before['tenant']!.filter((row) => row['name'] !== 'unused'))
     const ghost = after['point']!.find((row) => row['id'] === manifest.point)
-    expect(ghost).toMatchObject({ tenant: other.id, time_ms: 9, manifest: kept.id })
+    expect(ghost).toMatchObject({
+      tenant: before['tenant']!.find(({ uuid }) => uuid === other.id)!['id'],
+      time_ms: 9,
+      manifest: kept.id,
+    })
     expect(after['point']).toHaveLength(before['point']!.length + 1)
     expect(after['machine']!.find((row) => row['id'] === ghost!['machine'])).toMatchObject({ name: 'ghost' })
     expect(after['agent']!.find((row) => row['id'] === manifest.agent)).toMatchObject({ revoked_ms: 1 })

@@ -220,7 +220,7 @@ test('what changes nothing does not make the state to be written again', async (
     using sql = catalogOf(authority)
     sql.run('UPDATE tenant SET state_dirty = 0')
     await change()
-    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE id = ?', tenant)?.dirty
+    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE uuid = ?', tenant)?.dirty
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
