@@ -267,7 +267,7 @@ test('a flipped bit in a pack fails the restore with the range that is lost, and
   using catalog = new DatabaseSync(stand.catalogFile, { readOnly: true })
   const [row] = catalog
     .prepare(
-      `SELECT lower(hex(chunk.id)) AS id, chunk.offset, pack.uuid, tenant.id AS tenant FROM chunk
+      `SELECT lower(hex(chunk.id)) AS id, chunk.offset, pack.uuid, tenant.uuid AS tenant FROM chunk
        JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant
        WHERE chunk.type = 1 ORDER BY chunk.offset DESC LIMIT 1`,
     )

@@ -29,7 +29,7 @@ interface Row {
   readonly stored: number
 }
 
-const ROW = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.id, pack.uuid AS pack, chunk.offset, chunk.stored
+const ROW = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid, pack.uuid AS pack, chunk.offset, chunk.stored
   FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
 
 export class Damage {

@@ -166,7 +166,7 @@ export class DataFolder {
     using sql = new Sql(path.join(this.path, CATALOG_NAME))
     return sql
       .all<{ uuid: string; tenant: string }>(
-        `SELECT pack.uuid, tenant.id AS tenant FROM pack JOIN tenant ON tenant.id = pack.tenant
+        `SELECT pack.uuid, tenant.uuid AS tenant FROM pack JOIN tenant ON tenant.id = pack.tenant
           WHERE pack.kind = ? ORDER BY pack.id`,
         kind,
       )

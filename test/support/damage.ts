@@ -49,7 +49,7 @@ export class Damager {
   place(id: Uint8Array): Place {
     using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
     const row = sql.get<{ pack: string; offset: number; tenant: string }>(
-      `SELECT pack.uuid AS pack, chunk.offset, tenant.id AS tenant FROM chunk
+      `SELECT pack.uuid AS pack, chunk.offset, tenant.uuid AS tenant FROM chunk
        JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant WHERE chunk.id = ?`,
       id,
     )
