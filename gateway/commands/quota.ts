@@ -2,8 +2,6 @@
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/size.ts'
-import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import { systemClock } from '../clock.ts'
 import type { Quota } from '../datastore/quota.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson } from './output.ts'
@@ -46,8 +44,6 @@ const quota = async (tenantName: string, options: QuotaOptions): Promise<void> =
       await catalog.quotas.set({
         tenant: tenant.id,
         ...after,
-        nowMs: systemClock.now(),
-        by: LOCAL_ADMINISTRATOR,
       })
     return { tenant: tenantName, packBytes: usedBytes, quota: after ?? { softBytes, hardBytes } }
   })

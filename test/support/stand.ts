@@ -7,7 +7,7 @@ import { restoreDisk } from '../../agent/restore/restore.ts'
 import type { Target } from '../../agent/restore/target.ts'
 import { dial } from '../../agent/session/socket.ts'
 import { openAuthority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
@@ -147,7 +147,7 @@ export class Stand implements AsyncDisposable {
     host.link.target = this.#port
     const row = await this.#tenant(tenant)
     const token = await this.#withAuthority((authority) =>
-      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }),
+      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now() }),
     )
     await enrolHost({ gateway: this.#url, ca: null, token, state: host.stateFolder })
     await host.enrolled()
@@ -175,7 +175,7 @@ export class Stand implements AsyncDisposable {
         role,
         ttlMs: TTL_MS,
         nowMs: Date.now(),
-        by: LOCAL_ADMINISTRATOR,
+
       }),
     )
   }
@@ -248,7 +248,7 @@ export class Stand implements AsyncDisposable {
 
   async listPoints(tenant = TENANT): Promise<Point[]> {
     const peer = await this.peer('owner', tenant)
-    return (await peer.call('points.list', { machine: null, before: null, limit: 250 })).points
+    return (await peer.call('points.list', { machine: null, limit: 250 })).points
   }
 
   async point(id: string, tenant = TENANT): Promise<Point> {
