@@ -1,4 +1,5 @@
 // Issues tokens to people and one-time enrolment tokens to hosts, and exchanges the latter for an agent's identity.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import {
@@ -12,7 +13,6 @@ import {
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Authority } from './authority.ts'
 import { parseJwt, TokenRefused } from './jwt.ts'
 import { importPublicKey } from './keys.ts'

@@ -1,5 +1,5 @@
 // A change of the catalog with the audit log's entry in its transaction.
-import type { AuditRecord } from './sqlite/audit.ts'
+import type { AuditRecord } from './audit.ts'
 
 /** What an entry says besides who asked for what. */
 export interface EntryDetails {

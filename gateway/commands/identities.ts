@@ -1,4 +1,5 @@
 // Commands about who may do what: tenants, enrolments, tokens, agents, and the audit log.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
@@ -6,7 +7,6 @@ import { ROLES, type Role } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { issueEnrolment, issueToken } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { NO_TENANT, tenantNamed, withAuthority, withCatalog } from './local.ts'
 import { print, printJson, printTable } from './output.ts'
 import { agentId, dataOption, duration, jsonOption, name, tenantOption, withDefault, type Common } from './options.ts'

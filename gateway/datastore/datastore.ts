@@ -1,11 +1,11 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'

@@ -1,8 +1,8 @@
 // The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
+import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey } from './manifest.ts'

@@ -1,9 +1,9 @@
 // What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
+import type { Tenant } from '../catalog/tenants.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { BallastKeeper } from './ballast-keeper.ts'
 import { PACK_HEADER_BYTES } from '../packs/format.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Quotas } from './quota.ts'
 import type { DamagedPack } from './recovery.ts'

@@ -1,8 +1,8 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
+import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import {
   parseRecord,

@@ -1,11 +1,11 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
+import type { Acceptance } from '../catalog/damage.ts'
+import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
-import type { CatalogRoots, CollectablePack } from '../catalog/sqlite/collection.ts'
-import type { Acceptance } from '../catalog/sqlite/loss.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
 import type { DoomedPack } from '../datastore/tenant-packs.ts'

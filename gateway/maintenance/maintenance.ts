@@ -1,8 +1,8 @@
 // The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { Limiter } from '../common/limiter.ts'
 import type { Log } from '../log.ts'

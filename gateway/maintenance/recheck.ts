@@ -1,6 +1,6 @@
 // A second look at damage before anything is built on it: what reads whole again goes back into the index.
+import type { DamagedPlace, RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { DamagedPlace, RestoredRecord } from '../catalog/sqlite/damage.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'
 import type { MaintenanceContext } from './context.ts'
 

@@ -1,8 +1,8 @@
 // Runs a survey on a thread of its own and hands over what it finds dead.
+import type { Tenant } from '../catalog/tenants.ts'
 import { Worker } from 'node:worker_threads'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { errorOfThread, type ThreadError } from '../common/thread-error.ts'
 import type { PackStoreSpec } from '../packs/open-pack-store.ts'
 import type { OwnedImage } from './lattice.ts'

@@ -1,9 +1,9 @@
 // What a tenant's machines, disks and points take: one survey that tells owners apart, summed up.
+import type { UsageRoots } from '../catalog/usage.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import type { UsageRoots } from '../catalog/sqlite/usage.ts'
 import { splitIds } from '../common/bytes.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'

@@ -1,4 +1,5 @@
 // The one door: who may do what is decided here, in their turn, and what was done or refused is in the audit log once.
+import type { AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
@@ -6,7 +7,6 @@ import type { Audit } from '../auth/audit.ts'
 import { authorise, forbidden } from '../auth/authorise.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Change, EntryDetails } from '../catalog/change.ts'
-import type { AuditRecord } from '../catalog/sqlite/audit.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../log.ts'
 import type { Account } from '../memory/budget.ts'

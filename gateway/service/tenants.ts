@@ -1,10 +1,10 @@
 // Tenants: which there are, and how much of the datastore they may take.
+import type { TenantAccount } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { TENANT_METHODS, TenantView } from '../../protocol/tenant-methods.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { TenantAccount } from '../catalog/sqlite/tenants.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
 

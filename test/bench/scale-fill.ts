@@ -2,6 +2,8 @@
 //
 // Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
 // `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { NewRecord } from '../../gateway/catalog/chunks.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
@@ -9,8 +11,6 @@ import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
-import type { NewRecord } from '../../gateway/catalog/sqlite/chunks.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/packs/format.ts'
 import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { randomIntegers } from './random.ts'

@@ -1,4 +1,5 @@
 // A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import path from 'node:path'
@@ -10,7 +11,6 @@ import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { Gateway } from '../../gateway/gateway.ts'
 import { openLog, type Log } from '../../gateway/log.ts'

@@ -1,6 +1,7 @@
 // The one table of database operations, by name.
+import type { AuditRecord } from '../audit.ts'
 import { isDatabaseFull } from '../../common/store-error.ts'
-import { appendAudit, auditOperations, type AuditRecord } from './audit.ts'
+import { appendAudit, auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
@@ -13,7 +14,7 @@ import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
-import type { Operation } from './operation.ts'
+import type { Operation, Operations } from './operation.ts'
 import { packOperations } from './packs.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
@@ -47,12 +48,13 @@ const OPERATIONS = {
   ...tenantOperations,
   ...usageOperations,
   ...verificationOperations,
-}
+} satisfies Operations
 
-export type OperationName = keyof typeof OPERATIONS
+export type OperationName = keyof Operations
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as readonly OperationName[]
-export type OperationArgs<N extends OperationName> = Named<Parameters<(typeof OPERATIONS)[N]['run']>[1]>
-export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
+type Ran<N extends OperationName> = Operations[N]['run']
+export type OperationArgs<N extends OperationName> = Named<Parameters<Ran<N>>[1]>
+export type OperationResult<N extends OperationName> = ReturnType<Ran<N>>
 
 /** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
 const written = <R>(sql: Sql, run: () => R): R => {

@@ -1,4 +1,5 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { intercepted, type Intercept } from '../../support/intercept.ts'
 import { afterEach, expect, test, vi } from 'vitest'
 import {
@@ -10,7 +11,6 @@ import {
 } from '../../../gateway/auth/audit.ts'
 import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
-import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { openLocal, type LocalCatalog } from '../../../gateway/catalog/sqlite/database.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'

@@ -1,10 +1,10 @@
 // One image upload against a real datastore: answers, chunks, proofs, resume, and everything an agent may do wrong.
 // Method: an agent by hand sends each message; what is stored is compared with a tree built over a plain list of chunk ids.
+import { HAVE } from '../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { HAVE } from '../../../gateway/catalog/sqlite/chunks.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
 import { VarveError } from '../../../protocol/errors.ts'

@@ -1,4 +1,5 @@
 // What the datastore's tests share: a datastore in a folder of its own, tenants, uploads, and batches of chunks.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -6,7 +7,6 @@ import path from 'node:path'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'

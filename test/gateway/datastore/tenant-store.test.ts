@@ -1,9 +1,9 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { splitIds } from '../../../gateway/common/bytes.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'

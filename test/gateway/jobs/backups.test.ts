@@ -1,9 +1,9 @@
 // Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'

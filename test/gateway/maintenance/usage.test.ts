@@ -1,11 +1,11 @@
 // Usage on a real datastore: figures held against plain sets of chunks, against the packs, and while backups, prune and damage go on.
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import type { UsageReport, UsageRow } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, recordBytes } from '../../../gateway/packs/format.ts'

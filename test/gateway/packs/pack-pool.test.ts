@@ -1,10 +1,10 @@
 // Handing out packs: one writer at a time, the fullest that has room first, and what becomes of packs that come back in every state.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { openThread, type ThreadCatalog } from '../../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES } from '../../../gateway/packs/format.ts'
 import { PackPool, type HeldPack } from '../../../gateway/packs/pack-pool.ts'

@@ -1,14 +1,9 @@
 // The audit chain: whatever is edited, deleted, added or cut off beside the log is found.
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../../../../gateway/catalog/audit.ts'
 import { DatabaseSync } from 'node:sqlite'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  AUDIT_DETAILS_CHARS_MAX,
-  AUDIT_PAGE_MAX,
-  AUDIT_TEXT_CHARS_MAX,
-  type AuditCheck,
-  type AuditRecord,
-} from '../../../../gateway/catalog/sqlite/audit.ts'
+import { AUDIT_DETAILS_CHARS_MAX, AUDIT_TEXT_CHARS_MAX } from '../../../../gateway/catalog/sqlite/audit.ts'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
 import { testDice } from '../../../support/seed.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'

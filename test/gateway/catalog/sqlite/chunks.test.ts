@@ -1,7 +1,7 @@
 // The chunk index: who has what, what a commit does at once, and letting go of a damaged record.
+import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/sqlite/chunks.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
 import { CODEC } from '../../../../protocol/chunk.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'

@@ -1,15 +1,11 @@
 // Agents, enrolments and tokens in the database: walls between tenants, revocation, limits.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import { IDENTITIES_CHECK_MAX } from '../../../../gateway/catalog/identities.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import {
-  IDENTITIES_CHECK_MAX,
-  EXPIRED_KEEP_MIN,
-  IDENTITIES_PAGE_MAX,
-  type Actor,
-} from '../../../../gateway/catalog/sqlite/identities.ts'
+import { EXPIRED_KEEP_MIN, IDENTITIES_PAGE_MAX, type Actor } from '../../../../gateway/catalog/sqlite/identities.ts'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { asVarveError } from '../../../../protocol/errors.ts'
 import { tempFolder } from '../../../support/temp.ts'
 

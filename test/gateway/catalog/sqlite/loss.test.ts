@@ -1,4 +1,5 @@
 // What is lost with tree nodes: whose loss may be accepted, which points it touches, and which packs damage lies in.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -7,7 +8,6 @@ import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../../gateway/datastore/datastore.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'
 import { codeOf } from '../../auth/test-authority.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
