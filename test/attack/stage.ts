@@ -90,7 +90,8 @@ export class AttackedGateway implements AsyncDisposable {
   /** A newly enrolled agent of a tenant; its key lies in this folder. */
   async enrol(tenant: Tenant, state: string): Promise<Identity> {
     const one = { tenant, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
-    await enrolHost({ gateway: this.url, ca: null, token: await issueEnrolment(this.#authority, one), state })
+    const { token } = await issueEnrolment(this.#authority, one)
+    await enrolHost({ gateway: this.url, ca: null, token, state })
     return Identity.load(state)
   }
 
@@ -132,7 +133,7 @@ export class AttackedGateway implements AsyncDisposable {
       person: async (role) => {
         const subject = `attacking ${role}`
         const token = { tenant, subject, role, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
-        return connect(await issueToken(this.#authority, token))
+        return connect((await issueToken(this.#authority, token)).token)
       },
       [Symbol.asyncDispose]: async () => {
         for (const peer of peers) peer.close(new VarveError('CANCELLED', 'the attack is over'))

@@ -168,7 +168,7 @@ export class Site implements AsyncDisposable {
       const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
       const tokens: string[] = []
       const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs }
-      while (tokens.length < count) tokens.push(await issueEnrolment(authority, one))
+      while (tokens.length < count) tokens.push((await issueEnrolment(authority, one)).token)
       return tokens
     })
   }

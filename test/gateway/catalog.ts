@@ -10,8 +10,6 @@ import type { ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 
-const BY = { subject: 'test', role: 'platform' } as const
-
 /** An enrolled agent's id. */
 export const addAgent = async (catalog: Catalog, tenant: Tenant, host = 'host'): Promise<string> => {
   const enrolment = randomUUID()
@@ -45,7 +43,7 @@ export const assignMachine = async (
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  await catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs: 3 })
+  await catalog.machines.assign({ tenant: tenant.id, name, agent })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 

@@ -89,13 +89,14 @@ export class TestGateway implements AsyncDisposable {
     const tenant = await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
-    return await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs })
+    const owner = role === 'platform' ? null : tenant
+    return (await issueToken(this.authority, { tenant: owner, subject, role, ttlMs, nowMs })).token
   }
 
   /** A one-time enrolment token. */
   async enrolmentToken(tenantName = TENANT): Promise<string> {
     const tenant = await this.addTenant(tenantName)
-    return await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now() })
+    return (await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now() })).token
   }
 
   /** Makes `state` the state folder of a newly enrolled agent, over the gateway's HTTP port as a host does it. */

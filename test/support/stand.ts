@@ -146,7 +146,7 @@ export class Stand implements AsyncDisposable {
     this.#hosts.push(host)
     host.link.target = this.#port
     const row = await this.#tenant(tenant)
-    const token = await this.#withAuthority((authority) =>
+    const { token } = await this.#withAuthority((authority) =>
       issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now() }),
     )
     await enrolHost({ gateway: this.#url, ca: null, token, state: host.stateFolder })
@@ -168,15 +168,16 @@ export class Stand implements AsyncDisposable {
 
   async token(role: PersonRole, tenant = TENANT): Promise<string> {
     const row = await this.#tenant(tenant)
-    return await this.#withAuthority((authority) =>
+    const { token } = await this.#withAuthority((authority) =>
       issueToken(authority, {
-        tenant: row,
+        tenant: role === 'platform' ? null : row,
         subject: `test ${role}`,
         role,
         ttlMs: TTL_MS,
         nowMs: Date.now(),
       }),
     )
+    return token
   }
 
   /** A person's session, the same one until it breaks. */

@@ -1,7 +1,7 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { REMOVED_POINTS_MAX, type LeftPoint, type PolicyRow, type Removal, type RetentionPoint } from '../retention.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { GROUP_NONE, POLICIES_MAX, type KeepReason } from '../../../protocol/retention.ts''
+import { GROUP_NONE, POLICIES_MAX, type KeepReason } from '../../../protocol/retention.ts'
 import { andElse, meant } from '../../../protocol/meant.ts'
 import { policyOf, type Policy } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'

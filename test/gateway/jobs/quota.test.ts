@@ -2,14 +2,12 @@
 import { expect, test } from 'vitest'
 import { TestServices } from '../services.ts'
 
-const BY = { subject: 'test', role: 'platform' } as const
-
 test('a backup is refused at its start, and begins as soon as there is room', async () => {
   await using setting = await TestServices.open()
   const { services, acme, other } = setting
   const { catalog, space } = services.datastore
-  const setHard = (hardBytes: number | null): Promise<void> =>
-    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes, nowMs: 1 })
+  const setHard = (hardBytes: number | null): Promise<unknown> =>
+    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes })
   const orders: string[] = []
   const handlers = {
     'agent.backup': async ({ machine }: { machine: string }) => {

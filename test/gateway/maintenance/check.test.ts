@@ -166,7 +166,7 @@ test('two packs that changed places are named, by the start and by the check', a
   await rename(`${data.file}.moved`, nodes.file)
   await stand.reopen()
   const says = (one: PackPlace, other: PackPlace): string =>
-    `pack ${one.uuid}: its file holds another pack, ${other.id}`
+    `pack ${one.uuid}: its file holds another pack, ${other.uuid}`
   const expected = [says(data, nodes), says(nodes, data)].map((text) => expect.stringContaining(text) as string)
   expect(stand.datastore.report.misplaced).toEqual(expect.arrayContaining(expected))
   expect((await check(stand)).problems).toEqual(expect.arrayContaining(expected))

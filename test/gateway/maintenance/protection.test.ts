@@ -194,9 +194,9 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
 
 /** The agent of the one running job. */
 const failedAgent = async ({ datastore, tenant }: Stand): Promise<string> => {
-  const args = { tenant: tenant.id, agent: null, machine: null, limit: 1 }
-  const [first] = await datastore.catalog.jobs.list(args)
-  return first!.job.agent
+  const args = { tenant: tenant.id, agent: null, machine: null, after: null, limit: 1 }
+  const { jobs } = await datastore.catalog.jobs.list(args)
+  return jobs[0]!.job.agent
 }
 
 test('a record that moves between its look-up and its read is found where it went', async () => {

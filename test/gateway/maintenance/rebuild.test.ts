@@ -97,7 +97,7 @@ const world = async (): Promise<World> => {
   await add(two, Array<null>(5).fill(null), 60)
   await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
   await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
-  await catalog.machines.setGroup({ tenant: tenant.id, name: 'one', group: 'g' })
+  await catalog.machines.configure({ tenant: tenant.id, name: 'one', group: 'g' })
   await catalog.retention.set({ tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
   removePoints(stand, pruned)
   points.delete(pruned)
@@ -626,7 +626,7 @@ describe('several tenants', () => {
     await stand.reopen()
     const { catalog } = stand.datastore
     const policy = 'x'.repeat(60_000)
-    const agent = (await catalog.agents.list({ tenant: stand.tenant.id }))[0]!.id
+    const agent = (await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 }))[0]!.id
     const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
     await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
     await stand.datastore.tenantStore(stand.tenant).writeState()
@@ -683,7 +683,7 @@ describe('interrupted', () => {
     await using place = await world()
     const { folder, stand } = place
     const revoke = async (catalog: Catalog): Promise<void> => {
-      const agents = await catalog.agents.list({ tenant: stand.tenant.id })
+      const agents = await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 })
       for (const { id } of agents) await revokeAgent(catalog, stand.tenant, id)
     }
     for (const code of ['STORE_LOCKED', 'CATALOG_MISSING']) {

@@ -8,13 +8,14 @@ import { Backups } from '../../../gateway/jobs/backups.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
-import type { Services } from '../../../gateway/session/context.ts'
+import { serviceOf, type Parts } from '../../../gateway/service/service.ts'
+import type { SessionParts } from '../../../gateway/session/connection.ts'
 import { Registry } from '../../../gateway/session/registry.ts'
 import type { Role } from '../../../protocol/claims.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
 export interface TestServices extends AsyncDisposable {
-  readonly services: Services
+  readonly services: Parts & SessionParts
   readonly clock: HandClock
   readonly tenant: Tenant
   tokenFor(role: Role, ttlMs?: number): Promise<string>
@@ -33,7 +34,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   resources.defer(() => {
     if (failures.length > 0) throw new Error('the audit log failed', { cause: failures[0] })
   })
-  const registry = new Registry()
+  const registry = new Registry(clock)
   const backups = new Backups({ datastore, agents: registry, clock, log })
   const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
   const tenant = await catalog.tenants.add({
@@ -43,13 +44,16 @@ export const testServices = async (folder: string): Promise<TestServices> => {
     chunkBytes: 65_536,
     nowMs: clock.now(),
   })
+  const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, clock, log }
   const owned = resources.move()
   return {
-    services: { datastore, authority, audit, registry, backups, maintenance, memory: new MemoryBudget(), clock, log },
+    services: { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() },
     clock,
     tenant,
-    tokenFor: (role, ttlMs = 60 * 60 * 1000) =>
-      issueToken(authority, { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now() }),
+    tokenFor: async (role, ttlMs = 60 * 60 * 1000) => {
+      const request = { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now() }
+      return (await issueToken(authority, request)).token
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

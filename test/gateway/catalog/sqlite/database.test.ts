@@ -37,7 +37,9 @@ test('details of an error cross the thread, and one that fails leaves nothing', 
   const { id } = await thread.tenants.add(tenant('a'))
   const bad = { id: randomUUID(), tenant: id, machineId: 99, agent: 'none', subject: 's', full: false, compare: false }
   await expect(thread.jobs.start({ ...bad, nowMs: 1 })).rejects.toMatchObject({ code: 'STORE_FAILED' })
-  expect(await thread.jobs.list({ tenant: id, agent: null, machine: null, limit: 9 })).toEqual([])
+  expect(await thread.jobs.list({ tenant: id, agent: null, machine: null, after: null, limit: 9 })).toMatchObject({
+    jobs: [],
+  })
 })
 
 test('calls are done in order, and those given before the end are answered', async () => {

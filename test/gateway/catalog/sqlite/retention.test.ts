@@ -27,6 +27,8 @@ const furnish = async (
   return { machine, ids }
 }
 
+const ALL = { after: null, limit: 100 }
+
 const catalogOf = ({ folder }: TestAuthority): Sql => new Sql(path.join(folder, 'catalog.db'))
 
 const damage = (authority: TestAuthority, point: string): void => {
@@ -47,24 +49,31 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   await set('group', 'db1', '"a group that is called like the machine"')
   await set('group', 'web', '"web"')
   expect(await rulesOf()).toBe('"all"')
-  await catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: 'web' })
+  await catalog.machines.configure({ tenant: acme.id, name: 'db1', group: 'web' })
   expect(await rulesOf()).toBe('"web"')
   await set('machine', 'db1', '"own"')
   expect(await rulesOf()).toBe('"own"')
   await set('machine', 'db1', '"newer"')
-  expect(await catalog.retention.list({ tenant: acme.id })).toEqual([
+  expect(await catalog.retention.list({ tenant: acme.id, ...ALL })).toEqual([
     { scope: 'tenant', name: '', rules: '"all"' },
     { scope: 'machine', name: 'db1', rules: '"newer"' },
     { scope: 'group', name: 'db1', rules: '"a group that is called like the machine"' },
     { scope: 'group', name: 'web', rules: '"web"' },
   ])
+  const group = { scope: 'group', name: 'db1' } as const
+  expect(await catalog.retention.list({ tenant: acme.id, after: group, limit: 9 })).toMatchObject([{ name: 'web' }])
+  expect(await catalog.retention.list({ tenant: acme.id, after: null, limit: 1 })).toMatchObject([{ scope: 'tenant' }])
+  expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({
+    rules: '"newer"',
+  })
+  expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
   await set('machine', 'db1', null)
   await set('group', 'web', null)
   expect(await rulesOf()).toBe('"all"')
   expect(await rulesOf(other)).toBe(null)
-  expect(await catalog.retention.list({ tenant: other.id })).toEqual([])
+  expect(await catalog.retention.list({ tenant: other.id, ...ALL })).toEqual([])
   expect(await codeOf(set('machine', 'db9', '"x"'))).toBe('NOT_FOUND')
-  expect(await codeOf(catalog.machines.setGroup({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
+  expect(await codeOf(catalog.machines.configure({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
   expect(await catalog.machines.members({ tenant: acme.id, group: 'web' })).toEqual(['db1'])
   expect(await catalog.machines.members({ tenant: other.id, group: null })).toEqual(['db1'])
   expect(await codeOf(catalog.machines.members({ tenant: other.id, group: 'web' }))).toBe('NOT_FOUND')
@@ -209,14 +218,14 @@ test('what changes nothing does not make the state to be written again', async (
   const changes = {
     hold: () => catalog.points.hold({ tenant, id, held: true }),
     rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"x"' }),
-    group: () => catalog.machines.setGroup({ tenant, name: 'db1', group: 'web' }),
+    group: () => catalog.machines.configure({ tenant, name: 'db1', group: 'web' }),
     release: () => catalog.points.hold({ tenant, id, held: false }),
     otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"y"' }),
     noRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: null }),
-    noGroup: () => catalog.machines.setGroup({ tenant, name: 'db1', group: null }),
+    noGroup: () => catalog.machines.configure({ tenant, name: 'db1', group: null }),
   }
   /** 1 where the change is to be written. */
-  const dirtyAfter = async (change: () => Promise<void>): Promise<number | undefined> => {
+  const dirtyAfter = async (change: () => Promise<unknown>): Promise<number | undefined> => {
     using sql = catalogOf(authority)
     sql.run('UPDATE tenant SET state_dirty = 0')
     await change()
@@ -224,7 +233,7 @@ test('what changes nothing does not make the state to be written again', async (
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
-  expect(await catalog.retention.list({ tenant })).toEqual([])
+  expect(await catalog.retention.list({ tenant, ...ALL })).toEqual([])
 })
 
 test('no group is called "none"', async () => {
@@ -235,7 +244,7 @@ test('no group is called "none"', async () => {
   const set = (scope: 'group' | 'machine'): Promise<string> =>
     codeOf(catalog.retention.set({ ...about, scope, rules: '"x"' }))
   expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
-  const join = catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
+  const join = catalog.machines.configure({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
   expect(await codeOf(join)).toBe('PARAMS_INVALID')
   expect(await catalog.machines.get({ tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
 })

@@ -29,7 +29,7 @@ test('a setting keeps its first value', async () => {
   expect(await catalog.settings.get({ name: 'x' })).toBe('one')
 })
 
-test('a quota is of one tenant, is audited, and makes what packs know of the tenant stale', async () => {
+test('a quota is of one tenant, changes by what is given, and makes what packs know of the tenant stale', async () => {
   await using authority = await testAuthority()
   const { catalog, acme, other } = authority
   const none = { softBytes: null, hardBytes: null }
@@ -38,12 +38,20 @@ test('a quota is of one tenant, is audited, and makes what packs know of the ten
     { tenant: other.id, name: other.name, ...none },
   ]
   expect(await catalog.quotas.list()).toEqual([one, two])
-  const by = { subject: 'anna', role: 'platform' } as const
-  await catalog.quotas.set({ tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9 })
+  await catalog.quotas.set({ tenant: acme.id, softBytes: 5 })
+  expect(await catalog.quotas.set({ tenant: acme.id, hardBytes: 2 ** 50 })).toEqual({
+    softBytes: 5,
+    hardBytes: 2 ** 50,
+  })
+  expect(await codeOf(catalog.quotas.set({ tenant: acme.id, hardBytes: 4 }))).toBe('PARAMS_INVALID')
   expect(await catalog.quotas.list()).toEqual([{ ...one, softBytes: 5, hardBytes: 2 ** 50 }, two])
-  const entries = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
-  expect(entries.at(-1)).toMatchObject({ action: 'tenant.quota', subject: 'anna', timeMs: 9, outcome: 'ok' })
-  expect(entries.at(-1)!.details).toEqual({ softBytes: 5, hardBytes: 2 ** 50 })
-  await catalog.quotas.set({ tenant: acme.id, ...none, nowMs: 9 })
+  const asked = { only: null, after: null, limit: 10 }
+  expect(await catalog.tenants.page(asked)).toMatchObject([
+    { name: 'acme', softBytes: 5, hardBytes: 2 ** 50, packBytes: 0 },
+    { name: other.name },
+  ])
+  expect((await catalog.tenants.page({ ...asked, after: 'acme' })).map(({ name }) => name)).toEqual([other.name])
+  expect((await catalog.tenants.page({ ...asked, only: 'acme' })).map(({ name }) => name)).toEqual(['acme'])
+  await catalog.quotas.set({ tenant: acme.id, ...none })
   expect(await catalog.quotas.list()).toEqual([one, two])
 })
