@@ -1,4 +1,5 @@
 // Commands about who may do what: tenants, enrolments, tokens, agents, and the audit log.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
@@ -6,7 +7,6 @@ import { ROLES, type Role } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { issueEnrolment, issueToken } from '../auth/tokens.ts'
 import { systemClock } from '../clock.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { NO_TENANT, tenantNamed, withAuthority, withCatalog } from './local.ts'
 import { print, printJson, printTable } from './output.ts'
 import { agentId, dataOption, duration, jsonOption, name, tenantOption, withDefault, type Common } from './options.ts'
@@ -20,9 +20,9 @@ const chunkSize = (text: string): number => {
   return bytes
 }
 
-const tenantView = ({ name: tenantName, uuid, chunkBytes, createdMs }: Tenant): object => ({
+const tenantView = ({ name: tenantName, id, chunkBytes, createdMs }: Tenant): object => ({
   name: tenantName,
-  id: uuid,
+  id,
   chunkBytes,
   createdMs,
 })
@@ -47,7 +47,7 @@ const addTenants = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (tenantName: string, options: Common & { chunkSize: number }) => {
       const idKey = randomBytes(ID_KEY_BYTES)
-      const wanted = { name: tenantName, uuid: randomUUID(), idKey, chunkBytes: options.chunkSize }
+      const wanted = { id: randomUUID(), name: tenantName, idKey, chunkBytes: options.chunkSize }
       const added = await withCatalog(
         options.data,
         (catalog) => catalog.tenants.add({ ...wanted, nowMs: systemClock.now() }),

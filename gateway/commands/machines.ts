@@ -1,4 +1,5 @@
 // Commands about machines: who serves them, their policy and their group.
+import type { Configured } from '../catalog/retention.ts'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import {
   CONSISTENCY_WISHES,
@@ -11,7 +12,6 @@ import {
 import { GROUP_NONE } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX, policyOf } from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Configured } from '../catalog/sqlite/retention.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson, printTable } from './output.ts'
 import { agentId, dataOption, jsonOption, name, tenantOption, type Common } from './options.ts'

@@ -37,8 +37,8 @@ const quota = async (tenantName: string, options: QuotaOptions): Promise<void> =
     const tenant = await tenantNamed(catalog, tenantName)
     const quotas = await catalog.quotas.list()
     const totals = await catalog.packs.totals()
-    const { softBytes, hardBytes } = quotas.find(({ uuid }) => uuid === tenant.uuid)!
-    const usedBytes = totals.find((total) => total.tenant === tenant.uuid)?.bytes ?? 0
+    const { softBytes, hardBytes } = quotas.find((quota) => quota.tenant === tenant.id)!
+    const usedBytes = totals.find((total) => total.tenant === tenant.id)?.bytes ?? 0
     const after = wanted(options, { softBytes, hardBytes })
     if (after !== null)
       await catalog.quotas.set({

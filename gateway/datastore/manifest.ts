@@ -1,4 +1,5 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
+import type { JobRow, UploadRow } from '../catalog/jobs.ts'
 import * as v from 'valibot'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
@@ -17,7 +18,7 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from '../catalog/sqlite/job-rows.ts'
+import { begunOf } from '../catalog/sqlite/job-rows.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1

@@ -1,13 +1,13 @@
 // The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
+import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import { decodeManifest, manifestKey } from './manifest.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
-import type { PackName, PackStore } from '../packs/pack-store.ts'
+import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState } from './state-record.ts'
 import { decode } from '../packs/record-work.ts'
 
@@ -21,7 +21,7 @@ export interface UnknownBytes {
 }
 
 interface Options {
-  readonly store: PackStore
+  readonly store: Packs
   readonly catalog: Catalog
 }
 
@@ -70,7 +70,7 @@ const newsOf = async (
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
   const { store, catalog } = options
   for (const { name, from, known = false } of unknown) {
-    const tenant = await catalog.tenants.byUuid({ uuid: name.tenant })
+    const tenant = await catalog.tenants.byId({ id: name.tenant })
     try {
       const { kind } = await readPackHeader(store, name)
       if (tenant === null) throw older(`among which are some of a tenant that it does not know (${name.tenant})`)

@@ -14,7 +14,8 @@ export interface Quota {
 
 /** The quota of one tenant of the catalog. */
 export interface TenantQuota extends Quota {
-  readonly uuid: string
+  /** The tenant's uuid. */
+  readonly tenant: string
   readonly name: string
 }
 
@@ -56,7 +57,7 @@ export class Quotas {
   /** Takes over what the catalog says now; a tenant that it leaves out has no quota. */
   set(quotas: readonly TenantQuota[]): void {
     for (const account of this.#accounts.values()) account.quota = null
-    for (const quota of quotas) this.#account(quota.uuid).quota = quota
+    for (const quota of quotas) this.#account(quota.tenant).quota = quota
   }
 
   /** Bytes of a tenant's pack files, dead ones included. */

@@ -1,17 +1,17 @@
 // Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { ChunkCommit, NewRecord } from '../catalog/chunks.ts'
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Ballast } from '../folder/ballast.ts'
 import { joinIds } from '../common/bytes.ts'
-import type { ChunkCommit, NewRecord } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import { Queue } from '../common/limiter.ts'
 import { encodeManifest, manifestKey, type ManifestContent } from './manifest.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
+import type { PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 import type { References } from './references.ts'
 import { encodeState } from './state-record.ts'
@@ -32,7 +32,7 @@ export class TenantRecords {
   readonly #tenant: Tenant
   readonly #catalog: Catalog
   readonly #pool: PackPool
-  readonly #ballast: Ballast
+  readonly #ballast: PackBallast
   readonly #references: References
   readonly #nowMs: () => number
   readonly #states = new Queue()
@@ -43,7 +43,7 @@ export class TenantRecords {
     tenant: Tenant
     catalog: Catalog
     pool: PackPool
-    ballast: Ballast
+    ballast: PackBallast
     references: References
     nowMs: () => number
   }) {
@@ -60,7 +60,7 @@ export class TenantRecords {
     await this.writeState()
     const tenant = this.#tenant.id
     const state = await this.#catalog.states.seq({ tenant })
-    const stored = encodeManifest({ ...content, tenant: this.#tenant.uuid, state })
+    const stored = encodeManifest({ ...content, tenant: this.#tenant.id, state })
     if (stored.length > RECORD_PLAIN_BYTES_MAX)
       throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
     const id = keyedHash(manifestKey(this.#tenant.idKey), stored)
@@ -95,7 +95,7 @@ export class TenantRecords {
     return held
   }
 
-  /** On a full disk with ballast given back for it, in a pack of its own: what a failed append left of the other is sealed. */
+  /** On a full disk with what is held back for it, in a pack of its own: what a failed append left of the other is sealed. */
   #write(
     type: RecordType,
     records: readonly PlainRecord[],

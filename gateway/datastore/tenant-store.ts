@@ -1,23 +1,21 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
+import type { Tenant } from '../catalog/tenants.ts'
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
-import type { Ballast } from '../folder/ballast.ts'
 import { joinBytes, joinIds, ownBytes } from '../common/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, ownDamage, type Damage } from '../common/damage.ts'
-import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { RECORD, type StoredRecord } from '../packs/format.ts'
+import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
 import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { manifestKey, type ManifestContent } from './manifest.ts'
 import type { NodeCache } from '../trees/node-cache.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
 import { References } from './references.ts'
 import { stateKey } from './state-record.ts'
@@ -39,10 +37,9 @@ export interface StoredChunks {
 interface TenantStoreOptions {
   readonly tenant: Tenant
   readonly catalog: Catalog
-  readonly store: PackStore
+  readonly store: Packs
   readonly packs: PackPool
-  /** That of the packs' file system. */
-  readonly ballast: Ballast
+  readonly ballast: PackBallast
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
@@ -73,7 +70,7 @@ export class TenantStore {
     const { tenant, catalog, store } = options
     this.tenant = tenant
     this.#options = options
-    this.#reader = new RecordReader({ tenant, catalog, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     const { packs: pool, ballast, nowMs } = options

@@ -1,12 +1,12 @@
 // Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { NewRecord, UploadProgress } from '../catalog/chunks.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
 import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
-import type { NewRecord, UploadProgress } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { Queue, type Limiter } from '../common/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -81,8 +81,8 @@ export class ImageWriter implements AsyncDisposable {
   constructor(options: ImageWriterOptions) {
     const { packs: pool, tenant, space } = options
     this.#options = options
-    this.#data = new PackWriter({ pool, tenant, kind: 'data', space })
-    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', space })
+    this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
+    this.#nodes = new PackWriter({ pool, tenant, kind: 'nodes', room: space })
     this.#held = options.references.hold({ ids: () => this.#ids() })
   }
 

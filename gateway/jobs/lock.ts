@@ -1,7 +1,7 @@
 // How long retention locks a new restore point.
+import type { Tenant } from '../catalog/tenants.ts'
 import type { Retention } from '../../protocol/retention.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
 

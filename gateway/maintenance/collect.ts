@@ -1,13 +1,14 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
+import type { Acceptance } from '../catalog/damage.ts'
+import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
-import type { CatalogRoots, CollectablePack } from '../catalog/sqlite/collection.ts'
-import type { Acceptance } from '../catalog/sqlite/loss.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { Protection } from '../datastore/references.ts'
+import type { DoomedPack } from '../datastore/tenant-packs.ts'
 import { agree, forgetUnneeded } from './agree.ts'
 import { deadBytes, planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
 import { confirmRoots } from './confirm-roots.ts'
@@ -20,6 +21,9 @@ import type { SurveyJob } from './survey-thread.ts'
 import { findCopies } from './second-copies.ts'
 import { runSurvey } from './survey-thread.ts'
 import { OWNER_ALL, type SurveyResult } from './survey.ts'
+
+/** Packs that are removed with one call. */
+const REMOVED_AT_ONCE = 64
 
 /** What was swept of one pack, and what of its dead records work under way has come to rely on. */
 interface PackSweep {
@@ -108,7 +112,7 @@ const surveyJob = (
 ): SurveyJob => {
   const isAccepted = new Set(accepted)
   return {
-    ...datastore.paths,
+    ...datastore.spec,
     tenant,
     owners: null,
     dead: protection === null ? 'never' : 'agreed',
@@ -138,12 +142,15 @@ const apply = async (
   for (const pack of doomed) await packs.spare(pack)
   // first what gives space without taking any
   const remove = [...doomed, ...plan.remove]
+  const free: DoomedPack[] = []
   for (const [done, pack] of remove.entries()) {
     signal.throwIfAborted()
     onProgress({ phase: 'remove', done, total: remove.length })
-    if (await work.proof.isFree(pack.uuid)) await packs.remove(pack)
-    else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
+    if (await work.proof.isFree(pack.uuid)) free.push(pack)
+    else log.warn({ tenant: tenant.id, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
+    if (free.length === REMOVED_AT_ONCE) await packs.remove(free.splice(0))
   }
+  await packs.remove(free)
   return await rewritePacks(context, plan.rewrite, work)
 }
 
@@ -188,7 +195,7 @@ export const collect = async (
   const plan = planCollection(
     surveyedPacks(before, survey, sweeper?.packs ?? null, damaged),
     thresholdPercent,
-    datastore.diskPackBytes,
+    datastore.packBytesMax,
   )
   const { bytes: bytesRewritten, left } = dryRun
     ? { bytes: plan.rewrite.reduce((sum, { liveBytes }) => sum + liveBytes, 0), left: [] }

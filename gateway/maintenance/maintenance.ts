@@ -1,8 +1,8 @@
 // The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { Limiter } from '../common/limiter.ts'
 import type { Log } from '../log.ts'
@@ -69,7 +69,7 @@ export class Maintenance implements AsyncDisposable {
   readonly #clock: Clock
   readonly #log: Log
   /** By the tenant's row id. */
-  readonly #running: Readonly<Record<Slot, Map<number, Running>>> = { keeping: new Map(), accounting: new Map() }
+  readonly #running: Readonly<Record<Slot, Map<string, Running>>> = { keeping: new Map(), accounting: new Map() }
   readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
   readonly #attributions: Attributions

@@ -9,7 +9,7 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { Packs } from '../packs/pack-store.ts'
 import { checkFetched, RecordReader, type FetchedRecord } from '../packs/record-reader.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
@@ -41,7 +41,7 @@ export class PointWalk {
     tenant: BuiltTenant
     builder: CatalogBuilder
     catalog: Catalog
-    store: PackStore
+    store: Packs
     report: RebuildReport
     signal: AbortSignal
     nowMs: number
@@ -52,7 +52,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#reader = new RecordReader({ tenant, catalog, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
   }
 
@@ -61,7 +61,7 @@ export class PointWalk {
     const { sql } = this.#builder
     const points = sql.all<{ id: string; manifest: Uint8Array }>(
       'SELECT id, manifest FROM point WHERE tenant = ? ORDER BY time_ms, id',
-      this.#tenant.id,
+      this.#tenant.row,
     )
     for (const { id, manifest } of points) {
       if (this.#builder.typeOf(this.#tenant, manifest) !== RECORD.manifest) this.#missing(manifest, RECORD.manifest)

@@ -26,12 +26,12 @@ export const rewritePacks = async (
   const fits = async (pack: SurveyedPack): Promise<boolean> => {
     try {
       if (!(await packs.ballast.lend(pack.liveBytes))) return false
-      if (await rewriter.rewrite(pack)) await packs.remove(pack)
+      if (await rewriter.rewrite(pack)) await packs.remove([pack])
       return true
     } catch (thrown) {
       await rewriter.letGo()
       if (asVarveError(thrown).code !== 'STORE_FULL') throw thrown
-      log.warn({ err: thrown, tenant: tenant.uuid, pack: pack.uuid }, 'a pack found no room to be rewritten')
+      log.warn({ err: thrown, tenant: tenant.id, pack: pack.uuid }, 'a pack found no room to be rewritten')
       return false
     }
   }

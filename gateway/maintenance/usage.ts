@@ -1,9 +1,9 @@
 // What a tenant's machines, disks and points take: one survey that tells owners apart, summed up.
+import type { UsageRoots } from '../catalog/usage.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import type { UsageRoots } from '../catalog/sqlite/usage.ts'
 import { splitIds } from '../common/bytes.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
@@ -25,7 +25,7 @@ const survey = async (
 ): Promise<SurveyResult> => {
   const result = await runSurvey(
     {
-      ...datastore.paths,
+      ...datastore.spec,
       tenant,
       trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
       // what running backups refer to changes by the second and is nobody's yet
@@ -75,11 +75,11 @@ export const usageOf = async (
     tenant: tenant.id,
     sinceMs,
   })
-  const quota = (await catalog.quotas.list()).find(({ uuid }) => uuid === tenant.uuid)
+  const quota = (await catalog.quotas.list()).find((one) => one.tenant === tenant.id)
   return {
     rows: fittingRows(rows, USAGE_ROWS_MAX),
     rowCount: rows.length,
-    packBytes: space.quotas.usedBytes(tenant.uuid),
+    packBytes: space.quotas.usedBytes(tenant.id),
     deadBytes: Math.max(0, deadBytes),
     quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },
     dedupRatio: ratio(usedBytes, uniqueBytes),

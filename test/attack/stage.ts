@@ -1,4 +1,5 @@
 // One gateway as a process of its own, with a data folder of its own, and what a scenario is given around it.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
@@ -10,7 +11,6 @@ import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../gateway/clock.ts'
 import { openLocal, type LocalCatalog } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -83,7 +83,7 @@ export class AttackedGateway implements AsyncDisposable {
   }
 
   addTenant(name: string): Promise<Tenant> {
-    const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+    const fresh = { name, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
     return this.#catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
   }
 

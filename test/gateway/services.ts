@@ -1,11 +1,11 @@
 // A gateway's services without its port: a real datastore and authority, sessions over a socket that is only memory, a clock moved by hand.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { AuditEntry } from '../../gateway/catalog/audit.ts'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
-import type { AuditEntry } from '../../gateway/catalog/sqlite/audit.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../gateway/log.ts'
@@ -140,7 +140,7 @@ export class TestServices implements AsyncDisposable {
     const datastore = resources.use(await Datastore.open({ folder, log, threads: 1, nowMs: () => clock.now() }))
     const { catalog } = datastore
     const add = (name: string): Promise<Tenant> =>
-      catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
+      catalog.tenants.add({ name, id: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
     const tenants: [Tenant, Tenant] = [await add('acme'), await add('other')]
     const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
     const audit = resources.use(new Audit({ catalog, onError: () => {} }))

@@ -1,12 +1,12 @@
 // One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told or by a fault.
 //
 // Usage: node --import ./arm.ts life.ts PLAN
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { systemClock } from '../../gateway/clock.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { LOCK_NAME } from '../../gateway/folder/layout.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
@@ -154,7 +154,7 @@ class Life implements AsyncDisposable {
     const claims = {
       issuer: 'model',
       audience: 'model',
-      tenant: tenant.uuid,
+      tenant: tenant.id,
       tenantName: tenant.name,
       subject,
       role,

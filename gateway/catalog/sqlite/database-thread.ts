@@ -1,7 +1,7 @@
 // One thread that runs operations of the database, one after the other: calls to it and its answers.
+import type { AuditRecord } from '../audit.ts'
 import { Worker, type ResourceLimits } from 'node:worker_threads'
 import { asVarveError, isErrorCode, VarveError, type ErrorDetails } from '../../../protocol/errors.ts'
-import type { AuditRecord } from './audit.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations.ts'
 
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */

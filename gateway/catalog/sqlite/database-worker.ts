@@ -1,8 +1,8 @@
 // A thread of the database: runs one operation after the other and posts each answer.
+import type { AuditRecord } from '../audit.ts'
 import { parentPort, workerData } from 'node:worker_threads'
 import { EpochKeeper } from './epoch.ts'
 import { storeError } from '../../common/store-error.ts'
-import type { AuditRecord } from './audit.ts'
 import type { ThreadSetup } from './database-thread.ts'
 import { runAside, runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'

@@ -1,4 +1,5 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { intercepted, type Intercept } from '../../support/intercept.ts'
 import { afterEach, expect, test, vi } from 'vitest'
 import {
@@ -10,7 +11,6 @@ import {
 } from '../../../gateway/auth/audit.ts'
 import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
-import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { openLocal, type LocalCatalog } from '../../../gateway/catalog/sqlite/database.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
@@ -23,10 +23,10 @@ const throwing = (error: VarveError): never => {
   throw error
 }
 
-const log = async (catalog: Catalog, tenant: number | null): Promise<AuditEntry[]> =>
+const log = async (catalog: Catalog, tenant: string | null): Promise<AuditEntry[]> =>
   await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 })
 
-const refusal = (code: ErrorCode, timeMs: number, tenant: number | null = null) => ({
+const refusal = (code: ErrorCode, timeMs: number, tenant: string | null = null) => ({
   timeMs,
   tenant,
   subject: '',
@@ -113,12 +113,12 @@ test('refusals that come all at once do not pass the limit either', async () => 
 })
 
 test('one tenant’s flood does not hide another’s refusals', async () => {
-  await using temp = await tempFolder()
-  using catalog = openLocal(temp.join('catalog.db'))
+  await using gateway = await testAuthority()
+  const { catalog, acme, other } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
-  for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, 1))
-  await audit.refused(refusal('NOT_FOUND', NOW_MS, 2))
-  expect(await log(catalog, 2)).toMatchObject([{ outcome: 'NOT_FOUND' }])
+  for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, acme.id))
+  await audit.refused(refusal('NOT_FOUND', NOW_MS, other.id))
+  expect(await log(catalog, other.id)).toMatchObject([{ outcome: 'NOT_FOUND' }])
 })
 
 test('a flood that stops is summed up when the gateway closes, or a minute later by itself', async () => {

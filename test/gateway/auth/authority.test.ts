@@ -43,7 +43,7 @@ test('a catalog from before, with agents and without a known key, does not get k
   await using temp = await tempFolder()
   using catalog = openLocal(temp.join('catalog.db'))
   const options = { folder: temp.path, catalog, nowMs: NOW_MS }
-  const tenant = { name: 'a', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  const tenant = { name: 'a', id: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   await addAgent(catalog, await catalog.tenants.add(tenant))
   await catalog.settings.init({ name: 'gateway', value: randomUUID() })
   await mkdir(temp.join('keys'))

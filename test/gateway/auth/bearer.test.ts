@@ -143,7 +143,7 @@ describe('an agent’s assertion', () => {
     expect(claims).toEqual({
       issuer: id,
       audience: gateway.authority.issuer,
-      tenant: gateway.acme.uuid,
+      tenant: gateway.acme.id,
       tenantName: 'acme',
       subject: id,
       role: 'agent',
@@ -187,7 +187,7 @@ describe('an agent’s assertion', () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
     const { authority, acme } = gateway
-    const claims = { ...payload, iss: authority.issuer, tenant: acme.uuid, role: 'owner' }
+    const claims = { ...payload, iss: authority.issuer, tenant: acme.id, role: 'owner' }
     const token = forge({ alg: 'EdDSA', typ: 'varve+jwt', kid: id }, claims, pair.privateKey)
     expect(await codeAt(gateway, token)).toBe('TOKEN_KEY_UNKNOWN')
   })

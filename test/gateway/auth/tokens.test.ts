@@ -38,7 +38,12 @@ describe('a person’s token', () => {
     const tenant = role === 'platform' ? null : acme
     const request = { tenant, subject: 'ann@example', role, ttlMs: TOKEN_TTL_MS, nowMs: NOW_MS }
     const claims = await verifyBearer(authority, (await issueToken(authority, request)).token, NOW_MS)
-    expect(claims).toMatchObject({ tenant: tenant?.uuid ?? null, tenantName: tenant?.name ?? null, subject: 'ann@example', role })
+    expect(claims).toMatchObject({
+      tenant: tenant?.id ?? null,
+      tenantName: tenant?.name ?? null,
+      subject: 'ann@example',
+      role,
+    })
     expect(claims).toMatchObject({ issuer: authority.issuer, audience: authority.issuer })
     expect(claims.expiresAt * 1000).toBe(NOW_MS + TOKEN_TTL_MS)
   })
@@ -83,7 +88,7 @@ describe('enrolment', () => {
     const { authority, acme, other, catalog } = gateway
     const token = await enrolment(gateway)
     const enrolled = await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
-    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.uuid, tenantName: 'acme' })
+    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.id, tenantName: 'acme' })
     const agents = await catalog.agents.list({ tenant: acme.id, ...ALL })
     expect(agents).toMatchObject([{ id: enrolled.agentId, host, publicKey, enrolledMs: NOW_MS, revokedMs: null }])
     expect(await catalog.agents.list({ tenant: other.id, ...ALL })).toEqual([])

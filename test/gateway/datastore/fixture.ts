@@ -1,12 +1,13 @@
 // What the datastore's tests share: a datastore in a folder of its own, tenants, uploads, and batches of chunks.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
-import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
+import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
+import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
 import type { ManifestContent } from '../../../gateway/datastore/manifest.ts'
@@ -34,13 +35,16 @@ export const memoryLog = (): DatastoreLog & {
   return { lines, info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): Promise<Datastore> =>
-  Datastore.open({ folder, log, threads: 2 })
+export const openDatastore = (
+  folder: string,
+  log: DatastoreLog = memoryLog(),
+  rest: Partial<DatastoreOptions> = {},
+): Promise<Datastore> => Datastore.open({ folder, log, threads: 2, ...rest })
 
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({
     name,
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes,
     nowMs: 1,
@@ -59,11 +63,11 @@ export const addUpload = (
     sql.run(
       "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'host', 'key', 1)",
       agent,
-      tenant.id,
+      tenantRow(sql, tenant.id),
     )
     sql.run(
       "INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, '{}', 1)",
-      tenant.id,
+      tenantRow(sql, tenant.id),
       `machine-${job}`,
       agent,
     )
@@ -71,7 +75,7 @@ export const addUpload = (
     sql.run(
       `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms) VALUES (?, ?, ?, ?, 's', 'running', 0, 1)`,
       job,
-      tenant.id,
+      tenantRow(sql, tenant.id),
       machineId,
       agent,
     )

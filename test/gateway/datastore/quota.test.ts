@@ -7,7 +7,7 @@ import { memoryLog } from './fixture.ts'
 const HOUR_MS = 60 * 60 * 1000
 
 const quotaOf = (name: string, softBytes: number | null, hardBytes: number | null): TenantQuota => ({
-  uuid: `uuid of ${name}`,
+  tenant: `uuid of ${name}`,
   name,
   softBytes,
   hardBytes,

@@ -22,13 +22,13 @@ const setQuota = async ({ datastore, tenant }: Stand, quota: Partial<Quota>): Pr
 
 /** Length of everything that lies among a tenant's packs. */
 const fileBytes = async ({ folder, tenant }: Stand): Promise<number> => {
-  const root = path.join(folder, 'packs', tenant.uuid)
+  const root = path.join(folder, 'packs', tenant.id)
   const entries = await readdir(root, { recursive: true, withFileTypes: true })
   const sizes = entries.filter((entry) => entry.isFile()).map((entry) => stat(path.join(entry.parentPath, entry.name)))
   return (await Promise.all(sizes)).reduce((sum, { size }) => sum + size, 0)
 }
 
-const usedBytes = ({ datastore, tenant }: Stand): number => datastore.space.quotas.usedBytes(tenant.uuid)
+const usedBytes = ({ datastore, tenant }: Stand): number => datastore.space.quotas.usedBytes(tenant.id)
 
 /** Watches what is counted from now on; gives the most that it was. */
 const mostUsed = (stand: Stand): (() => number) => {

@@ -1,9 +1,9 @@
 // Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -17,7 +17,7 @@ import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
 import { joinIds, Stand, type Runs } from '../chains/script.ts'
-import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { addTenant, CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount } from '../../support/served-call.ts'
@@ -174,10 +174,9 @@ test('a start that the agent refuses, or does not answer, leaves a failed job wi
   await using setting = await Setting.open()
   expect(await codeOf(setting.start())).toBe('AGENT_OFFLINE')
   const jobs = async () =>
-    (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).jobs.map(({ job }) => [
-      job.state,
-      job.error === null ? null : (JSON.parse(job.error) as { code: string }).code,
-    ])
+    (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).jobs.map(
+      ({ job }) => [job.state, job.error === null ? null : (JSON.parse(job.error) as { code: string }).code],
+    )
   expect(await jobs()).toEqual([])
   setting.connect({
     'agent.backup': async () => {
@@ -549,7 +548,7 @@ test('a job of another tenant is not there', async () => {
   await using setting = await Setting.open()
   setting.connect()
   const { job } = await setting.start()
-  const foreign = { ...setting.stand.tenant, id: 99 }
+  const foreign = await addTenant(setting.stand.datastore, 'other')
   const words = (tenant: typeof foreign, id: string) =>
     setting.backups.get(tenant, id).then(
       () => 'found',

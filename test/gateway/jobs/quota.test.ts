@@ -18,7 +18,7 @@ test('a backup is refused at its start, and begins as soon as there is room', as
   await setting.serve(await setting.agent(acme), ['db1'], handlers)
   await setting.serve(await setting.agent(other), ['web1'], handlers)
   const person = await setting.person('operator')
-  space.quotas.add(acme.uuid, 5000)
+  space.quotas.add(acme.id, 5000)
   await setHard(5000)
   const refused = person.call('backup.start', { machine: 'db1', full: false })
   await expect(refused).rejects.toMatchObject({

@@ -9,7 +9,7 @@ import type { OperationName } from '../../../gateway/catalog/sqlite/operations.t
 import type { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
 import type { Protection } from '../../../gateway/datastore/references.ts'
 import { RecordReader } from '../../../gateway/packs/record-reader.ts'
-import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
+import { openPackStore } from '../../../gateway/packs/open-pack-store.ts'
 import { Stand } from '../chains/script.ts'
 import { addUpload, batchOf, plainChunk, progressAt, treeOf } from '../datastore/fixture.ts'
 import { changed, collected, packBytes, randomDisk, readImage, removePoints } from './stand.ts'
@@ -178,7 +178,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
   expect(await packBytes(stand)).toBe(report.bytesAfter)
   const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   for (const { uuid, bytes } of packs) {
-    const file = path.join(stand.datastore.paths.packs, stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+    const file = path.join(stand.folder, 'packs', stand.tenant.id, uuid.slice(0, 2), `${uuid}.pack`)
     expect((await stat(file)).size).toBe(bytes)
   }
   // the writer goes on in it, and what it was told is stored is read back
@@ -208,7 +208,7 @@ test('a record that moves between its look-up and its read is found where it wen
   await stand.point(machine, kept, 50)
   removePoints(stand, old.id)
   const { datastore, tenant } = stand
-  await using packs = await DirectoryPackStore.open(datastore.paths.packs)
+  await using packs = await openPackStore(datastore.spec.packs)
   let moves = 0
   const store = new Proxy(packs, {
     get: (target, name) => {
@@ -220,7 +220,7 @@ test('a record that moves between its look-up and its read is found where it wen
       }
     },
   })
-  const reader = new RecordReader({ tenant, catalog: datastore.catalog, store })
+  const reader = new RecordReader({ tenant, index: datastore.catalog.chunks, store })
   const ids = kept.map((plain) => stand.idOf(plain!))
   const fetched = await reader.fetch(ids)
   expect(fetched.every((one) => 'bytes' in one)).toBe(true)

@@ -1,11 +1,11 @@
 // Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { prune } from '../../../gateway/maintenance/prune.ts'
 import type { Params, Result } from '../../../protocol/methods.ts'

@@ -103,7 +103,7 @@ test('a change and its entry are one: neither is there without the other, and a 
     context.change((entry) =>
       catalog.machines.configure(
         { tenant: test.acme.id, name: 'db1', group: 'other' },
-        { ...entry!, details: { one: 1n as never } },
+        { ...entry!, tenant: 'nobody' },
       ),
     ),
   )

@@ -56,7 +56,7 @@ test('every list gives each of its rows once, page by page, and takes no cursor 
     await catalog.tenants.add({
       ...test.acme,
       name: `t${index}`,
-      uuid: `0000000${index}-0000-4000-8000-000000000000`,
+      id: `0000000${index}-0000-4000-8000-000000000000`,
       nowMs: 1,
     })
   }

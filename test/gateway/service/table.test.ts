@@ -2,7 +2,7 @@
 // the local socket. Method: one story in which each of them is called rightly and wrongly, told twice.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
 import type { Peer } from '../../../protocol/peer.ts'

@@ -1,9 +1,9 @@
 // The services behind a session over a real datastore, with a clock that the test moves.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { openAuthority } from '../../../gateway/auth/authority.ts'
 import { Audit } from '../../../gateway/auth/audit.ts'
 import { issueToken } from '../../../gateway/auth/tokens.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
 import { openLog } from '../../../gateway/log.ts'
 import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
@@ -39,7 +39,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
   const tenant = await catalog.tenants.add({
     name: 'acme',
-    uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
+    id: '0192aaaa-0000-4000-8000-0000c0ffee42',
     idKey: new Uint8Array(32),
     chunkBytes: 65_536,
     nowMs: clock.now(),

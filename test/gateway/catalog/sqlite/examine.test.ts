@@ -16,7 +16,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
   const sql = new Sql(':memory:')
   const tenant = runOperation(sql, 'tenants.add', {
     name: 'acme',
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes: 4096,
     nowMs: 1,
@@ -28,7 +28,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
     for (let index = 0; index < 40; index++)
       sql.run(
         'INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine) VALUES (?, ?, 1, ?, ?, 9, 10, 1, ?)',
-        tenant.id,
+        1,
         randomBytes(32),
         pack,
         48 + index * 61,

@@ -1,13 +1,11 @@
 // Agents, enrolments and tokens in the database: walls between tenants, revocation, limits.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import { IDENTITIES_CHECK_MAX } from '../../../../gateway/catalog/identities.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import {
-  IDENTITIES_CHECK_MAX,
-  EXPIRED_KEEP_MIN,
-} from '../../../../gateway/catalog/sqlite/identities.ts'
+import { EXPIRED_KEEP_MIN } from '../../../../gateway/catalog/sqlite/identities.ts'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { asVarveError } from '../../../../protocol/errors.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
@@ -21,7 +19,7 @@ const setUp = async () => {
   const add = (name: string): Tenant =>
     runOperation(sql, 'tenants.add', {
       name,
-      uuid: randomUUID(),
+      id: randomUUID(),
       idKey: randomBytes(32),
       chunkBytes: 65_536,
       nowMs: NOW_MS,
@@ -42,13 +40,13 @@ const errorOf = (work: () => unknown): readonly [string, string] | null => {
 
 const codeOf = (work: () => unknown): string => errorOf(work)?.[0] ?? 'none'
 
-const addToken = (sql: Sql, tenant: number | null, nowMs = NOW_MS): string => {
+const addToken = (sql: Sql, tenant: string | null, nowMs = NOW_MS): string => {
   const id = randomUUID()
   runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000 })
   return id
 }
 
-const addEnrolment = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
+const addEnrolment = (sql: Sql, tenant: string, nowMs = NOW_MS): string => {
   const id = randomUUID()
   runOperation(sql, 'enrolments.add', { id, tenant, nowMs, expiresMs: nowMs + 1000 })
   return id
@@ -113,14 +111,15 @@ test('revoking is for good, and keeps its first time', async () => {
 test('a token may belong to no tenant, which no tenant sees', async () => {
   await using t = await setUp()
   const [own, none] = [addToken(t.sql, t.acme.id), addToken(t.sql, null)]
-  const listed = (tenant: number | null): string[] => runOperation(t.sql, 'tokens.list', { tenant, ...ALL }).map(({ id }) => id)
+  const listed = (tenant: string | null): string[] =>
+    runOperation(t.sql, 'tokens.list', { tenant, ...ALL }).map(({ id }) => id)
   expect([listed(t.acme.id), listed(null)]).toEqual([[own], [none]])
   expect(runOperation(t.sql, 'tokens.byId', { id: none })).toMatchObject({
     tenant: null,
     tenantUuid: null,
     tenantName: null,
   })
-  const revoke = (tenant: number | null, id: string) => () =>
+  const revoke = (tenant: string | null, id: string) => () =>
     runOperation(t.sql, 'tokens.revoke', { tenant, id, nowMs: NOW_MS })
   expect([codeOf(revoke(t.acme.id, none)), codeOf(revoke(null, own))]).toEqual(['NOT_FOUND', 'NOT_FOUND'])
   expect(revoke(null, none)()).toMatchObject({ revokedMs: NOW_MS })
@@ -154,11 +153,7 @@ test('a list has a most, and goes on after the last id', async () => {
   const ids = t.sql.transaction(() =>
     Array.from({ length: 7 }, () => {
       const id = randomUUID()
-      t.sql.run(
-        "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'h', 'x', 0)",
-        id,
-        t.acme.id,
-      )
+      t.sql.run("INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, 1, 'h', 'x', 0)", id)
       return id
     }),
   )
@@ -179,13 +174,9 @@ test('tokens and enrolments long expired go when new ones come; their agents sta
   expect(runOperation(t.sql, 'agents.byId', { id: agent })).not.toBeNull()
   const numbers = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${EXPIRED_KEEP_MIN})`
   t.sql.run(
-    `${numbers} INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) SELECT 't' || i, ?, 's', 'viewer', 1, 1 FROM n`,
-    t.acme.id,
+    `${numbers} INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) SELECT 't' || i, 1, 's', 'viewer', 1, 1 FROM n`,
   )
-  t.sql.run(
-    `${numbers} INSERT INTO enrolment (id, tenant, created_ms, expires_ms) SELECT 'e' || i, ?, 1, 1 FROM n`,
-    t.acme.id,
-  )
+  t.sql.run(`${numbers} INSERT INTO enrolment (id, tenant, created_ms, expires_ms) SELECT 'e' || i, 1, 1, 1 FROM n`)
   addToken(t.sql, t.acme.id, later)
   expect(runOperation(t.sql, 'tokens.byId', { id: token })).toBeNull()
   expect(runOperation(t.sql, 'tokens.byId', { id: fresh })).not.toBeNull()

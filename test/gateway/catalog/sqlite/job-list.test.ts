@@ -1,7 +1,8 @@
 // Jobs as they are listed: newest first whatever clocks said, narrowed, never across tenants.
+import type { JobsAsked } from '../../../../gateway/catalog/jobs.ts'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { jobsStatement, type JobsAsked, PAGE_UPLOADS } from '../../../../gateway/catalog/sqlite/job-list.ts'
+import { jobsStatement, PAGE_UPLOADS } from '../../../../gateway/catalog/sqlite/job-list.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { DISKS_MAX, PAGE_DISKS_MAX } from '../../../../protocol/limits.ts'
 import { testAuthority } from '../../auth/test-authority.ts'
@@ -53,7 +54,13 @@ test('a job comes with its disks in their order, and a list ends where there wou
   const ids: string[] = []
   for (let index = 0; index < 17; index++)
     ids.push(await addPoint(catalog, acme, machine, { timeMs: 100 + index, names }))
-  const { jobs, more } = await catalog.jobs.list({ tenant: acme.id, agent: null, machine: 'a', after: null, limit: 100 })
+  const { jobs, more } = await catalog.jobs.list({
+    tenant: acme.id,
+    agent: null,
+    machine: 'a',
+    after: null,
+    limit: 100,
+  })
   expect(more).toBe(true)
   expect(jobs.map(({ job }) => job.id)).toEqual(ids.toReversed().slice(0, PAGE_DISKS_MAX / DISKS_MAX))
   for (const { uploads } of jobs) expect(uploads.map(({ disk }) => disk)).toEqual(names)

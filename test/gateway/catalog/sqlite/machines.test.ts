@@ -31,8 +31,7 @@ test('a name belongs to the agent that declared it first, until a person assigns
   await revokeAgent(catalog, acme, first)
   // a revoked agent's machines, whose points the new one could read, do not pass on by themselves
   expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
-  const assign = (name: string, agent: string, tenant = acme.id) =>
-    catalog.machines.assign({ tenant, name, agent })
+  const assign = (name: string, agent: string, tenant = acme.id) => catalog.machines.assign({ tenant, name, agent })
   await assign('b', second)
   expect(await declare(second, ['b'])).toEqual([])
   expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')

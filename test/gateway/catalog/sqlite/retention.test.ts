@@ -1,12 +1,13 @@
 // Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their own transaction.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/retention.ts'
+import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
-import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
-import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/sqlite/retention.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
+import { tenantRow } from '../../../../gateway/catalog/sqlite/tenant-row.ts'
 import { GROUP_NONE, POLICIES_MAX } from '../../../../protocol/retention.ts'
 import { codeOf, testAuthority, type TestAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
@@ -62,7 +63,9 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   const group = { scope: 'group', name: 'db1' } as const
   expect(await catalog.retention.list({ tenant: acme.id, after: group, limit: 9 })).toMatchObject([{ name: 'web' }])
   expect(await catalog.retention.list({ tenant: acme.id, after: null, limit: 1 })).toMatchObject([{ scope: 'tenant' }])
-  expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({ rules: '"newer"' })
+  expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({
+    rules: '"newer"',
+  })
   expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
   await set('machine', 'db1', null)
   await set('group', 'web', null)
@@ -196,7 +199,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
       `WITH RECURSIVE number (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < ?)
        INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, '"x"' FROM number`,
       POLICIES_MAX,
-      acme.id,
+      tenantRow(sql, acme.id),
     )
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
@@ -226,7 +229,7 @@ test('what changes nothing does not make the state to be written again', async (
     using sql = catalogOf(authority)
     sql.run('UPDATE tenant SET state_dirty = 0')
     await change()
-    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE id = ?', tenant)?.dirty
+    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE uuid = ?', tenant)?.dirty
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
