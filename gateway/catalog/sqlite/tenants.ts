@@ -50,7 +50,7 @@ export const tenantOperations = {
 
   'tenants.page': aside((sql, asked) =>
     sql.all<TenantAccount>(
-      `SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
+      `SELECT uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
          quota_soft AS softBytes, quota_hard AS hardBytes,
          (SELECT coalesce(sum(pack.bytes), 0) FROM pack WHERE pack.tenant = tenant.id) AS packBytes
          FROM tenant WHERE (?1 IS NULL OR name = ?1) AND name > ?2 ORDER BY name LIMIT ?3`,
