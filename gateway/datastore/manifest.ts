@@ -18,7 +18,6 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import { begunOf } from '../catalog/sqlite/job-rows.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
@@ -105,7 +104,7 @@ export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
-  const begun = begunOf(job.begun ?? 'null')
+  const begun = job.begun!
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
@@ -124,7 +123,7 @@ export const manifestOf = (
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
-    job: { subject: job.subject, full: job.full !== 0, compare: job.compare !== 0, startedMs: job.startedMs },
+    job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
     disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
       name: disk,
