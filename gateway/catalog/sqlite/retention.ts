@@ -182,7 +182,9 @@ export const retentionOperations = {
     const machine = machineByName(sql, tenant, name)
     const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
     const policy: Policy = { ...policyOf(machine.policy), ...changed }
-    sql.run('UPDATE machine SET policy = ? WHERE id = ?', JSON.stringify(policy), machine.id)
+    const text = JSON.stringify(policy)
+    if (text !== JSON.stringify(policyOf(machine.policy)))
+      sql.run('UPDATE machine SET policy = ? WHERE id = ?', text, machine.id)
     if (group === undefined) return { policy, group: machine.group, newGroup: false }
     checkGroup(group)
     const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)

@@ -118,8 +118,8 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
   expect(await catalog.points.remove(removal)).toEqual({ removed: 2, left: [] })
   const rows = await catalog.retention.points({ tenant: acme.id, machine: machine.name })
   expect(rows.map(({ id, damaged }) => [id, damaged])).toEqual([
-    [ids[3], 0],
-    [ids[2], 0],
+    [ids[3], false],
+    [ids[2], false],
   ])
   using sql = catalogOf(authority)
   const count = (table: string): number => sql.get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n
@@ -204,7 +204,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
     catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: '"y"' })
-  expect(await codeOf(set(acme, 'one more'))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(set(acme, 'one more'))).toBe('LIMIT_REACHED')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
 })
@@ -254,5 +254,5 @@ test('one removal is bounded', async () => {
   const { catalog, acme } = authority
   const points = Array.from({ length: REMOVED_POINTS_MAX + 1 }, () => randomUUID())
   const removal = { tenant: acme.id, points, named: false, nowMs: 1, by: BY }
-  expect(await codeOf(catalog.points.remove(removal))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(catalog.points.remove(removal))).toBe('LIMIT_REACHED')
 })
