@@ -49,8 +49,8 @@ export interface LostSubtrees {
   readonly point: string
   readonly machine: string
   readonly disk: string
-  /** 1 while a person holds it. */
-  readonly held: number
+  /** True while a person holds it. */
+  readonly held: boolean
   readonly lockedUntilMs: number | null
 }
 

@@ -6,7 +6,6 @@ import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { configuration, count, diskBytes, diskName, disks, evidence, leftOut, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
-import { begunOf } from './sqlite/job-rows.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
@@ -93,7 +92,7 @@ export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
-  const begun = begunOf(job.begun ?? 'null')
+  const begun = job.begun!
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
@@ -112,7 +111,7 @@ export const manifestOf = (
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
-    job: { subject: job.subject, full: job.full !== 0, compare: job.compare !== 0, startedMs: job.startedMs },
+    job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
     disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
       name: disk,

@@ -28,8 +28,8 @@ export interface PointRow {
   readonly bytesSent: number
   readonly bytesStored: number
   readonly durationMs: number
-  /** 1 while a person holds it. */
-  readonly held: number
+  /** True while a person holds it. */
+  readonly held: boolean
   readonly lockedUntilMs: number | null
   readonly verifiedMs: number | null
   /** Bytes of its disks that known damage leaves unreadable. */

@@ -61,7 +61,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
 
 interface Parts {
   readonly spec: Datastore['spec']

@@ -48,7 +48,7 @@ interface TenantStoreOptions {
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>,
+    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
   ) => Promise<ImageWriter>
 }
 
@@ -84,11 +84,11 @@ export class TenantStore {
    * One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one, 3 there with another
    * plain length than the one given. PARAMS_INVALID past IDS_MAX ids.
    */
-  async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
+  async have(ids: readonly Uint8Array[], machine: string, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { catalog, tenant } = this.#options
     await this.references.touch(ids)
-    return catalog.chunks.have({ tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
+    return catalog.chunks.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
   }
 
   /** Id of a chunk of so many zeroes, in bytes; no image has it, as a zero is no chunk. */
@@ -237,7 +237,7 @@ export class TenantStore {
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
-  openWriter(options: { job: string; disk: string; machineId: number }): Promise<ImageWriter> {
+  openWriter(options: { job: string; disk: string; machine: string }): Promise<ImageWriter> {
     return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
   }
 

@@ -45,8 +45,8 @@ export interface ImageWriterOptions {
   readonly tenant: Tenant
   readonly job: string
   readonly disk: string
-  /** Row id of the machine. */
-  readonly machineId: number
+  /** Name of the machine. */
+  readonly machine: string
   readonly catalog: Catalog
   readonly packs: PackPool
   readonly verifyPool: VerifyPool
@@ -224,14 +224,14 @@ export class ImageWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { catalog, tenant, machineId, job, disk, references } = this.#options
+    const { catalog, tenant, machine, job, disk, references } = this.#options
     await references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
     return catalog.chunks.commit({
       tenant: tenant.id,
-      machine: machineId,
+      machine,
       ids: joinBytes(
         pending.records.map(({ id }) => id),
         pending.records.length * ID_BYTES,

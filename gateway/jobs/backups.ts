@@ -118,7 +118,7 @@ export class Backups {
       const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
-        machineId: machine.id,
+        machine: machine.name,
         agent: machine.agent,
         subject,
         full,
@@ -189,10 +189,10 @@ export class Backups {
   ): Promise<Result<'image.upload'>> {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished === 1) return { root: upload.root }
+    if (upload.finished) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
       store,
       writer,

@@ -120,7 +120,7 @@ export const identityOperations = {
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
     // it can never report what became of them
-    const error = JSON.stringify({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
+    const error = { code: 'AGENT_REVOKED', message: 'the agent was revoked' }
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))
       endJob(sql, job.id, 'failed', error, nowMs)
     return agentById(sql, id)!

@@ -44,7 +44,7 @@ describe('round trip', () => {
   test('of a backup its figures are those of the catalog’s row', () => {
     const leftOut = [{ name: 'cd', reason: 'read-only' }]
     const begun = { timeMs: 100, consistency: 'frozen', note: null, configuration: '{"a":1}', leftOut }
-    const wishes = { full: 1, compare: 1 }
+    const wishes = { full: true, compare: true }
     const job = { id: randomUUID(), machine: 'm', agent: 'a', base: null, subject: 's', ...wishes, startedMs: 10 }
     const figures = { changed: 2, received: 30, stored: 40, comparedChunks: 5 }
     const upload = { size: 9, kind: 'incremental', reason: 'bitmap', root: null, evidence: 'raw', ...figures }
@@ -53,7 +53,7 @@ describe('round trip', () => {
       { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added', evidence: null, comparedChunks: 0 },
     ]
     const content = manifestOf(
-      { job: { ...job, begun: JSON.stringify(begun) } as JobRow, uploads: uploads as unknown as UploadRow[] },
+      { job: { ...job, begun } as unknown as JobRow, uploads: uploads as unknown as UploadRow[] },
       { bytesRead: 7, nowMs: 25, lockedUntilMs: null },
     )
     expect(content).toMatchObject({

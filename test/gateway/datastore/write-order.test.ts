@@ -130,7 +130,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   })
 
   const upload = async (): Promise<number> => {
-    await using writer = await tenantStore.openWriter(addUpload(folder.path, tenant))
+    await using writer = await tenantStore.openWriter(await addUpload(folder.path, tenant))
     let position = 0
     const send = async (batch: number): Promise<void> => {
       const plains = Array.from({ length: 1 + (batch % 5) }, plainChunk)

@@ -30,7 +30,7 @@ const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise
 }
 
 const writerOf = ({ datastore, tenant, folder }: Stand): Promise<ImageWriter> =>
-  datastore.tenantStore(tenant).openWriter(addUpload(folder, tenant))
+  addUpload(folder, tenant).then((upload) => datastore.tenantStore(tenant).openWriter(upload))
 
 const protect = ({ datastore, tenant }: Stand): Promise<Protection> =>
   datastore.tenantStore(tenant).references.protect()
