@@ -8,7 +8,7 @@ import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
 import { Identity, NewIdentity, removeUnfinished, type IdentityRecord } from './identity.ts'
 import { removeFolders } from './make-folder.ts'
-import { explained, notOurs } from './session/unreachable.ts'
+import { explained, notOurs } from '../protocol/host/unreachable.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 

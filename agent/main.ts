@@ -17,9 +17,9 @@ import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
-import { asFileError } from './file-error.ts'
+import { asFileError } from '../protocol/host/file-error.ts'
 import { openLog } from './log.ts'
-import { readCa } from './session/once.ts'
+import { readAuthority } from '../protocol/host/authority-file.ts'
 
 const EXAMPLE = `
 Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
@@ -96,7 +96,7 @@ program
     const { gateway, force } = options
     const signal = interruption()
     const token = await orAbort(readToken(options), signal)
-    const ca = await readCa(config.ca)
+    const ca = await readAuthority('"ca"', config.ca)
     const enrolled = await enrolHost({ gateway, token, force, ca, state: config.state, signal })
     const { record, former } = enrolled
     const { agentId: agent, tenantName: tenant } = record
