@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
 import { realpathSync } from 'node:fs'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../protocol/duration.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
@@ -17,8 +17,8 @@ import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
-import { asFileError } from '../protocol/host/file-error.ts'
 import { openLog } from './log.ts'
+import { runProgram, VERSION } from '../protocol/host/program.ts'
 import { readAuthority } from '../protocol/host/authority-file.ts'
 
 const EXAMPLE = `
@@ -70,7 +70,7 @@ interface EnrolCommand extends TokenOptions {
 
 export const program = new Command('varve-agent')
   .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')
-  .version('0.1.0')
+  .version(VERSION)
   .addHelpText('after', EXAMPLE)
   .exitOverride()
   .showHelpAfterError('(--help shows the usage)')
@@ -217,24 +217,8 @@ program
   .addOption(jsonOption())
   .action((options: UninstallCommand) => uninstall(options))
 
-/** What commander found wrong with the arguments; it has printed it already. */
-const usageError = ({ code, message }: CommanderError): VarveError =>
-  new VarveError(
-    'PARAMS_INVALID',
-    code === 'commander.help' ? 'no command is named: --help lists them' : message.replace(/^error: /u, ''),
-  )
-
 /** Runs one command to its end; the exit code. */
-export const run = async (args: readonly string[]): Promise<number> => {
-  const output = beginOutput(args)
-  try {
-    await program.parseAsync([...args], { from: 'user' })
-    return output.end(null)
-  } catch (thrown) {
-    if (!(thrown instanceof CommanderError)) return output.end(asVarveError(asFileError(thrown)))
-    return thrown.exitCode === 0 ? output.explained() : output.end(usageError(thrown), { told: true })
-  }
-}
+export const run = (args: readonly string[]): Promise<number> => runProgram(program, args)
 
 // what is done with it imported is the importer's business
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {

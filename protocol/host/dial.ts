@@ -59,8 +59,8 @@ const refusedWith = (told: VarveError, response: IncomingMessage, nowMs: number)
   })
 }
 
-/** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
-const refusal = async (gateway: string, response: IncomingMessage, nowMs: number): Promise<VarveError> => {
+/** The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or not our gateway's words. */
+export const refusalIn = async (response: IncomingMessage): Promise<VarveError | null> => {
   let text = ''
   try {
     for await (const part of response as AsyncIterable<Buffer>) {
@@ -68,12 +68,18 @@ const refusal = async (gateway: string, response: IncomingMessage, nowMs: number
       if (text.length > REFUSAL_BYTES_MAX) break
     }
     const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && typeof message === 'string')
-      return refusedWith(toldError(code, message), response, nowMs)
+    return typeof code === 'string' && typeof message === 'string' ? toldError(code, message) : null
   } catch {
-    // cut short, or not our gateway's words; the status alone must do
+    return null
   }
-  return notOurs(gateway, response.statusCode, response.headers.location)
+}
+
+/** The same with what a person needs to know besides; of an answer that is no gateway's, CONNECTION_LOST. */
+const refusal = async (gateway: string, response: IncomingMessage, nowMs: number): Promise<VarveError> => {
+  const told = await refusalIn(response)
+  return told === null
+    ? notOurs(gateway, response.statusCode, response.headers.location)
+    : refusedWith(told, response, nowMs)
 }
 
 /** Connects and opens a session; the gateway's refusal, or CONNECTION_LOST with the cause. */
