@@ -23,7 +23,6 @@ const DETAILS: { readonly [N in Served]?: Details<N> } = {
     name,
     rules: rules === null ? null : JSON.stringify(rules),
   }),
-  'machines.setGroup': ({ group }) => ({ group }),
   'store.collect': ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
     dryRun,
     thresholdPercent,

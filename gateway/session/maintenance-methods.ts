@@ -1,6 +1,6 @@
 // The methods that keep a tenant's datastore, each in terms of the gateway's services.
 import { VarveError } from '../../protocol/errors.ts'
-import { REPORT_ROWS_MAX, type MAINTENANCE_METHODS } from '../../protocol/maintenance.ts'
+import type { MethodsServedBy } from '../../protocol/methods.ts'
 import { DAYS_MAX, type Retention } from '../../protocol/retention.ts'
 import type { StoredPoint } from '../catalog/sqlite/points.ts'
 import { pointView } from '../jobs/views.ts'
@@ -17,7 +17,7 @@ const findPoint = (
   prefix: string,
 ): Promise<StoredPoint> => services.datastore.catalog.points.find({ tenant: tenant.id, agent: null, prefix })
 
-export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: MethodCode<N> } = {
+export const maintenance: { readonly [N in MethodsServedBy<'gateway'>]?: MethodCode<N> } = {
   'points.hold': async ({ point: prefix, held }, context) => {
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
@@ -47,12 +47,12 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
     return pruned
   },
 
-  'points.lost': async ({ point: prefix }, context) => {
+  'points.lost': async ({ point: prefix, limit }, context) => {
     const { services, tenant } = context
     const { id } = await findPoint(context, prefix)
-    const args = { tenant: tenant.id, point: id, disk: null, limit: REPORT_ROWS_MAX }
+    const args = { tenant: tenant.id, point: id, disk: null, limit }
     const { lost, lostCount } = await services.datastore.catalog.lost.show(args)
-    return { lost, lostCount }
+    return { lost, lostCount, next: null }
   },
 
   'retention.set': async ({ scope, name, rules, newGroup }, { services, tenant }) => {
@@ -68,13 +68,10 @@ export const maintenance: { readonly [N in keyof typeof MAINTENANCE_METHODS]: Me
 
   'retention.list': async (_, { services, tenant }) => {
     const policies = await services.datastore.catalog.retention.list({ tenant: tenant.id })
-    return { policies: policies.map(({ rules, ...policy }) => ({ ...policy, rules: JSON.parse(rules) as Retention })) }
-  },
-
-  'machines.setGroup': async ({ machine, group }, { services, tenant, machine: find }) => {
-    await find(machine)
-    await services.datastore.catalog.machines.setGroup({ tenant: tenant.id, name: machine, group })
-    return {}
+    return {
+      policies: policies.map(({ rules, ...policy }) => ({ ...policy, rules: JSON.parse(rules) as Retention })),
+      next: null,
+    }
   },
 
   'store.collect': async (params, { services, caller, tenant, call }) => {

@@ -18,107 +18,100 @@ import { RELAY_TIMEOUT_MS } from './status-looks.ts'
 import { guarded, notServing, type MethodCode, type Services } from './context.ts'
 import { endOf, type Caller } from './registry.ts'
 
-type Methods = { readonly [N in MethodsServedBy<'gateway'>]: MethodCode<N> }
+type Methods = { readonly [N in MethodsServedBy<'gateway'>]?: MethodCode<N> }
 
-const identities: Pick<
-  Methods,
-  'session.renew' | 'tenants.list' | 'agents.list' | 'agents.revoke' | 'audit.list' | 'agent.inventory'
-> = {
-  'session.renew': async ({ token }, { services, caller, tenant }) => {
-    const { address, claims: old } = caller
-    const timeMs = services.clock.now()
-    const claims = await services.audit.guard({ action: 'session.renew', address, timeMs }, async () => {
-      const fresh = await verifyBearer(services.authority, token, timeMs)
-      if (fresh.subject === old.subject && fresh.role === old.role && fresh.tenant === old.tenant) return fresh
-      const bearer = { tenantId: tenant.id, subject: old.subject, role: old.role }
-      throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
-    })
-    caller.claims = claims
-    caller.endsMs = endOf(claims, services.clock)
-    return { expiresMs: claims.expiresAt * 1000 }
-  },
+const identities: Pick<Methods, 'session.renew' | 'agents.list' | 'agents.revoke' | 'audit.list' | 'agent.inventory'> =
+  {
+    'session.renew': async ({ token }, { services, caller, tenant }) => {
+      const { address, claims: old } = caller
+      const timeMs = services.clock.now()
+      const claims = await services.audit.guard({ action: 'session.renew', address, timeMs }, async () => {
+        const fresh = await verifyBearer(services.authority, token, timeMs)
+        if (fresh.subject === old.subject && fresh.role === old.role && fresh.tenant === old.tenant) return fresh
+        const bearer = { tenantId: tenant.id, subject: old.subject, role: old.role }
+        throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
+      })
+      caller.claims = claims
+      caller.endsMs = endOf(claims, services.clock)
+      return { expiresMs: claims.expiresAt * 1000 }
+    },
 
-  'tenants.list': async (_, { services }) => {
-    const tenants = await services.datastore.catalog.tenants.list()
-    return { tenants: tenants.map(({ name, createdMs }) => ({ name, createdMs })) }
-  },
+    'agents.list': async (_, { services, tenant }) => {
+      const agents = await services.datastore.catalog.agents.list({ tenant: tenant.id })
+      return {
+        agents: agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
+          id,
+          host,
+          enrolledMs,
+          seenMs,
+          revokedMs,
+          online: services.registry.online(id),
+        })),
+        next: null,
+      }
+    },
 
-  'agents.list': async (_, { services, tenant }) => {
-    const agents = await services.datastore.catalog.agents.list({ tenant: tenant.id })
-    return {
-      agents: agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
-        id,
-        host,
-        enrolledMs,
-        seenMs,
-        revokedMs,
-        online: services.registry.online(id),
-      })),
-    }
-  },
+    'agents.revoke': async ({ agent }, { services, caller, tenant }) => {
+      const { subject, role } = caller.claims
+      const { host, revokedMs } = await services.datastore.catalog.agents.revoke({
+        tenant: tenant.id,
+        id: agent,
+        nowMs: services.clock.now(),
+        by: { subject, role },
+      })
+      const error = new VarveError('AGENT_REVOKED', 'the agent was revoked')
+      services.registry.closeAll(error, ({ caller: { claims } }) => claims.role === 'agent' && claims.subject === agent)
+      return { host, revokedMs: revokedMs! }
+    },
 
-  'agents.revoke': async ({ agent }, { services, caller, tenant }) => {
-    const { subject, role } = caller.claims
-    await services.datastore.catalog.agents.revoke({
-      tenant: tenant.id,
-      id: agent,
-      nowMs: services.clock.now(),
-      by: { subject, role },
-    })
-    const error = new VarveError('AGENT_REVOKED', 'the agent was revoked')
-    services.registry.closeAll(error, ({ caller: { claims } }) => claims.role === 'agent' && claims.subject === agent)
-    return {}
-  },
+    'audit.list': async ({ after, limit }, { services, tenant }) => {
+      const entries = await services.datastore.catalog.audit.page({
+        tenant: tenant.id,
+        after: Number(after ?? 0),
+        limit,
+      })
+      return {
+        entries: entries.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
+          seq,
+          timeMs,
+          subject,
+          role,
+          action,
+          resource,
+          outcome,
+          details: JSON.stringify(details),
+        })),
+        next: null,
+      }
+    },
 
-  'audit.list': async ({ afterSeq, limit }, { services, tenant }) => {
-    const entries = await services.datastore.catalog.audit.page({ tenant: tenant.id, after: afterSeq, limit })
-    return {
-      entries: entries.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
-        seq,
-        timeMs,
-        subject,
-        role,
-        action,
-        resource,
-        outcome,
-        details: JSON.stringify(details),
-      })),
-    }
-  },
-
-  'agent.inventory': async ({ host, machines, jobs }, { services, caller, tenant }) => {
-    const agent = caller.claims.subject
-    const nowMs = services.clock.now()
-    const { catalog } = services.datastore
-    await unlessFull(services.log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
-    const policy = JSON.stringify(POLICY_DEFAULT)
-    const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
-    services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
-    // a list made before another connection took over would fail the jobs of that one
-    if (!services.registry.serves(caller)) throw notServing()
-    return {
-      refused: refused.map(({ machine, holder }) => ({
-        machine,
-        code: holder === null ? 'TOO_MANY_REQUESTS' : 'EXISTS',
-        message:
-          holder === null
-            ? `an agent serves at most ${MACHINES_MAX} machines`
-            : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
-      })),
-      jobs: await services.backups.reconcile(tenant, agent, jobs),
-    }
-  },
-}
+    'agent.inventory': async ({ host, machines, jobs }, { services, caller, tenant }) => {
+      const agent = caller.claims.subject
+      const nowMs = services.clock.now()
+      const { catalog } = services.datastore
+      await unlessFull(services.log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
+      const policy = JSON.stringify(POLICY_DEFAULT)
+      const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
+      services.log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
+      // a list made before another connection took over would fail the jobs of that one
+      if (!services.registry.serves(caller)) throw notServing()
+      return {
+        refused: refused.map(({ machine, holder }) => ({
+          machine,
+          code: holder === null ? 'TOO_MANY_REQUESTS' : 'EXISTS',
+          message:
+            holder === null
+              ? `an agent serves at most ${MACHINES_MAX} machines`
+              : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
+        })),
+        jobs: await services.backups.reconcile(tenant, agent, jobs),
+      }
+    },
+  }
 
 const machines: Pick<
   Methods,
-  | 'machines.list'
-  | 'machines.status'
-  | 'machines.forget'
-  | 'machines.setPolicy'
-  | 'machines.assign'
-  | 'machines.qmp'
-  | 'machines.events'
+  'machines.list' | 'machines.status' | 'machines.forget' | 'machines.assign' | 'machines.qmp' | 'machines.events'
 > = {
   'machines.list': async (_, { services, tenant, onlyAgent }) => {
     const rows = await services.datastore.catalog.machines.list({ tenant: tenant.id, agent: onlyAgent })
@@ -133,6 +126,7 @@ const machines: Pick<
         policy: policyOf(policy),
         lastPoint: pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs },
       })),
+      next: null,
     }
   },
 
@@ -147,24 +141,12 @@ const machines: Pick<
     return answerOf(peer, peer.call('agent.forget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
   },
 
-  'machines.setPolicy': async ({ machine, policy }, { services, machine: find }) => {
-    const { id } = await find(machine)
-    await services.datastore.catalog.machines.setPolicy({ id, policy: JSON.stringify(policy) })
-    return {}
-  },
-
   'machines.assign': async ({ machine: name, agent }, { services, caller, tenant, machine: find }) => {
     await find(name)
     const { subject, role } = caller.claims
     const nowMs = services.clock.now()
-    await services.datastore.catalog.machines.assign({
-      tenant: tenant.id,
-      name,
-      agent,
-      nowMs,
-      by: { subject, role },
-    })
-    return {}
+    const by = { subject, role }
+    return { changed: await services.datastore.catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs, by }) }
   },
 
   'machines.qmp': async (params, { services, machine: find, call }) => {
@@ -232,7 +214,7 @@ const backups: Pick<
     if (machine !== null) await find(machine)
     const args = { tenant: tenant.id, agent: onlyAgent, machine, limit }
     const jobs = await services.datastore.catalog.jobs.list(args)
-    return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)) }
+    return { jobs: jobs.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes)), next: null }
   },
 
   'jobs.watch': async ({ job }, { services, tenant, job: find, call, inTurn }) => {
@@ -247,12 +229,12 @@ const backups: Pick<
 }
 
 const points: Pick<Methods, 'points.list' | 'points.get' | 'image.download'> = {
-  'points.list': async ({ machine, before, limit }, { services, tenant, onlyAgent, machine: find }) => {
+  'points.list': async ({ machine, limit }, { services, tenant, onlyAgent, machine: find }) => {
     if (machine !== null) await find(machine)
-    const args = { tenant: tenant.id, agent: onlyAgent, machine, before, limit }
-    const { points, more } = await services.datastore.catalog.points.list(args)
+    const args = { tenant: tenant.id, agent: onlyAgent, machine, before: null, limit }
+    const { points } = await services.datastore.catalog.points.list(args)
     const nowMs = services.clock.now()
-    return { points: points.map((point) => pointView(point, nowMs)), more }
+    return { points: points.map((point) => pointView(point, nowMs)), next: null }
   },
 
   'points.get': async ({ point: prefix }, { services, tenant, onlyAgent }) => {

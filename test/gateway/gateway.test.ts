@@ -23,7 +23,7 @@ test('a folder has one gateway, and the next one after its end has everything', 
     await gateway.connectAs(token)
   }
   await using gateway = await startGateway({ folder })
-  expect(await (await gateway.connectAs(token)).call('machines.list', {})).toEqual({ machines: [] })
+  expect(await (await gateway.connectAs(token)).call('machines.list', {})).toEqual({ machines: [], next: null })
 })
 
 test('one that cannot listen lets go of its folder', async () => {

@@ -119,7 +119,7 @@ class Life implements AsyncDisposable {
   /** Everything that is there: the points of each tenant, each restored, and the audit log. */
   async check(): Promise<void> {
     for (const [tenant, person] of this.#people) {
-      const { points } = await person.call('points.list', { machine: null, before: null, limit: POINTS_MAX })
+      const { points } = await person.call('points.list', { machine: null, limit: POINTS_MAX })
       const listed = points.map(({ id, machine, held, lockedUntilMs, lostBytes }) => ({
         id,
         machine,

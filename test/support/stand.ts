@@ -248,7 +248,7 @@ export class Stand implements AsyncDisposable {
 
   async listPoints(tenant = TENANT): Promise<Point[]> {
     const peer = await this.peer('owner', tenant)
-    return (await peer.call('points.list', { machine: null, before: null, limit: 250 })).points
+    return (await peer.call('points.list', { machine: null, limit: 250 })).points
   }
 
   async point(id: string, tenant = TENANT): Promise<Point> {

@@ -174,14 +174,14 @@ export const auditOperations = {
       .map((row) => ({ ...row, details: JSON.parse(row.details) as ErrorDetails })),
   ),
 
-  /** A tenant's entries behind its first `after`, numbered within the tenant: the log's own numbers would tell how busy others are. */
+  /** A tenant's entries (or, for null, the gateway's own) behind the first `after`, numbered among themselves: the log's own numbers would tell how busy others are. */
   'audit.page': aside(
-    (sql: Sql, { tenant, after, limit }: { tenant: number; after: number; limit: number }): AuditEntry[] => {
+    (sql: Sql, { tenant, after, limit }: { tenant: number | null; after: number; limit: number }): AuditEntry[] => {
       const pages = pagesOf(sql)
       const known = pages.get(`${tenant}/${after}`)
       const from = known === undefined ? { seq: 0, offset: after } : { seq: known, offset: 0 }
       const rows = sql.all<Row>(
-        `SELECT ${COLUMNS} FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
+        `SELECT ${COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
         tenant,
         from.seq,
         Math.max(0, Math.min(limit, AUDIT_PAGE_MAX)),

@@ -37,11 +37,12 @@ export interface AgentRecord {
   readonly seenMs: number | null
 }
 
+/** The tenant is null for a token that belongs to none. */
 export interface TokenRecord {
   readonly id: string
-  readonly tenant: number
-  readonly tenantUuid: string
-  readonly tenantName: string
+  readonly tenant: number | null
+  readonly tenantUuid: string | null
+  readonly tenantName: string | null
   readonly subject: string
   readonly role: Role
   readonly createdMs: number
@@ -54,7 +55,7 @@ const AGENT = `SELECT agent.id, agent.tenant, tenant.uuid AS tenantUuid, tenant.
 
 const TOKEN = `SELECT token.id, token.tenant, tenant.uuid AS tenantUuid, tenant.name AS tenantName, subject, role,
   token.created_ms AS createdMs, expires_ms AS expiresMs, revoked_ms AS revokedMs
-  FROM token JOIN tenant ON tenant.id = token.tenant`
+  FROM token LEFT JOIN tenant ON tenant.id = token.tenant`
 
 const agentById = (sql: Sql, id: string): AgentRecord | null =>
   sql.get<AgentRecord>(`${AGENT} WHERE agent.id = ?`, id) ?? null
@@ -64,7 +65,7 @@ const tokenById = (sql: Sql, id: string): TokenRecord | null =>
 
 const audit = (
   sql: Sql,
-  what: { nowMs: number; tenant: number; by: Actor; action: string; resource: string },
+  what: { nowMs: number; tenant: number | null; by: Actor; action: string; resource: string },
   details: Record<string, string | number>,
 ): void => {
   const { nowMs, tenant, by, action, resource } = what
@@ -80,9 +81,9 @@ const audit = (
   })
 }
 
-/** What both kinds of revocation name: the row, and the tenant it must belong to. */
-export interface Revocation {
-  readonly tenant: number
+/** What both kinds of revocation name: the row, and the tenant it must belong to; null for a token that belongs to none. */
+export interface Revocation<T extends number | null = number> {
+  readonly tenant: T
   readonly id: string
   readonly nowMs: number
   readonly by: Actor
@@ -131,11 +132,11 @@ const goneIn = (sql: Sql, table: 'agent' | 'token', ids: readonly string[]): str
     .map(({ id }) => id)
 }
 
-const dropExpired = (sql: Sql, tenant: number, nowMs: number): void => {
+const dropExpired = (sql: Sql, tenant: number | null, nowMs: number): void => {
   for (const table of ['token', 'enrolment'] as const)
     sql.run(
-      `DELETE FROM ${table} WHERE tenant = ? AND expires_ms < ?
-       AND rowid <= (SELECT rowid FROM ${table} WHERE tenant = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)`,
+      `DELETE FROM ${table} WHERE tenant IS ? AND expires_ms < ?
+       AND rowid <= (SELECT rowid FROM ${table} WHERE tenant IS ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)`,
       tenant,
       nowMs - EXPIRED_KEEP_MS,
       tenant,
@@ -201,7 +202,15 @@ export const identityOperations = {
   'tokens.add': write(
     (
       sql: Sql,
-      row: { id: string; tenant: number; subject: string; role: Role; nowMs: number; expiresMs: number; by: Actor },
+      row: {
+        id: string
+        tenant: number | null
+        subject: string
+        role: Role
+        nowMs: number
+        expiresMs: number
+        by: Actor
+      },
     ): void => {
       const { id, tenant, subject, role, nowMs, expiresMs, by } = row
       dropExpired(sql, tenant, nowMs)
@@ -220,17 +229,18 @@ export const identityOperations = {
 
   'tokens.byId': read((sql: Sql, { id }: { id: string }): TokenRecord | null => tokenById(sql, id)),
 
-  /** Tokens of a tenant in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'tokens.list': read((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): TokenRecord[] =>
-    sql.all<TokenRecord>(
-      `${TOKEN} WHERE token.tenant = ? AND token.id > ? ORDER BY token.id LIMIT ${IDENTITIES_PAGE_MAX}`,
-      tenant,
-      afterId,
-    ),
+  /** Tokens of a tenant, or (for null) of none, in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
+  'tokens.list': aside(
+    (sql: Sql, { tenant, afterId = '' }: { tenant: number | null; afterId?: string }): TokenRecord[] =>
+      sql.all<TokenRecord>(
+        `${TOKEN} WHERE token.tenant IS ? AND token.id > ? ORDER BY token.id LIMIT ${IDENTITIES_PAGE_MAX}`,
+        tenant,
+        afterId,
+      ),
   ),
 
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): TokenRecord => {
+  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation<number | null>): TokenRecord => {
     const token = tokenById(sql, id)
     if (token === null || token.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such token')
     if (token.revokedMs !== null) return token

@@ -186,12 +186,15 @@ export class OldCatalog implements Disposable {
     )
   }
 
-  /** Copies the settings, but for those that are there, and the audit log as it is. */
-  copyLog(builder: CatalogBuilder): void {
+  /** Copies what belongs to no tenant: the settings, but for those that are there, tokens, and the audit log as it is. */
+  copyOwn(builder: CatalogBuilder): void {
     this.#copy('settings', builder, 'SELECT name, value FROM setting', (row) => {
       builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', row['name']!, row['value']!)
     })
     this.#copy('audit log', builder, `${this.#select('audit')} ORDER BY seq`, (row) => insert(builder, 'audit', row))
+    this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant IS NULL`, (row) =>
+      insert(builder, 'token', row),
+    )
   }
 
   /** Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id here. */

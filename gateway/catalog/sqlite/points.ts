@@ -2,7 +2,6 @@
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { nearest } from '../../../protocol/nearest.ts'
-import type { PointCursor } from '../../../protocol/schemas.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
 import { aside, read } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
@@ -77,6 +76,12 @@ const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string
   const rows = sql.all<ImageRow & { readonly point: string }>(PAGE_DISKS, JSON.stringify(points), limit)
   for (const { point, ...disk } of rows) found.get(point)?.push(disk)
   return found
+}
+
+/** Where a page of points begins: behind the last one of the page before. */
+export interface PointCursor {
+  readonly timeMs: number
+  readonly id: string
 }
 
 export interface PointsAsked {

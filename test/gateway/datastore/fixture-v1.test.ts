@@ -46,6 +46,7 @@ test('opens, and every image is what it was', async () => {
   await using datastore = await openDatastore(folder.path)
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
+  expect(await datastore.catalog.condition.examine({ trusted: false })).toEqual([])
   expect(await datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null, done: true })
 })
 

@@ -279,6 +279,7 @@ describe('with an old catalog', () => {
       sql.transaction(() => {
         for (const action of ['a', 'b']) appendAudit(sql, { ...ENTRY, action })
         sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
+        sql.run("INSERT INTO token VALUES ('p', NULL, 's', 'platform', 1, 2, NULL)")
       })
     }
     const before = dump(place.folder)

@@ -22,7 +22,7 @@ test('a token in hello opens a session, whose welcome says who it is and until w
     tenant: 'acme',
     expiresMs: test.clock.now() + 60 * 60 * 1000,
   })
-  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   expect(test.services.registry.sessions.size).toBe(1)
   session.connection.closed()
   await new Promise((resolve) => setImmediate(resolve))
@@ -38,7 +38,7 @@ test('without a hello in time the connection ends, and with one it does not', as
   test.clock.advance(1)
   expect((await silent.closed).code).toBe('HELLO_TIMEOUT')
   expect((await silent.first()).slice(0, 3)).toEqual([FRAME.error, 0, 'HELLO_TIMEOUT'])
-  expect(await good.peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await good.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
 })
 
 test.each([
@@ -128,7 +128,7 @@ test('a session ends when its token does', async () => {
   await using test = await TestServices.open()
   const session = await test.session(await test.token('viewer', test.acme, 'anna', 60_000))
   await test.pass(59_000)
-  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   await test.pass(2000)
   expect((await session.peer.closed).code).toBe('TOKEN_EXPIRED')
   expect(test.services.registry.sessions.size).toBe(0)
@@ -153,7 +153,7 @@ test('a renewed session goes on, an ill renewed one ends at its old time', async
   const renewed = await peer.call('session.renew', { token: agent.assertion() })
   expect(renewed.expiresMs).toBe(test.clock.now() + 300_000)
   await test.pass(250_000)
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
 
   const stranger = await test.agent()
   const foreign = await test.agent(test.other)
@@ -179,7 +179,7 @@ test('a session ends when its life is over, whatever the time of day was set to 
   const { peer } = await test.session(await test.token('viewer'))
   test.clock.set(test.clock.now() + 30 * 24 * hour)
   await test.pass(hour - 60_000)
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   test.clock.set(0)
   await test.pass(60_000)
   expect((await peer.closed).code).toBe('TOKEN_EXPIRED')

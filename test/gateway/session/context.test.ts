@@ -26,9 +26,9 @@ const callerOf = (test: TestServices, role: Role): { claims: Claims; address: st
   endsMs: Number.MAX_SAFE_INTEGER,
 })
 
-const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolicy'>): Promise<unknown> =>
+const run = (test: TestServices, role: Role, code: MethodCode<'machines.configure'>): Promise<unknown> =>
   guarded(
-    'machines.setPolicy',
+    'machines.configure',
     code,
     test.services,
     callerOf(test, role),
@@ -80,7 +80,7 @@ test('an agent is confined to itself, a person is not', async () => {
       'machines.list',
       async (_, { onlyAgent }) => {
         seen.push(onlyAgent)
-        return { machines: [] }
+        return { machines: [], next: null }
       },
       test.services,
       callerOf(test, role),
@@ -161,7 +161,7 @@ test('one session looks once at a time, the others wait, and the data path waits
     looking--
     return await call()
   })
-  const page = { machine: null, before: null, limit: 250 }
+  const page = { machine: null, limit: 250 }
   const viewers = [await test.person('viewer'), await test.person('viewer'), await test.person('auditor')]
   const listings = viewers.flatMap((viewer) => Array.from({ length: 64 }, () => viewer.call('points.list', page)))
   await eventually(() => looking > 0)

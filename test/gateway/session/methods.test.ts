@@ -35,11 +35,11 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'tenants.list': {},
   'agents.list': {},
   'agents.revoke': { agent },
-  'audit.list': { afterSeq: 0, limit: 10 },
+  'audit.list': { limit: 10 },
   'machines.list': {},
   'machines.status': { machine },
   'machines.forget': { machine, disk: null },
-  'machines.setPolicy': { machine, policy: POLICY_DEFAULT },
+  'machines.configure': { machine, policy: POLICY_DEFAULT },
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
@@ -47,7 +47,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'jobs.list': { machine: null, limit: 10 },
   'jobs.watch': { job },
   'jobs.cancel': { job },
-  'points.list': { machine: null, before: null, limit: 10 },
+  'points.list': { machine: null, limit: 10 },
   'points.get': { point },
   'image.download': { point, disk: 'vda', position: 0, skipDamaged: false },
   'points.hold': { point, held: true },
@@ -56,7 +56,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'points.lost': { point },
   'retention.set': { scope: 'machine', name: machine, rules: null, newGroup: false },
   'retention.list': {},
-  'machines.setGroup': { machine, group: 'web' },
+  'machines.configure': { machine, group: 'web' },
   'store.collect': { dryRun: true, thresholdPercent: 50, bytesPerSecond: null },
   'store.verify': { point, machine: null, olderThanDays: null, bytesPerSecond: null },
   'store.check': { bytesPerSecond: null },
@@ -166,9 +166,9 @@ test('an agent sees its own machines, jobs and points, and none of a neighbourâ€
   const mine = await furnish(test, test.acme)
   const neighbour = await test.agent()
   const { peer } = await test.session(neighbour.assertion(), { serving: true })
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   expect(await peer.call('jobs.list', { machine: null, limit: 10 })).toEqual({ jobs: [] })
-  expect(await peer.call('points.list', { machine: null, before: null, limit: 10 })).toEqual({
+  expect(await peer.call('points.list', { machine: null, limit: 10 })).toEqual({
     points: [],
     more: false,
   })
@@ -256,7 +256,7 @@ test('a backup is started, followed and cancelled by people, and every change is
   })
   const operator = await test.person('operator')
   const policy = { consistency: 'none', refuseFull: ['bitmap-missing'] } as const
-  await operator.call('machines.setPolicy', {
+  await operator.call('machines.configure', {
     machine: 'db1',
     policy: { ...policy, refuseFull: [...policy.refuseFull] },
   })
@@ -300,7 +300,7 @@ test('an owner revokes an agent: its sessions end, its jobs fail and it cannot c
   expect((await owner.call('agents.list', {})).agents).toMatchObject([
     { revokedMs: expect.any(Number) as number, online: false },
   ])
-  const log = (await owner.call('audit.list', { afterSeq: 0, limit: 100 })).entries
+  const log = (await owner.call('audit.list', { limit: 100 })).entries
   expect(log).toContainEqual(
     expect.objectContaining({ action: 'agent.revoke', resource: agent.id, subject: 'a owner', outcome: 'ok' }),
   )

@@ -44,7 +44,7 @@ const errorOf = (work: () => unknown): readonly [string, string] | null => {
 
 const codeOf = (work: () => unknown): string => errorOf(work)?.[0] ?? 'none'
 
-const addToken = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
+const addToken = (sql: Sql, tenant: number | null, nowMs = NOW_MS): string => {
   const id = randomUUID()
   runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000, by })
   return id
@@ -117,6 +117,27 @@ test('revoking is for good, keeps its first time, and is audited once', async ()
   expect(actions(t.sql, t.acme.id).filter((action) => action.endsWith('revoke'))).toEqual([
     'agent.revoke',
     'token.revoke',
+  ])
+})
+
+test('a token may belong to no tenant, which no tenant sees', async () => {
+  await using t = await setUp()
+  const [own, none] = [addToken(t.sql, t.acme.id), addToken(t.sql, null)]
+  const listed = (tenant: number | null): string[] => runOperation(t.sql, 'tokens.list', { tenant }).map(({ id }) => id)
+  expect([listed(t.acme.id), listed(null)]).toEqual([[own], [none]])
+  expect(runOperation(t.sql, 'tokens.byId', { id: none })).toMatchObject({
+    tenant: null,
+    tenantUuid: null,
+    tenantName: null,
+  })
+  const revoke = (tenant: number | null, id: string) => () =>
+    runOperation(t.sql, 'tokens.revoke', { tenant, id, nowMs: NOW_MS, by })
+  expect([codeOf(revoke(t.acme.id, none)), codeOf(revoke(null, own))]).toEqual(['NOT_FOUND', 'NOT_FOUND'])
+  expect(revoke(null, none)()).toMatchObject({ revokedMs: NOW_MS })
+  const page = runOperation(t.sql, 'audit.page', { tenant: null, after: 0, limit: 10 })
+  expect(page.map(({ seq, action }) => [seq, action])).toEqual([
+    [1, 'token.issue'],
+    [2, 'token.revoke'],
   ])
 })
 
