@@ -7,7 +7,7 @@ import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
-import { tomlProblem } from '../protocol/toml-problem.ts'
+import { tomlProblem } from '../protocol/host/toml-problem.ts'
 import { addressFault } from '../protocol/host/gateway-address.ts'
 import { fileError } from '../protocol/host/file-error.ts'
 

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
-import { systemClock } from './clock.ts'
+import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig, MachineConfig } from './config.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
@@ -11,7 +11,8 @@ import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
 import { LeaseJournal } from './drivers/journal.ts'
 import { QmpLeaseDriver } from './drivers/qmp/qmp-driver.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../protocol/host/log.ts'
+import { DAY_MS } from '../protocol/host/duration.ts'
 import { QmpLink } from './qmp/link.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
@@ -28,7 +29,7 @@ import { lockState } from './state-lock.ts'
 const GONE_FOR_GOOD: ReadonlySet<ErrorCode> = new Set(['AGENT_REVOKED', 'TOKEN_KEY_UNKNOWN'])
 
 /** How often a certificate near its end, or a wrong clock, is warned of, in milliseconds. */
-const WARN_INTERVAL_MS = 24 * 60 * 60 * 1000
+const WARN_INTERVAL_MS = DAY_MS
 
 /** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. What `onReloadable` is given takes a configuration that was read again. */
 export const runAgent = async (

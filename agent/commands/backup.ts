@@ -2,13 +2,13 @@
 import * as v from 'valibot'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { doneBytes, jobFailure, jobText, pointReport } from '../../protocol/host/job-report.ts'
-import { Meter } from '../../protocol/meter.ts'
+import { Meter } from '../../protocol/host/meter.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
-import { print, printJson } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { whyAway } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */

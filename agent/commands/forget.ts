@@ -5,8 +5,9 @@ import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
-import { interruption, orAbort } from './interruption.ts'
-import { print, printJson } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
 export interface ForgetCommand {
@@ -24,7 +25,7 @@ const forgetDisks = async (
   disk: string | null,
   timeout: number | undefined,
 ): Promise<Forgotten> => {
-  const signal = interruption()
+  const { signal } = interruption()
   await using direct = await openDirect(config)
   if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), signal)
   return await withGateway(

@@ -10,7 +10,9 @@ import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
-import { localTime, print, printJson, printTable, size } from './output.ts'
+import { print, printJson, printTable } from '../../protocol/host/output.ts'
+import { utcText } from '../../protocol/host/instant.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { whyAway, whyUnknown } from './unknown-machine.ts'
 
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
@@ -44,7 +46,7 @@ export const machines = (options: ListCommand): Promise<void> =>
           name,
           online ? 'connected' : 'away',
           job === null ? '-' : `running (${job.slice(0, 8)})`,
-          lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${localTime(lastPoint.timeMs)}`,
+          lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${utcText(lastPoint.timeMs)}`,
           policy.consistency,
         ]),
       )
@@ -138,11 +140,11 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
         rows.map(({ id, machine: name, timeMs, future, consistency, bytesStored, disks }) => [
           id.slice(0, 8),
           name,
-          `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
+          `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
           kindText(disks),
           consistency,
-          size(bytesStored),
-          disks.map((disk) => `${disk.name} ${size(disk.size)}`).join(', '),
+          sizeText(bytesStored),
+          disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
         ]),
       )
     },

@@ -7,8 +7,9 @@ import { readConfig, type AgentConfig } from '../config.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { leftSentences } from '../../protocol/host/machine-report.ts'
 import { openDirect, type Direct } from './direct.ts'
-import { interruption, orAbort } from './interruption.ts'
-import { print, printJson, remark } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { print, printJson, remark } from '../../protocol/host/output.ts'
 
 export interface UninstallCommand {
   readonly config: string
@@ -69,7 +70,7 @@ const removeSockets = async (direct: Direct): Promise<void> => {
 
 export const uninstall = async (options: UninstallCommand): Promise<void> => {
   const config = await readConfig(options.config)
-  const signal = interruption()
+  const { signal } = interruption()
   await using direct = await openDirect(config)
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')

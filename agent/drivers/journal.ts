@@ -7,6 +7,8 @@ import { CONSISTENCIES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from '../..
 import { VarveError } from '../../protocol/errors.ts'
 import { jsonSchema } from '../qmp/configuration.ts'
 import { checkLeaseId } from './qmp/names.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { makeFolder } from '../make-folder.ts'
 
 /** Largest journal entry, in bytes. */
@@ -87,17 +89,6 @@ export interface JournalOptions {
   readonly onDamaged?: (file: string, movedTo: string, cause: unknown) => void
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
-
-const syncFolder = async (folder: string): Promise<void> => {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 /** The folder `leases` of an agent's state folder, one JSON file for each lease; one agent process uses it at a time. */
 export class LeaseJournal {
   readonly folder: string
@@ -153,7 +144,7 @@ export class LeaseJournal {
         entries.push(await this.#read(path, name))
       } catch (cause) {
         // removed since the folder was read: another lease has just ended
-        if (isMissing(cause)) continue
+        if (hasCode(cause, 'ENOENT')) continue
         const movedTo = `${path}.damaged-${Date.now()}`
         await rename(path, movedTo)
         this.#onDamaged(path, movedTo, cause)

@@ -2,7 +2,7 @@
 import { asVarveError } from '../../protocol/errors.ts'
 import { readAuthority } from '../../protocol/host/authority-file.ts'
 import type { Handlers } from '../../protocol/peer.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
 import { dial, type Dialled } from '../../protocol/host/dial.ts'

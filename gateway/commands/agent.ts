@@ -19,17 +19,13 @@ const addList = (agent: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
     withTenant(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'agents',
-          rowsOf: ({ agents }) => agents,
-          heading: ['ID', 'HOST', 'ENROLLED (UTC)', 'SEEN (UTC)', 'REVOKED (UTC)'],
-          cells: (row) => [row.id, row.host, timeText(row.enrolledMs), seenText(row), timeText(row.revokedMs)],
-          none: 'There is no agent yet; varve-gateway enrol makes a token for one.',
-        },
-        (after) => peer.call('agents.list', { after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('agents.list', { after }, { signal }), {
+        field: 'agents',
+        rowsOf: ({ agents }) => agents,
+        heading: ['ID', 'HOST', 'ENROLLED (UTC)', 'SEEN (UTC)', 'REVOKED (UTC)'],
+        cells: (row) => [row.id, row.host, timeText(row.enrolledMs), seenText(row), timeText(row.revokedMs)],
+        none: 'There is no agent yet; varve-gateway enrol makes a token for one.',
+      }),
     ),
   )
 }

@@ -16,32 +16,30 @@ const addList = (audit: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
     withSession(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'entries',
-          rowsOf: ({ entries }) => entries,
-          heading: ['ENTRY', 'TIME (UTC)', 'WHO', 'ROLE', 'ACTION', 'ABOUT', 'OUTCOME', 'DETAILS'],
-          cells: ({ seq, timeMs, subject, role, action, resource, outcome, details }) => [
-            String(seq),
-            timeText(timeMs),
-            subject || '-',
-            role || '-',
-            action,
-            resource || '-',
-            outcome,
-            details === '{}' ? '' : details,
-          ],
-          none: 'There is no entry yet.',
-        },
-        (after) => peer.call('audit.list', { after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('audit.list', { after }, { signal }), {
+        field: 'entries',
+        rowsOf: ({ entries }) => entries,
+        heading: ['ENTRY', 'TIME (UTC)', 'WHO', 'ROLE', 'ACTION', 'ABOUT', 'OUTCOME', 'DETAILS'],
+        cells: ({ seq, timeMs, subject, role, action, resource, outcome, details }) => [
+          String(seq),
+          timeText(timeMs),
+          subject || '-',
+          role || '-',
+          action,
+          resource || '-',
+          outcome,
+          details === '{}' ? '' : details,
+        ],
+        none: 'There is no entry yet.',
+      }),
     ),
   )
 }
 
 const addCheck = (audit: Command): void => {
-  const command = audit.command('check').description('check the audit log of all tenants from its first entry to its last')
+  const command = audit
+    .command('check')
+    .description('check the audit log of all tenants from its first entry to its last')
   toGateway(command).action(async (options: Common) => {
     const { entries, brokenSeq } = await withSession(options, (remote) =>
       callLong(remote, { what: 'audit log', name: 'audit.check', params: {} }),

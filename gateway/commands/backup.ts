@@ -51,7 +51,9 @@ const cancel = async (remote: Remote, job: string, why: string): Promise<VarveEr
 /** What a way that broke off says of a backup that goes on. */
 const goesOn = (error: VarveError, job: string): VarveError =>
   error.endsConnection
-    ? new VarveError(error.code, `${error.message}; the backup goes on: varve-gateway job watch ${job}`, { cause: error })
+    ? new VarveError(error.code, `${error.message}; the backup goes on: varve-gateway job watch ${job}`, {
+        cause: error,
+      })
     : error
 
 /** The restore point of a job that has ended, printed; the error of one that made none. */
@@ -84,7 +86,9 @@ const backUp = async (remote: Remote, machine: string, options: BackupOptions): 
   try {
     ended = await follow(remote, job, signal)
   } catch (thrown) {
-    throw signal.aborted ? await cancel(remote, job, asVarveError(signal.reason).message) : goesOn(asVarveError(thrown), job)
+    throw signal.aborted
+      ? await cancel(remote, job, asVarveError(signal.reason).message)
+      : goesOn(asVarveError(thrown), job)
   }
   await report(remote, ended, json)
 }
@@ -98,7 +102,10 @@ const addBackup = (program: Command): void => {
     .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
     .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
     .option('--detach', 'only start it, print its id, and let it go on', false)
-    .addHelpText('after', '\nExample: varve-gateway backup db1 --gateway wss://backup.example:8470 --token-file ~/.varve-token')
+    .addHelpText(
+      'after',
+      '\nExample: varve-gateway backup db1 --gateway wss://backup.example:8470 --token-file ~/.varve-token',
+    )
   toGateway(command).action((machine: string, options: BackupOptions) =>
     withTenant(options, (remote) => backUp(remote, machine, options)),
   )
@@ -115,17 +122,13 @@ const addList = (jobs: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { machine?: string; limit?: number }) =>
     withTenant(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'jobs',
-          rowsOf: ({ jobs }) => jobs,
-          heading: ['JOB', 'MACHINE', 'BEGAN (UTC)', 'ENDED (UTC)', 'STATE', 'SENT', 'WHY'],
-          cells: jobCells,
-          none: 'There is no backup yet.',
-        },
-        (after) => peer.call('jobs.list', { machine: options.machine ?? null, after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('jobs.list', { machine: options.machine ?? null, after }, { signal }), {
+        field: 'jobs',
+        rowsOf: ({ jobs }) => jobs,
+        heading: ['JOB', 'MACHINE', 'BEGAN (UTC)', 'ENDED (UTC)', 'STATE', 'SENT', 'WHY'],
+        cells: jobCells,
+        none: 'There is no backup yet.',
+      }),
     ),
   )
 }

@@ -45,7 +45,11 @@ const isListening = async (data: string): Promise<boolean | VarveError> => {
 }
 
 /** The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed; STORE_LOCKED when one holds the folder and cannot be reached. */
-const gatewayOf = async (data: string, signal: AbortSignal, { acceptLostKeys = false }: Mending): Promise<Gateway | null> => {
+const gatewayOf = async (
+  data: string,
+  signal: AbortSignal,
+  { acceptLostKeys = false }: Mending,
+): Promise<Gateway | null> => {
   const lastMs = systemClock.elapsed() + START_TIMEOUT_MS
   while (true) {
     signal.throwIfAborted()

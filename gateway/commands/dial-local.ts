@@ -7,7 +7,7 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { refusalIn } from '../../protocol/host/dial.ts'
 import { VERSION } from '../../protocol/host/program.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import { TENANT_HEADER } from '../server/local.ts'
+import { TENANT_HEADER } from '../session/socket.ts'
 
 /** What commands say of themselves. */
 export const PROGRAM = `varve-gateway/${VERSION} command`

@@ -17,7 +17,11 @@ export const addKeysCommands = (program: Command): void => {
       if (options.json) return
       tableLines(
         ['KEY', 'CREATED (UTC)', 'ITS TOKENS HOLD UNTIL (UTC)'],
-        rows.map(({ id, createdMs, endsMs }) => [id, timeText(createdMs), endsMs === null ? 'signs now' : timeText(endsMs)]),
+        rows.map(({ id, createdMs, endsMs }) => [
+          id,
+          timeText(createdMs),
+          endsMs === null ? 'signs now' : timeText(endsMs),
+        ]),
       ).forEach(print)
     },
   )
@@ -27,11 +31,9 @@ export const addKeysCommands = (program: Command): void => {
       .command('new')
       .description('make a new signing key, also where the old ones are lost: tokens of lost keys end, others go on'),
   ).action(async (options: Common) => {
-    const made = await withSession(
-      options,
-      ({ peer, signal }) => peer.call('keys.rotate', {}, { signal }),
-      { acceptLostKeys: true },
-    )
+    const made = await withSession(options, ({ peer, signal }) => peer.call('keys.rotate', {}, { signal }), {
+      acceptLostKeys: true,
+    })
     printJson(made)
     if (!options.json) print(`The new signing key is ${made.key}.`)
   })

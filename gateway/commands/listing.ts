@@ -21,8 +21,8 @@ export interface ListOptions {
 /** Prints a list to its end: `ask` gets the page behind a cursor. */
 export const printList = async <P extends { readonly next: string | null }, R extends object>(
   { json, limit = Number.POSITIVE_INFINITY }: ListOptions,
-  { field, rowsOf, heading, cells, none }: Listing<P, R>,
   ask: (after: string | null) => Promise<P>,
+  { field, rowsOf, heading, cells, none }: Listing<P, R>,
 ): Promise<void> => {
   const lines = tablePages(heading)
   let count = 0

@@ -16,17 +16,13 @@ const addList = (machine: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
     withTenant(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'machines',
-          rowsOf: ({ machines }) => machines,
-          heading: ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
-          cells: (row) => [row.name, row.agent, row.host, row.group ?? '-', timeText(row.lastPoint?.timeMs ?? null)],
-          none: 'There is no machine yet: agents bring them with "varve-agent run".',
-        },
-        (after) => peer.call('machines.list', { after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('machines.list', { after }, { signal }), {
+        field: 'machines',
+        rowsOf: ({ machines }) => machines,
+        heading: ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
+        cells: (row) => [row.name, row.agent, row.host, row.group ?? '-', timeText(row.lastPoint?.timeMs ?? null)],
+        none: 'There is no machine yet: agents bring them with "varve-agent run".',
+      }),
     ),
   )
 }
@@ -52,7 +48,9 @@ const addAssign = (machine: Command): void => {
     .description('give a machine, with its restore points, to another agent: after a move, or when a host was replaced')
     .argument('<machine>', 'the machine', name)
     .addOption(
-      new Option('--agent <id>', 'the id that "agent list" shows').argParser(wholeId('agent list')).makeOptionMandatory(),
+      new Option('--agent <id>', 'the id that "agent list" shows')
+        .argParser(wholeId('agent list'))
+        .makeOptionMandatory(),
     )
     .addOption(tenantOption())
   toGateway(command).action(async (machineName: string, options: Common & { agent: string }) => {
@@ -102,7 +100,9 @@ const jsonObject = (text: string): string => {
 const addQmp = (machine: Command): void => {
   const command = machine
     .command('qmp')
-    .description("have a machine's QEMU run a QMP command, as far as the agent's configuration allows, and print its answer")
+    .description(
+      "have a machine's QEMU run a QMP command, as far as the agent's configuration allows, and print its answer",
+    )
     .argument('<machine>', 'the machine', name)
     .argument('<command>', 'such as query-status')
     .argument('[arguments]', 'its arguments, a JSON object', jsonObject, '{}')

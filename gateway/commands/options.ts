@@ -116,19 +116,33 @@ export const toGateway = (command: Command): Command => {
   return command
     .addOption(jsonOption())
     .addOption(
-      which('--data <dir>', `that of this data folder, running or not (default: ${DATA_DEFAULT}; ${VARIABLES.data})`)
-        .argParser(dataFolder),
+      which(
+        '--data <dir>',
+        `that of this data folder, running or not (default: ${DATA_DEFAULT}; ${VARIABLES.data})`,
+      ).argParser(dataFolder),
     )
-    .addOption(which('--gateway <url>', `one that runs anywhere, such as wss://backup.example:8470 (${VARIABLES.gateway})`))
-    .addOption(which('--token-file <file>', `with --gateway: file with your token, "-" for standard input (${VARIABLES.tokenFile})`))
-    .addOption(which('--ca <file>', `with --gateway: certificate authority of your own to trust, PEM (${VARIABLES.ca})`))
+    .addOption(
+      which('--gateway <url>', `one that runs anywhere, such as wss://backup.example:8470 (${VARIABLES.gateway})`),
+    )
+    .addOption(
+      which(
+        '--token-file <file>',
+        `with --gateway: file with your token, "-" for standard input (${VARIABLES.tokenFile})`,
+      ),
+    )
+    .addOption(
+      which('--ca <file>', `with --gateway: certificate authority of your own to trust, PEM (${VARIABLES.ca})`),
+    )
 }
 
 export const tenantOption = (): Option =>
   new Option('--tenant <name>', 'the tenant; with --gateway that of the token').argParser(name)
 /** For commands that go over all tenants where none is named. */
 export const anyTenantOption = (): Option =>
-  new Option('--tenant <name>', 'the tenant (default: all, one after the other; with --gateway that of the token)').argParser(name)
+  new Option(
+    '--tenant <name>',
+    'the tenant (default: all, one after the other; with --gateway that of the token)',
+  ).argParser(name)
 export const machineOption = (what: string): Option => new Option('--machine <name>', what).argParser(name)
 export const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 /** Bytes a second, given in MiB. */

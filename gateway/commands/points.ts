@@ -34,17 +34,13 @@ const addPoints = (program: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { machine?: string; limit?: number }) =>
     withTenant(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'points',
-          rowsOf: ({ points }) => points,
-          heading: POINT_HEADING,
-          cells: (point) => pointCells(point, systemClock.now()),
-          none: options.machine === undefined ? 'No restore points yet.' : `No restore points of ${options.machine} yet.`,
-        },
-        (after) => peer.call('points.list', { machine: options.machine ?? null, after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('points.list', { machine: options.machine ?? null, after }, { signal }), {
+        field: 'points',
+        rowsOf: ({ points }) => points,
+        heading: POINT_HEADING,
+        cells: (point) => pointCells(point, systemClock.now()),
+        none: options.machine === undefined ? 'No restore points yet.' : `No restore points of ${options.machine} yet.`,
+      }),
     ),
   )
 }
@@ -75,24 +71,20 @@ const addLost = (points: Command): void => {
     .addOption(rowsOption())
   toGateway(command).action((point: string, options: Common & { limit?: number }) =>
     withTenant(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'lost',
-          rowsOf: ({ lost }) => lost,
-          heading: ['MACHINE', 'TIME (UTC)', 'POINT', 'DISK', 'LOST FROM', 'BYTES'],
-          cells: ({ machine, timeMs, point: id, disk, offset, length }) => [
-            machine,
-            timeText(timeMs),
-            id,
-            disk,
-            String(offset),
-            String(length),
-          ],
-          none: 'Nothing of it is known to be lost.',
-        },
-        (after) => peer.call('points.lost', { point, after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('points.lost', { point, after }, { signal }), {
+        field: 'lost',
+        rowsOf: ({ lost }) => lost,
+        heading: ['MACHINE', 'TIME (UTC)', 'POINT', 'DISK', 'LOST FROM', 'BYTES'],
+        cells: ({ machine, timeMs, point: id, disk, offset, length }) => [
+          machine,
+          timeText(timeMs),
+          id,
+          disk,
+          String(offset),
+          String(length),
+        ],
+        none: 'Nothing of it is known to be lost.',
+      }),
     ),
   )
 }

@@ -66,8 +66,7 @@ const configure = async (
     ...(Object.keys(policy).length === 0 ? {} : { policy }),
     ...(group === undefined ? {} : { group: group === GROUP_NONE ? null : group }),
   }
-  if (Object.keys(changes).length > 0)
-    return await peer.call('machines.configure', { machine, ...changes }, { signal })
+  if (Object.keys(changes).length > 0) return await peer.call('machines.configure', { machine, ...changes }, { signal })
   const { machines } = await peer.call('machines.list', { machine }, { signal })
   return { policy: machines[0]!.policy, group: machines[0]!.group, newGroup: false }
 }
@@ -98,7 +97,10 @@ export const addPolicyCommand = (program: Command): void => {
       compareDays,
     )
     .addOption(new Option('--group <name>', 'the group whose rules of retention it shares, or "none"').argParser(name))
-    .addHelpText('after', '\nExample: varve-gateway policy db1 --tenant acme --refuse-full bitmap-missing --group databases')
+    .addHelpText(
+      'after',
+      '\nExample: varve-gateway policy db1 --tenant acme --refuse-full bitmap-missing --group databases',
+    )
   toGateway(command).action(async (machine: string, options: PolicyOptions) => {
     const { policy, group, newGroup } = await withTenant(options, (remote) => configure(remote, machine, options))
     printJson({ machine, policy, group, newGroup })

@@ -4,14 +4,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { RETENTION_OFF } from '../../protocol/retention.ts'
 import { isOff } from '../maintenance/retention.ts'
-import {
-  anyTenantOption,
-  group as groupName,
-  machineOption,
-  pointId,
-  toGateway,
-  type Common,
-} from './options.ts'
+import { anyTenantOption, group as groupName, machineOption, pointId, toGateway, type Common } from './options.ts'
 import { printEach } from './over-tenants.ts'
 import { pruneLines } from './report-points.ts'
 import { keepOptions, rulesAfter, type KeepOptions } from './retention.ts'

@@ -127,7 +127,9 @@ const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDispo
     tenant,
     session: (named, work) => {
       if (tenant !== null && named !== null && named !== tenant)
-        throw wrong(`the token is of the tenant "${tenant}", not of "${named}": leave --tenant out, or give a token of that one`)
+        throw wrong(
+          `the token is of the tenant "${tenant}", not of "${named}": leave --tenant out, or give a token of that one`,
+        )
       return worked(session, signal, work)
     },
   }

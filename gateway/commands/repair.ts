@@ -27,7 +27,10 @@ const rebuildCatalog = async (options: RepairOptions): Promise<void> => {
     throw new VarveError('PARAMS_INVALID', '--rebuild is for the whole data folder: give neither --tenant nor --limit')
   const place = placeOf(options)
   if (!('data' in place))
-    throw new VarveError('PARAMS_INVALID', '--rebuild is for the data folder of a stopped gateway: name it with --data DIR')
+    throw new VarveError(
+      'PARAMS_INVALID',
+      '--rebuild is for the data folder of a stopped gateway: name it with --data DIR',
+    )
   checkOwner(place.data)
   using interrupted = interruption()
   const log = openLog({ level: 'silent' })
@@ -60,7 +63,8 @@ export const addRepairCommand = (program: Command): void => {
     .addOption(rateOption())
   toGateway(command).action(async (options: RepairOptions) => {
     if (options.check && options.acceptLoss) throw new VarveError('PARAMS_INVALID', '--accept-loss goes with --rebuild')
-    if (options.check === options.rebuild) throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
+    if (options.check === options.rebuild)
+      throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
     await (options.check ? check(options) : rebuildCatalog(options))
   })
 }

@@ -94,17 +94,13 @@ const change = async (remote: Remote, options: RetentionOptions, scope: Scope): 
 const NO_RULES = 'There are no rules: every restore point stays.'
 
 const printAll = ({ peer, signal }: Remote, { json }: RetentionOptions): Promise<void> =>
-  printList(
-    { json },
-    {
-      field: 'policies',
-      rowsOf: ({ policies }) => policies,
-      heading: RULES_HEADING,
-      cells: ruleCells,
-      none: NO_RULES,
-    },
-    (after) => peer.call('retention.list', { after }, { signal }),
-  )
+  printList({ json }, (after) => peer.call('retention.list', { after }, { signal }), {
+    field: 'policies',
+    rowsOf: ({ policies }) => policies,
+    heading: RULES_HEADING,
+    cells: ruleCells,
+    none: NO_RULES,
+  })
 
 const retention = async (remote: Remote, options: RetentionOptions): Promise<void> => {
   const scope = scopeOf(options)
@@ -132,6 +128,9 @@ export const addRetentionCommand = (program: Command): void => {
     .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
     .option('--none', 'remove the rules', false)
     .option('--new-group', 'the rules are for a group that no machine is in yet', false)
-    .addHelpText('after', '\nExample: varve-gateway retention --tenant acme --keep-last 3 --keep-daily 7 --keep-weekly 4')
+    .addHelpText(
+      'after',
+      '\nExample: varve-gateway retention --tenant acme --keep-last 3 --keep-daily 7 --keep-weekly 4',
+    )
   toGateway(command).action((options: RetentionOptions) => withTenant(options, (remote) => retention(remote, options)))
 }

@@ -36,11 +36,9 @@ const addAdd = (tenant: Command): void => {
   toGateway(command).action(async (tenantName: string, options: Common & { chunkSize: number }) => {
     const params = { tenant: tenantName, chunkBytes: options.chunkSize }
     // the first one makes the datastore
-    const added = await withSession(
-      options,
-      ({ peer, signal }) => peer.call('tenants.add', params, { signal }),
-      { make: true },
-    )
+    const added = await withSession(options, ({ peer, signal }) => peer.call('tenants.add', params, { signal }), {
+      make: true,
+    })
     printJson(added)
     if (!options.json) print(`Tenant ${tenantName} added. Next: varve-gateway enrol --tenant ${tenantName}`)
   })
@@ -50,23 +48,19 @@ const addList = (tenant: Command): void => {
   const command = tenant.command('list').description('list the tenants').addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
     withSession(options, ({ peer, signal }) =>
-      printList(
-        options,
-        {
-          field: 'tenants',
-          rowsOf: ({ tenants }) => tenants,
-          heading: ['NAME', 'CHUNK', 'PACKS', 'HARD QUOTA', 'CREATED (UTC)'],
-          cells: ({ name: of, chunkBytes, packBytes, quota, createdMs }) => [
-            of,
-            sizeText(chunkBytes),
-            sizeText(packBytes),
-            quota.hardBytes === null ? '-' : sizeText(quota.hardBytes),
-            timeText(createdMs),
-          ],
-          none: NO_TENANT,
-        },
-        (after) => peer.call('tenants.list', { after }, { signal }),
-      ),
+      printList(options, (after) => peer.call('tenants.list', { after }, { signal }), {
+        field: 'tenants',
+        rowsOf: ({ tenants }) => tenants,
+        heading: ['NAME', 'CHUNK', 'PACKS', 'HARD QUOTA', 'CREATED (UTC)'],
+        cells: ({ name: of, chunkBytes, packBytes, quota, createdMs }) => [
+          of,
+          sizeText(chunkBytes),
+          sizeText(packBytes),
+          quota.hardBytes === null ? '-' : sizeText(quota.hardBytes),
+          timeText(createdMs),
+        ],
+        none: NO_TENANT,
+      }),
     ),
   )
 }

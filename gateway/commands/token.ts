@@ -50,6 +50,7 @@ const addList = (token: Command): void => {
     withSession(options, (remote) =>
       printList(
         options,
+        (after) => remote.peer.call('tokens.list', { ...ofTenant(remote, options), after }, { signal: remote.signal }),
         {
           field: 'tokens',
           rowsOf: ({ tokens }) => tokens,
@@ -64,8 +65,6 @@ const addList = (token: Command): void => {
           ],
           none: 'There is no token.',
         },
-        (after) =>
-          remote.peer.call('tokens.list', { ...ofTenant(remote, options), after }, { signal: remote.signal }),
       ),
     ),
   )

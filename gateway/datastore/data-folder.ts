@@ -4,7 +4,8 @@ import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { CatalogLock } from '../catalog/sqlite/catalog-lock.ts'
 import { checkCatalogVersion } from '../catalog/sqlite/store-version.ts'
-import { hasCode, storeError } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
+import { storeError } from '../common/store-error.ts'
 import { Ballast } from '../folder/ballast.ts'
 import { CATALOG_NAME, hasCatalog, hasPacks } from '../folder/layout.ts'
 import { makeDataFolder, refusalOf } from '../folder/new-folder.ts'
@@ -23,9 +24,7 @@ const isThere = (folder: string): boolean => {
 const PATH_CODES = ['ENAMETOOLONG', 'ELOOP']
 
 const pathError = (folder: string, thrown: unknown): VarveError =>
-  PATH_CODES.some((code) => hasCode(thrown, code))
-    ? refusalOf(folder, 'looking at it', thrown)
-    : usageError(folder, thrown)
+  hasCode(thrown, ...PATH_CODES) ? refusalOf(folder, 'looking at it', thrown) : usageError(folder, thrown)
 
 /** What using a data folder failed with, in words that say what to do; CONFIG_INVALID for want of permission, STORE_FULL, STORE_FAILED. */
 export const usageError = (folder: string, thrown: unknown): VarveError =>

@@ -18,7 +18,7 @@ import {
   uuid,
 } from '../../protocol/schemas.ts'
 import { begunOf, type JobRow, type UploadRow } from '../catalog/sqlite/job-rows.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
 

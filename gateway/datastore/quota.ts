@@ -1,6 +1,6 @@
 // What each tenant's pack files take, against its quota: counted as packs grow and go, checked before an upload appends.
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import type { DatastoreLog } from '../common/log.ts'
 
 /** Shortest time between two lines of the log that say that a tenant is over its soft quota, in milliseconds. */

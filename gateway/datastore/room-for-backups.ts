@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { BALLAST_FILE_BYTES, ballastFiles } from '../folder/ballast.ts'
 import { PACKS_NAME } from '../folder/layout.ts'
 import { diskSpace, reserveOf } from '../folder/reserve.ts'

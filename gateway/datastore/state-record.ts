@@ -7,7 +7,7 @@ import { misfit } from '../../protocol/misfit.ts'
 import { RETENTION_SCOPES } from '../../protocol/retention.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
 import { RECORD_PLAIN_BYTES_MAX } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { parseVersioned } from './manifest.ts'
 
 const STATE_VERSION = 1

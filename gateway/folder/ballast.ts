@@ -5,7 +5,8 @@ import { asVarveError } from '../../protocol/errors.ts'
 import { PACK_BYTES_MAX } from '../packs/format.ts'
 import { diskSpace } from './reserve.ts'
 import { BALLAST_NAME, PACKS_BALLAST_NAME, PACKS_NAME, PROBE_NAME } from './layout.ts'
-import { hasCode, isFull, mayBeFull, storeFull } from '../common/store-error.ts'
+import { isFull, mayBeFull, storeFull } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** Length of each file of ballast, in bytes. */
 export const BALLAST_FILE_BYTES = 1024 * 1024

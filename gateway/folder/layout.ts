@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { isUuid } from '../packs/format.ts'
-import { hasCode } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** The catalog and chunk index; the command line opens it beside a running gateway. */
 export const CATALOG_NAME = 'catalog.db'

@@ -1,7 +1,7 @@
 // Reads chunks in the order in which they lie in packs, a window of ids at a time, and checks each on verify threads.
 import { VarveError } from '../../protocol/errors.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
-import { ownBytes } from '../common/bytes.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import { damageOf, MISSING, type Damage } from '../common/damage.ts'
 import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
 import { RECORD, recordBytes } from '../packs/format.ts'

@@ -2,7 +2,7 @@
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { Throttle } from '../../protocol/throttle.ts'
+import { Throttle } from '../../protocol/host/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
 import type { CatalogRoots, CollectablePack } from '../catalog/sqlite/collection.ts'
 import type { Acceptance } from '../catalog/sqlite/loss.ts'

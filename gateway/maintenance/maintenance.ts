@@ -4,8 +4,9 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
-import { Limiter } from '../common/limiter.ts'
-import type { Log } from '../log.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import { orAbort } from '../../protocol/host/within.ts'
 import { Attributions } from './attribute.ts'
 import { checkPacks } from './check.ts'
 import { collect } from './collect.ts'
@@ -52,19 +53,6 @@ interface Running {
 type Slot = 'keeping' | 'accounting'
 
 const slotOf = (name: Work): Slot => (name === 'store.usage' ? 'accounting' : 'keeping')
-
-/** Rejects with the signal's reason when that comes first. */
-const orAborted = async (work: Promise<unknown>, signal: AbortSignal): Promise<void> => {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort)
-  try {
-    await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
 
 export class Maintenance implements AsyncDisposable {
   readonly #datastore: Datastore
@@ -131,7 +119,7 @@ export class Maintenance implements AsyncDisposable {
   }
 
   async #inTurn<R>(first: Promise<unknown> | undefined, signal: AbortSignal, work: () => Promise<R>): Promise<R> {
-    if (first !== undefined) await orAborted(first, signal)
+    if (first !== undefined) await orAbort(first, signal)
     return await this.#turns.run(1, work, signal)
   }
 

@@ -12,7 +12,7 @@ import {
   recordBytes,
   type PackKind,
 } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, PackStore } from '../packs/pack-store.ts'

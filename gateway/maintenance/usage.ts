@@ -4,15 +4,14 @@ import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import type { UsageRoots } from '../catalog/sqlite/usage.ts'
-import { splitIds } from '../common/bytes.ts'
+import { splitIds } from '../../protocol/host/bytes.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
 import { Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
 import type { OnDead, SurveyResult } from './survey.ts'
 import { fittingRows, usageRows } from './usage-rows.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Windows of growth, in days. */
 const WINDOWS_DAYS = [1, 7, 30] as const

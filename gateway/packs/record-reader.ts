@@ -1,13 +1,13 @@
 // Reads records of one tenant from packs: finds them in the index and fetches neighbours with one read.
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { joinIds } from '../common/bytes.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
 import { ownDamage } from '../common/damage.ts'
 import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, recordBytes, type StoredRecord } from './format.ts'
-import { Limiter } from '../common/limiter.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 import type { PackStore } from './pack-store.ts'
 
 /** Most ids of one call. */

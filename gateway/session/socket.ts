@@ -1,13 +1,11 @@
 // WebSockets of the gateway: the upgrade, its limits, and the bytes between a socket and a connection.
 import type { IncomingMessage } from 'node:http'
-import { createConnection } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
-import { asVarveError, ERRORS, toldError, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
-import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
+import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import type { Clock } from '../../protocol/peer.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
 import { verifyBearer } from '../auth/bearer.ts'
 import { Connection } from './connection.ts'
@@ -19,13 +17,10 @@ import { outward, type Services } from './context.ts'
 const CLOSE_TIMEOUT_MS = 2000
 
 /** Names the tenant of a session on the local socket. */
-const TENANT_HEADER = 'x-varve-tenant'
+export const TENANT_HEADER = 'x-varve-tenant'
 
 /** How long a session on the local socket lasts, in seconds: longer than any work. */
 const LOCAL_LIFE_S = 366 * 24 * 60 * 60
-
-/** Longest refusal of an upgrade that is read, in bytes. */
-const REFUSAL_BYTES_MAX = 8192
 
 /** Whom an upgrade lets in: who brings a token, or, on a socket that only the gateway's own user can open, everybody. */
 export type Admission = 'token' | 'local'

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, diskNames } from '../../qmp/disks.ts'
-import { within } from '../../within.ts'
+import { within } from '../../../protocol/host/within.ts'
 import type { JournalEntry } from '../journal.ts'
 
 const statusSchema = v.object({ status: v.string() })

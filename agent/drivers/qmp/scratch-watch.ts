@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
-import { within } from '../../within.ts'
+import { within } from '../../../protocol/host/within.ts'
 
 /** Space that stays free on the scratch file system unless the configuration says otherwise, in bytes. */
 export const SCRATCH_RESERVE_BYTES = 256 * 1024 * 1024

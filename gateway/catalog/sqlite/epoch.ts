@@ -3,10 +3,11 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, statSync, w
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import { failpoint } from '../../common/failpoint.ts'
-import { layFile } from '../../folder/folders.ts'
+import { layFile } from '../../../protocol/host/durable.ts'
 import { EPOCH_NAME, PACKS_NAME } from '../../folder/layout.ts'
 import { readMarker } from '../../packs/directory/packs-marker.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { storeError } from '../../common/store-error.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 
 /** Digits of the number: its file never grows, so it can be written on a full disk. */
 const DIGITS = 16

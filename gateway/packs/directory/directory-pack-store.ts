@@ -4,13 +4,15 @@ import { open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/prom
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import { failpoint, failpointsArmed } from '../../common/failpoint.ts'
-import { makeFolder, syncFolder } from '../../folder/folders.ts'
+import { syncFolder } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
 import { HandleCache } from './handle-cache.ts'
 import { OWN_NAMES, PACK_SUFFIX } from '../../folder/layout.ts'
 import type { PackFile, PackName, PackStore } from '../pack-store.ts'
 import { readMarker, strangePacks } from './packs-marker.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { storeError } from '../../common/store-error.ts'
 
 const FILE_MODE = 0o600
 

@@ -2,10 +2,12 @@
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
-import { layFile, makeFolder } from '../../folder/folders.ts'
+import { layFile } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
 import { MARKER_NAME } from '../../folder/layout.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { storeError } from '../../common/store-error.ts'
 
 /** Name of the setting that holds the uuid of the marker. */
 export const PACKS_SETTING = 'packs'

@@ -1,6 +1,6 @@
 // A session of a host whose clock is wrong.
 import { expect, test } from 'vitest'
-import { systemClock } from '../../../agent/clock.ts'
+import { systemClock } from '../../../protocol/host/clock.ts'
 import { parseConfig } from '../../../agent/config.ts'
 import { concernsOf } from '../../../agent/session/concerns.ts'
 import { connect } from '../../../agent/session/once.ts'

@@ -4,7 +4,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { fromHex, hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import {
   decodeState,
   encodeState,

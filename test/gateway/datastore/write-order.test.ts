@@ -9,7 +9,7 @@ import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.t
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
-import { Limiter } from '../../../gateway/common/limiter.ts'
+import { Limiter } from '../../../protocol/host/limiter.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { PackPool } from '../../../gateway/packs/pack-pool.ts'
 import type { PackFile, PackStore } from '../../../gateway/packs/pack-store.ts'

@@ -1,7 +1,7 @@
 // The maintenance of a gateway: what runs beside what and waits for what, notices of progress, and damage attributed in the background, also after a restart.
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import { openLog } from '../../../gateway/log.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import { Maintenance, WORK_RUNNING_MAX } from '../../../gateway/maintenance/maintenance.ts'
 import type { MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { ServedCall } from '../../../protocol/peer.ts'

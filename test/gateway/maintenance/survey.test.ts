@@ -7,8 +7,8 @@ import { decodeNode, nodeKey, rootLevel, TreeBuilder, type Ref, type TreeNode } 
 import { ownDamage } from '../../../gateway/common/damage.ts'
 import type { IndexPage } from '../../../gateway/catalog/sqlite/collection.ts'
 import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
-import { joinIds } from '../../../gateway/common/bytes.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { joinIds } from '../../../protocol/host/bytes.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { Lattice, type OwnedImage } from '../../../gateway/maintenance/lattice.ts'
 import {
   OWNER_ALL,

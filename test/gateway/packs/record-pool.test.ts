@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { damageOf } from '../../../gateway/common/damage.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
 import { joinChunks, rawChunk, zstdChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
