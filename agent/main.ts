@@ -14,6 +14,7 @@ import { machines, points, status } from './commands/list.ts'
 import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
+import { rotateKeyCommand } from './commands/rotate-key.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
@@ -209,6 +210,14 @@ program
   .addOption(configOption())
   .addOption(jsonOption())
   .action((machine: string, options: ForgetCommand) => forget(machine, options))
+
+program
+  .command('rotate-key')
+  .description('give this agent a new key; the old one is worth nothing afterwards')
+  .addOption(lookTimeoutOption())
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(rotateKeyCommand)
 
 program
   .command('uninstall')

@@ -5,13 +5,14 @@ import type { Handlers } from '../../protocol/peer.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
+import { VERSION } from '../../protocol/host/program.ts'
 import { dial, type Dialled } from '../../protocol/host/dial.ts'
 
-export const PROGRAM = 'varve-agent/0.1.0'
+export const PROGRAM = `varve-agent/${VERSION}`
 
 /**
  * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion for its
- * times says what time it is there: a second one, dated by that clock, is tried.
+ * times says what time it is there: a second one, dated by that clock, is tried. One that does not know the key may know the next one.
  */
 export const connect = async (
   config: AgentConfig,
@@ -23,12 +24,22 @@ export const connect = async (
     const token = await identity.assertion(systemClock.now())
     return dial({ ...how, gateway: config.gateway, ca, token, program: PROGRAM, clock: systemClock })
   }
+  const dated = async (): Promise<Dialled> => {
+    try {
+      return await attempt()
+    } catch (thrown) {
+      const { aheadMs } = asVarveError(thrown).details
+      if (typeof aheadMs !== 'number') throw thrown
+      identity.aheadMs = aheadMs
+      return await attempt()
+    }
+  }
   try {
-    return await attempt()
+    return await dated()
   } catch (thrown) {
-    const { aheadMs } = asVarveError(thrown).details
-    if (typeof aheadMs !== 'number') throw thrown
-    identity.aheadMs = aheadMs
-    return await attempt()
+    if (asVarveError(thrown).code !== 'TOKEN_SIGNATURE') throw thrown
+    const session = await identity.withNext(dated)
+    if (session === null) throw thrown
+    return session
   }
 }
