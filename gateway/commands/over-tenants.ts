@@ -3,7 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import type { Common } from './options.ts'
-import { withGateway, type Reached, type Remote } from './remote.ts'
+import { checkTenant, withGateway, type Reached, type Remote } from './remote.ts'
 import { NO_TENANT } from './tenant.ts'
 
 interface Failed {
@@ -76,10 +76,9 @@ export interface Each<R> {
 export const printEach = async <R extends object>(options: Common, each: Each<R>): Promise<string[]> => {
   const { tenant, json } = options
   const bad: string[] = []
+  if (each.ofOne?.some((one) => one !== undefined) === true)
+    checkTenant(options, 'a machine, a group or a point needs its tenant')
   await withGateway(options, async (reached) => {
-    const isOne = (tenant ?? reached.tenant) !== null
-    if (!isOne && each.ofOne?.some((one) => one !== undefined) === true)
-      throw new VarveError('PARAMS_INVALID', 'a machine, a group or a point needs its tenant: --tenant NAME')
     const tenants: object[] = []
     printJson({ tenants })
     if (each.first !== undefined) printJson({ ...(await each.first(reached)), tenants })

@@ -189,9 +189,13 @@ export const withSession = <R>(
   mending: Mending = {},
 ): Promise<R> => withGateway(options, (reached) => reached.session(options.tenant ?? null, work), mending)
 
-/** The same where a tenant is needed; PARAMS_INVALID. */
-export const withTenant = <R>(options: OfTenant, work: (remote: Remote) => Promise<R>): Promise<R> =>
-  withGateway(options, (reached) => {
-    if (options.tenant === undefined && reached.tenant === null) throw wrong('name the tenant: --tenant NAME')
-    return reached.session(options.tenant ?? null, work)
-  })
+/** PARAMS_INVALID where nothing says which tenant is meant: a token does. */
+export const checkTenant = (options: OfTenant, what = 'name the tenant'): void => {
+  if (options.tenant === undefined && 'data' in placeOf(options)) throw wrong(`${what}: --tenant NAME`)
+}
+
+/** The same where a tenant is needed. */
+export const withTenant = async <R>(options: OfTenant, work: (remote: Remote) => Promise<R>): Promise<R> => {
+  checkTenant(options)
+  return await withSession(options, work)
+}

@@ -41,9 +41,7 @@ test('a key is rotated: the old one opens no session, a process that runs takes 
   const state = temp.join('state')
   const running = await gateway.enrolAgent(state)
   const old = await running.assertion(Date.now())
-  await connected(gateway, state, (peer, identity) =>
-    rotateKey(identity, (name, params) => peer.call(name, params)),
-  )
+  await connected(gateway, state, (peer, identity) => rotateKey(identity, (name, params) => peer.call(name, params)))
   expect(await keysIn(state)).toEqual(['.key'])
   expect(await codeOf(gateway.connectAs(old))).toBe('TOKEN_SIGNATURE')
   const peer = await gateway.connectAs(await running.assertion(Date.now()))
