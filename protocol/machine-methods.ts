@@ -26,8 +26,7 @@ export const MACHINE_METHODS = {
     roles: OPERATORS,
     params: v.object({
       machine: s.name,
-      /** What is absent stays as it is. */
-      policy: v.optional(v.partial(s.policy)),
+      policy: v.optional(s.policyChange),
       /** Nil for no group, absent for what it was. Owners only: with the group, the rules and locks change that an owner set. */
       group: v.optional(v.nullable(groupName)),
     }),

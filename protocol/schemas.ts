@@ -83,6 +83,10 @@ export const policy = v.object({
   compareDays: v.optional(v.nullable(v.pipe(count, v.minValue(1), v.maxValue(COMPARE_DAYS_MAX))), null),
 })
 export type Policy = v.InferOutput<typeof policy>
+
+/** What changes of a policy: what is absent stays as it is. */
+export const policyChange = v.partial(policy)
+export type PolicyChange = v.InferOutput<typeof policyChange>
 export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [], refuseLeftOut: [], compareDays: null }
 
 /** The policy of a JSON text; what an older one does not say is as in the default. */

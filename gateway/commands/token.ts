@@ -4,7 +4,7 @@ import { ROLES, type Role } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
-import { withSession, withTenant, type Remote } from './remote.ts'
+import { checkTenant, withSession, withTenant, type Remote } from './remote.ts'
 import { timeText } from './report-points.ts'
 
 /** Whose tokens a session means: its own tenant's; who is of the platform names one, or the platform itself. */
@@ -31,6 +31,7 @@ const addIssue = (token: Command): void => {
     .addOption(withDefault('--ttl <duration>', 'how long it holds, such as 15m, 8h or 7d; 90d at most', duration, '8h'))
   toGateway(command).action(async (options: IssueOptions) => {
     const { subject, role, ttl: ttlMs } = options
+    if (role !== 'platform') checkTenant(options)
     await withSession(options, async (remote) => {
       const { peer, signal, tenant } = remote
       const issued = await peer.call('tokens.issue', { ...ofTenant(remote, options), subject, role, ttlMs }, { signal })

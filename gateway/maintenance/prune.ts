@@ -4,8 +4,7 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Actor } from '../catalog/sqlite/identities.ts'
-import { REMOVED_POINTS_MAX, type RetentionPoint } from '../catalog/sqlite/retention.ts'
+import { REMOVED_POINTS_MAX, type Removal, type RetentionPoint } from '../catalog/sqlite/retention.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
@@ -18,7 +17,7 @@ export interface PruneRequest {
   readonly tenant: Tenant
   readonly params: Params<'points.prune'>
   readonly nowMs: number
-  readonly by: Actor
+  readonly by: Removal['by']
 }
 
 interface MachinePoint extends PlannedPoint {

@@ -2,7 +2,16 @@
 import { parentPort } from 'node:worker_threads'
 import { asVarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob, type ProveJob } from './record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  type CheckJob,
+  type IngestJob,
+  type PlainJob,
+  type ProveJob,
+} from './record-work.ts'
 
 export type VerifyJob =
   | { readonly kind: 'ingest'; readonly job: IngestJob }

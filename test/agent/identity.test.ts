@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { Identity, NewIdentity, type IdentityRecord } from '../../agent/identity.ts'
 import { removeUnnamed } from '../../protocol/host/secret-file.ts'
 import { STATE_FOLDER_MODE } from '../../agent/state-folder.ts'
-import { enrol, issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { codeOf, decodePart, NOW_MS, testAuthority } from '../gateway/auth/test-authority.ts'
@@ -28,7 +28,7 @@ test('a gateway accepts the assertions of an agent that enrolled', async () => {
   await using temp = await tempFolder()
   const { authority, acme } = gateway
   const fresh = await NewIdentity.generate()
-  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
+  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS }
   const token = await issueEnrolment(authority, request)
   const enrolled = await enrol(authority, { token, publicKey: fresh.publicKey, host: 'hv1', nowMs: NOW_MS })
   await fresh.save(temp.join('state'), { ...enrolled, gateway: 'wss://backup.example:8470' })

@@ -7,7 +7,7 @@ import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal, type LocalCatalog } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
@@ -89,8 +89,8 @@ export class AttackedGateway implements AsyncDisposable {
 
   /** A newly enrolled agent of a tenant; its key lies in this folder. */
   async enrol(tenant: Tenant, state: string): Promise<Identity> {
-    const one = { tenant, ttlMs: TOKEN_TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
-    await enrolHost({ gateway: this.url, ca: null, token: await issueEnrolment(this.#authority, one), state })
+    const one = { tenant, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
+    await enrolHost({ gateway: this.url, ca: null, token: (await issueEnrolment(this.#authority, one)).token, state })
     return Identity.load(state)
   }
 
@@ -131,8 +131,8 @@ export class AttackedGateway implements AsyncDisposable {
       },
       person: async (role) => {
         const subject = `attacking ${role}`
-        const token = { tenant, subject, role, ttlMs: TOKEN_TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
-        return connect(await issueToken(this.#authority, token))
+        const token = { tenant, subject, role, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
+        return connect((await issueToken(this.#authority, token)).token)
       },
       [Symbol.asyncDispose]: async () => {
         for (const peer of peers) peer.close(new VarveError('CANCELLED', 'the attack is over'))

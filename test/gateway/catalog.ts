@@ -16,14 +16,14 @@ const BY = { subject: 'test', role: 'platform' } as const
 export const addAgent = async (catalog: Catalog, tenant: Tenant, host = 'host'): Promise<string> => {
   const enrolment = randomUUID()
   const agent = randomUUID()
-  await catalog.enrolments.add({ id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50, by: BY })
+  await catalog.enrolments.add({ id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50 })
   const publicKey = randomBytes(32).toString('base64url')
   await catalog.agents.enrol({ enrolment, agent, host, publicKey, nowMs: 1 })
   return agent
 }
 
 export const revokeAgent = async (catalog: Catalog, tenant: Tenant, id: string): Promise<void> => {
-  await catalog.agents.revoke({ tenant: tenant.id, id, nowMs: 2, by: BY })
+  await catalog.agents.revoke({ tenant: tenant.id, id, nowMs: 2 })
 }
 
 /** Declares a machine for an agent. */
@@ -45,7 +45,7 @@ export const assignMachine = async (
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  await catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs: 3, by: BY })
+  await catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs: 3 })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 

@@ -44,7 +44,7 @@ test('a token or an agent revoked beside the gateway loses its session, others k
   const [gone, stays] = [await gateway.connectAs(token), await gateway.connectAs(await gateway.tokenFor('viewer'))]
   const identity = await gateway.enrolAgent(temp.join('state'))
   const agent = await gateway.connectAgent(identity, ['db1'])
-  const revocation = { tenant: tenant.id, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
+  const revocation = { tenant: tenant.id, nowMs: Date.now() }
   await gateway.catalog.tokens.revoke({ ...revocation, id: String(decodePart(token, 1)['jti']) })
   await gateway.catalog.agents.revoke({ ...revocation, id: identity.record.agentId })
   expect((await gone.closed).code).toBe('TOKEN_REVOKED')

@@ -2,7 +2,7 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import type { AuditEntry } from '../../gateway/catalog/sqlite/audit.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
@@ -170,14 +170,14 @@ export class TestServices implements AsyncDisposable {
     ttlMs = TTL_MS,
   ): Promise<string> {
     const nowMs = this.clock.now()
-    const token = await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs, by: LOCAL_ADMINISTRATOR })
+    const token = await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs })
     this.tokens.push(token)
     return token
   }
 
   async enrolment(tenant = this.acme): Promise<string> {
     const nowMs = this.clock.now()
-    const token = await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs, by: LOCAL_ADMINISTRATOR })
+    const token = await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs })
     this.tokens.push(token)
     return token
   }

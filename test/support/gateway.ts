@@ -6,7 +6,7 @@ import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
@@ -86,16 +86,16 @@ export class TestGateway implements AsyncDisposable {
 
   /** A person's token. */
   async tokenFor(role: Exclude<Role, 'agent'>, tenantName = TENANT, ttlMs = TTL_MS): Promise<string> {
-    const tenant = await this.addTenant(tenantName)
+    const tenant = role === 'platform' ? null : await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
-    return await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs, by: LOCAL_ADMINISTRATOR })
+    return (await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs })).token
   }
 
   /** A one-time enrolment token. */
   async enrolmentToken(tenantName = TENANT): Promise<string> {
     const tenant = await this.addTenant(tenantName)
-    return await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR })
+    return (await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now() })).token
   }
 
   /** Makes `state` the state folder of a newly enrolled agent, over the gateway's HTTP port as a host does it. */

@@ -7,7 +7,7 @@ import { restoreDisk } from '../../agent/restore/restore.ts'
 import type { Target } from '../../agent/restore/target.ts'
 import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
@@ -146,8 +146,8 @@ export class Stand implements AsyncDisposable {
     this.#hosts.push(host)
     host.link.target = this.#port
     const row = await this.#tenant(tenant)
-    const token = await this.#withAuthority((authority) =>
-      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }),
+    const { token } = await this.#withAuthority((authority) =>
+      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now() }),
     )
     await enrolHost({ gateway: this.#url, ca: null, token, state: host.stateFolder })
     await host.enrolled()
@@ -168,16 +168,16 @@ export class Stand implements AsyncDisposable {
 
   async token(role: PersonRole, tenant = TENANT): Promise<string> {
     const row = await this.#tenant(tenant)
-    return await this.#withAuthority((authority) =>
+    const { token } = await this.#withAuthority((authority) =>
       issueToken(authority, {
-        tenant: row,
+        tenant: role === 'platform' ? null : row,
         subject: `test ${role}`,
         role,
         ttlMs: TTL_MS,
         nowMs: Date.now(),
-        by: LOCAL_ADMINISTRATOR,
       }),
     )
+    return token
   }
 
   /** A person's session, the same one until it breaks. */

@@ -93,12 +93,18 @@ export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void
   }
 }
 
+/** A range of one point, behind which a page of them begins. */
+export interface LostPlace {
+  readonly disk: string
+  readonly offset: number
+}
+
 /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
 const lostRanges = (
   sql: Sql,
-  args: { tenant: number; point: string | null; disk: string | null; limit: number },
+  args: { tenant: number; point: string | null; disk: string | null; after?: LostPlace | null; limit: number },
 ): { lost: LostRange[]; lostCount: number; lostBytes: number } => {
-  const { tenant, point, disk } = args
+  const { tenant, point, disk, after = null } = args
   const scope = [tenant, point, disk, disk] as const
   const found = point === null ? RANGES_OF_ALL : RANGES_OF_ONE
   const total = sql.get<{ count: number; bytes: number | null }>(
@@ -108,8 +114,11 @@ const lostRanges = (
   const lost = sql.all<LostRange>(
     `SELECT point, machine.name AS machine, time_ms AS timeMs, disk, offset, length
      FROM (${found}) JOIN point ON point.id = point JOIN machine ON machine.id = point.machine
-     ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
+     WHERE ? IS NULL OR (disk, offset) > (?, ?) ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
     ...scope,
+    after?.disk ?? null,
+    after?.disk ?? '',
+    after?.offset ?? 0,
     args.limit,
   )
   return { lost, lostCount: total?.count ?? 0, lostBytes: total?.bytes ?? 0 }

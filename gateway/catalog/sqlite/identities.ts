@@ -1,14 +1,10 @@
-// Agents, enrolments and issued tokens; every change is audited in its own transaction.
+// Agents, enrolments and issued tokens.
 import type { Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
-import { appendAudit } from './audit.ts'
 import { endJob } from './jobs.ts'
 import { aside, read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
-
-/** Most rows that one call lists. */
-export const IDENTITIES_PAGE_MAX = 1000
 
 /** Most ids of each kind that one check takes. */
 export const IDENTITIES_CHECK_MAX = 10_000
@@ -18,12 +14,6 @@ const EXPIRED_KEEP_MS = 30 * DAY_MS
 
 /** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
 export const EXPIRED_KEEP_MIN = 1000
-
-/** Who makes a change, for the audit log. */
-export interface Actor {
-  readonly subject: string
-  readonly role: Role
-}
 
 export interface AgentRecord {
   readonly id: string
@@ -64,30 +54,18 @@ const agentById = (sql: Sql, id: string): AgentRecord | null =>
 const tokenById = (sql: Sql, id: string): TokenRecord | null =>
   sql.get<TokenRecord>(`${TOKEN} WHERE token.id = ?`, id) ?? null
 
-const audit = (
-  sql: Sql,
-  what: { nowMs: number; tenant: number | null; by: Actor; action: string; resource: string },
-  details: Record<string, string | number>,
-): void => {
-  const { nowMs, tenant, by, action, resource } = what
-  appendAudit(sql, {
-    timeMs: nowMs,
-    tenant,
-    subject: by.subject,
-    role: by.role,
-    action,
-    resource,
-    outcome: 'ok',
-    details,
-  })
-}
-
 /** What both kinds of revocation name: the row, and the tenant it must belong to; null for a token that belongs to none. */
 export interface Revocation<T extends number | null = number> {
   readonly tenant: T
   readonly id: string
   readonly nowMs: number
-  readonly by: Actor
+}
+
+export interface IdentitiesAsked<T extends number | null> {
+  readonly tenant: T
+  /** The last id of the page before; null for the first page. */
+  readonly after: string | null
+  readonly limit: number
 }
 
 export interface Enrolment {
@@ -115,15 +93,13 @@ const enrol = (sql: Sql, { enrolment, agent, host, publicKey, nowMs }: Enrolment
     nowMs,
   )
   sql.run('UPDATE enrolment SET used_ms = ?, agent = ? WHERE id = ?', nowMs, agent, enrolment)
-  const by: Actor = { subject: agent, role: 'agent' }
-  audit(sql, { nowMs, tenant: row.tenant, by, action: 'agent.enrol', resource: agent }, { host, enrolment })
   return agentById(sql, agent)!
 }
 
 /** Ids of the JSON list in the first parameter that are revoked or not there. */
 const goneIn = (sql: Sql, table: 'agent' | 'token', ids: readonly string[]): string[] => {
   if (ids.length > IDENTITIES_CHECK_MAX)
-    throw new VarveError('TOO_MANY_REQUESTS', `at most ${IDENTITIES_CHECK_MAX} ids are checked at once`)
+    throw new VarveError('LIMIT_REACHED', `at most ${IDENTITIES_CHECK_MAX} ids are checked at once`)
   return sql
     .all<{ id: string }>(
       `SELECT value AS id FROM json_each(?) LEFT JOIN ${table} ON ${table}.id = value
@@ -146,20 +122,17 @@ const dropExpired = (sql: Sql, tenant: number | null, nowMs: number): void => {
 }
 
 export const identityOperations = {
-  'enrolments.add': write(
-    (sql: Sql, row: { id: string; tenant: number; nowMs: number; expiresMs: number; by: Actor }): void => {
-      const { id, tenant, nowMs, expiresMs, by } = row
-      dropExpired(sql, tenant, nowMs)
-      sql.run(
-        'INSERT INTO enrolment (id, tenant, created_ms, expires_ms) VALUES (?, ?, ?, ?)',
-        id,
-        tenant,
-        nowMs,
-        expiresMs,
-      )
-      audit(sql, { nowMs, tenant, by, action: 'enrolment.issue', resource: id }, { expiresMs })
-    },
-  ),
+  'enrolments.add': write((sql: Sql, row: { id: string; tenant: number; nowMs: number; expiresMs: number }): void => {
+    const { id, tenant, nowMs, expiresMs } = row
+    dropExpired(sql, tenant, nowMs)
+    sql.run(
+      'INSERT INTO enrolment (id, tenant, created_ms, expires_ms) VALUES (?, ?, ?, ?)',
+      id,
+      tenant,
+      nowMs,
+      expiresMs,
+    )
+  }),
 
   /** The tenant of an enrolment token, or null where it is not known. */
   'enrolments.tenant': read(
@@ -172,21 +145,27 @@ export const identityOperations = {
 
   'agents.byId': read((sql: Sql, { id }: { id: string }): AgentRecord | null => agentById(sql, id)),
 
-  /** Agents of a tenant in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'agents.list': aside((sql: Sql, { tenant, afterId = '' }: { tenant: number; afterId?: string }): AgentRecord[] =>
+  /** Agents of a tenant in the order of their ids, behind one id. */
+  'agents.list': aside((sql: Sql, { tenant, after, limit }: IdentitiesAsked<number>): AgentRecord[] =>
     sql.all<AgentRecord>(
-      `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ${IDENTITIES_PAGE_MAX}`,
+      `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ?`,
       tenant,
-      afterId,
+      after ?? '',
+      limit,
     ),
   ),
+
+  /** From now on only assertions of the new key are the agent's. */
+  'agents.rotateKey': write((sql: Sql, { id, publicKey }: { id: string; publicKey: string }): void => {
+    sql.run('UPDATE agent SET public_key = ? WHERE id = ?', publicKey, id)
+  }),
 
   'agents.seen': write((sql: Sql, { id, nowMs }: { id: string; nowMs: number }): void => {
     sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', nowMs, id)
   }),
 
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'agents.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation): AgentRecord => {
+  'agents.revoke': write((sql: Sql, { tenant, id, nowMs }: Revocation): AgentRecord => {
     const agent = agentById(sql, id)
     if (agent === null || agent.tenant !== tenant)
       throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
@@ -196,7 +175,6 @@ export const identityOperations = {
     const error = JSON.stringify({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))
       endJob(sql, job.id, 'failed', error, nowMs)
-    audit(sql, { nowMs, tenant, by, action: 'agent.revoke', resource: id }, { host: agent.host })
     return agentById(sql, id)!
   }),
 
@@ -210,10 +188,9 @@ export const identityOperations = {
         role: Role
         nowMs: number
         expiresMs: number
-        by: Actor
       },
     ): void => {
-      const { id, tenant, subject, role, nowMs, expiresMs, by } = row
+      const { id, tenant, subject, role, nowMs, expiresMs } = row
       dropExpired(sql, tenant, nowMs)
       sql.run(
         'INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)',
@@ -224,29 +201,27 @@ export const identityOperations = {
         nowMs,
         expiresMs,
       )
-      audit(sql, { nowMs, tenant, by, action: 'token.issue', resource: id }, { subject, role, expiresMs })
     },
   ),
 
   'tokens.byId': read((sql: Sql, { id }: { id: string }): TokenRecord | null => tokenById(sql, id)),
 
-  /** Tokens of a tenant, or (for null) of none, in the order of their ids, after one id; at most IDENTITIES_PAGE_MAX. */
-  'tokens.list': aside(
-    (sql: Sql, { tenant, afterId = '' }: { tenant: number | null; afterId?: string }): TokenRecord[] =>
-      sql.all<TokenRecord>(
-        `${TOKEN} WHERE token.tenant IS ? AND token.id > ? ORDER BY token.id LIMIT ${IDENTITIES_PAGE_MAX}`,
-        tenant,
-        afterId,
-      ),
+  /** Tokens of a tenant, or (for null) of none, in the order of their ids, behind one id. */
+  'tokens.list': aside((sql: Sql, { tenant, after, limit }: IdentitiesAsked<number | null>): TokenRecord[] =>
+    sql.all<TokenRecord>(
+      `${TOKEN} WHERE token.tenant IS ? AND token.id > ? ORDER BY token.id LIMIT ?`,
+      tenant,
+      after ?? '',
+      limit,
+    ),
   ),
 
   /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs, by }: Revocation<number | null>): TokenRecord => {
+  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs }: Revocation<number | null>): TokenRecord => {
     const token = tokenById(sql, id)
     if (token === null || token.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such token')
     if (token.revokedMs !== null) return token
     sql.run('UPDATE token SET revoked_ms = ? WHERE id = ?', nowMs, id)
-    audit(sql, { nowMs, tenant, by, action: 'token.revoke', resource: id }, { subject: token.subject })
     return tokenById(sql, id)!
   }),
 

@@ -1,4 +1,5 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
+import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
@@ -162,8 +163,9 @@ export const jobOperations = {
       if (job.begun !== null) {
         const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
         const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
-        const same = { ...args.begun, timeMs: begunOf(job.begun).timeMs }
-        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(now)) return null
+        const begun = begunOf(job.begun)
+        const same = { ...args.begun, timeMs: begun.timeMs }
+        if (isDeepStrictEqual(begun, same) && isDeepStrictEqual(before, now)) return null
         throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
       }
       checkReads(args.disks, factsOf(sql, job))

@@ -2,8 +2,6 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { meant } from '../../common/meant.ts'
-import { appendAudit } from './audit.ts'
-import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
@@ -79,51 +77,40 @@ export const machineOperations = {
   ),
 
   /** Gives a machine, with its points, to another agent of the tenant; false, and nothing is changed, where it has it already. NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
-  'machines.assign': write(
-    (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): boolean => {
-      const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
-      const agent = sql.get<{ revoked: number | null }>(
-        'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
-        args.tenant,
-        args.agent,
+  'machines.assign': write((sql: Sql, args: { tenant: number; name: string; agent: string }): boolean => {
+    const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
+    const agent = sql.get<{ revoked: number | null }>(
+      'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
+      args.tenant,
+      args.agent,
+    )
+    if (agent === undefined)
+      throw new VarveError(
+        'NOT_FOUND',
+        `there is no agent ${args.agent}; varve-gateway agent list shows those there are`,
       )
-      if (agent === undefined)
-        throw new VarveError(
-          'NOT_FOUND',
-          `there is no agent ${args.agent}; varve-gateway agent list shows those there are`,
-        )
-      if (holder === args.agent) return false
-      if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
-      if (machinesOf(sql, args.agent) >= MACHINES_MAX)
-        throw new VarveError('TOO_MANY_REQUESTS', `an agent serves at most ${MACHINES_MAX} machines`)
-      if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
-      sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
-      appendAudit(sql, {
-        timeMs: args.nowMs,
-        tenant: args.tenant,
-        subject: args.by.subject,
-        role: args.by.role,
-        action: 'machine.assign',
-        resource: args.name,
-        outcome: 'ok',
-        details: { agent: args.agent },
-      })
-      return true
+    if (holder === args.agent) return false
+    if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
+    if (machinesOf(sql, args.agent) >= MACHINES_MAX)
+      throw new VarveError('LIMIT_REACHED', `an agent serves at most ${MACHINES_MAX} machines`)
+    if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
+    sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
+    return true
+  }),
+
+  /** By name, behind one name; those of one agent, or all. */
+  'machines.list': aside(
+    (sql: Sql, asked: { tenant: number; agent: string | null; after: string | null; limit: number }): MachineRow[] => {
+      const { tenant, agent, after, limit } = asked
+      const order = 'AND machine.name > ? ORDER BY machine.name LIMIT ?'
+      if (agent === null)
+        return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ${order}`, tenant, after ?? '', limit)
+      const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ${order}`
+      return sql.all<MachineRow>(own, agent, tenant, after ?? '', limit)
     },
   ),
-
-  /** By name; those of one agent, or all. */
-  'machines.list': aside((sql: Sql, { tenant, agent }: { tenant: number; agent: string | null }): MachineRow[] => {
-    if (agent === null) return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ORDER BY machine.name`, tenant)
-    const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name`
-    return sql.all<MachineRow>(own, agent, tenant)
-  }),
 
   'machines.get': read((sql: Sql, args: { tenant: number; name: string; person?: boolean }): MachineRow =>
     machineByName(sql, args.tenant, args.name, args),
   ),
-
-  'machines.setPolicy': write((sql: Sql, args: { id: number; policy: string }): void => {
-    sql.run('UPDATE machine SET policy = ? WHERE id = ?', args.policy, args.id)
-  }),
 }

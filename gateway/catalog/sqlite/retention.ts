@@ -2,8 +2,8 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
 import { andElse, meant } from '../../common/meant.ts'
+import { policyOf, type Policy, type PolicyChange } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'
-import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
 import { PAGE_ROWS_MAX } from '../../../protocol/limits.ts'
 import { aside, write } from './operation.ts'
@@ -73,7 +73,8 @@ export interface Removal {
   /** A person named these points: then the last good one of a machine may go too, and one that may not go is an error. */
   readonly named: boolean
   readonly nowMs: number
-  readonly by: Actor
+  /** Who asked for it, for an entry for each point. */
+  readonly by: { readonly subject: string; readonly role: string }
 }
 
 const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Removal): KeepReason | null => {
@@ -100,7 +101,7 @@ const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): Var
 const removePoints = (sql: Sql, removal: Removal): { removed: number; left: LeftPoint[] } => {
   const { tenant, points, named, nowMs, by } = removal
   if (points.length > REMOVED_POINTS_MAX)
-    throw new VarveError('TOO_MANY_REQUESTS', `at most ${REMOVED_POINTS_MAX} points are removed at once`)
+    throw new VarveError('LIMIT_REACHED', `at most ${REMOVED_POINTS_MAX} points are removed at once`)
   const left: LeftPoint[] = []
   let removed = 0
   for (const id of points) {
@@ -118,7 +119,7 @@ const removePoints = (sql: Sql, removal: Removal): { removed: number; left: Left
     sql.run('DELETE FROM point WHERE id = ?', id)
     removed++
     const { machine, timeMs } = point
-    const about = { action: 'point.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
+    const about = { action: 'points.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
     appendAudit(sql, { timeMs: nowMs, tenant, subject: by.subject, role: by.role, ...about })
   }
   return { removed, left }
@@ -159,9 +160,31 @@ export interface RulesChange {
   readonly newGroup?: boolean
 }
 
+export interface PoliciesAsked {
+  readonly tenant: number
+  /** The last policy of the page before; null for the first page. */
+  readonly after: { readonly scope: RetentionScope; readonly name: string } | null
+  readonly limit: number
+}
+
+export interface Configuration {
+  readonly tenant: number
+  readonly name: string
+  readonly policy?: PolicyChange | undefined
+  /** Null for no group; absent for what it was. */
+  readonly group?: string | null | undefined
+}
+
+export interface Configured {
+  readonly policy: Policy
+  readonly group: string | null
+  /** The group that the machine has joined had no machine and no rules. */
+  readonly newGroup: boolean
+}
+
 export const retentionOperations = {
   // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
-  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that is not there, PARAMS_INVALID for GROUP_NONE, TOO_MANY_REQUESTS past POLICIES_MAX. */
+  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that is not there, PARAMS_INVALID for GROUP_NONE, LIMIT_REACHED past POLICIES_MAX. */
   'retention.set': write((sql: Sql, { tenant, scope, name, rules, newGroup = true }: RulesChange): void => {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') {
@@ -178,7 +201,7 @@ export const retentionOperations = {
         name,
       )!
       if (count >= POLICIES_MAX)
-        throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
+        throw new VarveError('LIMIT_REACHED', `a tenant has at most ${POLICIES_MAX} policies of retention`)
       sql.run(
         `INSERT INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)
            ON CONFLICT DO UPDATE SET rules = excluded.rules WHERE rules <> excluded.rules`,
@@ -190,8 +213,26 @@ export const retentionOperations = {
     }
   }),
 
-  'retention.list': aside((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
-    sql.all<PolicyRow>('SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope DESC, name', tenant),
+  /** By scope (the tenant's own first) and name, behind one policy. */
+  'retention.list': aside((sql: Sql, { tenant, after, limit }: PoliciesAsked): PolicyRow[] =>
+    sql.all<PolicyRow>(
+      `SELECT scope, name, rules FROM retention WHERE tenant = ?1 AND (?2 IS NULL OR scope < ?2 OR (scope = ?2 AND name > ?3))
+       ORDER BY scope DESC, name LIMIT ?4`,
+      tenant,
+      after?.scope ?? null,
+      after?.name ?? '',
+      limit,
+    ),
+  ),
+
+  /** The policy of one scope, or null; NOT_FOUND for a machine or group that is not there. */
+  'retention.get': aside(
+    (sql: Sql, { tenant, scope, name }: { tenant: number; scope: RetentionScope; name: string }): PolicyRow | null => {
+      if (scope === 'machine') machineByName(sql, tenant, name)
+      if (scope === 'group') requireGroup(sql, tenant, name)
+      const own = 'SELECT scope, name, rules FROM retention WHERE tenant = ? AND scope = ? AND name = ?'
+      return sql.get<PolicyRow>(own, tenant, scope, name) ?? null
+    },
   ),
 
   /** Rules (JSON) of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
@@ -207,18 +248,18 @@ export const retentionOperations = {
     return row?.rules ?? null
   }),
 
-  /** Whether a group is there, so that its rules can be shown; NOT_FOUND. */
-  'groups.require': aside((sql: Sql, { tenant, group }: { tenant: number; group: string }): void =>
-    requireGroup(sql, tenant, group),
-  ),
-
-  'groups.list': aside((sql: Sql, { tenant }: { tenant: number }): string[] => groupsOf(sql, tenant)),
-
-  /** Puts a machine into a group, or with null out of any; NOT_FOUND, PARAMS_INVALID. */
-  'machines.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
-    const { id } = machineByName(sql, args.tenant, args.name)
-    checkGroup(args.group)
-    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', args.group, id, args.group)
+  /** Changes what is given of a machine's policy, and its group (null for none); gives both as they are then. NOT_FOUND, PARAMS_INVALID. */
+  'machines.configure': write((sql: Sql, args: Configuration): Configured => {
+    const { tenant, name, policy: changes = {}, group } = args
+    const machine = machineByName(sql, tenant, name)
+    const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
+    const policy: Policy = { ...policyOf(machine.policy), ...changed }
+    sql.run('UPDATE machine SET policy = ? WHERE id = ?', JSON.stringify(policy), machine.id)
+    if (group === undefined) return { policy, group: machine.group, newGroup: false }
+    checkGroup(group)
+    const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)
+    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', group, machine.id, group)
+    return { policy, group, newGroup }
   }),
 
   /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
@@ -269,7 +310,7 @@ export const retentionOperations = {
 
   /**
    * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or, where a person
-   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, TOO_MANY_REQUESTS past REMOVED_POINTS_MAX. What they stored goes with a collection.
+   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. What they stored goes with a collection.
    */
   'points.remove': write(removePoints),
 }

@@ -1,8 +1,6 @@
 // Tenants and settings of the datastore.
 import { VarveError } from '../../../protocol/errors.ts'
 import { andElse, meant } from '../../common/meant.ts'
-import { appendAudit } from './audit.ts'
-import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
 import type { Quota, TenantQuota } from '../../datastore/quota.ts'
 import type { Sql } from './sql.ts'
@@ -17,6 +15,20 @@ export interface Tenant {
 }
 
 const TENANT = 'SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs FROM tenant'
+
+const QUOTA = 'SELECT uuid, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant'
+
+/** What changes of a quota: what is absent stays. */
+export interface QuotaChange {
+  readonly tenant: number
+  readonly softBytes?: number | null | undefined
+  readonly hardBytes?: number | null | undefined
+}
+
+/** A tenant with what it may take, and what its pack files take. */
+export interface TenantAccount extends Tenant, Quota {
+  readonly packBytes: number
+}
 
 /** The value of a setting; null where it has none. */
 export const settingOf = (sql: Sql, name: string): string | null =>
@@ -61,6 +73,20 @@ export const tenantOperations = {
 
   'tenants.list': aside((sql: Sql, _: Record<string, never>): Tenant[] => sql.all<Tenant>(`${TENANT} ORDER BY name`)),
 
+  /** By name, behind one name; or just the one named. */
+  'tenants.page': aside(
+    (sql: Sql, asked: { only: string | null; after: string | null; limit: number }): TenantAccount[] =>
+      sql.all<TenantAccount>(
+        `SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
+         quota_soft AS softBytes, quota_hard AS hardBytes,
+         (SELECT coalesce(sum(pack.bytes), 0) FROM pack WHERE pack.tenant = tenant.id) AS packBytes
+         FROM tenant WHERE (?1 IS NULL OR name = ?1) AND name > ?2 ORDER BY name LIMIT ?3`,
+        asked.only,
+        asked.after ?? '',
+        asked.limit,
+      ),
+  ),
+
   'tenants.byName': read(
     (sql: Sql, { name }: { name: string }): Tenant | null => sql.get<Tenant>(`${TENANT} WHERE name = ?`, name) ?? null,
   ),
@@ -86,23 +112,16 @@ export const tenantOperations = {
 
   /** Of every tenant. */
   'quotas.list': read((sql: Sql, _: Record<string, never>): TenantQuota[] =>
-    sql.all<TenantQuota>(
-      'SELECT uuid, name, quota_soft AS softBytes, quota_hard AS hardBytes FROM tenant ORDER BY name',
-    ),
+    sql.all<TenantQuota>(`${QUOTA} ORDER BY name`),
   ),
 
-  'quotas.set': write((sql: Sql, args: Quota & { tenant: number; nowMs: number; by: Actor }): void => {
-    const { tenant, softBytes, hardBytes, nowMs, by } = args
-    sql.run('UPDATE tenant SET quota_soft = ?, quota_hard = ? WHERE id = ?', softBytes, hardBytes, tenant)
-    appendAudit(sql, {
-      timeMs: nowMs,
-      tenant,
-      subject: by.subject,
-      role: by.role,
-      action: 'tenant.quota',
-      resource: '',
-      outcome: 'ok',
-      details: { softBytes, hardBytes },
-    })
+  /** Changes what is given, null for none, and gives the quota as it is then. PARAMS_INVALID for a soft one above the hard one. */
+  'quotas.set': write((sql: Sql, args: QuotaChange): Quota => {
+    const before = sql.get<Quota & object>(`${QUOTA} WHERE id = ?`, args.tenant)!
+    const { softBytes = before.softBytes, hardBytes = before.hardBytes } = args
+    if (softBytes !== null && hardBytes !== null && softBytes > hardBytes)
+      throw new VarveError('PARAMS_INVALID', 'the soft quota would be above the hard one')
+    sql.run('UPDATE tenant SET quota_soft = ?, quota_hard = ? WHERE id = ?', softBytes, hardBytes, args.tenant)
+    return { softBytes, hardBytes }
   }),
 }

@@ -8,7 +8,7 @@ import {
   REFUSALS_PER_WINDOW_MAX,
   RETRY_INTERVAL_MS,
 } from '../../../gateway/auth/audit.ts'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
@@ -42,7 +42,7 @@ test('a refused connection is recorded and thrown on; an accepted one is not a r
   const { authority, catalog, acme } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
   const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
-  const token = await issueToken(authority, { ...request, by: LOCAL_ADMINISTRATOR })
+  const token = await issueToken(authority, { ...request })
   const connect = (text: string, timeMs: number) =>
     audit.guard({ action: 'connect', address: '192.0.2.7', timeMs }, () => verifyBearer(authority, text, timeMs))
   expect((await connect(token, NOW_MS)).subject).toBe('ann')
@@ -61,7 +61,7 @@ test('a replayed enrolment is in the log of its tenant', async () => {
   await using gateway = await testAuthority(true)
   const { authority, catalog, acme } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
-  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
+  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS }
   const token = await issueEnrolment(authority, request)
   const publicKey = Buffer.alloc(32, 1).toString('base64url')
   const attempt = () =>

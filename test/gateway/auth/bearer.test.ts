@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, randomUUID, type KeyObject } fro
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ASSERTION_LIFE_MAX_S, CLOCK_SKEW_S } from '../../../protocol/claims.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
@@ -21,7 +21,7 @@ const ownKey = async ({ folder }: TestAuthority): Promise<KeyObject> => {
 }
 
 const personToken = ({ authority, acme }: TestAuthority): Promise<string> =>
-  issueToken(authority, { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS, by })
+  issueToken(authority, { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS })
 
 const codeAt = ({ authority }: TestAuthority, token: string, nowMs = NOW_MS): Promise<string> =>
   codeOf(verifyBearer(authority, token, nowMs))
@@ -91,7 +91,7 @@ describe('a person’s token', () => {
     const { catalog, acme } = gateway
     const [one, two] = [await personToken(gateway), await personToken(gateway)]
     const id = String(decodePart(one, 1)['jti'])
-    await catalog.tokens.revoke({ tenant: acme.id, id, nowMs: NOW_MS, by })
+    await catalog.tokens.revoke({ tenant: acme.id, id, nowMs: NOW_MS })
     expect(await codeAt(gateway, one)).toBe('TOKEN_REVOKED')
     expect(await codeAt(gateway, two)).toBe('none')
   })
@@ -129,7 +129,7 @@ describe('an agent’s assertion', () => {
     { authority, acme }: TestAuthority,
     key = publicKey,
   ): Promise<{ id: string; payload: Parts }> => {
-    const token = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS, by })
+    const token = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS })
     const { agentId: id } = await enrol(authority, { token, publicKey: key, host: 'hv1', nowMs: NOW_MS })
     const times = { iat: NOW_S, exp: NOW_S + 300 }
     return { id, payload: { iss: id, sub: id, aud: authority.issuer, jti: randomUUID(), ...times } }
@@ -194,7 +194,7 @@ describe('an agent’s assertion', () => {
   test('revoked: said only to who holds the key', async () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
-    await gateway.catalog.agents.revoke({ tenant: gateway.acme.id, id, nowMs: NOW_MS, by })
+    await gateway.catalog.agents.revoke({ tenant: gateway.acme.id, id, nowMs: NOW_MS })
     expect(await codeAt(gateway, forge(header, payload, pair.privateKey))).toBe('AGENT_REVOKED')
     const stranger = generateKeyPairSync('ed25519').privateKey
     expect(await codeAt(gateway, forge(header, payload, stranger))).toBe('TOKEN_SIGNATURE')

@@ -23,7 +23,7 @@ const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk
 const host = 'hv1.example'
 
 const enrolment = ({ authority, acme }: TestAuthority): Promise<string> =>
-  issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MS, nowMs: NOW_MS, by })
+  issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MS, nowMs: NOW_MS })
 
 /** The gateway's own signing key, as someone who broke in would read it. */
 const stolenKey = async ({ folder }: TestAuthority): Promise<KeyObject> => {
@@ -131,7 +131,7 @@ describe('enrolment', () => {
     expect(await use(NOW_MS + ENROLMENT_TTL_MS)).toBe('TOKEN_EXPIRED')
     expect(await use(NOW_MS - 60_000)).toBe('TOKEN_NOT_YET_VALID')
     expect(await use(NOW_MS + ENROLMENT_TTL_MS - 1)).toBe('none')
-    const long = issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MAX_MS + 1, nowMs: NOW_MS, by })
+    const long = issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MAX_MS + 1, nowMs: NOW_MS })
     expect(await codeOf(long)).toBe('PARAMS_INVALID')
   })
 

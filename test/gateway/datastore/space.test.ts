@@ -18,7 +18,7 @@ const BY = { subject: 'test', role: 'platform' } as const
 
 const setQuota = async ({ datastore, tenant }: Stand, quota: Partial<Quota>): Promise<void> => {
   const whole = { softBytes: null, hardBytes: null, ...quota }
-  await datastore.catalog.quotas.set({ tenant: tenant.id, ...whole, nowMs: 5, by: BY })
+  await datastore.catalog.quotas.set({ tenant: tenant.id, ...whole, nowMs: 5 })
   await datastore.space.refresh()
 }
 
@@ -105,11 +105,11 @@ test('a quota that was set beside the gateway holds within seconds, also for upl
       return (error as { code: string }).code
     }
   }
-  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000, nowMs: 5, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000, nowMs: 5 })
   expect(await take()).toBeNull()
   clock.advance(2000)
   await eventually(async () => (await take()) === 'QUOTA_EXCEEDED')
-  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: 1, hardBytes: null, nowMs: 6, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: 1, hardBytes: null, nowMs: 6 })
   await eventually(() => clock.waiting === 1)
   clock.advance(2000)
   await eventually(async () => (await take()) === null)

@@ -9,7 +9,7 @@ test('a backup is refused at its start, and begins as soon as there is room', as
   const { services, acme, other } = setting
   const { catalog, space } = services.datastore
   const setHard = (hardBytes: number | null): Promise<void> =>
-    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes, nowMs: 1, by: BY })
+    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes, nowMs: 1 })
   const orders: string[] = []
   const handlers = {
     'agent.backup': async ({ machine }: { machine: string }) => {

@@ -1,7 +1,7 @@
 // The services behind a session over a real datastore, with a clock that the test moves.
 import { openAuthority } from '../../../gateway/auth/authority.ts'
 import { Audit } from '../../../gateway/auth/audit.ts'
-import { issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { issueToken } from '../../../gateway/auth/tokens.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
@@ -49,7 +49,7 @@ export const testServices = async (folder: string): Promise<TestServices> => {
     clock,
     tenant,
     tokenFor: (role, ttlMs = 60 * 60 * 1000) =>
-      issueToken(authority, { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now(), by: LOCAL_ADMINISTRATOR }),
+      issueToken(authority, { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now() }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

@@ -46,13 +46,13 @@ const codeOf = (work: () => unknown): string => errorOf(work)?.[0] ?? 'none'
 
 const addToken = (sql: Sql, tenant: number | null, nowMs = NOW_MS): string => {
   const id = randomUUID()
-  runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000, by })
+  runOperation(sql, 'tokens.add', { id, tenant, subject: 'bob', role: 'viewer', nowMs, expiresMs: nowMs + 1000 })
   return id
 }
 
 const addEnrolment = (sql: Sql, tenant: number, nowMs = NOW_MS): string => {
   const id = randomUUID()
-  runOperation(sql, 'enrolments.add', { id, tenant, nowMs, expiresMs: nowMs + 1000, by })
+  runOperation(sql, 'enrolments.add', { id, tenant, nowMs, expiresMs: nowMs + 1000 })
   return id
 }
 
@@ -94,7 +94,7 @@ test('a tenant lists and revokes its own only; another’s is as one that does n
     ['tokens.revoke', token],
   ] as const) {
     const revoke = (target: string) => () =>
-      runOperation(t.sql, name, { tenant: t.other.id, id: target, nowMs: NOW_MS, by })
+      runOperation(t.sql, name, { tenant: t.other.id, id: target, nowMs: NOW_MS })
     expect(codeOf(revoke(id))).toBe('NOT_FOUND')
     expect(errorOf(revoke(id))).toEqual(errorOf(revoke(randomUUID())))
   }
@@ -113,7 +113,7 @@ test('revoking is for good, keeps its first time, and is audited once', async ()
     ['tokens.revoke', token],
   ] as const)
     for (const nowMs of [NOW_MS + 1, NOW_MS + 2])
-      expect(runOperation(t.sql, name, { tenant: t.acme.id, id, nowMs, by })).toMatchObject({ revokedMs: NOW_MS + 1 })
+      expect(runOperation(t.sql, name, { tenant: t.acme.id, id, nowMs })).toMatchObject({ revokedMs: NOW_MS + 1 })
   expect(actions(t.sql, t.acme.id).filter((action) => action.endsWith('revoke'))).toEqual([
     'agent.revoke',
     'token.revoke',
@@ -131,7 +131,7 @@ test('a token may belong to no tenant, which no tenant sees', async () => {
     tenantName: null,
   })
   const revoke = (tenant: number | null, id: string) => () =>
-    runOperation(t.sql, 'tokens.revoke', { tenant, id, nowMs: NOW_MS, by })
+    runOperation(t.sql, 'tokens.revoke', { tenant, id, nowMs: NOW_MS })
   expect([codeOf(revoke(t.acme.id, none)), codeOf(revoke(null, own))]).toEqual(['NOT_FOUND', 'NOT_FOUND'])
   expect(revoke(null, none)()).toMatchObject({ revokedMs: NOW_MS })
   const page = runOperation(t.sql, 'audit.page', { tenant: null, after: 0, limit: 10 })
@@ -145,7 +145,7 @@ test('a check names the revoked and the unknown', async () => {
   await using t = await setUp()
   const [kept, revoked] = [addToken(t.sql, t.acme.id), addToken(t.sql, t.acme.id)]
   const agent = enrol(t.sql, addEnrolment(t.sql, t.acme.id))
-  runOperation(t.sql, 'tokens.revoke', { tenant: t.acme.id, id: revoked, nowMs: NOW_MS, by })
+  runOperation(t.sql, 'tokens.revoke', { tenant: t.acme.id, id: revoked, nowMs: NOW_MS })
   const hostile = `'; DROP TABLE agent; --`
   expect(runOperation(t.sql, 'identities.check', { agents: [agent, hostile], tokens: [kept, revoked] })).toEqual({
     agents: [hostile],

@@ -31,7 +31,7 @@ test('a name belongs to the agent that declared it first, until a person assigns
   expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
   const by = { subject: 'p', role: 'owner' } as const
   const assign = (name: string, agent: string, tenant = acme.id) =>
-    catalog.machines.assign({ tenant, name, agent, nowMs: 6, by })
+    catalog.machines.assign({ tenant, name, agent, nowMs: 6 })
   await assign('b', second)
   expect(await declare(second, ['b'])).toEqual([])
   expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')

@@ -41,11 +41,11 @@ test('a quota is of one tenant, is audited, and makes what packs know of the ten
   ]
   expect(await catalog.quotas.list()).toEqual([one, two])
   const by = { subject: 'anna', role: 'platform' } as const
-  await catalog.quotas.set({ tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9, by })
+  await catalog.quotas.set({ tenant: acme.id, softBytes: 5, hardBytes: 2 ** 50, nowMs: 9 })
   expect(await catalog.quotas.list()).toEqual([{ ...one, softBytes: 5, hardBytes: 2 ** 50 }, two])
   const entries = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
   expect(entries.at(-1)).toMatchObject({ action: 'tenant.quota', subject: 'anna', timeMs: 9, outcome: 'ok' })
   expect(entries.at(-1)!.details).toEqual({ softBytes: 5, hardBytes: 2 ** 50 })
-  await catalog.quotas.set({ tenant: acme.id, ...none, nowMs: 9, by })
+  await catalog.quotas.set({ tenant: acme.id, ...none, nowMs: 9 })
   expect(await catalog.quotas.list()).toEqual([one, two])
 })
