@@ -31,9 +31,9 @@ const list =
 /** Reasons of full reads. */
 const FULL_REASONS = READ_REASONS.filter((reason) => reason !== 'bitmap')
 
-/** Days of `30d` or `30`; null for `never`. */
-const compareDays = (text: string): number | null => {
-  if (text === 'never') return null
+/** Days of `30d` or `30`; `never` stays, as an option has no value that is null. */
+const compareDays = (text: string): number | 'never' => {
+  if (text === 'never') return text
   const days = /^([1-9][0-9]{0,3})d?$/u.exec(text)?.[1]
   if (days === undefined || Number(days) > COMPARE_DAYS_MAX)
     throw new InvalidArgumentError(`"${text}" is neither "never" nor 1d to ${COMPARE_DAYS_MAX}d`)
@@ -44,8 +44,8 @@ interface PolicyOptions extends Common {
   readonly consistency?: ConsistencyWish
   readonly refuseFull?: ReadReason[]
   readonly refuseLeftOut?: LeftOutReason[]
-  /** Days; null for never. */
-  readonly compareEvery?: number | null
+  /** Days. */
+  readonly compareEvery?: number | 'never'
   /** `none` takes the machine out of its group. */
   readonly group?: string
 }
@@ -60,7 +60,7 @@ const configure = async (
     ...(consistency === undefined ? {} : { consistency }),
     ...(refuseFull === undefined ? {} : { refuseFull }),
     ...(refuseLeftOut === undefined ? {} : { refuseLeftOut }),
-    ...(compareEvery === undefined ? {} : { compareDays: compareEvery }),
+    ...(compareEvery === undefined ? {} : { compareDays: compareEvery === 'never' ? null : compareEvery }),
   }
   const changes = {
     ...(Object.keys(policy).length === 0 ? {} : { policy }),

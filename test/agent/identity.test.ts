@@ -29,7 +29,7 @@ test('a gateway accepts the assertions of an agent that enrolled', async () => {
   const { authority, acme } = gateway
   const fresh = await NewIdentity.generate()
   const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS }
-  const token = await issueEnrolment(authority, request)
+  const { token } = await issueEnrolment(authority, request)
   const enrolled = await enrol(authority, { token, publicKey: fresh.publicKey, host: 'hv1', nowMs: NOW_MS })
   await fresh.save(temp.join('state'), { ...enrolled, gateway: 'wss://backup.example:8470' })
   const identity = await Identity.load(temp.join('state'))
