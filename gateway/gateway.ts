@@ -61,7 +61,7 @@ export class Gateway implements AsyncDisposable {
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
     const { lost } = resources.use(
-      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalogFile, clock, log }),
+      new LockWatch({ lock: datastore.lock, catalog: datastore.spec.catalogFile, clock, log }),
     )
     const { catalog } = datastore
     const { acceptLostKeys = false } = options

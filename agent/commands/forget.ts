@@ -17,7 +17,7 @@ export interface ForgetCommand {
   readonly json: boolean
 }
 
-/** The agent that runs has the machine's one QMP connection, so it is asked where there is one. */
+/** The agent that runs may have the only connection that a machine takes, so it is asked where there is one. */
 const forgetDisks = async (
   config: AgentConfig,
   file: string,
@@ -27,7 +27,8 @@ const forgetDisks = async (
 ): Promise<Forgotten> => {
   const { signal } = interruption()
   await using direct = await openDirect(config)
-  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), signal)
+  const wanted = machineOf(config, machine)
+  if (direct !== null) return await orAbort(direct.drivers.of(wanted).forget(wanted, disk), signal)
   return await withGateway(
     file,
     async (context) => {

@@ -60,9 +60,9 @@ const NOT_CONFIGURED = "not in this host's configuration any more; its restore p
 /** A machine that cannot be asked, with why. */
 const unknownState = (name: string, problem: string): MachineStatus => ({
   name,
-  qmp: 'down',
-  status: null,
-  qemu: null,
+  reachable: false,
+  runState: null,
+  hypervisor: null,
   lease: null,
   problem,
   disks: [],

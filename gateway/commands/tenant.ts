@@ -54,7 +54,7 @@ const addList = (tenant: Command): void => {
         heading: ['NAME', 'CHUNK', 'PACKS', 'HARD QUOTA', 'CREATED (UTC)'],
         cells: ({ name: of, chunkBytes, packBytes, quota, createdMs }) => [
           of,
-          sizeText(chunkBytes),
+          `${chunkBytes / 1024} KiB`,
           sizeText(packBytes),
           quota.hardBytes === null ? '-' : sizeText(quota.hardBytes),
           timeText(createdMs),

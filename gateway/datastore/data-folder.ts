@@ -7,9 +7,10 @@ import { checkCatalogVersion } from '../catalog/sqlite/store-version.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 import { storeError } from '../common/store-error.ts'
 import { Ballast } from '../folder/ballast.ts'
-import { CATALOG_NAME, hasCatalog, hasPacks } from '../folder/layout.ts'
+import { CATALOG_NAME, hasCatalog } from '../folder/layout.ts'
 import { makeDataFolder, refusalOf } from '../folder/new-folder.ts'
 import { accessError, checkOwner } from '../folder/owner.ts'
+import { packNotes, packStoreIn } from '../packs/open-pack-store.ts'
 
 /** Whether the folder is there; CONFIG_INVALID where this user may not know. */
 const isThere = (folder: string): boolean => {
@@ -33,7 +34,7 @@ export const usageError = (folder: string, thrown: unknown): VarveError =>
 /** Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID. */
 export const makeFirst = async (folder: string): Promise<void> => {
   try {
-    if (hasCatalog(folder) || hasPacks(folder)) return checkOwner(folder)
+    if (hasCatalog(folder) || packNotes(packStoreIn(folder)).hasPacks()) return checkOwner(folder)
   } catch (thrown) {
     throw pathError(folder, thrown)
   }

@@ -1,8 +1,8 @@
 // Where damaged records of a tenant go: out of the index, into the table of damage, until their content comes again.
 import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
-import { damageOf, type Damage } from '../common/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'

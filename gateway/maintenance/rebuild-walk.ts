@@ -2,14 +2,14 @@
 import { chunkCount, equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
+import { damageOf, MISSING } from '../packs/damage.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
-import { damageOf, MISSING } from '../common/damage.ts'
 import type { BuiltTenant, CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
+import type { Packs } from '../packs/pack-store.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-import type { PackStore } from '../packs/pack-store.ts'
 import { checkFetched, RecordReader, type FetchedRecord } from '../packs/record-reader.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
@@ -41,7 +41,7 @@ export class PointWalk {
     tenant: BuiltTenant
     builder: CatalogBuilder
     catalog: Catalog
-    store: PackStore
+    store: Packs
     report: RebuildReport
     signal: AbortSignal
     nowMs: number
@@ -52,7 +52,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#reader = new RecordReader({ tenant, catalog, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
   }
 

@@ -26,7 +26,7 @@ export const rewritePacks = async (
   const fits = async (pack: SurveyedPack): Promise<boolean> => {
     try {
       if (!(await packs.ballast.lend(pack.liveBytes))) return false
-      if (await rewriter.rewrite(pack)) await packs.remove(pack)
+      if (await rewriter.rewrite(pack)) await packs.remove([pack])
       return true
     } catch (thrown) {
       await rewriter.letGo()

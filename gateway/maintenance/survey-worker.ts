@@ -5,8 +5,8 @@ import { decodeNode, nodeKey } from '../../protocol/image-tree.ts'
 import { equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
-import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
-import { PACKS_SETTING } from '../packs/directory/packs-marker.ts'
+import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
+import { openPackStore } from '../packs/open-pack-store.ts'
 import { RECORD, type StoredRecord } from '../packs/format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { checkFetched, damagedRecord, RecordReader } from '../packs/record-reader.ts'
@@ -65,7 +65,7 @@ const run = async (): Promise<SurveyResult> => {
   using catalog = openLocal(catalogFile)
   // what is not whole in itself tells nobody what may go
   if (dead === 'agreed') await catalog.collection.sound()
-  await using store = await DirectoryPackStore.open(packs, await catalog.settings.get({ name: PACKS_SETTING }))
+  await using store = await openPackStore(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)
   let toldMs = 0
   const work = new Survey({
@@ -73,7 +73,7 @@ const run = async (): Promise<SurveyResult> => {
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await catalog.collection.count({ tenant: tenant.id }),
-    nodes: nodesOf(new RecordReader({ tenant, catalog, store })),
+    nodes: nodesOf(new RecordReader({ tenant, index: catalog.chunks, store })),
     page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
     damaged: () => damagedIds(catalog),
     packIds: () => catalog.collection.packIds({ tenant: tenant.id }),

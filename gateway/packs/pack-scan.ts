@@ -15,7 +15,7 @@ import {
   type PackHeader,
   type RecordHeader,
 } from './format.ts'
-import type { PackName, PackStore } from './pack-store.ts'
+import type { PackName, Packs } from './pack-store.ts'
 
 /** Bytes of one read: any record fits into it. */
 const PIECE_BYTES = recordBytes(RECORD_PLAIN_BYTES_MAX)
@@ -60,7 +60,7 @@ export interface ScanOptions {
   readonly skipUnreadable?: boolean
 }
 
-type Source = Pick<PackStore, 'read' | 'size'>
+type Source = Pick<Packs, 'read' | 'size'>
 
 /** A pack's header as it is in the file, whatever the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readAnyHeader = async (store: Source, name: PackName): Promise<PackHeader> =>

@@ -3,10 +3,10 @@ import type { Forgotten, MachineStatus } from '../methods.ts'
 import { VarveError } from '../errors.ts'
 import { sizeText } from './size.ts'
 
-export const statusLines = ({ name, problem, qemu, status, lease, disks, leftOut }: MachineStatus): string[] => {
+export const statusLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
   const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
   return [
-    `${name}: ${problem ?? `QEMU ${qemu}, ${status}${running}`}`,
+    `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
     ...disks.map((disk) => `  ${disk.name}: ${sizeText(disk.size)} ${disk.format}`),
     ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
   ]

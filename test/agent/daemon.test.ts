@@ -77,7 +77,7 @@ test('serves its machine: state, relay, a backup', async () => {
   await eventually(online(at))
   expect(await codeOf(startAgent(at.config).ended)).toBe('STATE_LOCKED')
   expect(await at.owner.call('machines.status', { machine: 'db1' })).toMatchObject({
-    qmp: 'up',
+    reachable: true,
     lease: null,
     disks: [{ name: 'vda' }],
   })

@@ -2,7 +2,7 @@
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { RetentionScope } from '../../../protocol/retention.ts'
-import type { TenantState } from '../../datastore/state-record.ts'
+import type { TenantState } from '../state-record.ts'
 import { commitRecords, type ChunkCommit } from './chunks.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'

@@ -2,7 +2,7 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import { andElse, meant } from '../../common/meant.ts'
 import { aside, read, write } from './operation.ts'
-import type { Quota, TenantQuota } from '../../datastore/quota.ts'
+import type { Quota, TenantQuota } from '../quota.ts'
 import type { Sql } from './sql.ts'
 
 export interface Tenant {

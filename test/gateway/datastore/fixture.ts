@@ -6,10 +6,10 @@ import path from 'node:path'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
-import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
+import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
+import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import type { ManifestContent } from '../../../gateway/datastore/manifest.ts'
 import type { DatastoreLog } from '../../../gateway/common/log.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
@@ -34,8 +34,11 @@ export const memoryLog = (): DatastoreLog & {
   return { lines, info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): Promise<Datastore> =>
-  Datastore.open({ folder, log, threads: 2 })
+export const openDatastore = (
+  folder: string,
+  log: DatastoreLog = memoryLog(),
+  rest: Partial<DatastoreOptions> = {},
+): Promise<Datastore> => Datastore.open({ folder, log, threads: 2, ...rest })
 
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({

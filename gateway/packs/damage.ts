@@ -2,7 +2,7 @@
 import { fromHex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { DamagedRecord } from '../../protocol/maintenance.ts'
-import { RECORD, type RecordType } from '../packs/format.ts'
+import { RECORD, type RecordType } from './format.ts'
 
 /** Where a record was read. */
 export interface DamagePlace {

@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
-import { decodeManifest, encodeManifest, manifestOf, rootOf } from '../../../gateway/datastore/manifest.ts'
-import { newManifest } from './fixture.ts'
+import { decodeManifest, encodeManifest, manifestOf, rootOf } from '../../../gateway/catalog/manifest.ts'
+import { newManifest } from '../datastore/fixture.ts'
 
 const bytesOf = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value))
 const complete = () => ({ ...newManifest(), tenant: randomUUID(), state: 3 })

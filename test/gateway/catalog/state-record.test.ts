@@ -12,7 +12,7 @@ import {
   stateKey,
   type StatePart,
   type TenantState,
-} from '../../../gateway/datastore/state-record.ts'
+} from '../../../gateway/catalog/state-record.ts'
 import { decode } from '../../../gateway/packs/record-work.ts'
 
 const stateOf = (points: number): TenantState => {

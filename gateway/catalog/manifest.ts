@@ -17,7 +17,7 @@ import {
   timeMs,
   uuid,
 } from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from '../catalog/sqlite/job-rows.ts'
+import { begunOf, type JobRow, type UploadRow } from './sqlite/job-rows.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { fromHex, hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { damageOf, MISSING, ownDamage, RECORD_TYPE_NAMES } from '../../../gateway/common/damage.ts'
+import { damageOf, MISSING, ownDamage, RECORD_TYPE_NAMES } from '../../../gateway/packs/damage.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
 
