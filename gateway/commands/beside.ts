@@ -13,6 +13,10 @@ import { dialLocal } from './dial-local.ts'
 const START_TIMEOUT_MS = 10_000
 const LOOK_INTERVAL_MS = 100
 
+/** How long a gateway that a command has opened stays for other commands that use it, and how often that is looked at, in milliseconds. */
+const LEAVE_TIMEOUT_MS = 10_000
+const LEAVE_INTERVAL_MS = 10
+
 /** What a command may have done to a data folder that is not as it should be. */
 export interface Mending {
   /** Makes the datastore where there is none. */
@@ -31,6 +35,9 @@ const connect = async (data: string, tenant: string | null): Promise<Session | n
   }
 }
 
+/** Of a gateway that stops, or has just done so. */
+const isGoing = ({ code }: VarveError): boolean => code === 'GOING_AWAY' || code === 'CONNECTION_LOST'
+
 /** Whether a gateway takes sessions; the error of one that goes or breaks them off: it may be nobody's socket soon. */
 const isListening = async (data: string): Promise<boolean | VarveError> => {
   try {
@@ -39,7 +46,7 @@ const isListening = async (data: string): Promise<boolean | VarveError> => {
     return session !== null
   } catch (thrown) {
     const error = asVarveError(thrown)
-    if (error.code === 'GOING_AWAY' || error.code === 'CONNECTION_LOST') return error
+    if (isGoing(error)) return error
     throw error
   }
 }
@@ -70,28 +77,45 @@ const gatewayOf = async (
 /** Opens sessions with the gateway of a data folder, while it is not disposed of. */
 export class Beside implements AsyncDisposable {
   readonly #data: string
+  readonly #signal: AbortSignal
+  readonly #mending: Mending
   /** Null where one runs already. */
-  readonly #own: Gateway | null
+  #own: Gateway | null = null
 
-  private constructor(data: string, own: Gateway | null) {
+  private constructor(data: string, signal: AbortSignal, mending: Mending) {
     this.#data = data
-    this.#own = own
+    this.#signal = signal
+    this.#mending = mending
   }
 
   /** CONFIG_INVALID, CATALOG_MISSING, KEYS_MISSING, STORE_LOCKED, STORE_VERSION, what the signal was aborted with. */
   static async open(data: string, signal: AbortSignal, mending: Mending): Promise<Beside> {
     await checkDataFolder(data, mending)
-    return new Beside(data, await gatewayOf(data, signal, mending))
+    const beside = new Beside(data, signal, mending)
+    beside.#own = await gatewayOf(data, signal, mending)
+    return beside
   }
 
-  /** A session of the local administrator; GOING_AWAY where the gateway has just stopped, NOT_FOUND for a tenant that is not there. */
+  /** A session of the local administrator; NOT_FOUND for a tenant that is not there. */
   async session(tenant: string | null): Promise<Session> {
-    const session = await connect(this.#data, tenant)
-    if (session === null) throw new VarveError('GOING_AWAY', 'the gateway has just stopped: try again')
-    return session
+    while (true) {
+      const session = await connect(this.#data, tenant).catch((thrown: unknown) => {
+        if (this.#own !== null || !isGoing(asVarveError(thrown))) throw thrown
+        return null
+      })
+      if (session !== null) return session
+      if (this.#own !== null) throw new VarveError('INTERNAL', 'the gateway of this command takes no session')
+      // the one that ran has just stopped
+      this.#own = await gatewayOf(this.#data, this.#signal, this.#mending)
+    }
   }
 
+  /** Lets other commands, which have found the gateway of this one, end first; not for long. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#own?.[Symbol.asyncDispose]()
+    if (this.#own === null) return
+    const lastMs = systemClock.elapsed() + LEAVE_TIMEOUT_MS
+    while (this.#own.sessionCount > 0 && !this.#signal.aborted && systemClock.elapsed() < lastMs)
+      await sleep(LEAVE_INTERVAL_MS)
+    await this.#own[Symbol.asyncDispose]()
   }
 }

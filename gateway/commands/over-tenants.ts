@@ -21,8 +21,8 @@ const failureOf = ([first, ...others]: readonly [Failed, ...Failed[]], count: nu
 
 /** The tenants that a command goes over. */
 const namesOf = async (reached: Reached, tenant: string | undefined): Promise<string[]> => {
-  const one = tenant ?? reached.tenant
-  if (one !== null) return [one]
+  if (tenant !== undefined) return [tenant]
+  if (reached.tenants !== 'all') return [...reached.tenants]
   return await reached.session(null, async ({ peer, signal }) => {
     const rows = await everyRow(
       (after) => peer.call('tenants.list', { after }, { signal }),
@@ -82,12 +82,17 @@ export const printEach = async <R extends object>(options: Common, each: Each<R>
     const tenants: object[] = []
     printJson({ tenants })
     if (each.first !== undefined) printJson({ ...(await each.first(reached)), tenants })
+    else if (reached.tenants.length === 0)
+      throw new VarveError(
+        'ROLE_FORBIDDEN',
+        "the platform reaches nothing inside a tenant: take a token of the tenant's",
+      )
     const count = await overTenants(reached, tenant, each.work, (name, result) => {
       if (each.bad?.(result) === true) bad.push(name)
       tenants.push({ tenant: name, ...(each.json?.(result) ?? result) })
       if (!json) each.lines(name, result).forEach(print)
     })
-    if (count === 0 && !json) print(NO_TENANT)
+    if (count === 0 && reached.tenants === 'all' && !json) print(NO_TENANT)
   })
   return bad
 }

@@ -45,8 +45,8 @@ export interface Remote {
 /** A gateway that takes the sessions of this command. */
 export interface Reached {
   readonly signal: AbortSignal
-  /** The tenant of the token that opened the way; null where the platform did, which sees which tenants there are. */
-  readonly tenant: string | null
+  /** The tenants that there are sessions of: that of a token, none for the platform's, and beside a data folder all. */
+  readonly tenants: readonly string[] | 'all'
   /** Runs work in a session of a tenant, or of the platform without one; NOT_FOUND, and whatever the calls of the work end with. */
   session<R>(tenant: string | null, work: (remote: Remote) => Promise<R>): Promise<R>
 }
@@ -124,7 +124,7 @@ const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDispo
   const tenant = tenantOf(session.welcome)
   return {
     signal,
-    tenant,
+    tenants: tenant === null ? [] : [tenant],
     session: (named, work) => {
       if (tenant !== null && named !== null && named !== tenant)
         throw wrong(
@@ -145,7 +145,7 @@ const reachBeside = async (
   const beside = resources.use(await Beside.open(data, signal, mending))
   return {
     signal,
-    tenant: null,
+    tenants: 'all',
     session: async (named, work) => {
       signal.throwIfAborted()
       const session = await beside.session(named)

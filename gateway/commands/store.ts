@@ -135,7 +135,7 @@ export const check = async (options: Common & { readonly limit?: number }): Prom
   const params = { bytesPerSecond: bytesPerSecond(options) }
   let problems: readonly string[] = []
   const checkFolder = async (reached: Reached): Promise<{ problems: readonly string[] }> => {
-    if ((options.tenant ?? reached.tenant) === null)
+    if (options.tenant === undefined && (reached.tenants === 'all' || reached.tenants.length === 0))
       problems = await reached.session(null, async ({ peer, signal }) => {
         const found = await peer.open('store.checkFolder', {}, { signal }).result
         return found.problems

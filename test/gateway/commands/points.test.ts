@@ -151,9 +151,11 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
   expect([counted('points.hold', 'ok'), counted('points.lock', 'ok'), counted('points.lock', 'POINT_HELD')]).toEqual([
     3, 1, 1,
   ])
-  expect([counted('points.prune', 'ok'), counted('points.prune', 'POINT_HELD'), counted('point.remove', 'ok')]).toEqual(
-    [3, 1, 4],
-  )
+  expect([
+    counted('points.prune', 'ok'),
+    counted('points.prune', 'POINT_HELD'),
+    counted('points.remove', 'ok'),
+  ]).toEqual([3, 1, 4])
   expect((await run('audit', 'check')).stdout).toMatch(/^The audit log is whole: \d+ entries\.\n$/u)
   expect(beta).toHaveLength(1)
 })
