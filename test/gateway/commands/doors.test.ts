@@ -1,6 +1,6 @@
 // One act is one entry of the audit log, whichever way a command took to its gateway; and each method that people may call has a command.
 import { writeFile } from 'node:fs/promises'
-import { afterEach, expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import type { Role } from '../../../protocol/claims.ts'
 import { METHODS, type MethodName } from '../../../protocol/methods.ts'
@@ -80,15 +80,15 @@ const ELSEWHERE: readonly MethodName[] = ['image.download']
 /** Methods that were called by the commands of this process. */
 const called = new Set<string>()
 
-const listen = (): void => {
-  const open = Peer.prototype.open
-  vi.spyOn(Peer.prototype, 'open').mockImplementation(function (this: Peer, ...args) {
+const { open } = Peer.prototype
+
+const listen = (): Disposable => {
+  Peer.prototype.open = function (this: Peer, ...args: Parameters<typeof open>) {
     called.add(args[0])
     return open.apply(this, args)
-  } as typeof open)
+  } as typeof open
+  return { [Symbol.dispose]: () => void (Peer.prototype.open = open) }
 }
-
-afterEach(() => vi.restoreAllMocks())
 
 type Way = 'local socket' | 'no gateway runs' | 'token'
 
@@ -160,7 +160,7 @@ const actsBy = async (way: Way, place: Place): Promise<object[]> => {
 
 test('an act is audited the same way through the local socket, without a running gateway, and with a token over the network', async () => {
   await using temp = await tempFolder()
-  listen()
+  using _listening = listen()
   const entries: Record<string, object[]> = {}
   for (const way of WAYS) entries[way] = await actsBy(way, await furnish(temp, way.replaceAll(' ', '-')))
   expect(entries['local socket']!.length).toBeGreaterThan(15)

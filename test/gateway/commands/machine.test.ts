@@ -94,5 +94,6 @@ test('a machine is listed with its group and newest point, its policy changes as
     'machines.configure machine=db1',
     `machines.assign machine=db1 agent=${second}`,
     `machines.assign machine=db1 agent=${second}`,
+    `machines.assign machine=db1 agent=${second}`,
   ])
 })

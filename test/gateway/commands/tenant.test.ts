@@ -49,7 +49,7 @@ test('a quota is set, shown, and audited', async () => {
   expect(JSON.parse(noSoft.stdout)).toMatchObject({ quota: { softBytes: null, hardBytes: 2 ** 31 } })
   const noHard = await runGateway(['tenant', 'quota', 'acme', '--no-hard', '--soft', '3G', '--json', ...at])
   expect(JSON.parse(noHard.stdout)).toMatchObject({ quota: { softBytes: 3 * 2 ** 30, hardBytes: null } })
-  const log = await runGateway(['audit', 'list', '--json', ...at])
+  const log = await runGateway(['audit', 'list', '--tenant', 'acme', '--json', ...at])
   const { entries } = JSON.parse(log.stdout) as { entries: { action: string; outcome: string; details: string }[] }
   const set = entries.filter(({ action, outcome }) => action === 'tenants.setQuota' && outcome === 'ok')
   expect(set.map(({ details }) => JSON.parse(details) as unknown)).toMatchObject([
