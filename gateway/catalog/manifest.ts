@@ -1,23 +1,12 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
 import * as v from 'valibot'
+import type { JobRow, UploadRow } from './jobs.ts'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import {
-  configuration,
-  count,
-  diskBytes,
-  diskName,
-  disks,
-  evidence,
-  leftOut,
-  name,
-  note,
-  timeMs,
-  uuid,
-} from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from './sqlite/job-rows.ts'
+import { configuration, count, diskBytes, diskName, disks, evidence, leftOut, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
+import { begunOf } from './sqlite/job-rows.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1

@@ -1,4 +1,5 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
+import type { Tenant } from '../catalog/tenants.ts'
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -7,7 +8,6 @@ import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, ownDamage, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
 import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'

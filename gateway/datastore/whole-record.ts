@@ -1,8 +1,8 @@
 // Reads a record at a given place and checks all of it, down to the id of its content.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { RestoredRecord } from '../catalog/damage.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import type { RestoredRecord } from '../catalog/sqlite/damage.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import { manifestKey } from '../catalog/manifest.ts'
 import { stateKey } from '../catalog/state-record.ts'

@@ -1,8 +1,8 @@
 // How rows of the catalog look on the wire.
+import type { ListedPoint } from '../catalog/points.ts'
+import type { ShownJob, ShownUpload } from '../catalog/jobs.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import type { ShownJob, ShownUpload } from '../catalog/sqlite/job-rows.ts'
-import type { ListedPoint } from '../catalog/sqlite/points.ts'
 
 /** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
 export const jobView = (

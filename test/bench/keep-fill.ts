@@ -3,12 +3,12 @@
 // Usage: node keep-fill.ts DATA TENANT DISK_CHUNKS POINTS CHUNKS_PER_POINT
 // The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content comes twice.
 // Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../gateway/catalog/machines.ts'
+import type { Begun } from '../../gateway/catalog/jobs.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/image-builder.ts'
 import { BaseImage } from '../../gateway/chains/base-image.ts'
-import type { Begun } from '../../gateway/catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import type { ImageWriter } from '../../gateway/datastore/upload-writer.ts'
 import { manifestOf } from '../../gateway/catalog/manifest.ts'
@@ -165,7 +165,7 @@ const main = async (): Promise<object> => {
   const quiet = (): void => {}
   await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
   const { catalog } = datastore
-  const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   const tenant = await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES })
   const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'bench')
   const firstMs = Date.now() - points * STEP_MS

@@ -2,6 +2,8 @@
 //
 // Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
 // `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { NewRecord } from '../../gateway/catalog/chunks.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
@@ -9,8 +11,6 @@ import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
-import type { NewRecord } from '../../gateway/catalog/sqlite/chunks.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/packs/format.ts'
 import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { randomIntegers } from './random.ts'
@@ -38,7 +38,7 @@ const POINT_STEP_MS = 60 * 60 * 1000
 const PACK_FOLDER = 'packs'
 
 const addTenant = (catalog: Catalog, name: string): Promise<Tenant> => {
-  const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   return catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
 }
 
@@ -49,10 +49,10 @@ const addPacks = async (catalog: Catalog, data: string, tenant: Tenant, count: n
     const uuid = randomUUID()
     const kind = rows.length % NODE_EVERY === 0 ? 'nodes' : 'data'
     const id = await catalog.packs.add({ tenant: tenant.id, kind, uuid, nowMs: Date.now() })
-    const folder = path.join(data, PACK_FOLDER, tenant.uuid, uuid.slice(0, 2))
+    const folder = path.join(data, PACK_FOLDER, tenant.id, uuid.slice(0, 2))
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await using file = await open(path.join(folder, `${uuid}.pack`), 'wx', 0o600)
-    await file.write(encodePackHeader({ kind, tenant: tenant.uuid, pack: uuid }))
+    await file.write(encodePackHeader({ kind, tenant: tenant.id, pack: uuid }))
     await file.truncate(PACK_BYTES_MAX)
     rows.push({ id, bytes: PACK_BYTES_MAX })
   }

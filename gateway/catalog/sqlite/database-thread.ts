@@ -1,9 +1,9 @@
 // One thread that runs operations of the database, one after the other.
-import type { ResourceLimits } from 'node:worker_threads'
+import { type ResourceLimits } from 'node:worker_threads'
 import { VarveError } from '../../../protocol/errors.ts'
 import { WorkThread } from '../../../protocol/host/threads.ts'
-import type { AuditRecord } from './audit.ts'
 import type { DatabaseMethods } from './database-worker.ts'
+import type { AuditRecord } from '../audit.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations.ts'
 
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */

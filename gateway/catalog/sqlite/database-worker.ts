@@ -1,9 +1,9 @@
 // A thread of the database: runs one operation after the other.
 import { workerData } from 'node:worker_threads'
 import { serveThread } from '../../../protocol/host/threads.ts'
+import type { AuditRecord } from '../audit.ts'
 import { EpochKeeper } from './epoch.ts'
 import { storeError } from '../../common/store-error.ts'
-import type { AuditRecord } from './audit.ts'
 import type { ThreadSetup } from './database-thread.ts'
 import { runAside, runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'

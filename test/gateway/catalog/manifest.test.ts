@@ -1,10 +1,10 @@
 // Manifests: what is written is read, byte for byte the same each time, and hostile bytes end in a typed error.
-import { randomBytes, randomUUID } from 'node:crypto'
 import * as fc from 'fast-check'
+import type { JobRow, UploadRow } from '../../../gateway/catalog/jobs.ts'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
 import { decodeManifest, encodeManifest, manifestOf, rootOf } from '../../../gateway/catalog/manifest.ts'
 import { newManifest } from '../datastore/fixture.ts'
 

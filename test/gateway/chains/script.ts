@@ -1,9 +1,9 @@
 // An agent by hand: drives one ImageUpload on a real datastore, message by message.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
 import { manifestOf } from '../../../gateway/catalog/manifest.ts'

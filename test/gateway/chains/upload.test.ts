@@ -1,10 +1,10 @@
 // One image upload against a real datastore: answers, chunks, proofs, resume, and everything an agent may do wrong.
 // Method: an agent by hand sends each message; what is stored is compared with a tree built over a plain list of chunk ids.
+import { HAVE } from '../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { HAVE } from '../../../gateway/catalog/sqlite/chunks.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -28,7 +28,7 @@ const countOf = (run: Runs[number]): number => (run[0] === RUN.ids ? run[1].leng
 const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
   const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: id })
   const { pack, offset, storedLength } = location!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
   bytes[offset + recordBytes(storedLength) - 1]! ^= 1
   await writeFile(file, bytes)

@@ -118,7 +118,7 @@ describe('open', () => {
     await using datastore = await openDatastore(folder.path)
     const tenant = await addTenant(datastore, 'one')
     addUpload(folder.path, tenant)
-    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ uuid: tenant.uuid })
+    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ uuid: tenant.id })
   })
 
   test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
@@ -165,7 +165,7 @@ describe('tenants', () => {
     await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
     expect(await store.prove(ids, new Uint8Array(32))).toEqual(ids.map(() => null))
     const packs = await datastore.catalog.packs.list()
-    expect(packs.map(({ tenant }) => tenant).sort()).toEqual([one.uuid, two.uuid].sort())
+    expect(packs.map(({ tenant }) => tenant).sort()).toEqual([one.id, two.id].sort())
   })
 })
 

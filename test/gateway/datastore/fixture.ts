@@ -1,11 +1,12 @@
 // What the datastore's tests share: a datastore in a folder of its own, tenants, uploads, and batches of chunks.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
+import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
 import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
 import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
@@ -43,7 +44,7 @@ export const openDatastore = (
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({
     name,
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes,
     nowMs: 1,
@@ -62,11 +63,11 @@ export const addUpload = (
     sql.run(
       "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'host', 'key', 1)",
       agent,
-      tenant.id,
+      tenantRow(sql, tenant.id),
     )
     sql.run(
       "INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, '{}', 1)",
-      tenant.id,
+      tenantRow(sql, tenant.id),
       `machine-${job}`,
       agent,
     )
@@ -74,7 +75,7 @@ export const addUpload = (
     sql.run(
       `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms) VALUES (?, ?, ?, ?, 's', 'running', 0, 1)`,
       job,
-      tenant.id,
+      tenantRow(sql, tenant.id),
       machineId,
       agent,
     )

@@ -1,4 +1,6 @@
 // Starts after every kind of end: the plan as a table, real damage to files, and a process killed with SIGKILL at random moments.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import type { PackRow } from '../../../gateway/catalog/packs.ts'
 import { spawn } from 'node:child_process'
 import { appendFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -6,9 +8,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { fromHex } from '../../../protocol/chunk.ts'
-import type { PackRow } from '../../../gateway/catalog/sqlite/packs.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { planRecovery } from '../../../gateway/datastore/recovery.ts'
@@ -139,7 +140,7 @@ describe('damaged files', () => {
       const uuid = '00000000-0000-4000-8000-000000000000'
       sql.run(
         "INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, 'nodes', ?, 0, 0, 1)",
-        tenant.id,
+        tenantRow(sql, tenant.id),
         uuid,
       )
     }
@@ -152,10 +153,10 @@ describe('damaged files', () => {
     await using folder = await temporaryFolder()
     const { tenant, file } = await withOneChunk(folder.path)
     const packs = path.join(folder.path, 'packs')
-    const other = path.join(packs, tenant.uuid, '00', '00000000-0000-4000-8000-000000000000.pack')
+    const other = path.join(packs, tenant.id, '00', '00000000-0000-4000-8000-000000000000.pack')
     await mkdir(path.dirname(other), { recursive: true })
-    const misplaced = path.join(packs, tenant.uuid, '00', path.basename(file).replace(/^../, 'ff'))
-    const strangers = [path.join(packs, 'notes.txt'), path.join(packs, tenant.uuid, 'x'), other, misplaced]
+    const misplaced = path.join(packs, tenant.id, '00', path.basename(file).replace(/^../, 'ff'))
+    const strangers = [path.join(packs, 'notes.txt'), path.join(packs, tenant.id, 'x'), other, misplaced]
     for (const stranger of strangers) await writeFile(stranger, 'not ours')
     await using datastore = await openDatastore(folder.path)
     expect(datastore.report.unknownCount).toBe(4)

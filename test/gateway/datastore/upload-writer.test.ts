@@ -1,11 +1,11 @@
 // Uploads into a real datastore: what a commit covers, what is never stored twice, how packs are shared out, and a disk that fills up.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readdir, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type ImageWriter } from '../../../gateway/datastore/upload-writer.ts'

@@ -1,7 +1,7 @@
 // Rows as they look on the wire: what is shown, and what is not.
+import type { JobRow, UploadRow } from '../../../gateway/catalog/jobs.ts'
 import { expect, test } from 'vitest'
 import { jobView, pointView } from '../../../gateway/jobs/views.ts'
-import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
 import { METHODS } from '../../../protocol/methods.ts'
 import * as v from 'valibot'
 
@@ -10,7 +10,6 @@ const disk = { kind: 'full', reason: 'first' } as const
 
 const job: JobRow = {
   id: ID,
-  tenant: 1,
   machine: 'db1',
   machineId: 2,
   agent: ID,

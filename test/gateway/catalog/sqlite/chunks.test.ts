@@ -1,7 +1,7 @@
 // The chunk index: who has what, what a commit does at once, and letting go of a damaged record.
+import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/sqlite/chunks.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
 import { CODEC } from '../../../../protocol/chunk.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
@@ -32,7 +32,7 @@ const setUp = async () => {
       progress: null,
       ...rest,
     })
-  const have = async (tenant: number, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
+  const have = async (tenant: string, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
   return { authority, catalog, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
 }
 

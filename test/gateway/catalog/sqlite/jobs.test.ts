@@ -1,13 +1,13 @@
 // Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
-import { randomUUID } from 'node:crypto'
 import path from 'node:path'
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
+import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-builder.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
-import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
-import type { BeginDisk } from '../../../../gateway/catalog/sqlite/reads.ts'
+import type { BeginDisk } from '../../../../gateway/catalog/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
@@ -23,7 +23,7 @@ import {
   revokeAgent,
   startJob,
 } from '../../catalog.ts'
-import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
+import { POLICY_DEFAULT, type PolicyChange } from '../../../../protocol/schemas.ts'
 
 interface Setting extends AsyncDisposable {
   readonly catalog: Catalog
@@ -140,8 +140,7 @@ describe('job.start', () => {
     asked.compare = true
     expect(await day(41, 'failed')).toBe(true)
     asked.compare = false
-    const policy = JSON.stringify({ ...POLICY_DEFAULT, compareDays: 7 })
-    await catalog.machines.setPolicy({ id: machine.id, policy })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: { compareDays: 7 } })
     // the first point was read in full, long ago
     expect(await day(42, 'failed')).toBe(true)
     expect(await day(43, 'incremental')).toBe(true)
@@ -159,7 +158,7 @@ describe('job.start', () => {
     // what ended later than now is of a clock that was ahead
     expect(await day(60, 'failed')).toBe(false)
     expect(await day(1, 'failed')).toBe(false)
-    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(POLICY_DEFAULT) })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: POLICY_DEFAULT })
     expect(await day(1000, 'failed')).toBe(false)
   })
 
@@ -262,15 +261,15 @@ describe('job.begin', () => {
 })
 
 describe('what the machine’s policy refuses', () => {
-  test.each([
+  test.each<[PolicyChange, string]>([
     [{ consistency: 'none', refuseFull: ['first'] }, 'FULL_REFUSED'],
     [{ consistency: 'freeze-required', refuseFull: [] }, 'FREEZE_REQUIRED'],
-  ] as const)('%j ends the job, and nothing of it is left', async (policy, code) => {
+  ])('%j ends the job, and nothing of it is left', async (policy, code) => {
     await using setting = await setUp()
     const { catalog, tenant, machine, agent } = setting
     const job = await setting.start()
     // as it is when the backup begins, not as it was when it started
-    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(policy) })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
     const args = { job: job.id, agent, begun: BEGUN, state: encodeState(EMPTY_STATE), nowMs: 500 }
     const begin = () => catalog.jobs.begin({ ...args, disks: [fullDisk('vda', SIZE)] })
     const refusal = await begin()
@@ -286,11 +285,11 @@ describe('what the machine’s policy refuses', () => {
 
   test('a backup that has begun goes on, whatever the policy says from then on', async () => {
     await using setting = await setUp()
-    const { catalog, machine } = setting
+    const { catalog, tenant, machine } = setting
     const job = await setting.start()
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
-    const policy = JSON.stringify({ consistency: 'freeze-required', refuseFull: ['first'] })
-    await catalog.machines.setPolicy({ id: machine.id, policy })
+    const policy: PolicyChange = { consistency: 'freeze-required', refuseFull: ['first'] }
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
     await finishDisk(catalog, job, 'vda')
     const figures = { bytesRead: 1, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }
