@@ -44,8 +44,8 @@ export interface UploadProgress {
 
 export interface ChunkCommit {
   readonly tenant: string
-  /** Row id of the machine that sent the chunks, or null. */
-  readonly machine: number | null
+  /** Name of the machine that sent the chunks, or null. */
+  readonly machine: string | null
   readonly ids: Uint8Array
   readonly records: readonly NewRecord[]
   readonly packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
@@ -63,7 +63,7 @@ export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
 export interface Chunks {
   /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
   readonly have: Question<
-    { tenant: string; machine: number; ids: Uint8Array; lengths?: readonly number[] | undefined },
+    { tenant: string; machine: string; ids: Uint8Array; lengths?: readonly number[] | undefined },
     Uint8Array
   >
 

@@ -26,31 +26,35 @@ export interface JobPage {
   readonly more: boolean
 }
 
+/** Why a job failed: the code and the message of an error. */
+export interface JobFailure {
+  readonly code: string
+  readonly message: string
+}
+
 /** A job as it is shown: without what it has begun, which holds its machine's configuration. */
 export interface ShownJob {
   readonly id: string
   readonly machine: string
-  readonly machineId: number
   readonly agent: string
   readonly subject: string
   readonly state: JobState
-  readonly full: number
-  /** 1 where all that is said to be unchanged is compared with the base. */
-  readonly compare: number
+  readonly full: boolean
+  /** True where all that is said to be unchanged is compared with the base. */
+  readonly compare: boolean
   readonly base: string | null
   /** Its place among the tenant's jobs, in the order in which they started. */
   readonly seq: number
   readonly startedMs: number
   readonly endedMs: number | null
-  /** 1 once the agent has given the lease back. */
-  readonly released: number
-  /** JSON of {code, message}. */
-  readonly error: string | null
+  /** True once the agent has given the lease back. */
+  readonly released: boolean
+  readonly error: JobFailure | null
 }
 
 export interface JobRow extends ShownJob {
-  /** JSON of Begun once the lease has begun. */
-  readonly begun: string | null
+  /** Null until the lease has begun. */
+  readonly begun: Begun | null
 }
 
 export interface Begun {
@@ -73,10 +77,10 @@ export interface ShownUpload {
 }
 
 export interface UploadRow extends ShownUpload {
-  readonly hasBase: number
+  readonly hasBase: boolean
   readonly baseRoot: Uint8Array | null
   readonly state: Uint8Array
-  readonly finished: number
+  readonly finished: boolean
   readonly root: Uint8Array | null
   readonly stored: number
   readonly changed: number
@@ -112,7 +116,8 @@ export interface Jobs {
     {
       id: string
       tenant: string
-      machineId: number
+      /** Its name. */
+      machine: string
       agent: string
       subject: string
       full: boolean
@@ -144,7 +149,7 @@ export interface Jobs {
     Refusal | null
   >
 
-  readonly upload: Question<{ job: string; agent: string; disk: string }, UploadRow & { machineId: number }>
+  readonly upload: Question<{ job: string; agent: string; disk: string }, UploadRow & { machine: string }>
 
   /**
    * The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. UPLOAD_INVALID where

@@ -1,6 +1,6 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
-import type { ManifestContent } from '../datastore/manifest.ts'
+import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
 import type { LeftPoint, Removal } from './retention.ts'
 
@@ -28,8 +28,8 @@ export interface PointRow {
   readonly bytesSent: number
   readonly bytesStored: number
   readonly durationMs: number
-  /** 1 while a person holds it. */
-  readonly held: number
+  /** True while a person holds it. */
+  readonly held: boolean
   readonly lockedUntilMs: number | null
   readonly verifiedMs: number | null
   /** Bytes of its disks that known damage leaves unreadable. */

@@ -15,17 +15,17 @@ export interface PolicyRow {
   readonly rules: string
 }
 
-/** A point as retention looks at it; flags are 0 or 1. */
+/** A point as retention looks at it. */
 export interface RetentionPoint {
   readonly id: string
   readonly machine: string
   readonly timeMs: number
   readonly seq: number
-  readonly held: number
+  readonly held: boolean
   readonly lockedUntilMs: number | null
-  readonly damaged: number
-  readonly empty: number
-  readonly inUse: number
+  readonly damaged: boolean
+  readonly empty: boolean
+  readonly inUse: boolean
 }
 
 /** A point that a removal left where it is. */

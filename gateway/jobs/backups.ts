@@ -14,9 +14,9 @@ import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
 import type { Datastore } from '../datastore/datastore.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { manifestOf } from '../datastore/manifest.ts'
-import type { Log } from '../log.ts'
+import { manifestOf } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
@@ -119,7 +119,7 @@ export class Backups {
       const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
-        machineId: machine.id,
+        machine: machine.name,
         agent: machine.agent,
         subject,
         full,
@@ -190,10 +190,10 @@ export class Backups {
   ): Promise<Result<'image.upload'>> {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished === 1) return { root: upload.root }
+    if (upload.finished) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
       store,
       writer,

@@ -17,10 +17,10 @@ export const jobView = (
   subject: job.subject,
   startedMs: job.startedMs,
   endedMs: job.endedMs,
-  released: job.released === 1,
+  released: job.released,
   comparedBytes,
   bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
-  error: job.error === null ? null : (JSON.parse(job.error) as Job['error']),
+  error: job.error,
   disks: uploads.map(({ disk, size, kind, reason, position }) => ({
     name: disk,
     size,
@@ -36,7 +36,7 @@ export const pointView = (stored: ListedPoint & { readonly configuration?: strin
   return {
     ...point,
     future: point.timeMs > nowMs,
-    held: point.held === 1,
+    held: point.held,
     leftOut: [...point.leftOut],
     disks: [...point.disks],
   }

@@ -48,10 +48,10 @@ const planned = ({
   timeMs,
   seq,
   lockedUntilMs,
-  held: held === 1,
-  damaged: damaged === 1,
-  empty: empty === 1,
-  inUse: inUse === 1,
+  held,
+  damaged,
+  empty,
+  inUse,
 })
 
 const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: PrunedPoint['keptBy']): void => {

@@ -1,6 +1,6 @@
 // Reads only the heads of a pack's records: which ids lie in it, for a part of its bytes.
 import { asVarveError } from '../../protocol/errors.ts'
-import { ownBytes } from '../common/bytes.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import { PACK_HEADER_BYTES, parseRecordHeader, RECORD_HEADER_BYTES, recordBytes } from './format.ts'
 import type { PackName, Packs } from './pack-store.ts'
 import { scanPack, type ScanOptions } from './pack-scan.ts'

@@ -11,8 +11,8 @@ import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/
 import { BaseImage } from '../../gateway/chains/base-image.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import type { ImageWriter } from '../../gateway/datastore/upload-writer.ts'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
-import { manifestOf } from '../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../gateway/catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantStore } from '../../gateway/datastore/tenant-store.ts'
 import type { ReadKind } from '../../protocol/backup.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -73,11 +73,11 @@ class Filler {
   /** Adds a committed point whose disk has new content in these runs and is as before elsewhere. */
   async add(runs: readonly Run[]): Promise<void> {
     const { catalog } = this.#datastore
-    const { id: machineId, agent } = this.#machine
+    const { name: machine, agent } = this.#machine
     const timeMs = this.#firstMs + this.#point++ * STEP_MS
     const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
     const job = randomUUID()
-    const of = { tenant: this.#tenant.id, machineId, agent }
+    const of = { tenant: this.#tenant.id, machine, agent }
     await catalog.jobs.start({ ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
     const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
     const full = { kind: 'full', reason: 'first', base: null } as const
@@ -101,7 +101,7 @@ class Filler {
 
   async #upload(job: string, runs: readonly Run[]): Promise<void> {
     const upload = await this.#datastore.catalog.jobs.upload({ job, agent: this.#machine.agent, disk: DISK })
-    await using writer = await this.#store.openWriter({ job, disk: DISK, machineId: upload.machineId })
+    await using writer = await this.#store.openWriter({ job, disk: DISK, machine: upload.machine })
     const tree = this.#tree(upload, writer)
     const chunks = this.#size / CHUNK_BYTES
     const progress = (finished: boolean, root: Ref) => ({

@@ -80,7 +80,7 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
         type: (at + index) % NODE_EVERY === 0 ? RECORD.node : RECORD.chunk,
       })
     }
-    const commit = { tenant: tenant.id, machine: 1, ids, records, packs: [], upload: null, progress: null }
+    const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }
     await catalog.chunks.commit(commit)
     if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
   }
@@ -101,7 +101,7 @@ const makeDatastore = async (data: string, tenantName: string, count: number): P
 const addPoints = async (data: string, tenantName: string, machine: string, count: number): Promise<object> => {
   using catalog = openLocal(path.join(data, CATALOG_NAME))
   const { id: tenant } = (await catalog.tenants.byName({ name: tenantName }))!
-  const { id: machineId, agent } = await catalog.machines.get({ tenant, name: machine })
+  const { agent } = await catalog.machines.get({ tenant, name: machine })
   const page = await catalog.points.list({ tenant, agent, machine, before: null, limit: 1 })
   const [last] = page.points
   if (last === undefined) throw new Error('the machine has no restore point yet')
@@ -112,7 +112,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     const job = randomUUID()
     const timeMs = newest.timeMs - back * POINT_STEP_MS
     const wishes = { full: false, compare: false }
-    await catalog.jobs.start({ id: job, tenant, machineId, agent, subject: agent, ...wishes, nowMs: timeMs })
+    await catalog.jobs.start({ id: job, tenant, machine, agent, subject: agent, ...wishes, nowMs: timeMs })
     const disks = newest.disks.map(({ name, size }) => ({
       name,
       size,
@@ -133,7 +133,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     for (const { name: disk, size, root } of newest.disks) {
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
       const progress = { position, state, received: 0, changed: 0, finished: true, root }
-      const nothing = { tenant, machine: machineId, ids: state, records: [], packs: [] }
+      const nothing = { tenant, machine, ids: state, records: [], packs: [] }
       await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
     }
     await catalog.jobs.commit({
@@ -147,7 +147,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
   }
   // they lie before the newest one, whose checkpoint the next backup continues
   using sql = new Sql(path.join(data, CATALOG_NAME))
-  sql.run('UPDATE point SET seq = 0 WHERE machine = ? AND id <> ?', machineId, newest.id)
+  sql.run('UPDATE point SET seq = 0 WHERE machine = (SELECT machine FROM point WHERE id = ?1) AND id <> ?1', newest.id)
   return { points: count }
 }
 

@@ -55,8 +55,8 @@ export const startJob = async (
   { full = false, compare = false, nowMs = 10 }: { full?: boolean; compare?: boolean; nowMs?: number } = {},
 ): Promise<string> => {
   const id = randomUUID()
-  const { id: machineId, agent } = machine
-  await catalog.jobs.start({ id, tenant: tenant.id, machineId, agent, subject: 'test', full, compare, nowMs })
+  const { name, agent } = machine
+  await catalog.jobs.start({ id, tenant: tenant.id, machine: name, agent, subject: 'test', full, compare, nowMs })
   return id
 }
 

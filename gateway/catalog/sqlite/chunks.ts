@@ -2,25 +2,27 @@
 import { HAVE, type ChunkCommit, type RecordLocation } from '../chunks.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../packs/format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
 import { read, write, type Operations } from './operation.ts'
+import { findMachineRow } from './machine-row.ts'
 import type { Sql } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
 
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 const insertRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
+  const sender = commit.machine === null ? null : findMachineRow(sql, commit.tenant, commit.machine)
   let storedBytes = 0
   const healed: Uint8Array[] = []
   for (const [index, record] of commit.records.entries()) {
     const { type, pack, offset, storedLength, plainLength, codec } = record
-    const machine = type === RECORD.chunk ? commit.machine : null
+    const machine = type === RECORD.chunk ? sender : null
     const id = idAt(commit.ids, index)
     const added = sql.run(INSERT, commit.tenant, id, type, pack, offset, storedLength, plainLength, codec, machine)
     if (added === 0) continue
@@ -61,6 +63,7 @@ export const commitRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
 export const chunkOperations = {
   'chunks.have': read((sql, args) => {
     const answer = new Uint8Array(idCount(args.ids))
+    const machine = findMachineRow(sql, args.tenant, args.machine)
     for (let index = 0; index < answer.length; index++) {
       const row = sql.get<{ machine: number | null; type: number; plain: number }>(
         'SELECT machine, type, plain FROM chunk WHERE tenant = ? AND id = ?',
@@ -71,7 +74,7 @@ export const chunkOperations = {
       if (row?.type !== RECORD.chunk) continue
       const fits = row.plain === (args.lengths?.[index] ?? row.plain)
       if (!fits) answer[index] = HAVE.misfit
-      else answer[index] = row.machine === args.machine ? HAVE.own : HAVE.other
+      else answer[index] = row.machine !== null && row.machine === machine ? HAVE.own : HAVE.other
     }
     return answer
   }),

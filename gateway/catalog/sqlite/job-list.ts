@@ -1,7 +1,7 @@
 // Jobs as they are looked at: one, or the newest of a tenant.
 import type { JobsAsked, ShownBackup, ShownJob, ShownUpload } from '../jobs.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
-import { SHOWN_COLUMNS } from './job-rows.ts'
+import { SHOWN_COLUMNS, shownJob, type FoundJob } from './job-rows.ts'
 import { aside, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
@@ -55,17 +55,17 @@ const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {
 
 export const jobListOperations = {
   'jobs.get': aside((sql, args) => {
-    const job = sql.get<ShownJob>(
+    const job = sql.get<FoundJob>(
       `SELECT ${SHOWN_COLUMNS} FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ? AND job.tenant = ?`,
       args.job,
       args.tenant,
     )
-    return job === undefined ? null : withUploads(sql, [job])[0]!
+    return job === undefined ? null : withUploads(sql, [shownJob(job)])[0]!
   }),
 
   'jobs.list': aside((sql, asked) => {
     const [text, ...values] = jobsStatement({ ...asked, limit: asked.limit + 1 })
-    const found = sql.all<ShownJob>(text, ...values)
+    const found = sql.all<FoundJob>(text, ...values).map(shownJob)
     const jobs = withUploads(sql, found.slice(0, asked.limit))
     return { jobs, more: found.length > jobs.length }
   }),

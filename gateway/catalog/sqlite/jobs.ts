@@ -1,10 +1,11 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
-import type { Begun, JobRow, UploadRow } from '../jobs.ts'
+import type { Begun, JobFailure, JobRow, UploadRow } from '../jobs.ts'
 import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
-import { begunOf, jobOf, runningJobOf, uploadsOf, UPLOAD } from './job-rows.ts'
+import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
+import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
@@ -12,19 +13,20 @@ import type { Sql } from './sql.ts'
 
 /** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
 const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun => {
-  const missing = uploads.find((upload) => upload.finished === 0)
+  const missing = uploads.find((upload) => !upload.finished)
   if (missing !== undefined || begun === null)
     throw new VarveError(
       'IMAGE_INCOMPLETE',
       `disk ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
     )
   checkAny(uploads)
-  return begunOf(begun)
+  return begun
 }
 
-/** Ends a job in the state given; `error` is JSON of {code, message}. */
-export const endJob = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
-  sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, error, nowMs, job)
+/** Ends a job in the state given. */
+export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure | null, nowMs: number): void => {
+  const text = error === null ? null : JSON.stringify(error)
+  sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
   // the builder's state is of no use any more; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
 }
@@ -36,7 +38,7 @@ const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
   )
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
-  full: full !== 0,
+  full,
   base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
 })
 
@@ -67,9 +69,10 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
 
 export const jobOperations = {
   'jobs.start': write((sql, args) => {
+    const machine = machineRow(sql, args.tenant, args.machine)
     const open = sql.get<{ id: string }>(
       'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
-      args.machineId,
+      machine,
       args.agent,
     )
     if (open !== undefined)
@@ -81,11 +84,10 @@ export const jobOperations = {
     const base =
       sql.get<{ id: string }>(
         `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
-        args.machineId,
+        machine,
         args.agent,
-      ) ??
-      sql.get<{ id: string }>(`SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`, args.machineId)
-    const compare = args.compare || comparisonDue(sql, args.machineId, args.nowMs)
+      ) ?? sql.get<{ id: string }>(`SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`, machine)
+    const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
     const { seq } = sql.get<{ seq: number }>(
       'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
       args.tenant,
@@ -95,7 +97,7 @@ export const jobOperations = {
          VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)`,
       args.id,
       args.tenant,
-      args.machineId,
+      machine,
       args.agent,
       args.subject,
       args.full ? 1 : 0,
@@ -117,16 +119,16 @@ export const jobOperations = {
     if (job.begun !== null) {
       const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
       const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
-      const begun = begunOf(job.begun)
+      const { begun } = job
       const same = { ...args.begun, timeMs: begun.timeMs }
       if (isDeepStrictEqual(begun, same) && isDeepStrictEqual(before, now)) return null
       throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
     }
     checkReads(args.disks, factsOf(sql, job))
-    const refusal = refusedBy(policyOfMachine(sql, job.machineId), args.disks, args.begun)
+    const refusal = refusedBy(policyOfMachine(sql, job.machineRow), args.disks, args.begun)
     if (refusal !== null) {
       const { code, message } = refusal
-      endJob(sql, job.id, 'failed', JSON.stringify({ code, message }), args.nowMs)
+      endJob(sql, job.id, 'failed', { code, message }, args.nowMs)
       return refusal
     }
     sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
@@ -136,9 +138,9 @@ export const jobOperations = {
 
   'jobs.upload': read((sql, args) => {
     const job = runningJobOf(sql, args.job, args.agent)
-    const upload = sql.get<UploadRow>(`${UPLOAD} WHERE job = ? AND disk = ?`, args.job, args.disk)
+    const upload = uploadsOf(sql, args.job).find(({ disk }) => disk === args.disk)
     if (upload === undefined) throw new VarveError('NOT_FOUND', `job ${args.job} has no disk "${args.disk}"`)
-    return { ...upload, machineId: job.machineId }
+    return { ...upload, machine: job.machine }
   }),
 
   'jobs.complete': read((sql, args) => {
@@ -160,7 +162,7 @@ export const jobOperations = {
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
        bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, seq)
        SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
-      job.machineId,
+      job.machineRow,
       job.agent,
       begun.timeMs,
       kind,
@@ -192,7 +194,7 @@ export const jobOperations = {
     const job = jobOf(sql, args.job, args.agent)
     if (job.state === 'failed') return
     runningJobOf(sql, args.job, args.agent)
-    endJob(sql, args.job, 'failed', JSON.stringify({ code: args.code, message: args.message }), args.nowMs)
+    endJob(sql, args.job, 'failed', { code: args.code, message: args.message }, args.nowMs)
   }),
 
   'jobs.release': write((sql, args) => {
@@ -208,7 +210,7 @@ export const jobOperations = {
       code: 'LEASE_LOST',
       message: 'the agent came back without this backup: it was restarted or the machine was',
     }
-    for (const id of failed) endJob(sql, id, 'failed', JSON.stringify(error), args.nowMs)
+    for (const id of failed) endJob(sql, id, 'failed', error, args.nowMs)
     for (const { id } of sql.all<{ id: string }>(
       'SELECT id FROM job WHERE agent = ? AND released = 0 AND ended_ms IS NOT NULL',
       args.agent,

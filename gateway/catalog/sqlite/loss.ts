@@ -4,6 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { RECORD } from '../../packs/format.ts'
 import { read, type Operations } from './operation.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
 /** Damaged ids of one page. */
@@ -33,14 +34,16 @@ export const lossOperations = {
   'losses.acceptable': read((sql, { tenant, accepted }) => checkAcceptable(sql, tenant, accepted)),
 
   'losses.subtrees': read((sql, { tenant }) =>
-    sql.all<LostSubtrees>(
-      `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
+    sql
+      .all<Flagged<LostSubtrees>>(
+        `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
        FROM damage JOIN lost ON lost.id = damage.id JOIN point ON point.id = lost.point AND point.tenant = damage.tenant
        JOIN machine ON machine.id = point.machine
        WHERE damage.tenant = ? AND damage.type = ? ORDER BY machine.name, point.time_ms, point.id, lost.disk`,
-      tenant,
-      RECORD.node,
-    ),
+        tenant,
+        RECORD.node,
+      )
+      .map(withFlags<LostSubtrees>('held')),
   ),
 
   'damage.ids': read((sql, args) => {

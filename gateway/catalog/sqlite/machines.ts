@@ -2,7 +2,7 @@
 import type { MachineRow } from '../machines.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
-import { meant } from '../../../protocol/meant.ts'
+import { meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'

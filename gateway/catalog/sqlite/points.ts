@@ -16,10 +16,13 @@ const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes`
 
-type Raw<P extends PointRow> = Omit<P, 'leftOut' | 'disks'> & { readonly leftOut: string }
+type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'disks'> & {
+  readonly held: number
+  readonly leftOut: string
+}
 
-const listed = <P extends ListedPoint>({ leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
-  ({ ...point, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
+const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
+  ({ ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
 
 /** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
 export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks

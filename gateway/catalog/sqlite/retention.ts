@@ -2,11 +2,12 @@
 import { REMOVED_POINTS_MAX, type LeftPoint, type PolicyRow, type Removal, type RetentionPoint } from '../retention.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason } from '../../../protocol/retention.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import { policyOf, type Policy } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'
 import { machineByName } from './machines.ts'
 import { aside, write, type Operations } from './operation.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 import { tenantUuid, type Rowed } from './tenant-row.ts'
 
@@ -19,8 +20,12 @@ const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
   FROM point JOIN machine ON machine.id = point.machine`
 
+const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'empty', 'inUse')
+
 const findPoint = (sql: Sql, tenant: number, id: string): RetentionPoint | undefined =>
-  sql.get<RetentionPoint>(`${POINT} WHERE point.id = ? AND point.tenant = ?`, id, tenant)
+  sql
+    .all<Flagged<RetentionPoint>>(`${POINT} WHERE point.id = ? AND point.tenant = ?`, id, tenant)
+    .map(retentionPoint)[0]
 
 const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
   const point = findPoint(sql, tenant, id)
@@ -39,9 +44,9 @@ const isLastGood = (sql: Sql, id: string, nowMs: number): boolean =>
   )?.id === id
 
 const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<Removal>): KeepReason | null => {
-  if (point.held === 1) return 'held'
+  if (point.held) return 'held'
   if ((point.lockedUntilMs ?? 0) > nowMs) return 'locked'
-  if (point.inUse === 1) return 'in-use'
+  if (point.inUse) return 'in-use'
   if (named) return null
   if (point.timeMs > nowMs) return 'future'
   return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
@@ -177,7 +182,9 @@ export const retentionOperations = {
     const machine = machineByName(sql, tenant, name)
     const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
     const policy: Policy = { ...policyOf(machine.policy), ...changed }
-    sql.run('UPDATE machine SET policy = ? WHERE id = ?', JSON.stringify(policy), machine.id)
+    const text = JSON.stringify(policy)
+    if (text !== JSON.stringify(policyOf(machine.policy)))
+      sql.run('UPDATE machine SET policy = ? WHERE id = ?', text, machine.id)
     if (group === undefined) return { policy, group: machine.group, newGroup: false }
     checkGroup(group)
     const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)
@@ -201,10 +208,12 @@ export const retentionOperations = {
 
   'retention.points': aside((sql, { tenant, machine }) => {
     const { id } = machineByName(sql, tenant, machine)
-    return sql.all<RetentionPoint>(
-      `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
-      id,
-    )
+    return sql
+      .all<Flagged<RetentionPoint>>(
+        `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
+        id,
+      )
+      .map(retentionPoint)
   }),
 
   'retention.point': aside((sql, { tenant, id }) => pointOf(sql, tenant, id)),

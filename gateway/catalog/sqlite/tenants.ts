@@ -1,9 +1,8 @@
 // Tenants and settings of the datastore.
-import type { Tenant, TenantAccount } from '../tenants.ts'
+import type { Tenant, TenantAccount, Quota, TenantQuota } from '../tenants.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
-import type { Quota, TenantQuota } from '../../datastore/quota.ts'
 import type { Sql } from './sql.ts'
 
 const TENANT =

@@ -6,8 +6,8 @@ import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import { manifestOf } from '../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../gateway/catalog/manifest.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
@@ -89,7 +89,7 @@ export class Script {
     try {
       const upload = await catalog.jobs.upload({ job: id, agent: machine.agent, disk: 'vda' })
       const store = datastore.tenantStore(tenant)
-      await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
+      await using writer = await store.openWriter({ job: id, disk: 'vda', machine: upload.machine })
       const commit = writer.commit.bind(writer)
       writer.commit = async (progress) => {
         await this.hold
@@ -321,7 +321,7 @@ export class Stand implements AsyncDisposable {
   async row(job: {
     id: string
     machine: MachineRow
-  }): Promise<{ position: number; finished: number; changed: number }> {
+  }): Promise<{ position: number; finished: boolean; changed: number }> {
     return this.datastore.catalog.jobs.upload({ job: job.id, agent: job.machine.agent, disk: 'vda' })
   }
 

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { hex } from '../../../protocol/chunk.ts'
 import { nodeKey, TreeBuilder } from '../../../protocol/image-tree.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { Dice } from '../../support/model-dice.ts'
 import { addTenant, addUpload, batchOf, chunkId, openDatastore, progressAt } from './fixture.ts'
 
@@ -23,7 +23,7 @@ const store = datastore.tenantStore(tenant)
 say('ready')
 
 const upload = async (disk: string): Promise<never> => {
-  const row = addUpload(folder, tenant, disk)
+  const row = await addUpload(folder, tenant, disk)
   const writer = await store.openWriter(row)
   const builder = new TreeBuilder({
     chunks: CHUNKS,

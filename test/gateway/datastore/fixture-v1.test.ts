@@ -26,7 +26,7 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
     const point = points.find(({ id }) => id === image.point)!
     expect(point).toMatchObject({
       machine: image.machine,
-      held: image.held ? 1 : 0,
+      held: image.held,
       lockedUntilMs: image.lockedUntilMs,
     })
     const [disk] = point.disks

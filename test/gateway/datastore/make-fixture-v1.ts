@@ -102,7 +102,7 @@ const rows = await Promise.all(
         size,
         root: root && hex(root),
         sha256: sha256.digest('hex'),
-        held: stored.held === 1,
+        held: stored.held,
         lockedUntilMs,
       }
     }),

@@ -1,18 +1,18 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
+import path from 'node:path'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import { splitIds } from '../../../gateway/common/bytes.ts'
+import { splitIds } from '../../../protocol/host/bytes.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { CATALOG_NAME, type Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import { decodeManifest } from '../../../gateway/datastore/manifest.ts'
+import { decodeManifest } from '../../../gateway/catalog/manifest.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { IDS_MAX } from '../../../gateway/packs/record-reader.ts'
-import { decodeState, joinParts } from '../../../gateway/datastore/state-record.ts'
+import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/trees/tree.ts'
 import { testDice } from '../../support/seed.ts'
@@ -58,7 +58,7 @@ const setUp = async (): Promise<Setting> => {
   const ids = plains.map((plain) => chunkId(tenant, plain))
   const { root, nodes } = treeOf(tenant, ids)
   {
-    await using writer = await store.openWriter(addUpload(folder.path, tenant))
+    await using writer = await store.openWriter(await addUpload(folder.path, tenant))
     await writer.append(batchOf(tenant, plains))
     writer.addNodes(nodes)
     await writer.commit(progressAt(CHUNKS, { finished: true, root }))
@@ -99,7 +99,7 @@ test('what an older gateway took as a chunk’s bytes is read, and sent plain', 
   const tenant = await addTenant(datastore, 'one')
   const id = chunkId(tenant, plain)
   {
-    await using writer = await datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
+    await using writer = await datastore.tenantStore(tenant).openWriter(await addUpload(folder.path, tenant))
     await writer.append(batchOf(tenant, [plain]))
     await writer.commit(progressAt(1))
   }
@@ -164,7 +164,7 @@ describe('damage', () => {
       expect(proofs[next]).toEqual(next === index ? null : keyedHash(proofKey, plain))
       // a failed proof lets the record go, also when its bytes come right again
       await writeFile(files.data, bytes)
-      expect([...(await store.have([id], 1))]).toEqual([0])
+      expect([...(await store.have([id], 'none'))]).toEqual([0])
       alive = alive.toSpliced(index, 1)
       offset += recordBytes(storedLength)
     }
@@ -222,7 +222,7 @@ describe('reading', () => {
     await expect(store.node(id)).rejects.toMatchObject(damaged(id))
     expect(splitChunks(await store.readStored([]))).toEqual([])
     expect(await store.nodes([])).toEqual([])
-    expect((await store.have([], 1)).length).toBe(0)
+    expect((await store.have([], 'none')).length).toBe(0)
   })
 
   test('a chunk is no node, and a node is no chunk', async () => {
@@ -254,7 +254,7 @@ describe('reading', () => {
     for (const call of [
       setting.store.readStored(many),
       setting.store.prove(many, new Uint8Array(32)),
-      setting.store.have(many, 1),
+      setting.store.have(many, 'none'),
     ])
       await expect(call).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
   })
@@ -269,7 +269,7 @@ describe('manifests', () => {
     const { plain } = await store.readRecord(id)
     expect(decodeManifest(plain)).toEqual({ version: 1, tenant: tenant.id, state: 1, ...manifest })
     expect((await store.writeManifest(manifest)).id).toEqual(id)
-    expect([...(await store.have([id], 1))]).toEqual([0])
+    expect([...(await store.have([id], 'none'))]).toEqual([0])
     const bytes = await readFile(files.nodes)
     const types: number[] = []
     for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
-import { openLog } from '../../../gateway/log.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
@@ -175,7 +175,7 @@ test('a start that the agent refuses, or does not answer, leaves a failed job wi
   expect(await codeOf(setting.start())).toBe('AGENT_OFFLINE')
   const jobs = async () =>
     (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).jobs.map(
-      ({ job }) => [job.state, job.error === null ? null : (JSON.parse(job.error) as { code: string }).code],
+      ({ job }) => [job.state, job.error?.code ?? null],
     )
   expect(await jobs()).toEqual([])
   setting.connect({

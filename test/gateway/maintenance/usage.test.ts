@@ -33,7 +33,7 @@ const pointOf = async (stand: Stand, machine: MachineRow, disks: Record<string, 
   await beginJob(datastore.catalog, { id, agent: machine.agent }, begun)
   const store = datastore.tenantStore(tenant)
   for (const [disk, plains] of Object.entries(disks)) {
-    await using writer = await store.openWriter({ job: id, disk, machineId: machine.id })
+    await using writer = await store.openWriter({ job: id, disk, machine: machine.name })
     const present = plains.filter((plain) => plain !== null)
     if (present.length > 0) await writer.append(batchOf(tenant, present))
     const { root, nodes } = treeOf(tenant, stand.refs(plains))

@@ -107,7 +107,7 @@ test('a change and its entry are one: neither is there without the other, and a 
       ),
     ),
   )
-  await expect(broken).rejects.toThrow()
+  await expect(broken).rejects.toMatchObject({ code: 'NOT_FOUND' })
   expect(await catalog.machines.get({ tenant: test.acme.id, name: 'db1' })).toMatchObject({ group: 'web' })
 })
 

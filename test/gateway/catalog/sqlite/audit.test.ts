@@ -52,7 +52,7 @@ const checkAfter = async (count: number, tamper: string): Promise<number | null>
   const db = new DatabaseSync(file)
   db.exec(tamper)
   db.close()
-  using sql = openSql(file)
+  using sql = new Sql(file)
   return check(sql)
 }
 

@@ -116,7 +116,6 @@ test('a token may belong to no tenant, which no tenant sees', async () => {
   expect([listed(t.acme.id), listed(null)]).toEqual([[own], [none]])
   expect(runOperation(t.sql, 'tokens.byId', { id: none })).toMatchObject({
     tenant: null,
-    tenantUuid: null,
     tenantName: null,
   })
   const revoke = (tenant: string | null, id: string) => () =>

@@ -1,14 +1,14 @@
 // Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
+import path from 'node:path'
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-builder.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { BeginDisk } from '../../../../gateway/catalog/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import { manifestOf } from '../../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
   addAgent,
@@ -60,7 +60,7 @@ describe('job.start', () => {
     const args = {
       id,
       tenant: tenant.id,
-      machineId: machine.id,
+      machine: machine.name,
       agent: machine.agent,
       subject: 's',
       full: false,
@@ -120,10 +120,10 @@ describe('job.start', () => {
     const day = async (at: number, how: 'incremental' | 'full' | 'failed'): Promise<boolean> => {
       const id = randomUUID()
       const nowMs = 1000 + at * DAY_MS
-      const args = { id, tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: how === 'full', nowMs }
+      const args = { id, tenant: tenant.id, machine: machine.name, agent, subject: 's', full: how === 'full', nowMs }
       const { compare, base } = await catalog.jobs.start({ ...args, ...asked })
       const job = { id, agent, tenant }
-      expect((await catalog.jobs.get({ tenant: tenant.id, job: id }))!.job.compare).toBe(compare ? 1 : 0)
+      expect((await catalog.jobs.get({ tenant: tenant.id, job: id }))!.job.compare).toBe(compare)
       if (how === 'failed') {
         await catalog.jobs.fail({ job: id, agent, code: 'X', message: '', nowMs })
         return compare
@@ -168,7 +168,7 @@ describe('job.start', () => {
     const point = await addPoint(catalog, tenant, machine, { size: SIZE })
     const args = {
       tenant: tenant.id,
-      machineId: machine.id,
+      machine: machine.name,
       agent,
       subject: 's',
       full: true,
@@ -193,7 +193,7 @@ describe('job.begin', () => {
     await beginJob(catalog, job, disks)
     await finishDisk(catalog, job, 'vda')
     await beginJob(catalog, job, disks)
-    expect(await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
+    expect(await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: true })
     for (const other of [
       [fullDisk('vda', SIZE)],
       [fullDisk('vda', SIZE + 1), fullDisk('vdb', 512)],
@@ -223,7 +223,7 @@ describe('job.begin', () => {
       await catalog.jobs.begin({ ...begin, nowMs: nowMs + 1 })
       await finishDisk(catalog, { id, tenant }, 'vda')
       const { job } = await catalog.jobs.complete({ job: id, agent })
-      expect(JSON.parse(job.begun!)).toEqual({ ...BEGUN, timeMs: taken })
+      expect(job.begun).toEqual({ ...BEGUN, timeMs: taken })
       await catalog.jobs.fail({ job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
     }
   })
@@ -255,7 +255,7 @@ describe('job.begin', () => {
     expect(await codeOf(catalog.jobs.upload({ job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
     await beginJob(catalog, job, [incremental])
     const upload = await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })
-    expect(upload).toMatchObject({ hasBase: 1, baseRoot: null, position: 0, machineId: machine.id })
+    expect(upload).toMatchObject({ hasBase: true, baseRoot: null, position: 0, machine: machine.name })
     expect(Buffer.from(upload.state)).toEqual(Buffer.from(encodeState(EMPTY_STATE)))
   })
 })
@@ -276,7 +276,7 @@ describe('what the machine’s policy refuses', () => {
     expect(refusal).toMatchObject({ code })
     const { job: row, uploads } = (await catalog.jobs.get({ tenant: tenant.id, job: job.id }))!
     expect(row).toMatchObject({ state: 'failed', endedMs: 500 })
-    expect(JSON.parse(row.error!)).toEqual({ code, message: refusal!.message })
+    expect(row.error).toEqual({ code, message: refusal!.message })
     expect(uploads).toEqual([])
     expect(await codeOf(begin())).toBe('JOB_ENDED')
     // the machine is free for the next one

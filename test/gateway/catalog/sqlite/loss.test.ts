@@ -77,7 +77,7 @@ test('points are named by the damaged tree nodes they need, and packs by the dam
       )
   }
   expect(await catalog.losses.subtrees({ tenant: tenant.id })).toEqual([
-    { point: one, machine: 'db1', disk: 'vda', held: 0, lockedUntilMs: null },
+    { point: one, machine: 'db1', disk: 'vda', held: false, lockedUntilMs: null },
   ])
   expect(await catalog.damage.packs({ tenant: tenant.id })).toEqual(['a'])
   const ids = Buffer.concat([id(4), id(3), id(1)])

@@ -96,7 +96,7 @@ test('a lock is only ever made longer, by nothing released, and tells until when
   await catalog.points.hold({ tenant: acme.id, id, held: true })
   await catalog.points.hold({ tenant: acme.id, id, held: false })
   expect(await catalog.retention.point({ tenant: acme.id, id })).toMatchObject({
-    held: 0,
+    held: false,
     lockedUntilMs: 1001,
   })
   expect(await codeOf(lock(5000, other))).toBe('NOT_FOUND')
@@ -118,8 +118,8 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
   expect(await catalog.points.remove(removal)).toEqual({ removed: 2, left: [] })
   const rows = await catalog.retention.points({ tenant: acme.id, machine: machine.name })
   expect(rows.map(({ id, damaged }) => [id, damaged])).toEqual([
-    [ids[3], 0],
-    [ids[2], 0],
+    [ids[3], false],
+    [ids[2], false],
   ])
   using sql = catalogOf(authority)
   const count = (table: string): number => sql.get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n
@@ -152,7 +152,7 @@ test('what became held, locked, in use or the last good one since the plan is le
   // the newest point is the base of what runs now
   await startJob(catalog, acme, machine, { nowMs: 400 })
   const points = await catalog.retention.points({ tenant: acme.id, machine: 'db1' })
-  expect(points.map(({ id, inUse }) => [id, inUse]).filter(([, used]) => used !== 0)).toEqual([[inUse, 1]])
+  expect(points.map(({ id, inUse }) => [id, inUse]).filter(([, used]) => used)).toEqual([[inUse, true]])
   const removal = { tenant: acme.id, points: ids, named: false, nowMs: 500, by: BY }
   expect(await catalog.points.remove(removal)).toEqual({
     removed: 2,
