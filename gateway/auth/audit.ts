@@ -1,6 +1,6 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../catalog/sqlite/audit.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import { TokenRefused } from './jwt.ts'
@@ -27,7 +27,7 @@ export interface AuditOptions {
 }
 
 interface Window {
-  readonly tenant: number | null
+  readonly tenant: string | null
   readonly fromMs: number
   written: number
   /** What was counted and not written, by code. */
@@ -39,7 +39,7 @@ interface Window {
 export class Audit implements AsyncDisposable {
   readonly #catalog: Catalog
   readonly #onError: AuditOptions['onError']
-  readonly #windows = new Map<number | null, Window>()
+  readonly #windows = new Map<string | null, Window>()
   #timer: NodeJS.Timeout | null = null
   readonly #writes = new Queue()
   /** In the order in which they came; what cannot be written stays. */

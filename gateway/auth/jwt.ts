@@ -17,7 +17,7 @@ export interface Jwt {
 }
 
 interface Bearer {
-  readonly tenantId: number | null
+  readonly tenantId: string | null
   readonly subject: string
   readonly role: string
 }

@@ -1,19 +1,12 @@
 // Issues tokens to people and one-time enrolment tokens to hosts, and exchanges the latter for an agent's identity.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import {
-  enrolmentAudience,
-  enrolmentPayloadSchema,
-  SUBJECT_CHARS_MAX,
-  TOKEN_ALGORITHM,
-  TOKEN_TYPE,
-  type Role,
-} from '../../protocol/claims.ts'
+import { enrolmentAudience, enrolmentPayloadSchema, SUBJECT_CHARS_MAX, TOKEN_ALGORITHM, TOKEN_TYPE, type Role } from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Authority } from './authority.ts'
 import { parseJwt, TokenRefused } from './jwt.ts'
 import { importPublicKey } from './keys.ts'
@@ -38,7 +31,7 @@ export const HOST_CHARS_MAX = 255
 export const LOCAL_ADMINISTRATOR = { subject: 'local-administrator', role: 'platform' } as const
 
 interface Issue {
-  readonly tenant: Pick<Tenant, 'id' | 'uuid'>
+  readonly tenant: Pick<Tenant, 'id'>
   readonly ttlMs: number
   readonly nowMs: number
 }
@@ -108,7 +101,7 @@ export const issueToken = async (
   const row = { id, tenant: tenant?.id ?? null, subject, role, nowMs, expiresMs }
   const about = { tenant: row.tenant, details: { token: id, expiresMs } }
   await change((entry) => catalog.tokens.add(row, entry), about)
-  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant?.uuid ?? null, role, ...life }
+  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant?.id ?? null, role, ...life }
   return { token: await sign(authority, TOKEN_TYPE.person, claims), id, expiresMs }
 }
 
@@ -125,7 +118,7 @@ export const issueEnrolment = async (
   const expiresMs = life.exp * 1000
   const about = { tenant: tenant.id, details: { enrolment: id, expiresMs } }
   await change((entry) => catalog.enrolments.add({ id, tenant: tenant.id, nowMs, expiresMs }, entry), about)
-  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.uuid, ...life }
+  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.id, ...life }
   return { token: await sign(authority, TOKEN_TYPE.enrolment, claims), id, expiresMs }
 }
 
@@ -171,7 +164,7 @@ export const enrol = async (
     const about = { subject: id, role: 'agent', action: 'agents.enrol', resource: `agent=${id}`, outcome: 'ok' }
     const entry = { timeMs: nowMs, tenant: tenantId, ...about, details: { host, enrolment, address } }
     const agent = await catalog.agents.enrol({ enrolment, agent: id, host, publicKey, nowMs }, entry)
-    return { agentId: agent.id, issuer, tenant: agent.tenantUuid, tenantName: agent.tenantName }
+    return { agentId: agent.id, issuer, tenant: agent.tenant, tenantName: agent.tenantName }
   } catch (thrown) {
     // a second use is the tenant's business: the audit log needs to know whose token it was
     const { code, message } = asVarveError(thrown)

@@ -1,10 +1,10 @@
 // A change of the catalog with the audit log's entry in its transaction.
-import type { AuditRecord } from './sqlite/audit.ts'
+import type { AuditRecord } from './audit.ts'
 
 /** What an entry says besides who asked for what. */
 export interface EntryDetails {
   /** Whose log shows it, where that is not the caller's own tenant; null for the gateway's own. */
-  readonly tenant?: number | null
+  readonly tenant?: string | null
   readonly details?: AuditRecord['details']
 }
 

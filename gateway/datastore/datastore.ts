@@ -1,11 +1,12 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
@@ -60,7 +61,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
 
 interface Parts {
   readonly spec: Datastore['spec']
@@ -148,7 +149,7 @@ export class Datastore implements AsyncDisposable {
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
   readonly #writers = new Set<ImageWriter>()
-  readonly #tenants = new Map<number, TenantStore>()
+  readonly #tenants = new Map<string, TenantStore>()
   #closed: Promise<void> | null = null
 
   private constructor(parts: Parts) {
@@ -177,8 +178,14 @@ export class Datastore implements AsyncDisposable {
     try {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
-      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      resources.use(await FolderLock.take(folder))
+      const lockFile = path.join(folder, LOCK_NAME)
+      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      const refused = (error: unknown): never => {
+        using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
+        throw error
+      }
+      resources.use(await FolderLock.take(folder).catch(refused))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(lockFile)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
@@ -240,7 +247,7 @@ export class Datastore implements AsyncDisposable {
       catalog,
       store,
       packs,
-      references: this.coordination.references(tenant.uuid),
+      references: this.coordination.references(tenant.id),
       ballast: packsBallast,
       verifyPool,
       nodeCache: this.#nodeCache,

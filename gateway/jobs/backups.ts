@@ -1,4 +1,8 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { MachineRow } from '../catalog/machines.ts'
+import type { ShownJob } from '../catalog/jobs.ts'
+import type { RereadDisk } from '../catalog/damage.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
@@ -9,10 +13,6 @@ import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
-import type { RereadDisk } from '../catalog/sqlite/damage.ts'
-import type { ShownJob } from '../catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../catalog/sqlite/machines.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -118,7 +118,7 @@ export class Backups {
       const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
-        machineId: machine.id,
+        machine: machine.name,
         agent: machine.agent,
         subject,
         full,
@@ -189,10 +189,10 @@ export class Backups {
   ): Promise<Result<'image.upload'>> {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished === 1) return { root: upload.root }
+    if (upload.finished) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
       store,
       writer,

@@ -1,13 +1,12 @@
 // Compares chunks that a machine says are unchanged with the image of the restore point before.
+import type { Tenant } from '../catalog/tenants.ts'
 import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { NodeSource } from '../trees/tree.ts'
-import { chunksAt } from '../trees/tree.ts'
+import { type NodeSource, chunksAt } from '../trees/tree.ts'
 import type { Log } from '../../protocol/host/log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)

@@ -1,8 +1,8 @@
 // The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -44,7 +44,7 @@ const WORK_WAITING_MAX = 10_000
 type Slot = 'keeping' | 'accounting'
 
 /** The name of the lease on a tenant's slot. */
-const slotName = (slot: Slot, { uuid }: Tenant): string => `${slot} ${uuid}`
+const slotName = (slot: Slot, { id }: Tenant): string => `${slot} ${id}`
 
 const slotsOf = (name: Work): { readonly own: Slot; readonly other: Slot } =>
   name === 'store.usage' ? { own: 'accounting', other: 'keeping' } : { own: 'keeping', other: 'accounting' }

@@ -1,12 +1,12 @@
 // What an action of a service is: the work behind one method, with who asks for it and what the door gives it.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { MachineRow } from '../catalog/machines.ts'
+import type { ShownJob } from '../catalog/jobs.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { ErrorDetails } from '../../protocol/errors.ts'
 import type { MethodsServedBy, Params, Result } from '../../protocol/methods.ts'
 import type { ServedCall } from '../../protocol/peer.ts'
 import type { Change } from '../catalog/change.ts'
-import type { ShownJob } from '../catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../catalog/sqlite/machines.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Account } from '../memory/budget.ts'
 
 /** Methods that the gateway serves. */

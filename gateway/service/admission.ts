@@ -46,7 +46,7 @@ export class Admission {
     return {
       issuer: authority.issuer,
       audience: authority.issuer,
-      tenant: tenant?.uuid ?? null,
+      tenant: tenant?.id ?? null,
       tenantName: tenant?.name ?? null,
       subject: LOCAL_ADMINISTRATOR.subject,
       role: tenant === null ? LOCAL_ADMINISTRATOR.role : 'owner',
@@ -59,7 +59,7 @@ export class Admission {
   async actor(claims: Claims, { address, serving }: { address: string; serving: boolean }): Promise<Actor> {
     const { catalog, audit, clock } = this.#uses
     const { subject, role } = claims
-    const tenant = claims.tenant === null ? null : await catalog.tenants.byUuid({ uuid: claims.tenant })
+    const tenant = claims.tenant === null ? null : await catalog.tenants.byId({ id: claims.tenant })
     if (tenant === null && claims.tenant !== null)
       throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
     if (serving && role !== 'agent') {

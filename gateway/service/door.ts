@@ -1,4 +1,5 @@
 // The one door: who may do what is decided here, in their turn, and what was done or refused is in the audit log once.
+import type { AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
@@ -6,7 +7,6 @@ import type { Audit } from '../auth/audit.ts'
 import { authorise, forbidden } from '../auth/authorise.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Change, EntryDetails } from '../catalog/change.ts'
-import type { AuditRecord } from '../catalog/sqlite/audit.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Account } from '../memory/budget.ts'
@@ -17,7 +17,7 @@ import type { Sessions } from './sessions.ts'
 /** Turns of those who look at the catalog or ask agents. */
 interface Turns {
   run<R>(
-    of: { readonly tenant: number | null; readonly session: object; readonly signal: AbortSignal },
+    of: { readonly tenant: string | null; readonly session: object; readonly signal: AbortSignal },
     work: () => Promise<R>,
   ): Promise<R>
 }
@@ -100,7 +100,7 @@ class Passage<N extends Served> implements Context<N> {
     { name = this.#name as string, roles = methodOf(this.#name).roles } = {},
   ): void {
     const { role, subject, tenant } = this.actor
-    const refusal = authorise({ role, subject, tenant: tenant?.uuid ?? null }, { name, roles }, resource)
+    const refusal = authorise({ role, subject, tenant: tenant?.id ?? null }, { name, roles }, resource)
     if (refusal !== null) throw refusal
   }
 
@@ -109,14 +109,14 @@ class Passage<N extends Served> implements Context<N> {
   readonly machine: Context<N>['machine'] = async (name) => {
     const { tenant, actor } = this
     const row = await this.#options.catalog.machines.get({ tenant: tenant.id, name, person: actor.agent === null })
-    this.allow({ tenant: tenant.uuid, agent: row.agent, kind: `machine "${name}"` })
+    this.allow({ tenant: tenant.id, agent: row.agent, kind: `machine "${name}"` })
     return row
   }
 
   readonly job: Context<N>['job'] = async (id) => {
     const { tenant } = this
     const { row } = await this.#options.backups.get(tenant, id)
-    this.allow({ tenant: tenant.uuid, agent: row.agent, kind: `job ${id}` })
+    this.allow({ tenant: tenant.id, agent: row.agent, kind: `job ${id}` })
     return row
   }
 

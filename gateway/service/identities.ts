@@ -1,4 +1,5 @@
 // Who may do what: sessions that go on, agents, tokens, enrolments, signing keys and the audit log.
+import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { IDENTITY_METHODS } from '../../protocol/identity-methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
@@ -9,7 +10,6 @@ import { verifyBearer } from '../auth/bearer.ts'
 import { TokenRefused } from '../auth/jwt.ts'
 import { checkPublicKey, issueEnrolment, issueToken } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { ActionsOf, Actor } from './action.ts'
 import { COUNT_KEY, keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
 import { Progress } from '../maintenance/progress.ts'
@@ -138,7 +138,7 @@ export const identityActions = (uses: Uses): Identities => ({
       const attempt = { action: 'session.renew', address: actor.address, timeMs }
       const claims = await uses.audit.guard(attempt, async () => {
         const fresh = await verifyBearer(uses.authority, token, timeMs)
-        if (fresh.subject === actor.subject && fresh.role === actor.role && fresh.tenant === tenant.uuid) return fresh
+        if (fresh.subject === actor.subject && fresh.role === actor.role && fresh.tenant === tenant.id) return fresh
         const bearer = { tenantId: tenant.id, subject: actor.subject, role: actor.role }
         throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
       })

@@ -1,4 +1,5 @@
 // Machines: which there are, what their backups must be, who serves them, and what reaches their QEMU.
+import type { MachineRow } from '../catalog/machines.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { MACHINE_METHODS } from '../../protocol/machine-methods.ts'
@@ -6,7 +7,6 @@ import type { Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { MachineRow } from '../catalog/sqlite/machines.ts'
 import { unlessFull } from '../common/store-error.ts'
 import { answerOf } from '../jobs/agent-error.ts'
 import type { Backups } from '../jobs/backups.ts'

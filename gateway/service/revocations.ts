@@ -1,9 +1,9 @@
 // Looks for revocations that another process made, so that open sessions end within seconds.
+import { IDENTITIES_CHECK_MAX } from '../catalog/identities.ts'
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { IDENTITIES_CHECK_MAX } from '../catalog/sqlite/identities.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Sessions } from './sessions.ts'
 

@@ -1,10 +1,10 @@
 // Tenants: which there are, and how much of the datastore they may take.
+import type { TenantAccount } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { TENANT_METHODS, TenantView } from '../../protocol/tenant-methods.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { TenantAccount } from '../catalog/sqlite/tenants.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
 
@@ -14,7 +14,7 @@ interface Uses {
 }
 
 const tenantView = (row: TenantAccount): TenantView => {
-  const { name, uuid: id, chunkBytes, createdMs, softBytes, hardBytes, packBytes } = row
+  const { name, id, chunkBytes, createdMs, softBytes, hardBytes, packBytes } = row
   return { name, id, chunkBytes, createdMs, quota: { softBytes, hardBytes }, packBytes }
 }
 
@@ -40,7 +40,7 @@ export const tenantActions = ({ catalog, clock }: Uses): ActionsOf<keyof typeof 
     'tenants.add': {
       details: ({ chunkBytes }) => ({ chunkBytes }),
       run: async ({ tenant: name, chunkBytes }, { change }) => {
-        const wanted = { name, uuid: randomUUID(), idKey: Uint8Array.from(randomBytes(ID_KEY_BYTES)), chunkBytes }
+        const wanted = { name, id: randomUUID(), idKey: Uint8Array.from(randomBytes(ID_KEY_BYTES)), chunkBytes }
         await change((entry) => catalog.tenants.add({ ...wanted, nowMs: clock.now() }, entry))
         return { tenant: await view(name) }
       },

@@ -35,7 +35,7 @@ test('a gateway accepts the assertions of an agent that enrolled', async () => {
   const identity = await Identity.load(temp.join('state'))
   const assertion = await identity.assertion(NOW_MS + 500)
   const claims = await verifyBearer(authority, assertion, NOW_MS)
-  expect(claims).toMatchObject({ subject: enrolled.agentId, role: 'agent', tenant: acme.uuid })
+  expect(claims).toMatchObject({ subject: enrolled.agentId, role: 'agent', tenant: acme.id })
   const endMs = (NOW_MS / 1000 + ASSERTION_LIFE_S) * 1000
   expect(await codeOf(verifyBearer(authority, assertion, endMs - 1))).toBe('none')
   expect(await codeOf(verifyBearer(authority, assertion, endMs))).toBe('TOKEN_EXPIRED')

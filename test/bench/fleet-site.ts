@@ -166,7 +166,7 @@ export class Site implements AsyncDisposable {
     const nowMs = Date.now()
     const authority = await openAuthority({ folder: this.data, catalog, nowMs })
     const known = await catalog.tenants.byName({ name: tenantName })
-    const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
+    const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
     const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
     const tokens: string[] = []
     const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs }

@@ -2,7 +2,6 @@
 import { expect, test } from 'vitest'
 import { Gateway } from '../../gateway/gateway.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import { LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, tempFolder } from '../support/temp.ts'

@@ -1,7 +1,8 @@
 // A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { dial } from '../../protocol/host/dial.ts'
@@ -10,7 +11,6 @@ import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { Gateway } from '../../gateway/gateway.ts'
 import { openLog, type Log } from '../../protocol/host/log.ts'
@@ -81,7 +81,7 @@ export class TestGateway implements AsyncDisposable {
     const known = await this.catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    return await this.catalog.tenants.add({ name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
+    return await this.catalog.tenants.add({ name, id: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
   }
 
   /** A person's token. */
@@ -89,7 +89,8 @@ export class TestGateway implements AsyncDisposable {
     const tenant = role === 'platform' ? null : await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
-    return (await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs })).token
+    const owner = role === 'platform' ? null : tenant
+    return (await issueToken(this.authority, { tenant: owner, subject, role, ttlMs, nowMs })).token
   }
 
   /** A one-time enrolment token. */

@@ -1,7 +1,8 @@
 // A stand: a gateway process, hosts with agent processes and real machines, and the people who look at them.
+import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { restoreDisk } from '../../agent/restore/restore.ts'
 import type { Target } from '../../agent/restore/target.ts'
@@ -10,7 +11,6 @@ import { openAuthority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import type { Role } from '../../protocol/claims.ts'
@@ -301,7 +301,7 @@ export class Stand implements AsyncDisposable {
     const known = await catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    const row = { name, uuid: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
+    const row = { name, id: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
     return await catalog.tenants.add(row)
   }
 }

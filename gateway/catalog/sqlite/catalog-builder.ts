@@ -14,18 +14,16 @@ const CACHE_KIB = 256 * 1024
 
 /** A tenant of the new catalog. */
 export interface BuiltTenant {
-  /** Row id. */
-  readonly id: number
-  readonly uuid: string
+  /** Its number in the tables. */
+  readonly row: number
+  readonly id: string
   readonly name: string
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly createdMs: number
 }
 
-export type NewTenant = Omit<BuiltTenant, 'id'> & {
-  /** Row id that it had. */
-  readonly row: number
+export type NewTenant = BuiltTenant & {
   readonly quotaSoftBytes: number | null
   readonly quotaHardBytes: number | null
 }
@@ -78,23 +76,23 @@ export class CatalogBuilder {
 
   /** Adds a tenant with the row id that it had, or another one where that is taken. */
   addTenant(tenant: NewTenant): BuiltTenant {
-    const { uuid, idKey, chunkBytes, createdMs } = tenant
-    const id = this.#free('tenant', tenant.row) ? tenant.row : null
+    const { id, idKey, chunkBytes, createdMs } = tenant
+    const wanted = this.#free('tenant', tenant.row) ? tenant.row : null
     const taken = this.#sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined
-    const name = taken ? `${tenant.name.slice(0, 50)}-${uuid.slice(0, 8)}` : tenant.name
-    const row = this.#sql.get<{ id: number }>(
+    const name = taken ? `${tenant.name.slice(0, 50)}-${id.slice(0, 8)}` : tenant.name
+    const { row } = this.#sql.get<{ row: number }>(
       `INSERT INTO tenant (id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-      id,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id AS row`,
+      wanted,
       name,
-      uuid,
+      id,
       idKey,
       chunkBytes,
       createdMs,
       tenant.quotaSoftBytes,
       tenant.quotaHardBytes,
-    )
-    return { id: row!.id, uuid, name, idKey, chunkBytes, createdMs }
+    )!
+    return { row, id, name, idKey, chunkBytes, createdMs }
   }
 
   /** Adds an agent unless it is there; a revocation is kept whoever says so. */
@@ -103,7 +101,7 @@ export class CatalogBuilder {
       `INSERT INTO agent (id, tenant, host, public_key, enrolled_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET revoked_ms = coalesce(revoked_ms, excluded.revoked_ms)`,
       agent.id,
-      tenant.id,
+      tenant.row,
       agent.host,
       agent.publicKey,
       agent.enrolledMs,
@@ -125,7 +123,7 @@ export class CatalogBuilder {
       `INSERT INTO machine (id, tenant, name, agent, policy, created_ms, member_of)
        VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
       row,
-      tenant.id,
+      tenant.row,
       name,
       agent,
       policy,
@@ -136,7 +134,7 @@ export class CatalogBuilder {
 
   machineId(tenant: BuiltTenant, name: string): number | null {
     const sql = 'SELECT id FROM machine WHERE tenant = ? AND name = ?'
-    return this.#sql.get<{ id: number }>(sql, tenant.id, name)?.id ?? null
+    return this.#sql.get<{ id: number }>(sql, tenant.row, name)?.id ?? null
   }
 
   hasAgent(id: string): boolean {
@@ -146,7 +144,7 @@ export class CatalogBuilder {
   addRetention(tenant: BuiltTenant, { scope, name, rules }: TenantState['retention'][number]): void {
     this.#sql.run(
       'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
-      tenant.id,
+      tenant.row,
       scope,
       name,
       rules,
@@ -157,7 +155,7 @@ export class CatalogBuilder {
   addPack(tenant: BuiltTenant, pack: { kind: PackKind; uuid: string; nowMs: number }): number {
     return this.#sql.get<{ id: number }>(
       'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 1, ?) RETURNING id',
-      tenant.id,
+      tenant.row,
       pack.kind,
       pack.uuid,
       pack.nowMs,
@@ -173,7 +171,7 @@ export class CatalogBuilder {
     let added = 0
     this.transaction(() => {
       for (const { id, type, offset, storedLength, plainLength, codec } of records)
-        added += this.#sql.run(CHUNK, tenant.id, id, type, pack, offset, storedLength, plainLength, codec)
+        added += this.#sql.run(CHUNK, tenant.row, id, type, pack, offset, storedLength, plainLength, codec)
     })
     return added
   }
@@ -181,7 +179,7 @@ export class CatalogBuilder {
   /** Type of the record that the index has under an id, or null. */
   typeOf(tenant: BuiltTenant, id: Uint8Array): RecordType | null {
     const sql = 'SELECT type FROM chunk WHERE tenant = ? AND id = ?'
-    return this.#sql.get<{ type: RecordType }>(sql, tenant.id, id)?.type ?? null
+    return this.#sql.get<{ type: RecordType }>(sql, tenant.row, id)?.type ?? null
   }
 
   /** Notes a record that is absent or bad, and takes it out of the index; true where that is news. */
@@ -196,10 +194,10 @@ export class CatalogBuilder {
       foundMs: number
     },
   ): boolean {
-    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.id, damage.id)
+    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.row, damage.id)
     const added = this.#sql.run(
       'INSERT OR IGNORE INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      tenant.id,
+      tenant.row,
       damage.id,
       damage.type,
       damage.pack,
@@ -224,14 +222,14 @@ export class CatalogBuilder {
       'SELECT tenant, committed_ms AS committedMs FROM point WHERE id = ?',
       manifest.point,
     )
-    if (before !== undefined && before.tenant !== tenant.id)
+    if (before !== undefined && before.tenant !== tenant.row)
       throw new VarveError('DATA_DAMAGED', `two tenants have a restore point ${manifest.point}`)
     if (before !== undefined && before.committedMs >= manifest.committedMs) return false
     return this.transaction(() => {
       if (before !== undefined) this.#removePoint(manifest.point)
       const madeUp = this.#makeOwner(tenant, manifest)
       const machine = this.machineId(tenant, manifest.machine)!
-      insertManifest(this.#sql, manifest, { tenant: tenant.id, machine, id, ...flags })
+      insertManifest(this.#sql, manifest, { tenant: tenant.row, machine, id, ...flags })
       return madeUp
     })
   }
@@ -245,9 +243,9 @@ export class CatalogBuilder {
        WHERE id = ?`,
       state.seq,
       there ? Buffer.concat(state.ids, state.ids.length * ID_BYTES) : null,
-      tenant.id,
-      tenant.id,
-      tenant.id,
+      tenant.row,
+      tenant.row,
+      tenant.row,
     )
   }
 

@@ -1,13 +1,11 @@
 // Agents, enrolments and issued tokens.
-import type { Role } from '../../../protocol/claims.ts'
+import { IDENTITIES_CHECK_MAX, type AgentRecord, type Enrolment, type TokenRecord } from '../identities.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { endJob } from './jobs.ts'
-import { aside, read, write } from './operation.ts'
+import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
-
-/** Most ids of each kind that one check takes. */
-export const IDENTITIES_CHECK_MAX = 10_000
+import { tenantUuid } from './tenant-row.ts'
 
 /** How long an expired token or enrolment is kept, in milliseconds. */
 const EXPIRED_KEEP_MS = 30 * DAY_MS
@@ -15,36 +13,10 @@ const EXPIRED_KEEP_MS = 30 * DAY_MS
 /** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
 export const EXPIRED_KEEP_MIN = 1000
 
-export interface AgentRecord {
-  readonly id: string
-  readonly tenant: number
-  readonly tenantUuid: string
-  readonly tenantName: string
-  readonly host: string
-  /** The 32 bytes of an Ed25519 public key in base64url. */
-  readonly publicKey: string
-  readonly enrolledMs: number
-  readonly revokedMs: number | null
-  readonly seenMs: number | null
-}
-
-/** The tenant is null for a token that belongs to none. */
-export interface TokenRecord {
-  readonly id: string
-  readonly tenant: number | null
-  readonly tenantUuid: string | null
-  readonly tenantName: string | null
-  readonly subject: string
-  readonly role: Role
-  readonly createdMs: number
-  readonly expiresMs: number
-  readonly revokedMs: number | null
-}
-
-const AGENT = `SELECT agent.id, agent.tenant, tenant.uuid AS tenantUuid, tenant.name AS tenantName, host, public_key AS publicKey,
+const AGENT = `SELECT agent.id, tenant.uuid AS tenant, tenant.name AS tenantName, host, public_key AS publicKey,
   enrolled_ms AS enrolledMs, revoked_ms AS revokedMs, seen_ms AS seenMs FROM agent JOIN tenant ON tenant.id = agent.tenant`
 
-const TOKEN = `SELECT token.id, token.tenant, tenant.uuid AS tenantUuid, tenant.name AS tenantName, subject, role,
+const TOKEN = `SELECT token.id, tenant.uuid AS tenant, tenant.name AS tenantName, subject, role,
   token.created_ms AS createdMs, expires_ms AS expiresMs, revoked_ms AS revokedMs
   FROM token LEFT JOIN tenant ON tenant.id = token.tenant`
 
@@ -53,28 +25,6 @@ const agentById = (sql: Sql, id: string): AgentRecord | null =>
 
 const tokenById = (sql: Sql, id: string): TokenRecord | null =>
   sql.get<TokenRecord>(`${TOKEN} WHERE token.id = ?`, id) ?? null
-
-/** What both kinds of revocation name: the row, and the tenant it must belong to; null for a token that belongs to none. */
-export interface Revocation<T extends number | null = number> {
-  readonly tenant: T
-  readonly id: string
-  readonly nowMs: number
-}
-
-export interface IdentitiesAsked<T extends number | null> {
-  readonly tenant: T
-  /** The last id of the page before; null for the first page. */
-  readonly after: string | null
-  readonly limit: number
-}
-
-export interface Enrolment {
-  readonly enrolment: string
-  readonly agent: string
-  readonly host: string
-  readonly publicKey: string
-  readonly nowMs: number
-}
 
 const enrol = (sql: Sql, { enrolment, agent, host, publicKey, nowMs }: Enrolment): AgentRecord => {
   const row = sql.get<{ tenant: number; usedMs: number | null; expiresMs: number }>(
@@ -122,7 +72,7 @@ const dropExpired = (sql: Sql, tenant: number | null, nowMs: number): void => {
 }
 
 export const identityOperations = {
-  'enrolments.add': write((sql: Sql, row: { id: string; tenant: number; nowMs: number; expiresMs: number }): void => {
+  'enrolments.add': write((sql, row) => {
     const { id, tenant, nowMs, expiresMs } = row
     dropExpired(sql, tenant, nowMs)
     sql.run(
@@ -134,19 +84,19 @@ export const identityOperations = {
     )
   }),
 
-  /** The tenant of an enrolment token, or null where it is not known. */
   'enrolments.tenant': read(
-    (sql: Sql, { id }: { id: string }): number | null =>
-      sql.get<{ tenant: number }>('SELECT tenant FROM enrolment WHERE id = ?', id)?.tenant ?? null,
+    (sql, { id }) =>
+      sql.get<{ tenant: string }>(
+        'SELECT tenant.uuid AS tenant FROM enrolment JOIN tenant ON tenant.id = enrolment.tenant WHERE enrolment.id = ?',
+        id,
+      )?.tenant ?? null,
   ),
 
-  /** Marks the enrolment used and adds the agent; ENROLMENT_USED, TOKEN_EXPIRED, or TOKEN_REVOKED where it is unknown. */
   'agents.enrol': write(enrol),
 
-  'agents.byId': read((sql: Sql, { id }: { id: string }): AgentRecord | null => agentById(sql, id)),
+  'agents.byId': read((sql, { id }) => agentById(sql, id)),
 
-  /** Agents of a tenant in the order of their ids, behind one id. */
-  'agents.list': aside((sql: Sql, { tenant, after, limit }: IdentitiesAsked<number>): AgentRecord[] =>
+  'agents.list': aside((sql, { tenant, after, limit }) =>
     sql.all<AgentRecord>(
       `${AGENT} WHERE agent.tenant = ? AND agent.id > ? ORDER BY agent.id LIMIT ?`,
       tenant,
@@ -155,59 +105,44 @@ export const identityOperations = {
     ),
   ),
 
-  /** From now on only assertions of the new key are the agent's. */
-  'agents.rotateKey': write((sql: Sql, { id, publicKey }: { id: string; publicKey: string }): void => {
+  'agents.rotateKey': write((sql, { id, publicKey }) => {
     sql.run('UPDATE agent SET public_key = ? WHERE id = ?', publicKey, id)
   }),
 
-  'agents.seen': write((sql: Sql, { id, nowMs }: { id: string; nowMs: number }): void => {
+  'agents.seen': write((sql, { id, nowMs }) => {
     sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', nowMs, id)
   }),
 
-  /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'agents.revoke': write((sql: Sql, { tenant, id, nowMs }: Revocation): AgentRecord => {
+  'agents.revoke': write((sql, { tenant, id, nowMs }) => {
     const agent = agentById(sql, id)
-    if (agent === null || agent.tenant !== tenant)
+    if (agent === null || agent.tenant !== tenantUuid(sql, tenant))
       throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
     // it can never report what became of them
-    const error = JSON.stringify({ code: 'AGENT_REVOKED', message: 'the agent was revoked' })
+    const error = { code: 'AGENT_REVOKED', message: 'the agent was revoked' }
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))
       endJob(sql, job.id, 'failed', error, nowMs)
     return agentById(sql, id)!
   }),
 
-  'tokens.add': write(
-    (
-      sql: Sql,
-      row: {
-        id: string
-        tenant: number | null
-        subject: string
-        role: Role
-        nowMs: number
-        expiresMs: number
-      },
-    ): void => {
-      const { id, tenant, subject, role, nowMs, expiresMs } = row
-      dropExpired(sql, tenant, nowMs)
-      sql.run(
-        'INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)',
-        id,
-        tenant,
-        subject,
-        role,
-        nowMs,
-        expiresMs,
-      )
-    },
-  ),
+  'tokens.add': write((sql, row) => {
+    const { id, tenant, subject, role, nowMs, expiresMs } = row
+    dropExpired(sql, tenant, nowMs)
+    sql.run(
+      'INSERT INTO token (id, tenant, subject, role, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)',
+      id,
+      tenant,
+      subject,
+      role,
+      nowMs,
+      expiresMs,
+    )
+  }),
 
-  'tokens.byId': read((sql: Sql, { id }: { id: string }): TokenRecord | null => tokenById(sql, id)),
+  'tokens.byId': read((sql, { id }) => tokenById(sql, id)),
 
-  /** Tokens of a tenant, or (for null) of none, in the order of their ids, behind one id. */
-  'tokens.list': aside((sql: Sql, { tenant, after, limit }: IdentitiesAsked<number | null>): TokenRecord[] =>
+  'tokens.list': aside((sql, { tenant, after, limit }) =>
     sql.all<TokenRecord>(
       `${TOKEN} WHERE token.tenant IS ? AND token.id > ? ORDER BY token.id LIMIT ?`,
       tenant,
@@ -216,29 +151,19 @@ export const identityOperations = {
     ),
   ),
 
-  /** For good, and again without effect; NOT_FOUND for another tenant's. */
-  'tokens.revoke': write((sql: Sql, { tenant, id, nowMs }: Revocation<number | null>): TokenRecord => {
+  'tokens.revoke': write((sql, { tenant, id, nowMs }) => {
     const token = tokenById(sql, id)
-    if (token === null || token.tenant !== tenant) throw new VarveError('NOT_FOUND', 'there is no such token')
+    if (token === null || token.tenant !== (tenant === null ? null : tenantUuid(sql, tenant)))
+      throw new VarveError('NOT_FOUND', 'there is no such token')
     if (token.revokedMs !== null) return token
     sql.run('UPDATE token SET revoked_ms = ? WHERE id = ?', nowMs, id)
     return tokenById(sql, id)!
   }),
 
-  /** Whether there is any agent or token. */
-  'identities.any': read(
-    (sql: Sql, _: Record<string, never>): boolean =>
-      sql.get('SELECT 1 FROM agent UNION ALL SELECT 1 FROM token LIMIT 1') !== undefined,
-  ),
+  'identities.any': read((sql) => sql.get('SELECT 1 FROM agent UNION ALL SELECT 1 FROM token LIMIT 1') !== undefined),
 
-  /** Of the ids given, those that are revoked or gone, so that a running gateway can end their sessions. */
-  'identities.check': read(
-    (
-      sql: Sql,
-      { agents, tokens }: { agents: readonly string[]; tokens: readonly string[] },
-    ): { agents: string[]; tokens: string[] } => ({
-      agents: goneIn(sql, 'agent', agents),
-      tokens: goneIn(sql, 'token', tokens),
-    }),
-  ),
-}
+  'identities.check': read((sql, { agents, tokens }) => ({
+    agents: goneIn(sql, 'agent', agents),
+    tokens: goneIn(sql, 'token', tokens),
+  })),
+} satisfies Partial<Operations>

@@ -37,7 +37,7 @@ export interface OldDamage {
   readonly foundMs: number
 }
 
-const TENANT = `SELECT id AS row, uuid, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
+const TENANT = `SELECT id AS row, uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
   quota_soft AS quotaSoftBytes, quota_hard AS quotaHardBytes, state_seq AS seq FROM tenant ORDER BY id`
 
 const COLUMNS = {
@@ -200,11 +200,11 @@ export class OldCatalog implements Disposable {
   /** Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id here. */
   copyTenant(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
     this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant = ${id}`, (row) =>
-      insert(builder, 'token', { ...row, tenant: tenant.id }),
+      insert(builder, 'token', { ...row, tenant: tenant.row }),
     )
     this.#copy('enrolments', builder, `${this.#select('enrolment')} WHERE tenant = ${id}`, (row) => {
       const agent = row['agent'] !== null && builder.hasAgent(String(row['agent'])) ? row['agent']! : null
-      insert(builder, 'enrolment', { ...row, tenant: tenant.id, agent })
+      insert(builder, 'enrolment', { ...row, tenant: tenant.row, agent })
     })
     this.#copy('agents', builder, `SELECT id, seen_ms FROM agent WHERE tenant = ${id}`, (row) => {
       builder.sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', row['seen_ms']!, row['id']!)
@@ -219,7 +219,7 @@ export class OldCatalog implements Disposable {
     const row = this.#db.prepare(`${this.#select('point')} WHERE id = ?`).get(point.id)
     const images = this.#db.prepare(`${this.#select('image')} WHERE point = ?`).all(point.id)
     builder.transaction(() => {
-      insert(builder, 'point', { ...(row as Row), tenant: tenant.id, machine })
+      insert(builder, 'point', { ...(row as Row), tenant: tenant.row, machine })
       for (const image of images) insert(builder, 'image', image)
     })
     return true
@@ -247,7 +247,7 @@ export class OldCatalog implements Disposable {
       const state =
         committed === undefined ? row : { ...row, state: 'committed', ended_ms: row['ended_ms'] ?? row['started_ms']! }
       builder.sql.run('DELETE FROM job WHERE id = ?', row['id']!)
-      insert(builder, 'job', { ...state, tenant: tenant.id, machine })
+      insert(builder, 'job', { ...state, tenant: tenant.row, machine })
     })
     const uploads = `${this.#select('upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
     this.#copy('jobs', builder, uploads, (row) => {

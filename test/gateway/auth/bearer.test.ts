@@ -8,7 +8,6 @@ import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ASSERTION_LIFE_MAX_S, CLOCK_SKEW_S } from '../../../protocol/claims.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
 
-const by = LOCAL_ADMINISTRATOR
 const NOW_S = NOW_MS / 1000
 const LIFE_MS = 3_600_000
 
@@ -20,8 +19,10 @@ const ownKey = async ({ folder }: TestAuthority): Promise<KeyObject> => {
   return createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', x: jwk['x'] ?? '', d: jwk['d'] ?? '' }, format: 'jwk' })
 }
 
-const personToken = ({ authority, acme }: TestAuthority): Promise<string> =>
-  issueToken(authority, { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS })
+const personToken = async ({ authority, acme }: TestAuthority): Promise<string> => {
+  const request = { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS } as const
+  return (await issueToken(authority, request)).token
+}
 
 const codeAt = ({ authority }: TestAuthority, token: string, nowMs = NOW_MS): Promise<string> =>
   codeOf(verifyBearer(authority, token, nowMs))
@@ -129,7 +130,7 @@ describe('an agent’s assertion', () => {
     { authority, acme }: TestAuthority,
     key = publicKey,
   ): Promise<{ id: string; payload: Parts }> => {
-    const token = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS })
+    const { token } = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS })
     const { agentId: id } = await enrol(authority, { token, publicKey: key, host: 'hv1', nowMs: NOW_MS })
     const times = { iat: NOW_S, exp: NOW_S + 300 }
     return { id, payload: { iss: id, sub: id, aud: authority.issuer, jti: randomUUID(), ...times } }
@@ -142,7 +143,7 @@ describe('an agent’s assertion', () => {
     expect(claims).toEqual({
       issuer: id,
       audience: gateway.authority.issuer,
-      tenant: gateway.acme.uuid,
+      tenant: gateway.acme.id,
       tenantName: 'acme',
       subject: id,
       role: 'agent',
@@ -186,7 +187,7 @@ describe('an agent’s assertion', () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
     const { authority, acme } = gateway
-    const claims = { ...payload, iss: authority.issuer, tenant: acme.uuid, role: 'owner' }
+    const claims = { ...payload, iss: authority.issuer, tenant: acme.id, role: 'owner' }
     const token = forge({ alg: 'EdDSA', typ: 'varve+jwt', kid: id }, claims, pair.privateKey)
     expect(await codeAt(gateway, token)).toBe('TOKEN_KEY_UNKNOWN')
   })

@@ -31,7 +31,7 @@ test('a reader that goes ends nothing and is no error; output that cannot be wri
   {
     using catalog = openLocal(temp.join('catalog.db'))
     for (let index = 0; index < 3000; index++)
-      await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, uuid: randomUUID() })
+      await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, id: randomUUID() })
   }
   expect(await readOneLine(['tenant', 'list', ...at])).toEqual({
     line: expect.stringContaining('NAME') as string,

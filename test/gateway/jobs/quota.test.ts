@@ -2,14 +2,12 @@
 import { expect, test } from 'vitest'
 import { TestServices } from '../services.ts'
 
-const BY = { subject: 'test', role: 'platform' } as const
-
 test('a backup is refused at its start, and begins as soon as there is room', async () => {
   await using setting = await TestServices.open()
   const { services, acme, other } = setting
   const { catalog, space } = services.datastore
-  const setHard = (hardBytes: number | null): Promise<void> =>
-    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes, nowMs: 1 })
+  const setHard = (hardBytes: number | null): Promise<unknown> =>
+    catalog.quotas.set({ tenant: acme.id, softBytes: null, hardBytes })
   const orders: string[] = []
   const handlers = {
     'agent.backup': async ({ machine }: { machine: string }) => {
@@ -20,7 +18,7 @@ test('a backup is refused at its start, and begins as soon as there is room', as
   await setting.serve(await setting.agent(acme), ['db1'], handlers)
   await setting.serve(await setting.agent(other), ['web1'], handlers)
   const person = await setting.person('operator')
-  space.quotas.add(acme.uuid, 5000)
+  space.quotas.add(acme.id, 5000)
   await setHard(5000)
   const refused = person.call('backup.start', { machine: 'db1', full: false })
   await expect(refused).rejects.toMatchObject({

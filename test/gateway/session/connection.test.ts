@@ -5,6 +5,7 @@ import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { PROGRAM } from '../../../gateway/session/connection.ts'
 import { errorFrame, FRAME } from '../../../protocol/frames.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { serviceOf } from '../../../gateway/service/service.ts'
 import { HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { HELLO, MemorySession, TestServices } from '../services.ts'
@@ -23,10 +24,10 @@ test('a token in hello opens a session, whose welcome says who it is and until w
     expiresMs: test.clock.now() + 60 * 60 * 1000,
   })
   expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
-  expect(test.services.registry.sessions.size).toBe(1)
+  expect(test.services.registry.count).toBe(1)
   session.connection.closed()
   await new Promise((resolve) => setImmediate(resolve))
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('without a hello in time the connection ends, and with one it does not', async () => {
@@ -54,7 +55,7 @@ test.each([
   session.send(frame as Parameters<typeof session.send>[0])
   expect((await session.closed).code).toBe(code)
   expect((await session.first()).slice(0, 3)).toEqual([FRAME.error, 0, code])
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
   // what comes later is of no use
   session.send([FRAME.hello, { ...HELLO, token: await test.token('owner') }])
   await new Promise((resolve) => setImmediate(resolve))
@@ -83,7 +84,7 @@ test('nothing may follow hello before the welcome, and an end meanwhile is the e
   stopped.connection.end(new VarveError('GOING_AWAY', 'stopping'))
   expect((await stopped.closed).code).toBe('GOING_AWAY')
   await codeOf(test.session(token))
-  expect(test.services.registry.sessions.size).toBe(1)
+  expect(test.services.registry.count).toBe(1)
   expect(gone.frames).toEqual([])
 })
 
@@ -131,7 +132,7 @@ test('a session ends when its token does', async () => {
   expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   await test.pass(2000)
   expect((await session.peer.closed).code).toBe('TOKEN_EXPIRED')
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('a token that ended between upgrade and hello opens nothing', async () => {
@@ -142,7 +143,7 @@ test('a token that ended between upgrade and hello opens nothing', async () => {
   test.clock.advance(6000)
   await session.hello(test.services, {})
   expect((await session.closed).code).toBe('TOKEN_EXPIRED')
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('a renewed session goes on, an ill renewed one ends at its old time', async () => {
@@ -190,7 +191,8 @@ test('what fails inside is for the log, not for the peer', async () => {
   const token = await test.token('viewer')
   const { services } = test
   const catalog = intercepted(services.datastore.catalog, () => Promise.reject(new TypeError('secret of /the/inside')))
-  const broken = { ...services, authority: { ...services.authority, catalog } }
+  const authority = { ...services.authority, catalog }
+  const broken = { ...services, ...serviceOf({ ...services, authority }) }
   const session = new MemorySession(broken, null)
   await expect(session.hello(broken, { token })).rejects.toMatchObject({
     code: 'PEER_FAILED',

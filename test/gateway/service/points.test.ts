@@ -49,10 +49,10 @@ test('a hold keeps a point from everybody’s prune until somebody releases it',
   expect(audited.filter((line) => line.startsWith('a o'))).toEqual([
     `a operator points.hold point=${first.slice(0, 13)} ok`,
     'a owner points.prune  POINT_HELD',
-    `a operator point.remove point=${second} ok`,
+    `a operator points.remove point=${second} ok`,
     'a operator points.prune machine=db1 ok',
     `a owner points.hold point=${first} ok`,
-    `a operator point.remove point=${first} ok`,
+    `a operator points.remove point=${first} ok`,
     'a operator points.prune  ok',
   ])
 })
@@ -112,7 +112,10 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   await owner.call('retention.set', { ...group, newGroup: true })
   await owner.call('machines.configure', { machine: 'db1', group: 'web' })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
-  expect(await viewer.call('retention.list', {})).toEqual({ policies: [{ scope: 'group', name: 'web', rules }] })
+  expect(await viewer.call('retention.list', {})).toEqual({
+    policies: [{ scope: 'group', name: 'web', rules }],
+    next: null,
+  })
   for (const wrong of [
     { scope: 'tenant', name: 'db1' },
     { scope: 'machine', name: '' },
@@ -127,7 +130,7 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
   await owner.call('machines.configure', { machine: 'db1', group: null })
   await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
-  expect(await viewer.call('retention.list', {})).toEqual({ policies: [] })
+  expect(await viewer.call('retention.list', {})).toEqual({ policies: [], next: null })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
 })
 
@@ -182,11 +185,11 @@ test('the audit log says what was done', async () => {
     ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
     ['points.hold', `point=${first}`, 'ok', { held: false }],
     ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
-    ['point.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
+    ['points.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
     ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
     ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
     ['store.collect', '', 'CATALOG_DAMAGED', { dryRun: true, ...collect }],
-    ['point.acceptLoss', `point=${second}`, 'asked', {}],
+    ['points.acceptLoss', `point=${second}`, 'asked', {}],
     ['store.collect', '', 'POINT_HELD', { dryRun: false, ...collect, acceptLoss: 1 }],
     ['store.verify', 'machine=db1', 'ok', { olderThanDays: 1, bytesPerSecond: null }],
     ['store.check', '', 'ok', { bytesPerSecond: 1 << 20 }],
