@@ -20,7 +20,8 @@ import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './co
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
 import { openLog } from '../protocol/host/log.ts'
-import { runProgram, VERSION } from '../protocol/host/program.ts'
+import { runProgram } from '../protocol/host/program.ts'
+import { VERSION } from '../protocol/host/version.ts'
 import { readAuthority } from '../protocol/host/authority-file.ts'
 
 const EXAMPLE = `

@@ -5,7 +5,7 @@ import type { Handlers } from '../../protocol/peer.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
-import { VERSION } from '../../protocol/host/program.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import { dial, type Dialled } from '../../protocol/host/dial.ts'
 
 export const PROGRAM = `varve-agent/${VERSION}`

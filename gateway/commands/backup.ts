@@ -51,7 +51,7 @@ const cancel = async (remote: Remote, job: string, why: string): Promise<VarveEr
 /** What a way that broke off says of a backup that goes on. */
 const goesOn = (error: VarveError, job: string): VarveError =>
   error.endsConnection
-    ? new VarveError(error.code, `${error.message}; the backup goes on: varve-gateway job watch ${job}`, {
+    ? new VarveError(error.code, `${error.message}; the backup goes on; to watch it: varve-gateway job watch ${job}`, {
         cause: error,
       })
     : error

@@ -1,6 +1,6 @@
 // Commands about tokens: those of people and programs, and those with which one host enrols.
-import { Option, type Command } from 'commander'
-import { ROLES, type Role } from '../../protocol/claims.ts'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { ROLES, SUBJECT_CHARS_MAX, type Role } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
@@ -10,6 +10,12 @@ import { timeText } from './report-points.ts'
 /** Whose tokens a session means: its own tenant's; who is of the platform names one, or the platform itself. */
 const ofTenant = (remote: Remote, { tenant }: Common): { readonly tenant?: string | null } =>
   remote.tenant === null ? { tenant: tenant ?? null } : {}
+
+const subject = (text: string): string => {
+  if (text.length === 0 || text.length > SUBJECT_CHARS_MAX || /\p{Cc}/u.test(text))
+    throw new InvalidArgumentError(`It takes 1 to ${SUBJECT_CHARS_MAX} printable characters.`)
+  return text
+}
 
 interface IssueOptions extends Common {
   readonly role: Role
@@ -27,15 +33,19 @@ const addIssue = (token: Command): void => {
         .choices(ROLES.filter((role) => role !== 'agent'))
         .makeOptionMandatory(),
     )
-    .option('--subject <name>', 'whose it is, for the audit log', 'administrator')
+    .addOption(withDefault('--subject <name>', 'whose it is, for the audit log', subject, 'administrator'))
     .addOption(withDefault('--ttl <duration>', 'how long it holds, such as 15m, 8h or 7d; 90d at most', duration, '8h'))
   toGateway(command).action(async (options: IssueOptions) => {
-    const { subject, role, ttl: ttlMs } = options
+    const { subject: whose, role, ttl: ttlMs } = options
     if (role !== 'platform') checkTenant(options)
     await withSession(options, async (remote) => {
       const { peer, signal, tenant } = remote
-      const issued = await peer.call('tokens.issue', { ...ofTenant(remote, options), subject, role, ttlMs }, { signal })
-      printJson({ ...issued, tenant: tenant ?? options.tenant ?? null, subject, role })
+      const issued = await peer.call(
+        'tokens.issue',
+        { ...ofTenant(remote, options), subject: whose, role, ttlMs },
+        { signal },
+      )
+      printJson({ ...issued, tenant: tenant ?? options.tenant ?? null, subject: whose, role })
       if (!options.json) print(issued.token)
     })
   })

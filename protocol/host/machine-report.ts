@@ -3,7 +3,15 @@ import type { Forgotten, MachineStatus } from '../methods.ts'
 import { VarveError } from '../errors.ts'
 import { sizeText } from './size.ts'
 
-export const statusLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
+export const statusLines = ({
+  name,
+  problem,
+  hypervisor,
+  runState,
+  lease,
+  disks,
+  leftOut,
+}: MachineStatus): string[] => {
   const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
   return [
     `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
