@@ -110,7 +110,7 @@ export class VerifyPool implements AsyncDisposable {
   }
 
   #start(): Thread {
-    const worker = new Worker(new URL('verify-worker.ts', import.meta.url), { resourceLimits: HEAP_LIMITS })
+    const worker = new Worker(new URL('record-worker.ts', import.meta.url), { resourceLimits: HEAP_LIMITS })
     const thread: Thread = { worker, task: null }
     this.#threads.add(thread)
     thread.worker.on('message', (answer: Answer) => {
