@@ -79,16 +79,16 @@ export class ImageUpload {
   constructor(options: UploadOptions) {
     this.#options = options
     this.#backlog = new Backlog((items) => options.memory.items(items))
-    const { upload, store: nodes, chunkBytes } = options
+    const { upload, store, chunkBytes } = options
     const { size, baseRoot: root } = upload
     const base =
       upload.hasBase === 1
         ? new BaseImage({
-            nodes,
+            read: store.nodes.cached,
             root,
             size,
             chunkBytes,
-            onDamaged: async (error) => void (await nodes.quarantine.enterError(error)),
+            onDamaged: async (error) => void (await store.quarantine.enterError(error)),
           })
         : null
     this.#base = base

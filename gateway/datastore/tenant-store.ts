@@ -2,11 +2,11 @@
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
+import { nodeKey } from '../../protocol/image-tree.ts'
 import type { Ballast } from '../folder/ballast.ts'
 import { joinBytes, joinIds, ownBytes } from '../common/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, ownDamage, type Damage } from '../common/damage.ts'
+import { damageOf, type Damage } from '../common/damage.ts'
 import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
@@ -16,6 +16,7 @@ import { keyedHash } from '../common/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { manifestKey, type ManifestContent } from './manifest.ts'
 import type { NodeCache } from '../trees/node-cache.ts'
+import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { PackStore } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
@@ -62,6 +63,7 @@ export class TenantStore {
   readonly references = new References()
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
+  readonly nodes: NodeReader
   readonly #options: TenantStoreOptions
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
@@ -76,6 +78,7 @@ export class TenantStore {
     this.#reader = new RecordReader({ tenant, catalog, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
+    this.nodes = new NodeReader({ tenant, records: this.#reader, cache: options.nodeCache })
     const { packs: pool, ballast, nowMs } = options
     this.#records = new TenantRecords({ tenant, catalog, pool, ballast, references: this.references, nowMs })
     this.quarantine = new Quarantine(options)
@@ -166,37 +169,6 @@ export class TenantStore {
     return bad
   }
 
-  /** The tree node of this id; DATA_DAMAGED names it. */
-  async node(id: Uint8Array): Promise<TreeNode> {
-    return (await this.nodes([id]))[0]!
-  }
-
-  /** Tree nodes in the order asked, from the cache or read together; DATA_DAMAGED names the first bad id. */
-  async nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]> {
-    return (await this.tryNodes(ids)).map(found)
-  }
-
-  /** Each of these nodes, or the DATA_DAMAGED that it is; `fresh` reads them from their packs, whatever the cache has. */
-  async tryNodes(ids: readonly Uint8Array[], { fresh = false } = {}): Promise<(TreeNode | VarveError)[]> {
-    const { nodeCache } = this.#options
-    const nodes = ids.map((id) => (fresh ? undefined : nodeCache.get(this.tenant.id, id)))
-    const missing = ids.filter((_, index) => nodes[index] === undefined)
-    const fetched = missing.length > 0 ? await this.#reader.fetch(missing) : []
-    let next = 0
-    return nodes.map((cached, index) => {
-      if (cached !== undefined) return cached
-      try {
-        const node = this.#checkNode(ids[index]!, found(fetched[next++]!))
-        if (!fresh) nodeCache.set(this.tenant.id, ownBytes(ids[index]!), node)
-        return node
-      } catch (thrown) {
-        const error = asVarveError(thrown)
-        if (error.code !== 'DATA_DAMAGED') throw error
-        return typed(error)
-      }
-    })
-  }
-
   /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or turned out to be damaged and is not in the index any more. */
   async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
     const proofs: (Uint8Array | null)[] = ids.map(() => null)
@@ -260,19 +232,6 @@ export class TenantStore {
     const { plain: stored } = await this.readRecord(record.id)
     return { ...record, codec: CODEC.raw, storedLength: stored.length, stored }
   }
-
-  #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {
-    const record = checkFetched(fetched)
-    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node', { location: fetched.location })
-    // a copy, so that a cached node does not hold the buffer of a whole read
-    const { location } = fetched
-    const bytes = ownBytes(checkPlain(this.#nodeKey, { id, location }, record.stored))
-    try {
-      return decodeNode(bytes)
-    } catch (error) {
-      throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
-    }
-  }
 }
 
 const found = <T>(one: T | VarveError): T => {
@@ -288,9 +247,3 @@ const checkPlain = (
   if (!equalBytes(keyedHash(key, plain), id)) throw damagedRecord(id, 'its content has another id', { location })
   return plain
 }
-
-/** The error with the type of record that an index without the record cannot tell. */
-const typed = (error: VarveError): VarveError =>
-  ownDamage(
-    new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error }),
-  )

@@ -130,8 +130,8 @@ class Filler {
   }
 
   #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: ImageWriter): ImageTreeWriter {
-    const nodes = this.#store
-    const image = { nodes, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
+    const { cached: read } = this.#store.nodes
+    const image = { read, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
     const onDamaged = async (error: Error): Promise<void> => {
       throw error
     }

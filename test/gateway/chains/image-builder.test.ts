@@ -10,7 +10,8 @@ import {
   type ChildAt,
 } from '../../../gateway/chains/image-builder.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import { childAt } from '../../../gateway/trees/tree.ts'
+import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
+import { childAt } from '../../../gateway/trees/places.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { decodeNode, FAN_OUT, rootLevel, sameRef, type Ref } from '../../../protocol/image-tree.ts'
 import { treeOf } from '../datastore/fixture.ts'
@@ -22,8 +23,8 @@ const ids = Array.from({ length: 4 }, () => new Uint8Array(randomBytes(32)))
 const baseOf = (refs: readonly Ref[]): ChildAt => {
   const { root, nodes } = treeOf(tenant, refs)
   const byId = new Map(nodes.map((node) => [hex(node.id), decodeNode(node.bytes)]))
-  const source = { nodes: async (wanted: readonly Uint8Array[]) => wanted.map((id) => byId.get(hex(id))!) }
-  return (level, position) => childAt(source, root, rootLevel(refs.length), level, position)
+  const read: ReadNodes = async (wanted) => wanted.map((id) => byId.get(hex(id))!)
+  return (level, position) => childAt(read, { root, level: rootLevel(refs.length) }, level, position)
 }
 
 const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageTreeWriter =>
