@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { CatalogLock } from '../../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
-const MODULE = path.resolve(import.meta.dirname, '../../../gateway/datastore/catalog-lock.ts')
+const MODULE = path.resolve(import.meta.dirname, '../../../../gateway/catalog/sqlite/catalog-lock.ts')
 
 /** A process that holds the lock, and lets go of it so many milliseconds after its first line. */
 const holder = (folder: string, how: 'share' | 'take', ms: number): ReturnType<typeof spawn> =>
