@@ -8,15 +8,15 @@ import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/method
 import type { Clock, Received } from '../../protocol/peer.ts'
 import { HAVE } from '../catalog/sqlite/chunks.ts'
 import type { UploadRow } from '../catalog/sqlite/job-rows.ts'
-import type { ChunkBatch, ImageWriter } from '../datastore/upload-writer.ts'
+import type { ChunkBatch, UploadWriter } from '../datastore/upload-writer.ts'
 import { Queue } from '../common/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../common/bytes.ts'
 import { announcedIn } from './announced.ts'
 import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
+import { Backlog, batchOfRuns, runsOf, type RunBatch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
-import { ImageTreeWriter } from './image-builder.ts'
+import { ImageBuilder } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
@@ -29,7 +29,7 @@ const COMMIT_ITEMS = 16 * 1024
 /** Longest time that something finished waits for its commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
 
-/** Bytes of chunks that may be on their way through the verification threads for one upload. */
+/** Bytes of chunks that may be on their way through the record threads for one upload. */
 const VERIFYING_BYTES_MAX = 4 * 1024 * 1024
 
 /** What a message of chunks counts at least, in bytes, so that many small ones are bounded too. */
@@ -40,7 +40,7 @@ type Send = (message: Down<'image.upload'>) => Promise<void>
 
 export interface UploadOptions {
   readonly store: TenantStore
-  readonly writer: ImageWriter
+  readonly writer: UploadWriter
   readonly upload: UploadRow & { readonly machineId: number }
   readonly idKey: Uint8Array
   readonly chunkBytes: number
@@ -55,7 +55,7 @@ export interface UploadOptions {
 
 export class ImageUpload {
   readonly #options: UploadOptions
-  readonly #tree: ImageTreeWriter
+  readonly #tree: ImageBuilder
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
   readonly #backlog: Backlog
@@ -92,7 +92,7 @@ export class ImageUpload {
           })
         : null
     this.#base = base
-    this.#tree = new ImageTreeWriter({
+    this.#tree = new ImageBuilder({
       chunks: chunkCount(size, chunkBytes),
       idKey: options.idKey,
       hash: options.hash,
@@ -197,7 +197,7 @@ export class ImageUpload {
     answered.catch((error: unknown) => this.#fail(error))
   }
 
-  async #onRuns(batch: Batch): Promise<Uint8Array> {
+  async #onRuns(batch: RunBatch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
     const zeroId = (length: number): Uint8Array => store.zeroId(length)
     const disk = { size: upload.size, chunkBytes, zeroId }
@@ -221,7 +221,7 @@ export class ImageUpload {
   }
 
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
-    // the received frame goes to the verification thread with the stored bytes
+    // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
     const taken = readHeads(heads).map(({ id, plainLength }) => ({
       name: idName(id),
@@ -310,7 +310,7 @@ export class ImageUpload {
     this.#answerLater(send)
   }
 
-  async #place(batch: Batch): Promise<void> {
+  async #place(batch: RunBatch): Promise<void> {
     for (const { kind, count, ids } of runsOf(batch)) {
       const before = this.#tree.position
       if (kind === RUN.zero) this.#tree.zeroes(count)

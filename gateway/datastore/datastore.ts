@@ -14,7 +14,7 @@ import { CountedPackStore } from '../packs/counted-packs.ts'
 import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
-import { ImageWriter, type ImageWriterOptions } from './upload-writer.ts'
+import { UploadWriter, type UploadWriterOptions } from './upload-writer.ts'
 import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from '../folder/layout.ts'
 import { Limiter } from '../common/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -31,7 +31,7 @@ import { damagedCatalog, storeError } from '../common/store-error.ts'
 import { StoreLock } from '../folder/store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from '../catalog/sqlite/store-version.ts'
 import { TenantStore } from './tenant-store.ts'
-import { VerifyPool } from '../packs/record-pool.ts'
+import { RecordPool } from '../packs/record-pool.ts'
 
 export { CATALOG_NAME }
 
@@ -57,7 +57,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
 
 interface Parts {
   readonly paths: Datastore['paths']
@@ -70,7 +70,7 @@ interface Parts {
   readonly ballast: BallastKeeper
   readonly packsBallast: Ballast
   readonly diskPackBytes: number
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
   /** Ends what was opened, in reverse order. */
@@ -139,7 +139,7 @@ export class Datastore implements AsyncDisposable {
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
-  readonly #writers = new Set<ImageWriter>()
+  readonly #writers = new Set<UploadWriter>()
   readonly #tenants = new Map<number, TenantStore>()
   #closed: Promise<void> | null = null
 
@@ -203,7 +203,7 @@ export class Datastore implements AsyncDisposable {
     if (epoch === null)
       await packsBallast.drawing(BALLAST_FILE_BYTES, async () => layEpoch(root, await catalog.condition.acknowledged()))
     await space.open(report.damaged)
-    const verifyPool = resources.use(new VerifyPool(options.threads))
+    const recordPool = resources.use(new RecordPool(options.threads))
     const paths = { catalogFile, packs: root }
     return new Datastore({
       paths,
@@ -216,7 +216,7 @@ export class Datastore implements AsyncDisposable {
       ballast,
       packsBallast,
       diskPackBytes,
-      verifyPool,
+      recordPool,
       nowMs,
       report,
       resources: resources.move(),
@@ -227,14 +227,14 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { catalog, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
+    const { catalog, store, packs, packsBallast, recordPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       catalog,
       store,
       packs,
       ballast: packsBallast,
-      verifyPool,
+      recordPool,
       nodeCache: this.#nodeCache,
       log,
       nowMs,
@@ -252,18 +252,18 @@ export class Datastore implements AsyncDisposable {
     return this.#closed
   }
 
-  #openWriter(options: WriterOptions): ImageWriter {
+  #openWriter(options: WriterOptions): UploadWriter {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
-    const { catalog, packs, space, verifyPool, log } = this.#parts
+    const { catalog, packs, space, recordPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
-    const writer = new ImageWriter({
+    const writer = new UploadWriter({
       ...options,
       catalog,
       packs,
       space,
-      verifyPool,
+      recordPool,
       limiter: this.#limiter,
       log,
       onClose,

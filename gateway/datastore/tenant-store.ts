@@ -11,7 +11,7 @@ import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type StoredRecord } from '../packs/format.ts'
-import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
+import type { UploadWriter, UploadWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../common/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { manifestKey, type ManifestContent } from './manifest.ts'
@@ -27,7 +27,7 @@ import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
 import { decode } from '../packs/record-work.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Chunks as they are stored: their checksums were checked, their ids are for whoever decodes them to check. */
 export interface StoredChunks {
@@ -44,15 +44,15 @@ interface TenantStoreOptions {
   readonly packs: PackPool
   /** That of the packs' file system. */
   readonly ballast: Ballast
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
   readonly nowMs: () => number
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>,
-  ) => Promise<ImageWriter>
+    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>,
+  ) => Promise<UploadWriter>
 }
 
 /** What ids of zero chunks are made of. */
@@ -116,7 +116,7 @@ export class TenantStore {
     if (record.type === RECORD.chunk) {
       const place = { id: ownBytes(id), offset: fetched.offset }
       try {
-        return { plain: await this.#options.verifyPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
+        return { plain: await this.#options.recordPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
       } catch (thrown) {
         const error = asVarveError(thrown)
         throw error.code === 'DATA_DAMAGED' ? damagedRecord(id, error.message, { location, cause: error }) : error
@@ -189,7 +189,7 @@ export class TenantStore {
     const groups = [...byBuffer].map(async ([buffer, group]) => {
       const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
       const { idKey } = this.tenant
-      const results = await this.#options.verifyPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
+      const results = await this.#options.recordPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
       for (const [at, { index, fetched }] of group.entries()) {
         const proof = results[at] ?? null
         proofs[index] = proof
@@ -210,7 +210,7 @@ export class TenantStore {
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
-  openWriter(options: { job: string; disk: string; machineId: number }): Promise<ImageWriter> {
+  openWriter(options: { job: string; disk: string; machineId: number }): Promise<UploadWriter> {
     return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
   }
 

@@ -15,7 +15,7 @@ import { walk, wholeTree } from '../trees/walk.ts'
 import { RECORD, recordBytes, type RecordType } from '../packs/format.ts'
 import { unlessFull } from '../common/store-error.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { VerifyPool } from '../packs/record-pool.ts'
+import { RecordPool } from '../packs/record-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
@@ -60,7 +60,7 @@ class Verification {
   chunks = 0
   bytes = 0
 
-  constructor(context: MaintenanceContext, pool: VerifyPool, throttle: Throttle, total: number | null) {
+  constructor(context: MaintenanceContext, pool: RecordPool, throttle: Throttle, total: number | null) {
     this.#context = context
     this.#throttle = throttle
     this.#total = total
@@ -264,7 +264,7 @@ export const verifyPoints = async (
   const points = await catalog.points.toVerify({ tenant: tenant.id, point, machine, age })
   const everything = point === null && machine === null && age === null
   const total = everything ? await catalog.packs.tenantBytes({ tenant: tenant.id }) : null
-  await using pool = new VerifyPool(threads())
+  await using pool = new RecordPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
     await recheck(context)

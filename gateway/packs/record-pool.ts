@@ -1,10 +1,10 @@
-// The verify threads: a fixed number of workers that share one bounded queue of jobs.
+// The record threads: a fixed number of workers that share one bounded queue of jobs.
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { errorOfThread, type ThreadError } from '../common/thread-error.ts'
 import type { CheckJob, IngestJob, PlainJob, ProveJob } from './record-work.ts'
-import type { VerifyJob } from './record-worker.ts'
+import type { RecordJob } from './record-worker.ts'
 
 /** Most threads of a pool, however many cores there are. */
 const THREADS_MAX = 8
@@ -21,7 +21,7 @@ interface Answer {
 }
 
 interface Task {
-  readonly job: VerifyJob
+  readonly job: RecordJob
   readonly transfer: readonly ArrayBuffer[]
   readonly resolve: (value: unknown) => void
   readonly reject: (error: VarveError) => void
@@ -33,7 +33,7 @@ interface Thread {
 }
 
 /** Takes the buffers that it is given: they are moved to a thread and are empty afterwards. */
-export class VerifyPool implements AsyncDisposable {
+export class RecordPool implements AsyncDisposable {
   readonly #threadsMax: number
   readonly #threads = new Set<Thread>()
   readonly #waiting: Task[] = []
@@ -79,7 +79,7 @@ export class VerifyPool implements AsyncDisposable {
     )
   }
 
-  #run<R>(job: VerifyJob, transfer: readonly ArrayBuffer[]): Promise<R> {
+  #run<R>(job: RecordJob, transfer: readonly ArrayBuffer[]): Promise<R> {
     if (this.#closed) return Promise.reject(new VarveError('STORE_FAILED', 'the datastore is closed'))
     if (this.#waiting.length >= JOBS_WAITING_MAX)
       return Promise.reject(new VarveError('TOO_MANY_REQUESTS', 'too many chunks are waiting to be checked'))
@@ -126,7 +126,7 @@ export class VerifyPool implements AsyncDisposable {
       if (this.#threads.delete(thread) && !this.#closed) this.#dispatch()
     }
     thread.worker.on('error', (error) => lost(asVarveError(error, 'STORE_FAILED')))
-    thread.worker.on('exit', () => lost(new VarveError('STORE_FAILED', 'a verify thread ended')))
+    thread.worker.on('exit', () => lost(new VarveError('STORE_FAILED', 'a record thread ended')))
     return thread
   }
 }

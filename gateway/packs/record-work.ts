@@ -1,4 +1,4 @@
-// The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the verify threads.
+// The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the record threads.
 import { constants, zstdDecompressSync } from 'node:zlib'
 import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
 import {

@@ -1,10 +1,19 @@
-// A verify thread: runs one job after the other and posts each answer, moving buffers instead of copying them.
+// A record thread: runs one job after the other and posts each answer, moving buffers instead of copying them.
 import { parentPort } from 'node:worker_threads'
 import { asVarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob, type ProveJob } from './record-work.ts'
+import {
+  check,
+  ingest,
+  plain,
+  prove,
+  type CheckJob,
+  type IngestJob,
+  type PlainJob,
+  type ProveJob,
+} from './record-work.ts'
 
-export type VerifyJob =
+export type RecordJob =
   | { readonly kind: 'ingest'; readonly job: IngestJob }
   | { readonly kind: 'prove'; readonly job: ProveJob }
   | { readonly kind: 'check'; readonly job: CheckJob }
@@ -12,7 +21,7 @@ export type VerifyJob =
 
 const port = parentPort!
 
-const run = ({ kind, job }: VerifyJob): void => {
+const run = ({ kind, job }: RecordJob): void => {
   switch (kind) {
     case 'ingest': {
       const result = ingest(job)
@@ -34,7 +43,7 @@ const run = ({ kind, job }: VerifyJob): void => {
   }
 }
 
-port.on('message', (job: VerifyJob | null) => {
+port.on('message', (job: RecordJob | null) => {
   if (job === null) return port.close()
   try {
     run(job)

@@ -6,7 +6,7 @@ import {
   decodeState,
   EMPTY_STATE,
   encodeState,
-  ImageTreeWriter,
+  ImageBuilder,
   type ChildAt,
 } from '../../../gateway/chains/image-builder.ts'
 import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
@@ -27,8 +27,8 @@ const baseOf = (refs: readonly Ref[]): ChildAt => {
   return (level, position) => childAt(read, { root, level: rootLevel(refs.length) }, level, position)
 }
 
-const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageTreeWriter =>
-  new ImageTreeWriter({ chunks, idKey, hash: keyedHash, state, base, onNode: () => {} })
+const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageBuilder =>
+  new ImageBuilder({ chunks, idKey, hash: keyedHash, state, base, onNode: () => {} })
 
 const spans = fc.oneof(
   fc.integer({ min: 1, max: 5 }),

@@ -8,7 +8,7 @@ import { hex } from '../../../protocol/chunk.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
-import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import { plainOf, splitChunks, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 import {
   addTenant,
@@ -49,7 +49,7 @@ const setUp = async (chunkBytes?: number): Promise<Setting> => {
   }
 }
 
-const openWriter = ({ datastore, folder, tenant }: Setting): Promise<ImageWriter> =>
+const openWriter = ({ datastore, folder, tenant }: Setting): Promise<UploadWriter> =>
   datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
 
 const packList = ({ datastore }: Setting) => datastore.catalog.packs.list()

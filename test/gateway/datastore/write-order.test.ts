@@ -8,7 +8,7 @@ import { openThread } from '../../../gateway/catalog/sqlite/database.ts'
 import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
-import { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import { Limiter } from '../../../gateway/common/limiter.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { PackPool } from '../../../gateway/packs/pack-pool.ts'
@@ -17,7 +17,7 @@ import { Ballast } from '../../../gateway/folder/ballast.ts'
 import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
-import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
+import { RecordPool } from '../../../gateway/packs/record-pool.ts'
 import {
   addUpload,
   batchOf,
@@ -96,7 +96,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const real = stack.use(await openThread(path.join(folder.path, 'catalog.db')))
   const catalog = survivors.catalog(real, commits)
   const store = survivors.store(stack.use(await DirectoryPackStore.open(path.join(folder.path, 'packs'))))
-  const verifyPool = stack.use(new VerifyPool(2))
+  const recordPool = stack.use(new RecordPool(2))
   const log = memoryLog()
   const packs = new PackPool({ store, catalog, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
@@ -116,13 +116,13 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     store,
     packs,
     ballast,
-    verifyPool,
+    recordPool,
     log,
     nodeCache: new NodeCache(),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>
-      new ImageWriter({ ...options, catalog, packs, space, verifyPool, limiter, log, onClose: () => {} }),
+      new UploadWriter({ ...options, catalog, packs, space, recordPool, limiter, log, onClose: () => {} }),
   })
 
   const upload = async (): Promise<number> => {
