@@ -1,12 +1,12 @@
-// What the packs must know of a tenant so that its catalog can be built again: one entry for each fact, which all follow that write, read, rebuild and copy it.
+// What packs must know of a tenant: one entry for each fact, which its record, the rebuild and the copy of an older catalog follow.
 import * as v from 'valibot'
 import { ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
 import { RETENTION_SCOPES } from '../../protocol/retention.ts'
 import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
 
 /**
- * Fields of a row, in the order in which they are written, each with its column and the values that it may have. The default of its schema is the value where
- * an older record, or an older catalog, does not have it.
+ * Fields of a row in the order in which they are written, each with its column and the values that it may have. The default of
+ * its schema is the value where an older record, or an older catalog, does not have it.
  */
 export type Fields = Readonly<Record<string, readonly [column: string, schema: v.GenericSchema]>>
 

@@ -92,7 +92,7 @@ export class UploadWriter implements AsyncDisposable {
   }
 
   /**
-   * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable only after the next commit.
+   * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes.
    * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
    * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.

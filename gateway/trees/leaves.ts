@@ -59,8 +59,8 @@ class Gaps {
 }
 
 /**
- * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zeroes are one run. A node that cannot be read
- * is DATA_DAMAGED, or with `onDamaged`, which is told of it, what it leads to is lost.
+ * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zeroes are one
+ * run. A node that cannot be read is DATA_DAMAGED, or with `onDamaged`, which is told of it, what it leads to is lost.
  */
 export async function* leaves(
   read: ReadNodes,

@@ -11,8 +11,8 @@ import { checkFetched, damagedRecord, type FetchedRecord, type RecordReader } fr
 import type { NodeCache } from './node-cache.ts'
 
 /**
- * Nodes of one level, or of any where that is null, in the order asked: each checked, or the DATA_DAMAGED that it is, of which `damageOf` tells.
- * PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
+ * Nodes of one level, or of any where that is null, in the order asked: each checked, or the DATA_DAMAGED that it is, of which
+ * `damageOf` tells. PARAMS_INVALID past IDS_MAX ids; STORE_FAILED.
  */
 export type ReadNodes = (ids: readonly Uint8Array[], level: number | null) => Promise<(TreeNode | VarveError)[]>
 

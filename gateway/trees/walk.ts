@@ -1,4 +1,4 @@
-// The walk over image trees: many nodes with one read, only subtrees that the caller wants, in memory that no tree's size changes.
+// The walk over image trees: many nodes with one read, only subtrees that the caller wants, in bounded memory.
 import { VarveError } from '../../protocol/errors.ts'
 import { childSpan, FAN_OUT, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import type { ReadNodes } from './node-reader.ts'
@@ -53,8 +53,9 @@ const take = ({ subtrees, level }: Frame, { enter, atOnce = FAN_OUT }: WalkOptio
 }
 
 /**
- * The nodes of subtrees of one level and of all below them. A damaged one comes as soon as it is read, a good one once all that was entered below it has come:
- * so those of level 0 come from left to right, and what a caller notes of a node in `enter` it may settle when the node comes. What `read` rejects with.
+ * The nodes of subtrees of one level and of all below them. A damaged one comes as soon as it is read, a good one once all that
+ * was entered below it has come: so those of level 0 come from left to right, and what a caller notes of a node in `enter` it may
+ * settle when the node comes. What `read` rejects with.
  */
 export async function* walk(
   subtrees: Iterable<Subtree>,
