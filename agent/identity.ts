@@ -1,11 +1,12 @@
 // The agent's identity: its key, which never leaves the host, and what the gateway called it when it enrolled.
 import { randomUUID } from 'node:crypto'
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
+import { readSecret, writeSecret, writeUnnamed, type SecretFault } from '../protocol/host/secret-file.ts'
 import { keepFormer, KEY_FILE } from './former-identities.ts'
 import { makeStateFolder } from './state-folder.ts'
 
@@ -28,42 +29,6 @@ export type IdentityRecord = Readonly<v.InferOutput<typeof recordSchema>>
 
 const keySchema = v.object({ kty: v.literal('OKP'), crv: v.literal('Ed25519'), x: v.string(), d: v.string() })
 
-/** Writes a file that only its owner may read, whole or not at all, durable when it returns. */
-export const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
-  const temporary = await writeTemporary(folder, text)
-  await rename(temporary, path.join(folder, name))
-  await syncFolder(folder)
-}
-
-/** A file that has not got its name yet. */
-const TEMPORARY = /^\.[0-9a-f-]{36}\.tmp$/u
-
-/** The same under a temporary name, which is the result. */
-const writeTemporary = async (folder: string, text: string): Promise<string> => {
-  const temporary = path.join(folder, `.${randomUUID()}.tmp`)
-  try {
-    await using handle = await open(temporary, 'wx', 0o600)
-    await handle.writeFile(text)
-    await handle.sync()
-    return temporary
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
-}
-
-/** Removes what an enrolment left that was killed; only for who holds the folder. */
-export const removeUnfinished = async (folder: string): Promise<void> => {
-  for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(path.join(folder, name), { force: true })
-}
-
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
-
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
-
 /** A file or folder of the state that cannot be used, in words that say what to do. */
 const stateError = (thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
@@ -75,19 +40,17 @@ const stateError = (thrown: unknown): VarveError => {
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
 }
 
-const readSecret = async (file: string): Promise<string | null> => {
+const FAULTS: Readonly<Record<SecretFault, (file: string) => string>> = {
+  'no file': () => 'is no file: move it away, and enrol this host again',
+  'open to others': (file) => `must be readable by its owner only: chmod 600 ${file}`,
+  'too large': () => 'is too large',
+}
+
+const readState = async (file: string): Promise<string | null> => {
+  const refusal = (fault: SecretFault): VarveError => new VarveError('CONFIG_INVALID', `${file} ${FAULTS[fault](file)}`)
   try {
-    await using handle = await open(file, 'r')
-    const stat = await handle.stat()
-    const { mode, size } = stat
-    if (!stat.isFile())
-      throw new VarveError('CONFIG_INVALID', `${file} is no file: move it away, and enrol this host again`)
-    if ((mode & 0o077) !== 0)
-      throw new VarveError('CONFIG_INVALID', `${file} must be readable by its owner only: chmod 600 ${file}`)
-    if (size > FILE_BYTES_MAX) throw new VarveError('CONFIG_INVALID', `${file} is too large`)
-    return await handle.readFile('utf8')
+    return await readSecret(file, FILE_BYTES_MAX, refusal)
   } catch (error) {
-    if (isMissing(error)) return null
     throw stateError(error)
   }
 }
@@ -139,7 +102,7 @@ export class NewIdentity implements AsyncDisposable {
     const { kty, crv, x, d } = this.#jwk
     await makeStateFolder(folder)
     try {
-      this.#waiting ??= await writeTemporary(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
+      this.#waiting ??= await writeUnnamed(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
     } catch (error) {
       throw stateError(error)
     }
@@ -190,11 +153,11 @@ export class Identity {
   /** Reads the identity in the state folder; NOT_ENROLLED when there is none, CONFIG_INVALID when it is damaged or open to others. */
   static async load(folder: string): Promise<Identity> {
     const file = path.join(folder, IDENTITY_FILE)
-    const text = await readSecret(file)
+    const text = await readState(file)
     if (text === null) throw new VarveError('NOT_ENROLLED', 'this host is not enrolled: run "varve-agent enrol" first')
     const record = parse(recordSchema, file, text)
     const secret = path.join(folder, keyFile(record.agentId))
-    const key = await readSecret(secret)
+    const key = await readState(secret)
     if (key === null)
       throw new VarveError('NOT_ENROLLED', `the key of this host, ${secret}, is missing: enrol it again`)
     return new Identity(record, await importKey(secret, parse(keySchema, secret, key)))

@@ -3,14 +3,15 @@
 import { realpathSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
-import { durationMs } from '../protocol/duration.ts'
+import { durationMs } from '../protocol/host/duration.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
-import { interruption, orAbort } from './commands/interruption.ts'
+import { interruption } from '../protocol/host/interruption.ts'
+import { orAbort } from '../protocol/host/within.ts'
 import { machines, points, status } from './commands/list.ts'
-import { beginOutput, print, printJson, remark, watchOutput } from './commands/output.ts'
+import { beginOutput, print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
@@ -18,7 +19,7 @@ import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './co
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
 import { asFileError } from './file-error.ts'
-import { openLog } from './log.ts'
+import { openLog } from '../protocol/host/log.ts'
 import { readCa } from './session/once.ts'
 
 const EXAMPLE = `
@@ -94,7 +95,7 @@ program
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
     const { gateway, force } = options
-    const signal = interruption()
+    const { signal } = interruption()
     const token = await orAbort(readToken(options), signal)
     const ca = await readCa(config.ca)
     const enrolled = await enrolHost({ gateway, token, force, ca, state: config.state, signal })
@@ -226,7 +227,7 @@ const usageError = ({ code, message }: CommanderError): VarveError =>
 
 /** Runs one command to its end; the exit code. */
 export const run = async (args: readonly string[]): Promise<number> => {
-  const output = beginOutput(args)
+  const output = beginOutput('varve-agent', args)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return output.end(null)
@@ -238,7 +239,7 @@ export const run = async (args: readonly string[]): Promise<number> => {
 
 // what is done with it imported is the importer's business
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
-  watchOutput()
+  watchOutput('varve-agent')
   const args = process.argv.slice(2)
   process.exitCode = (await run(args)) || process.exitCode
   // leases that stay for the next start are still watched over in here, and would keep the process alive

@@ -10,7 +10,7 @@ import { Datastore } from './datastore/datastore.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
@@ -62,7 +62,7 @@ export class Gateway implements AsyncDisposable {
     await using resources = new AsyncDisposableStack()
     const datastore = resources.use(await openDatastore(options))
     const { lost } = resources.use(
-      new LockWatch({ lock: datastore.lock, catalog: datastore.paths.catalogFile, clock, log }),
+      new LockWatch({ lock: datastore.lock, catalog: datastore.spec.catalogFile, clock, log }),
     )
     const { catalog } = datastore
     const authority = await openAuthority({ folder, catalog, nowMs: clock.now() }).catch((thrown: unknown) => {

@@ -8,7 +8,7 @@ import { addKeysCommand } from './commands/keys.ts'
 import { DATA_DEFAULT } from './commands/local.ts'
 import { addMachineCommands } from './commands/machines.ts'
 import { dataFolder } from './commands/options.ts'
-import { beginOutput, watchOutput } from './commands/output.ts'
+import { beginOutput, watchOutput } from '../protocol/host/output.ts'
 import { addPointCommands } from './commands/points.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addStoreCommands } from './commands/store.ts'
@@ -61,7 +61,7 @@ const usageError = ({ code, message }: CommanderError): VarveError =>
 
 /** Runs one command to its end; the exit code. */
 export const run = async (args: readonly string[]): Promise<number> => {
-  const output = beginOutput(args)
+  const output = beginOutput('varve-gateway', args)
   try {
     await makeProgram().parseAsync([...args], { from: 'user' })
     return output.end(null)
@@ -75,6 +75,6 @@ export const run = async (args: readonly string[]): Promise<number> => {
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
   // everything in the data folder is for the gateway's own user, also in a folder that others may enter
   process.umask(0o077)
-  watchOutput()
+  watchOutput('varve-gateway')
   process.exitCode = (await run(process.argv.slice(2))) || process.exitCode
 }

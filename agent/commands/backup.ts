@@ -2,13 +2,14 @@
 import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
-import { Meter } from '../../protocol/meter.ts'
+import { Meter } from '../../protocol/host/meter.ts'
 import type { Job } from '../../protocol/methods.ts'
 import { name, type Point } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
-import { print, printJson, size } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { whyAway } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
@@ -77,11 +78,11 @@ const describe = (job: Job, meter: Meter): string => {
   if (job.state !== 'running') return 'giving the machine back…'
   const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
   const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
-  if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${size(job.comparedBytes)}`
+  if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${sizeText(job.comparedBytes)}`
   if (total === 0) return 'preparing the machine…'
   const current = job.disks.find((disk) => disk.doneBytes < disk.size)
   const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
-  return `${meter.text(done, total)}, ${size(job.bytesSent)} sent  ${what}`
+  return `${meter.text(done, total)}, ${sizeText(job.bytesSent)} sent  ${what}`
 }
 
 /** The job once it has ended and its lease is given back. */
@@ -169,7 +170,7 @@ const failureOf = (job: Job): VarveError => {
 const diskLine = (disk: Point['disks'][number]): string => {
   const { name, size: bytes, dirtyBytes, comparedChunks } = disk
   const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
-  return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kindText([disk])}${compared}`
+  return `  ${name}: ${sizeText(bytes)}, ${sizeText(dirtyBytes)} changed, ${kindText([disk])}${compared}`
 }
 
 /** Resolves only once the restore point is durable and the machine is given back. */
@@ -199,7 +200,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       for (const disk of point.disks) print(diskLine(disk))
       for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
       print(
-        `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
+        `  read ${sizeText(point.bytesRead)}, sent ${sizeText(point.bytesSent)}, stored ${sizeText(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
       )
     },
     { ...options, works: true, progress: !options.json },

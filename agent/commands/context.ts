@@ -1,16 +1,17 @@
 // What the agent's commands share: configuration and identity, a connection that survives breaks, patience, and interruption.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { durationText } from '../../protocol/duration.ts'
+import { durationText } from '../../protocol/host/duration.ts'
 import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
 import { backoffMs, GatewayLink } from '../session/link.ts'
 import { concernsOf } from '../session/concerns.ts'
 import { connect } from '../session/once.ts'
-import { onInterruption, orAbort } from './interruption.ts'
-import { Progress } from './progress.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { Progress } from '../../protocol/host/progress.ts'
 import { Waiting } from './waiting.ts'
 
 /** How long a command that looks waits for an answer unless told otherwise, in milliseconds. */
@@ -116,9 +117,9 @@ export const withGateway = async <R>(
   const config = await readConfig(configFile)
   const identity = await Identity.load(config.state)
   const controller = new AbortController()
-  onInterruption(controller)
+  interruption(controller)
   const { signal } = controller
-  using progress = new Progress(wanted)
+  using progress = new Progress('varve-agent', wanted)
   const lookMs = timeout ?? LOOK_TIMEOUT_MS
   const awayMs = works ? (timeout ?? null) : lookMs
   using waiting = new Waiting({ progress, limitMs: awayMs, giveUp: (error) => controller.abort(error) })

@@ -4,8 +4,9 @@ import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
-import { interruption, orAbort } from './interruption.ts'
-import { print, printJson } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
 export interface ForgetCommand {
@@ -19,7 +20,7 @@ export interface ForgetCommand {
 export const leftSentences = ({ left }: Forgotten): string[] =>
   left.map(({ bitmap, node, file, reason }) => `${bitmap} stays on node ${node} (${file}): ${reason}`)
 
-/** The agent that runs has the machine's one QMP connection, so it is asked where there is one. */
+/** The agent that runs may have the only connection that a machine takes, so it is asked where there is one. */
 const forgetDisks = async (
   config: AgentConfig,
   file: string,
@@ -27,9 +28,10 @@ const forgetDisks = async (
   disk: string | null,
   timeout: number | undefined,
 ): Promise<Forgotten> => {
-  const signal = interruption()
+  const { signal } = interruption()
   await using direct = await openDirect(config)
-  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), signal)
+  const wanted = machineOf(config, machine)
+  if (direct !== null) return await orAbort(direct.drivers.of(wanted).forget(wanted, disk), signal)
   return await withGateway(
     file,
     async (context) => {

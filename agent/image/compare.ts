@@ -11,7 +11,7 @@ import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents, isChanged } from '../nbd/extents.ts'
 import type { StatusSource } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
-import { keyedHash } from './keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { chunkRuns, segments, type ChunkRun, type RunKind } from './segments.ts'
 import { ImageWorkers } from './workers.ts'
 

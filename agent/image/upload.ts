@@ -9,8 +9,9 @@ import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import { PICK, type PreparedChunks } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
-import { idAt, runsMessage } from './runs-message.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
+import { runsMessage } from './runs-message.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
+import { idAt } from '../../protocol/host/bytes.ts'
 import { ImageWorkers, type Hashed } from './workers.ts'
 
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */

@@ -6,7 +6,7 @@ import { writeHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { keyedHash } from './keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { PICK, type Order, type PreparedChunks, type Report, type WorkerSetup } from './messages.ts'
 import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
 

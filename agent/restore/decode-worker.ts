@@ -5,7 +5,7 @@ import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
 import { chunkGroups, eachAlone, readHeads, type ChunkGroup } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer, freeBytes } from '../../protocol/memory.ts'
-import { keyedHash } from '../image/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { DecodeOrder, DecodeReport } from './decoder.ts'
 
 /** Room beyond the plain length, by which an output that is too long shows. */

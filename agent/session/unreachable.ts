@@ -1,7 +1,7 @@
 // The words for a gateway that cannot be reached, with what to do where that is known.
 import type { PeerCertificate } from 'node:tls'
 import { VarveError } from '../../protocol/errors.ts'
-import { durationText } from '../../protocol/duration.ts'
+import { durationText } from '../../protocol/host/duration.ts'
 import { look, type Sight } from './probe.ts'
 
 /** What Node and the system call a failure, and what to do about it; the first that fits counts. */

@@ -10,6 +10,7 @@ import {
   type Role,
 } from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Actor } from '../catalog/sqlite/identities.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Authority } from './authority.ts'
@@ -27,7 +28,7 @@ export const TOKEN_TTL_MAX_MS = KEY_KEEP_MS
 export const ENROLMENT_TTL_MS = 60 * 60 * 1000
 
 /** Longest life of an enrolment token, in milliseconds. */
-export const ENROLMENT_TTL_MAX_MS = 7 * 24 * 60 * 60 * 1000
+export const ENROLMENT_TTL_MAX_MS = 7 * DAY_MS
 
 /** Shortest life of either, in milliseconds. */
 export const TTL_MIN_MS = 1000
@@ -53,8 +54,6 @@ export interface Enrolled {
   readonly tenant: string
   readonly tenantName: string
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 const checkTtl = (ttlMs: number, maxMs: number): void => {
   if (!(ttlMs >= TTL_MIN_MS && ttlMs <= maxMs))

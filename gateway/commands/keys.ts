@@ -1,9 +1,9 @@
 // The keys command: a new signing key, also where the old ones are lost.
 import type { Command } from 'commander'
 import { renewKeys } from '../auth/authority.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { withCatalog } from './local.ts'
-import { print, printJson } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { dataOption, jsonOption, type Common } from './options.ts'
 
 /** Adds `keys`. */

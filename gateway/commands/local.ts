@@ -3,16 +3,18 @@ import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { openAuthority, type Authority } from '../auth/authority.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { Ballast } from '../folder/ballast.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openLocal } from '../catalog/sqlite/database.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { CatalogLock } from '../catalog/sqlite/catalog-lock.ts'
-import { CATALOG_NAME, hasCatalog, hasPacks } from '../folder/layout.ts'
+import { CATALOG_NAME, hasCatalog } from '../folder/layout.ts'
+import { packNotes, packStoreIn } from '../packs/open-pack-store.ts'
 import { makeDataFolder, refusalOf } from '../folder/new-folder.ts'
 import { accessError, checkOwner } from '../folder/owner.ts'
-import { hasCode, storeError } from '../common/store-error.ts'
+import { storeError } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { checkCatalogVersion } from '../catalog/sqlite/store-version.ts'
 
 export const DATA_DEFAULT = '/var/lib/varve-gateway'
@@ -37,7 +39,7 @@ const pathError = (folder: string, thrown: unknown): VarveError =>
 /** Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID. */
 export const makeFirst = async (folder: string): Promise<void> => {
   try {
-    if (hasCatalog(folder) || hasPacks(folder)) return checkOwner(folder)
+    if (hasCatalog(folder) || packNotes(packStoreIn(folder)).hasPacks()) return checkOwner(folder)
   } catch (thrown) {
     throw pathError(folder, thrown)
   }

@@ -1,10 +1,10 @@
 // Options that several commands share, and the parsers of their values.
 import { InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
-import { durationMs } from '../../protocol/duration.ts'
+import { durationMs, DAY_MS } from '../../protocol/host/duration.ts'
 import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
-import { sizeBytes } from '../../protocol/size.ts'
+import { sizeBytes } from '../../protocol/host/size.ts'
 import { pathProblem } from '../folder/new-folder.ts'
 import { DATA_DEFAULT } from './local.ts'
 
@@ -78,8 +78,6 @@ export const duration = (text: string): number => {
     throw new InvalidArgumentError((error as Error).message)
   }
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Days, not necessarily whole, of a text such as `7d` or `36h`; at most DAYS_MAX. */
 export const days = (text: string): number => {

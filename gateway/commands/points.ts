@@ -1,14 +1,14 @@
 // Commands about restore points: list, hold and lock, prune, and the rules of retention.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { durationMs } from '../../protocol/duration.ts'
+import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import type { Point, PointCursor } from '../../protocol/schemas.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { isOff } from '../maintenance/retention.ts'
 import { tenantNamed, withCatalog } from './local.ts'
-import { print, printJson } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import {
   anyTenantOption,
   dataOption,

@@ -1,19 +1,13 @@
 // A long call with its progress on standard error, where someone is watching.
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
-import { Meter } from '../../protocol/meter.ts'
+import { Meter } from '../../protocol/host/meter.ts'
+import { ProgressLine, type ProgressOutput } from '../../protocol/host/progress.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import type { Remote } from './remote.ts'
 
 /** Methods that tell how far they are. */
 type Long = 'store.collect' | 'store.verify' | 'store.check' | 'store.usage'
-
-/** What is used of standard error. */
-export interface ProgressOutput {
-  readonly isTTY?: boolean
-  readonly columns?: number
-  write(text: string): void
-}
 
 const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   mark: 'walks trees',
@@ -48,28 +42,6 @@ export class Meters {
     this.#phase = phase
     this.#meter.add(atMs, done)
     return this.#meter
-  }
-}
-
-/** A line that is rewritten in place; silent unless it is a terminal. */
-export class ProgressLine implements Disposable {
-  readonly #output: ProgressOutput
-  #width = 0
-
-  constructor(output: ProgressOutput) {
-    this.#output = output
-  }
-
-  show(text: string): void {
-    if (this.#output.isTTY !== true) return
-    const line = text.slice(0, (this.#output.columns ?? 80) - 1)
-    this.#output.write(`\r${line.padEnd(this.#width)}`)
-    this.#width = line.length
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#width > 0) this.#output.write(`\r${' '.repeat(this.#width)}\r`)
-    this.#width = 0
   }
 }
 

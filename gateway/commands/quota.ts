@@ -1,12 +1,12 @@
 // The quota command: shows or sets what a tenant's pack files may take.
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import { systemClock } from '../clock.ts'
-import type { Quota } from '../datastore/quota.ts'
+import type { Quota } from '../catalog/quota.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { tenantNamed, withCatalog } from './local.ts'
-import { print, printJson } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { dataOption, jsonOption, name, size } from './options.ts'
 
 interface QuotaOptions {

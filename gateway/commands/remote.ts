@@ -3,13 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
 import type { Peer } from '../../protocol/peer.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { Gateway } from '../gateway.ts'
-import { openLog } from '../log.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { SocketPath } from '../server/local.ts'
 import { dialLocal } from '../session/socket.ts'
 import { checkData, holdCatalog, usageError } from './local.ts'
-import { Interruption } from './interruption.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
 
 const PROGRAM = 'varve-gateway/0.1.0 command'
 
@@ -112,8 +112,8 @@ export const withGateway = async <R>(data: string, work: (gateway: LocalGateway)
   await checkData(data)
   // a rebuild is told here in its own words; one that begins later finds the gateway, or is in its way
   holdCatalog(data)[Symbol.dispose]()
-  using interruption = new Interruption()
-  const { signal } = interruption
+  using interrupted = interruption()
+  const { signal } = interrupted
   await using resources = new AsyncDisposableStack()
   const own = await gatewayOf(data, signal)
   if (own !== null) resources.use(own)

@@ -1,13 +1,14 @@
 // The repair command: compares packs with index and catalog, or builds these two from the packs again.
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
-import { openLog } from '../log.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { checkOwner } from '../folder/owner.ts'
 import { rebuild } from '../maintenance/rebuild.ts'
-import { Interruption } from './interruption.ts'
-import { print, printJson } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { anyTenantOption, dataOption, jsonOption, limitOption, type CommonAll } from './options.ts'
-import { Meters, ProgressLine, progressText } from './progress.ts'
+import { Meters, progressText } from './progress.ts'
+import { ProgressLine } from '../../protocol/host/progress.ts'
 import { isIncomplete, rebuildLines } from './report-rebuild.ts'
 
 interface RepairOptions extends CommonAll {
@@ -22,8 +23,8 @@ const rebuildCatalog = async ({ data, json, tenant, limit, acceptLoss }: RepairO
   if (tenant !== undefined || limit !== undefined)
     throw new VarveError('PARAMS_INVALID', '--rebuild is for the whole data folder: give neither --tenant nor --limit')
   checkOwner(data)
-  using interruption = new Interruption()
-  const { signal } = interruption
+  using interrupted = interruption()
+  const { signal } = interrupted
   const log = openLog({ level: 'silent' })
   const work = async (): Promise<Awaited<ReturnType<typeof rebuild>>> => {
     const meters = new Meters()

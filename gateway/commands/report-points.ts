@@ -3,12 +3,12 @@ import type { PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Result } from '../../protocol/methods.ts'
 import type { Retention, RetentionScope } from '../../protocol/retention.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import { sizeText } from '../../protocol/size.ts'
-import { tableLines } from '../../protocol/table.ts'
+import { sizeText } from '../../protocol/host/size.ts'
+import { tableLines } from '../../protocol/host/table.ts'
+import { utcText } from '../../protocol/host/instant.ts'
 
 /** A time in UTC to the second. */
-export const timeText = (ms: number | null): string =>
-  ms === null ? '-' : new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
+export const timeText = (ms: number | null): string => (ms === null ? '-' : utcText(ms))
 
 /** When a point was made, with a mark where that is still to come. */
 const timeOf = ({ timeMs, future }: Pick<Point, 'timeMs' | 'future'>): string =>

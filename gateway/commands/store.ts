@@ -16,7 +16,7 @@ import {
 } from './options.ts'
 import { folderProblems } from '../maintenance/folder-check.ts'
 import { withCatalog } from './local.ts'
-import { print } from './output.ts'
+import { print } from '../../protocol/host/output.ts'
 import { callLong } from './progress.ts'
 import { addRepairCommand } from './repair.ts'
 import { checkLines, collectionLines, isBroken, isDamaged, lacksRoom, usageLines, verifyLines } from './report-store.ts'

@@ -1,7 +1,7 @@
 // Commands that go over tenants through a gateway: the one named, or all, one after the other.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NO_TENANT, withCatalog } from './local.ts'
-import { print, printJson } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { withGateway, type LocalGateway, type Remote } from './remote.ts'
 
 export interface OfTenant<R> {

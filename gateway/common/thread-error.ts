@@ -1,6 +1,6 @@
 // An error of one of the datastore's own threads, as it crosses to the thread that asked.
 import { isErrorCode, VarveError, type ErrorDetails } from '../../protocol/errors.ts'
-import { ownDamage } from './damage.ts'
+import { ownDamage } from '../packs/damage.ts'
 
 export interface ThreadError {
   readonly code: string

@@ -1,17 +1,14 @@
 // Makes the ballast and the catalog's room, and makes them again once there is space: a running gateway looks every few seconds.
-import { randomFillSync } from 'node:crypto'
-import { existsSync, statSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { statSync } from 'node:fs'
 import path from 'node:path'
 import type { Clock } from '../../protocol/peer.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { BALLAST_FILE_BYTES, ballastFileName, ballastFiles, type Ballast } from '../folder/ballast.ts'
+import { BALLAST_FILE_BYTES, ballastFiles, type Ballast } from '../folder/ballast.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { makeFolder } from '../folder/folders.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { diskSpace, type DiskSpace } from '../folder/reserve.ts'
-import { storeError } from '../common/store-error.ts'
+import type { PackBallast } from '../packs/pack-store.ts'
 
 /** The catalog's room is this part of the ballast: 4 MiB of free pages and as much of its log. */
 const ROOM_PART = 16
@@ -19,11 +16,11 @@ const ROOM_PART = 16
 /** How often it is looked whether all is there, in milliseconds. */
 const LOOK_INTERVAL_MS = 5000
 
-const FILE_MODE = 0o600
-
 interface KeeperOptions {
-  /** One, or two where the packs have a file system of their own; the catalog's is the first. */
-  readonly ballasts: readonly Ballast[]
+  /** That of the catalog's file system. */
+  readonly ballast: Ballast
+  /** That of the packs, which may be the same. */
+  readonly packs: PackBallast
   readonly catalog: Catalog
   /** Path of the catalog. */
   readonly catalogFile: string
@@ -47,7 +44,7 @@ export class BallastKeeper {
 
   /** The ballast beside the catalog. */
   get catalogs(): Ballast {
-    return this.#options.ballasts[0]!
+    return this.#options.ballast
   }
 
   /** STORE_FULL while the ballast cannot be made again for want of space: uploads wait until it is. */
@@ -96,15 +93,13 @@ export class BallastKeeper {
   }
 
   async #keep(): Promise<void> {
-    const { ballasts, log } = this.#options
+    const { ballast, packs, log } = this.#options
+    const isStopped = (): boolean => this.#stopped
     try {
       // first what nobody can take away again
       await this.#makeRoom()
-      let lackingBytes: number | null = null
-      for (const ballast of ballasts) {
-        const bytes = await this.#fill(ballast)
-        if (bytes !== null) lackingBytes = Math.max(lackingBytes ?? 0, bytes)
-      }
+      const lacks = [await ballast.fill(isStopped, this.#look), await packs.fill(isStopped)]
+      const lackingBytes = lacks.reduce((most, bytes) => (bytes === null ? most : Math.max(most ?? 0, bytes)), null)
       if ((lackingBytes === null) !== (this.#lackingBytes === null))
         if (lackingBytes === null) log.info({}, 'the ballast is whole')
         else log.warn({ lackingBytes }, 'the disk is full: uploads wait until the ballast can be made again')
@@ -114,25 +109,6 @@ export class BallastKeeper {
       if (error.code === 'STORE_FULL') this.#lackingBytes ??= BALLAST_FILE_BYTES
       log.warn({ err: error }, 'the ballast cannot be made')
     }
-  }
-
-  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. */
-  async #fill(ballast: Ballast): Promise<number | null> {
-    const disk = path.dirname(ballast.folder)
-    const files = ballastFiles((await this.#look(disk)).totalBytes)
-    const there = new Set(ballast.names())
-    const missing = Array.from({ length: files }, (_, number) => number).filter(
-      (one) => !there.has(ballastFileName(one)),
-    )
-    // bytes that no file system can make smaller: of zeroes some would keep none
-    const content = missing.length === 0 ? new Uint8Array(0) : randomFillSync(new Uint8Array(BALLAST_FILE_BYTES))
-    for (const [made, number] of missing.entries()) {
-      if (this.#stopped) break
-      const { freeBytes } = await this.#look(disk)
-      if (freeBytes < (files + 1) * BALLAST_FILE_BYTES) return (files + missing.length - made) * BALLAST_FILE_BYTES
-      await makeFile(ballast, number, content)
-    }
-    return null
   }
 
   /** Makes the catalog's free pages and its log as long as they are to be; STORE_FULL. */
@@ -146,19 +122,5 @@ export class BallastKeeper {
     if (freeBytes < 2 * bytes + BALLAST_FILE_BYTES) return
     await catalog.room.take({ bytes })
     await catalog.room.leave()
-  }
-}
-
-const makeFile = async ({ folder }: Ballast, number: number, content: Uint8Array): Promise<void> => {
-  const name = path.join(folder, ballastFileName(number))
-  const unfinished = `${name}.new`
-  try {
-    if (!existsSync(folder)) await makeFolder(folder)
-    await using handle = await open(unfinished, 'w', FILE_MODE)
-    await handle.writeFile(content)
-    await rename(unfinished, name)
-  } catch (error) {
-    await rm(unfinished, { force: true })
-    throw storeError(error, 'making the ballast')
   }
 }

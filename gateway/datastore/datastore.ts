@@ -7,29 +7,29 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
 import type { PackRow } from '../catalog/sqlite/packs.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { Ballast, BALLAST_FILE_BYTES, ballastFolders, packBytesOn } from '../folder/ballast.ts'
+import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
-import { CountedPackStore } from '../packs/counted-packs.ts'
-import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
+import type { Coordination } from '../coordination/coordination.ts'
+import { InProcessCoordination } from '../coordination/in-process.ts'
+import { CountedPacks } from '../packs/counted-packs.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
 import { UploadWriter, type UploadWriterOptions } from './upload-writer.ts'
-import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from '../folder/layout.ts'
-import { Limiter } from '../common/limiter.ts'
+import { CATALOG_NAME, LOCK_NAME } from '../folder/layout.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Space } from './space.ts'
 import { makeFolders } from '../folder/new-folder.ts'
 import { NodeCache } from '../trees/node-cache.ts'
 import { PackPool } from '../packs/pack-pool.ts'
-import type { PackStore } from '../packs/pack-store.ts'
-import { layEpoch, readEpoch } from '../catalog/sqlite/epoch.ts'
-import { layMarker, PACKS_SETTING, readMarker, strangePacks } from '../packs/directory/packs-marker.ts'
+import { openPackStore, packStoreIn, type PackStoreSpec } from '../packs/open-pack-store.ts'
+import { strangePacks, type Packs, type PackBallast, type PackStore } from '../packs/pack-store.ts'
 import { recover, type RecoveryReport } from './recovery.ts'
-import { diskSpace } from '../folder/reserve.ts'
+import { diskSpace, type DiskSpace } from '../folder/reserve.ts'
 import { damagedCatalog, storeError } from '../common/store-error.ts'
 import { StoreLock } from '../folder/store-lock.ts'
-import { checkCatalogVersion, checkFormat, FORMAT_SETTING } from '../catalog/sqlite/store-version.ts'
+import { checkCatalogVersion, checkFormat, FORMAT_SETTING, PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { TenantStore } from './tenant-store.ts'
 import { RecordPool } from '../packs/record-pool.ts'
 
@@ -48,6 +48,10 @@ export interface DatastoreOptions {
   /** The data folder, made if needed. */
   readonly folder: string
   readonly log: DatastoreLog
+  /** Where the packs are, if not in the data folder. */
+  readonly packs?: PackStoreSpec
+  /** With whoever else writes into this datastore; by default nobody does. */
+  readonly coordination?: Coordination
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
@@ -60,16 +64,17 @@ export interface DatastoreOptions {
 type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
 
 interface Parts {
-  readonly paths: Datastore['paths']
+  readonly spec: Datastore['spec']
+  readonly coordination: Coordination
   readonly lock: StoreLock
   readonly log: DatastoreLog
   readonly catalog: ThreadCatalog
-  readonly store: PackStore
+  readonly store: Packs
   readonly packs: PackPool
   readonly space: Space
   readonly ballast: BallastKeeper
-  readonly packsBallast: Ballast
-  readonly diskPackBytes: number
+  readonly packsBallast: PackBallast
+  readonly packBytesMax: number
   readonly recordPool: RecordPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
@@ -77,18 +82,16 @@ interface Parts {
   readonly resources: AsyncDisposableStack
 }
 
-const holdsAnyOf = async (root: string, packs: readonly PackRow[]): Promise<boolean> => {
-  if (!existsSync(root)) return false
-  await using store = await DirectoryPackStore.open(root)
+const holdsAnyOf = async (store: PackStore, packs: readonly PackRow[]): Promise<boolean> => {
   for (const { tenant, uuid } of packs) if ((await store.size({ tenant, pack: uuid })) !== null) return true
   return false
 }
 
-/** The uuid of the marker in this catalog's folder of packs, which gets one where there is nothing to lose yet. STORE_FAILED for any other folder, which is not touched. */
-const claimPacks = async (catalog: Catalog, root: string): Promise<string> => {
+/** Has the store the catalog's mark, or gives it one where there is nothing to lose yet. STORE_FAILED for any other store, which is not touched. */
+const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => {
   const known = await catalog.settings.get({ name: PACKS_SETTING })
-  const found = readMarker(root)
-  if (known !== null && known === found) return known
+  const found = store.id
+  if (known !== null && known === found) return
   const id = found ?? randomUUID()
   const setKnown = (): Promise<null> => catalog.settings.set({ name: PACKS_SETTING, value: id })
   const packs = (await catalog.packs.list()).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
@@ -96,14 +99,19 @@ const claimPacks = async (catalog: Catalog, root: string): Promise<string> => {
   if (packs.length === 0) {
     // a crash between the two is as a marker that is not there yet; an older one may lie below a mount point, so it is a new one
     await setKnown()
-    if (found === null) await layMarker(root, id)
-    return id
+    if (found === null) await store.mark(id)
+    return
   }
   // a catalog from before there were markers
-  if (!(await holdsAnyOf(root, packs))) throw strangePacks()
-  if (found === null) await layMarker(root, id)
+  if (!(await holdsAnyOf(store, packs))) throw strangePacks()
+  if (found === null) await store.mark(id)
   await setKnown()
-  return id
+}
+
+/** The disk with less room: that of the data folder, or the packs'. */
+const leastSpace = async (folder: string, store: PackStore): Promise<DiskSpace> => {
+  const [data, packs] = await Promise.all([diskSpace(folder), store.space()])
+  return packs === null || data.freeBytes < packs.freeBytes ? data : packs
 }
 
 /** CATALOG_DAMAGED where the catalog is not as it was written: what is restored from it, and what a collection removes, would be wrong. */
@@ -114,16 +122,17 @@ const refuseDamaged = async (catalog: Catalog, trusted: boolean): Promise<void> 
 
 const recoverPacks = async (
   options: Omit<Parameters<typeof recover>[0], 'headers'>,
-  root: string,
+  spec: PackStoreSpec,
 ): Promise<RecoveryReport> => {
-  await using headers = await DirectoryPackStore.open(root)
+  await using headers = await openPackStore(spec)
   return await recover({ ...options, headers })
 }
 
 export class Datastore implements AsyncDisposable {
   readonly catalog: Catalog
-  /** Where catalog and packs lie, for threads that open them for themselves. */
-  readonly paths: { readonly catalogFile: string; readonly packs: string }
+  /** Where catalog and packs are, for threads that open them for themselves. */
+  readonly spec: { readonly catalogFile: string; readonly packs: PackStoreSpec }
+  readonly coordination: Coordination
   /** Held while this is open. */
   readonly lock: StoreLock
   /** What the start found and did. */
@@ -132,8 +141,8 @@ export class Datastore implements AsyncDisposable {
   readonly space: Space
   /** Makes the ballast, while whoever runs a gateway has it watch. */
   readonly ballast: BallastKeeper
-  /** Most bytes of a pack on the disk of the packs. */
-  readonly diskPackBytes: number
+  /** Most bytes of a pack where the packs are. */
+  readonly packBytesMax: number
   /** Finds out which restore points damage touches; set by whoever does that. */
   onDamage: (tenant: Tenant) => Promise<void> = async () => {}
   readonly #parts: Parts
@@ -146,12 +155,13 @@ export class Datastore implements AsyncDisposable {
   private constructor(parts: Parts) {
     this.#parts = parts
     this.catalog = parts.catalog
-    this.paths = parts.paths
+    this.spec = parts.spec
+    this.coordination = parts.coordination
     this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
     this.ballast = parts.ballast
-    this.diskPackBytes = parts.diskPackBytes
+    this.packBytesMax = parts.packBytesMax
   }
 
   /**
@@ -165,12 +175,17 @@ export class Datastore implements AsyncDisposable {
     const catalogFile = path.join(folder, CATALOG_NAME)
     const catalogsBallast = Ballast.beside(catalogFile)
     let lock: StoreLock
-    let folderLock: FolderLock
     try {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
-      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      folderLock = resources.use(await FolderLock.take(folder))
+      const lockFile = path.join(folder, LOCK_NAME)
+      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      const refused = (error: unknown): never => {
+        using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
+        throw error
+      }
+      resources.use(await FolderLock.take(folder).catch(refused))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(lockFile)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
@@ -184,38 +199,37 @@ export class Datastore implements AsyncDisposable {
     checkFormat(await catalog.settings.init({ name: FORMAT_SETTING, value: String(FORMAT_VERSION) }))
     await refuseDamaged(catalog, trusted)
     examined = true
-    const root = path.join(folder, PACKS_NAME)
-    const directory = resources.use(await DirectoryPackStore.open(root, await claimPacks(catalog, root)))
-    // a first start has just made the folder of packs
-    await folderLock.extend()
-    const folders = ballastFolders(folder)
-    const ballasts = [...new Set(Object.values(folders))].map((one) => new Ballast(one))
-    const packsBallast = ballasts.at(-1)!
-    const ballast = new BallastKeeper({ ballasts, catalog, catalogFile, log })
+    const packs = options.packs ?? packStoreIn(folder)
+    const whole = resources.use(await openPackStore(packs))
+    await whole.lock()
+    await claimPacks(catalog, whole)
+    const { ballast: packsBallast, packBytesMax } = whole
+    const ballast = new BallastKeeper({ ballast: catalogsBallast, packs: packsBallast, catalog, catalogFile, log })
     const reserveBytes = options.reserveBytes ?? null
-    const space = new Space({ folders: [folder, root], catalog, log, reserveBytes, ballast })
-    const store = new CountedPackStore(directory, space.quotas)
-    const diskPackBytes = packBytesOn((await diskSpace(root)).totalBytes)
-    const packs = new PackPool({ store, catalog, log, nowMs, packBytesMax: options.packBytesMax ?? diskPackBytes })
+    const space = new Space({ look: () => leastSpace(folder, whole), catalog, log, reserveBytes, ballast })
+    const store = new CountedPacks(whole, space.quotas)
+    const pool = { store, book: catalog.packs, log, nowMs, packBytesMax: options.packBytesMax ?? packBytesMax }
+    const packPool = new PackPool(pool)
     // read before the catalog's: a command beside this start may raise both
-    const epoch = readEpoch(root)
-    const report = await recoverPacks({ store, catalog, packs, log, epoch }, root)
+    const epoch = await whole.epoch()
+    const report = await recoverPacks({ store, catalog, packs: packPool, log, epoch }, packs)
     if (epoch === null)
-      await packsBallast.drawing(BALLAST_FILE_BYTES, async () => layEpoch(root, await catalog.condition.acknowledged()))
+      await packsBallast.drawing(BALLAST_FILE_BYTES, async () => whole.layEpoch(await catalog.condition.acknowledged()))
     await space.open(report.damaged)
     const recordPool = resources.use(new RecordPool(options.threads))
-    const paths = { catalogFile, packs: root }
+    const spec = { catalogFile, packs }
     return new Datastore({
-      paths,
+      spec,
+      coordination: options.coordination ?? new InProcessCoordination(),
       lock,
       log,
       catalog,
       store,
-      packs,
+      packs: packPool,
       space,
       ballast,
       packsBallast,
-      diskPackBytes,
+      packBytesMax,
       recordPool,
       nowMs,
       report,
@@ -233,6 +247,7 @@ export class Datastore implements AsyncDisposable {
       catalog,
       store,
       packs,
+      references: this.coordination.references(tenant.uuid),
       ballast: packsBallast,
       recordPool,
       nodeCache: this.#nodeCache,

@@ -4,19 +4,17 @@ import type { Catalog } from '../catalog/catalog.ts'
 import type { PackRow } from '../catalog/sqlite/packs.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from '../packs/format.ts'
 import type { DatastoreLog } from '../common/log.ts'
-import { refuseOlderCatalog, refuseOlderEpoch, type UnknownBytes } from './older-catalog.ts'
+import { refuseOlderEpoch } from '../catalog/older-catalog.ts'
+import { refuseOlderCatalog, type UnknownBytes } from './older-catalog.ts'
 import type { FreePack, PackPool } from '../packs/pack-pool.ts'
 import { misplacedText, readAnyHeader } from '../packs/pack-scan.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { Packs } from '../packs/pack-store.ts'
 
 /** Unknown files named in a report; more are only counted. */
 const UNKNOWN_NAMED_MAX = 100
 
 /** Misplaced packs named in a report. */
 const MISPLACED_NAMED_MAX = 100
-
-/** Headers that are read at once. */
-const HEADERS_AT_ONCE = 16
 
 /** A pack that does not hold what was acknowledged. */
 export interface DamagedPack {
@@ -94,7 +92,7 @@ export const planRecovery = (
   return { ...plan, forget, damaged }
 }
 
-const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
+const look = async (store: Packs, row: PackRow): Promise<FoundPack> => {
   const name = { tenant: row.tenant, pack: row.uuid }
   const bytes = await store.size(name)
   if (bytes === null || bytes < PACK_HEADER_BYTES) return { bytes, header: false }
@@ -109,7 +107,7 @@ const look = async (store: PackStore, row: PackRow): Promise<FoundPack> => {
 
 /** The packs with a file whose header is that of another pack; what else may be wrong with a header, reading and verifying find. */
 const findMisplaced = async (
-  store: Pick<PackStore, 'read' | 'size'>,
+  store: Packs,
   rows: readonly PackRow[],
   present: ReadonlySet<string>,
 ): Promise<string[]> => {
@@ -117,9 +115,10 @@ const findMisplaced = async (
   const candidates = rows.filter(
     ({ tenant, uuid, bytes, sealed }) => sealed < 2 && bytes > 0 && present.has(`${tenant} ${uuid}`),
   )
-  for (let from = 0; from < candidates.length; from += HEADERS_AT_ONCE)
+  const atOnce = store.costs.concurrency
+  for (let from = 0; from < candidates.length; from += atOnce)
     await Promise.all(
-      candidates.slice(from, from + HEADERS_AT_ONCE).map(async ({ tenant, uuid: pack }) => {
+      candidates.slice(from, from + atOnce).map(async ({ tenant, uuid: pack }) => {
         const header = await readAnyHeader(store, { tenant, pack }).catch(() => null)
         const text = header === null ? null : misplacedText(header, { tenant, pack })
         if (text !== null) misplaced.push(`pack ${pack}: ${text}`)
@@ -133,13 +132,13 @@ const findMisplaced = async (
  * the packs. `epoch` is the number beside them, read before the catalog's; without one all packs of nodes are looked at for what the catalog should know.
  */
 export const recover = async (options: {
-  store: PackStore
+  store: Packs
   catalog: Catalog
   packs: PackPool
   log: DatastoreLog
   epoch: number | null
   /** Reads headers and is closed then: a handle that stays open would hide that a pack went away. */
-  headers: Pick<PackStore, 'read' | 'size'>
+  headers: Packs
 }): Promise<RecoveryReport> => {
   const { store, catalog, packs, log, epoch, headers } = options
   const rows = await catalog.packs.list()

@@ -1,11 +1,9 @@
 // Whether a gateway's disks have room for backups besides its reserve, said at its start and not first at the first backup.
-import { existsSync } from 'node:fs'
-import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { BALLAST_FILE_BYTES, ballastFiles } from '../folder/ballast.ts'
-import { PACKS_NAME } from '../folder/layout.ts'
 import { diskSpace, reserveOf } from '../folder/reserve.ts'
+import { openPackStore, packStoreIn } from '../packs/open-pack-store.ts'
 import { ADMIT_BYTES } from './space.ts'
 
 /**
@@ -13,21 +11,26 @@ import { ADMIT_BYTES } from './space.ts'
  * taken even if the disk were empty; `reserveBytes` is null for the default.
  */
 export const lacksOfRoom = async (folder: string, reserveBytes: number | null): Promise<string[]> => {
-  const packs = path.join(folder, PACKS_NAME)
+  await using packs = await openPackStore(packStoreIn(folder))
+  const disks = [{ place: folder, space: await diskSpace(folder) }]
+  const space = await packs.space()
+  // on one and the same disk one is enough
+  const same = space?.freeBytes === disks[0]!.space.freeBytes && space.totalBytes === disks[0]!.space.totalBytes
+  if (space !== null && !same) disks.push({ place: packs.place, space })
   const lacks = new Set<string>()
-  for (const one of existsSync(packs) ? [folder, packs] : [folder]) {
-    const { freeBytes, totalBytes } = await diskSpace(one)
+  for (const { place, space } of disks) {
+    const { freeBytes, totalBytes } = space
     const reserve = reserveOf(reserveBytes, totalBytes)
     const besideBytes = ballastFiles(totalBytes) * BALLAST_FILE_BYTES + ADMIT_BYTES
     if (reserve + besideBytes > totalBytes)
       throw new VarveError(
         'CONFIG_INVALID',
-        `with a reserve of ${sizeText(reserve)} no backup could ever be taken: the disk of ${one} has ${sizeText(totalBytes)} in all, and the gateway needs ${sizeText(besideBytes)} besides; ` +
+        `with a reserve of ${sizeText(reserve)} no backup could ever be taken: the disk of ${place} has ${sizeText(totalBytes)} in all, and the gateway needs ${sizeText(besideBytes)} besides; ` +
           `reserve less than ${sizeText(Math.max(0, totalBytes - besideBytes))} (--reserve), or use a larger disk`,
       )
     if (reserve > 0 && freeBytes < reserve + ADMIT_BYTES)
       lacks.add(
-        `no backup is taken now: the disk of ${one} has ${sizeText(freeBytes)} free and a reserve of ${sizeText(reserve)}; make room with prune and gc, or give it a larger disk`,
+        `no backup is taken now: the disk of ${place} has ${sizeText(freeBytes)} free and a reserve of ${sizeText(reserve)}; make room with prune and gc, or give it a larger disk`,
       )
   }
   return [...lacks]

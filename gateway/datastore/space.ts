@@ -7,7 +7,7 @@ import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Quotas } from './quota.ts'
 import type { DamagedPack } from './recovery.ts'
-import { Reserve } from '../folder/reserve.ts'
+import { Reserve, type DiskSpace } from '../folder/reserve.ts'
 
 /** How often quotas are read again from the catalog, in milliseconds. */
 const REFRESH_INTERVAL_MS = 2000
@@ -19,8 +19,8 @@ export const ADMIT_BYTES = 4 * 1024 * 1024
 const nowMs = (): number => performance.now()
 
 export interface SpaceOptions {
-  /** The data folder and the folder of packs. */
-  readonly folders: readonly string[]
+  /** The disk with the least room, of those that an upload writes to. */
+  readonly look: () => Promise<DiskSpace>
   readonly catalog: Catalog
   readonly log: DatastoreLog
   /** Bytes of the disk that uploads leave free; 0 for none, null for the default. */
@@ -36,11 +36,11 @@ export class Space {
   readonly #reserve: Reserve
   readonly #ballast: BallastKeeper
 
-  constructor({ folders, catalog, log, reserveBytes, ballast }: SpaceOptions) {
+  constructor({ look, catalog, log, reserveBytes, ballast }: SpaceOptions) {
     this.#catalog = catalog
     this.#log = log
     this.quotas = new Quotas({ log, nowMs })
-    this.#reserve = new Reserve({ folders, bytes: reserveBytes, nowMs })
+    this.#reserve = new Reserve({ look, bytes: reserveBytes, nowMs })
     this.#ballast = ballast
   }
 

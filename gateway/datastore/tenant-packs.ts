@@ -1,7 +1,6 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Ballast } from '../folder/ballast.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
@@ -17,11 +16,8 @@ import {
 import type { PackPool } from '../packs/pack-pool.ts'
 import { skimPack, type RecordHead } from '../packs/pack-skim.ts'
 import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { PackName, Packs, PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
-
-/** Packs that are looked for at once. */
-const LOOKS_AT_ONCE = 16
 
 /** A pack that is to be removed: its row id and its uuid. */
 export interface DoomedPack {
@@ -30,14 +26,14 @@ export interface DoomedPack {
 }
 
 export class TenantPacks {
-  /** That of the packs' file system. */
-  readonly ballast: Ballast
+  /** What is held back where the packs are. */
+  readonly ballast: PackBallast
   readonly #tenant: Tenant
   readonly #catalog: Catalog
-  readonly #store: PackStore
+  readonly #store: Packs
   readonly #pool: PackPool
 
-  constructor(options: { tenant: Tenant; catalog: Catalog; store: PackStore; pool: PackPool; ballast: Ballast }) {
+  constructor(options: { tenant: Tenant; catalog: Catalog; store: Packs; pool: PackPool; ballast: PackBallast }) {
     this.ballast = options.ballast
     this.#tenant = options.tenant
     this.#catalog = options.catalog
@@ -52,12 +48,12 @@ export class TenantPacks {
 
   /** Every whole record of a pack, and the gaps between them. */
   scan(pack: string, options?: ScanOptions): AsyncGenerator<PackRecord | PackGap> {
-    return scanPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+    return scanPack(this.#store, this.#name(pack), options)
   }
 
   /** The heads of a pack's records; see skimPack. */
   skim(pack: string, options?: Pick<ScanOptions, 'signal' | 'onRead'>): AsyncGenerator<RecordHead> {
-    return skimPack(this.#store, { tenant: this.#tenant.uuid, pack }, options)
+    return skimPack(this.#store, this.#name(pack), options)
   }
 
   /**
@@ -75,16 +71,14 @@ export class TenantPacks {
         else if (error.code !== 'NOT_FOUND') throw error
       }
     }
-    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE)
-      await Promise.all(packs.slice(from, from + LOOKS_AT_ONCE).map(look))
+    for (const some of this.#together(packs)) await Promise.all(some.map(look))
     return strange
   }
 
   /** Those of the packs that have no file; what was removed under an open file is from then on not found by reads. STORE_FAILED. */
   async gone<P extends { readonly uuid: string }>(packs: readonly P[]): Promise<P[]> {
     const gone: P[] = []
-    for (let from = 0; from < packs.length; from += LOOKS_AT_ONCE) {
-      const some = packs.slice(from, from + LOOKS_AT_ONCE)
+    for (const some of this.#together(packs)) {
       const sizes = await Promise.all(some.map(({ uuid }) => this.size(uuid)))
       gone.push(...some.filter((_, index) => sizes[index] === null))
     }
@@ -93,23 +87,22 @@ export class TenantPacks {
 
   /** Uuids of the tenant's packs that have a file. */
   async *list(): AsyncGenerator<string> {
-    for await (const entry of this.#store.list())
-      if ('name' in entry && entry.name.tenant === this.#tenant.uuid) yield entry.name.pack
+    for await (const entry of this.#store.list(this.#tenant.uuid)) if ('name' in entry) yield entry.name.pack
   }
 
   /** Length of a pack's file in bytes, or null where there is none. */
   size(pack: string): Promise<number | null> {
-    return this.#store.size({ tenant: this.#tenant.uuid, pack })
+    return this.#store.size(this.#name(pack))
   }
 
   /** A pack's header, held against its name; DATA_DAMAGED, STORE_VERSION, NOT_FOUND. */
   header(pack: string): Promise<PackHeader> {
-    return readPackHeader(this.#store, { tenant: this.#tenant.uuid, pack })
+    return readPackHeader(this.#store, this.#name(pack))
   }
 
   /** The whole record of this id at this place, its checksum checked. DATA_DAMAGED, NOT_FOUND, STORE_FAILED. */
   async record(pack: string, offset: number, id: Uint8Array): Promise<StoredRecord & { readonly bytes: Uint8Array }> {
-    const name = { tenant: this.#tenant.uuid, pack }
+    const name = this.#name(pack)
     const header = parseRecordHeader(await this.#store.read(name, offset, RECORD_HEADER_BYTES), 0)
     if (!equalBytes(header.id, id)) throw new VarveError('DATA_DAMAGED', 'another record is in its place')
     const bytes = await this.#store.read(name, offset, recordBytes(header.storedLength))
@@ -132,15 +125,28 @@ export class TenantPacks {
   }
 
   /**
-   * Removes a sealed pack of which nothing is needed: the catalog says so first, so that a start finishes what a crash cut short.
-   * A pack stays in which known damage lies.
+   * Removes sealed packs of which nothing is needed: the catalog says so first, so that a start finishes what a crash cut short.
+   * A pack stays in which known damage lies. STORE_FAILED where one cannot be removed, once the others are.
    */
-  async remove(pack: DoomedPack): Promise<void> {
+  async remove(packs: readonly DoomedPack[]): Promise<void> {
+    if (packs.length === 0) return
     failpoint('doom')
-    const doomed = await this.#catalog.packs.doom({ ids: [pack.id] })
+    const ids = new Set(await this.#catalog.packs.doom({ ids: packs.map(({ id }) => id) }))
+    const doomed = packs.filter(({ id }) => ids.has(id))
     if (doomed.length === 0) return
     failpoint('unlink')
-    await this.#store.remove({ tenant: this.#tenant.uuid, pack: pack.uuid })
-    await this.#catalog.packs.removed({ id: pack.id })
+    const failed = await this.#store.remove(doomed.map(({ uuid }) => this.#name(uuid)))
+    for (const { id, uuid } of doomed) if (!failed.has(uuid)) await this.#catalog.packs.removed({ id })
+    for (const error of failed.values()) throw error
+  }
+
+  #name(pack: string): PackName {
+    return { tenant: this.#tenant.uuid, pack }
+  }
+
+  /** Packs in lots of as many as are looked at together. */
+  *#together<P>(packs: readonly P[]): Generator<readonly P[]> {
+    const { concurrency } = this.#store.costs
+    for (let from = 0; from < packs.length; from += concurrency) yield packs.slice(from, from + concurrency)
   }
 }

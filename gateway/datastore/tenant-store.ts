@@ -3,25 +3,23 @@ import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import type { Ballast } from '../folder/ballast.ts'
-import { joinBytes, joinIds, ownBytes } from '../common/bytes.ts'
+import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, type Damage } from '../common/damage.ts'
-import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { RECORD, type StoredRecord } from '../packs/format.ts'
+import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
 import type { UploadWriter, UploadWriterOptions } from './upload-writer.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
-import { manifestKey, type ManifestContent } from './manifest.ts'
+import { manifestKey, type ManifestContent } from '../catalog/manifest.ts'
 import type { NodeCache } from '../trees/node-cache.ts'
 import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
-import { References } from './references.ts'
-import { stateKey } from './state-record.ts'
+import type { References } from '../coordination/coordination.ts'
+import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
@@ -40,10 +38,10 @@ export interface StoredChunks {
 interface TenantStoreOptions {
   readonly tenant: Tenant
   readonly catalog: Catalog
-  readonly store: PackStore
+  readonly store: Packs
   readonly packs: PackPool
-  /** That of the packs' file system. */
-  readonly ballast: Ballast
+  readonly references: References
+  readonly ballast: PackBallast
   readonly recordPool: RecordPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
@@ -60,7 +58,7 @@ const ZEROES = new Uint8Array(64 * 1024)
 
 export class TenantStore {
   readonly tenant: Tenant
-  readonly references = new References()
+  readonly references: References
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
   readonly nodes: NodeReader
@@ -74,8 +72,9 @@ export class TenantStore {
   constructor(options: TenantStoreOptions) {
     const { tenant, catalog, store } = options
     this.tenant = tenant
+    this.references = options.references
     this.#options = options
-    this.#reader = new RecordReader({ tenant, catalog, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     this.nodes = new NodeReader({ tenant, records: this.#reader, cache: options.nodeCache })
@@ -91,7 +90,7 @@ export class TenantStore {
   async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { catalog, tenant } = this.#options
-    this.references.touch(ids)
+    await this.references.touch(ids)
     return catalog.chunks.have({ tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
   }
 

@@ -1,14 +1,19 @@
 // The ballast: files of our own that hold space and inodes, given back when the disk is full so that reading and making room can still write.
-import { closeSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
+import { randomFillSync } from 'node:crypto'
+import { closeSync, existsSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
-import { PACK_BYTES_MAX } from '../packs/format.ts'
+import { makeFolder } from './folders.ts'
 import { diskSpace } from './reserve.ts'
-import { BALLAST_NAME, PACKS_BALLAST_NAME, PACKS_NAME, PROBE_NAME } from './layout.ts'
-import { hasCode, isFull, mayBeFull, storeFull } from '../common/store-error.ts'
+import { BALLAST_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from './layout.ts'
+import { isFull, mayBeFull, storeError, storeFull } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** Length of each file of ballast, in bytes. */
 export const BALLAST_FILE_BYTES = 1024 * 1024
+
+const FILE_MODE = 0o600
 
 /** Bytes that are written to see whether there is any space. */
 const PROBE_BYTES = 64 * 1024
@@ -18,9 +23,6 @@ export const BALLAST_FILES_MAX = 80
 
 /** A disk that is small has one file for so many of its bytes, at least one. */
 const DISK_BYTES_PER_FILE = 16 * BALLAST_FILE_BYTES
-
-/** Packs have at most this part of the ballast: it has room to rewrite any of them before the old one goes, and some besides. */
-const PACK_PART = 0.8
 
 /** What is to stay free besides what is lent, for the rows about it, in bytes. */
 const SPARE_BYTES = 256 * 1024
@@ -32,10 +34,6 @@ const TRIES_MAX = 4
 export const ballastFiles = (diskBytes: number): number =>
   Math.min(BALLAST_FILES_MAX, Math.max(1, Math.floor(diskBytes / DISK_BYTES_PER_FILE)))
 
-/** Most bytes of a pack on a disk of so many bytes: PACK_BYTES_MAX from 1.25 GiB on. */
-export const packBytesOn = (diskBytes: number): number =>
-  Math.min(PACK_BYTES_MAX, Math.floor(ballastFiles(diskBytes) * BALLAST_FILE_BYTES * PACK_PART))
-
 /** Names of files of ballast. */
 const BALLAST_FILE = /^\d{2}\.ballast$/u
 
@@ -43,14 +41,6 @@ const BALLAST_FILE = /^\d{2}\.ballast$/u
 export const ballastFileName = (number: number): string => `${String(number).padStart(2, '0')}.ballast`
 
 const device = (folder: string): number | null => statSync(folder, { throwIfNoEntry: false })?.dev ?? null
-
-/** Where the ballast of a data folder's catalog and that of its packs lie: one and the same, unless the packs have a file system of their own. */
-export const ballastFolders = (data: string): { readonly catalog: string; readonly packs: string } => {
-  const packs = path.join(data, PACKS_NAME)
-  const catalog = path.join(data, BALLAST_NAME)
-  const apart = (device(packs) ?? device(data)) !== device(data)
-  return { catalog, packs: apart ? path.join(packs, PACKS_BALLAST_NAME) : catalog }
-}
 
 /** The ballast in one folder, which may not be there: then there is nothing to give. Usable from any thread and process. */
 export class Ballast {
@@ -65,6 +55,13 @@ export class Ballast {
     return new Ballast(path.join(path.dirname(catalog), BALLAST_NAME))
   }
 
+  /** That of a folder of packs in a data folder: the catalog's, unless the packs have a file system of their own. */
+  static below(packs: string): Ballast {
+    const data = path.dirname(packs)
+    const apart = (device(packs) ?? device(data)) !== device(data)
+    return new Ballast(apart ? path.join(packs, PACKS_BALLAST_NAME) : path.join(data, BALLAST_NAME))
+  }
+
   /** Names of the files that are there. */
   names(): string[] {
     try {
@@ -72,6 +69,25 @@ export class Ballast {
     } catch {
       return []
     }
+  }
+
+  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. STORE_FULL, STORE_FAILED. */
+  async fill(isStopped: () => boolean = () => false, look = diskSpace): Promise<number | null> {
+    const disk = path.dirname(this.folder)
+    const files = ballastFiles((await look(disk)).totalBytes)
+    const there = new Set(this.names())
+    const missing = Array.from({ length: files }, (_, number) => ballastFileName(number)).filter(
+      (name) => !there.has(name),
+    )
+    // bytes that no file system can make smaller: of zeroes some would keep none
+    const content = missing.length === 0 ? new Uint8Array(0) : randomFillSync(new Uint8Array(BALLAST_FILE_BYTES))
+    for (const [made, name] of missing.entries()) {
+      if (isStopped()) break
+      const { freeBytes } = await look(disk)
+      if (freeBytes < (files + 1) * BALLAST_FILE_BYTES) return (files + missing.length - made) * BALLAST_FILE_BYTES
+      await this.#make(name, content)
+    }
+    return null
   }
 
   /** Gives at most so many files back to the disk; their number. */
@@ -129,6 +145,20 @@ export class Ballast {
     if (this.giveBack(files) > 0) return true
     if (unclear) throw storeFull('using the database', thrown)
     return false
+  }
+
+  async #make(name: string, content: Uint8Array): Promise<void> {
+    const file = path.join(this.folder, name)
+    const unfinished = `${file}.new`
+    try {
+      if (!existsSync(this.folder)) await makeFolder(this.folder)
+      await using handle = await open(unfinished, 'w', FILE_MODE)
+      await handle.writeFile(content)
+      await rename(unfinished, file)
+    } catch (error) {
+      await rm(unfinished, { force: true })
+      throw storeError(error, 'making the ballast')
+    }
   }
 
   /** Whether a small file cannot be made: for want of blocks, of inodes or of the user's quota. */

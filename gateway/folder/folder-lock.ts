@@ -1,10 +1,8 @@
-// A second lock of a data folder, which nobody can unlink: names in the kernel that stand for the folder and its packs, whatever path led to them.
-import { existsSync, statSync } from 'node:fs'
+// A lock of a folder that nobody can unlink: a name in the kernel that stands for it, whatever path led to it.
+import { statSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import { PACKS_NAME } from './layout.ts'
-import { hasCode } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** A socket's name of Linux's abstract kind: it is no file, it is there once, and it goes with its process. */
 const nameOf = (folder: string): string => {
@@ -26,32 +24,19 @@ const close = (server: Server): Promise<void> => new Promise((resolve) => void s
 
 /** Held from its taking to its disposal, or to the end of the process, however it ends. */
 export class FolderLock implements AsyncDisposable {
-  readonly #folder: string
-  /** By their names. */
-  readonly #servers = new Map<string, Server>()
+  readonly #server: Server | null
 
-  private constructor(folder: string) {
-    this.#folder = folder
+  private constructor(server: Server | null) {
+    this.#server = server
   }
 
-  /** STORE_LOCKED while another gateway has this folder, or these packs, also where the lock's file was removed or the folder has another path. */
+  /** STORE_LOCKED while another gateway has this folder, also where the lock's file was removed or the folder has another path. */
   static async take(folder: string): Promise<FolderLock> {
-    const lock = new FolderLock(folder)
-    await lock.extend()
-    return lock
-  }
-
-  /** Takes what was made, or mounted, since it was taken; STORE_LOCKED as above, and then nothing is held any more. */
-  async extend(): Promise<void> {
     // elsewhere there is the lock's file only
-    if (process.platform !== 'linux') return
+    if (process.platform !== 'linux') return new FolderLock(null)
     try {
-      for (const part of [this.#folder, path.join(this.#folder, PACKS_NAME)]) {
-        const name = existsSync(part) ? nameOf(part) : null
-        if (name !== null && !this.#servers.has(name)) this.#servers.set(name, await listen(name))
-      }
+      return new FolderLock(await listen(nameOf(folder)))
     } catch (cause) {
-      await this[Symbol.asyncDispose]()
       if (!hasCode(cause, 'EADDRINUSE')) throw cause
       throw new VarveError(
         'STORE_LOCKED',
@@ -62,7 +47,6 @@ export class FolderLock implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#servers.values()].map(close))
-    this.#servers.clear()
+    if (this.#server !== null) await close(this.#server)
   }
 }

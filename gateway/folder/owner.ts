@@ -3,7 +3,7 @@ import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { CATALOG_NAME } from './layout.ts'
-import { hasCode } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 const userName = (uid: number): string => {
   try {
@@ -45,7 +45,7 @@ const strangerIn = (folder: string, euid: number | undefined): string | null => 
 }
 
 /** SQLite's words for a file that it may not open or write; its errors come from another thread, without their cause. */
-const SQLITE_DENIED = /unable to open catalog file|attempt to write a readonly catalog/u
+const SQLITE_DENIED = /unable to open database file|attempt to write a readonly database/u
 
 const deniedPath = (thrown: unknown, folder: string): string | null => {
   for (let error = thrown; error instanceof Error; error = error.cause) {

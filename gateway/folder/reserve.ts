@@ -1,7 +1,7 @@
 // The part of the disk that uploads leave free, so that what makes room can still write.
 import { statfs } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { storeError } from '../common/store-error.ts'
 
 /** The reserve where none was named: so many bytes, or this share of a smaller disk. */
@@ -28,10 +28,6 @@ export const diskSpace = async (folder: string): Promise<DiskSpace> => {
   }
 }
 
-/** That of the file system with the least room, of those that these folders lie on. */
-const leastSpace = async (folders: readonly string[]): Promise<DiskSpace> =>
-  (await Promise.all(folders.map(diskSpace))).reduce((least, disk) => (disk.freeBytes < least.freeBytes ? disk : least))
-
 /** What is left free of a disk of so many bytes; `bytes` is what was asked for, null for the default. */
 export const reserveOf = (bytes: number | null, totalBytes: number): number =>
   bytes ?? Math.min(RESERVE_BYTES_DEFAULT, Math.floor(totalBytes * RESERVE_SHARE_DEFAULT))
@@ -48,17 +44,11 @@ export class Reserve {
   #passedBytes = 0
   #takenBytes = 0
 
-  /** `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back. */
-  constructor(options: {
-    folders: readonly string[]
-    bytes: number | null
-    nowMs: () => number
-    look?: (folders: readonly string[]) => Promise<DiskSpace>
-  }) {
-    const { folders, look = leastSpace } = options
+  /** `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back, `look` finds the disk with the least room. */
+  constructor(options: { bytes: number | null; nowMs: () => number; look: () => Promise<DiskSpace> }) {
     this.#bytes = options.bytes
     this.#nowMs = options.nowMs
-    this.#look = () => look(folders)
+    this.#look = options.look
   }
 
   /** Sets bytes aside for one append, until it has ended; STORE_FULL when they would come out of the reserve, STORE_FAILED. */

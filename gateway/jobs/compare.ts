@@ -8,7 +8,7 @@ import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { NodeReader } from '../trees/node-reader.ts'
 import { chunksAt } from '../trees/places.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)
 

@@ -1,19 +1,16 @@
 // Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
-import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { PACKS_SETTING } from '../packs/directory/packs-marker.ts'
-import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
-import { readEpoch } from '../catalog/sqlite/epoch.ts'
-import { PACKS_NAME } from '../folder/layout.ts'
-import { olderEpochText } from '../datastore/older-catalog.ts'
+import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
+import { openPackStore, packNotes, packStoreIn, type PackStoreSpec } from '../packs/open-pack-store.ts'
+import { olderEpochText } from '../catalog/older-catalog.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
 /** Tenants that only packs know and that are named. */
 const TENANTS_NAMED_MAX = 100
 
-const unknownTenants = async (root: string, catalog: Catalog): Promise<string[]> => {
-  await using store = await DirectoryPackStore.open(root, await catalog.settings.get({ name: PACKS_SETTING }))
+const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<string[]> => {
+  await using store = await openPackStore(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const unknown = new Map<string, number>()
   const known = new Set<string>()
   for await (const entry of store.list()) {
@@ -37,9 +34,9 @@ const unknownTenants = async (root: string, catalog: Catalog): Promise<string[]>
 
 /** Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of packs is not there. */
 export const folderProblems = async (folder: string, catalog: Catalog): Promise<string[]> => {
-  const root = path.join(folder, PACKS_NAME)
-  const epoch = readEpoch(root)
+  const packs = packStoreIn(folder)
+  const epoch = packNotes(packs).epoch()
   const older = olderEpochText(epoch, await catalog.condition.acknowledged())
   const damage = (await catalog.condition.examine({ trusted: false })).map((text) => `the catalog is damaged: ${text}`)
-  return [...damage, ...(older === null ? [] : [older]), ...(await unknownTenants(root, catalog))]
+  return [...damage, ...(older === null ? [] : [older]), ...(await unknownTenants(packs, catalog))]
 }

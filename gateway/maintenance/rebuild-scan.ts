@@ -13,11 +13,11 @@ import {
   type PackKind,
 } from '../packs/format.ts'
 import { eachFact, keyOf, type AnyRow } from '../catalog/facts.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
-import type { PackName, PackStore } from '../packs/pack-store.ts'
-import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../datastore/state-record.ts'
+import type { PackName, Packs } from '../packs/pack-store.ts'
+import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
 import { decode } from '../packs/record-work.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
@@ -46,7 +46,7 @@ export interface FoundState {
 }
 
 export interface ScanContext {
-  readonly store: PackStore
+  readonly store: Packs
   readonly report: RebuildReport
   readonly signal: AbortSignal
 }
@@ -78,7 +78,7 @@ export const findPacks = async ({ store, report, signal }: ScanContext): Promise
 
 /** Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them must prove itself. */
 const kindOf = async (
-  store: PackStore,
+  store: Packs,
   name: PackName,
   report: RebuildReport,
 ): Promise<Pick<FoundPack, 'kind' | 'misplaced'>> => {

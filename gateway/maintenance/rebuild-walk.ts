@@ -2,15 +2,15 @@
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
-import { ownBytes } from '../common/bytes.ts'
-import { damageOf, MISSING } from '../common/damage.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
+import { damageOf, MISSING } from '../packs/damage.ts'
 import type { BuiltTenant, CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { NodeReader, type ReadNodes } from '../trees/node-reader.ts'
 import { walk, wholeTree } from '../trees/walk.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
-import type { PackStore } from '../packs/pack-store.ts'
+import type { Packs } from '../packs/pack-store.ts'
 import { RecordReader } from '../packs/record-reader.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
@@ -40,7 +40,7 @@ export class PointWalk {
     tenant: BuiltTenant
     builder: CatalogBuilder
     catalog: Catalog
-    store: PackStore
+    store: Packs
     report: RebuildReport
     signal: AbortSignal
     nowMs: number
@@ -51,7 +51,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, catalog, store }) })
+    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) })
   }
 
   /** Walks every restore point of the tenant; what is absent becomes damage, and what it touches is in the report. */

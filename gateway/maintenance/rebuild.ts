@@ -1,6 +1,5 @@
 // Builds the catalog and index of a stopped gateway again from its packs alone, and from an older catalog what packs do not hold.
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
@@ -11,15 +10,14 @@ import { CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
 import { catalogOver } from '../catalog/sqlite/database.ts'
 import { OldCatalog, type OldPoint } from '../catalog/sqlite/old-catalog.ts'
 import { Sql } from '../catalog/sqlite/sql.ts'
-import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
-import { layEpoch, readEpoch } from '../catalog/sqlite/epoch.ts'
+import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
+import { openPackStore, packNotes, packStoreIn } from '../packs/open-pack-store.ts'
 import type { RecordType } from '../packs/format.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
-import { CATALOG_NAME, hasPacks, LOCK_NAME, PACKS_NAME } from '../folder/layout.ts'
+import { CATALOG_NAME, LOCK_NAME } from '../folder/layout.ts'
 import type { DatastoreLog } from '../common/log.ts'
-import type { Manifest } from '../datastore/manifest.ts'
-import type { PackStore } from '../packs/pack-store.ts'
-import { layMarker, PACKS_SETTING, readMarker } from '../packs/directory/packs-marker.ts'
+import type { Manifest } from '../catalog/manifest.ts'
+import type { Packs } from '../packs/pack-store.ts'
 import { storeError } from '../common/store-error.ts'
 import { StoreLock } from '../folder/store-lock.ts'
 import { lossOf, refuseLoss, refuseNothing } from './rebuild-loss.ts'
@@ -44,7 +42,7 @@ class Rebuild {
   readonly #report: RebuildReport
   readonly #builder: CatalogBuilder
   readonly #old: OldCatalog | null
-  readonly #store: PackStore
+  readonly #store: Packs
   readonly #signal: AbortSignal
   readonly #nowMs: number
   readonly #onProgress: (progress: MaintenanceProgress) => void
@@ -53,7 +51,7 @@ class Rebuild {
     report: RebuildReport
     builder: CatalogBuilder
     old: OldCatalog | null
-    store: PackStore
+    store: Packs
     signal: AbortSignal
     nowMs: number
     onProgress: (progress: MaintenanceProgress) => void
@@ -272,9 +270,10 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
   const signal = options.signal ?? new AbortController().signal
   const startedMs = nowMs()
   const begunMs = performance.now()
-  const packs = path.join(folder, PACKS_NAME)
+  const spec = packStoreIn(folder)
+  const notes = packNotes(spec)
   // an empty mount point has neither
-  if (!existsSync(packs) || (!hasPacks(folder) && readMarker(packs) === null))
+  if (!notes.hasPacks() && notes.id() === null)
     throw new VarveError(
       'CONFIG_INVALID',
       `there are no packs in ${folder}; name the gateway's data folder with --data DIR`,
@@ -284,27 +283,28 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
     using _lock = lockStore(folder)
     await using _folder = await FolderLock.take(folder)
     using _catalog = CatalogLock.take(folder)
+    await using store = await openPackStore(spec)
+    await store.lock()
     const place = new CatalogPlace(folder)
     await place.prepare()
     let epoch: number
     try {
       using old = openOld(place, report)
       using sql = new Sql(place.fresh)
-      await using store = await DirectoryPackStore.open(packs)
       const builder = new CatalogBuilder(sql)
       const marker = store.id ?? randomUUID()
       sql.run('INSERT INTO setting (name, value) VALUES (?, ?)', PACKS_SETTING, marker)
       await new Rebuild({ report, builder, old, store, signal, nowMs: startedMs, onProgress }).run()
-      if (options.refuseLoss === true) refuseNothing(report, readEpoch(packs))
+      if (options.refuseLoss === true) refuseNothing(report, await store.epoch())
       if (options.refuseLoss === true && old !== null && report.takenFrom === CATALOG_NAME)
-        refuseLoss(lossOf(old, sql, report, readEpoch(packs)))
+        refuseLoss(lossOf(old, sql, report, await store.epoch()))
       writeAudit(sql, report, startedMs)
-      epoch = builder.acknowledgeAbove(readEpoch(packs) ?? 0, old?.acknowledged() ?? 0)
+      epoch = builder.acknowledgeAbove((await store.epoch()) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
       signal.throwIfAborted()
       // what went away meanwhile, with its file system, would pass for lost
       await store.confirm()
-      if (store.id === null) await layMarker(packs, marker)
+      if (store.id === null) await store.mark(marker)
     } catch (error) {
       // the next rebuild clears what stays
       await place.discard().catch(() => {})
@@ -312,7 +312,7 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
     }
     report.replaced = await place.put()
     // from here on the one that was replaced is an older copy
-    await layEpoch(packs, epoch)
+    await store.layEpoch(epoch)
   } catch (thrown) {
     throw storeError(thrown, 'rebuilding the catalog')
   }

@@ -1,6 +1,6 @@
 // Rewrites the packs of a plan one after the other, each removed before the next: on a full disk with ballast, and what does not fit later or not at all.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
 import type { SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { PackProof } from './pack-proof.ts'
@@ -26,7 +26,7 @@ export const rewritePacks = async (
   const fits = async (pack: SurveyedPack): Promise<boolean> => {
     try {
       if (!(await packs.ballast.lend(pack.liveBytes))) return false
-      if (await rewriter.rewrite(pack)) await packs.remove(pack)
+      if (await rewriter.rewrite(pack)) await packs.remove([pack])
       return true
     } catch (thrown) {
       await rewriter.letGo()

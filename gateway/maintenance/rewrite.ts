@@ -1,9 +1,9 @@
 // Copies the live records of packs into new ones, in their order, and points the index there once the copies are synced.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
-import { joinBytes, joinIds } from '../common/bytes.ts'
-import type { Damage } from '../common/damage.ts'
+import type { Damage } from '../packs/damage.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
+import { joinBytes, joinIds } from '../../protocol/host/bytes.ts'
 import type { Move } from '../catalog/sqlite/collection.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { PackKind } from '../packs/format.ts'

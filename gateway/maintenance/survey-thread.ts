@@ -4,13 +4,14 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { errorOfThread, type ThreadError } from '../common/thread-error.ts'
+import type { PackStoreSpec } from '../packs/open-pack-store.ts'
 import type { OwnedImage } from './lattice.ts'
 import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
 
 export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
-  /** Paths of the catalog and of the folder of packs. */
+  /** Path of the catalog. */
   readonly catalogFile: string
-  readonly packs: string
+  readonly packs: PackStoreSpec
   readonly tenant: Tenant
   /** The images whose owners are told apart; null where only life and death matter. */
   readonly owners: readonly OwnedImage[] | null

@@ -1,10 +1,10 @@
 // The survey's thread: its own connection to the catalog and its own handles on the packs, so that uploads wait for neither.
 import { parentPort, workerData } from 'node:worker_threads'
 import { ID_BYTES } from '../../protocol/chunk.ts'
-import { joinIds, splitIds } from '../common/bytes.ts'
+import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
-import { DirectoryPackStore } from '../packs/directory/directory-pack-store.ts'
-import { PACKS_SETTING } from '../packs/directory/packs-marker.ts'
+import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
+import { openPackStore } from '../packs/open-pack-store.ts'
 import { RecordReader } from '../packs/record-reader.ts'
 import { storeError } from '../common/store-error.ts'
 import { NodeReader } from '../trees/node-reader.ts'
@@ -36,7 +36,7 @@ const run = async (): Promise<SurveyResult> => {
   using catalog = openLocal(catalogFile)
   // what is not whole in itself tells nobody what may go
   if (dead === 'agreed') await catalog.collection.sound()
-  await using store = await DirectoryPackStore.open(packs, await catalog.settings.get({ name: PACKS_SETTING }))
+  await using store = await openPackStore(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)
   let toldMs = 0
   const work = new Survey({
@@ -44,7 +44,7 @@ const run = async (): Promise<SurveyResult> => {
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await catalog.collection.count({ tenant: tenant.id }),
-    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, catalog, store }) }).fresh,
+    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) }).fresh,
     page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
     damaged: () => damagedIds(catalog),
     packIds: () => catalog.collection.packIds({ tenant: tenant.id }),

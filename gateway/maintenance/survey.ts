@@ -2,8 +2,8 @@
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
-import { joinIds, splitIds } from '../common/bytes.ts'
-import { damageOf, type Damage } from '../common/damage.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
+import { joinIds, splitIds, idAt } from '../../protocol/host/bytes.ts'
 import type { IndexPage } from '../catalog/sqlite/collection.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD } from '../packs/format.ts'
@@ -163,7 +163,7 @@ export class Survey {
       if (passes.length > 1) await this.#begin(from, to, false)
       if (this.#unwalkable.size > unwalkable)
         throw new VarveError('TREE_UNREADABLE', 'a tree that was walked cannot be read any more: nothing more goes')
-      await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page, row)), onDead)
+      await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page.ids, row)), onDead)
     }
   }
 
@@ -297,7 +297,7 @@ export class Survey {
       if (rows === 0) break
       for (let row = 0; row < rows; row++) {
         if (isLive(row, page)) continue
-        dead.ids.push(idAt(page, row))
+        dead.ids.push(idAt(page.ids, row))
         dead.packs.push(page.packs[row]!)
         dead.stored.push(page.stored[row]!)
         if (dead.ids.length >= DEAD_BATCH) await hand()
@@ -325,7 +325,7 @@ export class Survey {
 
   /** True for a live row. */
   #count(row: number, page: IndexPage): boolean {
-    const id = idAt(page, row)
+    const id = idAt(page.ids, row)
     const mark = this.#marks.get(id)
     if (mark !== 0) this.#marks.set(id, (mark | SEEN) >>> 0)
     this.#tally.add(page, row, mark & CODE_MASK)
@@ -334,5 +334,3 @@ export class Survey {
 }
 
 const isGivenUp = (tree: SurveyTree): boolean => tree.givenUp === true
-
-const idAt = ({ ids }: IndexPage, row: number): Uint8Array => ids.subarray(row * ID_BYTES, (row + 1) * ID_BYTES)

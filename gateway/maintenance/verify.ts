@@ -5,10 +5,11 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NODE_BYTES_MAX, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { Throttle } from '../../protocol/throttle.ts'
-import { ownBytes, splitIds } from '../common/bytes.ts'
+import { Throttle } from '../../protocol/host/throttle.ts'
+import { ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { IndexPage } from '../catalog/sqlite/collection.ts'
-import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../common/damage.ts'
+import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../packs/damage.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import type { ReadNodes } from '../trees/node-reader.ts'
 import { walk, wholeTree } from '../trees/walk.ts'
@@ -20,8 +21,6 @@ import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
 import { recheck } from './recheck.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Restore points whose chunks wait to be checked. */
 const POINTS_WAITING_MAX = 256

@@ -1,7 +1,11 @@
-// A pack store that keeps count of what each tenant's pack files take.
-import { asVarveError } from '../../protocol/errors.ts'
-import type { PackFile, PackName, PackStore } from './pack-store.ts'
-import type { Quotas } from '../datastore/quota.ts'
+// Packs with a count of what each tenant's take.
+import { asVarveError, type VarveError } from '../../protocol/errors.ts'
+import type { PackCosts, PackEntry, PackFile, PackName, Packs } from './pack-store.ts'
+
+/** Who keeps the count, by the tenant's uuid. */
+export interface PackCount {
+  add(tenant: string, bytes: number): void
+}
 
 /** The length that was found, or `otherwise` where there is none or it cannot be told. */
 const sizeOr = async (size: () => Promise<number | null>, otherwise: number): Promise<number> => {
@@ -53,63 +57,70 @@ class CountedPackFile implements PackFile {
   }
 }
 
-/** Whatever makes, grows and removes packs goes through it; closing the store beneath is for who opened that. */
-export class CountedPackStore implements PackStore {
-  readonly #store: PackStore
-  readonly #quotas: Quotas
+/** Whatever makes, grows and removes packs goes through it. */
+export class CountedPacks implements Packs {
+  readonly #packs: Packs
+  readonly #count: PackCount
 
-  constructor(store: PackStore, quotas: Quotas) {
-    this.#store = store
-    this.#quotas = quotas
+  constructor(packs: Packs, count: PackCount) {
+    this.#packs = packs
+    this.#count = count
+  }
+
+  get costs(): PackCosts {
+    return this.#packs.costs
   }
 
   async create(name: PackName, header: Uint8Array): Promise<PackFile> {
     try {
-      const file = await this.#store.create(name, header)
-      this.#quotas.add(name.tenant, file.bytes)
+      const file = await this.#packs.create(name, header)
+      this.#count.add(name.tenant, file.bytes)
       return this.#counted(name, file)
     } catch (error) {
-      if (asVarveError(error).code !== 'EXISTS') this.#quotas.add(name.tenant, await this.#sizeNow(name))
+      if (asVarveError(error).code !== 'EXISTS') this.#count.add(name.tenant, await this.#sizeNow(name))
       throw error
     }
   }
 
   async open(name: PackName, bytes: number): Promise<PackFile> {
-    return this.#counted(name, await this.#store.open(name, bytes))
+    return this.#counted(name, await this.#packs.open(name, bytes))
   }
 
   read(name: PackName, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#store.read(name, offset, length)
+    return this.#packs.read(name, offset, length)
   }
 
   size(name: PackName): Promise<number | null> {
-    return this.#store.size(name)
+    return this.#packs.size(name)
   }
 
-  async remove(name: PackName): Promise<void> {
-    const before = await this.#sizeNow(name)
+  async remove(names: readonly PackName[]): Promise<ReadonlyMap<string, VarveError>> {
+    const before = await this.#sizesNow(names)
     try {
-      await this.#store.remove(name)
+      return await this.#packs.remove(names)
     } finally {
-      this.#quotas.add(name.tenant, (await this.#sizeNow(name)) - before)
+      const after = await this.#sizesNow(names)
+      for (const [index, { tenant }] of names.entries()) this.#count.add(tenant, after[index]! - before[index]!)
     }
   }
 
-  list(): ReturnType<PackStore['list']> {
-    return this.#store.list()
+  list(tenant?: string): AsyncIterable<PackEntry> {
+    return this.#packs.list(tenant)
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {}
+  #sizesNow(names: readonly PackName[]): Promise<number[]> {
+    return Promise.all(names.map((name) => this.#sizeNow(name)))
+  }
 
   async #sizeNow(name: PackName): Promise<number> {
-    return await sizeOr(() => this.#store.size(name), 0)
+    return await sizeOr(() => this.#packs.size(name), 0)
   }
 
   #counted(name: PackName, file: PackFile): PackFile {
     return new CountedPackFile(
       file,
-      (bytes) => this.#quotas.add(name.tenant, bytes),
-      () => this.#store.size(name),
+      (bytes) => this.#count.add(name.tenant, bytes),
+      () => this.#packs.size(name),
     )
   }
 }

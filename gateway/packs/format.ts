@@ -69,6 +69,13 @@ export interface RecordHeader {
   readonly storedLength: number
 }
 
+/** Where a record is, and what it holds. */
+export interface RecordLocation extends Omit<RecordHeader, 'id'> {
+  /** The pack's uuid. */
+  readonly pack: string
+  readonly offset: number
+}
+
 export interface StoredRecord extends RecordHeader {
   /** A view of the parsed bytes. */
   readonly stored: Uint8Array

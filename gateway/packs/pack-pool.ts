@@ -1,12 +1,26 @@
 // The packs that are still open: hands each to at most one writer at a time, and takes it back for the next.
 import { randomUUID } from 'node:crypto'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, type PackKind } from './format.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { DatastoreLog } from '../common/log.ts'
-import type { PackFile, PackName, PackStore } from './pack-store.ts'
+import type { PackFile, PackName, Packs } from './pack-store.ts'
+
+/** Whose packs: the tenant's row id and its uuid. */
+export interface PackOwner {
+  readonly id: number
+  readonly uuid: string
+}
+
+/** What keeps account of the packs there are; the catalog does. */
+export interface PackBook {
+  /** The new pack's row id; the row is there before the pack. */
+  add(pack: { tenant: number; kind: PackKind; uuid: string; nowMs: number }): Promise<number>
+  /** Ends packs; the length of each becomes `bytes` where that is more than what was acknowledged. */
+  seal(args: { packs: readonly { id: number; bytes: number }[] }): Promise<unknown>
+  /** Removes the row of a pack in which nothing was ever acknowledged. */
+  forget(pack: { id: number }): Promise<unknown>
+}
 
 /** An unsealed pack that no writer has. */
 export interface FreePack {
@@ -31,8 +45,8 @@ export interface HeldPack {
 }
 
 export class PackPool {
-  readonly #store: PackStore
-  readonly #catalog: Catalog
+  readonly #store: Packs
+  readonly #book: PackBook
   readonly #log: DatastoreLog
   readonly #nowMs: () => number
   /** Length past which nothing is appended to a pack, in bytes. */
@@ -40,15 +54,15 @@ export class PackPool {
   readonly #free = new Map<string, FreePack[]>()
 
   constructor(options: {
-    store: PackStore
-    catalog: Catalog
+    store: Packs
+    book: PackBook
     log: DatastoreLog
     nowMs: () => number
     packBytesMax?: number
   }) {
     this.packBytesMax = options.packBytesMax ?? PACK_BYTES_MAX
     this.#store = options.store
-    this.#catalog = options.catalog
+    this.#book = options.book
     this.#log = options.log
     this.#nowMs = options.nowMs
   }
@@ -62,7 +76,7 @@ export class PackPool {
   }
 
   /** The fullest open pack with room for `bytes`, or a new one. STORE_FULL, STORE_FAILED. */
-  async acquire(tenant: Tenant, kind: PackKind, bytes: number): Promise<HeldPack> {
+  async acquire(tenant: PackOwner, kind: PackKind, bytes: number): Promise<HeldPack> {
     for (let free = this.#take(tenant, kind, bytes); free !== null; free = this.#take(tenant, kind, bytes)) {
       try {
         const file = await this.#store.open(free.name, free.bytes)
@@ -102,16 +116,16 @@ export class PackPool {
   }
 
   /** Seals the tenant's open packs that no writer holds. STORE_FULL, STORE_FAILED. */
-  async retire(tenant: Tenant): Promise<void> {
+  async retire(tenant: PackOwner): Promise<void> {
     for (const kind of ['data', 'nodes'] as const) {
       const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
       failpoint('pack.seal')
       // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
-      await this.#catalog.packs.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
+      await this.#book.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
     }
   }
 
-  #take(tenant: Tenant, kind: PackKind, bytes: number): FreePack | null {
+  #take(tenant: PackOwner, kind: PackKind, bytes: number): FreePack | null {
     const free = this.#free.get(`${tenant.uuid} ${kind}`) ?? []
     let best = -1
     for (const [index, pack] of free.entries()) {
@@ -121,9 +135,9 @@ export class PackPool {
     return best < 0 ? null : free.splice(best, 1)[0]!
   }
 
-  async #create(tenant: Tenant, kind: PackKind): Promise<HeldPack> {
+  async #create(tenant: PackOwner, kind: PackKind): Promise<HeldPack> {
     const name = { tenant: tenant.uuid, pack: randomUUID() }
-    const id = await this.#catalog.packs.add({ tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
+    const id = await this.#book.add({ tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
     try {
       const file = await this.#store.create(name, encodePackHeader({ kind, ...name }))
       return { id, name, kind, file, acknowledgedBytes: 0, recorded: false }
@@ -136,8 +150,9 @@ export class PackPool {
   /** Removes a pack of this process in which no transaction ever recorded anything: first the file, so that no file is without a row. */
   async #forget(id: number, name: PackName): Promise<void> {
     try {
-      await this.#store.remove(name)
-      await this.#catalog.packs.forget({ id })
+      const failed = (await this.#store.remove([name])).get(name.pack)
+      if (failed !== undefined) throw failed
+      await this.#book.forget({ id })
     } catch (error) {
       this.#log.warn({ pack: name.pack, err: error }, 'an unused pack is left for the next start to settle')
     }
@@ -146,7 +161,7 @@ export class PackPool {
   async #seal(id: number, bytes: number): Promise<void> {
     try {
       failpoint('pack.seal')
-      await this.#catalog.packs.seal({ packs: [{ id, bytes }] })
+      await this.#book.seal({ packs: [{ id, bytes }] })
     } catch (error) {
       // the next start finds it longer than the catalog says and seals it then; this process has let go of it
       this.#log.warn({ packRow: id, err: error }, 'a pack could not be sealed')

@@ -1,7 +1,7 @@
 // Reads a pack from its first record to its last: every whole record, and what lies between them where a pack is damaged.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { ownBytes } from '../common/bytes.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import {
   PACK_BYTES_MAX,
   PACK_HEADER_BYTES,
@@ -15,7 +15,7 @@ import {
   type PackHeader,
   type RecordHeader,
 } from './format.ts'
-import type { PackName, PackStore } from './pack-store.ts'
+import type { PackName, Packs } from './pack-store.ts'
 
 /** Bytes of one read: any record fits into it. */
 const PIECE_BYTES = recordBytes(RECORD_PLAIN_BYTES_MAX)
@@ -60,7 +60,7 @@ export interface ScanOptions {
   readonly skipUnreadable?: boolean
 }
 
-type Source = Pick<PackStore, 'read' | 'size'>
+type Source = Pick<Packs, 'read' | 'size'>
 
 /** A pack's header as it is in the file, whatever the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readAnyHeader = async (store: Source, name: PackName): Promise<PackHeader> =>

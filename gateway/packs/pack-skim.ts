@@ -1,8 +1,8 @@
 // Reads only the heads of a pack's records: which ids lie in it, for a part of its bytes.
 import { asVarveError } from '../../protocol/errors.ts'
-import { ownBytes } from '../common/bytes.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import { PACK_HEADER_BYTES, parseRecordHeader, RECORD_HEADER_BYTES, recordBytes } from './format.ts'
-import type { PackName, PackStore } from './pack-store.ts'
+import type { PackName, Packs } from './pack-store.ts'
 import { scanPack, type ScanOptions } from './pack-scan.ts'
 
 /** Bytes of one read: a few heads of tree nodes, one of a chunk. */
@@ -31,7 +31,7 @@ const headAt = (bytes: Uint8Array): { readonly id: Uint8Array; readonly length: 
  * records, of which some come twice then. NOT_FOUND, STORE_FAILED.
  */
 export async function* skimPack(
-  store: Pick<PackStore, 'read' | 'size'>,
+  store: Pick<Packs, 'read' | 'size'>,
   name: PackName,
   options: Pick<ScanOptions, 'signal' | 'onRead'> = {},
 ): AsyncGenerator<RecordHead> {

@@ -1,4 +1,5 @@
-// The interface of what holds packs, declared by the datastore that uses it; every engine passes one conformance suite.
+// The interface of what holds packs: written by its users' needs and so that a folder as well as an object store can implement it.
+import { VarveError } from '../../protocol/errors.ts'
 
 export interface PackName {
   /** The tenant's uuid. */
@@ -7,29 +8,99 @@ export interface PackName {
   readonly pack: string
 }
 
-/** A pack open for appending. It has one owner; after its first failed append or sync it refuses all others. */
+/**
+ * A pack that grows. Whether it is one file or a row of immutable parts is the store's business: what was given is part of the pack for good once it is synced.
+ * It has one owner; after its first failed append or sync it refuses all others.
+ */
 export interface PackFile extends AsyncDisposable {
   /** Length, in bytes, with everything appended so far. */
   readonly bytes: number
   /** True after an append or sync failed: what the pack holds past its last sync is unknown. */
   readonly broken: boolean
-  /** Adds bytes at the end. STORE_FULL without space, STORE_FAILED otherwise; the pack is broken then. One call at a time. */
+  /** Adds bytes at the end; they are readable after the next sync. STORE_FULL without space, STORE_FAILED otherwise; the pack is broken then. One call at a time. */
   append(bytes: Uint8Array): Promise<void>
   /** Returns when all that was appended before the call survives power loss. STORE_FULL, STORE_FAILED; the pack is broken then. */
   sync(): Promise<void>
 }
 
-export interface PackStore extends AsyncDisposable {
+/** What requests cost, by which readers plan them. */
+export interface PackCosts {
+  /** Requests under way at once that pay off. */
+  readonly concurrency: number
+  /** Unwanted bytes between two ranges that are better read along than left out by another request. */
+  readonly readGapBytes: number
+}
+
+/** Room of a store, in bytes. */
+export interface PackSpace {
+  readonly freeBytes: number
+  readonly totalBytes: number
+}
+
+/** What a store holds back, to be given where it is full: for what must be written all the same. */
+export interface PackBallast {
+  /** Makes what is missing of it where there is room; null, or the bytes that would have to be free. STORE_FULL, STORE_FAILED. */
+  fill(isStopped: () => boolean): Promise<number | null>
+  /** Runs work that takes so many bytes, again with what is given back where the store is full. */
+  drawing<R>(bytes: number, work: () => Promise<R>): Promise<R>
+  /** Sees to it that so many bytes are free; false, with nothing given, where that cannot be. STORE_FAILED. */
+  lend(bytes: number): Promise<boolean>
+}
+
+/** What lies in a store: a pack, or something else by its path. */
+export type PackEntry = { readonly name: PackName } | { readonly unknown: string }
+
+/** The packs of a store. What is not there counts as absent only while the store is known to be the right one. */
+export interface Packs {
+  readonly costs: PackCosts
   /** Makes a new pack that holds `header`; it and its name survive power loss when this returns. EXISTS, STORE_FULL, STORE_FAILED. */
   create(name: PackName, header: Uint8Array): Promise<PackFile>
-  /** Opens a pack to go on at its end. NOT_FOUND; DATA_DAMAGED unless it has exactly `bytes` bytes. */
+  /** Goes on at the end of a pack. NOT_FOUND; DATA_DAMAGED unless it has exactly `bytes` bytes. */
   open(name: PackName, bytes: number): Promise<PackFile>
   /** Exactly this range, in a buffer of its own. NOT_FOUND; DATA_DAMAGED when the pack ends before it. */
   read(name: PackName, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>
   /** Length in bytes, or null when there is no such pack. */
   size(name: PackName): Promise<number | null>
-  /** Removes a pack; one that is not there is no error. */
-  remove(name: PackName): Promise<void>
-  /** Every pack, and the path of everything else that lies among them. */
-  list(): AsyncIterable<{ readonly name: PackName } | { readonly unknown: string }>
+  /** Removes packs; one that is not there is no error. Gives the error of each that could not be removed, by its uuid. */
+  remove(names: readonly PackName[]): Promise<ReadonlyMap<string, VarveError>>
+  /** Every pack, of one tenant where that is named, and what else lies among them. */
+  list(tenant?: string): AsyncIterable<PackEntry>
 }
+
+/** A whole store of packs, as it is opened. */
+export interface PackStore extends Packs, AsyncDisposable {
+  /** What people know it by. */
+  readonly place: string
+  /** Uuid of its mark, which tells it from an empty mount point and from another datastore's; null where it has none, and then none is looked for. */
+  readonly id: string | null
+  /** Most bytes of a pack here, at most PACK_BYTES_MAX. */
+  readonly packBytesMax: number
+  readonly ballast: PackBallast
+  /** STORE_FAILED unless it is there with its mark. */
+  confirm(): Promise<void>
+  /** Makes the store where it is not there, and gives it this mark for good. STORE_FULL, STORE_FAILED. */
+  mark(id: string): Promise<void>
+  /** Keeps other gateways off these packs until this is closed; STORE_LOCKED. */
+  lock(): Promise<void>
+  /** Null where it has no bound. STORE_FAILED. */
+  space(): Promise<PackSpace | null>
+  /** How many acknowledged changes the catalog of these packs has had; null where that was never noted. STORE_FAILED. */
+  epoch(): Promise<number | null>
+  /** Notes it, whatever was noted; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
+  layEpoch(epoch: number): Promise<void>
+}
+
+/** What is noted beside packs and can be told without waiting, before a store is opened and by the catalog's own thread. */
+export interface PackNotes {
+  /** Uuid of the mark; null where there is none. STORE_FAILED. */
+  id(): string | null
+  /** The number of acknowledged changes; null where there is none, or none that can be read. STORE_FAILED. */
+  epoch(): number | null
+  /** Raises that number where there is one, beside packs with this mark only; it survives power loss when this returns. Throws errors of the system. */
+  raiseEpoch(epoch: number, id: string | null): void
+  hasPacks(): boolean
+}
+
+/** What is said where the mark of a store is not there, or not the one that is looked for. */
+export const strangePacks = (): VarveError =>
+  new VarveError('STORE_FAILED', 'the folder of packs is not the one of this catalog: is its file system mounted?')

@@ -1,8 +1,12 @@
 // Appends records to packs for one owner: one pack at a time, a new one when it is full, synced on demand.
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from './format.ts'
-import type { HeldPack, PackPool } from './pack-pool.ts'
-import type { Space } from '../datastore/space.ts'
+import type { HeldPack, PackOwner, PackPool } from './pack-pool.ts'
+
+/** What appends are held to. */
+export interface PackRoom {
+  /** Room for one append, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
+  take(tenant: PackOwner, bytes: number): Promise<Disposable>
+}
 
 /** Most bytes of one append: what an empty pack has room for. */
 export const APPEND_BYTES_MAX = PACK_BYTES_MAX - PACK_HEADER_BYTES
@@ -15,23 +19,23 @@ export interface PackCheckpoint {
 /** Not for concurrent appends: its owner puts them in order. */
 export class PackWriter implements AsyncDisposable {
   readonly #pool: PackPool
-  readonly #tenant: Tenant
+  readonly #tenant: PackOwner
   readonly #kind: PackKind
-  readonly #space: Space | null
+  readonly #room: PackRoom | null
   #current: HeldPack | null = null
   #full: HeldPack[] = []
 
-  /** With `space`, each append is held to the tenant's quota and the disk's reserve. */
-  constructor(options: { pool: PackPool; tenant: Tenant; kind: PackKind; space?: Space }) {
+  /** With `room`, each append is held to the tenant's quota and the disk's reserve. */
+  constructor(options: { pool: PackPool; tenant: PackOwner; kind: PackKind; room?: PackRoom }) {
     this.#pool = options.pool
     this.#tenant = options.tenant
     this.#kind = options.kind
-    this.#space = options.space ?? null
+    this.#room = options.room ?? null
   }
 
   /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED. */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
-    using _room = await this.#space?.take(this.#tenant, bytes.length)
+    using _room = await this.#room?.take(this.#tenant, bytes.length)
     if (this.#current !== null && this.#current.file.bytes + bytes.length > this.#pool.packBytesMax) {
       this.#full.push(this.#current)
       this.#current = null

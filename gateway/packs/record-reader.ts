@@ -1,14 +1,12 @@
 // Reads records of one tenant from packs: finds them in the index and fetches neighbours with one read.
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { joinIds } from '../common/bytes.ts'
-import { ownDamage } from '../common/damage.ts'
-import type { RecordLocation } from '../catalog/sqlite/chunks.ts'
-import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { parseRecord, recordBytes, type StoredRecord } from './format.ts'
-import { Limiter } from '../common/limiter.ts'
-import type { PackStore } from './pack-store.ts'
+import { ownDamage } from './damage.ts'
+import type { PackOwner } from './pack-pool.ts'
+import { parseRecord, recordBytes, type RecordLocation, type StoredRecord } from './format.ts'
+import type { Packs } from './pack-store.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 
 /** Most ids of one call. */
 export const IDS_MAX = 4096
@@ -16,20 +14,20 @@ export const IDS_MAX = 4096
 /** Most stored bytes that one call returns. */
 export const READ_BYTES_MAX = 64 * 1024 * 1024
 
-/** Unwanted bytes between two records that are read along rather than beginning a new read. */
-const GAP_BYTES_MAX = 64 * 1024
-
 /** A read is ended after so many bytes, unless one record is longer. */
 const GROUP_BYTES_MAX = 4 * 1024 * 1024
-
-/** Reads under way at once for one tenant. */
-const READS_MAX = 8
 
 /** How often one call follows a record that collections move from pack to pack while it reads. */
 const MOVES_MAX = 3
 
 /** Calls that may wait for a read. */
 const READS_WAITING_MAX = 65_536
+
+/** What knows where records are; the catalog does. */
+export interface RecordIndex {
+  /** In the order of the ids, which lie behind one another; null for one that is not there. */
+  locate(args: { tenant: number; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
+}
 
 /** A record as fetched, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
 export interface FetchedRecord {
@@ -55,8 +53,8 @@ export interface ReadGroup {
 
 const endOf = ({ offset, storedLength }: RecordLocation): number => offset + recordBytes(storedLength)
 
-/** Reads that cover all the locations, in pack order. */
-export const planReads = (wanted: readonly Wanted[]): ReadGroup[] => {
+/** Reads that cover all the locations, in pack order; gaps of at most so many bytes are read along. */
+export const planReads = (wanted: readonly Wanted[], gapBytes: number): ReadGroup[] => {
   const sorted = [...wanted].sort((a, b) =>
     a.location.pack === b.location.pack
       ? a.location.offset - b.location.offset
@@ -69,7 +67,7 @@ export const planReads = (wanted: readonly Wanted[]): ReadGroup[] => {
     const { pack, offset } = one.location
     const end = endOf(one.location)
     const last = groups.at(-1)
-    const near = last?.pack === pack && offset - (last.offset + last.length) <= GAP_BYTES_MAX
+    const near = last?.pack === pack && offset - (last.offset + last.length) <= gapBytes
     if (last !== undefined && near && end - last.offset <= GROUP_BYTES_MAX) {
       last.length = Math.max(last.length, end - last.offset)
       last.wanted.push(one)
@@ -111,15 +109,18 @@ export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): St
 }
 
 export class RecordReader {
-  readonly #tenant: Tenant
-  readonly #catalog: Catalog
-  readonly #store: PackStore
-  readonly #limiter = new Limiter({ weightMax: READS_MAX, waitingMax: READS_WAITING_MAX })
+  readonly #tenant: PackOwner
+  readonly #index: RecordIndex
+  readonly #store: Packs
+  /** Of one tenant's reads. */
+  readonly #limiter: Limiter
 
-  constructor(options: { tenant: Tenant; catalog: Catalog; store: PackStore }) {
+  constructor(options: { tenant: PackOwner; index: RecordIndex; store: Packs }) {
     this.#tenant = options.tenant
-    this.#catalog = options.catalog
+    this.#index = options.index
     this.#store = options.store
+    const { concurrency } = options.store.costs
+    this.#limiter = new Limiter({ weightMax: concurrency, waitingMax: READS_WAITING_MAX })
   }
 
   /** The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED. */
@@ -134,15 +135,19 @@ export class RecordReader {
     if (bytes > READ_BYTES_MAX) throw new VarveError('PARAMS_INVALID', `more than ${READ_BYTES_MAX} bytes in one call`)
     for (let moves = 0; wanted.length > 0; moves++) {
       const gone: Wanted[] = []
-      await Promise.all(planReads(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))
+      await Promise.all(this.#plan(wanted).map((group) => this.#fetchGroup(group, ids, { fetched, gone })))
       wanted = moves < MOVES_MAX ? await this.#moved(ids, gone) : []
     }
     return fetched
   }
 
+  #plan(wanted: readonly Wanted[]): ReadGroup[] {
+    return planReads(wanted, this.#store.costs.readGapBytes)
+  }
+
   async #locate(ids: readonly Uint8Array[], indices: readonly number[]): Promise<Wanted[]> {
     const named = joinIds(indices.map((index) => ids[index]!))
-    const locations = await this.#catalog.chunks.locate({ tenant: this.#tenant.id, ids: named })
+    const locations = await this.#index.locate({ tenant: this.#tenant.id, ids: named })
     return locations.flatMap((location, at) => (location === null ? [] : [{ index: indices[at]!, location }]))
   }
 
@@ -171,7 +176,7 @@ export class RecordReader {
       if (error.code === 'NOT_FOUND') gone.push(...wanted)
       else if (error.code !== 'DATA_DAMAGED') throw error
       // a pack that ends early: what lies before its end is still good
-      else if (wanted.length > 1) for (const one of wanted) await this.#fetchGroup(planReads([one])[0]!, ids, into)
+      else if (wanted.length > 1) for (const one of wanted) await this.#fetchGroup(this.#plan([one])[0]!, ids, into)
       // people are told of this one, and the pack's name is nothing to them
       const why = error.code === 'NOT_FOUND' ? 'its pack is gone' : 'its pack ends before it does'
       if (error.code === 'NOT_FOUND' || wanted.length === 1)

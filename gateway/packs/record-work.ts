@@ -12,7 +12,7 @@ import {
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord, type RecordHeader, type RecordType } from './format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 /** Largest zstd window accepted, as a power of two; larger ones would let a small chunk claim much memory. */
 const ZSTD_WINDOW_LOG_MAX = 23

@@ -2,6 +2,7 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { REPORT_ROWS_MAX, type MAINTENANCE_METHODS } from '../../protocol/maintenance.ts'
 import { DAYS_MAX, type Retention } from '../../protocol/retention.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { StoredPoint } from '../catalog/sqlite/points.ts'
 import { pointView } from '../jobs/views.ts'
 import { keepState } from '../maintenance/keep-state.ts'
@@ -9,7 +10,7 @@ import { prune } from '../maintenance/prune.ts'
 import type { MethodCode, MethodContext } from './context.ts'
 
 /** Furthest time that a point can be locked until, in milliseconds from now. */
-const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
+const LOCK_MAX_MS = DAYS_MAX * DAY_MS
 
 /** A point of the tenant by the first characters of its id; NOT_FOUND, AMBIGUOUS. */
 const findPoint = (

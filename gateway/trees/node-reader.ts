@@ -2,10 +2,9 @@
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { ownBytes } from '../common/bytes.ts'
-import { ownDamage } from '../common/damage.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
+import { ownDamage } from '../packs/damage.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { RECORD } from '../packs/format.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, type RecordReader } from '../packs/record-reader.ts'
 import type { NodeCache } from './node-cache.ts'
@@ -16,13 +15,20 @@ import type { NodeCache } from './node-cache.ts'
  */
 export type ReadNodes = (ids: readonly Uint8Array[], level: number | null) => Promise<(TreeNode | VarveError)[]>
 
+/** Whose nodes they are. */
+interface NodeOwner {
+  /** The catalog's row id. */
+  readonly id: number
+  readonly idKey: Uint8Array
+}
+
 export class NodeReader {
-  readonly #tenant: Tenant
+  readonly #tenant: NodeOwner
   readonly #records: RecordReader
   readonly #cache: NodeCache | null
   readonly #key: Uint8Array
 
-  constructor(options: { tenant: Tenant; records: RecordReader; cache?: NodeCache }) {
+  constructor(options: { tenant: NodeOwner; records: RecordReader; cache?: NodeCache }) {
     this.#tenant = options.tenant
     this.#records = options.records
     this.#cache = options.cache ?? null

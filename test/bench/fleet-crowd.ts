@@ -3,7 +3,7 @@
 // Started by fleet-idle.ts with fork; orders come and events go as messages.
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { systemClock } from '../../agent/clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { GatewayLink } from '../../agent/session/link.ts'

@@ -1,7 +1,7 @@
 // The program's commands in processes of their own: what they print, their exit codes, and what they refuse.
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { EXIT } from '../../protocol/exit.ts'
+import { EXIT } from '../../protocol/host/exit.ts'
 import { tempFolder } from '../support/temp.ts'
 import { decodePart } from './auth/test-authority.ts'
 import { runGateway, ServingGateway } from './program.ts'

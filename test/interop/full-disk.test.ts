@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test, vi } from 'vitest'
-import { EXIT } from '../../protocol/exit.ts'
+import { EXIT } from '../../protocol/host/exit.ts'
 import { Filler, freeBytes, thief } from '../support/full-disk.ts'
 import { Dice } from '../support/model-dice.ts'
 import { MIB } from '../support/model-machine.ts'

@@ -7,10 +7,14 @@ export type Intercept = (name: OperationName, args: unknown, call: () => Promise
 
 type Methods = Record<string, (args: unknown, entry: unknown) => Promise<unknown>>
 
+/** What of a catalog is subjects: one on threads says of itself whether it is damaged. */
+const subjectsOf = (catalog: Catalog): [string, Methods][] =>
+  Object.entries(catalog as unknown as Record<string, Methods>).filter(([, one]) => typeof one === 'object')
+
 /** A catalog with the same methods, whose calls pass through `between`. */
 export const intercepted = (catalog: Catalog, between: Intercept): Catalog =>
   Object.fromEntries(
-    Object.entries(catalog as unknown as Record<string, Methods>).map(([subject, methods]) => [
+    subjectsOf(catalog).map(([subject, methods]) => [
       subject,
       Object.fromEntries(
         Object.entries(methods).map(([method, run]) => [
@@ -24,7 +28,7 @@ export const intercepted = (catalog: Catalog, between: Intercept): Catalog =>
 
 /** The same for a catalog that others hold already; what is returned takes it away again. */
 export const intercept = (catalog: Catalog, between: Intercept): (() => void) => {
-  const before = { ...catalog }
+  const before = Object.fromEntries(subjectsOf(catalog))
   Object.assign(catalog, intercepted(catalog, between))
   return () => void Object.assign(catalog, before)
 }

@@ -6,13 +6,13 @@ import { listDisks } from '../../qmp/disks.ts'
 import { decideDisks } from './decide.ts'
 import type { SeenDisks } from './decide.ts'
 import { gatherEvidence, refuseShared } from './evidence.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 
 /** The disks at the instant are not those that the lease was planned for. */
 export class DisksChanged extends VarveError {
   constructor(machine: string) {
-    super('LEASE_HELD', `The disks of machine ${machine} changed while the backup began.`)
+    super('LEASE_HELD', `the disks of machine ${machine} changed while the backup began`)
   }
 }
 
@@ -37,7 +37,7 @@ export const signature = (seen: SeenDisks, request: LeaseRequest): string => {
  */
 export const refuseChange = async (
   client: QmpCaller,
-  { entry, seen, request }: { readonly entry: JournalEntry; readonly seen: SeenDisks; readonly request: LeaseRequest },
+  { entry, seen, request }: { readonly entry: QmpEntry; readonly seen: SeenDisks; readonly request: LeaseRequest },
 ): Promise<void> => {
   const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
   const now = await look(client, filters)

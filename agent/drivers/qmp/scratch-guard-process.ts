@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { endProcess, processState } from '../../process-mark.ts'
-import { within } from '../../within.ts'
+import { within } from '../../../protocol/host/within.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import { isGone } from './finish.ts'
 import { nbdServerListens } from './nbd-probe.ts'
@@ -101,7 +101,7 @@ const hangs = ({ agent }: GuardOrder, { heardMs, actingMs }: Agent): boolean => 
 /** Ends an agent that hangs, as it holds the only monitor connection there is, and says so for the next one. */
 const endAgent = async (order: GuardOrder): Promise<void> => {
   if (order.agent === null) return
-  const why = `It did not live while the scratch space was low (less than ${order.reserveBytes} bytes free).`
+  const why = `it did not live while the scratch space was low (less than ${order.reserveBytes} bytes free)`
   const text = JSON.stringify({ timeMs: Date.now(), pid: order.agent.pid, why })
   if (!endProcess(order.agent)) return
   await within(

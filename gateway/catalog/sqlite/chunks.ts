@@ -1,6 +1,7 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
 import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, RECORD_HEADER_BYTES, type RecordType } from '../../packs/format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
@@ -61,7 +62,6 @@ export interface ChunkCommit {
 /** What a chunk is to a machine: absent, first added by another machine, first added by this one, or there with another length than it must have. */
 export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
 
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)

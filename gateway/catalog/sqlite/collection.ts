@@ -1,7 +1,7 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { splitIds } from '../../common/bytes.ts'
+import { splitIds, idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, type PackKind, type RecordType } from '../../packs/format.ts'
 import { checkAcceptable, type Acceptance } from './loss.ts'
 import { isDamagedDatabase } from '../../common/store-error.ts'
@@ -72,8 +72,6 @@ export interface PackedRow {
   readonly type: RecordType
   readonly offset: number
 }
-
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
 interface IndexRow {
   readonly id: Uint8Array

@@ -1,6 +1,7 @@
 // Agents, enrolments and issued tokens; every change is audited in its own transaction.
 import type { Role } from '../../../protocol/claims.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { appendAudit } from './audit.ts'
 import { endJob } from './jobs.ts'
 import { aside, read, write } from './operation.ts'
@@ -13,7 +14,7 @@ export const IDENTITIES_PAGE_MAX = 1000
 export const IDENTITIES_CHECK_MAX = 10_000
 
 /** How long an expired token or enrolment is kept, in milliseconds. */
-const EXPIRED_KEEP_MS = 30 * 24 * 60 * 60 * 1000
+const EXPIRED_KEEP_MS = 30 * DAY_MS
 
 /** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
 export const EXPIRED_KEEP_MIN = 1000

@@ -1,7 +1,7 @@
 // Machines: which agent declared them, and their policy.
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
-import { meant } from '../../../protocol/meant.ts'
+import { meant } from '../../common/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'

@@ -1,7 +1,7 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'

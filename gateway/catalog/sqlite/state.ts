@@ -1,7 +1,7 @@
 // The state of a tenant in the catalog: a snapshot to be written to the packs, and the note that it is there.
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { TenantState } from '../../datastore/state-record.ts'
+import type { TenantState } from '../state-record.ts'
 import { eachFact, TENANT_FIELDS, type AnyRow } from '../facts.ts'
 import { commitRecords, type ChunkCommit } from './chunks.ts'
 import { selectFact, selectFields } from './facts.ts'

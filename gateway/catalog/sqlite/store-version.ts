@@ -6,13 +6,15 @@ import { pathToFileURL } from 'node:url'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MIGRATIONS } from './schema.ts'
 import { FORMAT_VERSION } from '../../packs/format.ts'
-import { readEpoch } from './epoch.ts'
-import { hasPacks, PACKS_NAME } from '../../folder/layout.ts'
-import { refuseOlderEpoch } from '../../datastore/older-catalog.ts'
-import { PACKS_SETTING, readMarker, strangePacks } from '../../packs/directory/packs-marker.ts'
+import { refuseOlderEpoch } from '../older-catalog.ts'
+import { packNotes, packStoreIn } from '../../packs/open-pack-store.ts'
+import { strangePacks } from '../../packs/pack-store.ts'
 
 /** Name of the setting that holds the datastore's format version. */
 export const FORMAT_SETTING = 'format'
+
+/** Name of the setting that holds the uuid of the mark of the packs. */
+export const PACKS_SETTING = 'packs'
 
 const newer = (what: string, found: number, known: number): VarveError =>
   new VarveError('STORE_VERSION', `the datastore has ${what} ${found}, this program knows up to ${known}`, {
@@ -37,7 +39,7 @@ const has = (db: DatabaseSync, table: string): boolean =>
   db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(table) !== undefined
 
 const checkPacks = (catalog: string): void => {
-  if (!hasPacks(path.dirname(catalog))) return
+  if (!packNotes(packStoreIn(path.dirname(catalog))).hasPacks()) return
   throw new VarveError(
     'CATALOG_MISSING',
     'the data folder has packs but no catalog; build it again from them with: varve-gateway repair --rebuild',
@@ -56,8 +58,8 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
   if (!found.isFile()) throw foreign('it is not a file')
   if (found.size === 0) return checkNew()
   // read before the catalog's: whoever uses it may raise both
-  const root = path.join(path.dirname(catalog), PACKS_NAME)
-  const there = epoch ? readEpoch(root) : null
+  const notes = packNotes(packStoreIn(path.dirname(catalog)))
+  const there = epoch ? notes.epoch() : null
   const url = pathToFileURL(catalog)
   // a catalog that was closed well is read without the files that SQLite would lay beside it; one with a log needs its log
   if (!existsSync(`${catalog}-wal`)) url.searchParams.set('immutable', '1')
@@ -75,7 +77,7 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
     checkFormat(row === undefined ? null : String(row['value']))
     if (db.prepare('SELECT 1 FROM tenant LIMIT 1').get() === undefined) checkNew()
     const packs = db.prepare('SELECT value FROM setting WHERE name = ?').get(PACKS_SETTING)?.['value']
-    const marker = epoch && packs !== undefined ? readMarker(root) : null
+    const marker = epoch && packs !== undefined ? notes.id() : null
     if (marker !== null && marker !== packs) throw strangePacks()
     if (there !== null && has(db, 'tally'))
       refuseOlderEpoch(

@@ -1,10 +1,10 @@
 // Tenants and settings of the datastore.
 import { VarveError } from '../../../protocol/errors.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import { appendAudit } from './audit.ts'
 import type { Actor } from './identities.ts'
 import { aside, read, write } from './operation.ts'
-import type { Quota, TenantQuota } from '../../datastore/quota.ts'
+import type { Quota, TenantQuota } from '../quota.ts'
 import type { Sql } from './sql.ts'
 
 export interface Tenant {

@@ -1,7 +1,7 @@
 // Which restore points are to be verified, what they are made of, and when they were.
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { ManifestContent } from '../../datastore/manifest.ts'
+import type { ManifestContent } from '../manifest.ts'
 import { read, write } from './operation.ts'
 import type { Sql } from './sql.ts'
 

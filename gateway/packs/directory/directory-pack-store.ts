@@ -1,111 +1,98 @@
 // The pack store of one machine: a file per pack in a directory, `<root>/<tenant uuid>/<first two digits>/<pack uuid>.pack`.
-import { constants, type Dirent } from 'node:fs'
+import { constants, existsSync, type Dirent } from 'node:fs'
 import { open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import { failpoint, failpointsArmed } from '../../common/failpoint.ts'
-import { makeFolder, syncFolder } from '../../folder/folders.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
+import { failpoint } from '../../common/failpoint.ts'
+import { storeError } from '../../common/store-error.ts'
+import { Ballast } from '../../folder/ballast.ts'
+import { FolderLock } from '../../folder/folder-lock.ts'
+import { diskSpace } from '../../folder/reserve.ts'
+import { syncFolder } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
+import {
+  strangePacks,
+  type PackCosts,
+  type PackEntry,
+  type PackFile,
+  type PackName,
+  type PackSpace,
+  type PackStore,
+} from '../pack-store.ts'
+import { DirectoryPackFile, writeAll } from './directory-pack-file.ts'
+import { layEpoch, readEpoch } from './epoch-file.ts'
 import { HandleCache } from './handle-cache.ts'
-import { OWN_NAMES, PACK_SUFFIX } from '../../folder/layout.ts'
-import type { PackFile, PackName, PackStore } from '../pack-store.ts'
-import { readMarker, strangePacks } from './packs-marker.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { OWN_NAMES, PACK_SUFFIX } from './names.ts'
+import { packBytesOn } from './pack-bytes.ts'
+import { layMarker, readMarker } from './packs-marker.ts'
 
 const FILE_MODE = 0o600
 
-/** Writes all of `bytes` at `offset`: one write may take only a part of them. */
-const writeAll = async (handle: FileHandle, bytes: Uint8Array, offset: number, file: string): Promise<void> => {
-  // a test sees every write as one that took only a part
-  let end = failpointsArmed() ? bytes.length >> 1 : bytes.length
-  for (let done = 0; done < bytes.length; end = bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, done, end - done, offset + done)
-    done += bytesWritten
-    if (done < bytes.length) failpoint('pack.append.half', file)
-  }
-}
+/** Reads of a disk: so many at once keep it busy, and so many bytes are read in the time of another seek. */
+const COSTS: PackCosts = { concurrency: 8, readGapBytes: 64 * 1024 }
 
-class DirectoryPackFile implements PackFile {
-  readonly #handle: FileHandle
-  readonly #path: string
-  #bytes: number
-  #broken = false
-
-  constructor(handle: FileHandle, path: string, bytes: number) {
-    this.#handle = handle
-    this.#path = path
-    this.#bytes = bytes
-  }
-
-  get bytes(): number {
-    return this.#bytes
-  }
-
-  get broken(): boolean {
-    return this.#broken
-  }
-
-  append(bytes: Uint8Array): Promise<void> {
-    return this.#guard('writing to a pack', async () => {
-      failpoint('pack.append', this.#path)
-      await writeAll(this.#handle, bytes, this.#bytes, this.#path)
-      this.#bytes += bytes.length
-    })
-  }
-
-  sync(): Promise<void> {
-    return this.#guard('syncing a pack', async () => {
-      failpoint('pack.sync', this.#path)
-      await this.#handle.datasync()
-      failpoint('pack.synced', this.#path)
-    })
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle.close()
-  }
-
-  async #guard(doing: string, work: () => Promise<void>): Promise<void> {
-    if (this.#broken) throw new VarveError('STORE_FAILED', 'this pack had a failed write and takes no more')
-    try {
-      await work()
-    } catch (error) {
-      // after a failed sync the kernel may have dropped the bytes and would call a second sync a success
-      this.#broken = true
-      throw storeError(error, doing)
-    }
-  }
-}
+/** The disk that a folder lies on, or would. */
+const spaceOf = (root: string): Promise<PackSpace> => diskSpace(existsSync(root) ? root : path.dirname(root))
 
 export class DirectoryPackStore implements PackStore {
+  readonly costs = COSTS
+  readonly packBytesMax: number
+  readonly place: string
+  readonly ballast: Ballast
   readonly #root: string
   readonly #handles = new HandleCache()
-  /** The uuid in the folder's marker; null where it had none when it was opened, and then none is looked for. */
-  readonly id: string | null
+  #id: string | null
+  #lock: FolderLock | null = null
+  #locked = false
 
-  private constructor(root: string, id: string | null) {
+  private constructor(root: string, id: string | null, packBytesMax: number) {
     this.#root = root
-    this.id = id
+    this.#id = id
+    this.place = root
+    this.packBytesMax = packBytesMax
+    this.ballast = Ballast.below(root)
   }
 
-  /**
-   * Opens the folder whose marker has this id: STORE_FAILED where that is not there. Without an id any folder, which is made if needed (its parent must
-   * exist). From then on nothing counts as absent unless the marker of the folder is there: else its file system is not, which is STORE_FAILED.
-   */
+  /** Opens a folder, with the marker of this id where one is named: STORE_FAILED where that is not there. Nothing is made; its parent must exist. */
   static async open(root: string, id: string | null = null): Promise<DirectoryPackStore> {
-    try {
-      if (id === null) await makeFolder(root)
-    } catch (error) {
-      throw storeError(error, 'making the folder for packs')
-    }
     const found = readMarker(root)
     if (id !== null && found !== id) throw strangePacks()
-    return new DirectoryPackStore(root, found)
+    const { totalBytes } = await spaceOf(root)
+    return new DirectoryPackStore(root, found, packBytesOn(totalBytes))
   }
 
-  /** STORE_FAILED unless the folder has the marker that it was opened with. */
+  get id(): string | null {
+    return this.#id
+  }
+
+  /** From its marker on nothing counts as absent unless that is there: else its file system is not, which is STORE_FAILED. */
   async confirm(): Promise<void> {
-    if (this.id !== null && readMarker(this.#root) !== this.id) throw strangePacks()
+    if (this.#id !== null && readMarker(this.#root) !== this.#id) throw strangePacks()
+  }
+
+  async mark(id: string): Promise<void> {
+    await this.#make()
+    await layMarker(this.#root, id)
+    this.#id = id
+  }
+
+  async lock(): Promise<void> {
+    this.#locked = true
+    if (existsSync(this.#root)) this.#lock ??= await FolderLock.take(this.#root)
+  }
+
+  space(): Promise<PackSpace> {
+    return spaceOf(this.#root)
+  }
+
+  async epoch(): Promise<number | null> {
+    return readEpoch(this.#root)
+  }
+
+  layEpoch(epoch: number): Promise<void> {
+    return layEpoch(this.#root, epoch)
   }
 
   async create(name: PackName, header: Uint8Array): Promise<PackFile> {
@@ -116,6 +103,7 @@ export class DirectoryPackStore implements PackStore {
       // an empty mount point would take it
       await this.confirm()
       failpoint('pack.create', file)
+      if (this.#id === null) await this.#make()
       await makeFolder(path.dirname(folder))
       await makeFolder(folder)
       handle = await open(file, 'wx', FILE_MODE)
@@ -190,7 +178,43 @@ export class DirectoryPackStore implements PackStore {
     }
   }
 
-  async remove(name: PackName): Promise<void> {
+  async remove(names: readonly PackName[]): Promise<ReadonlyMap<string, VarveError>> {
+    const failed = new Map<string, VarveError>()
+    for (const name of names) {
+      try {
+        await this.#removeOne(name)
+      } catch (error) {
+        failed.set(name.pack, asVarveError(error))
+      }
+    }
+    return failed
+  }
+
+  async *list(tenant?: string): AsyncGenerator<PackEntry> {
+    await this.confirm()
+    for (const entry of await this.#entries('')) {
+      if (OWN_NAMES.has(entry.name) || (tenant !== undefined && entry.name !== tenant)) continue
+      if (isUuid(entry.name) && (await this.#kindOf(entry.name, entry)) === 'folder')
+        yield* this.#listTenant(entry.name)
+      else yield { unknown: entry.name }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handles[Symbol.asyncDispose]()
+    await this.#lock?.[Symbol.asyncDispose]()
+  }
+
+  async #make(): Promise<void> {
+    try {
+      await makeFolder(this.#root)
+    } catch (error) {
+      throw storeError(error, 'making the folder for packs')
+    }
+    if (this.#locked) await this.lock()
+  }
+
+  async #removeOne(name: PackName): Promise<void> {
     const file = this.#path(name)
     try {
       await this.confirm()
@@ -210,26 +234,6 @@ export class DirectoryPackStore implements PackStore {
     }
   }
 
-  async *list(): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
-    await this.confirm()
-    for (const tenant of await readdir(this.#root, { withFileTypes: true })) {
-      if (OWN_NAMES.has(tenant.name)) continue
-      if (!isUuid(tenant.name) || (await this.#kindOf(tenant.name, tenant)) !== 'folder') {
-        yield { unknown: tenant.name }
-        continue
-      }
-      for (const prefix of await readdir(path.join(this.#root, tenant.name), { withFileTypes: true })) {
-        const folder = path.join(tenant.name, prefix.name)
-        if ((await this.#kindOf(folder, prefix)) === 'folder') yield* this.#listFolder(tenant.name, folder)
-        else yield { unknown: folder }
-      }
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handles[Symbol.asyncDispose]()
-  }
-
   /** What `work` finds; null where a file is not there, which counts only with the marker there before and after another look. STORE_FAILED. */
   async #find<R>(work: () => Promise<R>): Promise<R | null> {
     for (let looks = 1; ; looks++) {
@@ -243,16 +247,31 @@ export class DirectoryPackStore implements PackStore {
     }
   }
 
-  async *#listFolder(
-    tenant: string,
-    folder: string,
-  ): AsyncGenerator<{ readonly name: PackName } | { readonly unknown: string }> {
-    for (const entry of await readdir(path.join(this.#root, folder), { withFileTypes: true })) {
+  async *#listTenant(tenant: string): AsyncGenerator<PackEntry> {
+    for (const prefix of await this.#entries(tenant)) {
+      const folder = path.join(tenant, prefix.name)
+      if ((await this.#kindOf(folder, prefix)) === 'folder') yield* this.#listFolder(tenant, folder)
+      else yield { unknown: folder }
+    }
+  }
+
+  async *#listFolder(tenant: string, folder: string): AsyncGenerator<PackEntry> {
+    for (const entry of await this.#entries(folder)) {
       const relative = path.join(folder, entry.name)
       const name = { tenant, pack: entry.name.slice(0, -PACK_SUFFIX.length) }
       // what does not lie exactly where its name says is not a pack of ours
       const ours = isUuid(name.pack) && this.#path(name) === path.join(this.#root, relative)
       yield ours && (await this.#kindOf(relative, entry)) === 'file' ? { name } : { unknown: relative }
+    }
+  }
+
+  /** What lies in a folder below the root; nothing where a store without a marker has no folder yet. */
+  async #entries(relative: string): Promise<Dirent[]> {
+    try {
+      return await readdir(path.join(this.#root, relative), { withFileTypes: true })
+    } catch (error) {
+      if (this.#id === null && relative === '' && hasCode(error, 'ENOENT')) return []
+      throw error
     }
   }
 

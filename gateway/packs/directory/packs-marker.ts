@@ -1,14 +1,12 @@
 // The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import { layFile, makeFolder } from '../../folder/folders.ts'
+import { layFile } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
-import { MARKER_NAME } from '../../folder/layout.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
-
-/** Name of the setting that holds the uuid of the marker. */
-export const PACKS_SETTING = 'packs'
+import { storeError } from '../../common/store-error.ts'
+import { MARKER_NAME } from './names.ts'
 
 /** Most bytes of a marker: it is a uuid and a line feed. */
 const MARKER_BYTES_MAX = 64
@@ -37,7 +35,3 @@ export const layMarker = async (root: string, id: string): Promise<void> => {
     throw storeError(error, 'laying the marker of the folder of packs')
   }
 }
-
-/** What is said where the marker is not there, or not the one that is looked for. */
-export const strangePacks = (): VarveError =>
-  new VarveError('STORE_FAILED', 'the folder of packs is not the one of this catalog: is its file system mounted?')

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { keyedHash } from '../../../agent/image/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { PICK, type PreparedChunks } from '../../../agent/image/messages.ts'
 import type { ChunkRun } from '../../../agent/image/segments.ts'
 import { ImageWorkers } from '../../../agent/image/workers.ts'

@@ -1,7 +1,7 @@
 // The certificate authority that the configuration names, and a session of a host whose clock is wrong.
 import { readFile, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { systemClock } from '../../../agent/clock.ts'
+import { systemClock } from '../../../protocol/host/clock.ts'
 import { parseConfig } from '../../../agent/config.ts'
 import { concernsOf } from '../../../agent/session/concerns.ts'
 import { connect, readCa } from '../../../agent/session/once.ts'

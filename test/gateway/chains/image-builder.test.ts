@@ -9,7 +9,7 @@ import {
   ImageBuilder,
   type ChildAt,
 } from '../../../gateway/chains/image-builder.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
 import { childAt } from '../../../gateway/trees/places.ts'
 import { hex } from '../../../protocol/chunk.ts'

@@ -5,8 +5,9 @@ import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
 import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import { manifestOf } from '../../../gateway/datastore/manifest.ts'
+import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
+import { manifestOf } from '../../../gateway/catalog/manifest.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
 import type { ReadKind } from '../../../protocol/backup.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
@@ -206,13 +207,23 @@ export const splitIds = (bytes: Uint8Array): Uint8Array[] =>
 export const joinIds = (ids: readonly Uint8Array[]): Uint8Array => Buffer.concat(ids)
 
 /** A datastore with one tenant, and what an upload needs around it. */
+const openWith = (folder: string, packsIn?: (folder: string) => PackStoreSpec): Promise<Datastore> =>
+  openDatastore(folder, undefined, packsIn === undefined ? {} : { packs: packsIn(folder) })
+
 export class Stand implements AsyncDisposable {
   readonly folder: string
   readonly tenant: Tenant
   readonly #temporary: AsyncDisposable
+  readonly #packsIn: ((folder: string) => PackStoreSpec) | undefined
   #datastore: Datastore
 
-  constructor(temporary: TemporaryFolder, datastore: Datastore, tenant: Tenant) {
+  constructor(
+    temporary: TemporaryFolder,
+    datastore: Datastore,
+    tenant: Tenant,
+    packsIn?: (folder: string) => PackStoreSpec,
+  ) {
+    this.#packsIn = packsIn
     this.folder = temporary.path
     this.tenant = tenant
     this.#temporary = temporary
@@ -223,16 +234,17 @@ export class Stand implements AsyncDisposable {
     return this.#datastore
   }
 
-  static async open(): Promise<Stand> {
+  /** `packsIn` says where the packs are, if not in the data folder. */
+  static async open(packsIn?: (folder: string) => PackStoreSpec): Promise<Stand> {
     const temporary = await temporaryFolder()
-    const datastore = await openDatastore(temporary.path)
-    return new Stand(temporary, datastore, await addTenant(datastore, 'acme'))
+    const datastore = await openWith(temporary.path, packsIn)
+    return new Stand(temporary, datastore, await addTenant(datastore, 'acme'), packsIn)
   }
 
   /** As after a restart of the gateway. */
   async reopen(): Promise<void> {
     await this.#datastore[Symbol.asyncDispose]()
-    this.#datastore = await openDatastore(this.folder)
+    this.#datastore = await openWith(this.folder, this.#packsIn)
   }
 
   /** Ends whatever job of the machine is open. */

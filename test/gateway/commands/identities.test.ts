@@ -1,7 +1,7 @@
 // The commands about tenants and agents where there are some: what they list, and that a revocation is one.
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'

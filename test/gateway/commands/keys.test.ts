@@ -1,7 +1,7 @@
 // The keys command: keys that are lost are told of by every command, and made anew by this one alone.
 import { rm } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'

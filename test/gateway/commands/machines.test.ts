@@ -1,7 +1,7 @@
 // The commands about machines on a catalog with some: who serves them, their policy and group, and what the audit log has of it.
 import { expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'

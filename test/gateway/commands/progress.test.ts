@@ -1,12 +1,7 @@
 // The progress line: what it says, where it is silent, and that a long call's end is its result's.
 import { expect, test } from 'vitest'
-import {
-  callLong,
-  Meters,
-  ProgressLine,
-  progressText,
-  type ProgressOutput,
-} from '../../../gateway/commands/progress.ts'
+import { callLong, Meters, progressText } from '../../../gateway/commands/progress.ts'
+import { ProgressLine, type ProgressOutput } from '../../../protocol/host/progress.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { Handlers } from '../../../protocol/peer.ts'

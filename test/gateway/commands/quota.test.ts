@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { wanted } from '../../../gateway/commands/quota.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
 

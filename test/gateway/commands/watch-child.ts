@@ -1,7 +1,7 @@
 // A command that takes for ever, in a process of its own: watches a job that never ends until it is interrupted.
 import { withTenantPeer } from '../../../gateway/commands/remote.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
-import { exitCode } from '../../../protocol/exit.ts'
+import { exitCode } from '../../../protocol/host/exit.ts'
 
 const [data = '', tenant = '', job = ''] = process.argv.slice(2)
 try {

@@ -1,7 +1,7 @@
 // Errors that crossed from a thread: their codes, and damage that stays the datastore's own.
 import { expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
-import { damageOf } from '../../../gateway/common/damage.ts'
+import { damageOf } from '../../../gateway/packs/damage.ts'
 import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { errorOfThread } from '../../../gateway/common/thread-error.ts'

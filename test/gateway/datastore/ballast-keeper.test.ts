@@ -24,7 +24,7 @@ const setUp = async () => {
   const catalog = stack.use(await openThread(catalogFile))
   const log = memoryLog()
   const ballast = new Ballast(path.join(disk.path, 'ballast'))
-  const keeper = new BallastKeeper({ ballasts: [ballast], catalog, catalogFile, log })
+  const keeper = new BallastKeeper({ ballast, packs: ballast, catalog, catalogFile, log })
   const filler = stack.use(new Filler(disk.path))
   return {
     folder: disk.path,

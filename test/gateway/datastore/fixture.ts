@@ -7,10 +7,10 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { nodeKey, TreeBuilder, type NewNode, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
-import { CATALOG_NAME, Datastore } from '../../../gateway/datastore/datastore.ts'
+import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import type { ManifestContent } from '../../../gateway/datastore/manifest.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
+import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import type { DatastoreLog } from '../../../gateway/common/log.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
@@ -36,8 +36,11 @@ export const memoryLog = (): DatastoreLog & {
   return { lines, info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-export const openDatastore = (folder: string, log: DatastoreLog = memoryLog()): Promise<Datastore> =>
-  Datastore.open({ folder, log, threads: 2 })
+export const openDatastore = (
+  folder: string,
+  log: DatastoreLog = memoryLog(),
+  rest: Partial<DatastoreOptions> = {},
+): Promise<Datastore> => Datastore.open({ folder, log, threads: 2, ...rest })
 
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({

@@ -9,12 +9,14 @@ import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.t
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
-import { Limiter } from '../../../gateway/common/limiter.ts'
+import { Limiter } from '../../../protocol/host/limiter.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { PackPool } from '../../../gateway/packs/pack-pool.ts'
-import type { PackFile, PackStore } from '../../../gateway/packs/pack-store.ts'
+import type { PackFile, Packs } from '../../../gateway/packs/pack-store.ts'
 import { Ballast } from '../../../gateway/folder/ballast.ts'
 import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
+import { diskSpace } from '../../../gateway/folder/reserve.ts'
+import { InProcessCoordination } from '../../../gateway/coordination/in-process.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { RecordPool } from '../../../gateway/packs/record-pool.ts'
@@ -55,8 +57,9 @@ class Survivors {
     }
   }
 
-  store(store: PackStore): PackStore {
+  store(store: Packs): Packs {
     return {
+      costs: store.costs,
       create: async (name, header) => {
         expect([...this.rows.values()]).toContain(name.pack)
         const file = await store.create(name, header)
@@ -66,9 +69,8 @@ class Survivors {
       open: async (name, bytes) => this.file(name.pack, await store.open(name, bytes)),
       read: (name, offset, length) => store.read(name, offset, length),
       size: (name) => store.size(name),
-      remove: (name) => store.remove(name),
-      list: () => store.list(),
-      [Symbol.asyncDispose]: async () => {},
+      remove: (names) => store.remove(names),
+      list: (tenant) => store.list(tenant),
     }
   }
 
@@ -98,17 +100,18 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const store = survivors.store(stack.use(await DirectoryPackStore.open(path.join(folder.path, 'packs'))))
   const recordPool = stack.use(new RecordPool(2))
   const log = memoryLog()
-  const packs = new PackPool({ store, catalog, log, nowMs: () => 1 })
+  const packs = new PackPool({ store, book: catalog.packs, log, nowMs: () => 1 })
   const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await catalog.tenants.add(rest)
   const ballast = new Ballast(path.join(folder.path, 'ballast'))
   const keeper = new BallastKeeper({
-    ballasts: [ballast],
+    ballast,
+    packs: ballast,
     catalog,
     catalogFile: path.join(folder.path, 'catalog.db'),
     log,
   })
-  const space = new Space({ folders: [folder.path], catalog, log, reserveBytes: null, ballast: keeper })
+  const space = new Space({ look: () => diskSpace(folder.path), catalog, log, reserveBytes: null, ballast: keeper })
   const limiter = new Limiter({ weightMax: 2 ** 20, waitingMax: 1000 })
   const tenantStore = new TenantStore({
     tenant,
@@ -119,6 +122,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     recordPool,
     log,
     nodeCache: new NodeCache(),
+    references: new InProcessCoordination().references(tenant.uuid),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>

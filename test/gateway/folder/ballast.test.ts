@@ -9,10 +9,9 @@ import {
   BALLAST_FILES_MAX,
   ballastFileName,
   ballastFiles,
-  ballastFolders,
-  packBytesOn,
 } from '../../../gateway/folder/ballast.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { packBytesOn } from '../../../gateway/packs/directory/pack-bytes.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { tinyFileSystem } from '../../agent/restore/devices.ts'
@@ -95,15 +94,16 @@ test('nothing but its own files is ever given, and without any it gives nothing'
 
 test('packs on a file system of their own have a ballast of their own', async () => {
   await using folder = await temporaryFolder()
-  const catalog = path.join(folder.path, 'ballast')
-  expect(ballastFolders(folder.path)).toEqual({ catalog, packs: catalog })
-  await mkdir(path.join(folder.path, 'packs'))
-  expect(ballastFolders(folder.path)).toEqual({ catalog, packs: catalog })
-  await run('mount', ['-t', 'tmpfs', 'tmpfs', path.join(folder.path, 'packs')])
+  const packs = path.join(folder.path, 'packs')
+  const catalogs = Ballast.beside(path.join(folder.path, 'catalog.db')).folder
+  expect(Ballast.below(packs).folder).toBe(catalogs)
+  await mkdir(packs)
+  expect(Ballast.below(packs).folder).toBe(catalogs)
+  await run('mount', ['-t', 'tmpfs', 'tmpfs', packs])
   try {
-    expect(ballastFolders(folder.path).packs).toBe(path.join(folder.path, 'packs', '.varve-ballast'))
+    expect(Ballast.below(packs).folder).toBe(path.join(packs, '.varve-ballast'))
   } finally {
-    await run('umount', [path.join(folder.path, 'packs')])
+    await run('umount', [packs])
   }
 })
 

@@ -3,11 +3,12 @@ import { cp, mkdir, rm, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { FolderLock } from '../../../gateway/folder/folder-lock.ts'
+import { openPackStore, packStoreIn } from '../../../gateway/packs/open-pack-store.ts'
 import { openDatastore, temporaryFolder } from '../datastore/fixture.ts'
 
 const LOCKED = { code: 'STORE_LOCKED' }
 
-test('a folder by another path, and one with the same packs, are locked; another folder is not', async () => {
+test('a folder is locked by whatever path, and packs in another data folder too; another folder is not', async () => {
   await using folder = await temporaryFolder()
   const at = (name: string): string => path.join(folder.path, name)
   for (const name of ['one', 'one/packs', 'two', 'three', 'three/packs']) await mkdir(at(name))
@@ -15,11 +16,15 @@ test('a folder by another path, and one with the same packs, are locked; another
   await symlink(at('one/packs'), at('two/packs'))
   {
     await using _ = await FolderLock.take(at('one'))
-    for (const name of ['one', 'link', 'two']) await expect(FolderLock.take(at(name))).rejects.toMatchObject(LOCKED)
+    for (const name of ['one', 'link']) await expect(FolderLock.take(at(name))).rejects.toMatchObject(LOCKED)
     await using _other = await FolderLock.take(at('three'))
   }
-  await using _ = await FolderLock.take(at('link'))
-  await expect(FolderLock.take(at('two'))).rejects.toMatchObject(LOCKED)
+  await using packs = await openPackStore(packStoreIn(at('link')))
+  await packs.lock()
+  await using same = await openPackStore(packStoreIn(at('two')))
+  await expect(same.lock()).rejects.toMatchObject(LOCKED)
+  await using other = await openPackStore(packStoreIn(at('three')))
+  await other.lock()
 })
 
 test('packs that were made by a first start are locked as those that were there', async () => {

@@ -1,6 +1,6 @@
 // The reserve of the disk: when it is looked at, what is refused, and bytes that were let through but do not show yet.
 import { expect, test } from 'vitest'
-import { Reserve, RESERVE_BYTES_DEFAULT, type DiskSpace } from '../../../gateway/folder/reserve.ts'
+import { diskSpace, Reserve, RESERVE_BYTES_DEFAULT, type DiskSpace } from '../../../gateway/folder/reserve.ts'
 import { temporaryFolder } from '../datastore/fixture.ts'
 
 const GIB = 2 ** 30
@@ -15,7 +15,7 @@ const setUp = (bytes: number | null, disk: { freeBytes: number; totalBytes: numb
     await state.held
     return { ...disk }
   }
-  return { disk, clock, state, reserve: new Reserve({ folders: [], bytes, nowMs: () => clock.nowMs, look }) }
+  return { disk, clock, state, reserve: new Reserve({ bytes, nowMs: () => clock.nowMs, look }) }
 }
 
 const full = expect.objectContaining({ code: 'STORE_FULL' }) as Error
@@ -82,8 +82,8 @@ test('between two looks, and while appends are under way, nothing is given twice
 
 test('a disk that cannot be looked at is an error of the datastore', async () => {
   await using folder = await temporaryFolder()
-  const real = new Reserve({ folders: [folder.path], bytes: 1, nowMs: () => 0 })
+  const real = new Reserve({ look: () => diskSpace(folder.path), bytes: 1, nowMs: () => 0 })
   await real.take(0)
-  const gone = new Reserve({ folders: [`${folder.path}/gone`], bytes: 1, nowMs: () => 0 })
+  const gone = new Reserve({ look: () => diskSpace(`${folder.path}/gone`), bytes: 1, nowMs: () => 0 })
   await expect(gone.take(0)).rejects.toMatchObject({ code: 'STORE_FAILED' })
 })

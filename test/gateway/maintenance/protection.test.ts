@@ -7,9 +7,9 @@ import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
 import type { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
-import type { Protection } from '../../../gateway/datastore/references.ts'
+import type { Protection } from '../../../gateway/coordination/coordination.ts'
 import { RecordReader } from '../../../gateway/packs/record-reader.ts'
-import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
+import { openPackStore } from '../../../gateway/packs/open-pack-store.ts'
 import { Stand } from '../chains/script.ts'
 import { addUpload, batchOf, plainChunk, progressAt, treeOf } from '../datastore/fixture.ts'
 import { changed, collected, packBytes, randomDisk, readImage, removePoints } from './stand.ts'
@@ -32,7 +32,11 @@ const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise
 const writerOf = ({ datastore, tenant, folder }: Stand): Promise<UploadWriter> =>
   datastore.tenantStore(tenant).openWriter(addUpload(folder, tenant))
 
-const protect = ({ datastore, tenant }: Stand): Protection => datastore.tenantStore(tenant).references.protect()
+const protect = ({ datastore, tenant }: Stand): Promise<Protection> =>
+  datastore.tenantStore(tenant).references.protect()
+
+const covers = (protection: Protection, id: Uint8Array): Promise<boolean> =>
+  protection.uncovered([id], async (places) => places.length === 0)
 
 test('a chunk that was found in the index is covered though the collection began during the look-up', async () => {
   await using stand = await Stand.open()
@@ -43,10 +47,10 @@ test('a chunk that was found in the index is covered though the collection began
   const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await append
-  expect(protection.covers(stand.idOf(plain))).toBe(true)
+  expect(await covers(protection, stand.idOf(plain))).toBe(true)
 })
 
 test('so is a tree node', async () => {
@@ -58,10 +62,10 @@ test('so is a tree node', async () => {
   writer.addNodes(nodes)
   const commit = writer.commit(progressAt(1))
   await lookUp.reached
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await commit
-  expect(protection.covers(nodes[0]!.id)).toBe(true)
+  expect(await covers(protection, nodes[0]!.id)).toBe(true)
 })
 
 test('what is appended is covered until it is durable, also across a commit that it came too late for', async () => {
@@ -75,20 +79,20 @@ test('what is appended is covered until it is durable, also across a commit that
   lookUp.release()
   await append
   {
-    using protection = protect(stand)
-    expect(protection.covers(stand.idOf(plain))).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, stand.idOf(plain))).toBe(true)
   }
   const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
   const commit = writer.commit(progressAt(2))
   await transaction.reached
   {
-    using protection = protect(stand)
-    expect(protection.covers(stand.idOf(plain))).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, stand.idOf(plain))).toBe(true)
   }
   transaction.release()
   await commit
-  using protection = protect(stand)
-  expect(protection.covers(stand.idOf(plain))).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, stand.idOf(plain))).toBe(false)
 })
 
 test('what is committed while a collection runs is covered, whenever it was looked up', async () => {
@@ -99,11 +103,11 @@ test('what is committed while a collection runs is covered, whenever it was look
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await append
   await writer.commit(progressAt(2))
-  expect(protection.covers(stand.idOf(plain))).toBe(true)
+  expect(await covers(protection, stand.idOf(plain))).toBe(true)
 })
 
 test('what a commit found in the index is covered until the commit is durable', async () => {
@@ -118,13 +122,13 @@ test('what a commit found in the index is covered until the commit is durable', 
   const commit = writer.commit(progressAt(1))
   await transaction.reached
   {
-    using protection = protect(stand)
-    expect(protection.covers(nodes[0]!.id)).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, nodes[0]!.id)).toBe(true)
   }
   transaction.release()
   await commit
-  using protection = protect(stand)
-  expect(protection.covers(nodes[0]!.id)).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, nodes[0]!.id)).toBe(false)
 })
 
 test('a writer that is closed protects nothing any more', async () => {
@@ -133,8 +137,8 @@ test('a writer that is closed protects nothing any more', async () => {
   const plain = plainChunk()
   await writer.append(batchOf(stand.tenant, [plain]))
   await writer[Symbol.asyncDispose]()
-  using protection = protect(stand)
-  expect(protection.covers(stand.idOf(plain))).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, stand.idOf(plain))).toBe(false)
 })
 
 test('a manifest is covered from before it is written until its point is there', async () => {
@@ -178,7 +182,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
   expect(await packBytes(stand)).toBe(report.bytesAfter)
   const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   for (const { uuid, bytes } of packs) {
-    const file = path.join(stand.datastore.paths.packs, stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+    const file = path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
     expect((await stat(file)).size).toBe(bytes)
   }
   // the writer goes on in it, and what it was told is stored is read back
@@ -208,7 +212,7 @@ test('a record that moves between its look-up and its read is found where it wen
   await stand.point(machine, kept, 50)
   removePoints(stand, old.id)
   const { datastore, tenant } = stand
-  await using packs = await DirectoryPackStore.open(datastore.paths.packs)
+  await using packs = await openPackStore(datastore.spec.packs)
   let moves = 0
   const store = new Proxy(packs, {
     get: (target, name) => {
@@ -220,7 +224,7 @@ test('a record that moves between its look-up and its read is found where it wen
       }
     },
   })
-  const reader = new RecordReader({ tenant, catalog: datastore.catalog, store })
+  const reader = new RecordReader({ tenant, index: datastore.catalog.chunks, store })
   const ids = kept.map((plain) => stand.idOf(plain!))
   const fetched = await reader.fetch(ids)
   expect(fetched.every((one) => 'bytes' in one)).toBe(true)

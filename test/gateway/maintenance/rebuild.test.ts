@@ -19,7 +19,7 @@ import {
   recordBytes,
   type RecordType,
 } from '../../../gateway/packs/format.ts'
-import { manifestOf } from '../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../gateway/catalog/manifest.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'

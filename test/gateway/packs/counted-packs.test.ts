@@ -1,43 +1,43 @@
-// The counting pack store: it is a pack store like any other, and its count is the length of the files whatever happens.
+// Counted packs: they are packs like any other, and its count is the length of the files whatever happens.
 import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { CountedPackStore } from '../../../gateway/packs/counted-packs.ts'
+import { CountedPacks } from '../../../gateway/packs/counted-packs.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
-import type { PackFile, PackName, PackStore } from '../../../gateway/packs/pack-store.ts'
+import type { PackEntry, PackFile, PackName, Packs } from '../../../gateway/packs/pack-store.ts'
 import { Quotas } from '../../../gateway/datastore/quota.ts'
 import { memoryLog, temporaryFolder } from '../datastore/fixture.ts'
-import { packStoreSuite } from './pack-store-suite.ts'
+import { packsSuite } from './pack-store-suite.ts'
 
 const quotasOf = (): Quotas => new Quotas({ log: memoryLog(), nowMs: () => 0 })
 const nameOf = (tenant: string): PackName => ({ tenant, pack: randomUUID() })
 const BYTES = Buffer.alloc(1000, 7)
 
-packStoreSuite('counted', async () => {
+packsSuite('counted', async () => {
   const folder = await temporaryFolder()
-  const opened: AsyncDisposable[] = []
   return {
     open: async () => {
       const store = await DirectoryPackStore.open(path.join(folder.path, 'packs'))
-      opened.push(store)
-      return new CountedPackStore(store, quotasOf())
+      const close = (): Promise<void> => store[Symbol.asyncDispose]()
+      return Object.assign(new CountedPacks(store, quotasOf()), { [Symbol.asyncDispose]: close })
     },
-    [Symbol.asyncDispose]: async () => {
-      for (const store of opened) await store[Symbol.asyncDispose]()
-      await folder[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   }
 })
 
 /** A store whose appends and packs fail in their middle when told to, leaving a part in the file. */
-class HalfWay implements PackStore {
-  readonly #store: PackStore
+class HalfWay implements Packs {
+  readonly #store: Packs
   failing = false
 
-  constructor(store: PackStore) {
+  constructor(store: Packs) {
     this.#store = store
+  }
+
+  get costs(): Packs['costs'] {
+    return this.#store.costs
   }
 
   async create(name: PackName, header: Uint8Array): Promise<PackFile> {
@@ -59,15 +59,13 @@ class HalfWay implements PackStore {
     return this.#store.size(name)
   }
 
-  remove(name: PackName): Promise<void> {
-    return this.#store.remove(name)
+  remove(names: readonly PackName[]): ReturnType<Packs['remove']> {
+    return this.#store.remove(names)
   }
 
-  list(): ReturnType<PackStore['list']> {
+  list(): AsyncIterable<PackEntry> {
     return this.#store.list()
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
 
   #file(file: PackFile): PackFile {
     let lengthKnown = file.bytes
@@ -97,7 +95,7 @@ test('packs count as they are made, grow and go, for their own tenant', async ()
   await using folder = await temporaryFolder()
   await using directory = await DirectoryPackStore.open(path.join(folder.path, 'packs'))
   const quotas = quotasOf()
-  const store = new CountedPackStore(directory, quotas)
+  const store = new CountedPacks(directory, quotas)
   const [one, two] = [randomUUID(), randomUUID()]
   const name = nameOf(one)
   {
@@ -115,8 +113,8 @@ test('packs count as they are made, grow and go, for their own tenant', async ()
   expect(quotas.usedBytes(one)).toBe(2058)
   await (await store.create(nameOf(two), BYTES))[Symbol.asyncDispose]()
   expect([quotas.usedBytes(one), quotas.usedBytes(two)]).toEqual([2058, 1000])
-  await store.remove(name)
-  await store.remove(name)
+  await store.remove([name])
+  await store.remove([name])
   expect([quotas.usedBytes(one), quotas.usedBytes(two)]).toEqual([0, 1000])
 })
 
@@ -126,7 +124,7 @@ test('what a failed append or a failed pack left in its file counts, and goes wi
   await using directory = await DirectoryPackStore.open(packs)
   const half = new HalfWay(directory)
   const quotas = quotasOf()
-  const store = new CountedPackStore(half, quotas)
+  const store = new CountedPacks(half, quotas)
   const tenant = randomUUID()
   const name = nameOf(tenant)
   {
@@ -141,7 +139,6 @@ test('what a failed append or a failed pack left in its file counts, and goes wi
   const failed = nameOf(tenant)
   await expect(store.create(failed, BYTES)).rejects.toMatchObject({ code: 'STORE_FULL' })
   expect(quotas.usedBytes(tenant)).toBe(1548 + 3)
-  await store.remove(failed)
-  await store.remove(name)
+  await store.remove([failed, name])
   expect(quotas.usedBytes(tenant)).toBe(0)
 })

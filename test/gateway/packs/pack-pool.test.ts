@@ -26,7 +26,7 @@ const setUp = async (): Promise<Setting> => {
   const packs = path.join(folder.path, 'packs')
   const store = stack.use(await DirectoryPackStore.open(packs))
   const log = memoryLog()
-  const pool = new PackPool({ store, catalog, log, nowMs: () => 1 })
+  const pool = new PackPool({ store, book: catalog.packs, log, nowMs: () => 1 })
   const tenant = await catalog.tenants.add({
     name: 'one',
     uuid: randomUUID(),

@@ -3,13 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import {
-  encodePackHeader,
-  PACK_HEADER_BYTES,
-  RECORD,
-  recordBytes,
-  writeRecord,
-} from '../../../gateway/packs/format.ts'
+import { encodePackHeader, PACK_HEADER_BYTES, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
 import { skimPack } from '../../../gateway/packs/pack-skim.ts'
 import { codeOf } from '../auth/test-authority.ts'
 

@@ -5,6 +5,8 @@ import { CODEC } from '../../../protocol/chunk.ts'
 import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { planReads } from '../../../gateway/packs/record-reader.ts'
 
+const GAP_BYTES = 64 * 1024
+
 const place = fc.record({
   pack: fc.constantFrom('a', 'b', 'c'),
   offset: fc.integer({ min: 48, max: 20_000_000 }),
@@ -20,7 +22,7 @@ const wantedOf = (places: readonly { pack: string; offset: number; storedLength:
 test('every record is wholly inside exactly one read, and reads stay bounded', () => {
   fc.assert(
     fc.property(fc.array(place, { maxLength: 40 }), (places) => {
-      const groups = planReads(wantedOf(places))
+      const groups = planReads(wantedOf(places), GAP_BYTES)
       expect(groups.flatMap(({ wanted }) => wanted.map(({ index }) => index)).sort((a, b) => a - b)).toEqual(
         places.map((_, index) => index),
       )
@@ -39,7 +41,9 @@ test('every record is wholly inside exactly one read, and reads stay bounded', (
 
 test('neighbours are fetched with one read, whatever the order asked', () => {
   const places = [2, 0, 1].map((at) => ({ pack: 'a', offset: 48 + at * recordBytes(1000), storedLength: 1000 }))
-  expect(planReads(wantedOf(places))).toMatchObject([{ pack: 'a', offset: 48, length: 3 * recordBytes(1000) }])
+  expect(planReads(wantedOf(places), GAP_BYTES)).toMatchObject([
+    { pack: 'a', offset: 48, length: 3 * recordBytes(1000) },
+  ])
 })
 
 test('far records and other packs are read apart', () => {
@@ -48,5 +52,18 @@ test('far records and other packs are read apart', () => {
     { pack: 'a', offset: 1_000_000, storedLength: 10 },
     { pack: 'b', offset: 48, storedLength: 10 },
   ]
-  expect(planReads(wantedOf(places))).toHaveLength(3)
+  expect(planReads(wantedOf(places), GAP_BYTES)).toHaveLength(3)
+})
+
+test('a gap is read along exactly where the store says that it pays off', () => {
+  const end = 48 + recordBytes(10)
+  const planned = (gap: number): number =>
+    planReads(
+      wantedOf([
+        { pack: 'a', offset: 48, storedLength: 10 },
+        { pack: 'a', offset: end + gap, storedLength: 10 },
+      ]),
+      GAP_BYTES,
+    ).length
+  expect([planned(0), planned(GAP_BYTES), planned(GAP_BYTES + 1)]).toEqual([1, 1, 2])
 })

@@ -186,9 +186,9 @@ test('a relayed call goes to the machine’s agent and its answer comes back', a
   const operator = await test.person('operator')
   const status: MachineStatus = {
     name: 'db1',
-    qmp: 'up',
-    status: 'running',
-    qemu: '7.2.0',
+    reachable: true,
+    runState: 'running',
+    hypervisor: 'QEMU 7.2.0',
     lease: null,
     problem: null,
     disks: [],

@@ -5,7 +5,7 @@ import { issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
-import { openLog } from '../../../gateway/log.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
 import type { Services } from '../../../gateway/session/context.ts'

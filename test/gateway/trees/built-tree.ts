@@ -10,7 +10,7 @@ import {
   type Ref,
   type TreeNode,
 } from '../../../protocol/image-tree.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
 
 export const KEY = new Uint8Array(32).fill(5)

@@ -1,7 +1,7 @@
 // Reading nodes of a real datastore: each kind of damage is named with its place, and the cache never hides a wrong level.
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { damageOf } from '../../../gateway/common/damage.ts'
+import { damageOf } from '../../../gateway/packs/damage.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { Damager } from '../../support/damage.ts'
 import { Stand } from '../chains/script.ts'

@@ -3,7 +3,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import { childSpan, FAN_OUT, rootLevel, TreeBuilder } from '../../../protocol/image-tree.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { childAt, chunksAt } from '../../../gateway/trees/places.ts'
 import { build, idOf, KEY, refsArbitrary } from './built-tree.ts'
 

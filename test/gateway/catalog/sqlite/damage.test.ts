@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { REREAD_RANGES_MAX } from '../../../../protocol/limits.ts'
-import type { Damage } from '../../../../gateway/common/damage.ts'
+import type { Damage } from '../../../../gateway/packs/damage.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'

@@ -6,9 +6,9 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { openLocal } from '../../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../../gateway/datastore/datastore.ts'
-import { layEpoch, readEpoch } from '../../../../gateway/catalog/sqlite/epoch.ts'
+import { layEpoch, readEpoch } from '../../../../gateway/packs/directory/epoch-file.ts'
 import { checkCatalogVersion } from '../../../../gateway/catalog/sqlite/store-version.ts'
-import { EPOCH_NAME } from '../../../../gateway/folder/layout.ts'
+import { EPOCH_NAME } from '../../../../gateway/packs/directory/names.ts'
 import { collected, randomDisk, readImage, removePoints } from '../../maintenance/stand.ts'
 import { Stand } from '../../chains/script.ts'
 import { addTenant, openDatastore, temporaryFolder, touch } from '../../datastore/fixture.ts'
@@ -24,7 +24,7 @@ const copyCatalog = async (folder: string): Promise<() => Promise<void>> => {
   const kept = path.join(folder, `copy-${randomUUID()}`)
   await mkdir(kept)
   for (const end of ['', '-wal'])
-    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalogFile${end}`)).catch(() => {})
+    await cp(path.join(folder, `${CATALOG_NAME}${end}`), path.join(kept, `catalog${end}`)).catch(() => {})
   return async () => {
     await dropLog(folder)
     await rename(path.join(kept, 'catalog'), path.join(folder, CATALOG_NAME))

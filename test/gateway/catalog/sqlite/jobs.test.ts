@@ -8,7 +8,7 @@ import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
 import type { BeginDisk } from '../../../../gateway/catalog/sqlite/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
-import { manifestOf } from '../../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
   addAgent,

@@ -4,7 +4,8 @@ import { mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/pr
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { DirectoryPackStore } from '../../../../gateway/packs/directory/directory-pack-store.ts'
-import { MARKER_NAME, NEW_MARKER_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from '../../../../gateway/folder/layout.ts'
+import { PACKS_BALLAST_NAME, PROBE_NAME } from '../../../../gateway/folder/layout.ts'
+import { MARKER_NAME, NEW_MARKER_NAME } from '../../../../gateway/packs/directory/names.ts'
 import { layMarker } from '../../../../gateway/packs/directory/packs-marker.ts'
 import { collect, temporaryFolder, touch } from '../../datastore/fixture.ts'
 import type { PackName } from '../../../../gateway/packs/pack-store.ts'
@@ -13,17 +14,9 @@ import { packStoreSuite } from '../pack-store-suite.ts'
 packStoreSuite('directory', async () => {
   const folder = await temporaryFolder()
   return {
-    open: () => DirectoryPackStore.open(path.join(folder.path, 'packs')),
+    open: (id) => DirectoryPackStore.open(path.join(folder.path, 'packs'), id),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   }
-})
-
-packStoreSuite('directory with a marker', async () => {
-  const folder = await temporaryFolder()
-  const root = path.join(folder.path, 'packs')
-  const id = randomUUID()
-  await layMarker(root, id)
-  return { open: () => DirectoryPackStore.open(root, id), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() }
 })
 
 test.each(['empty', "another store's"])(
@@ -46,7 +39,7 @@ test.each(['empty', "another store's"])(
       await expect(store.size(one)).rejects.toMatchObject(failed)
       await expect(store.open(one, 5)).rejects.toMatchObject(failed)
       await expect(store.create(one, Buffer.from('x'))).rejects.toMatchObject(failed)
-      await expect(store.remove(one)).rejects.toMatchObject(failed)
+      expect((await store.remove([one])).get(one.pack)).toMatchObject(failed)
     }
     await expect(collect(store.list())).rejects.toMatchObject(failed)
     await expect(DirectoryPackStore.open(root, id)).rejects.toMatchObject(failed)
@@ -57,7 +50,7 @@ test.each(['empty', "another store's"])(
     await rename(aside, root)
     expect(Buffer.from(await store.read(name, 0, 5)).toString()).toBe('bytes')
     expect(await store.size(absent)).toBe(null)
-    await store.remove(name)
+    await store.remove([name])
     await expect(store.read(name, 0, 1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   },
 )
@@ -93,7 +86,7 @@ test('after one failed append the pack takes nothing more', async () => {
   const name = { tenant: randomUUID(), pack: randomUUID() }
   const { tenant, pack } = name
   await touch(store.create(name, Buffer.from('x')))
-  await store.remove(name)
+  await store.remove([name])
   // a device that is always full stands in for the pack's file
   await symlink('/dev/full', path.join(folder.path, tenant, pack.slice(0, 2), `${pack}.pack`))
   await using file = await store.open(name, 0)
@@ -109,7 +102,7 @@ test('a sync that fails breaks the pack', async () => {
   const name = { tenant: randomUUID(), pack: randomUUID() }
   const { tenant, pack } = name
   await touch(store.create(name, Buffer.from('x')))
-  await store.remove(name)
+  await store.remove([name])
   // a character device cannot be synced
   await symlink('/dev/null', path.join(folder.path, tenant, pack.slice(0, 2), `${pack}.pack`))
   await using file = await store.open(name, 0)

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { MARKER_NAME, NEW_MARKER_NAME } from '../../../../gateway/folder/layout.ts'
+import { MARKER_NAME, NEW_MARKER_NAME } from '../../../../gateway/packs/directory/names.ts'
 import { layMarker, readMarker } from '../../../../gateway/packs/directory/packs-marker.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
