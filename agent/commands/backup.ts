@@ -106,9 +106,8 @@ const followShown = async (context: CommandContext, machine: string, job: string
   let known = ''
   const look = async (): Promise<void> => {
     if (performance.now() - heardMs < SILENCE_MS) return
-    const { machines } = await link.call('machines.list', {}, signal)
-    const online = machines.find(({ name }) => name === machine)?.online !== false
-    if (online) waiting.end(agentOf(machine))
+    const { machines } = await link.call('machines.list', { machine }, signal)
+    if (machines[0]?.online !== false) waiting.end(agentOf(machine))
     else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup goes on when it is back')
   }
   const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)

@@ -1,4 +1,6 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
+import type { UploadRow } from '../catalog/jobs.ts'
+import { HAVE } from '../catalog/chunks.ts'
 import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -6,8 +8,6 @@ import type { Ref } from '../../protocol/image-tree.ts'
 import { UPLOAD_STORED_BYTES_MAX } from '../../protocol/limits.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
 import type { Clock, Received } from '../../protocol/peer.ts'
-import { HAVE } from '../catalog/sqlite/chunks.ts'
-import type { UploadRow } from '../catalog/sqlite/job-rows.ts'
 import type { ChunkBatch, UploadWriter } from '../datastore/upload-writer.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
@@ -41,7 +41,7 @@ type Send = (message: Down<'image.upload'>) => Promise<void>
 export interface UploadOptions {
   readonly store: TenantStore
   readonly writer: UploadWriter
-  readonly upload: UploadRow & { readonly machineId: number }
+  readonly upload: UploadRow & { readonly machine: string }
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly hash: KeyedHash
@@ -81,16 +81,15 @@ export class ImageUpload {
     this.#backlog = new Backlog((items) => options.memory.items(items))
     const { upload, store, chunkBytes } = options
     const { size, baseRoot: root } = upload
-    const base =
-      upload.hasBase === 1
-        ? new BaseImage({
-            read: store.nodes.cached,
-            root,
-            size,
-            chunkBytes,
-            onDamaged: async (error) => void (await store.quarantine.enterError(error)),
-          })
-        : null
+    const base = upload.hasBase
+      ? new BaseImage({
+          read: store.nodes.cached,
+          root,
+          size,
+          chunkBytes,
+          onDamaged: async (error) => void (await store.quarantine.enterError(error)),
+        })
+      : null
     this.#base = base
     this.#tree = new ImageBuilder({
       chunks: chunkCount(size, chunkBytes),
@@ -206,7 +205,7 @@ export class ImageUpload {
     this.#received += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
-    const known = await store.have(ids, upload.machineId, lengths)
+    const known = await store.have(ids, upload.machine, lengths)
     const answers = new Uint8Array(ids.length)
     const whole = { batch, length: chunkBytes }
     for (const [index, { id, position, length }] of announced.entries()) {

@@ -1,12 +1,12 @@
 // Commands about who may do what: tenants, enrolments, tokens, agents, and the audit log.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
 import { ROLES, type Role } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { NO_TENANT, tenantNamed, withAuthority, withCatalog } from './local.ts'
 import { print, printJson, printTable } from '../../protocol/host/output.ts'
 import { agentId, dataOption, duration, jsonOption, name, tenantOption, withDefault, type Common } from './options.ts'
@@ -20,9 +20,9 @@ const chunkSize = (text: string): number => {
   return bytes
 }
 
-const tenantView = ({ name: tenantName, uuid, chunkBytes, createdMs }: Tenant): object => ({
+const tenantView = ({ name: tenantName, id, chunkBytes, createdMs }: Tenant): object => ({
   name: tenantName,
-  id: uuid,
+  id,
   chunkBytes,
   createdMs,
 })
@@ -47,7 +47,7 @@ const addTenants = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (tenantName: string, options: Common & { chunkSize: number }) => {
       const idKey = randomBytes(ID_KEY_BYTES)
-      const wanted = { name: tenantName, uuid: randomUUID(), idKey, chunkBytes: options.chunkSize }
+      const wanted = { id: randomUUID(), name: tenantName, idKey, chunkBytes: options.chunkSize }
       const added = await withCatalog(
         options.data,
         (catalog) => catalog.tenants.add({ ...wanted, nowMs: systemClock.now() }),
@@ -73,12 +73,6 @@ const addTenants = (program: Command): void => {
     })
 }
 
-/** When a token that was just issued ends, as it says itself. */
-const expiryOf = (token: string): number => {
-  const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as { exp: number }
-  return exp * 1000
-}
-
 const addEnrol = (program: Command): void => {
   program
     .command('enrol')
@@ -93,11 +87,10 @@ const addEnrol = (program: Command): void => {
           tenant: await tenantNamed(authority.catalog, tenant),
           ttlMs: ttl,
           nowMs: systemClock.now(),
-          by: LOCAL_ADMINISTRATOR,
         }),
       )
-      printJson({ token, tenant, expiresMs: expiryOf(token) })
-      if (!json) print(token)
+      printJson({ token: token.token, tenant, expiresMs: token.expiresMs })
+      if (!json) print(token.token)
     })
 }
 
@@ -124,11 +117,10 @@ const addToken = (program: Command): void => {
             role,
             ttlMs: ttl,
             nowMs: systemClock.now(),
-            by: LOCAL_ADMINISTRATOR,
           }),
         )
-        printJson({ token, tenant, subject, role, expiresMs: expiryOf(token) })
-        if (!json) print(token)
+        printJson({ token: token.token, tenant, subject, role, expiresMs: token.expiresMs })
+        if (!json) print(token.token)
       },
     )
 }
@@ -149,7 +141,7 @@ const addAgents = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (options: Common) => {
       const agents = await withCatalog(options.data, async (catalog) =>
-        catalog.agents.list({ tenant: (await tenantNamed(catalog, options.tenant)).id }),
+        catalog.agents.list({ tenant: (await tenantNamed(catalog, options.tenant)).id, after: null, limit: 1000 }),
       )
       const online = await connectedAgents(options)
       const rows = agents.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
@@ -182,7 +174,6 @@ const addAgents = (program: Command): void => {
           tenant: (await tenantNamed(catalog, options.tenant)).id,
           id,
           nowMs: systemClock.now(),
-          by: LOCAL_ADMINISTRATOR,
         }),
       )
       printJson({ agent: id, host, revokedMs })
@@ -200,7 +191,7 @@ const addAudit = (program: Command): void => {
       const { Audit } = await import('../auth/audit.ts')
       const broken = await withCatalog(options.data, async (catalog) => {
         await using audit = new Audit({ catalog, onError: () => {} })
-        return await audit.check()
+        return (await audit.check()).brokenSeq
       })
       printJson({ brokenSeq: broken })
       if (broken !== null)

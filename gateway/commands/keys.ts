@@ -1,7 +1,8 @@
 // The keys command: a new signing key, also where the old ones are lost.
 import type { Command } from 'commander'
-import { renewKeys } from '../auth/authority.ts'
+import { rotateKeys } from '../auth/authority.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
+import { unaudited } from '../catalog/change.ts'
 import { withCatalog } from './local.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { dataOption, jsonOption, type Common } from './options.ts'
@@ -17,8 +18,12 @@ export const addKeysCommand = (program: Command): void => {
     .addOption(jsonOption())
     .action(async ({ data, json }: Common) => {
       const kid = await withCatalog(data, async (catalog) => {
-        const { keys } = await renewKeys({ folder: data, catalog, nowMs: systemClock.now() })
-        return keys.newest.kid
+        const nowMs = systemClock.now()
+        return await rotateKeys(
+          await openAuthority({ folder: data, catalog, nowMs, acceptLostKeys: true }),
+          nowMs,
+          unaudited,
+        )
       })
       printJson({ key: kid })
       if (!json) print(`The new signing key is ${kid}. A running gateway signs with it once it is started again.`)

@@ -1,4 +1,5 @@
 // What the commands beside a gateway share: its data folder, a tenant by name.
+import type { Tenant } from '../catalog/tenants.ts'
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -7,7 +8,6 @@ import { systemClock } from '../../protocol/host/clock.ts'
 import { Ballast } from '../folder/ballast.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openLocal } from '../catalog/sqlite/database.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { CatalogLock } from '../catalog/sqlite/catalog-lock.ts'
 import { CATALOG_NAME, hasCatalog } from '../folder/layout.ts'
 import { packNotes, packStoreIn } from '../packs/open-pack-store.ts'

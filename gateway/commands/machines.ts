@@ -1,17 +1,9 @@
 // Commands about machines: who serves them, their policy and their group.
+import type { Configured } from '../catalog/retention.ts'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import {
-  CONSISTENCY_WISHES,
-  LEFT_OUT_REASONS,
-  READ_REASONS,
-  type ConsistencyWish,
-  type LeftOutReason,
-  type ReadReason,
-} from '../../protocol/backup.ts'
+import { CONSISTENCY_WISHES, LEFT_OUT_REASONS, READ_REASONS, type ConsistencyWish, type LeftOutReason, type ReadReason } from '../../protocol/backup.ts'
 import { GROUP_NONE } from '../../protocol/retention.ts'
-import { COMPARE_DAYS_MAX, policyOf, type Policy } from '../../protocol/schemas.ts'
-import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import { systemClock } from '../../protocol/host/clock.ts'
+import { COMPARE_DAYS_MAX, policyOf } from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson, printTable } from '../../protocol/host/output.ts'
@@ -55,7 +47,12 @@ const addMachines = (program: Command): void => {
     .addOption(jsonOption())
     .action(async (options: Common) => {
       const machines = await withCatalog(options.data, async (catalog) =>
-        catalog.machines.list({ tenant: (await tenantNamed(catalog, options.tenant)).id, agent: null }),
+        catalog.machines.list({
+          tenant: (await tenantNamed(catalog, options.tenant)).id,
+          agent: null,
+          after: null,
+          limit: 100_000,
+        }),
       )
       const online = await connectedAgents(options)
       const rows = machines.map((row) => ({
@@ -91,8 +88,6 @@ const addMachines = (program: Command): void => {
           tenant: id,
           name: machineName,
           agent: options.agent,
-          nowMs: systemClock.now(),
-          by: LOCAL_ADMINISTRATOR,
         })
       })
       printJson({ machine: machineName, agent: options.agent, changed })
@@ -115,40 +110,14 @@ interface PolicyOptions extends Common {
   readonly group?: string
 }
 
-interface Changed {
-  readonly policy: Policy
-  readonly group: string | null
-  /** The group that the machine has joined has no other machine and no rules. */
-  readonly newGroup: boolean
-}
-
-/** Changes what the options name, with an entry in the audit log for each change, and gives how it is then. */
-const changePolicy = async (catalog: Catalog, machine: string, options: PolicyOptions): Promise<Changed> => {
+/** Changes what the options name, and gives how it is then. */
+const changePolicy = async (catalog: Catalog, machine: string, options: PolicyOptions): Promise<Configured> => {
   const { id: tenant } = await tenantNamed(catalog, options.tenant)
-  const { id, policy, group } = await catalog.machines.get({ tenant, name: machine })
-  const before = policyOf(policy)
-  const nowMs = systemClock.now()
-  const audit = async (action: string): Promise<void> => {
-    const about = { action, resource: `machine=${machine}`, outcome: 'ok', details: {} }
-    await catalog.audit.append({ timeMs: nowMs, tenant, ...LOCAL_ADMINISTRATOR, ...about })
-  }
-  const { compareEvery } = options
-  const after: Policy = {
-    consistency: options.consistency ?? before.consistency,
-    refuseFull: options.refuseFull ?? before.refuseFull,
-    refuseLeftOut: options.refuseLeftOut ?? before.refuseLeftOut,
-    compareDays: compareEvery === undefined ? before.compareDays : compareEvery === 'never' ? null : compareEvery,
-  }
-  if (JSON.stringify(after) !== JSON.stringify(before)) {
-    await catalog.machines.setPolicy({ id, policy: JSON.stringify(after) })
-    await audit('machines.setPolicy')
-  }
-  if (options.group === undefined) return { policy: after, group, newGroup: false }
-  const joined = options.group === GROUP_NONE ? null : options.group
-  const newGroup = joined !== null && !(await catalog.groups.list({ tenant })).includes(joined)
-  await catalog.machines.setGroup({ tenant, name: machine, group: joined })
-  await audit('machines.setGroup')
-  return { policy: after, group: joined, newGroup }
+  const { compareEvery, consistency, refuseFull, refuseLeftOut } = options
+  const compareDays = compareEvery === 'never' ? null : compareEvery
+  const policy = { consistency, refuseFull, refuseLeftOut, compareDays }
+  const group = options.group === GROUP_NONE ? null : options.group
+  return await catalog.machines.configure({ tenant, name: machine, policy, group })
 }
 
 const words = (reasons: readonly string[]): string => reasons.join(', ') || 'no reason'

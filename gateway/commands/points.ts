@@ -4,8 +4,9 @@ import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
-import type { Point, PointCursor } from '../../protocol/schemas.ts'
+import type { Point } from '../../protocol/schemas.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
+import { everyRow } from '../../protocol/paging.ts'
 import { isOff } from '../maintenance/retention.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
@@ -78,18 +79,11 @@ export const rulesAfter = (
 /** Restore points that are asked for at once. */
 const PAGE_ROWS = 50
 
-const allPoints = async ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> => {
-  const found: Point[] = []
-  let before: PointCursor | null = null
-  while (true) {
-    const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS }
-    const { points, more } = await peer.call('points.list', params, { signal })
-    found.push(...points)
-    const last = points.at(-1)
-    if (last === undefined || !more) return found
-    before = { timeMs: last.timeMs, id: last.id }
-  }
-}
+const allPoints = ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> =>
+  everyRow(
+    (after) => peer.call('points.list', { machine, after, limit: PAGE_ROWS }, { signal }),
+    (page) => page.points,
+  )
 
 const addPoints = (program: Command): void => {
   program
@@ -215,10 +209,9 @@ const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes:
     const { id } = await tenantNamed(catalog, options.tenant)
     if (scope === 'machine') await catalog.machines.get({ tenant: id, name: of })
     // a change looks itself, and knows another way out
-    if (scope === 'group' && !changes) await catalog.groups.require({ tenant: id, group: of })
-    const policies = await catalog.retention.list({ tenant: id })
-    const found = policies.find((policy) => policy.scope === scope && policy.name === of)
-    return found === undefined ? null : (JSON.parse(found.rules) as Retention)
+    if (scope === 'group' && changes) return null
+    const found = await catalog.retention.get({ tenant: id, scope, name: of })
+    return found === null ? null : (JSON.parse(found.rules) as Retention)
   })
 
 const changeRetention = async (options: RetentionOptions): Promise<readonly Policy[]> => {

@@ -18,6 +18,7 @@ const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   read: 'reads',
   attribute: 'finds what is damaged',
   scan: 'reads packs',
+  audit: 'checks entries',
 }
 
 /** Phases that are counted in bytes; the others in what they go through. */

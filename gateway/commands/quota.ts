@@ -2,9 +2,7 @@
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/host/size.ts'
-import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import type { Quota } from '../catalog/quota.ts'
-import { systemClock } from '../../protocol/host/clock.ts'
+import type { Quota } from '../catalog/tenants.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { dataOption, jsonOption, name, size } from './options.ts'
@@ -39,15 +37,13 @@ const quota = async (tenantName: string, options: QuotaOptions): Promise<void> =
     const tenant = await tenantNamed(catalog, tenantName)
     const quotas = await catalog.quotas.list()
     const totals = await catalog.packs.totals()
-    const { softBytes, hardBytes } = quotas.find(({ uuid }) => uuid === tenant.uuid)!
-    const usedBytes = totals.find((total) => total.tenant === tenant.uuid)?.bytes ?? 0
+    const { softBytes, hardBytes } = quotas.find((quota) => quota.tenant === tenant.id)!
+    const usedBytes = totals.find((total) => total.tenant === tenant.id)?.bytes ?? 0
     const after = wanted(options, { softBytes, hardBytes })
     if (after !== null)
       await catalog.quotas.set({
         tenant: tenant.id,
         ...after,
-        nowMs: systemClock.now(),
-        by: LOCAL_ADMINISTRATOR,
       })
     return { tenant: tenantName, packBytes: usedBytes, quota: after ?? { softBytes, hardBytes } }
   })

@@ -1,12 +1,12 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
@@ -61,7 +61,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
 
 interface Parts {
   readonly spec: Datastore['spec']
@@ -149,7 +149,7 @@ export class Datastore implements AsyncDisposable {
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
   readonly #writers = new Set<UploadWriter>()
-  readonly #tenants = new Map<number, TenantStore>()
+  readonly #tenants = new Map<string, TenantStore>()
   #closed: Promise<void> | null = null
 
   private constructor(parts: Parts) {
@@ -247,7 +247,7 @@ export class Datastore implements AsyncDisposable {
       catalog,
       store,
       packs,
-      references: this.coordination.references(tenant.uuid),
+      references: this.coordination.references(tenant.id),
       ballast: packsBallast,
       recordPool,
       nodeCache: this.#nodeCache,

@@ -1,4 +1,5 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
+import type { Tenant } from '../catalog/tenants.ts'
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -7,7 +8,6 @@ import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
 import type { UploadWriter, UploadWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -23,7 +23,7 @@ import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 
@@ -49,7 +49,7 @@ interface TenantStoreOptions {
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>,
+    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
   ) => Promise<UploadWriter>
 }
 
@@ -87,11 +87,11 @@ export class TenantStore {
    * One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one, 3 there with another
    * plain length than the one given. PARAMS_INVALID past IDS_MAX ids.
    */
-  async have(ids: readonly Uint8Array[], machineId: number, lengths?: readonly number[]): Promise<Uint8Array> {
+  async have(ids: readonly Uint8Array[], machine: string, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { catalog, tenant } = this.#options
     await this.references.touch(ids)
-    return catalog.chunks.have({ tenant: tenant.id, machine: machineId, ids: joinIds(ids), lengths })
+    return catalog.chunks.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
   }
 
   /** Id of a chunk of so many zeroes, in bytes; no image has it, as a zero is no chunk. */
@@ -209,7 +209,7 @@ export class TenantStore {
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
-  openWriter(options: { job: string; disk: string; machineId: number }): Promise<UploadWriter> {
+  openWriter(options: { job: string; disk: string; machine: string }): Promise<UploadWriter> {
     return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
   }
 

@@ -1,12 +1,12 @@
 // Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { NewRecord, UploadProgress } from '../catalog/chunks.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
 import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
-import type { NewRecord, UploadProgress } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { Queue, type Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -45,8 +45,8 @@ export interface UploadWriterOptions {
   readonly tenant: Tenant
   readonly job: string
   readonly disk: string
-  /** Row id of the machine. */
-  readonly machineId: number
+  /** Name of the machine. */
+  readonly machine: string
   readonly catalog: Catalog
   readonly packs: PackPool
   readonly recordPool: RecordPool
@@ -224,14 +224,14 @@ export class UploadWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { catalog, tenant, machineId, job, disk, references } = this.#options
+    const { catalog, tenant, machine, job, disk, references } = this.#options
     await references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
     return catalog.chunks.commit({
       tenant: tenant.id,
-      machine: machineId,
+      machine,
       ids: joinBytes(
         pending.records.map(({ id }) => id),
         pending.records.length * ID_BYTES,

@@ -1,4 +1,8 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { MachineRow } from '../catalog/machines.ts'
+import type { ShownJob } from '../catalog/jobs.ts'
+import type { RereadDisk } from '../catalog/damage.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
@@ -8,10 +12,7 @@ import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
-import type { RereadDisk } from '../catalog/sqlite/damage.ts'
-import type { ShownJob } from '../catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../catalog/sqlite/machines.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { unaudited, type Change } from '../catalog/change.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -117,7 +118,7 @@ export class Backups {
       const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
-        machineId: machine.id,
+        machine: machine.name,
         agent: machine.agent,
         subject,
         full,
@@ -188,10 +189,10 @@ export class Backups {
   ): Promise<Result<'image.upload'>> {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished === 1) return { root: upload.root }
+    if (upload.finished) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
       store,
       writer,
@@ -220,7 +221,12 @@ export class Backups {
   }
 
   /** Makes the restore point durable and ends the job; the same call again gives the same answer. */
-  async commit(tenant: Tenant, agent: string, { job, bytesRead }: Params<'backup.commit'>): Promise<{ point: string }> {
+  async commit(
+    tenant: Tenant,
+    agent: string,
+    { job, bytesRead }: Params<'backup.commit'>,
+    change: Change = unaudited,
+  ): Promise<{ point: string }> {
     const { catalog } = this.#datastore
     const complete = await catalog.jobs.complete({ job, agent })
     if (complete.job.state === 'running') {
@@ -229,7 +235,7 @@ export class Backups {
       const store = this.#datastore.tenantStore(tenant)
       using kept = await store.writeManifest(manifestOf(complete, { bytesRead, nowMs, lockedUntilMs }))
       const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
-      await catalog.jobs.commit(args)
+      await change((entry) => catalog.jobs.commit(args, entry))
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // what was kept of the base may hold damage
     const { base, startedMs } = complete.job
@@ -243,15 +249,22 @@ export class Backups {
   }
 
   /** Ends a running job as its agent says; see fail and ToldCodes. */
-  async told({ code, message, ...job }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+  async told(
+    { code, message, ...job }: Params<'backup.fail'> & { readonly agent: string },
+    change?: Change,
+  ): Promise<void> {
     const error = this.toldCodes.ended(job.job, code, message)
-    await this.fail({ ...job, code: error.code, message: error.message })
+    await this.fail({ ...job, code: error.code, message: error.message }, change)
   }
 
   /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
-  async fail({ job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+  async fail(
+    { job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string },
+    change: Change = unaudited,
+  ): Promise<void> {
     const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
-    await this.#datastore.catalog.jobs.fail({ job, agent, ...failure, nowMs: this.#clock.now() })
+    const args = { job, agent, ...failure, nowMs: this.#clock.now() }
+    await change((entry) => this.#datastore.catalog.jobs.fail(args, entry))
     this.#log.warn({ job, code: failure.code, reason: failure.message }, 'backup failed')
     this.#failed(job)
   }
@@ -269,8 +282,9 @@ export class Backups {
   }
 
   /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */
-  async cancel(job: ShownJob, subject: string): Promise<void> {
-    await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` })
+  async cancel(job: ShownJob, subject: string, change?: Change): Promise<void> {
+    const reason = { code: 'CANCELLED', message: `cancelled by ${subject}` }
+    await this.fail({ job: job.id, agent: job.agent, ...reason }, change)
     try {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
     } catch (thrown) {

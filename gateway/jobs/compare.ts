@@ -1,9 +1,9 @@
 // Compares chunks that a machine says are unchanged with the image of the restore point before.
+import type { Tenant } from '../catalog/tenants.ts'
 import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { NodeReader } from '../trees/node-reader.ts'

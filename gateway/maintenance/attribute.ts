@@ -1,11 +1,11 @@
 // Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree once.
+import type { DiskRoot, PointRoots } from '../catalog/points.ts'
+import type { Tenant } from '../catalog/tenants.ts'
+import type { LostRow } from '../catalog/damage.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
-import type { LostRow } from '../catalog/sqlite/damage.ts'
 import { damageOf } from '../packs/damage.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import type { DiskRoot, PointRoots } from '../catalog/sqlite/verification.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import type { ReadNodes } from '../trees/node-reader.ts'
@@ -190,7 +190,7 @@ export class Attributions implements AsyncDisposable {
   readonly #onError: (error: VarveError, tenant: Tenant) => void
   readonly #stop = new AbortController()
   /** Those that have not begun, by the tenant's row id. */
-  readonly #waiting = new Map<number, Promise<void>>()
+  readonly #waiting = new Map<string, Promise<void>>()
   readonly #ended = new Set<Promise<void>>()
 
   constructor(

@@ -1,10 +1,9 @@
 // Reads chunks in the order in which they lie in packs, a window of ids at a time, and checks each on record threads.
 import { VarveError } from '../../protocol/errors.ts'
 import { damageOf, MISSING, type Damage } from '../packs/damage.ts'
-import type { RecordLocation } from '../packs/format.ts'
+import { type RecordLocation, RECORD, recordBytes } from '../packs/format.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
-import { RECORD, recordBytes } from '../packs/format.ts'
 import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { RecordPool } from '../packs/record-pool.ts'

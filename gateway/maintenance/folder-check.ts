@@ -17,7 +17,7 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
     if (!('name' in entry)) continue
     const { tenant } = entry.name
     if (known.has(tenant)) continue
-    if (!unknown.has(tenant) && (await catalog.tenants.byUuid({ uuid: tenant })) !== null) {
+    if (!unknown.has(tenant) && (await catalog.tenants.byId({ id: tenant })) !== null) {
       known.add(tenant)
       continue
     }

@@ -18,7 +18,7 @@ import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** Records that go into the index in one transaction. */

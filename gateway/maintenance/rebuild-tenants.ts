@@ -44,10 +44,10 @@ interface TenantContext {
 const newTenant = (state: TenantState | null, old: OldTenant | null): NewTenant => {
   if (old !== null && state === null) return old
   if (state === null) throw new VarveError('INTERNAL', 'a tenant comes from nowhere')
-  const { idKey, ...tenant } = state.tenant
+  const { idKey, uuid, ...tenant } = state.tenant
   const now = old ?? tenant
   const { name, quotaSoftBytes, quotaHardBytes } = now
-  return { ...tenant, name, quotaSoftBytes, quotaHardBytes, idKey: fromHex(idKey) }
+  return { ...tenant, id: uuid, name, quotaSoftBytes, quotaHardBytes, idKey: fromHex(idKey) }
 }
 
 /** What a state and the old catalog say of a fact, into the new one. */
@@ -116,7 +116,7 @@ export const addTenants = (
 ): Map<string, Subject> => {
   const { builder, old: catalog, report } = context
   const subjects = new Map<string, Subject>()
-  const old = new Map(catalog?.tenants().map((tenant) => [tenant.uuid, tenant]))
+  const old = new Map(catalog?.tenants().map((tenant) => [tenant.id, tenant]))
   const bySeniority = [...states].sort(([, a], [, b]) => a.state.tenant.row - b.state.tenant.row)
   for (const [uuid, found] of bySeniority) subjects.set(uuid, addTenant(context, found, old.get(uuid) ?? null))
   for (const [uuid, tenant] of old) if (!subjects.has(uuid)) subjects.set(uuid, addTenant(context, null, tenant))

@@ -59,7 +59,7 @@ export class PointWalk {
     const { sql } = this.#builder
     const points = sql.all<{ id: string; manifest: Uint8Array }>(
       'SELECT id, manifest FROM point WHERE tenant = ? ORDER BY time_ms, id',
-      this.#tenant.id,
+      this.#tenant.row,
     )
     for (const { id, manifest } of points) {
       if (this.#builder.typeOf(this.#tenant, manifest) !== RECORD.manifest) this.#missing(manifest, RECORD.manifest)

@@ -1,10 +1,10 @@
 // What is live, and whose it is: walks image trees, each shared subtree once, and then holds the whole index against what was found.
+import type { IndexPage } from '../catalog/collection.ts'
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import { joinIds, splitIds, idAt } from '../../protocol/host/bytes.ts'
-import type { IndexPage } from '../catalog/sqlite/collection.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD } from '../packs/format.ts'
 import type { ReadNodes } from '../trees/node-reader.ts'

@@ -1,4 +1,5 @@
 // Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared once.
+import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
 import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -8,7 +9,6 @@ import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
 import { ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
-import type { IndexPage } from '../catalog/sqlite/collection.ts'
 import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../packs/damage.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import type { ReadNodes } from '../trees/node-reader.ts'

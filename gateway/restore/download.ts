@@ -1,10 +1,10 @@
 // Streams one image of a restore point in order: zero runs and stored chunks, read one step ahead of what is being sent.
+import type { ImageRow } from '../catalog/points.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
-import type { ImageRow } from '../catalog/sqlite/points.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { leaves } from '../trees/leaves.ts'
 

@@ -17,8 +17,7 @@ export type ReadNodes = (ids: readonly Uint8Array[], level: number | null) => Pr
 
 /** Whose nodes they are. */
 interface NodeOwner {
-  /** The catalog's row id. */
-  readonly id: number
+  readonly id: string
   readonly idKey: Uint8Array
 }
 

@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { enrolHost } from '../../agent/enrol.ts'
-import { issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment } from '../../gateway/auth/tokens.ts'
 import { withAuthority } from '../../gateway/commands/local.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { agentProgram, gatewayProgram } from '../demo/commands.ts'
@@ -164,11 +164,11 @@ export class Site implements AsyncDisposable {
       const { catalog } = authority
       const nowMs = Date.now()
       const known = await catalog.tenants.byName({ name: tenantName })
-      const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
+      const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
       const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
       const tokens: string[] = []
-      const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs, by: LOCAL_ADMINISTRATOR }
-      while (tokens.length < count) tokens.push(await issueEnrolment(authority, one))
+      const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs }
+      while (tokens.length < count) tokens.push((await issueEnrolment(authority, one)).token)
       return tokens
     })
   }

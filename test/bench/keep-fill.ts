@@ -3,12 +3,12 @@
 // Usage: node keep-fill.ts DATA TENANT DISK_CHUNKS POINTS CHUNKS_PER_POINT
 // The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content comes twice.
 // Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../gateway/catalog/machines.ts'
+import type { Begun } from '../../gateway/catalog/jobs.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState, ImageBuilder } from '../../gateway/chains/image-builder.ts'
 import { BaseImage } from '../../gateway/chains/base-image.ts'
-import type { Begun } from '../../gateway/catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import type { UploadWriter } from '../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -73,11 +73,11 @@ class Filler {
   /** Adds a committed point whose disk has new content in these runs and is as before elsewhere. */
   async add(runs: readonly Run[]): Promise<void> {
     const { catalog } = this.#datastore
-    const { id: machineId, agent } = this.#machine
+    const { name: machine, agent } = this.#machine
     const timeMs = this.#firstMs + this.#point++ * STEP_MS
     const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
     const job = randomUUID()
-    const of = { tenant: this.#tenant.id, machineId, agent }
+    const of = { tenant: this.#tenant.id, machine, agent }
     await catalog.jobs.start({ ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
     const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
     const full = { kind: 'full', reason: 'first', base: null } as const
@@ -101,7 +101,7 @@ class Filler {
 
   async #upload(job: string, runs: readonly Run[]): Promise<void> {
     const upload = await this.#datastore.catalog.jobs.upload({ job, agent: this.#machine.agent, disk: DISK })
-    await using writer = await this.#store.openWriter({ job, disk: DISK, machineId: upload.machineId })
+    await using writer = await this.#store.openWriter({ job, disk: DISK, machine: upload.machine })
     const tree = this.#tree(upload, writer)
     const chunks = this.#size / CHUNK_BYTES
     const progress = (finished: boolean, root: Ref) => ({
@@ -165,7 +165,7 @@ const main = async (): Promise<object> => {
   const quiet = (): void => {}
   await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
   const { catalog } = datastore
-  const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   const tenant = await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES })
   const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'bench')
   const firstMs = Date.now() - points * STEP_MS

@@ -174,9 +174,7 @@ class Subject implements AsyncDisposable {
     try {
       const point = this.#point
       for (let index = 0; index < CALLS; index++) {
-        this.times.list.push(
-          await timed(() => peer.call('points.list', { machine: null, before: null, limit: PAGE_POINTS })),
-        )
+        this.times.list.push(await timed(() => peer.call('points.list', { machine: null, limit: PAGE_POINTS })))
         this.times.open.push(await timed(() => openPoint(peer, point)))
       }
     } finally {

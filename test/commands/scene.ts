@@ -1,8 +1,7 @@
 // What the tables of commands are run against: a running gateway with a tenant, an agent, a machine and its points, and everything that can be wrong beside it.
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { startGateway, TENANT, type TestGateway } from '../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../support/temp.ts'
 import { addPoint } from '../gateway/catalog.ts'
@@ -46,7 +45,7 @@ export const openScene = async (): Promise<Scene> => {
   const tenant = (await gateway.catalog.tenants.byName({ name: TENANT }))!
   const machine = await gateway.catalog.machines.get({ tenant: tenant.id, name: 'db1' })
   const point = await addPoint(gateway.catalog, tenant, machine, { root: null, size: 65_536 })
-  await gateway.catalog.machines.setGroup({ tenant: tenant.id, name: 'db1', group: 'databases' })
+  await gateway.catalog.machines.configure({ tenant: tenant.id, name: 'db1', group: 'databases' })
   const away = `ws://127.0.0.1:${await closedPort()}`
   const write = async (name: string, text: string): Promise<string> => {
     await writeFile(temp.join(name), text, { mode: 0o600 })

@@ -5,7 +5,6 @@ import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
 import { acknowledged } from './examine.ts'
 import type { Manifest } from '../manifest.ts'
-import type { TenantState } from '../state-record.ts'
 import { insertManifest } from './manifest-rows.ts'
 import { factOf, type AnyRow, type FactName } from '../facts.ts'
 import { hasFact, putFact } from './facts.ts'
@@ -16,17 +15,19 @@ const CACHE_KIB = 256 * 1024
 
 /** A tenant of the new catalog. */
 export interface BuiltTenant {
-  /** Row id. */
-  readonly id: number
-  readonly uuid: string
+  /** Its number in the tables. */
+  readonly row: number
+  readonly id: string
   readonly name: string
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly createdMs: number
 }
 
-/** A tenant with the row id that it had. */
-export type NewTenant = Omit<TenantState['tenant'], 'idKey'> & { readonly idKey: Uint8Array }
+export type NewTenant = BuiltTenant & {
+  readonly quotaSoftBytes: number | null
+  readonly quotaHardBytes: number | null
+}
 
 /** A record of a pack. */
 export interface PlacedRecord extends RecordHeader {
@@ -69,23 +70,23 @@ export class CatalogBuilder {
 
   /** Adds a tenant with the row id that it had, or another one where that is taken. */
   addTenant(tenant: NewTenant): BuiltTenant {
-    const { uuid, idKey, chunkBytes, createdMs } = tenant
-    const id = this.#sql.get('SELECT 1 FROM tenant WHERE id = ?', tenant.row) === undefined ? tenant.row : null
+    const { id, idKey, chunkBytes, createdMs } = tenant
+    const wanted = this.#sql.get('SELECT 1 FROM tenant WHERE id = ?', tenant.row) === undefined ? tenant.row : null
     const taken = this.#sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined
-    const name = taken ? `${tenant.name.slice(0, 50)}-${uuid.slice(0, 8)}` : tenant.name
-    const row = this.#sql.get<{ id: number }>(
+    const name = taken ? `${tenant.name.slice(0, 50)}-${id.slice(0, 8)}` : tenant.name
+    const { row } = this.#sql.get<{ row: number }>(
       `INSERT INTO tenant (id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-      id,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id AS row`,
+      wanted,
       name,
-      uuid,
+      id,
       idKey,
       chunkBytes,
       createdMs,
       tenant.quotaSoftBytes,
       tenant.quotaHardBytes,
-    )
-    return { id: row!.id, uuid, name, idKey, chunkBytes, createdMs }
+    )!
+    return { row, id, name, idKey, chunkBytes, createdMs }
   }
 
   /** Adds a row of a fact as its entry says; false where another one is missing that it needs. */
@@ -93,13 +94,13 @@ export class CatalogBuilder {
     const { needs } = factOf(fact)
     const given = row as Readonly<Record<string, unknown>>
     if (needs !== null && !hasFact(this.#sql, needs[1], String(given[needs[0]]))) return false
-    putFact(this.#sql, fact, tenant.id, row, options)
+    putFact(this.#sql, fact, tenant.row, row, options)
     return true
   }
 
   machineId(tenant: BuiltTenant, name: string): number | null {
     const sql = 'SELECT id FROM machine WHERE tenant = ? AND name = ?'
-    return this.#sql.get<{ id: number }>(sql, tenant.id, name)?.id ?? null
+    return this.#sql.get<{ id: number }>(sql, tenant.row, name)?.id ?? null
   }
 
   hasAgent(id: string): boolean {
@@ -110,7 +111,7 @@ export class CatalogBuilder {
   addPack(tenant: BuiltTenant, pack: { kind: PackKind; uuid: string; nowMs: number }): number {
     return this.#sql.get<{ id: number }>(
       'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 1, ?) RETURNING id',
-      tenant.id,
+      tenant.row,
       pack.kind,
       pack.uuid,
       pack.nowMs,
@@ -126,7 +127,7 @@ export class CatalogBuilder {
     let added = 0
     this.transaction(() => {
       for (const { id, type, offset, storedLength, plainLength, codec } of records)
-        added += this.#sql.run(CHUNK, tenant.id, id, type, pack, offset, storedLength, plainLength, codec)
+        added += this.#sql.run(CHUNK, tenant.row, id, type, pack, offset, storedLength, plainLength, codec)
     })
     return added
   }
@@ -134,7 +135,7 @@ export class CatalogBuilder {
   /** Type of the record that the index has under an id, or null. */
   typeOf(tenant: BuiltTenant, id: Uint8Array): RecordType | null {
     const sql = 'SELECT type FROM chunk WHERE tenant = ? AND id = ?'
-    return this.#sql.get<{ type: RecordType }>(sql, tenant.id, id)?.type ?? null
+    return this.#sql.get<{ type: RecordType }>(sql, tenant.row, id)?.type ?? null
   }
 
   /** Notes a record that is absent or bad, and takes it out of the index; true where that is news. */
@@ -149,10 +150,10 @@ export class CatalogBuilder {
       foundMs: number
     },
   ): boolean {
-    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.id, damage.id)
+    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.row, damage.id)
     const added = this.#sql.run(
       'INSERT OR IGNORE INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      tenant.id,
+      tenant.row,
       damage.id,
       damage.type,
       damage.pack,
@@ -177,14 +178,14 @@ export class CatalogBuilder {
       'SELECT tenant, committed_ms AS committedMs FROM point WHERE id = ?',
       manifest.point,
     )
-    if (before !== undefined && before.tenant !== tenant.id)
+    if (before !== undefined && before.tenant !== tenant.row)
       throw new VarveError('DATA_DAMAGED', `two tenants have a restore point ${manifest.point}`)
     if (before !== undefined && before.committedMs >= manifest.committedMs) return false
     return this.transaction(() => {
       if (before !== undefined) this.#removePoint(manifest.point)
       const madeUp = this.#makeOwner(tenant, manifest)
       const machine = this.machineId(tenant, manifest.machine)!
-      insertManifest(this.#sql, manifest, { tenant: tenant.id, machine, id, ...flags })
+      insertManifest(this.#sql, manifest, { tenant: tenant.row, machine, id, ...flags })
       return madeUp
     })
   }
@@ -198,9 +199,9 @@ export class CatalogBuilder {
        WHERE id = ?`,
       state.seq,
       there ? Buffer.concat(state.ids, state.ids.length * ID_BYTES) : null,
-      tenant.id,
-      tenant.id,
-      tenant.id,
+      tenant.row,
+      tenant.row,
+      tenant.row,
     )
   }
 
@@ -222,12 +223,12 @@ export class CatalogBuilder {
     if (!this.hasAgent(agent)) {
       madeUp = true
       const unknown = { id: agent, host: 'unknown', publicKey: '', enrolledMs: committedMs, revokedMs: committedMs }
-      putFact(this.#sql, 'agents', tenant.id, unknown)
+      putFact(this.#sql, 'agents', tenant.row, unknown)
     }
     if (this.machineId(tenant, machine) === null) {
       madeUp = true
       const created = { row: null, name: machine, agent, policy: POLICY, group: null, createdMs: committedMs }
-      putFact(this.#sql, 'machines', tenant.id, created)
+      putFact(this.#sql, 'machines', tenant.row, created)
     }
     return madeUp
   }

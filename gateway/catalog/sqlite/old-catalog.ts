@@ -38,7 +38,7 @@ export interface OldDamage {
   readonly foundMs: number
 }
 
-const TENANT = `SELECT ${selectFields(TENANT_FIELDS)}, state_seq AS seq FROM tenant ORDER BY id`
+const TENANT = `SELECT ${selectFields(TENANT_FIELDS)}, uuid AS id, state_seq AS seq FROM tenant ORDER BY id`
 
 /** What is copied row by row. */
 type Table = 'audit' | 'token' | 'enrolment' | 'job' | 'upload' | 'point' | 'image'
@@ -161,22 +161,25 @@ export class OldCatalog implements Disposable {
     )
   }
 
-  /** Copies the settings, but for those that are there, and the audit log as it is. */
-  copyLog(builder: CatalogBuilder): void {
+  /** Copies what belongs to no tenant: the settings, but for those that are there, tokens, and the audit log as it is. */
+  copyOwn(builder: CatalogBuilder): void {
     this.#copy('settings', builder, 'SELECT name, value FROM setting', (row) => {
       builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', row['name']!, row['value']!)
     })
     this.#copy('audit log', builder, `${this.#select('audit')} ORDER BY seq`, (row) => insert(builder, 'audit', row))
+    this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant IS NULL`, (row) =>
+      insert(builder, 'token', row),
+    )
   }
 
   /** Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id here. */
   copyTenant(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
     this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant = ${id}`, (row) =>
-      insert(builder, 'token', { ...row, tenant: tenant.id }),
+      insert(builder, 'token', { ...row, tenant: tenant.row }),
     )
     this.#copy('enrolments', builder, `${this.#select('enrolment')} WHERE tenant = ${id}`, (row) => {
       const agent = row['agent'] !== null && builder.hasAgent(String(row['agent'])) ? row['agent']! : null
-      insert(builder, 'enrolment', { ...row, tenant: tenant.id, agent })
+      insert(builder, 'enrolment', { ...row, tenant: tenant.row, agent })
     })
     this.#copy('agents', builder, `SELECT id, seen_ms FROM agent WHERE tenant = ${id}`, (row) => {
       builder.sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', row['seen_ms']!, row['id']!)
@@ -191,7 +194,7 @@ export class OldCatalog implements Disposable {
     const row = this.#db.prepare(`${this.#select('point')} WHERE id = ?`).get(point.id)
     const images = this.#db.prepare(`${this.#select('image')} WHERE point = ?`).all(point.id)
     builder.transaction(() => {
-      insert(builder, 'point', { ...(row as Row), tenant: tenant.id, machine, verified_ms: null })
+      insert(builder, 'point', { ...(row as Row), tenant: tenant.row, machine, verified_ms: null })
       for (const image of images) insert(builder, 'image', image)
     })
     return true
@@ -219,7 +222,7 @@ export class OldCatalog implements Disposable {
       const state =
         committed === undefined ? row : { ...row, state: 'committed', ended_ms: row['ended_ms'] ?? row['started_ms']! }
       builder.sql.run('DELETE FROM job WHERE id = ?', row['id']!)
-      insert(builder, 'job', { ...state, tenant: tenant.id, machine })
+      insert(builder, 'job', { ...state, tenant: tenant.row, machine })
     })
     const uploads = `${this.#select('upload')} JOIN job ON job.id = upload.job WHERE job.tenant = ${id}`
     this.#copy('jobs', builder, uploads, (row) => {

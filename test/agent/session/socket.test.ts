@@ -191,6 +191,6 @@ test("a real gateway's refusals keep their codes, and its session works", async 
   const token = await identity.assertion(Date.now())
   const { peer, welcome } = await dial({ ...options, token, serving: true, gateway: gateway.url })
   expect(welcome).toMatchObject({ subject: identity.record.agentId, role: 'agent' })
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   peer.close(new VarveError('CANCELLED', 'done'))
 })

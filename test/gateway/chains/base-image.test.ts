@@ -7,7 +7,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { decodeNode, FAN_OUT, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
 import { CHUNK_BYTES, treeOf } from '../datastore/fixture.ts'
 
-const tenant = { id: 1, name: 'a', uuid: 'a', idKey: randomBytes(32), chunkBytes: CHUNK_BYTES, createdMs: 0 }
+const tenant = { id: 'a', name: 'a', idKey: randomBytes(32), chunkBytes: CHUNK_BYTES, createdMs: 0 }
 const refs: Ref[] = Array.from({ length: FAN_OUT + 3 }, (_, index) =>
   index % 3 === 0 ? null : new Uint8Array(randomBytes(32)),
 )

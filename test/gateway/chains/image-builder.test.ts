@@ -17,7 +17,7 @@ import { decodeNode, FAN_OUT, rootLevel, sameRef, type Ref } from '../../../prot
 import { treeOf } from '../datastore/fixture.ts'
 
 const idKey = randomBytes(32)
-const tenant = { id: 1, name: 'a', uuid: 'a', idKey, chunkBytes: 4096, createdMs: 0 }
+const tenant = { id: 'a', name: 'a', idKey, chunkBytes: 4096, createdMs: 0 }
 const ids = Array.from({ length: 4 }, () => new Uint8Array(randomBytes(32)))
 
 const baseOf = (refs: readonly Ref[]): ChildAt => {

@@ -1,9 +1,9 @@
 // An agent by hand: drives one ImageUpload on a real datastore, message by message.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
 import { manifestOf } from '../../../gateway/catalog/manifest.ts'
@@ -89,7 +89,7 @@ export class Script {
     try {
       const upload = await catalog.jobs.upload({ job: id, agent: machine.agent, disk: 'vda' })
       const store = datastore.tenantStore(tenant)
-      await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
+      await using writer = await store.openWriter({ job: id, disk: 'vda', machine: upload.machine })
       const commit = writer.commit.bind(writer)
       writer.commit = async (progress) => {
         await this.hold
@@ -321,7 +321,7 @@ export class Stand implements AsyncDisposable {
   async row(job: {
     id: string
     machine: MachineRow
-  }): Promise<{ position: number; finished: number; changed: number }> {
+  }): Promise<{ position: number; finished: boolean; changed: number }> {
     return this.datastore.catalog.jobs.upload({ job: job.id, agent: job.machine.agent, disk: 'vda' })
   }
 

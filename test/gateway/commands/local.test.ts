@@ -6,7 +6,7 @@ import { tenantNamed, withAuthority, withCatalog } from '../../../gateway/comman
 import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { tempFolder } from '../../support/temp.ts'
 
-const TENANT = { name: 'acme', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+const TENANT = { name: 'acme', id: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
 
 test('a command works on the catalog of a folder and lets go of it', async () => {
   await using temp = await tempFolder()

@@ -10,7 +10,7 @@ import { tempFolder } from '../../support/temp.ts'
 
 const MAIN = path.join(import.meta.dirname, '../../../gateway/main.ts')
 
-const TENANT = { name: 'acme', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+const TENANT = { name: 'acme', id: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
 
 /** The program's output cut off after its first line. */
 const readOneLine = async (args: readonly string[]): Promise<{ line: string; stderr: string; code: unknown }> => {
@@ -31,7 +31,7 @@ test('a reader that goes ends nothing and is no error; output that cannot be wri
     temp.path,
     async (catalog) => {
       for (let index = 0; index < 3000; index++)
-        await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, uuid: `u${index}` })
+        await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, id: `u${index}` })
     },
     { make: true },
   )

@@ -191,7 +191,10 @@ test('work for several tenants goes through one gateway', async () => {
     const second = await gateway.withTenant('beta', ({ peer }) => peer.call('machines.list', {}))
     return [first, second]
   })
-  expect(names).toEqual([{ machines: [] }, { machines: [] }])
+  expect(names).toEqual([
+    { machines: [], next: null },
+    { machines: [], next: null },
+  ])
 })
 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s ends the work, its gateway and the command with 130', async (signal) => {

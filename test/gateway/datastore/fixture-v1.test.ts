@@ -26,7 +26,7 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
     const point = points.find(({ id }) => id === image.point)!
     expect(point).toMatchObject({
       machine: image.machine,
-      held: image.held ? 1 : 0,
+      held: image.held,
       lockedUntilMs: image.lockedUntilMs,
     })
     const [disk] = point.disks
@@ -50,6 +50,7 @@ test('opens, and every image is what it was', async () => {
   await using datastore = await openDatastore(folder.path)
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
+  expect(await datastore.catalog.condition.examine({ trusted: false })).toEqual([])
   expect(await datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null, done: true })
 })
 
@@ -84,6 +85,7 @@ test('is found again in its packs alone', async () => {
   expect(report.unreadable.rows).toEqual([])
   await using datastore = await openDatastore(folder.path)
   await expectImages(datastore)
-  const machine = await datastore.catalog.machines.get({ tenant: 1, name: 'db1' })
+  const { id: tenant } = (await datastore.catalog.tenants.byName({ name: expected.tenant }))!
+  const machine = await datastore.catalog.machines.get({ tenant, name: 'db1' })
   expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
 })

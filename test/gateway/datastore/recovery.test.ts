@@ -1,4 +1,6 @@
 // Starts after every kind of end: the plan as a table, real damage to files, and a process killed with SIGKILL at random moments.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import type { PackRow } from '../../../gateway/catalog/packs.ts'
 import { spawn } from 'node:child_process'
 import { appendFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -6,9 +8,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { fromHex } from '../../../protocol/chunk.ts'
-import type { PackRow } from '../../../gateway/catalog/sqlite/packs.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { planRecovery } from '../../../gateway/datastore/recovery.ts'
@@ -24,7 +25,6 @@ import {
   plainChunk,
   progressAt,
   temporaryFolder,
-  uploadRow,
 } from './fixture.ts'
 
 const row = (rest: Partial<PackRow>): PackRow => ({
@@ -89,7 +89,7 @@ const withOneChunk = async (folder: string): Promise<{ tenant: Tenant; plain: Ui
   await using datastore = await openDatastore(folder)
   const tenant = await addTenant(datastore, 'one')
   const plain = plainChunk()
-  await using writer = await datastore.tenantStore(tenant).openWriter(addUpload(folder, tenant))
+  await using writer = await datastore.tenantStore(tenant).openWriter(await addUpload(folder, tenant))
   await writer.append(batchOf(tenant, [plain]))
   await writer.commit(progressAt(1))
   return { tenant, plain, file: (await packFiles(folder))[0]! }
@@ -103,7 +103,7 @@ describe('damaged files', () => {
     const before = await readFile(file)
     await using datastore = await openDatastore(folder.path)
     expect(datastore.report).toMatchObject({ reused: 0, sealed: 1, damaged: [] })
-    await using writer = await datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
+    await using writer = await datastore.tenantStore(tenant).openWriter(await addUpload(folder.path, tenant))
     await writer.append(batchOf(tenant, [plainChunk()]))
     await writer.commit(progressAt(1))
     expect(await readFile(file)).toEqual(before)
@@ -139,7 +139,7 @@ describe('damaged files', () => {
       const uuid = '00000000-0000-4000-8000-000000000000'
       sql.run(
         "INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, 'nodes', ?, 0, 0, 1)",
-        tenant.id,
+        tenantRow(sql, tenant.id),
         uuid,
       )
     }
@@ -152,10 +152,10 @@ describe('damaged files', () => {
     await using folder = await temporaryFolder()
     const { tenant, file } = await withOneChunk(folder.path)
     const packs = path.join(folder.path, 'packs')
-    const other = path.join(packs, tenant.uuid, '00', '00000000-0000-4000-8000-000000000000.pack')
+    const other = path.join(packs, tenant.id, '00', '00000000-0000-4000-8000-000000000000.pack')
     await mkdir(path.dirname(other), { recursive: true })
-    const misplaced = path.join(packs, tenant.uuid, '00', path.basename(file).replace(/^../, 'ff'))
-    const strangers = [path.join(packs, 'notes.txt'), path.join(packs, tenant.uuid, 'x'), other, misplaced]
+    const misplaced = path.join(packs, tenant.id, '00', path.basename(file).replace(/^../, 'ff'))
+    const strangers = [path.join(packs, 'notes.txt'), path.join(packs, tenant.id, 'x'), other, misplaced]
     for (const stranger of strangers) await writeFile(stranger, 'not ours')
     await using datastore = await openDatastore(folder.path)
     expect(datastore.report.unknownCount).toBe(4)
@@ -209,8 +209,10 @@ describe('kill -9', () => {
         await store.readRecord(fromHex(id))
         checked.add(id)
       }
-      for (const [job, position] of acknowledged.positions)
-        expect(uploadRow(folder.path, job)['position']).toBeGreaterThanOrEqual(position)
+      for (const [job, position] of acknowledged.positions) {
+        const { uploads } = (await datastore.catalog.jobs.get({ tenant: tenant.id, job }))!
+        expect(uploads[0]!.position).toBeGreaterThanOrEqual(position)
+      }
     }
     // once more at the end: later runs and recoveries hurt nothing that earlier ones wrote
     await using datastore = await openDatastore(folder.path)

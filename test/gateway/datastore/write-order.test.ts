@@ -101,7 +101,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const recordPool = stack.use(new RecordPool(2))
   const log = memoryLog()
   const packs = new PackPool({ store, book: catalog.packs, log, nowMs: () => 1 })
-  const rest = { name: 'one', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  const rest = { name: 'one', id: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   const tenant = await catalog.tenants.add(rest)
   const ballast = new Ballast(path.join(folder.path, 'ballast'))
   const keeper = new BallastKeeper({
@@ -122,7 +122,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     recordPool,
     log,
     nodeCache: new NodeCache(),
-    references: new InProcessCoordination().references(tenant.uuid),
+    references: new InProcessCoordination().references(tenant.id),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>
@@ -130,7 +130,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   })
 
   const upload = async (): Promise<number> => {
-    await using writer = await tenantStore.openWriter(addUpload(folder.path, tenant))
+    await using writer = await tenantStore.openWriter(await addUpload(folder.path, tenant))
     let position = 0
     const send = async (batch: number): Promise<void> => {
       const plains = Array.from({ length: 1 + (batch % 5) }, plainChunk)

@@ -33,7 +33,7 @@ const run = (
 }
 
 const fileOf = ({ folder, tenant }: Stand, pack: string): string =>
-  path.join(folder, 'packs', tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  path.join(folder, 'packs', tenant.id, pack.slice(0, 2), `${pack}.pack`)
 
 const packsOf = async ({ datastore, tenant }: Stand, kind: 'data' | 'nodes'): Promise<string[]> =>
   (await datastore.catalog.collection.packs({ tenant: tenant.id }))

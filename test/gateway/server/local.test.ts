@@ -1,13 +1,14 @@
 // The local socket: who is let in and as whom, its modes, long paths, what is left after an end and after a kill.
+import path from 'node:path'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import path from 'node:path'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../../protocol/host/clock.ts'
-import { Gateway, REVOCATION_INTERVAL_MS } from '../../../gateway/gateway.ts'
+import { Gateway } from '../../../gateway/gateway.ts'
 import { openLog } from '../../../protocol/host/log.ts'
+import { REVOCATION_INTERVAL_MS } from '../../../gateway/service/revocations.ts'
 import { SocketPath } from '../../../gateway/server/local.ts'
 import { dialLocal } from '../../../gateway/session/socket.ts'
 import type { Session } from '../../../protocol/client.ts'
@@ -34,7 +35,7 @@ test('who can open the socket is owner of the tenant it names, under a name of i
   await gateway.addTenant('other')
   const { peer, welcome } = await dial(folder)
   expect(welcome).toMatchObject({ subject: 'local-administrator', role: 'owner', tenant: TENANT })
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   expect((await dial(folder, 'other')).welcome.tenant).toBe('other')
   expect(await codeOf(dial(folder, 'nobody'))).toBe('NOT_FOUND')
   // two rounds of the look for revoked tokens
@@ -43,11 +44,11 @@ test('who can open the socket is owner of the tenant it names, under a name of i
     await peer.call('machines.list', {})
   }
   await peer
-    .call('machines.setPolicy', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
+    .call('machines.configure', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
     .catch(() => {})
-  const { entries } = await peer.call('audit.list', { afterSeq: 0, limit: 100 })
+  const { entries } = await peer.call('audit.list', { limit: 100 })
   expect(entries).toContainEqual(
-    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.setPolicy' }),
+    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.configure' }),
   )
 })
 

@@ -27,10 +27,10 @@ const open = async () => {
   const file = `${folder.path}/catalog.db`
   const sql = new Sql(file)
   const builder = new CatalogBuilder(sql)
-  const add = (row: number, uuid: string): BuiltTenant =>
+  const add = (row: number, id: string): BuiltTenant =>
     builder.addTenant({
       row,
-      uuid,
+      id,
       name: 'acme',
       idKey: new Uint8Array(32),
       chunkBytes: 4096,
@@ -43,7 +43,7 @@ const open = async () => {
     sql,
     builder,
     add,
-    rowsOf: (fact: FactName, tenant: BuiltTenant) => sql.all(selectFact(fact), tenant.id),
+    rowsOf: (fact: FactName, tenant: BuiltTenant) => sql.all(selectFact(fact), tenant.row),
     [Symbol.asyncDispose]: async () => {
       sql[Symbol.dispose]()
       await folder[Symbol.asyncDispose]()
@@ -77,7 +77,7 @@ describe.each(FACT_NAMES)('%s', (fact) => {
     expect(v.parse(v.object(factLists), {})[fact]).toEqual([])
     catalog.sql.checkpoint()
     using old = OldCatalog.open(catalog.file)
-    expect(old.facts(fact, tenant.id)).toEqual({ rows: [ROWS[fact]], whole: true })
+    expect(old.facts(fact, tenant.row)).toEqual({ rows: [ROWS[fact]], whole: true })
     expect(old.facts(fact, 99)).toEqual({ rows: [], whole: true })
   })
 
@@ -124,7 +124,7 @@ describe.each(FACT_NAMES)('%s', (fact) => {
 test('a row’s number is given again where it is free, and what it needs must be there', async () => {
   await using catalog = await open()
   const [one, two] = [catalog.add(3, 'one'), catalog.add(3, 'two')]
-  expect([one.id, two.id === 3, two.name]).toEqual([3, false, 'acme-two'])
+  expect([one.row, two.row === 3, two.name]).toEqual([3, false, 'acme-two'])
   expect(catalog.builder.addFact(one, 'machines', ROWS.machines)).toBe(false)
   furnish(catalog.builder, one)
   expect(catalog.builder.addFact(two, 'machines', ROWS.machines)).toBe(true)

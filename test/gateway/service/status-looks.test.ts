@@ -1,6 +1,6 @@
 // Questions about a machine: one to its agent for all who ask at once, a new one once the answer has come.
 import { expect, test } from 'vitest'
-import { StatusLooks } from '../../../gateway/session/status-looks.ts'
+import { StatusLooks } from '../../../gateway/service/status-looks.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Peer } from '../../../protocol/peer.ts'
 import { codeOf } from '../auth/test-authority.ts'

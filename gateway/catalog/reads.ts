@@ -1,7 +1,7 @@
 // The reads that an agent announces for a backup: what the gateway can know of them, and what the machine's policy refuses. Pure.
-import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
-import { VarveError, type ErrorCode, type ErrorDetails } from '../../../protocol/errors.ts'
-import type { Policy } from '../../../protocol/schemas.ts'
+import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import { VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
+import type { Policy } from '../../protocol/schemas.ts'
 
 /** Every disk of QEMU is a whole number of these, in bytes. */
 export const SECTOR_BYTES = 512

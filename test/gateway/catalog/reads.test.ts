@@ -9,7 +9,7 @@ import {
   type BeginDisk,
   type JobFacts,
   type Relation,
-} from '../../../../gateway/catalog/sqlite/reads.ts'
+} from '../../../gateway/catalog/reads.ts'
 import {
   LEFT_OUT_REASONS,
   READ_KINDS,
@@ -18,9 +18,9 @@ import {
   type LeftOutReason,
   type ReadKind,
   type ReadReason,
-} from '../../../../protocol/backup.ts'
-import { asVarveError } from '../../../../protocol/errors.ts'
-import { POLICY_DEFAULT, type Policy } from '../../../../protocol/schemas.ts'
+} from '../../../protocol/backup.ts'
+import { asVarveError } from '../../../protocol/errors.ts'
+import { POLICY_DEFAULT, type Policy } from '../../../protocol/schemas.ts'
 
 const SIZE = 8 * SECTOR_BYTES
 const BASE = '00000000-0000-4000-8000-000000000000'

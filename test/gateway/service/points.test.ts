@@ -22,7 +22,7 @@ const furnish = async (test: TestServices): Promise<{ agent: TestAgent; ids: str
 }
 
 const pointIds = async (peer: Peer): Promise<string[]> =>
-  (await peer.call('points.list', { machine: 'db1', before: null, limit: 10 })).points.map(({ id }) => id)
+  (await peer.call('points.list', { machine: 'db1', limit: 10 })).points.map(({ id }) => id)
 
 test('a hold keeps a point from everybody’s prune until somebody releases it', async () => {
   await using test = await TestServices.open()
@@ -49,10 +49,10 @@ test('a hold keeps a point from everybody’s prune until somebody releases it',
   expect(audited.filter((line) => line.startsWith('a o'))).toEqual([
     `a operator points.hold point=${first.slice(0, 13)} ok`,
     'a owner points.prune  POINT_HELD',
-    `a operator point.remove point=${second} ok`,
+    `a operator points.remove point=${second} ok`,
     'a operator points.prune machine=db1 ok',
     `a owner points.hold point=${first} ok`,
-    `a operator point.remove point=${first} ok`,
+    `a operator points.remove point=${first} ok`,
     'a operator points.prune  ok',
   ])
 })
@@ -95,7 +95,7 @@ test('an agent can neither prune, hold, lock, group nor set rules, whatever it n
     codeOf(peer.call('points.lock', { point, untilMs: test.clock.now() + DAY_MS })),
     codeOf(peer.call('retention.set', { scope: 'machine', name: 'db1', rules: { ...RETENTION_OFF, keepLast: 1 } })),
     codeOf(peer.call('retention.list', {})),
-    codeOf(peer.call('machines.setGroup', { machine: 'db1', group: 'web' })),
+    codeOf(peer.call('machines.configure', { machine: 'db1', group: 'web' })),
   ])
   expect(refused).toEqual(Array.from({ length: 7 }, () => 'ROLE_FORBIDDEN'))
   expect(await pointIds(await test.person('viewer'))).toEqual(ids.toReversed())
@@ -110,9 +110,12 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   const group = { scope: 'group', name: 'web', rules } as const
   expect(await codeOf(owner.call('retention.set', group))).toBe('NOT_FOUND')
   await owner.call('retention.set', { ...group, newGroup: true })
-  await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
+  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
-  expect(await viewer.call('retention.list', {})).toEqual({ policies: [{ scope: 'group', name: 'web', rules }] })
+  expect(await viewer.call('retention.list', {})).toEqual({
+    policies: [{ scope: 'group', name: 'web', rules }],
+    next: null,
+  })
   for (const wrong of [
     { scope: 'tenant', name: 'db1' },
     { scope: 'machine', name: '' },
@@ -125,9 +128,9 @@ test('rules are set by an owner, for the tenant, a group or a machine, and follo
   )
   expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 1 })
   expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
-  await owner.call('machines.setGroup', { machine: 'db1', group: null })
+  await owner.call('machines.configure', { machine: 'db1', group: null })
   await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
-  expect(await viewer.call('retention.list', {})).toEqual({ policies: [] })
+  expect(await viewer.call('retention.list', {})).toEqual({ policies: [], next: null })
   expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
 })
 
@@ -136,9 +139,9 @@ test('a group is an owner’s to give, as its rules and locks come with it', asy
   await furnish(test)
   const operator = await test.person('operator')
   for (const group of ['web', null])
-    expect(await codeOf(operator.call('machines.setGroup', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
+    expect(await codeOf(operator.call('machines.configure', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
   const owner = await test.person('owner')
-  expect(await codeOf(owner.call('machines.setGroup', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
+  expect(await codeOf(owner.call('machines.configure', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
   const rules = { scope: 'group', name: 'none', rules: RETENTION_OFF } as const
   expect(await codeOf(owner.call('retention.set', rules))).toBe('PARAMS_INVALID')
 })
@@ -151,7 +154,7 @@ test('the audit log says what was done', async () => {
   const untilMs = test.clock.now() + DAY_MS
   const rules = { ...RETENTION_OFF, keepLast: 1 }
   const slow = { bytesPerSecond: 1 << 20 }
-  await owner.call('machines.setGroup', { machine: 'db1', group: 'web' })
+  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
   await owner.call('retention.set', { scope: 'group', name: 'web', rules })
   await owner.call('points.hold', { point: first, held: true })
   await owner.call('points.lock', { point: second, untilMs })
@@ -160,7 +163,7 @@ test('the audit log says what was done', async () => {
   await owner.call('points.prune', { ...PRUNE, group: 'web', rules, dryRun: true })
   await owner.call('points.prune', PRUNE)
   await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
-  await owner.call('points.list', { machine: null, before: null, limit: 1 })
+  await owner.call('points.list', { machine: null, limit: 1 })
   // these points have no packs
   const collect = { thresholdPercent: 70, ...slow }
   expect(await codeOf(owner.call('store.collect', { dryRun: true, ...collect }))).toBe('CATALOG_DAMAGED')
@@ -175,18 +178,18 @@ test('the audit log says what was done', async () => {
   })
   const text = JSON.stringify(rules)
   expect(audited).toEqual([
-    ['machines.setGroup', 'machine=db1', 'ok', { group: 'web' }],
+    ['machines.configure', 'machine=db1', 'ok', { group: 'web' }],
     ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: text }],
     ['points.hold', `point=${first}`, 'ok', { held: true }],
     ['points.lock', `point=${second}`, 'ok', { untilMs }],
     ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
     ['points.hold', `point=${first}`, 'ok', { held: false }],
     ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
-    ['point.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
+    ['points.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
     ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
     ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
     ['store.collect', '', 'CATALOG_DAMAGED', { dryRun: true, ...collect }],
-    ['point.acceptLoss', `point=${second}`, 'asked', {}],
+    ['points.acceptLoss', `point=${second}`, 'asked', {}],
     ['store.collect', '', 'POINT_HELD', { dryRun: false, ...collect, acceptLoss: 1 }],
     ['store.verify', 'machine=db1', 'ok', { olderThanDays: 1, bytesPerSecond: null }],
     ['store.check', '', 'ok', { bytesPerSecond: 1 << 20 }],

@@ -1,8 +1,11 @@
-// What stands around every method: the role first, the audit entry after, and no word of the inside.
+// What the door does around every action: the role first, one entry with the change or after it, and no word of the inside.
 import { intercept } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
-import { guarded, outward, type MethodCode } from '../../../gateway/session/context.ts'
-import type { Claims, Role } from '../../../protocol/claims.ts'
+import type { Action, Actions, Actor, Context, Served } from '../../../gateway/service/action.ts'
+import { Door } from '../../../gateway/service/door.ts'
+import { outward } from '../../../gateway/service/outward.ts'
+import type { Role } from '../../../protocol/claims.ts'
+import type { Params, Result } from '../../../protocol/methods.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { eventually } from '../../support/temp.ts'
@@ -11,37 +14,36 @@ import { servedCall, testAccount } from '../../support/served-call.ts'
 
 const call = servedCall<never>()
 
-const callerOf = (test: TestServices, role: Role): { claims: Claims; address: string; endsMs: number } => ({
-  claims: {
-    issuer: 'i',
-    audience: 'a',
-    tenant: test.acme.uuid,
-    tenantName: 'acme',
-    subject: 'anna',
-    role,
-    expiresAt: 1,
-    tokenId: 't',
-  },
+const actorOf = (test: TestServices, role: Role): Actor => ({
+  subject: 'anna',
+  role,
+  tenant: role === 'platform' ? null : test.acme,
+  agent: role === 'agent' ? 'anna' : null,
   address: '192.0.2.7',
-  endsMs: Number.MAX_SAFE_INTEGER,
 })
 
-const run = (test: TestServices, role: Role, code: MethodCode<'machines.setPolicy'>): Promise<unknown> =>
-  guarded(
-    'machines.setPolicy',
-    code,
-    test.services,
-    callerOf(test, role),
-    test.acme,
-    testAccount(),
-  )({ machine: 'db1', policy: POLICY_DEFAULT }, call)
+/** One call through a door whose action of this name does something else. */
+const pass = <N extends Served>(
+  { services }: TestServices,
+  actor: Actor,
+  [name, run, params]: [N, Action<N>['run'], Params<N>],
+): Promise<Result<N>> => {
+  const { catalog } = services.datastore
+  const actions = { [name]: { run } } as unknown as Actions
+  return new Door({ ...services, actions, catalog }).run(name, params, { actor, call, account: testAccount() })
+}
+
+const run = (test: TestServices, role: Role, work: Action<'machines.configure'>['run']) =>
+  pass(test, actorOf(test, role), ['machines.configure', work, { machine: 'db1', policy: { refuseFull: [] } }])
+
+const CONFIGURED = { policy: POLICY_DEFAULT, group: null, newGroup: false }
 
 test('the code of a forbidden method does not run', async () => {
   await using test = await TestServices.open()
   let ran = false
   const code = async () => {
     ran = true
-    return {}
+    return CONFIGURED
   }
   await expect(run(test, 'viewer', code)).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
   expect(ran).toBe(false)
@@ -72,24 +74,57 @@ test('of damage a caller is told the id, and not where it lies', async () => {
   expect(await failing.catch(({ code, message, details }: VarveError) => ({ code, message, details }))).toEqual(told)
 })
 
-test('an agent is confined to itself, a person is not', async () => {
+test('a change and its entry are one: neither is there without the other, and a call has one entry', async () => {
   await using test = await TestServices.open()
-  const seen: (string | null)[] = []
-  const look = (role: Role) =>
-    guarded(
-      'machines.list',
-      async (_, { onlyAgent }) => {
-        seen.push(onlyAgent)
-        return { machines: [] }
-      },
-      test.services,
-      callerOf(test, role),
-      test.acme,
-      testAccount(),
-    )({}, call)
-  await look('agent')
-  await look('owner')
-  expect(seen).toEqual(['anna', null])
+  const { catalog } = test.services.datastore
+  const agent = await test.agent()
+  await catalog.machines.declare({ tenant: test.acme.id, agent: agent.id, names: ['db1'], policy: '{}', nowMs: 1 })
+  const configure = (context: Context<'machines.configure'>, name: string) =>
+    context.change((entry) => catalog.machines.configure({ tenant: test.acme.id, name, group: 'web' }, entry), {
+      details: { group: 'web' },
+    })
+  const before = (await test.audited(test.acme)).length
+  const entries = async () =>
+    (await test.audited(test.acme)).slice(before).map(({ outcome, details }) => [outcome, details])
+  const address = '192.0.2.7'
+  await expect(run(test, 'owner', (_, context) => configure(context, 'db9'))).rejects.toMatchObject({
+    code: 'NOT_FOUND',
+  })
+  expect(await entries()).toEqual([['NOT_FOUND', { address }]])
+  // the change is made: what fails behind it does not make it undone
+  const late = run(test, 'owner', async (_, context) => {
+    await configure(context, 'db1')
+    throw new VarveError('STORE_FAILED', 'later')
+  })
+  await expect(late).rejects.toMatchObject({ code: 'STORE_FAILED' })
+  expect((await entries()).slice(1)).toEqual([['ok', { group: 'web', address }]])
+  // an entry that cannot be written takes the change with it
+  const broken = run(test, 'owner', (_, context) =>
+    context.change((entry) =>
+      catalog.machines.configure(
+        { tenant: test.acme.id, name: 'db1', group: 'other' },
+        { ...entry!, tenant: 'nobody' },
+      ),
+    ),
+  )
+  await expect(broken).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  expect(await catalog.machines.get({ tenant: test.acme.id, name: 'db1' })).toMatchObject({ group: 'web' })
+})
+
+test('the platform is told that a method takes a tenant, and how it gets one', async () => {
+  await using test = await TestServices.open()
+  const configured = run(test, 'platform', async () => CONFIGURED)
+  await expect(configured).rejects.toMatchObject({
+    code: 'ROLE_FORBIDDEN',
+    message: expect.stringContaining('a session of a tenant (--tenant NAME') as string,
+  })
+  const listed = pass(test, actorOf(test, 'platform'), [
+    'audit.list',
+    async (_, { tenant }) => ({ entries: [], next: tenant.name }),
+    { after: null, limit: 1 },
+  ])
+  await expect(listed).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
+  expect(await test.audited(null)).toMatchObject([{ action: 'machines.configure' }, { action: 'audit.list' }])
 })
 
 test('what an agent says in words that nobody knows is its failure, and never one of the gateway', async () => {
@@ -161,7 +196,7 @@ test('one session looks once at a time, the others wait, and the data path waits
     looking--
     return await call()
   })
-  const page = { machine: null, before: null, limit: 250 }
+  const page = { machine: null, limit: 250 }
   const viewers = [await test.person('viewer'), await test.person('viewer'), await test.person('auditor')]
   const listings = viewers.flatMap((viewer) => Array.from({ length: 64 }, () => viewer.call('points.list', page)))
   await eventually(() => looking > 0)
