@@ -30,6 +30,7 @@ const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.fo
 
 export interface CommandContext {
   readonly config: AgentConfig
+  readonly identity: Identity
   /** What this host is to the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
@@ -156,7 +157,7 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({ config, record: identity.record, link, signal, progress, waiting, concerns, ask })
+    return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, ask })
   } catch (thrown) {
     // why everything was cancelled, in place of what was
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { statusLines } from '../../protocol/host/machine-report.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import { orElse } from '../../protocol/nearest.ts'
@@ -68,15 +69,6 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
-const rowLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
-  const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
-  return [
-    `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
-    ...disks.map((disk) => `  ${disk.name}: ${sizeText(disk.size)} ${disk.format}`),
-    ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
-  ]
-}
-
 /** How each machine is now, or one of them, asked of the running agent through the gateway. */
 export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
@@ -104,7 +96,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
         `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
       )
       for (const concern of concerns) print(`Warning: ${concern}.`)
-      for (const row of rows) rowLines(row).forEach(print)
+      for (const row of rows) statusLines(row).forEach(print)
     },
     options,
   )

@@ -1,7 +1,7 @@
 // What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
-import { durationText, DAY_MS } from '../../protocol/host/duration.ts'
-import type { Dialled } from './socket.ts'
-import { CLOCKS_APART_MS } from './unreachable.ts'
+import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
+import type { Dialled } from '../../protocol/host/dial.ts'
+import { CLOCKS_APART_MS } from '../../protocol/host/unreachable.ts'
 
 /** From so long before its end the gateway's certificate is warned of, in milliseconds. */
 export const CERTIFICATE_WARNING_MS = 14 * DAY_MS

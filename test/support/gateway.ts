@@ -5,7 +5,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
@@ -86,7 +86,7 @@ export class TestGateway implements AsyncDisposable {
 
   /** A person's token. */
   async tokenFor(role: Exclude<Role, 'agent'>, tenantName = TENANT, ttlMs = TTL_MS): Promise<string> {
-    const tenant = await this.addTenant(tenantName)
+    const tenant = role === 'platform' ? null : await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
     const owner = role === 'platform' ? null : tenant

@@ -10,7 +10,7 @@ import { Gateway } from '../../../gateway/gateway.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { REVOCATION_INTERVAL_MS } from '../../../gateway/service/revocations.ts'
 import { SocketPath } from '../../../gateway/server/local.ts'
-import { dialLocal } from '../../../gateway/session/socket.ts'
+import { dialLocal } from '../../../gateway/commands/dial-local.ts'
 import type { Session } from '../../../protocol/client.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
@@ -20,7 +20,7 @@ import { codeOf } from '../auth/test-authority.ts'
 
 const tryDial = async (folder: string, tenant = TENANT): Promise<Session | null> => {
   await using socket = await SocketPath.of(folder)
-  return await dialLocal({ socketPath: socket.path, tenant, program: 'test', clock: systemClock })
+  return await dialLocal({ socketPath: socket.path, tenant })
 }
 
 const dial = async (folder: string, tenant = TENANT): Promise<Session> => (await tryDial(folder, tenant))!

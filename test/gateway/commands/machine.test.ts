@@ -85,13 +85,15 @@ test('a machine is listed with its group and newest point, its policy changes as
   expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject({
     machines: [{ agent: second, group: 'web', lastPoint: { time: '1970-01-01T00:00:00.020Z', timeMs: 20 } }],
   })
-  const entries = await catalog.audit.list({ tenant: tenant.id, afterSeq: 0, limit: 100 })
+  const log = await run('audit', 'list', '--json')
+  const { entries } = JSON.parse(log.stdout) as { entries: { subject: string; action: string; resource: string }[] }
   const local = entries.filter(({ subject }) => subject === 'local-administrator')
   expect(local.map(({ action, resource }) => `${action} ${resource}`)).toEqual([
-    'machines.setPolicy machine=db1',
-    'machines.setGroup machine=db1',
-    'machines.setPolicy machine=db1',
-    'machines.setPolicy machine=db1',
-    'machine.assign db1',
+    'machines.configure machine=db1',
+    'machines.configure machine=db1',
+    'machines.configure machine=db1',
+    `machines.assign machine=db1 agent=${second}`,
+    `machines.assign machine=db1 agent=${second}`,
+    `machines.assign machine=db1 agent=${second}`,
   ])
 })

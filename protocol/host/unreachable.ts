@@ -1,7 +1,7 @@
 // The words for a gateway that cannot be reached, with what to do where that is known.
 import type { PeerCertificate } from 'node:tls'
-import { VarveError } from '../../protocol/errors.ts'
-import { durationText } from '../../protocol/host/duration.ts'
+import { VarveError } from '../errors.ts'
+import { durationText } from './duration.ts'
 import { look, type Sight } from './probe.ts'
 
 /** What Node and the system call a failure, and what to do about it; the first that fits counts. */
@@ -37,6 +37,21 @@ const KIND_ERROR = /^(?:ECONNRESET|EPROTO|EPIPE|HPE_.*|ERR_SSL_.*)$/u
 /** Clocks that are no further apart are not worth a word, in milliseconds. */
 export const CLOCKS_APART_MS = 30_000
 
+/** What whoever reads the sentence calls what can be set. */
+export interface Words {
+  readonly gateway: string
+  readonly ca: string
+  /** How an address in the clear is allowed. */
+  readonly plain: string
+}
+
+/** In the agent's configuration. */
+export const CONFIGURED: Words = {
+  gateway: '"gateway"',
+  ca: '"ca"',
+  plain: 'to another host only with insecure = true',
+}
+
 /** OpenSSL's sentences go on for lines. */
 const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? ''
 
@@ -53,18 +68,19 @@ export const clocksApart = (gatewayMs: number | null, nowMs: number): string | n
 }
 
 /** The gateway's own certificate, one that signed it, or, where none of those shown is wrong, the trusted one that was not shown. */
-const whoseDates = (gateway: string, sight: Sight | null, wrong: number): string => {
+const whoseDates = ({ gateway, sight, words }: Tried, wrong: number): string => {
   const own = `the certificate of ${gateway}`
   if (sight === null || wrong === 0) return own
-  const signer = wrong < 0 ? '(the one in "ca")' : `"${sight.chain[wrong]!.subject}"`
+  const signer = wrong < 0 ? `(the one in ${words.ca})` : `"${sight.chain[wrong]!.subject}"`
   return `the authority ${signer} that signed ${own}`
 }
 
 /** Which certificate is out of its dates, and which clock may be wrong. */
-const dates = (gateway: string, code: string, sight: Sight | null, nowMs: number): string => {
+const dates = (tried: Tried, code: string): string => {
+  const { sight, nowMs } = tried
   const wrong = sight?.chain.findIndex(({ fromMs, toMs }) => nowMs < fromMs || nowMs > toMs) ?? -1
   const certificate = wrong < 0 ? undefined : sight!.chain[wrong]
-  const whose = whoseDates(gateway, sight, wrong)
+  const whose = whoseDates(tried, wrong)
   const expired = code === 'CERT_HAS_EXPIRED'
   const when = certificate === undefined ? '' : ` ${iso(expired ? certificate.toMs : certificate.fromMs)}`
   const state = expired
@@ -78,22 +94,22 @@ const dates = (gateway: string, code: string, sight: Sight | null, nowMs: number
 }
 
 /** For which names a certificate is, and what to do where the address is another one. */
-const names = (gateway: string, code: string, error: Error): string => {
+const names = ({ gateway, words }: Tried, code: string, error: Error): string => {
   const shown = (error as Error & { readonly cert?: PeerCertificate }).cert?.subjectaltname
   const { hostname } = new URL(gateway)
   const which =
     shown === undefined || shown === '' ? 'names no host' : `is for ${shown.replaceAll('IP Address:', 'IP:')}`
-  return `the certificate of ${gateway} ${which}, not for ${hostname} (${code}): give "gateway" an address that it names, or the gateway a certificate that names ${hostname}`
+  return `the certificate of ${gateway} ${which}, not for ${hostname} (${code}): give ${words.gateway} an address that it names, or the gateway a certificate that names ${hostname}`
 }
 
-const untrusted = (gateway: string, code: string, hasCa: boolean): string => {
+const untrusted = ({ gateway, hasCa, words: { ca } }: Tried, code: string): string => {
   const start = `the certificate of ${gateway} is not trusted (${code})`
   if (hasCa && code === 'DEPTH_ZERO_SELF_SIGNED_CERT')
-    return `${start}: it is signed by itself and another one than that in "ca"; if it was renewed, take a new copy of it from the gateway`
-  if (hasCa) return `${start}: the authority in "ca" did not sign it; set "ca" to the one that did`
+    return `${start}: it is signed by itself and another one than that in ${ca}; if it was renewed, take a new copy of it from the gateway`
+  if (hasCa) return `${start}: the authority in ${ca} did not sign it; set it to the one that did`
   return code === 'DEPTH_ZERO_SELF_SIGNED_CERT'
-    ? `${start}: it is signed by itself; set "ca" in the configuration to a copy of it, taken from the gateway`
-    : `${start}: this host does not know who signed it; set "ca" in the configuration to that authority's certificate, or give the gateway the whole chain`
+    ? `${start}: it is signed by itself; set ${ca} to a copy of it, taken from the gateway`
+    : `${start}: this host does not know who signed it; set ${ca} to that authority's certificate, or give the gateway the whole chain`
 }
 
 /** Of an answer in HTTP that is not a gateway's: CONNECTION_LOST by its status, and by where it leads. */
@@ -116,18 +132,20 @@ export interface Tried {
   /** What was seen there afterwards. */
   readonly sight: Sight | null
   readonly nowMs: number
+  readonly words: Words
 }
 
 /** CONNECTION_LOST with the cause. */
-export const unreachable = ({ gateway, hasCa, sight, nowMs }: Tried, error: NodeJS.ErrnoException): VarveError => {
+export const unreachable = (tried: Tried, error: NodeJS.ErrnoException): VarveError => {
+  const { gateway, sight, words } = tried
   const code = error.code ?? ''
-  if (DATE_ERROR.test(code)) return lost(dates(gateway, code, sight, nowMs), error, true)
-  if (NAME_ERROR.test(code)) return lost(names(gateway, code, error), error, true)
+  if (DATE_ERROR.test(code)) return lost(dates(tried, code), error, true)
+  if (NAME_ERROR.test(code)) return lost(names(tried, code, error), error, true)
   // Node's own sentence speaks of its own options
-  if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(gateway, code, hasCa), error, true)
+  if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(tried, code), error, true)
   if (KIND_ERROR.test(code) && sight !== null) {
     const other = gateway.startsWith('wss:')
-      ? 'what listens there speaks no TLS: use ws:// (to another host only with insecure = true), or serve it with a certificate'
+      ? `what listens there speaks no TLS: use ws:// (${words.plain}), or serve it with a certificate`
       : 'what listens there speaks TLS: use wss://'
     return lost(`cannot reach ${gateway}: ${other} (${code})`, error, true)
   }
@@ -142,7 +160,7 @@ export const unreachable = ({ gateway, hasCa, sight, nowMs }: Tried, error: Node
 
 /** The same, after another look where that tells what is wrong. */
 export const explained = async (
-  { gateway, hasCa }: Pick<Tried, 'gateway' | 'hasCa'>,
+  { gateway, hasCa, words = CONFIGURED }: Pick<Tried, 'gateway' | 'hasCa'> & { readonly words?: Words },
   error: NodeJS.ErrnoException,
 ): Promise<VarveError> => {
   const code = error.code ?? ''
@@ -150,5 +168,5 @@ export const explained = async (
   let sight: Sight | null = null
   if (DATE_ERROR.test(code)) sight = await look(gateway, true)
   else if (KIND_ERROR.test(code)) sight = await look(gateway, !tls)
-  return unreachable({ gateway, hasCa, sight, nowMs: Date.now() }, error)
+  return unreachable({ gateway, hasCa, sight, nowMs: Date.now(), words }, error)
 }

@@ -1,6 +1,6 @@
 // A gateway's address as it is typed: a WebSocket's, encrypted unless it stays on this host; what is wrong with it, in words.
 import { isIP } from 'node:net'
-import { nearest } from '../protocol/nearest.ts'
+import { nearest } from '../nearest.ts'
 
 const EXAMPLE = '"wss://backup.example:8470"'
 const SCHEMES = ['wss', 'ws'] as const
@@ -22,17 +22,27 @@ const schemeFault = (text: string): string | null => {
   return `${scheme}:// is no WebSocket's address; use ${shown}`
 }
 
+/** How the sentences go on for who reads them. */
+export interface AddressWords {
+  readonly plain: string
+  readonly person: string
+}
+
+const OF_THE_AGENT: AddressWords = {
+  plain: ', or set insecure = true to send data in the clear',
+  person: 'this host is known by its key, which "varve-agent enrol" makes',
+}
+
 /** Why a text is no gateway's address, as the end of a sentence; null where it is one. `insecure` allows it in the clear. */
-export const addressFault = (text: string, insecure: boolean): string | null => {
+export const addressFault = (text: string, insecure: boolean, words = OF_THE_AGENT): string | null => {
   const fault = schemeFault(text)
   if (fault !== null) return fault
   if (!URL.canParse(text)) return `must be an address such as ${EXAMPLE}; are host and port right (at most 65535)?`
   const { protocol, hostname, username, password, pathname, search, hash } = new URL(text)
-  if (username !== '' || password !== '')
-    return 'must hold no user and no password: this host is known by its key, which "varve-agent enrol" makes'
+  if (username !== '' || password !== '') return `must hold no user and no password: ${words.person}`
   if (pathname !== '/' || search !== '' || hash !== '')
     return `must end after host and port, as in ${EXAMPLE}; leave "${`${pathname}${search}${hash}`.slice(0, 40)}" out`
   if (protocol === 'ws:' && !isLoopback(hostname) && !insecure)
-    return `"${text}" is not encrypted; use wss://, or set insecure = true to send data in the clear`
+    return `"${text}" is not encrypted; use wss://${words.plain}`
   return null
 }

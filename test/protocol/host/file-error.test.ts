@@ -1,8 +1,8 @@
 // The words for files that cannot be used, from real failures.
 import { mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { asFileError, fileError } from '../../agent/file-error.ts'
-import { tempFolder } from '../support/temp.ts'
+import { asFileError, fileError } from '../../../protocol/host/file-error.ts'
+import { tempFolder } from '../../support/temp.ts'
 
 const thrownBy = async (work: () => Promise<unknown>): Promise<unknown> =>
   work().then(

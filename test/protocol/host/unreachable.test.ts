@@ -8,11 +8,11 @@ import { expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { systemClock } from '../../../protocol/host/clock.ts'
 import { enrolHost } from '../../../agent/enrol.ts'
-import { dial } from '../../../agent/session/socket.ts'
-import { clocksApart, unreachable } from '../../../agent/session/unreachable.ts'
+import { dial } from '../../../protocol/host/dial.ts'
+import { clocksApart, CONFIGURED, unreachable } from '../../../protocol/host/unreachable.ts'
 import { makeCertificate, type Pair, type Wanted } from '../../support/certificates.ts'
 import { tempFolder } from '../../support/temp.ts'
-import { failureOf } from '../restore/code-of.ts'
+import { failureOf } from '../../agent/restore/code-of.ts'
 
 type OnSocket = (socket: Socket) => void
 
@@ -92,7 +92,7 @@ test('an address where nobody listens, and names that lead to none', async () =>
 })
 
 const GATEWAY = 'wss://backup.example'
-const TRIED = { gateway: GATEWAY, hasCa: false, sight: null, nowMs: Date.UTC(2027, 0, 1) }
+const TRIED = { gateway: GATEWAY, hasCa: false, sight: null, words: CONFIGURED, nowMs: Date.UTC(2027, 0, 1) }
 
 test.each([
   ['ECONNREFUSED', 'does the gateway run'],
@@ -194,7 +194,7 @@ test('each fault of a certificate has a sentence of its own, with the way out', 
       authority.cert,
       /names no host, not for 127\.0\.0\.1|is for .*not for 127/u,
     ],
-    [self, null, /signed by itself; set "ca" in the configuration to a copy of it/u],
+    [self, null, /signed by itself; set "ca" to a copy of it/u],
     [self, authority.cert, /signed by itself and another one than that in "ca"/u],
     [
       await make('stranger', { by: await make('other-authority', { authority: true, names: null }) }),

@@ -1,11 +1,11 @@
 // The words for a file or folder that cannot be used, by what the system says of it.
-import { VarveError } from '../protocol/errors.ts'
+import { VarveError } from '../errors.ts'
 
 /** What the system calls a failure, and what to do about it. */
 const WAYS_OUT: Readonly<Record<string, string>> = {
   ENOENT: 'it does not exist',
-  EACCES: 'this user may not use it: run this as root, or as the user that runs the agent',
-  EPERM: 'this user may not use it: run this as root, or as the user that runs the agent',
+  EACCES: 'this user may not use it: run this as one that may, such as root',
+  EPERM: 'this user may not use it: run this as one that may, such as root',
   EISDIR: 'it is a folder, not a file',
   EEXIST: 'something that is no folder has this name already',
   ENOTDIR: 'a part of its path is a file, not a folder',

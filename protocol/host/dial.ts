@@ -1,12 +1,12 @@
-// The agent's WebSocket: TLS with its own CA where one is set, the bearer token in the upgrade, the gateway's refusals as errors.
+// A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's refusals as errors.
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import { WebSocket } from 'ws'
-import { toldError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
-import { openSession, type Session } from '../../protocol/client.ts'
-import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import type { Clock, Handlers } from '../../protocol/peer.ts'
-import { clocksApart, explained, notOurs } from './unreachable.ts'
+import { toldError, VarveError, type ErrorCode } from '../errors.ts'
+import { openSession, type Session } from '../client.ts'
+import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../limits.ts'
+import type { Clock, Handlers } from '../peer.ts'
+import { clocksApart, CONFIGURED, explained, notOurs, type Words } from './unreachable.ts'
 import { datesOf } from './probe.ts'
 
 /** How long connecting and TLS may take, in milliseconds. */
@@ -27,6 +27,8 @@ export interface DialOptions {
   readonly serving: boolean
   readonly handlers: Handlers
   readonly clock: Clock
+  /** CONFIGURED unless given. */
+  readonly words?: Words
 }
 
 /** A session, and what was seen of the gateway on the way to it. */
@@ -57,8 +59,8 @@ const refusedWith = (told: VarveError, response: IncomingMessage, nowMs: number)
   })
 }
 
-/** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
-const refusal = async (gateway: string, response: IncomingMessage, nowMs: number): Promise<VarveError> => {
+/** The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or not our gateway's words. */
+export const refusalIn = async (response: IncomingMessage): Promise<VarveError | null> => {
   let text = ''
   try {
     for await (const part of response as AsyncIterable<Buffer>) {
@@ -66,17 +68,23 @@ const refusal = async (gateway: string, response: IncomingMessage, nowMs: number
       if (text.length > REFUSAL_BYTES_MAX) break
     }
     const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && typeof message === 'string')
-      return refusedWith(toldError(code, message), response, nowMs)
+    return typeof code === 'string' && typeof message === 'string' ? toldError(code, message) : null
   } catch {
-    // cut short, or not our gateway's words; the status alone must do
+    return null
   }
-  return notOurs(gateway, response.statusCode, response.headers.location)
+}
+
+/** The same with what a person needs to know besides; of an answer that is no gateway's, CONNECTION_LOST. */
+const refusal = async (gateway: string, response: IncomingMessage, nowMs: number): Promise<VarveError> => {
+  const told = await refusalIn(response)
+  return told === null
+    ? notOurs(gateway, response.statusCode, response.headers.location)
+    : refusedWith(told, response, nowMs)
 }
 
 /** Connects and opens a session; the gateway's refusal, or CONNECTION_LOST with the cause. */
 export const dial = async (options: DialOptions): Promise<Dialled> => {
-  const { gateway, ca, token, clock } = options
+  const { gateway, ca, token, clock, words = CONFIGURED } = options
   const socket = new WebSocket(new URL(RPC_PATH, gateway), SUBPROTOCOL, {
     headers: { authorization: `Bearer ${token}` },
     maxPayload: FRAME_BYTES_MAX,
@@ -94,7 +102,7 @@ export const dial = async (options: DialOptions): Promise<Dialled> => {
     socket.on('unexpected-response', (_request, response) => void refuse(response))
     const fail = async (error: Error): Promise<void> => {
       failed = true
-      reject(await explained({ gateway, hasCa: ca !== null }, error))
+      reject(await explained({ gateway, hasCa: ca !== null, words }, error))
     }
     socket.on('error', (error) => void fail(error))
   })

@@ -9,13 +9,13 @@ import { createServer as createTcp, type AddressInfo, type Socket } from 'node:n
 import { expect, test } from 'vitest'
 import { WebSocketServer } from 'ws'
 import { systemClock } from '../../../protocol/host/clock.ts'
-import { dial } from '../../../agent/session/socket.ts'
+import { dial } from '../../../protocol/host/dial.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME, type Welcome } from '../../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, SUBPROTOCOL } from '../../../protocol/limits.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
-import { codeOf, failureOf } from '../restore/code-of.ts'
+import { codeOf, failureOf } from '../../agent/restore/code-of.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
 const WELCOME: Welcome = {
