@@ -1,6 +1,6 @@
 // Commands about tokens: those of people and programs, and those with which one host enrols.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { ROLES, SUBJECT_CHARS_MAX, type Role } from '../../protocol/claims.ts'
+import { PERSON_ROLES, SUBJECT_CHARS_MAX, type PersonRole } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
@@ -18,7 +18,7 @@ const subject = (text: string): string => {
 }
 
 interface IssueOptions extends Common {
-  readonly role: Role
+  readonly role: PersonRole
   readonly subject: string
   readonly ttl: number
 }
@@ -30,7 +30,7 @@ const addIssue = (token: Command): void => {
     .addOption(tenantOption())
     .addOption(
       new Option('--role <role>', 'what its holder may do; "platform" needs no tenant')
-        .choices(ROLES.filter((role) => role !== 'agent'))
+        .choices(PERSON_ROLES)
         .makeOptionMandatory(),
     )
     .addOption(withDefault('--subject <name>', 'whose it is, for the audit log', subject, 'administrator'))
