@@ -166,13 +166,13 @@ const askChanges = async (
 ): Promise<readonly StatusExtent[]> =>
   dirty === null ? [{ length, flags: BITMAP_DIRTY }] : askStatus(dirty.client, dirty.context, offset, length)
 
-type Batch = Iterable<DiskExtent>
+type ExtentBatch = Iterable<DiskExtent>
 
 async function* spanBatches(
   options: DiskExtentsOptions,
   span: Span & { readonly dirty: readonly StatusExtent[] },
   first: Promise<readonly StatusExtent[]>,
-): AsyncGenerator<Batch> {
+): AsyncGenerator<ExtentBatch> {
   const end = span.offset + span.length
   let { offset: at, dirty } = span
   let allocation = await first
@@ -187,7 +187,11 @@ async function* spanBatches(
 }
 
 /** From `offset` at most `length` bytes on, at least one extent. */
-async function* windowBatches(options: DiskExtentsOptions, offset: number, length: number): AsyncGenerator<Batch> {
+async function* windowBatches(
+  options: DiskExtentsOptions,
+  offset: number,
+  length: number,
+): AsyncGenerator<ExtentBatch> {
   const spans = planSpans(offset, await askChanges(options, offset, length), options.bridgeBytes ?? 0)
   const asked = new Map<number, Promise<readonly StatusExtent[]>>()
   let nextToAsk = 0

@@ -17,7 +17,7 @@ import type { Space } from './space.ts'
 import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Largest buffer of one batch of chunks, in bytes. */
 export const BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -41,7 +41,7 @@ export interface ChunkBatch {
 
 export type ImageProgress = Omit<UploadProgress, 'job' | 'disk'>
 
-export interface ImageWriterOptions {
+export interface UploadWriterOptions {
   readonly tenant: Tenant
   readonly job: string
   readonly disk: string
@@ -49,7 +49,7 @@ export interface ImageWriterOptions {
   readonly machine: string
   readonly catalog: Catalog
   readonly packs: PackPool
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
   readonly limiter: Limiter
   /** Told of every id that the writer finds in the index or puts there. */
@@ -60,8 +60,8 @@ export interface ImageWriterOptions {
   readonly onClose: () => void
 }
 
-export class ImageWriter implements AsyncDisposable {
-  readonly #options: ImageWriterOptions
+export class UploadWriter implements AsyncDisposable {
+  readonly #options: UploadWriterOptions
   readonly #data: PackWriter
   readonly #nodes: PackWriter
   readonly #appends = new Queue()
@@ -78,7 +78,7 @@ export class ImageWriter implements AsyncDisposable {
   #closed: Promise<void> | null = null
   #storedBytes = 0
 
-  constructor(options: ImageWriterOptions) {
+  constructor(options: UploadWriterOptions) {
     const { packs: pool, tenant, space } = options
     this.#options = options
     this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
@@ -92,7 +92,7 @@ export class ImageWriter implements AsyncDisposable {
   }
 
   /**
-   * Checks a batch on the verify threads and appends what is new; resolves when it is in a pack, durable only after the next commit.
+   * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes.
    * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
    * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
@@ -137,7 +137,7 @@ export class ImageWriter implements AsyncDisposable {
     await this.#options.limiter.run(stored.length, async () => {
       this.#check()
       const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
-      const buffer = await this.#options.verifyPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
+      const buffer = await this.#options.recordPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
       await this.#write(this.#data, { buffer, records: recordsOf(heads) })
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))

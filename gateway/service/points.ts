@@ -144,8 +144,9 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
   }
 }
 
+const policyView = ({ scope, name, rules }: PolicyRow) => ({ scope, name, rules: JSON.parse(rules) as Retention })
+
 const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.list' | 'retention.set'> => {
-  const view = ({ scope, name, rules }: PolicyRow) => ({ scope, name, rules: JSON.parse(rules) as Retention })
   return {
     'retention.set': {
       details: ({ scope, name, rules }) => ({ scope, name, rules: rules === null ? null : JSON.stringify(rules) }),
@@ -166,14 +167,14 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
       run: async ({ of, after, limit }, { tenant }) => {
         if (of !== null) {
           const policy = await catalog.retention.get({ tenant: tenant.id, ...of })
-          return { policies: policy === null ? [] : [view(policy)], next: null }
+          return { policies: policy === null ? [] : [policyView(policy)], next: null }
         }
         const [scope, name] = keyBehind('retention.list', after, POLICY_KEY) ?? []
         const behind = scope === undefined || name === undefined ? null : { scope, name }
         const rows = await catalog.retention.list({ tenant: tenant.id, after: behind, limit: limit + 1 })
         const page = pageOf(rows, limit)
         const next = nextOf('retention.list', page, (policy) => [policy.scope, policy.name])
-        return { policies: page.rows.map(view), next }
+        return { policies: page.rows.map(policyView), next }
       },
     },
   }
