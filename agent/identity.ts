@@ -166,7 +166,10 @@ const readKey = async (file: string): Promise<{ readonly publicKey: string; read
 /** The identity of an enrolled agent. */
 export class Identity {
   readonly record: IdentityRecord
-  /** Milliseconds that this host's clock is ahead of the gateway's, which judges assertions by its own; about 0 where clocks are right. */
+  /**
+   * Milliseconds that this host's clock is ahead of the gateway's, which judges assertions by its own; about 0 where
+   * clocks are right.
+   */
   aheadMs = 0
   readonly #folder: string
   #key: CryptoKey
@@ -179,7 +182,10 @@ export class Identity {
     this.#key = key
   }
 
-  /** Reads the identity in the state folder; NOT_ENROLLED when there is none, CONFIG_INVALID when it is damaged or open to others. */
+  /**
+   * Reads the identity in the state folder; NOT_ENROLLED when there is none, CONFIG_INVALID when it is damaged or
+   * open to others.
+   */
   static async load(folder: string): Promise<Identity> {
     const file = path.join(folder, IDENTITY_FILE)
     const text = await readState(file)
@@ -192,7 +198,10 @@ export class Identity {
     return new Identity(folder, record, found.key)
   }
 
-  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which another process may have rotated. */
+  /**
+   * A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which
+   * another process may have rotated.
+   */
   async assertion(nowMs: number): Promise<string> {
     const { agentId, issuer } = this.record
     if (!this.#isNext) {
@@ -206,7 +215,10 @@ export class Identity {
       .sign(this.#key)
   }
 
-  /** Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off; its public half. */
+  /**
+   * Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off;
+   * its public half.
+   */
   async prepareNext(): Promise<string> {
     await using fresh = await NewIdentity.generate()
     await fresh.prepare(this.#folder)
@@ -226,7 +238,8 @@ export class Identity {
   }
 
   /**
-   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and keeps that key where the
+   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and
+   * keeps that key where the
    * work succeeds; null where there is no such key.
    */
   async withNext<R>(work: () => Promise<R>): Promise<R | null> {

@@ -27,11 +27,17 @@ const PATH_CODES = ['ENAMETOOLONG', 'ELOOP']
 const pathError = (folder: string, thrown: unknown): VarveError =>
   hasCode(thrown, ...PATH_CODES) ? refusalOf(folder, 'looking at it', thrown) : usageError(folder, thrown)
 
-/** What using a data folder failed with, in words that say what to do; CONFIG_INVALID for want of permission, STORE_FULL, STORE_FAILED. */
+/**
+ * What using a data folder failed with, in words that say what to do; CONFIG_INVALID for want of permission,
+ * STORE_FULL, STORE_FAILED.
+ */
 export const usageError = (folder: string, thrown: unknown): VarveError =>
   storeError(accessError(thrown, folder), `using the data folder ${folder}`)
 
-/** Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID. */
+/**
+ * Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is.
+ * CONFIG_INVALID.
+ */
 export const makeFirst = async (folder: string): Promise<void> => {
   try {
     if (hasCatalog(folder) || packNotes(packStoreIn(folder)).hasPacks()) return checkOwner(folder)
@@ -42,8 +48,10 @@ export const makeFirst = async (folder: string): Promise<void> => {
 }
 
 /**
- * Looks at a data folder before a command opens a gateway in it, and makes nothing unless `make`. CONFIG_INVALID where it is not there, belongs to
- * another user or, without `make`, has no catalog; CATALOG_MISSING where it has packs without one; STORE_LOCKED while its catalog is rebuilt;
+ * Looks at a data folder before a command opens a gateway in it, and makes nothing unless `make`. CONFIG_INVALID where
+ * it is not there, belongs to
+ * another user or, without `make`, has no catalog; CATALOG_MISSING where it has packs without one; STORE_LOCKED while
+ * its catalog is rebuilt;
  * STORE_VERSION, STORE_FAILED.
  */
 export const checkDataFolder = async (folder: string, { make = false } = {}): Promise<void> => {

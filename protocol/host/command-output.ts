@@ -1,4 +1,5 @@
-// What a run of either program prints: lines for people, or under --json one object on standard output, also where it fails. JSON.md in the folder above says what is in it.
+// What a run of either program prints: lines for people, or under --json one object on standard output, also where it
+// fails. JSON.md in the folder above says what is in it.
 import { EXIT, exitCode } from './exit.ts'
 import type { VarveError } from '../errors.ts'
 import { hex } from '../chunk.ts'

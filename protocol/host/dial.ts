@@ -1,4 +1,5 @@
-// A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's refusals as errors.
+// A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's
+// refusals as errors.
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import { WebSocket } from 'ws'
@@ -39,7 +40,10 @@ export interface Dialled extends Session {
   readonly aheadMs: number | null
 }
 
-/** A zero mask changes no byte, so neither side spends time on it: masks keep scripts in browsers from forging HTTP, and this is none. */
+/**
+ * A zero mask changes no byte, so neither side spends time on it: masks keep scripts in browsers from forging HTTP,
+ * and this is none.
+ */
 const noMask = (mask: Buffer): void => void mask.fill(0)
 
 const gatewayTime = ({ headers: { date } }: IncomingMessage): number | null => {
@@ -59,7 +63,10 @@ const refusedWith = (told: VarveError, response: IncomingMessage, nowMs: number)
   })
 }
 
-/** The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or not our gateway's words. */
+/**
+ * The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or
+ * not our gateway's words.
+ */
 export const refusalIn = async (response: IncomingMessage): Promise<VarveError | null> => {
   let text = ''
   try {

@@ -67,7 +67,10 @@ export const clocksApart = (gatewayMs: number | null, nowMs: number): string | n
   return `this host's clock is ${durationText(Math.abs(nowMs - gatewayMs))} ${nowMs > gatewayMs ? 'ahead of' : 'behind'} the gateway's`
 }
 
-/** The gateway's own certificate, one that signed it, or, where none of those shown is wrong, the trusted one that was not shown. */
+/**
+ * The gateway's own certificate, one that signed it, or, where none of those shown is wrong, the trusted one that was
+ * not shown.
+ */
 const whoseDates = ({ gateway, sight, words }: Tried, wrong: number): string => {
   const own = `the certificate of ${gateway}`
   if (sight === null || wrong === 0) return own
