@@ -10,7 +10,7 @@ import {
   type ReadReason,
 } from '../../protocol/backup.ts'
 import { GROUP_NONE } from '../../protocol/retention.ts'
-import { COMPARE_DAYS_MAX, policyOf } from '../../protocol/schemas.ts'
+import { COMPARE_DAYS_MAX } from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { tenantNamed, withCatalog } from './local.ts'
 import { print, printJson, printTable } from './output.ts'
@@ -67,7 +67,7 @@ const addMachines = (program: Command): void => {
         agent: row.agent,
         host: row.host,
         online: online.has(row.agent),
-        policy: policyOf(row.policy),
+        policy: row.policy,
         group: row.group,
         job: row.job,
         lastPoint: row.pointId === null ? null : { id: row.pointId, timeMs: row.pointMs },

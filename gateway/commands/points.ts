@@ -211,7 +211,7 @@ const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes:
     // a change looks itself, and knows another way out
     if (scope === 'group' && changes) return null
     const found = await catalog.retention.get({ tenant: id, scope, name: of })
-    return found === null ? null : (JSON.parse(found.rules) as Retention)
+    return found === null ? null : found.rules
   })
 
 const changeRetention = async (options: RetentionOptions): Promise<readonly Policy[]> => {
