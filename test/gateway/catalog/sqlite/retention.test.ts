@@ -53,11 +53,11 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   await set('tenant', '', rulesOf('all'))
   await set('group', 'db1', rulesOf('a group that is called like the machine'))
   await set('group', 'web', rulesOf('web'))
-  expect(await nearest()).toBe(rulesOf('all'))
+  expect(await nearest()).toEqual(rulesOf('all'))
   await catalog.machines.configure({ tenant: acme.id, name: 'db1', group: 'web' })
-  expect(await nearest()).toBe(rulesOf('web'))
+  expect(await nearest()).toEqual(rulesOf('web'))
   await set('machine', 'db1', rulesOf('own'))
-  expect(await nearest()).toBe(rulesOf('own'))
+  expect(await nearest()).toEqual(rulesOf('own'))
   await set('machine', 'db1', rulesOf('newer'))
   expect(await catalog.retention.list({ tenant: acme.id, ...ALL })).toEqual([
     { scope: 'tenant', name: '', rules: rulesOf('all') },
@@ -74,7 +74,7 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
   await set('machine', 'db1', null)
   await set('group', 'web', null)
-  expect(await nearest()).toBe(rulesOf('all'))
+  expect(await nearest()).toEqual(rulesOf('all'))
   expect(await nearest(other)).toBe(null)
   expect(await catalog.retention.list({ tenant: other.id, ...ALL })).toEqual([])
   expect(await codeOf(set('machine', 'db9', rulesOf('x')))).toBe('NOT_FOUND')
@@ -202,7 +202,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
     using sql = catalogOf(authority)
     sql.run(
       `WITH RECURSIVE number (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < ?)
-       INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, rulesOf('x') FROM number`,
+       INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, '"x"' FROM number`,
       POLICIES_MAX,
       tenantRow(sql, acme.id),
     )
