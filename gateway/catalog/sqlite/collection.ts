@@ -1,4 +1,5 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
+import { withFlags, type Flagged } from './flags.ts'
 import {
   CATALOG_WAY_OUT,
   INDEX_PAGE_ROWS,
@@ -81,10 +82,12 @@ export const collectionOperations = {
   }),
 
   'collection.packs': read((sql, { tenant }) =>
-    sql.all<CollectablePack>(
-      'SELECT id, uuid, kind, bytes, sealed FROM pack WHERE tenant = ? AND sealed < 2 ORDER BY id',
-      tenant,
-    ),
+    sql
+      .all<Flagged<CollectablePack>>(
+        'SELECT id, uuid, kind, bytes, sealed = 0 AS open FROM pack WHERE tenant = ? AND sealed < 2 ORDER BY id',
+        tenant,
+      )
+      .map(withFlags<CollectablePack>('open')),
   ),
 
   'collection.packIds': read((sql, { tenant }) =>
