@@ -92,7 +92,7 @@ class PackCheck {
     }
   }
 
-  /** Rows of the index for each pack, by its row id, as far as they lie in what was acknowledged when the check began. */
+  /** Rows of the index for each pack, by its handle, as far as they lie in what was acknowledged when the check began. */
   async #namedRows(packs: readonly PackRow[]): Promise<Map<number, number>> {
     const { datastore, tenant, signal, onProgress } = this.#context
     const total = await datastore.catalog.collection.count({ tenant: tenant.id })

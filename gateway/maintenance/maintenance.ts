@@ -68,7 +68,7 @@ export class Maintenance implements AsyncDisposable {
   readonly #datastore: Datastore
   readonly #clock: Clock
   readonly #log: Log
-  /** By the tenant's row id. */
+  /** By tenant. */
   readonly #running: Readonly<Record<Slot, Map<string, Running>>> = { keeping: new Map(), accounting: new Map() }
   readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
