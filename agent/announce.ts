@@ -3,7 +3,7 @@ import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase } from './image/compare.ts'
 import type { Lease } from './drivers/driver.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../protocol/host/log.ts'
 import type { GatewayLink } from './session/link.ts'
 
 /** Chunks that a line of the log names where a bitmap missed changes. */

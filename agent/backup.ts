@@ -3,29 +3,29 @@ import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import type { Clock } from '../protocol/peer.ts'
-import type { MachineConfig } from './config.ts'
-import { Throttle } from '../protocol/throttle.ts'
+import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
-import type { Lease, LeaseDriver, LeaseOutcome } from './drivers/driver.ts'
+import type { Lease, LeaseDriver, LeaseOutcome, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../protocol/host/log.ts'
+import { retry } from './retry.ts'
 import { isBreak, type GatewayLink } from './session/link.ts'
+import { Settlements } from './settlements.ts'
 
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
 
-/** How often leases that QEMU kept us from ending are tried again, in milliseconds. */
-const SETTLE_INTERVAL_MS = 30_000
-
-/** Tries of a lease's check while QMP does not answer, and the pause between them in milliseconds. */
-const CHECKS_MAX = 10
-const CHECK_PAUSE_MS = 1000
+/** Tries of a lease's check that fails with what may pass, and the pause between them in milliseconds. */
+const CHECKS = { triesMax: 10, pauseMs: 1000 } as const
 
 /** Tries of a commit that the gateway did not answer in time or could not write just now, and the pause between them in milliseconds. */
-const COMMITS_MAX = 10
-const COMMIT_PAUSE_MS = 1000
+const COMMITS = {
+  triesMax: 10,
+  pauseMs: 1000,
+  passes: ({ retry: passes, endsConnection }: VarveError): boolean => passes && !endsConnection,
+} as const
 
 /** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
@@ -41,6 +41,7 @@ type Begin = (signal: AbortSignal) => Promise<Lease>
 interface Running {
   readonly job: string
   readonly machine: string
+  readonly driver: string
   readonly abort: AbortController
   /** Its outcome is known; only its lease is still being given back. */
   ending: boolean
@@ -52,7 +53,7 @@ export interface BackupsOptions {
   /** Agents that this host was before. */
   readonly formerAgents: readonly string[]
   readonly machines: readonly MachineConfig[]
-  readonly driver: LeaseDriver
+  readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
   readonly journal: LeaseJournal
   /** The connection; asked for late, as it needs this object's inventory to open. */
   readonly link: () => GatewayLink
@@ -66,9 +67,7 @@ export class Backups implements AsyncDisposable {
   readonly #options: BackupsOptions
   readonly #throttle: Throttle
   readonly #running = new Map<string, Running>()
-  /** Entries of the journal that this process is settling, by id. */
-  readonly #settling = new Map<string, { readonly machine: string; readonly done: Promise<void> }>()
-  #stopTimer: () => void = () => {}
+  readonly #settlements: Settlements
   /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
   /** Leases stay as they are from now on, for the next start. */
@@ -77,7 +76,15 @@ export class Backups implements AsyncDisposable {
   constructor(options: BackupsOptions) {
     this.#options = options
     this.#throttle = new Throttle(options.bandwidth, options.clock)
-    this.#settleAgain()
+    const { driverOf, journal, clock, log } = options
+    this.#settlements = new Settlements({
+      driverOf,
+      journal,
+      clock,
+      log,
+      isRunning: (job) => this.#running.has(job),
+      onReleased: (job) => this.#tellReleased(job),
+    })
   }
 
   /** The job that holds a machine's lease, if any. */
@@ -95,14 +102,14 @@ export class Backups implements AsyncDisposable {
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
-    const { agentId, formerAgents, driver, freezeTimeoutMs } = this.#options
+    const { agentId, formerAgents, driverOf, freezeTimeoutMs } = this.#options
+    const driver = driverOf(machine)
     const { full, base, policy } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
     const request = { machine, leaseId: order.job, agentId, formerAgents, base, ...wishes }
-    this.#run(order.job, machine.name, order, async (signal) => {
-      const settling = [...this.#settling.values()].filter((one) => one.machine === machine.name)
-      for (const { done } of [...earlier, ...settling]) {
+    this.#run(order.job, machine, order, async (signal) => {
+      for (const done of [...earlier.map((one) => one.done), ...this.#settlements.of(machine.name)]) {
         await done
         signal.throwIfAborted()
       }
@@ -117,8 +124,9 @@ export class Backups implements AsyncDisposable {
 
   /** Jobs that hold, or may have left, something in a machine. */
   async jobs(): Promise<string[]> {
-    const entries = await this.#options.journal.list()
-    return [...new Set([...this.#running.keys(), ...entries.map(({ id }) => id)])]
+    const { journal } = this.#options
+    const [entries, unknown] = [await journal.list(), await journal.listUnknown()]
+    return [...new Set([...this.#running.keys(), ...[...entries, ...unknown].map(({ id }) => id)])]
   }
 
   /** What the gateway says became of the jobs of the last inventory: goes on with those that run, settles the others. */
@@ -136,7 +144,7 @@ export class Backups implements AsyncDisposable {
       const entry = entries.get(job)
       if (entry === undefined) continue
       if (state === 'running' && keys !== null) this.#resume(entry, keys)
-      else void this.#settle(entry, state === 'committed' ? 'committed' : 'failed')
+      else void this.#settlements.settle(entry, state === 'committed' ? 'committed' : 'failed')
     }
   }
 
@@ -152,14 +160,14 @@ export class Backups implements AsyncDisposable {
   /** Gives up what runs and what earlier runs left: for an agent that may never ask the gateway again. */
   async abandon(): Promise<void> {
     await this.giveUp()
-    for (const entry of await this.#options.journal.list()) await this.#settle(entry, 'failed')
+    for (const entry of await this.#options.journal.list()) await this.#settlements.settle(entry, 'failed')
   }
 
   /** Stops what runs without ending it: leases stay for the next start, as after a crash. */
   async stop(): Promise<void> {
     this.#stopping = true
     this.#halt.abort(STOPPING)
-    this.#stopTimer()
+    this.#settlements.stop()
     const running = [...this.#running.values()]
     for (const { abort } of running) abort.abort(STOPPING)
     await Promise.all(running.map(({ done }) => done))
@@ -170,10 +178,10 @@ export class Backups implements AsyncDisposable {
   }
 
   #resume(entry: JournalEntry, keys: Chunking): void {
-    if (this.#settling.has(entry.id)) return
-    const { driver, log } = this.#options
-    this.#run(entry.id, entry.machine.name, keys, async () => {
-      const lease = await driver.adopt(entry)
+    if (this.#settlements.has(entry.id)) return
+    const { driverOf, log } = this.#options
+    this.#run(entry.id, entry.machine, keys, async () => {
+      const lease = await driverOf(entry.machine).adopt(entry)
       if (lease !== null) {
         log.info({ job: entry.id, machine: entry.machine.name }, 'the backup goes on after a restart')
         return lease
@@ -182,9 +190,9 @@ export class Backups implements AsyncDisposable {
     })
   }
 
-  #run(job: string, machine: string, keys: Chunking, begin: Begin): void {
+  #run(job: string, { name, driver }: Machine, keys: Chunking, begin: Begin): void {
     const abort = new AbortController()
-    const running: Running = { job, machine, abort, ending: false, done: Promise.resolve() }
+    const running: Running = { job, machine: name, driver, abort, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
     running.done = this.#work(running, keys, begin).finally(() => this.#running.delete(job))
   }
@@ -197,7 +205,7 @@ export class Backups implements AsyncDisposable {
     try {
       lease = await begin(abort.signal)
       void lease.lost.then((error) => abort.abort(error))
-      const bytesRead = await this.#transfer(job, lease, keys, abort.signal)
+      const bytesRead = await this.#transfer(running, lease, keys)
       asked = true
       await this.#commit(job, bytesRead)
     } catch (thrown) {
@@ -215,7 +223,9 @@ export class Backups implements AsyncDisposable {
   }
 
   /** Brings all disks of a lease to the gateway; resolves with the bytes read once nothing but the commit is missing. */
-  async #transfer(job: string, lease: Lease, keys: Chunking, signal: AbortSignal): Promise<number> {
+  async #transfer(running: Running, lease: Lease, keys: Chunking): Promise<number> {
+    const { job, abort } = running
+    const { signal } = abort
     const link = this.#options.link()
     await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
     const begun = announcementOf(job, lease)
@@ -229,42 +239,24 @@ export class Backups implements AsyncDisposable {
         OFFLINE_LIMIT_MS,
       )
     }
-    await this.#check(lease)
+    const { driverOf, clock } = this.#options
+    const driver = driverOf(running)
+    await retry(() => lease.check(), { ...CHECKS, clock, passes: (error) => driver.isPassing(error) })
     return bytesRead
   }
 
   /** Not to be cancelled: once it is asked, only the gateway knows whether the point is committed, so it is asked until it says. */
   async #commit(job: string, bytesRead: number): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#options.link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
-        return
-      } catch (thrown) {
-        const error = asVarveError(thrown)
-        if (tries === COMMITS_MAX || !error.retry || error.endsConnection) throw error
-        await new Promise<void>((resolve) => this.#options.clock.after(COMMIT_PAUSE_MS, resolve))
-      }
-    }
-  }
-
-  /** The lease's own check; a QMP connection that is just coming back gets a few tries. */
-  async #check(lease: Lease): Promise<void> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await lease.check()
-      } catch (thrown) {
-        const { code } = asVarveError(thrown)
-        if (tries === CHECKS_MAX || !code.startsWith('QMP_')) throw thrown
-        await new Promise<void>((resolve) => this.#options.clock.after(CHECK_PAUSE_MS, resolve))
-      }
-    }
+    const { link, clock } = this.#options
+    const ask = () => link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
+    await retry(ask, { ...COMMITS, clock })
   }
 
   /** Frees the machine first, so that the guest does not wait for the network, then tells the gateway. */
   async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
     // a lease that could not be begun or adopted may have left something too
-    else await this.#settleLeft(job)
+    else await this.#settlements.settleJob(job)
     const { code, message } = error
     try {
       const failed = { job, code, message: message.slice(0, 1024) }
@@ -276,7 +268,7 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  /** Ends a lease; what QEMU keeps us from removing stays in the journal and is tried again. */
+  /** Ends a lease; what cannot be removed now stays in the journal and is tried again. */
   async #end(job: string, lease: Lease, outcome: LeaseOutcome): Promise<void> {
     try {
       await lease.end(outcome)
@@ -298,52 +290,5 @@ export class Backups implements AsyncDisposable {
       .catch((thrown: unknown) => {
         log.info({ job, code: asVarveError(thrown).code }, 'the gateway could not be told that the lease is given back')
       })
-  }
-
-  async #settleLeft(job: string): Promise<void> {
-    const { journal, log } = this.#options
-    try {
-      const entry = (await journal.list()).find(({ id }) => id === job)
-      if (entry === undefined) this.#tellReleased(job)
-      else await this.#settle(entry, 'failed')
-    } catch (error) {
-      log.warn({ job, err: error }, 'the lease journal cannot be read')
-    }
-  }
-
-  #settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    const known = this.#settling.get(entry.id)
-    if (known !== undefined) return known.done
-    const done = this.#settleNow(entry, outcome).finally(() => this.#settling.delete(entry.id))
-    this.#settling.set(entry.id, { machine: entry.machine.name, done })
-    return done
-  }
-
-  async #settleNow(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    const { driver, log } = this.#options
-    try {
-      await driver.settle(entry, entry.outcome ?? outcome)
-      log.info({ job: entry.id, machine: entry.machine.name, outcome }, 'settled what an earlier run left')
-      this.#tellReleased(entry.id)
-    } catch (thrown) {
-      const { code, message } = asVarveError(thrown)
-      log.warn({ job: entry.id, code, reason: message }, 'an earlier lease cannot be settled yet')
-    }
-  }
-
-  /** Tries entries whose outcome is known again and again, until QEMU lets go of them. */
-  #settleAgain(): void {
-    this.#stopTimer = this.#options.clock.after(SETTLE_INTERVAL_MS, () => void this.#settleKnown())
-  }
-
-  async #settleKnown(): Promise<void> {
-    const { journal, log } = this.#options
-    try {
-      for (const entry of await journal.list())
-        if (entry.outcome !== null && !this.#running.has(entry.id)) await this.#settle(entry, entry.outcome)
-    } catch (error) {
-      log.warn({ err: error }, 'the lease journal cannot be read')
-    }
-    if (!this.#halt.signal.aborted) this.#settleAgain()
   }
 }

@@ -1,15 +1,17 @@
 // The agent's configuration: one TOML file, checked whole, with every default here.
 import { createReadStream } from 'node:fs'
-import path from 'node:path'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
 import { VarveError } from '../protocol/errors.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { misfit } from '../protocol/misfit.ts'
 import { diskName, name } from '../protocol/schemas.ts'
-import { tomlProblem } from '../protocol/toml-problem.ts'
-import { addressFault } from './address.ts'
-import { fileError } from './file-error.ts'
+import { tomlProblem } from '../protocol/host/toml-problem.ts'
+import { addressFault } from '../protocol/host/gateway-address.ts'
+import { fileError } from '../protocol/host/file-error.ts'
+import type { MachineConfig } from './drivers/driver.ts'
+import { kindOf } from './drivers/registry.ts'
+import { absolutePath } from './socket-path.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
 export const STATE_DEFAULT = '/var/lib/varve-agent'
@@ -43,24 +45,19 @@ const byteSize = v.pipe(
   v.minValue(1024, 'a size of at least 1 KiB'),
 )
 
-const absolute = v.pipe(v.string(), v.startsWith('/', 'an absolute path'))
-
-/** Longest path of a UNIX socket, in bytes. */
-const SOCKET_PATH_BYTES_MAX = 107
-
-const socketPath = v.pipe(
-  absolute,
-  v.maxBytes(
-    SOCKET_PATH_BYTES_MAX,
-    `the path of a UNIX socket, at most ${SOCKET_PATH_BYTES_MAX} bytes; a symbolic link to its folder makes it shorter`,
-  ),
-)
-
-const machineSchema = v.strictObject({
-  name,
-  qmp: socketPath,
-  guest_agent: v.optional(socketPath),
-  exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []),
+/** A machine, with the keys of its own driver and no others. */
+const machineSchema = v.lazy((input) => {
+  const kind = kindOf(input)
+  return v.pipe(
+    v.strictObject({ name, exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []), ...kind.keys }),
+    v.transform(({ name: own, exclude, ...keys }): MachineConfig => ({
+      name: own,
+      driver: kind.name,
+      address: kind.addressOf(keys),
+      keys,
+      exclude,
+    })),
+  )
 })
 
 /** Longest path of the state folder, in bytes: those of what lies in there must stay below the system's 4,095. */
@@ -68,16 +65,16 @@ const STATE_PATH_BYTES_MAX = 1024
 
 const fileSchema = v.strictObject({
   gateway: v.pipe(v.string(), v.trim()),
-  ca: v.optional(absolute),
+  ca: v.optional(absolutePath),
   state: v.optional(
-    v.pipe(absolute, v.maxBytes(STATE_PATH_BYTES_MAX, `a path of at most ${STATE_PATH_BYTES_MAX} bytes`)),
+    v.pipe(absolutePath, v.maxBytes(STATE_PATH_BYTES_MAX, `a path of at most ${STATE_PATH_BYTES_MAX} bytes`)),
     STATE_DEFAULT,
   ),
   insecure: v.optional(v.boolean(), false),
   /** Bytes a second that uploads may take together. */
   bandwidth: v.optional(byteSize),
   /** A backup is given up when the scratch space's file system has less left than this. */
-  scratch_reserve: v.optional(byteSize),
+  scratch_reserve: v.optional(byteSize, '256 MiB'),
   /** Longest freeze of a guest, in seconds. */
   freeze_limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(60)), 10),
   relay: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(128))), v.maxLength(256)), [...RELAY_DEFAULT]),
@@ -86,13 +83,6 @@ const fileSchema = v.strictObject({
 })
 
 type File = v.InferOutput<typeof fileSchema>
-
-export interface MachineConfig {
-  readonly name: string
-  readonly qmp: string
-  readonly guestAgent: string | null
-  readonly exclude: readonly string[]
-}
 
 export interface AgentConfig extends Omit<File, 'machine'> {
   readonly machines: readonly MachineConfig[]
@@ -121,10 +111,9 @@ export const parseConfig = (file: string, text: string): AgentConfig => {
   if (!checked.success) throw invalid(file, misfit(fileSchema, checked.issues, { toml: true }))
   const { machine, ...rest } = checked.output
   checkGateway(`${file}: gateway`, rest.gateway, rest.insecure)
-  const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => path.normalize(one.qmp)))
+  const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => one.address))
   if (name !== undefined) throw invalid(file, `"${name}" stands twice among the machines`)
-  const machines = machine.map(({ guest_agent: guestAgent, ...one }) => ({ ...one, guestAgent: guestAgent ?? null }))
-  return { ...rest, machines }
+  return { ...rest, machines: machine }
 }
 
 /** The text of a file, or of a pipe, up to CONFIG_BYTES_MAX; CONFIG_INVALID. */

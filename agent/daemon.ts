@@ -3,16 +3,16 @@ import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
-import { systemClock } from './clock.ts'
-import type { AgentConfig, MachineConfig } from './config.ts'
+import { systemClock } from '../protocol/host/clock.ts'
+import type { AgentConfig } from './config.ts'
+import type { LeaseDriver, Machine } from './drivers/driver.ts'
+import { Drivers, openJournal } from './drivers/registry.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
-import { LeaseJournal } from './drivers/journal.ts'
-import { QmpLeaseDriver } from './drivers/qmp/qmp-driver.ts'
-import type { Log } from './log.ts'
-import { QmpLink } from './qmp/link.ts'
+import type { Log } from '../protocol/host/log.ts'
+import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
@@ -20,7 +20,7 @@ import { planReload } from './reload.ts'
 import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
-import type { Dialled } from './session/socket.ts'
+import type { Dialled } from '../protocol/host/dial.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
@@ -28,7 +28,7 @@ import { lockState } from './state-lock.ts'
 const GONE_FOR_GOOD: ReadonlySet<ErrorCode> = new Set(['AGENT_REVOKED', 'TOKEN_KEY_UNKNOWN'])
 
 /** How often a certificate near its end, or a wrong clock, is warned of, in milliseconds. */
-const WARN_INTERVAL_MS = 24 * 60 * 60 * 1000
+const WARN_INTERVAL_MS = DAY_MS
 
 /** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. What `onReloadable` is given takes a configuration that was read again. */
 export const runAgent = async (
@@ -47,38 +47,29 @@ export const runAgent = async (
   thawer.start()
   const identity = await Identity.load(config.state)
   for (const left of await RestoreNotes.in(config.state).settle()) log.warn({ left }, 'a restore was killed')
-  const links = new Map<string, QmpLink>()
-  const startLink = ({ name, qmp }: MachineConfig): QmpLink => {
-    const link = resources.use(new QmpLink({ path: qmp }))
-    link.onState((state) => log.info({ machine: name, qmp: state }, 'machine'))
-    link.start()
-    links.set(name, link)
-    return link
-  }
-  for (const machine of config.machines) startLink(machine)
-  const journal = await LeaseJournal.open(config.state, {
+  const journal = await openJournal(config.state, {
     onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
+    onUnknown: ({ machine: { name, driver }, file }) =>
+      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and left as it is'),
   })
-  const byPath = new Map(config.machines.map(({ name, qmp }) => [qmp, links.get(name)!]))
-  const driver = new QmpLeaseDriver({
-    stateFolder: config.state,
-    // a machine that left the configuration can still hold a lease of ours
-    connect: (path) => (byPath.get(path) ?? resources.use(orphanLink(byPath, path))).client(),
-    journal,
-    log,
-    thawer,
-    ...(config.scratch_reserve === undefined ? {} : { reserveBytes: config.scratch_reserve }),
-  })
-  // whatever the gateway says, and before it says anything: it may be away for long
   const former = await formerAgents(config.state)
   const agents = [identity.record.agentId, ...former]
-  await watchLeft(config, driver, links, agents, log)
+  const host = { stateFolder: config.state, agents, journal, thawer, reserveBytes: config.scratch_reserve, log }
+  const drivers = resources.use(new Drivers(host))
+  const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
+  // whatever the gateway says, and before it says anything: it may be away for long
+  for (const machine of config.machines) driverOf(machine).attach(machine)
+  try {
+    await drivers.watchLeft()
+  } catch (error) {
+    log.error({ err: error }, 'the lease journal cannot be read')
+  }
   const backups: Backups = resources.use(
     new Backups({
       agentId: identity.record.agentId,
       formerAgents: former,
       machines: config.machines,
-      driver,
+      driverOf,
       journal,
       link: (): GatewayLink => link,
       freezeTimeoutMs: config.freeze_limit * 1000,
@@ -89,28 +80,21 @@ export const runAgent = async (
   )
   const relay = new Relay({
     machines: config.machines,
-    links,
+    driverOf,
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
   })
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driver }, log))
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driverOf }, log))
   onReloadable((read) => {
     const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
-    for (const { name, qmp } of reload.stopped) {
-      void links.get(name)?.close()
-      links.delete(name)
-      byPath.delete(qmp)
-    }
+    for (const machine of reload.stopped) driverOf(machine).detach(machine)
     const { machines, relay: allowed, ...rest } = reload.config
     // a key that is no longer there is as if it had never been
     Object.assign(config, { ca: undefined }, rest)
     config.machines.splice(0, config.machines.length, ...machines)
     config.relay.splice(0, config.relay.length, ...allowed)
     log.level = config.log_level
-    for (const machine of reload.started) {
-      byPath.set(machine.qmp, startLink(machine))
-      clearWhenUp(machine, driver, links, agents, log)
-    }
+    for (const machine of reload.started) driverOf(machine).attach(machine)
     const { taken, later } = reload
     log.info({ taken, later }, 'the configuration was read again')
     if (reload.reconnects) link.reconnect('the configuration was read again')
@@ -124,56 +108,13 @@ export const runAgent = async (
   return typeof ended === 'string' ? null : ended
 }
 
-/** Removes what earlier runs left in a machine without a journal entry, whenever its monitor answers. */
-const clearWhenUp = (
-  machine: MachineConfig,
-  driver: QmpLeaseDriver,
-  links: ReadonlyMap<string, QmpLink>,
-  agents: readonly string[],
-  log: Log,
-): void => {
-  const clearAll = async (): Promise<void> => {
-    for (const agent of agents) await driver.clearOrphans(machine, agent)
-  }
-  const clear = (): void =>
-    void clearAll().catch((error: unknown) => {
-      log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
-    })
-  links.get(machine.name)?.onState((state) => {
-    if (state === 'up') clear()
-  })
-  if (links.get(machine.name)?.state === 'up') clear()
-}
-
-/** Watches what earlier runs left, and removes what they left without a journal entry as soon as a machine answers. */
-const watchLeft = async (
-  { machines }: AgentConfig,
-  driver: QmpLeaseDriver,
-  links: ReadonlyMap<string, QmpLink>,
-  agents: readonly string[],
-  log: Log,
-): Promise<void> => {
-  for (const machine of machines) clearWhenUp(machine, driver, links, agents, log)
-  try {
-    await driver.watchLeft()
-  } catch (error) {
-    log.error({ err: error }, 'the lease journal cannot be read')
-  }
-}
-
-const orphanLink = (byPath: Map<string, QmpLink>, path: string): QmpLink => {
-  const link = new QmpLink({ path })
-  byPath.set(path, link)
-  return link
-}
-
 interface Served {
   readonly backups: Backups
   readonly relay: Relay
-  readonly driver: QmpLeaseDriver
+  readonly driverOf: (machine: Machine) => LeaseDriver
 }
 
-const handlersOf = ({ machines }: AgentConfig, { backups, relay, driver }: Served): Handlers => ({
+const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Served): Handlers => ({
   'agent.backup': async (order) => {
     backups.start(order)
     return {}
@@ -186,7 +127,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, driver }: Serve
   'agent.forget': ({ machine: name, disk }) => {
     const machine = machines.find((one) => one.name === name)
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
-    return driver.forget(machine, disk)
+    return driverOf(machine).forget(machine, disk)
   },
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),

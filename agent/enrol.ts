@@ -6,9 +6,10 @@ import path from 'node:path'
 import * as v from 'valibot'
 import { asVarveError, toldError, VarveError } from '../protocol/errors.ts'
 import { FORMER_FOLDER } from './former-identities.ts'
-import { Identity, NewIdentity, removeUnfinished, type IdentityRecord } from './identity.ts'
+import { Identity, NewIdentity, type IdentityRecord } from './identity.ts'
+import { removeUnnamed } from '../protocol/host/secret-file.ts'
 import { removeFolders } from './make-folder.ts'
-import { explained, notOurs } from './session/unreachable.ts'
+import { explained, notOurs } from '../protocol/host/unreachable.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
@@ -148,7 +149,7 @@ export const enrolHost = async (options: {
   const made = await makeStateFolder(state)
   try {
     await using _lock = await lock(state)
-    await removeUnfinished(state)
+    await removeUnnamed(state)
     const former = await present(state)
     if (former !== null && !force) throw enrolledAlready(former)
     await using identity = await NewIdentity.generate()

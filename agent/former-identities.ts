@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, copyFile, open, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { syncFolder } from '../protocol/host/durable.ts'
 import { makeFolder } from './make-folder.ts'
 
 /** The folder of former identities in the state folder; each has a folder of its own there. */
@@ -10,13 +11,8 @@ export const FORMER_FOLDER = 'former'
 /** Former identities that are looked at. */
 const FORMER_MAX = 64
 
-export const KEY_FILE = /^agent-([0-9a-f-]{36})\.key$/u
+export const KEY_FILE = /^agent-([0-9a-f-]{36})(?:\.next)?\.key$/u
 const AGENT_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u
-
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
 
 /** The agent's id in a record, or a name of its own for one that cannot be read. */
 const ownerOf = async (file: string): Promise<string> => {

@@ -1,11 +1,14 @@
 // The agent's identity: its key, which never leaves the host, and what the gateway called it when it enrolled.
 import { randomUUID } from 'node:crypto'
-import { open, readdir, rename, rm } from 'node:fs/promises'
+import { link, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
+import { syncFolder } from '../protocol/host/durable.ts'
+import { readSecret, writeSecret, writeUnnamed, type SecretFault } from '../protocol/host/secret-file.ts'
+import { hasCode } from '../protocol/host/system-error.ts'
 import { keepFormer, KEY_FILE } from './former-identities.ts'
 import { makeStateFolder } from './state-folder.ts'
 
@@ -14,6 +17,8 @@ const FILE_BYTES_MAX = 64 * 1024
 
 const IDENTITY_FILE = 'identity.json'
 const keyFile = (agentId: string): string => `agent-${agentId}.key`
+/** The key that is to take its place, while the gateway may know either. */
+const nextKeyFile = (agentId: string): string => `agent-${agentId}.next.key`
 
 const recordSchema = v.object({
   agentId: v.pipe(v.string(), v.uuid()),
@@ -28,42 +33,6 @@ export type IdentityRecord = Readonly<v.InferOutput<typeof recordSchema>>
 
 const keySchema = v.object({ kty: v.literal('OKP'), crv: v.literal('Ed25519'), x: v.string(), d: v.string() })
 
-/** Writes a file that only its owner may read, whole or not at all, durable when it returns. */
-export const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
-  const temporary = await writeTemporary(folder, text)
-  await rename(temporary, path.join(folder, name))
-  await syncFolder(folder)
-}
-
-/** A file that has not got its name yet. */
-const TEMPORARY = /^\.[0-9a-f-]{36}\.tmp$/u
-
-/** The same under a temporary name, which is the result. */
-const writeTemporary = async (folder: string, text: string): Promise<string> => {
-  const temporary = path.join(folder, `.${randomUUID()}.tmp`)
-  try {
-    await using handle = await open(temporary, 'wx', 0o600)
-    await handle.writeFile(text)
-    await handle.sync()
-    return temporary
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
-}
-
-/** Removes what an enrolment left that was killed; only for who holds the folder. */
-export const removeUnfinished = async (folder: string): Promise<void> => {
-  for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(path.join(folder, name), { force: true })
-}
-
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
-
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
-
 /** A file or folder of the state that cannot be used, in words that say what to do. */
 const stateError = (thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
@@ -75,19 +44,17 @@ const stateError = (thrown: unknown): VarveError => {
   return new VarveError('CONFIG_INVALID', `cannot use ${place}: ${way}`, { cause: thrown })
 }
 
-const readSecret = async (file: string): Promise<string | null> => {
+const FAULTS: Readonly<Record<SecretFault, (file: string) => string>> = {
+  'no file': () => 'is no file: move it away, and enrol this host again',
+  'open to others': (file) => `must be readable by its owner only: chmod 600 ${file}`,
+  'too large': () => 'is too large',
+}
+
+const readState = async (file: string): Promise<string | null> => {
+  const refusal = (fault: SecretFault): VarveError => new VarveError('CONFIG_INVALID', `${file} ${FAULTS[fault](file)}`)
   try {
-    await using handle = await open(file, 'r')
-    const stat = await handle.stat()
-    const { mode, size } = stat
-    if (!stat.isFile())
-      throw new VarveError('CONFIG_INVALID', `${file} is no file: move it away, and enrol this host again`)
-    if ((mode & 0o077) !== 0)
-      throw new VarveError('CONFIG_INVALID', `${file} must be readable by its owner only: chmod 600 ${file}`)
-    if (size > FILE_BYTES_MAX) throw new VarveError('CONFIG_INVALID', `${file} is too large`)
-    return await handle.readFile('utf8')
+    return await readSecret(file, FILE_BYTES_MAX, refusal)
   } catch (error) {
-    if (isMissing(error)) return null
     throw stateError(error)
   }
 }
@@ -139,7 +106,7 @@ export class NewIdentity implements AsyncDisposable {
     const { kty, crv, x, d } = this.#jwk
     await makeStateFolder(folder)
     try {
-      this.#waiting ??= await writeTemporary(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
+      this.#waiting ??= await writeUnnamed(folder, `${JSON.stringify({ kty, crv, x, d })}\n`)
     } catch (error) {
       throw stateError(error)
     }
@@ -162,7 +129,20 @@ export class NewIdentity implements AsyncDisposable {
     return Identity.load(folder)
   }
 
-  /** Without `save`, nothing of it stays. */
+  /** Keeps the key, once prepared, under a name of its own, or takes the key that has the name already; its public half. */
+  async keepAs(folder: string, name: string): Promise<string> {
+    const file = path.join(folder, name)
+    try {
+      await link(this.#waiting!, file)
+      await syncFolder(folder)
+      return this.publicKey
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw stateError(error)
+      return (await readKey(file))?.publicKey ?? (await this.keepAs(folder, name))
+    }
+  }
+
+  /** Without `save`, nothing of it stays under another name. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#waiting !== null) await rm(this.#waiting, { force: true })
   }
@@ -175,14 +155,26 @@ export class NewIdentity implements AsyncDisposable {
   }
 }
 
+/** Reads a key of the state folder; null where there is none, CONFIG_INVALID when it is damaged or open to others. */
+const readKey = async (file: string): Promise<{ readonly publicKey: string; readonly key: CryptoKey } | null> => {
+  const text = await readState(file)
+  if (text === null) return null
+  const jwk = parse(keySchema, file, text)
+  return { publicKey: jwk.x, key: await importKey(file, jwk) }
+}
+
 /** The identity of an enrolled agent. */
 export class Identity {
   readonly record: IdentityRecord
   /** Milliseconds that this host's clock is ahead of the gateway's, which judges assertions by its own; about 0 where clocks are right. */
   aheadMs = 0
-  readonly #key: CryptoKey
+  readonly #folder: string
+  #key: CryptoKey
+  /** Signs with the key of a rotation that was broken off. */
+  #isNext = false
 
-  private constructor(record: IdentityRecord, key: CryptoKey) {
+  private constructor(folder: string, record: IdentityRecord, key: CryptoKey) {
+    this.#folder = folder
     this.record = record
     this.#key = key
   }
@@ -190,22 +182,68 @@ export class Identity {
   /** Reads the identity in the state folder; NOT_ENROLLED when there is none, CONFIG_INVALID when it is damaged or open to others. */
   static async load(folder: string): Promise<Identity> {
     const file = path.join(folder, IDENTITY_FILE)
-    const text = await readSecret(file)
+    const text = await readState(file)
     if (text === null) throw new VarveError('NOT_ENROLLED', 'this host is not enrolled: run "varve-agent enrol" first')
     const record = parse(recordSchema, file, text)
     const secret = path.join(folder, keyFile(record.agentId))
-    const key = await readSecret(secret)
-    if (key === null)
+    const found = await readKey(secret)
+    if (found === null)
       throw new VarveError('NOT_ENROLLED', `the key of this host, ${secret}, is missing: enrol it again`)
-    return new Identity(record, await importKey(secret, parse(keySchema, secret, key)))
+    return new Identity(folder, record, found.key)
   }
 
-  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S. */
-  assertion(nowMs: number): Promise<string> {
+  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which another process may have rotated. */
+  async assertion(nowMs: number): Promise<string> {
     const { agentId, issuer } = this.record
+    if (!this.#isNext) {
+      // a key that was read stays good where its file is away
+      const found = await readKey(this.#file(keyFile)).catch(() => null)
+      this.#key = found?.key ?? this.#key
+    }
     const iat = Math.floor((nowMs - this.aheadMs) / 1000)
     return new SignJWT({ iss: agentId, sub: agentId, aud: issuer, jti: randomUUID(), iat, exp: iat + ASSERTION_LIFE_S })
       .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: TOKEN_TYPE.agent })
       .sign(this.#key)
+  }
+
+  /** Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off; its public half. */
+  async prepareNext(): Promise<string> {
+    await using fresh = await NewIdentity.generate()
+    await fresh.prepare(this.#folder)
+    return await fresh.keepAs(this.#folder, nextKeyFile(this.record.agentId))
+  }
+
+  /** Puts the next key, with this public half, in the place of the one that signs: the gateway knows it. */
+  async keepNext(publicKey: string): Promise<void> {
+    // another process may have done it, and begun with another one
+    if ((await readKey(this.#file(nextKeyFile)))?.publicKey !== publicKey) return
+    try {
+      await rename(this.#file(nextKeyFile), this.#file(keyFile))
+      await syncFolder(this.#folder)
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw stateError(error)
+    }
+  }
+
+  /**
+   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and keeps that key where the
+   * work succeeds; null where there is no such key.
+   */
+  async withNext<R>(work: () => Promise<R>): Promise<R | null> {
+    const next = await readKey(this.#file(nextKeyFile))
+    if (next === null) return null
+    this.#key = next.key
+    this.#isNext = true
+    try {
+      const result = await work()
+      await this.keepNext(next.publicKey)
+      return result
+    } finally {
+      this.#isNext = false
+    }
+  }
+
+  #file(nameOf: (agentId: string) => string): string {
+    return path.join(this.#folder, nameOf(this.record.agentId))
   }
 }

@@ -1,8 +1,7 @@
 // Makes a folder and those above it. Node's own recursive mkdir never ends where a file system takes no folders, such as /proc.
 import { mkdir, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-
-const hasCode = (error: unknown, code: string): boolean => (error as NodeJS.ErrnoException).code === code
+import { hasCode } from '../protocol/host/system-error.ts'
 
 /** The folder where it is missing; nothing where it is there. ENOTDIR for something else. */
 const isThere = async (folder: string): Promise<boolean> => {

@@ -4,7 +4,7 @@ import path from 'node:path'
 import * as v from 'valibot'
 import { isErrorCode, type ErrorCode } from '../protocol/errors.ts'
 import type { Result } from '../protocol/methods.ts'
-import { writeSecret } from './identity.ts'
+import { writeSecret } from '../protocol/host/secret-file.ts'
 
 const FILE = 'refusals.json'
 

@@ -1,5 +1,6 @@
 // What a running agent takes of a configuration that was read again, and what of it needs a restart. Pure.
-import type { AgentConfig, MachineConfig } from './config.ts'
+import type { AgentConfig } from './config.ts'
+import type { MachineConfig } from './drivers/driver.ts'
 
 /** Keys that are looked at once, at the start. */
 const AT_START = ['gateway', 'insecure', 'state', 'bandwidth', 'scratch_reserve', 'freeze_limit'] as const
@@ -10,7 +11,7 @@ const AT_ONCE = ['ca', 'relay', 'log_level'] as const
 export interface Reload {
   /** What holds from now on. */
   readonly config: AgentConfig
-  /** Machines whose monitor is to be connected, and those whose monitor is to be let go. */
+  /** Machines that their drivers are to attach, and those that they are to detach. */
   readonly started: readonly MachineConfig[]
   readonly stopped: readonly MachineConfig[]
   /** The gateway must be told of other machines, or its certificate looked at anew. */
@@ -42,16 +43,17 @@ export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine
     else {
       taken.push(`machine ${old.name}`)
       if (fresh !== undefined) machines.push(fresh)
-      if (fresh?.qmp === old.qmp) continue
+      if (fresh?.address === old.address) continue
       stopped.push(old)
       if (fresh !== undefined) started.push(fresh)
     }
   }
-  const paths = new Set(machines.map(({ qmp }) => qmp))
+  const addresses = new Set(machines.map(({ address }) => address))
   for (const fresh of read.machines) {
     if (now.machines.some(({ name }) => name === fresh.name)) continue
-    // one that took over the monitor of a machine whose backup still runs
-    if (paths.has(fresh.qmp)) later.push(`machine ${fresh.name}: after the backup that uses its monitor`)
+    // one that took over the place of a machine whose backup still runs
+    if (addresses.has(fresh.address))
+      later.push(`machine ${fresh.name}: after the backup of the machine that it replaces`)
     else {
       taken.push(`machine ${fresh.name}`)
       machines.push(fresh)

@@ -8,7 +8,7 @@ import { Datastore } from './datastore/datastore.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../protocol/host/log.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
@@ -41,16 +41,19 @@ export class Gateway implements AsyncDisposable {
   /** Resolves with the reason where the gateway must stop because its lock or catalog was taken away. */
   readonly lost: Promise<VarveError>
   readonly #port: HttpServer | null
+  readonly #registry: Registry
   readonly #resources: AsyncDisposableStack
 
   private constructor(
     url: string,
     lost: Promise<VarveError>,
     port: HttpServer | null,
+    registry: Registry,
     resources: AsyncDisposableStack,
   ) {
     this.url = url
     this.#port = port
+    this.#registry = registry
     this.lost = lost
     this.#resources = resources
   }
@@ -101,12 +104,17 @@ export class Gateway implements AsyncDisposable {
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
-    return new Gateway(url, lost, port, resources.move())
+    return new Gateway(url, lost, port, registry, resources.move())
   }
 
   /** Serves another certificate from the next connection on. */
   setCertificate(certificate: Certificate): void {
     this.#port?.setCertificate(certificate)
+  }
+
+  /** Sessions that are open. */
+  get sessionCount(): number {
+    return this.#registry.count
   }
 
   /** Tells every session, lets what is being committed finish, closes the datastore. */

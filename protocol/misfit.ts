@@ -102,10 +102,13 @@ const keysAt = (schema: unknown, steps: readonly Step[]): string[] => {
     while (at !== undefined && 'wrapped' in at) at = at['wrapped'] as typeof at
   }
   unwrap()
-  for (const { type, key } of steps) {
+  for (const { type, key, value } of steps) {
     const entries = at?.['entries'] as Readonly<Record<string, unknown>> | undefined
     at = (type === 'array' ? at?.['item'] : entries?.[String(key)]) as typeof at
     unwrap()
+    // a schema that is chosen by what came
+    const getter = at?.['getter'] as ((input: unknown) => typeof at) | undefined
+    at = getter?.(value) ?? at
   }
   return Object.keys((at?.['entries'] as object | undefined) ?? {})
 }

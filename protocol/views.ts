@@ -39,11 +39,12 @@ export const machine = v.object({
 
 export const machineStatus = v.object({
   name: s.name,
-  qmp: v.picklist(['up', 'down']),
-  /** QEMU's run state, such as `running` or `paused`. */
-  status: v.nullable(v.string()),
-  /** QEMU's version. */
-  qemu: v.nullable(v.string()),
+  /** The agent has a connection to the machine. */
+  reachable: v.boolean(),
+  /** What the hypervisor calls its state, such as `running` or `paused`. */
+  runState: v.nullable(v.string()),
+  /** Name and version, such as `QEMU 7.2.0`. */
+  hypervisor: v.nullable(v.string()),
   /** The job that has the machine. */
   lease: v.nullable(s.uuid),
   /** What is wrong, in words. */

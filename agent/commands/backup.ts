@@ -1,14 +1,14 @@
 // The backup command: starts a job at the gateway, follows it to its end, and prints the restore point.
 import * as v from 'valibot'
-import { kindText } from '../../protocol/backup.ts'
-import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
-import { Meter } from '../../protocol/meter.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { doneBytes, jobFailure, jobText, pointReport } from '../../protocol/host/job-report.ts'
+import { Meter } from '../../protocol/host/meter.ts'
 import type { Job } from '../../protocol/methods.ts'
-import { name, type Point } from '../../protocol/schemas.ts'
+import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
-import { print, printJson, size } from './output.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { whyAway } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
@@ -73,17 +73,6 @@ const startJob = async (context: CommandContext, machine: string, options: Backu
   }
 }
 
-const describe = (job: Job, meter: Meter): string => {
-  if (job.state !== 'running') return 'giving the machine back…'
-  const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
-  const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
-  if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${size(job.comparedBytes)}`
-  if (total === 0) return 'preparing the machine…'
-  const current = job.disks.find((disk) => disk.doneBytes < disk.size)
-  const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
-  return `${meter.text(done, total)}, ${size(job.bytesSent)} sent  ${what}`
-}
-
 /** The job once it has ended and its lease is given back. */
 const follow = (
   link: GatewayLink,
@@ -119,9 +108,8 @@ const followShown = async (context: CommandContext, machine: string, job: string
         waiting.end(agentOf(machine))
       }
       known = told
-      const done = state.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
-      meter.add(performance.now(), done)
-      progress.show(() => describe(state, meter))
+      meter.add(performance.now(), doneBytes(state))
+      progress.show(() => jobText(state, meter))
     })
   } finally {
     clearInterval(timer)
@@ -160,17 +148,6 @@ const leave = async ({ link, signal }: CommandContext, job: string): Promise<Var
   )
 }
 
-const failureOf = (job: Job): VarveError => {
-  const { code, message } = job.error ?? { code: 'INTERNAL', message: 'it does not say why the backup failed' }
-  return toldError(code, message)
-}
-
-const diskLine = (disk: Point['disks'][number]): string => {
-  const { name, size: bytes, dirtyBytes, comparedChunks } = disk
-  const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
-  return `  ${name}: ${size(bytes)}, ${size(dirtyBytes)} changed, ${kindText([disk])}${compared}`
-}
-
 /** Resolves only once the restore point is durable and the machine is given back. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(
@@ -185,21 +162,13 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       } catch (thrown) {
         throw signal.aborted ? await leave(context, job) : thrown
       }
-      if (ended.state !== 'committed') throw failureOf(ended)
+      if (ended.state !== 'committed') throw jobFailure(ended)
       const { point } = await ask('points.get', { point: job })
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
       if (options.json) return printJson({ point, released: ended.released })
-      print(
-        `Restore point ${point.id.slice(0, 8)} of ${machine}: ${kindText(point.disks)}, ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
-      )
-      if (point.note !== null) print(`  note: ${point.note}`)
-      for (const disk of point.disks) print(diskLine(disk))
-      for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
-      print(
-        `  read ${size(point.bytesRead)}, sent ${size(point.bytesSent)}, stored ${size(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
-      )
+      pointReport(point).forEach(print)
     },
     { ...options, works: true, progress: !options.json },
   )

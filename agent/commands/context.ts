@@ -1,16 +1,17 @@
 // What the agent's commands share: configuration and identity, a connection that survives breaks, patience, and interruption.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { durationText } from '../../protocol/duration.ts'
+import { durationText } from '../../protocol/host/duration.ts'
 import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
-import { systemClock } from '../clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
 import { backoffMs, GatewayLink } from '../session/link.ts'
 import { concernsOf } from '../session/concerns.ts'
 import { connect } from '../session/once.ts'
-import { onInterruption, orAbort } from './interruption.ts'
-import { Progress } from './progress.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { Progress } from '../../protocol/host/progress.ts'
 import { Waiting } from './waiting.ts'
 
 /** How long a command that looks waits for an answer unless told otherwise, in milliseconds. */
@@ -29,6 +30,7 @@ const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.fo
 
 export interface CommandContext {
   readonly config: AgentConfig
+  readonly identity: Identity
   /** What this host is to the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
@@ -116,9 +118,9 @@ export const withGateway = async <R>(
   const config = await readConfig(configFile)
   const identity = await Identity.load(config.state)
   const controller = new AbortController()
-  onInterruption(controller)
+  interruption(controller)
   const { signal } = controller
-  using progress = new Progress(wanted)
+  using progress = new Progress('varve-agent', wanted)
   const lookMs = timeout ?? LOOK_TIMEOUT_MS
   const awayMs = works ? (timeout ?? null) : lookMs
   using waiting = new Waiting({ progress, limitMs: awayMs, giveUp: (error) => controller.abort(error) })
@@ -155,7 +157,7 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({ config, record: identity.record, link, signal, progress, waiting, concerns, ask })
+    return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, ask })
   } catch (thrown) {
     // why everything was cancelled, in place of what was
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown

@@ -1,4 +1,4 @@
-// Work on this host's machines without a running agent: its state folder is held meanwhile, and QMP is spoken directly.
+// Work on this host's machines without a running agent: its state folder is held meanwhile, and its drivers are used directly.
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -6,16 +6,15 @@ import { orElse } from '../../protocol/nearest.ts'
 import type { AgentConfig } from '../config.ts'
 import { FreezeNotes } from '../guest/freeze-notes.ts'
 import { Thawer } from '../guest/thawer.ts'
-import { LeaseJournal } from '../drivers/journal.ts'
-import { QmpLeaseDriver } from '../drivers/qmp/qmp-driver.ts'
-import { openLog } from '../log.ts'
-import { QmpLink } from '../qmp/link.ts'
+import type { LeaseJournal } from '../drivers/journal.ts'
+import { Drivers, openJournal } from '../drivers/registry.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { removeFolders } from '../make-folder.ts'
 import { makeStateFolder } from '../state-folder.ts'
 import { lockState } from '../state-lock.ts'
 
 export interface Direct extends AsyncDisposable {
-  readonly driver: QmpLeaseDriver
+  readonly drivers: Drivers
   readonly journal: LeaseJournal
   readonly thawer: Thawer
   /** There was no state folder before, and none is left behind. */
@@ -40,16 +39,11 @@ export const openDirect = async (config: AgentConfig): Promise<Direct | null> =>
   }
   const log = openLog({ level: 'silent' })
   const thawer = resources.use(new Thawer({ notes: FreezeNotes.in(config.state), log }))
-  const journal = await LeaseJournal.open(config.state)
-  const links = new Map<string, QmpLink>()
-  const connect = (path: string): ReturnType<QmpLink['client']> => {
-    const link = links.get(path) ?? all.use(new QmpLink({ path }))
-    links.set(path, link)
-    return link.client()
-  }
-  const driver = new QmpLeaseDriver({ stateFolder: config.state, connect, journal, log, thawer })
+  const journal = await openJournal(config.state)
+  const host = { stateFolder: config.state, agents: [], journal, thawer, reserveBytes: config.scratch_reserve, log }
+  const drivers = resources.use(new Drivers(host))
   const all = resources.move()
-  return { driver, journal, thawer, isFresh: made.length > 0, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return { drivers, journal, thawer, isFresh: made.length > 0, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
 /** Of a machine that is neither configured here nor known to the gateway: NOT_FOUND, with the one that was probably meant. */

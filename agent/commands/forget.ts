@@ -1,11 +1,13 @@
 // The forget command: removes Varve's checkpoints from a machine, through the running agent or without one.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { forgottenLines, leftError } from '../../protocol/host/machine-report.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
-import { interruption, orAbort } from './interruption.ts'
-import { print, printJson } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { whyUnknown } from './unknown-machine.ts'
 
 export interface ForgetCommand {
@@ -15,11 +17,7 @@ export interface ForgetCommand {
   readonly json: boolean
 }
 
-/** What could not be removed, as a sentence for each bitmap. */
-export const leftSentences = ({ left }: Forgotten): string[] =>
-  left.map(({ bitmap, node, file, reason }) => `${bitmap} stays on node ${node} (${file}): ${reason}`)
-
-/** The agent that runs has the machine's one QMP connection, so it is asked where there is one. */
+/** The agent that runs may have the only connection that a machine takes, so it is asked where there is one. */
 const forgetDisks = async (
   config: AgentConfig,
   file: string,
@@ -27,9 +25,10 @@ const forgetDisks = async (
   disk: string | null,
   timeout: number | undefined,
 ): Promise<Forgotten> => {
-  const signal = interruption()
+  const { signal } = interruption()
   await using direct = await openDirect(config)
-  if (direct !== null) return await orAbort(direct.driver.forget(machineOf(config, machine), disk), signal)
+  const wanted = machineOf(config, machine)
+  if (direct !== null) return await orAbort(direct.drivers.of(wanted).forget(wanted, disk), signal)
   return await withGateway(
     file,
     async (context) => {
@@ -50,17 +49,8 @@ export const forget = async (machine: string, options: ForgetCommand): Promise<v
   const config = await readConfig(options.config)
   machineOf(config, machine)
   const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null, options.timeout)
-  const { removed, left } = forgotten
-  if (options.json) printJson({ machine, ...forgotten })
-  else {
-    for (const { bitmap, node } of removed) print(`removed ${bitmap} from node ${node}`)
-    for (const sentence of leftSentences(forgotten)) print(sentence)
-    if (removed.length > 0) print(`The next backup of ${machine} reads ${options.disk ?? 'its disks'} in full.`)
-    else if (left.length === 0) print(`${machine} has no checkpoint of Varve's.`)
-  }
-  if (left.length > 0) {
-    const count = left.length === 1 ? 'one bitmap' : `${left.length} bitmaps`
-    const way = 'a node that is a backing file can be written once its overlay is committed, or with the machine off'
-    throw new VarveError('QMP_ERROR', `QEMU refused to remove ${count}; ${way}`)
-  }
+  printJson({ machine, ...forgotten })
+  if (!options.json) forgottenLines(machine, options.disk ?? null, forgotten).forEach(print)
+  const error = leftError(forgotten)
+  if (error !== null) throw error
 }

@@ -2,6 +2,7 @@
 import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { statusLines } from '../../protocol/host/machine-report.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import { orElse } from '../../protocol/nearest.ts'
@@ -9,7 +10,9 @@ import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
-import { localTime, print, printJson, printTable, size } from './output.ts'
+import { print, printJson, printTable } from '../../protocol/host/output.ts'
+import { utcText } from '../../protocol/host/instant.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { whyAway, whyUnknown } from './unknown-machine.ts'
 
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
@@ -43,7 +46,7 @@ export const machines = (options: ListCommand): Promise<void> =>
           name,
           online ? 'connected' : 'away',
           job === null ? '-' : `running (${job.slice(0, 8)})`,
-          lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${localTime(lastPoint.timeMs)}`,
+          lastPoint === null ? 'never' : `${lastPoint.id.slice(0, 8)} ${utcText(lastPoint.timeMs)}`,
           policy.consistency,
         ]),
       )
@@ -57,23 +60,14 @@ const NOT_CONFIGURED = "not in this host's configuration any more; its restore p
 /** A machine that cannot be asked, with why. */
 const unknownState = (name: string, problem: string): MachineStatus => ({
   name,
-  qmp: 'down',
-  status: null,
-  qemu: null,
+  reachable: false,
+  runState: null,
+  hypervisor: null,
   lease: null,
   problem,
   disks: [],
   leftOut: [],
 })
-
-const rowLines = ({ name, problem, qemu, status: state, lease, disks, leftOut }: MachineStatus): string[] => {
-  const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
-  return [
-    `${name}: ${problem ?? `QEMU ${qemu}, ${state}${running}`}`,
-    ...disks.map((disk) => `  ${disk.name}: ${size(disk.size)} ${disk.format}`),
-    ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
-  ]
-}
 
 /** How each machine is now, or one of them, asked of the running agent through the gateway. */
 export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
@@ -102,7 +96,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
         `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
       )
       for (const concern of concerns) print(`Warning: ${concern}.`)
-      for (const row of rows) rowLines(row).forEach(print)
+      for (const row of rows) statusLines(row).forEach(print)
     },
     options,
   )
@@ -146,11 +140,11 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
         rows.map(({ id, machine: name, timeMs, future, consistency, bytesStored, disks }) => [
           id.slice(0, 8),
           name,
-          `${localTime(timeMs)}${future ? ' (in the future)' : ''}`,
+          `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
           kindText(disks),
           consistency,
-          size(bytesStored),
-          disks.map((disk) => `${disk.name} ${size(disk.size)}`).join(', '),
+          sizeText(bytesStored),
+          disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
         ]),
       )
     },

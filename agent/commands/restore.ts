@@ -5,8 +5,9 @@ import { openTarget } from '../restore/open-target.ts'
 import { restoreDisk } from '../restore/restore.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
 import { withGateway } from './context.ts'
-import { print, printJson, remark, size } from './output.ts'
-import { Meter } from '../../protocol/meter.ts'
+import { print, printJson, remark } from '../../protocol/host/output.ts'
+import { sizeText } from '../../protocol/host/size.ts'
+import { Meter } from '../../protocol/host/meter.ts'
 
 export interface RestoreCommand {
   readonly config: string
@@ -89,7 +90,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       }
       if (options.json) return
       print(
-        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${size(disk.size)} (${size(received)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
+        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${sizeText(disk.size)} (${sizeText(received)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
       )
     },
     { ...options, works: true, progress: !options.json },

@@ -1,14 +1,16 @@
 // The uninstall command: leaves the host as it was before Varve, apart from the configuration file.
 import { readdir, rm, rmdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
+import type { Machine } from '../drivers/driver.ts'
+import { wayOut } from '../drivers/journal.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
-import { leftSentences } from './forget.ts'
+import { leftSentences } from '../../protocol/host/machine-report.ts'
 import { openDirect, type Direct } from './direct.ts'
-import { interruption, orAbort } from './interruption.ts'
-import { print, printJson, remark } from './output.ts'
+import { interruption } from '../../protocol/host/interruption.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import { print, printJson, remark } from '../../protocol/host/output.ts'
 
 export interface UninstallCommand {
   readonly config: string
@@ -24,12 +26,12 @@ const OWN_FILES =
   /^(?:identity\.json|agent-[0-9a-f-]{36}\.key|leases|scratch|freezes|restores|former|refusals\.json|\..*\.tmp)$/u
 
 /** Every machine that has or may have something of Varve's: those configured, and those of the journal. */
-const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<{ name: string; qmp: string }[]> => {
-  const known = new Map(config.machines.map(({ name, qmp }) => [qmp, { name, qmp }]))
+const machinesOf = async (config: AgentConfig, { journal }: Direct): Promise<Machine[]> => {
+  const known = new Map<string, Machine>(config.machines.map((machine) => [machine.address, machine]))
   const names = new Set(config.machines.map(({ name }) => name))
   for (const { machine } of await journal.list()) {
-    // a machine whose path changed is reached at its new one
-    if (!known.has(machine.qmp) && !names.has(machine.name)) known.set(machine.qmp, machine)
+    // a machine whose address changed is reached at its new one
+    if (!known.has(machine.address) && !names.has(machine.name)) known.set(machine.address, machine)
   }
   return [...known.values()]
 }
@@ -41,14 +43,15 @@ const cleanMachines = async (config: AgentConfig, direct: Direct): Promise<{ rem
   await direct.thawer.takeOver(() => true, THAW_WAIT_MS)
   for (const { machine, guestAgent } of await direct.thawer.notes.list())
     problems.push(`the guest of ${machine} was told to freeze and does not say that it is thawed (${guestAgent})`)
+  for (const entry of await direct.journal.listUnknown()) problems.push(`${entry.machine.name}: ${wayOut(entry)}`)
   for (const machine of await machinesOf(config, direct)) {
     try {
-      const forgotten = await direct.driver.forget(machine, null)
+      const forgotten = await direct.drivers.of(machine).forget(machine, null)
       removed += forgotten.removed.length
       problems.push(...leftSentences(forgotten).map((sentence) => `${machine.name}: ${sentence}`))
     } catch (thrown) {
       const { message } = asVarveError(thrown)
-      problems.push(`${machine.name}: ${message} Bitmaps named varve-… may remain in its images.`)
+      problems.push(`${machine.name}: ${message.replace(/\.$/u, '')}; bitmaps named varve-… may remain in its images`)
     }
   }
   return { removed, problems }
@@ -61,15 +64,9 @@ const removeState = async (state: string): Promise<void> => {
   await rmdir(state).catch(() => undefined)
 }
 
-const removeSockets = async (direct: Direct): Promise<void> => {
-  const runtime = process.getuid?.() === 0 ? '/run' : tmpdir()
-  for (const { socketFolder } of await direct.journal.list())
-    if (socketFolder.startsWith(runtime)) await rm(socketFolder, { recursive: true, force: true })
-}
-
 export const uninstall = async (options: UninstallCommand): Promise<void> => {
   const config = await readConfig(options.config)
-  const signal = interruption()
+  const { signal } = interruption()
   await using direct = await openDirect(config)
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
@@ -77,7 +74,7 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
   const restores = await RestoreNotes.in(config.state).settle()
   const done = problems.length === 0 || options.force || direct.isFresh
   if (done) {
-    await removeSockets(direct)
+    for (const entry of await direct.journal.list()) await direct.drivers.of(entry.machine).removeFiles(entry)
     await removeState(config.state)
   }
   restores.forEach(remark)

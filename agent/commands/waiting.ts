@@ -1,7 +1,7 @@
 // Says what a command waits for, at once and now and then, and gives up when its patience is over.
-import { durationText } from '../../protocol/duration.ts'
+import { durationText } from '../../protocol/host/duration.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
-import type { Progress } from './progress.ts'
+import type { Progress } from '../../protocol/host/progress.ts'
 
 /** How often it is said again that something is waited for, in milliseconds. */
 const AGAIN_MS = 30_000

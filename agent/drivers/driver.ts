@@ -1,5 +1,6 @@
-// What a lease is: the right to read one machine at one instant, from whichever driver.
+// What a driver does, and what a lease is: the right to read one machine at one instant, from whichever driver.
 
+import type * as v from 'valibot'
 import type {
   Consistency,
   ConsistencyWish,
@@ -9,15 +10,25 @@ import type {
   ReadReason,
 } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
-import type { Reread } from '../../protocol/methods.ts'
-import type { JsonValue } from '../qmp/configuration.ts'
-import type { JournalEntry } from './journal.ts'
+import type { Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
+import type { Thawer } from '../guest/thawer.ts'
+import type { JsonValue } from '../json-value.ts'
+import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
 
-/** The machine a lease is asked for, as the agent's configuration names it. */
-export interface LeaseMachine {
+/** A machine as its driver finds it. */
+export interface Machine {
   readonly name: string
-  readonly qmp: string
-  readonly guestAgent: string | null
+  /** Name of its driver. */
+  readonly driver: string
+  /** Where it is: what two machines may not share. */
+  readonly address: string
+  /** The driver's keys of its `[[machine]]`, as the driver's schema took them. */
+  readonly keys: Readonly<Record<string, unknown>>
+}
+
+/** A machine of the configuration. */
+export interface MachineConfig extends Machine {
+  /** Names of disks that are left out. */
   readonly exclude: readonly string[]
 }
 
@@ -38,7 +49,7 @@ export interface LeaseBase {
 }
 
 export interface LeaseRequest {
-  readonly machine: LeaseMachine
+  readonly machine: MachineConfig
   /** A uuid: id of the job, the lease, the checkpoint and the restore point at once. */
   readonly leaseId: string
   readonly agentId: string
@@ -107,18 +118,87 @@ export interface Lease {
   compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void>
   /**
    * Ends the lease: `committed` only after the gateway's durable acknowledgement, it removes the base's bitmaps.
-   * When QEMU cannot be reached this rejects with QMP_UNAVAILABLE and the journal keeps the entry, with the outcome.
+   * Where that cannot be done now it rejects, and the journal keeps the entry with the outcome, to be settled later.
    */
   end(outcome: LeaseOutcome): Promise<void>
 }
 
-export interface LeaseDriver {
+/** How a machine is now; `problem` says why the rest is not known. */
+export type MachineLook = Omit<MachineStatus, 'name' | 'lease'>
+
+/** Something that happened in a machine, by its own clock. */
+export interface MonitorEvent {
+  readonly event: string
+  readonly data: Readonly<Record<string, unknown>>
+  readonly timeMs: number
+}
+
+/** A machine's own monitor, to which the gateway may have commands relayed. */
+export interface MachineMonitor {
+  execute(machine: Machine, command: string, args: Readonly<Record<string, unknown>>): Promise<unknown>
+  /** Calls `listener` for every event from now on; returns what ends it. */
+  subscribe(machine: Machine, listener: (event: MonitorEvent) => void): () => void
+}
+
+/** The way to the machines of one kind; one for each agent process. */
+export interface LeaseDriver extends AsyncDisposable {
+  /** Null where machines of this kind have none. */
+  readonly monitor: MachineMonitor | null
+  /** LEASE_HELD while an earlier lease of the machine is not settled, or is unknown to the journal. */
   begin(request: LeaseRequest): Promise<Lease>
   /** After a restart of the agent: the same lease when all of it is still there, else null (settle it as failed). */
   adopt(entry: JournalEntry): Promise<Lease | null>
   /**
-   * Removes exactly what the entry's lease left behind, then the entry. QMP_UNAVAILABLE when QEMU cannot be reached
-   * and bitmaps may remain on disk: the entry stays, to be settled later.
+   * Removes exactly what the entry's lease left behind, then the entry. Rejects while what remains cannot be reached: the
+   * entry stays, with its outcome, to be settled later.
    */
   settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void>
+  /** Removes what the entry's lease has on this host outside of the state folder, whatever becomes of the machine. */
+  removeFiles(entry: JournalEntry): Promise<void>
+  /** Whether what failed with this error may succeed a moment later. */
+  isPassing(error: VarveError): boolean
+  /** Sees to it from now on that nothing of a lease remains in the machine that the journal does not know of. */
+  attach(machine: Machine): void
+  /** The machine left the configuration; a lease of it may go on. */
+  detach(machine: Machine): void
+  /** Watches over the leases of the journal until they are adopted or settled. */
+  watchLeft(): Promise<void>
+  look(machine: MachineConfig): Promise<MachineLook>
+  /**
+   * Removes everything of Varve's from a machine, leases that an earlier run left included, or just the checkpoints of one
+   * disk. LEASE_HELD while a backup runs or where the journal has an unknown entry of the machine, NOT_FOUND.
+   */
+  forget(machine: Machine, disk: string | null): Promise<Forgotten>
+}
+
+/** Where a driver tells what a person should know; pino fits. */
+export interface LeaseLog {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+}
+
+/** What every driver is given of the agent. */
+export interface DriverHost {
+  readonly stateFolder: string
+  /** The agent that this host is and those that it was before, whose remains are its own; empty for a command without one. */
+  readonly agents: readonly string[]
+  readonly journal: LeaseJournal
+  /** Undoes freezes that a lease left. */
+  readonly thawer: Thawer
+  /** Space that must stay free on the file system of the state folder, in bytes. */
+  readonly reserveBytes: number
+  readonly log: LeaseLog
+}
+
+/** What the registry holds of a driver. */
+export interface DriverKind {
+  /** Also the key of a `[[machine]]` by which it is this driver's. */
+  readonly name: string
+  /** The keys of a `[[machine]]` that are this driver's. */
+  readonly keys: v.ObjectEntries
+  /** The address in keys that fit. */
+  addressOf(keys: Machine['keys']): string
+  /** What its leases add to an entry of the journal. */
+  readonly payload: PayloadFormat
+  open(host: DriverHost): LeaseDriver
 }

@@ -3,11 +3,13 @@
 import { open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { CONSISTENCIES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
+import { CONSISTENCIES, LEFT_OUT_REASONS, READ_REASONS } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { jsonSchema } from '../qmp/configuration.ts'
-import { checkLeaseId } from './qmp/names.ts'
+import { jsonSchema } from '../json-value.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { makeFolder } from '../make-folder.ts'
+import type { Machine } from './driver.ts'
 
 /** Largest journal entry, in bytes. */
 export const JOURNAL_ENTRY_BYTES_MAX = 1024 * 1024
@@ -15,49 +17,35 @@ export const JOURNAL_ENTRY_BYTES_MAX = 1024 * 1024
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
-const diskSchema = v.object({
-  name: text,
-  node: text,
-  size: natural,
-  kind: v.picklist(READ_KINDS),
-  reason: v.picklist(READ_REASONS),
-  /** Whether the checkpoint bitmap is stored in the image and so survives QEMU. */
-  persistent: v.boolean(),
-  /** The checkpoint's bitmap of this disk, and its size mark with that one's granularity in bytes. */
-  checkpoint: text,
-  sizeMark: text,
-  sizeGranularity: natural,
-  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the granularity in bytes of the first. */
-  base: v.nullable(v.object({ name: text, checkpoint: text, sizeMark: text, granularity: natural })),
-  /** What lay under the disk at the instant. */
-  evidence: v.string(),
-  /** Chunks said to be unchanged that were compared with the base. */
-  comparedChunks: natural,
-  /** Ranges of an incremental read that count as changed: offset and length in bytes. */
-  reread: v.array(v.tuple([natural, natural])),
-  scratchNode: text,
-  scratchFile: text,
-  filterNode: text,
-  /** Node and export from which the size mark of a full read gets its bit. */
-  sizeNode: text,
-  sizeExportId: text,
-  job: text,
-  exportId: text,
-  exportName: text,
-})
+/** Version of the head; an entry of another one is not understood, but for one of before there was a head. */
+const HEAD_VERSION = 2
 
-const entrySchema = v.object({
-  version: v.literal(1),
-  id: v.pipe(v.string(), v.regex(/^[0-9a-zA-Z-]{8,64}$/)),
+/** What a lease id may look like; it becomes part of file and object names. */
+const LEASE_ID = /^[0-9a-zA-Z][0-9a-zA-Z-]{7,63}$/
+
+/** Refuses what cannot be part of a name with PARAMS_INVALID. */
+export const checkLeaseId = (leaseId: string): void => {
+  if (!LEASE_ID.test(leaseId))
+    throw new VarveError('PARAMS_INVALID', 'a lease id is letters, digits and hyphens, 8 to 64 of them')
+}
+
+const id = v.pipe(v.string(), v.regex(LEASE_ID))
+const machineSchema = v.object({ name: text, driver: text, address: text, keys: v.record(v.string(), v.unknown()) })
+
+/** What any version of any driver can be told by. */
+const tagSchema = v.object({ version: v.literal(HEAD_VERSION), id, machine: machineSchema, payloadVersion: natural })
+
+/** What every driver's lease has, besides the driver's own payload. */
+const headSchema = v.object({
+  id,
   agentId: text,
   /** Agents that this host was before, whose checkpoints of the base count as this one's. */
   formerAgents: v.array(text),
-  machine: v.object({ name: text, qmp: text, guestAgent: v.nullable(text) }),
-  /** `preparing`: no instant yet; `active`: exports are up; `ending`: being removed. */
+  machine: machineSchema,
+  /** `preparing`: no instant yet; `active`: the disks can be read; `ending`: being removed. */
   phase: v.picklist(['preparing', 'active', 'ending']),
   /** Known once the lease ends; it then holds for every later try to remove what is left. */
   outcome: v.nullable(v.picklist(['committed', 'failed'])),
-  transfer: text,
   /** The lease whose checkpoint the base is. */
   baseLease: v.nullable(text),
   /** Reasons for which a full read is refused, also later in the lease. */
@@ -65,65 +53,86 @@ const entrySchema = v.object({
   /** All that is said to be unchanged is to be compared with the base. */
   compareAll: v.boolean(),
   leftOut: v.array(v.object({ name: text, reason: v.picklist(LEFT_OUT_REASONS) })),
-  scratchFolder: text,
-  socketFolder: text,
-  socketPath: text,
   timeMs: v.nullable(natural),
   consistency: v.picklist(CONSISTENCIES),
   consistencyNote: v.nullable(v.string()),
   configuration: jsonSchema,
-  disks: v.pipe(v.array(diskSchema), v.minLength(1)),
 })
 
-export type JournalDisk = Readonly<v.InferOutput<typeof diskSchema>>
+/** One lease's whole plan and how far it has come; `payload` is its driver's own. */
+export type JournalEntry = Readonly<v.InferOutput<typeof headSchema>> & { readonly payload: unknown }
 
-/** One lease's whole plan and how far it has come. */
-export type JournalEntry = Readonly<Omit<v.InferOutput<typeof entrySchema>, 'disks'>> & {
-  readonly disks: readonly JournalDisk[]
+/** An entry of a driver, or a version of its payload, that this program does not know. */
+export interface UnknownEntry {
+  readonly id: string
+  readonly machine: Machine
+  readonly file: string
+}
+
+/** What a driver's leases add to their entries. */
+export interface PayloadFormat {
+  readonly version: number
+  readonly schema: v.GenericSchema
+  /** Brings an entry of version 1, which knew one driver only, to the head of today. */
+  readonly fromVersion1?: (entry: unknown) => unknown
 }
 
 export interface JournalOptions {
   /** Hears of a damaged entry, after it was moved to `movedTo`. */
   readonly onDamaged?: (file: string, movedTo: string, cause: unknown) => void
+  /** Hears once of each entry that is left alone. */
+  readonly onUnknown?: (entry: UnknownEntry) => void
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
+/** What a person can do about an unknown entry. */
+export const wayOut = ({ file, machine }: UnknownEntry): string =>
+  `its journal entry ${file} (driver ${machine.driver}) is not understood; start the version that wrote it, or remove the file where nothing of that lease is left`
 
-const syncFolder = async (folder: string): Promise<void> => {
-  const handle = await open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+interface Journalled {
+  readonly entries: readonly JournalEntry[]
+  readonly unknown: readonly UnknownEntry[]
 }
 
 /** The folder `leases` of an agent's state folder, one JSON file for each lease; one agent process uses it at a time. */
 export class LeaseJournal {
   readonly folder: string
-  readonly #onDamaged: NonNullable<JournalOptions['onDamaged']>
+  readonly #formats: ReadonlyMap<string, PayloadFormat>
+  readonly #options: JournalOptions
+  /** Ids of unknown entries that were told of. */
+  readonly #told = new Set<string>()
 
-  private constructor(folder: string, options: JournalOptions) {
+  private constructor(folder: string, formats: ReadonlyMap<string, PayloadFormat>, options: JournalOptions) {
     this.folder = folder
-    this.#onDamaged = options.onDamaged ?? (() => undefined)
+    this.#formats = formats
+    this.#options = options
   }
 
-  static async open(stateFolder: string, options: JournalOptions = {}): Promise<LeaseJournal> {
+  /** `formats` are those of the drivers, by name. */
+  static async open(
+    stateFolder: string,
+    formats: ReadonlyMap<string, PayloadFormat>,
+    options: JournalOptions = {},
+  ): Promise<LeaseJournal> {
     const folder = join(stateFolder, 'leases')
     await makeFolder(folder, 0o700)
     for (const name of await readdir(folder)) {
       if (name.endsWith('.tmp')) await rm(join(folder, name), { force: true })
     }
-    return new LeaseJournal(folder, options)
+    return new LeaseJournal(folder, formats, options)
   }
 
   /** Makes the entry durable, in place of an older one with its id. */
   async write(entry: JournalEntry): Promise<void> {
-    const bytes = Buffer.from(JSON.stringify(v.parse(entrySchema, entry)))
+    const format = this.#formats.get(entry.machine.driver)
+    if (format === undefined) throw new Error(`there is no driver "${entry.machine.driver}"`)
+    const head = v.parse(headSchema, entry)
+    const payload = v.parse(format.schema, entry.payload)
+    const tagged = { version: HEAD_VERSION, ...head, payloadVersion: format.version, payload }
+    const bytes = Buffer.from(JSON.stringify(tagged))
     if (bytes.length > JOURNAL_ENTRY_BYTES_MAX) {
       throw new VarveError(
         'DISK_UNSUPPORTED',
-        `A lease of this machine needs a journal entry over ${JOURNAL_ENTRY_BYTES_MAX} bytes.`,
+        `a lease of this machine needs a journal entry over ${JOURNAL_ENTRY_BYTES_MAX} bytes`,
       )
     }
     const path = this.#path(entry.id)
@@ -143,35 +152,86 @@ export class LeaseJournal {
     await syncFolder(this.folder)
   }
 
-  /** Every entry; what cannot be read is moved aside and told to `onDamaged`. */
+  /** Every entry of a known driver; what cannot be read is moved aside and told to `onDamaged`. */
   async list(): Promise<readonly JournalEntry[]> {
+    return (await this.#readAll()).entries
+  }
+
+  /** The entries that are left alone. */
+  async listUnknown(): Promise<readonly UnknownEntry[]> {
+    return (await this.#readAll()).unknown
+  }
+
+  /** Refuses with LEASE_HELD a machine of which an unknown entry tells: what it made there can be told from nothing else. */
+  async refuseUnknown({ name, address }: Machine): Promise<void> {
+    const unknown = await this.listUnknown()
+    const entry = unknown.find(({ machine }) => machine.name === name || machine.address === address)
+    if (entry === undefined) return
+    throw new VarveError(
+      'LEASE_HELD',
+      `machine ${name} has a lease of another version of the agent: ${wayOut(entry)}`,
+      {
+        details: { machine: name, lease: entry.id },
+      },
+    )
+  }
+
+  /** Leases whose checkpoints other leases than this one need: nothing may remove them. */
+  async keptCheckpoints(leaseId: string): Promise<ReadonlySet<string>> {
+    const { entries, unknown } = await this.#readAll()
+    const others = entries.filter(({ id: other }) => other !== leaseId)
+    return new Set([
+      ...others.flatMap(({ id: other, baseLease }) => (baseLease === null ? [other] : [other, baseLease])),
+      ...unknown.map(({ id: other }) => other),
+    ])
+  }
+
+  async #readAll(): Promise<Journalled> {
     const entries: JournalEntry[] = []
+    const unknown: UnknownEntry[] = []
     for (const name of (await readdir(this.folder)).toSorted()) {
       if (!name.endsWith('.json')) continue
       const path = join(this.folder, name)
       try {
-        entries.push(await this.#read(path, name))
+        const entry = await this.#read(path, name)
+        if ('payload' in entry) entries.push(entry)
+        else unknown.push(entry)
       } catch (cause) {
         // removed since the folder was read: another lease has just ended
-        if (isMissing(cause)) continue
+        if (hasCode(cause, 'ENOENT')) continue
         const movedTo = `${path}.damaged-${Date.now()}`
         await rename(path, movedTo)
-        this.#onDamaged(path, movedTo, cause)
+        this.#options.onDamaged?.(path, movedTo, cause)
       }
     }
-    return entries
+    for (const entry of unknown) {
+      if (!this.#told.has(entry.id)) this.#options.onUnknown?.(entry)
+      this.#told.add(entry.id)
+    }
+    return { entries, unknown }
   }
 
-  async #read(path: string, name: string): Promise<JournalEntry> {
-    const { size } = await stat(path)
+  async #read(file: string, name: string): Promise<JournalEntry | UnknownEntry> {
+    const { size } = await stat(file)
     if (size > JOURNAL_ENTRY_BYTES_MAX) throw new Error(`the entry has ${size} bytes`)
-    const entry = v.parse(entrySchema, JSON.parse(await readFile(path, 'utf8')))
-    if (`${entry.id}.json` !== name) throw new Error('the entry is of another lease')
-    return entry
+    const value = this.#today(JSON.parse(await readFile(file, 'utf8')))
+    const { id: own, machine, payloadVersion } = v.parse(tagSchema, value)
+    if (`${own}.json` !== name) throw new Error('the entry is of another lease')
+    const format = this.#formats.get(machine.driver)
+    if (format?.version !== payloadVersion) return { id: own, machine, file }
+    const { payload } = v.parse(v.object({ payload: format.schema }), value)
+    return { ...v.parse(headSchema, value), payload }
   }
 
-  #path(id: string): string {
-    checkLeaseId(id)
-    return join(this.folder, `${id}.json`)
+  /** An entry as it would be written today. */
+  #today(value: unknown): unknown {
+    if (!v.is(v.object({ version: v.literal(1) }), value)) return value
+    const format = [...this.#formats.values()].find(({ fromVersion1 }) => fromVersion1 !== undefined)
+    return format?.fromVersion1?.(value)
+  }
+
+  #path(leaseId: string): string {
+    checkLeaseId(leaseId)
+    return join(this.folder, `${leaseId}.json`)
   }
 }

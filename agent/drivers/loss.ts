@@ -1,6 +1,6 @@
 // What a backup failed with, where reading a disk and losing its machine are two sides of one thing.
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
-import { within } from '../within.ts'
+import { within } from '../../protocol/host/within.ts'
 import type { Lease } from './driver.ts'
 
 /** How long it may take until the lease knows that its machine is gone, once reading has failed with it, in milliseconds. */

@@ -1,10 +1,12 @@
 // Notes of freezes that are not undone: written before a guest is told to freeze, removed when it has said that it is
 // thawed. They depend on nothing else that the agent keeps, so nothing else that is lost or damaged can lose them.
 
-import { open, readFile, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
+import { readFile, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
+import { syncFolder, writeNew, layFile } from '../../protocol/host/durable.ts'
 import { processMarkSchema } from '../process-mark.ts'
 import { makeFolder } from '../make-folder.ts'
 
@@ -34,14 +36,6 @@ export const freezeNoteSchema = v.object({
 
 /** One freeze that is not known to be undone. */
 export type FreezeNote = Readonly<v.InferOutput<typeof freezeNoteSchema>>
-
-const hasCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && 'code' in error && error.code === code
-
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
 
 /** The file of a guest's note. The name alone says which guest it is, should the content be damaged. */
 const fileNameOf = async (guestAgent: string): Promise<string> => {
@@ -84,7 +78,7 @@ export class FreezeNotes {
     const path = join(this.folder, await fileNameOf(note.guestAgent))
     try {
       await this.#makeFolder()
-      await this.#write(path, note, 'wx')
+      await writeNew(path, JSON.stringify(note))
       await syncFolder(this.folder)
     } catch (cause) {
       if (hasCode(cause, 'EEXIST') && (await this.#read(basename(path))) !== null) {
@@ -105,10 +99,7 @@ export class FreezeNotes {
   async replace(note: FreezeNote): Promise<void> {
     const name = await this.#nameOf(note)
     if (name === null) return
-    const path = join(this.folder, name)
-    await this.#write(`${path}.tmp`, note, 'w')
-    await rename(`${path}.tmp`, path)
-    await syncFolder(this.folder)
+    await layFile(join(this.folder, name), JSON.stringify(note))
   }
 
   /** Removes a note, unless it is of another freeze by now. */
@@ -148,7 +139,7 @@ export class FreezeNotes {
     try {
       return (await readdir(this.folder)).filter((name) => name.endsWith(SUFFIX)).toSorted()
     } catch (error) {
-      if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return []
+      if (hasCode(error, 'ENOENT', 'ENOTDIR')) return []
       throw error
     }
   }
@@ -166,19 +157,13 @@ export class FreezeNotes {
       const { size } = await stat(path)
       content = size > NOTE_BYTES_MAX ? '' : await readFile(path, 'utf8')
     } catch (error) {
-      if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return null
+      if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
       content = ''
     }
     const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), freezeNoteSchema), content)
     if (checked.success) return checked.output
     const guestAgent = guestOf(name)
     return guestAgent === null ? null : damagedNote(name, guestAgent)
-  }
-
-  async #write(path: string, note: FreezeNote, flags: 'w' | 'wx'): Promise<void> {
-    await using handle = await open(path, flags, 0o600)
-    await handle.writeFile(JSON.stringify(note))
-    await handle.sync()
   }
 
   async #makeFolder(): Promise<void> {

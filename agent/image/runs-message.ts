@@ -1,13 +1,10 @@
 // What a segment says to the gateway once it is hashed: its runs of chunks, with the ids of what was read.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { RUN, UP, type Up } from '../../protocol/methods.ts'
+import { idAt } from '../../protocol/host/bytes.ts'
 import type { Segment } from './segments.ts'
 
 type Message = Extract<Up<'image.upload'>, [typeof UP.runs, unknown]>
-
-/** One of ids that lie behind one another. */
-export const idAt = (ids: Uint8Array, index: number): Uint8Array =>
-  ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
 /** The `runs` message of a segment whose reads have these ids, those marked in `zero` being all zero; and which reads it asks about, in order. */
 export const runsMessage = (

@@ -1,9 +1,7 @@
 // The map of a disk: what to read, what is zero, and what has not changed since a checkpoint.
-
 import { VarveError } from '../../protocol/errors.ts'
 import type { StatusByContext } from './pending-request.ts'
-import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError } from './wire.ts'
-import type { StatusExtent } from './wire.ts'
+import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError, type StatusExtent } from './wire.ts'
 
 export const ALLOCATION_CONTEXT = 'base:allocation'
 /** The context of an exported bitmap is this and the bitmap's name. */

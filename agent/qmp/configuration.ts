@@ -2,18 +2,12 @@
 
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
+import type { JsonValue } from '../json-value.ts'
 import type { QmpCaller } from './client.ts'
 import { listDisks } from './disks.ts'
 
 /** Longest configuration kept with a restore point, in bytes of JSON. */
 export const CONFIGURATION_BYTES_MAX = 64 * 1024
-
-export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue }
-
-/** A JSON value of any shape. */
-export const jsonSchema: v.GenericSchema<JsonValue> = v.lazy(() =>
-  v.union([v.string(), v.number(), v.boolean(), v.null(), v.array(jsonSchema), v.record(v.string(), jsonSchema)]),
-)
 
 const ask = async <S extends v.GenericSchema>(
   client: QmpCaller,

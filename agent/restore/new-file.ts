@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { link, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { keepAttributes, otherNames } from './attributes.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import { targetError } from './target-error.ts'
@@ -10,8 +12,6 @@ import { guardTarget, type KnownMachine, type TargetGuard } from './target-guard
 
 /** What link(2) says on a file system that has no hard links, such as FAT. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
-
-const hasCode = (error: unknown, code: string): boolean => (error as NodeJS.ErrnoException).code === code
 
 /** How a file takes its name. */
 export interface Naming {
@@ -21,11 +21,6 @@ export interface Naming {
   readonly machines?: readonly KnownMachine[]
   /** Kept while the file has its temporary name, so that a killed restore's is found. */
   readonly notes?: RestoreNotes
-}
-
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
 }
 
 /** Takes a name that nothing has; false where the file system has no hard links. */

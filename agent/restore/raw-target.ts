@@ -1,7 +1,7 @@
 // Raw targets: a sparse file that gets its name at the end, or a block device that is written in place.
 import { open, type FileHandle } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
-import { size as sizeText } from '../commands/output.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { NewFile, type Naming } from './new-file.ts'
 import type { RestoreNotes } from './restore-notes.ts'
 import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'

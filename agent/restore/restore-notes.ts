@@ -1,8 +1,10 @@
 // Notes of restores under way, in the state folder: what a killed one leaves is known by them, and removed or told.
 import { randomUUID } from 'node:crypto'
-import { lstat, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { lstat, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
+import { syncFolder, writeNew } from '../../protocol/host/durable.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { markProcess, processMarkSchema, processState } from '../process-mark.ts'
 import { makeFolder } from '../make-folder.ts'
 
@@ -30,9 +32,6 @@ const noteSchema = v.object({
 })
 type Note = v.InferOutput<typeof noteSchema>
 
-const hasCode = (error: unknown, ...codes: string[]): boolean =>
-  codes.includes((error as NodeJS.ErrnoException).code ?? '')
-
 export class RestoreNotes {
   readonly #folder: string
 
@@ -50,11 +49,8 @@ export class RestoreNotes {
     const file = path.join(this.#folder, `${randomUUID()}.json`)
     try {
       await makeFolder(this.#folder, 0o700)
-      await using handle = await open(file, 'wx', 0o600)
-      await handle.writeFile(`${JSON.stringify({ target, temporary, writer })}\n`)
-      await handle.sync()
-      await using folder = await open(this.#folder, 'r')
-      await folder.sync()
+      await writeNew(file, `${JSON.stringify({ target, temporary, writer })}\n`)
+      await syncFolder(this.#folder)
     } catch {
       await rm(file, { force: true }).catch(() => undefined)
     }

@@ -6,7 +6,7 @@ import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
 import { nodeKey, sameRef, TreeBuilder, type Ref } from '../../protocol/image-tree.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
-import { keyedHash } from '../image/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { Decoder } from './decoder.ts'
 import type { Target } from './target.ts'
 

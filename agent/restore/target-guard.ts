@@ -14,7 +14,8 @@ const LOOK_PAUSE_MS = 300
 /** A machine of this host, by which its QEMU is named. */
 export interface KnownMachine {
   readonly name: string
-  readonly qmp: string
+  /** Of a machine that has one, its monitor's socket. */
+  readonly address: string
 }
 
 /** A file or block device that is there, and is about to be written over or replaced. */
@@ -51,7 +52,7 @@ const scopeOf = async (target: string): Promise<Scope> => {
 const describe = async ({ pid, name, guest, sockets }: Opener, machines: readonly KnownMachine[]): Promise<string> => {
   const listening = new Set(await Promise.all(sockets.map((socket) => realpath(socket).catch(() => socket))))
   for (const machine of machines) {
-    const socket = await realpath(machine.qmp).catch(() => path.normalize(machine.qmp))
+    const socket = await realpath(machine.address).catch(() => path.normalize(machine.address))
     if (listening.has(socket)) return `machine "${machine.name}" has it open (${name}, process ${pid})`
   }
   return guest === null

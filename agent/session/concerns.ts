@@ -1,10 +1,10 @@
 // What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
-import { durationText } from '../../protocol/duration.ts'
-import type { Dialled } from './socket.ts'
-import { CLOCKS_APART_MS } from './unreachable.ts'
+import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
+import type { Dialled } from '../../protocol/host/dial.ts'
+import { CLOCKS_APART_MS } from '../../protocol/host/unreachable.ts'
 
 /** From so long before its end the gateway's certificate is warned of, in milliseconds. */
-export const CERTIFICATE_WARNING_MS = 14 * 24 * 60 * 60 * 1000
+export const CERTIFICATE_WARNING_MS = 14 * DAY_MS
 
 /** What is to be told of a session that works, each a sentence. */
 export const concernsOf = (

@@ -2,7 +2,7 @@
 import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import { Queue } from '../common/limiter.ts'
+import { Queue } from '../../protocol/host/limiter.ts'
 import { TokenRefused } from './jwt.ts'
 
 /** Refusals of one tenant (or of nobody known) that are written one by one in a window; the rest are counted. */

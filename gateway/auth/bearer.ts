@@ -9,7 +9,7 @@ import {
   type Claims,
 } from '../../protocol/claims.ts'
 import type { Authority } from './authority.ts'
-import { durationText } from '../../protocol/duration.ts'
+import { durationText } from '../../protocol/host/duration.ts'
 import { checkSignature, parseJwt, TokenRefused, type Jwt } from './jwt.ts'
 import { importPublicKey } from './keys.ts'
 

@@ -1,14 +1,15 @@
 // The gateway's signing keys: made at first start, kept one per file, rotated; the newest signs and all of them verify.
-import { randomUUID } from 'node:crypto'
-import { constants, existsSync } from 'node:fs'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type CryptoKey } from 'jose'
 import * as v from 'valibot'
 import { TOKEN_ALGORITHM } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
+import { readSecret, writeSecret } from '../../protocol/host/secret-file.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
-import { hasCode } from '../common/store-error.ts'
 
 /** Keys that may be held at once. */
 export const KEYS_MAX = 32
@@ -50,26 +51,6 @@ interface SigningKey {
   readonly privateKey: CryptoKey
 }
 
-const syncFolder = async (folder: string): Promise<void> => {
-  await using handle = await open(folder, 'r')
-  await handle.sync()
-}
-
-/** Writes a file that only its owner may read, whole or not at all, durable when it returns. */
-const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
-  const temporary = path.join(folder, `.${randomUUID()}.tmp`)
-  try {
-    await using handle = await open(temporary, 'wx', 0o600)
-    await handle.writeFile(text)
-    await handle.sync()
-    await rename(temporary, path.join(folder, name))
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
-  await syncFolder(folder)
-}
-
 const damaged = (file: string): VarveError =>
   new VarveError(
     'DATA_DAMAGED',
@@ -77,21 +58,12 @@ const damaged = (file: string): VarveError =>
   )
 
 /** Null where the file is gone: another process may drop a key too old to matter. */
-const readSecret = async (file: string): Promise<string | null> => {
-  // a pipe of this name must not keep us waiting for its other end
-  await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
-    throw error
-  })
-  if (handle === null) return null
-  const stats = await handle.stat()
-  const { mode, size } = stats
-  if (!stats.isFile()) throw damaged(file)
-  if ((mode & 0o077) !== 0)
-    throw new VarveError('CONFIG_INVALID', `the key file ${path.basename(file)} must be readable by its owner only`)
-  if (size > KEY_FILE_BYTES_MAX) throw damaged(file)
-  return await handle.readFile('utf8')
-}
+const readKey = (file: string): Promise<string | null> =>
+  readSecret(file, KEY_FILE_BYTES_MAX, (fault) =>
+    fault === 'open to others'
+      ? new VarveError('CONFIG_INVALID', `the key file ${path.basename(file)} must be readable by its owner only`)
+      : damaged(file),
+  )
 
 const importKey = async (jwk: { kty: string; crv: string; x: string; d?: string }): Promise<CryptoKey> => {
   const key = await importJWK(jwk, TOKEN_ALGORITHM)
@@ -221,7 +193,7 @@ export class SigningKeys {
       throw new VarveError('CONFIG_INVALID', `there are more than ${KEYS_MAX} signing keys`)
     const keys = await Promise.all(
       names.map(async (name) => {
-        const text = await readSecret(path.join(this.#folder, name))
+        const text = await readKey(path.join(this.#folder, name))
         return text === null ? [] : [await parseKey(name, text)]
       }),
     )

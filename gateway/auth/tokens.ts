@@ -2,15 +2,9 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import {
-  enrolmentAudience,
-  enrolmentPayloadSchema,
-  SUBJECT_CHARS_MAX,
-  TOKEN_ALGORITHM,
-  TOKEN_TYPE,
-  type Role,
-} from '../../protocol/claims.ts'
+import { enrolmentAudience, enrolmentPayloadSchema, SUBJECT_CHARS_MAX, TOKEN_ALGORITHM, TOKEN_TYPE, type Role } from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
 import { unaudited, type Change } from '../catalog/change.ts'
 import type { Authority } from './authority.ts'
@@ -25,7 +19,7 @@ export const TOKEN_TTL_MS = 8 * 60 * 60 * 1000
 export const ENROLMENT_TTL_MS = 60 * 60 * 1000
 
 /** Longest life of an enrolment token, in milliseconds. */
-export const ENROLMENT_TTL_MAX_MS = 7 * 24 * 60 * 60 * 1000
+export const ENROLMENT_TTL_MAX_MS = 7 * DAY_MS
 
 /** Shortest life of either, in milliseconds. */
 export const TTL_MIN_MS = 1000
@@ -64,8 +58,6 @@ export interface Enrolled {
   readonly tenant: string
   readonly tenantName: string
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 const checkTtl = (ttlMs: number, maxMs: number): void => {
   if (!(ttlMs >= TTL_MIN_MS && ttlMs <= maxMs))

@@ -1,7 +1,7 @@
 // Damage: records that were found bad or missing, what of restore points is lost with them, and whose loss a person may accept.
 import type { Codec } from '../../protocol/chunk.ts'
 import type { DamagedRecord, LostRange } from '../../protocol/maintenance.ts'
-import type { Damage } from '../common/damage.ts'
+import type { Damage } from '../packs/damage.ts'
 import type { RecordType } from '../packs/format.ts'
 import type { None, Question, Transaction } from './call.ts'
 

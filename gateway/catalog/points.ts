@@ -1,6 +1,6 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
-import type { ManifestContent } from '../datastore/manifest.ts'
+import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
 import type { LeftPoint, Removal } from './retention.ts'
 

@@ -1,5 +1,5 @@
 // The state of a tenant: a snapshot to be written to the packs, and the note that it is there.
-import type { TenantState } from '../datastore/state-record.ts'
+import type { TenantState } from './state-record.ts'
 import type { None, Question, Transaction } from './call.ts'
 import type { ChunkCommit } from './chunks.ts'
 

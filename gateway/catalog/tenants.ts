@@ -1,5 +1,4 @@
 // Tenants and their quotas.
-import type { Quota, TenantQuota } from '../datastore/quota.ts'
 import type { None, Question, Transaction } from './call.ts'
 
 export interface Tenant {
@@ -9,6 +8,18 @@ export interface Tenant {
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly createdMs: number
+}
+
+/** Limits on the bytes of a tenant's pack files; null where there is none. */
+export interface Quota {
+  readonly softBytes: number | null
+  readonly hardBytes: number | null
+}
+
+/** The quota of one tenant of the catalog. */
+export interface TenantQuota extends Quota {
+  readonly tenant: string
+  readonly name: string
 }
 
 /** What changes of a quota: what is absent stays. */

@@ -1,7 +1,7 @@
 // What one upload has asked of its agent: the ids whose chunks are wanted, those to be proved, and those not yet in the index.
 import { VarveError } from '../../protocol/errors.ts'
 import { ANSWER } from '../../protocol/methods.ts'
-import { idName } from '../common/bytes.ts'
+import { idName } from '../../protocol/host/bytes.ts'
 import type { Batch } from './backlog.ts'
 
 /** Who asked for an id first, and how long its chunk must be in bytes. */

@@ -1,7 +1,7 @@
 // The report of a rebuild as lines for people: what there is again, and everything that could not be read.
 import type { RebuildReport, ReportList } from '../maintenance/rebuild-report.ts'
-import { sizeText } from '../../protocol/size.ts'
-import { tableLines } from '../../protocol/table.ts'
+import { sizeText } from '../../protocol/host/size.ts'
+import { tableLines } from '../../protocol/host/table.ts'
 import { timeText } from './report-points.ts'
 
 /** Rows of one list that are shown; the rest is counted and in `--json`. */

@@ -7,8 +7,8 @@ import type {
   UsageReport,
   VerifyReport,
 } from '../../protocol/maintenance.ts'
-import { sizeText } from '../../protocol/size.ts'
-import { tableLines } from '../../protocol/table.ts'
+import { sizeText } from '../../protocol/host/size.ts'
+import { tableLines } from '../../protocol/host/table.ts'
 import { timeText } from './report-points.ts'
 
 /** Damaged records and ranges that a report shows; the rest is counted and in `--json`. */

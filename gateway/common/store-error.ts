@@ -1,12 +1,7 @@
 // What the operating system's errors mean to the datastore.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { hasCode, systemCode } from '../../protocol/host/system-error.ts'
 import type { DatastoreLog } from './log.ts'
-
-const isSystemError = (thrown: unknown): thrown is NodeJS.ErrnoException =>
-  thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string'
-
-/** True for an error of the operating system with this code, such as `ENOENT`. */
-export const hasCode = (thrown: unknown, code: string): boolean => isSystemError(thrown) && thrown.code === code
 
 /** SQLite's primary result code for a full disk. */
 const SQLITE_FULL = 13
@@ -23,13 +18,9 @@ const SQLITE_BUSY = 5
 /** True where another connection holds the lock of a database. */
 export const isBusy = (thrown: unknown): boolean => isDatabaseError(thrown) && (thrown.errcode & 0xff) === SQLITE_BUSY
 
-const FULL_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
-
 /** True for an error that only a lack of space gives. */
 export const isFull = (thrown: unknown): boolean =>
-  isDatabaseError(thrown)
-    ? (thrown.errcode & 0xff) === SQLITE_FULL
-    : isSystemError(thrown) && FULL_CODES.has(thrown.code ?? '')
+  isDatabaseError(thrown) ? (thrown.errcode & 0xff) === SQLITE_FULL : hasCode(thrown, 'ENOSPC', 'EDQUOT')
 
 /** True where SQLite says that a file is damaged, or none of its own. */
 export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
@@ -45,10 +36,8 @@ export const isDatabaseFull = (thrown: unknown): boolean => isDatabaseError(thro
 export const mayBeFull = (thrown: unknown): boolean =>
   isDatabaseError(thrown) && SQLITE_UNCLEAR.has(thrown.errcode & 0xff)
 
-const reasonOf = (thrown: unknown): string => {
-  if (isDatabaseError(thrown)) return thrown.message
-  return isSystemError(thrown) ? (thrown.code ?? '') : String(thrown)
-}
+const reasonOf = (thrown: unknown): string =>
+  isDatabaseError(thrown) ? thrown.message : (systemCode(thrown) ?? String(thrown))
 
 /** CATALOG_DAMAGED for a catalog that cannot be relied on, with the way out. */
 export const damagedCatalog = (what: string, cause?: unknown): VarveError =>

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import type { Clock } from '../../protocol/peer.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { BALLAST_FILE_BYTES, ballastFiles, type Ballast } from '../folder/ballast.ts'
 import type { Catalog } from '../catalog/catalog.ts'

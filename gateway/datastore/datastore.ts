@@ -2,6 +2,7 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -9,12 +10,14 @@ import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
+import type { Coordination } from '../coordination/coordination.ts'
+import { InProcessCoordination } from '../coordination/in-process.ts'
 import { CountedPacks } from '../packs/counted-packs.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
 import { ImageWriter, type ImageWriterOptions } from './upload-writer.ts'
 import { CATALOG_NAME, LOCK_NAME } from '../folder/layout.ts'
-import { Limiter } from '../common/limiter.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Space } from './space.ts'
 import { makeFolders } from '../folder/new-folder.ts'
@@ -47,6 +50,8 @@ export interface DatastoreOptions {
   readonly log: DatastoreLog
   /** Where the packs are, if not in the data folder. */
   readonly packs?: PackStoreSpec
+  /** With whoever else writes into this datastore; by default nobody does. */
+  readonly coordination?: Coordination
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
@@ -60,6 +65,7 @@ type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machi
 
 interface Parts {
   readonly spec: Datastore['spec']
+  readonly coordination: Coordination
   readonly lock: StoreLock
   readonly log: DatastoreLog
   readonly catalog: ThreadCatalog
@@ -126,6 +132,7 @@ export class Datastore implements AsyncDisposable {
   readonly catalog: Catalog
   /** Where catalog and packs are, for threads that open them for themselves. */
   readonly spec: { readonly catalogFile: string; readonly packs: PackStoreSpec }
+  readonly coordination: Coordination
   /** Held while this is open. */
   readonly lock: StoreLock
   /** What the start found and did. */
@@ -149,6 +156,7 @@ export class Datastore implements AsyncDisposable {
     this.#parts = parts
     this.catalog = parts.catalog
     this.spec = parts.spec
+    this.coordination = parts.coordination
     this.lock = parts.lock
     this.report = parts.report
     this.space = parts.space
@@ -170,8 +178,14 @@ export class Datastore implements AsyncDisposable {
     try {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
-      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      resources.use(await FolderLock.take(folder))
+      const lockFile = path.join(folder, LOCK_NAME)
+      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      const refused = (error: unknown): never => {
+        using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
+        throw error
+      }
+      resources.use(await FolderLock.take(folder).catch(refused))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(lockFile)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
@@ -206,6 +220,7 @@ export class Datastore implements AsyncDisposable {
     const spec = { catalogFile, packs }
     return new Datastore({
       spec,
+      coordination: options.coordination ?? new InProcessCoordination(),
       lock,
       log,
       catalog,
@@ -232,6 +247,7 @@ export class Datastore implements AsyncDisposable {
       catalog,
       store,
       packs,
+      references: this.coordination.references(tenant.id),
       ballast: packsBallast,
       verifyPool,
       nodeCache: this.#nodeCache,

@@ -3,13 +3,14 @@ import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { olderText } from '../catalog/older-catalog.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { decodeManifest, manifestKey } from './manifest.ts'
+import { decodeManifest, manifestKey } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
-import { decodeState } from './state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decodeState } from '../catalog/state-record.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 /** Bytes of a pack that the catalog does not know of. */
 export interface UnknownBytes {
@@ -25,22 +26,7 @@ interface Options {
   readonly catalog: Catalog
 }
 
-const olderText = (what: string): string =>
-  `the catalog is older than the packs, ${what}: was an old copy put back? stop the gateway and build it again with: varve-gateway repair --rebuild`
-
 const older = (what: string): VarveError => new VarveError('CATALOG_MISSING', olderText(what))
-
-/** What is to be said where the packs (`there`; null for none) have seen changes that the catalog (`known`) has not; else null. */
-export const olderEpochText = (there: number | null, known: number): string | null =>
-  there !== null && there > known
-    ? olderText(`which have seen ${there} acknowledged changes, of which it knows ${known}`)
-    : null
-
-/** The same as CATALOG_MISSING. */
-export const refuseOlderEpoch = (there: number | null, known: number): void => {
-  const text = olderEpochText(there, known)
-  if (text !== null) throw new VarveError('CATALOG_MISSING', text)
-}
 
 /** What such a record says that the catalog should know; null where it says nothing new. */
 const newsOf = async (

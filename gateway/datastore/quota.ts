@@ -1,23 +1,11 @@
 // What each tenant's pack files take, against its quota: counted as packs grow and go, checked before an upload appends.
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import type { TenantQuota } from '../catalog/tenants.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import type { DatastoreLog } from '../common/log.ts'
 
 /** Shortest time between two lines of the log that say that a tenant is over its soft quota, in milliseconds. */
 const SOFT_NOTICE_INTERVAL_MS = 60 * 60 * 1000
-
-/** Limits on the bytes of a tenant's pack files; null where there is none. */
-export interface Quota {
-  readonly softBytes: number | null
-  readonly hardBytes: number | null
-}
-
-/** The quota of one tenant of the catalog. */
-export interface TenantQuota extends Quota {
-  /** The tenant's uuid. */
-  readonly tenant: string
-  readonly name: string
-}
 
 interface Account {
   quota: TenantQuota | null

@@ -1,6 +1,6 @@
 // Whether a gateway's disks have room for backups besides its reserve, said at its start and not first at the first backup.
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { BALLAST_FILE_BYTES, ballastFiles } from '../folder/ballast.ts'
 import { diskSpace, reserveOf } from '../folder/reserve.ts'
 import { openPackStore, packStoreIn } from '../packs/open-pack-store.ts'

@@ -3,18 +3,18 @@ import type { Tenant } from '../catalog/tenants.ts'
 import type { ChunkCommit, NewRecord } from '../catalog/chunks.ts'
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { joinIds } from '../common/bytes.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { Queue } from '../common/limiter.ts'
-import { encodeManifest, manifestKey, type ManifestContent } from './manifest.ts'
+import { encodeManifest, manifestKey, type ManifestContent } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { Queue } from '../../protocol/host/limiter.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
-import type { References } from './references.ts'
-import { encodeState } from './state-record.ts'
+import type { References } from '../coordination/coordination.ts'
+import { encodeState } from '../catalog/state-record.ts'
 
 /** A manifest in the packs, kept from collections until it is disposed of. */
 export interface KeptManifest extends Disposable {
@@ -65,7 +65,7 @@ export class TenantRecords {
       throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
     const id = keyedHash(manifestKey(this.#tenant.idKey), stored)
     using stack = new DisposableStack()
-    stack.use(this.#hold([id]))
+    stack.use(await this.#hold([id]))
     failpoint('manifest.write')
     const record = { id, codec: CODEC.raw, plainLength: stored.length, stored }
     await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.chunks.commit(commit))
@@ -82,16 +82,16 @@ export class TenantRecords {
       const state = await this.#catalog.states.begin({ tenant: this.#tenant.id, nowMs: this.#nowMs() })
       if (state === null) return
       const records = encodeState(state)
-      using _held = this.#hold(records.map(({ id }) => id))
+      using _held = await this.#hold(records.map(({ id }) => id))
       failpoint('state.write')
       await this.#write(RECORD.state, records, (commit) => this.#catalog.states.commit(commit))
     })
     return this.#nextState
   }
 
-  #hold(ids: readonly Uint8Array[]): Disposable {
+  async #hold(ids: readonly Uint8Array[]): Promise<Disposable> {
     const held = this.#references.hold({ ids: () => ids })
-    this.#references.touch(ids)
+    await this.#references.touch(ids)
     return held
   }
 

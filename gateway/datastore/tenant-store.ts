@@ -4,25 +4,25 @@ import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
-import { joinBytes, joinIds, ownBytes } from '../common/bytes.ts'
+import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, ownDamage, type Damage } from '../common/damage.ts'
+import { damageOf, ownDamage, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
 import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
-import { manifestKey, type ManifestContent } from './manifest.ts'
+import { manifestKey, type ManifestContent } from '../catalog/manifest.ts'
 import type { NodeCache } from '../trees/node-cache.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
-import { References } from './references.ts'
-import { stateKey } from './state-record.ts'
+import type { References } from '../coordination/coordination.ts'
+import { stateKey } from '../catalog/state-record.ts'
 import { TenantPacks } from './tenant-packs.ts'
 import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import type { VerifyPool } from '../packs/record-pool.ts'
 
@@ -39,6 +39,7 @@ interface TenantStoreOptions {
   readonly catalog: Catalog
   readonly store: Packs
   readonly packs: PackPool
+  readonly references: References
   readonly ballast: PackBallast
   readonly verifyPool: VerifyPool
   readonly nodeCache: NodeCache
@@ -56,7 +57,7 @@ const ZEROES = new Uint8Array(64 * 1024)
 
 export class TenantStore {
   readonly tenant: Tenant
-  readonly references = new References()
+  readonly references: References
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
   readonly #options: TenantStoreOptions
@@ -69,6 +70,7 @@ export class TenantStore {
   constructor(options: TenantStoreOptions) {
     const { tenant, catalog, store } = options
     this.tenant = tenant
+    this.references = options.references
     this.#options = options
     this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
@@ -85,7 +87,7 @@ export class TenantStore {
   async have(ids: readonly Uint8Array[], machine: string, lengths?: readonly number[]): Promise<Uint8Array> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const { catalog, tenant } = this.#options
-    this.references.touch(ids)
+    await this.references.touch(ids)
     return catalog.chunks.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
   }
 

@@ -8,13 +8,13 @@ import type { NewNode } from '../../protocol/image-tree.ts'
 import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
-import { Queue, type Limiter } from '../common/limiter.ts'
+import { Queue, type Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
-import type { References } from './references.ts'
+import type { References } from '../coordination/coordination.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 import type { Space } from './space.ts'
-import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../common/bytes.ts'
+import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
 import type { VerifyPool } from '../packs/record-pool.ts'
@@ -159,9 +159,9 @@ export class ImageWriter implements AsyncDisposable {
     const ids = batch.records.map(({ id }) => id)
     const { catalog, tenant, references } = this.#options
     // before the look-up: a collection may begin before its answer is here
-    references.touch(ids)
     const joined = joinIds(ids)
     this.#relied.push(joined)
+    await references.touch(ids)
     const indexed = await catalog.chunks.indexed({ tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
@@ -219,13 +219,13 @@ export class ImageWriter implements AsyncDisposable {
     }
   }
 
-  #record(
+  async #record(
     pending: PendingRecords,
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
     const { catalog, tenant, machine, job, disk, references } = this.#options
-    references.touch(pending.records.map(({ id }) => id))
+    await references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })

@@ -4,11 +4,11 @@ import type { RestoredRecord } from '../catalog/damage.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { manifestKey } from './manifest.ts'
-import { stateKey } from './state-record.ts'
+import { manifestKey } from '../catalog/manifest.ts'
+import { stateKey } from '../catalog/state-record.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks

@@ -7,7 +7,8 @@ import { asVarveError } from '../../protocol/errors.ts'
 import { makeFolder } from './folders.ts'
 import { diskSpace } from './reserve.ts'
 import { BALLAST_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from './layout.ts'
-import { hasCode, isFull, mayBeFull, storeError, storeFull } from '../common/store-error.ts'
+import { isFull, mayBeFull, storeError, storeFull } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** Length of each file of ballast, in bytes. */
 export const BALLAST_FILE_BYTES = 1024 * 1024

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
-import { hasCode } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 /** A socket's name of Linux's abstract kind: it is no file, it is there once, and it goes with its process. */
 const nameOf = (folder: string): string => {

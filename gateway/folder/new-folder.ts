@@ -6,8 +6,10 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { VarveError } from '../../protocol/errors.ts'
-import { FOLDER_MODE, syncFolder } from './folders.ts'
-import { hasCode, isBusy, isFull } from '../common/store-error.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
+import { FOLDER_MODE } from './folders.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
+import { isBusy, isFull } from '../common/store-error.ts'
 
 /** Bytes that a new folder must have room for: the catalog, its log and the keys of a first start. */
 const TRIED_BYTES = 1024 * 1024

@@ -3,7 +3,7 @@ import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import { CATALOG_NAME } from './layout.ts'
-import { hasCode } from '../common/store-error.ts'
+import { hasCode } from '../../protocol/host/system-error.ts'
 
 const userName = (uid: number): string => {
   try {

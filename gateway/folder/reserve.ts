@@ -1,7 +1,7 @@
 // The part of the disk that uploads leave free, so that what makes room can still write.
 import { statfs } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/size.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { storeError } from '../common/store-error.ts'
 
 /** The reserve where none was named: so many bytes, or this share of a smaller disk. */

@@ -6,9 +6,8 @@ import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { NodeSource } from '../trees/tree.ts'
-import { chunksAt } from '../trees/tree.ts'
-import type { Log } from '../log.ts'
+import { type NodeSource, chunksAt } from '../trees/tree.ts'
+import type { Log } from '../../protocol/host/log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)
 

@@ -2,7 +2,7 @@
 import type { Acceptance, LostSubtrees } from '../catalog/damage.ts'
 import { CATALOG_WAY_OUT } from '../catalog/collection.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { joinIds } from '../common/bytes.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
 import { attribute } from './attribute.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { SurveyResult } from './survey.ts'

@@ -1,13 +1,13 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
 import type { Acceptance } from '../catalog/damage.ts'
 import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
-import { ID_BYTES } from '../../protocol/chunk.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { Throttle } from '../../protocol/throttle.ts'
+import { Throttle } from '../../protocol/host/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
+import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { failpoint } from '../common/failpoint.ts'
-import type { Protection } from '../datastore/references.ts'
+import type { Protection, ReadTree } from '../coordination/coordination.ts'
 import type { DoomedPack } from '../datastore/tenant-packs.ts'
 import { agree, forgetUnneeded } from './agree.ts'
 import { deadBytes, planCollection, type CollectionPlan, type SurveyedPack } from './collection-plan.ts'
@@ -17,9 +17,8 @@ import { PackProof } from './pack-proof.ts'
 import { recheck } from './recheck.ts'
 import { rewritePacks, type Rewritten } from './rewrite-packs.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
-import type { SurveyJob } from './survey-thread.ts'
+import { type SurveyJob, runSurvey } from './survey-thread.ts'
 import { findCopies } from './second-copies.ts'
-import { runSurvey } from './survey-thread.ts'
 import { OWNER_ALL, type SurveyResult } from './survey.ts'
 
 /** Packs that are removed with one call. */
@@ -50,17 +49,14 @@ class Sweeper {
     const { datastore, tenant, clock } = this.#context
     // who holds or locks an accepted point meanwhile ends it
     const accepted = { points: this.#accepted, nowMs: clock.now() }
-    const chosen: number[] = []
-    const doomed = new Uint8Array(ids.length)
+    const each = splitIds(ids)
     failpoint('sweep')
-    // the look at what is covered and the queueing of the removal are one turn; see References
-    for (let index = 0; index < packs.length; index++) {
-      const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
-      if (this.#protection.covers(id)) this.#of(packs[index]!).coveredBytes += recordBytes(stored[index]!)
-      else doomed.set(id, chosen.push(index) * ID_BYTES - ID_BYTES)
-    }
-    const rows = doomed.slice(0, chosen.length * ID_BYTES)
-    const swept = await datastore.catalog.collection.sweep({ tenant: tenant.id, ids: rows, accepted })
+    const { chosen, swept } = await this.#protection.uncovered(each, async (chosen) => {
+      const rows = joinIds(chosen.map((index) => each[index]!))
+      return { chosen, swept: await datastore.catalog.collection.sweep({ tenant: tenant.id, ids: rows, accepted }) }
+    })
+    const covered = new Set(packs.keys()).difference(new Set(chosen))
+    for (const index of covered) this.#of(packs[index]!).coveredBytes += recordBytes(stored[index]!)
     for (const [at, index] of chosen.entries()) {
       if (swept[at] === 0) continue
       this.records++
@@ -107,15 +103,14 @@ const sumBytes = (packs: readonly { readonly bytes: number }[]): number =>
 const surveyJob = (
   { datastore, tenant }: MaintenanceContext,
   roots: CatalogRoots,
-  protection: Protection | null,
-  accepted: readonly string[],
+  { readers, dryRun, accepted }: { readers: readonly ReadTree[]; dryRun: boolean; accepted: readonly string[] },
 ): SurveyJob => {
   const isAccepted = new Set(accepted)
   return {
     ...datastore.spec,
     tenant,
     owners: null,
-    dead: protection === null ? 'never' : 'agreed',
+    dead: dryRun ? 'never' : 'agreed',
     records: roots.records,
     parts: roots.uploads.flatMap(partsOfUpload),
     trees: [
@@ -125,7 +120,7 @@ const surveyJob = (
         owner: OWNER_ALL,
         ...(isAccepted.has(point) ? { givenUp: true as const } : {}),
       })),
-      ...workingTrees(roots.uploads, protection?.trees() ?? [], tenant.chunkBytes),
+      ...workingTrees(roots.uploads, readers, tenant.chunkBytes),
     ],
   }
 }
@@ -171,7 +166,7 @@ export const collect = async (
   const store = datastore.tenantStore(tenant)
   const throttle = new Throttle(bytesPerSecond, clock)
   const proof = new PackProof(context, throttle)
-  using protection = dryRun ? null : store.references.protect()
+  await using protection = dryRun ? null : await store.references.protect()
   if (!dryRun) {
     await recheck(context)
     await findCopies(context, proof)
@@ -183,7 +178,8 @@ export const collect = async (
   failpoint('mark')
   await confirmRoots(context, roots)
   const sweeper = protection === null ? null : new Sweeper(context, protection, acceptLoss)
-  const survey = await runSurvey(surveyJob(context, roots, protection, acceptLoss), {
+  const readers = (await protection?.trees()) ?? []
+  const survey = await runSurvey(surveyJob(context, roots, { readers, dryRun, accepted: acceptLoss }), {
     signal,
     onProgress,
     onDead: async (ids, packs, stored) => sweeper?.sweep(ids, packs, stored),

@@ -3,10 +3,10 @@ import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/c
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { RECORD } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { checkFetched, type FetchedRecord } from '../packs/record-reader.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Manifests that are read at once. */

@@ -3,7 +3,7 @@ import type { Tenant } from '../catalog/tenants.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Datastore } from '../datastore/datastore.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 
 export interface MaintenanceContext {
   readonly datastore: Datastore

@@ -3,7 +3,7 @@ import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { openPackStore, packNotes, packStoreIn, type PackStoreSpec } from '../packs/open-pack-store.ts'
-import { olderEpochText } from '../datastore/older-catalog.ts'
+import { olderEpochText } from '../catalog/older-catalog.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
 /** Tenants that only packs know and that are named. */

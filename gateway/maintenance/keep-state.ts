@@ -2,7 +2,7 @@
 import type { Clock } from '../../protocol/peer.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 
 /** How often it is looked for changes, in milliseconds. */
 const INTERVAL_MS = 5000

@@ -4,8 +4,9 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { Datastore } from '../datastore/datastore.ts'
-import { Limiter } from '../common/limiter.ts'
-import type { Log } from '../log.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import { orAbort } from '../../protocol/host/within.ts'
 import { Attributions } from './attribute.ts'
 import { checkPacks } from './check.ts'
 import { collect } from './collect.ts'
@@ -39,37 +40,21 @@ export const WORK_RUNNING_MAX = 4
 /** Pieces of work that wait for that. */
 const WORK_WAITING_MAX = 10_000
 
-/** Work of a tenant that waits or runs. */
-interface Running {
-  readonly name: Work
-  /** Resolves, and never rejects, when it is over. */
-  readonly ended: Promise<unknown>
-}
-
 /** The slot that work takes of its tenant: what anybody may ask for must not keep out what keeps the datastore. */
 type Slot = 'keeping' | 'accounting'
 
-const slotOf = (name: Work): Slot => (name === 'store.usage' ? 'accounting' : 'keeping')
+/** The name of the lease on a tenant's slot. */
+const slotName = (slot: Slot, { id }: Tenant): string => `${slot} ${id}`
 
-/** Rejects with the signal's reason when that comes first. */
-const orAborted = async (work: Promise<unknown>, signal: AbortSignal): Promise<void> => {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort)
-  try {
-    await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
+const slotsOf = (name: Work): { readonly own: Slot; readonly other: Slot } =>
+  name === 'store.usage' ? { own: 'accounting', other: 'keeping' } : { own: 'keeping', other: 'accounting' }
 
 export class Maintenance implements AsyncDisposable {
   readonly #datastore: Datastore
   readonly #clock: Clock
   readonly #log: Log
-  /** By tenant. */
-  readonly #running: Readonly<Record<Slot, Map<string, Running>>> = { keeping: new Map(), accounting: new Map() }
+  /** What waits or runs; none of it rejects. */
+  readonly #running = new Set<Promise<unknown>>()
   readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
   readonly #attributions: Attributions
@@ -98,25 +83,25 @@ export class Maintenance implements AsyncDisposable {
    * runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
    */
   async run<N extends Work>(name: N, tenant: Tenant, params: Params<N>, call: ServedCall<N>): Promise<Result<N>> {
-    const slot = slotOf(name)
-    const running = this.#running[slot]
-    const same = running.get(tenant.id)
-    if (same !== undefined)
+    const { own, other } = slotsOf(name)
+    const taken = await this.#datastore.coordination.take(slotName(own, tenant), name, slotName(other, tenant))
+    if ('held' in taken)
       throw new VarveError(
         'MAINTENANCE_RUNNING',
-        `${WORK_WORDS[same.name]} of this tenant is running: try again when it has ended`,
+        `${WORK_WORDS[taken.held.what as Work]} of this tenant is running: try again when it has ended`,
       )
-    const beside = this.#running[slot === 'keeping' ? 'accounting' : 'keeping'].get(tenant.id)
+    await using lease = taken.lease
+    const { beside, lost } = lease
     // what a collection removes, an accounting that began before may be about to read
-    const first = [name, beside?.name].includes('store.collect') ? beside?.ended : undefined
-    const signal = AbortSignal.any([call.signal, this.#stop.signal])
+    const first = [name, beside?.what].includes('store.collect') ? beside?.ended : undefined
+    const signal = AbortSignal.any([call.signal, this.#stop.signal, lost])
     const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call }))
     const ended = Promise.allSettled([work])
-    running.set(tenant.id, { name, ended })
+    this.#running.add(ended)
     try {
       return await work
     } finally {
-      running.delete(tenant.id)
+      this.#running.delete(ended)
     }
   }
 
@@ -124,12 +109,11 @@ export class Maintenance implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new VarveError('GOING_AWAY', 'the gateway is stopping'))
     await this.#attributions[Symbol.asyncDispose]()
-    const running = Object.values(this.#running).flatMap((slot) => [...slot.values()])
-    await Promise.all(running.map(({ ended }) => ended))
+    await Promise.all(this.#running)
   }
 
   async #inTurn<R>(first: Promise<unknown> | undefined, signal: AbortSignal, work: () => Promise<R>): Promise<R> {
-    if (first !== undefined) await orAborted(first, signal)
+    if (first !== undefined) await orAbort(first, signal)
     return await this.#turns.run(1, work, signal)
   }
 

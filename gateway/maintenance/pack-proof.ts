@@ -1,10 +1,10 @@
 // Proves, before a pack is removed for good, that nothing in it is needed; what only this pack has goes back into the index.
 import type { RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
-import { joinIds } from '../common/bytes.ts'
-import { damageOf } from '../common/damage.ts'
+import { damageOf } from '../packs/damage.ts'
 import type { RecordLocation } from '../packs/format.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
 import type { RecordHead } from '../packs/pack-skim.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'

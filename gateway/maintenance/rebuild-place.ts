@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { syncFolder } from '../folder/folders.ts'
+import { syncFolder } from '../../protocol/host/durable.ts'
 import { CATALOG_NAME } from '../folder/layout.ts'
 
 const REPLACED = /^catalog\.db\.replaced-(\d{1,9})$/u

@@ -12,12 +12,12 @@ import {
   recordBytes,
   type PackKind,
 } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
-import { decodeManifest, manifestKey, type Manifest } from '../datastore/manifest.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
-import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../datastore/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** Records that go into the index in one transaction. */

@@ -1,8 +1,7 @@
 // Which restore points of one machine stay, and why: a pure plan over times, rules and a time zone.
 import type { KeepReason, Retention } from '../../protocol/retention.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import { believedTimes } from './believed-times.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** A restore point as a plan looks at it. */
 export interface PlannedPoint {

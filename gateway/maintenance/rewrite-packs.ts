@@ -1,6 +1,6 @@
 // Rewrites the packs of a plan one after the other, each removed before the next: on a full disk with ballast, and what does not fit later or not at all.
 import { asVarveError } from '../../protocol/errors.ts'
-import type { Throttle } from '../../protocol/throttle.ts'
+import type { Throttle } from '../../protocol/host/throttle.ts'
 import type { SurveyedPack } from './collection-plan.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { PackProof } from './pack-proof.ts'

@@ -1,7 +1,7 @@
 // Everything a collection must keep, gathered in the one order that misses nothing.
 import type { UploadRoots } from '../catalog/collection.ts'
 import { decodeState } from '../chains/image-builder.ts'
-import type { ReadTree } from '../datastore/references.ts'
+import type { ReadTree } from '../coordination/coordination.ts'
 import { OWNER_ALL, type SurveyOptions, type SurveyTree } from './survey.ts'
 
 /** The subtrees and chunks that a running upload has placed: its base stays whole as well, because ranges of it may still be kept. */

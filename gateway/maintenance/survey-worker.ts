@@ -1,29 +1,25 @@
 // The survey's thread: its own connection to the catalog and its own handles on the packs, so that uploads wait for neither.
-import { parentPort, workerData } from 'node:worker_threads'
+import { workerData } from 'node:worker_threads'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { decodeNode, nodeKey } from '../../protocol/image-tree.ts'
 import { equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
-import { joinIds, ownBytes, splitIds } from '../common/bytes.ts'
+import { joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { serveThread } from '../../protocol/host/threads.ts'
 import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { openPackStore } from '../packs/open-pack-store.ts'
 import { RECORD, type StoredRecord } from '../packs/format.ts'
-import { keyedHash } from '../common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { checkFetched, damagedRecord, RecordReader } from '../packs/record-reader.ts'
 import { storeError } from '../common/store-error.ts'
 import { Lattice } from './lattice.ts'
 import { OWNER_ALL, Survey, type OnDead, type SurveyOptions, type SurveyResult } from './survey.ts'
-import type { SurveyAnswer, SurveyJob } from './survey-thread.ts'
+import type { SurveyJob, SurveyOwner } from './survey-thread.ts'
 
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 100
 
-const port = parentPort!
 const { catalogFile, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
-const post = (answer: SurveyAnswer): void => port.postMessage(answer)
-
-/** Resolves at the next message of the main thread: it has taken, or agreed to, what was handed over. */
-const answered = (): Promise<void> => new Promise((resolve) => void port.once('message', () => resolve()))
 
 /** Nodes of one level, each checked against its id. */
 const nodesOf = (reader: RecordReader): SurveyOptions['nodes'] => {
@@ -80,29 +76,19 @@ const run = async (): Promise<SurveyResult> => {
     onProgress: (phase, done, total) => {
       if (Date.now() - toldMs < NOTICE_INTERVAL_MS) return
       toldMs = Date.now()
-      post({ kind: 'progress', progress: { phase, done, total } })
+      owner.tell('progress', [{ phase, done, total }])
     },
   })
-  const onDead: OnDead = async (ids, packRows, stored) => {
-    const answer = answered()
-    post({ kind: 'dead', ids, packs: packRows, stored })
-    await answer
-  }
+  const onDead: OnDead = (...dead) => owner.call('dead', dead)
   const result = await work.count(dead === 'at once' ? onDead : undefined)
   if (dead !== 'agreed') return result
-  const agreed = answered()
-  post({ kind: 'counted', result })
-  await agreed
+  await owner.call('counted', [result])
   await work.sweep(onDead)
   return result
 }
 
-try {
-  // once told, the main thread ends this one: its files must be closed by then
-  const result = await run()
-  post({ kind: 'result', result })
-} catch (thrown) {
-  const { code, message, details } = storeError(thrown, 'surveying the trees')
-  post({ kind: 'error', error: { code, message, details } })
-}
-port.close()
+// once it is answered, the main thread ends this one: its files must be closed by then
+const methods = { survey: run }
+export type SurveyMethods = typeof methods
+
+const owner = serveThread<SurveyOwner>(methods, { errorOf: (thrown) => storeError(thrown, 'surveying the trees') })

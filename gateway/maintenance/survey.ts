@@ -3,8 +3,8 @@ import type { IndexPage } from '../catalog/collection.ts'
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
-import { joinIds, splitIds } from '../common/bytes.ts'
-import { damageOf, type Damage } from '../common/damage.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
+import { joinIds, splitIds, idAt } from '../../protocol/host/bytes.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD } from '../packs/format.ts'
 import { childAt } from '../trees/tree.ts'
@@ -162,7 +162,7 @@ export class Survey {
       if (passes.length > 1) await this.#begin(from, to, false)
       if (this.#unwalkable.size > unwalkable)
         throw new VarveError('TREE_UNREADABLE', 'a tree that was walked cannot be read any more: nothing more goes')
-      await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page, row)), onDead)
+      await this.#examine(from, to, (row, page) => this.#marks.has(idAt(page.ids, row)), onDead)
     }
   }
 
@@ -307,7 +307,7 @@ export class Survey {
       if (rows === 0) break
       for (let row = 0; row < rows; row++) {
         if (isLive(row, page)) continue
-        dead.ids.push(idAt(page, row))
+        dead.ids.push(idAt(page.ids, row))
         dead.packs.push(page.packs[row]!)
         dead.stored.push(page.stored[row]!)
         if (dead.ids.length >= DEAD_BATCH) await hand()
@@ -335,7 +335,7 @@ export class Survey {
 
   /** True for a live row. */
   #count(row: number, page: IndexPage): boolean {
-    const id = idAt(page, row)
+    const id = idAt(page.ids, row)
     const mark = this.#marks.get(id)
     if (mark !== 0) this.#marks.set(id, (mark | SEEN) >>> 0)
     this.#tally.add(page, row, mark & CODE_MASK)
@@ -344,5 +344,3 @@ export class Survey {
 }
 
 const isGivenUp = (tree: SurveyTree): boolean => tree.givenUp === true
-
-const idAt = ({ ids }: IndexPage, row: number): Uint8Array => ids.subarray(row * ID_BYTES, (row + 1) * ID_BYTES)

@@ -4,15 +4,14 @@ import { hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { splitIds } from '../common/bytes.ts'
+import { splitIds } from '../../protocol/host/bytes.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
 import { Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
 import type { OnDead, SurveyResult } from './survey.ts'
 import { fittingRows, usageRows } from './usage-rows.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Windows of growth, in days. */
 const WINDOWS_DAYS = [1, 7, 30] as const
@@ -57,14 +56,15 @@ export const usageOf = async (
   const { datastore, tenant, clock } = context
   const { catalog, space } = datastore
   if (machine !== null) await catalog.machines.get({ tenant: tenant.id, name: machine })
-  using protection = datastore.tenantStore(tenant).references.protect()
+  await using protection = await datastore.tenantStore(tenant).references.protect()
   const roots = await catalog.usage.roots({ tenant: tenant.id })
   const lattice = new Lattice(roots.images)
   let deadBytes = -roots.uploadBytes
   const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
-    for (const [index, id] of splitIds(ids).entries())
-      // the roots do not lead to what was written since
-      if (!protection.covers(id)) deadBytes += recordBytes(stored[index]!)
+    // the roots do not lead to what was written since
+    await protection.uncovered(splitIds(ids), async (places) => {
+      for (const index of places) deadBytes += recordBytes(stored[index]!)
+    })
   })
   const images = roots.images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
   const rows = usageRows({ images, points: roots.counted, lattice, owners }, { machine, points })

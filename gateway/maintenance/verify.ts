@@ -6,9 +6,10 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { NODE_BYTES_MAX, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
 import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import { Throttle } from '../../protocol/throttle.ts'
-import { ownBytes, splitIds } from '../common/bytes.ts'
-import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../common/damage.ts'
+import { Throttle } from '../../protocol/host/throttle.ts'
+import { ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
+import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../packs/damage.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD, recordBytes, type RecordType } from '../packs/format.ts'
 import { damagedRecord } from '../packs/record-reader.ts'
@@ -19,8 +20,6 @@ import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
 import { recheck } from './recheck.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Restore points whose chunks wait to be checked. */
 const POINTS_WAITING_MAX = 256

@@ -1,7 +1,7 @@
 // Reads a pack from its first record to its last: every whole record, and what lies between them where a pack is damaged.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { ownBytes } from '../common/bytes.ts'
+import { ownBytes } from '../../protocol/host/bytes.ts'
 import {
   PACK_BYTES_MAX,
   PACK_HEADER_BYTES,

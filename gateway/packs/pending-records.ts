@@ -1,7 +1,7 @@
 // Records on their way: encoding of tree nodes, picking what is new of a batch, and what is appended but not yet in the index.
 import { CODEC } from '../../protocol/chunk.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
-import { idName, joinBytes } from '../common/bytes.ts'
+import { idName, joinBytes } from '../../protocol/host/bytes.ts'
 import { RECORD, recordBytes, writeRecord } from './format.ts'
 import type { EncodedBatch, EncodedRecord } from './record-work.ts'
 

@@ -1,12 +1,12 @@
 // Reads records of one tenant from packs: finds them in the index and fetches neighbours with one read.
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { joinIds } from '../common/bytes.ts'
-import { ownDamage } from '../common/damage.ts'
+import { ownDamage } from './damage.ts'
 import type { PackOwner } from './pack-pool.ts'
 import { parseRecord, recordBytes, type RecordLocation, type StoredRecord } from './format.ts'
-import { Limiter } from '../common/limiter.ts'
 import type { Packs } from './pack-store.ts'
+import { joinIds } from '../../protocol/host/bytes.ts'
+import { Limiter } from '../../protocol/host/limiter.ts'
 
 /** Most ids of one call. */
 export const IDS_MAX = 4096

@@ -1,7 +1,8 @@
 // Keeps the served certificate that of its files: reads them again when told or when they have changed, and warns of its end.
 import type { Clock } from '../../protocol/peer.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import {
   checkCertificate,
   concernsOf,
@@ -15,7 +16,7 @@ import {
 export const LOOK_INTERVAL_MS = 60_000
 
 /** How often a certificate near its end, or a bad one, is warned of, in milliseconds. */
-export const WARN_INTERVAL_MS = 24 * 60 * 60 * 1000
+export const WARN_INTERVAL_MS = DAY_MS
 
 export interface CertificateKeeperOptions {
   readonly files: CertificateFiles

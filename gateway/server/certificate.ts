@@ -3,8 +3,7 @@ import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import { VarveError } from '../../protocol/errors.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
+import { DAY_MS } from '../../protocol/host/duration.ts'
 
 /** From so long before its end a certificate is warned of, in milliseconds. */
 export const EXPIRY_WARNING_MS = 14 * DAY_MS

@@ -8,7 +8,7 @@ import { verifyBearer } from '../auth/bearer.ts'
 import type { PublicJwk } from '../auth/keys.ts'
 import { enrol, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 import type { Actor } from './action.ts'
 
 /** How long a session on the local socket lasts, in seconds: longer than any work. */

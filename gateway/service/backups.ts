@@ -8,7 +8,7 @@ import { jobView } from '../jobs/views.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf } from './page.ts'
 
-const JOB_KEY = v.tuple([s.uuid])
+const JOB_KEY = v.strictTuple([s.uuid])
 
 export const backupActions = ({
   backups,

@@ -50,5 +50,5 @@ export const pageOf = <R>(rows: readonly R[], limit: number): Page<R> => ({
 })
 
 /** Keys of lists in the order of one name or id, or of one number. */
-export const TEXT_KEY = v.tuple([v.string()])
-export const COUNT_KEY = v.tuple([v.pipe(v.number(), v.safeInteger(), v.minValue(0))])
+export const TEXT_KEY = v.strictTuple([v.string()])
+export const COUNT_KEY = v.strictTuple([v.pipe(v.number(), v.safeInteger(), v.minValue(0))])

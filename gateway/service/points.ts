@@ -1,15 +1,15 @@
 // Restore points: which there are, their images, what keeps them, and what lets them go.
+import * as v from 'valibot'
+import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { StoredPoint } from '../catalog/points.ts'
-import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
 import { DAYS_MAX, RETENTION_SCOPES } from '../../protocol/retention.ts'
-import * as s from '../../protocol/schemas.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { pointView } from '../jobs/views.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'
 import { DOWNLOAD_BYTES } from '../memory/limits.ts'
@@ -28,9 +28,9 @@ type Points = ActionsOf<keyof typeof POINT_METHODS>
 /** Furthest time that a point can be locked until, in milliseconds from now. */
 const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
 
-const POINT_KEY = v.tuple([s.timeMs, s.uuid])
-const PLACE_KEY = v.tuple([s.diskName, s.count])
-const POLICY_KEY = v.tuple([v.picklist(RETENTION_SCOPES), v.string()])
+const POINT_KEY = v.strictTuple([s.timeMs, s.uuid])
+const PLACE_KEY = v.strictTuple([s.diskName, s.count])
+const POLICY_KEY = v.strictTuple([v.picklist(RETENTION_SCOPES), v.string()])
 
 /** A point of the tenant by the first characters of its id; NOT_FOUND, AMBIGUOUS. */
 const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>

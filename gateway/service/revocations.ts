@@ -4,7 +4,7 @@ import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../protocol/host/log.ts'
 import type { Sessions } from './sessions.ts'
 
 /** How often open sessions are checked against revocations made by another process, in milliseconds. */

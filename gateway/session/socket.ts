@@ -1,13 +1,11 @@
 // WebSockets of the gateway: the upgrade, its limits, and the bytes between a socket and a connection.
 import type { IncomingMessage } from 'node:http'
-import { createConnection } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
-import { asVarveError, ERRORS, toldError, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
-import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
+import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import type { Clock } from '../../protocol/peer.ts'
 import { outward } from '../service/outward.ts'
 import { Connection, type SessionParts } from './connection.ts'
 import { Intake } from './intake.ts'
@@ -17,10 +15,7 @@ import { SocketTransport } from './transport.ts'
 const CLOSE_TIMEOUT_MS = 2000
 
 /** Names the tenant of a session on the local socket; without it the session is the platform's. */
-const TENANT_HEADER = 'x-varve-tenant'
-
-/** Longest refusal of an upgrade that is read, in bytes. */
-const REFUSAL_BYTES_MAX = 8192
+export const TENANT_HEADER = 'x-varve-tenant'
 
 /** Whom an upgrade lets in: who brings a token, or, on a socket that only the gateway's own user can open, everybody. */
 export type Admission = 'token' | 'local'
@@ -170,70 +165,4 @@ export class Sockets {
       connection.closed()
     })
   }
-}
-
-/** What connecting to a socket on which nobody listens fails with. */
-const NOBODY: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
-
-const localError = (error: NodeJS.ErrnoException, socket: string): VarveError => {
-  const { code = '', message } = error
-  if (code === 'EACCES' || code === 'EPERM')
-    return new VarveError('CONFIG_INVALID', `the gateway of ${socket} runs as another user: run this as that one`, {
-      cause: error,
-    })
-  return new VarveError(
-    'CONNECTION_LOST',
-    `the gateway of ${socket} broke the connection off (${code || message}): try again`,
-    {
-      cause: error,
-    },
-  )
-}
-
-/**
- * Opens a session of a tenant, or for null the platform's, over a gateway's local socket; null where nobody listens. Refusals come with their code;
- * HELLO_TIMEOUT and CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where another user's gateway listens.
- */
-export const dialLocal = async (options: {
-  readonly socketPath: string
-  readonly tenant: string | null
-  readonly program: string
-  readonly clock: Clock
-}): Promise<Session | null> => {
-  const { socketPath, tenant, program, clock } = options
-  const socket = new WebSocket(`ws://localhost${RPC_PATH}`, SUBPROTOCOL, {
-    createConnection: () => createConnection({ path: socketPath }),
-    headers: tenant === null ? {} : { [TENANT_HEADER]: tenant },
-    maxPayload: FRAME_BYTES_MAX,
-    perMessageDeflate: false,
-  })
-  const { promise: refused, resolve, reject } = Promise.withResolvers<null>()
-  refused.catch(() => {})
-  socket.on('error', (error: NodeJS.ErrnoException) =>
-    NOBODY.has(error.code ?? '') ? resolve(null) : reject(localError(error, socketPath)),
-  )
-  socket.on('unexpected-response', (_request, response) => {
-    void refusal(response)
-      .then(reject)
-      .finally(() => socket.terminate())
-  })
-  const opened = openSession({ socket, program, serving: false, token: null, handlers: {}, clock })
-  opened.catch(() => {})
-  return await Promise.race([refused, opened])
-}
-
-/** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
-const refusal = async (response: IncomingMessage): Promise<VarveError> => {
-  let text = ''
-  try {
-    for await (const part of response as AsyncIterable<Buffer>) {
-      text += part.toString('utf8')
-      if (text.length > REFUSAL_BYTES_MAX) break
-    }
-    const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && typeof message === 'string') return toldError(code, message)
-  } catch {
-    // cut short, or not our gateway's words; the status alone must do
-  }
-  return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}: try again`)
 }

@@ -1,6 +1,6 @@
 // A bounded cache of decoded tree nodes of all tenants, the least recently used one leaving first.
 import type { TreeNode } from '../../protocol/image-tree.ts'
-import { idName } from '../common/bytes.ts'
+import { idName } from '../../protocol/host/bytes.ts'
 
 /** Nodes kept; about 10 KiB each. */
 export const NODES_CACHED_MAX = 4096

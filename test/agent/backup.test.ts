@@ -3,15 +3,16 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { Backups } from '../../agent/backup.ts'
-import { LeaseJournal, type JournalEntry } from '../../agent/drivers/journal.ts'
+import type { JournalEntry, LeaseJournal } from '../../agent/drivers/journal.ts'
+import { openJournal } from '../../agent/drivers/registry.ts'
 import type { Lease, LeaseDriver, LeasedDisk, LeaseOutcome } from '../../agent/drivers/driver.ts'
-import { openLog } from '../../agent/log.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Handlers } from '../../protocol/peer.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
-import { exampleEntry } from '../support/journal-entry.ts'
+import { journalled, qmpMachine } from '../support/journal-entry.ts'
 import { eventually, tempFolder, type TempFolder } from '../support/temp.ts'
 import { run } from '../support/run.ts'
 import { ID_KEY, UploadGateway } from './image/upload-gateway.ts'
@@ -68,6 +69,7 @@ class ScriptedLease implements Lease {
 }
 
 class ScriptedDriver implements LeaseDriver {
+  readonly monitor = null
   begin: LeaseDriver['begin'] = () => Promise.reject(error('QMP_UNAVAILABLE'))
   adopt: LeaseDriver['adopt'] = async () => null
   readonly settled: string[] = []
@@ -78,6 +80,19 @@ class ScriptedDriver implements LeaseDriver {
   constructor(journal: LeaseJournal) {
     this.#journal = journal
   }
+
+  isPassing({ code }: VarveError): boolean {
+    return code.startsWith('QMP_')
+  }
+
+  // what a backup does not use
+  attach(): void {}
+  detach(): void {}
+  async removeFiles(): Promise<void> {}
+  async watchLeft(): Promise<void> {}
+  look: LeaseDriver['look'] = () => Promise.reject(error('INTERNAL'))
+  forget: LeaseDriver['forget'] = () => Promise.reject(error('INTERNAL'))
+  async [Symbol.asyncDispose](): Promise<void> {}
 
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
     const failure = this.settleFailures.shift()
@@ -105,7 +120,7 @@ interface Bench extends AsyncDisposable {
 
 const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> => {
   const clock = new HandClock()
-  const journal = await LeaseJournal.open(temp.path)
+  const journal = await openJournal(temp.path)
   const driver = new ScriptedDriver(journal)
   const calls: string[] = []
   const pairs: PeerPair[] = []
@@ -142,8 +157,8 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
   const backups = new Backups({
     agentId: randomUUID(),
     formerAgents: [],
-    machines: [{ name: 'db1', qmp: '/nowhere/qmp', guestAgent: null, exclude: [] }],
-    driver,
+    machines: [qmpMachine('/nowhere/qmp')],
+    driverOf: () => driver,
     journal,
     link: () => link,
     freezeTimeoutMs: 1000,
@@ -247,7 +262,7 @@ test('a lease that cannot begin fails the job, and what it left is settled', asy
   await using run = await bench(temp)
   const order = orderOf()
   run.driver.begin = async () => {
-    await run.journal.write(exampleEntry({ id: order.job }))
+    await run.journal.write(journalled({ id: order.job }))
     throw error('DISK_UNSUPPORTED')
   }
   run.backups.start(order)
@@ -632,7 +647,7 @@ test('a stop while a commit waits for a gateway that is away leaves the lease to
 
 describe('after a restart', () => {
   const entryOf = (digit: number, changes: Partial<JournalEntry> = {}): JournalEntry =>
-    exampleEntry({ id: `0192bbbb-1111-7000-8000-00000000000${digit}`, phase: 'active', ...changes })
+    journalled({ id: `0192bbbb-1111-7000-8000-00000000000${digit}`, phase: 'active', ...changes })
   const keys = { idKey: new Uint8Array(32), chunkBytes: 65_536 }
 
   test('the gateway decides what becomes of each job of the journal', async () => {

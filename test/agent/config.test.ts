@@ -26,6 +26,7 @@ test('has a default for everything but the gateway', () => {
   expect(parseConfig(FILE, GATEWAY)).toEqual({
     gateway: 'wss://backup.example:8470',
     state: STATE_DEFAULT,
+    scratch_reserve: 256 * 2 ** 20,
     insecure: false,
     freeze_limit: 10,
     relay: [...RELAY_DEFAULT],
@@ -66,11 +67,18 @@ test('takes every key', () => {
     machines: [
       {
         name: 'db1',
-        qmp: '/run/qemu/db1.qmp',
-        guestAgent: '/run/qemu/db1.qga',
+        driver: 'qmp',
+        address: '/run/qemu/db1.qmp',
+        keys: { qmp: '/run/qemu/db1.qmp', guest_agent: '/run/qemu/db1.qga' },
         exclude: ['swap0', 'node with spaces'],
       },
-      { name: 'web.2', qmp: '/run/qemu/web2.qmp', guestAgent: null, exclude: [] },
+      {
+        name: 'web.2',
+        driver: 'qmp',
+        address: '/run/qemu/web2.qmp',
+        keys: { qmp: '/run/qemu/web2.qmp' },
+        exclude: [],
+      },
     ],
   })
 })

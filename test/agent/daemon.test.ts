@@ -5,7 +5,7 @@ import { parseConfig, type AgentConfig } from '../../agent/config.ts'
 import { runAgent } from '../../agent/daemon.ts'
 import { FreezeNotes } from '../../agent/guest/freeze-notes.ts'
 import { Identity } from '../../agent/identity.ts'
-import { openLog } from '../../agent/log.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
@@ -77,7 +77,7 @@ test('serves its machine: state, relay, a backup', async () => {
   await eventually(online(at))
   expect(await codeOf(startAgent(at.config).ended)).toBe('STATE_LOCKED')
   expect(await at.owner.call('machines.status', { machine: 'db1' })).toMatchObject({
-    qmp: 'up',
+    reachable: true,
     lease: null,
     disks: [{ name: 'vda' }],
   })

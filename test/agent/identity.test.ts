@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { Identity, NewIdentity, removeUnfinished, type IdentityRecord } from '../../agent/identity.ts'
+import { Identity, NewIdentity, type IdentityRecord } from '../../agent/identity.ts'
+import { removeUnnamed } from '../../protocol/host/secret-file.ts'
 import { STATE_FOLDER_MODE } from '../../agent/state-folder.ts'
 import { enrol, issueEnrolment } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
@@ -78,7 +79,7 @@ test('what a killed enrolment left is removed, and nothing else', async () => {
   const fresh = await NewIdentity.generate()
   await fresh.prepare(temp.path)
   await writeFile(temp.join('.half.tmp'), 'of somebody else')
-  await removeUnfinished(temp.path)
+  await removeUnnamed(temp.path)
   expect(await readdir(temp.path)).toEqual(['.half.tmp'])
 })
 

@@ -1,32 +1,37 @@
 // What a gateway may ask of a real machine: allowed commands, events, its state.
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { QmpDriver } from '../../agent/drivers/qmp/qmp-driver.ts'
 import { listDisks } from '../../agent/qmp/disks.ts'
-import { QmpLink } from '../../agent/qmp/link.ts'
 import { isAllowed, Relay } from '../../agent/relay.ts'
-import { systemClock } from '../../agent/clock.ts'
-import { RELAY_DEFAULT, type MachineConfig } from '../../agent/config.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
+import { RELAY_DEFAULT } from '../../agent/config.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { ServedCall } from '../../protocol/peer.ts'
+import { driverHost } from '../support/driver-host.ts'
+import { qmpMachine } from '../support/journal-entry.ts'
 import { startMachine } from '../support/qemu.ts'
-import { eventually, tempFolder } from '../support/temp.ts'
+import { eventually, tempFolder, type TempFolder } from '../support/temp.ts'
 import { codeOf, failureOf } from './restore/code-of.ts'
 import { peerPair } from './session/peer-pair.ts'
 
-const machineOf = (qmp: string, exclude: readonly string[] = []): MachineConfig => ({
-  name: 'db1',
-  qmp,
-  guestAgent: null,
-  exclude,
-})
+interface Relayed extends AsyncDisposable {
+  readonly relay: Relay
+}
 
-const relayTo = (link: QmpLink, options: { allowed?: readonly string[]; exclude?: readonly string[] } = {}): Relay =>
-  new Relay({
-    machines: [machineOf(link.path, options.exclude)],
-    links: new Map([['db1', link]]),
-    allowed: options.allowed ?? RELAY_DEFAULT,
-    jobOf: () => null,
-  })
+/** A relay to one machine, "db1". */
+const relayTo = async (
+  folder: TempFolder,
+  qmp: string,
+  options: { readonly allowed?: readonly string[]; readonly exclude?: readonly string[] } = {},
+): Promise<Relayed> => {
+  const driver = new QmpDriver(await driverHost(folder.path))
+  const machine = qmpMachine(qmp, { exclude: options.exclude ?? [] })
+  driver.attach(machine)
+  const { allowed = RELAY_DEFAULT } = options
+  const relay = new Relay({ machines: [machine], driverOf: () => driver, allowed, jobOf: () => null })
+  return { relay, [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose]() }
+}
 
 test('a rule covers its own command, or with a star all that begin so', () => {
   expect(isAllowed(['query-status'], 'query-status')).toBe(true)
@@ -46,8 +51,9 @@ test('nothing that changes a machine is allowed by default', () => {
 test('an allowed command gets the answer of the machine, anything else is refused', async () => {
   await using temp = await tempFolder()
   await using machine = await startMachine({ folder: temp.path, disks: [] })
-  await using link = new QmpLink({ path: machine.qmpPath })
-  const relay = relayTo(link, { allowed: ['query-*', 'cont', 'human-monitor-command'] })
+  const allowed = ['query-*', 'cont', 'human-monitor-command']
+  await using relayed = await relayTo(temp, machine.qmpPath, { allowed })
+  const { relay } = relayed
   const execute = (command: string, text = ''): Promise<{ value: string }> =>
     relay.execute({ machine: 'db1', command, arguments: text })
   expect(JSON.parse((await execute('query-name')).value)).toEqual({ name: 'test' })
@@ -71,18 +77,18 @@ test('the state of a machine names its disks, and its trouble', async () => {
     { id: 'swap0', format: 'raw', file: temp.join('b.raw'), size },
   ] as const
   await using machine = await startMachine({ folder: temp.path, disks })
-  await using link = new QmpLink({ path: machine.qmpPath })
-  const relay = relayTo(link, { exclude: ['swap0'] })
+  await using relayed = await relayTo(temp, machine.qmpPath, { exclude: ['swap0'] })
+  const { relay } = relayed
   expect(await relay.status('db1')).toMatchObject({
     name: 'db1',
-    qmp: 'up',
-    qemu: expect.stringMatching(/^\d+\.\d+\.\d+$/u),
+    reachable: true,
+    hypervisor: expect.stringMatching(/^QEMU \d+\.\d+\.\d+$/u),
     lease: null,
     problem: null,
     disks: [{ name: 'vda', size, format: 'qcow2' }],
   })
   // the filter that a backup puts over an image is not its format
-  const client = await link.client()
+  const { control: client } = machine
   await client.execute('blockdev-add', { driver: 'null-co', 'node-name': 'target', size })
   const node = (await listDisks(client)).disks[0]!.node
   await client.execute('blockdev-backup', { 'job-id': 'job', device: node, target: 'target', sync: 'none' })
@@ -90,7 +96,7 @@ test('the state of a machine names its disks, and its trouble', async () => {
   expect((await relay.status('db1')).disks).toEqual([{ name: 'vda', size, format: 'qcow2' }])
   await machine.kill9()
   const gone = await relay.status('db1')
-  expect(gone).toMatchObject({ qmp: 'down', status: null, qemu: null, disks: [] })
+  expect(gone).toMatchObject({ reachable: false, runState: null, hypervisor: null, disks: [] })
   expect(gone.problem).toContain('QMP')
   expect(await codeOf(relay.status('other'))).toBe('NOT_FOUND')
 })
@@ -98,9 +104,9 @@ test('the state of a machine names its disks, and its trouble', async () => {
 test('events reach a subscriber over the protocol until it has enough', async () => {
   await using temp = await tempFolder()
   await using machine = await startMachine({ folder: temp.path, disks: [] })
-  await using link = new QmpLink({ path: machine.qmpPath })
-  await link.client()
-  const relay = relayTo(link)
+  await using relayed = await relayTo(temp, machine.qmpPath)
+  const { relay } = relayed
+  await eventually(async () => (await relay.status('db1')).reachable)
   const { agent, gateway } = peerPair({}, systemClock, { 'agent.events': (params, call) => relay.events(params, call) })
   const call = gateway.open('agent.events', { machine: 'db1' })
   const seen: string[] = []
@@ -127,15 +133,16 @@ test('events reach a subscriber over the protocol until it has enough', async ()
 test('a subscriber that stopped taking events is let go, and no pile of them is kept', async () => {
   await using temp = await tempFolder()
   await using machine = await startMachine({ folder: temp.path, disks: [] })
-  await using link = new QmpLink({ path: machine.qmpPath })
-  await link.client()
+  await using relayed = await relayTo(temp, machine.qmpPath)
+  const { relay } = relayed
+  await eventually(async () => (await relay.status('db1')).reachable)
   const abort = new AbortController()
   const stuck = {
     signal: abort.signal,
     send: () => new Promise<void>(() => undefined),
     messages: (async function* () {})(),
   } as unknown as ServedCall<'agent.events'>
-  const ended = codeOf(relayTo(link).events({ machine: 'db1' }, stuck))
+  const ended = codeOf(relay.events({ machine: 'db1' }, stuck))
   // each pair of commands makes two events
   for (let at = 0; at < 520; at++) {
     await machine.control.execute('cont')

@@ -43,7 +43,7 @@ test('a machine of which a backup runs stays as it is, and nobody takes its moni
   expect(plan.later).toEqual([
     'machine a: after its backup, with another SIGHUP',
     'machine b: after its backup, with another SIGHUP',
-    'machine c: after the backup that uses its monitor',
+    'machine c: after the backup of the machine that it replaces',
   ])
 })
 

@@ -135,9 +135,9 @@ const watchers: Scenario = {
 }
 
 const STATUS: Omit<MachineStatus, 'name'> = {
-  qmp: 'up',
-  status: 'running',
-  qemu: '10.0.0',
+  reachable: true,
+  runState: 'running',
+  hypervisor: 'QEMU 10.0.0',
   lease: null,
   problem: null,
   disks: [],

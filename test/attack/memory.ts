@@ -1,7 +1,7 @@
 // Attacks on the gateway's memory: what one enrolled agent, one tenant's person or a stranger can have it hold.
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { CHUNK_BYTES_DEFAULT } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { RUN, UP, type Params } from '../../protocol/methods.ts'

@@ -2,7 +2,7 @@
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Down } from '../../protocol/methods.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { fullDisk } from '../gateway/catalog.ts'
 import { chunksMessage, oddFrames } from '../protocol/wire-chunks.ts'
 import type { AttackerAgent, Scenario, Stage } from './scenario.ts'

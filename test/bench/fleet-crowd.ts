@@ -3,12 +3,12 @@
 // Started by fleet-idle.ts with fork; orders come and events go as messages.
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { systemClock } from '../../agent/clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
 import { PROGRAM } from '../../agent/session/once.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 
 /** Enrolments under way at once. */
 const ENROLMENTS_AT_ONCE = 8

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { program as agentProgram } from '../../agent/main.ts'
 import { LISTEN_DEFAULT, parseListen, parseMemory, parseReserve } from '../../gateway/commands/serve.ts'
 import { makeProgram } from '../../gateway/main.ts'
-import { durationMs } from '../../protocol/duration.ts'
+import { durationMs } from '../../protocol/host/duration.ts'
 
 interface Found {
   readonly where: string

@@ -1,8 +1,7 @@
 // What the tables of commands are run against: a running gateway with a tenant, an agent, a machine and its points, and everything that can be wrong beside it.
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { startGateway, TENANT, type TestGateway } from '../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../support/temp.ts'
 import { addPoint } from '../gateway/catalog.ts'

@@ -1,8 +1,8 @@
 // A whole gateway: it opens on its folder alone, ends sessions that were revoked beside it, and closes in order.
 import { expect, test } from 'vitest'
 import { Gateway } from '../../gateway/gateway.ts'
-import { systemClock } from '../../gateway/clock.ts'
-import { openLog } from '../../gateway/log.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, tempFolder } from '../support/temp.ts'
 import { codeOf, decodePart } from './auth/test-authority.ts'

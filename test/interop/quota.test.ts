@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { EXIT } from '../../protocol/exit.ts'
+import { EXIT } from '../../protocol/host/exit.ts'
 import { Dice } from '../support/model-dice.ts'
 import { MIB } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'

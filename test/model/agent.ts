@@ -1,6 +1,6 @@
 // An agent in a life of the model: its machines' disks are numbers, its link is memory; it reads, sends and resumes as a real one does.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { ReadReason } from '../../protocol/backup.ts'
 import { hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

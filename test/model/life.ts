@@ -1,16 +1,16 @@
 // One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told or by a fault.
 //
 // Usage: node --import ./arm.ts life.ts PLAN
+import path from 'node:path'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { readFileSync, rmSync } from 'node:fs'
-import path from 'node:path'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { Audit } from '../../gateway/auth/audit.ts'
-import { systemClock } from '../../gateway/clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import { LOCK_NAME } from '../../gateway/folder/layout.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
-import { openLog } from '../../gateway/log.ts'
+import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'

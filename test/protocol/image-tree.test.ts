@@ -1,7 +1,7 @@
 // The image tree: builder, node format, resuming. Method: a naive recursive tree over the same chunks must give every node alike.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { hex } from '../../protocol/chunk.ts'
 import {
   childSpan,

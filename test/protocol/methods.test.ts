@@ -142,9 +142,9 @@ const lost = { point: UUID, machine: 'db1', timeMs: 1, disk: 'vda', offset: 0, l
 const damaged = { id: '00', type: 'chunk', pack: UUID, offset: 48, reason: 'checksum', foundMs: 1 }
 const status = {
   name: 'db1',
-  qmp: 'up',
-  status: 'running',
-  qemu: '7.2.0',
+  reachable: true,
+  runState: 'running',
+  hypervisor: 'QEMU 7.2.0',
   lease: null,
   problem: null,
   disks: [{ name: 'vda', size: 1, format: 'raw' }],

@@ -41,9 +41,9 @@ test('a job has one of its states', () => {
   for (const state of ['', 'done', 'Running']) expect(takes(job, shown(state))).toBe(false)
 })
 
-test('a machine whose monitor is down has no status', () => {
-  const nothing = { status: null, qemu: null, lease: null, disks: [], leftOut: [] }
-  const seen = { ...nothing, name: 'db1', qmp: 'down', problem: 'no such file' }
+test('a machine that cannot be reached has no state', () => {
+  const nothing = { runState: null, hypervisor: null, lease: null, disks: [], leftOut: [] }
+  const seen = { ...nothing, name: 'db1', reachable: false, problem: 'no such file' }
   expect(takes(machineStatus, seen)).toBe(true)
-  expect(takes(machineStatus, { ...seen, qmp: 'maybe' })).toBe(false)
+  expect(takes(machineStatus, { ...seen, reachable: 'maybe' })).toBe(false)
 })

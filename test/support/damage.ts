@@ -2,7 +2,7 @@
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
-import { keyedHash } from '../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
 import { nodeKey, TreeBuilder, type NewNode } from '../../protocol/image-tree.ts'

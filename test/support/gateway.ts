@@ -1,19 +1,19 @@
 // A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import path from 'node:path'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
-import { systemClock } from '../../gateway/clock.ts'
+import { systemClock } from '../../protocol/host/clock.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { Gateway } from '../../gateway/gateway.ts'
-import { openLog, type Log } from '../../gateway/log.ts'
+import { openLog, type Log } from '../../protocol/host/log.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { Session } from '../../protocol/client.ts'
@@ -86,7 +86,7 @@ export class TestGateway implements AsyncDisposable {
 
   /** A person's token. */
   async tokenFor(role: Exclude<Role, 'agent'>, tenantName = TENANT, ttlMs = TTL_MS): Promise<string> {
-    const tenant = await this.addTenant(tenantName)
+    const tenant = role === 'platform' ? null : await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
     const owner = role === 'platform' ? null : tenant

@@ -1,14 +1,33 @@
 // A journal entry to change for a test.
 
+import type { MachineConfig } from '../../agent/drivers/driver.ts'
 import type { JournalEntry } from '../../agent/drivers/journal.ts'
+import type { QmpEntry } from '../../agent/drivers/qmp/entry.ts'
+
+/** A machine of the driver `qmp`. */
+export const qmpMachine = (
+  qmp: string,
+  { name = 'db1', exclude = [], guestAgent = null }: MachineChanges = {},
+): MachineConfig => ({
+  name,
+  driver: 'qmp',
+  address: qmp,
+  keys: { qmp, ...(guestAgent === null ? {} : { guest_agent: guestAgent }) },
+  exclude,
+})
+
+interface MachineChanges {
+  readonly name?: string
+  readonly exclude?: readonly string[]
+  readonly guestAgent?: string | null
+}
 
 /** An entry with two disks, one full and one incremental. */
-export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry => ({
-  version: 1,
+export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
   id: '0192bbbb-1111-7000-8000-000000000001',
   agentId: '0192aaaa-0000-7000-8000-0000c0ffee42',
   formerAgents: [],
-  machine: { name: 'db1', qmp: '/nowhere/qmp', guestAgent: null },
+  machine: { name: 'db1', driver: 'qmp', address: '/nowhere/qmp', keys: { qmp: '/nowhere/qmp' } },
   phase: 'preparing',
   outcome: null,
   transfer: 'varve-c0ffee42-xfer-new',
@@ -56,3 +75,9 @@ export const exampleEntry = (changes: Partial<JournalEntry> = {}): JournalEntry 
   })),
   ...changes,
 })
+
+/** The same as the journal has it. */
+export const journalled = (changes: Partial<QmpEntry> = {}): JournalEntry => {
+  const { transfer, scratchFolder, socketFolder, socketPath, disks, ...head } = exampleEntry(changes)
+  return { ...head, payload: { transfer, scratchFolder, socketFolder, socketPath, disks } }
+}

@@ -1,18 +1,18 @@
 // A machine, a model of what its disks hold, and a lease driver over a QMP link of its own.
-
 import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { LeaseJournal } from '../../agent/drivers/journal.ts'
-import type { Lease, LeaseBase, LeaseRequest, LeasedDisk } from '../../agent/drivers/driver.ts'
-import { QmpLeaseDriver } from '../../agent/drivers/qmp/qmp-driver.ts'
-import type { QmpLeaseDriverOptions } from '../../agent/drivers/qmp/qmp-driver.ts'
+import type { LeaseJournal } from '../../agent/drivers/journal.ts'
+import type { DriverHost, Lease, LeaseBase, LeaseDriver, LeaseRequest, LeasedDisk, MachineConfig } from '../../agent/drivers/driver.ts'
+import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
-import { QmpLink } from '../../agent/qmp/link.ts'
-import { TestMachine } from './qemu.ts'
-import type { TestDisk } from './qemu.ts'
+import { driverHost } from './driver-host.ts'
+import { qmpMachine } from './journal-entry.ts'
+import { victimProgram } from './lease-victim.ts'
+import { TestMachine, type TestDisk } from './qemu.ts'
 import { run } from './run.ts'
+import { Program } from './stand-program.ts'
 
 export const AGENT_ID = '0192aaaa-0000-7000-8000-0000c0ffee42'
 
@@ -82,7 +82,7 @@ const preceded = (caller: QmpCaller, before: (command: string) => Promise<void>)
   },
 })
 
-type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBytes'>> & {
+type AgentOptions = Partial<Pick<DriverHost, 'reserveBytes'> & Pick<QmpDriverParts, 'freeBytes'>> & {
   readonly warn?: (details: object, message: string) => void
   readonly dies?: (command: string) => 'before' | 'after' | null
   /** Runs before each command of the driver reaches QEMU. */
@@ -91,10 +91,10 @@ type AgentOptions = Partial<Pick<QmpLeaseDriverOptions, 'reserveBytes' | 'freeBy
 
 /** One life of an agent process: a link, a journal, a driver. */
 export interface TestAgent extends AsyncDisposable {
-  readonly driver: QmpLeaseDriver
+  readonly driver: LeaseDriver
   readonly journal: LeaseJournal
   /** The QMP connection it uses now. */
-  client(): Promise<QmpClient>
+  client(): QmpClient
   /** Resolves when the agent "died". */
   readonly died: Promise<void>
 }
@@ -115,13 +115,17 @@ export class LeaseBench implements AsyncDisposable {
     return join(this.folder, 'state')
   }
 
+  /** The machine as the configuration names it. */
+  get configured(): MachineConfig {
+    return qmpMachine(this.machine.qmpPath, { name: 'test', guestAgent: this.guestAgent })
+  }
+
   async agent({ dies, before, warn = () => undefined, ...options }: AgentOptions = {}): Promise<TestAgent> {
     await mkdir(this.stateFolder, { recursive: true })
-    const link = new QmpLink({ path: this.machine.qmpPath })
     const { promise: died, resolve } = Promise.withResolvers<void>()
-    const journal = await LeaseJournal.open(this.stateFolder)
-    const connect = async (): Promise<QmpCaller> => {
-      const client = await link.client()
+    let last: QmpClient | null = null
+    const between = (client: QmpClient): QmpCaller => {
+      last = client
       if (before !== undefined) return preceded(client, before)
       if (dies === undefined) return client
       return dyingAt(client, dies, () => {
@@ -129,23 +133,19 @@ export class LeaseBench implements AsyncDisposable {
         resolve()
       })
     }
+    const { freeBytes, ...changes } = options
     const log = { info: () => undefined, warn }
+    const host = await driverHost(this.stateFolder, { agents: [AGENT_ID], log, ...changes })
     const runtimeFolder = join(this.folder, 'run')
-    const driver = new QmpLeaseDriver({
-      stateFolder: this.stateFolder,
-      runtimeFolder,
-      connect,
-      journal,
-      log,
-      ...options,
-    })
-    return { driver, journal, died, client: () => link.client(), [Symbol.asyncDispose]: () => link.close() }
+    const driver = new QmpDriver(host, { runtimeFolder, between, ...(freeBytes === undefined ? {} : { freeBytes }) })
+    const end = (): Promise<void> => driver[Symbol.asyncDispose]()
+    return { driver, journal: host.journal, died, client: () => last!, [Symbol.asyncDispose]: end }
   }
 
   request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {
     const { exclude = [], ...rest } = options
     return {
-      machine: { name: 'test', qmp: this.machine.qmpPath, guestAgent: this.guestAgent, exclude },
+      machine: { ...this.configured, exclude },
       leaseId: randomUUID(),
       agentId: AGENT_ID,
       formerAgents: [],
@@ -158,6 +158,16 @@ export class LeaseBench implements AsyncDisposable {
       refuseLeftOut: [],
       ...rest,
     }
+  }
+
+  /** An agent of its own process that has begun the lease. */
+  async victim(request: LeaseRequest, reserveBytes: number): Promise<Program> {
+    const program = join(this.folder, 'victim.ts')
+    const runtimeFolder = join(this.folder, 'run')
+    await writeFile(program, victimProgram({ stateFolder: this.stateFolder, runtimeFolder, request, reserveBytes }))
+    const victim = new Program(program)
+    await victim.says(/begun/)
+    return victim
   }
 
   async write(disk: string, pattern: number, offset: number, length: number): Promise<void> {

@@ -1,10 +1,8 @@
 // Decides for each disk of a machine whether its bitmap proves what changed since the base, or why it is read in full. Pure.
-
 import type { LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { ByteRange } from '../../nbd/reread.ts'
-import { FILTERS, splitExcluded } from '../../qmp/disks.ts'
-import type { BitmapState, MachineDisk, MachineDisks } from '../../qmp/disks.ts'
+import { FILTERS, splitExcluded, type BitmapState, type MachineDisk, type MachineDisks } from '../../qmp/disks.ts'
 import type { BaseDisk, LeaseBase, LeaseRequest } from '../driver.ts'
 import { parseCheckpoint, sizeMarkName } from './names.ts'
 
@@ -146,7 +144,7 @@ export const refuseFullRead = (
   refused: readonly ReadReason[],
 ): void => {
   if (kind !== 'full' || !refused.includes(reason)) return
-  const sentence = `Disk ${disk} would be read in full (${reason}), which the policy refuses.`
+  const sentence = `disk ${disk} would be read in full (${reason}), which the policy refuses`
   throw new VarveError('FULL_REFUSED', sentence, { details: { disk, reason } })
 }
 
@@ -168,12 +166,12 @@ export const decideDisks = (seen: SeenDisks, request: LeaseRequest): Decisions =
   const { disks: wanted, leftOut } = splitExcluded(seen, machine.exclude)
   if (wanted.length === 0) {
     const why = leftOut.map(({ name, reason }) => `${name}: ${reason}`).join(', ')
-    const sentence = `Machine ${machine.name} has no disk to back up${why === '' ? '' : ` (${why})`}.`
+    const sentence = `machine ${machine.name} has no disk to back up${why === '' ? '' : ` (${why})`}`
     throw new VarveError('DISK_UNSUPPORTED', sentence)
   }
   const busy = wanted.find(({ format }) => JOB_FILTERS.has(format))
   if (busy !== undefined) {
-    throw new VarveError('LEASE_HELD', `Disk ${busy.name} is busy with another backup or block job of QEMU.`, {
+    throw new VarveError('LEASE_HELD', `disk ${busy.name} is busy with another backup or block job of QEMU`, {
       details: { disk: busy.name, filter: busy.format },
     })
   }
@@ -185,7 +183,7 @@ export const decideDisks = (seen: SeenDisks, request: LeaseRequest): Decisions =
   const refused = missing.find(({ reason }) => refuseLeftOut.includes(reason))
   if (refused !== undefined) {
     const { name, reason } = refused
-    const sentence = `Disk ${name} would be left out (${reason}), which the policy refuses.`
+    const sentence = `disk ${name} would be left out (${reason}), which the policy refuses`
     throw new VarveError('DISK_LEFT_OUT', sentence, { details: { disk: name, reason } })
   }
   return { disks: decisions, leftOut: missing }

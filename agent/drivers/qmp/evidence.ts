@@ -143,7 +143,7 @@ export const refuseShared = (
       (one) => one.disk !== disk && one.evidence.held.some((held) => written.some((part) => overlap(part, held))),
     )
     if (other === undefined) continue
-    const sentence = `Disk ${disk.name} writes ${disk.fileName}, which disk ${other.disk.name} holds too, through another node of QEMU: what one writes is missing in the other's restore points. Give both devices one node (-blockdev), or detach one.`
+    const sentence = `disk ${disk.name} writes ${disk.fileName}, which disk ${other.disk.name} holds too, through another node of QEMU: what one writes is missing in the other's restore points; give both devices one node (-blockdev), or detach one`
     throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { disk: disk.name, other: other.disk.name } })
   }
 }

@@ -2,10 +2,10 @@
 
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
-import { keptCheckpoints } from '../host.ts'
-import type { LeaseHost } from '../host.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpHost } from './host.ts'
+import { writeEntry, type QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
+import { qmpPathOf } from './keys.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMoved } from './run-state.ts'
 import { lookAtScratch } from './scratch-watch.ts'
@@ -25,7 +25,7 @@ export const isGone = (error: unknown): boolean =>
   (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
 
 /** Whether the guest stands still for want of the lease's scratch space, so that it is to go on once that is free again. */
-const standsStill = async (host: LeaseHost, client: QmpCaller, entry: JournalEntry): Promise<boolean> => {
+const standsStill = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<boolean> => {
   const { reserveBytes, freeBytes } = host
   const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes })
   return free < reserveBytes && (await isStoppedByScratch(client, rescuedOf(entry)))
@@ -33,15 +33,15 @@ const standsStill = async (host: LeaseHost, client: QmpCaller, entry: JournalEnt
 
 /** Bitmaps of a machine that has moved stay until it is back: touching them would keep it from going on here. */
 const stillMoved = (machine: string, moved: string): VarveError =>
-  new VarveError('MACHINE_MOVING', `Checkpoints of machine ${machine} cannot be removed now: ${moved}.`, {
+  new VarveError('MACHINE_MOVING', `checkpoints of machine ${machine} cannot be removed now: ${moved}`, {
     details: { machine },
   })
 
-const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
-  const target = leaseTarget(entry, outcome, await keptCheckpoints(host.journal, entry.id))
+const tearDownReachable = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
+  const target = leaseTarget(entry, outcome, await host.journal.keptCheckpoints(entry.id))
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const client = await host.connect(entry.machine.qmp)
+      const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
       const stopped = moved === null && (await standsStill(host, client, entry))
       await tearDown(client, moved === null ? target : { ...target, bitmaps: () => [] })
@@ -65,9 +65,9 @@ const tearDownReachable = async (host: LeaseHost, entry: JournalEntry, outcome: 
  * Removes exactly what the entry's lease made, then the entry. The outcome is journalled first, so that it also holds
  * for a later try. QMP_UNAVAILABLE when QEMU is gone and bitmaps may remain in its images: the entry stays.
  */
-export const finishLease = async (host: LeaseHost, entry: JournalEntry, outcome: LeaseOutcome): Promise<void> => {
+export const finishLease = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
   const settled = entry.outcome ?? outcome
-  await host.journal.write({ ...entry, phase: 'ending', outcome: settled })
+  await writeEntry(host.journal, { ...entry, phase: 'ending', outcome: settled })
   await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
   try {
     await tearDownReachable(host, entry, settled)

@@ -1,12 +1,11 @@
 // The instant of a lease: freeze, one transaction for all disks, thaw.
-
 import type { Consistency, ConsistencyWish } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { freezeGuest } from '../../guest/freezer.ts'
-import type { FrozenGuest, Thaw } from '../../guest/freezer.ts'
+import { freezeGuest, type FrozenGuest, type Thaw } from '../../guest/freezer.ts'
 import type { Thawer } from '../../guest/thawer.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
+import { guestAgentOf, qmpPathOf } from './keys.ts'
 import { transactionActions } from './plan.ts'
 
 /** How long a lease waits for an earlier freeze of its guest to be undone, in milliseconds. */
@@ -22,7 +21,7 @@ export interface Instant {
 export interface InstantOptions {
   readonly client: QmpCaller
   readonly thawer: Thawer
-  readonly entry: JournalEntry
+  readonly entry: QmpEntry
   readonly wish: ConsistencyWish
   readonly freezeTimeoutMs: number
 }
@@ -32,7 +31,7 @@ export const checkWish = (wish: ConsistencyWish, guestAgent: string | null, mach
   if (wish === 'freeze-required' && guestAgent === null) {
     throw new VarveError(
       'FREEZE_REQUIRED',
-      `Machine ${machine} has no guest agent configured, and the policy requires a freeze.`,
+      `machine ${machine} has no guest agent configured, and the policy requires a freeze`,
     )
   }
 }
@@ -40,20 +39,21 @@ export const checkWish = (wish: ConsistencyWish, guestAgent: string | null, mach
 type Frozen = { readonly guest: FrozenGuest } | { readonly guest: null; readonly note: string | null }
 
 const freeze = async ({ thawer, entry, wish, freezeTimeoutMs }: InstantOptions): Promise<Frozen> => {
-  const { guestAgent, name, qmp } = entry.machine
+  const { machine } = entry
+  const guestAgent = guestAgentOf(machine)
   if (wish === 'none') return { guest: null, note: null }
   if (guestAgent === null) return { guest: null, note: 'no guest agent is configured' }
   try {
     // a guest that has not come back from one freeze is not told to freeze again
     if (!(await thawer.isClear(guestAgent, EARLIER_FREEZE_WAIT_MS))) {
-      throw new VarveError('GUEST_AGENT_ERROR', 'An earlier freeze of the guest is not undone yet; the agent tries on.')
+      throw new VarveError('GUEST_AGENT_ERROR', 'an earlier freeze of the guest is not undone yet; the agent tries on')
     }
-    const guest = { socketPath: guestAgent, machine: name, qmp, lease: entry.id }
+    const guest = { socketPath: guestAgent, machine: machine.name, qmp: qmpPathOf(machine), lease: entry.id }
     return { guest: await freezeGuest({ ...guest, timeoutMs: freezeTimeoutMs, thawer }) }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     if (wish === 'freeze') return { guest: null, note: why }
-    throw new VarveError('FREEZE_REQUIRED', `The policy requires a freeze, and the guest could not be frozen: ${why}`, {
+    throw new VarveError('FREEZE_REQUIRED', `the policy requires a freeze, and the guest could not be frozen: ${why}`, {
       cause,
     })
   }
@@ -63,7 +63,7 @@ const asLeaseError = (error: unknown): unknown => {
   if (!(error instanceof VarveError) || error.code !== 'QMP_ERROR') return error
   const description = String(error.details['desc'])
   if (!/in use|busy/i.test(description)) return error
-  return new VarveError('LEASE_HELD', `A disk is busy with another job of QEMU: ${description}`, {
+  return new VarveError('LEASE_HELD', `a disk is busy with another job of QEMU: ${description}`, {
     details: error.details,
     cause: error,
   })
@@ -76,7 +76,7 @@ const judge = (
 ): Omit<Instant, 'timeMs'> => {
   if (thaw === null) return { consistency: 'crash', consistencyNote: note }
   if (thaw.inTime) return { consistency: 'frozen', consistencyNote: null }
-  const late = `The guest thawed before the instant was taken (limit ${freezeTimeoutMs} ms).`
+  const late = `the guest thawed before the instant was taken (limit ${freezeTimeoutMs} ms)`
   if (wish === 'freeze-required') throw new VarveError('FREEZE_TIMEOUT', late, { details: { frozenMs: thaw.frozenMs } })
   return { consistency: 'crash', consistencyNote: late }
 }

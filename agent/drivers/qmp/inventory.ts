@@ -1,11 +1,9 @@
 // What of a lease is in QEMU right now, and whether that is a lease that holds.
-
 import * as v from 'valibot'
 import type { QmpCaller } from '../../qmp/client.ts'
-import { checkAnswer, listNodes } from '../../qmp/disks.ts'
-import type { BlockNode } from '../../qmp/disks.ts'
+import { checkAnswer, listNodes, type BlockNode } from '../../qmp/disks.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
 
 const exportsSchema = v.array(v.object({ id: v.string(), type: v.string() }))
 const jobsSchema = v.array(v.object({ id: v.string(), status: v.string() }))
@@ -27,16 +25,16 @@ export const readInventory = async (client: QmpCaller): Promise<Inventory> => ({
 const WORKING: ReadonlySet<string> = new Set(['created', 'running', 'paused', 'ready', 'standby'])
 
 /** Why the lease does not hold, as a sentence; null when all of it is there. */
-export const findBreak = (entry: JournalEntry, inventory: Inventory): string | null => {
+export const findBreak = (entry: QmpEntry, inventory: Inventory): string | null => {
   const jobs = new Map(inventory.jobs.map(({ id, status }) => [id, status]))
   const exports = new Set(inventory.exports.map(({ id }) => id))
   const nodes = new Map(inventory.nodes.map((node) => [node.node, node]))
   for (const { name, node, job, exportId, scratchNode, checkpoint } of entry.disks) {
-    if (!WORKING.has(jobs.get(job) ?? 'gone')) return `The copy job of disk ${name} has ended.`
-    if (!exports.has(exportId)) return `The export of disk ${name} is gone.`
-    if (!nodes.has(scratchNode)) return `The scratch node of disk ${name} is gone.`
+    if (!WORKING.has(jobs.get(job) ?? 'gone')) return `the copy job of disk ${name} has ended`
+    if (!exports.has(exportId)) return `the export of disk ${name} is gone`
+    if (!nodes.has(scratchNode)) return `the scratch node of disk ${name} is gone`
     const bitmap = nodes.get(node)?.bitmaps.find((candidate) => candidate.name === checkpoint)
-    if (bitmap === undefined || bitmap.inconsistent) return `The new checkpoint of disk ${name} is gone.`
+    if (bitmap === undefined || bitmap.inconsistent) return `the new checkpoint of disk ${name} is gone`
   }
   return null
 }
@@ -44,7 +42,7 @@ export const findBreak = (entry: JournalEntry, inventory: Inventory): string | n
 const ENDINGS: ReadonlySet<unknown> = new Set(['aborting', 'concluded', 'null'])
 
 /** Why an event of QEMU breaks the lease, as a sentence; null when it does not. */
-export const breakingEvent = (entry: JournalEntry, { event, data }: QmpEvent): string | null => {
+export const breakingEvent = (entry: QmpEntry, { event, data }: QmpEvent): string | null => {
   const disk = entry.disks.find(({ job, exportId }) => {
     if (event === 'JOB_STATUS_CHANGE') return data['id'] === job && ENDINGS.has(data['status'])
     if (event === 'BLOCK_JOB_ERROR') return data['device'] === job
@@ -52,6 +50,6 @@ export const breakingEvent = (entry: JournalEntry, { event, data }: QmpEvent): s
   })
   if (disk === undefined) return null
   return event === 'BLOCK_EXPORT_DELETED'
-    ? `The export of disk ${disk.name} is gone.`
-    : `The copy job of disk ${disk.name} has ended.`
+    ? `the export of disk ${disk.name} is gone`
+    : `the copy job of disk ${disk.name} has ended`
 }

@@ -1,13 +1,12 @@
 // Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
 // on, whatever the gateway says or does not say, and those that could not be ended.
-
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { LeaseHost } from '../host.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpHost } from './host.ts'
+import type { QmpEntry } from './entry.ts'
+import { qmpPathOf } from './keys.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
-import { agentEndedFile, startScratchGuard } from './scratch-guard.ts'
-import type { ScratchGuard } from './scratch-guard.ts'
+import { agentEndedFile, startScratchGuard, type ScratchGuard } from './scratch-guard.ts'
 import { watchScratch } from './scratch-watch.ts'
 
 /** Pause before QEMU is told again, or a guard is started again, in milliseconds. */
@@ -19,15 +18,15 @@ interface Watched {
 }
 
 export class LeftLeases {
-  readonly #host: LeaseHost
+  readonly #host: QmpHost
   readonly #watched = new Map<string, Watched>()
 
-  constructor(host: LeaseHost) {
+  constructor(host: QmpHost) {
     this.#host = host
   }
 
   /** Watches a lease until `release`: its jobs are given up when its space runs low, and a guard watches beside. */
-  watch(entry: JournalEntry): void {
+  watch(entry: QmpEntry): void {
     if (this.#watched.has(entry.id)) return
     const watched: Watched = { released: new AbortController(), guard: null }
     this.#watched.set(entry.id, watched)
@@ -44,7 +43,7 @@ export class LeftLeases {
     watched?.guard?.done()
   }
 
-  async #watch(entry: JournalEntry, watched: Watched): Promise<void> {
+  async #watch(entry: QmpEntry, watched: Watched): Promise<void> {
     const { reserveBytes, freeBytes, connect, log } = this.#host
     const { signal } = watched.released
     const about = { lease: entry.id, machine: entry.machine.name }
@@ -52,7 +51,7 @@ export class LeftLeases {
     for (let tries = 0; low !== null && !signal.aborted; tries += 1) {
       watched.guard?.acting()
       try {
-        const continued = await giveUpJobs(await connect(entry.machine.qmp), rescuedOf(entry))
+        const continued = await giveUpJobs(await connect(qmpPathOf(entry.machine)), rescuedOf(entry))
         log.warn({ ...about, continued }, low.message)
         return
       } catch (error) {
@@ -63,7 +62,7 @@ export class LeftLeases {
   }
 
   /** Starts a guard of this process, so that the end of this process is noticed; tried until there is one. */
-  async #guard(entry: JournalEntry, watched: Watched): Promise<void> {
+  async #guard(entry: QmpEntry, watched: Watched): Promise<void> {
     const { signal } = watched.released
     while (watched.guard === null && !signal.aborted) {
       try {
@@ -76,7 +75,7 @@ export class LeftLeases {
   }
 
   /** Tells what a guard has noted about an agent before this one. */
-  async #tellOfGuard({ id, machine, scratchFolder }: JournalEntry): Promise<void> {
+  async #tellOfGuard({ id, machine, scratchFolder }: QmpEntry): Promise<void> {
     const text = await readFile(agentEndedFile(scratchFolder), 'utf8').catch(() => null)
     if (text === null) return
     const sentence = 'the guard of the scratch space ended the last agent, which hung, and gave its backup up'

@@ -1,18 +1,16 @@
 // Looks at a machine's disks and what lies under them, and tells whether they are still those that a lease was planned for.
-
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'
-import { decideDisks } from './decide.ts'
-import type { SeenDisks } from './decide.ts'
+import { decideDisks, type SeenDisks } from './decide.ts'
 import { gatherEvidence, refuseShared } from './evidence.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 
 /** The disks at the instant are not those that the lease was planned for. */
 export class DisksChanged extends VarveError {
   constructor(machine: string) {
-    super('LEASE_HELD', `The disks of machine ${machine} changed while the backup began.`)
+    super('LEASE_HELD', `the disks of machine ${machine} changed while the backup began`)
   }
 }
 
@@ -37,7 +35,7 @@ export const signature = (seen: SeenDisks, request: LeaseRequest): string => {
  */
 export const refuseChange = async (
   client: QmpCaller,
-  { entry, seen, request }: { readonly entry: JournalEntry; readonly seen: SeenDisks; readonly request: LeaseRequest },
+  { entry, seen, request }: { readonly entry: QmpEntry; readonly seen: SeenDisks; readonly request: LeaseRequest },
 ): Promise<void> => {
   const filters = new Map(entry.disks.map(({ filterNode, node }) => [filterNode, node]))
   const now = await look(client, filters)

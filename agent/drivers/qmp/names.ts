@@ -19,9 +19,6 @@ import { VarveError } from '../../../protocol/errors.ts'
 const AGENT_TAG_CHARS = 8
 const LEASE_TAIL_CHARS = 10
 
-/** What a lease id may look like; it becomes part of file and object names. */
-const LEASE_ID = /^[0-9a-zA-Z][0-9a-zA-Z-]{7,63}$/
-
 const ownPrefix = (agentId: string): string => `varve-${agentTag(agentId)}`
 
 const tail = (id: string, chars: number): string =>
@@ -30,17 +27,11 @@ const tail = (id: string, chars: number): string =>
     .replaceAll(/[^0-9a-z]/g, '')
     .slice(-chars)
 
-/** Refuses what cannot be part of a name with PARAMS_INVALID. */
-export const checkLeaseId = (leaseId: string): void => {
-  if (!LEASE_ID.test(leaseId))
-    throw new VarveError('PARAMS_INVALID', 'A lease id is letters, digits and hyphens, 8 to 64 of them.')
-}
-
 /** The agent's part of every name. */
 export const agentTag = (agentId: string): string => {
   const tag = tail(agentId, AGENT_TAG_CHARS)
   if (tag.length < AGENT_TAG_CHARS) {
-    throw new VarveError('PARAMS_INVALID', `An agent id has at least ${AGENT_TAG_CHARS} letters or digits.`)
+    throw new VarveError('PARAMS_INVALID', `an agent id has at least ${AGENT_TAG_CHARS} letters or digits`)
   }
   return tag
 }

@@ -1,16 +1,12 @@
 // Objects in QEMU that carry this agent's names but are in no journal entry: what a damaged entry left behind.
-
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { QmpCaller } from '../../qmp/client.ts'
-import type { LeaseHost } from '../host.ts'
-import { readInventory } from './inventory.ts'
-import type { Inventory } from './inventory.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpHost } from './host.ts'
+import { readInventory, type Inventory } from './inventory.ts'
+import { qmpEntries, type QmpEntry } from './entry.ts'
 import { leaseTail, ownNames, socketFolderName } from './names.ts'
-import type { LeaseFolders } from './plan.ts'
-import { tearDown } from './teardown.ts'
-import type { TeardownTarget } from './teardown.ts'
+import { tearDown, type TeardownTarget } from './teardown.ts'
 
 /** Orphaned objects, and the tails of the leases they were of. */
 export interface Orphans {
@@ -19,11 +15,7 @@ export interface Orphans {
 }
 
 /** This agent's objects that no entry of the journal knows; null when there are none. */
-export const findOrphans = (
-  inventory: Inventory,
-  agentId: string,
-  entries: readonly JournalEntry[],
-): Orphans | null => {
+export const findOrphans = (inventory: Inventory, agentId: string, entries: readonly QmpEntry[]): Orphans | null => {
   const own = ownNames(agentId)
   const known = new Set(
     entries.flatMap(({ disks }) =>
@@ -47,13 +39,9 @@ export const findOrphans = (
 }
 
 /** Removes the machine's orphans, with their servers and folders. */
-export const removeOrphans = async (
-  host: LeaseHost,
-  client: QmpCaller,
-  agentId: string,
-  folders: LeaseFolders,
-): Promise<void> => {
-  const orphans = findOrphans(await readInventory(client), agentId, await host.journal.list())
+export const removeOrphans = async (host: QmpHost, client: QmpCaller, agentId: string): Promise<void> => {
+  const { folders } = host
+  const orphans = findOrphans(await readInventory(client), agentId, await qmpEntries(host.journal))
   if (orphans === null) return
   const { target, tails } = orphans
   host.log.warn({ exports: [...target.exports], jobs: [...target.jobs], nodes: [...target.nodes] }, 'removing orphans')

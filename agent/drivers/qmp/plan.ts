@@ -1,27 +1,18 @@
 // The journal entry of a lease that is about to begin, and QEMU's transaction for it. Pure.
-
 import { join } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { JsonValue } from '../../qmp/configuration.ts'
+import type { JsonValue } from '../../json-value.ts'
+import { SOCKET_PATH_BYTES_MAX } from '../../socket-path.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from './decide.ts'
-import type { JournalDisk, JournalEntry } from '../journal.ts'
+import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
+import type { LeaseFolders } from './host.ts'
 import { leaseNames, parseCheckpoint } from './names.ts'
 import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'
 
 /** Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size. */
 export const CHECKPOINT_GRANULARITY_BYTES = 65_536
-
-/** Longest path of a unix socket, in bytes. */
-export const SOCKET_PATH_BYTES_MAX = 107
-
-export interface LeaseFolders {
-  /** Holds a folder for each lease, named by its id. */
-  readonly scratch: string
-  /** Holds a folder with a short name for each lease's sockets. */
-  readonly runtime: string
-}
 
 /** The journal entry of a lease that is about to begin: everything it will make, by name. */
 export const planLease = (
@@ -29,7 +20,7 @@ export const planLease = (
   { disks: decisions, leftOut }: Decisions,
   folders: LeaseFolders,
   configuration: JsonValue,
-): JournalEntry => {
+): QmpEntry => {
   const { leaseId, agentId, machine, base } = request
   const names = leaseNames(agentId, leaseId)
   const scratchFolder = join(folders.scratch, leaseId)
@@ -38,7 +29,7 @@ export const planLease = (
   if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
     throw new VarveError(
       'CONFIG_INVALID',
-      `The folder for sockets, ${folders.runtime}, has too long a path for a UNIX socket (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one.`,
+      `the folder for sockets, ${folders.runtime}, has too long a path for a UNIX socket (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one`,
       {
         details: { bytesMax: SOCKET_PATH_BYTES_MAX },
       },
@@ -73,11 +64,10 @@ export const planLease = (
     exportName: disk.name,
   }))
   return {
-    version: 1,
     id: leaseId,
     agentId,
     formerAgents: [...request.formerAgents],
-    machine: { name: machine.name, qmp: machine.qmp, guestAgent: machine.guestAgent },
+    machine: { name: machine.name, driver: QMP_DRIVER, address: machine.address, keys: machine.keys },
     phase: 'preparing',
     outcome: null,
     transfer: names.transfer,
@@ -118,7 +108,7 @@ const copyBitmap = (node: string, target: string, from: NodeBitmap): Transaction
   data: { node, target, bitmaps: [from] },
 })
 
-const diskActions = (entry: JournalEntry, disk: JournalDisk): readonly TransactionAction[] => {
+const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAction[] => {
   const { node, scratchNode, persistent, base } = disk
   const checkpoint = [
     addBitmap({ node, name: disk.checkpoint, persistent, granularity: CHECKPOINT_GRANULARITY_BYTES }),
@@ -143,7 +133,7 @@ const diskActions = (entry: JournalEntry, disk: JournalDisk): readonly Transacti
 }
 
 /** The one transaction that starts a lease: every disk's new checkpoint, transfer bitmap and copy of old blocks. */
-export const transactionActions = (entry: JournalEntry): readonly TransactionAction[] =>
+export const transactionActions = (entry: QmpEntry): readonly TransactionAction[] =>
   entry.disks.flatMap((disk) => diskActions(entry, disk))
 
 /** The agents whose checkpoints are a host's own: the one that it is, and those that it was. */

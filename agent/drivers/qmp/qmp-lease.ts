@@ -5,12 +5,13 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { Consistency, LeftOutDisk, ReadReason } from '../../../protocol/backup.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
-import type { JsonValue } from '../../qmp/configuration.ts'
+import type { JsonValue } from '../../json-value.ts'
 import { finishLease, isGone } from './finish.ts'
-import type { LeaseHost } from '../host.ts'
+import type { QmpHost } from './host.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
 import { refuseFullRead } from './decide.ts'
-import type { JournalDisk, JournalEntry } from '../journal.ts'
+import { writeEntry, type JournalDisk, type QmpEntry } from './entry.ts'
+import { qmpPathOf } from './keys.ts'
 import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
 import { findMove } from './run-state.ts'
 import type { ScratchGuard } from './scratch-guard.ts'
@@ -25,15 +26,15 @@ export const LEASE_RECONNECT_LIMIT_MS = 15_000
 const RECONNECT_PAUSE_MS = 200
 
 export interface QmpLeaseParts {
-  readonly host: LeaseHost
-  readonly entry: JournalEntry
+  readonly host: QmpHost
+  readonly entry: QmpEntry
   readonly client: QmpCaller
   readonly guard: ScratchGuard
   /** Called once when the lease's machine is free again or only the journal knows of it. */
   readonly onEnd: () => void
 }
 
-const leased = (entry: JournalEntry): readonly LeasedDisk[] =>
+const leased = (entry: QmpEntry): readonly LeasedDisk[] =>
   entry.disks.map(
     ({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
       name,
@@ -59,8 +60,8 @@ const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> &
   reread: [],
 }
 
-const lostError = (entry: JournalEntry, why: string, cause?: unknown): VarveError =>
-  new VarveError('LEASE_LOST', `The lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
+const lostError = (entry: QmpEntry, why: string, cause?: unknown): VarveError =>
+  new VarveError('LEASE_LOST', `the lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
 
 /** Why QEMU says that it shuts down, such as `guest-shutdown`. */
 const reasonOf = ({ data: { reason } }: QmpEvent): string =>
@@ -70,7 +71,7 @@ const reasonOf = ({ data: { reason } }: QmpEvent): string =>
 export class QmpLease implements Lease {
   readonly id: string
   readonly lost: Promise<VarveError>
-  #entry: JournalEntry
+  #entry: QmpEntry
   readonly #parts: QmpLeaseParts
   readonly #losing = Promise.withResolvers<VarveError>()
   readonly #stopping = new AbortController()
@@ -121,13 +122,13 @@ export class QmpLease implements Lease {
   }
 
   /** Fills in what became known with the instant. */
-  complete(entry: JournalEntry): void {
+  complete(entry: QmpEntry): void {
     this.#entry = entry
   }
 
   async check(): Promise<void> {
     this.#refuseLost()
-    if (this.#ending !== null) throw lostError(this.#entry, 'it has ended.')
+    if (this.#ending !== null) throw lostError(this.#entry, 'it has ended')
     const why = await this.#problem()
     if (why !== null) this.#lose(lostError(this.#entry, why))
     this.#refuseLost()
@@ -139,9 +140,9 @@ export class QmpLease implements Lease {
       if (outcome === undefined) return disk
       return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
     })
-    const entry: JournalEntry = { ...this.#entry, disks }
+    const entry: QmpEntry = { ...this.#entry, disks }
     // what an increment may rely on does not depend on the count; that a disk must be read in full must outlive the agent
-    if ([...outcomes.values()].some(({ missed }) => missed)) await this.#parts.host.journal.write(entry)
+    if ([...outcomes.values()].some(({ missed }) => missed)) await writeEntry(this.#parts.host.journal, entry)
     this.#entry = entry
     for (const { name, kind, reason } of disks)
       if (reason === CHANGES_MISSED.reason) refuseFullRead(name, kind, reason, entry.refuseFull)
@@ -183,14 +184,14 @@ export class QmpLease implements Lease {
       return await this.#look(this.#client)
     } catch (error) {
       if (!(error instanceof VarveError) || error.code !== 'QMP_UNAVAILABLE') throw error
-      return await this.#look(await this.#parts.host.connect(this.#entry.machine.qmp))
+      return await this.#look(await this.#parts.host.connect(qmpPathOf(this.#entry.machine)))
     }
   }
 
   /** Why the lease does not hold, as a sentence; null when it does. */
   async #look(client: QmpCaller): Promise<string | null> {
     const move = await findMove(client)
-    if (move !== null) return `The machine is not only here any more: ${move}.`
+    if (move !== null) return `the machine is not only here any more: ${move}`
     return findBreak(this.#entry, await readInventory(client))
   }
 
@@ -213,7 +214,7 @@ export class QmpLease implements Lease {
       if (event.event === 'RESET') this.#shutdown = null
       const why = breakingEvent(this.#entry, event)
       if (why === null) return
-      const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown}).`
+      const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown})`
       this.#lose(lostError(this.#entry, ended))
     })
     void client.closed.then((error) => this.#recover(error))
@@ -225,14 +226,14 @@ export class QmpLease implements Lease {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       try {
-        const client = await this.#parts.host.connect(this.#entry.machine.qmp)
+        const client = await this.#parts.host.connect(qmpPathOf(this.#entry.machine))
         const why = await this.#look(client)
         if (why === null) this.#follow(client)
         else this.#lose(lostError(this.#entry, why, cause))
         return
       } catch (error) {
         if (isGone(error) || performance.now() > deadlineMs) {
-          const why = isGone(error) ? 'its QEMU has ended.' : 'QEMU does not answer any more.'
+          const why = isGone(error) ? 'its QEMU has ended' : 'QEMU does not answer any more'
           this.#lose(lostError(this.#entry, why, error))
           return
         }

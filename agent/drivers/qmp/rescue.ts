@@ -6,8 +6,8 @@ import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, diskNames } from '../../qmp/disks.ts'
-import { within } from '../../within.ts'
-import type { JournalEntry } from '../journal.ts'
+import { within } from '../../../protocol/host/within.ts'
+import type { QmpEntry } from './entry.ts'
 
 const statusSchema = v.object({ status: v.string() })
 
@@ -27,7 +27,7 @@ export interface Rescued {
   readonly folder: string
 }
 
-export const rescuedOf = ({ disks, scratchFolder }: JournalEntry): Rescued => ({
+export const rescuedOf = ({ disks, scratchFolder }: QmpEntry): Rescued => ({
   jobs: disks.map(({ job }) => job),
   disks: disks.map(({ name }) => name),
   folder: scratchFolder,

@@ -39,6 +39,6 @@ export const findMove = async (client: QmpCaller): Promise<string | null> => {
 export const refuseMoving = async (client: QmpCaller, machine: string): Promise<void> => {
   const move = await findMove(client)
   if (move === null) return
-  const sentence = `Machine ${machine} is not backed up from here: ${move}. Back it up on the host on which it runs.`
+  const sentence = `machine ${machine} is not backed up from here: ${move}; back it up on the host on which it runs`
   throw new VarveError('MACHINE_MOVING', sentence, { details: { machine } })
 }

@@ -4,20 +4,18 @@
 //   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent gives the
 //                     jobs up itself, "done" when the lease has ended; its end without "done": the agent is gone
 //   standard output   "ready", then "here" for each "alive"
-
+import * as v from 'valibot'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { endProcess, processState } from '../../process-mark.ts'
-import { within } from '../../within.ts'
+import { within } from '../../../protocol/host/within.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import { isGone } from './finish.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { giveUpJobs, isThere } from './rescue.ts'
-import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile } from './scratch-guard.ts'
-import type { GuardOrder } from './scratch-guard.ts'
+import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile, type GuardOrder } from './scratch-guard.ts'
 import { freeBytes } from './scratch.ts'
 import { watchScratch } from './scratch-watch.ts'
 
@@ -101,7 +99,7 @@ const hangs = ({ agent }: GuardOrder, { heardMs, actingMs }: Agent): boolean => 
 /** Ends an agent that hangs, as it holds the only monitor connection there is, and says so for the next one. */
 const endAgent = async (order: GuardOrder): Promise<void> => {
   if (order.agent === null) return
-  const why = `It did not live while the scratch space was low (less than ${order.reserveBytes} bytes free).`
+  const why = `it did not live while the scratch space was low (less than ${order.reserveBytes} bytes free)`
   const text = JSON.stringify({ timeMs: Date.now(), pid: order.agent.pid, why })
   if (!endProcess(order.agent)) return
   await within(

@@ -1,18 +1,17 @@
 // Keeps a process alive that watches a lease's scratch space beside the agent, for when the agent dies or hangs.
-
-import { spawn } from 'node:child_process'
-import type { ChildProcessByStdio } from 'node:child_process'
+import * as v from 'valibot'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { guardEnvironment } from '../../guard-environment.ts'
 import { markProcess, processMarkSchema } from '../../process-mark.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
+import { qmpPathOf } from './keys.ts'
 import { isThere, rescuedOf } from './rescue.ts'
 
 /** How long the guard process may take to start, in milliseconds. */
@@ -68,7 +67,7 @@ export interface ScratchGuard {
 type GuardProcess = ChildProcessByStdio<Writable, Readable, null>
 
 /** Starts one guard process and puts it on duty in place of an earlier one; INTERNAL. */
-const startProcess = async (entry: JournalEntry, reserveBytes: number): Promise<GuardProcess> => {
+const startProcess = async (entry: QmpEntry, reserveBytes: number): Promise<GuardProcess> => {
   const token = randomUUID()
   const program = fileURLToPath(new URL('./scratch-guard-process.ts', import.meta.url))
   const child = spawn(process.execPath, [program], {
@@ -82,7 +81,7 @@ const startProcess = async (entry: JournalEntry, reserveBytes: number): Promise<
   const { machine, socketPath: nbdPath } = entry
   const agent = markProcess()
   const about = { jobs: [...jobs], disks: [...disks], folder, token, reserveBytes, agent }
-  const order: GuardOrder = { qmpPath: machine.qmp, nbdPath, ...about }
+  const order: GuardOrder = { qmpPath: qmpPathOf(machine), nbdPath, ...about }
   child.stdin.write(`${JSON.stringify(order)}\n`)
   const stop = new AbortController()
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(START_LIMIT_MS)])
@@ -93,7 +92,7 @@ const startProcess = async (entry: JournalEntry, reserveBytes: number): Promise<
     child.stdin.end('done\n')
     child.stdout.destroy()
     child.unref()
-    throw new VarveError('INTERNAL', 'The process that guards the scratch space did not start.', { cause })
+    throw new VarveError('INTERNAL', 'the process that guards the scratch space did not start', { cause })
   }
   child.unref()
   return child
@@ -102,7 +101,7 @@ const startProcess = async (entry: JournalEntry, reserveBytes: number): Promise<
 /** Keeps one guard process on duty until it is told that the lease has ended. */
 class GuardKeeper implements ScratchGuard {
   readonly lost: Promise<VarveError>
-  readonly #entry: JournalEntry
+  readonly #entry: QmpEntry
   readonly #reserveBytes: number
   readonly #losing = Promise.withResolvers<VarveError>()
   readonly #beat: NodeJS.Timeout
@@ -110,7 +109,7 @@ class GuardKeeper implements ScratchGuard {
   #heardMs = performance.now()
   #over = false
 
-  constructor(entry: JournalEntry, reserveBytes: number, child: GuardProcess) {
+  constructor(entry: QmpEntry, reserveBytes: number, child: GuardProcess) {
     this.#entry = entry
     this.#reserveBytes = reserveBytes
     this.#child = child
@@ -174,5 +173,5 @@ class GuardKeeper implements ScratchGuard {
  * cancels the jobs as soon as the space is low and the agent is dead, stopped or silent, ending an agent that holds the
  * monitor. It leaves when it is told, when QEMU is gone, or when a newer guard is on duty; one that dies is replaced.
  */
-export const startScratchGuard = async (entry: JournalEntry, reserveBytes: number): Promise<ScratchGuard> =>
+export const startScratchGuard = async (entry: QmpEntry, reserveBytes: number): Promise<ScratchGuard> =>
   new GuardKeeper(entry, reserveBytes, await startProcess(entry, reserveBytes))

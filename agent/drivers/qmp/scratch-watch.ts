@@ -2,10 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
-import { within } from '../../within.ts'
-
-/** Space that stays free on the scratch file system unless the configuration says otherwise, in bytes. */
-export const SCRATCH_RESERVE_BYTES = 256 * 1024 * 1024
+import { within } from '../../../protocol/host/within.ts'
 
 /** Longest and shortest pause between two looks, in milliseconds. */
 export const SCRATCH_POLL_MS = 200
@@ -60,7 +57,7 @@ export const lookAtScratch = async (options: Omit<ScratchWatchOptions, 'reserveB
 }
 
 const lowError = (freeBytes: number, reserveBytes: number): VarveError =>
-  new VarveError('SCRATCH_LOW', 'The scratch space ran low; the backup was given up before a guest write could fail.', {
+  new VarveError('SCRATCH_LOW', 'the scratch space ran low; the backup was given up before a guest write could fail', {
     details: { freeBytes: Math.max(0, freeBytes), reserveBytes },
   })
 

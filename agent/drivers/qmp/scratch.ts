@@ -4,7 +4,8 @@ import { execFile } from 'node:child_process'
 import { chown, mkdir, rm, stat, statfs } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { JournalEntry } from '../journal.ts'
+import type { QmpEntry } from './entry.ts'
+import { qmpPathOf } from './keys.ts'
 
 const execute = promisify(execFile)
 
@@ -34,15 +35,15 @@ const createImage = async (file: string, size: number): Promise<void> => {
     await execute('qemu-img', ['create', '-q', '-f', 'qcow2', file, String(size)], { timeout: CREATE_LIMIT_MS })
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') {
-      throw new VarveError('TOOL_MISSING', 'qemu-img is not installed (Debian package qemu-utils).', { cause })
+      throw new VarveError('TOOL_MISSING', 'qemu-img is not installed (Debian package qemu-utils)', { cause })
     }
-    throw new VarveError('SCRATCH_LOW', `qemu-img could not make the scratch image ${file}.`, { cause })
+    throw new VarveError('SCRATCH_LOW', `qemu-img could not make the scratch image ${file}`, { cause })
   }
 }
 
 /** Makes the lease's private folders and its empty scratch images, readable for QEMU's user. */
-export const makeScratch = async (entry: JournalEntry): Promise<void> => {
-  const owner = await otherOwner(entry.machine.qmp)
+export const makeScratch = async (entry: QmpEntry): Promise<void> => {
+  const owner = await otherOwner(qmpPathOf(entry.machine))
   const give = async (path: string): Promise<void> => {
     if (owner !== null) await chown(path, owner.uid, owner.gid)
   }
@@ -62,7 +63,7 @@ export const makeScratch = async (entry: JournalEntry): Promise<void> => {
 const REMOVALS_MAX = 10
 
 /** Removes the lease's folders and all that is in them. */
-export const removeScratch = async (entry: JournalEntry): Promise<void> => {
+export const removeScratch = async (entry: QmpEntry): Promise<void> => {
   for (const folder of [entry.scratchFolder, entry.socketFolder]) {
     await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
   }

@@ -7,7 +7,7 @@
 
 import { NbdClient } from '../../nbd/client.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
-import type { JournalDisk, JournalEntry } from '../journal.ts'
+import type { JournalDisk, QmpEntry } from './entry.ts'
 
 /** Name of the bitmap on a size mark's node. */
 export const SIZE_NODE_BITMAP = 'size'
@@ -33,7 +33,7 @@ export const sizeMarkGranularity = (size: number): number => {
 export const lastBitOffset = (size: number, granularity: number): number =>
   Math.floor((size - 1) / granularity) * granularity
 
-const setLastBit = async (client: QmpCaller, entry: JournalEntry, disk: JournalDisk): Promise<void> => {
+const setLastBit = async (client: QmpCaller, entry: QmpEntry, disk: JournalDisk): Promise<void> => {
   const { sizeNode, sizeExportId, sizeGranularity: granularity, size } = disk
   await client.execute('blockdev-add', { driver: 'null-co', 'node-name': sizeNode, size })
   await client.execute('block-dirty-bitmap-add', { node: sizeNode, name: SIZE_NODE_BITMAP, granularity })
@@ -45,6 +45,6 @@ const setLastBit = async (client: QmpCaller, entry: JournalEntry, disk: JournalD
 }
 
 /** Makes the nodes from which the marks of full reads are taken, over the lease's NBD server. They go with the lease. */
-export const prepareSizeMarks = async (client: QmpCaller, entry: JournalEntry): Promise<void> => {
+export const prepareSizeMarks = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
   for (const disk of entry.disks) if (disk.base === null) await setLastBit(client, entry, disk)
 }

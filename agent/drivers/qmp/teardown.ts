@@ -1,16 +1,13 @@
 // Removes what a lease made in QEMU: a pure planner of the next step, and a loop that carries it out until nothing is left.
-
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
-import { readInventory } from './inventory.ts'
-import type { Inventory } from './inventory.ts'
-import type { JournalEntry } from '../journal.ts'
+import { readInventory, type Inventory } from './inventory.ts'
+import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { checkpointBitmaps, obsoleteBitmaps } from './plan.ts'
-import type { NodeBitmap } from './plan.ts'
+import { checkpointBitmaps, obsoleteBitmaps, type NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
 export const TEARDOWN_LIMIT_MS = 30_000
@@ -42,7 +39,7 @@ export interface TeardownTarget {
  * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
  * bitmap has missed a change. The next backup may draw another sample, and must not take that bitmap at its word.
  */
-const uselessAfterFailure = (entry: JournalEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
+const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
   const { id, baseLease, disks } = entry
   const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
   return [
@@ -59,7 +56,7 @@ const uselessAfterFailure = (entry: JournalEntry, nodes: readonly BlockNode[]): 
  * Everything an entry's lease made, and the bitmaps that its outcome makes useless: older checkpoints after a commit,
  * the new one after a failure. `keep` names leases whose checkpoints others need.
  */
-export const leaseTarget = (entry: JournalEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
+export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
   exports: new Set(entry.disks.flatMap(({ exportId, sizeExportId }) => [exportId, sizeExportId])),
   jobs: new Set(entry.disks.map(({ job }) => job)),
   nodes: new Set(entry.disks.flatMap(({ scratchNode, sizeNode }) => [scratchNode, sizeNode])),
@@ -107,7 +104,7 @@ export const tearDown = async (client: QmpCaller, target: TeardownTarget): Promi
     if (refusal !== null) await sleep(TEARDOWN_PAUSE_MS)
     if (performance.now() <= deadlineMs) continue
     const left = commands.map(({ command }) => command).join(', ')
-    throw refusal ?? new VarveError('QMP_TIMEOUT', `QEMU did not finish within ${TEARDOWN_LIMIT_MS} ms: ${left}.`)
+    throw refusal ?? new VarveError('QMP_TIMEOUT', `QEMU did not finish within ${TEARDOWN_LIMIT_MS} ms: ${left}`)
   }
 }
 

@@ -2,6 +2,7 @@
 import { HAVE, type ChunkCommit, type RecordLocation } from '../chunks.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../packs/format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
@@ -10,7 +11,6 @@ import { findMachineRow } from './machine-row.ts'
 import type { Sql } from './sql.ts'
 import type { Rowed } from './tenant-row.ts'
 
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)

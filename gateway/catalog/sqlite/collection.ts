@@ -1,23 +1,14 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
+import { CATALOG_WAY_OUT, INDEX_PAGE_ROWS, type CollectablePack, type ImageRoot, type PackedRow, type UploadRoots } from '../collection.ts'
 import { withFlags, type Flagged } from './flags.ts'
-import {
-  CATALOG_WAY_OUT,
-  INDEX_PAGE_ROWS,
-  type CollectablePack,
-  type ImageRoot,
-  type PackedRow,
-  type UploadRoots,
-} from '../collection.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { splitIds } from '../../common/bytes.ts'
+import { splitIds, idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX } from '../../packs/format.ts'
 import { checkAcceptable } from './loss.ts'
 import { isDamagedDatabase } from '../../common/store-error.ts'
 import { growPacks } from './packs.ts'
 import { read, write, type Operations } from './operation.ts'
-
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
 interface IndexRow {
   readonly id: Uint8Array

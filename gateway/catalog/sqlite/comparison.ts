@@ -1,11 +1,10 @@
 // Comparisons of what is said to be unchanged: when a policy asks for one, and the image of the base that it is held against.
 import { VarveError } from '../../../protocol/errors.ts'
 import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { runningJobOf } from './job-rows.ts'
 import { read, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** The policy of a machine as the catalog has it now. */
 export const policyOfMachine = (sql: Sql, machine: number): Policy =>

@@ -3,7 +3,8 @@ import type { DamagedPlace, LostPlace, RereadDisk } from '../damage.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
 import type { LostRange } from '../../../protocol/maintenance.ts'
-import { RECORD_TYPE_NAMES, type Damage } from '../../common/damage.ts'
+import { RECORD_TYPE_NAMES, type Damage } from '../../packs/damage.ts'
+import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, type RecordType } from '../../packs/format.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -18,7 +19,6 @@ const ranges = (points: string): string => `SELECT point, disk, min(offset) AS o
 const RANGES_OF_ALL = ranges('? IS NULL')
 const RANGES_OF_ONE = ranges('id = ?')
 
-const idAt = (ids: Uint8Array, index: number): Uint8Array => ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 /** Whether the index still says of the record what whoever found it damaged was told; it is then not in the index any more. */

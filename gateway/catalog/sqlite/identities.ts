@@ -1,13 +1,14 @@
 // Agents, enrolments and issued tokens.
 import { IDENTITIES_CHECK_MAX, type AgentRecord, type Enrolment, type TokenRecord } from '../identities.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { endJob } from './jobs.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 import { tenantUuid } from './tenant-row.ts'
 
 /** How long an expired token or enrolment is kept, in milliseconds. */
-const EXPIRED_KEEP_MS = 30 * 24 * 60 * 60 * 1000
+const EXPIRED_KEEP_MS = 30 * DAY_MS
 
 /** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
 export const EXPIRED_KEEP_MIN = 1000

@@ -1,5 +1,5 @@
 // The rows of a restore point, its images and its job, as its manifest says them.
-import { rootOf, type Manifest } from '../../datastore/manifest.ts'
+import { rootOf, type Manifest } from '../manifest.ts'
 import type { Sql } from './sql.ts'
 
 /** Where the rows belong, and what a manifest does not say. */

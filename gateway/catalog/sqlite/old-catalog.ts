@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import type { JobState } from '../../../protocol/backup.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { checkCatalogVersion } from './store-version.ts'
-import type { TenantState } from '../../datastore/state-record.ts'
+import type { TenantState } from '../state-record.ts'
 import type { BuiltTenant, CatalogBuilder, NewAgent, NewMachine, NewTenant } from './catalog-builder.ts'
 import type { Row } from './sql.ts'
 

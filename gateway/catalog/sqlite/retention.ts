@@ -2,7 +2,7 @@
 import { REMOVED_POINTS_MAX, type LeftPoint, type PolicyRow, type Removal, type RetentionPoint } from '../retention.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { GROUP_NONE, POLICIES_MAX, type KeepReason, type Retention } from '../../../protocol/retention.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import type { Policy } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'
 import { machineByName } from './machines.ts'

@@ -2,7 +2,7 @@
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { RetentionScope } from '../../../protocol/retention.ts'
-import type { TenantState } from '../../datastore/state-record.ts'
+import type { TenantState } from '../state-record.ts'
 import { commitRecords } from './chunks.ts'
 import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'

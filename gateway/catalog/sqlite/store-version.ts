@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MIGRATIONS } from './schema.ts'
 import { FORMAT_VERSION } from '../../packs/format.ts'
-import { refuseOlderEpoch } from '../../datastore/older-catalog.ts'
+import { refuseOlderEpoch } from '../older-catalog.ts'
 import { packNotes, packStoreIn } from '../../packs/open-pack-store.ts'
 import { strangePacks } from '../../packs/pack-store.ts'
 

@@ -1,9 +1,8 @@
 // Tenants and settings of the datastore.
-import type { Tenant, TenantAccount } from '../tenants.ts'
+import type { Tenant, TenantAccount, Quota, TenantQuota } from '../tenants.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { andElse, meant } from '../../../protocol/meant.ts'
+import { andElse, meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
-import type { Quota, TenantQuota } from '../../datastore/quota.ts'
 import type { Sql } from './sql.ts'
 
 const TENANT =
@@ -50,7 +49,7 @@ export const tenantOperations = {
 
   'tenants.page': aside((sql, asked) =>
     sql.all<TenantAccount>(
-      `SELECT id, name, uuid, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
+      `SELECT uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
          quota_soft AS softBytes, quota_hard AS hardBytes,
          (SELECT coalesce(sum(pack.bytes), 0) FROM pack WHERE pack.tenant = tenant.id) AS packBytes
          FROM tenant WHERE (?1 IS NULL OR name = ?1) AND name > ?2 ORDER BY name LIMIT ?3`,

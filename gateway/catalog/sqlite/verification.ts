@@ -2,7 +2,7 @@
 import type { DiskRoot } from '../points.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { ManifestContent } from '../../datastore/manifest.ts'
+import type { ManifestContent } from '../manifest.ts'
 import { read, write, type Operations } from './operation.ts'
 
 export const verificationOperations = {

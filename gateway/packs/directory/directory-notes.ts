@@ -1,7 +1,7 @@
 // Where the folder of packs of a data folder lies, and what is noted in it.
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
-import { hasCode } from '../../common/store-error.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { PACKS_NAME } from '../../folder/layout.ts'
 import { isUuid } from '../format.ts'
 import type { PackNotes } from '../pack-store.ts'

@@ -4,11 +4,13 @@ import { open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/prom
 import path from 'node:path'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { failpoint } from '../../common/failpoint.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { storeError } from '../../common/store-error.ts'
 import { Ballast } from '../../folder/ballast.ts'
 import { FolderLock } from '../../folder/folder-lock.ts'
-import { makeFolder, syncFolder } from '../../folder/folders.ts'
 import { diskSpace } from '../../folder/reserve.ts'
+import { syncFolder } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
 import {
   strangePacks,

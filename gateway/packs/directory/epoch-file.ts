@@ -2,8 +2,9 @@
 import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { failpoint } from '../../common/failpoint.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
-import { layFile } from '../../folder/folders.ts'
+import { layFile } from '../../../protocol/host/durable.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
+import { storeError } from '../../common/store-error.ts'
 import { EPOCH_NAME } from './names.ts'
 import { readMarker } from './packs-marker.ts'
 

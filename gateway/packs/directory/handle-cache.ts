@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
-import { hasCode } from '../../common/store-error.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 
 /** Files kept open when nobody reads them. */
 const HANDLES_MAX = 128

@@ -1,9 +1,11 @@
 // The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { layFile, makeFolder } from '../../folder/folders.ts'
+import { layFile } from '../../../protocol/host/durable.ts'
+import { makeFolder } from '../../folder/folders.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
-import { hasCode, storeError } from '../../common/store-error.ts'
+import { storeError } from '../../common/store-error.ts'
 import { MARKER_NAME } from './names.ts'
 
 /** Most bytes of a marker: it is a uuid and a line feed. */
@@ -19,7 +21,7 @@ export const readMarker = (root: string): string | null => {
     const id = readFileSync(file, 'latin1').trimEnd()
     return isUuid(id) ? id : null
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
     throw storeError(error, 'reading the marker of the folder of packs')
   }
 }

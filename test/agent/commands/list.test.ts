@@ -8,9 +8,9 @@ import { backUp, command, startStand } from './stand.ts'
 
 const STATUS: MachineStatus = {
   name: 'db1',
-  qmp: 'up',
-  status: 'running',
-  qemu: '7.2.0',
+  reachable: true,
+  runState: 'running',
+  hypervisor: 'QEMU 7.2.0',
   lease: null,
   problem: null,
   disks: [{ name: 'vda', size: 2 ** 30, format: 'qcow2' }],
@@ -27,7 +27,7 @@ test('show nothing where nothing is', async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({
     gateway: stand.gateway.url,
     running: false,
-    machines: [{ name: 'db1', qmp: 'down', problem: expect.any(String) }],
+    machines: [{ name: 'db1', reachable: false, problem: expect.any(String) }],
   })
 })
 

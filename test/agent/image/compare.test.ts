@@ -10,7 +10,7 @@ import {
   type AskBase,
   type Comparison,
 } from '../../../agent/image/compare.ts'
-import { keyedHash } from '../../../agent/image/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
 import { lastBitOffset } from '../../../agent/drivers/qmp/size-mark.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'

@@ -1,6 +1,7 @@
 // A segment's runs as the gateway is told of them: neighbours of one kind joined, zero reads as zeroes, ids in order.
 import { expect, test } from 'vitest'
-import { idAt, runsMessage } from '../../../agent/image/runs-message.ts'
+import { runsMessage } from '../../../agent/image/runs-message.ts'
+import { idAt } from '../../../protocol/host/bytes.ts'
 import { RUN, UP } from '../../../protocol/methods.ts'
 
 const ids = Uint8Array.from({ length: 5 * 32 }, (_, at) => Math.floor(at / 32) + 1)

@@ -1,5 +1,5 @@
 // The gateway's half of an upload as a test plays it: keeps what comes, checks its order, and answers as it is told.
-import { keyedHash } from '../../../agent/image/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { ANSWER, DOWN, RUN, UP, type Params, type Result, type Up } from '../../../protocol/methods.ts'
 import type { ServedCall } from '../../../protocol/peer.ts'

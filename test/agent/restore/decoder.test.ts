@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { zstdCompressSync } from 'node:zlib'
 import { expect, test } from 'vitest'
-import { keyedHash } from '../../../agent/image/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { Decoder } from '../../../agent/restore/decoder.ts'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
 import { isOneFrame } from '../../../protocol/zstd-frame.ts'

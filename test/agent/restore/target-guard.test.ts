@@ -15,7 +15,7 @@ const MIB = 1024 * 1024
 /** Whether something can be guarded now, as the sentence of a refusal or null. */
 const refusal = async (
   target: string,
-  machines: readonly { name: string; qmp: string }[] = [],
+  machines: readonly { name: string; address: string }[] = [],
 ): Promise<string | null> => {
   const error = await failureOf(
     (async () => {
@@ -52,7 +52,7 @@ test('a running machine is named by its configuration, else by its own name, und
   await using machine = await startMachine({ folder: temp.path, disks, name: 'web7' })
   await link(temp.join('b.raw'), temp.join('hard'))
   await symlink(machine.qmpPath, temp.join('named.qmp'))
-  const known = [{ name: 'db1', qmp: temp.join('named.qmp') }]
+  const known = [{ name: 'db1', address: temp.join('named.qmp') }]
   for (const { file } of disks) {
     expect(await refusal(file, known)).toContain('machine "db1" has it open')
     expect(await refusal(file)).toContain('guest "web7" has it open')
@@ -122,7 +122,7 @@ test('a block device that a machine uses, by whatever node', async (context) => 
   const number = (await run('stat', ['--format=%Hr %Lr', loop.path])).trim().split(' ')
   await run('mknod', [temp.join('node'), 'b', ...number])
   await symlink(loop.path, temp.join('link'))
-  const known = [{ name: 'db1', qmp: machine.qmpPath }]
+  const known = [{ name: 'db1', address: machine.qmpPath }]
   for (const name of [loop.path, temp.join('node'), temp.join('link'), temp.join('backing')])
     expect(await refusal(name, known), name).toMatch(/machine "db1"|loop device/u)
   const before = await readFile(temp.join('backing'))
@@ -135,7 +135,7 @@ test('a loop device over the disk of a running machine', async (context) => {
   await using loop = await loopOver(context, temp)
   const disks = [{ id: 'vda', format: 'raw', file: temp.join('backing'), size: 4 * MIB }] as const
   await using machine = await startMachine({ folder: temp.path, disks })
-  expect(await refusal(loop.path, [{ name: 'db1', qmp: machine.qmpPath }])).toContain('machine "db1"')
+  expect(await refusal(loop.path, [{ name: 'db1', address: machine.qmpPath }])).toContain('machine "db1"')
 })
 
 test('a block device while it is written, and a machine that would start on it', async (context) => {

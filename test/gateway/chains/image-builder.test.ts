@@ -9,7 +9,7 @@ import {
   ImageTreeWriter,
   type ChildAt,
 } from '../../../gateway/chains/image-builder.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { childAt } from '../../../gateway/trees/tree.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { decodeNode, FAN_OUT, rootLevel, sameRef, type Ref } from '../../../protocol/image-tree.ts'

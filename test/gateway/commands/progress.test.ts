@@ -1,12 +1,7 @@
 // The progress line: what it says, where it is silent, and that a long call's end is its result's.
 import { expect, test } from 'vitest'
-import {
-  callLong,
-  Meters,
-  ProgressLine,
-  progressText,
-  type ProgressOutput,
-} from '../../../gateway/commands/progress.ts'
+import { callLong, Meters, progressText } from '../../../gateway/commands/progress.ts'
+import { ProgressLine, type ProgressOutput } from '../../../protocol/host/progress.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { Handlers } from '../../../protocol/peer.ts'
@@ -77,7 +72,7 @@ const REPORT = {
 
 const called = (handlers: Handlers, signal = new AbortController().signal, shown = output(true)) => {
   const { agent: peer } = memoryLink(new HandClock(), { gateway: handlers })
-  return callLong({ peer, signal }, { tenant: 'acme', name: 'store.collect', params: COLLECT }, shown)
+  return callLong({ peer, signal, tenant: 'acme' }, { what: 'acme', name: 'store.collect', params: COLLECT }, shown)
 }
 
 test('a long call shows what it is told on the way and gives its result', async () => {

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { isLoopback, parseListen, parseMemory, parseReserve } from '../../../gateway/commands/serve.ts'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
 

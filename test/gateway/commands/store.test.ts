@@ -1,6 +1,6 @@
 // The commands that keep the datastore as a person runs them: their reports as JSON and as text, exit codes, and one at a time for each tenant.
 import { expect, test } from 'vitest'
-import { EXIT } from '../../../protocol/exit.ts'
+import { EXIT } from '../../../protocol/host/exit.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'

@@ -3,7 +3,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { hasCode, storeError } from '../../../gateway/common/store-error.ts'
+import { storeError } from '../../../gateway/common/store-error.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 
 const thrownBy = async (work: () => unknown): Promise<unknown> => {
   try {

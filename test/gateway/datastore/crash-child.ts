@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { hex } from '../../../protocol/chunk.ts'
 import { nodeKey, TreeBuilder } from '../../../protocol/image-tree.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { Dice } from '../../support/model-dice.ts'
 import { addTenant, addUpload, batchOf, chunkId, openDatastore, progressAt } from './fixture.ts'
 

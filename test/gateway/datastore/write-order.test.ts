@@ -9,13 +9,14 @@ import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.t
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
-import { Limiter } from '../../../gateway/common/limiter.ts'
+import { Limiter } from '../../../protocol/host/limiter.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { PackPool } from '../../../gateway/packs/pack-pool.ts'
 import type { PackFile, Packs } from '../../../gateway/packs/pack-store.ts'
 import { Ballast } from '../../../gateway/folder/ballast.ts'
 import { BallastKeeper } from '../../../gateway/datastore/ballast-keeper.ts'
 import { diskSpace } from '../../../gateway/folder/reserve.ts'
+import { InProcessCoordination } from '../../../gateway/coordination/in-process.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
@@ -121,6 +122,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     verifyPool,
     log,
     nodeCache: new NodeCache(),
+    references: new InProcessCoordination().references(tenant.id),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>

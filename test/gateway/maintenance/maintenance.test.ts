@@ -1,7 +1,7 @@
 // The maintenance of a gateway: what runs beside what and waits for what, notices of progress, and damage attributed in the background, also after a restart.
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import { openLog } from '../../../gateway/log.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import { Maintenance, WORK_RUNNING_MAX } from '../../../gateway/maintenance/maintenance.ts'
 import type { MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { ServedCall } from '../../../protocol/peer.ts'
@@ -63,6 +63,11 @@ const watch = ({ datastore }: Stand): Watched => {
   return { maintenance, clock, events, [Symbol.asyncDispose]: () => maintenance[Symbol.asyncDispose]() }
 }
 
+/** Resolves once what was asked for has its slot, and before anything of it can have come back from a thread. */
+const slotsTaken = async (): Promise<void> => {
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+}
+
 const SLOW = { ...ALL, bytesPerSecond: 1024 * 1024 }
 const USAGE = { machine: null, points: false }
 const COLLECT = { dryRun: false, thresholdPercent: 100, bytesPerSecond: null }
@@ -97,6 +102,7 @@ test('a collection and an accounting wait for each other in the order in which t
   const { tenant } = stand
   const collected = maintenance.run('store.collect', tenant, COLLECT, callOf())
   const counted = maintenance.run('store.usage', tenant, USAGE, callOf())
+  await slotsTaken()
   expect(events).toEqual(['acme store.collect begins'])
   expect(await collected).toMatchObject({ points: 1 })
   // waits behind the accounting though it had waited itself
@@ -137,6 +143,7 @@ test('over all tenants a few run at once, the others in order; one that goes lea
     maintenance.run('store.verify', tenant, ALL, callOf([], index === leaver ? gone.signal : undefined)),
   )
   const results = Promise.allSettled(running)
+  await slotsTaken()
   expect(events).toEqual(names.slice(0, WORK_RUNNING_MAX).map((name) => `${name} store.verify begins`))
   gone.abort(new Error('gone'))
   expect((await results).map(({ status }) => status)).toEqual(

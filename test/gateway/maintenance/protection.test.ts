@@ -7,7 +7,7 @@ import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
 import type { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
-import type { Protection } from '../../../gateway/datastore/references.ts'
+import type { Protection } from '../../../gateway/coordination/coordination.ts'
 import { RecordReader } from '../../../gateway/packs/record-reader.ts'
 import { openPackStore } from '../../../gateway/packs/open-pack-store.ts'
 import { Stand } from '../chains/script.ts'
@@ -32,7 +32,11 @@ const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise
 const writerOf = ({ datastore, tenant, folder }: Stand): Promise<ImageWriter> =>
   addUpload(folder, tenant).then((upload) => datastore.tenantStore(tenant).openWriter(upload))
 
-const protect = ({ datastore, tenant }: Stand): Protection => datastore.tenantStore(tenant).references.protect()
+const protect = ({ datastore, tenant }: Stand): Promise<Protection> =>
+  datastore.tenantStore(tenant).references.protect()
+
+const covers = (protection: Protection, id: Uint8Array): Promise<boolean> =>
+  protection.uncovered([id], async (places) => places.length === 0)
 
 test('a chunk that was found in the index is covered though the collection began during the look-up', async () => {
   await using stand = await Stand.open()
@@ -43,10 +47,10 @@ test('a chunk that was found in the index is covered though the collection began
   const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await append
-  expect(protection.covers(stand.idOf(plain))).toBe(true)
+  expect(await covers(protection, stand.idOf(plain))).toBe(true)
 })
 
 test('so is a tree node', async () => {
@@ -58,10 +62,10 @@ test('so is a tree node', async () => {
   writer.addNodes(nodes)
   const commit = writer.commit(progressAt(1))
   await lookUp.reached
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await commit
-  expect(protection.covers(nodes[0]!.id)).toBe(true)
+  expect(await covers(protection, nodes[0]!.id)).toBe(true)
 })
 
 test('what is appended is covered until it is durable, also across a commit that it came too late for', async () => {
@@ -75,20 +79,20 @@ test('what is appended is covered until it is durable, also across a commit that
   lookUp.release()
   await append
   {
-    using protection = protect(stand)
-    expect(protection.covers(stand.idOf(plain))).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, stand.idOf(plain))).toBe(true)
   }
   const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
   const commit = writer.commit(progressAt(2))
   await transaction.reached
   {
-    using protection = protect(stand)
-    expect(protection.covers(stand.idOf(plain))).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, stand.idOf(plain))).toBe(true)
   }
   transaction.release()
   await commit
-  using protection = protect(stand)
-  expect(protection.covers(stand.idOf(plain))).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, stand.idOf(plain))).toBe(false)
 })
 
 test('what is committed while a collection runs is covered, whenever it was looked up', async () => {
@@ -99,11 +103,11 @@ test('what is committed while a collection runs is covered, whenever it was look
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
-  using protection = protect(stand)
+  await using protection = await protect(stand)
   lookUp.release()
   await append
   await writer.commit(progressAt(2))
-  expect(protection.covers(stand.idOf(plain))).toBe(true)
+  expect(await covers(protection, stand.idOf(plain))).toBe(true)
 })
 
 test('what a commit found in the index is covered until the commit is durable', async () => {
@@ -118,13 +122,13 @@ test('what a commit found in the index is covered until the commit is durable', 
   const commit = writer.commit(progressAt(1))
   await transaction.reached
   {
-    using protection = protect(stand)
-    expect(protection.covers(nodes[0]!.id)).toBe(true)
+    await using protection = await protect(stand)
+    expect(await covers(protection, nodes[0]!.id)).toBe(true)
   }
   transaction.release()
   await commit
-  using protection = protect(stand)
-  expect(protection.covers(nodes[0]!.id)).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, nodes[0]!.id)).toBe(false)
 })
 
 test('a writer that is closed protects nothing any more', async () => {
@@ -133,8 +137,8 @@ test('a writer that is closed protects nothing any more', async () => {
   const plain = plainChunk()
   await writer.append(batchOf(stand.tenant, [plain]))
   await writer[Symbol.asyncDispose]()
-  using protection = protect(stand)
-  expect(protection.covers(stand.idOf(plain))).toBe(false)
+  await using protection = await protect(stand)
+  expect(await covers(protection, stand.idOf(plain))).toBe(false)
 })
 
 test('a manifest is covered from before it is written until its point is there', async () => {

@@ -8,7 +8,8 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { withCatalog } from '../../../gateway/commands/local.ts'
+import { checkDataFolder } from '../../../gateway/datastore/data-folder.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql, type Row } from '../../../gateway/catalog/sqlite/sql.ts'
@@ -21,7 +22,7 @@ import {
   recordBytes,
   type RecordType,
 } from '../../../gateway/packs/format.ts'
-import { manifestOf } from '../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../gateway/catalog/manifest.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'
@@ -689,7 +690,9 @@ describe('interrupted', () => {
   test('a command meanwhile is refused, with an old catalog and without one, and none of its writes is lost', async () => {
     await using place = await world()
     const { folder, stand } = place
-    const revoke = async (catalog: Catalog): Promise<void> => {
+    const revoke = async (): Promise<void> => {
+      await checkDataFolder(folder, { make: true })
+      using catalog: Catalog = openLocal(catalogOf(folder))
       const agents = await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 })
       for (const { id } of agents) await revokeAgent(catalog, stand.tenant, id)
     }
@@ -698,7 +701,7 @@ describe('interrupted', () => {
       let asked = Promise.resolve()
       const onProgress = (): void => {
         asked = asked.then(() =>
-          withCatalog(folder, revoke, { make: true }).then(
+          revoke().then(
             () => void tried.push('done'),
             (error: unknown) => void tried.push(error),
           ),
@@ -710,7 +713,7 @@ describe('interrupted', () => {
       await dropCatalog(folder)
     }
     await run(folder)
-    await withCatalog(folder, revoke)
+    await revoke()
     expect(dump(folder)['agent']).toMatchObject([{ revoked_ms: 2 }, { revoked_ms: 2 }])
   })
 

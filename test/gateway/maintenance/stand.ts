@@ -5,7 +5,7 @@ import type { MaintenanceContext } from '../../../gateway/maintenance/context.ts
 import { collect } from '../../../gateway/maintenance/collect.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
-import { openLog } from '../../../gateway/log.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import type { CollectionReport, MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import type { Plains, Stand } from '../chains/script.ts'

@@ -2,7 +2,7 @@
 import { readFile, truncate } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
-import { decodeManifest } from '../../../gateway/datastore/manifest.ts'
+import { decodeManifest } from '../../../gateway/catalog/manifest.ts'
 import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { MaintenanceProgress, VerifyReport } from '../../../protocol/maintenance.ts'

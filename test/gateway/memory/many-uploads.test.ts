@@ -1,7 +1,7 @@
 // Many uploads at once on a gateway with the least memory: all end, a restore of the same tenant comes between, and who leaves while waiting leaves nothing.
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { CHUNK_BYTES_DEFAULT } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { DOWN, RUN, UP, type Params } from '../../../protocol/methods.ts'

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { link, mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
-import { hasCode } from '../../../gateway/common/store-error.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid, PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import type { ModuleSpec } from '../../../gateway/packs/open-pack-store.ts'
 import {

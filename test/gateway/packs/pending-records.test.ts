@@ -2,7 +2,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { RECORD, parseRecord, recordBytes } from '../../../gateway/packs/format.ts'
-import { idName } from '../../../gateway/common/bytes.ts'
+import { idName } from '../../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../../../gateway/packs/pending-records.ts'
 
 const nodesOf = (lengths: readonly number[]) =>

@@ -8,7 +8,7 @@ import { CHUNK_HEAD_BYTES, readHeads } from '../../../protocol/chunk-list.ts'
 import type { VarveError } from '../../../protocol/errors.ts'
 import { isOneFrame } from '../../../protocol/zstd-frame.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { check, ingest, plain, prove, recordsOf, type IngestJob } from '../../../gateway/packs/record-work.ts'
 import {
   joinChunks,

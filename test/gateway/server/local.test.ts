@@ -1,16 +1,16 @@
 // The local socket: who is let in and as whom, its modes, long paths, what is left after an end and after a kill.
+import path from 'node:path'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import path from 'node:path'
 import { expect, test } from 'vitest'
-import { systemClock } from '../../../gateway/clock.ts'
+import { systemClock } from '../../../protocol/host/clock.ts'
 import { Gateway } from '../../../gateway/gateway.ts'
+import { openLog } from '../../../protocol/host/log.ts'
 import { REVOCATION_INTERVAL_MS } from '../../../gateway/service/revocations.ts'
-import { openLog } from '../../../gateway/log.ts'
 import { SocketPath } from '../../../gateway/server/local.ts'
-import { dialLocal } from '../../../gateway/session/socket.ts'
+import { dialLocal } from '../../../gateway/commands/dial-local.ts'
 import type { Session } from '../../../protocol/client.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
@@ -20,7 +20,7 @@ import { codeOf } from '../auth/test-authority.ts'
 
 const tryDial = async (folder: string, tenant = TENANT): Promise<Session | null> => {
   await using socket = await SocketPath.of(folder)
-  return await dialLocal({ socketPath: socket.path, tenant, program: 'test', clock: systemClock })
+  return await dialLocal({ socketPath: socket.path, tenant })
 }
 
 const dial = async (folder: string, tenant = TENANT): Promise<Session> => (await tryDial(folder, tenant))!

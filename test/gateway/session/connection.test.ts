@@ -5,6 +5,7 @@ import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { PROGRAM } from '../../../gateway/session/connection.ts'
 import { errorFrame, FRAME } from '../../../protocol/frames.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { serviceOf } from '../../../gateway/service/service.ts'
 import { HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { HELLO, MemorySession, TestServices } from '../services.ts'
@@ -190,7 +191,8 @@ test('what fails inside is for the log, not for the peer', async () => {
   const token = await test.token('viewer')
   const { services } = test
   const catalog = intercepted(services.datastore.catalog, () => Promise.reject(new TypeError('secret of /the/inside')))
-  const broken = { ...services, authority: { ...services.authority, catalog } }
+  const authority = { ...services.authority, catalog }
+  const broken = { ...services, ...serviceOf({ ...services, authority }) }
   const session = new MemorySession(broken, null)
   await expect(session.hello(broken, { token })).rejects.toMatchObject({
     code: 'PEER_FAILED',

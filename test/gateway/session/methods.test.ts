@@ -52,7 +52,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'machines.list': { machine: null, ...PAGE },
   'machines.status': { machine },
   'machines.forget': { machine, disk: null },
-  'machines.configure': { machine, policy: POLICY_DEFAULT, group: null },
+  'machines.configure': { machine, policy: POLICY_DEFAULT },
   'machines.assign': { machine, agent: MISSING.agent },
   'machines.qmp': { machine, command: 'query-status', arguments: '{}' },
   'machines.events': { machine },
@@ -200,9 +200,9 @@ test('a relayed call goes to the machine’s agent and its answer comes back', a
   const operator = await test.person('operator')
   const status: MachineStatus = {
     name: 'db1',
-    qmp: 'up',
-    status: 'running',
-    qemu: '7.2.0',
+    reachable: true,
+    runState: 'running',
+    hypervisor: 'QEMU 7.2.0',
     lease: null,
     problem: null,
     disks: [],

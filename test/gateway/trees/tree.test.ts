@@ -14,15 +14,8 @@ import {
   type Ref,
   type TreeNode,
 } from '../../../protocol/image-tree.ts'
-import { keyedHash } from '../../../gateway/common/keyed-hash.ts'
-import {
-  childAt,
-  chunksAt,
-  leaves,
-  leavesAround,
-  type LeafRun,
-  type NodeSource,
-} from '../../../gateway/trees/tree.ts'
+import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
+import { childAt, chunksAt, leaves, leavesAround, type LeafRun, type NodeSource } from '../../../gateway/trees/tree.ts'
 import { collect } from '../datastore/fixture.ts'
 
 const KEY = new Uint8Array(32).fill(5)

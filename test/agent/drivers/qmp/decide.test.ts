@@ -1,9 +1,8 @@
 // The decision for each disk: an increment only where it is proved whose changes the bitmap tells.
-
 import { expect, test } from 'vitest'
-import { decideDisks, refuseFullRead } from '../../../../agent/drivers/qmp/decide.ts'
-import type { SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
+import { decideDisks, refuseFullRead, type SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
 import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import { qmpMachine } from '../../../support/journal-entry.ts'
 import type { BitmapState } from '../../../../agent/qmp/disks.ts'
 import type { LeftOutDisk } from '../../../../protocol/backup.ts'
 
@@ -50,7 +49,7 @@ const base: LeaseBase = {
 const lostAll: LeaseBase = { ...base, disks: base.disks.map((one) => ({ ...one, reread: null })) }
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
-  machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
+  machine: qmpMachine('/q'),
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
   formerAgents: [],

@@ -2,11 +2,10 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { chainOf } from '../../../../agent/drivers/qmp/forget.ts'
-import { startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench } from '../../../support/lease.ts'
+import { startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
-const here = ({ machine }: LeaseBench) => ({ name: 'test', qmp: machine.qmpPath })
+const here = ({ configured }: LeaseBench) => configured
 
 const bitmapsOf = async (bench: LeaseBench): Promise<readonly string[]> =>
   ((await bench.objects()) as { bitmaps: readonly string[] }).bitmaps
@@ -48,7 +47,8 @@ test('what a lease left that can never be settled, as the machine’s socket has
   await first[Symbol.asyncDispose]()
   await using agent = await bench.agent()
   const [entry] = await agent.journal.list()
-  await agent.journal.write({ ...entry!, machine: { ...entry!.machine, qmp: folder.join('moved.sock') } })
+  const moved = folder.join('moved.sock')
+  await agent.journal.write({ ...entry!, machine: { ...entry!.machine, address: moved, keys: { qmp: moved } } })
   await agent.driver.forget(here(bench), null)
   expect(await bench.objects()).toEqual(untouched)
   expect(await agent.journal.list()).toEqual([])

@@ -2,8 +2,14 @@
 
 import { expect, test } from 'vitest'
 import type { Decisions, DiskDecision, SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
-import { checkpointBitmaps, obsoleteBitmaps, planLease, transactionActions } from '../../../../agent/drivers/qmp/plan.ts'
+import {
+  checkpointBitmaps,
+  obsoleteBitmaps,
+  planLease,
+  transactionActions,
+} from '../../../../agent/drivers/qmp/plan.ts'
 import type { LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import { qmpMachine } from '../../../support/journal-entry.ts'
 import type { BitmapState } from '../../../../agent/qmp/disks.ts'
 
 const AGENT = '0192aaaa-0000-7000-8000-0000c0ffee42'
@@ -60,7 +66,7 @@ const decisions: Decisions = {
 }
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
-  machine: { name: 'db1', qmp: '/q', guestAgent: null, exclude: [] },
+  machine: qmpMachine('/q'),
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
   formerAgents: [],

@@ -78,7 +78,9 @@ describe('two real QEMUs', () => {
     expect(await findMoved(destination.control)).toMatch(/^it waits for a machine .*\(run state inmigrate\)$/)
     await expect(refuseMoving(destination.control, 'db1')).rejects.toMatchObject({
       code: 'MACHINE_MOVING',
-      message: expect.stringMatching(/^Machine db1 is not backed up from here: it waits for .* Back it up on the host/),
+      message: expect.stringMatching(
+        /^machine db1 is not backed up from here: it waits for .*; back it up on the host/,
+      ),
       details: { machine: 'db1' },
     })
     await refuseMoving(source.control, 'db1')

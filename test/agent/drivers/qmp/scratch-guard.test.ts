@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
 import { startScratchGuard } from '../../../../agent/drivers/qmp/scratch-guard.ts'
-import { exampleEntry } from '../../../support/journal-entry.ts'
+import { exampleEntry, qmpMachine } from '../../../support/journal-entry.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 
 const alive = (pid: number): boolean => {
@@ -63,7 +63,7 @@ test('of a killed agent goes home when QEMU is gone too', async () => {
   await using folder = await tempFolder()
   const entry = exampleEntry({ scratchFolder: folder.join('scratch'), socketPath: folder.join('nbd') })
   await mkdir(entry.scratchFolder)
-  const gone = { ...entry, machine: { ...entry.machine, qmp: folder.join('no-qmp') } }
+  const gone = { ...entry, machine: qmpMachine(folder.join('no-qmp')) }
   const module = pathToFileURL(resolve('agent/drivers/qmp/scratch-guard.ts')).href
   const script = `import { startScratchGuard } from ${JSON.stringify(module)}
      console.log((await startScratchGuard(${JSON.stringify(gone)}, 0)).pid)

@@ -1,5 +1,5 @@
 // The look at the catalog: nothing to say of what was written, and a word for every byte that was not, wherever it lies.
-import { randomBytes, randomInt, randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
@@ -7,7 +7,7 @@ import { MIGRATIONS } from '../../../../gateway/catalog/sqlite/schema.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { TALLIED } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
 import { tempFolder } from '../../../support/temp.ts'
-import { Dice } from '../../../support/model-dice.ts'
+import { testDice } from '../../../support/seed.ts'
 
 const examine = (sql: Sql): string[] => runOperation(sql, 'condition.examine', { trusted: false })
 
@@ -60,7 +60,7 @@ test('finds nothing in what was written, moved, removed and replaced through SQL
 })
 
 test('names what was changed, lost or added below SQLite, in the index and in every table', () => {
-  const dice = new Dice(Number(process.env['VARVE_SEED'] ?? randomInt(2 ** 31)))
+  const dice = testDice()
   const changes = [
     'UPDATE chunk SET offset = offset + 1 WHERE id = (SELECT max(id) FROM chunk)',
     'UPDATE chunk SET machine = 8 WHERE id = (SELECT min(id) FROM chunk WHERE machine = 7)',

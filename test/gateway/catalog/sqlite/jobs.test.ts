@@ -1,14 +1,14 @@
 // Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
+import path from 'node:path'
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-builder.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
 import type { BeginDisk } from '../../../../gateway/catalog/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import { manifestOf } from '../../../../gateway/datastore/manifest.ts'
+import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
   addAgent,

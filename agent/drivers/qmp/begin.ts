@@ -1,0 +1,163 @@
+// Begins one lease in QEMU: plans it on the disks as they are, makes everything, takes the instant, or leaves nothing.
+import { VarveError } from '../../../protocol/errors.ts'
+import { makeFolder } from '../../make-folder.ts'
+import type { QmpCaller } from '../../qmp/client.ts'
+import { machineConfiguration } from '../../qmp/configuration.ts'
+import { listNodes } from '../../qmp/disks.ts'
+import type { Lease, LeaseRequest } from '../driver.ts'
+import { decideDisks, type SeenDisks } from './decide.ts'
+import { writeEntry, type QmpEntry } from './entry.ts'
+import { finishLease, isGone } from './finish.ts'
+import type { QmpHost } from './host.ts'
+import { takeInstant } from './instant.ts'
+import { DisksChanged, look, refuseChange, signature } from './look.ts'
+import { obsoleteBitmaps, planLease } from './plan.ts'
+import { QmpLease } from './qmp-lease.ts'
+import { noteStopped } from './rescue.ts'
+import { startScratchGuard } from './scratch-guard.ts'
+import { makeScratch } from './scratch.ts'
+import { prepareSizeMarks } from './size-mark.ts'
+
+/** The oldest QEMU whose commands suffice (block-export-add). */
+const QEMU_MAJOR_MIN = 5
+const QEMU_MINOR_MIN = 2
+
+/** Refuses a QEMU that is too old with DISK_UNSUPPORTED. */
+export const checkVersion = ({ version: { major, minor } }: QmpCaller): void => {
+  if (major > QEMU_MAJOR_MIN || (major === QEMU_MAJOR_MIN && minor >= QEMU_MINOR_MIN)) return
+  throw new VarveError(
+    'DISK_UNSUPPORTED',
+    `QEMU ${major}.${minor} is too old; ${QEMU_MAJOR_MIN}.${QEMU_MINOR_MIN} is needed`,
+  )
+}
+
+/** Makes the folders of scratch space and sockets; SCRATCH_LOW where there is less space than must stay free. */
+export const prepareFolders = async ({ folders, reserveBytes, freeBytes }: QmpHost): Promise<void> => {
+  const { scratch, runtime } = folders
+  // QEMU may run as another user, who must be able to pass through
+  await makeFolder(scratch, 0o711)
+  await makeFolder(runtime, 0o711)
+  const free = await freeBytes(scratch)
+  if (free >= reserveBytes) return
+  throw new VarveError('SCRATCH_LOW', `the scratch folder ${scratch} has too little space to begin`, {
+    details: { freeBytes: free, reserveBytes },
+  })
+}
+
+const startServer = async (client: QmpCaller, socketPath: string): Promise<void> => {
+  try {
+    await client.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socketPath } } })
+  } catch (cause) {
+    const running = cause instanceof VarveError && /already running/.test(String(cause.details['desc']))
+    if (!running) throw cause
+    const sentence = 'the machine runs an NBD server that is not ours, and QEMU has room for one only: stop it first'
+    throw new VarveError('NBD_SERVER_BUSY', sentence, { cause })
+  }
+}
+
+const addScratchNodes = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
+  for (const { node, scratchNode, scratchFile } of entry.disks) {
+    const file = { driver: 'file', filename: scratchFile }
+    await client.execute('blockdev-add', { driver: 'qcow2', 'node-name': scratchNode, file, backing: node })
+  }
+}
+
+const addExports = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
+  for (const { exportId, exportName, scratchNode, kind } of entry.disks) {
+    const bitmaps = kind === 'incremental' ? { bitmaps: [entry.transfer] } : {}
+    const target = { id: exportId, type: 'nbd', 'node-name': scratchNode, name: exportName, writable: false }
+    await client.execute('block-export-add', { ...target, ...bitmaps })
+  }
+}
+
+const removeObsolete = async (host: QmpHost, client: QmpCaller, { id }: QmpEntry, request: LeaseRequest) => {
+  const kept = new Set(await host.journal.keptCheckpoints(id))
+  if (request.base !== null) kept.add(request.base.checkpoint)
+  for (const { node, name } of obsoleteBitmaps(await listNodes(client), request, kept)) {
+    host.log.info({ machine: request.machine.name, node, bitmap: name }, 'removing an obsolete checkpoint')
+    await client.execute('block-dirty-bitmap-remove', { node, name })
+  }
+}
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof VarveError && (error.code === 'QMP_ERROR' || error.code === 'LEASE_HELD')
+
+/** What a lease begins with; `release` is called once the machine is free again. */
+export interface Beginning {
+  readonly client: QmpCaller
+  readonly request: LeaseRequest
+  readonly release: () => void
+}
+
+/** The same, planned on the disks that were seen. */
+interface Planned extends Beginning {
+  readonly entry: QmpEntry
+  readonly seen: SeenDisks
+}
+
+const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
+  const { client, entry, request, release } = planned
+  await makeScratch(entry)
+  await noteStopped(client, entry.scratchFolder)
+  const starting = startScratchGuard(entry, host.reserveBytes)
+  // it is awaited below; until then its failure must not count as unhandled
+  starting.catch(() => undefined)
+  try {
+    await removeObsolete(host, client, entry, request)
+    await addScratchNodes(client, entry)
+    await startServer(client, entry.socketPath)
+    await prepareSizeMarks(client, entry)
+  } catch (error) {
+    await starting.then((guard) => guard.done()).catch(() => undefined)
+    throw error
+  }
+  const guard = await starting
+  const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
+  try {
+    const { consistency: wish, freezeTimeoutMs } = request
+    const instant = await takeInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
+    await refuseChange(client, planned)
+    await addExports(client, entry)
+    const active: QmpEntry = { ...entry, ...instant, phase: 'active' }
+    await writeEntry(host.journal, active)
+    lease.complete(active)
+    await lease.check()
+    return lease
+  } catch (error) {
+    lease.abandon()
+    throw error
+  }
+}
+
+/** Removes what a failed begin made; false, and it stays in the journal as failed, where that cannot be done now. */
+const undo = async (host: QmpHost, entry: QmpEntry, cause: unknown): Promise<boolean> => {
+  try {
+    await finishLease(host, entry, 'failed')
+    return true
+  } catch (error) {
+    if (!isGone(error)) host.watchLeft(entry)
+    host.log.warn(
+      { lease: entry.id, machine: entry.machine.name, err: error, cause },
+      'a lease that failed to begin could not be removed yet',
+    )
+    return false
+  }
+}
+
+/** Begins on the disks as they are now; null, with nothing left, when they were others at the instant. */
+export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<Lease | null> => {
+  const { client, request } = beginning
+  const seen = await look(client)
+  const decisions = decideDisks(seen, request)
+  const entry = planLease(request, decisions, host.folders, await machineConfiguration(client))
+  await writeEntry(host.journal, entry)
+  try {
+    return await make(host, { ...beginning, entry, seen })
+  } catch (error) {
+    if (!(await undo(host, entry, error))) throw error
+    if (error instanceof DisksChanged) return null
+    // QEMU refuses what does not fit disks that are others by now
+    if (isRefusal(error) && signature(await look(client), request) !== signature(seen, request)) return null
+    throw error
+  }
+}

@@ -1,0 +1,94 @@
+// What a lease of this driver adds to its journal entry: the names of all that it makes, written down before it is made.
+
+import * as v from 'valibot'
+import { READ_KINDS, READ_REASONS } from '../../../protocol/backup.ts'
+import type { JournalEntry, LeaseJournal, PayloadFormat } from '../journal.ts'
+import { addressOf } from './keys.ts'
+
+/** Name of this driver. */
+export const QMP_DRIVER = 'qmp'
+
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
+const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+
+const diskSchema = v.object({
+  name: text,
+  node: text,
+  size: natural,
+  kind: v.picklist(READ_KINDS),
+  reason: v.picklist(READ_REASONS),
+  /** Whether the checkpoint bitmap is stored in the image and so survives QEMU. */
+  persistent: v.boolean(),
+  /** The checkpoint's bitmap of this disk, and its size mark with that one's granularity in bytes. */
+  checkpoint: text,
+  sizeMark: text,
+  sizeGranularity: natural,
+  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the granularity in bytes of the first. */
+  base: v.nullable(v.object({ name: text, checkpoint: text, sizeMark: text, granularity: natural })),
+  /** What lay under the disk at the instant. */
+  evidence: v.string(),
+  /** Chunks said to be unchanged that were compared with the base. */
+  comparedChunks: natural,
+  /** Ranges of an incremental read that count as changed: offset and length in bytes. */
+  reread: v.array(v.tuple([natural, natural])),
+  scratchNode: text,
+  scratchFile: text,
+  filterNode: text,
+  /** Node and export from which the size mark of a full read gets its bit. */
+  sizeNode: text,
+  sizeExportId: text,
+  job: text,
+  exportId: text,
+  exportName: text,
+})
+
+const payloadSchema = v.object({
+  transfer: text,
+  scratchFolder: text,
+  socketFolder: text,
+  socketPath: text,
+  disks: v.pipe(v.array(diskSchema), v.minLength(1)),
+})
+
+export type JournalDisk = Readonly<v.InferOutput<typeof diskSchema>>
+
+interface QmpPayload extends Readonly<Omit<v.InferOutput<typeof payloadSchema>, 'disks'>> {
+  readonly disks: readonly JournalDisk[]
+}
+
+/** All that is known of a lease of this driver: the head of its journal entry and the payload in one. */
+export type QmpEntry = Omit<JournalEntry, 'payload'> & QmpPayload
+
+const version1Schema = v.looseObject({
+  machine: v.object({ name: text, qmp: text, guestAgent: v.nullable(text) }),
+  ...payloadSchema.entries,
+})
+
+/** Version 1 of the journal had no drivers: the fields of this one stood among the others. */
+const fromVersion1 = (value: unknown): unknown => {
+  const { machine, transfer, scratchFolder, socketFolder, socketPath, disks, ...head } = v.parse(version1Schema, value)
+  const { name, qmp, guestAgent } = machine
+  const keys = { qmp, ...(guestAgent === null ? {} : { guest_agent: guestAgent }) }
+  return {
+    ...head,
+    version: 2,
+    machine: { name, driver: QMP_DRIVER, address: addressOf(keys), keys },
+    payloadVersion: QMP_PAYLOAD.version,
+    payload: { transfer, scratchFolder, socketFolder, socketPath, disks },
+  }
+}
+
+export const QMP_PAYLOAD: PayloadFormat = { version: 1, schema: payloadSchema, fromVersion1 }
+
+export const fromJournal = ({ payload, ...head }: JournalEntry): QmpEntry => ({
+  ...head,
+  ...v.parse(payloadSchema, payload),
+})
+
+/** The journal takes of both what is theirs. */
+export const writeEntry = (journal: LeaseJournal, entry: QmpEntry): Promise<void> =>
+  journal.write({ ...entry, payload: entry })
+
+/** This driver's entries of the journal. */
+export const qmpEntries = async (journal: LeaseJournal): Promise<readonly QmpEntry[]> =>
+  (await journal.list()).filter(({ machine }) => machine.driver === QMP_DRIVER).map(fromJournal)

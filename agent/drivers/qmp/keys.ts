@@ -1,0 +1,23 @@
+// The keys of a [[machine]] that this driver is given.
+
+import path from 'node:path'
+import * as v from 'valibot'
+import { socketPath } from '../../socket-path.ts'
+import type { Machine } from '../driver.ts'
+
+export const keys = {
+  /** The machine's QMP socket, for the agent alone. */
+  qmp: socketPath,
+  guest_agent: v.optional(socketPath),
+}
+
+const keysSchema = v.object(keys)
+
+/** The path of a machine's QMP socket. */
+export const qmpPathOf = ({ keys: own }: Pick<Machine, 'keys'>): string => v.parse(keysSchema, own).qmp
+
+/** The path of its guest agent's socket; null where it has none. */
+export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>
+  v.parse(keysSchema, own).guest_agent ?? null
+
+export const addressOf = (own: Machine['keys']): string => path.normalize(qmpPathOf({ keys: own }))

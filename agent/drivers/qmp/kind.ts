@@ -1,0 +1,14 @@
+// What the registry holds of this driver.
+
+import type { DriverKind } from '../driver.ts'
+import { QMP_DRIVER, QMP_PAYLOAD } from './entry.ts'
+import { addressOf, keys } from './keys.ts'
+import { QmpDriver } from './qmp-driver.ts'
+
+export const QMP: DriverKind = {
+  name: QMP_DRIVER,
+  keys,
+  addressOf,
+  payload: QMP_PAYLOAD,
+  open: (host) => new QmpDriver(host),
+}

@@ -1,0 +1,31 @@
+// Small helpers on byte arrays that cross threads or name things in maps.
+import { ID_BYTES } from '../chunk.ts'
+
+/** The same bytes in a buffer of just their size: a structured clone carries a view's whole buffer along. */
+export const ownBytes = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes)
+
+/** The pieces in one array of `length` bytes. */
+export const joinBytes = (pieces: Iterable<Uint8Array>, length: number): Uint8Array<ArrayBuffer> => {
+  const joined = new Uint8Array(length)
+  let offset = 0
+  for (const piece of pieces) {
+    joined.set(piece, offset)
+    offset += piece.length
+  }
+  return joined
+}
+
+/** Ids packed behind one another, ID_BYTES each. */
+export const joinIds = (ids: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => joinBytes(ids, ids.length * ID_BYTES)
+
+/** One id of a run of them: a view. */
+export const idAt = (ids: Uint8Array, index: number): Uint8Array =>
+  ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
+
+/** The ids of a run of them: views. */
+export const splitIds = (ids: Uint8Array): Uint8Array[] =>
+  Array.from({ length: Math.floor(ids.length / ID_BYTES) }, (_, index) => idAt(ids, index))
+
+/** An id as a map key. */
+export const idName = (id: Uint8Array): string =>
+  Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('latin1')

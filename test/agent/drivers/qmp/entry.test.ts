@@ -1,0 +1,55 @@
+// Journal entries of this driver, also of before the journal had a head.
+
+import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { fromJournal, qmpEntries, writeEntry } from '../../../../agent/drivers/qmp/entry.ts'
+import { openJournal } from '../../../../agent/drivers/registry.ts'
+import { exampleEntry } from '../../../support/journal-entry.ts'
+import { startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
+import { tempFolder } from '../../../support/temp.ts'
+
+test('head and payload are one to this driver, and two in the journal', async () => {
+  await using folder = await tempFolder()
+  const journal = await openJournal(folder.path)
+  const entry = exampleEntry()
+  await writeEntry(journal, entry)
+  expect(await qmpEntries(journal)).toEqual([entry])
+  const [written] = await journal.list()
+  expect(Object.keys(written!)).not.toContain('disks')
+  expect(fromJournal(written!)).toEqual(entry)
+})
+
+/** Makes of the one entry what version 1 of the journal had: the machine's paths, and all of the payload among the rest. */
+const makeOld = async (bench: LeaseBench): Promise<void> => {
+  const folder = `${bench.stateFolder}/leases`
+  const [name = ''] = await readdir(folder)
+  const { payload, payloadVersion, machine, ...head } = JSON.parse(await readFile(`${folder}/${name}`, 'utf8'))
+  expect(payloadVersion).toBe(1)
+  const old = { name: machine.name, qmp: machine.keys.qmp, guestAgent: null }
+  await writeFile(`${folder}/${name}`, JSON.stringify({ ...head, ...payload, version: 1, machine: old }))
+}
+
+test.each(['settles', 'goes on with'] as const)('the first start after an update %s an old entry', async (how) => {
+  await using folder = await tempFolder()
+  await using bench = await startBench(folder.path, threeDisks(folder.path).slice(0, 2))
+  const untouched = await bench.objects()
+  await using victim = await bench.victim(bench.request(), 1)
+  const [guard = 0] = await victim.children()
+  await victim.end('SIGKILL')
+  process.kill(guard, 'SIGKILL')
+  await makeOld(bench)
+
+  await using agent = await bench.agent()
+  const [entry] = await agent.journal.list()
+  expect(entry).toMatchObject({ machine: { driver: 'qmp', address: bench.machine.qmpPath }, phase: 'active' })
+  await expect(agent.driver.begin(bench.request())).rejects.toMatchObject({ code: 'LEASE_HELD' })
+  if (how === 'settles') await agent.driver.settle(entry!, 'failed')
+  else {
+    const adopted = await agent.driver.adopt(entry!)
+    await adopted!.check()
+    await adopted!.end('failed')
+  }
+  expect(await bench.objects()).toEqual(untouched)
+  expect(await readdir(`${bench.stateFolder}/leases`)).toEqual([])
+  expect(await readdir(`${bench.stateFolder}/scratch`)).toEqual([])
+})
