@@ -74,8 +74,8 @@ export interface Chunks {
   readonly locate: Question<{ tenant: string; ids: Uint8Array }, (RecordLocation | null)[]>
 
   /**
-   * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly
-   * stored. JOB_ENDED.
+   * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes
+   * newly stored. JOB_ENDED.
    */
   readonly commit: Transaction<ChunkCommit, number>
 }

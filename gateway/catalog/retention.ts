@@ -76,8 +76,8 @@ export interface Configured {
 
 export interface Policies {
   /**
-   * Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that
-   * is not there, PARAMS_INVALID for GROUP_NONE, LIMIT_REACHED past POLICIES_MAX.
+   * Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group,
+   * that is not there, PARAMS_INVALID for GROUP_NONE, LIMIT_REACHED past POLICIES_MAX.
    */
   readonly set: Transaction<RulesChange, void>
 
