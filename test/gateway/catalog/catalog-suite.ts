@@ -239,7 +239,11 @@ const machines = (open: () => Promise<World>) =>
 const jobs = (open: () => Promise<World>) =>
   describe('jobs and points', () => {
     const commitOf = (job: string, agent: string) => ({
-      ...{ job, agent, bytesRead: 1, nowMs: 50, lockedUntilMs: null },
+      job,
+      agent,
+      bytesRead: 1,
+      nowMs: 50,
+      lockedUntilMs: null,
       manifest: new Uint8Array(randomBytes(32)),
     })
 
