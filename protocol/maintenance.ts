@@ -1,4 +1,4 @@
-// The methods that keep a tenant's datastore: retention, holds, collection, verification, accounting; spread into the table of methods.
+// The methods that maintain a tenant's datastore: retention, holds, collection, verification, accounting.
 import * as v from 'valibot'
 import { PAGE_ROWS_MAX, STREAM_WINDOW_BYTES } from './limits.ts'
 import { DAYS_MAX, groupName, KEEP_REASONS, POLICIES_MAX, retention, RETENTION_SCOPES } from './retention.ts'
@@ -53,8 +53,8 @@ export const collectionReport = v.object({
   bytesRewritten: s.count,
   bytesAfter: s.count,
   /**
-   * Dead bytes still in packs: below the threshold, in packs that uploads are writing, in those that known damage lies in, or in packs
-   * whose live records found no room; a later collection frees them.
+   * Dead bytes still in packs: below the threshold, in packs that uploads are writing, in those with known damage, or in
+   * packs whose live records found no room; a later collection frees them.
    */
   waiting: v.object({
     belowThresholdBytes: s.count,

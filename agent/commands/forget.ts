@@ -41,7 +41,7 @@ const forgetDisks = async (
         const error = asVarveError(thrown)
         if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error
         const { code, message } = await whyUnknown(machine, context)
-        throw new VarveError(code, `${message}; or stop "varve-agent run", without which forget works alone`)
+        throw new VarveError(code, `${message}; or stop "varve-agent run": without it, forget works on its own`)
       }
     },
     timeout === undefined ? {} : { timeout },
@@ -62,7 +62,7 @@ export const forget = async (machine: string, options: ForgetCommand): Promise<v
   }
   if (left.length > 0) {
     const count = left.length === 1 ? 'one bitmap' : `${left.length} bitmaps`
-    const way = 'a node that is a backing file can be written once its overlay is committed, or with the machine off'
+    const way = 'a backing file becomes writable once its overlay is committed, or with the machine off'
     throw new VarveError('QMP_ERROR', `QEMU refused to remove ${count}; ${way}`)
   }
 }

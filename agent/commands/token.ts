@@ -1,9 +1,10 @@
-// Where an enrolment token comes from: a file, standard input or the environment, which other users of the host cannot look at; or the command line, which they can.
+// Reads an enrolment token from a file, standard input or the environment, which other users of the host cannot see;
+// or from the command line, which they can.
 import { open } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 
-/** Names the variable of the environment that a token is taken from where no option gives one. */
+/** The environment variable that holds the token where no option gives one. */
 export const TOKEN_VARIABLE = 'VARVE_ENROLMENT_TOKEN'
 
 /** Bytes that are read of a file or of standard input. */
@@ -60,7 +61,7 @@ const checked = (text: string, where: string): string => {
   const token = text.trim()
   if (token === '') throw new VarveError('PARAMS_INVALID', `there is no token in ${where}: it is empty`)
   if (token.length > TOKEN_CHARS_MAX || /\s/u.test(token))
-    throw new VarveError('PARAMS_INVALID', `what is in ${where} is not one token as "varve-gateway enrol" prints it`)
+    throw new VarveError('PARAMS_INVALID', `${where} does not hold exactly one token as "varve-gateway enrol" prints it`)
   return token
 }
 
@@ -73,7 +74,7 @@ export const readToken = async (
   },
 ): Promise<string> => {
   if (token !== undefined && tokenFile !== undefined)
-    throw new VarveError('PARAMS_INVALID', 'give the token once: --token-file or --token')
+    throw new VarveError('PARAMS_INVALID', 'give the token only once: with --token-file or --token')
   if ((token ?? tokenFile) === STDIN) return checked(await readInput(from.input), 'standard input')
   if (tokenFile !== undefined) return checked(await readFileText(tokenFile), tokenFile)
   if (token !== undefined) return checked(token, '--token')

@@ -22,7 +22,7 @@ export const readCa = async (file: string | undefined): Promise<Buffer | null> =
   }
   const invalid = (what: string): VarveError => new VarveError('CONFIG_INVALID', `ca: ${file} ${what}`)
   if (pem.length === 0) throw invalid('is empty')
-  if (pem.includes('PRIVATE KEY')) throw invalid('holds a private key; it must hold the certificate alone')
+  if (pem.includes('PRIVATE KEY')) throw invalid('holds a private key: it must hold only the certificate')
   try {
     void new X509Certificate(pem)
   } catch {
@@ -32,8 +32,8 @@ export const readCa = async (file: string | undefined): Promise<Buffer | null> =
 }
 
 /**
- * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion for its
- * times says what time it is there: a second one, dated by that clock, is tried.
+ * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion because of its
+ * times sends its own time: a second one, dated by that clock, is tried.
  */
 export const connect = async (
   config: AgentConfig,

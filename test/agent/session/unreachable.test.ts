@@ -229,7 +229,7 @@ test('a port with TLS and a port without it are told apart', async () => {
   for (const failure of await failures(`ws://127.0.0.1:${portOf(secure)}`))
     expect(failure).toMatchObject({ message: expect.stringContaining('speaks TLS: use wss://') as string })
   for (const failure of await failures(`wss://127.0.0.1:${portOf(plain)}`))
-    expect(failure).toMatchObject({ message: expect.stringContaining('speaks no TLS: use ws://') as string })
+    expect(failure).toMatchObject({ message: expect.stringContaining('does not speak TLS: use ws://') as string })
   for (const server of [secure, plain]) {
     server.closeAllConnections()
     server.close()
