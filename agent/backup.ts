@@ -288,7 +288,10 @@ export class Backups implements AsyncDisposable {
     link()
       .call('backup.released', { job }, this.#halt.signal, RELEASED_LIMIT_MS)
       .catch((thrown: unknown) => {
-        log.info({ job, code: asVarveError(thrown).code }, 'the gateway could not be notified that the lease was released')
+        log.info(
+          { job, code: asVarveError(thrown).code },
+          'the gateway could not be notified that the lease was released',
+        )
       })
   }
 }

@@ -158,8 +158,7 @@ export const enrolHost = async (options: {
     const request = { token, publicKey: identity.publicKey, host: hostname() }
     const answer = await post(gateway, ca, JSON.stringify(request), signal)
     const checked = v.safeParse(answerSchema, answer)
-    if (!checked.success)
-      throw new VarveError('CONNECTION_LOST', "the gateway's answer is not an enrolment")
+    if (!checked.success) throw new VarveError('CONNECTION_LOST', "the gateway's answer is not an enrolment")
     const { record } = await identity.save(state, { ...checked.output, gateway })
     return { record, former }
   } catch (error) {
@@ -191,7 +190,7 @@ export const whatFollows = (
       `Another tenant: the restore points of ${former.tenantName} are out of reach, and every machine starts with a full backup.`,
     )
   else if (config.machines.length > 0) {
-    sentences.push("Machines and their restore points stay with the old agent until an owner assigns them to this one:")
+    sentences.push('Machines and their restore points stay with the old agent until an owner assigns them to this one:')
     for (const { name } of config.machines)
       sentences.push(`  varve-gateway machine assign ${name} --agent ${record.agentId} --tenant ${record.tenantName}`)
   }

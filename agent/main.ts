@@ -58,7 +58,9 @@ const workTimeoutOption = (what: string): Option =>
 const pointPrefix = (text: string): string => {
   const checked = v.safeParse(idPrefix, text)
   if (checked.success) return checked.output
-  throw new InvalidArgumentError(`"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`)
+  throw new InvalidArgumentError(
+    `"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`,
+  )
 }
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
@@ -111,9 +113,7 @@ program
 
 program
   .command('run')
-  .description(
-    'serve this host’s machines until stopped; reloads its configuration on SIGHUP; logs JSON lines',
-  )
+  .description('serve this host’s machines until stopped; reloads its configuration on SIGHUP; logs JSON lines')
   .addOption(configOption())
   .action(async (options: { config: string }) => {
     const config = await readConfig(options.config)

@@ -116,7 +116,8 @@ export class Channel<Out, In> implements AsyncIterable<In> {
 
   onCredit(bytes: number): void {
     this.#credit += bytes
-    if (!Number.isSafeInteger(this.#credit)) throw new VarveError('CREDIT_EXCEEDED', 'the credit granted is out of range')
+    if (!Number.isSafeInteger(this.#credit))
+      throw new VarveError('CREDIT_EXCEEDED', 'the credit granted is out of range')
     let next = this.#waiters[0]
     while (next !== undefined && costOf(next.frame) <= this.#credit) {
       this.#waiters.shift()

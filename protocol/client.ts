@@ -29,9 +29,7 @@ export const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 
 const endText = (code: number): string =>
-  code === CLOSE_ABNORMAL
-    ? 'the connection to the gateway broke'
-    : `the gateway ended the connection (code ${code})`
+  code === CLOSE_ABNORMAL ? 'the connection to the gateway broke' : `the gateway ended the connection (code ${code})`
 
 const OPEN = 1
 
@@ -92,7 +90,8 @@ export const openSession = (options: SessionOptions): Promise<Session> => {
     const onFirst = (bytes: Uint8Array): void => {
       const frame = decodeFrame(bytes)
       if (frame[0] === FRAME.error) throw errorOfFrame(frame[2], frame[3], frame[4])
-      if (frame[0] !== FRAME.welcome) throw new VarveError('FRAME_UNEXPECTED', "the gateway's first frame is not welcome")
+      if (frame[0] !== FRAME.welcome)
+        throw new VarveError('FRAME_UNEXPECTED', "the gateway's first frame is not welcome")
       const { version } = frame[1]
       if (version < VERSION_MIN || version > VERSION_MAX)
         throw new VarveError('VERSION_UNSUPPORTED', `the gateway chose version ${version}, which was not offered`)

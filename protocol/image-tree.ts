@@ -160,7 +160,10 @@ export class TreeBuilder {
   /** The root id, or `null` for an all-zero image; IMAGE_INCOMPLETE unless every chunk was placed. */
   finish(): Ref {
     if (this.#position !== this.chunks)
-      throw new VarveError('IMAGE_INCOMPLETE', `the image ends at chunk ${this.chunks}, but only ${this.#position} were placed`)
+      throw new VarveError(
+        'IMAGE_INCOMPLETE',
+        `the image ends at chunk ${this.chunks}, but only ${this.#position} were placed`,
+      )
     return this.#open[this.rootLevel + 1]![0] ?? null
   }
 
@@ -183,9 +186,3 @@ export class TreeBuilder {
 }
 
 export const sameRef = (a: Ref, b: Ref): boolean => (a === null || b === null ? a === b : equalBytes(a, b))
-
-/** Root id and size in one value: equal fingerprints mean equal disks. */
-export interface Fingerprint {
-  readonly root: Ref
-  readonly size: number
-}

@@ -71,7 +71,9 @@ export class IncomingCalls {
       return refuse(new VarveError('PARAMS_INVALID', `${name}: ${misfit(method.params, checked.issues)}`))
     const release = this.#room.take(Math.max(frameBytes, CALL_BYTES_MIN))
     if (release === null)
-      return refuse(new VarveError('TOO_MANY_REQUESTS', 'calls in progress use all the memory allowed to them: try again'))
+      return refuse(
+        new VarveError('TOO_MANY_REQUESTS', 'calls in progress use all the memory allowed to them: try again'),
+      )
     const call: Incoming = {
       channel: new Channel(id, this.#link, method.down, method.up),
       controller: new AbortController(),

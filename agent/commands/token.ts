@@ -61,7 +61,10 @@ const checked = (text: string, where: string): string => {
   const token = text.trim()
   if (token === '') throw new VarveError('PARAMS_INVALID', `there is no token in ${where}: it is empty`)
   if (token.length > TOKEN_CHARS_MAX || /\s/u.test(token))
-    throw new VarveError('PARAMS_INVALID', `${where} does not hold exactly one token as "varve-gateway enrol" prints it`)
+    throw new VarveError(
+      'PARAMS_INVALID',
+      `${where} does not hold exactly one token as "varve-gateway enrol" prints it`,
+    )
   return token
 }
 

@@ -82,7 +82,11 @@ export class FreezeNotes {
       await syncFolder(this.folder)
     } catch (cause) {
       if (hasCode(cause, 'EEXIST') && (await this.#read(basename(path))) !== null) {
-        throw new VarveError('GUEST_AGENT_ERROR', 'an earlier freeze of the guest is not undone yet: the agent keeps trying', { cause })
+        throw new VarveError(
+          'GUEST_AGENT_ERROR',
+          'an earlier freeze of the guest is not undone yet: the agent keeps trying',
+          { cause },
+        )
       }
       // nothing was frozen: a partial note must not look like a freeze
       await rm(path, { force: true }).catch(() => undefined)

@@ -134,10 +134,7 @@ export class Thawer implements AsyncDisposable {
     let told = false
     const onRetry = (error: unknown): void => {
       if (!told)
-        this.#log.warn(
-          { machine, lease, guestAgent, err: error },
-          'a frozen guest cannot be thawed yet; retrying',
-        )
+        this.#log.warn({ machine, lease, guestAgent, err: error }, 'a frozen guest cannot be thawed yet; retrying')
       told = true
     }
     const wanted = (): Promise<boolean> => this.notes.holds(note)

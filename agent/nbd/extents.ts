@@ -6,16 +6,14 @@ import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError } from './wire.ts'
 import type { StatusExtent } from './wire.ts'
 
 export const ALLOCATION_CONTEXT = 'base:allocation'
-/** The context of an exported bitmap is this and the bitmap's name. */
-export const BITMAP_CONTEXT_PREFIX = 'qemu:dirty-bitmap:'
 
 /** Longest range of one map request, in bytes. */
 export const WINDOW_BYTES = 2 ** 30
 /** Most maps of changed spans that are prefetched. */
 const SPANS_AHEAD_MAX = 8
 
-/** `data` must be read, `zero` reads as zeroes and is recorded as such, `clean` has not changed since the checkpoint. */
-export type ExtentKind = 'data' | 'zero' | 'clean'
+/** `data` must be read, `zero` reads as zeroes and is recorded as such, `keep` has not changed since the checkpoint. */
+export type ExtentKind = 'data' | 'zero' | 'keep'
 
 export interface DiskExtent {
   readonly offset: number
@@ -98,7 +96,7 @@ export const planSpans = (offset: number, statuses: readonly StatusExtent[], bri
 }
 
 /**
- * Merges both maps from `offset` on, as far as both go: unchanged is `clean`; changed is `zero` where it reads as zeroes,
+ * Merges both maps from `offset` on, as far as both go: unchanged is `keep`; changed is `zero` where it reads as zeroes,
  * else `data`. Neighbours of one kind are not joined.
  */
 export function* mergeStatus(
@@ -115,7 +113,7 @@ export function* mergeStatus(
       const change = dirty[index]
       if (change === undefined) return
       const length = Math.min(left, change.length - usedBytes)
-      yield { offset: at, length, kind: isChanged(change) ? changedKind : 'clean' }
+      yield { offset: at, length, kind: isChanged(change) ? changedKind : 'keep' }
       at += length
       left -= length
       usedBytes += length
@@ -205,7 +203,7 @@ async function* windowBatches(options: DiskExtentsOptions, offset: number, lengt
     const { dirty } = span
     const first = asked.get(index)
     if (dirty === null || first === undefined) {
-      yield [{ offset: span.offset, length: span.length, kind: 'clean' }]
+      yield [{ offset: span.offset, length: span.length, kind: 'keep' }]
     } else {
       asked.delete(index)
       yield* spanBatches(options, { ...span, dirty }, first)

@@ -134,10 +134,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
     const id = this.#lastId
     const line = `${JSON.stringify({ execute: command, arguments: args, id })}\n`
     if (Buffer.byteLength(line) > QMP_COMMAND_BYTES_MAX) {
-      throw new VarveError(
-        'PARAMS_INVALID',
-        `the QMP command ${command} is longer than ${QMP_COMMAND_BYTES_MAX} bytes`,
-      )
+      throw new VarveError('PARAMS_INVALID', `the QMP command ${command} is longer than ${QMP_COMMAND_BYTES_MAX} bytes`)
     }
     return await new Promise<unknown>((resolve, reject) => {
       const timer = setTimeout(() => {

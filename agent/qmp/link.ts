@@ -62,8 +62,7 @@ export class QmpLink implements AsyncDisposable {
 
   /** The connected client; connects now when the link is down. QMP_UNAVAILABLE when that fails. */
   async client(): Promise<QmpClient> {
-    if (this.#stopping.signal.aborted)
-      throw new VarveError('QMP_UNAVAILABLE', `the QMP link to ${this.path} is closed`)
+    if (this.#stopping.signal.aborted) throw new VarveError('QMP_UNAVAILABLE', `the QMP link to ${this.path} is closed`)
     if (this.#client !== null) return this.#client
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = null

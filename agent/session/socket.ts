@@ -52,9 +52,13 @@ const refusedWith = (told: VarveError, response: IncomingMessage, nowMs: number)
   if (gatewayMs === null || !CLOCK_CODES.has(code)) return told
   const details = { aheadMs: nowMs - gatewayMs }
   const apart = clocksApart(gatewayMs, nowMs)
-  return new VarveError(code, apart === null ? message : `${apart}, so it refuses the assertion: set the clocks right`, {
-    details,
-  })
+  return new VarveError(
+    code,
+    apart === null ? message : `${apart}, so it refuses the assertion: set the clocks right`,
+    {
+      details,
+    },
+  )
 }
 
 /** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */

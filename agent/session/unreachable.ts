@@ -11,16 +11,19 @@ const WAYS_OUT: readonly (readonly [code: RegExp, way: string])[] = [
   [/^(?:ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN)$/u, 'no answer from there: check the network and firewalls'],
   [/^(?:ECONNRESET|ECONNABORTED|EPIPE)$/u, 'the connection was reset: try again'],
   [/^EMFILE$|^ENFILE$|^ENOBUFS$|^EADDRNOTAVAIL$/u, 'this host cannot open more connections: try again later'],
-  [/^(?:EPROTO|ERR_SSL_.*)$/u, 'what listens there does not speak a TLS that this host understands: is it wss:// or ws://?'],
   [
-    /^HPE_/u,
-    'what listens there is not a gateway: check address and port, and whether it is wss:// or ws://',
+    /^(?:EPROTO|ERR_SSL_.*)$/u,
+    'what listens there does not speak a TLS that this host understands: is it wss:// or ws://?',
   ],
+  [/^HPE_/u, 'what listens there is not a gateway: check address and port, and whether it is wss:// or ws://'],
 ]
 
 /** The same for failures that have a message and no code. */
 const WAYS_OF_WORDS: readonly (readonly [words: RegExp, way: string])[] = [
-  [/timed out|no answer in time/u, 'it accepts the connection and does not answer: is it the gateway, and does it hang?'],
+  [
+    /timed out|no answer in time/u,
+    'it accepts the connection and does not answer: is it the gateway, and does it hang?',
+  ],
   [
     /subprotocol|Sec-WebSocket|Upgrade header/iu,
     'what answers there is not a gateway of this protocol: check address and port, and what a proxy in front of it passes on',

@@ -48,7 +48,10 @@ const freeze = async ({ thawer, entry, wish, freezeTimeoutMs }: InstantOptions):
   try {
     // a guest that is still in one freeze is not frozen again
     if (!(await thawer.isClear(guestAgent, EARLIER_FREEZE_WAIT_MS))) {
-      throw new VarveError('GUEST_AGENT_ERROR', 'an earlier freeze of the guest is not undone yet; the agent keeps trying')
+      throw new VarveError(
+        'GUEST_AGENT_ERROR',
+        'an earlier freeze of the guest is not undone yet; the agent keeps trying',
+      )
     }
     const guest = { socketPath: guestAgent, machine: machine.name, qmp: qmpPathOf(machine), lease: entry.id }
     return { guest: await freezeGuest({ ...guest, timeoutMs: freezeTimeoutMs, thawer }) }

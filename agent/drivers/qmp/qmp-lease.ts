@@ -64,8 +64,7 @@ const lostError = (entry: QmpEntry, why: string, cause?: unknown): VarveError =>
   new VarveError('LEASE_LOST', `the lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
 
 /** Why QEMU says that it shuts down, such as `guest-shutdown`. */
-const reasonOf = ({ data: { reason } }: QmpEvent): string =>
-  typeof reason === 'string' ? reason : 'no reason given'
+const reasonOf = ({ data: { reason } }: QmpEvent): string => (typeof reason === 'string' ? reason : 'no reason given')
 
 /** One machine's lease. */
 export class QmpLease implements Lease {
