@@ -20,7 +20,7 @@ import { planReload } from './reload.ts'
 import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
-import type { Dialled } from './session/socket.ts'
+import type { Dialled } from '../protocol/host/dial.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 

@@ -9,7 +9,7 @@ import { FORMER_FOLDER } from './former-identities.ts'
 import { Identity, NewIdentity, type IdentityRecord } from './identity.ts'
 import { removeUnnamed } from '../protocol/host/secret-file.ts'
 import { removeFolders } from './make-folder.ts'
-import { explained, notOurs } from './session/unreachable.ts'
+import { explained, notOurs } from '../protocol/host/unreachable.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 

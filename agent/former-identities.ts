@@ -12,7 +12,7 @@ export const FORMER_FOLDER = 'former'
 /** Former identities that are looked at. */
 const FORMER_MAX = 64
 
-export const KEY_FILE = /^agent-([0-9a-f-]{36})\.key$/u
+export const KEY_FILE = /^agent-([0-9a-f-]{36})(?:\.next)?\.key$/u
 const AGENT_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u
 
 /** The agent's id in a record, or a name of its own for one that cannot be read. */

@@ -1,12 +1,14 @@
 // The agent's identity: its key, which never leaves the host, and what the gateway called it when it enrolled.
 import { randomUUID } from 'node:crypto'
-import { readdir, rename, rm } from 'node:fs/promises'
+import { link, readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, SignJWT, type CryptoKey, type JWK } from 'jose'
 import * as v from 'valibot'
 import { ASSERTION_LIFE_S, TOKEN_ALGORITHM, TOKEN_TYPE } from '../protocol/claims.ts'
 import { VarveError } from '../protocol/errors.ts'
+import { syncFolder } from '../protocol/host/durable.ts'
 import { readSecret, writeSecret, writeUnnamed, type SecretFault } from '../protocol/host/secret-file.ts'
+import { hasCode } from '../protocol/host/system-error.ts'
 import { keepFormer, KEY_FILE } from './former-identities.ts'
 import { makeStateFolder } from './state-folder.ts'
 
@@ -15,6 +17,8 @@ const FILE_BYTES_MAX = 64 * 1024
 
 const IDENTITY_FILE = 'identity.json'
 const keyFile = (agentId: string): string => `agent-${agentId}.key`
+/** The key that is to take its place, while the gateway may know either. */
+const nextKeyFile = (agentId: string): string => `agent-${agentId}.next.key`
 
 const recordSchema = v.object({
   agentId: v.pipe(v.string(), v.uuid()),
@@ -125,7 +129,20 @@ export class NewIdentity implements AsyncDisposable {
     return Identity.load(folder)
   }
 
-  /** Without `save`, nothing of it stays. */
+  /** Keeps the key, once prepared, under a name of its own, or takes the key that has the name already; its public half. */
+  async keepAs(folder: string, name: string): Promise<string> {
+    const file = path.join(folder, name)
+    try {
+      await link(this.#waiting!, file)
+      await syncFolder(folder)
+      return this.publicKey
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw stateError(error)
+      return (await readKey(file))?.publicKey ?? (await this.keepAs(folder, name))
+    }
+  }
+
+  /** Without `save`, nothing of it stays under another name. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#waiting !== null) await rm(this.#waiting, { force: true })
   }
@@ -138,14 +155,26 @@ export class NewIdentity implements AsyncDisposable {
   }
 }
 
+/** Reads a key of the state folder; null where there is none, CONFIG_INVALID when it is damaged or open to others. */
+const readKey = async (file: string): Promise<{ readonly publicKey: string; readonly key: CryptoKey } | null> => {
+  const text = await readState(file)
+  if (text === null) return null
+  const jwk = parse(keySchema, file, text)
+  return { publicKey: jwk.x, key: await importKey(file, jwk) }
+}
+
 /** The identity of an enrolled agent. */
 export class Identity {
   readonly record: IdentityRecord
   /** Milliseconds by which this host's clock is ahead of the gateway's, which judges assertions; about 0 if both are right. */
   aheadMs = 0
-  readonly #key: CryptoKey
+  readonly #folder: string
+  #key: CryptoKey
+  /** Signs with the key of a rotation that was broken off. */
+  #isNext = false
 
-  private constructor(record: IdentityRecord, key: CryptoKey) {
+  private constructor(folder: string, record: IdentityRecord, key: CryptoKey) {
+    this.#folder = folder
     this.record = record
     this.#key = key
   }
@@ -157,18 +186,64 @@ export class Identity {
     if (text === null) throw new VarveError('NOT_ENROLLED', 'this host is not enrolled: run "varve-agent enrol" first')
     const record = parse(recordSchema, file, text)
     const secret = path.join(folder, keyFile(record.agentId))
-    const key = await readState(secret)
-    if (key === null)
+    const found = await readKey(secret)
+    if (found === null)
       throw new VarveError('NOT_ENROLLED', `the key of this host, ${secret}, is missing: enrol it again`)
-    return new Identity(record, await importKey(secret, parse(keySchema, secret, key)))
+    return new Identity(folder, record, found.key)
   }
 
-  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S. */
-  assertion(nowMs: number): Promise<string> {
+  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which another process may have rotated. */
+  async assertion(nowMs: number): Promise<string> {
     const { agentId, issuer } = this.record
+    if (!this.#isNext) {
+      // a key that was read stays good where its file is away
+      const found = await readKey(this.#file(keyFile)).catch(() => null)
+      this.#key = found?.key ?? this.#key
+    }
     const iat = Math.floor((nowMs - this.aheadMs) / 1000)
     return new SignJWT({ iss: agentId, sub: agentId, aud: issuer, jti: randomUUID(), iat, exp: iat + ASSERTION_LIFE_S })
       .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: TOKEN_TYPE.agent })
       .sign(this.#key)
+  }
+
+  /** Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off; its public half. */
+  async prepareNext(): Promise<string> {
+    await using fresh = await NewIdentity.generate()
+    await fresh.prepare(this.#folder)
+    return await fresh.keepAs(this.#folder, nextKeyFile(this.record.agentId))
+  }
+
+  /** Puts the next key, with this public half, in the place of the one that signs: the gateway knows it. */
+  async keepNext(publicKey: string): Promise<void> {
+    // another process may have done it, and begun with another one
+    if ((await readKey(this.#file(nextKeyFile)))?.publicKey !== publicKey) return
+    try {
+      await rename(this.#file(nextKeyFile), this.#file(keyFile))
+      await syncFolder(this.#folder)
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw stateError(error)
+    }
+  }
+
+  /**
+   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and keeps that key where the
+   * work succeeds; null where there is no such key.
+   */
+  async withNext<R>(work: () => Promise<R>): Promise<R | null> {
+    const next = await readKey(this.#file(nextKeyFile))
+    if (next === null) return null
+    this.#key = next.key
+    this.#isNext = true
+    try {
+      const result = await work()
+      await this.keepNext(next.publicKey)
+      return result
+    } finally {
+      this.#isNext = false
+    }
+  }
+
+  #file(nameOf: (agentId: string) => string): string {
+    return path.join(this.#folder, nameOf(this.record.agentId))
   }
 }

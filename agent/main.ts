@@ -1,26 +1,28 @@
 #!/usr/bin/env node
 // The varve-agent program: its commands and their options.
 import { realpathSync } from 'node:fs'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import * as v from 'valibot'
 import { durationMs } from '../protocol/host/duration.ts'
-import { asVarveError, VarveError } from '../protocol/errors.ts'
+import { asVarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
 import { machines, points, status } from './commands/list.ts'
-import { beginOutput, print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
+import { print, printJson, remark, watchOutput } from '../protocol/host/output.ts'
 import { restore, type RestoreCommand } from './commands/restore.ts'
 import { readToken, TOKEN_VARIABLE, type TokenOptions } from './commands/token.ts'
+import { rotateKeyCommand } from './commands/rotate-key.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
-import { asFileError } from './file-error.ts'
 import { openLog } from '../protocol/host/log.ts'
-import { readCa } from './session/once.ts'
+import { runProgram } from '../protocol/host/program.ts'
+import { VERSION } from '../protocol/host/version.ts'
+import { readAuthority } from '../protocol/host/authority-file.ts'
 
 const EXAMPLE = `
 Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
@@ -73,7 +75,7 @@ interface EnrolCommand extends TokenOptions {
 
 export const program = new Command('varve-agent')
   .description('The agent of Varve: backs up the QEMU/KVM machines of this host and restores them.')
-  .version('0.1.0')
+  .version(VERSION)
   .addHelpText('after', EXAMPLE)
   .exitOverride()
   .showHelpAfterError('(--help shows the usage)')
@@ -99,7 +101,7 @@ program
     const { gateway, force } = options
     const { signal } = interruption()
     const token = await orAbort(readToken(options), signal)
-    const ca = await readCa(config.ca)
+    const ca = await readAuthority('"ca"', config.ca)
     const enrolled = await enrolHost({ gateway, token, force, ca, state: config.state, signal })
     const { record, former } = enrolled
     const { agentId: agent, tenantName: tenant } = record
@@ -211,6 +213,14 @@ program
   .action((machine: string, options: ForgetCommand) => forget(machine, options))
 
 program
+  .command('rotate-key')
+  .description('give this agent a new key; the old one is worth nothing afterwards')
+  .addOption(lookTimeoutOption())
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action(rotateKeyCommand)
+
+program
   .command('uninstall')
   .description("remove everything of Varve's from the machines and this host, except the configuration")
   .option('--force', 'remove the state folder even if something could not be removed', false)
@@ -218,24 +228,8 @@ program
   .addOption(jsonOption())
   .action((options: UninstallCommand) => uninstall(options))
 
-/** What commander found wrong with the arguments; it has printed it already. */
-const usageError = ({ code, message }: CommanderError): VarveError =>
-  new VarveError(
-    'PARAMS_INVALID',
-    code === 'commander.help' ? 'no command is named: --help lists them' : message.replace(/^error: /u, ''),
-  )
-
 /** Runs one command to its end; the exit code. */
-export const run = async (args: readonly string[]): Promise<number> => {
-  const output = beginOutput('varve-agent', args)
-  try {
-    await program.parseAsync([...args], { from: 'user' })
-    return output.end(null)
-  } catch (thrown) {
-    if (!(thrown instanceof CommanderError)) return output.end(asVarveError(asFileError(thrown)))
-    return thrown.exitCode === 0 ? output.explained() : output.end(usageError(thrown), { told: true })
-  }
-}
+export const run = (args: readonly string[]): Promise<number> => runProgram(program, args)
 
 // an importer runs its own commands
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {

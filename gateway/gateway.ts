@@ -1,11 +1,9 @@
 // A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
 import { VarveError } from '../protocol/errors.ts'
-import { NO_TOKEN, type Claims } from '../protocol/claims.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
-import { IDENTITIES_CHECK_MAX } from './catalog/sqlite/identities.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
@@ -18,11 +16,10 @@ import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
-import type { Services } from './session/context.ts'
+import { watchRevocations } from './service/revocations.ts'
+import { serviceOf } from './service/service.ts'
+import type { SessionParts } from './session/connection.ts'
 import { Registry } from './session/registry.ts'
-
-/** How often open sessions are checked against revocations made by another process, in milliseconds. */
-export const REVOCATION_INTERVAL_MS = 2000
 
 export interface GatewayOptions {
   readonly folder: string
@@ -34,6 +31,8 @@ export interface GatewayOptions {
   readonly reserveBytes?: number | null
   /** What callers can make the gateway hold, in bytes; null for the default. */
   readonly memoryBytes?: number | null
+  /** Opens also where signing keys are lost: tokens of theirs end. */
+  readonly acceptLostKeys?: boolean
 }
 
 export class Gateway implements AsyncDisposable {
@@ -42,16 +41,19 @@ export class Gateway implements AsyncDisposable {
   /** Resolves with the reason where the gateway must stop because its lock or catalog was taken away. */
   readonly lost: Promise<VarveError>
   readonly #port: HttpServer | null
+  readonly #registry: Registry
   readonly #resources: AsyncDisposableStack
 
   private constructor(
     url: string,
     lost: Promise<VarveError>,
     port: HttpServer | null,
+    registry: Registry,
     resources: AsyncDisposableStack,
   ) {
     this.url = url
     this.#port = port
+    this.#registry = registry
     this.lost = lost
     this.#resources = resources
   }
@@ -65,7 +67,9 @@ export class Gateway implements AsyncDisposable {
       new LockWatch({ lock: datastore.lock, catalog: datastore.spec.catalogFile, clock, log }),
     )
     const { catalog } = datastore
-    const authority = await openAuthority({ folder, catalog, nowMs: clock.now() }).catch((thrown: unknown) => {
+    const { acceptLostKeys = false } = options
+    const opened = openAuthority({ folder, catalog, nowMs: clock.now(), acceptLostKeys })
+    const authority = await opened.catch((thrown: unknown) => {
       throw accessError(thrown, folder)
     })
     const audit = resources.use(
@@ -74,27 +78,43 @@ export class Gateway implements AsyncDisposable {
         onError: (error, entry) => log.error({ err: error, entry }, 'the audit log cannot be written'),
       }),
     )
-    const registry = new Registry()
+    const registry = new Registry(clock)
     const backups = new Backups({ datastore, agents: registry, clock, log })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
-    const services: Services = { datastore, authority, audit, registry, backups, maintenance, memory, clock, log }
+    const service = serviceOf({
+      folder,
+      datastore,
+      authority,
+      audit,
+      sessions: registry,
+      backups,
+      maintenance,
+      clock,
+      log,
+    })
+    const parts: SessionParts = { ...service, registry, memory, clock, log }
     resources.defer(() => backups.settled())
-    const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(services, folder)))
-    const port = options.listen === null ? null : resources.use(await HttpServer.listen(services, options.listen))
-    resources.defer(watchRevocations(services))
+    const local = resources.use(await datastore.ballast.catalogs.drawing(0, () => LocalServer.listen(parts, folder)))
+    const port = options.listen === null ? null : resources.use(await HttpServer.listen(parts, options.listen))
+    resources.defer(watchRevocations({ catalog, sessions: registry, clock, log }))
     resources.defer(datastore.space.watch(clock))
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
-    return new Gateway(url, lost, port, resources.move())
+    return new Gateway(url, lost, port, registry, resources.move())
   }
 
   /** Serves another certificate from the next connection on. */
   setCertificate(certificate: Certificate): void {
     this.#port?.setCertificate(certificate)
+  }
+
+  /** Sessions that are open. */
+  get sessionCount(): number {
+    return this.#registry.count
   }
 
   /** Tells every session, lets what is being committed finish, closes the datastore. */
@@ -110,54 +130,5 @@ const openDatastore = async ({ folder, log, clock, reserveBytes = null }: Gatewa
     const error = storeError(accessError(thrown, folder), 'opening it')
     if (error.code !== 'STORE_FAILED' || error.message.includes(folder)) throw error
     throw new VarveError(error.code, `the data folder ${folder}: ${error.message}`, { cause: error })
-  }
-}
-
-const isAgent = ({ role }: Claims): boolean => role === 'agent'
-
-/** Ends sessions whose agent or token was revoked, also by a command beside the gateway; gives what stops it. */
-const watchRevocations = ({ clock, datastore, registry, log }: Services): (() => void) => {
-  let stopped = false
-  let stopTimer: (() => void) | null = null
-  const look = async (): Promise<void> => {
-    const claims = [...registry.sessions].map((session) => session.caller.claims)
-    const agentIds = [...new Set(claims.filter(isAgent).map(({ subject }) => subject))]
-    const tokenIds = [...new Set(claims.filter((one) => !isAgent(one)).map(({ tokenId }) => tokenId))].filter(
-      (id) => id !== NO_TOKEN,
-    )
-    const agents = new Set<string>()
-    const tokens = new Set<string>()
-    for (let from = 0; from < Math.max(agentIds.length, tokenIds.length); from += IDENTITIES_CHECK_MAX) {
-      const gone = await datastore.catalog.identities.check({
-        agents: agentIds.slice(from, from + IDENTITIES_CHECK_MAX),
-        tokens: tokenIds.slice(from, from + IDENTITIES_CHECK_MAX),
-      })
-      for (const id of gone.agents) agents.add(id)
-      for (const id of gone.tokens) tokens.add(id)
-    }
-    registry.closeAll(
-      new VarveError('AGENT_REVOKED', 'the agent was revoked'),
-      ({ caller }) => isAgent(caller.claims) && agents.has(caller.claims.subject),
-    )
-    registry.closeAll(
-      new VarveError('TOKEN_REVOKED', 'the token was revoked'),
-      ({ caller }) => !isAgent(caller.claims) && tokens.has(caller.claims.tokenId),
-    )
-  }
-  const next = (): void => {
-    stopTimer = clock.after(REVOCATION_INTERVAL_MS, () => {
-      look()
-        .catch((error: unknown) => {
-          if (!stopped) log.error({ err: error }, 'revocations cannot be checked')
-        })
-        .finally(() => {
-          if (!stopped) next()
-        })
-    })
-  }
-  next()
-  return () => {
-    stopped = true
-    stopTimer?.()
   }
 }

@@ -1,17 +1,36 @@
 #!/usr/bin/env node
 // The varve-gateway program: its commands, put together.
 import { realpathSync } from 'node:fs'
-import { Command, CommanderError, Help, Option } from 'commander'
-import { asVarveError, VarveError } from '../protocol/errors.ts'
-import { addIdentityCommands } from './commands/identities.ts'
-import { addKeysCommand } from './commands/keys.ts'
-import { DATA_DEFAULT } from './commands/local.ts'
-import { addMachineCommands } from './commands/machines.ts'
+import { Command, Help, Option } from 'commander'
+import { watchOutput } from '../protocol/host/output.ts'
+import { runProgram } from '../protocol/host/program.ts'
+import { VERSION } from '../protocol/host/version.ts'
+import { addAgentCommands } from './commands/agent.ts'
+import { addAuditCommands } from './commands/audit.ts'
+import { addBackupCommands } from './commands/backup.ts'
+import { addKeysCommands } from './commands/keys.ts'
+import { addMachineCommands } from './commands/machine.ts'
 import { dataFolder } from './commands/options.ts'
-import { beginOutput, watchOutput } from '../protocol/host/output.ts'
 import { addPointCommands } from './commands/points.ts'
+import { addPolicyCommand } from './commands/policy.ts'
+import { addPruneCommand } from './commands/prune.ts'
+import { DATA_DEFAULT } from './commands/remote.ts'
+import { addRepairCommand } from './commands/repair.ts'
+import { addRetentionCommand } from './commands/retention.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
 import { addStoreCommands } from './commands/store.ts'
+import { addTenantCommands } from './commands/tenant.ts'
+import { addTokenCommands } from './commands/token.ts'
+
+const EXAMPLE = `
+Beside its data folder a gateway takes commands of the user that runs it, whether it runs or not; from anywhere it takes
+those of a person with a token:
+  (umask 077; varve-gateway token issue --tenant acme --role operator > ~/.varve-token)       # at the gateway
+  export VARVE_GATEWAY=wss://backup.example:8470 VARVE_TOKEN_FILE=~/.varve-token
+  varve-gateway backup db1
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
+4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
 /** Of a switch that is off unless it is given, help does not say so. */
 const optionDescription = (option: Option): string => {
@@ -19,14 +38,7 @@ const optionDescription = (option: Option): string => {
   return new Help().optionDescription(shown)
 }
 
-/** The program with all its commands. */
-export const makeProgram = (): Command => {
-  const program = new Command('varve-gateway')
-    .description('The gateway of Varve: stores and serves backups of QEMU/KVM machines.')
-    .version('0.1.0')
-    .exitOverride()
-    .showHelpAfterError('(--help shows the usage)')
-    .configureHelp({ optionDescription })
+const addServe = (program: Command): void => {
   program
     .command('serve')
     .description('run the gateway until it is told to stop; prints its address, logs as JSON lines')
@@ -44,32 +56,35 @@ export const makeProgram = (): Command => {
     .option('--memory <size>', 'what callers can make the gateway hold in memory, beside its own (default: 512M)')
     .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory')
     .action((options: ServeOptions) => serve(options))
-  addIdentityCommands(program)
-  addKeysCommand(program)
-  addMachineCommands(program)
-  addPointCommands(program)
-  addStoreCommands(program)
+}
+
+/** The commands under the headings of help. */
+const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
+  'The gateway:': [addServe, addKeysCommands],
+  'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
+  'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
+  'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
+  'The datastore:': [addStoreCommands, addRepairCommand],
+}
+
+/** The program with all its commands. */
+export const makeProgram = (): Command => {
+  const program = new Command('varve-gateway')
+    .description('The gateway of Varve: stores and serves backups of QEMU/KVM machines.')
+    .version(VERSION)
+    .addHelpText('after', EXAMPLE)
+    .exitOverride()
+    .showHelpAfterError('(--help shows the usage)')
+    .configureHelp({ optionDescription })
+  for (const [heading, adders] of Object.entries(GROUPS)) {
+    program.commandsGroup(heading)
+    for (const add of adders) add(program)
+  }
   return program
 }
 
-/** What commander found wrong with the arguments; it has printed it already. */
-const usageError = ({ code, message }: CommanderError): VarveError =>
-  new VarveError(
-    'PARAMS_INVALID',
-    code === 'commander.help' ? 'no command is named: --help lists them' : message.replace(/^error: /u, ''),
-  )
-
 /** Runs one command to its end; the exit code. */
-export const run = async (args: readonly string[]): Promise<number> => {
-  const output = beginOutput('varve-gateway', args)
-  try {
-    await makeProgram().parseAsync([...args], { from: 'user' })
-    return output.end(null)
-  } catch (thrown) {
-    if (!(thrown instanceof CommanderError)) return output.end(asVarveError(thrown))
-    return thrown.exitCode === 0 ? output.explained() : output.end(usageError(thrown), { told: true })
-  }
-}
+export const run = (args: readonly string[]): Promise<number> => runProgram(makeProgram(), args)
 
 // what is written with it imported is the importer's business
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {

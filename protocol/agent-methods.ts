@@ -1,13 +1,12 @@
 // The methods that the gateway calls on an agent; spread into the table of methods.
 import * as v from 'valibot'
-import { STREAM_WINDOW_BYTES } from './limits.ts'
+import { none, streamOf } from './method.ts'
 import * as s from './schemas.ts'
 import { chunking, reread } from './transfer.ts'
 import { forget, machineStatus, qmp, qmpEvent } from './views.ts'
 
 const plain = { up: null, down: null, audited: false, servedBy: 'agent', roles: [] } as const
 
-const none = v.object({})
 const jobParams = v.object({ job: s.uuid })
 const machineParams = v.object({ machine: s.name })
 
@@ -42,6 +41,6 @@ export const AGENT_METHODS = {
     ...plain,
     params: machineParams,
     result: none,
-    down: { message: qmpEvent, windowBytes: STREAM_WINDOW_BYTES },
+    down: streamOf(qmpEvent),
   },
 } as const

@@ -4,7 +4,7 @@ import type { Received, Room } from './call.ts'
 import { asVarveError, VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from './frames.ts'
 import { MESSAGE_COST_BYTES_MIN } from './limits.ts'
-import type { Stream } from './methods.ts'
+import type { Stream } from './method.ts'
 import { misfit } from './misfit.ts'
 
 /** Waiting frames up to this size are copied, so that a small one keeps no large receive buffer alive; in bytes. */

@@ -31,9 +31,9 @@ export const NO_TOKEN = ''
 export interface Claims {
   readonly issuer: string
   readonly audience: string
-  /** The tenant's uuid. */
-  readonly tenant: string
-  readonly tenantName: string
+  /** The tenant's uuid; null for the platform, which belongs to none. */
+  readonly tenant: string | null
+  readonly tenantName: string | null
   /** A person's name, or the agent's id. */
   readonly subject: string
   readonly role: Role
@@ -56,7 +56,7 @@ export const personPayloadSchema = v.object({
   aud: v.string(),
   sub: v.pipe(v.string(), v.minLength(1), v.maxLength(SUBJECT_CHARS_MAX)),
   jti: uuid,
-  tenant: uuid,
+  tenant: v.nullable(uuid),
   role: v.picklist(ROLES.filter((role) => role !== 'agent')),
   ...times,
 })

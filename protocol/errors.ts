@@ -54,6 +54,7 @@ export const ERRORS = {
   CANCELLED: row(499),
   DEADLINE_EXCEEDED: row(504, true),
   TOO_MANY_REQUESTS: row(429, true),
+  LIMIT_REACHED: row(409),
   INTERNAL: row(500),
   PEER_FAILED: row(502),
   NOT_SERVING: row(409),

@@ -41,7 +41,8 @@ const welcomeBody = v.object({
   program: text(128),
   subject: text(256),
   role: text(32),
-  tenant: text(128),
+  /** Null for who belongs to none: the platform. */
+  tenant: v.nullable(text(128)),
   /** End of the session unless renewed, in milliseconds since 1970. */
   expiresMs: integer(0, Number.MAX_SAFE_INTEGER),
 })

@@ -57,6 +57,12 @@ export const DEADLINE_MAX_MS = 24 * 60 * 60 * 1000
 /** Longest bearer token, in characters. */
 export const TOKEN_CHARS_MAX = 8192
 
+/** Longest life of a person's or program's token, in milliseconds: 90 days. */
+export const TOKEN_LIFE_MAX_MS = 90 * 24 * 60 * 60 * 1000
+
+/** Longest public key that is looked at, in characters; a good one has 43. */
+export const PUBLIC_KEY_CHARS_MAX = 128
+
 /** Chunk ids in one `runs` message of an upload. */
 export const UPLOAD_IDS_MAX = 1024
 
@@ -99,7 +105,10 @@ export const MACHINES_MAX = 1024
 /** Rows of one page of a listing. */
 export const PAGE_ROWS_MAX = 250
 
-/** Most disks of the points or jobs of one page, which ends early where there would be more; none has more than DISKS_MAX. */
+/** Longest cursor of a listing, in characters. */
+export const CURSOR_CHARS_MAX = 2048
+
+/** Disks of the restore points or jobs of one page, which ends early where there would be more; no point or job has more than DISKS_MAX. */
 export const PAGE_DISKS_MAX = 4096
 
 /** JSON text of a machine's configuration kept with a restore point, in characters. */

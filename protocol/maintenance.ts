@@ -1,7 +1,6 @@
-// The methods that maintain a tenant's datastore: retention, holds, collection, verification, accounting.
+// What long work on a datastore tells and finds: progress, and the reports of collection, verification, accounting, prune and check.
 import * as v from 'valibot'
-import { PAGE_ROWS_MAX, STREAM_WINDOW_BYTES } from './limits.ts'
-import { DAYS_MAX, groupName, KEEP_REASONS, POLICIES_MAX, retention, RETENTION_SCOPES } from './retention.ts'
+import { KEEP_REASONS } from './retention.ts'
 import * as s from './schemas.ts'
 
 /** Damaged records and lost ranges that one report lists; further ones are counted. */
@@ -16,18 +15,9 @@ export const PRUNE_POINTS_MAX = 8000
 /** Rows of one report of usage: what fits a frame. */
 export const USAGE_ROWS_MAX = 8000
 
-const READERS = ['owner', 'operator', 'viewer', 'auditor'] as const
-const OPERATORS = ['owner', 'operator'] as const
-const OWNER = ['owner'] as const
-const none = v.object({})
-const plain = { up: null, down: null, audited: false, servedBy: 'gateway' } as const
-
-const stream = <M extends v.GenericSchema>(message: M) => ({ message, windowBytes: STREAM_WINDOW_BYTES })
-const ratePerSecond = v.nullable(v.pipe(s.count, v.minValue(1024 * 1024)))
-
 /** How far long work is; `total` is null where it is not known yet. */
 export const progress = v.object({
-  phase: v.picklist(['mark', 'examine', 'sweep', 'rewrite', 'remove', 'read', 'attribute', 'scan']),
+  phase: v.picklist(['mark', 'examine', 'sweep', 'rewrite', 'remove', 'read', 'attribute', 'scan', 'audit']),
   done: s.count,
   total: v.nullable(s.count),
 })
@@ -89,7 +79,9 @@ export const lostRange = v.object({
 })
 export type LostRange = v.InferOutput<typeof lostRange>
 
-const rows = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(schema), v.maxLength(REPORT_ROWS_MAX))
+/** Rows of one report; further ones are counted. */
+export const reportRows = <S extends v.GenericSchema>(schema: S) =>
+  v.pipe(v.array(schema), v.maxLength(REPORT_ROWS_MAX))
 
 export const verifyReport = v.object({
   /** Restore points that were verified, and those of them that are whole. */
@@ -100,10 +92,10 @@ export const verifyReport = v.object({
   /** Stored bytes that were read and checked. */
   bytes: s.count,
   /** Damage that this run found; what was known before is not repeated. */
-  damaged: rows(damagedRecord),
+  damaged: reportRows(damagedRecord),
   damagedCount: s.count,
   /** Every range of every point of the tenant that the known damage leaves unreadable. */
-  lost: rows(lostRange),
+  lost: reportRows(lostRange),
   lostCount: s.count,
   durationMs: s.count,
 })
@@ -174,132 +166,7 @@ export const checkReport = v.object({
   /** Restore points that packs hold and the catalog does not. */
   unknownPoints: s.count,
   /** What could not be read or understood, in words. */
-  problems: rows(v.string()),
+  problems: reportRows(v.string()),
   problemCount: s.count,
 })
 export type CheckReport = v.InferOutput<typeof checkReport>
-
-const pointParams = v.object({ point: s.idPrefix })
-
-export const MAINTENANCE_METHODS = {
-  'points.hold': {
-    ...plain,
-    roles: OPERATORS,
-    audited: true,
-    params: v.object({ point: s.idPrefix, held: v.boolean() }),
-    result: v.object({ point: s.point }),
-  },
-  'points.lock': {
-    ...plain,
-    roles: OWNER,
-    audited: true,
-    params: v.object({ point: s.idPrefix, untilMs: s.timeMs }),
-    result: v.object({ point: s.point }),
-  },
-  'points.prune': {
-    ...plain,
-    roles: OPERATORS,
-    audited: true,
-    params: v.object({
-      machine: v.nullable(s.name),
-      group: v.nullable(groupName),
-      /** Rules in place of the policies', for this call. */
-      rules: v.nullable(retention),
-      /** Just these points, whatever the rules say. */
-      points: v.nullable(v.pipe(v.array(s.idPrefix), v.minLength(1), v.maxLength(PAGE_ROWS_MAX))),
-      dryRun: v.boolean(),
-    }),
-    result: v.object({
-      /** Those that go first, then those that stay; past PRUNE_POINTS_MAX they are counted only. */
-      points: v.pipe(v.array(prunedPoint), v.maxLength(PRUNE_POINTS_MAX)),
-      pointCount: s.count,
-      /** Removed; in a dry run, what would be. */
-      removed: s.count,
-    }),
-  },
-  'points.lost': {
-    ...plain,
-    roles: READERS,
-    params: pointParams,
-    result: v.object({ lost: rows(lostRange), lostCount: s.count }),
-  },
-  'retention.set': {
-    ...plain,
-    roles: OWNER,
-    audited: true,
-    params: v.object({
-      scope: v.picklist(RETENTION_SCOPES),
-      /** Of the group or machine; empty for the tenant. */
-      name: v.union([s.name, v.literal('')]),
-      /** Null removes the policy. */
-      rules: v.nullable(retention),
-      /** Rules for a group that no machine is in yet; without it such a group is NOT_FOUND, as it may be mistyped. */
-      newGroup: v.optional(v.boolean(), false),
-    }),
-    result: none,
-  },
-  'retention.list': {
-    ...plain,
-    roles: READERS,
-    params: none,
-    result: v.object({
-      policies: v.pipe(
-        v.array(v.object({ scope: v.picklist(RETENTION_SCOPES), name: v.string(), rules: retention })),
-        v.maxLength(POLICIES_MAX),
-      ),
-    }),
-  },
-  'machines.setGroup': {
-    ...plain,
-    // with the group, the rules and locks that an owner set change
-    roles: OWNER,
-    audited: true,
-    params: v.object({ machine: s.name, group: v.nullable(groupName) }),
-    result: none,
-  },
-  'store.collect': {
-    ...plain,
-    roles: OPERATORS,
-    audited: true,
-    params: v.object({
-      dryRun: v.boolean(),
-      /** Packs with less than so many percent of live bytes are rewritten. */
-      thresholdPercent: v.pipe(s.count, v.maxValue(100)),
-      bytesPerSecond: ratePerSecond,
-      /** Whole ids of points of which trees that cannot be read may be given up, with all that only they lead to. */
-      acceptLoss: v.optional(v.pipe(v.array(s.uuid), v.minLength(1), v.maxLength(ACCEPTED_POINTS_MAX))),
-    }),
-    result: collectionReport,
-    down: stream(progress),
-  },
-  'store.verify': {
-    ...plain,
-    roles: OPERATORS,
-    audited: true,
-    params: v.object({
-      point: v.nullable(s.idPrefix),
-      machine: v.nullable(s.name),
-      /** Only points that were not verified for so many days; null takes all. */
-      olderThanDays: v.nullable(v.pipe(v.number(), v.minValue(0), v.maxValue(DAYS_MAX))),
-      bytesPerSecond: ratePerSecond,
-    }),
-    result: verifyReport,
-    down: stream(progress),
-  },
-  'store.check': {
-    ...plain,
-    roles: OPERATORS,
-    audited: true,
-    params: v.object({ bytesPerSecond: ratePerSecond }),
-    result: checkReport,
-    down: stream(progress),
-  },
-  'store.usage': {
-    ...plain,
-    roles: READERS,
-    audited: true,
-    params: v.object({ machine: v.nullable(s.name), points: v.boolean() }),
-    result: usageReport,
-    down: stream(progress),
-  },
-} as const

@@ -2,7 +2,14 @@
 import * as v from 'valibot'
 import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from './backup.ts'
 import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
-import { CONFIGURATION_CHARS_MAX, DISKS_MAX, EVIDENCE_CHARS_MAX, LEFT_OUT_MAX, PAGE_ROWS_MAX } from './limits.ts'
+import {
+  CONFIGURATION_CHARS_MAX,
+  CURSOR_CHARS_MAX,
+  DISKS_MAX,
+  EVIDENCE_CHARS_MAX,
+  LEFT_OUT_MAX,
+  PAGE_ROWS_MAX,
+} from './limits.ts'
 
 export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 /** Latest instant that a Date can hold, in milliseconds since 1970. */
@@ -76,6 +83,10 @@ export const policy = v.object({
   compareDays: v.optional(v.nullable(v.pipe(count, v.minValue(1), v.maxValue(COMPARE_DAYS_MAX))), null),
 })
 export type Policy = v.InferOutput<typeof policy>
+
+/** What changes of a policy: what is absent stays as it is. */
+export const policyChange = v.partial(policy)
+export type PolicyChange = v.InferOutput<typeof policyChange>
 export const POLICY_DEFAULT: Policy = { consistency: 'freeze', refuseFull: [], refuseLeftOut: [], compareDays: null }
 
 /** The policy of a JSON text; what an older one does not say is as in the default. */
@@ -134,8 +145,26 @@ export const point = v.object({
 })
 export type Point = v.InferOutput<typeof point>
 
-/** Where the next page of points begins: behind the last one of the page before. */
-export const pointCursor = v.object({ timeMs, id: uuid })
-export type PointCursor = v.InferOutput<typeof pointCursor>
+const pageLimit = v.pipe(count, v.minValue(1), v.maxValue(PAGE_ROWS_MAX))
 
-export const pageLimit = v.pipe(count, v.minValue(1), v.maxValue(PAGE_ROWS_MAX))
+/** Where a page of a list ends: opaque, and good for the list that it came from only. */
+const cursor = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.maxLength(CURSOR_CHARS_MAX),
+  v.regex(/^[A-Za-z0-9_-]+$/u, 'not a cursor'),
+)
+
+/** How every list is asked for a page. */
+export const page = {
+  /** Nil for the first page; `next` of the page before for the next one. */
+  after: v.optional(v.nullable(cursor), null),
+  /** Rows at most. */
+  limit: v.optional(pageLimit, PAGE_ROWS_MAX),
+}
+
+/** Nil where no row follows the page. */
+export const next = v.nullable(cursor)
+
+/** The rows of one page. */
+export const rows = <S extends v.GenericSchema>(row: S) => v.pipe(v.array(row), v.maxLength(PAGE_ROWS_MAX))

@@ -1,15 +1,14 @@
 // The backup command: starts a job at the gateway, follows it to its end, and prints the restore point.
 import * as v from 'valibot'
-import { kindText } from '../../protocol/backup.ts'
-import { asVarveError, toldError, VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { doneBytes, jobFailure, jobText, pointReport } from '../../protocol/host/job-report.ts'
 import { Meter } from '../../protocol/host/meter.ts'
 import type { Job } from '../../protocol/methods.ts'
-import { name, type Point } from '../../protocol/schemas.ts'
+import { name } from '../../protocol/schemas.ts'
 import type { GatewayLink } from '../session/link.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
-import { sizeText } from '../../protocol/host/size.ts'
 import { whyAway } from './unknown-machine.ts'
 
 /** Pause before asking again whether a busy or absent machine can be backed up, in milliseconds. */
@@ -74,18 +73,7 @@ const startJob = async (context: CommandContext, machine: string, options: Backu
   }
 }
 
-const describe = (job: Job, meter: Meter): string => {
-  if (job.state !== 'running') return 'releasing the machine…'
-  const done = job.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
-  const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
-  if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${sizeText(job.comparedBytes)}`
-  if (total === 0) return 'preparing the machine…'
-  const current = job.disks.find((disk) => disk.doneBytes < disk.size)
-  const what = current === undefined ? 'committing' : `${current.name} (${current.kind}: ${current.reason})`
-  return `${meter.text(done, total)}, ${sizeText(job.bytesSent)} sent  ${what}`
-}
-
-/** The job once it has ended and its lease is released. */
+/** The job once it has ended and its lease is given back. */
 const follow = (
   link: GatewayLink,
   job: string,
@@ -106,10 +94,9 @@ const followShown = async (context: CommandContext, machine: string, job: string
   let known = ''
   const look = async (): Promise<void> => {
     if (performance.now() - heardMs < SILENCE_MS) return
-    const { machines } = await link.call('machines.list', {}, signal)
-    const online = machines.find(({ name }) => name === machine)?.online !== false
-    if (online) waiting.end(agentOf(machine))
-    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup continues when it is back')
+    const { machines } = await link.call('machines.list', { machine }, signal)
+    if (machines[0]?.online !== false) waiting.end(agentOf(machine))
+    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup goes on when it is back')
   }
   const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
   try {
@@ -121,9 +108,8 @@ const followShown = async (context: CommandContext, machine: string, job: string
         waiting.end(agentOf(machine))
       }
       known = told
-      const done = state.disks.reduce((sum, disk) => sum + disk.doneBytes, 0)
-      meter.add(performance.now(), done)
-      progress.show(() => describe(state, meter))
+      meter.add(performance.now(), doneBytes(state))
+      progress.show(() => jobText(state, meter))
     })
   } finally {
     clearInterval(timer)
@@ -162,18 +148,7 @@ const leave = async ({ link, signal }: CommandContext, job: string): Promise<Var
   )
 }
 
-const failureOf = (job: Job): VarveError => {
-  const { code, message } = job.error ?? { code: 'INTERNAL', message: 'the gateway gives no reason for the failure' }
-  return toldError(code, message)
-}
-
-const diskLine = (disk: Point['disks'][number]): string => {
-  const { name, size: bytes, dirtyBytes, comparedChunks } = disk
-  const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
-  return `  ${name}: ${sizeText(bytes)}, ${sizeText(dirtyBytes)} changed, ${kindText([disk])}${compared}`
-}
-
-/** Resolves only once the restore point is durable and the machine is released. */
+/** Resolves only once the restore point is durable and the machine is given back. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(
     options.config,
@@ -187,21 +162,13 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       } catch (thrown) {
         throw signal.aborted ? await leave(context, job) : thrown
       }
-      if (ended.state !== 'committed') throw failureOf(ended)
+      if (ended.state !== 'committed') throw jobFailure(ended)
       const { point } = await ask('points.get', { point: job })
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not released yet\n`)
       if (options.json) return printJson({ point, released: ended.released })
-      print(
-        `Restore point ${point.id.slice(0, 8)} of ${machine}: ${kindText(point.disks)}, ${point.consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'}`,
-      )
-      if (point.note !== null) print(`  note: ${point.note}`)
-      for (const disk of point.disks) print(diskLine(disk))
-      for (const { name, reason } of point.leftOut) print(`  ${name}: left out (${reason})`)
-      print(
-        `  read ${sizeText(point.bytesRead)}, sent ${sizeText(point.bytesSent)}, stored ${sizeText(point.bytesStored)} in ${(point.durationMs / 1000).toFixed(1)} s`,
-      )
+      pointReport(point).forEach(print)
     },
     { ...options, works: true, progress: !options.json },
   )

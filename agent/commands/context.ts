@@ -30,7 +30,8 @@ const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.fo
 
 export interface CommandContext {
   readonly config: AgentConfig
-  /** This host's identity at the gateway. */
+  readonly identity: Identity
+  /** What this host is to the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
   /** Aborts on an interruption (CANCELLED), and when a wait exceeds its limit. */
@@ -156,7 +157,7 @@ export const withGateway = async <R>(
     }
   }
   try {
-    return await work({ config, record: identity.record, link, signal, progress, waiting, concerns, ask })
+    return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, ask })
   } catch (thrown) {
     // the reason for the cancellation, not the error that it caused
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown

@@ -1,5 +1,6 @@
 // The forget command: removes Varve's checkpoints from a machine, through the running agent or without one.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { forgottenLines, leftError } from '../../protocol/host/machine-report.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
 import { withGateway } from './context.ts'
@@ -15,10 +16,6 @@ export interface ForgetCommand {
   readonly timeout?: number
   readonly json: boolean
 }
-
-/** What could not be removed, as a sentence for each bitmap. */
-export const leftSentences = ({ left }: Forgotten): string[] =>
-  left.map(({ bitmap, node, file, reason }) => `${bitmap} stays on node ${node} (${file}): ${reason}`)
 
 /** The agent that runs may have the only connection that a machine takes, so it is asked where there is one. */
 const forgetDisks = async (
@@ -52,17 +49,8 @@ export const forget = async (machine: string, options: ForgetCommand): Promise<v
   const config = await readConfig(options.config)
   machineOf(config, machine)
   const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null, options.timeout)
-  const { removed, left } = forgotten
-  if (options.json) printJson({ machine, ...forgotten })
-  else {
-    for (const { bitmap, node } of removed) print(`removed ${bitmap} from node ${node}`)
-    for (const sentence of leftSentences(forgotten)) print(sentence)
-    if (removed.length > 0) print(`The next backup of ${machine} reads ${options.disk ?? 'its disks'} in full.`)
-    else if (left.length === 0) print(`${machine} has no checkpoint of Varve's.`)
-  }
-  if (left.length > 0) {
-    const count = left.length === 1 ? 'one bitmap' : `${left.length} bitmaps`
-    const way = 'a backing file becomes writable once its overlay is committed, or with the machine off'
-    throw new VarveError('QMP_ERROR', `QEMU refused to remove ${count}; ${way}`)
-  }
+  printJson({ machine, ...forgotten })
+  if (!options.json) forgottenLines(machine, options.disk ?? null, forgotten).forEach(print)
+  const error = leftError(forgotten)
+  if (error !== null) throw error
 }

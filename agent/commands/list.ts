@@ -2,9 +2,11 @@
 import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { statusLines } from '../../protocol/host/machine-report.ts'
 import type { MachineStatus, Result } from '../../protocol/methods.ts'
+import { everyRow } from '../../protocol/paging.ts'
 import { orElse } from '../../protocol/nearest.ts'
-import { name as nameSchema, type Point, type PointCursor } from '../../protocol/schemas.ts'
+import { name as nameSchema, type Point } from '../../protocol/schemas.ts'
 import { isStateLocked } from '../state-lock.ts'
 import { withGateway, type CommandContext } from './context.ts'
 import { noMachine } from './direct.ts'
@@ -16,6 +18,13 @@ import { whyAway, whyUnknown } from './unknown-machine.ts'
 /** Restore points asked for at once: a page of machines with many disks must still fit a frame. */
 const PAGE_POINTS = 100
 
+/** All machines that the gateway has of this agent. */
+const allMachines = ({ ask }: CommandContext): Promise<Result<'machines.list'>['machines']> =>
+  everyRow(
+    (after) => ask('machines.list', { after }),
+    (page) => page.machines,
+  )
+
 interface ListCommand {
   readonly config: string
   readonly timeout?: number
@@ -26,7 +35,7 @@ export const machines = (options: ListCommand): Promise<void> =>
   withGateway(
     options.config,
     async (context) => {
-      const { machines: rows } = await context.ask('machines.list', {})
+      const rows = await allMachines(context)
       for (const { name } of context.config.machines)
         if (!rows.some((row) => row.name === name))
           process.stderr.write(`varve-agent: ${name}: ${(await whyUnknown(name, context)).message}\n`)
@@ -60,16 +69,7 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
-const rowLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
-  const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
-  return [
-    `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
-    ...disks.map((disk) => `  ${disk.name}: ${sizeText(disk.size)} ${disk.format}`),
-    ...leftOut.map((disk) => `  ${disk.name}: left out (${disk.reason})`),
-  ]
-}
-
-/** The state of each machine, or one of them, asked of the running agent through the gateway. */
+/** How each machine is now, or one of them, asked of the running agent through the gateway. */
 export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
     options.config,
@@ -87,7 +87,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
           rows.push(unknownState(name, message))
         }
       }
-      const { machines: known } = await ask('machines.list', {})
+      const known = await allMachines(context)
       for (const { name } of machine === undefined ? known : [])
         if (!rows.some((row) => row.name === name)) rows.push(unknownState(name, NOT_CONFIGURED))
       const connected = known.some(({ online }) => online) || (await isStateLocked(config.state))
@@ -96,29 +96,23 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
         `Gateway ${config.gateway}: reachable. Agent: ${connected ? 'running' : 'not running; start it with "varve-agent run"'}.`,
       )
       for (const concern of concerns) print(`Warning: ${concern}.`)
-      for (const row of rows) rowLines(row).forEach(print)
+      for (const row of rows) statusLines(row).forEach(print)
     },
     options,
   )
 
 /** A page of restore points at a time, newest first. */
-const allPoints = async ({ ask }: CommandContext, machine: string | null): Promise<Point[]> => {
-  const rows: Point[] = []
-  let before: PointCursor | null = null
-  while (true) {
-    const page: Result<'points.list'> = await ask('points.list', { machine, before, limit: PAGE_POINTS })
-    rows.push(...page.points)
-    const last = page.points.at(-1)
-    if (!page.more || last === undefined) return rows
-    before = { timeMs: last.timeMs, id: last.id }
-  }
-}
+const allPoints = ({ ask }: CommandContext, machine: string | null): Promise<Point[]> =>
+  everyRow(
+    (after) => ask('points.list', { machine, after, limit: PAGE_POINTS }),
+    (page) => page.points,
+  )
 
 /** Why the gateway has no machine of this name: refused, not announced yet, or a wrong name. */
 const unknown = async (context: CommandContext, machine: string): Promise<VarveError> => {
-  const { config, ask } = context
+  const { config } = context
   if (config.machines.some(({ name }) => name === machine)) return await whyUnknown(machine, context)
-  const { machines: known } = await ask('machines.list', {})
+  const known = await allMachines(context)
   const names = [...new Set([...config.machines, ...known].map(({ name }) => name))]
   return new VarveError('NOT_FOUND', `there is no machine "${machine}"; ${orElse(machine, names, 'this agent has')}`)
 }

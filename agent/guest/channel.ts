@@ -1,9 +1,7 @@
 // One connection to a QEMU guest agent: delimited sync first, then one command at a time.
-
-import { randomInt } from 'node:crypto'
-import { createConnection } from 'node:net'
-import type { Socket } from 'node:net'
 import * as v from 'valibot'
+import { randomInt } from 'node:crypto'
+import { createConnection, type Socket } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
 
 /** How long connecting and the delimited sync together may take, in milliseconds. */

@@ -3,20 +3,16 @@
 //
 //   standard input    one line of JSON (FreezeOrder), then "thaw"; its end means that the agent is gone
 //   standard output   lines of JSON (FreezeReport): frozen, thawing, thawed or failed
-
+import * as v from 'valibot'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as v from 'valibot'
 import { VarveError, asVarveError } from '../../protocol/errors.ts'
 import { markProcess } from '../process-mark.ts'
 import { GuestChannel } from './channel.ts'
-import { freezeOrderSchema } from './freeze-messages.ts'
-import type { FreezeOrder, FreezeReport } from './freeze-messages.ts'
-import { FreezeNotes } from './freeze-notes.ts'
-import type { FreezeNote } from './freeze-notes.ts'
+import { freezeOrderSchema, type FreezeOrder, type FreezeReport } from './freeze-messages.ts'
+import { FreezeNotes, type FreezeNote } from './freeze-notes.ts'
 import { machineGone } from './machine-gone.ts'
-import { isFrozen, thawVerified } from './thaw.ts'
-import type { OpenFreeze } from './thaw.ts'
+import { isFrozen, thawVerified, type OpenFreeze } from './thaw.ts'
 
 /** How long undoing a refused freeze may take before the refusal is reported to the agent, in milliseconds. */
 const REFUSED_UNDO_MS = 2_000

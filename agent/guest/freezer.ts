@@ -1,18 +1,15 @@
 // Freezes a guest's file systems through a guard process that outlives the agent, and outlives that process in turn.
-
-import { spawn } from 'node:child_process'
-import type { ChildProcessByStdio } from 'node:child_process'
+import * as v from 'valibot'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import * as v from 'valibot'
 import { VarveError, isErrorCode } from '../../protocol/errors.ts'
 import { guardEnvironment } from '../guard-environment.ts'
 import { within } from '../../protocol/host/within.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
-import { FREEZE_LIMIT_MAX_MS, freezeReportSchema } from './freeze-messages.ts'
-import type { FreezeOrder, FreezeReport } from './freeze-messages.ts'
+import { FREEZE_LIMIT_MAX_MS, freezeReportSchema, type FreezeOrder, type FreezeReport } from './freeze-messages.ts'
 import type { Thawer } from './thawer.ts'
 
 /** How long a guest may stay frozen by default, in milliseconds. */

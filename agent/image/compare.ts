@@ -2,14 +2,12 @@
 //
 // A bitmap can be wrong without a sign: what wrote the disk did not go through it. Nothing else in a backup would show that, as
 // unchanged chunks are never read.
-
 import { randomInt } from 'node:crypto'
 import { chunkCount, chunkLength, ID_BYTES } from '../../protocol/chunk.ts'
 import { COMPARE_CHUNKS_MAX } from '../../protocol/limits.ts'
 import type { LeasedDisk } from '../drivers/driver.ts'
 import { NbdClient } from '../nbd/client.ts'
-import { ALLOCATION_CONTEXT, diskExtents, isChanged } from '../nbd/extents.ts'
-import type { StatusSource } from '../nbd/extents.ts'
+import { ALLOCATION_CONTEXT, diskExtents, isChanged, type StatusSource } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { chunkRuns, segments, type ChunkRun, type RunKind } from './segments.ts'

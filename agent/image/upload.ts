@@ -7,12 +7,13 @@ import type { LeasedDisk } from '../drivers/driver.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { ALLOCATION_CONTEXT, diskExtents } from '../nbd/extents.ts'
 import { rereading } from '../nbd/reread.ts'
-import { PICK, type PreparedChunks } from './messages.ts'
+import type { Framed } from '../../protocol/host/chunk-steps.ts'
+import { PICK, type Hashed } from './messages.ts'
 import { chunkRuns, segments, type Segment } from './segments.ts'
 import { runsMessage } from './runs-message.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { idAt } from '../../protocol/host/bytes.ts'
-import { ImageWorkers, type Hashed } from './workers.ts'
+import { ImageWorkers } from './workers.ts'
 
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
 const HELD_BYTES_PER_THREAD = 12 * 1024 * 1024
@@ -230,7 +231,7 @@ class ImageUpload {
     this.#giveRoom(way)
   }
 
-  async #sendChunks({ heads, stored }: PreparedChunks): Promise<void> {
+  async #sendChunks({ heads, stored }: Framed): Promise<void> {
     await this.#request.throttle.take(stored.length, this.#failed.signal)
     // bytes that do not compress are as large as the segment, which a frame always holds
     const sent = this.#call.send([UP.chunks, heads, stored])

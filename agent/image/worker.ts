@@ -1,17 +1,13 @@
 // A worker thread of an upload: reads its segments over an NBD connection of its own, hashes, compresses and proves.
-import { parentPort, workerData } from 'node:worker_threads'
-import { constants, zstdCompressSync } from 'node:zlib'
-import { CODEC, ID_BYTES, type Codec } from '../../protocol/chunk.ts'
-import { writeHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
-import { asVarveError } from '../../protocol/errors.ts'
-import { freeBuffer } from '../../protocol/memory.ts'
+import { workerData } from 'node:worker_threads'
+import { ID_BYTES } from '../../protocol/chunk.ts'
+import { idAt } from '../../protocol/host/bytes.ts'
+import { frame, packing } from '../../protocol/host/chunk-steps.ts'
 import { NbdClient } from '../nbd/client.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-import { PICK, type Order, type PreparedChunks, type Report, type WorkerSetup } from './messages.ts'
+import { Moved, serveThread } from '../../protocol/host/threads.ts'
+import { PICK, type Hashed, type Prepared, type WorkerSetup } from './messages.ts'
 import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
-
-/** What zstd may need beyond the plain length for bytes that do not compress. */
-const ZSTD_MARGIN_BYTES = 4096
 
 /** Bytes of one NBD read. */
 const READ_BYTES = 512 * 1024
@@ -19,10 +15,10 @@ const READ_BYTES = 512 * 1024
 /** Reads that are given to the NBD client at once: more than QEMU works on, and far fewer than the client lets wait. */
 const READS_MAX = 64
 
-const port = parentPort!
 const setup = workerData as WorkerSetup
 const { chunkBytes, size, idKey, level } = setup
 const zeroes = Buffer.alloc(chunkBytes)
+const steps = packing(level)
 /** Where a segment's chunks are put together. */
 const packed = new Uint8Array(Math.max(SEGMENT_READ_BYTES, chunkBytes))
 
@@ -40,13 +36,6 @@ const spare: Buffer[] = []
 const client = NbdClient.connect({ socketPath: setup.socketPath, exportName: setup.exportName, contexts: [] })
 // a failure is reported by the first read
 client.catch(() => {})
-
-const post = (report: Report, transfer: ArrayBuffer[] = []): void => port.postMessage(report, transfer)
-
-const fail = (thrown: unknown): void => {
-  const { code, message, details } = asVarveError(thrown)
-  post({ type: 'failed', error: { code, message, details } })
-}
 
 const isZero = (chunk: Uint8Array): boolean => zeroes.compare(chunk, 0, chunk.length, 0, chunk.length) === 0
 
@@ -113,7 +102,7 @@ const fill = async (places: readonly Place[]): Promise<void> => {
 
 const takeBuffer = (): Buffer => spare.pop() ?? Buffer.allocUnsafeSlow(Math.max(SEGMENT_READ_BYTES, chunkBytes))
 
-const read = async (number: number, runs: readonly ChunkRun[], hold: boolean): Promise<void> => {
+const read = async (number: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> => {
   const buffer = takeBuffer()
   const chunks = chunksOf(runs, buffer)
   await fill(chunks)
@@ -125,76 +114,35 @@ const read = async (number: number, runs: readonly ChunkRun[], hold: boolean): P
   }
   segments.set(number, { runs, ids, buffer: hold ? buffer : null })
   if (!hold) spare.push(buffer)
-  post({ type: 'hashed', segment: number, ids, zero })
+  return { ids, zero }
 }
 
-const compress = (plain: Uint8Array): { codec: Codec; bytes: Uint8Array } => {
-  const params = { [constants.ZSTD_c_compressionLevel]: level }
-  // with its length known and room for the whole result, zstd takes a smaller table and one call
-  const bytes = zstdCompressSync(plain, {
-    params,
-    pledgedSrcSize: plain.length,
-    chunkSize: plain.length + ZSTD_MARGIN_BYTES,
-  })
-  if (bytes.length < plain.length) return { codec: CODEC.zstd, bytes }
-  freeBuffer(bytes.buffer)
-  return { codec: CODEC.raw, bytes: plain }
-}
-
-/** Compresses chunks, one behind the other. */
-const pack = (
-  chunks: readonly { id: Uint8Array; plain: Uint8Array }[],
-): PreparedChunks & { stored: Uint8Array<ArrayBuffer> } => {
-  let filled = 0
-  const heads = chunks.map(({ id, plain }): ChunkHead => {
-    const { codec, bytes } = compress(plain)
-    packed.set(bytes, filled)
-    filled += bytes.length
-    const { length: storedLength } = bytes
-    if (codec === CODEC.zstd) freeBuffer(bytes.buffer)
-    return { id, codec, plainLength: plain.length, storedLength }
-  })
-  return { heads: writeHeads(heads), stored: packed.slice(0, filled) }
-}
-
-const prepare = async (number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<void> => {
+const prepare = async (number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<Moved<Prepared>> => {
   const { runs, ids, buffer: held } = segments.get(number)!
   const buffer = held ?? takeBuffer()
   const chunks = chunksOf(runs, buffer)
   if (held === null) await fill(chunks.filter((_, index) => picks[index] !== PICK.none))
   const picked = (pick: number): { index: number; id: Uint8Array; plain: Uint8Array }[] =>
-    chunks.flatMap(({ bytes: plain }, index) =>
-      picks[index] === pick ? [{ index, id: ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES), plain }] : [],
-    )
+    chunks.flatMap(({ bytes: plain }, index) => (picks[index] === pick ? [{ index, id: idAt(ids, index), plain }] : []))
   const sent = picked(PICK.send)
   const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
-  const prepared = sent.length === 0 ? null : pack(sent)
+  const prepared = sent.length === 0 ? null : frame(sent, steps, packed)
   if (held === null) spare.push(buffer)
-  post(
-    { type: 'prepared', segment: number, chunks: prepared, proofs },
-    prepared === null ? [] : [prepared.stored.buffer],
-  )
+  return new Moved({ chunks: prepared, proofs }, prepared === null ? [] : [prepared.stored.buffer])
 }
 
-port.on('message', (order: Order) => {
-  switch (order.type) {
-    case 'read':
-      read(order.segment, order.runs, order.hold).catch(fail)
-      return
-    case 'prepare':
-      prepare(order.segment, order.picks, order.proofKey).catch(fail)
-      return
-    case 'drop': {
-      const { buffer } = segments.get(order.segment)!
-      if (buffer !== null) spare.push(buffer)
-      segments.delete(order.segment)
-      return
-    }
-    case 'close':
-      segments.clear()
-      void client
-        .then((nbd) => nbd.close())
-        .catch(() => {})
-        .finally(() => port.close())
-  }
-})
+const drop = (number: number): void => {
+  const { buffer } = segments.get(number)!
+  if (buffer !== null) spare.push(buffer)
+  segments.delete(number)
+}
+
+const close = async (): Promise<void> => {
+  segments.clear()
+  await client.then((nbd) => nbd.close()).catch(() => {})
+}
+
+const methods = { read, prepare, drop }
+export type ImageMethods = typeof methods
+
+serveThread(methods, { close })

@@ -1,22 +1,12 @@
 // The NBD client: one connection to one export, with many requests in flight and every answer checked.
-
 import { VarveError } from '../../protocol/errors.ts'
 import { NbdConnection } from './connection.ts'
-import { handshake } from './handshake.ts'
-import type { NbdExport, Receiver } from './handshake.ts'
-import { PendingRequest } from './pending-request.ts'
-import type { RequestBuffers, StatusByContext } from './pending-request.ts'
+import { handshake, type NbdExport, type Receiver } from './handshake.ts'
+import { PendingRequest, type RequestBuffers, type StatusByContext } from './pending-request.ts'
 import { receiveReplies } from './replies.ts'
 import { RequestQueue } from './request-queue.ts'
-import {
-  COMMAND_FLAG_DONT_FRAGMENT,
-  COMMAND_FLAG_NO_HOLE,
-  encodeRequest,
-  RANGE_BYTES_MAX,
-  STRING_BYTES_MAX,
-} from './wire.ts'
+import { COMMAND_FLAG_DONT_FRAGMENT, COMMAND_FLAG_NO_HOLE, encodeRequest, RANGE_BYTES_MAX, STRING_BYTES_MAX, type CommandName, type NbdRequest } from './wire.ts'
 import type { NbdBlockSize, NbdFlags } from './option-wire.ts'
-import type { CommandName, NbdRequest } from './wire.ts'
 
 export type { StatusByContext } from './pending-request.ts'
 export type { NbdBlockSize, NbdFlags } from './option-wire.ts'

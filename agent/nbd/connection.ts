@@ -1,7 +1,5 @@
-// One NBD socket: sends bytes, feeds received bytes to a receiver, and detects a silent server.
-
-import { connect } from 'node:net'
-import type { Socket } from 'node:net'
+// One NBD socket: bytes out, bytes in to a receiver, and a watch over the server's silence.
+import { connect, type Socket } from 'node:net'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Receiver } from './handshake.ts'
 

@@ -1,9 +1,7 @@
 // The map of a disk: what to read, what is zero, and what has not changed since a checkpoint.
-
 import { VarveError } from '../../protocol/errors.ts'
 import type { StatusByContext } from './pending-request.ts'
-import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError } from './wire.ts'
-import type { StatusExtent } from './wire.ts'
+import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError, type StatusExtent } from './wire.ts'
 
 export const ALLOCATION_CONTEXT = 'base:allocation'
 
@@ -166,13 +164,13 @@ const askChanges = async (
 ): Promise<readonly StatusExtent[]> =>
   dirty === null ? [{ length, flags: BITMAP_DIRTY }] : askStatus(dirty.client, dirty.context, offset, length)
 
-type Batch = Iterable<DiskExtent>
+type ExtentBatch = Iterable<DiskExtent>
 
 async function* spanBatches(
   options: DiskExtentsOptions,
   span: Span & { readonly dirty: readonly StatusExtent[] },
   first: Promise<readonly StatusExtent[]>,
-): AsyncGenerator<Batch> {
+): AsyncGenerator<ExtentBatch> {
   const end = span.offset + span.length
   let { offset: at, dirty } = span
   let allocation = await first
@@ -186,8 +184,12 @@ async function* spanBatches(
   }
 }
 
-/** At most `length` bytes from `offset`, at least one extent. */
-async function* windowBatches(options: DiskExtentsOptions, offset: number, length: number): AsyncGenerator<Batch> {
+/** From `offset` at most `length` bytes on, at least one extent. */
+async function* windowBatches(
+  options: DiskExtentsOptions,
+  offset: number,
+  length: number,
+): AsyncGenerator<ExtentBatch> {
   const spans = planSpans(offset, await askChanges(options, offset, length), options.bridgeBytes ?? 0)
   const asked = new Map<number, Promise<readonly StatusExtent[]>>()
   let nextToAsk = 0

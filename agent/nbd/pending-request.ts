@@ -1,9 +1,7 @@
-// One unanswered request: checks and collects the chunks of its answer, and ends with a result or an error.
-
+// One request that waits for its answer: it checks and collects the chunks, and ends with a result or an error.
 import { VarveError } from '../../protocol/errors.ts'
 import { Coverage } from './coverage.ts'
-import { errnoName, protocolError } from './wire.ts'
-import type { NbdRequest, StatusExtent } from './wire.ts'
+import { errnoName, protocolError, type NbdRequest, type StatusExtent } from './wire.ts'
 
 /** Most error chunks in the answer to one request. */
 const ERROR_CHUNKS_MAX = 64

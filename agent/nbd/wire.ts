@@ -1,7 +1,5 @@
 // The NBD wire format after the handshake: its numbers, its limits, and pure functions between messages and bytes.
-
-import { VarveError } from '../../protocol/errors.ts'
-import type { ErrorDetails } from '../../protocol/errors.ts'
+import { VarveError, type ErrorDetails } from '../../protocol/errors.ts'
 
 // All integers are big-endian.
 //

@@ -1,10 +1,7 @@
 // One connection to a QMP server: greeting, commands with time limits, events.
-
-import { createConnection } from 'node:net'
-import type { Socket } from 'node:net'
+import { createConnection, type Socket } from 'node:net'
 import { VarveError, asVarveError } from '../../protocol/errors.ts'
-import { LineSplitter, decodeLine } from './message.ts'
-import type { QmpEvent, QmpMessage, QmpVersion } from './message.ts'
+import { LineSplitter, decodeLine, type QmpEvent, type QmpMessage, type QmpVersion } from './message.ts'
 
 /** How long a connection waits for the greeting and the capability answer, in milliseconds. */
 export const QMP_CONNECT_LIMIT_MS = 5_000

@@ -1,7 +1,7 @@
-// What will soon break the connection to the gateway: a certificate that expires, clocks that differ.
-import { durationText, DAY_MS } from '../../protocol/host/duration.ts'
-import type { Dialled } from './socket.ts'
-import { CLOCKS_APART_MS } from './unreachable.ts'
+// What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
+import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
+import type { Dialled } from '../../protocol/host/dial.ts'
+import { CLOCKS_APART_MS } from '../../protocol/host/unreachable.ts'
 
 /** How long before the gateway's certificate expires a warning is given, in milliseconds. */
 export const CERTIFICATE_WARNING_MS = 14 * DAY_MS

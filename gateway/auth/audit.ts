@@ -1,6 +1,6 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../catalog/sqlite/audit.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import { TokenRefused } from './jwt.ts'
@@ -20,19 +20,6 @@ export const ENTRIES_WAITING_MAX = 4096
 /** How long after a failure waiting entries are tried again, in milliseconds. */
 export const RETRY_INTERVAL_MS = 2000
 
-/** One refused call: who, what, from where, and the error that answered it. */
-export interface Refusal {
-  readonly timeMs: number
-  readonly tenant: number | null
-  readonly subject: string
-  readonly role: string
-  readonly action: string
-  readonly resource: string
-  readonly error: VarveError
-  /** The peer's network address. */
-  readonly address: string
-}
-
 export interface AuditOptions {
   readonly catalog: Catalog
   /** Told of each entry that could not be written yet, and of what else went wrong. */
@@ -40,7 +27,7 @@ export interface AuditOptions {
 }
 
 interface Window {
-  readonly tenant: number | null
+  readonly tenant: string | null
   readonly fromMs: number
   written: number
   /** What was counted and not written, by code. */
@@ -52,7 +39,7 @@ interface Window {
 export class Audit implements AsyncDisposable {
   readonly #catalog: Catalog
   readonly #onError: AuditOptions['onError']
-  readonly #windows = new Map<number | null, Window>()
+  readonly #windows = new Map<string | null, Window>()
   #timer: NodeJS.Timeout | null = null
   readonly #writes = new Queue()
   /** In the order in which they came; what cannot be written stays. */
@@ -79,38 +66,37 @@ export class Audit implements AsyncDisposable {
     if (error !== null) this.#onError(error, record)
   }
 
-  list(page: {
-    readonly tenant: number | null
-    readonly afterSeq: number
-    readonly limit: number
-  }): Promise<AuditEntry[]> {
-    return this.#catalog.audit.list(page)
-  }
-
-  /** Sequence number of the first entry that is missing, edited or added beside the log; null when all are as written. */
-  async check(): Promise<number | null> {
+  /**
+   * Looks at all entries from the first one on: how many are as they were written, and the sequence number of the first that is missing, edited or
+   * added beside the log; null where there is none.
+   */
+  async check(
+    onChecked: (entries: number) => void = () => {},
+    signal?: AbortSignal,
+  ): Promise<{ readonly entries: number; readonly brokenSeq: number | null }> {
     let at: AuditCheck | null = null
     do {
+      signal?.throwIfAborted()
       at = await this.#catalog.audit.check({ after: at === null ? null : { seq: at.seq, hash: at.hash } })
+      onChecked(at.seq)
     } while (!at.done)
-    return at.brokenSeq
+    return { entries: at.seq, brokenSeq: at.brokenSeq }
   }
 
-  /** Records a refusal; past REFUSALS_PER_WINDOW_MAX in a window it is counted for one entry that sums up. Never throws. */
-  async refused(refusal: Refusal): Promise<void> {
+  /** Records a refused call, whose outcome is the error's code; past REFUSALS_PER_WINDOW_MAX in a window it is counted for one entry that sums up. Never throws. */
+  async refused(refusal: AuditRecord): Promise<void> {
     try {
       await this.#flushEnded(refusal.timeMs)
       const window = this.#window(refusal)
       window.lastMs = refusal.timeMs
-      const { code } = refusal.error
+      const { outcome } = refusal
       if (window.written >= REFUSALS_PER_WINDOW_MAX) {
-        window.counted.set(code, (window.counted.get(code) ?? 0) + 1)
+        window.counted.set(outcome, (window.counted.get(outcome) ?? 0) + 1)
         this.#startTimer()
         return
       }
       window.written++
-      const { timeMs, tenant, subject, role, action, resource, address } = refusal
-      await this.record({ timeMs, tenant, subject, role, action, resource, outcome: code, details: { address } })
+      await this.record(refusal)
     } catch (error) {
       this.#onError(asVarveError(error))
     }
@@ -128,7 +114,9 @@ export class Audit implements AsyncDisposable {
       if (isRefusal(error)) {
         const bearer = error instanceof TokenRefused ? error.bearer : null
         const { tenantId: tenant, subject, role } = bearer ?? { tenantId: null, subject: '', role: '' }
-        await this.refused({ ...attempt, tenant, subject, role, resource: '', error })
+        const { address, ...when } = attempt
+        const outcome = { resource: '', outcome: error.code, details: { address } }
+        await this.refused({ ...when, tenant, subject, role, ...outcome })
       }
       throw error
     }
@@ -177,7 +165,7 @@ export class Audit implements AsyncDisposable {
     this.#waiting.push({ ...nobody, timeMs: fromMs, action: 'audit', outcome: 'counted', details: { count, fromMs } })
   }
 
-  #window({ tenant, timeMs }: Refusal): Window {
+  #window({ tenant, timeMs }: AuditRecord): Window {
     const key = this.#windows.has(tenant) || this.#windows.size < WINDOWS_MAX ? tenant : null
     let window = this.#windows.get(key)
     if (window === undefined) {

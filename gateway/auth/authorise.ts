@@ -21,6 +21,15 @@ export interface Resource {
 /** The error for something that is not there; the same words where it is there and another's. */
 export const notFound = (kind = 'such resource'): VarveError => new VarveError('NOT_FOUND', `there is no ${kind}`)
 
+/** The error for a method that the role may not use. */
+export const forbidden = (role: Role, method: string): VarveError =>
+  new VarveError(
+    'ROLE_FORBIDDEN',
+    role === 'platform'
+      ? `the platform may not use ${method}: that takes a session of a tenant (--tenant NAME, or a token of the tenant)`
+      : `the role ${role} may not use ${method}`,
+  )
+
 /**
  * Null when allowed, else ROLE_FORBIDDEN or NOT_FOUND; pure. A resource that does not exist is given as `{ kind, tenant: null }`,
  * so that the answer is the same as for another tenant's.
@@ -31,8 +40,7 @@ export const authorise = (
   resource: Resource,
 ): VarveError | null => {
   // the role is judged before the resource is looked at: this answer depends on the caller alone
-  if (!method.roles.includes(claims.role))
-    return new VarveError('ROLE_FORBIDDEN', `the role ${claims.role} may not use ${method.name}`)
+  if (!method.roles.includes(claims.role)) return forbidden(claims.role, method.name)
   const { tenant, agent, kind } = resource
   if (tenant === undefined) return (agent ?? null) === null ? null : notFound(kind)
   // who runs the platform manages tenants, and reaches nothing inside one

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import type { Catalog } from '../catalog/catalog.ts'
+import type { Change } from '../catalog/change.ts'
 import { SigningKeys, type KnownKeys } from './keys.ts'
 
 /** Name of the setting that holds the id of the newest signing key. */
@@ -18,6 +19,8 @@ interface AuthorityOptions {
   readonly folder: string
   readonly catalog: Catalog
   readonly nowMs: number
+  /** Opens also where signing keys are lost. */
+  readonly acceptLostKeys?: boolean
 }
 
 /** What the catalog knows of the signing keys; null where there was none yet. */
@@ -27,12 +30,19 @@ const knownKeys = async (catalog: Catalog, isNew: boolean): Promise<KnownKeys | 
   return !isNew && (await catalog.identities.any()) ? { kid: null } : null
 }
 
-const authorityOf = async (
-  { catalog, folder }: AuthorityOptions,
-  open: (keysFolder: string, isNew: boolean) => Promise<SigningKeys>,
-): Promise<Authority> => {
+/**
+ * Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys before, unless
+ * their loss is accepted: then tokens of lost keys end. CONFIG_INVALID, DATA_DAMAGED.
+ */
+export const openAuthority = async ({
+  folder,
+  catalog,
+  nowMs,
+  acceptLostKeys = false,
+}: AuthorityOptions): Promise<Authority> => {
   const before = await catalog.settings.get({ name: 'gateway' })
-  const keys = await open(path.join(folder, 'keys'), before === null)
+  const known = acceptLostKeys ? null : await knownKeys(catalog, before === null)
+  const keys = await SigningKeys.open(path.join(folder, 'keys'), nowMs, known)
   const uuid = before ?? (await catalog.settings.init({ name: 'gateway', value: randomUUID() }))
   const { kid } = keys.newest
   if ((await catalog.settings.get({ name: KEY_SETTING })) !== kid)
@@ -40,16 +50,9 @@ const authorityOf = async (
   return { catalog, keys, issuer: `varve:${uuid}` }
 }
 
-/** Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys before, CONFIG_INVALID, DATA_DAMAGED. */
-export const openAuthority = (options: AuthorityOptions): Promise<Authority> =>
-  authorityOf(options, async (folder, isNew) =>
-    SigningKeys.open(folder, options.nowMs, await knownKeys(options.catalog, isNew)),
-  )
-
-/** The same with a new signing key, whether there are others or not: tokens of keys that are lost end with it. */
-export const renewKeys = (options: AuthorityOptions): Promise<Authority> =>
-  authorityOf(options, async (folder) => {
-    const keys = await SigningKeys.open(folder, options.nowMs)
-    await keys.rotate(options.nowMs)
-    return keys
-  })
+/** Makes a new signing key, which signs at once; tokens of the others stay good. LIMIT_REACHED. */
+export const rotateKeys = async ({ catalog, keys }: Authority, nowMs: number, change: Change): Promise<string> => {
+  const kid = await keys.rotate(nowMs)
+  await change((entry) => catalog.settings.set({ name: KEY_SETTING, value: kid }, entry), { details: { key: kid } })
+  return kid
+}

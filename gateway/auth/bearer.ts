@@ -68,7 +68,7 @@ const verifyPerson = async (authority: Authority, jwt: Jwt, nowMs: number): Prom
   const payload = parsePayload(personPayloadSchema, jwt)
   checkTimes(payload, nowMs, bearer)
   if (row === null || row.revokedMs !== null) throw new TokenRefused('TOKEN_REVOKED', 'the token was revoked', bearer)
-  if (row.tenantUuid !== payload.tenant || row.role !== payload.role || row.subject !== payload.sub)
+  if (row.tenant !== payload.tenant || row.role !== payload.role || row.subject !== payload.sub)
     throw new TokenRefused('TOKEN_CLAIMS', 'the token does not say what was issued', bearer)
   return {
     issuer: payload.iss,
@@ -99,7 +99,7 @@ const verifyAgent = async (authority: Authority, jwt: Jwt, nowMs: number): Promi
   return {
     issuer: payload.iss,
     audience: payload.aud,
-    tenant: agent.tenantUuid,
+    tenant: agent.tenant,
     tenantName: agent.tenantName,
     subject: agent.id,
     role: 'agent',

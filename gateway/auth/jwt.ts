@@ -17,7 +17,7 @@ export interface Jwt {
 }
 
 interface Bearer {
-  readonly tenantId: number
+  readonly tenantId: string | null
   readonly subject: string
   readonly role: string
 }

@@ -9,13 +9,13 @@ import { VarveError } from '../../protocol/errors.ts'
 import { syncFolder } from '../../protocol/host/durable.ts'
 import { readSecret, writeSecret } from '../../protocol/host/secret-file.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
-import { DAY_MS } from '../../protocol/host/duration.ts'
+import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
 
 /** Keys that may be held at once. */
 export const KEYS_MAX = 32
 
-/** How long a key that no longer signs is kept for verifying, in milliseconds; no token may live longer. */
-export const KEY_KEEP_MS = 400 * DAY_MS
+/** How long a key that no longer signs is kept for verifying, in milliseconds: as long as a token lives. */
+export const KEY_KEEP_MS = TOKEN_LIFE_MAX_MS
 
 /** Shortest time between two looks at the folder for a key that another process made, in milliseconds. */
 const RELOAD_INTERVAL_MS = 5000
@@ -153,12 +153,23 @@ export class SigningKeys {
     return { keys: this.#keys.map(({ jwk }) => jwk) }
   }
 
-  /** Makes a new signing key and returns its id; older ones go on verifying for KEY_KEEP_MS. TOO_MANY_REQUESTS at KEYS_MAX. */
+  /** The keys, oldest first, each with when tokens that it signed end to be good; null for the one that signs now. */
+  list(): readonly { readonly id: string; readonly createdMs: number; readonly endsMs: number | null }[] {
+    return this.#keys.map(({ kid: id, createdMs }, index) => {
+      const successor = this.#keys[index + 1]
+      return { id, createdMs, endsMs: successor === undefined ? null : successor.createdMs + KEY_KEEP_MS }
+    })
+  }
+
+  /** Makes a new signing key and returns its id; older ones go on verifying for KEY_KEEP_MS. LIMIT_REACHED at KEYS_MAX. */
   async rotate(nowMs: number): Promise<string> {
     await this.reload(nowMs)
     await this.#dropOld(nowMs)
     if (this.#keys.length >= KEYS_MAX)
-      throw new VarveError('TOO_MANY_REQUESTS', `there are ${KEYS_MAX} signing keys already`)
+      throw new VarveError(
+        'LIMIT_REACHED',
+        `there are ${KEYS_MAX} signing keys already; each goes 90 days after the next one came`,
+      )
     const pair = await generateKeyPair(TOKEN_ALGORITHM, { crv: 'Ed25519', extractable: true })
     const { kty, crv, x, d } = await exportJWK(pair.privateKey)
     // the new key is the newest even where the clock was set back

@@ -1,28 +1,19 @@
 // Issues tokens to people and one-time enrolment tokens to hosts, and exchanges the latter for an agent's identity.
+import type { Tenant } from '../catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import {
-  enrolmentAudience,
-  enrolmentPayloadSchema,
-  SUBJECT_CHARS_MAX,
-  TOKEN_ALGORITHM,
-  TOKEN_TYPE,
-  type Role,
-} from '../../protocol/claims.ts'
+import { enrolmentAudience, enrolmentPayloadSchema, SUBJECT_CHARS_MAX, TOKEN_ALGORITHM, TOKEN_TYPE, type Role } from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
-import type { Actor } from '../catalog/sqlite/identities.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'
+import { unaudited, type Change } from '../catalog/change.ts'
 import type { Authority } from './authority.ts'
 import { parseJwt, TokenRefused } from './jwt.ts'
-import { importPublicKey, KEY_KEEP_MS } from './keys.ts'
+import { importPublicKey } from './keys.ts'
 import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from './bearer.ts'
 
 /** Life of a person's token unless its issuer chose another, in milliseconds. */
 export const TOKEN_TTL_MS = 8 * 60 * 60 * 1000
-
-/** Longest life of a person's token, in milliseconds: as long as the key that signed it is kept. */
-export const TOKEN_TTL_MAX_MS = KEY_KEEP_MS
 
 /** Life of an enrolment token unless its issuer chose another, in milliseconds. */
 export const ENROLMENT_TTL_MS = 60 * 60 * 1000
@@ -36,14 +27,27 @@ export const TTL_MIN_MS = 1000
 /** Longest name of a host, in characters. */
 export const HOST_CHARS_MAX = 255
 
-/** Who issues tokens by a command on the gateway's own machine. */
-export const LOCAL_ADMINISTRATOR: Actor = { subject: 'local-administrator', role: 'platform' }
+/** Who comes over the local socket, or works on a data folder whose gateway is stopped. */
+export const LOCAL_ADMINISTRATOR = { subject: 'local-administrator', role: 'platform' } as const
 
 interface Issue {
-  readonly tenant: Pick<Tenant, 'id' | 'uuid'>
+  readonly tenant: Pick<Tenant, 'id'>
   readonly ttlMs: number
   readonly nowMs: number
-  readonly by: Actor
+}
+
+interface TokenIssue extends Omit<Issue, 'tenant'> {
+  /** Null for the role `platform`, and for no other. */
+  readonly tenant: Issue['tenant'] | null
+  readonly subject: string
+  readonly role: Role
+}
+
+/** A token that was just issued: whoever has it is who it says, so it is shown once and kept nowhere. */
+export interface Issued {
+  readonly token: string
+  readonly id: string
+  readonly expiresMs: number
 }
 
 /** What an agent gets for its enrolment token. */
@@ -66,7 +70,7 @@ const printable = (text: string, charsMax: number): boolean =>
 const sign = (
   authority: Authority,
   type: string,
-  claims: { readonly iss: string; readonly aud: string; readonly [name: string]: string | number },
+  claims: { readonly iss: string; readonly aud: string; readonly [name: string]: string | number | null },
 ): Promise<string> => {
   const { kid, privateKey } = authority.keys.newest
   return new SignJWT(claims).setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: type, kid }).sign(privateKey)
@@ -78,37 +82,48 @@ const lifeOf = (nowMs: number, ttlMs: number): { iat: number; exp: number } => (
   exp: Math.ceil((nowMs + ttlMs) / 1000),
 })
 
-/** A token for a person or a program of the tenant; any role but `agent`. TTL_MIN_MS to TOKEN_TTL_MAX_MS. PARAMS_INVALID. */
+/** A token for a person or a program; any role but `agent`, which enrols. TTL_MIN_MS to TOKEN_LIFE_MAX_MS. PARAMS_INVALID. */
 export const issueToken = async (
   authority: Authority,
-  request: Issue & { readonly subject: string; readonly role: Role },
-): Promise<string> => {
-  const { tenant, subject, role, ttlMs, nowMs, by } = request
-  checkTtl(ttlMs, TOKEN_TTL_MAX_MS)
+  { tenant, subject, role, ttlMs, nowMs }: TokenIssue,
+  change: Change = unaudited,
+): Promise<Issued> => {
+  checkTtl(ttlMs, TOKEN_LIFE_MAX_MS)
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
+  if ((role === 'platform') !== (tenant === null))
+    throw new VarveError('PARAMS_INVALID', 'a token of the role platform belongs to no tenant, any other one to one')
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
   const { issuer, catalog } = authority
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
-  await catalog.tokens.add({ id, tenant: tenant.id, subject, role, nowMs, expiresMs: life.exp * 1000, by })
-  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant.uuid, role, ...life }
-  return sign(authority, TOKEN_TYPE.person, claims)
+  const expiresMs = life.exp * 1000
+  const row = { id, tenant: tenant?.id ?? null, subject, role, nowMs, expiresMs }
+  const about = { tenant: row.tenant, details: { token: id, expiresMs } }
+  await change((entry) => catalog.tokens.add(row, entry), about)
+  const claims = { iss: issuer, aud: issuer, sub: subject, jti: id, tenant: tenant?.id ?? null, role, ...life }
+  return { token: await sign(authority, TOKEN_TYPE.person, claims), id, expiresMs }
 }
 
 /** A token that enrols one agent of the tenant, once. TTL_MIN_MS to ENROLMENT_TTL_MAX_MS. PARAMS_INVALID. */
-export const issueEnrolment = async (authority: Authority, request: Issue): Promise<string> => {
-  const { tenant, ttlMs, nowMs, by } = request
+export const issueEnrolment = async (
+  authority: Authority,
+  { tenant, ttlMs, nowMs }: Issue,
+  change: Change = unaudited,
+): Promise<Issued> => {
   checkTtl(ttlMs, ENROLMENT_TTL_MAX_MS)
   const { issuer, catalog } = authority
   const id = randomUUID()
   const life = lifeOf(nowMs, ttlMs)
-  await catalog.enrolments.add({ id, tenant: tenant.id, nowMs, expiresMs: life.exp * 1000, by })
-  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.uuid, ...life }
-  return sign(authority, TOKEN_TYPE.enrolment, claims)
+  const expiresMs = life.exp * 1000
+  const about = { tenant: tenant.id, details: { enrolment: id, expiresMs } }
+  await change((entry) => catalog.enrolments.add({ id, tenant: tenant.id, nowMs, expiresMs }, entry), about)
+  const claims = { iss: issuer, aud: enrolmentAudience(issuer), jti: id, tenant: tenant.id, ...life }
+  return { token: await sign(authority, TOKEN_TYPE.enrolment, claims), id, expiresMs }
 }
 
-const checkPublicKey = async (publicKey: string): Promise<void> => {
+/** That it is an Ed25519 key: 32 bytes in base64url; PARAMS_INVALID. */
+export const checkPublicKey = async (publicKey: string): Promise<void> => {
   const bytes = Buffer.from(publicKey, 'base64url')
   const good = bytes.length === 32 && bytes.toString('base64url') === publicKey
   if (!good) throw new VarveError('PARAMS_INVALID', 'a public key is 32 bytes in base64url')
@@ -121,9 +136,16 @@ const checkPublicKey = async (publicKey: string): Promise<void> => {
  */
 export const enrol = async (
   authority: Authority,
-  request: { readonly token: string; readonly publicKey: string; readonly host: string; readonly nowMs: number },
+  request: {
+    readonly token: string
+    readonly publicKey: string
+    readonly host: string
+    readonly nowMs: number
+    /** Of the host, for the audit log. */
+    readonly address?: string
+  },
 ): Promise<Enrolled> => {
-  const { token, publicKey, host, nowMs } = request
+  const { token, publicKey, host, nowMs, address = '' } = request
   const jwt = parseJwt(token)
   if (jwt.type !== TOKEN_TYPE.enrolment)
     throw new TokenRefused('TOKEN_CLAIMS', 'a token of this kind does not enrol an agent')
@@ -138,8 +160,11 @@ export const enrol = async (
     throw new VarveError('PARAMS_INVALID', `a host's name has 1 to ${HOST_CHARS_MAX} printable characters`)
   await checkPublicKey(publicKey)
   try {
-    const agent = await catalog.agents.enrol({ enrolment, agent: randomUUID(), host, publicKey, nowMs })
-    return { agentId: agent.id, issuer, tenant: agent.tenantUuid, tenantName: agent.tenantName }
+    const id = randomUUID()
+    const about = { subject: id, role: 'agent', action: 'agents.enrol', resource: `agent=${id}`, outcome: 'ok' }
+    const entry = { timeMs: nowMs, tenant: tenantId, ...about, details: { host, enrolment, address } }
+    const agent = await catalog.agents.enrol({ enrolment, agent: id, host, publicKey, nowMs }, entry)
+    return { agentId: agent.id, issuer, tenant: agent.tenant, tenantName: agent.tenantName }
   } catch (thrown) {
     // a second use is the tenant's business: the audit log needs to know whose token it was
     const { code, message } = asVarveError(thrown)

@@ -1,16 +1,43 @@
-// The catalog as the gateway sees it: what it knows of tenants, machines, backups and packs, by subject.
-import type { AuditRecord } from './sqlite/audit.ts'
-import type { OperationArgs, OperationName, OperationResult } from './sqlite/operations.ts'
+// The catalog: what the gateway knows of tenants, machines, backups and packs. Each subject says what its users need; an engine implements all.
+import type { AuditLog } from './audit.ts'
+import type { Checks } from './checks.ts'
+import type { Chunks } from './chunks.ts'
+import type { Collection } from './collection.ts'
+import type { Condition, Room } from './condition.ts'
+import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
+import type { Jobs } from './jobs.ts'
+import type { Machines } from './machines.ts'
+import type { Packs } from './packs.ts'
+import type { Points } from './points.ts'
+import type { Retention } from './retention.ts'
+import type { Settings } from './settings.ts'
+import type { States } from './states.ts'
+import type { Quotas, Tenants } from './tenants.ts'
+import type { Usage } from './usage.ts'
 
-type SubjectOf<N> = N extends `${infer S}.${string}` ? S : never
-type MethodOf<N, S extends string> = N extends `${S}.${infer M}` ? M : never
-type Asked<A> = Record<string, never> extends A ? [args?: A, entry?: AuditRecord] : [args: A, entry?: AuditRecord]
-
-/** Every subject with its methods; each is one transaction, which a change shares with the audit log's entry that it is given. */
-export type Catalog = {
-  readonly [S in SubjectOf<OperationName>]: {
-    readonly [M in MethodOf<OperationName, S>]: (
-      ...args: Asked<OperationArgs<`${S}.${M}` & OperationName>>
-    ) => Promise<OperationResult<`${S}.${M}` & OperationName>>
-  }
+export interface Catalog {
+  readonly agents: Agents
+  readonly audit: AuditLog
+  readonly checks: Checks
+  readonly chunks: Chunks
+  readonly collection: Collection
+  readonly condition: Condition
+  readonly damage: DamageNotes
+  readonly enrolments: Enrolments
+  readonly identities: Identities
+  readonly jobs: Jobs
+  readonly losses: Losses
+  readonly lost: LostRanges
+  readonly machines: Machines
+  readonly packs: Packs
+  readonly points: Points
+  readonly quotas: Quotas
+  readonly retention: Retention
+  readonly room: Room
+  readonly settings: Settings
+  readonly states: States
+  readonly tenants: Tenants
+  readonly tokens: Tokens
+  readonly usage: Usage
 }

@@ -1,23 +1,11 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
 import * as v from 'valibot'
+import type { JobRow, UploadRow } from './jobs.ts'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import {
-  configuration,
-  count,
-  diskBytes,
-  diskName,
-  disks,
-  evidence,
-  leftOut,
-  name,
-  note,
-  timeMs,
-  uuid,
-} from '../../protocol/schemas.ts'
-import { begunOf, type JobRow, type UploadRow } from './sqlite/job-rows.ts'
+import { configuration, count, diskBytes, diskName, disks, evidence, leftOut, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
@@ -104,7 +92,7 @@ export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
-  const begun = begunOf(job.begun ?? 'null')
+  const begun = job.begun!
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
@@ -123,7 +111,7 @@ export const manifestOf = (
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
-    job: { subject: job.subject, full: job.full !== 0, compare: job.compare !== 0, startedMs: job.startedMs },
+    job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
     disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
       name: disk,

@@ -1,4 +1,6 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
+import type { UploadRow } from '../catalog/jobs.ts'
+import { HAVE } from '../catalog/chunks.ts'
 import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -6,17 +8,15 @@ import type { Ref } from '../../protocol/image-tree.ts'
 import { UPLOAD_STORED_BYTES_MAX } from '../../protocol/limits.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
 import type { Clock, Received } from '../../protocol/peer.ts'
-import { HAVE } from '../catalog/sqlite/chunks.ts'
-import type { UploadRow } from '../catalog/sqlite/job-rows.ts'
-import type { ChunkBatch, ImageWriter } from '../datastore/upload-writer.ts'
+import type { ChunkBatch, UploadWriter } from '../datastore/upload-writer.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../../protocol/host/bytes.ts'
 import { announcedIn } from './announced.ts'
 import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
+import { Backlog, batchOfRuns, runsOf, type RunBatch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
-import { ImageTreeWriter } from './image-builder.ts'
+import { ImageBuilder } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
@@ -29,7 +29,7 @@ const COMMIT_ITEMS = 16 * 1024
 /** Longest time that something finished waits for its commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
 
-/** Bytes of chunks that may be on their way through the verification threads for one upload. */
+/** Bytes of chunks that may be on their way through the record threads for one upload. */
 const VERIFYING_BYTES_MAX = 4 * 1024 * 1024
 
 /** What a message of chunks counts at least, in bytes, so that many small ones are bounded too. */
@@ -40,8 +40,8 @@ type Send = (message: Down<'image.upload'>) => Promise<void>
 
 export interface UploadOptions {
   readonly store: TenantStore
-  readonly writer: ImageWriter
-  readonly upload: UploadRow & { readonly machineId: number }
+  readonly writer: UploadWriter
+  readonly upload: UploadRow & { readonly machine: string }
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly hash: KeyedHash
@@ -55,7 +55,7 @@ export interface UploadOptions {
 
 export class ImageUpload {
   readonly #options: UploadOptions
-  readonly #tree: ImageTreeWriter
+  readonly #tree: ImageBuilder
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
   readonly #backlog: Backlog
@@ -79,20 +79,19 @@ export class ImageUpload {
   constructor(options: UploadOptions) {
     this.#options = options
     this.#backlog = new Backlog((items) => options.memory.items(items))
-    const { upload, store: nodes, chunkBytes } = options
+    const { upload, store, chunkBytes } = options
     const { size, baseRoot: root } = upload
-    const base =
-      upload.hasBase === 1
-        ? new BaseImage({
-            nodes,
-            root,
-            size,
-            chunkBytes,
-            onDamaged: async (error) => void (await nodes.quarantine.enterError(error)),
-          })
-        : null
+    const base = upload.hasBase
+      ? new BaseImage({
+          read: store.nodes.cached,
+          root,
+          size,
+          chunkBytes,
+          onDamaged: async (error) => void (await store.quarantine.enterError(error)),
+        })
+      : null
     this.#base = base
-    this.#tree = new ImageTreeWriter({
+    this.#tree = new ImageBuilder({
       chunks: chunkCount(size, chunkBytes),
       idKey: options.idKey,
       hash: options.hash,
@@ -197,7 +196,7 @@ export class ImageUpload {
     answered.catch((error: unknown) => this.#fail(error))
   }
 
-  async #onRuns(batch: Batch): Promise<Uint8Array> {
+  async #onRuns(batch: RunBatch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
     const zeroId = (length: number): Uint8Array => store.zeroId(length)
     const disk = { size: upload.size, chunkBytes, zeroId }
@@ -206,7 +205,7 @@ export class ImageUpload {
     this.#received += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
-    const known = await store.have(ids, upload.machineId, lengths)
+    const known = await store.have(ids, upload.machine, lengths)
     const answers = new Uint8Array(ids.length)
     const whole = { batch, length: chunkBytes }
     for (const [index, { id, position, length }] of announced.entries()) {
@@ -221,7 +220,7 @@ export class ImageUpload {
   }
 
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
-    // the received frame goes to the verification thread with the stored bytes
+    // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
     const taken = readHeads(heads).map(({ id, plainLength }) => ({
       name: idName(id),
@@ -310,7 +309,7 @@ export class ImageUpload {
     this.#answerLater(send)
   }
 
-  async #place(batch: Batch): Promise<void> {
+  async #place(batch: RunBatch): Promise<void> {
     for (const { kind, count, ids } of runsOf(batch)) {
       const before = this.#tree.position
       if (kind === RUN.zero) this.#tree.zeroes(count)

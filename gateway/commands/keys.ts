@@ -1,26 +1,40 @@
-// The keys command: a new signing key, also where the old ones are lost.
+// Commands about the keys with which the gateway signs tokens.
 import type { Command } from 'commander'
-import { renewKeys } from '../auth/authority.ts'
-import { systemClock } from '../../protocol/host/clock.ts'
-import { withCatalog } from './local.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
-import { dataOption, jsonOption, type Common } from './options.ts'
+import { tableLines } from '../../protocol/host/table.ts'
+import { toGateway, type Common } from './options.ts'
+import { withSession } from './remote.ts'
+import { timeText } from './report-points.ts'
 
 /** Adds `keys`. */
-export const addKeysCommand = (program: Command): void => {
-  program
-    .command('keys')
-    .description('the keys with which the gateway signs tokens')
-    .command('new')
-    .description('make a new signing key; tokens of keys that are still there go on, those of lost ones end')
-    .addOption(dataOption())
-    .addOption(jsonOption())
-    .action(async ({ data, json }: Common) => {
-      const kid = await withCatalog(data, async (catalog) => {
-        const { keys } = await renewKeys({ folder: data, catalog, nowMs: systemClock.now() })
-        return keys.newest.kid
-      })
-      printJson({ key: kid })
-      if (!json) print(`The new signing key is ${kid}. A running gateway signs with it once it is started again.`)
+export const addKeysCommands = (program: Command): void => {
+  const keys = program.command('keys').description('the keys with which the gateway signs tokens')
+
+  toGateway(keys.command('list').description('list the signing keys, the one that signs now last')).action(
+    async (options: Common) => {
+      const { keys: rows } = await withSession(options, ({ peer, signal }) => peer.call('keys.list', {}, { signal }))
+      printJson({ keys: rows })
+      if (options.json) return
+      tableLines(
+        ['KEY', 'CREATED (UTC)', 'ITS TOKENS HOLD UNTIL (UTC)'],
+        rows.map(({ id, createdMs, endsMs }) => [
+          id,
+          timeText(createdMs),
+          endsMs === null ? 'signs now' : timeText(endsMs),
+        ]),
+      ).forEach(print)
+    },
+  )
+
+  toGateway(
+    keys
+      .command('new')
+      .description('make a new signing key, also where the old ones are lost: tokens of lost keys end, others go on'),
+  ).action(async (options: Common) => {
+    const made = await withSession(options, ({ peer, signal }) => peer.call('keys.rotate', {}, { signal }), {
+      acceptLostKeys: true,
     })
+    printJson(made)
+    if (!options.json) print(`The new signing key is ${made.key}.`)
+  })
 }

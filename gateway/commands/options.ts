@@ -1,24 +1,17 @@
 // Options that several commands share, and the parsers of their values.
-import { InvalidArgumentError, Option } from 'commander'
+import { InvalidArgumentError, Option, type Command } from 'commander'
 import * as v from 'valibot'
-import { durationMs, DAY_MS } from '../../protocol/host/duration.ts'
+import { durationMs } from '../../protocol/host/duration.ts'
+import { sizeBytes } from '../../protocol/host/size.ts'
 import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
-import { sizeBytes } from '../../protocol/host/size.ts'
 import { pathProblem } from '../folder/new-folder.ts'
-import { DATA_DEFAULT } from './local.ts'
+import { DATA_DEFAULT, VARIABLES, type Way } from './remote.ts'
 
-/** What most commands are given. */
-export interface Common {
-  readonly data: string
+/** What commands are given that go to a gateway. */
+export interface Common extends Way {
   readonly json: boolean
-  readonly tenant: string
-}
-
-/** The same for commands that without `--tenant` go over all tenants. */
-export interface CommonAll {
-  readonly data: string
-  readonly json: boolean
+  /** A token's own where it is absent; commands over tenants go over all of a data folder. */
   readonly tenant?: string
 }
 
@@ -46,12 +39,14 @@ export const group = (text: string): string => {
   return checked.output
 }
 
-/** A whole id of an agent, in either case. */
-export const agentId = (text: string): string => {
-  const checked = v.safeParse(uuid, text.toLowerCase())
-  if (!checked.success) throw new InvalidArgumentError('It takes the whole id of an agent: "agent list" shows it.')
-  return checked.output
-}
+/** A parser of whole ids, in either case; `where` says which command shows them. */
+export const wholeId =
+  (where: string) =>
+  (text: string): string => {
+    const checked = v.safeParse(uuid, text.toLowerCase())
+    if (!checked.success) throw new InvalidArgumentError(`It takes a whole id: "${where}" shows it.`)
+    return checked.output
+  }
 
 /** The first characters of a restore point's id, in either case. */
 export const pointId = (text: string): string => {
@@ -78,6 +73,8 @@ export const duration = (text: string): number => {
     throw new InvalidArgumentError((error as Error).message)
   }
 }
+
+const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Days, not necessarily whole, of a text such as `7d` or `36h`; at most DAYS_MAX. */
 export const days = (text: string): number => {
@@ -113,20 +110,46 @@ export const whole =
 export const withDefault = <T>(flags: string, what: string, parse: (text: string) => T, text: string): Option =>
   new Option(flags, what).argParser(parse).default(parse(text), text)
 
-export const dataOption = (): Option =>
-  new Option('--data <dir>', 'the data folder of a running or stopped gateway')
-    .argParser(dataFolder)
-    .env('VARVE_DATA')
-    .default(DATA_DEFAULT)
+/** Adds the options that say which gateway, and `--json`, to a command that has its own ones already. */
+export const toGateway = (command: Command): Command => {
+  const which = (flags: string, what: string): Option => new Option(flags, what).helpGroup('Which gateway:')
+  return command
+    .addOption(jsonOption())
+    .addOption(
+      which(
+        '--data <dir>',
+        `that of this data folder, running or not (default: ${DATA_DEFAULT}; ${VARIABLES.data})`,
+      ).argParser(dataFolder),
+    )
+    .addOption(
+      which('--gateway <url>', `one that runs anywhere, such as wss://backup.example:8470 (${VARIABLES.gateway})`),
+    )
+    .addOption(
+      which(
+        '--token-file <file>',
+        `with --gateway: file with your token, "-" for standard input (${VARIABLES.tokenFile})`,
+      ),
+    )
+    .addOption(
+      which('--ca <file>', `with --gateway: certificate authority of your own to trust, PEM (${VARIABLES.ca})`),
+    )
+}
+
 export const tenantOption = (): Option =>
-  new Option('--tenant <name>', 'the tenant').argParser(name).makeOptionMandatory()
+  new Option('--tenant <name>', 'the tenant; with --gateway that of the token').argParser(name)
 /** For commands that go over all tenants where none is named. */
 export const anyTenantOption = (): Option =>
-  new Option('--tenant <name>', 'the tenant (default: all, one after the other)').argParser(name)
+  new Option(
+    '--tenant <name>',
+    'the tenant (default: all, one after the other; with --gateway that of the token)',
+  ).argParser(name)
 export const machineOption = (what: string): Option => new Option('--machine <name>', what).argParser(name)
 export const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 /** Bytes a second, given in MiB. */
-export const limitOption = (): Option =>
+export const rateOption = (): Option =>
   new Option('--limit <MiB/s>', 'reads and writes at most so much a second (default: no limit)').argParser(
     whole(1, 1_000_000),
   )
+/** Rows of a list. */
+export const rowsOption = (): Option =>
+  new Option('--limit <N>', 'print at most so many (default: all)').argParser(whole(1, 1_000_000_000))

@@ -1,37 +1,14 @@
-// Commands about restore points: list, hold and lock, prune, and the rules of retention.
+// Commands about restore points: list and look at them, what is lost of one, hold and lock.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Params, Result } from '../../protocol/methods.ts'
-import { DAYS_MAX, isTimeZone, KEEP_MAX, RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
-import type { Point, PointCursor } from '../../protocol/schemas.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import { isOff } from '../maintenance/retention.ts'
-import { tenantNamed, withCatalog } from './local.ts'
+import { pointReport } from '../../protocol/host/job-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
-import {
-  anyTenantOption,
-  dataOption,
-  days,
-  group as groupName,
-  jsonOption,
-  machineOption,
-  pointId,
-  tenantOption,
-  whole,
-  type Common,
-  type CommonAll,
-} from './options.ts'
-import { withTenantPeer, type Remote } from './remote.ts'
-import { holdLine, pointLines, pruneLines, retentionLines } from './report-points.ts'
-import { printEach } from './tenants.ts'
-
-type KeepOptions = Partial<Omit<Retention, 'lockDays' | 'keepWithinDays'>> & { readonly keepWithin?: number }
-
-const timeZone = (text: string): string => {
-  if (!isTimeZone(text)) throw new InvalidArgumentError('It is not a time zone such as UTC or Europe/Berlin.')
-  return text
-}
+import { printList } from './listing.ts'
+import { machineOption, pointId, rowsOption, tenantOption, toGateway, type Common } from './options.ts'
+import { withTenant } from './remote.ts'
+import { holdLine, POINT_HEADING, pointCells, timeText } from './report-points.ts'
 
 /** False for 31 February or 24:00, which are taken for a later day. */
 const isInCalendar = (written: string): boolean => new Date(`${written}Z`).toISOString().startsWith(written)
@@ -48,69 +25,72 @@ export const timeOf = (text: string, nowMs: number): number => {
   return timeMs
 }
 
-const keepOptions = (command: Command): Command => {
-  for (const unit of ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'])
-    command.addOption(
-      new Option(
-        `--keep-${unit} <N>`,
-        unit === 'last' ? 'keep the newest N' : `keep the newest of N ${unit} periods`,
-      ).argParser(whole(0, KEEP_MAX)),
-    )
-  return command
-    .addOption(new Option('--keep-within <duration>', 'keep all this young, such as 7d').argParser(days))
-    .addOption(
-      new Option('--time-zone <zone>', 'whose clock says when a day begins (default: UTC)').argParser(timeZone),
-    )
-}
-
-/** The rules after the options, null where no option is given. */
-export const rulesAfter = (
-  before: Retention,
-  options: KeepOptions & { readonly lockDays?: number },
-): Retention | null => {
-  const { keepWithin, ...fields } = options
-  const changes = Object.entries({ ...fields, keepWithinDays: keepWithin }).filter(
-    ([field, value]) => value !== undefined && Object.hasOwn(RETENTION_OFF, field),
-  )
-  return changes.length === 0 ? null : { ...before, ...(Object.fromEntries(changes) as Partial<Retention>) }
-}
-
-/** Restore points that are asked for at once. */
-const PAGE_ROWS = 50
-
-const allPoints = async ({ peer, signal }: Remote, machine: string | null): Promise<Point[]> => {
-  const found: Point[] = []
-  let before: PointCursor | null = null
-  while (true) {
-    const params: Params<'points.list'> = { machine, before, limit: PAGE_ROWS }
-    const { points, more } = await peer.call('points.list', params, { signal })
-    found.push(...points)
-    const last = points.at(-1)
-    if (last === undefined || !more) return found
-    before = { timeMs: last.timeMs, id: last.id }
-  }
-}
-
 const addPoints = (program: Command): void => {
-  program
+  const command = program
     .command('points')
     .description("list a tenant's restore points, newest first")
     .addOption(tenantOption())
     .addOption(machineOption('only those of this machine'))
-    .addOption(dataOption())
-    .addOption(jsonOption())
-    .action(async ({ data, tenant, machine, json }: Common & { machine?: string }) => {
-      const points = await withTenantPeer(data, tenant, (remote) => allPoints(remote, machine ?? null))
-      printJson({ points })
-      if (json) return
-      if (points.length === 0)
-        print(machine === undefined ? 'No restore points yet.' : `No restore points of ${machine} yet.`)
-      else pointLines(points, systemClock.now()).forEach(print)
-    })
+    .addOption(rowsOption())
+  toGateway(command).action((options: Common & { machine?: string; limit?: number }) =>
+    withTenant(options, ({ peer, signal }) =>
+      printList(options, (after) => peer.call('points.list', { machine: options.machine ?? null, after }, { signal }), {
+        field: 'points',
+        rowsOf: ({ points }) => points,
+        heading: POINT_HEADING,
+        cells: (point) => pointCells(point, systemClock.now()),
+        none: options.machine === undefined ? 'No restore points yet.' : `No restore points of ${options.machine} yet.`,
+      }),
+    ),
+  )
+}
+
+const addShow = (points: Command): void => {
+  const command = points
+    .command('show')
+    .description("show a restore point, its disks and, with --json, the machine's configuration at its instant")
+    .argument('<point>', 'the first characters of its id', pointId)
+    .addOption(tenantOption())
+  toGateway(command).action(async (point: string, options: Common) => {
+    const shown = await withTenant(options, ({ peer, signal }) => peer.call('points.get', { point }, { signal }))
+    printJson(shown)
+    if (options.json) return
+    const { id, timeMs } = shown.point
+    const [first, ...more] = pointReport(shown.point)
+    for (const line of [first!, `  id ${id}, made at ${timeText(timeMs)} UTC`, ...more]) print(line)
+    print(holdLine(shown.point, systemClock.now()))
+  })
+}
+
+const addLost = (points: Command): void => {
+  const command = points
+    .command('lost')
+    .description('list the ranges of a restore point that are known to be unreadable')
+    .argument('<point>', 'the first characters of its id', pointId)
+    .addOption(tenantOption())
+    .addOption(rowsOption())
+  toGateway(command).action((point: string, options: Common & { limit?: number }) =>
+    withTenant(options, ({ peer, signal }) =>
+      printList(options, (after) => peer.call('points.lost', { point, after }, { signal }), {
+        field: 'lost',
+        rowsOf: ({ lost }) => lost,
+        heading: ['MACHINE', 'TIME (UTC)', 'POINT', 'DISK', 'LOST FROM', 'BYTES'],
+        cells: ({ machine, timeMs, point: id, disk, offset, length }) => [
+          machine,
+          timeText(timeMs),
+          id,
+          disk,
+          String(offset),
+          String(length),
+        ],
+        none: 'Nothing of it is known to be lost.',
+      }),
+    ),
+  )
 }
 
 const addHold = (program: Command): void => {
-  program
+  const command = program
     .command('hold')
     .description('hold a restore point until it is released, or lock it until a time that nobody can bring forward')
     .argument('<point>', 'the first characters of its id', pointId)
@@ -121,150 +101,25 @@ const addHold = (program: Command): void => {
       ),
     )
     .option('--release', 'let it go again; a lock stays', false)
-    .addOption(dataOption())
-    .addOption(jsonOption())
-    .action(async (point: string, options: Common & { until?: number; release: boolean }) => {
-      const { data, tenant, until, release, json } = options
-      if (release && until !== undefined)
-        throw new VarveError('PARAMS_INVALID', 'a lock cannot be released: give --until or --release')
-      const done = await withTenantPeer(data, tenant, ({ peer, signal }) =>
-        until === undefined
-          ? peer.call('points.hold', { point, held: !release }, { signal })
-          : peer.call('points.lock', { point, untilMs: until }, { signal }),
-      )
-      printJson(done)
-      if (!json) print(holdLine(done.point, systemClock.now()))
-    })
-}
-
-interface PruneOptions extends CommonAll, KeepOptions {
-  readonly machine?: string
-  readonly group?: string
-  readonly point?: string[]
-  readonly dryRun: boolean
-}
-
-const addPrune = (program: Command): void => {
-  const command = program
-    .command('prune')
-    .description('remove the restore points that retention does not keep; their space comes back with "gc"')
-    .addOption(anyTenantOption())
-    .addOption(machineOption('only this machine'))
-    .addOption(new Option('--group <name>', 'only the machines of this group').argParser(groupName))
-    .addOption(
-      new Option('--point <id...>', 'remove just these, whatever the rules say').argParser(
-        (text, before: string[] | undefined) => [...(before ?? []), pointId(text)],
-      ),
+  toGateway(command).action(async (point: string, options: Common & { until?: number; release: boolean }) => {
+    const { until, release, json } = options
+    if (release && until !== undefined)
+      throw new VarveError('PARAMS_INVALID', 'a lock cannot be released: give --until or --release')
+    const done = await withTenant(options, ({ peer, signal }) =>
+      until === undefined
+        ? peer.call('points.hold', { point, held: !release }, { signal })
+        : peer.call('points.lock', { point, untilMs: until }, { signal }),
     )
-  keepOptions(command)
-    .option('--dry-run', 'only show what would stay, why, and what would go', false)
-    .addOption(dataOption())
-    .addOption(jsonOption())
-    .action(async (options: PruneOptions) => {
-      const { machine, group, point, tenant, dryRun } = options
-      if (tenant === undefined && (machine !== undefined || group !== undefined || point !== undefined))
-        throw new VarveError('PARAMS_INVALID', 'a machine, a group or a point needs its tenant: --tenant NAME')
-      const rules = rulesAfter(RETENTION_OFF, options)
-      if (rules !== null && isOff(rules))
-        throw new VarveError(
-          'PARAMS_INVALID',
-          'rules that keep nothing by themselves keep everything: give a --keep option',
-        )
-      const params: Params<'points.prune'> = {
-        machine: machine ?? null,
-        group: group ?? null,
-        points: point ?? null,
-        rules,
-        dryRun,
-      }
-      await printEach(
-        options,
-        // a large tenant's plan may take its time
-        ({ peer, signal }) => peer.open('points.prune', params, { signal }).result,
-        ({ tenant: of, result }) => ({
-          json: { tenant: of, dryRun, ...result },
-          lines: () => pruneLines(of, result, dryRun),
-        }),
-      )
-    })
-}
-
-type Policy = Result<'retention.list'>['policies'][number]
-
-interface RetentionOptions extends Common, KeepOptions {
-  readonly machine?: string
-  readonly group?: string
-  readonly lockDays?: number
-  readonly none: boolean
-  readonly newGroup: boolean
-}
-
-const scopeOf = ({ machine, group, newGroup }: RetentionOptions): Pick<Params<'retention.set'>, 'scope' | 'name'> => {
-  if (machine !== undefined && group !== undefined)
-    throw new VarveError('PARAMS_INVALID', 'name a machine or a group, not both')
-  if (newGroup && group === undefined) throw new VarveError('PARAMS_INVALID', '--new-group goes with --group')
-  if (machine !== undefined) return { scope: 'machine', name: machine }
-  return group === undefined ? { scope: 'tenant', name: '' } : { scope: 'group', name: group }
-}
-
-type Scope = ReturnType<typeof scopeOf>
-
-/** The rules of one scope as the catalog has them (all others may be more than a frame holds); NOT_FOUND for a machine or group that is not there. */
-const rulesOf = (options: RetentionOptions, { scope, name: of }: Scope, changes: boolean): Promise<Retention | null> =>
-  withCatalog(options.data, async (catalog) => {
-    const { id } = await tenantNamed(catalog, options.tenant)
-    if (scope === 'machine') await catalog.machines.get({ tenant: id, name: of })
-    // a change looks itself, and knows another way out
-    if (scope === 'group' && !changes) await catalog.groups.require({ tenant: id, group: of })
-    const policies = await catalog.retention.list({ tenant: id })
-    const found = policies.find((policy) => policy.scope === scope && policy.name === of)
-    return found === undefined ? null : (JSON.parse(found.rules) as Retention)
+    printJson(done)
+    if (!json) print(holdLine(done.point, systemClock.now()))
   })
-
-const changeRetention = async (options: RetentionOptions): Promise<readonly Policy[]> => {
-  const scope = scopeOf(options)
-  const changes = rulesAfter(RETENTION_OFF, options) !== null
-  const call = <R>(work: (remote: Remote) => Promise<R>): Promise<R> =>
-    withTenantPeer(options.data, options.tenant, work)
-  if (options.none) {
-    if (changes) throw new VarveError('PARAMS_INVALID', '--none removes the rules: give it alone')
-    await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules: null }, { signal }))
-    return []
-  }
-  if (!changes && scope.scope === 'tenant')
-    return (await call(({ peer, signal }) => peer.call('retention.list', {}, { signal }))).policies
-  const before = await rulesOf(options, scope, changes)
-  if (!changes) return before === null ? [] : [{ ...scope, rules: before }]
-  const rules = rulesAfter(before ?? RETENTION_OFF, options)!
-  const { newGroup } = options
-  await call(({ peer, signal }) => peer.call('retention.set', { ...scope, rules, newGroup }, { signal }))
-  return [{ ...scope, rules }]
 }
 
-const addRetention = (program: Command): void => {
-  const command = program
-    .command('retention')
-    .description('show or change the rules of a tenant, a group or a machine; the nearest ones count')
-    .addOption(tenantOption())
-    .addOption(machineOption('rules of this machine'))
-    .addOption(new Option('--group <name>', 'rules of this group').argParser(groupName))
-  keepOptions(command)
-    .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
-    .option('--none', 'remove the rules', false)
-    .option('--new-group', 'the rules are for a group that no machine is in yet', false)
-    .addOption(dataOption())
-    .addOption(jsonOption())
-    .action(async (options: RetentionOptions) => {
-      const policies = await changeRetention(options)
-      printJson({ policies })
-      if (!options.json) retentionLines(policies).forEach(print)
-    })
-}
-
-/** Adds `points`, `hold`, `prune` and `retention`. */
+/** Adds `points`, `point` and `hold`. */
 export const addPointCommands = (program: Command): void => {
   addPoints(program)
+  const point = program.command('point').description('look at one restore point')
+  addShow(point)
+  addLost(point)
   addHold(program)
-  addPrune(program)
-  addRetention(program)
 }

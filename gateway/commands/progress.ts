@@ -2,12 +2,12 @@
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import { Meter } from '../../protocol/host/meter.ts'
 import { ProgressLine, type ProgressOutput } from '../../protocol/host/progress.ts'
-import type { Params, Result } from '../../protocol/methods.ts'
 import { sizeText } from '../../protocol/host/size.ts'
+import type { Params, Result } from '../../protocol/methods.ts'
 import type { Remote } from './remote.ts'
 
 /** Methods that tell how far they are. */
-type Long = 'store.collect' | 'store.verify' | 'store.check' | 'store.usage'
+type Long = 'store.collect' | 'store.verify' | 'store.check' | 'store.usage' | 'audit.check'
 
 const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   mark: 'walks trees',
@@ -18,6 +18,7 @@ const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   read: 'reads',
   attribute: 'finds what is damaged',
   scan: 'reads packs',
+  audit: 'reads entries',
 }
 
 /** Phases that are counted in bytes; the others in what they go through. */
@@ -26,9 +27,9 @@ const IN_BYTES: ReadonlySet<MaintenanceProgress['phase']> = new Set(['rewrite', 
 const MANY = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 
 /** One line about a piece of work whose phase this meter has followed. */
-export const progressText = (tenant: string, { phase, done, total }: MaintenanceProgress, meter: Meter): string => {
+export const progressText = (what: string, { phase, done, total }: MaintenanceProgress, meter: Meter): string => {
   const amount = IN_BYTES.has(phase) ? sizeText : (value: number): string => MANY.format(value)
-  return `${tenant}: ${WORDS[phase]}: ${meter.text(done, total, amount)}`
+  return `${what}: ${WORDS[phase]}: ${meter.text(done, total, amount)}`
 }
 
 /** A meter for each phase of one piece of work. */
@@ -48,7 +49,7 @@ export class Meters {
 /** Calls a long method to its end and shows how far it is; whatever the call ends with, CANCELLED by the command's signal. */
 export const callLong = async <N extends Long>(
   { peer, signal }: Remote,
-  about: { readonly tenant: string; readonly name: N; readonly params: Params<N> },
+  about: { readonly what: string; readonly name: N; readonly params: Params<N> },
   output: ProgressOutput = process.stderr,
 ): Promise<Result<N>> => {
   using line = new ProgressLine(output)
@@ -56,7 +57,7 @@ export const callLong = async <N extends Long>(
   const call = peer.open(about.name, about.params, { signal })
   try {
     for await (const progress of call.messages as AsyncIterable<MaintenanceProgress>)
-      line.show(progressText(about.tenant, progress, meters.at(progress, performance.now())))
+      line.show(progressText(about.what, progress, meters.at(progress, performance.now())))
   } catch {
     // the result says it too
   }

@@ -1,101 +1,97 @@
-// A command's way to a gateway: over the local socket of the one that runs, or of one that this process opens for as long as it takes.
-import { setTimeout as sleep } from 'node:timers/promises'
+// A command's way to a gateway: from anywhere with a person's token, or beside a data folder as its administrator.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
-import type { Peer } from '../../protocol/peer.ts'
+import { readAuthority } from '../../protocol/host/authority-file.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import { Gateway } from '../gateway.ts'
-import { openLog } from '../../protocol/host/log.ts'
-import { SocketPath } from '../server/local.ts'
-import { dialLocal } from '../session/socket.ts'
-import { checkData, holdCatalog, usageError } from './local.ts'
+import { dial } from '../../protocol/host/dial.ts'
+import { addressFault } from '../../protocol/host/gateway-address.ts'
 import { interruption } from '../../protocol/host/interruption.ts'
+import { tokenIn } from '../../protocol/host/token-file.ts'
+import { orAbort } from '../../protocol/host/within.ts'
+import type { Words } from '../../protocol/host/unreachable.ts'
+import type { Peer } from '../../protocol/peer.ts'
+import { pathProblem } from '../folder/new-folder.ts'
+import { Beside, type Mending } from './beside.ts'
+import { PROGRAM } from './dial-local.ts'
 
-const PROGRAM = 'varve-gateway/0.1.0 command'
+export const DATA_DEFAULT = '/var/lib/varve-gateway'
 
-/** How long a gateway that starts or stops may keep a command waiting, and how often it looks, in milliseconds. */
-const START_TIMEOUT_MS = 10_000
-const LOOK_INTERVAL_MS = 100
+/** Variables of the environment that stand in for options. */
+export const VARIABLES = {
+  data: 'VARVE_DATA',
+  gateway: 'VARVE_GATEWAY',
+  tokenFile: 'VARVE_TOKEN_FILE',
+  ca: 'VARVE_CA',
+} as const
+
+/** Which gateway a command goes to, as it was told. */
+export interface Way {
+  readonly data?: string
+  readonly gateway?: string
+  readonly tokenFile?: string
+  readonly ca?: string
+}
 
 /** What a command's work is given. */
 export interface Remote {
-  /** Calls of the tenant named, as its owner. */
+  /** Calls as whom the session is of. */
   readonly peer: Peer
   /** Aborts on SIGINT, SIGTERM and SIGHUP; to be given to every call. */
   readonly signal: AbortSignal
+  /** Name of the tenant that the session is of; null for the platform's. */
+  readonly tenant: string | null
 }
 
 /** A gateway that takes the sessions of this command. */
-export interface LocalGateway {
+export interface Reached {
   readonly signal: AbortSignal
-  /** Runs work as the owner of a tenant; NOT_FOUND, and whatever the calls of the work end with. */
-  withTenant<R>(tenant: string, work: (remote: Remote) => Promise<R>): Promise<R>
+  /** The tenants that there are sessions of: that of a token, none for the platform's, and beside a data folder all. */
+  readonly tenants: readonly string[] | 'all'
+  /** Runs work in a session of a tenant, or of the platform without one; NOT_FOUND, and whatever the calls of the work end with. */
+  session<R>(tenant: string | null, work: (remote: Remote) => Promise<R>): Promise<R>
 }
 
-/** A session with the gateway that runs; null where none does. */
-const connect = async (data: string, tenant: string): Promise<Session | null> => {
-  try {
-    await using socket = await SocketPath.of(data)
-    return await dialLocal({ socketPath: socket.path, tenant, program: PROGRAM, clock: systemClock })
-  } catch (thrown) {
-    throw usageError(data, thrown)
+interface Away {
+  readonly gateway: string
+  readonly tokenFile: string
+  readonly ca: string | undefined
+}
+
+const wrong = (message: string): VarveError => new VarveError('PARAMS_INVALID', message)
+
+/** The data folder, or the address with what it needs; PARAMS_INVALID where the options name two gateways or lack something. */
+export const placeOf = (way: Way, env: NodeJS.ProcessEnv = process.env): { readonly data: string } | Away => {
+  const { data, tokenFile, ca } = way
+  const set = (name: keyof Way): string | undefined => env[VARIABLES[name]] || undefined
+  if (data !== undefined && way.gateway !== undefined) throw wrong('--data and --gateway name two gateways: give one')
+  const gateway = way.gateway ?? (data === undefined ? set('gateway') : undefined)
+  if (gateway === undefined) {
+    if ((tokenFile ?? ca) !== undefined) throw wrong('--token-file and --ca go with --gateway URL')
+    const folder = data ?? env[VARIABLES.data] ?? DATA_DEFAULT
+    const problem = pathProblem(folder)
+    if (problem !== null) throw wrong(`${VARIABLES.data}: ${problem}`)
+    return { data: folder }
   }
+  if (way.gateway === undefined && set('data') !== undefined)
+    throw wrong(`${VARIABLES.data} and ${VARIABLES.gateway} name two gateways: give --data or --gateway`)
+  const fault = addressFault(gateway, false, { plain: '', person: 'the token says who you are' })
+  if (fault !== null) throw wrong(`--gateway: ${fault}`)
+  const file = tokenFile ?? set('tokenFile')
+  if (file === undefined)
+    throw wrong(
+      `a token is needed, as "varve-gateway token issue" prints it: --token-file FILE, or ${VARIABLES.tokenFile} in the environment`,
+    )
+  return { gateway, tokenFile: file, ca: ca ?? set('ca') }
 }
 
-/** What the gateway that runs says of a tenant; null where none runs, or it is going. */
-const askRunning = async <R>(data: string, tenant: string, ask: (peer: Peer) => Promise<R>): Promise<R | null> => {
-  try {
-    const session = await connect(data, tenant)
-    if (session === null) return null
-    try {
-      return await ask(session.peer)
-    } finally {
-      session.peer.close(new VarveError('CANCELLED', 'the command is over'))
-    }
-  } catch (thrown) {
-    const error = asVarveError(thrown)
-    if (error.endsConnection) return null
-    throw error
-  }
-}
+/** What a person who types a command can set. */
+const WORDS: Words = { gateway: '--gateway', ca: '--ca', plain: 'on this host only' }
 
-/** Ids of the agents of a tenant that are connected to the gateway that runs. */
-export const connectedAgents = async ({ data, tenant }: { data: string; tenant: string }): Promise<Set<string>> => {
-  const answer = await askRunning(data, tenant, (peer) => peer.call('agents.list', {}))
-  return new Set(answer?.agents.filter(({ online }) => online).map(({ id }) => id))
-}
-
-/** Whether a gateway takes sessions; the error of one that goes or breaks them off: it may be nobody's socket soon. */
-const isListening = async (data: string): Promise<boolean | VarveError> => {
-  try {
-    const session = await connect(data, '')
-    session?.peer.close(new VarveError('CANCELLED', 'nothing was asked for'))
-    return session !== null
-  } catch (thrown) {
-    const error = asVarveError(thrown)
-    // a refusal comes from somebody
-    if (error.code === 'NOT_FOUND') return true
-    if (error.code === 'GOING_AWAY' || error.code === 'CONNECTION_LOST') return error
-    throw error
-  }
-}
-
-/** The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed; STORE_LOCKED when one holds the folder and cannot be reached. */
-const gatewayOf = async (data: string, signal: AbortSignal): Promise<Gateway | null> => {
-  const lastMs = systemClock.elapsed() + START_TIMEOUT_MS
-  while (true) {
-    signal.throwIfAborted()
-    const listens = await isListening(data)
-    if (listens === true) return null
-    try {
-      return await Gateway.open({ folder: data, listen: null, log: openLog({ level: 'silent' }), clock: systemClock })
-    } catch (thrown) {
-      if (asVarveError(thrown).code !== 'STORE_LOCKED') throw thrown
-      // one that answers, though not well, can be tried again; one that does not is named
-      if (systemClock.elapsed() >= lastMs) throw listens === false ? thrown : listens
-    }
-    await sleep(LOOK_INTERVAL_MS)
-  }
+const dialAway = async ({ gateway, tokenFile, ca }: Away): Promise<Session> => {
+  const authority = await readAuthority('--ca', ca)
+  const token = await tokenIn({ file: tokenFile, printedBy: 'varve-gateway token issue', secret: true })
+  const how = { program: PROGRAM, serving: false, handlers: {}, clock: systemClock, words: WORDS }
+  return await dial({ gateway, ca: authority, token, ...how })
 }
 
 /** A gateway that went while it worked for a command: what was done by then is kept, the rest is for another run. */
@@ -104,37 +100,102 @@ const withWayOut = (error: VarveError): VarveError =>
     ? new VarveError(error.code, `${error.message}: run the command again; what is done is kept`, { cause: error })
     : error
 
+/** The platform's role reaches nothing inside a tenant, whichever issued its token. */
+const tenantOf = ({ role, tenant }: Session['welcome']): string | null => (role === 'platform' ? null : tenant)
+
+const DONE = new VarveError('CANCELLED', 'the command is over')
+
+const worked = async <R>(
+  { peer, welcome }: Session,
+  signal: AbortSignal,
+  work: (remote: Remote) => Promise<R>,
+): Promise<R> => {
+  try {
+    return await work({ peer, signal, tenant: tenantOf(welcome) })
+  } catch (thrown) {
+    throw withWayOut(asVarveError(thrown))
+  }
+}
+
+/** The way of a token: one session, whose tenant the token says. */
+const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDisposableStack): Promise<Reached> => {
+  const session = await orAbort(dialAway(place), signal)
+  resources.defer(() => session.peer.close(DONE))
+  const tenant = tenantOf(session.welcome)
+  return {
+    signal,
+    tenants: tenant === null ? [] : [tenant],
+    session: (named, work) => {
+      if (tenant !== null && named !== null && named !== tenant)
+        throw wrong(
+          `the token is of the tenant "${tenant}", not of "${named}": leave --tenant out, or give a token of that one`,
+        )
+      return worked(session, signal, work)
+    },
+  }
+}
+
+/** The way beside a data folder: a session for each part of the work, whomever it is for. */
+const reachBeside = async (
+  data: string,
+  signal: AbortSignal,
+  resources: AsyncDisposableStack,
+  mending: Mending,
+): Promise<Reached> => {
+  const beside = resources.use(await Beside.open(data, signal, mending))
+  return {
+    signal,
+    tenants: 'all',
+    session: async (named, work) => {
+      signal.throwIfAborted()
+      const session = await beside.session(named)
+      try {
+        return await worked(session, signal, work)
+      } finally {
+        session.peer.close(DONE)
+      }
+    },
+  }
+}
+
 /**
- * Runs work beside the gateway of a data folder, or, where none runs, with one that has no port and ends with the work.
- * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; CONFIG_INVALID, CATALOG_MISSING, STORE_LOCKED, STORE_VERSION.
+ * Runs work with the gateway that the options name; where none runs in a data folder, with one that has no port and ends with the work.
+ * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; what opening the folder, dialling and the token end with.
  */
-export const withGateway = async <R>(data: string, work: (gateway: LocalGateway) => Promise<R>): Promise<R> => {
-  await checkData(data)
-  // a rebuild is told here in its own words; one that begins later finds the gateway, or is in its way
-  holdCatalog(data)[Symbol.dispose]()
+export const withGateway = async <R>(
+  way: Way,
+  work: (reached: Reached) => Promise<R>,
+  mending: Mending = {},
+): Promise<R> => {
+  const place = placeOf(way)
   using interrupted = interruption()
   const { signal } = interrupted
   await using resources = new AsyncDisposableStack()
-  const own = await gatewayOf(data, signal)
-  if (own !== null) resources.use(own)
-  return await work({
-    signal,
-    withTenant: async (tenant, part) => {
-      signal.throwIfAborted()
-      const session = await connect(data, tenant)
-      if (session === null) throw new VarveError('GOING_AWAY', 'the gateway has just stopped: try again')
-      const { peer } = session
-      try {
-        return await part({ peer, signal })
-      } catch (thrown) {
-        throw withWayOut(asVarveError(thrown))
-      } finally {
-        peer.close(new VarveError('CANCELLED', 'the command is over'))
-      }
-    },
-  })
+  return await work(
+    'data' in place
+      ? await reachBeside(place.data, signal, resources, mending)
+      : await reachAway(place, signal, resources),
+  )
 }
 
-/** The same for one tenant. */
-export const withTenantPeer = <R>(data: string, tenant: string, work: (remote: Remote) => Promise<R>): Promise<R> =>
-  withGateway(data, (gateway) => gateway.withTenant(tenant, work))
+interface OfTenant extends Way {
+  readonly tenant?: string
+}
+
+/** The same in one session: of the tenant that is named or that the token is of, else of the platform. */
+export const withSession = <R>(
+  options: OfTenant,
+  work: (remote: Remote) => Promise<R>,
+  mending: Mending = {},
+): Promise<R> => withGateway(options, (reached) => reached.session(options.tenant ?? null, work), mending)
+
+/** PARAMS_INVALID where nothing says which tenant is meant: a token does. */
+export const checkTenant = (options: OfTenant, what = 'name the tenant'): void => {
+  if (options.tenant === undefined && 'data' in placeOf(options)) throw wrong(`${what}: --tenant NAME`)
+}
+
+/** The same where a tenant is needed. */
+export const withTenant = async <R>(options: OfTenant, work: (remote: Remote) => Promise<R>): Promise<R> => {
+  checkTenant(options)
+  return await withSession(options, work)
+}

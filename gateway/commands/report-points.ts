@@ -1,7 +1,7 @@
 // Restore points, plans of prune and rules of retention as lines for people.
 import type { PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Result } from '../../protocol/methods.ts'
-import type { Retention, RetentionScope } from '../../protocol/retention.ts'
+import type { Retention } from '../../protocol/retention.ts'
 import type { Point } from '../../protocol/schemas.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
@@ -24,19 +24,17 @@ const keptText = (point: Point, nowMs: number): string => {
   return words.join(', ') || '-'
 }
 
-export const pointLines = (points: readonly Point[], nowMs: number): string[] =>
-  tableLines(
-    ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'LOST'],
-    points.map((point) => [
-      point.id,
-      point.machine,
-      timeOf(point),
-      point.kind,
-      keptText(point, nowMs),
-      timeText(point.verifiedMs),
-      point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
-    ]),
-  )
+export const POINT_HEADING = ['POINT', 'MACHINE', 'TIME (UTC)', 'KIND', 'KEPT', 'VERIFIED (UTC)', 'LOST']
+
+export const pointCells = (point: Point, nowMs: number): string[] => [
+  point.id,
+  point.machine,
+  timeOf(point),
+  point.kind,
+  keptText(point, nowMs),
+  timeText(point.verifiedMs),
+  point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
+]
 
 /** What a point is after it was held, locked or released. */
 export const holdLine = (point: Point, nowMs: number): string => {
@@ -77,18 +75,12 @@ const rulesText = (rules: Retention): string => {
   return [...counts, ...within].join(', ') || 'everything'
 }
 
-export const retentionLines = (
-  policies: readonly { readonly scope: RetentionScope; readonly name: string; readonly rules: Retention }[],
-): string[] => {
-  if (policies.length === 0) return ['There are no rules: every restore point stays.']
-  return tableLines(
-    ['FOR', 'NAME', 'KEEPS', 'TIME ZONE', 'LOCKS NEW POINTS'],
-    policies.map(({ scope, name, rules }) => [
-      scope,
-      name || '-',
-      rulesText(rules),
-      rules.timeZone,
-      rules.lockDays === 0 ? '-' : plural(rules.lockDays, 'day'),
-    ]),
-  )
-}
+export const RULES_HEADING = ['FOR', 'NAME', 'KEEPS', 'TIME ZONE', 'LOCKS NEW POINTS']
+
+export const ruleCells = ({ scope, name, rules }: Result<'retention.list'>['policies'][number]): string[] => [
+  scope,
+  name || '-',
+  rulesText(rules),
+  rules.timeZone,
+  rules.lockDays === 0 ? '-' : plural(rules.lockDays, 'day'),
+]

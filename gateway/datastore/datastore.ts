@@ -1,11 +1,12 @@
 // The datastore of one gateway: packs, chunk index and catalog under one folder, opened, recovered and closed as one.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { PackRow } from '../catalog/packs.ts'
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { openThread, type ThreadCatalog } from '../catalog/sqlite/database.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { Ballast, BALLAST_FILE_BYTES } from '../folder/ballast.ts'
 import { BallastKeeper } from './ballast-keeper.ts'
 import { isAsLeft, noteCleanStop } from '../catalog/sqlite/clean-stop.ts'
@@ -14,7 +15,7 @@ import { InProcessCoordination } from '../coordination/in-process.ts'
 import { CountedPacks } from '../packs/counted-packs.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
-import { ImageWriter, type ImageWriterOptions } from './upload-writer.ts'
+import { UploadWriter, type UploadWriterOptions } from './upload-writer.ts'
 import { CATALOG_NAME, LOCK_NAME } from '../folder/layout.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -30,7 +31,7 @@ import { damagedCatalog, storeError } from '../common/store-error.ts'
 import { StoreLock } from '../folder/store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING, PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { TenantStore } from './tenant-store.ts'
-import { VerifyPool } from '../packs/record-pool.ts'
+import { RecordPool } from '../packs/record-pool.ts'
 
 export { CATALOG_NAME }
 
@@ -60,7 +61,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machineId' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
 
 interface Parts {
   readonly spec: Datastore['spec']
@@ -74,7 +75,7 @@ interface Parts {
   readonly ballast: BallastKeeper
   readonly packsBallast: PackBallast
   readonly packBytesMax: number
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
   /** Ends what was opened, in reverse order. */
@@ -147,8 +148,8 @@ export class Datastore implements AsyncDisposable {
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
-  readonly #writers = new Set<ImageWriter>()
-  readonly #tenants = new Map<number, TenantStore>()
+  readonly #writers = new Set<UploadWriter>()
+  readonly #tenants = new Map<string, TenantStore>()
   #closed: Promise<void> | null = null
 
   private constructor(parts: Parts) {
@@ -177,8 +178,14 @@ export class Datastore implements AsyncDisposable {
     try {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
-      lock = resources.use(catalogsBallast.draw(() => new StoreLock(path.join(folder, LOCK_NAME))))
-      resources.use(await FolderLock.take(folder))
+      const lockFile = path.join(folder, LOCK_NAME)
+      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      const refused = (error: unknown): never => {
+        using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
+        throw error
+      }
+      resources.use(await FolderLock.take(folder).catch(refused))
+      lock = resources.use(catalogsBallast.draw(() => new StoreLock(lockFile)))
     } catch (error) {
       throw storeError(error, 'opening the data folder')
     }
@@ -209,7 +216,7 @@ export class Datastore implements AsyncDisposable {
     if (epoch === null)
       await packsBallast.drawing(BALLAST_FILE_BYTES, async () => whole.layEpoch(await catalog.condition.acknowledged()))
     await space.open(report.damaged)
-    const verifyPool = resources.use(new VerifyPool(options.threads))
+    const recordPool = resources.use(new RecordPool(options.threads))
     const spec = { catalogFile, packs }
     return new Datastore({
       spec,
@@ -223,7 +230,7 @@ export class Datastore implements AsyncDisposable {
       ballast,
       packsBallast,
       packBytesMax,
-      verifyPool,
+      recordPool,
       nowMs,
       report,
       resources: resources.move(),
@@ -234,15 +241,15 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { catalog, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
+    const { catalog, store, packs, packsBallast, recordPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       catalog,
       store,
       packs,
-      references: this.coordination.references(tenant.uuid),
+      references: this.coordination.references(tenant.id),
       ballast: packsBallast,
-      verifyPool,
+      recordPool,
       nodeCache: this.#nodeCache,
       log,
       nowMs,
@@ -260,18 +267,18 @@ export class Datastore implements AsyncDisposable {
     return this.#closed
   }
 
-  #openWriter(options: WriterOptions): ImageWriter {
+  #openWriter(options: WriterOptions): UploadWriter {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
-    const { catalog, packs, space, verifyPool, log } = this.#parts
+    const { catalog, packs, space, recordPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
-    const writer = new ImageWriter({
+    const writer = new UploadWriter({
       ...options,
       catalog,
       packs,
       space,
-      verifyPool,
+      recordPool,
       limiter: this.#limiter,
       log,
       onClose,

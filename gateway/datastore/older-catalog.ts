@@ -1,16 +1,16 @@
 // The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
+import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { olderText } from '../catalog/older-catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
 import { decodeManifest, manifestKey } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { readPackHeader, scanPack, type PackRecord } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 /** Bytes of a pack that the catalog does not know of. */
 export interface UnknownBytes {
@@ -56,7 +56,7 @@ const newsOf = async (
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
   const { store, catalog } = options
   for (const { name, from, known = false } of unknown) {
-    const tenant = await catalog.tenants.byUuid({ uuid: name.tenant })
+    const tenant = await catalog.tenants.byId({ id: name.tenant })
     try {
       const { kind } = await readPackHeader(store, name)
       if (tenant === null) throw older(`among which are some of a tenant that it does not know (${name.tenant})`)

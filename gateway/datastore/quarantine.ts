@@ -1,10 +1,10 @@
 // Where damaged records of a tenant go: out of the index, into the table of damage, until their content comes again.
+import type { Tenant } from '../catalog/tenants.ts'
 import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import { damageOf, type Damage } from '../packs/damage.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
@@ -60,7 +60,7 @@ export class Quarantine {
     if (news.length === 0) return []
     for (const { id } of news) nodeCache.delete(tenant.id, id)
     const named = news.slice(0, IDS_LOGGED_MAX).map(({ id }) => hex(id))
-    log.error({ tenant: tenant.uuid, count: news.length, ids: named }, 'damaged records left the index')
+    log.error({ tenant: tenant.id, count: news.length, ids: named }, 'damaged records left the index')
     if (!quiet) void this.attribute()
     return news
   }

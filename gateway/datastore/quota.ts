@@ -1,6 +1,6 @@
 // What each tenant's pack files take, against its quota: counted as packs grow and go, checked before an upload appends.
 import { VarveError } from '../../protocol/errors.ts'
-import type { TenantQuota } from '../catalog/quota.ts'
+import type { TenantQuota } from '../catalog/tenants.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { DatastoreLog } from '../common/log.ts'
 
@@ -45,7 +45,7 @@ export class Quotas {
   /** Takes over what the catalog says now; a tenant that it leaves out has no quota. */
   set(quotas: readonly TenantQuota[]): void {
     for (const account of this.#accounts.values()) account.quota = null
-    for (const quota of quotas) this.#account(quota.uuid).quota = quota
+    for (const quota of quotas) this.#account(quota.tenant).quota = quota
   }
 
   /** Bytes of a tenant's pack files, dead ones included. */

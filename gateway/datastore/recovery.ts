@@ -1,7 +1,7 @@
 // What a start does about packs, whatever ended the last run: a pure plan over the catalog and the files, and its execution.
+import type { PackRow } from '../catalog/packs.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, parsePackHeader } from '../packs/format.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { refuseOlderEpoch } from '../catalog/older-catalog.ts'

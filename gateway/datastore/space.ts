@@ -1,9 +1,9 @@
 // What uploads may take of the disk: the tenant's quota and the disk's reserve, asked before each append.
+import type { Tenant } from '../catalog/tenants.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { BallastKeeper } from './ballast-keeper.ts'
 import { PACK_HEADER_BYTES } from '../packs/format.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { Quotas } from './quota.ts'
 import type { DamagedPack } from './recovery.ts'
@@ -82,21 +82,21 @@ export class Space {
   }
 
   /** Whether a backup of this tenant may begin: QUOTA_EXCEEDED, STORE_FULL. */
-  async admit({ uuid }: Tenant): Promise<void> {
+  async admit({ id }: Tenant): Promise<void> {
     await this.refresh()
-    this.quotas.check(uuid)
+    this.quotas.check(id)
     using _taken = await this.#reserve.take(ADMIT_BYTES)
     await this.#ballast.checkNow()
   }
 
   /** Room for one append of an upload, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
-  async take({ uuid }: Tenant, bytes: number): Promise<Disposable> {
+  async take({ id }: Tenant, bytes: number): Promise<Disposable> {
     this.#ballast.check()
     // it may go into a new pack
     const mostBytes = bytes + PACK_HEADER_BYTES
     using room = new DisposableStack()
     room.use(await this.#reserve.take(mostBytes))
-    room.use(this.quotas.take(uuid, mostBytes))
+    room.use(this.quotas.take(id, mostBytes))
     return room.move()
   }
 }

@@ -1,8 +1,8 @@
 // One tenant's packs as maintenance handles them: retiring open ones, scanning, copying into new ones, removing.
+import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import {
   parseRecord,
@@ -87,7 +87,7 @@ export class TenantPacks {
 
   /** Uuids of the tenant's packs that have a file. */
   async *list(): AsyncGenerator<string> {
-    for await (const entry of this.#store.list(this.#tenant.uuid)) if ('name' in entry) yield entry.name.pack
+    for await (const entry of this.#store.list(this.#tenant.id)) if ('name' in entry) yield entry.name.pack
   }
 
   /** Length of a pack's file in bytes, or null where there is none. */
@@ -141,7 +141,7 @@ export class TenantPacks {
   }
 
   #name(pack: string): PackName {
-    return { tenant: this.#tenant.uuid, pack }
+    return { tenant: this.#tenant.id, pack }
   }
 
   /** Packs in lots of as many as are looked at together. */

@@ -1,10 +1,10 @@
 // Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { ChunkCommit, NewRecord } from '../catalog/chunks.ts'
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
-import type { ChunkCommit, NewRecord } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { RECORD, RECORD_PLAIN_BYTES_MAX, recordBytes, writeRecord, type RecordType } from '../packs/format.ts'
 import { encodeManifest, manifestKey, type ManifestContent } from '../catalog/manifest.ts'
@@ -60,7 +60,7 @@ export class TenantRecords {
     await this.writeState()
     const tenant = this.#tenant.id
     const state = await this.#catalog.states.seq({ tenant })
-    const stored = encodeManifest({ ...content, tenant: this.#tenant.uuid, state })
+    const stored = encodeManifest({ ...content, tenant: this.#tenant.id, state })
     if (stored.length > RECORD_PLAIN_BYTES_MAX)
       throw new VarveError('PARAMS_INVALID', `a manifest has at most ${RECORD_PLAIN_BYTES_MAX} bytes`)
     const id = keyedHash(manifestKey(this.#tenant.idKey), stored)

@@ -1,12 +1,12 @@
 // Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { NewRecord, UploadProgress } from '../catalog/chunks.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { NewNode } from '../../protocol/image-tree.ts'
 import { freeBytes, ownsBuffer } from '../../protocol/memory.ts'
-import type { NewRecord, UploadProgress } from '../catalog/sqlite/chunks.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { Queue, type Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -17,7 +17,7 @@ import type { Space } from './space.ts'
 import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Largest buffer of one batch of chunks, in bytes. */
 export const BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -41,15 +41,15 @@ export interface ChunkBatch {
 
 export type ImageProgress = Omit<UploadProgress, 'job' | 'disk'>
 
-export interface ImageWriterOptions {
+export interface UploadWriterOptions {
   readonly tenant: Tenant
   readonly job: string
   readonly disk: string
-  /** Row id of the machine. */
-  readonly machineId: number
+  /** Name of the machine. */
+  readonly machine: string
   readonly catalog: Catalog
   readonly packs: PackPool
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
   readonly limiter: Limiter
   /** Told of every id that the writer finds in the index or puts there. */
@@ -60,8 +60,8 @@ export interface ImageWriterOptions {
   readonly onClose: () => void
 }
 
-export class ImageWriter implements AsyncDisposable {
-  readonly #options: ImageWriterOptions
+export class UploadWriter implements AsyncDisposable {
+  readonly #options: UploadWriterOptions
   readonly #data: PackWriter
   readonly #nodes: PackWriter
   readonly #appends = new Queue()
@@ -78,7 +78,7 @@ export class ImageWriter implements AsyncDisposable {
   #closed: Promise<void> | null = null
   #storedBytes = 0
 
-  constructor(options: ImageWriterOptions) {
+  constructor(options: UploadWriterOptions) {
     const { packs: pool, tenant, space } = options
     this.#options = options
     this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
@@ -92,7 +92,7 @@ export class ImageWriter implements AsyncDisposable {
   }
 
   /**
-   * Checks a batch on the verify threads and appends what is new; resolves when it is in a pack, durable only after the next commit.
+   * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
    * Batches given together may finish in any order; further ones wait past a bound of bytes.
    * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
    * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
@@ -137,7 +137,7 @@ export class ImageWriter implements AsyncDisposable {
     await this.#options.limiter.run(stored.length, async () => {
       this.#check()
       const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
-      const buffer = await this.#options.verifyPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
+      const buffer = await this.#options.recordPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
       await this.#write(this.#data, { buffer, records: recordsOf(heads) })
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))
@@ -224,14 +224,14 @@ export class ImageWriter implements AsyncDisposable {
     packs: { id: number; bytes: number; sealed: boolean }[],
     progress: ImageProgress | null,
   ): Promise<number> {
-    const { catalog, tenant, machineId, job, disk, references } = this.#options
+    const { catalog, tenant, machine, job, disk, references } = this.#options
     await references.touch(pending.records.map(({ id }) => id))
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
     return catalog.chunks.commit({
       tenant: tenant.id,
-      machine: machineId,
+      machine,
       ids: joinBytes(
         pending.records.map(({ id }) => id),
         pending.records.length * ID_BYTES,

@@ -1,14 +1,14 @@
 // Reads a record at a given place and checks all of it, down to the id of its content.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { RestoredRecord } from '../catalog/damage.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { nodeKey } from '../../protocol/image-tree.ts'
-import type { RestoredRecord } from '../catalog/sqlite/damage.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import { manifestKey } from '../catalog/manifest.ts'
 import { stateKey } from '../catalog/state-record.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { TenantPacks } from './tenant-packs.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 
 export class WholeRecords {
   readonly #packs: TenantPacks

@@ -1,4 +1,8 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { MachineRow } from '../catalog/machines.ts'
+import type { ShownJob } from '../catalog/jobs.ts'
+import type { RereadDisk } from '../catalog/damage.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
@@ -8,10 +12,7 @@ import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
-import type { RereadDisk } from '../catalog/sqlite/damage.ts'
-import type { ShownJob } from '../catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../catalog/sqlite/machines.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
+import { unaudited, type Change } from '../catalog/change.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
@@ -21,6 +22,7 @@ import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
+import { watchJob } from './watch.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
@@ -31,9 +33,6 @@ const ATTRIBUTION_LIMIT_MS = 10_000
 
 /** Difference between an agent's clock and ours that is worth a line in the log, in milliseconds. */
 const SKEW_LOGGED_MS = 60_000
-
-/** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
-export const RELEASE_LIMIT_MS = 15_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -54,6 +53,9 @@ interface StartRequest {
   /** All that is said to be unchanged is compared with the base; the machine's policy may ask for it as well. */
   readonly compare: boolean
 }
+
+type Commit = Params<'backup.commit'>
+type Failure = Params<'backup.fail'> & { readonly agent: string }
 
 interface RunningUpload {
   readonly job: string
@@ -101,9 +103,9 @@ export class Backups {
       const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
     } catch (thrown) {
-      const error = asVarveError(thrown)
-      await this.fail({ job, agent: machine.agent, code: error.code, message: error.message })
-      throw error
+      const { code, message } = asVarveError(thrown)
+      await this.fail({ job, agent: machine.agent, code, message })
+      throw thrown
     }
     return { job }
   }
@@ -117,7 +119,7 @@ export class Backups {
       const { base, compare } = await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
-        machineId: machine.id,
+        machine: machine.name,
         agent: machine.agent,
         subject,
         full,
@@ -188,10 +190,10 @@ export class Backups {
   ): Promise<Result<'image.upload'>> {
     const { catalog } = this.#datastore
     const upload = await catalog.jobs.upload({ job, agent, disk })
-    if (upload.finished === 1) return { root: upload.root }
+    if (upload.finished) return { root: upload.root }
     using memory = await UploadMemory.admit({ call, account }, tenant.chunkBytes, signal)
     const store = this.#datastore.tenantStore(tenant)
-    await using writer = await store.openWriter({ job, disk, machineId: upload.machineId })
+    await using writer = await store.openWriter({ job, disk, machine: upload.machine })
     const image = new ImageUpload({
       store,
       writer,
@@ -220,7 +222,12 @@ export class Backups {
   }
 
   /** Makes the restore point durable and ends the job; the same call again gives the same answer. */
-  async commit(tenant: Tenant, agent: string, { job, bytesRead }: Params<'backup.commit'>): Promise<{ point: string }> {
+  async commit(
+    tenant: Tenant,
+    agent: string,
+    { job, bytesRead }: Commit,
+    change = unaudited,
+  ): Promise<{ point: string }> {
     const { catalog } = this.#datastore
     const complete = await catalog.jobs.complete({ job, agent })
     if (complete.job.state === 'running') {
@@ -229,7 +236,7 @@ export class Backups {
       const store = this.#datastore.tenantStore(tenant)
       using kept = await store.writeManifest(manifestOf(complete, { bytesRead, nowMs, lockedUntilMs }))
       const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
-      await catalog.jobs.commit(args)
+      await change((entry) => catalog.jobs.commit(args, entry))
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
     // what was kept of the base may hold damage
     const { base, startedMs } = complete.job
@@ -243,15 +250,16 @@ export class Backups {
   }
 
   /** Ends a running job as its agent says; see fail and ToldCodes. */
-  async told({ code, message, ...job }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+  async told({ code, message, ...job }: Failure, change?: Change): Promise<void> {
     const error = this.toldCodes.ended(job.job, code, message)
-    await this.fail({ ...job, code: error.code, message: error.message })
+    await this.fail({ ...job, code: error.code, message: error.message }, change)
   }
 
   /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
-  async fail({ job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string }): Promise<void> {
+  async fail({ job, agent, code, message }: Failure, change = unaudited): Promise<void> {
     const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
-    await this.#datastore.catalog.jobs.fail({ job, agent, ...failure, nowMs: this.#clock.now() })
+    const args = { job, agent, ...failure, nowMs: this.#clock.now() }
+    await change((entry) => this.#datastore.catalog.jobs.fail(args, entry))
     this.#log.warn({ job, code: failure.code, reason: failure.message }, 'backup failed')
     this.#failed(job)
   }
@@ -269,8 +277,8 @@ export class Backups {
   }
 
   /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */
-  async cancel(job: ShownJob, subject: string): Promise<void> {
-    await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` })
+  async cancel(job: ShownJob, subject: string, change?: Change): Promise<void> {
+    await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` }, change)
     try {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
     } catch (thrown) {
@@ -314,35 +322,14 @@ export class Backups {
     this.#watchers.notify(job, 'end')
   }
 
-  /**
-   * Sends the job's state now and after each change until it has ended and its lease is given back; gives the last one.
-   * An agent that is away, or takes longer than RELEASE_LIMIT_MS, is not waited for. Each look is made by `inTurn`.
-   */
-  async watch(
+  /** Sends the job's state now and after each change until it is over; gives the last one. Each look is made by `inTurn`; see watchJob. */
+  watch(
     tenant: Tenant,
     job: string,
     call: ServedCall<'jobs.watch'>,
     inTurn: <R>(look: () => Promise<R>) => Promise<R> = (look) => look(),
   ): Promise<Job> {
-    let late = false
-    let stopTimer: (() => void) | null = null
-    try {
-      while (true) {
-        call.signal.throwIfAborted()
-        const changed = this.#watchers.changed(job, call.signal)
-        const { row, view } = await inTurn(() => this.get(tenant, job))
-        if (view.state !== 'running') {
-          if (view.released || late || this.#agents.find(row.agent) === null) return view
-          stopTimer ??= this.#clock.after(RELEASE_LIMIT_MS, () => {
-            late = true
-            this.#watchers.notify(job, 'end')
-          })
-        }
-        await call.send(view)
-        await changed
-      }
-    } finally {
-      stopTimer?.()
-    }
+    const look = (): ReturnType<Backups['get']> => inTurn(() => this.get(tenant, job))
+    return watchJob({ watchers: this.#watchers, agents: this.#agents, clock: this.#clock }, job, call, look)
   }
 }

@@ -1,8 +1,8 @@
 // How long retention locks a new restore point.
+import type { Tenant } from '../catalog/tenants.ts'
 import type { Retention } from '../../protocol/retention.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 
 /** Until when the nearest policy locks a point of this machine that is committed now, in milliseconds since 1970; null where none does. */
 export const lockOfNewPoint = async (

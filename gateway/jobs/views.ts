@@ -1,8 +1,8 @@
 // How rows of the catalog look on the wire.
+import type { ListedPoint } from '../catalog/points.ts'
+import type { ShownJob, ShownUpload } from '../catalog/jobs.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
-import type { ShownJob, ShownUpload } from '../catalog/sqlite/job-rows.ts'
-import type { ListedPoint } from '../catalog/sqlite/points.ts'
 
 /** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
 export const jobView = (
@@ -17,10 +17,10 @@ export const jobView = (
   subject: job.subject,
   startedMs: job.startedMs,
   endedMs: job.endedMs,
-  released: job.released === 1,
+  released: job.released,
   comparedBytes,
   bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
-  error: job.error === null ? null : (JSON.parse(job.error) as Job['error']),
+  error: job.error,
   disks: uploads.map(({ disk, size, kind, reason, position }) => ({
     name: disk,
     size,
@@ -36,7 +36,7 @@ export const pointView = (stored: ListedPoint & { readonly configuration?: strin
   return {
     ...point,
     future: point.timeMs > nowMs,
-    held: point.held === 1,
+    held: point.held,
     leftOut: [...point.leftOut],
     disks: [...point.disks],
   }

@@ -1,8 +1,8 @@
 // Whether what a survey found dead may go: only where all that is needed was walked and found, or a person accepted the loss of named points.
+import type { Acceptance, LostSubtrees } from '../catalog/damage.ts'
+import { CATALOG_WAY_OUT } from '../catalog/collection.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
-import { CATALOG_WAY_OUT } from '../catalog/sqlite/collection.ts'
-import type { Acceptance, LostSubtrees } from '../catalog/sqlite/loss.ts'
 import { attribute } from './attribute.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { SurveyResult } from './survey.ts'

@@ -1,18 +1,18 @@
 // Compares a tenant's packs with index and catalog, and changes nothing: what packs hold that the catalog does not know, and the other way round.
+import type { PackRow } from '../catalog/packs.ts'
+import type { PlacePage } from '../catalog/checks.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
-import type { PlacePage } from '../catalog/sqlite/check.ts'
-import type { PackRow } from '../catalog/sqlite/packs.ts'
 import { parseRecord, RECORD } from '../packs/format.ts'
 import { decodeManifest, manifestKey } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { PackGap, PackRecord } from '../packs/pack-scan.ts'
 import { decodeState, joinParts, type StatePart } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Records that are looked up at once. */
@@ -67,7 +67,7 @@ class PackCheck {
     const { datastore, tenant } = this.#context
     const files = await this.#files()
     // a pack's row is there before its file, so whatever lay there when the files were listed has one by now
-    const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.uuid)
+    const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.id)
     await this.#findStrangers(files, new Set(rows.map(({ uuid }) => uuid)))
     const scanned = rows.filter(({ sealed, bytes }) => sealed < 2 && bytes > 0)
     const named = await this.#namedRows(scanned)

@@ -1,10 +1,10 @@
 // The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
+import type { Acceptance } from '../catalog/damage.ts'
+import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
 import { PACK_BYTES_MAX, recordBytes } from '../packs/format.ts'
-import type { CatalogRoots, CollectablePack } from '../catalog/sqlite/collection.ts'
-import type { Acceptance } from '../catalog/sqlite/loss.ts'
 import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { Protection, ReadTree } from '../coordination/coordination.ts'
@@ -17,9 +17,8 @@ import { PackProof } from './pack-proof.ts'
 import { recheck } from './recheck.ts'
 import { rewritePacks, type Rewritten } from './rewrite-packs.ts'
 import { partsOfUpload, workingTrees } from './roots.ts'
-import type { SurveyJob } from './survey-thread.ts'
+import { type SurveyJob, runSurvey } from './survey-thread.ts'
 import { findCopies } from './second-copies.ts'
-import { runSurvey } from './survey-thread.ts'
 import { OWNER_ALL, type SurveyResult } from './survey.ts'
 
 /** Packs that are removed with one call. */
@@ -143,7 +142,7 @@ const apply = async (
     signal.throwIfAborted()
     onProgress({ phase: 'remove', done, total: remove.length })
     if (await work.proof.isFree(pack.uuid)) free.push(pack)
-    else log.warn({ tenant: tenant.uuid, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
+    else log.warn({ tenant: tenant.id, pack: pack.uuid }, 'a pack that was to be removed holds what is needed')
     if (free.length === REMOVED_AT_ONCE) await packs.remove(free.splice(0))
   }
   await packs.remove(free)

@@ -1,12 +1,12 @@
 // Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's word.
+import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/collection.ts'
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/sqlite/collection.ts'
 import { RECORD } from '../packs/format.ts'
 import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { checkFetched, type FetchedRecord } from '../packs/record-reader.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { MaintenanceContext } from './context.ts'
 
 /** Manifests that are read at once. */

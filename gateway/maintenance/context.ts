@@ -1,7 +1,7 @@
 // What every piece of maintenance works with: one tenant's part of the datastore, and who watches and may stop it.
+import type { Tenant } from '../catalog/tenants.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Log } from '../../protocol/host/log.ts'
 

@@ -1,9 +1,12 @@
 // Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
+import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { openThread } from '../catalog/sqlite/database.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { openPackStore, packNotes, packStoreIn, type PackStoreSpec } from '../packs/open-pack-store.ts'
 import { olderEpochText } from '../catalog/older-catalog.ts'
+import { CATALOG_NAME } from '../folder/layout.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
 /** Tenants that only packs know and that are named. */
@@ -17,7 +20,7 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
     if (!('name' in entry)) continue
     const { tenant } = entry.name
     if (known.has(tenant)) continue
-    if (!unknown.has(tenant) && (await catalog.tenants.byUuid({ uuid: tenant })) !== null) {
+    if (!unknown.has(tenant) && (await catalog.tenants.byId({ id: tenant })) !== null) {
       known.add(tenant)
       continue
     }
@@ -32,8 +35,12 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
     .map(([tenant, packs]) => `${packs} packs are of a tenant that the catalog does not know: ${tenant}`)
 }
 
-/** Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of packs is not there. */
-export const folderProblems = async (folder: string, catalog: Catalog): Promise<string[]> => {
+/**
+ * Everything of this kind that a start would refuse, in words; STORE_FAILED where the folder of packs is not there. It has a connection of its own:
+ * for a look at every page of the catalog neither backups nor listings wait.
+ */
+export const folderProblems = async (folder: string): Promise<string[]> => {
+  await using catalog = await openThread(path.join(folder, CATALOG_NAME))
   const packs = packStoreIn(folder)
   const epoch = packNotes(packs).epoch()
   const older = olderEpochText(epoch, await catalog.condition.acknowledged())

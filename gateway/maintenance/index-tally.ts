@@ -1,5 +1,5 @@
 // What a survey counts while it goes through the index: records and bytes, in all, by pack and by owner.
-import type { IndexPage } from '../catalog/sqlite/collection.ts'
+import type { IndexPage } from '../catalog/collection.ts'
 import { RECORD, recordBytes } from '../packs/format.ts'
 
 export interface Sum {

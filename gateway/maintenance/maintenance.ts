@@ -1,8 +1,8 @@
 // The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -12,6 +12,7 @@ import { checkPacks } from './check.ts'
 import { collect } from './collect.ts'
 import type { MaintenanceContext } from './context.ts'
 import { keepState } from './keep-state.ts'
+import { Progress } from './progress.ts'
 import { usageOf } from './usage.ts'
 import { verifyPoints } from './verify.ts'
 
@@ -33,9 +34,6 @@ const WORK_WORDS: Readonly<Record<Work, string>> = {
   'store.usage': 'an accounting ("usage")',
 }
 
-/** Shortest time between two notices of progress, in milliseconds. */
-const NOTICE_INTERVAL_MS = 200
-
 /** Pieces of work at once, over all tenants: each has a thread, a table of what it saw, and the disk. */
 export const WORK_RUNNING_MAX = 4
 
@@ -46,7 +44,7 @@ const WORK_WAITING_MAX = 10_000
 type Slot = 'keeping' | 'accounting'
 
 /** The name of the lease on a tenant's slot. */
-const slotName = (slot: Slot, { uuid }: Tenant): string => `${slot} ${uuid}`
+const slotName = (slot: Slot, { id }: Tenant): string => `${slot} ${id}`
 
 const slotsOf = (name: Work): { readonly own: Slot; readonly other: Slot } =>
   name === 'store.usage' ? { own: 'accounting', other: 'keeping' } : { own: 'keeping', other: 'accounting' }
@@ -126,8 +124,7 @@ export class Maintenance implements AsyncDisposable {
     { signal, call }: { signal: AbortSignal; call: Pick<ServedCall<'store.collect'>, 'send'> },
   ): Promise<Result<N>> {
     const startedMs = this.#clock.elapsed()
-    let toldMs = Number.NEGATIVE_INFINITY
-    let telling = false
+    const progress = new Progress(this.#clock, (one) => call.send(one))
     this.#log.info({ tenant: tenant.name, work: name }, 'maintenance begins')
     // what was let go of must not come back with a rebuild once its chunks are gone
     if (name === 'store.collect') await keepState(this.#datastore.tenantStore(tenant), this.#log)
@@ -138,15 +135,7 @@ export class Maintenance implements AsyncDisposable {
         clock: this.#clock,
         log: this.#log,
         signal,
-        onProgress: (progress) => {
-          // for who reads slowly, notices must not pile up
-          if (telling || this.#clock.elapsed() - toldMs < NOTICE_INTERVAL_MS) return
-          toldMs = this.#clock.elapsed()
-          telling = true
-          // who has gone is noticed by the signal
-          const told = (): void => void (telling = false)
-          call.send(progress).then(told, told)
-        },
+        onProgress: (one) => progress.tell(one),
       },
       params,
     )

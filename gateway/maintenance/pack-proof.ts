@@ -1,10 +1,10 @@
 // Proves, before a pack is removed for good, that nothing in it is needed; what only this pack has goes back into the index.
+import type { RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { damageOf } from '../packs/damage.ts'
 import type { RecordLocation } from '../packs/format.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
-import type { RestoredRecord } from '../catalog/sqlite/damage.ts'
 import type { RecordHead } from '../packs/pack-skim.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'
@@ -67,7 +67,7 @@ export class PackProof {
     }
     if (found.length === 0) return here.length
     const restored = await datastore.catalog.damage.restore({ tenant: tenant.id, records: found })
-    log.warn({ tenant: tenant.uuid, pack, records: restored }, 'records that the index lacked were found in a pack')
+    log.warn({ tenant: tenant.id, pack, records: restored }, 'records that the index lacked were found in a pack')
     return here.length + restored
   }
 

@@ -1,12 +1,11 @@
 // Prune: plans which restore points of a tenant go, and removes them a few at a time, or those that a person named all at once.
+import type { Tenant } from '../catalog/tenants.ts'
+import { REMOVED_POINTS_MAX, type Removal, type RetentionPoint } from '../catalog/retention.ts'
 import { PRUNE_POINTS_MAX, type PrunedPoint } from '../../protocol/maintenance.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import { RETENTION_OFF, type Retention } from '../../protocol/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
-import type { Actor } from '../catalog/sqlite/identities.ts'
-import { REMOVED_POINTS_MAX, type RetentionPoint } from '../catalog/sqlite/retention.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
 
@@ -18,7 +17,7 @@ export interface PruneRequest {
   readonly tenant: Tenant
   readonly params: Params<'points.prune'>
   readonly nowMs: number
-  readonly by: Actor
+  readonly by: Removal['by']
 }
 
 interface MachinePoint extends PlannedPoint {
@@ -49,10 +48,10 @@ const planned = ({
   timeMs,
   seq,
   lockedUntilMs,
-  held: held === 1,
-  damaged: damaged === 1,
-  empty: empty === 1,
-  inUse: inUse === 1,
+  held,
+  damaged,
+  empty,
+  inUse,
 })
 
 const addTo = (plan: Plan, { id, machine, timeMs }: MachinePoint, keptBy: PrunedPoint['keptBy']): void => {

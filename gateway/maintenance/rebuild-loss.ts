@@ -55,7 +55,7 @@ export const lossOf = (
   // an older copy may name what was removed since
   const usable = old.isWhole() && old.acknowledged() >= (epoch ?? 0)
   return {
-    tenants: known.filter(({ uuid }) => !tenants.has(uuid)).length,
+    tenants: known.filter(({ id }) => !tenants.has(id)).length,
     points: points.filter((id) => unusable.has(id) && !broken.has(id)).length,
     records: usable ? countAbsent(sql, unreadRecords(old, read)) : 0,
   }

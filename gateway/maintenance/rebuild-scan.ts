@@ -12,12 +12,13 @@ import {
   recordBytes,
   type PackKind,
 } from '../packs/format.ts'
-import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
+import { eachFact, keyOf, type AnyRow } from '../catalog/facts.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
-import { decode } from '../packs/record-work.ts'
+import { decode } from '../../protocol/host/chunk-steps.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
 /** Records that go into the index in one transaction. */
@@ -167,9 +168,7 @@ const stateOf = (newest: readonly Candidate[], older: readonly Candidate[]): Fou
   const { state: before } = joinParts(older.map(({ part }) => part))
   const merged = {
     ...state,
-    agents: merge(state.agents, before.agents, ({ id }) => id),
-    machines: merge(state.machines, before.machines, ({ name }) => name),
-    retention: merge(state.retention, before.retention, ({ scope, name }) => `${scope} ${name}`),
+    ...eachFact((fact) => merge<AnyRow>(state[fact], before[fact], (row) => keyOf(fact, row))),
     points: merge(state.points, before.points, ({ id }) => id),
   }
   return { state: merged, complete, ids }

@@ -80,7 +80,7 @@ class Rebuild {
       await indexer.index(pack, { tenant: subject.tenant, suspects, onManifest })
       count(pack.bytes)
     })
-    this.#old?.copyLog(this.#builder)
+    this.#old?.copyOwn(this.#builder)
     for (const subject of subjects.values()) this.#takeOver(subject)
     this.#takeDamage(subjects)
     await this.#walk(subjects)

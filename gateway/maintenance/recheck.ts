@@ -1,6 +1,6 @@
 // A second look at damage before anything is built on it: what reads whole again goes back into the index.
+import type { DamagedPlace, RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
-import type { DamagedPlace, RestoredRecord } from '../catalog/sqlite/damage.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'
 import type { MaintenanceContext } from './context.ts'
 
@@ -40,6 +40,6 @@ export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceCon
     restored += await catalog.damage.restore({ tenant: tenant.id, records: whole })
     after = page.at(-1)!.id
   }
-  if (restored > 0) log.warn({ tenant: tenant.uuid, records: restored }, 'records in quarantine read whole again')
+  if (restored > 0) log.warn({ tenant: tenant.id, records: restored }, 'records in quarantine read whole again')
   return restored
 }

@@ -31,7 +31,7 @@ export const rewritePacks = async (
     } catch (thrown) {
       await rewriter.letGo()
       if (asVarveError(thrown).code !== 'STORE_FULL') throw thrown
-      log.warn({ err: thrown, tenant: tenant.uuid, pack: pack.uuid }, 'a pack found no room to be rewritten')
+      log.warn({ err: thrown, tenant: tenant.id, pack: pack.uuid }, 'a pack found no room to be rewritten')
       return false
     }
   }

@@ -1,10 +1,10 @@
 // Copies the live records of packs into new ones, in their order, and points the index there once the copies are synced.
+import type { Move } from '../catalog/collection.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Damage } from '../packs/damage.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import { joinBytes, joinIds } from '../../protocol/host/bytes.ts'
-import type { Move } from '../catalog/sqlite/collection.ts'
 import { failpoint } from '../common/failpoint.ts'
 import type { PackKind } from '../packs/format.ts'
 import type { PackRecord } from '../packs/pack-scan.ts'
@@ -171,7 +171,7 @@ export class PackRewriter implements AsyncDisposable {
     }
     await this.#move(pack, moves)
     if (damages.length === 0) return true
-    log.error({ tenant: tenant.uuid, pack: pack.uuid, records: damages.length }, 'a pack holds damaged records')
+    log.error({ tenant: tenant.id, pack: pack.uuid, records: damages.length }, 'a pack holds damaged records')
     await store.quarantine.enter(damages)
     return false
   }

@@ -1,6 +1,6 @@
 // Everything a collection must keep, gathered in the one order that misses nothing.
+import type { UploadRoots } from '../catalog/collection.ts'
 import { decodeState } from '../chains/image-builder.ts'
-import type { UploadRoots } from '../catalog/sqlite/collection.ts'
 import type { ReadTree } from '../coordination/coordination.ts'
 import { OWNER_ALL, type SurveyOptions, type SurveyTree } from './survey.ts'
 

@@ -1,12 +1,14 @@
 // Runs a survey on a thread of its own and hands over what it finds dead.
-import { Worker } from 'node:worker_threads'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { WorkThread } from '../../protocol/host/threads.ts'
+import { orAbort } from '../../protocol/host/within.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
-import { errorOfThread, type ThreadError } from '../common/thread-error.ts'
+import { ownIfDamage } from '../packs/damage.ts'
+import type { Tenant } from '../catalog/tenants.ts'
 import type { PackStoreSpec } from '../packs/open-pack-store.ts'
 import type { OwnedImage } from './lattice.ts'
 import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
+import type { SurveyMethods } from './survey-worker.ts'
 
 export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
   /** Path of the catalog. */
@@ -20,13 +22,13 @@ export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'reco
   readonly marksMax?: number
 }
 
-export type SurveyAnswer =
-  | { readonly kind: 'progress'; readonly progress: MaintenanceProgress }
-  | { readonly kind: 'dead'; readonly ids: Uint8Array; readonly packs: Uint32Array; readonly stored: Uint32Array }
-  /** The count is done, and dead records are handed over once somebody agrees. */
-  | { readonly kind: 'counted'; readonly result: SurveyResult }
-  | { readonly kind: 'result'; readonly result: SurveyResult }
-  | { readonly kind: 'error'; readonly error: ThreadError }
+/** What the survey's thread calls here. */
+export type SurveyOwner = {
+  readonly progress: (progress: MaintenanceProgress) => void
+  readonly dead: OnDead
+  /** The count is done, and dead records are handed over once this resolves. */
+  readonly counted: (result: SurveyResult) => Promise<void>
+}
 
 /** The survey's result; what `agree` rejects with, STORE_FAILED, CATALOG_DAMAGED, or the signal's reason. */
 export const runSurvey = async (
@@ -42,23 +44,25 @@ export const runSurvey = async (
 ): Promise<SurveyResult> => {
   const { signal, onProgress, onDead = async () => {}, agree = async () => {} } = options
   signal.throwIfAborted()
-  const worker = new Worker(new URL('survey-worker.ts', import.meta.url), { workerData: job })
-  const { promise, resolve, reject } = Promise.withResolvers<SurveyResult>()
-  const onAbort = (): void => reject(asVarveError(signal.reason))
-  signal.addEventListener('abort', onAbort)
-  const answer = (work: Promise<void>): void => void work.then(() => worker.postMessage('go on'), reject)
-  worker.on('message', (said: SurveyAnswer) => {
-    if (said.kind === 'progress') return onProgress(said.progress)
-    if (said.kind === 'result') return resolve(said.result)
-    if (said.kind === 'error') return reject(errorOfThread(said.error))
-    answer(said.kind === 'counted' ? agree(said.result) : onDead(said.ids, said.packs, said.stored))
+  const refused = Promise.withResolvers<never>()
+  /** The survey ends with what the caller's work rejects with, not with a copy that went through the thread. */
+  const held = <A extends readonly unknown[]>(work: (...args: A) => Promise<void>) => {
+    return (...args: A): Promise<void> =>
+      work(...args).catch((error: unknown) => {
+        refused.reject(error)
+        throw error
+      })
+  }
+  const methods: SurveyOwner = { progress: onProgress, dead: held(onDead), counted: held(agree) }
+  const thread = new WorkThread<SurveyMethods>(new URL('survey-worker.ts', import.meta.url), {
+    data: job,
+    methods,
+    ended: () => new VarveError('STORE_FAILED', 'the survey ended early'),
+    onError: ownIfDamage,
   })
-  worker.on('error', (error) => reject(asVarveError(error, 'STORE_FAILED')))
-  worker.on('exit', () => reject(new VarveError('STORE_FAILED', 'the survey ended early')))
   try {
-    return await promise
+    return await orAbort(Promise.race([refused.promise, thread.call('survey', [])]), signal)
   } finally {
-    signal.removeEventListener('abort', onAbort)
-    await worker.terminate()
+    await thread.terminate()
   }
 }

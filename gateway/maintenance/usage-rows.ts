@@ -1,6 +1,6 @@
 // The rows of a report of usage: a pure sum over what a survey counted for each owner.
+import type { CountedPoint } from '../catalog/usage.ts'
 import type { UsageRow } from '../../protocol/maintenance.ts'
-import type { CountedPoint } from '../catalog/sqlite/usage.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { Lattice, OwnedImage, Owner } from './lattice.ts'
 

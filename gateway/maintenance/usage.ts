@@ -1,9 +1,9 @@
 // What a tenant's machines, disks and points take: one survey that tells owners apart, summed up.
+import type { UsageRoots } from '../catalog/usage.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { USAGE_ROWS_MAX, type UsageReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
-import type { UsageRoots } from '../catalog/sqlite/usage.ts'
 import { splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { recordBytes } from '../packs/format.ts'
@@ -75,11 +75,11 @@ export const usageOf = async (
     tenant: tenant.id,
     sinceMs,
   })
-  const quota = (await catalog.quotas.list()).find(({ uuid }) => uuid === tenant.uuid)
+  const quota = (await catalog.quotas.list()).find((one) => one.tenant === tenant.id)
   return {
     rows: fittingRows(rows, USAGE_ROWS_MAX),
     rowCount: rows.length,
-    packBytes: space.quotas.usedBytes(tenant.uuid),
+    packBytes: space.quotas.usedBytes(tenant.id),
     deadBytes: Math.max(0, deadBytes),
     quota: { softBytes: quota?.softBytes ?? null, hardBytes: quota?.hardBytes ?? null },
     dedupRatio: ratio(usedBytes, uniqueBytes),

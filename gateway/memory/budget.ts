@@ -36,7 +36,8 @@ interface Caller {
 }
 
 interface TenantShare {
-  readonly id: number
+  /** Null for those who belong to no tenant. */
+  readonly id: string | null
   readonly callers: Map<string, Caller>
   used: number
   waiting: number
@@ -48,7 +49,7 @@ interface TenantShare {
  */
 export class MemoryBudget {
   readonly limitBytes: number
-  readonly #tenants = new Map<number, TenantShare>()
+  readonly #tenants = new Map<string | null, TenantShare>()
   readonly #tenantBytesMin: number
   /** What work that waits or grows leaves for calls and answers, which are refused where there is no room. */
   readonly #callsBytes: number
@@ -67,12 +68,12 @@ export class MemoryBudget {
   }
 
   /** What this caller of a tenant may take; the same for all of its sessions. */
-  account(tenantId: number, key: string): Account {
+  account(tenantId: string | null, key: string): Account {
     return new Account(this, tenantId, key)
   }
 
   /** Takes the bytes, if there is room. */
-  take(tenantId: number, key: string, bytes: number): Hold | null {
+  take(tenantId: string | null, key: string, bytes: number): Hold | null {
     const caller = this.#caller(tenantId, key)
     if (this.#fits(caller, bytes)) return this.#hold(caller, bytes)
     this.#forget(caller)
@@ -80,7 +81,7 @@ export class MemoryBudget {
   }
 
   /** Takes the bytes once there is room: tenants in turn, and in turn their callers. Rejects with the signal's reason. */
-  async admit(tenantId: number, key: string, bytes: number, signal: AbortSignal): Promise<Hold> {
+  async admit(tenantId: string | null, key: string, bytes: number, signal: AbortSignal): Promise<Hold> {
     signal.throwIfAborted()
     const caller = this.#caller(tenantId, key)
     const { promise, resolve, reject } = Promise.withResolvers<Hold>()
@@ -108,13 +109,13 @@ export class MemoryBudget {
   }
 
   /** Whether the caller should give back what it can spare: others of its tenant wait, or it has more than it would get now. */
-  pressed(tenantId: number, key: string): boolean {
+  pressed(tenantId: string | null, key: string): boolean {
     const caller = this.#tenants.get(tenantId)?.callers.get(key)
     return caller !== undefined && (caller.tenant.waiting > 0 || !this.#fits(caller, 0))
   }
 
   /** Counts a session until it is disposed of; TOO_MANY_REQUESTS. */
-  session(tenantId: number, key: string): Disposable {
+  session(tenantId: string | null, key: string): Disposable {
     const caller = this.#caller(tenantId, key)
     if (caller.sessions >= CALLER_SESSIONS_MAX)
       throw new VarveError(
@@ -133,7 +134,7 @@ export class MemoryBudget {
     }
   }
 
-  #caller(tenantId: number, key: string): Caller {
+  #caller(tenantId: string | null, key: string): Caller {
     let tenant = this.#tenants.get(tenantId)
     if (tenant === undefined) {
       tenant = { id: tenantId, callers: new Map(), used: 0, waiting: 0 }
@@ -242,10 +243,10 @@ export class MemoryBudget {
 /** The budget as one caller has it. */
 export class Account {
   readonly #budget: MemoryBudget
-  readonly #tenantId: number
+  readonly #tenantId: string | null
   readonly #key: string
 
-  constructor(budget: MemoryBudget, tenantId: number, key: string) {
+  constructor(budget: MemoryBudget, tenantId: string | null, key: string) {
     this.#budget = budget
     this.#tenantId = tenantId
     this.#key = key

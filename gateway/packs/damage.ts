@@ -39,6 +39,11 @@ export const ownDamage = (error: VarveError): VarveError => {
   return error
 }
 
+/** The same for what a thread of ours told, whose errors come as copies. */
+export const ownIfDamage = (error: VarveError): void => {
+  if (error.code === 'DATA_DAMAGED') ownDamage(error)
+}
+
 const isType = (value: unknown): value is RecordType => Object.values<unknown>(RECORD).includes(value)
 
 /** What a DATA_DAMAGED of the datastore's own says of one record, whose type is `type` if it does not say; null for any other error. */

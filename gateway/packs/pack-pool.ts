@@ -6,16 +6,16 @@ import { failpoint } from '../common/failpoint.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import type { PackFile, PackName, Packs } from './pack-store.ts'
 
-/** Whose packs: the tenant's row id and its uuid. */
+/** Whose packs: the tenant. */
 export interface PackOwner {
-  readonly id: number
-  readonly uuid: string
+  /** A uuid. */
+  readonly id: string
 }
 
 /** What keeps account of the packs there are; the catalog does. */
 export interface PackBook {
   /** The new pack's row id; the row is there before the pack. */
-  add(pack: { tenant: number; kind: PackKind; uuid: string; nowMs: number }): Promise<number>
+  add(pack: { tenant: string; kind: PackKind; uuid: string; nowMs: number }): Promise<number>
   /** Ends packs; the length of each becomes `bytes` where that is more than what was acknowledged. */
   seal(args: { packs: readonly { id: number; bytes: number }[] }): Promise<unknown>
   /** Removes the row of a pack in which nothing was ever acknowledged. */
@@ -118,7 +118,7 @@ export class PackPool {
   /** Seals the tenant's open packs that no writer holds. STORE_FULL, STORE_FAILED. */
   async retire(tenant: PackOwner): Promise<void> {
     for (const kind of ['data', 'nodes'] as const) {
-      const free = this.#free.get(`${tenant.uuid} ${kind}`)?.splice(0) ?? []
+      const free = this.#free.get(`${tenant.id} ${kind}`)?.splice(0) ?? []
       failpoint('pack.seal')
       // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
       await this.#book.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
@@ -126,7 +126,7 @@ export class PackPool {
   }
 
   #take(tenant: PackOwner, kind: PackKind, bytes: number): FreePack | null {
-    const free = this.#free.get(`${tenant.uuid} ${kind}`) ?? []
+    const free = this.#free.get(`${tenant.id} ${kind}`) ?? []
     let best = -1
     for (const [index, pack] of free.entries()) {
       if (pack.bytes + bytes > this.packBytesMax) continue
@@ -136,7 +136,7 @@ export class PackPool {
   }
 
   async #create(tenant: PackOwner, kind: PackKind): Promise<HeldPack> {
-    const name = { tenant: tenant.uuid, pack: randomUUID() }
+    const name = { tenant: tenant.id, pack: randomUUID() }
     const id = await this.#book.add({ tenant: tenant.id, kind, uuid: name.pack, nowMs: this.#nowMs() })
     try {
       const file = await this.#store.create(name, encodePackHeader({ kind, ...name }))

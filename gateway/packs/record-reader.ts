@@ -26,7 +26,7 @@ const READS_WAITING_MAX = 65_536
 /** What knows where records are; the catalog does. */
 export interface RecordIndex {
   /** In the order of the ids, which lie behind one another; null for one that is not there. */
-  locate(args: { tenant: number; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
+  locate(args: { tenant: string; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
 }
 
 /** A record as fetched, nothing checked: it begins at `offset` of bytes that may hold its neighbours too. */
@@ -167,7 +167,7 @@ export class RecordReader {
     const { pack, offset, length, wanted } = group
     const { fetched, gone } = into
     try {
-      const name = { tenant: this.#tenant.uuid, pack }
+      const name = { tenant: this.#tenant.id, pack }
       const bytes = await this.#limiter.run(1, () => this.#store.read(name, offset, length))
       for (const { index, location } of wanted)
         fetched[index] = { id: ids[index]!, location, bytes, offset: location.offset - offset }

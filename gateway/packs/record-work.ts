@@ -1,21 +1,11 @@
-// The CPU work on records: decompress within limits, check ids, encode; pure functions that run on the verify threads.
-import { constants, zstdDecompressSync } from 'node:zlib'
+// The CPU work on records: check chunks, encode them, and read them again; pure functions that run on the record threads.
 import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
-import {
-  areHeads,
-  chunkGroups,
-  eachAlone,
-  readHeads,
-  type ChunkGroup,
-  type ChunkHead,
-} from '../../protocol/chunk-list.ts'
+import { areHeads, chunkGroups, readHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { checkGroup, decode } from '../../protocol/host/chunk-steps.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { parseRecord, RECORD, recordBytes, writeRecord, type RecordHeader, type RecordType } from './format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-
-/** Largest zstd window accepted, as a power of two; larger ones would let a small chunk claim much memory. */
-const ZSTD_WINDOW_LOG_MAX = 23
 
 export interface IngestJob {
   /** The table of the chunks' heads. */
@@ -72,51 +62,12 @@ export interface CheckJob {
   readonly idKey: Uint8Array
 }
 
-/** Room beyond the plain length in the output buffer, in bytes. */
-const OUTPUT_MARGIN_BYTES = 4096
-
-/** Plain bytes of stored ones; throws when they are not exactly `plainLength` long. */
-export const decode = (codec: Codec, stored: Uint8Array, plainLength: number): Uint8Array => {
-  const plain =
-    codec === CODEC.raw
-      ? stored
-      : zstdDecompressSync(stored, {
-          maxOutputLength: plainLength,
-          // as large as the result, so that one call fills it; the margin also keeps it above zlib's smallest
-          chunkSize: plainLength + OUTPUT_MARGIN_BYTES,
-          params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX },
-        })
-  if (plain.length !== plainLength) throw new VarveError('CHUNK_INVALID', 'the plain length is not what was said')
-  return plain
-}
-
 const refused = (id: Uint8Array, thrown: unknown): VarveError => {
   const name = hex(id)
   return new VarveError('CHUNK_INVALID', `chunk ${name} was refused: ${asVarveError(thrown).message}`, {
     details: { id: name },
     cause: thrown,
   })
-}
-
-/** Throws unless the chunks of a group, decoded by one call, have their ids. */
-const checkTogether = ({ heads, codec, stored, plainLength }: ChunkGroup, idKey: Uint8Array): void => {
-  const plain = decode(codec, stored, plainLength)
-  let from = 0
-  const same = heads.every(({ id, plainLength: length }) =>
-    equalBytes(keyedHash(idKey, plain.subarray(from, (from += length))), id),
-  )
-  if (codec !== CODEC.raw) freeBuffer(plain.buffer)
-  if (!same) throw new VarveError('CHUNK_INVALID', 'its content has another id')
-}
-
-/** Throws CHUNK_INVALID for the first chunk of a group that is not what it says. */
-const checkGroup = (group: ChunkGroup, idKey: Uint8Array): void => {
-  try {
-    checkTogether(group, idKey)
-  } catch (error) {
-    if (group.heads.length === 1) throw refused(group.heads[0]!.id, error)
-    for (const chunk of eachAlone(group)) checkGroup(chunk, idKey)
-  }
 }
 
 /** The records that chunks become when they are stored in this order. */
@@ -134,7 +85,8 @@ export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): 
   const heads = readHeads(table)
   const long = heads.find(({ plainLength }) => plainLength > chunkBytes)
   if (long !== undefined) throw refused(long.id, new VarveError('CHUNK_INVALID', 'it is too long'))
-  for (const group of chunkGroups(heads, stored)) checkGroup(group, idKey)
+  const checking = { idKey, take: () => {}, refusal: refused }
+  for (const group of chunkGroups(heads, stored)) checkGroup(group, checking)
   const target = Buffer.from(new ArrayBuffer(stored.length + recordBytes(0) * heads.length))
   let from = 0
   for (const record of recordsOf(heads))

@@ -1,54 +1,21 @@
-// A verify thread: runs one job after the other and posts each answer, moving buffers instead of copying them.
-import { parentPort } from 'node:worker_threads'
-import { asVarveError } from '../../protocol/errors.ts'
+// A record thread: runs one job after the other, moving buffers instead of copying them.
+import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import {
-  check,
-  ingest,
-  plain,
+import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'
+
+const moved = (bytes: Uint8Array<ArrayBuffer>): Moved<Uint8Array<ArrayBuffer>> => new Moved(bytes, [bytes.buffer])
+
+const methods = {
+  ingest: (job: IngestJob) => moved(ingest(job)),
   prove,
-  type CheckJob,
-  type IngestJob,
-  type PlainJob,
-  type ProveJob,
-} from './record-work.ts'
-
-export type VerifyJob =
-  | { readonly kind: 'ingest'; readonly job: IngestJob }
-  | { readonly kind: 'prove'; readonly job: ProveJob }
-  | { readonly kind: 'check'; readonly job: CheckJob }
-  | { readonly kind: 'plain'; readonly job: PlainJob }
-
-const port = parentPort!
-
-const run = ({ kind, job }: VerifyJob): void => {
-  switch (kind) {
-    case 'ingest': {
-      const result = ingest(job)
-      port.postMessage({ result }, [result.buffer])
-      return
-    }
-    case 'prove':
-      port.postMessage({ result: prove(job) })
-      return
-    case 'check':
-      port.postMessage({ result: check(job) })
-      // thousands of reads would wait for the collector
-      freeBuffer(job.buffer)
-      return
-    case 'plain': {
-      const result = plain(job)
-      port.postMessage({ result }, [result.buffer])
-    }
-  }
+  check: (job: CheckJob) => {
+    const faults = check(job)
+    // thousands of reads would wait for the collector
+    freeBuffer(job.buffer)
+    return faults
+  },
+  plain: (job: PlainJob) => moved(plain(job)),
 }
+export type RecordMethods = typeof methods
 
-port.on('message', (job: VerifyJob | null) => {
-  if (job === null) return port.close()
-  try {
-    run(job)
-  } catch (thrown) {
-    const { code, message, details } = asVarveError(thrown)
-    port.postMessage({ error: { code, message, details } })
-  }
-})
+serveThread(methods)

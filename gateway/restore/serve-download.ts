@@ -1,9 +1,9 @@
 // Serves one image to a caller: keeps it from collections meanwhile, and says which ranges are lost where it is damaged.
+import type { Tenant } from '../catalog/tenants.ts'
+import type { ImageRow, StoredPoint } from '../catalog/points.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Down, Params } from '../../protocol/methods.ts'
-import type { ImageRow, StoredPoint } from '../catalog/sqlite/points.ts'
-import type { Tenant } from '../catalog/sqlite/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { downloadImage } from './download.ts'
 import { lostRangesError, RANGES_NAMED_MAX } from './lost-ranges.ts'

@@ -6,9 +6,10 @@ import * as v from 'valibot'
 import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
 import { TOKEN_CHARS_MAX } from '../../protocol/limits.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import { enrol, HOST_CHARS_MAX } from '../auth/tokens.ts'
+import { HOST_CHARS_MAX } from '../auth/tokens.ts'
 import type { Certificate } from './certificate.ts'
-import { outward, type Services } from '../session/context.ts'
+import { outward } from '../service/outward.ts'
+import type { SessionParts } from '../session/connection.ts'
 import { listenError } from './listen-error.ts'
 import { pathOf, Sockets } from '../session/socket.ts'
 import { Strangers } from '../session/strangers.ts'
@@ -72,15 +73,15 @@ const readBody = async (request: IncomingMessage): Promise<unknown> => {
 export class HttpServer implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets: Sockets
-  readonly #services: Services
+  readonly #parts: SessionParts
   /** Every connection, also those in which nothing was said yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
 
-  private constructor(server: Server, sockets: Sockets, strangers: Strangers, services: Services, url: string) {
+  private constructor(server: Server, sockets: Sockets, strangers: Strangers, parts: SessionParts, url: string) {
     this.#server = server
     this.#sockets = sockets
-    this.#services = services
+    this.#parts = parts
     this.url = url
     server.on('connection', (socket: Socket) => {
       this.#open.add(socket)
@@ -89,9 +90,9 @@ export class HttpServer implements AsyncDisposable {
     })
   }
 
-  static async listen(services: Services, { host, port, tls }: Listen): Promise<HttpServer> {
+  static async listen(parts: SessionParts, { host, port, tls }: Listen): Promise<HttpServer> {
     const strangers = new Strangers()
-    const sockets = new Sockets(services, 'token', ({ socket }) => strangers.known(socket))
+    const sockets = new Sockets(parts, 'token', ({ socket }) => strangers.known(socket))
     const handshakeTimeout = REQUEST_TIMEOUT_MS
     const server =
       tls === null ? createHttpServer() : createHttpsServer({ ...tls, minVersion: TLS_VERSION_MIN, handshakeTimeout })
@@ -109,7 +110,7 @@ export class HttpServer implements AsyncDisposable {
       server,
       sockets,
       strangers,
-      services,
+      parts,
       `${tls === null ? 'ws' : 'wss'}://${shown}:${address.port}`,
     )
     server.on('request', (request, response) => void http.#answer(request, response))
@@ -138,26 +139,24 @@ export class HttpServer implements AsyncDisposable {
     try {
       const route = `${request.method} ${pathOf(request)}`
       if (route === 'GET /healthz') return json(response, 200, await this.#health())
-      if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#services.authority.keys.jwks())
+      if (route === 'GET /.well-known/jwks.json') return json(response, 200, this.#parts.admission.jwks())
       if (route === 'POST /enrol') return json(response, 200, await this.#enrol(request))
       throw new VarveError('NOT_FOUND', `there is no ${route.slice(0, 200)} here`)
     } catch (thrown) {
       const { code, message } = outward(asVarveError(thrown))
-      if (code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'a request failed')
+      if (code === 'INTERNAL') this.#parts.log.error({ err: thrown }, 'a request failed')
       json(response, ERRORS[code].http, { code, message })
     }
   }
 
   async #health(): Promise<object> {
-    await this.#services.datastore.catalog.settings.get({ name: 'gateway' })
+    await this.#parts.admission.answers()
     return { status: 'ok' }
   }
 
   async #enrol(request: IncomingMessage): Promise<object> {
     const parsed = v.safeParse(enrolBody, await readBody(request))
     if (!parsed.success) throw new VarveError('PARAMS_INVALID', `enrolment: ${misfit(enrolBody, parsed.issues)}`)
-    const nowMs = this.#services.clock.now()
-    const attempt = { action: 'agent.enrol', address: request.socket.remoteAddress ?? '', timeMs: nowMs }
-    return this.#services.audit.guard(attempt, () => enrol(this.#services.authority, { ...parsed.output, nowMs }))
+    return this.#parts.admission.enrol(parsed.output, request.socket.remoteAddress ?? '')
   }
 }

@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
-import type { Services } from '../session/context.ts'
+import type { SessionParts } from '../session/connection.ts'
 import { localListenError } from './listen-error.ts'
 import { Sockets } from '../session/socket.ts'
 
@@ -70,7 +70,7 @@ export class LocalServer implements AsyncDisposable {
   }
 
   /** Listens in the data folder; CONFIG_INVALID. */
-  static async listen(services: Services, folder: string): Promise<LocalServer> {
+  static async listen(parts: SessionParts, folder: string): Promise<LocalServer> {
     await using resources = new AsyncDisposableStack()
     const socketPath = resources.use(await SocketPath.of(folder))
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
@@ -88,7 +88,7 @@ export class LocalServer implements AsyncDisposable {
     await chmod(socketPath.path, SOCKET_MODE)
     resources.move()
     const url = `unix:${path.join(path.resolve(folder), SOCKET_NAME)}`
-    return new LocalServer(server, new Sockets(services, 'local'), socketPath, url)
+    return new LocalServer(server, new Sockets(parts, 'local'), socketPath, url)
   }
 
   /** Ends every session with GOING_AWAY, stops listening and removes the socket. */

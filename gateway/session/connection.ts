@@ -1,23 +1,33 @@
 // One WebSocket on the gateway's side: hello within its deadline, who it is, then a peer until the end of the session.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import { decodeFrame, encodeFrame, errorFrame, FRAME, type Hello } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
-import { Peer, type Room } from '../../protocol/peer.ts'
-import { verifyBearer } from '../auth/bearer.ts'
-import type { Account, Hold } from '../memory/budget.ts'
+import { Peer, type Clock, type Room } from '../../protocol/peer.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { Account, Hold, MemoryBudget } from '../memory/budget.ts'
 import { FRAME_UNSENT_BYTES_MIN, HELLO_BYTES_MAX, INTAKE_BYTES } from '../memory/limits.ts'
-import { outward, type Services } from './context.ts'
+import { outward } from '../service/outward.ts'
+import type { Service } from '../service/service.ts'
 import { sessionHandlers } from './methods.ts'
 import type { Pace } from './pace.ts'
-import { callerKey, endOf, type Caller, type LiveSession } from './registry.ts'
+import { callerKey, endOf, type LiveSession, type Registry } from './registry.ts'
 import type { SocketTransport } from './transport.ts'
 
 /** What the gateway says of itself in `welcome`. */
-export const PROGRAM = 'varve-gateway/0.1.0'
+export const PROGRAM = `varve-gateway/${VERSION}`
+
+/** What all sessions of a gateway work with. */
+export interface SessionParts extends Service {
+  readonly registry: Registry
+  readonly memory: MemoryBudget
+  readonly clock: Clock
+  readonly log: Log
+}
 
 export interface ConnectionOptions {
-  readonly services: Services
+  readonly parts: SessionParts
   readonly transport: SocketTransport
   /** Claims of a token in the HTTP upgrade; null when the hello must bring one. */
   readonly claims: Claims | null
@@ -47,7 +57,7 @@ export class Connection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options
-    this.#stopTimer = options.services.clock.after(HELLO_TIMEOUT_MS, () =>
+    this.#stopTimer = options.parts.clock.after(HELLO_TIMEOUT_MS, () =>
       this.end(new VarveError('HELLO_TIMEOUT', 'no hello came in time')),
     )
   }
@@ -63,7 +73,7 @@ export class Connection {
       this.#state = 'checking'
       this.#welcome(frame[1]).catch((thrown: unknown) => {
         const error = asVarveError(thrown)
-        if (error.code === 'INTERNAL') this.#options.services.log.error({ err: thrown }, 'a session could not open')
+        if (error.code === 'INTERNAL') this.#options.parts.log.error({ err: thrown }, 'a session could not open')
         this.end(outward(error))
       })
     } catch (thrown) {
@@ -73,7 +83,7 @@ export class Connection {
 
   /** How long nothing more is to be read after this message, in milliseconds. */
   pauseMs(bytes: Uint8Array): number {
-    return this.#pace?.pauseMs(bytes, this.#options.services.clock.elapsed()) ?? 0
+    return this.#pace?.pauseMs(bytes, this.#options.parts.clock.elapsed()) ?? 0
   }
 
   /** Makes room for a message that is coming in and will have so many bytes; the error to end the connection with where there is none. */
@@ -120,36 +130,29 @@ export class Connection {
   }
 
   async #welcome(hello: Hello): Promise<void> {
-    const { services, transport, address } = this.#options
+    const { parts, transport, address } = this.#options
+    const { admission, clock, log, memory, registry } = parts
     if (hello.versionMin > VERSION_MAX || hello.versionMax < VERSION_MIN)
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks versions ${VERSION_MIN} to ${VERSION_MAX}`)
     const claims = this.#options.claims ?? (await this.#claimsOf(hello))
-    const tenant = await services.datastore.catalog.tenants.byUuid({ uuid: claims.tenant })
-    if (tenant === null) throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
-    if (hello.serving && claims.role !== 'agent') {
-      const error = new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
-      const { subject, role } = claims
-      const timeMs = services.clock.now()
-      const refusal = { timeMs, tenant: tenant.id, subject, role, action: 'connect', resource: '', error, address }
-      await services.audit.refused(refusal)
-      throw error
-    }
+    const actor = await admission.actor(claims, { address, serving: hello.serving })
+    const { tenant } = actor
     if (this.#state !== 'checking') return
-    const account = services.memory.account(tenant.id, callerKey(claims))
+    const account = memory.account(tenant?.id ?? null, callerKey(claims))
     using counted = new DisposableStack()
     counted.use(account.session())
-    const paced = `${tenant.id} ${callerKey(claims)}`
-    counted.defer(() => services.registry.paces.leave(paced))
-    this.#pace = services.registry.paces.enter(paced)
+    const paced = `${tenant?.id ?? 'platform'} ${callerKey(claims)}`
+    counted.defer(() => registry.paces.leave(paced))
+    this.#pace = registry.paces.enter(paced)
     this.#stopTimer()
     this.#options.onKnown?.()
-    const caller: Caller = { claims, address, endsMs: endOf(claims, services.clock) }
-    const handlers = sessionHandlers(services, caller, tenant, account)
+    const handlers = sessionHandlers(parts.door, actor, account)
     const room = roomOf(account)
     transport.useRoom(room)
-    const peer = new Peer({ opener: false, transport, clock: services.clock, handlers, room })
+    const peer = new Peer({ opener: false, transport, clock, handlers, room })
     this.#account = account
-    const session: LiveSession = { caller, tenantId: tenant.id, serving: hello.serving, peer }
+    const endsMs = endOf(claims, clock)
+    const session: LiveSession = { actor, claims, endsMs, serving: hello.serving, peer }
     this.#peer = peer
     this.#state = 'open'
     transport.send(
@@ -166,40 +169,26 @@ export class Connection {
         },
       ]),
     )
-    services.registry.add(session)
-    services.log.info({ subject: claims.subject, role: claims.role, tenant: tenant.name, address }, 'session opens')
+    registry.add(session)
+    log.info({ subject: claims.subject, role: claims.role, tenant: tenant?.name ?? null, address }, 'session opens')
     this.#watchExpiry(session)
     const reason = await peer.closed
     // what the other side told, as it told it
     const { code } = reason.cause instanceof VarveError ? reason.cause : reason
-    services.log.info({ subject: claims.subject, code, address }, 'session ends')
-    if (session.serving) await this.#noteSeen(claims.subject)
+    log.info({ subject: claims.subject, code, address }, 'session ends')
+    if (session.serving) await admission.seen(claims.subject)
   }
 
-  async #claimsOf(hello: Hello): Promise<Claims> {
-    const { services, address } = this.#options
-    const { token } = hello
+  async #claimsOf({ token }: Hello): Promise<Claims> {
+    const { parts, address } = this.#options
     if (token === null) throw new VarveError('TOKEN_MISSING', 'a token is needed, in the HTTP upgrade or in hello')
-    const timeMs = services.clock.now()
-    return services.audit.guard({ action: 'connect', address, timeMs }, () =>
-      verifyBearer(services.authority, token, timeMs),
-    )
-  }
-
-  /** Notes when an agent was connected last; a gateway that is stopping may have closed its catalog. */
-  async #noteSeen(agent: string): Promise<void> {
-    const { datastore, clock, log } = this.#options.services
-    try {
-      await datastore.catalog.agents.seen({ id: agent, nowMs: clock.now() })
-    } catch (error) {
-      log.info({ err: error, agent }, 'when this agent was seen is not noted')
-    }
+    return parts.admission.byToken(token, address)
   }
 
   /** Ends the session when its claims do, unless they were renewed. */
   #watchExpiry(session: LiveSession): void {
-    const { clock } = this.#options.services
-    const leftMs = session.caller.endsMs - clock.elapsed()
+    const { clock } = this.#options.parts
+    const leftMs = session.endsMs - clock.elapsed()
     if (leftMs <= 0) return session.peer.close(new VarveError('TOKEN_EXPIRED', 'the session has expired'))
     // timers hold at most 2^31 ms; a longer life is looked at again
     this.#stopTimer = clock.after(Math.min(leftMs, 2 ** 31 - 1), () => this.#watchExpiry(session))

@@ -2,21 +2,14 @@
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
+import type { Actor } from '../service/action.ts'
+import type { DoorSessions } from '../service/door.ts'
+import type { Sessions } from '../service/sessions.ts'
 import { Paces } from './pace.ts'
-import { StatusLooks } from './status-looks.ts'
 import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
 /** Sessions open at once; a further one is refused. */
 export const SESSIONS_MAX = 20_000
-
-/** Who calls, and from where. */
-export interface Caller {
-  /** Renewed claims replace the first ones. */
-  claims: Claims
-  readonly address: string
-  /** When the claims end, by the clock that nobody sets: no session lives longer because the time of day was set back. */
-  endsMs: number
-}
 
 /** When claims that are good now end, by the clock that nobody sets. */
 export const endOf = (claims: Claims, clock: Clock): number => clock.elapsed() + claims.expiresAt * 1000 - clock.now()
@@ -26,30 +19,43 @@ export const callerKey = ({ role, subject, tokenId }: Claims): string =>
   role === 'agent' ? `agent ${subject}` : `token ${tokenId}`
 
 export interface LiveSession {
-  readonly caller: Caller
-  readonly tenantId: number
+  readonly actor: Actor
+  /** Renewed claims replace the first ones. */
+  claims: Claims
+  /** When the claims end, by the clock that nobody sets: no session lives longer because the time of day was set back. */
+  endsMs: number
   readonly serving: boolean
   readonly peer: Peer
 }
 
-export class Registry {
-  readonly looks = new StatusLooks()
+export class Registry implements Sessions, DoorSessions {
+  readonly #clock: Clock
   readonly paces = new Paces()
   /** Turns of what sessions look at, and of what they ask agents. */
   readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
-  readonly #sessions = new Set<LiveSession>()
+  readonly #sessions = new Map<Actor, LiveSession>()
   readonly #agents = new Map<string, LiveSession>()
 
-  get sessions(): ReadonlySet<LiveSession> {
-    return this.#sessions
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** How many are open. */
+  get count(): number {
+    return this.#sessions.size
+  }
+
+  /** Those of all sessions. */
+  get claims(): readonly Claims[] {
+    return [...this.#sessions.values()].map(({ claims }) => claims)
   }
 
   /** Adds a session until its connection ends; a second one that serves the same agent replaces the first. */
   add(session: LiveSession): void {
     if (this.#sessions.size >= SESSIONS_MAX) throw new VarveError('GOING_AWAY', 'this gateway has too many sessions')
-    this.#sessions.add(session)
+    this.#sessions.set(session.actor, session)
     if (session.serving) {
-      const { subject } = session.caller.claims
+      const { subject } = session.actor
       this.#agents.get(subject)?.peer.close(new VarveError('REPLACED', 'another program serves this agent now'))
       this.#agents.set(subject, session)
     }
@@ -69,22 +75,28 @@ export class Registry {
     return this.#agents.get(agent)?.peer ?? null
   }
 
-  /** Whether this is the session that serves its agent's machines now. */
-  serves(caller: Caller): boolean {
-    return this.#agents.get(caller.claims.subject)?.caller === caller
+  serves(actor: Actor): boolean {
+    return this.#agents.get(actor.subject)?.actor === actor
+  }
+
+  renew(actor: Actor, claims: Claims): void {
+    const session = this.#sessions.get(actor)
+    if (session === undefined) return
+    session.claims = claims
+    session.endsMs = endOf(claims, this.#clock)
   }
 
   online(agent: string): boolean {
     return this.#agents.has(agent)
   }
 
-  closeAll(error: VarveError, which: (session: LiveSession) => boolean = () => true): void {
-    for (const session of this.#sessions) if (which(session)) session.peer.close(error)
+  endWhere(error: VarveError, which: (claims: Claims) => boolean = () => true): void {
+    for (const { claims, peer } of this.#sessions.values()) if (which(claims)) peer.close(error)
   }
 
   #remove(session: LiveSession): void {
-    this.#sessions.delete(session)
-    const { subject } = session.caller.claims
+    this.#sessions.delete(session.actor)
+    const { subject } = session.actor
     if (this.#agents.get(subject) === session) this.#agents.delete(subject)
   }
 }

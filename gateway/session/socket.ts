@@ -1,31 +1,21 @@
 // WebSockets of the gateway: the upgrade, its limits, and the bytes between a socket and a connection.
 import type { IncomingMessage } from 'node:http'
-import { createConnection } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket, WebSocketServer } from 'ws'
-import { asVarveError, ERRORS, toldError, VarveError } from '../../protocol/errors.ts'
-import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
-import { CLOSE_ERROR, CLOSE_NORMAL, openSession, type Session } from '../../protocol/client.ts'
+import { asVarveError, ERRORS, VarveError } from '../../protocol/errors.ts'
+import type { Claims } from '../../protocol/claims.ts'
+import { CLOSE_ERROR, CLOSE_NORMAL } from '../../protocol/client.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
-import type { Clock } from '../../protocol/peer.ts'
-import { LOCAL_ADMINISTRATOR } from '../auth/tokens.ts'
-import { verifyBearer } from '../auth/bearer.ts'
-import { Connection } from './connection.ts'
+import { outward } from '../service/outward.ts'
+import { Connection, type SessionParts } from './connection.ts'
 import { Intake } from './intake.ts'
 import { SocketTransport } from './transport.ts'
-import { outward, type Services } from './context.ts'
 
 /** How long a closing socket may take before it is cut, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 2000
 
-/** Names the tenant of a session on the local socket. */
-const TENANT_HEADER = 'x-varve-tenant'
-
-/** How long a session on the local socket lasts, in seconds: longer than any work. */
-const LOCAL_LIFE_S = 366 * 24 * 60 * 60
-
-/** Longest refusal of an upgrade that is read, in bytes. */
-const REFUSAL_BYTES_MAX = 8192
+/** Names the tenant of a session on the local socket; without it the session is the platform's. */
+export const TENANT_HEADER = 'x-varve-tenant'
 
 /** Whom an upgrade lets in: who brings a token, or, on a socket that only the gateway's own user can open, everybody. */
 export type Admission = 'token' | 'local'
@@ -63,6 +53,11 @@ export const pathOf = ({ url }: IncomingMessage): string => url?.split('?', 1)[0
 /** A peer on the local socket has no address. */
 const addressOf = ({ socket }: IncomingMessage): string => socket.remoteAddress ?? 'local'
 
+const tenantNamed = ({ headers }: IncomingMessage): string | null => {
+  const name = headers[TENANT_HEADER]
+  return name === undefined ? null : String(name)
+}
+
 const bearerOf = (request: IncomingMessage): string | null => {
   const { authorization } = request.headers
   if (authorization === undefined) return null
@@ -72,7 +67,7 @@ const bearerOf = (request: IncomingMessage): string | null => {
 }
 
 export class Sockets {
-  readonly #services: Services
+  readonly #parts: SessionParts
   readonly #admission: Admission
   readonly #onKnown: (request: IncomingMessage) => void
   readonly #server = new WebSocketServer({
@@ -87,11 +82,11 @@ export class Sockets {
   #ended: VarveError | null = null
 
   /** `onKnown` is told of connections of which it is known who is on the other side. */
-  constructor(services: Services, admission: Admission, onKnown: (request: IncomingMessage) => void = () => {}) {
-    this.#services = services
+  constructor(parts: SessionParts, admission: Admission, onKnown: (request: IncomingMessage) => void = () => {}) {
+    this.#parts = parts
     this.#onKnown = onKnown
     this.#admission = admission
-    this.#server.on('headers', (headers) => headers.push(`Date: ${new Date(services.clock.now()).toUTCString()}`))
+    this.#server.on('headers', (headers) => headers.push(`Date: ${new Date(parts.clock.now()).toUTCString()}`))
   }
 
   /** Answers an HTTP upgrade: a WebSocket, or an HTTP error with a code. */
@@ -103,8 +98,8 @@ export class Sockets {
       this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#connect(webSocket, request, claims))
     } catch (thrown) {
       const error = asVarveError(thrown)
-      if (error.code === 'INTERNAL') this.#services.log.error({ err: thrown }, 'an upgrade failed')
-      refuseUpgrade(socket, outward(error), this.#services.clock.now())
+      if (error.code === 'INTERNAL') this.#parts.log.error({ err: thrown }, 'an upgrade failed')
+      refuseUpgrade(socket, outward(error), this.#parts.clock.now())
     }
   }
 
@@ -120,36 +115,16 @@ export class Sockets {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     if (!offered.includes(SUBPROTOCOL))
       throw new VarveError('VERSION_UNSUPPORTED', `this gateway speaks the subprotocol ${SUBPROTOCOL}`)
-    if (this.#admission === 'local') return this.#localClaims(request)
-    const timeMs = this.#services.clock.now()
-    const address = addressOf(request)
-    return this.#services.audit.guard({ action: 'connect', address, timeMs }, async () => {
-      const token = bearerOf(request)
-      return token === null ? null : verifyBearer(this.#services.authority, token, timeMs)
-    })
-  }
-
-  /** Whoever can open the local socket can read the signing keys beside it, so no token is asked for. */
-  async #localClaims(request: IncomingMessage): Promise<Claims> {
-    const { authority, datastore, clock } = this.#services
-    const name = String(request.headers[TENANT_HEADER] ?? '')
-    const tenant = await datastore.catalog.tenants.named({ name })
-    return {
-      issuer: authority.issuer,
-      audience: authority.issuer,
-      tenant: tenant.uuid,
-      tenantName: tenant.name,
-      subject: LOCAL_ADMINISTRATOR.subject,
-      role: 'owner',
-      expiresAt: Math.floor(clock.now() / 1000) + LOCAL_LIFE_S,
-      tokenId: NO_TOKEN,
-    }
+    const { admission } = this.#parts
+    if (this.#admission === 'local') return admission.local(tenantNamed(request))
+    const token = bearerOf(request)
+    return token === null ? null : admission.byToken(token, addressOf(request))
   }
 
   #connect(socket: WebSocket, request: IncomingMessage, claims: Claims | null): void {
     const transport = transportOf(socket)
     const connection = new Connection({
-      services: this.#services,
+      parts: this.#parts,
       transport,
       claims,
       address: addressOf(request),
@@ -161,7 +136,7 @@ export class Sockets {
     const pause = (ms: number): void => {
       stopPause?.()
       socket.pause()
-      stopPause = this.#services.clock.after(ms, () => socket.resume())
+      stopPause = this.#parts.clock.after(ms, () => socket.resume())
     }
     const watch = (bytes: Buffer): void => {
       const error = intake.feed(bytes)
@@ -183,79 +158,11 @@ export class Sockets {
       if (pauseMs > 0) pause(pauseMs)
     })
     // a payload past the limit is reported here, after ws has sent close code 1009
-    socket.on('error', (error) =>
-      this.#services.log.info({ err: error, address: addressOf(request) }, 'a socket failed'),
-    )
+    socket.on('error', (error) => this.#parts.log.info({ err: error, address: addressOf(request) }, 'a socket failed'))
     socket.on('close', () => {
       this.#connections.delete(connection)
       stopPause?.()
       connection.closed()
     })
   }
-}
-
-/** What connecting to a socket on which nobody listens fails with. */
-const NOBODY: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
-
-const localError = (error: NodeJS.ErrnoException, socket: string): VarveError => {
-  const { code = '', message } = error
-  if (code === 'EACCES' || code === 'EPERM')
-    return new VarveError('CONFIG_INVALID', `the gateway of ${socket} runs as another user: run this as that one`, {
-      cause: error,
-    })
-  return new VarveError(
-    'CONNECTION_LOST',
-    `the gateway of ${socket} broke the connection off (${code || message}): try again`,
-    {
-      cause: error,
-    },
-  )
-}
-
-/**
- * Opens a session of a tenant over a gateway's local socket; null where nobody listens. Refusals come with their code;
- * HELLO_TIMEOUT and CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where another user's gateway listens.
- */
-export const dialLocal = async (options: {
-  readonly socketPath: string
-  readonly tenant: string
-  readonly program: string
-  readonly clock: Clock
-}): Promise<Session | null> => {
-  const { socketPath, tenant, program, clock } = options
-  const socket = new WebSocket(`ws://localhost${RPC_PATH}`, SUBPROTOCOL, {
-    createConnection: () => createConnection({ path: socketPath }),
-    headers: { [TENANT_HEADER]: tenant },
-    maxPayload: FRAME_BYTES_MAX,
-    perMessageDeflate: false,
-  })
-  const { promise: refused, resolve, reject } = Promise.withResolvers<null>()
-  refused.catch(() => {})
-  socket.on('error', (error: NodeJS.ErrnoException) =>
-    NOBODY.has(error.code ?? '') ? resolve(null) : reject(localError(error, socketPath)),
-  )
-  socket.on('unexpected-response', (_request, response) => {
-    void refusal(response)
-      .then(reject)
-      .finally(() => socket.terminate())
-  })
-  const opened = openSession({ socket, program, serving: false, token: null, handlers: {}, clock })
-  opened.catch(() => {})
-  return await Promise.race([refused, opened])
-}
-
-/** The error of a refused upgrade: the gateway answers with a code and a sentence as JSON. */
-const refusal = async (response: IncomingMessage): Promise<VarveError> => {
-  let text = ''
-  try {
-    for await (const part of response as AsyncIterable<Buffer>) {
-      text += part.toString('utf8')
-      if (text.length > REFUSAL_BYTES_MAX) break
-    }
-    const { code, message } = JSON.parse(text) as { code: unknown; message: unknown }
-    if (typeof code === 'string' && typeof message === 'string') return toldError(code, message)
-  } catch {
-    // cut short, or not our gateway's words; the status alone must do
-  }
-  return new VarveError('CONNECTION_LOST', `the gateway answered HTTP ${response.statusCode}: try again`)
 }

@@ -18,7 +18,8 @@ export const RELAY_LIMITS: TurnLimits = { atOnce: 1024, tenantAtOnce: 32, sessio
 
 /** Whose work it is; a session is known by its identity alone. */
 export interface TurnOf {
-  readonly tenant: number
+  /** Null for those who belong to none. */
+  readonly tenant: string | null
   readonly session: object
   /** Ends the waiting. */
   readonly signal: AbortSignal
@@ -46,7 +47,7 @@ export class Turns {
   readonly #limits: TurnLimits
   #running = 0
   /** In the order in which they are served; only those that have work. */
-  readonly #tenants = new Map<number, TenantTurns>()
+  readonly #tenants = new Map<string | null, TenantTurns>()
 
   constructor(limits: TurnLimits) {
     this.#limits = limits
@@ -104,7 +105,7 @@ export class Turns {
     this.#next()
   }
 
-  #forgetIdle(id: number, key: object): void {
+  #forgetIdle(id: string | null, key: object): void {
     const tenant = this.#tenants.get(id)!
     const session = tenant.sessions.get(key)!
     if (session.running === 0 && session.waiting.length === 0) tenant.sessions.delete(key)

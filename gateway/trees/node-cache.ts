@@ -18,7 +18,7 @@ export class NodeCache {
     return this.#nodes.size
   }
 
-  get(tenant: number, id: Uint8Array): TreeNode | undefined {
+  get(tenant: string, id: Uint8Array): TreeNode | undefined {
     const name = `${tenant}:${idName(id)}`
     const node = this.#nodes.get(name)
     if (node === undefined) return undefined
@@ -27,11 +27,11 @@ export class NodeCache {
     return node
   }
 
-  delete(tenant: number, id: Uint8Array): void {
+  delete(tenant: string, id: Uint8Array): void {
     this.#nodes.delete(`${tenant}:${idName(id)}`)
   }
 
-  set(tenant: number, id: Uint8Array, node: TreeNode): void {
+  set(tenant: string, id: Uint8Array, node: TreeNode): void {
     const name = `${tenant}:${idName(id)}`
     this.#nodes.delete(name)
     this.#nodes.set(name, node)

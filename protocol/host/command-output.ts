@@ -67,6 +67,8 @@ export class CommandOutput {
   readonly #streams: Streams
   #json: boolean
   #answer: object = {}
+  /** Rows of a list that are printed already; null before one has begun. */
+  #listed: number | null = null
 
   constructor(program: string, args: readonly string[], streams: Streams) {
     this.#program = program
@@ -89,9 +91,19 @@ export class CommandOutput {
     this.#answer = value
   }
 
-  /** Ends the run with an answer, or with an error; the exit code. `told` where the error has been printed already. */
+  /** Rows of the one list that is printed as it comes under --json, before the rest of the answer; none begin an empty one. */
+  rows(field: string, rows: readonly object[]): void {
+    if (!this.#json) return
+    if (this.#listed === null) this.#streams.out(`{"${field}":[`)
+    this.#listed ??= 0
+    for (const row of rows) this.#streams.out(`${this.#listed++ === 0 ? '' : ','}${JSON.stringify(plain(row))}`)
+  }
+
+  /** Ends the run with an answer, or with an error; the exit code. `told` where a person has read of the error already. */
   end(error: VarveError | null, { told = false } = {}): number {
-    if (this.#json) this.#streams.out(`${jsonDocument(this.#answer, error)}\n`)
+    const rest = jsonDocument(this.#answer, error)
+    const ending = this.#listed === null ? rest : `]${rest === '{}' ? '' : ','}${rest.slice(1)}`
+    if (this.#json) this.#streams.out(`${ending}\n`)
     if (error === null) return EXIT.ok
     if (!told) this.remark(`${error.message} (${error.code})`)
     return exitCode(error.code)

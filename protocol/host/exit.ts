@@ -22,6 +22,7 @@ const REFUSED: readonly ErrorCode[] = [
   'LEASE_HELD',
   'NBD_SERVER_BUSY',
   'TOO_MANY_REQUESTS',
+  'LIMIT_REACHED',
   'REPLACED',
   'STATE_LOCKED',
   'STORE_LOCKED',

@@ -34,6 +34,9 @@ export const remark = (sentence: string): void => current.remark(sentence)
 /** The answer under --json: an object, printed when the command ends. */
 export const printJson = (answer: object): void => current.answer(answer)
 
+/** Rows of a list under --json, printed as they come. */
+export const printRows = (field: string, rows: readonly object[]): void => current.rows(field, rows)
+
 /** Rows as aligned columns under a heading. */
 export const printTable = (heading: readonly string[], rows: readonly (readonly string[])[]): void =>
   tableLines(heading, rows).forEach(print)

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { Identity, NewIdentity, type IdentityRecord } from '../../agent/identity.ts'
 import { removeUnnamed } from '../../protocol/host/secret-file.ts'
 import { STATE_FOLDER_MODE } from '../../agent/state-folder.ts'
-import { enrol, issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { codeOf, decodePart, NOW_MS, testAuthority } from '../gateway/auth/test-authority.ts'
@@ -28,14 +28,14 @@ test('a gateway accepts the assertions of an agent that enrolled', async () => {
   await using temp = await tempFolder()
   const { authority, acme } = gateway
   const fresh = await NewIdentity.generate()
-  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
-  const token = await issueEnrolment(authority, request)
+  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS }
+  const { token } = await issueEnrolment(authority, request)
   const enrolled = await enrol(authority, { token, publicKey: fresh.publicKey, host: 'hv1', nowMs: NOW_MS })
   await fresh.save(temp.join('state'), { ...enrolled, gateway: 'wss://backup.example:8470' })
   const identity = await Identity.load(temp.join('state'))
   const assertion = await identity.assertion(NOW_MS + 500)
   const claims = await verifyBearer(authority, assertion, NOW_MS)
-  expect(claims).toMatchObject({ subject: enrolled.agentId, role: 'agent', tenant: acme.uuid })
+  expect(claims).toMatchObject({ subject: enrolled.agentId, role: 'agent', tenant: acme.id })
   const endMs = (NOW_MS / 1000 + ASSERTION_LIFE_S) * 1000
   expect(await codeOf(verifyBearer(authority, assertion, endMs - 1))).toBe('none')
   expect(await codeOf(verifyBearer(authority, assertion, endMs))).toBe('TOKEN_EXPIRED')

@@ -1,9 +1,8 @@
 // The program as a person calls it: help, wrong usage, and the exit codes that its help promises.
 import { writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { startGateway } from '../support/gateway.ts'
 import { eventually, tempFolder } from '../support/temp.ts'

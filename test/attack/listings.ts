@@ -15,7 +15,7 @@ const CONFIGURATION_CHARS = 60_000
 /** Listings of one viewer at once. */
 const AT_ONCE = 64
 
-const PAGE = { machine: null, before: null, limit: 250 } as const
+const PAGE = { machine: null, limit: 250 } as const
 
 /** A machine of the attacker's with many restore points of many disks. */
 const fill = async ({ tenant, catalog, agent, say }: Stage): Promise<void> => {
@@ -80,7 +80,7 @@ const looks = (peer: Peer, point: string): (() => Promise<unknown>)[] => [
   () => peer.call('jobs.list', { machine: null, limit: 250 }),
   () => peer.call('machines.list', {}),
   () => peer.call('agents.list', {}),
-  () => peer.call('audit.list', { afterSeq: 0, limit: 250 }),
+  () => peer.call('audit.list', { limit: 250 }),
   () => peer.call('retention.list', {}),
   () => peer.open('store.usage', { machine: null, points: true }).result,
 ]

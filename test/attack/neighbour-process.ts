@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { CHUNK_BYTES_DEFAULT } from '../../protocol/chunk.ts'

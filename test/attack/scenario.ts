@@ -1,5 +1,5 @@
 // What a scenario of the attack script is given and what it gives back.
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import type { Role } from '../../protocol/claims.ts'
 import type { Handlers, Peer } from '../../protocol/peer.ts'

@@ -1,16 +1,16 @@
 // One gateway as a process of its own, with a data folder of its own, and what a scenario is given around it.
+import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal, type LocalCatalog } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -83,14 +83,15 @@ export class AttackedGateway implements AsyncDisposable {
   }
 
   addTenant(name: string): Promise<Tenant> {
-    const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+    const fresh = { name, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
     return this.#catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
   }
 
   /** A newly enrolled agent of a tenant; its key lies in this folder. */
   async enrol(tenant: Tenant, state: string): Promise<Identity> {
-    const one = { tenant, ttlMs: TOKEN_TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
-    await enrolHost({ gateway: this.url, ca: null, token: await issueEnrolment(this.#authority, one), state })
+    const one = { tenant, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
+    const { token } = await issueEnrolment(this.#authority, one)
+    await enrolHost({ gateway: this.url, ca: null, token, state })
     return Identity.load(state)
   }
 
@@ -131,8 +132,8 @@ export class AttackedGateway implements AsyncDisposable {
       },
       person: async (role) => {
         const subject = `attacking ${role}`
-        const token = { tenant, subject, role, ttlMs: TOKEN_TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }
-        return connect(await issueToken(this.#authority, token))
+        const token = { tenant, subject, role, ttlMs: TOKEN_TTL_MS, nowMs: Date.now() }
+        return connect((await issueToken(this.#authority, token)).token)
       },
       [Symbol.asyncDispose]: async () => {
         for (const peer of peers) peer.close(new VarveError('CANCELLED', 'the attack is over'))

@@ -8,7 +8,7 @@ import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
 import { PROGRAM } from '../../agent/session/once.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 
 /** Enrolments under way at once. */
 const ENROLMENTS_AT_ONCE = 8

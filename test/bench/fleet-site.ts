@@ -4,8 +4,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { enrolHost } from '../../agent/enrol.ts'
-import { issueEnrolment, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
-import { withAuthority } from '../../gateway/commands/local.ts'
+import { issueEnrolment } from '../../gateway/auth/tokens.ts'
+import { openAuthority } from '../../gateway/auth/authority.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
+import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { agentProgram, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
@@ -159,18 +161,17 @@ export class Site implements AsyncDisposable {
   }
 
   /** One-time enrolment tokens of a tenant, which is made if needed. */
-  enrolmentTokens(tenantName: string, count: number): Promise<string[]> {
-    return withAuthority(this.data, async (authority) => {
-      const { catalog } = authority
-      const nowMs = Date.now()
-      const known = await catalog.tenants.byName({ name: tenantName })
-      const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
-      const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
-      const tokens: string[] = []
-      const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs, by: LOCAL_ADMINISTRATOR }
-      while (tokens.length < count) tokens.push(await issueEnrolment(authority, one))
-      return tokens
-    })
+  async enrolmentTokens(tenantName: string, count: number): Promise<string[]> {
+    using catalog = openLocal(path.join(this.data, CATALOG_NAME))
+    const nowMs = Date.now()
+    const authority = await openAuthority({ folder: this.data, catalog, nowMs })
+    const known = await catalog.tenants.byName({ name: tenantName })
+    const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs }
+    const tenant = known ?? (await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT }))
+    const tokens: string[] = []
+    const one = { tenant, ttlMs: ENROLMENT_TTL_MS, nowMs }
+    while (tokens.length < count) tokens.push((await issueEnrolment(authority, one)).token)
+    return tokens
   }
 
   /** Starts a machine and its agent; resolves when the agent is connected. */

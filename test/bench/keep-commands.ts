@@ -1,12 +1,7 @@
 // The gateway's commands that keep a datastore, each a program of its own beside the running gateway, and the reports they print.
 import * as v from 'valibot'
-import {
-  checkReport,
-  collectionReport,
-  MAINTENANCE_METHODS,
-  usageReport,
-  verifyReport,
-} from '../../protocol/maintenance.ts'
+import { checkReport, collectionReport, usageReport, verifyReport } from '../../protocol/maintenance.ts'
+import { METHODS } from '../../protocol/methods.ts'
 import { gatewayProgram } from '../demo/commands.ts'
 import type { Command } from './measure.ts'
 
@@ -32,8 +27,8 @@ export class KeepCommands {
   }
 
   /** `rules` such as `--keep-last 4`. */
-  prune(...rules: string[]): Keeping<(typeof MAINTENANCE_METHODS)['points.prune']['result']> {
-    return this.#keeping(MAINTENANCE_METHODS['points.prune'].result, 'prune', ...rules)
+  prune(...rules: string[]): Keeping<(typeof METHODS)['points.prune']['result']> {
+    return this.#keeping(METHODS['points.prune'].result, 'prune', ...rules)
   }
 
   collect(...options: string[]): Keeping<typeof collectionReport> {

@@ -3,16 +3,16 @@
 // Usage: node keep-fill.ts DATA TENANT DISK_CHUNKS POINTS CHUNKS_PER_POINT
 // The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content comes twice.
 // Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../gateway/catalog/machines.ts'
+import type { Begun } from '../../gateway/catalog/jobs.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/image-builder.ts'
+import { EMPTY_STATE, encodeState, ImageBuilder } from '../../gateway/chains/image-builder.ts'
 import { BaseImage } from '../../gateway/chains/base-image.ts'
-import type { Begun } from '../../gateway/catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
-import type { ImageWriter } from '../../gateway/datastore/upload-writer.ts'
-import { manifestOf } from '../../gateway/catalog/manifest.ts'
+import type { UploadWriter } from '../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { manifestOf } from '../../gateway/catalog/manifest.ts'
 import type { TenantStore } from '../../gateway/datastore/tenant-store.ts'
 import type { ReadKind } from '../../protocol/backup.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -73,11 +73,11 @@ class Filler {
   /** Adds a committed point whose disk has new content in these runs and is as before elsewhere. */
   async add(runs: readonly Run[]): Promise<void> {
     const { catalog } = this.#datastore
-    const { id: machineId, agent } = this.#machine
+    const { name: machine, agent } = this.#machine
     const timeMs = this.#firstMs + this.#point++ * STEP_MS
     const kind: ReadKind = this.#point === 1 ? 'full' : 'incremental'
     const job = randomUUID()
-    const of = { tenant: this.#tenant.id, machineId, agent }
+    const of = { tenant: this.#tenant.id, machine, agent }
     await catalog.jobs.start({ ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
     const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
     const full = { kind: 'full', reason: 'first', base: null } as const
@@ -101,7 +101,7 @@ class Filler {
 
   async #upload(job: string, runs: readonly Run[]): Promise<void> {
     const upload = await this.#datastore.catalog.jobs.upload({ job, agent: this.#machine.agent, disk: DISK })
-    await using writer = await this.#store.openWriter({ job, disk: DISK, machineId: upload.machineId })
+    await using writer = await this.#store.openWriter({ job, disk: DISK, machine: upload.machine })
     const tree = this.#tree(upload, writer)
     const chunks = this.#size / CHUNK_BYTES
     const progress = (finished: boolean, root: Ref) => ({
@@ -129,14 +129,14 @@ class Filler {
     await writer.commit(progress(true, root))
   }
 
-  #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: ImageWriter): ImageTreeWriter {
-    const nodes = this.#store
-    const image = { nodes, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
+  #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: UploadWriter): ImageBuilder {
+    const { cached: read } = this.#store.nodes
+    const image = { read, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
     const onDamaged = async (error: Error): Promise<void> => {
       throw error
     }
     const base = new BaseImage({ ...image, onDamaged })
-    return new ImageTreeWriter({
+    return new ImageBuilder({
       chunks: this.#size / CHUNK_BYTES,
       idKey: this.#tenant.idKey,
       hash: keyedHash,
@@ -147,7 +147,7 @@ class Filler {
   }
 
   /** Appends chunks of new content; their ids. */
-  async #append(writer: ImageWriter, count: number): Promise<Uint8Array[]> {
+  async #append(writer: UploadWriter, count: number): Promise<Uint8Array[]> {
     const bytes = randomBytesOf(this.#seed++, count * CHUNK_BYTES)
     const plains = Array.from({ length: count }, (_, index) =>
       bytes.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),
@@ -165,7 +165,7 @@ const main = async (): Promise<object> => {
   const quiet = (): void => {}
   await using datastore = await Datastore.open({ folder: data, log: { info: quiet, warn: quiet, error: quiet } })
   const { catalog } = datastore
-  const fresh = { name: tenantName, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name: tenantName, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   const tenant = await catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES })
   const machine = await addMachine(catalog, tenant, await addAgent(catalog, tenant), 'bench')
   const firstMs = Date.now() - points * STEP_MS

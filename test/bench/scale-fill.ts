@@ -2,6 +2,8 @@
 //
 // Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
 // `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { NewRecord } from '../../gateway/catalog/chunks.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
@@ -9,8 +11,6 @@ import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
-import type { NewRecord } from '../../gateway/catalog/sqlite/chunks.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/packs/format.ts'
 import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import { randomIntegers } from './random.ts'
@@ -38,7 +38,7 @@ const POINT_STEP_MS = 60 * 60 * 1000
 const PACK_FOLDER = 'packs'
 
 const addTenant = (catalog: Catalog, name: string): Promise<Tenant> => {
-  const fresh = { name, uuid: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
+  const fresh = { name, id: randomUUID(), idKey: randomBytes(ID_KEY_BYTES), nowMs: Date.now() }
   return catalog.tenants.add({ ...fresh, chunkBytes: CHUNK_BYTES_DEFAULT })
 }
 
@@ -49,10 +49,10 @@ const addPacks = async (catalog: Catalog, data: string, tenant: Tenant, count: n
     const uuid = randomUUID()
     const kind = rows.length % NODE_EVERY === 0 ? 'nodes' : 'data'
     const id = await catalog.packs.add({ tenant: tenant.id, kind, uuid, nowMs: Date.now() })
-    const folder = path.join(data, PACK_FOLDER, tenant.uuid, uuid.slice(0, 2))
+    const folder = path.join(data, PACK_FOLDER, tenant.id, uuid.slice(0, 2))
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await using file = await open(path.join(folder, `${uuid}.pack`), 'wx', 0o600)
-    await file.write(encodePackHeader({ kind, tenant: tenant.uuid, pack: uuid }))
+    await file.write(encodePackHeader({ kind, tenant: tenant.id, pack: uuid }))
     await file.truncate(PACK_BYTES_MAX)
     rows.push({ id, bytes: PACK_BYTES_MAX })
   }
@@ -80,7 +80,7 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
         type: (at + index) % NODE_EVERY === 0 ? RECORD.node : RECORD.chunk,
       })
     }
-    const commit = { tenant: tenant.id, machine: 1, ids, records, packs: [], upload: null, progress: null }
+    const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }
     await catalog.chunks.commit(commit)
     if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
   }
@@ -101,7 +101,7 @@ const makeDatastore = async (data: string, tenantName: string, count: number): P
 const addPoints = async (data: string, tenantName: string, machine: string, count: number): Promise<object> => {
   using catalog = openLocal(path.join(data, CATALOG_NAME))
   const { id: tenant } = (await catalog.tenants.byName({ name: tenantName }))!
-  const { id: machineId, agent } = await catalog.machines.get({ tenant, name: machine })
+  const { agent } = await catalog.machines.get({ tenant, name: machine })
   const page = await catalog.points.list({ tenant, agent, machine, before: null, limit: 1 })
   const [last] = page.points
   if (last === undefined) throw new Error('the machine has no restore point yet')
@@ -112,7 +112,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     const job = randomUUID()
     const timeMs = newest.timeMs - back * POINT_STEP_MS
     const wishes = { full: false, compare: false }
-    await catalog.jobs.start({ id: job, tenant, machineId, agent, subject: agent, ...wishes, nowMs: timeMs })
+    await catalog.jobs.start({ id: job, tenant, machine, agent, subject: agent, ...wishes, nowMs: timeMs })
     const disks = newest.disks.map(({ name, size }) => ({
       name,
       size,
@@ -133,7 +133,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     for (const { name: disk, size, root } of newest.disks) {
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
       const progress = { position, state, received: 0, changed: 0, finished: true, root }
-      const nothing = { tenant, machine: machineId, ids: state, records: [], packs: [] }
+      const nothing = { tenant, machine, ids: state, records: [], packs: [] }
       await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
     }
     await catalog.jobs.commit({
@@ -147,7 +147,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
   }
   // they lie before the newest one, whose checkpoint the next backup continues
   using sql = new Sql(path.join(data, CATALOG_NAME))
-  sql.run('UPDATE point SET seq = 0 WHERE machine = ? AND id <> ?', machineId, newest.id)
+  sql.run('UPDATE point SET seq = 0 WHERE machine = (SELECT machine FROM point WHERE id = ?1) AND id <> ?1', newest.id)
   return { points: count }
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path'
 import * as v from 'valibot'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { MIGRATIONS } from '../../gateway/catalog/sqlite/schema.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -174,9 +174,7 @@ class Subject implements AsyncDisposable {
     try {
       const point = this.#point
       for (let index = 0; index < CALLS; index++) {
-        this.times.list.push(
-          await timed(() => peer.call('points.list', { machine: null, before: null, limit: PAGE_POINTS })),
-        )
+        this.times.list.push(await timed(() => peer.call('points.list', { machine: null, limit: PAGE_POINTS })))
         this.times.open.push(await timed(() => openPoint(peer, point)))
       }
     } finally {

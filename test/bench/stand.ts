@@ -162,8 +162,8 @@ export class Stand implements AsyncDisposable {
   /** Adds a tenant and gives a token of somebody who may look at what it has. */
   async addViewer(tenant: string): Promise<string> {
     await this.#commands.addTenant(tenant)
-    const args = ['token', '--tenant', tenant, '--role', 'viewer', '--data', this.#data]
-    return (await run(process.execPath, [gatewayProgram, ...args], { label: 'varve-gateway token' })).trim()
+    const args = ['token', 'issue', '--tenant', tenant, '--role', 'viewer', '--data', this.#data]
+    return (await run(process.execPath, [gatewayProgram, ...args], { label: 'varve-gateway token issue' })).trim()
   }
 
   /** The ends of the logs of gateway and agent, for a person who looks for what went wrong. */

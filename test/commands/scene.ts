@@ -1,8 +1,7 @@
 // What the tables of commands are run against: a running gateway with a tenant, an agent, a machine and its points, and everything that can be wrong beside it.
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { startGateway, TENANT, type TestGateway } from '../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../support/temp.ts'
 import { addPoint } from '../gateway/catalog.ts'
@@ -46,7 +45,7 @@ export const openScene = async (): Promise<Scene> => {
   const tenant = (await gateway.catalog.tenants.byName({ name: TENANT }))!
   const machine = await gateway.catalog.machines.get({ tenant: tenant.id, name: 'db1' })
   const point = await addPoint(gateway.catalog, tenant, machine, { root: null, size: 65_536 })
-  await gateway.catalog.machines.setGroup({ tenant: tenant.id, name: 'db1', group: 'databases' })
+  await gateway.catalog.machines.configure({ tenant: tenant.id, name: 'db1', group: 'databases' })
   const away = `ws://127.0.0.1:${await closedPort()}`
   const write = async (name: string, text: string): Promise<string> => {
     await writeFile(temp.join(name), text, { mode: 0o600 })
@@ -55,6 +54,7 @@ export const openScene = async (): Promise<Scene> => {
   const machineText = `[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`
   const agentConfig = (url: string, folder: string, more = ''): string =>
     `gateway = "${url}"\nstate = "${folder}"\nlog_level = "silent"\n${more}${machineText}`
+  await writeFile(temp.join('open'), await gateway.tokenFor('operator'), { mode: 0o644 })
   for (const folder of ['bare', 'full']) await mkdir(temp.join(folder))
   await writeFile(temp.join('full', 'disk.raw'), 'content')
   const places: Places = {
@@ -72,6 +72,8 @@ export const openScene = async (): Promise<Scene> => {
     '@raw': temp.join('full', 'disk.raw'),
     '@target': temp.join('target.raw'),
     '@token': await gateway.enrolmentToken(),
+    '@token-file': await write('person', await gateway.tokenFor('operator')),
+    '@open-token': temp.join('open'),
     '@empty': await write('empty', '\n'),
     '@words': await write('words', 'two words\n'),
     '@toml-typo': await write('typo.toml', 'data = "/srv/varve"\nlistne = "127.0.0.1:0"\n'),

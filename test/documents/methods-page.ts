@@ -4,7 +4,9 @@ import path from 'node:path'
 import { format, resolveConfig } from 'prettier'
 import type * as v from 'valibot'
 import * as maintenance from '../../protocol/maintenance.ts'
-import { METHODS, methodOf, type MethodName, type Stream } from '../../protocol/methods.ts'
+import type { Stream } from '../../protocol/method.ts'
+import { METHODS, methodOf, type MethodName } from '../../protocol/methods.ts'
+import * as tenants from '../../protocol/tenant-methods.ts'
 import * as retention from '../../protocol/retention.ts'
 import * as schemas from '../../protocol/schemas.ts'
 import * as transfer from '../../protocol/transfer.ts'
@@ -18,7 +20,20 @@ const folder = path.resolve(import.meta.dirname, '../../protocol')
 /** Where the page lies. */
 export const METHODS_PAGE = path.join(folder, 'METHODS.md')
 
-const SOURCES = ['methods', 'agent-methods', 'maintenance', 'schemas', 'views', 'transfer', 'retention'] as const
+const SOURCES = [
+  'identity-methods',
+  'tenant-methods',
+  'machine-methods',
+  'backup-methods',
+  'point-methods',
+  'upkeep-methods',
+  'agent-methods',
+  'maintenance',
+  'schemas',
+  'views',
+  'transfer',
+  'retention',
+]
 
 const remarks: Remarks = new Map(
   SOURCES.flatMap((name) => [...remarksOf(readFileSync(path.join(folder, `${name}.ts`), 'utf8'))]),
@@ -29,7 +44,7 @@ const isSchema = (value: unknown): value is v.GenericSchema =>
 
 /** Schemas with a name: those that the files of schemas export. */
 const NAMED = new Map<unknown, string>(
-  [schemas, views, transfer, retention, maintenance].flatMap((module) =>
+  [schemas, views, transfer, retention, maintenance, tenants].flatMap((module) =>
     Object.entries(module).flatMap(([name, value]): [unknown, string][] => (isSchema(value) ? [[value, name]] : [])),
   ),
 )

@@ -48,7 +48,7 @@ export const remarksOf = (source: string): Remarks => {
 export const remarkOf = (remarks: Remarks, context: string, field: string): string => {
   const [block = '', section = ''] = context.split(' ')
   const taken = remarks.get(`${block} from`)
-  const places = [`${block} ${section}`, ...(taken === undefined ? [] : [`${taken} ${section}`])]
+  const places = [`${block} ${section}`, ...(taken === undefined ? [] : [`${taken} ${section}`, taken]), 'page']
   for (const place of places) {
     const found = remarks.get(`${place.trim()} ${field}`.trim())
     if (found !== undefined) return found

@@ -34,6 +34,9 @@ interface Place extends Naming {
 const requirementOf = (steps: readonly Part[], type: string): unknown =>
   steps.findLast((step) => step.type === type)?.requirement
 
+/** What a field holds where it is there. */
+const presentPart = (part: Part): Part => (part.type === 'optional' ? presentPart(part.wrapped!) : part)
+
 /** Every step of a pipe, those of the pipes that it begins with first. */
 const stepsOf = (part: Part): readonly Part[] => {
   const [first, ...rest] = part.pipe ?? []
@@ -86,7 +89,7 @@ const fieldLines = (part: Part, place: Place): string => {
   const lines = fields.map(([field, inner]) => {
     const optional = inner.type === 'optional'
     const fallback = optional && inner.default !== undefined ? `, else ${JSON.stringify(inner.default)}` : ''
-    const shape = shapeOf(optional ? inner.wrapped! : inner, { ...place, indent })
+    const shape = shapeOf(presentPart(inner), { ...place, indent })
     const remark = place.remarkOf(place.context, field)
     const above = remark === '' ? '' : `${indent}# ${remark}\n`
     return `${above}${indent}${field}${optional ? '?' : ''}: ${shape}${fallback}\n`

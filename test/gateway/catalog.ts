@@ -1,29 +1,27 @@
 // Catalog rows that tests of the gateway begin with: agents, machines, jobs and committed restore points.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../gateway/catalog/machines.ts'
+import type { Begun } from '../../gateway/catalog/jobs.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { EMPTY_STATE, encodeState } from '../../gateway/chains/image-builder.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
-import type { Begun } from '../../gateway/catalog/sqlite/job-rows.ts'
-import type { MachineRow } from '../../gateway/catalog/sqlite/machines.ts'
-import type { BeginDisk } from '../../gateway/catalog/sqlite/reads.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
+import type { BeginDisk } from '../../gateway/catalog/reads.ts'
 import type { ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
-
-const BY = { subject: 'test', role: 'platform' } as const
 
 /** An enrolled agent's id. */
 export const addAgent = async (catalog: Catalog, tenant: Tenant, host = 'host'): Promise<string> => {
   const enrolment = randomUUID()
   const agent = randomUUID()
-  await catalog.enrolments.add({ id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50, by: BY })
+  await catalog.enrolments.add({ id: enrolment, tenant: tenant.id, nowMs: 1, expiresMs: 2 ** 50 })
   const publicKey = randomBytes(32).toString('base64url')
   await catalog.agents.enrol({ enrolment, agent, host, publicKey, nowMs: 1 })
   return agent
 }
 
 export const revokeAgent = async (catalog: Catalog, tenant: Tenant, id: string): Promise<void> => {
-  await catalog.agents.revoke({ tenant: tenant.id, id, nowMs: 2, by: BY })
+  await catalog.agents.revoke({ tenant: tenant.id, id, nowMs: 2 })
 }
 
 /** Declares a machine for an agent. */
@@ -45,7 +43,7 @@ export const assignMachine = async (
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  await catalog.machines.assign({ tenant: tenant.id, name, agent, nowMs: 3, by: BY })
+  await catalog.machines.assign({ tenant: tenant.id, name, agent })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
@@ -57,8 +55,8 @@ export const startJob = async (
   { full = false, compare = false, nowMs = 10 }: { full?: boolean; compare?: boolean; nowMs?: number } = {},
 ): Promise<string> => {
   const id = randomUUID()
-  const { id: machineId, agent } = machine
-  await catalog.jobs.start({ id, tenant: tenant.id, machineId, agent, subject: 'test', full, compare, nowMs })
+  const { name, agent } = machine
+  await catalog.jobs.start({ id, tenant: tenant.id, machine: name, agent, subject: 'test', full, compare, nowMs })
   return id
 }
 

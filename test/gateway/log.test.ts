@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { VarveError } from '../../protocol/errors.ts'

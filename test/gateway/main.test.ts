@@ -7,8 +7,29 @@ import { decodePart } from './auth/test-authority.ts'
 import { runGateway, ServingGateway } from './program.ts'
 
 test('every command explains itself', async () => {
-  const commands = [[], ['serve'], ['tenant'], ['tenant', 'add'], ['tenant', 'list'], ['enrol'], ['token']]
-  const more = [['agent'], ['agent', 'list'], ['agent', 'revoke'], ['policy'], ['audit']]
+  const commands = [
+    [],
+    ['serve'],
+    ['tenant'],
+    ['tenant', 'add'],
+    ['tenant', 'list'],
+    ['enrol'],
+    ['token'],
+    ['token', 'issue'],
+  ]
+  const more = [
+    ['agent'],
+    ['agent', 'list'],
+    ['agent', 'revoke'],
+    ['policy'],
+    ['audit'],
+    ['audit', 'list'],
+    ['machine'],
+    ['machine', 'events'],
+    ['job'],
+    ['point'],
+    ['backup'],
+  ]
   const keep = [['points'], ['hold'], ['prune'], ['retention'], ['gc'], ['verify'], ['usage'], ['repair']]
   const ended = await Promise.all([...commands, ...more, ...keep].map((command) => runGateway([...command, '--help'])))
   for (const { code, stdout, stderr } of ended) {
@@ -27,16 +48,20 @@ test('what is not an option, a role, a duration or a name ends with 2 and a word
     ['tenant', 'add'],
     ['tenant', 'add', 'two words'],
     ['tenant', 'add', 'a', '--chunk-size', '5'],
-    ['enrol'],
     ['enrol', '--tenant', 'a', '--ttl', 'soon'],
-    ['token', '--tenant', 'a'],
-    ['token', '--tenant', 'a', '--role', 'agent'],
+    ['token', 'issue', '--tenant', 'a'],
+    ['token', 'issue', '--tenant', 'a', '--role', 'agent'],
     ['policy', 'db1', '--tenant', 'a', '--refuse-full', 'nonsense'],
   ]
   for (const { code, stdout, stderr } of await Promise.all(wrong.map((args) => runGateway(args)))) {
     expect([code, stdout]).toEqual([EXIT.usage, ''])
     expect(stderr).toContain('error:')
   }
+  const untold = await runGateway(['enrol'])
+  expect([untold.code, untold.stderr]).toEqual([
+    EXIT.usage,
+    'varve-gateway: name the tenant: --tenant NAME (PARAMS_INVALID)\n',
+  ])
   for (const args of [
     ['fly', '--json'],
     [...wrong[4]!, '--json'],
@@ -69,7 +94,7 @@ test('in a folder without a catalog only serve and "tenant add" make one; the ot
   const of = ['--tenant', 'acme']
   const commands = [
     ['tenant', 'list'],
-    ['token', ...of, '--role', 'viewer'],
+    ['token', 'issue', ...of, '--role', 'viewer'],
     ['policy', 'db1', ...of],
     ['points', ...of],
     ['retention', ...of, '--keep-last', '1'],
@@ -138,7 +163,7 @@ test('tenants are added once and listed, beside a running gateway and a stopped 
   })
   expect(json.stdout).not.toMatch(/key/iu)
   const table = (await runGateway(['tenant', 'list', ...at])).stdout.split('\n')
-  expect(table[0]).toMatch(/^NAME +CHUNK +CREATED$/u)
+  expect(table[0]).toMatch(/^NAME +CHUNK +PACKS +HARD QUOTA +CREATED \(UTC\)$/u)
   expect(table[1]).toMatch(/^acme +64 KiB +/u)
 })
 
@@ -146,9 +171,12 @@ test('token and enrol print the token alone, and it says what was asked', async 
   await using temp = await tempFolder()
   const at = ['--data', temp.path]
   await runGateway(['tenant', 'add', 'acme', ...at])
-  expect((await runGateway(['token', '--tenant', 'beta', '--role', 'viewer', ...at])).stderr).toContain('NOT_FOUND')
+  expect((await runGateway(['token', 'issue', '--tenant', 'beta', '--role', 'viewer', ...at])).stderr).toContain(
+    'NOT_FOUND',
+  )
   const token = await runGateway([
     'token',
+    'issue',
     '--tenant',
     'acme',
     '--role',
@@ -170,9 +198,15 @@ test('token and enrol print the token alone, and it says what was asked', async 
   expect(enrolment.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/u)
   const long = await runGateway(['enrol', '--tenant', 'acme', '--ttl', '999d', ...at])
   expect([long.code, long.stdout]).toEqual([EXIT.usage, ''])
-  const audit = await runGateway(['audit', ...at])
-  expect(audit).toMatchObject({ code: EXIT.ok, stdout: 'The audit log is whole.\n' })
-  expect(JSON.parse((await runGateway(['audit', '--json', ...at])).stdout)).toEqual({ brokenSeq: null })
+  const audit = await runGateway(['audit', 'check', ...at])
+  expect(audit).toMatchObject({
+    code: EXIT.ok,
+    stdout: expect.stringMatching(/^The audit log is whole: \d+ entries\.$/mu) as string,
+  })
+  expect(JSON.parse((await runGateway(['audit', 'check', '--json', ...at])).stdout)).toEqual({
+    entries: expect.any(Number) as number,
+    brokenSeq: null,
+  })
 })
 
 test('agents and policies of nobody are not found', async () => {

@@ -1,19 +1,19 @@
 // A gateway's services without its port: a real datastore and authority, sessions over a socket that is only memory, a clock moved by hand.
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import type { AuditEntry } from '../../gateway/catalog/audit.ts'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
-import type { AuditEntry } from '../../gateway/catalog/sqlite/audit.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
-import { Connection } from '../../gateway/session/connection.ts'
+import { Connection, type SessionParts } from '../../gateway/session/connection.ts'
 import { SocketTransport } from '../../gateway/session/transport.ts'
-import type { Services } from '../../gateway/session/context.ts'
+import { serviceOf, type Parts } from '../../gateway/service/service.ts'
 import { Registry } from '../../gateway/session/registry.ts'
 import { ASSERTION_LIFE_S, TOKEN_TYPE, type Claims, type Role } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -35,6 +35,9 @@ const TTL_MS = 60 * 60 * 1000
 
 export const HELLO: Hello = { versionMin: 1, versionMax: 1, features: [], program: 'test', serving: false, token: null }
 
+/** All that a gateway is made of but its ports. */
+export type TestParts = Parts & SessionParts
+
 /** The calling side of one connection. */
 export class MemorySession {
   /** What the gateway sent before a peer took over. */
@@ -46,7 +49,7 @@ export class MemorySession {
   #reportClosed!: (error: VarveError) => void
   #wake: () => void = () => {}
 
-  constructor(services: Services, claims: Claims | null) {
+  constructor(services: TestParts, claims: Claims | null) {
     this.closed = new Promise((resolve) => (this.#reportClosed = resolve))
     const transport = new SocketTransport({
       open: true,
@@ -64,7 +67,7 @@ export class MemorySession {
         })
       },
     })
-    this.connection = new Connection({ services, transport, claims, address: '192.0.2.1' })
+    this.connection = new Connection({ parts: services, transport, claims, address: '192.0.2.1' })
   }
 
   get peer(): Peer {
@@ -83,7 +86,7 @@ export class MemorySession {
   }
 
   /** Says hello; the welcome, or the error that came in its place. */
-  async hello(services: Services, hello: Partial<Hello>, handlers: Handlers = {}): Promise<Welcome> {
+  async hello(services: TestParts, hello: Partial<Hello>, handlers: Handlers = {}): Promise<Welcome> {
     this.send([FRAME.hello, { ...HELLO, ...hello }])
     const frame = await this.first()
     if (frame[0] === FRAME.error) throw errorOfFrame(frame[2], frame[3], frame[4])
@@ -113,7 +116,7 @@ export interface TestAgent {
 }
 
 export class TestServices implements AsyncDisposable {
-  readonly services: Services
+  readonly services: TestParts
   readonly clock: HandClock
   readonly acme: Tenant
   readonly other: Tenant
@@ -121,7 +124,7 @@ export class TestServices implements AsyncDisposable {
   readonly tokens: string[] = []
   readonly #resources: AsyncDisposableStack
 
-  constructor(services: Services, clock: HandClock, tenants: [Tenant, Tenant], resources: AsyncDisposableStack) {
+  constructor(services: TestParts, clock: HandClock, tenants: [Tenant, Tenant], resources: AsyncDisposableStack) {
     this.services = services
     this.clock = clock
     ;[this.acme, this.other] = tenants
@@ -136,26 +139,17 @@ export class TestServices implements AsyncDisposable {
     const datastore = resources.use(await Datastore.open({ folder, log, threads: 1, nowMs: () => clock.now() }))
     const { catalog } = datastore
     const add = (name: string): Promise<Tenant> =>
-      catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
+      catalog.tenants.add({ name, id: randomUUID(), idKey: randomBytes(32), chunkBytes: 4096, nowMs: NOW_MS })
     const tenants: [Tenant, Tenant] = [await add('acme'), await add('other')]
     const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
     const audit = resources.use(new Audit({ catalog, onError: () => {} }))
-    const registry = new Registry()
+    const registry = new Registry(clock)
     const backups = new Backups({ datastore, agents: registry, clock, log })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     resources.defer(() => backups.settled())
-    resources.defer(() => registry.closeAll(new VarveError('GOING_AWAY', 'the test is over')))
-    const services = {
-      datastore,
-      authority,
-      audit,
-      registry,
-      backups,
-      maintenance,
-      memory: new MemoryBudget(),
-      clock,
-      log,
-    }
+    resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
+    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, clock, log }
+    const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     return new TestServices(services, clock, tenants, resources.move())
   }
 
@@ -170,14 +164,15 @@ export class TestServices implements AsyncDisposable {
     ttlMs = TTL_MS,
   ): Promise<string> {
     const nowMs = this.clock.now()
-    const token = await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs, by: LOCAL_ADMINISTRATOR })
+    const owner = role === 'platform' ? null : tenant
+    const { token } = await issueToken(this.authority, { tenant: owner, subject, role, ttlMs, nowMs })
     this.tokens.push(token)
     return token
   }
 
   async enrolment(tenant = this.acme): Promise<string> {
     const nowMs = this.clock.now()
-    const token = await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs, by: LOCAL_ADMINISTRATOR })
+    const { token } = await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs })
     this.tokens.push(token)
     return token
   }
@@ -223,7 +218,7 @@ export class TestServices implements AsyncDisposable {
 
   /** Every audit entry of a tenant. */
   audited(tenant: Tenant | null): Promise<AuditEntry[]> {
-    return this.services.audit.list({ tenant: tenant?.id ?? null, afterSeq: 0, limit: 1000 })
+    return this.services.datastore.catalog.audit.list({ tenant: tenant?.id ?? null, afterSeq: 0, limit: 1000 })
   }
 
   /** Moves the clock in small steps, so that pings are answered on the way. */

@@ -45,7 +45,7 @@ const calls: PageCalls = {
       return asVarveError(thrown).code
     }
   },
-  points: async () => (await connected().call('points.list', { machine: null, before: null, limit: 100 })).points,
+  points: async () => (await connected().call('points.list', { machine: null, limit: 100 })).points,
   backup: async (machine) => {
     const { job } = await connected().call('backup.start', { machine, full: false })
     const watching = connected().open('jobs.watch', { job })

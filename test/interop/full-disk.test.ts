@@ -67,7 +67,7 @@ test('a gateway on a disk of which somebody takes every byte restores, holds, pr
   await stand.done('hold', first, ...OF_TENANT, '--until', '1h')
   await stand.done('retention', ...OF_TENANT, '--keep-last', '1')
   await stand.done('tenant', 'quota', TENANT, '--soft', '1T')
-  await stand.done('token', ...OF_TENANT, '--role', 'owner')
+  await stand.done('token', 'issue', ...OF_TENANT, '--role', 'owner')
   const refused = await host.run('backup', 'db1')
   expect([refused.code, refused.stderr]).toEqual([EXIT.failed, expect.stringContaining('STORE_FULL')])
 
@@ -100,7 +100,7 @@ test('on a full disk commands work without a gateway, and a gateway starts, stop
   await stand.done('points', ...OF_TENANT)
   await stand.done('hold', first, ...OF_TENANT)
   filler.fill()
-  await stand.done('token', ...OF_TENANT, '--role', 'owner')
+  await stand.done('token', 'issue', ...OF_TENANT, '--role', 'owner')
   await stand.done('tenant', 'quota', TENANT, '--hard', '1T')
   await stand.done('verify', ...OF_TENANT)
   filler.fill()

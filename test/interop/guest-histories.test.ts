@@ -1,8 +1,7 @@
 // Random histories never leave a guest frozen, nor let a guest's write fail; VARVE_SOAK=1 runs many more, VARVE_SEED=n the one that failed.
-import { randomInt } from 'node:crypto'
 import { test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
-import { wantedSeed } from '../support/seed.ts'
+import { testSeeds } from '../support/seed.ts'
 import { FreezeHistory } from './freeze-history.ts'
 import { ABSENCES, ScratchHistory, type Absence } from './scratch-history.ts'
 
@@ -14,10 +13,6 @@ const LIMIT_MS = 3_600_000
 vi.setConfig({ maxConcurrency: 2 })
 
 const { freezes, freezeRounds, scratches, scratchRounds } = process.env['VARVE_SOAK'] === '1' ? SOAK : PLAIN
-const first = randomInt(2 ** 30)
-const wanted = wantedSeed()
-const seeds = (count: number): number[] =>
-  wanted === null ? Array.from({ length: count }, (_, index) => first + index) : [wanted]
 
 /** So many of the absences, in a random order. */
 const absencesOf = (seed: number): Absence[] => {
@@ -29,12 +24,12 @@ const absencesOf = (seed: number): Absence[] => {
     .map(({ absence }) => absence)
 }
 
-test.concurrent.each(seeds(freezes))('freezes of seed %i', { timeout: LIMIT_MS }, async (seed) => {
+test.concurrent.each(testSeeds(freezes))('freezes of seed %i', { timeout: LIMIT_MS }, async (seed) => {
   await using history = await FreezeHistory.start(seed)
   await history.run(freezeRounds)
 })
 
-test.concurrent.each(seeds(scratches))('scratch space of seed %i', { timeout: LIMIT_MS }, async (seed) => {
+test.concurrent.each(testSeeds(scratches))('scratch space of seed %i', { timeout: LIMIT_MS }, async (seed) => {
   await using history = await ScratchHistory.start(seed)
   await history.run(absencesOf(seed))
 })

@@ -1,7 +1,6 @@
 // Random histories keep the promises; VARVE_SOAK=1 runs many more, VARVE_SEED=n the one that failed.
-import { randomInt } from 'node:crypto'
 import { expect, test, vi } from 'vitest'
-import { wantedSeed } from '../support/seed.ts'
+import { testSeeds } from '../support/seed.ts'
 import { History } from './history.ts'
 
 /** Histories and steps of each, and what only one that hangs reaches, in milliseconds. */
@@ -11,13 +10,10 @@ const LIMIT_MS = 3_600_000
 
 vi.setConfig({ maxConcurrency: 2 })
 
-const wanted = wantedSeed()
 const soak = process.env['VARVE_SOAK'] === '1'
 const { count, steps } = soak ? SOAK : PLAIN
-const first = randomInt(2 ** 30)
-const seeds = wanted === null ? Array.from({ length: count }, (_, index) => first + index) : [wanted]
 
-test.concurrent.each(seeds)('seed %i', { timeout: LIMIT_MS }, async (seed) => {
+test.concurrent.each(testSeeds(count))('seed %i', { timeout: LIMIT_MS }, async (seed) => {
   await using history = await History.start(seed)
   await history.run(steps)
   expect(history.pointCount).toBeGreaterThanOrEqual(2)

@@ -92,11 +92,11 @@ const named: Readonly<
     peer.open('image.download', { point, disk: 'vda', position: 0, skipDamaged: false }).result,
   'jobs.watch': (peer, { job }) => peer.open('jobs.watch', { job }).result,
   'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
-  'points.list': (peer, { machine }) => peer.call('points.list', { machine, before: null, limit: 100 }),
+  'points.list': (peer, { machine }) => peer.call('points.list', { machine, limit: 100 }),
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
   'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
-  'machines.setPolicy': (peer, { machine }) =>
-    peer.call('machines.setPolicy', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),
+  'machines.configure': (peer, { machine }) =>
+    peer.call('machines.configure', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),
   'machines.qmp': (peer, { machine }) =>
     peer.call('machines.qmp', { machine, command: 'query-status', arguments: '{}' }),
   'machines.events': (peer, { machine }) => peer.open('machines.events', { machine }).result,
@@ -128,7 +128,7 @@ test.each(['owner', 'operator', 'viewer', 'auditor'] as const)(
   async (role: Exclude<Role, 'agent'>) => {
     const peer = await stand.peer(role, 'one')
     const { machines } = await peer.call('machines.list', {})
-    const { points } = await peer.call('points.list', { machine: null, before: null, limit: 100 })
+    const { points } = await peer.call('points.list', { machine: null, limit: 100 })
     const { jobs } = await peer.call('jobs.list', { machine: null, limit: 100 })
     expect(machines.map(({ name }) => name)).toEqual(['db-one'])
     expect(points.map(({ id }) => id)).toEqual([answer('one').point])
@@ -146,7 +146,7 @@ test('agents and the audit log show nothing of another tenant, and its agent can
   expect(wordsOf(foreign, { agent: host('two').agentId })).toBe(
     wordsOf(await refusalOf(peer.call('agents.revoke', { agent: nobodys })), { agent: nobodys }),
   )
-  const { entries } = await peer.call('audit.list', { afterSeq: 0, limit: 250 })
+  const { entries } = await peer.call('audit.list', { limit: 250 })
   // what this tenant itself asked about in vain stands there too
   const told = JSON.stringify(entries.filter(({ outcome }) => outcome === 'ok'))
   expect(told).toContain(answer('one').point)

@@ -116,7 +116,7 @@ export class History implements AsyncDisposable {
         (await catalog.tenants.byName({ name })) ??
         (await catalog.tenants.add({
           name,
-          uuid: randomUUID(),
+          id: randomUUID(),
           idKey: new Uint8Array(dice.bytes(32)),
           chunkBytes: CHUNK_BYTES,
           nowMs: 1,

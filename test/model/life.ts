@@ -1,12 +1,12 @@
 // One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told or by a fault.
 //
 // Usage: node --import ./arm.ts life.ts PLAN
-import { readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
+import { readFileSync, rmSync } from 'node:fs'
 import { openAuthority } from '../../gateway/auth/authority.ts'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { LOCK_NAME } from '../../gateway/folder/layout.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
@@ -14,7 +14,8 @@ import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
-import type { Services } from '../../gateway/session/context.ts'
+import { serviceOf, type Parts } from '../../gateway/service/service.ts'
+import type { SessionParts } from '../../gateway/session/connection.ts'
 import { sessionHandlers } from '../../gateway/session/methods.ts'
 import { Registry } from '../../gateway/session/registry.ts'
 import { NO_TOKEN, type Role } from '../../protocol/claims.ts'
@@ -48,7 +49,7 @@ const clockFrom = (startMs: number): Clock => {
 class Life implements AsyncDisposable {
   readonly #plan: LifePlan
   readonly #control: Control
-  readonly #services: Services
+  readonly #services: Parts & SessionParts
   readonly #resources: AsyncDisposableStack
   readonly #people = new Map<string, Peer>()
   readonly #agents = new Map<string, LifeAgent>()
@@ -58,7 +59,7 @@ class Life implements AsyncDisposable {
   private constructor(
     plan: LifePlan,
     control: Control,
-    services: Services,
+    services: Parts & SessionParts,
     tenants: Map<string, Tenant>,
     resources: AsyncDisposableStack,
   ) {
@@ -94,23 +95,14 @@ class Life implements AsyncDisposable {
     const { catalog } = datastore
     const authority = await openAuthority({ folder, catalog, nowMs: clock.now() })
     const audit = resources.use(new Audit({ catalog, onError: () => {} }))
-    const registry = new Registry()
+    const registry = new Registry(clock)
     const backups = new Backups({ datastore, agents: registry, clock, log })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
     resources.defer(() => backups.settled())
-    const services = {
-      datastore,
-      authority,
-      audit,
-      registry,
-      backups,
-      maintenance,
-      memory: new MemoryBudget(),
-      clock,
-      log,
-    }
+    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, clock, log }
+    const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     const tenants = new Map<string, Tenant>()
     for (const { tenant: name } of plan.machines) tenants.set(name, (await catalog.tenants.byName({ name }))!)
     return new Life(plan, control, services, tenants, resources.move())
@@ -119,7 +111,7 @@ class Life implements AsyncDisposable {
   /** Everything that is there: the points of each tenant, each restored, and the audit log. */
   async check(): Promise<void> {
     for (const [tenant, person] of this.#people) {
-      const { points } = await person.call('points.list', { machine: null, before: null, limit: POINTS_MAX })
+      const { points } = await person.call('points.list', { machine: null, limit: POINTS_MAX })
       const listed = points.map(({ id, machine, held, lockedUntilMs, lostBytes }) => ({
         id,
         machine,
@@ -130,7 +122,7 @@ class Life implements AsyncDisposable {
       this.#control.say({ fact: 'listed', tenant, points: listed })
       if (this.#plan.look) for (const { id } of points) await this.#restore(tenant, id)
     }
-    this.#control.say({ fact: 'audit', brokenSeq: await this.#services.audit.check() })
+    this.#control.say({ fact: 'audit', brokenSeq: (await this.#services.audit.check()).brokenSeq })
     this.#control.say({ fact: 'checked' })
   }
 
@@ -162,18 +154,19 @@ class Life implements AsyncDisposable {
     const claims = {
       issuer: 'model',
       audience: 'model',
-      tenant: tenant.uuid,
+      tenant: tenant.id,
       tenantName: tenant.name,
       subject,
       role,
       expiresAt: Number.MAX_SAFE_INTEGER,
       tokenId: NO_TOKEN,
     }
-    const caller = { claims, address: 'model', endsMs: Number.MAX_SAFE_INTEGER }
-    const gateway = sessionHandlers(this.#services, caller, tenant, this.#services.memory.account(tenant.id, subject))
+    const actor = { subject, role, tenant, agent: role === 'agent' ? subject : null, address: 'model' }
+    const gateway = sessionHandlers(this.#services.door, actor, this.#services.memory.account(tenant.id, subject))
     const link = memoryLink(systemClock, { gateway, agent: handlers })
     this.#resources.defer(() => link.cut())
-    this.#services.registry.add({ caller, tenantId: tenant.id, serving: role === 'agent', peer: link.gateway })
+    const endsMs = Number.MAX_SAFE_INTEGER
+    this.#services.registry.add({ actor, claims, endsMs, serving: role === 'agent', peer: link.gateway })
     return link
   }
 

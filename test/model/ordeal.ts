@@ -1,9 +1,10 @@
 // One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must be there after it.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { unaudited } from '../../gateway/catalog/change.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../gateway/folder/layout.ts'
-import { renewKeys } from '../../gateway/auth/authority.ts'
+import { openAuthority, rotateKeys } from '../../gateway/auth/authority.ts'
 import { isIncomplete } from '../../gateway/commands/report-rebuild.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { rebuild } from '../../gateway/maintenance/rebuild.ts'
@@ -152,7 +153,9 @@ export class Ordeal {
     if (wayOut === 'back') folder.moveKeysBack()
     else {
       using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
-      await renewKeys({ folder: folder.path, catalog, nowMs: planner.nowMs })
+      const { nowMs } = planner
+      const options = { folder: folder.path, catalog, nowMs, acceptLostKeys: true }
+      await rotateKeys(await openAuthority(options), nowMs, unaudited)
       folder.dropKeptKeys()
     }
     await this.#live(planner.steps([], [], 'steps', true))

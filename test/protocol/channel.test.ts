@@ -6,7 +6,7 @@ import { Channel, type ChannelLink } from '../../protocol/channel.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
 import { MESSAGE_COST_BYTES_MIN } from '../../protocol/limits.ts'
-import type { Stream } from '../../protocol/methods.ts'
+import type { Stream } from '../../protocol/method.ts'
 import { retainedBytes } from './memory.ts'
 import { arrived, codeOf, codeThrown } from './peer-pair.ts'
 

@@ -80,8 +80,8 @@ describe('hello', () => {
     const { peer, welcome } = await session
     expect(welcome).toEqual(WELCOME)
     const call = peer.call('machines.list', {})
-    say(FRAME.result, 1, { machines: [] })
-    expect(await call).toEqual({ machines: [] })
+    say(FRAME.result, 1, { machines: [], next: null })
+    expect(await call).toEqual({ machines: [], next: null })
     peer.close(new VarveError('CANCELLED', 'done'))
     expect(clock.waiting).toBe(0)
   })

@@ -16,7 +16,7 @@ const never = (): Promise<never> => new Promise(() => {})
 
 /** One method of each temper: it answers, fails, hangs, listens, talks. */
 const handlers: Handlers = {
-  'machines.list': async () => ({ machines: [] }),
+  'machines.list': async () => ({ machines: [], next: null }),
   'tenants.list': async () => {
     throw new Error('broken')
   },
@@ -53,7 +53,11 @@ const frameOf = (bytesMax: number): fc.Arbitrary<Frame> =>
     { weight: 6, arbitrary: fc.tuple(fc.constant(FRAME.request), id, name, params, fc.constantFrom(0, 1, 5000)) },
     {
       weight: 2,
-      arbitrary: fc.tuple(fc.constant(FRAME.result), id, fc.oneof(fc.constant({ machines: [] }), plainValue)),
+      arbitrary: fc.tuple(
+        fc.constant(FRAME.result),
+        id,
+        fc.oneof(fc.constant({ machines: [], next: null }), plainValue),
+      ),
     },
     {
       weight: 2,
@@ -127,7 +131,7 @@ const play = async (steps: readonly Step[]): Promise<string> => {
     expect(wire.sent.at(-1)).toEqual([FRAME.pong, 4711])
     feed(FRAME.request, 1001, 'machines.list', {}, 0)
     await arrived()
-    expect(wire.ofType(FRAME.result).at(-1)).toEqual([FRAME.result, 1001, { machines: [] }])
+    expect(wire.ofType(FRAME.result).at(-1)).toEqual([FRAME.result, 1001, { machines: [], next: null }])
     peer.transportClosed(new VarveError('CONNECTION_LOST', 'over'))
   } else expect(isErrorCode(end.code)).toBe(true)
   // no call hangs, no timer stays
@@ -208,7 +212,7 @@ describe('errors of one call', () => {
         feed(FRAME.request, 1001, 'machines.list', {}, 0)
         await arrived()
         expect(wire.closedWith).toBeNull()
-        expect(wire.ofType(FRAME.result).at(-1)).toEqual([FRAME.result, 1001, { machines: [] }])
+        expect(wire.ofType(FRAME.result).at(-1)).toEqual([FRAME.result, 1001, { machines: [], next: null }])
         for (const [, id, code] of wire.ofType(FRAME.error)) {
           expect(id).not.toBe(0)
           expect(ERRORS[code as keyof typeof ERRORS].scope, code).toBe('request')

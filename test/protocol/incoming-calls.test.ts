@@ -7,13 +7,13 @@ import type { Handlers } from '../../protocol/peer.ts'
 import { arrived, codeOf, lonePeer, peerPair } from './peer-pair.ts'
 
 const UUID = '0192aaaa-0000-4000-8000-0000c0ffee42'
-const LIST: Handlers = { 'machines.list': async () => ({ machines: [] }) }
+const LIST: Handlers = { 'machines.list': async () => ({ machines: [], next: null }) }
 const never = (): Promise<never> => new Promise(() => {})
 
 describe('requests', () => {
   test('for a method that is not served, or does not exist, are METHOD_UNKNOWN', async () => {
     const { wire, feed } = lonePeer(LIST)
-    feed(FRAME.request, 1, 'points.list', { machine: null, before: null, limit: 1 }, 0)
+    feed(FRAME.request, 1, 'points.list', { machine: null, limit: 1 }, 0)
     feed(FRAME.request, 3, 'no.such', {}, 0)
     feed(FRAME.request, 5, 'toString', {}, 0)
     feed(FRAME.request, 7, '__proto__', {}, 0)
@@ -22,7 +22,7 @@ describe('requests', () => {
     expect(wire.ofType(FRAME.error).map(([, id, code]) => [id, code])).toEqual(
       [1, 3, 5, 7].map((id) => [id, 'METHOD_UNKNOWN']),
     )
-    expect(wire.ofType(FRAME.result)).toEqual([[FRAME.result, 9, { machines: [] }]])
+    expect(wire.ofType(FRAME.result)).toEqual([[FRAME.result, 9, { machines: [], next: null }]])
   })
 
   test('with bad parameters are PARAMS_INVALID, name the parameter, and never reach the handler', async () => {
@@ -60,7 +60,7 @@ describe('requests', () => {
   test('past CALLS_OPEN_MAX are TOO_MANY_REQUESTS, also when the others were only cancelled', async () => {
     const release: (() => void)[] = []
     const { wire, feed } = lonePeer({
-      'machines.list': () => new Promise((resolve) => release.push(() => resolve({ machines: [] }))),
+      'machines.list': () => new Promise((resolve) => release.push(() => resolve({ machines: [], next: null }))),
     })
     for (let call = 0; call < CALLS_OPEN_MAX; call++) feed(FRAME.request, 2 * call + 1, 'machines.list', {}, 0)
     for (let call = 0; call < CALLS_OPEN_MAX; call++) feed(FRAME.cancel, 2 * call + 1)
@@ -72,7 +72,7 @@ describe('requests', () => {
     feed(FRAME.request, 1003, 'machines.list', {}, 0)
     release.at(-1)!()
     await arrived()
-    expect(wire.ofType(FRAME.result)).toEqual([[FRAME.result, 1003, { machines: [] }]])
+    expect(wire.ofType(FRAME.result)).toEqual([[FRAME.result, 1003, { machines: [], next: null }]])
     expect(release).toHaveLength(CALLS_OPEN_MAX + 1)
   })
 
@@ -134,9 +134,9 @@ describe('handlers', () => {
       },
     })
     expect(await codeOf(opener.call('points.get', { point: '0192' }))).toBe('RESULT_INVALID')
-    expect(await codeOf(opener.call('points.list', { machine: null, before: null, limit: 1 }))).toBe('RESULT_INVALID')
+    expect(await codeOf(opener.call('points.list', { machine: null, limit: 1 }))).toBe('RESULT_INVALID')
     expect(await codeOf(opener.call('agents.list', {}))).toBe('RESULT_INVALID')
-    expect(await opener.call('machines.list', {})).toEqual({ machines: [] })
+    expect(await opener.call('machines.list', {})).toEqual({ machines: [], next: null })
     expect(fromOther.closedWith).toBeNull()
   })
 
@@ -192,12 +192,12 @@ describe('deadline and cancel', () => {
   })
 
   test('a cancelled call is answered once, CANCELLED, whatever its handler still does', async () => {
-    const { promise, resolve } = Promise.withResolvers<{ machines: [] }>()
+    const { promise, resolve } = Promise.withResolvers<{ machines: []; next: null }>()
     const { wire, feed } = lonePeer({ 'machines.list': () => promise })
     feed(FRAME.request, 1, 'machines.list', {}, 0)
     feed(FRAME.cancel, 1)
     feed(FRAME.cancel, 1)
-    resolve({ machines: [] })
+    resolve({ machines: [], next: null })
     await arrived()
     expect(wire.sent.map((frame) => frame.slice(0, 3))).toEqual([[FRAME.error, 1, 'CANCELLED']])
   })

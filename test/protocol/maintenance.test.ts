@@ -1,12 +1,12 @@
-// The methods of maintenance: their largest answers fit a frame, and no group is called by the word for none.
+// The reports of maintenance and the policies of retention: their largest answers fit a frame, and no group is called by the word for none.
 import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'
 import { decodeFrame, encodeFrame, FRAME } from '../../protocol/frames.ts'
-import { FRAME_BYTES_MAX } from '../../protocol/limits.ts'
-import { MAINTENANCE_METHODS, PRUNE_POINTS_MAX, USAGE_ROWS_MAX } from '../../protocol/maintenance.ts'
-import type { Result } from '../../protocol/methods.ts'
-import { GROUP_NONE, KEEP_MAX, KEEP_REASONS, POLICIES_MAX, RETENTION_OFF } from '../../protocol/retention.ts'
+import { CURSOR_CHARS_MAX, FRAME_BYTES_MAX, PAGE_ROWS_MAX } from '../../protocol/limits.ts'
+import { PRUNE_POINTS_MAX, USAGE_ROWS_MAX } from '../../protocol/maintenance.ts'
+import { METHODS, type Result } from '../../protocol/methods.ts'
+import { GROUP_NONE, KEEP_MAX, KEEP_REASONS, RETENTION_OFF } from '../../protocol/retention.ts'
 
 const NAME = 'n'.repeat(63)
 const BYTES = 2 ** 50
@@ -48,7 +48,7 @@ const LARGEST: { readonly [N in 'store.usage' | 'points.prune' | 'retention.list
     removed: BYTES,
   }),
   'retention.list': () => ({
-    policies: fill(POLICIES_MAX, () => ({
+    policies: fill(PAGE_ROWS_MAX, () => ({
       scope: 'machine',
       name: NAME,
       rules: {
@@ -64,13 +64,14 @@ const LARGEST: { readonly [N in 'store.usage' | 'points.prune' | 'retention.list
         timeZone: 'America/Argentina/ComodRivadavia',
       },
     })),
+    next: 'c'.repeat(CURSOR_CHARS_MAX),
   }),
 }
 
 describe.each(['store.usage', 'points.prune', 'retention.list'] as const)('%s', (name) => {
   test('has largest answers that a frame holds', () => {
     const result = LARGEST[name]()
-    expect(v.safeParse(MAINTENANCE_METHODS[name].result, result).success).toBe(true)
+    expect(v.safeParse(METHODS[name].result, result).success).toBe(true)
     const bytes = encodeFrame([FRAME.result, 1, result])
     expect(bytes.length).toBeLessThanOrEqual(FRAME_BYTES_MAX)
     expect(decodeFrame(bytes)).toEqual([FRAME.result, 1, result])
@@ -79,8 +80,8 @@ describe.each(['store.usage', 'points.prune', 'retention.list'] as const)('%s', 
 
 test('no group is called by the word for none', () => {
   const takes = (group: string | null): boolean[] => [
-    v.safeParse(MAINTENANCE_METHODS['machines.setGroup'].params, { machine: 'db1', group }).success,
-    v.safeParse(MAINTENANCE_METHODS['points.prune'].params, {
+    v.safeParse(METHODS['machines.configure'].params, { machine: 'db1', group }).success,
+    v.safeParse(METHODS['points.prune'].params, {
       machine: null,
       group,
       rules: null,

@@ -35,9 +35,12 @@ test('only own names of the table are methods', () => {
 })
 
 test('an agent and the platform may neither delete nor change what is not theirs', () => {
-  expect(allowed('platform')).toEqual(['tenants.list'])
+  expect(allowed('platform').filter((name) => !/^(tenants|tokens|enrolments|keys|audit)\b/u.test(name))).toEqual([
+    'store.checkFolder',
+  ])
   const changing = allowed('agent').filter(
-    (name) => !/^(agent|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
+    (name) =>
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
   )
   expect(changing).toEqual([])
 })
@@ -167,21 +170,53 @@ const forget = {
   },
 }
 const machine = { machine: 'db1' }
+const page = { after: 'a', limit: 1 }
+const tenant = {
+  name: 'acme',
+  id: UUID,
+  chunkBytes: 65_536,
+  createdMs: 1,
+  quota: { softBytes: 1, hardBytes: null },
+  packBytes: 1,
+}
 const ofJob = { job: UUID }
 
 /** Values that each method takes and gives; one message of each kind that its streams carry. */
 const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?: unknown[]; down?: unknown[] } } = {
   'session.renew': { params: { token: 'a.b.c' }, result: { expiresMs: 1 } },
-  'tenants.list': { params: {}, result: { tenants: [{ name: 'acme', createdMs: 1 }] } },
+  'tenants.list': { params: { tenant: 'acme', ...page }, result: { tenants: [tenant], next: 'b' } },
+  'tenants.add': { params: { tenant: 'acme', chunkBytes: 65_536 }, result: { tenant } },
+  'tenants.setQuota': { params: { tenant: 'acme', softBytes: 1, hardBytes: null }, result: { tenant } },
   'agents.list': {
-    params: {},
-    result: { agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true }] },
-  },
-  'agents.revoke': { params: { agent: UUID }, result: {} },
-  'audit.list': { params: { afterSeq: 0, limit: 10 }, result: { entries: [entry] } },
-  'machines.list': {
-    params: {},
+    params: page,
     result: {
+      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true }],
+      next: 'b',
+    },
+  },
+  'agents.revoke': { params: { agent: UUID }, result: { host: 'h', revokedMs: 1 } },
+  'agents.rotateKey': { params: { publicKey: 'x' }, result: {} },
+  'tokens.issue': {
+    params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
+    result: { token: 'a.b.c', id: UUID, expiresMs: 1 },
+  },
+  'tokens.list': {
+    params: { tenant: 'acme', ...page },
+    result: {
+      tokens: [{ id: UUID, subject: 'anna', role: 'owner', createdMs: 1, expiresMs: 2, revokedMs: null }],
+      next: 'b',
+    },
+  },
+  'tokens.revoke': { params: { token: UUID }, result: { subject: 'anna', revokedMs: 1 } },
+  'enrolments.issue': { params: { tenant: 'acme', ttlMs: 1 }, result: { token: 'a.b.c', id: UUID, expiresMs: 1 } },
+  'keys.list': { params: {}, result: { keys: [{ id: 'k', createdMs: 1, endsMs: null }] } },
+  'keys.rotate': { params: {}, result: { key: 'k' } },
+  'audit.list': { params: page, result: { entries: [entry], next: 'b' } },
+  'audit.check': { params: {}, result: { entries: 1, brokenSeq: null }, down: [progress] },
+  'machines.list': {
+    params: { machine: 'db1', ...page },
+    result: {
+      next: 'b',
       machines: [
         {
           name: 'db1',
@@ -198,15 +233,18 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'machines.status': { params: machine, result: status },
   'machines.forget': forget,
-  'machines.setPolicy': { params: { machine: 'db1', policy }, result: {} },
-  'machines.assign': { params: { machine: 'db1', agent: UUID }, result: {} },
+  'machines.configure': {
+    params: { machine: 'db1', policy, group: 'web' },
+    result: { policy, group: 'web', newGroup: true },
+  },
+  'machines.assign': { params: { machine: 'db1', agent: UUID }, result: { changed: true } },
   'machines.qmp': qmp,
   'machines.events': { params: machine, result: {}, down: [event] },
   'backup.start': { params: { machine: 'db1', full: false, compare: true }, result: ofJob },
-  'jobs.list': { params: { machine: null, limit: 1 }, result: { jobs: [job] } },
+  'jobs.list': { params: { machine: null, ...page }, result: { jobs: [job], next: 'b' } },
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
-  'points.list': { params: { machine: 'db1', before: null, limit: 1 }, result: { points: [point], more: false } },
+  'points.list': { params: { machine: 'db1', ...page }, result: { points: [point], next: 'b' } },
   'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0, skipDamaged: true },
@@ -228,10 +266,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       removed: 0,
     },
   },
-  'points.lost': { params: { point: UUID }, result: { lost: [lost], lostCount: 1 } },
+  'points.lost': { params: { point: UUID, ...page }, result: { lost: [lost], lostCount: 1, next: 'b' } },
   'retention.set': { params: { scope: 'group', name: 'web', rules, newGroup: true }, result: {} },
-  'retention.list': { params: {}, result: { policies: [{ scope: 'machine', name: 'db1', rules }] } },
-  'machines.setGroup': { params: { machine: 'db1', group: 'web' }, result: {} },
+  'retention.list': {
+    params: { of: { scope: 'machine', name: 'db1' }, ...page },
+    result: { policies: [{ scope: 'machine', name: 'db1', rules }], next: 'b' },
+  },
   'store.collect': {
     params: { dryRun: false, thresholdPercent: 80, bytesPerSecond: 1 << 20 },
     result: {
@@ -283,6 +323,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
     down: [progress],
   },
+  'store.checkFolder': { params: {}, result: { problems: ['the catalog is damaged'] } },
   'store.usage': {
     params: { machine: 'db1', points: true },
     result: {
@@ -383,8 +424,23 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'machines.list refuseLeftOut',
   'machines.list compareDays',
-  'machines.setPolicy refuseLeftOut',
-  'machines.setPolicy compareDays',
+  ...['policy', 'consistency', 'refuseFull', 'refuseLeftOut', 'compareDays', 'group'].map(
+    (field) => `machines.configure ${field}`,
+  ),
+  ...['tenants', 'agents', 'tokens', 'audit', 'machines', 'jobs', 'points', 'retention'].flatMap((of) => [
+    `${of}.list after`,
+    `${of}.list limit`,
+  ]),
+  'points.lost after',
+  'points.lost limit',
+  'machines.list machine',
+  'retention.list of',
+  'tenants.list tenant',
+  'tokens.list tenant',
+  'tokens.issue tenant',
+  'enrolments.issue tenant',
+  'tenants.setQuota softBytes',
+  'tenants.setQuota hardBytes',
   'agent.backup refuseLeftOut',
   'agent.backup compareDays',
   'backup.start compare',

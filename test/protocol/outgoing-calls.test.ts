@@ -29,9 +29,9 @@ describe('a call', () => {
   test('gets its result, in both directions', async () => {
     const { opener, other } = peerPair({
       opener: { 'agent.qmp': async ({ command }) => ({ value: `"${command} of the agent"` }) },
-      other: { 'machines.list': async () => ({ machines: [] }) },
+      other: { 'machines.list': async () => ({ machines: [], next: null }) },
     })
-    expect(await opener.call('machines.list', {})).toEqual({ machines: [] })
+    expect(await opener.call('machines.list', {})).toEqual({ machines: [], next: null })
     expect(await other.call('agent.qmp', { machine: 'db1', command: 'stop', arguments: '{}' })).toEqual({
       value: '"stop of the agent"',
     })
@@ -54,7 +54,7 @@ describe('a call', () => {
   })
 
   test('its ids rise by two, odd from the opener and even from the other', async () => {
-    const handlers: Handlers = { 'machines.list': async () => ({ machines: [] }) }
+    const handlers: Handlers = { 'machines.list': async () => ({ machines: [], next: null }) }
     const { opener, other, fromOpener, fromOther } = peerPair({ opener: handlers, other: handlers })
     for (let count = 0; count < 3; count++) {
       await opener.call('machines.list', {})
@@ -84,8 +84,8 @@ describe('a call', () => {
     feed(FRAME.result, 1, { machines: [{ name: 'db1' }] })
     expect(await codeOf(first)).toBe('RESULT_INVALID')
     const second = peer.call('machines.list', {})
-    feed(FRAME.result, 3, { machines: [], later: true })
-    expect(await second).toEqual({ machines: [] })
+    feed(FRAME.result, 3, { machines: [], next: null, later: true })
+    expect(await second).toEqual({ machines: [], next: null })
   })
 
   test('whose parameters fit into no frame is PARAMS_INVALID and leaves nothing behind', async () => {
@@ -108,11 +108,11 @@ describe('a call', () => {
     const { peer, feed } = lonePeer({}, true)
     const open = Array.from({ length: CALLS_OPEN_MAX }, () => peer.call('machines.list', {}))
     expect(await codeOf(peer.call('machines.list', {}))).toBe('TOO_MANY_REQUESTS')
-    feed(FRAME.result, 1, { machines: [] })
+    feed(FRAME.result, 1, { machines: [], next: null })
     await open[0]
     const next = peer.call('machines.list', {})
-    feed(FRAME.result, 2 * CALLS_OPEN_MAX + 1, { machines: [] })
-    expect(await next).toEqual({ machines: [] })
+    feed(FRAME.result, 2 * CALLS_OPEN_MAX + 1, { machines: [], next: null })
+    expect(await next).toEqual({ machines: [], next: null })
   })
 })
 
@@ -127,7 +127,7 @@ describe('deadline', () => {
     expect(await codeOf(call)).toBe('DEADLINE_EXCEEDED')
     expect(wire.ofType(FRAME.cancel)).toEqual([[FRAME.cancel, 1]])
     // what crossed the end is ignored
-    feed(FRAME.result, 1, { machines: [] })
+    feed(FRAME.result, 1, { machines: [], next: null })
     feed(FRAME.error, 1, 'CANCELLED', '', {})
     feed(FRAME.data, 1, null)
     expect(wire.closedWith).toBeNull()
@@ -146,7 +146,7 @@ describe('deadline', () => {
     const before = clock.waiting
     const call = peer.call('machines.list', {})
     expect(clock.waiting).toBe(before + 1)
-    feed(FRAME.result, 1, { machines: [] })
+    feed(FRAME.result, 1, { machines: [], next: null })
     await call
     expect(clock.waiting).toBe(before)
   })
@@ -182,7 +182,7 @@ describe('cancelling', () => {
     const { peer, wire, feed } = lonePeer({}, true)
     const controller = new AbortController()
     const call = peer.open('machines.list', {}, { signal: controller.signal })
-    feed(FRAME.result, 1, { machines: [] })
+    feed(FRAME.result, 1, { machines: [], next: null })
     await call.result
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
     controller.abort()
@@ -306,9 +306,9 @@ describe('answers that no call waits for', () => {
   test('a second answer to the same call is ignored', async () => {
     const { peer, wire, feed } = lonePeer({}, true)
     const call = peer.call('machines.list', {})
-    feed(FRAME.result, 1, { machines: [] })
+    feed(FRAME.result, 1, { machines: [], next: null })
     feed(FRAME.result, 1, { machines: 'other' })
-    expect(await call).toEqual({ machines: [] })
+    expect(await call).toEqual({ machines: [], next: null })
     expect(wire.closedWith).toBeNull()
   })
 })

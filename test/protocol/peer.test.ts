@@ -49,7 +49,7 @@ describe('frames that may not come', () => {
     const { peer, wire, feed } = lonePeer({
       'machines.list': async () => {
         calls++
-        return { machines: [] }
+        return { machines: [], next: null }
       },
     })
     peer.receive(Uint8Array.of(0xc1))
@@ -176,12 +176,12 @@ describe('a room for what the peer has this side hold', () => {
   }
 
   test('has requests for as long as they are served; without it they are TOO_MANY_REQUESTS', async () => {
-    const answer = Promise.withResolvers<{ machines: never[] }>()
+    const answer = Promise.withResolvers<{ machines: never[]; next: null }>()
     const { wire, given, feed } = peerIn(10_000, { 'machines.list': () => answer.promise })
     for (const id of [1, 3, 5]) feed(FRAME.request, id, 'machines.list', {}, 0)
     expect(refusals(wire)).toEqual([[5, 'TOO_MANY_REQUESTS']])
     expect(given.used()).toBe(8192)
-    answer.resolve({ machines: [] })
+    answer.resolve({ machines: [], next: null })
     await arrived()
     expect(wire.ofType(FRAME.result)).toHaveLength(2)
     // a socket that says nothing of what it sent still holds it
@@ -387,11 +387,11 @@ describe('the end', () => {
   })
 
   test('a handler that answers after the end sends nothing', async () => {
-    const { promise, resolve } = Promise.withResolvers<{ machines: [] }>()
+    const { promise, resolve } = Promise.withResolvers<{ machines: []; next: null }>()
     const { peer, wire, feed } = lonePeer({ 'machines.list': () => promise })
     feed(FRAME.request, 1, 'machines.list', {}, 0)
     peer.transportClosed(new VarveError('CONNECTION_LOST', 'gone'))
-    resolve({ machines: [] })
+    resolve({ machines: [], next: null })
     await arrived()
     expect(wire.sent).toEqual([])
   })

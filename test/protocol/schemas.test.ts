@@ -90,7 +90,13 @@ const cases: readonly {
   },
   { name: 'evidence', schema: s.evidence, good: ['', 'qcow2\nraw /base.raw 5'], bad: ['a'.repeat(4097), null] },
   { name: 'configuration', schema: s.configuration, good: ['', '{}'], bad: ['a'.repeat(64 * 1024 + 1), {}] },
-  { name: 'pageLimit', schema: s.pageLimit, good: [1, 250], bad: [0, 251] },
+  { name: 'page limit', schema: s.page.limit, good: [1, 250, undefined], bad: [0, 251] },
+  {
+    name: 'page after',
+    schema: s.page.after,
+    good: [null, undefined, 'aZ0-_'],
+    bad: ['', 'a+b', 'a'.repeat(2049), 7],
+  },
   { name: 'disks', schema: s.disks(s.count), good: [[], [1, 2]], bad: [Array.from({ length: 257 }, () => 1), 1] },
 ]
 

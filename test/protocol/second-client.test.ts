@@ -103,7 +103,7 @@ describe.each(['int64', 'float64'] as const)('with whole numbers as %s', (intege
     expect(second.answers[2]).toBeGreaterThan(0)
     expect(second.roots).toEqual([first.roots[0]])
 
-    const { points } = await connection.call('points.list', { machine: null, before: null, limit: 250 })
+    const { points } = await connection.call('points.list', { machine: null, limit: 250 })
     expect((points as { id: string }[]).map(({ id }) => id).toSorted()).toEqual([first.point, second.point].toSorted())
     for (const { point } of [first, second]) {
       const { bytes, size } = await download(connection, { point, disk: 'vda' })

@@ -52,7 +52,7 @@ export const makeCertificate = async (folder: string, name: string, wanted: Want
       '[ca]',
       'default_ca = own',
       '[own]',
-      `catalog = ${work}/index`,
+      `database = ${work}/index`,
       `serial = ${work}/serial`,
       `new_certs_dir = ${work}`,
       'default_md = sha256',

@@ -1,16 +1,16 @@
 // A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { Gateway } from '../../gateway/gateway.ts'
 import { openLog, type Log } from '../../protocol/host/log.ts'
@@ -81,21 +81,22 @@ export class TestGateway implements AsyncDisposable {
     const known = await this.catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    return await this.catalog.tenants.add({ name, uuid: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
+    return await this.catalog.tenants.add({ name, id: randomUUID(), idKey, chunkBytes, nowMs: Date.now() })
   }
 
   /** A person's token. */
   async tokenFor(role: Exclude<Role, 'agent'>, tenantName = TENANT, ttlMs = TTL_MS): Promise<string> {
-    const tenant = await this.addTenant(tenantName)
+    const tenant = role === 'platform' ? null : await this.addTenant(tenantName)
     const nowMs = Date.now()
     const subject = `test ${role}`
-    return await issueToken(this.authority, { tenant, subject, role, ttlMs, nowMs, by: LOCAL_ADMINISTRATOR })
+    const owner = role === 'platform' ? null : tenant
+    return (await issueToken(this.authority, { tenant: owner, subject, role, ttlMs, nowMs })).token
   }
 
   /** A one-time enrolment token. */
   async enrolmentToken(tenantName = TENANT): Promise<string> {
     const tenant = await this.addTenant(tenantName)
-    return await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR })
+    return (await issueEnrolment(this.authority, { tenant, ttlMs: TTL_MS, nowMs: Date.now() })).token
   }
 
   /** Makes `state` the state folder of a newly enrolled agent, over the gateway's HTTP port as a host does it. */

@@ -1,8 +1,6 @@
 // A scripted guest agent that pretends to freeze, for what must never be done to the host's own file systems.
-
 import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { Server, Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 
 export interface GuestAgentScript {
   /** Milliseconds before a freeze is answered; it takes effect at the answer. */

@@ -1,26 +1,16 @@
 // A machine, a model of what its disks hold, and a lease driver over a QMP link of its own.
-
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LeaseJournal } from '../../agent/drivers/journal.ts'
-import type {
-  DriverHost,
-  Lease,
-  LeaseBase,
-  LeaseDriver,
-  LeaseRequest,
-  LeasedDisk,
-  MachineConfig,
-} from '../../agent/drivers/driver.ts'
+import type { DriverHost, Lease, LeaseBase, LeaseDriver, LeaseRequest, LeasedDisk, MachineConfig } from '../../agent/drivers/driver.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'
 import { driverHost } from './driver-host.ts'
 import { qmpMachine } from './journal-entry.ts'
 import { victimProgram } from './lease-victim.ts'
-import { TestMachine } from './qemu.ts'
-import type { TestDisk } from './qemu.ts'
+import { TestMachine, type TestDisk } from './qemu.ts'
 import { run } from './run.ts'
 import { Program } from './stand-program.ts'
 

@@ -1,7 +1,5 @@
 // A real QEMU without an operating system, whose guest writes the test makes by hand.
-
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { truncate, writeFile } from 'node:fs/promises'

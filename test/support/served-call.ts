@@ -4,7 +4,7 @@ import type { MethodName, Up } from '../../protocol/methods.ts'
 import type { ServedCall } from '../../protocol/peer.ts'
 
 /** What a test's caller may hold: all there is. */
-export const testAccount = (): Account => new MemoryBudget().account(1, 'test')
+export const testAccount = (): Account => new MemoryBudget().account('one', 'test')
 
 /** `messages` are what comes; all sent messages go to `send`. */
 export const servedCall = <N extends MethodName>(

@@ -1,16 +1,16 @@
 // A stand: a gateway process, hosts with agent processes and real machines, and the people who look at them.
+import path from 'node:path'
+import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
-import path from 'node:path'
 import { enrolHost } from '../../agent/enrol.ts'
 import { restoreDisk } from '../../agent/restore/restore.ts'
 import type { Target } from '../../agent/restore/target.ts'
-import { dial } from '../../agent/session/socket.ts'
+import { dial } from '../../protocol/host/dial.ts'
 import { openAuthority } from '../../gateway/auth/authority.ts'
-import { issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../gateway/auth/tokens.ts'
+import { issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../gateway/catalog/sqlite/tenants.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
 import type { Role } from '../../protocol/claims.ts'
@@ -146,8 +146,8 @@ export class Stand implements AsyncDisposable {
     this.#hosts.push(host)
     host.link.target = this.#port
     const row = await this.#tenant(tenant)
-    const token = await this.#withAuthority((authority) =>
-      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now(), by: LOCAL_ADMINISTRATOR }),
+    const { token } = await this.#withAuthority((authority) =>
+      issueEnrolment(authority, { tenant: row, ttlMs: TTL_MS, nowMs: Date.now() }),
     )
     await enrolHost({ gateway: this.#url, ca: null, token, state: host.stateFolder })
     await host.enrolled()
@@ -168,16 +168,16 @@ export class Stand implements AsyncDisposable {
 
   async token(role: PersonRole, tenant = TENANT): Promise<string> {
     const row = await this.#tenant(tenant)
-    return await this.#withAuthority((authority) =>
+    const { token } = await this.#withAuthority((authority) =>
       issueToken(authority, {
-        tenant: row,
+        tenant: role === 'platform' ? null : row,
         subject: `test ${role}`,
         role,
         ttlMs: TTL_MS,
         nowMs: Date.now(),
-        by: LOCAL_ADMINISTRATOR,
       }),
     )
+    return token
   }
 
   /** A person's session, the same one until it breaks. */
@@ -248,7 +248,7 @@ export class Stand implements AsyncDisposable {
 
   async listPoints(tenant = TENANT): Promise<Point[]> {
     const peer = await this.peer('owner', tenant)
-    return (await peer.call('points.list', { machine: null, before: null, limit: 250 })).points
+    return (await peer.call('points.list', { machine: null, limit: 250 })).points
   }
 
   async point(id: string, tenant = TENANT): Promise<Point> {
@@ -301,7 +301,7 @@ export class Stand implements AsyncDisposable {
     const known = await catalog.tenants.byName({ name })
     if (known !== null) return known
     const idKey = randomBytes(ID_KEY_BYTES)
-    const row = { name, uuid: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
+    const row = { name, id: randomUUID(), idKey, chunkBytes: CHUNK_BYTES_DEFAULT, nowMs: Date.now() }
     return await catalog.tenants.add(row)
   }
 }

@@ -1,13 +1,11 @@
-// Begins one lease in QEMU: plans it for the disks as they are, makes everything and takes the instant, or leaves nothing.
-
+// Begins one lease in QEMU: plans it on the disks as they are, makes everything, takes the instant, or leaves nothing.
 import { VarveError } from '../../../protocol/errors.ts'
 import { makeFolder } from '../../make-folder.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { machineConfiguration } from '../../qmp/configuration.ts'
 import { listNodes } from '../../qmp/disks.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
-import { decideDisks } from './decide.ts'
-import type { SeenDisks } from './decide.ts'
+import { decideDisks, type SeenDisks } from './decide.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { QmpHost } from './host.ts'

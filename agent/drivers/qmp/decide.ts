@@ -1,10 +1,8 @@
 // Decides for each disk of a machine whether its bitmap proves what changed since the base, or why it is read in full. Pure.
-
 import type { LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { ByteRange } from '../../nbd/reread.ts'
-import { FILTERS, splitExcluded } from '../../qmp/disks.ts'
-import type { BitmapState, MachineDisk, MachineDisks } from '../../qmp/disks.ts'
+import { FILTERS, splitExcluded, type BitmapState, type MachineDisk, type MachineDisks } from '../../qmp/disks.ts'
 import type { BaseDisk, LeaseBase, LeaseRequest } from '../driver.ts'
 import { parseCheckpoint, sizeMarkName } from './names.ts'
 

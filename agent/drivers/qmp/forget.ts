@@ -1,16 +1,14 @@
-// Removes what any agent has in a machine: exports, jobs and nodes of leases, and every bitmap.
-
+// Removes what Varve has in a machine, of whichever agent: exports, jobs and nodes of leases, and every bitmap.
+import * as v from 'valibot'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, listDisks } from '../../qmp/disks.ts'
 import { readInventory } from './inventory.ts'
 import { scratchNodeParts } from './names.ts'
-import { tearDown } from './teardown.ts'
-import type { TeardownTarget } from './teardown.ts'
+import { tearDown, type TeardownTarget } from './teardown.ts'
 
 /** The form of all names that any agent uses in a QEMU. */
 const OURS = /^varve-[0-9a-z]{8}-/

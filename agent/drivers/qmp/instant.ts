@@ -1,9 +1,7 @@
 // The instant of a lease: freeze, one transaction for all disks, thaw.
-
 import type { Consistency, ConsistencyWish } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { freezeGuest } from '../../guest/freezer.ts'
-import type { FrozenGuest, Thaw } from '../../guest/freezer.ts'
+import { freezeGuest, type FrozenGuest, type Thaw } from '../../guest/freezer.ts'
 import type { Thawer } from '../../guest/thawer.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpEntry } from './entry.ts'

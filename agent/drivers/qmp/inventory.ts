@@ -1,9 +1,7 @@
-// Which objects of a lease are in QEMU now, and whether the lease still holds.
-
+// What of a lease is in QEMU right now, and whether that is a lease that holds.
 import * as v from 'valibot'
 import type { QmpCaller } from '../../qmp/client.ts'
-import { checkAnswer, listNodes } from '../../qmp/disks.ts'
-import type { BlockNode } from '../../qmp/disks.ts'
+import { checkAnswer, listNodes, type BlockNode } from '../../qmp/disks.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
 import type { QmpEntry } from './entry.ts'
 

@@ -1,14 +1,12 @@
 // Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
-// on, independent of the gateway, and those that could not be ended.
-
+// on, whatever the gateway says or does not say, and those that could not be ended.
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpHost } from './host.ts'
 import type { QmpEntry } from './entry.ts'
 import { qmpPathOf } from './keys.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
-import { agentEndedFile, startScratchGuard } from './scratch-guard.ts'
-import type { ScratchGuard } from './scratch-guard.ts'
+import { agentEndedFile, startScratchGuard, type ScratchGuard } from './scratch-guard.ts'
 import { watchScratch } from './scratch-watch.ts'
 
 /** Pause before QEMU is asked again, or a guard is started again, in milliseconds. */

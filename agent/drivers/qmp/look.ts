@@ -1,10 +1,8 @@
-// Reads a machine's disks and what is below them, and checks whether they are still those that a lease was planned for.
-
+// Looks at a machine's disks and what lies under them, and tells whether they are still those that a lease was planned for.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'
-import { decideDisks } from './decide.ts'
-import type { SeenDisks } from './decide.ts'
+import { decideDisks, type SeenDisks } from './decide.ts'
 import { gatherEvidence, refuseShared } from './evidence.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'

@@ -1,15 +1,12 @@
-// Objects in QEMU with this agent's names that are in no journal entry: what a damaged entry left behind.
-
+// Objects in QEMU that carry this agent's names but are in no journal entry: what a damaged entry left behind.
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpHost } from './host.ts'
-import { readInventory } from './inventory.ts'
-import type { Inventory } from './inventory.ts'
+import { readInventory, type Inventory } from './inventory.ts'
 import { qmpEntries, type QmpEntry } from './entry.ts'
 import { leaseTail, ownNames, socketFolderName } from './names.ts'
-import { tearDown } from './teardown.ts'
-import type { TeardownTarget } from './teardown.ts'
+import { tearDown, type TeardownTarget } from './teardown.ts'
 
 /** Orphaned objects, and the tails of the leases they were of. */
 export interface Orphans {

@@ -1,14 +1,12 @@
 // The journal entry of a lease that is about to begin, and QEMU's transaction for it. Pure.
-
 import { join } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { JsonValue } from '../../json-value.ts'
 import { SOCKET_PATH_BYTES_MAX } from '../../socket-path.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from './decide.ts'
-import type { JournalDisk, QmpEntry } from './entry.ts'
+import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
-import { QMP_DRIVER } from './entry.ts'
 import type { LeaseFolders } from './host.ts'
 import { leaseNames, parseCheckpoint } from './names.ts'
 import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'

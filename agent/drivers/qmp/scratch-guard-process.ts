@@ -4,11 +4,10 @@
 //   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent cancels
 //                     the jobs itself, "done" when the lease has ended; its end without "done": the agent is gone
 //   standard output   "ready", then "here" for each "alive"
-
+import * as v from 'valibot'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { endProcess, processState } from '../../process-mark.ts'
 import { within } from '../../../protocol/host/within.ts'
@@ -16,8 +15,7 @@ import { QmpClient } from '../../qmp/client.ts'
 import { isGone } from './finish.ts'
 import { nbdServerListens } from './nbd-probe.ts'
 import { giveUpJobs, isThere } from './rescue.ts'
-import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile } from './scratch-guard.ts'
-import type { GuardOrder } from './scratch-guard.ts'
+import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile, type GuardOrder } from './scratch-guard.ts'
 import { freeBytes } from './scratch.ts'
 import { watchScratch } from './scratch-watch.ts'
 

@@ -1,14 +1,12 @@
-// Keeps a process running that watches a lease's scratch space along with the agent, in case the agent dies or hangs.
-
-import { spawn } from 'node:child_process'
-import type { ChildProcessByStdio } from 'node:child_process'
+// Keeps a process alive that watches a lease's scratch space beside the agent, for when the agent dies or hangs.
+import * as v from 'valibot'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { guardEnvironment } from '../../guard-environment.ts'
 import { markProcess, processMarkSchema } from '../../process-mark.ts'

@@ -1,16 +1,13 @@
 // Removes what a lease made in QEMU: a pure planner of the next step, and a loop that carries it out until nothing is left.
-
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
-import { readInventory } from './inventory.ts'
-import type { Inventory } from './inventory.ts'
+import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { checkpointBitmaps, obsoleteBitmaps } from './plan.ts'
-import type { NodeBitmap } from './plan.ts'
+import { checkpointBitmaps, obsoleteBitmaps, type NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
 export const TEARDOWN_LIMIT_MS = 30_000

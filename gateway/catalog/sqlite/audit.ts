@@ -1,9 +1,11 @@
 // The audit log: entries chained by hash, appended in the transaction of what they record.
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../audit.ts'
 import { createHash } from 'node:crypto'
 import type { ErrorDetails } from '../../../protocol/errors.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'
-import { aside, read, write } from './operation.ts'
+import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
+import { tenantRow, tenantUuid } from './tenant-row.ts'
 
 /** Longest subject, action, resource or outcome of an entry, in characters; a longer one is cut. */
 export const AUDIT_TEXT_CHARS_MAX = 512
@@ -11,41 +13,11 @@ export const AUDIT_TEXT_CHARS_MAX = 512
 /** Longest details of an entry as JSON, in characters; longer ones are left out. */
 export const AUDIT_DETAILS_CHARS_MAX = 4096
 
-/** Most entries that one call lists or checks. */
-export const AUDIT_PAGE_MAX = 1000
-
 /** What the first entry has in place of the hash of the one before. */
 const FIRST_HASH = new Uint8Array(32)
 
 /** The setting that holds sequence number and hash of the last entry: without it, a cut tail would not show. */
 const HEAD_SETTING = 'audit-head'
-
-export interface AuditRecord {
-  readonly timeMs: number
-  /** The tenant whose log shows it; null for what concerns the gateway alone. */
-  readonly tenant: number | null
-  readonly subject: string
-  readonly role: string
-  readonly action: string
-  readonly resource: string
-  /** `ok`, or the code of the error. */
-  readonly outcome: string
-  readonly details: ErrorDetails
-}
-
-export interface AuditEntry extends AuditRecord {
-  readonly seq: number
-  readonly previous: Uint8Array
-  readonly hash: Uint8Array
-}
-
-/** How far a check came: `brokenSeq` is the first entry that is not what was written. */
-export interface AuditCheck {
-  readonly brokenSeq: number | null
-  readonly done: boolean
-  readonly seq: number
-  readonly hash: Uint8Array
-}
 
 interface Row {
   seq: number
@@ -98,7 +70,7 @@ export const appendAudit = (sql: Sql, record: AuditRecord): number => {
   const row = {
     seq,
     timeMs: Math.trunc(record.timeMs),
-    tenant: record.tenant,
+    tenant: record.tenant === null ? null : tenantRow(sql, record.tenant),
     subject: clean(record.subject),
     role: clean(record.role),
     action: clean(record.action),
@@ -141,6 +113,12 @@ const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): Audi
   return { brokenSeq: whole ? null : Math.max(1, Math.min(seq + 1, head.seq + 1)), done: true, seq, hash }
 }
 
+const entryOf = (sql: Sql, row: Row): AuditEntry => ({
+  ...row,
+  tenant: row.tenant === null ? null : tenantUuid(sql, row.tenant),
+  details: JSON.parse(row.details) as ErrorDetails,
+})
+
 /** Ends of pages that are remembered for the pages behind them. */
 const PAGES_KNOWN_MAX = 1000
 
@@ -154,16 +132,11 @@ const pagesOf = (sql: Sql): Map<string, number> => {
 }
 
 export const auditOperations = {
-  /** Sequence number of the new entry. */
-  'audit.append': write((sql: Sql, record: AuditRecord): number => appendAudit(sql, record)),
-
-  /** Appends entries in their order, all or none; at most AUDIT_PAGE_MAX. */
-  'audit.appendAll': write((sql: Sql, { records }: { records: readonly AuditRecord[] }): void => {
+  'audit.appendAll': write((sql, { records }) => {
     for (const record of records.slice(0, AUDIT_PAGE_MAX)) appendAudit(sql, record)
   }),
 
-  /** One tenant's entries (or, for null, the gateway's own) after a sequence number, oldest first, at most AUDIT_PAGE_MAX. */
-  'audit.list': read((sql: Sql, page: { tenant: number | null; afterSeq: number; limit: number }): AuditEntry[] =>
+  'audit.list': read((sql, page) =>
     sql
       .all<Row>(
         `SELECT ${COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ?`,
@@ -171,37 +144,29 @@ export const auditOperations = {
         page.afterSeq,
         Math.max(0, Math.min(page.limit, AUDIT_PAGE_MAX)),
       )
-      .map((row) => ({ ...row, details: JSON.parse(row.details) as ErrorDetails })),
+      .map((row) => entryOf(sql, row)),
   ),
 
-  /** A tenant's entries behind its first `after`, numbered within the tenant: the log's own numbers would tell how busy others are. */
-  'audit.page': aside(
-    (sql: Sql, { tenant, after, limit }: { tenant: number; after: number; limit: number }): AuditEntry[] => {
-      const pages = pagesOf(sql)
-      const known = pages.get(`${tenant}/${after}`)
-      const from = known === undefined ? { seq: 0, offset: after } : { seq: known, offset: 0 }
-      const rows = sql.all<Row>(
-        `SELECT ${COLUMNS} FROM audit WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
-        tenant,
-        from.seq,
-        Math.max(0, Math.min(limit, AUDIT_PAGE_MAX)),
-        from.offset,
-      )
-      const last = rows.at(-1)
-      if (last !== undefined) {
-        pages.set(`${tenant}/${after + rows.length}`, last.seq)
-        if (pages.size > PAGES_KNOWN_MAX) pages.delete(pages.keys().next().value!)
-      }
-      return rows.map((row, index) => ({
-        ...row,
-        seq: after + index + 1,
-        details: JSON.parse(row.details) as ErrorDetails,
-      }))
-    },
-  ),
+  'audit.page': aside((sql, { tenant, after, limit }) => {
+    const pages = pagesOf(sql)
+    const known = pages.get(`${tenant}/${after}`)
+    const from = known === undefined ? { seq: 0, offset: after } : { seq: known, offset: 0 }
+    const rows = sql.all<Row>(
+      `SELECT ${COLUMNS} FROM audit WHERE tenant IS ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?`,
+      tenant,
+      from.seq,
+      Math.max(0, Math.min(limit, AUDIT_PAGE_MAX)),
+      from.offset,
+    )
+    const last = rows.at(-1)
+    if (last !== undefined) {
+      pages.set(`${tenant}/${after + rows.length}`, last.seq)
+      if (pages.size > PAGES_KNOWN_MAX) pages.delete(pages.keys().next().value!)
+    }
+    return rows.map((row, index) => ({ ...entryOf(sql, row), seq: after + index + 1 }))
+  }),
 
-  /** Checks the next AUDIT_PAGE_MAX entries; null starts at the first one. */
-  'audit.check': aside((sql: Sql, { after }: { after: { seq: number; hash: Uint8Array } | null }): AuditCheck =>
+  'audit.check': aside((sql, { after }) =>
     checkPart(sql, { afterSeq: after?.seq ?? 0, hash: after?.hash ?? FIRST_HASH }),
   ),
-}
+} satisfies Partial<Operations>

@@ -5,8 +5,9 @@ import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
 import { acknowledged } from './examine.ts'
 import type { Manifest } from '../manifest.ts'
-import type { TenantState } from '../state-record.ts'
 import { insertManifest } from './manifest-rows.ts'
+import { factOf, type AnyRow, type FactName } from '../facts.ts'
+import { hasFact, putFact } from './facts.ts'
 import type { Sql } from './sql.ts'
 
 /** Memory for pages of the index, in KiB: rows come in random order. */
@@ -14,38 +15,18 @@ const CACHE_KIB = 256 * 1024
 
 /** A tenant of the new catalog. */
 export interface BuiltTenant {
-  /** Row id. */
-  readonly id: number
-  readonly uuid: string
+  /** Its number in the tables. */
+  readonly row: number
+  readonly id: string
   readonly name: string
   readonly idKey: Uint8Array
   readonly chunkBytes: number
   readonly createdMs: number
 }
 
-export type NewTenant = Omit<BuiltTenant, 'id'> & {
-  /** Row id that it had. */
-  readonly row: number
+export type NewTenant = BuiltTenant & {
   readonly quotaSoftBytes: number | null
   readonly quotaHardBytes: number | null
-}
-
-export interface NewAgent {
-  readonly id: string
-  readonly host: string
-  readonly publicKey: string
-  readonly enrolledMs: number
-  readonly revokedMs: number | null
-}
-
-export interface NewMachine {
-  readonly name: string
-  readonly agent: string
-  readonly policy: string
-  readonly group: string | null
-  readonly createdMs: number
-  /** Row id that it had; null for a new one. */
-  readonly row: number | null
 }
 
 /** A record of a pack. */
@@ -60,6 +41,7 @@ const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stor
 
 export class CatalogBuilder {
   readonly #sql: Sql
+  readonly #columns = new Map<string, readonly string[]>()
 
   constructor(sql: Sql) {
     this.#sql = sql
@@ -72,92 +54,64 @@ export class CatalogBuilder {
     return this.#sql
   }
 
+  /** The columns of a table. */
+  columns(table: string): readonly string[] {
+    const known = this.#columns.get(table)
+    if (known !== undefined) return known
+    const rows = this.#sql.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table)
+    const columns = rows.map(({ name }) => name)
+    this.#columns.set(table, columns)
+    return columns
+  }
+
   transaction<R>(work: () => R): R {
     return this.#sql.transaction(work)
   }
 
   /** Adds a tenant with the row id that it had, or another one where that is taken. */
   addTenant(tenant: NewTenant): BuiltTenant {
-    const { uuid, idKey, chunkBytes, createdMs } = tenant
-    const id = this.#free('tenant', tenant.row) ? tenant.row : null
+    const { id, idKey, chunkBytes, createdMs } = tenant
+    const wanted = this.#sql.get('SELECT 1 FROM tenant WHERE id = ?', tenant.row) === undefined ? tenant.row : null
     const taken = this.#sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined
-    const name = taken ? `${tenant.name.slice(0, 50)}-${uuid.slice(0, 8)}` : tenant.name
-    const row = this.#sql.get<{ id: number }>(
+    const name = taken ? `${tenant.name.slice(0, 50)}-${id.slice(0, 8)}` : tenant.name
+    const { row } = this.#sql.get<{ row: number }>(
       `INSERT INTO tenant (id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-      id,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id AS row`,
+      wanted,
       name,
-      uuid,
+      id,
       idKey,
       chunkBytes,
       createdMs,
       tenant.quotaSoftBytes,
       tenant.quotaHardBytes,
-    )
-    return { id: row!.id, uuid, name, idKey, chunkBytes, createdMs }
+    )!
+    return { row, id, name, idKey, chunkBytes, createdMs }
   }
 
-  /** Adds an agent unless it is there; a revocation is kept whoever says so. */
-  addAgent(tenant: BuiltTenant, agent: NewAgent): void {
-    this.#sql.run(
-      `INSERT INTO agent (id, tenant, host, public_key, enrolled_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET revoked_ms = coalesce(revoked_ms, excluded.revoked_ms)`,
-      agent.id,
-      tenant.id,
-      agent.host,
-      agent.publicKey,
-      agent.enrolledMs,
-      agent.revokedMs,
-    )
-  }
-
-  /** Adds a machine unless it is there; with `update` its agent, policy and group become these. Its row id. */
-  addMachine(tenant: BuiltTenant, machine: NewMachine, { update = false } = {}): number {
-    const { name, agent, policy, group } = machine
-    const id = this.machineId(tenant, name)
-    if (id !== null) {
-      if (update)
-        this.#sql.run('UPDATE machine SET agent = ?, policy = ?, member_of = ? WHERE id = ?', agent, policy, group, id)
-      return id
-    }
-    const row = machine.row !== null && this.#free('machine', machine.row) ? machine.row : null
-    return this.#sql.get<{ id: number }>(
-      `INSERT INTO machine (id, tenant, name, agent, policy, created_ms, member_of)
-       VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-      row,
-      tenant.id,
-      name,
-      agent,
-      policy,
-      machine.createdMs,
-      group,
-    )!.id
+  /** Adds a row of a fact as its entry says; false where another one is missing that it needs. */
+  addFact(tenant: BuiltTenant, fact: FactName, row: AnyRow, options?: { newest: boolean }): boolean {
+    const { needs } = factOf(fact)
+    const given = row as Readonly<Record<string, unknown>>
+    if (needs !== null && !hasFact(this.#sql, needs[1], String(given[needs[0]]))) return false
+    putFact(this.#sql, fact, tenant.row, row, options)
+    return true
   }
 
   machineId(tenant: BuiltTenant, name: string): number | null {
     const sql = 'SELECT id FROM machine WHERE tenant = ? AND name = ?'
-    return this.#sql.get<{ id: number }>(sql, tenant.id, name)?.id ?? null
+    return this.#sql.get<{ id: number }>(sql, tenant.row, name)?.id ?? null
   }
 
   hasAgent(id: string): boolean {
-    return this.#sql.get('SELECT 1 FROM agent WHERE id = ?', id) !== undefined
-  }
-
-  addRetention(tenant: BuiltTenant, { scope, name, rules }: TenantState['retention'][number]): void {
-    this.#sql.run(
-      'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
-      tenant.id,
-      scope,
-      name,
-      rules,
-    )
+    return hasFact(this.#sql, 'agents', id)
   }
 
   /** Adds a pack to which nothing is added any more; its row id. */
   addPack(tenant: BuiltTenant, pack: { kind: PackKind; uuid: string; nowMs: number }): number {
     return this.#sql.get<{ id: number }>(
       'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 1, ?) RETURNING id',
-      tenant.id,
+      tenant.row,
       pack.kind,
       pack.uuid,
       pack.nowMs,
@@ -173,7 +127,7 @@ export class CatalogBuilder {
     let added = 0
     this.transaction(() => {
       for (const { id, type, offset, storedLength, plainLength, codec } of records)
-        added += this.#sql.run(CHUNK, tenant.id, id, type, pack, offset, storedLength, plainLength, codec)
+        added += this.#sql.run(CHUNK, tenant.row, id, type, pack, offset, storedLength, plainLength, codec)
     })
     return added
   }
@@ -181,7 +135,7 @@ export class CatalogBuilder {
   /** Type of the record that the index has under an id, or null. */
   typeOf(tenant: BuiltTenant, id: Uint8Array): RecordType | null {
     const sql = 'SELECT type FROM chunk WHERE tenant = ? AND id = ?'
-    return this.#sql.get<{ type: RecordType }>(sql, tenant.id, id)?.type ?? null
+    return this.#sql.get<{ type: RecordType }>(sql, tenant.row, id)?.type ?? null
   }
 
   /** Notes a record that is absent or bad, and takes it out of the index; true where that is news. */
@@ -196,10 +150,10 @@ export class CatalogBuilder {
       foundMs: number
     },
   ): boolean {
-    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.id, damage.id)
+    this.#sql.run('DELETE FROM chunk WHERE tenant = ? AND id = ?', tenant.row, damage.id)
     const added = this.#sql.run(
       'INSERT OR IGNORE INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      tenant.id,
+      tenant.row,
       damage.id,
       damage.type,
       damage.pack,
@@ -224,14 +178,14 @@ export class CatalogBuilder {
       'SELECT tenant, committed_ms AS committedMs FROM point WHERE id = ?',
       manifest.point,
     )
-    if (before !== undefined && before.tenant !== tenant.id)
+    if (before !== undefined && before.tenant !== tenant.row)
       throw new VarveError('DATA_DAMAGED', `two tenants have a restore point ${manifest.point}`)
     if (before !== undefined && before.committedMs >= manifest.committedMs) return false
     return this.transaction(() => {
       if (before !== undefined) this.#removePoint(manifest.point)
       const madeUp = this.#makeOwner(tenant, manifest)
       const machine = this.machineId(tenant, manifest.machine)!
-      insertManifest(this.#sql, manifest, { tenant: tenant.id, machine, id, ...flags })
+      insertManifest(this.#sql, manifest, { tenant: tenant.row, machine, id, ...flags })
       return madeUp
     })
   }
@@ -245,9 +199,9 @@ export class CatalogBuilder {
        WHERE id = ?`,
       state.seq,
       there ? Buffer.concat(state.ids, state.ids.length * ID_BYTES) : null,
-      tenant.id,
-      tenant.id,
-      tenant.id,
+      tenant.row,
+      tenant.row,
+      tenant.row,
     )
   }
 
@@ -256,10 +210,6 @@ export class CatalogBuilder {
     const number = Math.max(...numbers, acknowledged(this.#sql)) + 1
     this.#sql.run("UPDATE tally SET rows = ? WHERE name = 'acknowledged'", number)
     return number
-  }
-
-  #free(table: 'tenant' | 'machine', id: number): boolean {
-    return this.#sql.get(`SELECT 1 FROM ${table} WHERE id = ?`, id) === undefined
   }
 
   #removePoint(id: string): void {
@@ -273,11 +223,12 @@ export class CatalogBuilder {
     if (!this.hasAgent(agent)) {
       madeUp = true
       const unknown = { id: agent, host: 'unknown', publicKey: '', enrolledMs: committedMs, revokedMs: committedMs }
-      this.addAgent(tenant, unknown)
+      putFact(this.#sql, 'agents', tenant.row, unknown)
     }
     if (this.machineId(tenant, machine) === null) {
       madeUp = true
-      this.addMachine(tenant, { name: machine, agent, policy: POLICY, group: null, createdMs: committedMs, row: null })
+      const created = { row: null, name: machine, agent, policy: POLICY, group: null, createdMs: committedMs }
+      putFact(this.#sql, 'machines', tenant.row, created)
     }
     return madeUp
   }

@@ -1,22 +1,11 @@
 // What a check of packs asks of the catalog: where the index says records are, and which restore points it knows.
-import { aside } from './operation.ts'
-import type { Sql } from './sql.ts'
+import { aside, type Operations } from './operation.ts'
 
 /** Rows of the index in one page. */
 const PAGE_ROWS = 20_000
 
-/** Places of a part of the index, in columns. */
-export interface PlacePage {
-  /** Id of the last row; null at the end of the index. */
-  readonly last: Uint8Array | null
-  /** Row ids of packs. */
-  readonly packs: Uint32Array
-  readonly offsets: Uint32Array
-}
-
 export const checkOperations = {
-  /** The next places behind `after` (null: from the beginning). */
-  'checks.places': aside((sql: Sql, args: { tenant: number; after: Uint8Array | null }): PlacePage => {
+  'checks.places': aside((sql, args) => {
     const rows = sql.all<{ id: Uint8Array; pack: number; offset: number }>(
       'SELECT id, pack, offset FROM chunk WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?',
       args.tenant,
@@ -30,15 +19,13 @@ export const checkOperations = {
     }
   }),
 
-  /** One byte per id: 1 where the catalog has the backup. */
-  'checks.jobs': aside((sql: Sql, args: { tenant: number; jobs: readonly string[] }): Uint8Array =>
+  'checks.jobs': aside((sql, args) =>
     Uint8Array.from(args.jobs, (job) =>
       sql.get('SELECT 1 FROM job WHERE id = ? AND tenant = ?', job, args.tenant) === undefined ? 0 : 1,
     ),
   ),
 
-  /** One byte per id: 1 where the catalog has the restore point, or a backup of this id that was not committed. */
-  'checks.points': aside((sql: Sql, args: { tenant: number; points: readonly string[] }): Uint8Array =>
+  'checks.points': aside((sql, args) =>
     Uint8Array.from(args.points, (point) => {
       const known =
         sql.get('SELECT 1 FROM point WHERE id = ? AND tenant = ?', point, args.tenant) ??
@@ -46,4 +33,4 @@ export const checkOperations = {
       return known === undefined ? 0 : 1
     }),
   ),
-}
+} satisfies Partial<Operations>

@@ -1,78 +1,28 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
-import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
+import { HAVE, type ChunkCommit, type RecordLocation } from '../chunks.ts'
+import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { idAt } from '../../../protocol/host/bytes.ts'
-import { RECORD, RECORD_HEADER_BYTES, type RecordType } from '../../packs/format.ts'
+import { RECORD, RECORD_HEADER_BYTES } from '../../packs/format.ts'
 import { heal } from './damage.ts'
 import { growPacks } from './packs.ts'
-import { read, write } from './operation.ts'
+import { read, write, type Operations } from './operation.ts'
+import { findMachineRow } from './machine-row.ts'
 import type { Sql } from './sql.ts'
-
-/** Where a record is, and what it holds. */
-export interface RecordLocation {
-  /** The pack's uuid. */
-  readonly pack: string
-  readonly offset: number
-  readonly storedLength: number
-  readonly plainLength: number
-  readonly codec: Codec
-  readonly type: RecordType
-}
-
-/** A record to be indexed; its id is at the same index in the packed ids. */
-export interface NewRecord {
-  /** The pack's row id. */
-  readonly pack: number
-  readonly offset: number
-  readonly storedLength: number
-  readonly plainLength: number
-  readonly codec: Codec
-  readonly type: RecordType
-}
-
-/** How far an upload is. */
-export interface UploadProgress {
-  readonly job: string
-  readonly disk: string
-  /** Chunks placed so far. */
-  readonly position: number
-  /** The tree builder's state, encoded by the caller. */
-  readonly state: Uint8Array
-  /** Bytes received so far. */
-  readonly received: number
-  /** Chunks that differ from the base so far. */
-  readonly changed: number
-  readonly finished: boolean
-  /** Root id of a finished image that is not all zero. */
-  readonly root: Uint8Array | null
-}
-
-export interface ChunkCommit {
-  readonly tenant: number
-  /** Row id of the machine that sent the chunks, or null. */
-  readonly machine: number | null
-  readonly ids: Uint8Array
-  readonly records: readonly NewRecord[]
-  readonly packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
-  /** The upload that the records belong to, whose stored bytes are counted. */
-  readonly upload: { readonly job: string; readonly disk: string } | null
-  readonly progress: Omit<UploadProgress, 'job' | 'disk'> | null
-}
-
-/** What a chunk is to a machine: absent, first added by another machine, first added by this one, or there with another length than it must have. */
-export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
+import type { Rowed } from './tenant-row.ts'
 
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-const insertRecords = (sql: Sql, commit: ChunkCommit): number => {
+const insertRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
+  const sender = commit.machine === null ? null : findMachineRow(sql, commit.tenant, commit.machine)
   let storedBytes = 0
   const healed: Uint8Array[] = []
   for (const [index, record] of commit.records.entries()) {
     const { type, pack, offset, storedLength, plainLength, codec } = record
-    const machine = type === RECORD.chunk ? commit.machine : null
+    const machine = type === RECORD.chunk ? sender : null
     const id = idAt(commit.ids, index)
     const added = sql.run(INSERT, commit.tenant, id, type, pack, offset, storedLength, plainLength, codec, machine)
     if (added === 0) continue
@@ -83,7 +33,7 @@ const insertRecords = (sql: Sql, commit: ChunkCommit): number => {
   return storedBytes
 }
 
-const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: number): void => {
+const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, storedBytes: number): void => {
   if (upload === null) return
   sql.run('UPDATE upload SET stored = stored + ? WHERE job = ? AND disk = ?', storedBytes, upload.job, upload.disk)
   if (progress === null) return
@@ -103,7 +53,7 @@ const updateUpload = (sql: Sql, { upload, progress }: ChunkCommit, storedBytes: 
 }
 
 /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
-export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
+export const commitRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
   growPacks(sql, commit.packs)
   const storedBytes = insertRecords(sql, commit)
   updateUpload(sql, commit, storedBytes)
@@ -111,31 +61,25 @@ export const commitRecords = (sql: Sql, commit: ChunkCommit): number => {
 }
 
 export const chunkOperations = {
-  /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
-  'chunks.have': read(
-    (
-      sql: Sql,
-      args: { tenant: number; machine: number; ids: Uint8Array; lengths?: readonly number[] | undefined },
-    ): Uint8Array => {
-      const answer = new Uint8Array(idCount(args.ids))
-      for (let index = 0; index < answer.length; index++) {
-        const row = sql.get<{ machine: number | null; type: number; plain: number }>(
-          'SELECT machine, type, plain FROM chunk WHERE tenant = ? AND id = ?',
-          args.tenant,
-          idAt(args.ids, index),
-        )
-        // a node's id is not a chunk, whoever names it as one
-        if (row?.type !== RECORD.chunk) continue
-        const fits = row.plain === (args.lengths?.[index] ?? row.plain)
-        if (!fits) answer[index] = HAVE.misfit
-        else answer[index] = row.machine === args.machine ? HAVE.own : HAVE.other
-      }
-      return answer
-    },
-  ),
+  'chunks.have': read((sql, args) => {
+    const answer = new Uint8Array(idCount(args.ids))
+    const machine = findMachineRow(sql, args.tenant, args.machine)
+    for (let index = 0; index < answer.length; index++) {
+      const row = sql.get<{ machine: number | null; type: number; plain: number }>(
+        'SELECT machine, type, plain FROM chunk WHERE tenant = ? AND id = ?',
+        args.tenant,
+        idAt(args.ids, index),
+      )
+      // a node's id is not a chunk, whoever names it as one
+      if (row?.type !== RECORD.chunk) continue
+      const fits = row.plain === (args.lengths?.[index] ?? row.plain)
+      if (!fits) answer[index] = HAVE.misfit
+      else answer[index] = row.machine !== null && row.machine === machine ? HAVE.own : HAVE.other
+    }
+    return answer
+  }),
 
-  /** One byte per id: 1 where a record of any type has it. */
-  'chunks.indexed': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array => {
+  'chunks.indexed': read((sql, args) => {
     const answer = new Uint8Array(idCount(args.ids))
     for (let index = 0; index < answer.length; index++) {
       const id = idAt(args.ids, index)
@@ -144,8 +88,7 @@ export const chunkOperations = {
     return answer
   }),
 
-  /** Where each record is, or null where none has the id. */
-  'chunks.locate': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): (RecordLocation | null)[] =>
+  'chunks.locate': read((sql, args) =>
     Array.from(
       { length: idCount(args.ids) },
       (_, index) =>
@@ -159,6 +102,5 @@ export const chunkOperations = {
     ),
   ),
 
-  /** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
   'chunks.commit': write(commitRecords),
-}
+} satisfies Partial<Operations>

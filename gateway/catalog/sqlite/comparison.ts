@@ -3,7 +3,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { policyOf, type Policy } from '../../../protocol/schemas.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { runningJobOf } from './job-rows.ts'
-import { read } from './operation.ts'
+import { read, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 /** The policy of a machine as the catalog has it now. */
@@ -26,18 +26,14 @@ export const comparisonDue = (sql: Sql, machine: number, nowMs: number): boolean
 }
 
 export const comparisonOperations = {
-  /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
-  'jobs.baseImage': read(
-    (sql: Sql, args: { job: string; agent: string; disk: string }): { root: Uint8Array | null; size: number } => {
-      const { base } = runningJobOf(sql, args.job, args.agent)
-      const image = sql.get<{ root: Uint8Array | null; size: number }>(
-        'SELECT root, size FROM image WHERE point = ? AND disk = ?',
-        base ?? '',
-        args.disk,
-      )
-      if (image === undefined)
-        throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
-      return image
-    },
-  ),
-}
+  'jobs.baseImage': read((sql, args) => {
+    const { base } = runningJobOf(sql, args.job, args.agent)
+    const image = sql.get<{ root: Uint8Array | null; size: number }>(
+      'SELECT root, size FROM image WHERE point = ? AND disk = ?',
+      base ?? '',
+      args.disk,
+    )
+    if (image === undefined) throw new VarveError('NOT_FOUND', `the base of job ${args.job} has no disk "${args.disk}"`)
+    return image
+  }),
+} satisfies Partial<Operations>

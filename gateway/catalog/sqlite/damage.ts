@@ -1,45 +1,13 @@
 // Damage: records that were found bad or missing, and the ranges of restore points that are lost with them.
-import { ID_BYTES, type Codec } from '../../../protocol/chunk.ts'
+import type { DamagedPlace, LostPlace, RereadDisk } from '../damage.ts'
+import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { REREAD_RANGES_MAX } from '../../../protocol/limits.ts'
-import type { DamagedRecord, LostRange } from '../../../protocol/maintenance.ts'
+import type { LostRange } from '../../../protocol/maintenance.ts'
 import { RECORD_TYPE_NAMES, type Damage } from '../../packs/damage.ts'
 import { idAt } from '../../../protocol/host/bytes.ts'
 import { RECORD, type RecordType } from '../../packs/format.ts'
-import { aside, read, write } from './operation.ts'
+import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
-
-/** A range of a disk that one record leaves unreadable. */
-export interface LostRow {
-  readonly point: string
-  readonly disk: string
-  readonly offset: number
-  readonly length: number
-  readonly id: Uint8Array
-}
-
-/** Ranges of one disk of a base that are to be read again: offset and length in bytes; null for all of it. */
-export interface RereadDisk {
-  readonly name: string
-  readonly size: number
-  readonly reread: [number, number][] | null
-  /** What the agent remembers of what lay under it. */
-  readonly evidence: string | null
-}
-
-/** Where a record in quarantine lay. */
-export interface DamagedPlace {
-  readonly id: Uint8Array
-  readonly type: RecordType
-  readonly pack: string
-  readonly offset: number
-}
-
-/** A record of which a second look showed that it is whole. */
-export interface RestoredRecord extends DamagedPlace {
-  readonly codec: Codec
-  readonly plainLength: number
-  readonly storedLength: number
-}
 
 /** Neighbouring rows as one range each; rows of one disk never overlap. `points` says which points, by ids of the tenant's. */
 const ranges = (points: string): string => `SELECT point, disk, min(offset) AS offset, sum(length) AS length FROM (
@@ -96,9 +64,9 @@ export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void
 /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
 const lostRanges = (
   sql: Sql,
-  args: { tenant: number; point: string | null; disk: string | null; limit: number },
+  args: { tenant: number; point: string | null; disk: string | null; after?: LostPlace | null; limit: number },
 ): { lost: LostRange[]; lostCount: number; lostBytes: number } => {
-  const { tenant, point, disk } = args
+  const { tenant, point, disk, after = null } = args
   const scope = [tenant, point, disk, disk] as const
   const found = point === null ? RANGES_OF_ALL : RANGES_OF_ONE
   const total = sql.get<{ count: number; bytes: number | null }>(
@@ -108,16 +76,18 @@ const lostRanges = (
   const lost = sql.all<LostRange>(
     `SELECT point, machine.name AS machine, time_ms AS timeMs, disk, offset, length
      FROM (${found}) JOIN point ON point.id = point JOIN machine ON machine.id = point.machine
-     ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
+     WHERE ? IS NULL OR (disk, offset) > (?, ?) ORDER BY machine.name, time_ms DESC, point.id, disk, offset LIMIT ?`,
     ...scope,
+    after?.disk ?? null,
+    after?.disk ?? '',
+    after?.offset ?? 0,
     args.limit,
   )
   return { lost, lostCount: total?.count ?? 0, lostBytes: total?.bytes ?? 0 }
 }
 
 export const damageOperations = {
-  /** Takes damaged records out of the index, unless it names another copy by now, and notes them; one byte each: 1 where that is news. */
-  'damage.enter': write((sql: Sql, args: { tenant: number; nowMs: number; records: readonly Damage[] }): Uint8Array => {
+  'damage.enter': write((sql, args) => {
     const entered = new Uint8Array(args.records.length)
     for (const [index, damage] of args.records.entries()) {
       if (!letGo(sql, args.tenant, damage)) continue
@@ -138,54 +108,47 @@ export const damageOperations = {
   }),
 
   'damage.any': read(
-    (sql: Sql, { tenant }: { tenant: number }): boolean =>
-      sql.get('SELECT 1 FROM damage WHERE tenant = ? LIMIT 1', tenant) !== undefined,
+    (sql, { tenant }) => sql.get('SELECT 1 FROM damage WHERE tenant = ? LIMIT 1', tenant) !== undefined,
   ),
 
-  /** Whether a new point may hold damage: its base has some, or some was found since its backup began. */
   'damage.mayTouch': read(
-    (sql: Sql, { tenant, base, sinceMs }: { tenant: number; base: string | null; sinceMs: number }): boolean =>
+    (sql, { tenant, base, sinceMs }) =>
       sql.get('SELECT 1 FROM lost WHERE point = ? LIMIT 1', base) !== undefined ||
       sql.get('SELECT 1 FROM damage WHERE tenant = ? AND found_ms >= ? LIMIT 1', tenant, sinceMs) !== undefined,
   ),
 
-  /** Row ids of the tenants with damage. */
-  'damage.tenants': read((sql: Sql, _: Record<string, never>): number[] =>
-    sql.all<{ tenant: number }>('SELECT DISTINCT tenant FROM damage').map(({ tenant }) => tenant),
+  'damage.tenants': read((sql) =>
+    sql
+      .all<{ id: string }>('SELECT uuid AS id FROM tenant WHERE id IN (SELECT tenant FROM damage)')
+      .map(({ id }) => id),
   ),
 
-  /** Damaged records in the order of their ids, those behind `after`. */
-  'damage.page': read(
-    (
-      sql: Sql,
-      args: { tenant: number; after: Uint8Array | null; limit: number },
-    ): (DamagedRecord & { readonly key: Uint8Array })[] =>
-      sql
-        .all<{
-          id: Uint8Array
-          type: RecordType
-          pack: string | null
-          offset: number | null
-          reason: string
-          foundMs: number
-        }>(
-          `SELECT id, type, pack, offset, reason, found_ms AS foundMs FROM damage
+  'damage.page': read((sql, args) =>
+    sql
+      .all<{
+        id: Uint8Array
+        type: RecordType
+        pack: string | null
+        offset: number | null
+        reason: string
+        foundMs: number
+      }>(
+        `SELECT id, type, pack, offset, reason, found_ms AS foundMs FROM damage
            WHERE tenant = ? AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?`,
-          args.tenant,
-          args.after,
-          args.after,
-          args.limit,
-        )
-        .map(({ id, type, ...rest }) => ({
-          key: id,
-          id: Buffer.from(id).toString('hex'),
-          type: RECORD_TYPE_NAMES[type],
-          ...rest,
-        })),
+        args.tenant,
+        args.after,
+        args.after,
+        args.limit,
+      )
+      .map(({ id, type, ...rest }) => ({
+        key: id,
+        id: Buffer.from(id).toString('hex'),
+        type: RECORD_TYPE_NAMES[type],
+        ...rest,
+      })),
   ),
 
-  /** Damaged records whose place is known, in the order of their ids, behind `after`. */
-  'damage.places': read((sql: Sql, args: { tenant: number; after: Uint8Array | null; limit: number }): DamagedPlace[] =>
+  'damage.places': read((sql, args) =>
     sql.all<DamagedPlace>(
       `SELECT id, type, pack, offset FROM damage WHERE tenant = ? AND pack IS NOT NULL AND offset IS NOT NULL
          AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?`,
@@ -196,8 +159,7 @@ export const damageOperations = {
     ),
   ),
 
-  /** Lets records back into the index that turned out to be whole, unless it has another copy; the number of those that are healed by it. */
-  'damage.restore': write((sql: Sql, args: { tenant: number; records: readonly RestoredRecord[] }): number => {
+  'damage.restore': write((sql, args) => {
     let restored = 0
     for (const { id, type, pack, offset, storedLength, plainLength, codec } of args.records)
       restored += sql.run(
@@ -223,8 +185,7 @@ export const damageOperations = {
     return restored
   }),
 
-  /** Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any more. */
-  'damage.settle': write((sql: Sql, { tenant, ids }: { tenant: number; ids: Uint8Array }): void => {
+  'damage.settle': write((sql, { tenant, ids }) => {
     for (let index = 0; index < idCount(ids); index++)
       sql.run(
         'DELETE FROM damage WHERE tenant = ? AND id = ? AND type IN (?, ?)',
@@ -248,8 +209,7 @@ export const damageOperations = {
     )
   }),
 
-  /** Puts lost ranges aside until all are known; `first` forgets what an earlier run put there. */
-  'lost.stage': write((sql: Sql, args: { tenant: number; first: boolean; rows: readonly LostRow[] }): void => {
+  'lost.stage': write((sql, args) => {
     if (args.first) sql.run('DELETE FROM lost_next WHERE tenant = ?', args.tenant)
     for (const { point, disk, offset, length, id } of args.rows)
       sql.run(
@@ -263,8 +223,7 @@ export const damageOperations = {
       )
   }),
 
-  /** Puts what was staged in place of all lost ranges of the tenant, but for what was healed or removed meanwhile. */
-  'lost.replace': write((sql: Sql, { tenant }: { tenant: number }): void => {
+  'lost.replace': write((sql, { tenant }) => {
     sql.run('DELETE FROM lost WHERE point IN (SELECT id FROM point WHERE tenant = ?)', tenant)
     sql.run(
       `INSERT INTO lost (point, disk, offset, length, id)
@@ -276,14 +235,11 @@ export const damageOperations = {
     sql.run('DELETE FROM lost_next WHERE tenant = ?', tenant)
   }),
 
-  /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
   'lost.list': read(lostRanges),
 
-  /** The same, for who only looks. */
   'lost.show': aside(lostRanges),
 
-  /** The disks of a base, with what the next backup must read of them again. */
-  'lost.reread': read((sql: Sql, { tenant, point }: { tenant: number; point: string }): RereadDisk[] => {
+  'lost.reread': read((sql, { tenant, point }) => {
     let left = REREAD_RANGES_MAX
     const disks = sql.all<{ name: string; size: number; evidence: string | null }>(
       'SELECT disk AS name, size, evidence FROM image WHERE point = ? ORDER BY ordinal',
@@ -304,4 +260,4 @@ export const damageOperations = {
       return { name, size, evidence, reread: ranges.map(({ offset, length }) => [offset, length]) }
     })
   }),
-}
+} satisfies Partial<Operations>

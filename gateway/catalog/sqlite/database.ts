@@ -1,7 +1,7 @@
 // The catalog in SQLite: its methods as operations that run on threads of their own, or in the caller's.
+import type { AuditRecord } from '../audit.ts'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Catalog } from '../catalog.ts'
-import type { AuditRecord } from './audit.ts'
 import { storeError } from '../../common/store-error.ts'
 import { DatabaseThread } from './database-thread.ts'
 import { EpochKeeper } from './epoch.ts'

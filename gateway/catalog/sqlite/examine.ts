@@ -1,5 +1,5 @@
 // Looks at the catalog as it lies on the disk: whether it is as SQLite and its own counts say. What it finds is damage that no program of ours makes.
-import { read } from './operation.ts'
+import { read, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 import { addSums, CHUNK_ROWS, chunkSum, TALLIED, tallyQuery, type ChunkRow } from './tally-schema.ts'
 
@@ -90,16 +90,12 @@ export const acknowledged = (sql: Sql): number =>
   sql.get<{ rows: number }>("SELECT rows FROM tally WHERE name = 'acknowledged'")?.rows ?? 0
 
 export const examineOperations = {
-  /**
-   * What is wrong with the catalog, in words; nothing where it is as it was written. Reads all of it, some 2.5 s of CPU for a million records; with `trusted`,
-   * which says that its file is as it was left, an index of more than TRUSTED_ROWS_MIN records is not read.
-   */
-  'condition.examine': read((sql: Sql, { trusted }: { trusted: boolean }): string[] => {
+  'condition.examine': read((sql, { trusted }) => {
     const all = !trusted || indexRows(sql) < TRUSTED_ROWS_MIN
     const pages = checkPages(sql, all)
     if (pages.length > 0) return pages
     return [...checkReferences(sql), ...checkTables(sql), ...(all ? checkIndex(sql) : [])]
   }),
 
-  'condition.acknowledged': read((sql: Sql, _: Record<string, never>): number => acknowledged(sql)),
-}
+  'condition.acknowledged': read((sql) => acknowledged(sql)),
+} satisfies Partial<Operations>

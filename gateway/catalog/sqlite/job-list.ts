@@ -1,38 +1,31 @@
 // Jobs as they are looked at: one, or the newest of a tenant.
+import type { JobsAsked, ShownBackup, ShownJob, ShownUpload } from '../jobs.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
-import { SHOWN_COLUMNS, type ShownJob, type ShownUpload } from './job-rows.ts'
-import { aside } from './operation.ts'
+import { SHOWN_COLUMNS, shownJob, type FoundJob } from './job-rows.ts'
+import { aside, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
+import type { Rowed } from './tenant-row.ts'
 
-/** A job with its uploads, in the order of its disks. */
-export interface ShownBackup {
-  readonly job: ShownJob
-  readonly uploads: readonly ShownUpload[]
-}
-
-export interface JobsAsked {
-  readonly tenant: number
-  /** Narrows to the jobs that this agent made. */
-  readonly agent: string | null
-  readonly machine: string | null
-  readonly limit: number
-}
+/** The order of jobs, the last one first: that of their starts, whatever clocks said. */
+const ORDER = '(job.seq, job.started_ms, job.rowid)'
 
 /** The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index. */
-export const jobsStatement = ({ tenant, agent, machine, limit }: JobsAsked): [string, ...SqlValue[]] => {
-  const order = 'ORDER BY job.seq DESC, job.started_ms DESC LIMIT ?'
+export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
+  const behind = after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ?)`
+  const from = after === null ? [] : [after]
+  const order = `${behind} ORDER BY job.seq DESC, job.started_ms DESC, job.rowid DESC LIMIT ?`
   const select = `SELECT ${SHOWN_COLUMNS} FROM`
   if (machine !== null) {
     const own = agent === null ? '' : 'AND job.agent = ?'
     const text = `${select} machine CROSS JOIN job INDEXED BY job_machine_created ON job.machine = machine.id
       WHERE machine.tenant = ? AND machine.name = ? ${own} ${order}`
-    return [text, tenant, machine, ...(agent === null ? [] : [agent]), limit]
+    return [text, tenant, machine, ...(agent === null ? [] : [agent]), ...from, limit]
   }
   const [index, column, value] =
     agent === null ? ['job_created', 'tenant', tenant] : ['job_agent_created', 'agent', agent]
   const text = `${select} job INDEXED BY ${index} CROSS JOIN machine ON machine.id = job.machine
     WHERE job.${column} = ? AND +job.tenant = ? ${order}`
-  return [text, value, tenant, limit]
+  return [text, value, tenant, ...from, limit]
 }
 
 /** Uploads of the jobs of one page, in its order and that of their disks; more of them than PAGE_DISKS_MAX are cut. */
@@ -61,18 +54,19 @@ const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {
 }
 
 export const jobListOperations = {
-  'jobs.get': aside((sql: Sql, args: { tenant: number; job: string }): ShownBackup | null => {
-    const job = sql.get<ShownJob>(
+  'jobs.get': aside((sql, args) => {
+    const job = sql.get<FoundJob>(
       `SELECT ${SHOWN_COLUMNS} FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ? AND job.tenant = ?`,
       args.job,
       args.tenant,
     )
-    return job === undefined ? null : withUploads(sql, [job])[0]!
+    return job === undefined ? null : withUploads(sql, [shownJob(job)])[0]!
   }),
 
-  /** In the order in which they started, the last one first, whatever clocks said; fewer than asked where they have very many disks. */
-  'jobs.list': aside((sql: Sql, asked: JobsAsked): ShownBackup[] => {
-    const [text, ...values] = jobsStatement(asked)
-    return withUploads(sql, sql.all<ShownJob>(text, ...values))
+  'jobs.list': aside((sql, asked) => {
+    const [text, ...values] = jobsStatement({ ...asked, limit: asked.limit + 1 })
+    const found = sql.all<FoundJob>(text, ...values).map(shownJob)
+    const jobs = withUploads(sql, found.slice(0, asked.limit))
+    return { jobs, more: found.length > jobs.length }
   }),
-}
+} satisfies Partial<Operations>

@@ -1,90 +1,48 @@
 // Rows of jobs and of their uploads: what they hold, and how they are read.
-import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import type { Begun, JobFailure, JobRow, ShownJob, UploadRow } from '../jobs.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** A job as it is shown: without what it has begun, which holds its machine's configuration. */
-export interface ShownJob {
-  readonly id: string
-  readonly tenant: number
-  readonly machine: string
-  readonly machineId: number
-  readonly agent: string
-  readonly subject: string
-  readonly state: JobState
-  readonly full: number
-  /** 1 where all that is said to be unchanged is compared with the base. */
-  readonly compare: number
-  readonly base: string | null
-  /** Its place among the tenant's jobs, in the order in which they started. */
-  readonly seq: number
-  readonly startedMs: number
-  readonly endedMs: number | null
-  /** 1 once the agent has given the lease back. */
-  readonly released: number
-  /** JSON of {code, message}. */
-  readonly error: string | null
-}
-
-export interface JobRow extends ShownJob {
-  /** JSON of Begun once the lease has begun. */
-  readonly begun: string | null
-}
-
-export interface Begun {
-  readonly timeMs: number
-  readonly consistency: Consistency
-  readonly note: string | null
-  readonly configuration: string
-  readonly leftOut: readonly LeftOutDisk[]
-}
-
 /** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
-export const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
-
-/** An upload as it is shown with its job. */
-export interface ShownUpload {
-  readonly disk: string
-  readonly size: number
-  readonly kind: ReadKind
-  readonly reason: ReadReason
-  /** Chunks from the beginning that are durable. */
-  readonly position: number
-  readonly received: number
-}
-
-export interface UploadRow extends ShownUpload {
-  readonly hasBase: number
-  readonly baseRoot: Uint8Array | null
-  readonly state: Uint8Array
-  readonly finished: number
-  readonly root: Uint8Array | null
-  readonly stored: number
-  readonly changed: number
-  readonly evidence: string | null
-  readonly comparedChunks: number
-}
+const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
 
 /** Columns of jobs that are shown. */
-export const SHOWN_COLUMNS = `job.id, job.tenant, machine.name AS machine, job.machine AS machineId, job.agent, job.subject, job.state,
+export const SHOWN_COLUMNS = `job.id, machine.name AS machine, job.agent, job.subject, job.state,
   job."full", job.compare, job.base, job.seq, job.started_ms AS startedMs, job.ended_ms AS endedMs, job.released, job.error`
 
-/** Asks for rows of jobs. */
-export const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun FROM job JOIN machine ON machine.id = job.machine`
+const jobFlags = withFlags<ShownJob>('full', 'compare', 'released')
 
-/** Asks for rows of uploads. */
-export const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
+/** A row of SHOWN_COLUMNS. */
+export type FoundJob = Omit<Flagged<ShownJob>, 'error'> & { readonly error: string | null }
+
+export const shownJob = ({ error, ...job }: FoundJob): ShownJob =>
+  jobFlags({ ...job, error: error === null ? null : (JSON.parse(error) as JobFailure) })
+
+/** A job with the numbers of its tables. */
+export interface OwnJob extends JobRow {
+  readonly machineRow: number
+}
+
+const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun, job.machine AS machineRow FROM job JOIN machine ON machine.id = job.machine`
+
+const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
   received, stored, changed, evidence, compared AS comparedChunks FROM upload`
 
 /** A job of this agent; NOT_FOUND. */
-export const jobOf = (sql: Sql, id: string, agent: string): JobRow => {
-  const job = sql.get<JobRow>(`${JOB} WHERE job.id = ? AND job.agent = ?`, id, agent)
+export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {
+  const job = sql.get<FoundJob & { begun: string | null; machineRow: number }>(
+    `${JOB} WHERE job.id = ? AND job.agent = ?`,
+    id,
+    agent,
+  )
   if (job === undefined) throw new VarveError('NOT_FOUND', `there is no job ${id}`)
-  return job
+  const { begun, machineRow, ...shown } = job
+  return { ...shownJob(shown), begun: begun === null ? null : begunOf(begun), machineRow }
 }
 
 /** The same while it runs; JOB_ENDED. */
-export const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
+export const runningJobOf = (sql: Sql, id: string, agent: string): OwnJob => {
   const job = jobOf(sql, id, agent)
   if (job.state !== 'running') throw new VarveError('JOB_ENDED', `job ${id} has ${job.state} already`)
   return job
@@ -92,4 +50,6 @@ export const runningJobOf = (sql: Sql, id: string, agent: string): JobRow => {
 
 /** The uploads of a job, in the order of its disks. */
 export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
-  sql.all<UploadRow>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
+  sql
+    .all<Flagged<UploadRow>>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
+    .map(withFlags<UploadRow>('hasBase', 'finished'))

@@ -1,39 +1,32 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
+import type { Begun, JobFailure, JobRow, UploadRow } from '../jobs.ts'
+import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
-import { begunOf, jobOf, runningJobOf, uploadsOf, UPLOAD, type Begun, type JobRow, type UploadRow } from './job-rows.ts'
-import { read, write } from './operation.ts'
+import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
+import { machineRow } from './machine-row.ts'
+import { read, write, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
-import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts, type Refusal } from './reads.ts'
+import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
 import type { Sql } from './sql.ts'
-
-export interface JobCommit {
-  readonly job: string
-  readonly agent: string
-  readonly bytesRead: number
-  readonly nowMs: number
-  /** Record id of the manifest, which is durable already. */
-  readonly manifest: Uint8Array
-  /** Until when retention locks the new point; null where no policy says so. */
-  readonly lockedUntilMs: number | null
-}
 
 /** What a running job has begun. IMAGE_INCOMPLETE where a disk is not uploaded whole, UPLOAD_INVALID where there is none. */
 const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun => {
-  const missing = uploads.find((upload) => upload.finished === 0)
+  const missing = uploads.find((upload) => !upload.finished)
   if (missing !== undefined || begun === null)
     throw new VarveError(
       'IMAGE_INCOMPLETE',
       `disk ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
     )
   checkAny(uploads)
-  return begunOf(begun)
+  return begun
 }
 
-/** Ends a job in the state given; `error` is JSON of {code, message}. */
-export const endJob = (sql: Sql, job: string, state: JobState, error: string | null, nowMs: number): void => {
-  sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, error, nowMs, job)
+/** Ends a job in the state given. */
+export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure | null, nowMs: number): void => {
+  const text = error === null ? null : JSON.stringify(error)
+  sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
   // the builder's state is of no use any more; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
 }
@@ -45,7 +38,7 @@ const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
   )
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
-  full: full !== 0,
+  full,
   base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
 })
 
@@ -75,129 +68,89 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
 }
 
 export const jobOperations = {
-  /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
-  'jobs.start': write(
-    (
-      sql: Sql,
-      args: {
-        id: string
-        tenant: number
-        machineId: number
-        agent: string
-        subject: string
-        full: boolean
-        /** Asked for by whoever started it; the policy may ask for it as well. */
-        compare: boolean
-        nowMs: number
-      },
-    ): { base: { point: string; disks: { name: string; size: number }[] } | null; compare: boolean } => {
-      const open = sql.get<{ id: string }>(
-        'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
-        args.machineId,
+  'jobs.start': write((sql, args) => {
+    const machine = machineRow(sql, args.tenant, args.machine)
+    const open = sql.get<{ id: string }>(
+      'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
+      machine,
+      args.agent,
+    )
+    if (open !== undefined)
+      throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
+        details: { job: open.id },
+      })
+    // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said.
+    // An agent without any may be another one's host, and have that one's
+    const base =
+      sql.get<{ id: string }>(
+        `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
+        machine,
         args.agent,
-      )
-      if (open !== undefined)
-        throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
-          details: { job: open.id },
-        })
-      // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said.
-      // An agent without any may be another one's host, and have that one's
-      const base =
-        sql.get<{ id: string }>(
-          `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
-          args.machineId,
-          args.agent,
-        ) ??
-        sql.get<{ id: string }>(
-          `SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
-          args.machineId,
-        )
-      const compare = args.compare || comparisonDue(sql, args.machineId, args.nowMs)
-      const { seq } = sql.get<{ seq: number }>(
-        'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
-        args.tenant,
-      )!
-      sql.run(
-        `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms)
+      ) ?? sql.get<{ id: string }>(`SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`, machine)
+    const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
+    const { seq } = sql.get<{ seq: number }>(
+      'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
+      args.tenant,
+    )!
+    sql.run(
+      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms)
          VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)`,
-        args.id,
-        args.tenant,
-        args.machineId,
-        args.agent,
-        args.subject,
-        args.full ? 1 : 0,
-        compare ? 1 : 0,
-        base?.id ?? null,
-        seq,
-        args.nowMs,
-      )
-      return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) }, compare }
-    },
-  ),
+      args.id,
+      args.tenant,
+      machine,
+      args.agent,
+      args.subject,
+      args.full ? 1 : 0,
+      compare ? 1 : 0,
+      base?.id ?? null,
+      seq,
+      args.nowMs,
+    )
+    return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) }, compare }
+  }),
 
-  /**
-   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the agent's word, taken only
-   * as far as it lies between the job's start and now, whichever of the two is earlier since the clock was set: retention counts by it, and must
-   * not be led by a wrong or hostile clock.
-   * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
-   */
-  'jobs.begin': write(
-    (
-      sql: Sql,
-      args: {
-        job: string
-        agent: string
-        begun: Begun
-        disks: readonly BeginDisk[]
-        state: Uint8Array
-        nowMs: number
-      },
-    ): Refusal | null => {
-      const job = runningJobOf(sql, args.job, args.agent)
-      const { startedMs } = job
-      const timeMs = Math.min(
-        Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
-        Math.max(startedMs, args.nowMs),
-      )
-      if (job.begun !== null) {
-        const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
-        const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
-        const same = { ...args.begun, timeMs: begunOf(job.begun).timeMs }
-        if (job.begun === JSON.stringify(same) && JSON.stringify(before) === JSON.stringify(now)) return null
-        throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
-      }
-      checkReads(args.disks, factsOf(sql, job))
-      const refusal = refusedBy(policyOfMachine(sql, job.machineId), args.disks, args.begun)
-      if (refusal !== null) {
-        const { code, message } = refusal
-        endJob(sql, job.id, 'failed', JSON.stringify({ code, message }), args.nowMs)
-        return refusal
-      }
-      sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
-      for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
-      return null
-    },
-  ),
+  'jobs.begin': write((sql, args) => {
+    const job = runningJobOf(sql, args.job, args.agent)
+    const { startedMs } = job
+    const timeMs = Math.min(
+      Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
+      Math.max(startedMs, args.nowMs),
+    )
+    if (job.begun !== null) {
+      const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
+      const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
+      const { begun } = job
+      const same = { ...args.begun, timeMs: begun.timeMs }
+      if (isDeepStrictEqual(begun, same) && isDeepStrictEqual(before, now)) return null
+      throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
+    }
+    checkReads(args.disks, factsOf(sql, job))
+    const refusal = refusedBy(policyOfMachine(sql, job.machineRow), args.disks, args.begun)
+    if (refusal !== null) {
+      const { code, message } = refusal
+      endJob(sql, job.id, 'failed', { code, message }, args.nowMs)
+      return refusal
+    }
+    sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
+    for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
+    return null
+  }),
 
-  'jobs.upload': read(
-    (sql: Sql, args: { job: string; agent: string; disk: string }): UploadRow & { machineId: number } => {
-      const job = runningJobOf(sql, args.job, args.agent)
-      const upload = sql.get<UploadRow>(`${UPLOAD} WHERE job = ? AND disk = ?`, args.job, args.disk)
-      if (upload === undefined) throw new VarveError('NOT_FOUND', `job ${args.job} has no disk "${args.disk}"`)
-      return { ...upload, machineId: job.machineId }
-    },
-  ),
+  'jobs.upload': read((sql, args) => {
+    const job = runningJobOf(sql, args.job, args.agent)
+    const upload = uploadsOf(sql, args.job).find(({ disk }) => disk === args.disk)
+    if (upload === undefined) throw new VarveError('NOT_FOUND', `job ${args.job} has no disk "${args.disk}"`)
+    return { ...upload, machine: job.machine }
+  }),
 
-  /** The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. UPLOAD_INVALID where there is none. */
-  'jobs.complete': read((sql: Sql, args: { job: string; agent: string }): { job: JobRow; uploads: UploadRow[] } => {
+  'jobs.complete': read((sql, args) => {
     const job = jobOf(sql, args.job, args.agent)
     const uploads = uploadsOf(sql, args.job)
     if (job.state === 'running') checkWhole(job, uploads)
     return { job, uploads }
   }),
 
-  /** The commit: restore point, images and job in one transaction; the same call again changes nothing. */
-  'jobs.commit': write((sql: Sql, args: JobCommit): void => {
+  'jobs.commit': write((sql, args) => {
     const job = jobOf(sql, args.job, args.agent)
     if (job.state === 'committed') return
     const uploads = uploadsOf(sql, args.job)
@@ -208,10 +161,8 @@ export const jobOperations = {
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
        bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, seq)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      job.id,
-      job.tenant,
-      job.machineId,
+       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
+      job.machineRow,
       job.agent,
       begun.timeMs,
       kind,
@@ -229,6 +180,7 @@ export const jobOperations = {
       args.lockedUntilMs,
       JSON.stringify(begun.leftOut),
       job.seq,
+      job.id,
     )
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
@@ -238,48 +190,38 @@ export const jobOperations = {
     endJob(sql, job.id, 'committed', null, args.nowMs)
   }),
 
-  /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
-  'jobs.fail': write(
-    (sql: Sql, args: { job: string; agent: string; code: string; message: string; nowMs: number }): void => {
-      const job = jobOf(sql, args.job, args.agent)
-      if (job.state === 'failed') return
-      runningJobOf(sql, args.job, args.agent)
-      endJob(sql, args.job, 'failed', JSON.stringify({ code: args.code, message: args.message }), args.nowMs)
-    },
-  ),
+  'jobs.fail': write((sql, args) => {
+    const job = jobOf(sql, args.job, args.agent)
+    if (job.state === 'failed') return
+    runningJobOf(sql, args.job, args.agent)
+    endJob(sql, args.job, 'failed', { code: args.code, message: args.message }, args.nowMs)
+  }),
 
-  /** The agent has given the lease of a job back. NOT_FOUND. */
-  'jobs.release': write((sql: Sql, args: { job: string; agent: string }): void => {
+  'jobs.release': write((sql, args) => {
     jobOf(sql, args.job, args.agent)
     sql.run('UPDATE job SET released = 1 WHERE id = ?', args.job)
   }),
 
-  /** An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the state of each named job. */
-  'jobs.reconcile': write(
-    (
-      sql: Sql,
-      args: { agent: string; jobs: readonly string[]; handed: readonly string[]; nowMs: number },
-    ): { states: { job: string; state: JobState | null }[]; failed: string[] } => {
-      const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
-      const known = new Set([...args.jobs, ...args.handed])
-      const failed = open.map(({ id }) => id).filter((id) => !known.has(id))
-      const error = {
-        code: 'LEASE_LOST',
-        message: 'the agent came back without this backup: it was restarted or the machine was',
-      }
-      for (const id of failed) endJob(sql, id, 'failed', JSON.stringify(error), args.nowMs)
-      for (const { id } of sql.all<{ id: string }>(
-        'SELECT id FROM job WHERE agent = ? AND released = 0 AND ended_ms IS NOT NULL',
-        args.agent,
-      ))
-        if (!args.jobs.includes(id)) sql.run('UPDATE job SET released = 1 WHERE id = ?', id)
-      const states = args.jobs.map((job) => ({
-        job,
-        state:
-          sql.get<{ state: JobState }>('SELECT state FROM job WHERE id = ? AND agent = ?', job, args.agent)?.state ??
-          null,
-      }))
-      return { states, failed }
-    },
-  ),
-}
+  'jobs.reconcile': write((sql, args) => {
+    const open = sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', args.agent)
+    const known = new Set([...args.jobs, ...args.handed])
+    const failed = open.map(({ id }) => id).filter((id) => !known.has(id))
+    const error = {
+      code: 'LEASE_LOST',
+      message: 'the agent came back without this backup: it was restarted or the machine was',
+    }
+    for (const id of failed) endJob(sql, id, 'failed', error, args.nowMs)
+    for (const { id } of sql.all<{ id: string }>(
+      'SELECT id FROM job WHERE agent = ? AND released = 0 AND ended_ms IS NOT NULL',
+      args.agent,
+    ))
+      if (!args.jobs.includes(id)) sql.run('UPDATE job SET released = 1 WHERE id = ?', id)
+    const states = args.jobs.map((job) => ({
+      job,
+      state:
+        sql.get<{ state: JobState }>('SELECT state FROM job WHERE id = ? AND agent = ?', job, args.agent)?.state ??
+        null,
+    }))
+    return { states, failed }
+  }),
+} satisfies Partial<Operations>

@@ -1,28 +1,14 @@
 // What is lost with tree nodes that cannot be read: which restore points it touches, and whose loss a person may accept.
+import type { Acceptance, LostSubtrees } from '../damage.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { RECORD } from '../../packs/format.ts'
-import { read } from './operation.ts'
+import { read, type Operations } from './operation.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
 /** Damaged ids of one page. */
 const PAGE_IDS = 8192
-
-/** A disk of a restore point that needs a tree node which cannot be read. */
-export interface LostSubtrees {
-  readonly point: string
-  readonly machine: string
-  readonly disk: string
-  /** 1 while a person holds it. */
-  readonly held: number
-  readonly lockedUntilMs: number | null
-}
-
-/** Restore points whose loss a person accepts. */
-export interface Acceptance {
-  readonly points: readonly string[]
-  readonly nowMs: number
-}
 
 /** POINT_HELD for a point that is held or locked: its loss is nobody's to accept; NOT_FOUND. */
 export const checkAcceptable = (sql: Sql, tenant: number, { points, nowMs }: Acceptance): void => {
@@ -45,25 +31,22 @@ const checkPoint = (sql: Sql, tenant: number, point: string, nowMs: number): voi
 }
 
 export const lossOperations = {
-  /** Whether the loss of these points may be accepted. POINT_HELD, NOT_FOUND. */
-  'losses.acceptable': read((sql: Sql, { tenant, accepted }: { tenant: number; accepted: Acceptance }): void =>
-    checkAcceptable(sql, tenant, accepted),
-  ),
+  'losses.acceptable': read((sql, { tenant, accepted }) => checkAcceptable(sql, tenant, accepted)),
 
-  /** Disks of points that known damage of tree nodes touches. */
-  'losses.subtrees': read((sql: Sql, { tenant }: { tenant: number }): LostSubtrees[] =>
-    sql.all<LostSubtrees>(
-      `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
+  'losses.subtrees': read((sql, { tenant }) =>
+    sql
+      .all<Flagged<LostSubtrees>>(
+        `SELECT DISTINCT point.id AS point, machine.name AS machine, lost.disk, point.held, point.locked_ms AS lockedUntilMs
        FROM damage JOIN lost ON lost.id = damage.id JOIN point ON point.id = lost.point AND point.tenant = damage.tenant
        JOIN machine ON machine.id = point.machine
        WHERE damage.tenant = ? AND damage.type = ? ORDER BY machine.name, point.time_ms, point.id, lost.disk`,
-      tenant,
-      RECORD.node,
-    ),
+        tenant,
+        RECORD.node,
+      )
+      .map(withFlags<LostSubtrees>('held')),
   ),
 
-  /** Packed ids of the damaged records behind `after`, in order. */
-  'damage.ids': read((sql: Sql, args: { tenant: number; after: Uint8Array | null }): Uint8Array => {
+  'damage.ids': read((sql, args) => {
     const rows = sql.all<{ id: Uint8Array }>(
       'SELECT id FROM damage WHERE tenant = ? AND (? IS NULL OR id > ?) ORDER BY id LIMIT ?',
       args.tenant,
@@ -76,8 +59,7 @@ export const lossOperations = {
     return ids
   }),
 
-  /** One byte per id: 1 where it is known to be damaged. */
-  'damage.known': read((sql: Sql, args: { tenant: number; ids: Uint8Array }): Uint8Array =>
+  'damage.known': read((sql, args) =>
     Uint8Array.from({ length: args.ids.length / ID_BYTES }, (_, index) =>
       sql.get(
         'SELECT 1 FROM damage WHERE tenant = ? AND id = ?',
@@ -89,16 +71,14 @@ export const lossOperations = {
     ),
   ),
 
-  /** Whether tree nodes are known to be damaged. */
   'damage.nodes': read(
-    (sql: Sql, { tenant }: { tenant: number }): boolean =>
+    (sql, { tenant }) =>
       sql.get('SELECT 1 FROM damage WHERE tenant = ? AND type = ? LIMIT 1', tenant, RECORD.node) !== undefined,
   ),
 
-  /** Uuids of the packs in which records lay that are known to be damaged. */
-  'damage.packs': read((sql: Sql, { tenant }: { tenant: number }): string[] =>
+  'damage.packs': read((sql, { tenant }) =>
     sql
       .all<{ pack: string }>('SELECT DISTINCT pack FROM damage WHERE tenant = ? AND pack IS NOT NULL', tenant)
       .map(({ pack }) => pack),
   ),
-}
+} satisfies Partial<Operations>

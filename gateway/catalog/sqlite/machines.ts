@@ -1,25 +1,11 @@
 // Machines: which agent declared them, and their policy.
+import type { MachineRow } from '../machines.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { meant } from '../../common/meant.ts'
-import { appendAudit } from './audit.ts'
-import type { Actor } from './identities.ts'
-import { aside, read, write } from './operation.ts'
+import { aside, read, write, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql } from './sql.ts'
-
-export interface MachineRow {
-  readonly id: number
-  readonly name: string
-  readonly agent: string
-  readonly host: string
-  /** JSON of a Policy. */
-  readonly policy: string
-  readonly group: string | null
-  readonly job: string | null
-  readonly pointId: string | null
-  readonly pointMs: number | null
-}
 
 /** Asks for rows of machines; the newest point of each is the first in an index. */
 export const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
@@ -43,87 +29,64 @@ const machinesOf = (sql: Sql, agent: string): number =>
   sql.get<{ count: number }>('SELECT count(*) AS count FROM machine WHERE agent = ?', agent)?.count ?? 0
 
 export const machineOperations = {
-  /** Records the machines an agent serves. A name that another agent of the tenant holds is refused, and so is one past MACHINES_MAX (`holder` is null). */
-  'machines.declare': write(
-    (
-      sql: Sql,
-      args: { tenant: number; agent: string; names: readonly string[]; policy: string; nowMs: number },
-    ): { machine: string; holder: string | null }[] => {
-      const refused: { machine: string; holder: string | null }[] = []
-      let count = machinesOf(sql, args.agent)
-      for (const name of args.names) {
-        const held = sql.get<{ agent: string; host: string }>(
-          `SELECT machine.agent, agent.host FROM machine JOIN agent ON agent.id = machine.agent
+  'machines.declare': write((sql, args) => {
+    const refused: { machine: string; holder: string | null }[] = []
+    let count = machinesOf(sql, args.agent)
+    for (const name of args.names) {
+      const held = sql.get<{ agent: string; host: string }>(
+        `SELECT machine.agent, agent.host FROM machine JOIN agent ON agent.id = machine.agent
            WHERE machine.tenant = ? AND machine.name = ?`,
+        args.tenant,
+        name,
+      )
+      if (held !== undefined) {
+        // also of a revoked agent: whoever serves a machine can read its points, so a person must say so
+        if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
+      } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
+      else {
+        count++
+        sql.run(
+          'INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, ?, ?)',
           args.tenant,
           name,
+          args.agent,
+          args.policy,
+          args.nowMs,
         )
-        if (held !== undefined) {
-          // also of a revoked agent: whoever serves a machine can read its points, so a person must say so
-          if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
-        } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
-        else {
-          count++
-          sql.run(
-            'INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, ?, ?)',
-            args.tenant,
-            name,
-            args.agent,
-            args.policy,
-            args.nowMs,
-          )
-        }
       }
-      return refused
-    },
-  ),
+    }
+    return refused
+  }),
 
-  /** Gives a machine, with its points, to another agent of the tenant; false, and nothing is changed, where it has it already. NOT_FOUND, AGENT_REVOKED, JOB_RUNNING. */
-  'machines.assign': write(
-    (sql: Sql, args: { tenant: number; name: string; agent: string; nowMs: number; by: Actor }): boolean => {
-      const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
-      const agent = sql.get<{ revoked: number | null }>(
-        'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
-        args.tenant,
-        args.agent,
+  'machines.assign': write((sql, args) => {
+    const { id, job, agent: holder } = machineByName(sql, args.tenant, args.name)
+    const agent = sql.get<{ revoked: number | null }>(
+      'SELECT revoked_ms AS revoked FROM agent WHERE tenant = ? AND id = ?',
+      args.tenant,
+      args.agent,
+    )
+    if (agent === undefined)
+      throw new VarveError(
+        'NOT_FOUND',
+        `there is no agent ${args.agent}; varve-gateway agent list shows those there are`,
       )
-      if (agent === undefined)
-        throw new VarveError(
-          'NOT_FOUND',
-          `there is no agent ${args.agent}; varve-gateway agent list shows those there are`,
-        )
-      if (holder === args.agent) return false
-      if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
-      if (machinesOf(sql, args.agent) >= MACHINES_MAX)
-        throw new VarveError('TOO_MANY_REQUESTS', `an agent serves at most ${MACHINES_MAX} machines`)
-      if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
-      sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
-      appendAudit(sql, {
-        timeMs: args.nowMs,
-        tenant: args.tenant,
-        subject: args.by.subject,
-        role: args.by.role,
-        action: 'machine.assign',
-        resource: args.name,
-        outcome: 'ok',
-        details: { agent: args.agent },
-      })
-      return true
-    },
-  ),
-
-  /** By name; those of one agent, or all. */
-  'machines.list': aside((sql: Sql, { tenant, agent }: { tenant: number; agent: string | null }): MachineRow[] => {
-    if (agent === null) return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ORDER BY machine.name`, tenant)
-    const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ORDER BY machine.name`
-    return sql.all<MachineRow>(own, agent, tenant)
+    if (holder === args.agent) return false
+    if (agent.revoked !== null) throw new VarveError('AGENT_REVOKED', `agent ${args.agent} was revoked`)
+    if (machinesOf(sql, args.agent) >= MACHINES_MAX)
+      throw new VarveError('LIMIT_REACHED', `an agent serves at most ${MACHINES_MAX} machines`)
+    if (job !== null) throw new VarveError('JOB_RUNNING', `a backup of ${args.name} is running: job ${job}`)
+    sql.run('UPDATE machine SET agent = ? WHERE id = ?', args.agent, id)
+    return true
   }),
 
-  'machines.get': read((sql: Sql, args: { tenant: number; name: string; person?: boolean }): MachineRow =>
-    machineByName(sql, args.tenant, args.name, args),
-  ),
-
-  'machines.setPolicy': write((sql: Sql, args: { id: number; policy: string }): void => {
-    sql.run('UPDATE machine SET policy = ? WHERE id = ?', args.policy, args.id)
+  'machines.list': aside((sql, asked) => {
+    const { tenant, agent, after, limit } = asked
+    const order = 'AND machine.name > ? ORDER BY machine.name LIMIT ?'
+    if (agent === null)
+      return sql.all<MachineRow>(`${MACHINE} WHERE machine.tenant = ? ${order}`, tenant, after ?? '', limit)
+    const own = `${MACHINE} WHERE machine.agent = ? AND +machine.tenant = ? ${order}`
+    return sql.all<MachineRow>(own, agent, tenant, after ?? '', limit)
   }),
-}
+
+  'machines.get': read((sql, args) => machineByName(sql, args.tenant, args.name, args)),
+} satisfies Partial<Operations>

@@ -1,5 +1,8 @@
 // What an operation of the database is: a function over SQL that either only reads, here or aside, or runs in one transaction.
+import type { None } from '../call.ts'
+import type { Catalog } from '../catalog.ts'
 import type { Sql } from './sql.ts'
+import type { Rowed } from './tenant-row.ts'
 
 /** Arguments and result must survive a structured clone: operations run on the database's thread. */
 export interface Operation<A, R> {
@@ -20,3 +23,16 @@ export const write = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => (
 
 /** A write that must not draw on the ballast: it only takes what is to spare. */
 export const spare = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'spare', run })
+
+type OperationOf<F> = F extends (...args: infer P) => Promise<infer R>
+  ? Operation<P extends readonly [infer A, ...unknown[]] ? Rowed<A> : None, R>
+  : never
+
+type Named<C> = { [S in keyof C & string]: `${S}.${keyof C[S] & string}` }[keyof C & string]
+
+/** An operation for each method of the catalog, by the name of its subject and its own. */
+export type Operations = {
+  readonly [N in Named<Catalog>]: N extends `${infer S extends keyof Catalog}.${infer M}`
+    ? OperationOf<Catalog[S][M & keyof Catalog[S]]>
+    : never
+}

@@ -1,6 +1,7 @@
 // The one table of database operations, by name.
+import type { AuditRecord } from '../audit.ts'
 import { isDatabaseFull } from '../../common/store-error.ts'
-import { appendAudit, auditOperations, type AuditRecord } from './audit.ts'
+import { appendAudit, auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
 import { chunkOperations } from './chunks.ts'
 import { collectionOperations } from './collection.ts'
@@ -13,7 +14,7 @@ import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
-import type { Operation } from './operation.ts'
+import type { Operation, Operations } from './operation.ts'
 import { packOperations } from './packs.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
@@ -21,6 +22,7 @@ import { roomOperations } from './room.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from './store-version.ts'
+import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
@@ -46,12 +48,13 @@ const OPERATIONS = {
   ...tenantOperations,
   ...usageOperations,
   ...verificationOperations,
-}
+} satisfies Operations
 
-export type OperationName = keyof typeof OPERATIONS
+export type OperationName = keyof Operations
 export const OPERATION_NAMES = Object.keys(OPERATIONS) as readonly OperationName[]
-export type OperationArgs<N extends OperationName> = Parameters<(typeof OPERATIONS)[N]['run']>[1]
-export type OperationResult<N extends OperationName> = ReturnType<(typeof OPERATIONS)[N]['run']>
+type Ran<N extends OperationName> = Operations[N]['run']
+export type OperationArgs<N extends OperationName> = Named<Parameters<Ran<N>>[1]>
+export type OperationResult<N extends OperationName> = ReturnType<Ran<N>>
 
 /** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
 const written = <R>(sql: Sql, run: () => R): R => {
@@ -74,9 +77,9 @@ export const runOperation = <N extends OperationName>(
   args: OperationArgs<N>,
   entry?: AuditRecord,
 ): OperationResult<N> => {
-  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
+  const operation = OPERATIONS[name] as unknown as Operation<object, OperationResult<N>>
   const run = (): OperationResult<N> => {
-    const result = operation.run(sql, args)
+    const result = operation.run(sql, rowed(sql, args))
     if (entry !== undefined) appendAudit(sql, entry)
     return result
   }
@@ -91,8 +94,8 @@ export const runOperation = <N extends OperationName>(
 
 /** Runs one operation of those that run aside, on a connection that only reads. */
 export const runAside = <N extends OperationName>(sql: Sql, name: N, args: OperationArgs<N>): OperationResult<N> => {
-  const operation = OPERATIONS[name] as unknown as Operation<OperationArgs<N>, OperationResult<N>>
-  return sql.snapshot(() => operation.run(sql, args))
+  const operation = OPERATIONS[name] as unknown as Operation<object, OperationResult<N>>
+  return sql.snapshot(() => operation.run(sql, rowed(sql, args)))
 }
 
 /** Runs one operation as above, with what was acknowledged noted beside the packs before anybody is told. */

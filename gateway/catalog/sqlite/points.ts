@@ -1,59 +1,12 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
-import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
+import type { ImageRow, ListedPoint, PointPage, PointRow, PointsAsked, StoredPoint } from '../points.ts'
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { nearest } from '../../../protocol/nearest.ts'
-import type { PointCursor } from '../../../protocol/schemas.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
-import { aside, read } from './operation.ts'
+import { aside, read, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
-
-export interface ImageRow {
-  readonly name: string
-  readonly size: number
-  readonly root: Uint8Array | null
-  readonly kind: ReadKind
-  readonly reason: ReadReason
-  readonly dirtyBytes: number
-  readonly comparedChunks: number
-}
-
-interface PointRow {
-  readonly id: string
-  readonly machine: string
-  readonly agent: string
-  readonly timeMs: number
-  readonly kind: ReadKind
-  readonly reason: ReadReason
-  readonly consistency: Consistency
-  readonly note: string | null
-  readonly base: string | null
-  readonly bytesRead: number
-  readonly bytesSent: number
-  readonly bytesStored: number
-  readonly durationMs: number
-  /** 1 while a person holds it. */
-  readonly held: number
-  readonly lockedUntilMs: number | null
-  readonly verifiedMs: number | null
-  /** Bytes of its disks that known damage leaves unreadable. */
-  readonly lostBytes: number
-}
-
-/** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */
-export interface ListedPoint extends PointRow {
-  readonly leftOut: readonly LeftOutDisk[]
-  readonly disks: readonly ImageRow[]
-}
-
-export interface StoredPoint extends ListedPoint {
-  readonly configuration: string
-}
-
-/** Part of a list, which ends early where its points have many disks; `more` tells whether points follow. */
-export interface PointPage {
-  readonly points: readonly ListedPoint[]
-  readonly more: boolean
-}
+import type { Rowed } from './tenant-row.ts'
 
 /** Order of points by their creation, the last one first; times tell it for those of older programs, which have no number. */
 export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time_ms DESC, point.id DESC'
@@ -63,10 +16,13 @@ const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
   (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes`
 
-type Raw<P extends PointRow> = Omit<P, 'leftOut' | 'disks'> & { readonly leftOut: string }
+type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'disks'> & {
+  readonly held: number
+  readonly leftOut: string
+}
 
-const listed = <P extends ListedPoint>({ leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
-  ({ ...point, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
+const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
+  ({ ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
 
 /** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
 export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
@@ -79,20 +35,17 @@ const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string
   return found
 }
 
-export interface PointsAsked {
-  readonly tenant: number
-  /** Narrows to the machines that this agent serves now. */
-  readonly agent: string | null
-  readonly machine: string | null
-  readonly before: PointCursor | null
-  readonly limit: number
-}
-
 /**
  * The statement for a page of points, newest first, with its values: each way to ask goes along an index in the order of the page, so
  * that it costs what the page has and not what the tenant has (for an agent's machines: a page for each).
  */
-export const pageStatement = ({ tenant, agent, machine, before, limit }: PointsAsked): [string, ...SqlValue[]] => {
+export const pageStatement = ({
+  tenant,
+  agent,
+  machine,
+  before,
+  limit,
+}: Rowed<PointsAsked>): [string, ...SqlValue[]] => {
   const cursor = before === null ? '' : 'AND (point.time_ms, point.id) < (?, ?)'
   const from = before === null ? [] : [before.timeMs, before.id]
   const order = 'ORDER BY point.time_ms DESC, point.id DESC LIMIT ?'
@@ -114,7 +67,7 @@ export const pageStatement = ({ tenant, agent, machine, before, limit }: PointsA
   return [text, ...from, limit, tenant, agent, limit]
 }
 
-const pageOf = (sql: Sql, asked: PointsAsked): PointPage => {
+const pageOf = (sql: Sql, asked: Rowed<PointsAsked>): PointPage => {
   const [text, ...values] = pageStatement({ ...asked, limit: asked.limit + 1 })
   const rows = sql.all<Raw<ListedPoint>>(text, ...values)
   const wanted = rows.slice(0, asked.limit)
@@ -176,12 +129,9 @@ const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefi
 }
 
 export const pointOperations = {
-  /** A page of points, newest first. */
   'points.list': aside(pageOf),
 
-  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. For work on it. */
   'points.find': read(findPoint),
 
-  /** The same, for who only looks. */
   'points.show': aside(findPoint),
-}
+} satisfies Partial<Operations>

@@ -1,43 +1,15 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
+import { REMOVED_POINTS_MAX, type LeftPoint, type PolicyRow, type Removal, type RetentionPoint } from '../retention.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { GROUP_NONE, POLICIES_MAX, type KeepReason, type RetentionScope } from '../../../protocol/retention.ts'
+import { GROUP_NONE, POLICIES_MAX, type KeepReason } from '../../../protocol/retention.ts'
 import { andElse, meant } from '../../common/meant.ts'
+import { policyOf, type Policy } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'
-import type { Actor } from './identities.ts'
 import { machineByName } from './machines.ts'
-import { PAGE_ROWS_MAX } from '../../../protocol/limits.ts'
-import { aside, write } from './operation.ts'
+import { aside, write, type Operations } from './operation.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
-
-/** Most points that one removal takes, which is what a person may name: it is one transaction, and others wait for it. */
-export const REMOVED_POINTS_MAX = PAGE_ROWS_MAX
-
-export interface PolicyRow {
-  readonly scope: RetentionScope
-  /** Of the group or machine; empty for the tenant. */
-  readonly name: string
-  /** JSON of a Retention. */
-  readonly rules: string
-}
-
-/** A point as retention looks at it; flags are 0 or 1. */
-export interface RetentionPoint {
-  readonly id: string
-  readonly machine: string
-  readonly timeMs: number
-  readonly seq: number
-  readonly held: number
-  readonly lockedUntilMs: number | null
-  readonly damaged: number
-  readonly empty: number
-  readonly inUse: number
-}
-
-/** A point that a removal left where it is. */
-export interface LeftPoint {
-  readonly id: string
-  readonly reason: KeepReason
-}
+import { tenantUuid, type Rowed } from './tenant-row.ts'
 
 /** True where there is something to restore: not of a point of an older program that has no disks. */
 const HAS_BYTES = 'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.size > 0)'
@@ -48,8 +20,12 @@ const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
   FROM point JOIN machine ON machine.id = point.machine`
 
+const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'empty', 'inUse')
+
 const findPoint = (sql: Sql, tenant: number, id: string): RetentionPoint | undefined =>
-  sql.get<RetentionPoint>(`${POINT} WHERE point.id = ? AND point.tenant = ?`, id, tenant)
+  sql
+    .all<Flagged<RetentionPoint>>(`${POINT} WHERE point.id = ? AND point.tenant = ?`, id, tenant)
+    .map(retentionPoint)[0]
 
 const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
   const point = findPoint(sql, tenant, id)
@@ -67,19 +43,10 @@ const isLastGood = (sql: Sql, id: string, nowMs: number): boolean =>
     nowMs,
   )?.id === id
 
-export interface Removal {
-  readonly tenant: number
-  readonly points: readonly string[]
-  /** A person named these points: then the last good one of a machine may go too, and one that may not go is an error. */
-  readonly named: boolean
-  readonly nowMs: number
-  readonly by: Actor
-}
-
-const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Removal): KeepReason | null => {
-  if (point.held === 1) return 'held'
+const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<Removal>): KeepReason | null => {
+  if (point.held) return 'held'
   if ((point.lockedUntilMs ?? 0) > nowMs) return 'locked'
-  if (point.inUse === 1) return 'in-use'
+  if (point.inUse) return 'in-use'
   if (named) return null
   if (point.timeMs > nowMs) return 'future'
   return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
@@ -97,10 +64,10 @@ const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): Var
   })
 }
 
-const removePoints = (sql: Sql, removal: Removal): { removed: number; left: LeftPoint[] } => {
+const removePoints = (sql: Sql, removal: Rowed<Removal>): { removed: number; left: LeftPoint[] } => {
   const { tenant, points, named, nowMs, by } = removal
   if (points.length > REMOVED_POINTS_MAX)
-    throw new VarveError('TOO_MANY_REQUESTS', `at most ${REMOVED_POINTS_MAX} points are removed at once`)
+    throw new VarveError('LIMIT_REACHED', `at most ${REMOVED_POINTS_MAX} points are removed at once`)
   const left: LeftPoint[] = []
   let removed = 0
   for (const id of points) {
@@ -118,8 +85,8 @@ const removePoints = (sql: Sql, removal: Removal): { removed: number; left: Left
     sql.run('DELETE FROM point WHERE id = ?', id)
     removed++
     const { machine, timeMs } = point
-    const about = { action: 'point.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
-    appendAudit(sql, { timeMs: nowMs, tenant, subject: by.subject, role: by.role, ...about })
+    const about = { action: 'points.remove', resource: `point=${id}`, outcome: 'ok', details: { machine, timeMs } }
+    appendAudit(sql, { timeMs: nowMs, tenant: tenantUuid(sql, tenant), subject: by.subject, role: by.role, ...about })
   }
   return { removed, left }
 }
@@ -150,19 +117,9 @@ const requireGroup = (sql: Sql, tenant: number, group: string, way: string | nul
 /** The way out where rules are set before the first machine joins. */
 const NEW_GROUP_WAY = 'for rules before the first machine joins it, say that the group is new (--new-group)'
 
-export interface RulesChange {
-  readonly tenant: number
-  readonly scope: RetentionScope
-  readonly name: string
-  readonly rules: string | null
-  /** False where a group is meant to be there already. */
-  readonly newGroup?: boolean
-}
-
 export const retentionOperations = {
   // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
-  /** Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that is not there, PARAMS_INVALID for GROUP_NONE, TOO_MANY_REQUESTS past POLICIES_MAX. */
-  'retention.set': write((sql: Sql, { tenant, scope, name, rules, newGroup = true }: RulesChange): void => {
+  'retention.set': write((sql, { tenant, scope, name, rules, newGroup = true }) => {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') {
       checkGroup(name)
@@ -178,7 +135,7 @@ export const retentionOperations = {
         name,
       )!
       if (count >= POLICIES_MAX)
-        throw new VarveError('TOO_MANY_REQUESTS', `a tenant has at most ${POLICIES_MAX} policies of retention`)
+        throw new VarveError('LIMIT_REACHED', `a tenant has at most ${POLICIES_MAX} policies of retention`)
       sql.run(
         `INSERT INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)
            ON CONFLICT DO UPDATE SET rules = excluded.rules WHERE rules <> excluded.rules`,
@@ -190,12 +147,25 @@ export const retentionOperations = {
     }
   }),
 
-  'retention.list': aside((sql: Sql, { tenant }: { tenant: number }): PolicyRow[] =>
-    sql.all<PolicyRow>('SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope DESC, name', tenant),
+  'retention.list': aside((sql, { tenant, after, limit }) =>
+    sql.all<PolicyRow>(
+      `SELECT scope, name, rules FROM retention WHERE tenant = ?1 AND (?2 IS NULL OR scope < ?2 OR (scope = ?2 AND name > ?3))
+       ORDER BY scope DESC, name LIMIT ?4`,
+      tenant,
+      after?.scope ?? null,
+      after?.name ?? '',
+      limit,
+    ),
   ),
 
-  /** Rules (JSON) of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
-  'retention.of': aside((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): string | null => {
+  'retention.get': aside((sql, { tenant, scope, name }) => {
+    if (scope === 'machine') machineByName(sql, tenant, name)
+    if (scope === 'group') requireGroup(sql, tenant, name)
+    const own = 'SELECT scope, name, rules FROM retention WHERE tenant = ? AND scope = ? AND name = ?'
+    return sql.get<PolicyRow>(own, tenant, scope, name) ?? null
+  }),
+
+  'retention.of': aside((sql, { tenant, machine }) => {
     const row = sql.get<{ rules: string }>(
       `SELECT rules FROM retention JOIN machine ON machine.tenant = retention.tenant
        WHERE retention.tenant = ? AND machine.name = ? AND (scope = 'tenant'
@@ -207,22 +177,22 @@ export const retentionOperations = {
     return row?.rules ?? null
   }),
 
-  /** Whether a group is there, so that its rules can be shown; NOT_FOUND. */
-  'groups.require': aside((sql: Sql, { tenant, group }: { tenant: number; group: string }): void =>
-    requireGroup(sql, tenant, group),
-  ),
-
-  'groups.list': aside((sql: Sql, { tenant }: { tenant: number }): string[] => groupsOf(sql, tenant)),
-
-  /** Puts a machine into a group, or with null out of any; NOT_FOUND, PARAMS_INVALID. */
-  'machines.setGroup': write((sql: Sql, args: { tenant: number; name: string; group: string | null }): void => {
-    const { id } = machineByName(sql, args.tenant, args.name)
-    checkGroup(args.group)
-    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', args.group, id, args.group)
+  'machines.configure': write((sql, args) => {
+    const { tenant, name, policy: changes = {}, group } = args
+    const machine = machineByName(sql, tenant, name)
+    const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
+    const policy: Policy = { ...policyOf(machine.policy), ...changed }
+    const text = JSON.stringify(policy)
+    if (text !== JSON.stringify(policyOf(machine.policy)))
+      sql.run('UPDATE machine SET policy = ? WHERE id = ?', text, machine.id)
+    if (group === undefined) return { policy, group: machine.group, newGroup: false }
+    checkGroup(group)
+    const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)
+    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', group, machine.id, group)
+    return { policy, group, newGroup }
   }),
 
-  /** Names of the machines of a group, or of all for null; NOT_FOUND for a group without any. */
-  'machines.members': aside((sql: Sql, { tenant, group }: { tenant: number; group: string | null }): string[] => {
+  'machines.members': aside((sql, { tenant, group }) => {
     const rows = sql.all<{ name: string }>(
       'SELECT name FROM machine WHERE tenant = ? AND (? IS NULL OR member_of = ?) ORDER BY name',
       tenant,
@@ -236,27 +206,24 @@ export const retentionOperations = {
     return rows.map(({ name }) => name)
   }),
 
-  /** All points of one machine, the one created last first; NOT_FOUND. */
-  'retention.points': aside((sql: Sql, { tenant, machine }: { tenant: number; machine: string }): RetentionPoint[] => {
+  'retention.points': aside((sql, { tenant, machine }) => {
     const { id } = machineByName(sql, tenant, machine)
-    return sql.all<RetentionPoint>(
-      `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
-      id,
-    )
+    return sql
+      .all<Flagged<RetentionPoint>>(
+        `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,
+        id,
+      )
+      .map(retentionPoint)
   }),
 
-  'retention.point': aside((sql: Sql, { tenant, id }: { tenant: number; id: string }): RetentionPoint =>
-    pointOf(sql, tenant, id),
-  ),
+  'retention.point': aside((sql, { tenant, id }) => pointOf(sql, tenant, id)),
 
-  /** Holds a point until it is released, or releases it; NOT_FOUND. */
-  'points.hold': write((sql: Sql, { tenant, id, held }: { tenant: number; id: string; held: boolean }): void => {
+  'points.hold': write((sql, { tenant, id, held }) => {
     pointOf(sql, tenant, id)
     sql.run('UPDATE point SET held = ? WHERE id = ? AND held <> ?', held ? 1 : 0, id, held ? 1 : 0)
   }),
 
-  /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */
-  'points.lock': write((sql: Sql, { tenant, id, untilMs }: { tenant: number; id: string; untilMs: number }): void => {
+  'points.lock': write((sql, { tenant, id, untilMs }) => {
     const { lockedUntilMs } = pointOf(sql, tenant, id)
     if (lockedUntilMs !== null && untilMs <= lockedUntilMs)
       throw new VarveError(
@@ -267,9 +234,5 @@ export const retentionOperations = {
     sql.run('UPDATE point SET locked_ms = ? WHERE id = ?', untilMs, id)
   }),
 
-  /**
-   * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or, where a person
-   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, TOO_MANY_REQUESTS past REMOVED_POINTS_MAX. What they stored goes with a collection.
-   */
   'points.remove': write(removePoints),
-}
+} satisfies Partial<Operations>

@@ -1,5 +1,5 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
-import { TALLY } from './tally-schema.ts'
+import { TALLY, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
 // the triggers note in tenant.state_dirty that the packs do not have the tenant's state as it is; a new restore point says so itself, in its manifest
@@ -161,4 +161,16 @@ CREATE INDEX job_machine_created ON job (machine, seq, started_ms);
 CREATE INDEX job_agent_created ON job (agent, seq, started_ms);
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5]
+// a token may belong to no tenant; its rows are what they were and keep their order, so they count as before
+const VERSION_6 = `
+CREATE TABLE token_new (
+  id TEXT PRIMARY KEY, tenant INTEGER REFERENCES tenant, subject TEXT NOT NULL, role TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, revoked_ms INTEGER
+) STRICT;
+INSERT INTO token_new SELECT id, tenant, subject, role, created_ms, expires_ms, revoked_ms FROM token ORDER BY rowid;
+DROP TABLE token;
+ALTER TABLE token_new RENAME TO token;
+${tallyTriggers('token')}
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6]

@@ -1,30 +1,19 @@
 // The state of a tenant in the catalog: a snapshot to be written to the packs, and the note that it is there.
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { RetentionScope } from '../../../protocol/retention.ts'
 import type { TenantState } from '../state-record.ts'
-import { commitRecords, type ChunkCommit } from './chunks.ts'
-import { read, write } from './operation.ts'
+import { eachFact, TENANT_FIELDS, type AnyRow } from '../facts.ts'
+import { commitRecords } from './chunks.ts'
+import { selectFact, selectFields } from './facts.ts'
+import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
 // state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being written
 const WRITING = 2
 
-interface TenantRow {
-  readonly row: number
-  readonly uuid: string
-  readonly name: string
-  readonly idKey: Uint8Array
-  readonly chunkBytes: number
-  readonly createdMs: number
-  readonly quotaSoftBytes: number | null
-  readonly quotaHardBytes: number | null
-}
-
 const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantState => {
-  const { idKey, ...row } = sql.get<TenantRow & object>(
-    `SELECT id AS row, uuid, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
-     quota_soft AS quotaSoftBytes, quota_hard AS quotaHardBytes FROM tenant WHERE id = ?`,
+  const { idKey, ...row } = sql.get<Omit<TenantState['tenant'], 'idKey'> & { readonly idKey: Uint8Array }>(
+    `SELECT ${selectFields(TENANT_FIELDS)} FROM tenant WHERE id = ?`,
     tenant,
   )!
   const points = sql.all<{ id: string; held: number; lockedUntilMs: number | null }>(
@@ -36,20 +25,7 @@ const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantS
     timeMs: nowMs,
     gateway: sql.get<{ value: string }>("SELECT value FROM setting WHERE name = 'gateway'")?.value ?? null,
     tenant: { ...row, idKey: hex(idKey) },
-    agents: sql.all<TenantState['agents'][number]>(
-      `SELECT id, host, public_key AS publicKey, enrolled_ms AS enrolledMs, revoked_ms AS revokedMs
-       FROM agent WHERE tenant = ? ORDER BY id`,
-      tenant,
-    ),
-    machines: sql.all<TenantState['machines'][number]>(
-      `SELECT id AS row, name, agent, policy, member_of AS "group", created_ms AS createdMs
-       FROM machine WHERE tenant = ? ORDER BY id`,
-      tenant,
-    ),
-    retention: sql.all<{ scope: RetentionScope; name: string; rules: string }>(
-      'SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope, name',
-      tenant,
-    ),
+    ...eachFact((fact) => sql.all<AnyRow>(selectFact(fact), tenant)),
     points: points.map(({ id, held, lockedUntilMs }) => ({ id, held: held !== 0, lockedUntilMs })),
     jobs: sql
       .all<{ id: string }>('SELECT id FROM job WHERE tenant = ? AND ended_ms IS NULL ORDER BY id', tenant)
@@ -58,11 +34,7 @@ const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantS
 }
 
 export const stateOperations = {
-  /**
-   * The state to be written, with its number, or null where the packs have it. The number counts from this moment on, so that a manifest
-   * that names it was written after the snapshot, whatever became of the snapshot.
-   */
-  'states.begin': write((sql: Sql, { tenant, nowMs }: { tenant: number; nowMs: number }): TenantState | null => {
+  'states.begin': write((sql, { tenant, nowMs }) => {
     const row = sql.get<{ seq: number }>(
       'UPDATE tenant SET state_seq = state_seq + 1, state_dirty = ? WHERE id = ? AND state_dirty <> 0 RETURNING state_seq AS seq',
       WRITING,
@@ -71,8 +43,7 @@ export const stateOperations = {
     return row === undefined ? null : snapshot(sql, tenant, row.seq, nowMs)
   }),
 
-  /** Records a state that is synced to its pack, `ids` being those of its parts; a change since its snapshot leaves the tenant to be written again. */
-  'states.commit': write((sql: Sql, commit: ChunkCommit): void => {
+  'states.commit': write((sql, commit) => {
     commitRecords(sql, commit)
     const rows = sql.run(
       'UPDATE tenant SET state_id = ?, state_dirty = CASE state_dirty WHEN ? THEN 0 ELSE state_dirty END WHERE id = ?',
@@ -83,14 +54,11 @@ export const stateOperations = {
     if (rows === 0) throw new VarveError('NOT_FOUND', 'the tenant is no longer there')
   }),
 
-  /** Number of the tenant's newest state. */
   'states.seq': read(
-    (sql: Sql, { tenant }: { tenant: number }): number =>
-      sql.get<{ seq: number }>('SELECT state_seq AS seq FROM tenant WHERE id = ?', tenant)?.seq ?? 0,
+    (sql, { tenant }) => sql.get<{ seq: number }>('SELECT state_seq AS seq FROM tenant WHERE id = ?', tenant)?.seq ?? 0,
   ),
 
-  /** Row ids of the tenants whose state the packs do not have as it is. */
-  'states.changed': read((sql: Sql, _: Record<string, never>): number[] =>
-    sql.all<{ id: number }>('SELECT id FROM tenant WHERE state_dirty <> 0 ORDER BY id').map(({ id }) => id),
+  'states.changed': read((sql) =>
+    sql.all<{ id: string }>('SELECT uuid AS id FROM tenant WHERE state_dirty <> 0 ORDER BY id').map(({ id }) => id),
   ),
-}
+} satisfies Partial<Operations>

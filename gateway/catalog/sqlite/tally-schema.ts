@@ -94,7 +94,9 @@ const kept = (sum: string): string => `(${sum}) & ${SUM_MASK}`
 
 const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged';"
 
-const triggersOf = (table: string, { columns: of, acknowledged }: Tallied): string => {
+/** What keeps the count of a table; a migration that makes a table anew makes them anew too. */
+export const tallyTriggers = (table: string): string => {
+  const { columns: of, acknowledged } = TABLES[table]!
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`
   const [added, removed] = [rowSum(of, 'NEW'), rowSum(of, 'OLD')]
@@ -103,9 +105,11 @@ const triggersOf = (table: string, { columns: of, acknowledged }: Tallied): stri
 CREATE TRIGGER tally_${table}_added AFTER INSERT ON ${table} BEGIN ${update('+ 1', `+ ${added}`)} ${also} END;
 CREATE TRIGGER tally_${table}_changed AFTER UPDATE ON ${table} BEGIN ${update('+ 0', `- ${removed} + ${added}`)} END;
 CREATE TRIGGER tally_${table}_removed AFTER DELETE ON ${table} BEGIN ${update('- 1', `- ${removed}`)} ${also} END;
-${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}
-INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', count(*), ${kept(`coalesce(sum(${rowSum(of, table)}), 0)`)} FROM ${table};`
+${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}`
 }
+
+const firstTally = (table: string): string => `
+INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table)}) AS now;`
 
 /** Names of the tables that are counted. */
 export const TALLIED: readonly string[] = Object.keys(TABLES)
@@ -182,8 +186,6 @@ CREATE TABLE pack_tally (
   pack INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
 INSERT INTO tally (tenant, name, rows, sum) VALUES (0, 'acknowledged', 0, 0);
-${Object.entries(TABLES)
-  .map(([table, tallied]) => triggersOf(table, tallied))
-  .join('')}
+${TALLIED.map((table) => tallyTriggers(table) + firstTally(table)).join('')}
 ${CHUNK_TRIGGERS}
 `

@@ -1,23 +1,8 @@
 // What accounting asks of the catalog: restore points and images at one moment, what running backups have stored, growth.
-import { collectionOperations, type CatalogRoots } from './collection.ts'
-import { aside } from './operation.ts'
+import type { CountedPoint } from '../usage.ts'
+import { collectionOperations } from './collection.ts'
+import { aside, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
-
-/** A restore point, and what its manifest takes. */
-export interface CountedPoint {
-  readonly id: string
-  readonly machine: string
-  readonly timeMs: number
-  /** Stored length of its manifest; null where the index does not have it. */
-  readonly manifestLength: number | null
-}
-
-/** A tenant at one moment. */
-export interface UsageRoots extends CatalogRoots {
-  readonly counted: readonly CountedPoint[]
-  /** Record bytes that running backups have stored so far. */
-  readonly uploadBytes: number
-}
 
 /** Record bytes that backups begun at `sinceMs` or later have newly stored; a rebuilt catalog may lack their jobs but not their points. */
 const storedSince = (sql: Sql, tenant: number, sinceMs: number): number => {
@@ -37,7 +22,7 @@ const storedSince = (sql: Sql, tenant: number, sinceMs: number): number => {
 }
 
 export const usageOperations = {
-  'usage.roots': aside((sql: Sql, { tenant }: { tenant: number }): UsageRoots => {
+  'usage.roots': aside((sql, { tenant }) => {
     const counted = sql.all<CountedPoint>(
       `SELECT point.id, machine.name AS machine, time_ms AS timeMs, chunk.stored AS manifestLength
        FROM point JOIN machine ON machine.id = point.machine
@@ -53,8 +38,5 @@ export const usageOperations = {
     return { ...collectionOperations['collection.roots'].run(sql, { tenant }), counted, uploadBytes: running.bytes }
   }),
 
-  /** One figure for each moment. */
-  'usage.growth': aside((sql: Sql, args: { tenant: number; sinceMs: readonly number[] }): number[] =>
-    args.sinceMs.map((sinceMs) => storedSince(sql, args.tenant, sinceMs)),
-  ),
-}
+  'usage.growth': aside((sql, args) => args.sinceMs.map((sinceMs) => storedSince(sql, args.tenant, sinceMs))),
+} satisfies Partial<Operations>

@@ -14,7 +14,7 @@ test('opens a session as this agent, and closes it', async () => {
     expect(signal.aborted).toBe(false)
     return await link.call('machines.list', {})
   })
-  expect(machines).toEqual({ machines: [] })
+  expect(machines).toEqual({ machines: [], next: null })
 })
 
 test('goes on after the connection broke', async () => {

@@ -1,8 +1,6 @@
 // The guest agent's channel against servers that answer strangely.
-
 import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { GUEST_ANSWER_BYTES_MAX, GuestChannel } from '../../../agent/guest/channel.ts'
 import { ScriptedGuestAgent } from '../../support/guest-agent.ts'

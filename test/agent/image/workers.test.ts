@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { PICK, type PreparedChunks } from '../../../agent/image/messages.ts'
+import type { Framed } from '../../../protocol/host/chunk-steps.ts'
+import { PICK } from '../../../agent/image/messages.ts'
 import type { ChunkRun } from '../../../agent/image/segments.ts'
 import { ImageWorkers } from '../../../agent/image/workers.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
@@ -85,7 +86,7 @@ test('what is prepared stays as it is while more is prepared, and every chunk of
   await using workers = startWorkers(nbd, disk.length, false)
   const positions = Array.from({ length: 32 }, (_, at) => at)
   await workers.read(0, reads(...positions), true)
-  const prepared: PreparedChunks[] = []
+  const prepared: Framed[] = []
   for (const skipped of positions) {
     const picks = Uint8Array.from(positions, (at) => (at === skipped ? PICK.none : PICK.send))
     prepared.push((await workers.prepare(0, picks, proofKey)).chunks!)

@@ -1,11 +1,9 @@
 // The NBD client against real qemu-nbd, and against scripted answers that qemu-nbd does not give.
-
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
-import { NbdClient } from '../../../agent/nbd/client.ts'
-import type { StatusExtent } from '../../../agent/nbd/client.ts'
+import { NbdClient, type StatusExtent } from '../../../agent/nbd/client.ts'
 import { run } from '../../support/run.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { qemuIo, startQemuNbd } from './qemu-nbd.ts'

@@ -1,12 +1,9 @@
 // The map of a disk against a model that knows every sector, and against real disks.
-
-import { readFile } from 'node:fs/promises'
 import * as fc from 'fast-check'
+import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { NbdClient } from '../../../agent/nbd/client.ts'
-import type { StatusExtent } from '../../../agent/nbd/client.ts'
-import { ALLOCATION_CONTEXT, diskExtents, mergeStatus, planSpans } from '../../../agent/nbd/extents.ts'
-import type { DiskExtent, ExtentKind, StatusSource } from '../../../agent/nbd/extents.ts'
+import { NbdClient, type StatusExtent } from '../../../agent/nbd/client.ts'
+import { ALLOCATION_CONTEXT, BITMAP_CONTEXT_PREFIX, diskExtents, mergeStatus, planSpans, type DiskExtent, type ExtentKind, type StatusSource } from '../../../agent/nbd/extents.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { run } from '../../support/run.ts'
 import { tempFolder } from '../../support/temp.ts'

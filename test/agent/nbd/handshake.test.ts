@@ -1,9 +1,7 @@
 // The handshake as a conversation without a socket: what it says, what it makes of the answers, and hostile ones.
-
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { handshake } from '../../../agent/nbd/handshake.ts'
-import type { NbdExport } from '../../../agent/nbd/handshake.ts'
+import { handshake, type NbdExport } from '../../../agent/nbd/handshake.ts'
 import { encodeGo, encodeOption, encodeSetMetaContext } from '../../../agent/nbd/option-wire.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { blockSizeInfo, exportInfo, GREETING, metaContext, optionReply, u16, u32 } from './scripted-server.ts'

@@ -1,8 +1,6 @@
 // An NBD server for tests that says exactly what a script tells it to, honest or not.
-
 import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { tempFolder } from '../../support/temp.ts'
 
 export const u16 = (value: number): Buffer => {

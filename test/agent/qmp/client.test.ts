@@ -1,8 +1,6 @@
 // The QMP client against a real QEMU and against servers that misbehave.
-
 import { link, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import type { Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { QMP_PENDING_MAX, QmpClient } from '../../../agent/qmp/client.ts'

@@ -1,9 +1,7 @@
 // The configuration kept with a restore point.
-
 import { expect, test } from 'vitest'
 import { CONFIGURATION_BYTES_MAX, machineConfiguration } from '../../../agent/qmp/configuration.ts'
-import { QmpClient } from '../../../agent/qmp/client.ts'
-import type { QmpCaller } from '../../../agent/qmp/client.ts'
+import { QmpClient, type QmpCaller } from '../../../agent/qmp/client.ts'
 import { startMachine } from '../../support/qemu.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { VarveError } from '../../../protocol/errors.ts'

@@ -1,9 +1,7 @@
 // Disks and their names as a real QEMU shows them, and answers that are not QEMU's.
-
 import { expect, test } from 'vitest'
 import { pathOf } from '../../../agent/drivers/qmp/evidence.ts'
-import { QmpClient } from '../../../agent/qmp/client.ts'
-import type { QmpCaller } from '../../../agent/qmp/client.ts'
+import { QmpClient, type QmpCaller } from '../../../agent/qmp/client.ts'
 import { diskNames, listDisks } from '../../../agent/qmp/disks.ts'
 import { startMachine } from '../../support/qemu.ts'
 import { run } from '../../support/run.ts'

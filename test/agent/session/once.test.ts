@@ -1,35 +1,12 @@
-// The certificate authority that the configuration names, and a session of a host whose clock is wrong.
-import { readFile, writeFile } from 'node:fs/promises'
+// A session of a host whose clock is wrong.
 import { expect, test } from 'vitest'
 import { systemClock } from '../../../protocol/host/clock.ts'
 import { parseConfig } from '../../../agent/config.ts'
 import { concernsOf } from '../../../agent/session/concerns.ts'
-import { connect, readCa } from '../../../agent/session/once.ts'
+import { connect } from '../../../agent/session/once.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { makeCertificate } from '../../support/certificates.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
-import { failureOf } from '../restore/code-of.ts'
-
-test('a configured certificate authority is read, and named with what is wrong when it cannot be', async () => {
-  await using temp = await tempFolder()
-  const pair = await makeCertificate(temp.path, 'ca')
-  expect(await readCa(undefined)).toBe(null)
-  expect(await readCa(pair.cert)).toEqual(await readFile(pair.cert))
-  await writeFile(temp.join('empty.pem'), '')
-  await writeFile(temp.join('text.pem'), 'PEM')
-  for (const [file, says] of [
-    [temp.join('gone.pem'), 'gone.pem: it does not exist'],
-    [temp.path, 'it is a folder'],
-    [temp.join('empty.pem'), 'empty.pem is empty'],
-    [temp.join('text.pem'), 'text.pem holds no certificate'],
-    [pair.key, 'ca.key holds a private key'],
-  ] as const) {
-    const error = await failureOf(readCa(file))
-    expect(error?.code).toBe('CONFIG_INVALID')
-    expect(error?.message).toContain(says)
-  }
-})
 
 test.each([40_000, 3_600_000, -3_600_000])(
   'a clock that is %d ms ahead is said, and keeps no agent out',

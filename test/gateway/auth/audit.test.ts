@@ -1,4 +1,5 @@
 // The audit log as the gateway uses it: refusals recorded in bounded number, and a long log checked part by part.
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import { intercepted, type Intercept } from '../../support/intercept.ts'
 import { afterEach, expect, test, vi } from 'vitest'
 import {
@@ -8,9 +9,8 @@ import {
   REFUSALS_PER_WINDOW_MAX,
   RETRY_INTERVAL_MS,
 } from '../../../gateway/auth/audit.ts'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
-import type { AuditEntry } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { openLocal, type LocalCatalog } from '../../../gateway/catalog/sqlite/database.ts'
 import { VarveError, type ErrorCode } from '../../../protocol/errors.ts'
@@ -23,18 +23,18 @@ const throwing = (error: VarveError): never => {
   throw error
 }
 
-const log = async (catalog: Catalog, tenant: number | null): Promise<AuditEntry[]> =>
+const log = async (catalog: Catalog, tenant: string | null): Promise<AuditEntry[]> =>
   await catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 })
 
-const refusal = (code: ErrorCode, timeMs: number, tenant: number | null = null) => ({
+const refusal = (code: ErrorCode, timeMs: number, tenant: string | null = null) => ({
   timeMs,
   tenant,
   subject: '',
   role: '',
   action: 'connect',
   resource: '',
-  address: '192.0.2.7',
-  error: new VarveError(code, 'refused'),
+  outcome: code,
+  details: { address: '192.0.2.7' },
 })
 
 test('a refused connection is recorded and thrown on; an accepted one is not a refusal', async () => {
@@ -42,7 +42,7 @@ test('a refused connection is recorded and thrown on; an accepted one is not a r
   const { authority, catalog, acme } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
   const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
-  const token = await issueToken(authority, { ...request, by: LOCAL_ADMINISTRATOR })
+  const { token } = await issueToken(authority, request)
   const connect = (text: string, timeMs: number) =>
     audit.guard({ action: 'connect', address: '192.0.2.7', timeMs }, () => verifyBearer(authority, text, timeMs))
   expect((await connect(token, NOW_MS)).subject).toBe('ann')
@@ -52,7 +52,6 @@ test('a refused connection is recorded and thrown on; an accepted one is not a r
     { action: 'connect', subject: '', outcome: 'TOKEN_MALFORMED', details: { address: '192.0.2.7' } },
   ])
   expect(await log(catalog, acme.id)).toMatchObject([
-    { action: 'token.issue', outcome: 'ok' },
     { action: 'connect', subject: 'ann', role: 'viewer', outcome: 'TOKEN_EXPIRED' },
   ])
 })
@@ -61,8 +60,8 @@ test('a replayed enrolment is in the log of its tenant', async () => {
   await using gateway = await testAuthority(true)
   const { authority, catalog, acme } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
-  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS, by: LOCAL_ADMINISTRATOR }
-  const token = await issueEnrolment(authority, request)
+  const request = { tenant: acme, ttlMs: 60_000, nowMs: NOW_MS }
+  const { token } = await issueEnrolment(authority, request)
   const publicKey = Buffer.alloc(32, 1).toString('base64url')
   const attempt = () =>
     audit.guard({ action: 'enrol', address: '192.0.2.7', timeMs: NOW_MS }, () =>
@@ -101,7 +100,7 @@ test('a flood is written up to a limit, then counted, and summed up once its min
     details: { count, TOKEN_SIGNATURE: count / 2, TOKEN_MALFORMED: count / 2, fromMs: NOW_MS },
   })
   expect(entries.at(-1)).toMatchObject({ outcome: 'TOKEN_EXPIRED' })
-  expect(await audit.check()).toBeNull()
+  expect(await audit.check()).toMatchObject({ brokenSeq: null })
 })
 
 test('refusals that come all at once do not pass the limit either', async () => {
@@ -114,12 +113,12 @@ test('refusals that come all at once do not pass the limit either', async () => 
 })
 
 test('one tenant’s flood does not hide another’s refusals', async () => {
-  await using temp = await tempFolder()
-  using catalog = openLocal(temp.join('catalog.db'))
+  await using gateway = await testAuthority()
+  const { catalog, acme, other } = gateway
   await using audit = new Audit({ catalog, onError: throwing })
-  for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, 1))
-  await audit.refused(refusal('NOT_FOUND', NOW_MS, 2))
-  expect(await log(catalog, 2)).toMatchObject([{ outcome: 'NOT_FOUND' }])
+  for (let i = 0; i < 2 * REFUSALS_PER_WINDOW_MAX; i++) await audit.refused(refusal('ROLE_FORBIDDEN', NOW_MS, acme.id))
+  await audit.refused(refusal('NOT_FOUND', NOW_MS, other.id))
+  expect(await log(catalog, other.id)).toMatchObject([{ outcome: 'NOT_FOUND' }])
 })
 
 test('a flood that stops is summed up when the gateway closes, or a minute later by itself', async () => {
@@ -193,7 +192,7 @@ test('entries that find no space change no answer, wait in their order, and are 
   await vi.advanceTimersByTimeAsync(RETRY_INTERVAL_MS)
   await audit.record(entry('five'))
   expect((await log(local, null)).map(({ action }) => action)).toEqual(['one', 'two', 'three', 'four', 'five'])
-  expect(await audit.check()).toBeNull()
+  expect(await audit.check()).toMatchObject({ brokenSeq: null })
   expect(vi.getTimerCount()).toBe(0)
 })
 
@@ -206,8 +205,8 @@ test('past a bound waiting entries are counted and summed up in their place', as
   for (let index = 0; index < ENTRIES_WAITING_MAX + 5; index++) await audit.record(entry('restore', NOW_MS + index))
   state.full = false
   await audit.record(entry('last'))
-  expect(await audit.check()).toBeNull()
-  const page = await audit.list({ tenant: null, afterSeq: ENTRIES_WAITING_MAX - 1, limit: 10 })
+  expect(await audit.check()).toMatchObject({ brokenSeq: null })
+  const page = await local.audit.list({ tenant: null, afterSeq: ENTRIES_WAITING_MAX - 1, limit: 10 })
   expect(page).toMatchObject([
     { action: 'restore', timeMs: NOW_MS + ENTRIES_WAITING_MAX - 1 },
     { action: 'audit', outcome: 'counted', details: { count: 6, fromMs: NOW_MS + ENTRIES_WAITING_MAX } },

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, rename } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { openAuthority, renewKeys } from '../../../gateway/auth/authority.ts'
+import { openAuthority, rotateKeys } from '../../../gateway/auth/authority.ts'
+import { unaudited } from '../../../gateway/catalog/change.ts'
 import { SigningKeys } from '../../../gateway/auth/keys.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { addAgent } from '../catalog.ts'
@@ -32,16 +33,17 @@ test('lost keys are not made anew unless somebody asks for it; a key that is not
   expect(existsSync(temp.join('keys'))).toBe(false)
   await SigningKeys.open(temp.join('keys'), NOW_MS)
   await expect(openAuthority(options)).rejects.toMatchObject(missing)
-  const renewed = await renewKeys({ ...options, nowMs: NOW_MS + 1 })
+  const renewed = await openAuthority({ ...options, acceptLostKeys: true })
   expect(renewed.issuer).toBe(first.issuer)
-  expect((await openAuthority(options)).keys.newest.kid).toBe(renewed.keys.newest.kid)
+  const kid = await rotateKeys(renewed, NOW_MS + 1, unaudited)
+  expect([renewed.keys.newest.kid, (await openAuthority(options)).keys.newest.kid]).toEqual([kid, kid])
 })
 
 test('a catalog from before, with agents and without a known key, does not get keys silently', async () => {
   await using temp = await tempFolder()
   using catalog = openLocal(temp.join('catalog.db'))
   const options = { folder: temp.path, catalog, nowMs: NOW_MS }
-  const tenant = { name: 'a', uuid: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  const tenant = { name: 'a', id: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   await addAgent(catalog, await catalog.tenants.add(tenant))
   await catalog.settings.init({ name: 'gateway', value: randomUUID() })
   await mkdir(temp.join('keys'))

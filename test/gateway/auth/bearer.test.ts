@@ -3,12 +3,11 @@ import { createPrivateKey, generateKeyPairSync, randomUUID, type KeyObject } fro
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { enrol, issueEnrolment, issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { enrol, issueEnrolment, issueToken } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ASSERTION_LIFE_MAX_S, CLOCK_SKEW_S } from '../../../protocol/claims.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
 
-const by = LOCAL_ADMINISTRATOR
 const NOW_S = NOW_MS / 1000
 const LIFE_MS = 3_600_000
 
@@ -20,8 +19,10 @@ const ownKey = async ({ folder }: TestAuthority): Promise<KeyObject> => {
   return createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', x: jwk['x'] ?? '', d: jwk['d'] ?? '' }, format: 'jwk' })
 }
 
-const personToken = ({ authority, acme }: TestAuthority): Promise<string> =>
-  issueToken(authority, { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS, by })
+const personToken = async ({ authority, acme }: TestAuthority): Promise<string> => {
+  const request = { tenant: acme, subject: 'ann', role: 'operator', ttlMs: LIFE_MS, nowMs: NOW_MS } as const
+  return (await issueToken(authority, request)).token
+}
 
 const codeAt = ({ authority }: TestAuthority, token: string, nowMs = NOW_MS): Promise<string> =>
   codeOf(verifyBearer(authority, token, nowMs))
@@ -91,7 +92,7 @@ describe('a person’s token', () => {
     const { catalog, acme } = gateway
     const [one, two] = [await personToken(gateway), await personToken(gateway)]
     const id = String(decodePart(one, 1)['jti'])
-    await catalog.tokens.revoke({ tenant: acme.id, id, nowMs: NOW_MS, by })
+    await catalog.tokens.revoke({ tenant: acme.id, id, nowMs: NOW_MS })
     expect(await codeAt(gateway, one)).toBe('TOKEN_REVOKED')
     expect(await codeAt(gateway, two)).toBe('none')
   })
@@ -129,7 +130,7 @@ describe('an agent’s assertion', () => {
     { authority, acme }: TestAuthority,
     key = publicKey,
   ): Promise<{ id: string; payload: Parts }> => {
-    const token = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS, by })
+    const { token } = await issueEnrolment(authority, { tenant: acme, ttlMs: LIFE_MS, nowMs: NOW_MS })
     const { agentId: id } = await enrol(authority, { token, publicKey: key, host: 'hv1', nowMs: NOW_MS })
     const times = { iat: NOW_S, exp: NOW_S + 300 }
     return { id, payload: { iss: id, sub: id, aud: authority.issuer, jti: randomUUID(), ...times } }
@@ -142,7 +143,7 @@ describe('an agent’s assertion', () => {
     expect(claims).toEqual({
       issuer: id,
       audience: gateway.authority.issuer,
-      tenant: gateway.acme.uuid,
+      tenant: gateway.acme.id,
       tenantName: 'acme',
       subject: id,
       role: 'agent',
@@ -186,7 +187,7 @@ describe('an agent’s assertion', () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
     const { authority, acme } = gateway
-    const claims = { ...payload, iss: authority.issuer, tenant: acme.uuid, role: 'owner' }
+    const claims = { ...payload, iss: authority.issuer, tenant: acme.id, role: 'owner' }
     const token = forge({ alg: 'EdDSA', typ: 'varve+jwt', kid: id }, claims, pair.privateKey)
     expect(await codeAt(gateway, token)).toBe('TOKEN_KEY_UNKNOWN')
   })
@@ -194,7 +195,7 @@ describe('an agent’s assertion', () => {
   test('revoked: said only to who holds the key', async () => {
     await using gateway = await testAuthority()
     const { id, payload } = await enrolled(gateway)
-    await gateway.catalog.agents.revoke({ tenant: gateway.acme.id, id, nowMs: NOW_MS, by })
+    await gateway.catalog.agents.revoke({ tenant: gateway.acme.id, id, nowMs: NOW_MS })
     expect(await codeAt(gateway, forge(header, payload, pair.privateKey))).toBe('AGENT_REVOKED')
     const stranger = generateKeyPairSync('ed25519').privateKey
     expect(await codeAt(gateway, forge(header, payload, stranger))).toBe('TOKEN_SIGNATURE')

@@ -110,7 +110,7 @@ test('keys too old to matter go, and there is a most', async () => {
   expect(await keys.verifier(first, late + 60_000)).toBeNull()
   expect(await readdir(folder)).toHaveLength(2)
   for (let count = 2; count < KEYS_MAX; count++) await keys.rotate(late)
-  expect(await codeOf(keys.rotate(late))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(keys.rotate(late))).toBe('LIMIT_REACHED')
   expect(await readdir(folder)).toHaveLength(KEYS_MAX)
 })
 

@@ -1,10 +1,10 @@
 // A gateway's authority with tenants in a folder of its own, and tokens built by hand as an attacker would.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID, sign, type KeyObject } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { openAuthority, type Authority } from '../../../gateway/auth/authority.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { openLocal, openThread } from '../../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { tempFolder } from '../../support/temp.ts'
 
@@ -28,7 +28,7 @@ export const testAuthority = async (thread = false): Promise<TestAuthority> => {
   const file = temp.join('data', 'catalog.db')
   const catalog = thread ? stack.use(await openThread(file)) : stack.use(openLocal(file))
   const add = (name: string): Promise<Tenant> =>
-    catalog.tenants.add({ name, uuid: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
+    catalog.tenants.add({ name, id: randomUUID(), idKey: randomBytes(32), chunkBytes: 65_536, nowMs: NOW_MS })
   const acme = await add('acme')
   const other = await add('other')
   const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })

@@ -10,20 +10,19 @@ import {
   HOST_CHARS_MAX,
   issueEnrolment,
   issueToken,
-  LOCAL_ADMINISTRATOR,
-  TOKEN_TTL_MAX_MS,
   TOKEN_TTL_MS,
 } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ROLES, SUBJECT_CHARS_MAX } from '../../../protocol/claims.ts'
+import { TOKEN_LIFE_MAX_MS } from '../../../protocol/limits.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
 
-const by = LOCAL_ADMINISTRATOR
+const ALL = { after: null, limit: 100 }
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x ?? ''
 const host = 'hv1.example'
 
-const enrolment = ({ authority, acme }: TestAuthority): Promise<string> =>
-  issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MS, nowMs: NOW_MS, by })
+const enrolment = async ({ authority, acme }: TestAuthority): Promise<string> =>
+  (await issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MS, nowMs: NOW_MS })).token
 
 /** The gateway's own signing key, as someone who broke in would read it. */
 const stolenKey = async ({ folder }: TestAuthority): Promise<KeyObject> => {
@@ -36,39 +35,50 @@ describe('a person’s token', () => {
   test.each(ROLES.filter((role) => role !== 'agent'))('%s: verified, it says what was issued', async (role) => {
     await using gateway = await testAuthority()
     const { authority, acme } = gateway
-    const request = { tenant: acme, subject: 'ann@example', role, ttlMs: TOKEN_TTL_MS, nowMs: NOW_MS, by }
-    const claims = await verifyBearer(authority, await issueToken(authority, request), NOW_MS)
-    expect(claims).toMatchObject({ tenant: acme.uuid, tenantName: 'acme', subject: 'ann@example', role })
+    const tenant = role === 'platform' ? null : acme
+    const request = { tenant, subject: 'ann@example', role, ttlMs: TOKEN_TTL_MS, nowMs: NOW_MS }
+    const claims = await verifyBearer(authority, (await issueToken(authority, request)).token, NOW_MS)
+    expect(claims).toMatchObject({
+      tenant: tenant?.id ?? null,
+      tenantName: tenant?.name ?? null,
+      subject: 'ann@example',
+      role,
+    })
     expect(claims).toMatchObject({ issuer: authority.issuer, audience: authority.issuer })
     expect(claims.expiresAt * 1000).toBe(NOW_MS + TOKEN_TTL_MS)
   })
 
-  test('is audited in the transaction that adds it, and the log does not hold it', async () => {
+  test('is added with the entry that goes with it, which does not hold it', async () => {
     await using gateway = await testAuthority()
     const { authority, acme, catalog } = gateway
-    const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS, by }
-    const token = await issueToken(authority, request)
-    const [entry, ...rest] = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
-    expect(rest).toEqual([])
-    expect(entry).toMatchObject({ action: 'token.issue', ...by, outcome: 'ok', resource: decodePart(token, 1)['jti'] })
-    expect(JSON.stringify(entry)).not.toContain(token.split('.')[2])
+    const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
+    const about: unknown[] = []
+    const { token, id, expiresMs } = await issueToken(authority, request, (apply, entry) => {
+      about.push(entry)
+      return apply()
+    })
+    expect(decodePart(token, 1)['jti']).toBe(id)
+    expect(about).toEqual([{ tenant: acme.id, details: { token: id, expiresMs } }])
+    expect(await catalog.tokens.list({ tenant: acme.id, ...ALL })).toMatchObject([{ id, subject: 'ann', expiresMs }])
   })
 
   test.each([
     ['the role of an agent', { role: 'agent' as const }],
+    ['the platform with a tenant', { role: 'platform' as const }],
+    ['a role of a tenant without one', { tenant: null }],
     ['no subject', { subject: '' }],
     ['a long subject', { subject: 'x'.repeat(SUBJECT_CHARS_MAX + 1) }],
     ['a line break in the subject', { subject: 'ann\nroot' }],
     ['half a character in the subject', { subject: '\uD800' }],
     ['a life too short', { ttlMs: 999 }],
-    ['a life too long', { ttlMs: TOKEN_TTL_MAX_MS + 1 }],
+    ['a life too long', { ttlMs: TOKEN_LIFE_MAX_MS + 1 }],
     ['a life that is no number', { ttlMs: Number.NaN }],
   ])('refused: %s', async (_, change) => {
     await using gateway = await testAuthority()
     const { authority, acme, catalog } = gateway
-    const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS, by }
+    const request = { tenant: acme, subject: 'ann', role: 'viewer' as const, ttlMs: 1000, nowMs: NOW_MS }
     expect(await codeOf(issueToken(authority, { ...request, ...change }))).toBe('PARAMS_INVALID')
-    expect(await catalog.tokens.list({ tenant: acme.id })).toEqual([])
+    expect(await catalog.tokens.list({ tenant: acme.id, ...ALL })).toEqual([])
   })
 })
 
@@ -78,12 +88,12 @@ describe('enrolment', () => {
     const { authority, acme, other, catalog } = gateway
     const token = await enrolment(gateway)
     const enrolled = await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
-    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.uuid, tenantName: 'acme' })
-    const agents = await catalog.agents.list({ tenant: acme.id })
+    expect(enrolled).toMatchObject({ issuer: authority.issuer, tenant: acme.id, tenantName: 'acme' })
+    const agents = await catalog.agents.list({ tenant: acme.id, ...ALL })
     expect(agents).toMatchObject([{ id: enrolled.agentId, host, publicKey, enrolledMs: NOW_MS, revokedMs: null }])
-    expect(await catalog.agents.list({ tenant: other.id })).toEqual([])
+    expect(await catalog.agents.list({ tenant: other.id, ...ALL })).toEqual([])
     const audit = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 10 })
-    expect(audit.map(({ action }) => action)).toEqual(['enrolment.issue', 'agent.enrol'])
+    expect(audit).toMatchObject([{ action: 'agents.enrol', resource: `agent=${enrolled.agentId}`, outcome: 'ok' }])
   })
 
   test('a second use is refused, names the tenant for the log, and adds nothing', async () => {
@@ -93,7 +103,7 @@ describe('enrolment', () => {
     await enrol(authority, { token, publicKey, host, nowMs: NOW_MS })
     const again = enrol(authority, { token, publicKey, host, nowMs: NOW_MS + 1 })
     await expect(again).rejects.toMatchObject({ code: 'ENROLMENT_USED', bearer: { tenantId: acme.id } })
-    expect(await catalog.agents.list({ tenant: acme.id })).toHaveLength(1)
+    expect(await catalog.agents.list({ tenant: acme.id, ...ALL })).toHaveLength(1)
   })
 
   test('of many uses at once exactly one wins', async () => {
@@ -103,7 +113,7 @@ describe('enrolment', () => {
     const uses = Array.from({ length: 20 }, () => enrol(authority, { token, publicKey, host, nowMs: NOW_MS }))
     const codes = (await Promise.all(uses.map(codeOf))).sort()
     expect(codes).toEqual([...Array.from({ length: 19 }, () => 'ENROLMENT_USED'), 'none'])
-    expect(await catalog.agents.list({ tenant: acme.id })).toHaveLength(1)
+    expect(await catalog.agents.list({ tenant: acme.id, ...ALL })).toHaveLength(1)
   })
 
   test('a refused attempt does not use the token up', async () => {
@@ -131,15 +141,15 @@ describe('enrolment', () => {
     expect(await use(NOW_MS + ENROLMENT_TTL_MS)).toBe('TOKEN_EXPIRED')
     expect(await use(NOW_MS - 60_000)).toBe('TOKEN_NOT_YET_VALID')
     expect(await use(NOW_MS + ENROLMENT_TTL_MS - 1)).toBe('none')
-    const long = issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MAX_MS + 1, nowMs: NOW_MS, by })
+    const long = issueEnrolment(authority, { tenant: acme, ttlMs: ENROLMENT_TTL_MAX_MS + 1, nowMs: NOW_MS })
     expect(await codeOf(long)).toBe('PARAMS_INVALID')
   })
 
   test('a person’s token does not enrol, and an enrolment token does not connect', async () => {
     await using gateway = await testAuthority()
     const { authority, acme } = gateway
-    const request = { tenant: acme, subject: 'ann', role: 'owner' as const, ttlMs: 60_000, nowMs: NOW_MS, by }
-    const person = await issueToken(authority, request)
+    const request = { tenant: acme, subject: 'ann', role: 'owner' as const, ttlMs: 60_000, nowMs: NOW_MS }
+    const { token: person } = await issueToken(authority, request)
     expect(await codeOf(enrol(authority, { token: person, publicKey, host, nowMs: NOW_MS }))).toBe('TOKEN_CLAIMS')
     expect(await codeOf(verifyBearer(authority, await enrolment(gateway), NOW_MS))).toBe('TOKEN_CLAIMS')
   })
@@ -147,8 +157,8 @@ describe('enrolment', () => {
   test('a person’s token whose type was changed does not enrol', async () => {
     await using gateway = await testAuthority()
     const { authority, acme } = gateway
-    const request = { tenant: acme, subject: 'ann', role: 'owner' as const, ttlMs: 60_000, nowMs: NOW_MS, by }
-    const [head, body, signature] = (await issueToken(authority, request)).split('.')
+    const request = { tenant: acme, subject: 'ann', role: 'owner' as const, ttlMs: 60_000, nowMs: NOW_MS }
+    const [head, body, signature] = (await issueToken(authority, request)).token.split('.')
     const header = { ...decodePart(`${head}.`, 0), typ: 'varve-enrol+jwt' }
     const changed = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${body}.${signature}`
     const use = (token: string) => codeOf(enrol(authority, { token, publicKey, host, nowMs: NOW_MS }))

@@ -1,10 +1,10 @@
 // Manifests: what is written is read, byte for byte the same each time, and hostile bytes end in a typed error.
-import { randomBytes, randomUUID } from 'node:crypto'
 import * as fc from 'fast-check'
+import type { JobRow, UploadRow } from '../../../gateway/catalog/jobs.ts'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { hex } from '../../../protocol/chunk.ts'
-import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
 import { decodeManifest, encodeManifest, manifestOf, rootOf } from '../../../gateway/catalog/manifest.ts'
 import { newManifest } from '../datastore/fixture.ts'
 
@@ -44,7 +44,7 @@ describe('round trip', () => {
   test('of a backup its figures are those of the catalog’s row', () => {
     const leftOut = [{ name: 'cd', reason: 'read-only' }]
     const begun = { timeMs: 100, consistency: 'frozen', note: null, configuration: '{"a":1}', leftOut }
-    const wishes = { full: 1, compare: 1 }
+    const wishes = { full: true, compare: true }
     const job = { id: randomUUID(), machine: 'm', agent: 'a', base: null, subject: 's', ...wishes, startedMs: 10 }
     const figures = { changed: 2, received: 30, stored: 40, comparedChunks: 5 }
     const upload = { size: 9, kind: 'incremental', reason: 'bitmap', root: null, evidence: 'raw', ...figures }
@@ -53,7 +53,7 @@ describe('round trip', () => {
       { ...upload, disk: 'vdb', kind: 'full', reason: 'disk-added', evidence: null, comparedChunks: 0 },
     ]
     const content = manifestOf(
-      { job: { ...job, begun: JSON.stringify(begun) } as JobRow, uploads: uploads as unknown as UploadRow[] },
+      { job: { ...job, begun } as unknown as JobRow, uploads: uploads as unknown as UploadRow[] },
       { bytesRead: 7, nowMs: 25, lockedUntilMs: null },
     )
     expect(content).toMatchObject({

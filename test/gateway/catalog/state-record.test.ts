@@ -13,7 +13,7 @@ import {
   type StatePart,
   type TenantState,
 } from '../../../gateway/catalog/state-record.ts'
-import { decode } from '../../../gateway/packs/record-work.ts'
+import { decode } from '../../../protocol/host/chunk-steps.ts'
 
 const stateOf = (points: number): TenantState => {
   const agent = randomUUID()

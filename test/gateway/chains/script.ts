@@ -1,9 +1,9 @@
 // An agent by hand: drives one ImageUpload on a real datastore, message by message.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomBytes } from 'node:crypto'
 import { ImageUpload } from '../../../gateway/chains/upload.ts'
 import { UploadMemory } from '../../../gateway/chains/upload-memory.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import type { PackStoreSpec } from '../../../gateway/packs/open-pack-store.ts'
 import { manifestOf } from '../../../gateway/catalog/manifest.ts'
@@ -24,7 +24,7 @@ import {
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 
 export type Message = Up<'image.upload'>
 export type Runs = Extract<Message, [0, unknown]>[1]
@@ -89,7 +89,7 @@ export class Script {
     try {
       const upload = await catalog.jobs.upload({ job: id, agent: machine.agent, disk: 'vda' })
       const store = datastore.tenantStore(tenant)
-      await using writer = await store.openWriter({ job: id, disk: 'vda', machineId: upload.machineId })
+      await using writer = await store.openWriter({ job: id, disk: 'vda', machine: upload.machine })
       const commit = writer.commit.bind(writer)
       writer.commit = async (progress) => {
         await this.hold
@@ -314,14 +314,14 @@ export class Stand implements AsyncDisposable {
 
   /** The refs of an image as they are stored. */
   async stored(root: Ref, chunks: number): Promise<Ref[]> {
-    const runs = await collect(leaves(this.datastore.tenantStore(this.tenant), root, chunks))
+    const runs = await collect(leaves(this.datastore.tenantStore(this.tenant).nodes.cached, root, chunks))
     return runs.flatMap(({ count, ids }): Ref[] => (ids === null ? Array<null>(count).fill(null) : [...ids]))
   }
 
   async row(job: {
     id: string
     machine: MachineRow
-  }): Promise<{ position: number; finished: number; changed: number }> {
+  }): Promise<{ position: number; finished: boolean; changed: number }> {
     return this.datastore.catalog.jobs.upload({ job: job.id, agent: job.machine.agent, disk: 'vda' })
   }
 

@@ -12,7 +12,7 @@ const never = new AbortController().signal
 const open = async (budget: MemoryBudget, caller = 'a', chunkBytes = 65_536) => {
   const grants: number[] = []
   const call = { ...servedCall<'image.upload'>(), grant: (bytes: number) => void grants.push(bytes) }
-  const memory = await UploadMemory.admit({ call, account: budget.account(1, caller) }, chunkBytes, never)
+  const memory = await UploadMemory.admit({ call, account: budget.account('one', caller) }, chunkBytes, never)
   memory.open()
   const granted = (): number => grants.splice(0).reduce((sum, bytes) => sum + bytes, 0)
   return { memory, granted }

@@ -1,10 +1,10 @@
 // One image upload against a real datastore: answers, chunks, proofs, resume, and everything an agent may do wrong.
 // Method: an agent by hand sends each message; what is stored is compared with a tree built over a plain list of chunk ids.
+import { HAVE } from '../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { HAVE } from '../../../gateway/catalog/sqlite/chunks.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -28,7 +28,7 @@ const countOf = (run: Runs[number]): number => (run[0] === RUN.ids ? run[1].leng
 const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
   const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: id })
   const { pack, offset, storedLength } = location!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
   bytes[offset + recordBytes(storedLength) - 1]! ^= 1
   await writeFile(file, bytes)
@@ -42,7 +42,7 @@ test('a full image with zeroes and a short last chunk is stored exactly', async 
   const { root } = await script.result
   expect(root).toEqual(treeOf(stand.tenant, stand.refs(plains)).root)
   expect(sameRefs(await stand.stored(root, plains.length), stand.refs(plains))).toBe(true)
-  expect(await stand.row(job)).toMatchObject({ position: plains.length, finished: 1 })
+  expect(await stand.row(job)).toMatchObject({ position: plains.length, finished: true })
   for (const [id, plain] of stand.byId(plains)) {
     const read = await stand.datastore.tenantStore(stand.tenant).readRecord(Buffer.from(id, 'hex'))
     expect(Buffer.from(read.plain).equals(plain)).toBe(true)
@@ -168,7 +168,7 @@ test('an upload that is cut after any acknowledged cursor goes on there and ends
     expect(position).toBeGreaterThanOrEqual(first.durable.at(-1)!)
     const second = await stand.uploadAll(job, plains, 17)
     expect((await second.result).root).toEqual(root)
-    expect(await stand.row(job)).toMatchObject({ finished: 1, changed: plains.length * CHUNK_BYTES })
+    expect(await stand.row(job)).toMatchObject({ finished: true, changed: plains.length * CHUNK_BYTES })
     await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
@@ -196,7 +196,7 @@ test('zeroes that are said by an id are refused, so that content has one root', 
     await script.started()
     script.say([UP.runs, runsOf(refs.with(at, stand.idOf(zeroes)))])
     expect(await codeOf(script.result)).toBe('UPLOAD_INVALID')
-    expect(await stand.row(job)).toMatchObject({ position: 0, finished: 0 })
+    expect(await stand.row(job)).toMatchObject({ position: 0, finished: false })
     await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,
@@ -289,7 +289,7 @@ test('a machine proves that it holds what another machine brought', async () => 
   const script = await stand.uploadAll(job, plains)
   expect(script).toMatchObject({ proofs: 10, chunks: 0 })
   await stand.commit(job)
-  const have = await stand.datastore.tenantStore(stand.tenant).have(stand.refs(plains) as Uint8Array[], machine.id)
+  const have = await stand.datastore.tenantStore(stand.tenant).have(stand.refs(plains) as Uint8Array[], machine.name)
   expect([...have]).toEqual(Array(10).fill(HAVE.other))
 
   // its own chain shows the same chunk at the same place, and nowhere else
@@ -341,7 +341,7 @@ test.each(['another key', 'another chunk', 'not asked for', 'given twice'])(
         ],
       ])
     expect(await codeOf(script.result)).toBe('PROOF_INVALID')
-    expect(await stand.row(job)).toMatchObject({ position: 0, finished: 0 })
+    expect(await stand.row(job)).toMatchObject({ position: 0, finished: false })
   },
 )
 
@@ -413,7 +413,7 @@ test('an agent that does what it may not is told so, and its image stays unfinis
     await script.started()
     await act(script)
     expect(await codeOf(script.result)).toBe(code)
-    expect(await stand.row(job)).toMatchObject({ finished: 0 })
+    expect(await stand.row(job)).toMatchObject({ finished: false })
     await stand.datastore.catalog.jobs.fail({ job: job.id, agent: machine.agent, code, message: '', nowMs: 1 })
   }
   await attempt('CHUNK_INVALID', (script) => script.say(chunksMessage(UP.chunks, wireChunk(id, plain))))
@@ -512,7 +512,7 @@ test('runs past what may be ahead wait for their answers, and have them once the
   await rest
   script.end()
   await script.result
-  expect(await stand.row(job)).toMatchObject({ position: messages * perMessage, finished: 1 })
+  expect(await stand.row(job)).toMatchObject({ position: messages * perMessage, finished: true })
 })
 
 test('an agent that never heeds its answers is given up before it fills memory', async () => {
@@ -550,7 +550,7 @@ test('a reason given from outside ends the upload, and nothing is committed afte
   expect(await codeOf(script.result)).toBe('JOB_ENDED')
   const { position } = await stand.row(job)
   script.clock.advance(10_000)
-  expect(await stand.row(job)).toMatchObject({ position, finished: 0 })
+  expect(await stand.row(job)).toMatchObject({ position, finished: false })
   const late = stand.upload(job, new HandClock(0))
   late.abort.abort(new VarveError('JOB_ENDED', 'cancelled'))
   expect(await codeOf(late.result)).toBe('JOB_ENDED')
@@ -590,5 +590,5 @@ test('what is acknowledged waits at most for the interval, and no message says m
   script.clock.advance(1000)
   await eventually(async () => script.durable.length === 1)
   expect(script.durable).toEqual([3])
-  expect(await stand.row(job)).toMatchObject({ position: 3, finished: 0 })
+  expect(await stand.row(job)).toMatchObject({ position: 3, finished: false })
 })

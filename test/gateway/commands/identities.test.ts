@@ -24,7 +24,7 @@ test('an agent is listed, and revoked beside the running gateway it cannot come 
   })
   expect(await codeOf(gateway.connectAs(await identity.assertion(Date.now())))).toBe('AGENT_REVOKED')
   const tenants = await runGateway(['tenant', 'list', '--data', data])
-  expect(tenants.stdout).toMatch(/^NAME +CHUNK +CREATED\nacme +64 KiB +\d/u)
+  expect(tenants.stdout).toMatch(/^NAME +CHUNK .*\nacme +64 KiB +\d/u)
 })
 
 test('an agent is never seen, connected, or was seen when its connection ended', async () => {
@@ -43,7 +43,7 @@ test('an agent is never seen, connected, or was seen when its connection ended',
   expect(await list()).toMatch(/ connected +-$/mu)
   const { id: tenant } = (await gateway.catalog.tenants.byName({ name: TENANT }))!
   const seenMs = async (): Promise<number | null> =>
-    (await gateway.catalog.agents.list({ tenant })).map((agent) => agent.seenMs)[0] ?? null
+    (await gateway.catalog.agents.list({ tenant, after: null, limit: 10 })).map((agent) => agent.seenMs)[0] ?? null
   const beganMs = (await seenMs())!
   await eventually(() => Date.now() > beganMs + 1000)
   peer.close(new VarveError('CANCELLED', 'away'))

@@ -14,7 +14,7 @@ test('a start without its keys is refused; after keys new agents go on and token
     await gateway.enrolAgent(temp.join('state'))
   }
   await rm(temp.join('data', 'keys'), { recursive: true })
-  const issue = ['token', '--tenant', TENANT, '--role', 'viewer', '--data', data]
+  const issue = ['token', 'issue', '--tenant', TENANT, '--role', 'viewer', '--data', data]
   for (const args of [['serve', '--listen', '127.0.0.1:0', '--data', data], issue]) {
     const refused = await runGateway(args)
     expect([refused.code, refused.stderr]).toEqual([EXIT.refused, expect.stringContaining('keys new (KEYS_MISSING)')])

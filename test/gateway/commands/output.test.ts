@@ -1,16 +1,17 @@
 // What the program prints, to whoever reads it or does not.
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { withCatalog } from '../../../gateway/commands/local.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 const MAIN = path.join(import.meta.dirname, '../../../gateway/main.ts')
 
-const TENANT = { name: 'acme', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+const TENANT = { idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
 
 /** The program's output cut off after its first line. */
 const readOneLine = async (args: readonly string[]): Promise<{ line: string; stderr: string; code: unknown }> => {
@@ -27,14 +28,11 @@ const readOneLine = async (args: readonly string[]): Promise<{ line: string; std
 test('a reader that goes ends nothing and is no error; output that cannot be written is one', async () => {
   await using temp = await tempFolder()
   const at = ['--data', temp.path]
-  await withCatalog(
-    temp.path,
-    async (catalog) => {
-      for (let index = 0; index < 3000; index++)
-        await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, uuid: `u${index}` })
-    },
-    { make: true },
-  )
+  {
+    using catalog = openLocal(temp.join('catalog.db'))
+    for (let index = 0; index < 3000; index++)
+      await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, id: randomUUID() })
+  }
   expect(await readOneLine(['tenant', 'list', ...at])).toEqual({
     line: expect.stringContaining('NAME') as string,
     stderr: '',

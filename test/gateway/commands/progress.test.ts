@@ -72,7 +72,7 @@ const REPORT = {
 
 const called = (handlers: Handlers, signal = new AbortController().signal, shown = output(true)) => {
   const { agent: peer } = memoryLink(new HandClock(), { gateway: handlers })
-  return callLong({ peer, signal }, { tenant: 'acme', name: 'store.collect', params: COLLECT }, shown)
+  return callLong({ peer, signal, tenant: 'acme' }, { what: 'acme', name: 'store.collect', params: COLLECT }, shown)
 }
 
 test('a long call shows what it is told on the way and gives its result', async () => {

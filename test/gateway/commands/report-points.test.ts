@@ -1,6 +1,6 @@
 // Points, plans and rules for people.
 import { expect, test } from 'vitest'
-import { holdLine, pointLines, pruneLines, retentionLines, timeText } from '../../../gateway/commands/report-points.ts'
+import { holdLine, pointCells, pruneLines, ruleCells, timeText } from '../../../gateway/commands/report-points.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import type { Point } from '../../../protocol/schemas.ts'
 
@@ -30,9 +30,8 @@ const point: Point = {
 }
 
 test('points: what keeps each, when it was verified, how much of it is lost', () => {
-  const cells = (more: Partial<Point>): string[] => pointLines([{ ...point, ...more }], 2 * DAY_MS)[1]!.split(/ {2,}/u)
+  const cells = (more: Partial<Point>): string[] => pointCells({ ...point, ...more }, 2 * DAY_MS)
   const start = [ID, 'db1', '1970-01-02 00:00:00', 'full']
-  expect(pointLines([], 0)).toEqual(['POINT  MACHINE  TIME (UTC)  KIND  KEPT  VERIFIED (UTC)  LOST'])
   expect(cells({})).toEqual([...start, '-', '-', '-'])
   expect(cells({ held: true, lockedUntilMs: 3 * DAY_MS, verifiedMs: 0, lostBytes: 4096 })).toEqual([
     ...start,
@@ -77,16 +76,19 @@ test('a dry run shows every point with what keeps it, in the order of machines a
 })
 
 test('rules: what they keep, in whose time, and what they lock', () => {
-  expect(retentionLines([])).toEqual(['There are no rules: every restore point stays.'])
   const rules = { ...RETENTION_OFF, keepLast: 2, keepYearly: 1, keepWithinDays: 1, timeZone: 'Asia/Tokyo', lockDays: 7 }
-  expect(
-    retentionLines([
-      { scope: 'tenant', name: '', rules },
-      { scope: 'group', name: 'web', rules: RETENTION_OFF },
-    ]).map((line) => line.split(/ {2,}/u)),
-  ).toEqual([
-    ['FOR', 'NAME', 'KEEPS', 'TIME ZONE', 'LOCKS NEW POINTS'],
-    ['tenant', '-', 'last 2, yearly 1, within 1 day', 'Asia/Tokyo', '7 days'],
-    ['group', 'web', 'everything', 'UTC', '-'],
+  expect(ruleCells({ scope: 'tenant', name: '', rules })).toEqual([
+    'tenant',
+    '-',
+    'last 2, yearly 1, within 1 day',
+    'Asia/Tokyo',
+    '7 days',
+  ])
+  expect(ruleCells({ scope: 'group', name: 'web', rules: RETENTION_OFF })).toEqual([
+    'group',
+    'web',
+    'everything',
+    'UTC',
+    '-',
   ])
 })

@@ -85,7 +85,7 @@ test('a database writes thousands of rows on a disk without a byte, from its own
     outcome: 'ok',
     details: {},
   }
-  for (let done = 0; done < 500; done++) await catalog.audit.append(entry)
+  for (let done = 0; done < 500; done++) await catalog.audit.appendAll({ records: [entry] })
   expect(ballast.names()).toHaveLength(4)
   // more than the room
   const name = 'large'
@@ -129,5 +129,5 @@ test('a datastore tells uploads that its ballast lacks, at their start and at ea
   filler[Symbol.dispose]()
   await datastore.space.admit(tenant)
   ;(await datastore.space.take(tenant, 1))[Symbol.dispose]()
-  expect(datastore.space.quotas.usedBytes(tenant.uuid)).toBe(0)
+  expect(datastore.space.quotas.usedBytes(tenant.id)).toBe(0)
 })

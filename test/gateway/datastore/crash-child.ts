@@ -23,7 +23,7 @@ const store = datastore.tenantStore(tenant)
 say('ready')
 
 const upload = async (disk: string): Promise<never> => {
-  const row = addUpload(folder, tenant, disk)
+  const row = await addUpload(folder, tenant, disk)
   const writer = await store.openWriter(row)
   const builder = new TreeBuilder({
     chunks: CHUNKS,

@@ -45,7 +45,7 @@ describe('open', () => {
     {
       await using datastore = await openDatastore(folder.path)
       tenant = await addTenant(datastore, 'one')
-      const upload = addUpload(folder.path, tenant)
+      const upload = await addUpload(folder.path, tenant)
       await using writer = await datastore.tenantStore(tenant).openWriter(upload)
       await writer.append(batchOf(tenant, plains))
       expect(await writer.commit(progressAt(50))).toBeGreaterThan(0)
@@ -117,8 +117,8 @@ describe('open', () => {
     await using folder = await temporaryFolder()
     await using datastore = await openDatastore(folder.path)
     const tenant = await addTenant(datastore, 'one')
-    addUpload(folder.path, tenant)
-    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ uuid: tenant.uuid })
+    await addUpload(folder.path, tenant)
+    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ id: tenant.id })
   })
 
   test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
@@ -151,7 +151,7 @@ describe('tenants', () => {
     const plains = Array.from({ length: 8 }, plainChunk)
     const stored: number[] = []
     for (const tenant of [one, two]) {
-      const upload = addUpload(folder.path, tenant)
+      const upload = await addUpload(folder.path, tenant)
       await using writer = await datastore.tenantStore(tenant).openWriter(upload)
       await writer.append(batchOf(tenant, plains))
       stored.push(await writer.commit(progressAt(8)))
@@ -161,11 +161,11 @@ describe('tenants', () => {
     const ids = plains.map((plain) => chunkId(one, plain))
     expect(ids).not.toEqual(plains.map((plain) => chunkId(two, plain)))
     const store = datastore.tenantStore(two)
-    expect([...(await store.have(ids, 1))]).toEqual(ids.map(() => 0))
+    expect([...(await store.have(ids, 'none'))]).toEqual(ids.map(() => 0))
     await expect(store.readStored(ids)).rejects.toMatchObject({ code: 'DATA_DAMAGED' })
     expect(await store.prove(ids, new Uint8Array(32))).toEqual(ids.map(() => null))
     const packs = await datastore.catalog.packs.list()
-    expect(packs.map(({ tenant }) => tenant).sort()).toEqual([one.uuid, two.uuid].sort())
+    expect(packs.map(({ tenant }) => tenant).sort()).toEqual([one.id, two.id].sort())
   })
 })
 
@@ -175,14 +175,14 @@ describe('close', () => {
     const plain = plainChunk()
     const datastore = await openDatastore(folder.path)
     const tenant = await addTenant(datastore, 'one')
-    const upload = addUpload(folder.path, tenant)
+    const upload = await addUpload(folder.path, tenant)
     const writer = await datastore.tenantStore(tenant).openWriter(upload)
     const appended = writer.append(batchOf(tenant, [plain]))
     await datastore[Symbol.asyncDispose]()
     await appended
     await expect(writer.append(batchOf(tenant, [plain]))).rejects.toMatchObject({ code: 'JOB_ENDED' })
     await using again = await openDatastore(folder.path)
-    const have = await again.tenantStore(tenant).have([chunkId(tenant, plain)], upload.machineId)
+    const have = await again.tenantStore(tenant).have([chunkId(tenant, plain)], upload.machine)
     expect([...have]).toEqual([2])
     expect(again.report.sealed).toBe(0)
   })

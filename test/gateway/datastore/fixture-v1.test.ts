@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { chunkCount, hex } from '../../../protocol/chunk.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { memoryLog, openDatastore, temporaryFolder } from './fixture.ts'
 import type { Expected } from './make-fixture-v1.ts'
@@ -26,14 +26,18 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
     const point = points.find(({ id }) => id === image.point)!
     expect(point).toMatchObject({
       machine: image.machine,
-      held: image.held ? 1 : 0,
+      held: image.held,
       lockedUntilMs: image.lockedUntilMs,
     })
     const [disk] = point.disks
     expect(disk).toMatchObject({ name: image.disk, size: image.size })
     expect(disk!.root && hex(disk!.root)).toBe(image.root)
     const content = Buffer.alloc(image.size)
-    for await (const { position, ids } of leaves(store, disk!.root, chunkCount(image.size, expected.chunkBytes)))
+    for await (const { position, ids } of leaves(
+      store.nodes.cached,
+      disk!.root,
+      chunkCount(image.size, expected.chunkBytes),
+    ))
       for (const [index, id] of (ids ?? []).entries())
         content.set((await store.readRecord(id)).plain, (position + index) * expected.chunkBytes)
     expect(createHash('sha256').update(content).digest('hex')).toBe(image.sha256)
@@ -46,6 +50,7 @@ test('opens, and every image is what it was', async () => {
   await using datastore = await openDatastore(folder.path)
   expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
   await expectImages(datastore)
+  expect(await datastore.catalog.condition.examine({ trusted: false })).toEqual([])
   expect(await datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null, done: true })
 })
 
@@ -80,6 +85,7 @@ test('is found again in its packs alone', async () => {
   expect(report.unreadable.rows).toEqual([])
   await using datastore = await openDatastore(folder.path)
   await expectImages(datastore)
-  const machine = await datastore.catalog.machines.get({ tenant: 1, name: 'db1' })
+  const { id: tenant } = (await datastore.catalog.tenants.byName({ name: expected.tenant }))!
+  const machine = await datastore.catalog.machines.get({ tenant, name: 'db1' })
   expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
 })

@@ -1,16 +1,19 @@
 // What the datastore's tests share: a datastore in a folder of its own, tenants, uploads, and batches of chunks.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { nodeKey, TreeBuilder, type NewNode, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
-import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
+import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
+import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import type { DatastoreLog } from '../../../gateway/common/log.ts'
+import { addAgent, addMachine, beginJob, fullDisk, startJob } from '../catalog.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
 /** Chunk size of the tests' tenants, in bytes: the smallest, so that trees get deep cheaply. */
@@ -43,54 +46,24 @@ export const openDatastore = (
 export const addTenant = (datastore: Datastore, name: string, chunkBytes = CHUNK_BYTES): Promise<Tenant> =>
   datastore.catalog.tenants.add({
     name,
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes,
     nowMs: 1,
   })
 
-/** Makes the catalog rows of one upload beside the open datastore; returns what openWriter takes. */
-export const addUpload = (
+/** Has a job of a machine of its own begin with one disk, beside the open datastore; returns what openWriter takes. */
+export const addUpload = async (
   folder: string,
   tenant: Tenant,
   disk = 'vda',
-): { job: string; disk: string; machineId: number } => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  const agent = randomUUID()
-  const job = randomUUID()
-  return sql.transaction(() => {
-    sql.run(
-      "INSERT INTO agent (id, tenant, host, public_key, enrolled_ms) VALUES (?, ?, 'host', 'key', 1)",
-      agent,
-      tenant.id,
-    )
-    sql.run(
-      "INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, '{}', 1)",
-      tenant.id,
-      `machine-${job}`,
-      agent,
-    )
-    const machineId = Number(sql.get('SELECT max(id) AS id FROM machine')!['id'])
-    sql.run(
-      `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms) VALUES (?, ?, ?, ?, 's', 'running', 0, 1)`,
-      job,
-      tenant.id,
-      machineId,
-      agent,
-    )
-    sql.run(
-      `INSERT INTO upload (job, disk, ordinal, size, kind, reason, has_base, position, state, finished, received, stored, changed)
-       VALUES (?, ?, 0, 1, 'full', 'first', 0, 0, x'', 0, 0, 0, 0)`,
-      job,
-      disk,
-    )
-    return { job, disk, machineId }
-  })
-}
-
-export const uploadRow = (folder: string, job: string): Record<string, unknown> => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  return sql.get('SELECT * FROM upload WHERE job = ?', job)!
+): Promise<{ job: string; disk: string; machine: string; agent: string }> => {
+  using catalog = openLocal(path.join(folder, CATALOG_NAME))
+  const agent = await addAgent(catalog, tenant)
+  const machine = await addMachine(catalog, tenant, agent, `machine-${randomUUID()}`)
+  const job = await startJob(catalog, tenant, machine)
+  await beginJob(catalog, { id: job, agent }, [fullDisk(disk, CHUNK_BYTES)])
+  return { job, disk, machine: machine.name, agent }
 }
 
 /** Random bytes in which a part compresses. */
@@ -162,3 +135,10 @@ export const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
 
 /** Opens and closes again what is only needed to have been there. */
 export const touch = async (opened: Promise<AsyncDisposable>): Promise<void> => (await opened)[Symbol.asyncDispose]()
+
+/** A tree node of any level as it lies in its pack. DATA_DAMAGED. */
+export const nodeOf = async ({ nodes }: TenantStore, id: Uint8Array): Promise<TreeNode> => {
+  const [node] = await nodes.fresh([id], null)
+  if (node instanceof VarveError) throw node
+  return node!
+}

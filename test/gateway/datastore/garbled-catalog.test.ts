@@ -1,6 +1,5 @@
 // Garbled catalogs: for each, either the start is refused with the way out, or everything acknowledged restores and a collection destroys nothing.
 import { cp, open, stat } from 'node:fs/promises'
-import { randomInt } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
@@ -9,7 +8,8 @@ import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
 import { Stand, type Plains } from '../chains/script.ts'
-import { Dice } from '../../support/model-dice.ts'
+import type { Dice } from '../../support/model-dice.ts'
+import { testDice } from '../../support/seed.ts'
 import { changed, contextOf, randomDisk, readImage, removePoints } from '../maintenance/stand.ts'
 import { collect } from '../../../gateway/maintenance/collect.ts'
 import { memoryLog, openDatastore, temporaryFolder } from './fixture.ts'
@@ -77,7 +77,7 @@ const expectAll = async (stand: Stand, points: readonly Kept[], told: string): P
 test('whatever was written over the catalog', async () => {
   const { stand, points } = await world()
   await using _ = stand
-  const dice = new Dice(Number(process.env['VARVE_SEED'] ?? randomInt(2 ** 31)))
+  const dice = testDice()
   // one that was closed well, and one whose log is beside it, as after a kill
   await using running = await temporaryFolder()
   await cp(stand.folder, running.path, { recursive: true })

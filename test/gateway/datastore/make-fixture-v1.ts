@@ -63,7 +63,7 @@ const locked = await add(web, [...disk.slice(0, 10), dice.bytes(700)], 3000)
 await add(old, Array<null>(64).fill(null), 4000)
 await catalog.points.hold({ tenant, id: held, held: true })
 await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
-await catalog.machines.setGroup({ tenant, name: 'db1', group: 'databases' })
+await catalog.machines.configure({ tenant, name: 'db1', group: 'databases' })
 await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: '{"keepLast":3}' })
 await revokeAgent(catalog, stand.tenant, old.agent)
 {
@@ -102,7 +102,7 @@ const rows = await Promise.all(
         size,
         root: root && hex(root),
         sha256: sha256.digest('hex'),
-        held: stored.held === 1,
+        held: stored.held,
         lockedUntilMs,
       }
     }),

@@ -14,7 +14,7 @@ const setUp = async () => {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(await temporaryFolder())
   const catalog = stack.use(await openThread(`${folder.path}/catalog.db`))
-  const rest = { name: 'one', uuid: '0192aaaa-0000-4000-8000-0000c0ffee42', idKey: new Uint8Array(32) }
+  const rest = { name: 'one', id: '0192aaaa-0000-4000-8000-0000c0ffee42', idKey: new Uint8Array(32) }
   const tenant = await catalog.tenants.add({ ...rest, chunkBytes: 4096, nowMs: 1 })
   const nodeCache = new NodeCache()
   const log = memoryLog()

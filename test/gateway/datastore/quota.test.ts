@@ -1,14 +1,14 @@
 // Quotas of tenants: what is counted, what is refused and how, and appends at the same time that together must not pass one.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { TenantQuota } from '../../../gateway/catalog/quota.ts'
+import type { TenantQuota } from '../../../gateway/catalog/tenants.ts'
 import { Quotas } from '../../../gateway/datastore/quota.ts'
 import { memoryLog } from './fixture.ts'
 
 const HOUR_MS = 60 * 60 * 1000
 
 const quotaOf = (name: string, softBytes: number | null, hardBytes: number | null): TenantQuota => ({
-  uuid: `uuid of ${name}`,
+  tenant: `uuid of ${name}`,
   name,
   softBytes,
   hardBytes,

@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
-import type { Quota } from '../../../gateway/catalog/quota.ts'
+import type { Quota } from '../../../gateway/catalog/tenants.ts'
 import { Filler } from '../../support/full-disk.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { eventually } from '../../support/temp.ts'
@@ -14,23 +14,21 @@ import { collected, randomDisk, readImage, removePoints } from '../maintenance/s
 import { addTenant, memoryLog, temporaryFolder } from './fixture.ts'
 
 const MIB = 2 ** 20
-const BY = { subject: 'test', role: 'platform' } as const
-
 const setQuota = async ({ datastore, tenant }: Stand, quota: Partial<Quota>): Promise<void> => {
   const whole = { softBytes: null, hardBytes: null, ...quota }
-  await datastore.catalog.quotas.set({ tenant: tenant.id, ...whole, nowMs: 5, by: BY })
+  await datastore.catalog.quotas.set({ tenant: tenant.id, ...whole })
   await datastore.space.refresh()
 }
 
 /** Length of everything that lies among a tenant's packs. */
 const fileBytes = async ({ folder, tenant }: Stand): Promise<number> => {
-  const root = path.join(folder, 'packs', tenant.uuid)
+  const root = path.join(folder, 'packs', tenant.id)
   const entries = await readdir(root, { recursive: true, withFileTypes: true })
   const sizes = entries.filter((entry) => entry.isFile()).map((entry) => stat(path.join(entry.parentPath, entry.name)))
   return (await Promise.all(sizes)).reduce((sum, { size }) => sum + size, 0)
 }
 
-const usedBytes = ({ datastore, tenant }: Stand): number => datastore.space.quotas.usedBytes(tenant.uuid)
+const usedBytes = ({ datastore, tenant }: Stand): number => datastore.space.quotas.usedBytes(tenant.id)
 
 /** Watches what is counted from now on; gives the most that it was. */
 const mostUsed = (stand: Stand): (() => number) => {
@@ -105,11 +103,11 @@ test('a quota that was set beside the gateway holds within seconds, also for upl
       return (error as { code: string }).code
     }
   }
-  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000, nowMs: 5, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: null, hardBytes: 10_000 })
   expect(await take()).toBeNull()
   clock.advance(2000)
   await eventually(async () => (await take()) === 'QUOTA_EXCEEDED')
-  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: 1, hardBytes: null, nowMs: 6, by: BY })
+  await catalog.quotas.set({ tenant: stand.tenant.id, softBytes: 1, hardBytes: null })
   await eventually(() => clock.waiting === 1)
   clock.advance(2000)
   await eventually(async () => (await take()) === null)

@@ -1,9 +1,9 @@
 // Reading through a tenant's store: every flipped bit in a pack is found and named, proofs, manifests, nodes and bounds.
-import { readFile, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { splitIds } from '../../../protocol/host/bytes.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
@@ -14,7 +14,7 @@ import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { IDS_MAX } from '../../../gateway/packs/record-reader.ts'
 import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 import { testDice } from '../../support/seed.ts'
 import { oddFrames, splitChunks } from '../../protocol/wire-chunks.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -27,6 +27,7 @@ import {
   chunkId,
   collect,
   newManifest,
+  nodeOf,
   openDatastore,
   plainChunk,
   progressAt,
@@ -58,7 +59,7 @@ const setUp = async (): Promise<Setting> => {
   const ids = plains.map((plain) => chunkId(tenant, plain))
   const { root, nodes } = treeOf(tenant, ids)
   {
-    await using writer = await store.openWriter(addUpload(folder.path, tenant))
+    await using writer = await store.openWriter(await addUpload(folder.path, tenant))
     await writer.append(batchOf(tenant, plains))
     writer.addNodes(nodes)
     await writer.commit(progressAt(CHUNKS, { finished: true, root }))
@@ -66,7 +67,7 @@ const setUp = async (): Promise<Setting> => {
   const packs = await datastore.catalog.packs.list()
   const fileOf = (kind: string): string => {
     const { uuid } = packs.find((pack) => pack.kind === kind)!
-    return path.join(folder.path, 'packs', tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+    return path.join(folder.path, 'packs', tenant.id, uuid.slice(0, 2), `${uuid}.pack`)
   }
   return {
     folder: folder.path,
@@ -99,13 +100,13 @@ test('what an older gateway took as a chunk’s bytes is read, and sent plain', 
   const tenant = await addTenant(datastore, 'one')
   const id = chunkId(tenant, plain)
   {
-    await using writer = await datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
+    await using writer = await datastore.tenantStore(tenant).openWriter(await addUpload(folder.path, tenant))
     await writer.append(batchOf(tenant, [plain]))
     await writer.commit(progressAt(1))
   }
   const [pack] = await datastore.catalog.packs.list()
   await datastore[Symbol.asyncDispose]()
-  const file = path.join(folder.path, 'packs', tenant.uuid, pack!.uuid.slice(0, 2), `${pack!.uuid}.pack`)
+  const file = path.join(folder.path, 'packs', tenant.id, pack!.uuid.slice(0, 2), `${pack!.uuid}.pack`)
   for (const [name, stored] of oddFrames(2, CHUNK_BYTES).filter(([one]) =>
     /junk|two frames|skippable frame behind/u.test(one),
   )) {
@@ -164,7 +165,7 @@ describe('damage', () => {
       expect(proofs[next]).toEqual(next === index ? null : keyedHash(proofKey, plain))
       // a failed proof lets the record go, also when its bytes come right again
       await writeFile(files.data, bytes)
-      expect([...(await store.have([id], 1))]).toEqual([0])
+      expect([...(await store.have([id], 'none'))]).toEqual([0])
       alive = alive.toSpliced(index, 1)
       offset += recordBytes(storedLength)
     }
@@ -175,8 +176,8 @@ describe('damage', () => {
     await using setting = await setUp()
     const { store, root, files } = setting
     await flip(files.nodes, PACK_HEADER_BYTES + 60, 3)
-    await expect(store.node(root)).rejects.toMatchObject(damaged(root))
-    await expect(collect(leaves(store, root, CHUNKS))).rejects.toMatchObject(damaged(root))
+    await expect(nodeOf(store, root)).rejects.toMatchObject(damaged(root))
+    await expect(collect(leaves(store.nodes.cached, root, CHUNKS))).rejects.toMatchObject(damaged(root))
   })
 
   test('of a pack that was cut short, what lies before the cut still reads', async () => {
@@ -219,23 +220,23 @@ describe('reading', () => {
     const id = new Uint8Array(32).fill(9)
     await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
     await expect(store.readStored([id])).rejects.toMatchObject(damaged(id))
-    await expect(store.node(id)).rejects.toMatchObject(damaged(id))
+    await expect(nodeOf(store, id)).rejects.toMatchObject(damaged(id))
     expect(splitChunks(await store.readStored([]))).toEqual([])
-    expect(await store.nodes([])).toEqual([])
-    expect((await store.have([], 1)).length).toBe(0)
+    expect(await store.nodes.cached([], 0)).toEqual([])
+    expect((await store.have([], 'none')).length).toBe(0)
   })
 
   test('a chunk is no node, and a node is no chunk', async () => {
     await using setting = await setUp()
     const { store, ids, root } = setting
-    await expect(store.node(ids[0]!)).rejects.toMatchObject(damaged(ids[0]!))
+    await expect(nodeOf(store, ids[0]!)).rejects.toMatchObject(damaged(ids[0]!))
     expect(await store.prove([root], new Uint8Array(32))).toEqual([null])
     expect((await store.readRecord(root)).plain.length).toBe(1 + 8 + CHUNKS * 32)
   })
 
   test('the walk over a stored tree gives the ids it was built from', async () => {
     await using setting = await setUp()
-    const runs = await collect(leaves(setting.store, setting.root, CHUNKS))
+    const runs = await collect(leaves(setting.store.nodes.cached, setting.root, CHUNKS))
     expect(runs.flatMap(({ ids }) => ids?.map((id) => hex(id)) ?? [])).toEqual(setting.ids.map((id) => hex(id)))
   })
 
@@ -254,7 +255,7 @@ describe('reading', () => {
     for (const call of [
       setting.store.readStored(many),
       setting.store.prove(many, new Uint8Array(32)),
-      setting.store.have(many, 1),
+      setting.store.have(many, 'none'),
     ])
       await expect(call).rejects.toMatchObject({ code: 'PARAMS_INVALID' })
   })
@@ -267,9 +268,9 @@ describe('manifests', () => {
     const manifest = newManifest({ note: 'ü' })
     const { id } = await store.writeManifest(manifest)
     const { plain } = await store.readRecord(id)
-    expect(decodeManifest(plain)).toEqual({ version: 1, tenant: tenant.uuid, state: 1, ...manifest })
+    expect(decodeManifest(plain)).toEqual({ version: 1, tenant: tenant.id, state: 1, ...manifest })
     expect((await store.writeManifest(manifest)).id).toEqual(id)
-    expect([...(await store.have([id], 1))]).toEqual([0])
+    expect([...(await store.have([id], 'none'))]).toEqual([0])
     const bytes = await readFile(files.nodes)
     const types: number[] = []
     for (let offset = PACK_HEADER_BYTES; offset < bytes.length;) {
@@ -298,7 +299,7 @@ describe('states', () => {
   const newest = async ({ store, folder, tenant }: Awaited<ReturnType<typeof setUp>>) => {
     using sql = new Sql(path.join(folder, CATALOG_NAME))
     const row = sql.get<{ id: Uint8Array | null; seq: number; dirty: number }>(
-      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE id = ?',
+      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE uuid = ?',
       tenant.id,
     )!
     const parts = splitIds(row.id ?? new Uint8Array(0))
@@ -316,8 +317,8 @@ describe('states', () => {
     expect(first.state).toMatchObject({
       seq: 1,
       tenant: {
-        row: tenant.id,
-        uuid: tenant.uuid,
+        row: 1,
+        uuid: tenant.id,
         name: tenant.name,
         idKey: hex(tenant.idKey),
         chunkBytes: CHUNK_BYTES,

@@ -1,14 +1,14 @@
 // Uploads into a real datastore: what a commit covers, what is never stored twice, how packs are shared out, and a disk that fills up.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readdir, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
-import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import { BATCH_BYTES_MAX, BATCH_CHUNKS_MAX, type UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import { plainOf, splitChunks, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 import {
   addTenant,
@@ -21,8 +21,8 @@ import {
   progressAt,
   temporaryFolder,
   treeOf,
-  uploadRow,
   type TemporaryFolder,
+  nodeOf,
 } from './fixture.ts'
 
 const MEBIBYTE = 1024 * 1024
@@ -48,8 +48,8 @@ const setUp = async (chunkBytes?: number): Promise<Setting> => {
   }
 }
 
-const openWriter = ({ datastore, folder, tenant }: Setting): Promise<ImageWriter> =>
-  datastore.tenantStore(tenant).openWriter(addUpload(folder.path, tenant))
+const openWriter = ({ datastore, folder, tenant }: Setting): Promise<UploadWriter> =>
+  addUpload(folder.path, tenant).then((upload) => datastore.tenantStore(tenant).openWriter(upload))
 
 const packList = ({ datastore }: Setting) => datastore.catalog.packs.list()
 
@@ -57,25 +57,25 @@ describe('commit', () => {
   test('makes chunks visible, not before, with the upload row in the same transaction', async () => {
     await using setting = await setUp()
     const { datastore, folder, tenant } = setting
-    const upload = addUpload(folder.path, tenant)
+    const upload = await addUpload(folder.path, tenant)
     const store = datastore.tenantStore(tenant)
     await using writer = await store.openWriter(upload)
     const plains = Array.from({ length: 10 }, plainChunk)
     const ids = plains.map((plain) => chunkId(tenant, plain))
     await writer.append(batchOf(tenant, plains))
-    expect([...(await store.have(ids, upload.machineId))]).toEqual(Array(10).fill(0))
+    expect([...(await store.have(ids, upload.machine))]).toEqual(Array(10).fill(0))
     const stored = await writer.commit(
       progressAt(10, { state: new Uint8Array(1000).subarray(5, 9), received: 77, changed: 3 }),
     )
-    expect([...(await store.have(ids, upload.machineId))]).toEqual(Array(10).fill(2))
-    expect([...(await store.have(ids, upload.machineId + 1))]).toEqual(Array(10).fill(1))
-    expect(uploadRow(folder.path, upload.job)).toMatchObject({
+    expect([...(await store.have(ids, upload.machine))]).toEqual(Array(10).fill(2))
+    expect([...(await store.have(ids, 'another'))]).toEqual(Array(10).fill(1))
+    expect(await datastore.catalog.jobs.upload(upload)).toMatchObject({
       position: 10,
       state: new Uint8Array(4),
       received: 77,
       changed: 3,
       stored,
-      finished: 0,
+      finished: false,
       root: null,
     })
     expect(writer.storedBytes).toBe(stored)
@@ -87,13 +87,13 @@ describe('commit', () => {
     const store = datastore.tenantStore(tenant)
     const plain = plainChunk()
     {
-      await using writer = await store.openWriter({ job: 'none', disk: 'vda', machineId: 1 })
+      await using writer = await store.openWriter({ job: 'none', disk: 'vda', machine: 'none' })
       await writer.append(batchOf(tenant, [plain]))
       await expect(writer.commit(progressAt(1))).rejects.toMatchObject({ code: 'JOB_ENDED' })
       await expect(writer.append(batchOf(tenant, [plain]))).rejects.toMatchObject({ code: 'JOB_ENDED' })
       expect(() => writer.addNodes([])).toThrow(expect.objectContaining({ code: 'JOB_ENDED' }))
     }
-    expect([...(await store.have([chunkId(tenant, plain)], 1))]).toEqual([0])
+    expect([...(await store.have([chunkId(tenant, plain)], 'none'))]).toEqual([0])
     // its pack holds bytes that the index will never know: it is ended, not used on
     expect((await packList(setting)).map(({ sealed }) => sealed)).toEqual([1])
   })
@@ -111,7 +111,7 @@ describe('commit', () => {
       if (batch % 3 > 0) return
       const covered = [...ids]
       await writer.commit(progressAt(covered.length))
-      expect((await store.have(covered, 0)).every((answer) => answer > 0)).toBe(true)
+      expect((await store.have(covered, 'none')).every((answer) => answer > 0)).toBe(true)
     }
     await Promise.all(Array.from({ length: 40 }, (_, batch) => send(batch)))
     await writer.commit(progressAt(ids.length))
@@ -161,8 +161,8 @@ describe('nothing twice', () => {
     expect(await writer.commit(progressAt(5000, { finished: true, root }))).toBeGreaterThan(0)
     writer.addNodes(nodes)
     expect(await writer.commit(progressAt(5000, { finished: true, root }))).toBe(0)
-    expect((await store.node(root!)).level).toBe(2)
-    expect([...(await store.have([root!, chunkId(tenant, plain)], 0))]).toEqual([0, 1])
+    expect((await nodeOf(store, root!)).level).toBe(2)
+    expect([...(await store.have([root!, chunkId(tenant, plain)], 'none'))]).toEqual([0, 1])
     expect(await store.prove([root!], new Uint8Array(32))).toEqual([null])
   })
 
@@ -175,8 +175,11 @@ describe('nothing twice', () => {
     await using writer = await openWriter(setting)
     for (const node of nodes) writer.addNodes([node])
     await writer.commit(progressAt(refs.length, { finished: true, root }))
-    const found = await datastore.tenantStore(tenant).nodes(nodes.map(({ id }) => id))
-    expect(found.map(({ level }) => level)).toEqual(nodes.map(({ level }) => level))
+    const found = await datastore.tenantStore(tenant).nodes.fresh(
+      nodes.map(({ id }) => id),
+      null,
+    )
+    expect(found).toMatchObject(nodes.map(({ level }) => ({ level })))
   })
 })
 
@@ -220,7 +223,7 @@ describe('refusals', () => {
     await expect(writer.append(batch)).rejects.toMatchObject({ code: 'CHUNK_INVALID', details: { id } })
     await writer.append(batchOf(tenant, [good]))
     await writer.commit(progressAt(1))
-    expect([...(await store.have([chunkId(tenant, good), chunkId(tenant, bad)], 0))]).toEqual([1, 0])
+    expect([...(await store.have([chunkId(tenant, good), chunkId(tenant, bad)], 'none'))]).toEqual([1, 0])
   })
 
   test('a batch past the limits is refused', async () => {
@@ -319,8 +322,8 @@ describe('no space left', () => {
     {
       await using datastore = await openWithoutReserve(folder.path)
       tenant = await addTenant(datastore, 'one', MEBIBYTE)
-      const upload = addUpload(folder.path, tenant)
-      const other = addUpload(folder.path, tenant)
+      const upload = await addUpload(folder.path, tenant)
+      const other = await addUpload(folder.path, tenant)
       const writer = await datastore.tenantStore(tenant).openWriter(upload)
       const fill = async (): Promise<void> => {
         for (let position = 1; ; position++) {

@@ -150,7 +150,7 @@ test('a database opens on a disk without a byte, and on one without an inode; wi
 const fillInodes = (folder: string): void => {
   mkdirSync(path.join(folder, 'many'), { recursive: true })
   try {
-    for (;;) writeFileSync(path.join(folder, 'many', `${Math.random()}`), '')
+    for (let index = 0; ; index++) writeFileSync(path.join(folder, 'many', String(index)), '')
   } catch (error) {
     expect(error).toMatchObject({ code: 'ENOSPC' })
   }

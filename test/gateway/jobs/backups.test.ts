@@ -1,9 +1,9 @@
 // Backups from start to commit with an agent in memory and a real datastore: refusals, races, cancelling, coming back.
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Attributions } from '../../../gateway/maintenance/attribute.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -11,13 +11,13 @@ import { encodeFrame, errorFrame } from '../../../protocol/frames.ts'
 import { ANSWER, DOWN, RUN, UP, type Job, type Params } from '../../../protocol/methods.ts'
 import type { Handlers, OpenCall, Peer } from '../../../protocol/peer.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
-import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
+import type { PolicyChange } from '../../../protocol/schemas.ts'
 import { Damager } from '../../support/damage.ts'
 import { eventually } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { addAgent, addMachine, fullDisk, incrementalDisk, startJob } from '../catalog.ts'
 import { joinIds, Stand, type Runs } from '../chains/script.ts'
-import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { addTenant, CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount } from '../../support/served-call.ts'
@@ -174,10 +174,9 @@ test('a start that the agent refuses, or does not answer, leaves a failed job wi
   await using setting = await Setting.open()
   expect(await codeOf(setting.start())).toBe('AGENT_OFFLINE')
   const jobs = async () =>
-    (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).map(({ job }) => [
-      job.state,
-      job.error === null ? null : (JSON.parse(job.error) as { code: string }).code,
-    ])
+    (await setting.stand.datastore.catalog.jobs.list({ ...ALL, tenant: setting.stand.tenant.id })).jobs.map(
+      ({ job }) => [job.state, job.error?.code ?? null],
+    )
   expect(await jobs()).toEqual([])
   setting.connect({
     'agent.backup': async () => {
@@ -204,7 +203,7 @@ test('a start that the agent refuses, or does not answer, leaves a failed job wi
   ])
 })
 
-const ALL = { agent: null, machine: null, limit: 10 }
+const ALL = { agent: null, machine: null, after: null, limit: 10 }
 
 test('one machine has one backup at a time', async () => {
   await using setting = await Setting.open()
@@ -440,8 +439,8 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   const { stand, machine } = setting
   const { job } = await setting.start()
   // after the order, of which the agent knows only the policy before
-  const policy = JSON.stringify({ consistency: 'freeze', refuseFull: ['first'] })
-  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy })
+  const about = { tenant: stand.tenant.id, name: machine.name }
+  await stand.datastore.catalog.machines.configure({ ...about, policy: { refuseFull: ['first'] } })
   const watch = agent.open('jobs.watch', { job })
   const begun = setting.begin(job)
   void setting.backups.released(machine.agent, job)
@@ -450,7 +449,7 @@ test('what the machine’s policy refuses when a backup begins fails its job, an
   expect(await watch.result).toMatchObject({ state: 'failed', error, disks: [] })
   await setting.fail(job)
   expect(await setting.view(job)).toMatchObject({ state: 'failed', error })
-  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy: machine.policy })
+  await stand.datastore.catalog.machines.configure({ ...about, policy: { refuseFull: [] } })
   await setting.begin((await setting.start()).job)
 })
 
@@ -458,8 +457,8 @@ test('a disk that the policy wants and that is left out ends the job before anyt
   await using setting = await Setting.open()
   setting.connect()
   const { stand, machine, backups } = setting
-  const policy = JSON.stringify({ ...POLICY_DEFAULT, refuseLeftOut: ['unplugged'] })
-  await stand.datastore.catalog.machines.setPolicy({ id: machine.id, policy })
+  const policy: PolicyChange = { refuseLeftOut: ['unplugged'] }
+  await stand.datastore.catalog.machines.configure({ tenant: stand.tenant.id, name: machine.name, policy })
   const { job } = await setting.start()
   const leftOut = [
     { name: 'cd', reason: 'read-only' as const },
@@ -549,7 +548,7 @@ test('a job of another tenant is not there', async () => {
   await using setting = await Setting.open()
   setting.connect()
   const { job } = await setting.start()
-  const foreign = { ...setting.stand.tenant, id: 99 }
+  const foreign = await addTenant(setting.stand.datastore, 'other')
   const words = (tenant: typeof foreign, id: string) =>
     setting.backups.get(tenant, id).then(
       () => 'found',

@@ -1,7 +1,7 @@
 // Rows as they look on the wire: what is shown, and what is not.
+import type { JobRow, UploadRow } from '../../../gateway/catalog/jobs.ts'
 import { expect, test } from 'vitest'
 import { jobView, pointView } from '../../../gateway/jobs/views.ts'
-import type { JobRow, UploadRow } from '../../../gateway/catalog/sqlite/job-rows.ts'
 import { METHODS } from '../../../protocol/methods.ts'
 import * as v from 'valibot'
 
@@ -10,31 +10,29 @@ const disk = { kind: 'full', reason: 'first' } as const
 
 const job: JobRow = {
   id: ID,
-  tenant: 1,
   machine: 'db1',
-  machineId: 2,
   agent: ID,
   subject: 'anna',
   state: 'failed',
-  full: 0,
+  full: false,
   seq: 1,
-  compare: 0,
-  released: 1,
+  compare: false,
+  released: true,
   base: null,
   startedMs: 1,
   endedMs: 2,
-  error: '{"code":"QMP_ERROR","message":"why"}',
-  begun: '{}',
+  error: { code: 'QMP_ERROR', message: 'why' },
+  begun: null,
 }
 const upload: UploadRow = {
   ...disk,
   disk: 'vda',
   size: 10_000,
-  hasBase: 0,
+  hasBase: false,
   baseRoot: null,
   position: 2,
   state: new Uint8Array(1),
-  finished: 0,
+  finished: false,
   root: null,
   received: 30,
   stored: 20,
@@ -80,9 +78,9 @@ test('a point shows neither its agent nor its configuration', () => {
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, dirtyBytes: 6, comparedChunks: 8 }]
   const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
-  const stored = { ...point, held: 1, agent: ID, configuration: '{"secret":1}' }
+  const stored = { ...point, held: true, agent: ID, configuration: '{"secret":1}' }
   const view = pointView(stored, 7)
   expect(view).toEqual({ ...point, held: true, future: false })
   expect(pointView(stored, 6)).toEqual({ ...view, future: true })
-  expect(v.safeParse(METHODS['points.list'].result, { points: [view], more: false }).success).toBe(true)
+  expect(v.safeParse(METHODS['points.list'].result, { points: [view], next: null }).success).toBe(true)
 })

@@ -29,7 +29,7 @@ const packsOf = async (stand: Stand, kind: 'data' | 'nodes'): Promise<PackPlace[
     .filter((row) => row.kind === kind)
     .map(({ uuid }) => ({
       uuid,
-      file: path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`),
+      file: path.join(stand.folder, 'packs', stand.tenant.id, uuid.slice(0, 2), `${uuid}.pack`),
     }))
 }
 
@@ -100,7 +100,7 @@ test('a flipped bit, a shortened pack, a damaged header and a pack that is gone 
 test('a file that the catalog does not know is named; the torn end of a write is none', async () => {
   const { stand } = await world()
   await using _ = stand
-  const { uuid: tenant } = stand.tenant
+  const { id: tenant } = stand.tenant
   const uuid = randomUUID()
   const folder = path.join(stand.folder, 'packs', tenant, uuid.slice(0, 2))
   await mkdir(folder, { recursive: true })
@@ -139,7 +139,7 @@ test('a restore point that the catalog lost is missed, one that was pruned is no
 test('packs that were cut before their header, or whose end went with the power, hold nothing that is missed', async () => {
   const { stand } = await world()
   await using _ = stand
-  const { uuid: tenant } = stand.tenant
+  const { id: tenant } = stand.tenant
   const { catalog } = stand.datastore
   for (const bytes of [0, 7, 47, 48, 300]) {
     const uuid = randomUUID()

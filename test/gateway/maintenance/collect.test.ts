@@ -72,7 +72,7 @@ test('without a point left, all space is given back but for the state of the ten
   const report = await collected(stand)
   expect(report).toMatchObject({ live: { records: 1 }, packs: { after: 1 } })
   expect(report.bytesAfter).toBeLessThan(2000)
-  const folder = path.join(stand.folder, 'packs', stand.tenant.uuid)
+  const folder = path.join(stand.folder, 'packs', stand.tenant.id)
   const left = await Promise.all((await readdir(folder)).map((prefix) => readdir(path.join(folder, prefix))))
   expect(left.flat()).toHaveLength(1)
   // the tenant goes on
@@ -220,7 +220,7 @@ test('nothing is removed while a tree cannot be walked', async () => {
   removePoints(stand, one.id)
   const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   const { uuid } = packs.find(({ kind }) => kind === 'nodes')!
-  await rm(path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`))
+  await rm(path.join(stand.folder, 'packs', stand.tenant.id, uuid.slice(0, 2), `${uuid}.pack`))
   const rows = await stand.datastore.catalog.collection.count({ tenant: stand.tenant.id })
   await expect(collected(stand)).rejects.toMatchObject({ code: 'TREE_UNREADABLE' })
   // all that left the index is the node itself, which is known to be damaged now
@@ -259,7 +259,7 @@ test('damaged records of a pack that is rewritten are quarantined, the others mo
   const victim = stand.idOf(second[150]!)
   const [place] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: victim })
   const { pack, offset } = place!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   {
     await using handle = await open(file, 'r+')
     await handle.write(randomBytes(100), 0, 100, offset + 60)
@@ -340,14 +340,14 @@ test('a pack that could not be removed is removed by the next one', async () => 
   }
   expect(await packBytes(stand)).toBeLessThan(50 * CHUNK_BYTES)
   await collected(stand)
-  const folder = path.join(stand.folder, 'packs', stand.tenant.uuid)
+  const folder = path.join(stand.folder, 'packs', stand.tenant.id)
   const left = await Promise.all((await readdir(folder)).map((prefix) => readdir(path.join(folder, prefix))))
   expect(left.flat()).toHaveLength(1)
 })
 
 test('a second collection finds nothing to do and leaves every pack as it is, also of a tenant that has nothing', async () => {
   await using stand = await Stand.open()
-  const packs = path.join(stand.folder, 'packs', stand.tenant.uuid)
+  const packs = path.join(stand.folder, 'packs', stand.tenant.id)
   const files = async (): Promise<string[]> => {
     const found = await readdir(packs, { recursive: true, withFileTypes: true })
     return found

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
-import type { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import type { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import type { Protection } from '../../../gateway/coordination/coordination.ts'
 import { RecordReader } from '../../../gateway/packs/record-reader.ts'
 import { openPackStore } from '../../../gateway/packs/open-pack-store.ts'
@@ -29,8 +29,8 @@ const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise
   return { reached, release }
 }
 
-const writerOf = ({ datastore, tenant, folder }: Stand): Promise<ImageWriter> =>
-  datastore.tenantStore(tenant).openWriter(addUpload(folder, tenant))
+const writerOf = ({ datastore, tenant, folder }: Stand): Promise<UploadWriter> =>
+  addUpload(folder, tenant).then((upload) => datastore.tenantStore(tenant).openWriter(upload))
 
 const protect = ({ datastore, tenant }: Stand): Promise<Protection> =>
   datastore.tenantStore(tenant).references.protect()
@@ -182,7 +182,7 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
   expect(await packBytes(stand)).toBe(report.bytesAfter)
   const packs = await stand.datastore.catalog.collection.packs({ tenant: stand.tenant.id })
   for (const { uuid, bytes } of packs) {
-    const file = path.join(stand.folder, 'packs', stand.tenant.uuid, uuid.slice(0, 2), `${uuid}.pack`)
+    const file = path.join(stand.folder, 'packs', stand.tenant.id, uuid.slice(0, 2), `${uuid}.pack`)
     expect((await stat(file)).size).toBe(bytes)
   }
   // the writer goes on in it, and what it was told is stored is read back
@@ -198,9 +198,9 @@ test('a pack that a writer holds is neither removed nor rewritten, whatever is d
 
 /** The agent of the one running job. */
 const failedAgent = async ({ datastore, tenant }: Stand): Promise<string> => {
-  const args = { tenant: tenant.id, agent: null, machine: null, limit: 1 }
-  const [first] = await datastore.catalog.jobs.list(args)
-  return first!.job.agent
+  const args = { tenant: tenant.id, agent: null, machine: null, after: null, limit: 1 }
+  const { jobs } = await datastore.catalog.jobs.list(args)
+  return jobs[0]!.job.agent
 }
 
 test('a record that moves between its look-up and its read is found where it went', async () => {

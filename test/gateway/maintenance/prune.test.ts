@@ -1,11 +1,11 @@
 // Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { prune } from '../../../gateway/maintenance/prune.ts'
 import type { Params, Result } from '../../../protocol/methods.ts'
@@ -64,7 +64,7 @@ test('each machine by its nearest rules; one without rules keeps all; another te
   await setRules(catalog, acme, 'tenant', '', { keepLast: 3 })
   await setRules(catalog, acme, 'group', 'web', { keepHourly: 2 })
   await setRules(catalog, acme, 'machine', 'c', { lockDays: 5 })
-  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
+  await catalog.machines.configure({ tenant: acme.id, name: 'b', group: 'web' })
   const dry = await asked(catalog, acme, { dryRun: true })
   expect(dry).toMatchObject({ pointCount: 15, removed: 5 })
   // those that go come first
@@ -99,7 +99,7 @@ test('a machine, a group, and rules of the call in place of the policies', async
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   await furnish(catalog, acme, ['a', 'b', 'c'])
-  await catalog.machines.setGroup({ tenant: acme.id, name: 'b', group: 'web' })
+  await catalog.machines.configure({ tenant: acme.id, name: 'b', group: 'web' })
   const rules = { ...RETENTION_OFF, keepLast: 1 }
   await setRules(catalog, acme, 'tenant', '', { keepLast: 4 })
   expect(await asked(catalog, acme, { machine: 'a', rules })).toMatchObject({ pointCount: 5, removed: 4 })

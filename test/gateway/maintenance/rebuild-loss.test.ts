@@ -63,7 +63,7 @@ test('packs, their folders and a tenant’s folder may be links', async () => {
     await rename(from, path.join(elsewhere.path, name))
     await symlink(path.join(elsewhere.path, name), from)
   }
-  for (const from of [first!, path.dirname(first!), path.join(packs, stand.tenant.uuid), packs])
+  for (const from of [first!, path.dirname(first!), path.join(packs, stand.tenant.id), packs])
     await move(from, path.basename(from))
   for (const drop of [false, true]) {
     if (drop) await dropCatalog(folder)
@@ -128,9 +128,9 @@ test('a rebuild that finds nothing at all of what was acknowledged says so', asy
   await using place = await world()
   const { folder, packs, stand } = place
   await dropCatalog(folder)
-  await rename(path.join(packs, stand.tenant.uuid), path.join(folder, 'aside'))
+  await rename(path.join(packs, stand.tenant.id), path.join(folder, 'aside'))
   await expect(run(folder)).rejects.toMatchObject({ code: 'REBUILD_LOSES' })
-  await rename(path.join(folder, 'aside'), path.join(packs, stand.tenant.uuid))
+  await rename(path.join(folder, 'aside'), path.join(packs, stand.tenant.id))
   expect(isIncomplete(await run(folder))).toBe(false)
   await expectAll(place)
 })
@@ -142,14 +142,14 @@ test('a tenant of which no state is found is something missing', async () => {
   const other = await addTenant(stand.datastore, 'other')
   await stand.datastore.tenantStore(other).writeState()
   await stand.datastore[Symbol.asyncDispose]()
-  const [state] = await packFiles(path.join(packs, other.uuid))
+  const [state] = await packFiles(path.join(packs, other.id))
   {
     await using handle = await open(state!, 'r+')
     await handle.write(Buffer.alloc(50), 0, 50, 60)
   }
   await dropCatalog(folder)
   const report = await run(folder)
-  expect(report.withoutState.rows).toMatchObject([{ tenant: other.uuid }])
+  expect(report.withoutState.rows).toMatchObject([{ tenant: other.id }])
   expect(isIncomplete(report)).toBe(true)
 })
 
@@ -168,7 +168,7 @@ test('two packs of one tenant that changed places are named and read all the sam
 test('what is named like a pack and is none is not waited for: sparse files, pipes, sockets, folders, what may not be read', async () => {
   await using place = await world()
   const { folder, packs, stand } = place
-  const strays = path.join(packs, stand.tenant.uuid, '00')
+  const strays = path.join(packs, stand.tenant.id, '00')
   await mkdir(strays, { recursive: true })
   const stray = (): string => path.join(strays, `00${randomUUID().slice(2)}.pack`)
   {

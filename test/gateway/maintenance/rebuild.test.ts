@@ -6,7 +6,8 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
-import { withCatalog } from '../../../gateway/commands/local.ts'
+import { checkDataFolder } from '../../../gateway/datastore/data-folder.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { Sql, type Row } from '../../../gateway/catalog/sqlite/sql.ts'
@@ -28,7 +29,7 @@ import { Dice } from '../../support/model-dice.ts'
 import { addTenant, memoryLog, newManifest, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
 import { changed, randomDisk, readImage, removePoints } from './stand.ts'
 
-const ENTRY = { timeMs: 1, tenant: 1, subject: 's', role: 'owner', resource: 'r', outcome: 'ok', details: {} }
+const ENTRY = { timeMs: 1, subject: 's', role: 'owner', resource: 'r', outcome: 'ok', details: {} }
 
 const catalogOf = (folder: string): string => path.join(folder, CATALOG_NAME)
 
@@ -97,7 +98,7 @@ const world = async (): Promise<World> => {
   await add(two, Array<null>(5).fill(null), 60)
   await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
   await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
-  await catalog.machines.setGroup({ tenant: tenant.id, name: 'one', group: 'g' })
+  await catalog.machines.configure({ tenant: tenant.id, name: 'one', group: 'g' })
   await catalog.retention.set({ tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
   removePoints(stand, pruned)
   points.delete(pruned)
@@ -277,8 +278,9 @@ describe('with an old catalog', () => {
     {
       using sql = new Sql(catalogOf(place.folder))
       sql.transaction(() => {
-        for (const action of ['a', 'b']) appendAudit(sql, { ...ENTRY, action })
+        for (const action of ['a', 'b']) appendAudit(sql, { ...ENTRY, tenant: place.stand.tenant.id, action })
         sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
+        sql.run("INSERT INTO token VALUES ('p', NULL, 's', 'platform', 1, 2, NULL)")
       })
     }
     const before = dump(place.folder)
@@ -440,7 +442,7 @@ describe('damaged packs', () => {
     await dropCatalog(folder)
     const alone = await run(folder)
     expect(alone).toMatchObject({ tenants: 0, points: 0 })
-    expect(alone.withoutState.rows).toMatchObject([{ tenant: place.stand.tenant.uuid, packs: 2 }])
+    expect(alone.withoutState.rows).toMatchObject([{ tenant: place.stand.tenant.id, packs: 2 }])
     // nothing was lost by that
     await dropCatalog(folder)
     await rename(copy, catalogOf(folder))
@@ -476,7 +478,7 @@ describe('damaged packs', () => {
       await using handle = await open(chunk!.file, 'r+')
       await handle.write(Buffer.from('x'), 0, 1, 20)
     }
-    const { uuid } = stand.tenant
+    const { id: uuid } = stand.tenant
     const strangers = path.join(folder, 'packs', uuid, '00')
     await mkdir(strangers, { recursive: true })
     const newer = Buffer.from(encodePackHeader({ kind: 'data', tenant: uuid, pack: randomUUID() }))
@@ -607,7 +609,11 @@ describe('several tenants', () => {
     // one that never had a pack is gone
     expect(after['tenant']).toEqual(before['tenant']!.filter((row) => row['name'] !== 'unused'))
     const ghost = after['point']!.find((row) => row['id'] === manifest.point)
-    expect(ghost).toMatchObject({ tenant: other.id, time_ms: 9, manifest: kept.id })
+    expect(ghost).toMatchObject({
+      tenant: before['tenant']!.find(({ uuid }) => uuid === other.id)!['id'],
+      time_ms: 9,
+      manifest: kept.id,
+    })
     expect(after['point']).toHaveLength(before['point']!.length + 1)
     expect(after['machine']!.find((row) => row['id'] === ghost!['machine'])).toMatchObject({ name: 'ghost' })
     expect(after['agent']!.find((row) => row['id'] === manifest.agent)).toMatchObject({ revoked_ms: 1 })
@@ -621,7 +627,7 @@ describe('several tenants', () => {
     await stand.reopen()
     const { catalog } = stand.datastore
     const policy = 'x'.repeat(60_000)
-    const agent = (await catalog.agents.list({ tenant: stand.tenant.id }))[0]!.id
+    const agent = (await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 }))[0]!.id
     const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
     await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
     await stand.datastore.tenantStore(stand.tenant).writeState()
@@ -677,8 +683,10 @@ describe('interrupted', () => {
   test('a command meanwhile is refused, with an old catalog and without one, and none of its writes is lost', async () => {
     await using place = await world()
     const { folder, stand } = place
-    const revoke = async (catalog: Catalog): Promise<void> => {
-      const agents = await catalog.agents.list({ tenant: stand.tenant.id })
+    const revoke = async (): Promise<void> => {
+      await checkDataFolder(folder, { make: true })
+      using catalog: Catalog = openLocal(catalogOf(folder))
+      const agents = await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 })
       for (const { id } of agents) await revokeAgent(catalog, stand.tenant, id)
     }
     for (const code of ['STORE_LOCKED', 'CATALOG_MISSING']) {
@@ -686,7 +694,7 @@ describe('interrupted', () => {
       let asked = Promise.resolve()
       const onProgress = (): void => {
         asked = asked.then(() =>
-          withCatalog(folder, revoke, { make: true }).then(
+          revoke().then(
             () => void tried.push('done'),
             (error: unknown) => void tried.push(error),
           ),
@@ -698,7 +706,7 @@ describe('interrupted', () => {
       await dropCatalog(folder)
     }
     await run(folder)
-    await withCatalog(folder, revoke)
+    await revoke()
     expect(dump(folder)['agent']).toMatchObject([{ revoked_ms: 2 }, { revoked_ms: 2 }])
   })
 

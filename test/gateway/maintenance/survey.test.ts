@@ -1,11 +1,11 @@
 // The survey against a naive count: random forests of images that share chunks and subtrees, with garbage, gaps and several passes.
 import * as fc from 'fast-check'
+import type { IndexPage } from '../../../gateway/catalog/collection.ts'
 import { expect, test } from 'vitest'
 import { hex, ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { decodeNode, nodeKey, rootLevel, TreeBuilder, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
 import { ownDamage } from '../../../gateway/packs/damage.ts'
-import type { IndexPage } from '../../../gateway/catalog/sqlite/collection.ts'
 import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { joinIds } from '../../../protocol/host/bytes.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'

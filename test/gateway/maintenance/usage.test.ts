@@ -1,11 +1,11 @@
 // Usage on a real datastore: figures held against plain sets of chunks, against the packs, and while backups, prune and damage go on.
+import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import type { UsageReport, UsageRow } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
-import type { MachineRow } from '../../../gateway/catalog/sqlite/machines.ts'
 import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, recordBytes } from '../../../gateway/packs/format.ts'
@@ -33,7 +33,7 @@ const pointOf = async (stand: Stand, machine: MachineRow, disks: Record<string, 
   await beginJob(datastore.catalog, { id, agent: machine.agent }, begun)
   const store = datastore.tenantStore(tenant)
   for (const [disk, plains] of Object.entries(disks)) {
-    await using writer = await store.openWriter({ job: id, disk, machineId: machine.id })
+    await using writer = await store.openWriter({ job: id, disk, machine: machine.name })
     const present = plains.filter((plain) => plain !== null)
     if (present.length > 0) await writer.append(batchOf(tenant, present))
     const { root, nodes } = treeOf(tenant, stand.refs(plains))
@@ -228,7 +228,7 @@ test('a tree that cannot be read is damage with a way out, and is known from the
   const { root } = await stand.point(await stand.machine('db1'), plains)
   const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: root! })
   const { pack, offset } = location!
-  const file = path.join(stand.folder, 'packs', stand.tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   {
     await using handle = await open(file, 'r+')
     await handle.write(Buffer.from([255, 255, 255]), 0, 3, offset + 60)

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { fromHex, hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { damageOf, MISSING, ownDamage, RECORD_TYPE_NAMES } from '../../../gateway/packs/damage.ts'
+import { damageOf, MISSING, ownDamage, ownIfDamage, RECORD_TYPE_NAMES } from '../../../gateway/packs/damage.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { damagedRecord } from '../../../gateway/packs/record-reader.ts'
 
@@ -38,4 +38,12 @@ test('damage that only looks like the datastore’s own is none, whatever it say
 
 test('every type of record has a name', () => {
   expect(Object.values(RECORD).map((type) => RECORD_TYPE_NAMES[type])).toEqual(Object.keys(RECORD))
+})
+
+test('damage that a thread of ours found is as good as what this one found', () => {
+  const { code, message, details } = damagedRecord(id, 'its checksum is wrong', { location })
+  const told = new VarveError(code, message, { details })
+  expect(damageOf(told)).toBeNull()
+  ownIfDamage(told)
+  expect(damageOf(told)).toMatchObject({ place: { pack: 'p', offset: 48 } })
 })

@@ -1,10 +1,10 @@
 // Handing out packs: one writer at a time, the fullest that has room first, and what becomes of packs that come back in every state.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { appendFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { openThread, type ThreadCatalog } from '../../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES } from '../../../gateway/packs/format.ts'
 import { PackPool, type HeldPack } from '../../../gateway/packs/pack-pool.ts'
@@ -29,13 +29,12 @@ const setUp = async (): Promise<Setting> => {
   const pool = new PackPool({ store, book: catalog.packs, log, nowMs: () => 1 })
   const tenant = await catalog.tenants.add({
     name: 'one',
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(32),
     chunkBytes: 4096,
     nowMs: 1,
   })
-  const fileOf = ({ name: { pack } }: HeldPack): string =>
-    path.join(packs, tenant.uuid, pack.slice(0, 2), `${pack}.pack`)
+  const fileOf = ({ name: { pack } }: HeldPack): string => path.join(packs, tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const rest = stack.move()
   return { pool, catalog, store, tenant, fileOf, lines: log.lines, [Symbol.asyncDispose]: () => rest.disposeAsync() }
 }

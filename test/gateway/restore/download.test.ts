@@ -1,7 +1,7 @@
 // Sending an image: whole and from any chunk, zeroes as runs, messages within a frame, and what is damaged by name.
+import type { ImageRow } from '../../../gateway/catalog/points.ts'
 import { expect, test } from 'vitest'
 import { downloadImage } from '../../../gateway/restore/download.ts'
-import type { ImageRow } from '../../../gateway/catalog/sqlite/points.ts'
 import { CHUNK_HEAD_BYTES } from '../../../protocol/chunk-list.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'

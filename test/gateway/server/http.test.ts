@@ -6,7 +6,7 @@ import { get } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { NewIdentity } from '../../../agent/identity.ts'
-import { dial } from '../../../agent/session/socket.ts'
+import { dial } from '../../../protocol/host/dial.ts'
 import { systemClock } from '../../../protocol/host/clock.ts'
 import { decodePart } from '../auth/test-authority.ts'
 import { startGateway } from '../../support/gateway.ts'
@@ -83,8 +83,8 @@ test('a host enrols with a token once', async () => {
     body: { tenantName: 'acme', agentId: expect.any(String) as string },
   })
   expect(await post(request)).toMatchObject({ status: 409, body: { code: 'ENROLMENT_USED' } })
-  const audit = await (await gateway.connectAs(person)).call('audit.list', { afterSeq: 0, limit: 100 })
-  const outcomes = audit.entries.filter(({ action }) => action === 'agent.enrol').map(({ outcome }) => outcome)
+  const audit = await (await gateway.connectAs(person)).call('audit.list', { limit: 100 })
+  const outcomes = audit.entries.filter(({ action }) => action === 'agents.enrol').map(({ outcome }) => outcome)
   expect(outcomes).toEqual(['ok', 'ENROLMENT_USED'])
 })
 

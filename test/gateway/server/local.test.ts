@@ -1,15 +1,16 @@
 // The local socket: who is let in and as whom, its modes, long paths, what is left after an end and after a kill.
+import path from 'node:path'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import path from 'node:path'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../../protocol/host/clock.ts'
-import { Gateway, REVOCATION_INTERVAL_MS } from '../../../gateway/gateway.ts'
+import { Gateway } from '../../../gateway/gateway.ts'
 import { openLog } from '../../../protocol/host/log.ts'
+import { REVOCATION_INTERVAL_MS } from '../../../gateway/service/revocations.ts'
 import { SocketPath } from '../../../gateway/server/local.ts'
-import { dialLocal } from '../../../gateway/session/socket.ts'
+import { dialLocal } from '../../../gateway/commands/dial-local.ts'
 import type { Session } from '../../../protocol/client.ts'
 import { decodeFrame, encodeFrame, FRAME } from '../../../protocol/frames.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
@@ -17,12 +18,12 @@ import { HandClock } from '../../support/hand-clock.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 
-const tryDial = async (folder: string, tenant = TENANT): Promise<Session | null> => {
+const tryDial = async (folder: string, tenant: string | null = TENANT): Promise<Session | null> => {
   await using socket = await SocketPath.of(folder)
-  return await dialLocal({ socketPath: socket.path, tenant, program: 'test', clock: systemClock })
+  return await dialLocal({ socketPath: socket.path, tenant })
 }
 
-const dial = async (folder: string, tenant = TENANT): Promise<Session> => (await tryDial(folder, tenant))!
+const dial = async (folder: string, tenant: string | null = TENANT): Promise<Session> => (await tryDial(folder, tenant))!
 
 const socketOf = (folder: string): string => path.join(folder, 'gateway.sock')
 
@@ -34,20 +35,25 @@ test('who can open the socket is owner of the tenant it names, under a name of i
   await gateway.addTenant('other')
   const { peer, welcome } = await dial(folder)
   expect(welcome).toMatchObject({ subject: 'local-administrator', role: 'owner', tenant: TENANT })
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   expect((await dial(folder, 'other')).welcome.tenant).toBe('other')
   expect(await codeOf(dial(folder, 'nobody'))).toBe('NOT_FOUND')
+  // without a name the session is the platform's
+  const platform = await dial(folder, null)
+  expect(platform.welcome).toMatchObject({ subject: 'local-administrator', role: 'platform', tenant: null })
+  expect((await platform.peer.call('tenants.list', {})).tenants).toMatchObject([{ name: TENANT }, { name: 'other' }])
+  expect(await codeOf(platform.peer.call('machines.list', {}))).toBe('ROLE_FORBIDDEN')
   // two rounds of the look for revoked tokens
   for (let round = 0; round < 2; round++) {
     await clock.advanceSettled(REVOCATION_INTERVAL_MS)
     await peer.call('machines.list', {})
   }
   await peer
-    .call('machines.setPolicy', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
+    .call('machines.configure', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
     .catch(() => {})
-  const { entries } = await peer.call('audit.list', { afterSeq: 0, limit: 100 })
+  const { entries } = await peer.call('audit.list', { limit: 100 })
   expect(entries).toContainEqual(
-    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.setPolicy' }),
+    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.configure' }),
   )
 })
 

@@ -5,6 +5,7 @@ import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { PROGRAM } from '../../../gateway/session/connection.ts'
 import { errorFrame, FRAME } from '../../../protocol/frames.ts'
 import { VarveError } from '../../../protocol/errors.ts'
+import { serviceOf } from '../../../gateway/service/service.ts'
 import { HELLO_TIMEOUT_MS } from '../../../protocol/limits.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { HELLO, MemorySession, TestServices } from '../services.ts'
@@ -22,11 +23,11 @@ test('a token in hello opens a session, whose welcome says who it is and until w
     tenant: 'acme',
     expiresMs: test.clock.now() + 60 * 60 * 1000,
   })
-  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [] })
-  expect(test.services.registry.sessions.size).toBe(1)
+  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
+  expect(test.services.registry.count).toBe(1)
   session.connection.closed()
   await new Promise((resolve) => setImmediate(resolve))
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('without a hello in time the connection ends, and with one it does not', async () => {
@@ -38,7 +39,7 @@ test('without a hello in time the connection ends, and with one it does not', as
   test.clock.advance(1)
   expect((await silent.closed).code).toBe('HELLO_TIMEOUT')
   expect((await silent.first()).slice(0, 3)).toEqual([FRAME.error, 0, 'HELLO_TIMEOUT'])
-  expect(await good.peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await good.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
 })
 
 test.each([
@@ -54,7 +55,7 @@ test.each([
   session.send(frame as Parameters<typeof session.send>[0])
   expect((await session.closed).code).toBe(code)
   expect((await session.first()).slice(0, 3)).toEqual([FRAME.error, 0, code])
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
   // what comes later is of no use
   session.send([FRAME.hello, { ...HELLO, token: await test.token('owner') }])
   await new Promise((resolve) => setImmediate(resolve))
@@ -83,7 +84,7 @@ test('nothing may follow hello before the welcome, and an end meanwhile is the e
   stopped.connection.end(new VarveError('GOING_AWAY', 'stopping'))
   expect((await stopped.closed).code).toBe('GOING_AWAY')
   await codeOf(test.session(token))
-  expect(test.services.registry.sessions.size).toBe(1)
+  expect(test.services.registry.count).toBe(1)
   expect(gone.frames).toEqual([])
 })
 
@@ -128,10 +129,10 @@ test('a session ends when its token does', async () => {
   await using test = await TestServices.open()
   const session = await test.session(await test.token('viewer', test.acme, 'anna', 60_000))
   await test.pass(59_000)
-  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await session.peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   await test.pass(2000)
   expect((await session.peer.closed).code).toBe('TOKEN_EXPIRED')
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('a token that ended between upgrade and hello opens nothing', async () => {
@@ -142,7 +143,7 @@ test('a token that ended between upgrade and hello opens nothing', async () => {
   test.clock.advance(6000)
   await session.hello(test.services, {})
   expect((await session.closed).code).toBe('TOKEN_EXPIRED')
-  expect(test.services.registry.sessions.size).toBe(0)
+  expect(test.services.registry.count).toBe(0)
 })
 
 test('a renewed session goes on, an ill renewed one ends at its old time', async () => {
@@ -153,7 +154,7 @@ test('a renewed session goes on, an ill renewed one ends at its old time', async
   const renewed = await peer.call('session.renew', { token: agent.assertion() })
   expect(renewed.expiresMs).toBe(test.clock.now() + 300_000)
   await test.pass(250_000)
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
 
   const stranger = await test.agent()
   const foreign = await test.agent(test.other)
@@ -179,7 +180,7 @@ test('a session ends when its life is over, whatever the time of day was set to 
   const { peer } = await test.session(await test.token('viewer'))
   test.clock.set(test.clock.now() + 30 * 24 * hour)
   await test.pass(hour - 60_000)
-  expect(await peer.call('machines.list', {})).toEqual({ machines: [] })
+  expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   test.clock.set(0)
   await test.pass(60_000)
   expect((await peer.closed).code).toBe('TOKEN_EXPIRED')
@@ -190,7 +191,8 @@ test('what fails inside is for the log, not for the peer', async () => {
   const token = await test.token('viewer')
   const { services } = test
   const catalog = intercepted(services.datastore.catalog, () => Promise.reject(new TypeError('secret of /the/inside')))
-  const broken = { ...services, authority: { ...services.authority, catalog } }
+  const authority = { ...services.authority, catalog }
+  const broken = { ...services, ...serviceOf({ ...services, authority }) }
   const session = new MemorySession(broken, null)
   await expect(session.hello(broken, { token })).rejects.toMatchObject({
     code: 'PEER_FAILED',

@@ -21,10 +21,10 @@ test('a second program that serves an agent replaces the first', async () => {
   expect((await first.peer.closed).code).toBe('REPLACED')
   await turn()
   expect(registry.agent(agent.id)).not.toBe(before)
-  expect([registry.online(agent.id), registry.sessions.size]).toEqual([true, 1])
+  expect([registry.online(agent.id), registry.count]).toEqual([true, 1])
   second.connection.closed()
   await turn()
-  expect([registry.online(agent.id), registry.sessions.size]).toEqual([false, 0])
+  expect([registry.online(agent.id), registry.count]).toEqual([false, 0])
 })
 
 test('a session that only calls does not stand in for the one that serves', async () => {
@@ -44,10 +44,10 @@ test('sessions are ended by choice', async () => {
   const viewer = await test.session(await test.token('viewer'))
   const owner = await test.session(await test.token('owner'))
   const error = new VarveError('TOKEN_REVOKED', 'gone')
-  test.services.registry.closeAll(error, ({ caller }) => caller.claims.role === 'viewer')
+  test.services.registry.endWhere(error, ({ role }) => role === 'viewer')
   expect((await viewer.peer.closed).code).toBe('TOKEN_REVOKED')
   expect(await codeOf(owner.peer.call('machines.list', {}))).toBe('none')
-  test.services.registry.closeAll(new VarveError('GOING_AWAY', 'stopping'))
+  test.services.registry.endWhere(new VarveError('GOING_AWAY', 'stopping'))
   expect((await owner.peer.closed).code).toBe('GOING_AWAY')
 })
 

@@ -1,20 +1,21 @@
 // The services behind a session over a real datastore, with a clock that the test moves.
+import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { openAuthority } from '../../../gateway/auth/authority.ts'
 import { Audit } from '../../../gateway/auth/audit.ts'
-import { issueToken, LOCAL_ADMINISTRATOR } from '../../../gateway/auth/tokens.ts'
+import { issueToken } from '../../../gateway/auth/tokens.ts'
 import { Datastore } from '../../../gateway/datastore/datastore.ts'
-import type { Tenant } from '../../../gateway/catalog/sqlite/tenants.ts'
 import { Backups } from '../../../gateway/jobs/backups.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../../gateway/memory/budget.ts'
-import type { Services } from '../../../gateway/session/context.ts'
+import { serviceOf, type Parts } from '../../../gateway/service/service.ts'
+import type { SessionParts } from '../../../gateway/session/connection.ts'
 import { Registry } from '../../../gateway/session/registry.ts'
 import type { Role } from '../../../protocol/claims.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
 export interface TestServices extends AsyncDisposable {
-  readonly services: Services
+  readonly services: Parts & SessionParts
   readonly clock: HandClock
   readonly tenant: Tenant
   tokenFor(role: Role, ttlMs?: number): Promise<string>
@@ -33,23 +34,26 @@ export const testServices = async (folder: string): Promise<TestServices> => {
   resources.defer(() => {
     if (failures.length > 0) throw new Error('the audit log failed', { cause: failures[0] })
   })
-  const registry = new Registry()
+  const registry = new Registry(clock)
   const backups = new Backups({ datastore, agents: registry, clock, log })
   const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
   const tenant = await catalog.tenants.add({
     name: 'acme',
-    uuid: '0192aaaa-0000-4000-8000-0000c0ffee42',
+    id: '0192aaaa-0000-4000-8000-0000c0ffee42',
     idKey: new Uint8Array(32),
     chunkBytes: 65_536,
     nowMs: clock.now(),
   })
+  const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, clock, log }
   const owned = resources.move()
   return {
-    services: { datastore, authority, audit, registry, backups, maintenance, memory: new MemoryBudget(), clock, log },
+    services: { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() },
     clock,
     tenant,
-    tokenFor: (role, ttlMs = 60 * 60 * 1000) =>
-      issueToken(authority, { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now(), by: LOCAL_ADMINISTRATOR }),
+    tokenFor: async (role, ttlMs = 60 * 60 * 1000) => {
+      const request = { tenant, subject: 'ada', role, ttlMs, nowMs: clock.now() }
+      return (await issueToken(authority, request)).token
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

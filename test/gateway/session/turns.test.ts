@@ -17,7 +17,7 @@ class Bench {
     this.turns = new Turns({ ...LIMITS, ...limits })
   }
 
-  run(tenant: number, session: object, name: string, signal = new AbortController().signal): Promise<string> {
+  run(tenant: string, session: object, name: string, signal = new AbortController().signal): Promise<string> {
     return this.turns.run({ tenant, session, signal }, async () => {
       this.began.push(name)
       await new Promise<void>((resolve) => this.#open.set(name, resolve))
@@ -39,10 +39,10 @@ describe('turns', () => {
   test('one at once of a session, two of a tenant, three of all; the others in their order', async () => {
     const bench = new Bench()
     const [a, b, c, d] = [{}, {}, {}, {}]
-    for (const name of ['a1', 'a2', 'a3']) void bench.run(1, a, name)
-    void bench.run(1, b, 'b1')
-    void bench.run(1, c, 'c1')
-    for (const name of ['d1', 'd2']) void bench.run(2, d, name)
+    for (const name of ['a1', 'a2', 'a3']) void bench.run('1', a, name)
+    void bench.run('1', b, 'b1')
+    void bench.run('1', c, 'c1')
+    for (const name of ['d1', 'd2']) void bench.run('2', d, name)
     await bench.settle()
     expect(bench.began).toEqual(['a1', 'b1', 'd1'])
     await bench.end('b1')
@@ -56,8 +56,8 @@ describe('turns', () => {
 
   test('a tenant that has asked for much does not come before one that has asked for one thing', async () => {
     const bench = new Bench({ atOnce: 1, tenantWaiting: 1000 })
-    const crowd = Array.from({ length: 64 }, (_, index) => bench.run(1, {}, `x${index}`))
-    void bench.run(2, {}, 'y')
+    const crowd = Array.from({ length: 64 }, (_, index) => bench.run('1', {}, `x${index}`))
+    void bench.run('2', {}, 'y')
     await bench.settle()
     expect(bench.began).toEqual(['x0'])
     await bench.end('x0')
@@ -73,26 +73,26 @@ describe('turns', () => {
   test('past the bound a tenant is refused, and no other one', async () => {
     const bench = new Bench()
     const session = {}
-    const calls = Array.from({ length: 1 + LIMITS.tenantWaiting }, (_, index) => bench.run(1, session, `x${index}`))
-    expect(await codeOf(bench.run(1, {}, 'late'))).toBe('TOO_MANY_REQUESTS')
-    void bench.run(2, {}, 'y')
+    const calls = Array.from({ length: 1 + LIMITS.tenantWaiting }, (_, index) => bench.run('1', session, `x${index}`))
+    expect(await codeOf(bench.run('1', {}, 'late'))).toBe('TOO_MANY_REQUESTS')
+    void bench.run('2', {}, 'y')
     await bench.settle()
     expect(bench.began).toEqual(['x0', 'y'])
     await bench.end('x0')
     expect(await calls[0]).toBe('x0')
-    void bench.run(1, session, 'again')
-    expect(await codeOf(bench.run(1, session, 'late'))).toBe('TOO_MANY_REQUESTS')
+    void bench.run('1', session, 'again')
+    expect(await codeOf(bench.run('1', session, 'late'))).toBe('TOO_MANY_REQUESTS')
   })
 
   test('who gives up leaves the queue, and what fails gives its turn on', async () => {
     const bench = new Bench({ atOnce: 1 })
     const abort = new AbortController()
-    const failing = bench.turns.run({ tenant: 1, session: {}, signal: abort.signal }, async () => {
+    const failing = bench.turns.run({ tenant: '1', session: {}, signal: abort.signal }, async () => {
       await bench.settle()
       throw new VarveError('NOT_FOUND', 'gone')
     })
-    const gone = bench.run(1, {}, 'gone', abort.signal)
-    void bench.run(1, {}, 'next')
+    const gone = bench.run('1', {}, 'gone', abort.signal)
+    void bench.run('1', {}, 'next')
     abort.abort(new VarveError('CANCELLED', 'enough'))
     expect(await codeOf(gone)).toBe('CANCELLED')
     expect(await codeOf(failing)).toBe('NOT_FOUND')
@@ -100,7 +100,7 @@ describe('turns', () => {
     expect(bench.began).toEqual(['next'])
     await bench.end('next')
     expect(bench.turns.busy).toBe(0)
-    expect(await codeOf(bench.run(1, {}, 'never', abort.signal))).toBe('CANCELLED')
+    expect(await codeOf(bench.run('1', {}, 'never', abort.signal))).toBe('CANCELLED')
     expect(bench.turns.busy).toBe(0)
   })
 })

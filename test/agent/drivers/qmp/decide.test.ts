@@ -1,8 +1,6 @@
 // The decision for each disk: an increment only where it is proved whose changes the bitmap tells.
-
 import { expect, test } from 'vitest'
-import { decideDisks, refuseFullRead } from '../../../../agent/drivers/qmp/decide.ts'
-import type { SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
+import { decideDisks, refuseFullRead, type SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
 import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { qmpMachine } from '../../../support/journal-entry.ts'
 import type { BitmapState } from '../../../../agent/qmp/disks.ts'

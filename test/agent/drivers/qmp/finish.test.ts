@@ -1,12 +1,10 @@
 // The end of a lease where QEMU is gone, has moved, or its guest was left frozen.
-
 import { existsSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { LeaseOutcome } from '../../../../agent/drivers/driver.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
-import { checkpointsOf, startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench } from '../../../support/lease.ts'
+import { checkpointsOf, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { TestMachine } from '../../../support/qemu.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 

@@ -2,8 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { chainOf } from '../../../../agent/drivers/qmp/forget.ts'
-import { startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench } from '../../../support/lease.ts'
+import { startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
 const here = ({ configured }: LeaseBench) => configured

@@ -1,8 +1,6 @@
 // Whether a lease holds, judged from what QEMU lists and from its events.
-
 import { expect, test } from 'vitest'
-import { breakingEvent, findBreak } from '../../../../agent/drivers/qmp/inventory.ts'
-import type { Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
+import { breakingEvent, findBreak, type Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
 import { exampleEntry } from '../../../support/journal-entry.ts'
 
 const entry = exampleEntry()

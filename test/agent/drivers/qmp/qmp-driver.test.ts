@@ -1,11 +1,9 @@
 // The qmp driver against a real QEMU, beyond what every driver must do: its bitmaps, what is in its way, scratch space, the guest.
-
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
-import { AGENT_ID, MIB, asBase, startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench } from '../../../support/lease.ts'
+import { AGENT_ID, MIB, asBase, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
 const reasons = (lease: Lease): Record<string, string> =>

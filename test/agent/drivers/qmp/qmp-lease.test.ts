@@ -1,5 +1,4 @@
 // A lease that goes on, breaks, or is given up: adoption after a restart, scratch space, and who may not be believed.
-
 import { readFile, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,8 +6,7 @@ import { describe, expect, test } from 'vitest'
 import type { JournalEntry } from '../../../../agent/drivers/journal.ts'
 import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'
 import type { ReadReason } from '../../../../protocol/backup.ts'
-import { asBase, checkpointsOf, MIB, startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench, TestAgent } from '../../../support/lease.ts'
+import { asBase, checkpointsOf, MIB, startBench, threeDisks, type LeaseBench, type TestAgent } from '../../../support/lease.ts'
 import { isAlive, type Program } from '../../../support/stand-program.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 

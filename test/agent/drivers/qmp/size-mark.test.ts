@@ -1,14 +1,11 @@
 // Size marks: their arithmetic as properties, and on a real QEMU whatever makes a disk smaller for a while.
-
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Lease } from '../../../../agent/drivers/driver.ts'
 import { lastBitOffset, sizeMarkGranularity } from '../../../../agent/drivers/qmp/size-mark.ts'
-import { listNodes } from '../../../../agent/qmp/disks.ts'
-import type { BitmapState } from '../../../../agent/qmp/disks.ts'
+import { listNodes, type BitmapState } from '../../../../agent/qmp/disks.ts'
 import { DISK_BYTES_MAX } from '../../../../protocol/chunk.ts'
-import { AGENT_ID, asBase, MIB, startBench, threeDisks } from '../../../support/lease.ts'
-import type { LeaseBench } from '../../../support/lease.ts'
+import { AGENT_ID, asBase, MIB, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { sizeMarkName } from '../../../../agent/drivers/qmp/names.ts'
 import { run } from '../../../support/run.ts'
 import { tempFolder } from '../../../support/temp.ts'

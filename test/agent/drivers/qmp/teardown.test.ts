@@ -1,10 +1,8 @@
 // The teardown planner: it ends, in order, and names nothing that is not the lease's own.
-
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
-import { leaseTarget, nextTeardown } from '../../../../agent/drivers/qmp/teardown.ts'
-import type { TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
+import { leaseTarget, nextTeardown, type TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
 import { exampleEntry } from '../../../support/journal-entry.ts'
 
 const entry = exampleEntry()

@@ -1,22 +1,29 @@
 // The audit chain: whatever is edited, deleted, added or cut off beside the log is found.
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../../../../gateway/catalog/audit.ts'
 import { DatabaseSync } from 'node:sqlite'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  AUDIT_DETAILS_CHARS_MAX,
-  AUDIT_PAGE_MAX,
-  AUDIT_TEXT_CHARS_MAX,
-  type AuditCheck,
-  type AuditRecord,
-} from '../../../../gateway/catalog/sqlite/audit.ts'
+import { AUDIT_DETAILS_CHARS_MAX, AUDIT_TEXT_CHARS_MAX } from '../../../../gateway/catalog/sqlite/audit.ts'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
 import { testDice } from '../../../support/seed.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
+const [ONE, TWO] = ['one', 'two']
+
+/** A catalog with two tenants. */
+const openSql = (file: string): Sql => {
+  const sql = new Sql(file)
+  for (const id of [ONE, TWO])
+    runOperation(sql, 'tenants.add', { id, name: id, idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 })
+  return sql
+}
+
+const append = (sql: Sql, one: AuditRecord): void => runOperation(sql, 'audit.appendAll', { records: [one] })
+
 const record = (change: Partial<AuditRecord> = {}): AuditRecord => ({
   timeMs: 1_700_000_000_000,
-  tenant: 1,
+  tenant: ONE,
   subject: 'ann',
   role: 'operator',
   action: 'backup.start',
@@ -38,8 +45,8 @@ const checkAfter = async (count: number, tamper: string): Promise<number | null>
   await using temp = await tempFolder()
   const file = temp.join('catalog.db')
   {
-    using sql = new Sql(file)
-    for (let i = 0; i < count; i++) runOperation(sql, 'audit.append', record({ resource: `db${i}` }))
+    using sql = openSql(file)
+    for (let i = 0; i < count; i++) append(sql, record({ resource: `db${i}` }))
     expect(check(sql)).toBeNull()
   }
   const db = new DatabaseSync(file)
@@ -89,10 +96,11 @@ describe('the chain', () => {
 
   test('what is appended after a cut does not heal it', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
-    for (let i = 0; i < 5; i++) runOperation(sql, 'audit.append', record())
+    using sql = openSql(temp.join('catalog.db'))
+    for (let i = 0; i < 5; i++) append(sql, record())
     sql.run('DELETE FROM audit WHERE seq = 5')
-    expect(runOperation(sql, 'audit.append', record())).toBe(6)
+    append(sql, record())
+    expect(sql.get('SELECT max(seq) AS seq FROM audit')).toEqual({ seq: 6 })
     expect(check(sql)).toBe(5)
   })
 
@@ -105,7 +113,7 @@ describe('the chain', () => {
 
   test('an empty log is whole', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
+    using sql = openSql(temp.join('catalog.db'))
     expect(check(sql)).toBeNull()
   })
 })
@@ -113,7 +121,7 @@ describe('the chain', () => {
 describe('entries', () => {
   test('any text and details come back whole enough for the chain to hold', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
+    using sql = openSql(temp.join('catalog.db'))
     const text = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.string({ unit: fc.constantFrom('\uD800', '\u0000', 'a', '"') }),
@@ -122,7 +130,7 @@ describe('entries', () => {
     const records = fc.record({ subject: text, resource: text, details: fc.dictionary(text, value) })
     fc.assert(
       fc.property(records, (change) => {
-        runOperation(sql, 'audit.append', record(change))
+        append(sql, record(change))
         expect(check(sql)).toBeNull()
       }),
       { numRuns: 50 },
@@ -131,17 +139,17 @@ describe('entries', () => {
 
   test('the order of details does not matter', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
-    runOperation(sql, 'audit.append', record({ details: { b: 1, a: 2 } }))
+    using sql = openSql(temp.join('catalog.db'))
+    append(sql, record({ details: { b: 1, a: 2 } }))
     expect(sql.get('SELECT details FROM audit')).toMatchObject({ details: '{"a":2,"b":1}' })
   })
 
   test('long ones are cut, and control characters cannot forge a line', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
+    using sql = openSql(temp.join('catalog.db'))
     const long = 'x'.repeat(AUDIT_DETAILS_CHARS_MAX)
-    runOperation(sql, 'audit.append', record({ subject: `a\n${long}`, details: { long } }))
-    const [entry] = runOperation(sql, 'audit.list', { tenant: 1, afterSeq: 0, limit: 1 })
+    append(sql, record({ subject: `a\n${long}`, details: { long } }))
+    const [entry] = runOperation(sql, 'audit.list', { tenant: ONE, afterSeq: 0, limit: 1 })
     expect(entry?.subject).toHaveLength(AUDIT_TEXT_CHARS_MAX)
     expect(entry?.subject.startsWith('a\uFFFDx')).toBe(true)
     expect(entry?.details).toEqual({ cut: true })
@@ -150,43 +158,43 @@ describe('entries', () => {
 
   test('a tenant lists its own, page by page; the gateway’s own are apart', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
-    for (const tenant of [1, 2, null, 1, 2, 1]) runOperation(sql, 'audit.append', record({ tenant }))
-    const seqs = (tenant: number | null, afterSeq: number, limit: number): number[] =>
+    using sql = openSql(temp.join('catalog.db'))
+    for (const tenant of [ONE, TWO, null, ONE, TWO, ONE]) append(sql, record({ tenant }))
+    const seqs = (tenant: string | null, afterSeq: number, limit: number): number[] =>
       runOperation(sql, 'audit.list', { tenant, afterSeq, limit }).map(({ seq }) => seq)
-    expect(seqs(1, 0, 2)).toEqual([1, 4])
-    expect(seqs(1, 4, 2)).toEqual([6])
-    expect(seqs(2, 0, 9)).toEqual([2, 5])
+    expect(seqs(ONE, 0, 2)).toEqual([1, 4])
+    expect(seqs(ONE, 4, 2)).toEqual([6])
+    expect(seqs(TWO, 0, 9)).toEqual([2, 5])
     expect(seqs(null, 0, 9)).toEqual([3])
-    expect(seqs(1, 0, -1)).toEqual([])
+    expect(seqs(ONE, 0, -1)).toEqual([])
     // what a tenant is shown is numbered within it
-    const page = (tenant: number, after: number, limit: number): number[] =>
+    const page = (tenant: string, after: number, limit: number): number[] =>
       runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq }) => seq)
-    expect(page(1, 0, 2)).toEqual([1, 2])
-    expect(page(1, 2, 2)).toEqual([3])
-    expect(page(2, 0, 9)).toEqual([1, 2])
-    expect(page(2, 2, 9)).toEqual([])
+    expect(page(ONE, 0, 2)).toEqual([1, 2])
+    expect(page(ONE, 2, 2)).toEqual([3])
+    expect(page(TWO, 0, 9)).toEqual([1, 2])
+    expect(page(TWO, 2, 9)).toEqual([])
   })
 
   test('pages are the same in whatever order they are asked for, while the log grows', async () => {
     await using temp = await tempFolder()
-    using sql = new Sql(temp.join('catalog.db'))
-    const page = (tenant: number, after: number, limit: number): [number, string][] =>
+    using sql = openSql(temp.join('catalog.db'))
+    const page = (tenant: string, after: number, limit: number): [number, string][] =>
       runOperation(sql, 'audit.page', { tenant, after, limit }).map(({ seq, resource }) => [seq, resource])
-    const entries: Record<number, string[]> = { 1: [], 2: [] }
+    const entries: Record<string, string[]> = { [ONE]: [], [TWO]: [] }
     const dice = testDice()
     for (let round = 0; round < 300; round++) {
-      const tenant = 1 + dice.below(2)
+      const tenant = dice.pick([ONE, TWO])
       entries[tenant]!.push(`entry ${round}`)
-      runOperation(sql, 'audit.append', record({ tenant, resource: `entry ${round}` }))
-      const asked = 1 + dice.below(2)
+      append(sql, record({ tenant, resource: `entry ${round}` }))
+      const asked = dice.pick([ONE, TWO])
       const after = dice.below(entries[asked]!.length + 2)
       const limit = 1 + dice.below(20)
       const expected = entries[asked]!.slice(after, after + limit).map((text, index) => [after + index + 1, text])
       expect(page(asked, after, limit)).toEqual(expected)
     }
     // who reads on goes to its place
-    expect(page(1, 0, 40).at(-1)?.[0]).toBe(40)
-    expect(page(1, 40, 1)).toEqual([[41, entries[1]![40]]])
+    expect(page(ONE, 0, 40).at(-1)?.[0]).toBe(40)
+    expect(page(ONE, 40, 1)).toEqual([[41, entries[ONE]![40]]])
   })
 })

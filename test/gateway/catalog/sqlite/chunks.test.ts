@@ -1,7 +1,7 @@
 // The chunk index: who has what, what a commit does at once, and letting go of a damaged record.
+import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/chunks.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/sqlite/chunks.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
 import { CODEC } from '../../../../protocol/chunk.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
@@ -19,12 +19,14 @@ const record = (pack: number, offset: number, type: ChunkCommit['records'][numbe
 const setUp = async () => {
   const authority = await testAuthority()
   const { catalog, acme, other } = authority
+  const host = await addAgent(catalog, acme)
+  for (const name of ['one', 'two']) await addMachine(catalog, acme, host, name)
   const pack = await catalog.packs.add({ tenant: acme.id, kind: 'data', uuid: 'p1', nowMs: 1 })
   const ids = randomBytes(96)
   const commit = (rest: Partial<ChunkCommit> = {}) =>
     catalog.chunks.commit({
       tenant: acme.id,
-      machine: 1,
+      machine: 'one',
       ids,
       records: [record(pack, 0), record(pack, 62), record(pack, 124, RECORD.node)],
       packs: [{ id: pack, bytes: 186, sealed: false }],
@@ -32,18 +34,18 @@ const setUp = async () => {
       progress: null,
       ...rest,
     })
-  const have = async (tenant: number, machine: number) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
+  const have = async (tenant: string, machine: string) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
   return { authority, catalog, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
 }
 
 test('a chunk is its machine’s own, another’s, or absent; a node is no chunk; tenants share nothing', async () => {
   await using setting = await setUp()
   const { commit, have, acme, other, catalog, ids } = setting
-  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  expect(await have(acme.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
   expect(await commit()).toBe(3 * (RECORD_HEADER_BYTES + 10))
-  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
-  expect(await have(acme.id, 2)).toEqual([HAVE.other, HAVE.other, HAVE.absent])
-  expect(await have(other.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  expect(await have(acme.id, 'one')).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+  expect(await have(acme.id, 'two')).toEqual([HAVE.other, HAVE.other, HAVE.absent])
+  expect(await have(other.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
   expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
   expect(await catalog.chunks.locate({ tenant: other.id, ids })).toEqual([null, null, null])
   expect(await catalog.chunks.locate({ tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
@@ -55,8 +57,8 @@ test('the first of two rows stays, and only new ones count as stored', async () 
   await using setting = await setUp()
   const { commit, have, acme } = setting
   await commit()
-  expect(await commit({ machine: 2 })).toBe(0)
-  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+  expect(await commit({ machine: 'two' })).toBe(0)
+  expect(await have(acme.id, 'one')).toEqual([HAVE.own, HAVE.own, HAVE.absent])
 })
 
 test('what is let go of is absent for everyone, until it comes again', async () => {
@@ -64,11 +66,11 @@ test('what is let go of is absent for everyone, until it comes again', async () 
   const { commit, have, acme, other, ids, catalog } = setting
   await commit()
   await catalog.collection.sweep({ tenant: other.id, ids })
-  expect(await have(acme.id, 1)).toEqual([HAVE.own, HAVE.own, HAVE.absent])
+  expect(await have(acme.id, 'one')).toEqual([HAVE.own, HAVE.own, HAVE.absent])
   await catalog.collection.sweep({ tenant: acme.id, ids: ids.subarray(0, 32) })
-  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.own, HAVE.absent])
-  await commit({ machine: 2 })
-  expect(await have(acme.id, 2)).toEqual([HAVE.own, HAVE.other, HAVE.absent])
+  expect(await have(acme.id, 'one')).toEqual([HAVE.absent, HAVE.own, HAVE.absent])
+  await commit({ machine: 'two' })
+  expect(await have(acme.id, 'two')).toEqual([HAVE.own, HAVE.other, HAVE.absent])
 })
 
 test('an upload moves with its records or not at all', async () => {
@@ -77,11 +79,11 @@ test('an upload moves with its records or not at all', async () => {
   const progress = { position: 3, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
   const upload = { job: 'none', disk: 'vda' }
   expect(await codeOf(commit({ upload, progress }))).toBe('JOB_ENDED')
-  expect(await have(acme.id, 1)).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
+  expect(await have(acme.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
   const agent = await addAgent(catalog, acme)
   const job = await startJob(catalog, acme, await addMachine(catalog, acme, agent, 'a'))
   await beginJob(catalog, { id: job, agent }, [fullDisk('vda', 8192)])
   const stored = await commit({ upload: { job, disk: 'vda' }, progress })
   const row = await catalog.jobs.upload({ job, agent, disk: 'vda' })
-  expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: 0, stored })
+  expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: false, stored })
 })

@@ -1,10 +1,10 @@
 // The tables of damage: only what the index still says is let go, what comes again heals, ranges join, and a base says what to read again.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { REREAD_RANGES_MAX } from '../../../../protocol/limits.ts'
 import type { Damage } from '../../../../gateway/packs/damage.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'
 import { testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'

@@ -1,16 +1,16 @@
 // The database on its thread and in the caller's: the same answers and errors, order, and the end.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { openLocal, openThread, type ThreadCatalog } from '../../../../gateway/catalog/sqlite/database.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { codeOf } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
 const tenant = (name: string) => ({
   name,
-  uuid: randomUUID(),
+  id: randomUUID(),
   idKey: new Uint8Array(32).fill(1),
   chunkBytes: 4096,
   nowMs: 1,
@@ -34,10 +34,14 @@ test('both say the same, and one sees what the other wrote', async () => {
 test('details of an error cross the thread, and one that fails leaves nothing', async () => {
   await using temp = await tempFolder()
   await using thread = await openThread(temp.join('db'))
-  const { id } = await thread.tenants.add(tenant('a'))
-  const bad = { id: randomUUID(), tenant: id, machineId: 99, agent: 'none', subject: 's', full: false, compare: false }
+  const acme = await thread.tenants.add(tenant('a'))
+  const { id } = acme
+  const machine = (await addMachine(thread, acme, await addAgent(thread, acme), 'm')).name
+  const bad = { id: randomUUID(), tenant: id, machine, agent: 'none', subject: 's', full: false, compare: false }
   await expect(thread.jobs.start({ ...bad, nowMs: 1 })).rejects.toMatchObject({ code: 'STORE_FAILED' })
-  expect(await thread.jobs.list({ tenant: id, agent: null, machine: null, limit: 9 })).toEqual([])
+  expect(await thread.jobs.list({ tenant: id, agent: null, machine: null, after: null, limit: 9 })).toMatchObject({
+    jobs: [],
+  })
 })
 
 test('calls are done in order, and those given before the end are answered', async () => {
@@ -81,7 +85,7 @@ test('a call of a backup is answered before the listings that were there first',
   })
   const ids = new Uint8Array(32 * 1024).fill(9)
   for (let round = 0; round < 5; round++)
-    expect((await catalog.chunks.have({ tenant: acme.id, machine: 1, ids })).length).toBe(1024)
+    expect((await catalog.chunks.have({ tenant: acme.id, machine: 'm', ids })).length).toBe(1024)
   // on one thread all of them would have come before the first round
   expect(listed).toBeLessThan(listings.length)
   expect(new Set(await Promise.all(listings))).toEqual(new Set([60]))

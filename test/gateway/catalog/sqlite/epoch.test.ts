@@ -112,7 +112,7 @@ test('without the number a tenant that only packs know is found all the same, an
   const root = path.join(stand.folder, 'packs')
   await rm(path.join(root, EPOCH_NAME))
   await expect(openDatastore(stand.folder)).rejects.toMatchObject({
-    message: expect.stringContaining(other.uuid) as string,
+    message: expect.stringContaining(other.id) as string,
   })
   expect(readEpoch(root)).toBe(null)
   await newest()

@@ -1,5 +1,5 @@
 // The look at the catalog: nothing to say of what was written, and a word for every byte that was not, wherever it lies.
-import { randomBytes, randomInt, randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { runOperation } from '../../../../gateway/catalog/sqlite/operations.ts'
@@ -7,7 +7,7 @@ import { MIGRATIONS } from '../../../../gateway/catalog/sqlite/schema.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { TALLIED } from '../../../../gateway/catalog/sqlite/tally-schema.ts'
 import { tempFolder } from '../../../support/temp.ts'
-import { Dice } from '../../../support/model-dice.ts'
+import { testDice } from '../../../support/seed.ts'
 
 const examine = (sql: Sql): string[] => runOperation(sql, 'condition.examine', { trusted: false })
 
@@ -16,7 +16,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
   const sql = new Sql(':memory:')
   const tenant = runOperation(sql, 'tenants.add', {
     name: 'acme',
-    uuid: randomUUID(),
+    id: randomUUID(),
     idKey: new Uint8Array(randomBytes(32)),
     chunkBytes: 4096,
     nowMs: 1,
@@ -28,7 +28,7 @@ const filled = (): { sql: Sql; packs: number[] } => {
     for (let index = 0; index < 40; index++)
       sql.run(
         'INSERT INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine) VALUES (?, ?, 1, ?, ?, 9, 10, 1, ?)',
-        tenant.id,
+        1,
         randomBytes(32),
         pack,
         48 + index * 61,
@@ -60,7 +60,7 @@ test('finds nothing in what was written, moved, removed and replaced through SQL
 })
 
 test('names what was changed, lost or added below SQLite, in the index and in every table', () => {
-  const dice = new Dice(Number(process.env['VARVE_SEED'] ?? randomInt(2 ** 31)))
+  const dice = testDice()
   const changes = [
     'UPDATE chunk SET offset = offset + 1 WHERE id = (SELECT max(id) FROM chunk)',
     'UPDATE chunk SET machine = 8 WHERE id = (SELECT min(id) FROM chunk WHERE machine = 7)',
@@ -110,6 +110,36 @@ test('a catalog from before is counted as it is when it is opened', async () => 
   expect(TALLIED).toContain('point')
   uncounted(sql, () => sql.run('DELETE FROM chunk WHERE machine = 7'))
   expect(examine(sql)).toEqual(['the index has 1 records of pack p and should have 2'])
+})
+
+test('tokens from before none could be without a tenant are what they were, in their order, and counted on', async () => {
+  await using temp = await tempFolder()
+  const tokens = `SELECT rowid, * FROM token ORDER BY rowid`
+  const [before, told] = (() => {
+    using db = new DatabaseSync(temp.join('db'))
+    db.exec(MIGRATIONS.slice(0, 5).join('\n'))
+    db.exec('PRAGMA user_version = 5')
+    db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
+    for (const id of ['z', 'm', 'a']) db.exec(`INSERT INTO token VALUES ('${id}', 1, 's', 'owner', 1, 2, NULL)`)
+    db.exec("UPDATE token SET revoked_ms = 3 WHERE id = 'm'")
+    return [db.prepare(tokens).all(), db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()!['rows']]
+  })()
+  using sql = new Sql(temp.join('db'))
+  expect(sql.all(tokens)).toEqual(before)
+  expect(runOperation(sql, 'condition.acknowledged', {})).toBe(told)
+  expect(examine(sql)).toEqual([])
+  const args = {
+    subject: 's',
+    role: 'platform',
+    nowMs: 4,
+    expiresMs: 5,
+  } as const
+  runOperation(sql, 'tokens.add', { ...args, id: 'p', tenant: null })
+  runOperation(sql, 'tokens.revoke', { tenant: null, id: 'p', nowMs: 5 })
+  expect(runOperation(sql, 'condition.acknowledged', {})).toBe(Number(told) + 2)
+  expect(examine(sql)).toEqual([])
+  uncounted(sql, () => sql.run("DELETE FROM token WHERE id = 'p'"))
+  expect(examine(sql)).toEqual(['the table token has 3 rows and should have 4'])
 })
 
 test('what somebody was told of counts up; what nobody was told of does not', () => {

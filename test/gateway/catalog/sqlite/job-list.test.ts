@@ -1,4 +1,5 @@
 // Jobs as they are listed: newest first whatever clocks said, narrowed, never across tenants.
+import type { JobsAsked } from '../../../../gateway/catalog/jobs.ts'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { jobsStatement, PAGE_UPLOADS } from '../../../../gateway/catalog/sqlite/job-list.ts'
@@ -16,12 +17,15 @@ test('jobs are listed newest first, narrowed to a machine or an agent, never acr
   for (const [index, name] of ['a', 'b', 'c'].entries())
     ids.push(await startJob(catalog, acme, await addMachine(catalog, acme, agent, name), { nowMs: 100 - index }))
   const foreign = await startJob(catalog, other, await addMachine(catalog, other, stranger, 'a'), { nowMs: 9 })
-  const list = async (rest: { agent?: string; machine?: string; limit?: number }) => {
-    const args = { tenant: acme.id, agent: null, machine: null, limit: 10, ...rest }
-    return (await catalog.jobs.list(args)).map(({ job }) => job.id)
-  }
+  const page = (rest: Partial<JobsAsked>) =>
+    catalog.jobs.list({ tenant: acme.id, agent: null, machine: null, after: null, limit: 10, ...rest })
+  const list = async (rest: Partial<JobsAsked>) => (await page(rest)).jobs.map(({ job }) => job.id)
   expect(await list({})).toEqual(ids.toReversed())
   expect(await list({ limit: 2 })).toEqual([ids[2], ids[1]])
+  expect([(await page({ limit: 2 })).more, (await page({ limit: 3 })).more]).toEqual([true, false])
+  expect(await list({ after: ids[1]! })).toEqual([ids[0]])
+  expect(await list({ after: ids[2]!, machine: 'a' })).toEqual([ids[0]])
+  expect(await list({ after: ids[0]!, agent })).toEqual([])
   expect(await list({ machine: 'a' })).toEqual([ids[0]])
   expect(await list({ agent: stranger })).toEqual([])
   expect(await catalog.jobs.get({ tenant: acme.id, job: foreign })).toBeNull()
@@ -31,11 +35,12 @@ test('jobs are listed along an index, their uploads by one statement, whatever e
   await using authority = await testAuthority()
   using sql = new Sql(path.join(authority.folder, 'catalog.db'))
   for (const machine of [null, 'db1'])
-    for (const agent of [null, 'a']) {
-      const [text, ...values] = jobsStatement({ tenant: 1, agent, machine, limit: 50 })
-      const plan = sql.plan(text, ...values)
-      expect(plan.filter((step) => step.startsWith('SCAN') || step.includes('TEMP B-TREE'))).toEqual([])
-    }
+    for (const agent of [null, 'a'])
+      for (const after of [null, 'x']) {
+        const [text, ...values] = jobsStatement({ tenant: 1, agent, machine, after, limit: 50 })
+        const plan = sql.plan(text, ...values)
+        expect(plan.filter((step) => step.startsWith('SCAN') || step.includes('TEMP B-TREE'))).toEqual([])
+      }
   const plan = sql.plan(PAGE_UPLOADS, '[]', 10).join('\n')
   expect(plan).toContain('SEARCH upload USING PRIMARY KEY (job=?)')
   expect(plan).not.toMatch(/^SCAN (?!page\b)/mu)
@@ -49,7 +54,14 @@ test('a job comes with its disks in their order, and a list ends where there wou
   const ids: string[] = []
   for (let index = 0; index < 17; index++)
     ids.push(await addPoint(catalog, acme, machine, { timeMs: 100 + index, names }))
-  const jobs = await catalog.jobs.list({ tenant: acme.id, agent: null, machine: 'a', limit: 100 })
+  const { jobs, more } = await catalog.jobs.list({
+    tenant: acme.id,
+    agent: null,
+    machine: 'a',
+    after: null,
+    limit: 100,
+  })
+  expect(more).toBe(true)
   expect(jobs.map(({ job }) => job.id)).toEqual(ids.toReversed().slice(0, PAGE_DISKS_MAX / DISKS_MAX))
   for (const { uploads } of jobs) expect(uploads.map(({ disk }) => disk)).toEqual(names)
   expect(jobs[0]!.job).not.toHaveProperty('begun')

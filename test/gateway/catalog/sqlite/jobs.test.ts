@@ -1,13 +1,13 @@
 // Jobs in the catalog: from start to commit or failure, each step repeatable, and what a returning agent finds.
-import { randomUUID } from 'node:crypto'
 import path from 'node:path'
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
+import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { EMPTY_STATE, encodeState } from '../../../../gateway/chains/image-builder.ts'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
-import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
-import type { BeginDisk } from '../../../../gateway/catalog/sqlite/reads.ts'
+import type { BeginDisk } from '../../../../gateway/catalog/reads.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { manifestOf } from '../../../../gateway/catalog/manifest.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import {
@@ -23,7 +23,7 @@ import {
   revokeAgent,
   startJob,
 } from '../../catalog.ts'
-import { POLICY_DEFAULT } from '../../../../protocol/schemas.ts'
+import { POLICY_DEFAULT, type PolicyChange } from '../../../../protocol/schemas.ts'
 
 interface Setting extends AsyncDisposable {
   readonly catalog: Catalog
@@ -60,7 +60,7 @@ describe('job.start', () => {
     const args = {
       id,
       tenant: tenant.id,
-      machineId: machine.id,
+      machine: machine.name,
       agent: machine.agent,
       subject: 's',
       full: false,
@@ -120,10 +120,10 @@ describe('job.start', () => {
     const day = async (at: number, how: 'incremental' | 'full' | 'failed'): Promise<boolean> => {
       const id = randomUUID()
       const nowMs = 1000 + at * DAY_MS
-      const args = { id, tenant: tenant.id, machineId: machine.id, agent, subject: 's', full: how === 'full', nowMs }
+      const args = { id, tenant: tenant.id, machine: machine.name, agent, subject: 's', full: how === 'full', nowMs }
       const { compare, base } = await catalog.jobs.start({ ...args, ...asked })
       const job = { id, agent, tenant }
-      expect((await catalog.jobs.get({ tenant: tenant.id, job: id }))!.job.compare).toBe(compare ? 1 : 0)
+      expect((await catalog.jobs.get({ tenant: tenant.id, job: id }))!.job.compare).toBe(compare)
       if (how === 'failed') {
         await catalog.jobs.fail({ job: id, agent, code: 'X', message: '', nowMs })
         return compare
@@ -140,8 +140,7 @@ describe('job.start', () => {
     asked.compare = true
     expect(await day(41, 'failed')).toBe(true)
     asked.compare = false
-    const policy = JSON.stringify({ ...POLICY_DEFAULT, compareDays: 7 })
-    await catalog.machines.setPolicy({ id: machine.id, policy })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: { compareDays: 7 } })
     // the first point was read in full, long ago
     expect(await day(42, 'failed')).toBe(true)
     expect(await day(43, 'incremental')).toBe(true)
@@ -159,7 +158,7 @@ describe('job.start', () => {
     // what ended later than now is of a clock that was ahead
     expect(await day(60, 'failed')).toBe(false)
     expect(await day(1, 'failed')).toBe(false)
-    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(POLICY_DEFAULT) })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy: POLICY_DEFAULT })
     expect(await day(1000, 'failed')).toBe(false)
   })
 
@@ -169,7 +168,7 @@ describe('job.start', () => {
     const point = await addPoint(catalog, tenant, machine, { size: SIZE })
     const args = {
       tenant: tenant.id,
-      machineId: machine.id,
+      machine: machine.name,
       agent,
       subject: 's',
       full: true,
@@ -194,7 +193,7 @@ describe('job.begin', () => {
     await beginJob(catalog, job, disks)
     await finishDisk(catalog, job, 'vda')
     await beginJob(catalog, job, disks)
-    expect(await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: 1 })
+    expect(await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })).toMatchObject({ finished: true })
     for (const other of [
       [fullDisk('vda', SIZE)],
       [fullDisk('vda', SIZE + 1), fullDisk('vdb', 512)],
@@ -224,7 +223,7 @@ describe('job.begin', () => {
       await catalog.jobs.begin({ ...begin, nowMs: nowMs + 1 })
       await finishDisk(catalog, { id, tenant }, 'vda')
       const { job } = await catalog.jobs.complete({ job: id, agent })
-      expect(JSON.parse(job.begun!)).toEqual({ ...BEGUN, timeMs: taken })
+      expect(job.begun).toEqual({ ...BEGUN, timeMs: taken })
       await catalog.jobs.fail({ job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
     }
   })
@@ -256,28 +255,28 @@ describe('job.begin', () => {
     expect(await codeOf(catalog.jobs.upload({ job: job.id, agent, disk: 'vda' }))).toBe('NOT_FOUND')
     await beginJob(catalog, job, [incremental])
     const upload = await catalog.jobs.upload({ job: job.id, agent, disk: 'vda' })
-    expect(upload).toMatchObject({ hasBase: 1, baseRoot: null, position: 0, machineId: machine.id })
+    expect(upload).toMatchObject({ hasBase: true, baseRoot: null, position: 0, machine: machine.name })
     expect(Buffer.from(upload.state)).toEqual(Buffer.from(encodeState(EMPTY_STATE)))
   })
 })
 
 describe('what the machine’s policy refuses', () => {
-  test.each([
+  test.each<[PolicyChange, string]>([
     [{ consistency: 'none', refuseFull: ['first'] }, 'FULL_REFUSED'],
     [{ consistency: 'freeze-required', refuseFull: [] }, 'FREEZE_REQUIRED'],
-  ] as const)('%j ends the job, and nothing of it is left', async (policy, code) => {
+  ])('%j ends the job, and nothing of it is left', async (policy, code) => {
     await using setting = await setUp()
     const { catalog, tenant, machine, agent } = setting
     const job = await setting.start()
     // as it is when the backup begins, not as it was when it started
-    await catalog.machines.setPolicy({ id: machine.id, policy: JSON.stringify(policy) })
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
     const args = { job: job.id, agent, begun: BEGUN, state: encodeState(EMPTY_STATE), nowMs: 500 }
     const begin = () => catalog.jobs.begin({ ...args, disks: [fullDisk('vda', SIZE)] })
     const refusal = await begin()
     expect(refusal).toMatchObject({ code })
     const { job: row, uploads } = (await catalog.jobs.get({ tenant: tenant.id, job: job.id }))!
     expect(row).toMatchObject({ state: 'failed', endedMs: 500 })
-    expect(JSON.parse(row.error!)).toEqual({ code, message: refusal!.message })
+    expect(row.error).toEqual({ code, message: refusal!.message })
     expect(uploads).toEqual([])
     expect(await codeOf(begin())).toBe('JOB_ENDED')
     // the machine is free for the next one
@@ -286,11 +285,11 @@ describe('what the machine’s policy refuses', () => {
 
   test('a backup that has begun goes on, whatever the policy says from then on', async () => {
     await using setting = await setUp()
-    const { catalog, machine } = setting
+    const { catalog, tenant, machine } = setting
     const job = await setting.start()
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
-    const policy = JSON.stringify({ consistency: 'freeze-required', refuseFull: ['first'] })
-    await catalog.machines.setPolicy({ id: machine.id, policy })
+    const policy: PolicyChange = { consistency: 'freeze-required', refuseFull: ['first'] }
+    await catalog.machines.configure({ tenant: tenant.id, name: machine.name, policy })
     await beginJob(catalog, job, [fullDisk('vda', SIZE)])
     await finishDisk(catalog, job, 'vda')
     const figures = { bytesRead: 1, nowMs: 20, manifest: new Uint8Array(32), lockedUntilMs: null }

@@ -1,4 +1,5 @@
 // What is lost with tree nodes: whose loss may be accepted, which points it touches, and which packs damage lies in.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -7,12 +8,11 @@ import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../../gateway/datastore/datastore.ts'
 import { RECORD } from '../../../../gateway/packs/format.ts'
 import { codeOf } from '../../auth/test-authority.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
 import { addAgent, addMachine, addPoint } from '../../catalog.ts'
 import { temporaryFolder } from '../../datastore/fixture.ts'
 
 const addTenant = (catalog: LocalCatalog): Promise<Tenant> =>
-  catalog.tenants.add({ name: 'acme', uuid: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
+  catalog.tenants.add({ name: 'acme', id: randomUUID(), idKey: id(9), chunkBytes: 4096, nowMs: 1 })
 
 const id = (byte: number): Uint8Array => new Uint8Array(32).fill(byte)
 
@@ -57,7 +57,7 @@ test('points are named by the damaged tree nodes they need, and packs by the dam
     ] as const)
       sql.run(
         'INSERT INTO damage (tenant, id, type, pack, offset, reason, found_ms) VALUES (?, ?, ?, ?, 1, ?, 1)',
-        tenant.id,
+        1,
         id(byte),
         type,
         pack,
@@ -77,7 +77,7 @@ test('points are named by the damaged tree nodes they need, and packs by the dam
       )
   }
   expect(await catalog.losses.subtrees({ tenant: tenant.id })).toEqual([
-    { point: one, machine: 'db1', disk: 'vda', held: 0, lockedUntilMs: null },
+    { point: one, machine: 'db1', disk: 'vda', held: false, lockedUntilMs: null },
   ])
   expect(await catalog.damage.packs({ tenant: tenant.id })).toEqual(['a'])
   const ids = Buffer.concat([id(4), id(3), id(1)])

@@ -9,6 +9,8 @@ import { addAgent, addMachine, addPoint, revokeAgent, startJob } from '../../cat
 
 const policy = JSON.stringify(POLICY_DEFAULT)
 
+const ALL = { after: null, limit: 100 }
+
 test('a name belongs to the agent that declared it first, until a person assigns it to another', async () => {
   await using authority = await testAuthority()
   const { catalog, acme, other } = authority
@@ -20,7 +22,7 @@ test('a name belongs to the agent that declared it first, until a person assigns
   expect(await declare(first, ['b', 'a'])).toEqual([])
   expect(await declare(second, ['b', 'c'])).toEqual([{ machine: 'b', holder: 'host1' }])
   const holders = async () =>
-    (await catalog.machines.list({ tenant: acme.id, agent: null })).map(({ name, agent }) => [name, agent])
+    (await catalog.machines.list({ tenant: acme.id, agent: null, ...ALL })).map(({ name, agent }) => [name, agent])
   expect(await holders()).toEqual([
     ['a', first],
     ['b', first],
@@ -29,9 +31,7 @@ test('a name belongs to the agent that declared it first, until a person assigns
   await revokeAgent(catalog, acme, first)
   // a revoked agent's machines, whose points the new one could read, do not pass on by themselves
   expect(await declare(second, ['b'])).toEqual([{ machine: 'b', holder: 'host1' }])
-  const by = { subject: 'p', role: 'owner' } as const
-  const assign = (name: string, agent: string, tenant = acme.id) =>
-    catalog.machines.assign({ tenant, name, agent, nowMs: 6, by })
+  const assign = (name: string, agent: string, tenant = acme.id) => catalog.machines.assign({ tenant, name, agent })
   await assign('b', second)
   expect(await declare(second, ['b'])).toEqual([])
   expect(await codeOf(assign('b', first))).toBe('AGENT_REVOKED')
@@ -78,13 +78,13 @@ test('a policy is changed, and one tenant’s machine is not there for another',
   const { catalog, acme, other } = authority
   const { id } = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
   const theirs = await addMachine(catalog, other, await addAgent(catalog, other), 'a')
-  await catalog.machines.setPolicy({ id, policy: '{"consistency":"none","refuseFull":[]}' })
+  await catalog.machines.configure({ tenant: acme.id, name: 'a', policy: { consistency: 'none' } })
   expect((await catalog.machines.get({ tenant: acme.id, name: 'a' })).policy).toContain('none')
   expect((await catalog.machines.get({ tenant: other.id, name: 'a' })).policy).toBe(policy)
   expect(theirs.id).not.toBe(id)
   await addMachine(catalog, other, theirs.agent, 'b')
   expect(await codeOf(catalog.machines.get({ tenant: acme.id, name: 'b' }))).toBe('NOT_FOUND')
-  expect(await catalog.machines.list({ tenant: acme.id, agent: theirs.agent })).toEqual([])
+  expect(await catalog.machines.list({ tenant: acme.id, agent: theirs.agent, ...ALL })).toEqual([])
 })
 
 test('machines are listed along an index, and the newest point of each is the first of one', async () => {

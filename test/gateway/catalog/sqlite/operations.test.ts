@@ -6,7 +6,7 @@ import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 
 test('a write that fails half way leaves nothing', () => {
   using sql = new Sql(':memory:')
-  const tenant = { name: 'a', uuid: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
+  const tenant = { name: 'a', id: 'u', idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
   runOperation(sql, 'tenants.add', tenant)
   expect(() => runOperation(sql, 'tenants.add', { ...tenant, name: 'b' })).toThrow(/UNIQUE/u)
   expect(runOperation(sql, 'tenants.list', {})).toHaveLength(1)

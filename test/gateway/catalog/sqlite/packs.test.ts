@@ -7,7 +7,7 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
   const { catalog, acme } = authority
   const add = (uuid: string) => catalog.packs.add({ tenant: acme.id, kind: 'data', uuid, nowMs: 1 })
   const [used, empty, sealed] = [await add('a'), await add('b'), await add('c')]
-  const row = { kind: 'data', tenant: acme.uuid, sealed: 0 }
+  const row = { kind: 'data', tenant: acme.id, sealed: 0 }
   expect(await catalog.packs.list()).toEqual([
     { ...row, id: used, uuid: 'a', bytes: 0 },
     { ...row, id: empty, uuid: 'b', bytes: 0 },
@@ -50,7 +50,7 @@ test('the packs of each tenant that has any are added up', async () => {
     await catalog.packs.seal({ packs: [{ id, bytes }] })
   }
   expect(await catalog.packs.totals()).toEqual([
-    { tenant: acme.uuid, bytes: 540 },
-    { tenant: other.uuid, bytes: 7 },
+    { tenant: acme.id, bytes: 540 },
+    { tenant: other.id, bytes: 7 },
   ])
 })

@@ -1,7 +1,8 @@
 // Restore points: listing by page, finding by the first characters of an id, and who sees them.
+import type { PointPage } from '../../../../gateway/catalog/points.ts'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { FIND_POINT, PAGE_DISKS, pageStatement, type PointPage } from '../../../../gateway/catalog/sqlite/points.ts'
+import { FIND_POINT, PAGE_DISKS, pageStatement } from '../../../../gateway/catalog/sqlite/points.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
 import { DISKS_MAX, PAGE_DISKS_MAX } from '../../../../protocol/limits.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
@@ -55,7 +56,7 @@ test('another tenant’s point, and for an agent another’s machine, is not the
   const machine = await addMachine(catalog, acme, agent, 'a')
   const point = await addPoint(catalog, acme, machine)
   const stranger = await addAgent(catalog, acme)
-  const words = (tenant: number, prefix: string, onlyAgent: string | null) =>
+  const words = (tenant: string, prefix: string, onlyAgent: string | null) =>
     catalog.points.find({ tenant, agent: onlyAgent, prefix }).then(
       () => 'found',
       (error: Error) => error.message.replace(prefix, 'ID'),

@@ -1,12 +1,13 @@
 // Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their own transaction.
+import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
+import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/retention.ts'
+import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../../gateway/catalog/catalog.ts'
-import type { MachineRow } from '../../../../gateway/catalog/sqlite/machines.ts'
-import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/sqlite/retention.ts'
 import { Sql } from '../../../../gateway/catalog/sqlite/sql.ts'
-import type { Tenant } from '../../../../gateway/catalog/sqlite/tenants.ts'
+import { tenantRow } from '../../../../gateway/catalog/sqlite/tenant-row.ts'
 import { GROUP_NONE, POLICIES_MAX } from '../../../../protocol/retention.ts'
 import { codeOf, testAuthority, type TestAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, addPoint, startJob } from '../../catalog.ts'
@@ -25,6 +26,8 @@ const furnish = async (
     ids.push(await addPoint(catalog, tenant, machine, { timeMs: index * 10, nowMs: index * 10 }))
   return { machine, ids }
 }
+
+const ALL = { after: null, limit: 100 }
 
 const catalogOf = ({ folder }: TestAuthority): Sql => new Sql(path.join(folder, 'catalog.db'))
 
@@ -46,24 +49,31 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   await set('group', 'db1', '"a group that is called like the machine"')
   await set('group', 'web', '"web"')
   expect(await rulesOf()).toBe('"all"')
-  await catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: 'web' })
+  await catalog.machines.configure({ tenant: acme.id, name: 'db1', group: 'web' })
   expect(await rulesOf()).toBe('"web"')
   await set('machine', 'db1', '"own"')
   expect(await rulesOf()).toBe('"own"')
   await set('machine', 'db1', '"newer"')
-  expect(await catalog.retention.list({ tenant: acme.id })).toEqual([
+  expect(await catalog.retention.list({ tenant: acme.id, ...ALL })).toEqual([
     { scope: 'tenant', name: '', rules: '"all"' },
     { scope: 'machine', name: 'db1', rules: '"newer"' },
     { scope: 'group', name: 'db1', rules: '"a group that is called like the machine"' },
     { scope: 'group', name: 'web', rules: '"web"' },
   ])
+  const group = { scope: 'group', name: 'db1' } as const
+  expect(await catalog.retention.list({ tenant: acme.id, after: group, limit: 9 })).toMatchObject([{ name: 'web' }])
+  expect(await catalog.retention.list({ tenant: acme.id, after: null, limit: 1 })).toMatchObject([{ scope: 'tenant' }])
+  expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({
+    rules: '"newer"',
+  })
+  expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
   await set('machine', 'db1', null)
   await set('group', 'web', null)
   expect(await rulesOf()).toBe('"all"')
   expect(await rulesOf(other)).toBe(null)
-  expect(await catalog.retention.list({ tenant: other.id })).toEqual([])
+  expect(await catalog.retention.list({ tenant: other.id, ...ALL })).toEqual([])
   expect(await codeOf(set('machine', 'db9', '"x"'))).toBe('NOT_FOUND')
-  expect(await codeOf(catalog.machines.setGroup({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
+  expect(await codeOf(catalog.machines.configure({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
   expect(await catalog.machines.members({ tenant: acme.id, group: 'web' })).toEqual(['db1'])
   expect(await catalog.machines.members({ tenant: other.id, group: null })).toEqual(['db1'])
   expect(await codeOf(catalog.machines.members({ tenant: other.id, group: 'web' }))).toBe('NOT_FOUND')
@@ -86,7 +96,7 @@ test('a lock is only ever made longer, by nothing released, and tells until when
   await catalog.points.hold({ tenant: acme.id, id, held: true })
   await catalog.points.hold({ tenant: acme.id, id, held: false })
   expect(await catalog.retention.point({ tenant: acme.id, id })).toMatchObject({
-    held: 0,
+    held: false,
     lockedUntilMs: 1001,
   })
   expect(await codeOf(lock(5000, other))).toBe('NOT_FOUND')
@@ -108,8 +118,8 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
   expect(await catalog.points.remove(removal)).toEqual({ removed: 2, left: [] })
   const rows = await catalog.retention.points({ tenant: acme.id, machine: machine.name })
   expect(rows.map(({ id, damaged }) => [id, damaged])).toEqual([
-    [ids[3], 0],
-    [ids[2], 0],
+    [ids[3], false],
+    [ids[2], false],
   ])
   using sql = catalogOf(authority)
   const count = (table: string): number => sql.get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n
@@ -142,7 +152,7 @@ test('what became held, locked, in use or the last good one since the plan is le
   // the newest point is the base of what runs now
   await startJob(catalog, acme, machine, { nowMs: 400 })
   const points = await catalog.retention.points({ tenant: acme.id, machine: 'db1' })
-  expect(points.map(({ id, inUse }) => [id, inUse]).filter(([, used]) => used !== 0)).toEqual([[inUse, 1]])
+  expect(points.map(({ id, inUse }) => [id, inUse]).filter(([, used]) => used)).toEqual([[inUse, true]])
   const removal = { tenant: acme.id, points: ids, named: false, nowMs: 500, by: BY }
   expect(await catalog.points.remove(removal)).toEqual({
     removed: 2,
@@ -189,12 +199,12 @@ test('policies of one tenant are bounded, those that are there can be changed', 
       `WITH RECURSIVE number (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < ?)
        INSERT INTO retention (tenant, scope, name, rules) SELECT ?, 'group', 'g' || value, '"x"' FROM number`,
       POLICIES_MAX,
-      acme.id,
+      tenantRow(sql, acme.id),
     )
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
     catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: '"y"' })
-  expect(await codeOf(set(acme, 'one more'))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(set(acme, 'one more'))).toBe('LIMIT_REACHED')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
 })
@@ -208,22 +218,22 @@ test('what changes nothing does not make the state to be written again', async (
   const changes = {
     hold: () => catalog.points.hold({ tenant, id, held: true }),
     rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"x"' }),
-    group: () => catalog.machines.setGroup({ tenant, name: 'db1', group: 'web' }),
+    group: () => catalog.machines.configure({ tenant, name: 'db1', group: 'web' }),
     release: () => catalog.points.hold({ tenant, id, held: false }),
     otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"y"' }),
     noRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: null }),
-    noGroup: () => catalog.machines.setGroup({ tenant, name: 'db1', group: null }),
+    noGroup: () => catalog.machines.configure({ tenant, name: 'db1', group: null }),
   }
   /** 1 where the change is to be written. */
-  const dirtyAfter = async (change: () => Promise<void>): Promise<number | undefined> => {
+  const dirtyAfter = async (change: () => Promise<unknown>): Promise<number | undefined> => {
     using sql = catalogOf(authority)
     sql.run('UPDATE tenant SET state_dirty = 0')
     await change()
-    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE id = ?', tenant)?.dirty
+    return sql.get<{ dirty: number }>('SELECT state_dirty AS dirty FROM tenant WHERE uuid = ?', tenant)?.dirty
   }
   for (const [name, change] of Object.entries(changes))
     expect([name, await dirtyAfter(change), await dirtyAfter(change)]).toEqual([name, 1, 0])
-  expect(await catalog.retention.list({ tenant })).toEqual([])
+  expect(await catalog.retention.list({ tenant, ...ALL })).toEqual([])
 })
 
 test('no group is called "none"', async () => {
@@ -234,7 +244,7 @@ test('no group is called "none"', async () => {
   const set = (scope: 'group' | 'machine'): Promise<string> =>
     codeOf(catalog.retention.set({ ...about, scope, rules: '"x"' }))
   expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
-  const join = catalog.machines.setGroup({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
+  const join = catalog.machines.configure({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
   expect(await codeOf(join)).toBe('PARAMS_INVALID')
   expect(await catalog.machines.get({ tenant: acme.id, name: 'db1' })).toMatchObject({ group: null })
 })
@@ -244,5 +254,5 @@ test('one removal is bounded', async () => {
   const { catalog, acme } = authority
   const points = Array.from({ length: REMOVED_POINTS_MAX + 1 }, () => randomUUID())
   const removal = { tenant: acme.id, points, named: false, nowMs: 1, by: BY }
-  expect(await codeOf(catalog.points.remove(removal))).toBe('TOO_MANY_REQUESTS')
+  expect(await codeOf(catalog.points.remove(removal))).toBe('LIMIT_REACHED')
 })

@@ -1,0 +1,81 @@
+// The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
+import type { Codec } from '../../protocol/chunk.ts'
+import type { RecordType } from '../packs/format.ts'
+import type { Question, Transaction } from './call.ts'
+
+/** Where a record is, and what it holds. */
+export interface RecordLocation {
+  /** The pack's uuid. */
+  readonly pack: string
+  readonly offset: number
+  readonly storedLength: number
+  readonly plainLength: number
+  readonly codec: Codec
+  readonly type: RecordType
+}
+
+/** A record to be indexed; its id is at the same index in the packed ids. */
+export interface NewRecord {
+  /** The pack's row id. */
+  readonly pack: number
+  readonly offset: number
+  readonly storedLength: number
+  readonly plainLength: number
+  readonly codec: Codec
+  readonly type: RecordType
+}
+
+/** How far an upload is. */
+export interface UploadProgress {
+  readonly job: string
+  readonly disk: string
+  /** Chunks placed so far. */
+  readonly position: number
+  /** The tree builder's state, encoded by the caller. */
+  readonly state: Uint8Array
+  /** Bytes received so far. */
+  readonly received: number
+  /** Chunks that differ from the base so far. */
+  readonly changed: number
+  readonly finished: boolean
+  /** Root id of a finished image that is not all zero. */
+  readonly root: Uint8Array | null
+}
+
+export interface ChunkCommit {
+  readonly tenant: string
+  /** Name of the machine that sent the chunks, or null. */
+  readonly machine: string | null
+  readonly ids: Uint8Array
+  readonly records: readonly NewRecord[]
+  readonly packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
+  /** The upload that the records belong to, whose stored bytes are counted. */
+  readonly upload: { readonly job: string; readonly disk: string } | null
+  readonly progress: Omit<UploadProgress, 'job' | 'disk'> | null
+}
+
+/**
+ * What a chunk is to a machine: absent, first added by another machine, first added by this one, or there with another length
+ * than it must have.
+ */
+export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
+
+export interface Chunks {
+  /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
+  readonly have: Question<
+    { tenant: string; machine: string; ids: Uint8Array; lengths?: readonly number[] | undefined },
+    Uint8Array
+  >
+
+  /** One byte per id: 1 where a record of any type has it. */
+  readonly indexed: Question<{ tenant: string; ids: Uint8Array }, Uint8Array>
+
+  /** Where each record is, or null where none has the id. */
+  readonly locate: Question<{ tenant: string; ids: Uint8Array }, (RecordLocation | null)[]>
+
+  /**
+   * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly
+   * stored. JOB_ENDED.
+   */
+  readonly commit: Transaction<ChunkCommit, number>
+}

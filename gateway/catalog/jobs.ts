@@ -1,0 +1,177 @@
+// Jobs: a backup from its start to its commit or failure, with one upload per disk.
+import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import type { Question, Transaction } from './call.ts'
+import type { BeginDisk, Refusal } from './reads.ts'
+
+/** A job with its uploads, in the order of its disks. */
+export interface ShownBackup {
+  readonly job: ShownJob
+  readonly uploads: readonly ShownUpload[]
+}
+
+export interface JobsAsked {
+  readonly tenant: string
+  /** Narrows to the jobs that this agent made. */
+  readonly agent: string | null
+  readonly machine: string | null
+  /** Id of the last job of the page before; null for the first page. */
+  readonly after: string | null
+  readonly limit: number
+}
+
+/** Part of a list, which ends early where its jobs have very many disks. */
+export interface JobPage {
+  readonly jobs: readonly ShownBackup[]
+  /** Whether jobs follow. */
+  readonly more: boolean
+}
+
+/** Why a job failed: the code and the message of an error. */
+export interface JobFailure {
+  readonly code: string
+  readonly message: string
+}
+
+/** A job as it is shown: without what it has begun, which holds its machine's configuration. */
+export interface ShownJob {
+  readonly id: string
+  readonly machine: string
+  readonly agent: string
+  readonly subject: string
+  readonly state: JobState
+  readonly full: boolean
+  /** True where all that is said to be unchanged is compared with the base. */
+  readonly compare: boolean
+  readonly base: string | null
+  /** Its place among the tenant's jobs, in the order in which they started. */
+  readonly seq: number
+  readonly startedMs: number
+  readonly endedMs: number | null
+  /** True once the agent has given the lease back. */
+  readonly released: boolean
+  readonly error: JobFailure | null
+}
+
+export interface JobRow extends ShownJob {
+  /** Null until the lease has begun. */
+  readonly begun: Begun | null
+}
+
+export interface Begun {
+  readonly timeMs: number
+  readonly consistency: Consistency
+  readonly note: string | null
+  readonly configuration: string
+  readonly leftOut: readonly LeftOutDisk[]
+}
+
+/** An upload as it is shown with its job. */
+export interface ShownUpload {
+  readonly disk: string
+  readonly size: number
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  /** Chunks from the beginning that are durable. */
+  readonly position: number
+  readonly received: number
+}
+
+export interface UploadRow extends ShownUpload {
+  readonly hasBase: boolean
+  readonly baseRoot: Uint8Array | null
+  readonly state: Uint8Array
+  readonly finished: boolean
+  readonly root: Uint8Array | null
+  readonly stored: number
+  readonly changed: number
+  readonly evidence: string | null
+  readonly comparedChunks: number
+}
+
+export interface JobCommit {
+  readonly job: string
+  readonly agent: string
+  readonly bytesRead: number
+  readonly nowMs: number
+  /** Record id of the manifest, which is durable already. */
+  readonly manifest: Uint8Array
+  /** Until when retention locks the new point; null where no policy says so. */
+  readonly lockedUntilMs: number | null
+}
+
+export interface Jobs {
+  /** The image of a running job's base that is compared with. NOT_FOUND, JOB_ENDED. */
+  readonly baseImage: Question<{ job: string; agent: string; disk: string }, { root: Uint8Array | null; size: number }>
+
+  readonly get: Question<{ tenant: string; job: string }, ShownBackup | null>
+
+  /**
+   * In the order in which they started, the last one first, whatever clocks said; fewer than asked where they have very many
+   * disks.
+   */
+  readonly list: Question<JobsAsked, JobPage>
+
+  /** Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open. */
+  readonly start: Transaction<
+    {
+      id: string
+      tenant: string
+      /** Its name. */
+      machine: string
+      agent: string
+      subject: string
+      full: boolean
+      /** Asked for by whoever started it; the policy may ask for it as well. */
+      compare: boolean
+      nowMs: number
+    },
+    { base: { point: string; disks: { name: string; size: number }[] } | null; compare: boolean }
+  >
+
+  /**
+   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the
+   * agent's word, taken only
+   * as far as it lies between the job's start and now, whichever of the two is earlier since the clock was set: retention
+   * counts by it, and must
+   * not be led by a wrong or hostile clock.
+   * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is
+   * returned.
+   */
+  readonly begin: Transaction<
+    {
+      job: string
+      agent: string
+      begun: Begun
+      disks: readonly BeginDisk[]
+      state: Uint8Array
+      nowMs: number
+    },
+    Refusal | null
+  >
+
+  readonly upload: Question<{ job: string; agent: string; disk: string }, UploadRow & { machine: string }>
+
+  /**
+   * The job with its uploads, for the manifest; UPLOAD rows must all be finished or IMAGE_INCOMPLETE. UPLOAD_INVALID where
+   * there is none.
+   */
+  readonly complete: Question<{ job: string; agent: string }, { job: JobRow; uploads: UploadRow[] }>
+
+  /** The commit: restore point, images and job in one transaction; the same call again changes nothing. */
+  readonly commit: Transaction<JobCommit, void>
+
+  /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
+  readonly fail: Transaction<{ job: string; agent: string; code: string; message: string; nowMs: number }, void>
+
+  /** The agent has given the lease of a job back. NOT_FOUND. */
+  readonly release: Transaction<{ job: string; agent: string }, void>
+
+  /**
+   * An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the
+   * state of each named job.
+   */
+  readonly reconcile: Transaction<
+    { agent: string; jobs: readonly string[]; handed: readonly string[]; nowMs: number },
+    { states: { job: string; state: JobState | null }[]; failed: string[] }
+  >
+}

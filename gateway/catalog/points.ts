@@ -1,0 +1,136 @@
+// Restore points: listing, finding, holding, locking, removing and verifying them.
+import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import type { ManifestContent } from './manifest.ts'
+import type { Question, Transaction } from './call.ts'
+import type { LeftPoint, Removal } from './retention.ts'
+
+export interface ImageRow {
+  readonly name: string
+  readonly size: number
+  readonly root: Uint8Array | null
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  readonly dirtyBytes: number
+  readonly comparedChunks: number
+}
+
+export interface PointRow {
+  readonly id: string
+  readonly machine: string
+  readonly agent: string
+  readonly timeMs: number
+  readonly kind: ReadKind
+  readonly reason: ReadReason
+  readonly consistency: Consistency
+  readonly note: string | null
+  readonly base: string | null
+  readonly bytesRead: number
+  readonly bytesSent: number
+  readonly bytesStored: number
+  readonly durationMs: number
+  /** True while a person holds it. */
+  readonly held: boolean
+  readonly lockedUntilMs: number | null
+  readonly verifiedMs: number | null
+  /** Bytes of its disks that known damage leaves unreadable. */
+  readonly lostBytes: number
+}
+
+/** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */
+export interface ListedPoint extends PointRow {
+  readonly leftOut: readonly LeftOutDisk[]
+  readonly disks: readonly ImageRow[]
+}
+
+export interface StoredPoint extends ListedPoint {
+  readonly configuration: string
+}
+
+/** Part of a list, which ends early where its points have many disks; `more` tells whether points follow. */
+export interface PointPage {
+  readonly points: readonly ListedPoint[]
+  readonly more: boolean
+}
+
+/** Where a page of points begins: behind the last one of the page before. */
+export interface PointCursor {
+  readonly timeMs: number
+  readonly id: string
+}
+
+export interface PointsAsked {
+  readonly tenant: string
+  /** Narrows to the machines that this agent serves now. */
+  readonly agent: string | null
+  readonly machine: string | null
+  readonly before: PointCursor | null
+  readonly limit: number
+}
+
+/** One disk of a restore point. */
+export interface DiskRoot {
+  readonly disk: string
+  readonly size: number
+  readonly root: Uint8Array | null
+}
+
+/** A restore point as its records are found from. */
+export interface PointRoots {
+  readonly id: string
+  readonly manifest: Uint8Array
+  readonly images: readonly DiskRoot[]
+}
+
+export interface Points {
+  /** A page of points, newest first. */
+  readonly list: Question<PointsAsked, PointPage>
+
+  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. For work on it. */
+  readonly find: Question<{ tenant: string; agent: string | null; prefix: string }, StoredPoint>
+
+  /** The same, for who only looks. */
+  readonly show: Question<{ tenant: string; agent: string | null; prefix: string }, StoredPoint>
+
+  /** Holds a point until it is released, or releases it; NOT_FOUND. */
+  readonly hold: Transaction<{ tenant: string; id: string; held: boolean }, void>
+
+  /** Locks a point until a later time than it is locked now; nothing makes a lock shorter. NOT_FOUND, POINT_HELD. */
+  readonly lock: Transaction<{ tenant: string; id: string; untilMs: number }, void>
+
+  /**
+   * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or,
+   * where a person
+   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. What they stored goes
+   * with a collection.
+   */
+  readonly remove: Transaction<Removal, { removed: number; left: LeftPoint[] }>
+
+  /**
+   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then the
+   * oldest look.
+   * A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it counts as none.
+   */
+  readonly toVerify: Question<
+    {
+      tenant: string
+      point: string | null
+      machine: string | null
+      age: { beforeMs: number; nowMs: number } | null
+    },
+    string[]
+  >
+
+  /** Where the trees of a restore point begin; null when it is not there. */
+  readonly roots: Question<{ tenant: string; point: string }, PointRoots | null>
+
+  /** What the manifest of a restore point says, from the catalog; null when the point is not there. */
+  readonly manifest: Question<{ tenant: string; point: string }, ManifestContent | null>
+
+  /** Names another manifest for a restore point in place of one that was damaged. */
+  readonly setManifest: Transaction<{ tenant: string; point: string; before: Uint8Array; manifest: Uint8Array }, void>
+
+  readonly verified: Transaction<{ tenant: string; points: readonly string[]; nowMs: number }, void>
+
+  /** How many of these restore points have no known damage; ones that are not there count as whole. */
+  readonly whole: Question<{ tenant: string; points: readonly string[] }, number>
+}

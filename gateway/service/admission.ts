@@ -1,0 +1,102 @@
+// Who comes in: the claims of a token, of the local socket and of a host that enrols, and the actor that a session is for.
+import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import type { Audit } from '../auth/audit.ts'
+import type { Authority } from '../auth/authority.ts'
+import { verifyBearer } from '../auth/bearer.ts'
+import type { PublicJwk } from '../auth/keys.ts'
+import { enrol, LOCAL_ADMINISTRATOR, type Enrolled } from '../auth/tokens.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { Actor } from './action.ts'
+
+/** How long a session on the local socket lasts, in seconds: longer than any work. */
+const LOCAL_LIFE_S = 366 * 24 * 60 * 60
+
+interface Uses {
+  readonly catalog: Pick<Catalog, 'agents' | 'settings' | 'tenants'>
+  readonly authority: Authority
+  readonly audit: Pick<Audit, 'guard' | 'refused'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class Admission {
+  readonly #uses: Uses
+
+  constructor(uses: Uses) {
+    this.#uses = uses
+  }
+
+  /** The claims of a token that is good now; each way to be bad has its own TOKEN_ code, or AGENT_REVOKED. */
+  byToken(token: string, address: string): Promise<Claims> {
+    const { audit, authority, clock } = this.#uses
+    const timeMs = clock.now()
+    return audit.guard({ action: 'connect', address, timeMs }, () => verifyBearer(authority, token, timeMs))
+  }
+
+  /**
+   * The claims of who came over the local socket: the owner of the tenant named, or, without one, the platform. Whoever can open it can read
+   * the signing keys beside it, so no token is asked for. NOT_FOUND.
+   */
+  async local(name: string | null): Promise<Claims> {
+    const { authority, catalog, clock } = this.#uses
+    const tenant = name === null ? null : await catalog.tenants.named({ name })
+    return {
+      issuer: authority.issuer,
+      audience: authority.issuer,
+      tenant: tenant?.id ?? null,
+      tenantName: tenant?.name ?? null,
+      subject: LOCAL_ADMINISTRATOR.subject,
+      role: tenant === null ? LOCAL_ADMINISTRATOR.role : 'owner',
+      expiresAt: Math.floor(clock.now() / 1000) + LOCAL_LIFE_S,
+      tokenId: NO_TOKEN,
+    }
+  }
+
+  /** Who a session with these claims is for. TOKEN_CLAIMS for a tenant that is not here; ROLE_FORBIDDEN for who serves machines and is no agent. */
+  async actor(claims: Claims, { address, serving }: { address: string; serving: boolean }): Promise<Actor> {
+    const { catalog, audit, clock } = this.#uses
+    const { subject, role } = claims
+    const tenant = claims.tenant === null ? null : await catalog.tenants.byId({ id: claims.tenant })
+    if (tenant === null && claims.tenant !== null)
+      throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
+    if (serving && role !== 'agent') {
+      const error = new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
+      const about = { subject, role, action: 'connect', resource: '', outcome: error.code }
+      await audit.refused({ ...about, timeMs: clock.now(), tenant: tenant?.id ?? null, details: { address } })
+      throw error
+    }
+    return { subject, role, tenant, agent: role === 'agent' ? subject : null, address }
+  }
+
+  /** Makes an agent of the host that holds an enrolment token; see enrol. */
+  enrol(request: { token: string; publicKey: string; host: string }, address: string): Promise<Enrolled> {
+    const { audit, authority, clock } = this.#uses
+    const timeMs = clock.now()
+    return audit.guard({ action: 'agents.enrol', address, timeMs }, () =>
+      enrol(authority, { ...request, nowMs: timeMs, address }),
+    )
+  }
+
+  /** Notes when an agent was connected last; a gateway that is stopping may have closed its catalog. */
+  async seen(agent: string): Promise<void> {
+    const { catalog, clock, log } = this.#uses
+    try {
+      await catalog.agents.seen({ id: agent, nowMs: clock.now() })
+    } catch (error) {
+      log.info({ err: error, agent }, 'when this agent was seen is not noted')
+    }
+  }
+
+  /** Rejects where the catalog does not answer. */
+  async answers(): Promise<void> {
+    await this.#uses.catalog.settings.get({ name: 'gateway' })
+  }
+
+  /** The public keys that tokens can be checked with. */
+  jwks(): { readonly keys: readonly PublicJwk[] } {
+    return this.#uses.authority.keys.jwks()
+  }
+}

@@ -1,0 +1,84 @@
+// Backups: started and watched by people, carried out by the agent that serves the machine.
+import * as v from 'valibot'
+import type { BACKUP_METHODS } from '../../protocol/backup-methods.ts'
+import * as s from '../../protocol/schemas.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Backups } from '../jobs/backups.ts'
+import { jobView } from '../jobs/views.ts'
+import type { ActionsOf } from './action.ts'
+import { keyBehind, nextOf } from './page.ts'
+
+const JOB_KEY = v.strictTuple([s.uuid])
+
+export const backupActions = ({
+  backups,
+  catalog,
+}: {
+  readonly backups: Backups
+  readonly catalog: Pick<Catalog, 'jobs'>
+}): ActionsOf<keyof typeof BACKUP_METHODS> => ({
+  'backup.start': {
+    run: async ({ machine, full, compare }, { actor, tenant, machine: find }) =>
+      backups.start({ tenant, machine: await find(machine), subject: actor.subject, full, compare }),
+  },
+
+  'jobs.list': {
+    turn: 'listing',
+    run: async ({ machine, after, limit }, { actor, tenant, machine: find }) => {
+      if (machine !== null) await find(machine)
+      const list = `jobs.list ${machine ?? ''}`
+      const behind = keyBehind(list, after, JOB_KEY)?.[0] ?? null
+      const asked = { tenant: tenant.id, agent: actor.agent, machine, after: behind, limit }
+      const { jobs: rows, more } = await catalog.jobs.list(asked)
+      const jobs = rows.map(({ job, uploads }) => jobView(job, uploads, tenant.chunkBytes))
+      return { jobs, next: nextOf(list, { rows, more }, ({ job }) => [job.id]) }
+    },
+  },
+
+  'jobs.watch': {
+    run: async ({ job }, { tenant, job: find, call, inTurn }) => {
+      await inTurn(() => find(job))
+      return backups.watch(tenant, job, call, inTurn)
+    },
+  },
+
+  'jobs.cancel': {
+    run: async ({ job }, { actor, job: find, change }) => {
+      await backups.cancel(await find(job), actor.subject, change)
+      return {}
+    },
+  },
+
+  'backup.begin': {
+    run: async (params, { actor }) => {
+      await backups.begin(actor.subject, params)
+      return {}
+    },
+  },
+
+  'image.compare': {
+    run: (params, { actor, tenant }) => backups.comparisons.compare(tenant, actor.subject, params),
+  },
+
+  'image.upload': {
+    run: (params, { actor, tenant, call, account }) => backups.upload(tenant, actor.subject, params, { call, account }),
+  },
+
+  'backup.commit': {
+    run: (params, { actor, tenant, change }) => backups.commit(tenant, actor.subject, params, change),
+  },
+
+  'backup.fail': {
+    run: async (params, { actor, change }) => {
+      await backups.told({ ...params, agent: actor.subject }, change)
+      return {}
+    },
+  },
+
+  'backup.released': {
+    run: async ({ job }, { actor }) => {
+      await backups.released(actor.subject, job)
+      return {}
+    },
+  },
+})

@@ -1,0 +1,198 @@
+// The one door: who may do what is decided here, in their turn, and what was done or refused is in the audit log once.
+import type { AuditRecord } from '../catalog/audit.ts'
+import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
+import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
+import type { Clock, ServedCall } from '../../protocol/peer.ts'
+import type { Audit } from '../auth/audit.ts'
+import { authorise, forbidden } from '../auth/authorise.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { Change, EntryDetails } from '../catalog/change.ts'
+import type { Backups } from '../jobs/backups.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { Account } from '../memory/budget.ts'
+import type { Action, Actions, Actor, Context, Served, Turn } from './action.ts'
+import { outward } from './outward.ts'
+import type { Sessions } from './sessions.ts'
+
+/** Turns of those who look at the catalog or ask agents. */
+interface Turns {
+  run<R>(
+    of: { readonly tenant: string | null; readonly session: object; readonly signal: AbortSignal },
+    work: () => Promise<R>,
+  ): Promise<R>
+}
+
+/** What the door sees of the sessions that are open. */
+export interface DoorSessions extends Pick<Sessions, 'serves'> {
+  readonly turns: Readonly<Record<Turn, Turns>>
+}
+
+interface DoorOptions {
+  readonly actions: Actions
+  readonly catalog: Pick<Catalog, 'machines'>
+  readonly backups: Pick<Backups, 'get' | 'toldCodes'>
+  readonly audit: Pick<Audit, 'record' | 'refused'>
+  readonly sessions: DoorSessions
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Who calls, and the call. */
+export interface Caller<N extends Served> {
+  readonly actor: Actor
+  readonly call: ServedCall<N>
+  readonly account: Account
+}
+
+/** What calls are about, by the fields of their parameters that say so. */
+const RESOURCES = ['tenant', 'machine', 'job', 'point', 'disk', 'agent', 'token', 'command'] as const
+
+/** What a call is about, for the audit log: never more than names and ids. */
+const resourceOf = (params: object): string =>
+  RESOURCES.flatMap((field) => {
+    const value: unknown = Reflect.get(params, field)
+    return typeof value === 'string' ? [`${field}=${value}`] : []
+  }).join(' ')
+
+/** Errors that cost their caller nothing: the audit log counts them past a bound, whatever is called. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ROLE_FORBIDDEN',
+  'NOT_SERVING',
+  'NOT_FOUND',
+  'MAINTENANCE_RUNNING',
+])
+
+/** The refusal of what an agent may do only where it serves. */
+export const notServing = (): VarveError =>
+  new VarveError(
+    'NOT_SERVING',
+    'this connection does not serve the agent\'s machines: only that of "varve-agent run" speaks of their backups',
+  )
+
+/** One call on its way through the door. */
+class Passage<N extends Served> implements Context<N> {
+  readonly actor: Actor
+  readonly call: ServedCall<N>
+  readonly account: Account
+  /** The call's entry is in the audit log with the change that it made. */
+  entered = false
+  readonly #options: DoorOptions
+  readonly #name: N
+  readonly #params: Params<N>
+
+  constructor(options: DoorOptions, name: N, params: Params<N>, { actor, call, account }: Caller<N>) {
+    this.#options = options
+    this.#name = name
+    this.#params = params
+    this.actor = actor
+    this.call = call
+    this.account = account
+  }
+
+  get tenant(): NonNullable<Actor['tenant']> {
+    const { tenant, role } = this.actor
+    if (tenant === null) throw forbidden(role, this.#name)
+    return tenant
+  }
+
+  allow(
+    resource: Parameters<typeof authorise>[2],
+    { name, roles }: Parameters<typeof authorise>[1] = { name: this.#name, roles: methodOf(this.#name).roles },
+  ): void {
+    const { role, subject, tenant } = this.actor
+    const refusal = authorise({ role, subject, tenant: tenant?.id ?? null }, { name, roles }, resource)
+    if (refusal !== null) throw refusal
+  }
+
+  readonly only: Context<N>['only'] = (roles, what) => this.allow({}, { name: `${this.#name} ${what}`, roles })
+
+  readonly machine: Context<N>['machine'] = async (name) => {
+    const { tenant, actor } = this
+    const row = await this.#options.catalog.machines.get({ tenant: tenant.id, name, person: actor.agent === null })
+    this.allow({ tenant: tenant.id, agent: row.agent, kind: `machine "${name}"` })
+    return row
+  }
+
+  readonly job: Context<N>['job'] = async (id) => {
+    const { tenant } = this
+    const { row } = await this.#options.backups.get(tenant, id)
+    this.allow({ tenant: tenant.id, agent: row.agent, kind: `job ${id}` })
+    return row
+  }
+
+  readonly inTurn = <R>(work: () => Promise<R>, turn: Turn = 'listing'): Promise<R> => {
+    const of = { tenant: this.actor.tenant?.id ?? null, session: this.actor, signal: this.call.signal }
+    return this.#options.sessions.turns[turn].run(of, work)
+  }
+
+  readonly change: Change = async (apply, about) => {
+    const result = await apply(this.entry('ok', null, about))
+    this.entered = true
+    return result
+  }
+
+  readonly begun = (): Promise<void> => this.#options.audit.record(this.entry('begun', null))
+
+  entry(outcome: string, result: Result<N> | null, about: EntryDetails = {}): AuditRecord {
+    const { subject, role, address, tenant } = this.actor
+    const details: ErrorDetails = this.#options.actions[this.#name].details?.(this.#params, result) ?? {}
+    return {
+      timeMs: this.#options.clock.now(),
+      tenant: about.tenant === undefined ? (tenant?.id ?? null) : about.tenant,
+      subject,
+      role,
+      action: this.#name,
+      resource: resourceOf(this.#params),
+      outcome,
+      details: { ...details, ...about.details, address },
+    }
+  }
+}
+
+export class Door {
+  readonly #options: DoorOptions
+
+  constructor(options: DoorOptions) {
+    this.#options = options
+  }
+
+  /** Runs one action for who asks for it; whatever it ends with is an error that a peer may see. */
+  async run<N extends Served>(name: N, params: Params<N>, caller: Caller<N>): Promise<Result<N>> {
+    const { actions, audit, sessions } = this.#options
+    const { audited, serving = false } = methodOf(name)
+    const action: Action<N> = actions[name]
+    const passage = new Passage(this.#options, name, params, caller)
+    try {
+      // the role is judged before anything else is looked at
+      passage.allow({})
+      if (serving && !sessions.serves(caller.actor)) throw notServing()
+      const run = (): Promise<Result<N>> => action.run(params, passage)
+      const result = await (action.turn === undefined ? run() : passage.inTurn(run, action.turn))
+      if (audited && !passage.entered) await audit.record(passage.entry('ok', result))
+      return result
+    } catch (thrown) {
+      throw await this.#failed(name, params, passage, thrown)
+    }
+  }
+
+  /** Records a call that failed; the error as its caller sees it. */
+  async #failed<N extends Served>(
+    name: N,
+    params: Params<N>,
+    passage: Passage<N>,
+    thrown: unknown,
+  ): Promise<VarveError> {
+    const { audit, backups, log } = this.#options
+    const { audited, serving = false } = methodOf(name)
+    const error = outward(asVarveError(thrown))
+    if (error.code === 'INTERNAL') log.error({ err: thrown, method: name }, 'a method failed')
+    const job: unknown = Reflect.get(params, 'job')
+    if (serving && typeof job === 'string') backups.toldCodes.note(job, error)
+    // what was changed has its entry
+    if (passage.entered) return error
+    const entry = passage.entry(error.code, null)
+    if (REFUSALS.has(error.code)) await audit.refused(entry)
+    else if (audited) await audit.record(entry)
+    return error
+  }
+}

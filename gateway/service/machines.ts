@@ -1,0 +1,150 @@
+// Machines: which there are, what their backups must be, who serves them, and what reaches their QEMU.
+import type { MachineRow } from '../catalog/machines.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
+import type { MACHINE_METHODS } from '../../protocol/machine-methods.ts'
+import type { Result } from '../../protocol/methods.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import { unlessFull } from '../common/store-error.ts'
+import { answerOf } from '../jobs/agent-error.ts'
+import type { Backups } from '../jobs/backups.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { ActionsOf } from './action.ts'
+import { notServing } from './door.ts'
+import { keyBehind, nextOf, pageOf, TEXT_KEY } from './page.ts'
+import type { Sessions } from './sessions.ts'
+import { RELAY_TIMEOUT_MS, StatusLooks } from './status-looks.ts'
+
+interface Uses {
+  readonly catalog: Pick<Catalog, 'agents' | 'machines'>
+  readonly sessions: Pick<Sessions, 'agent' | 'online' | 'serves'>
+  readonly backups: Pick<Backups, 'reconcile'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+type Machines = ActionsOf<keyof typeof MACHINE_METHODS>
+
+/** What only owners may change: with its group, the rules and locks change that they set for a machine. */
+const GROUP_CHANGERS = ['owner'] as const
+
+const kept = ({
+  catalog,
+  sessions,
+}: Uses): Pick<Machines, 'machines.assign' | 'machines.configure' | 'machines.list'> => {
+  const view = (row: MachineRow): Result<'machines.list'>['machines'][number] => {
+    const { name, agent, host, group, job, policy, pointId, pointMs } = row
+    const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
+    return { name, agent, host, group, job, online: sessions.online(agent), policy: policyOf(policy), lastPoint }
+  }
+  return {
+    'machines.list': {
+      turn: 'listing',
+      run: async ({ machine, after, limit }, { tenant, actor, machine: find }) => {
+        if (machine !== null) return { machines: [view(await find(machine))], next: null }
+        const behind = keyBehind('machines.list', after, TEXT_KEY)?.[0] ?? null
+        const asked = { tenant: tenant.id, agent: actor.agent, after: behind, limit: limit + 1 }
+        const page = pageOf(await catalog.machines.list(asked), limit)
+        return { machines: page.rows.map(view), next: nextOf('machines.list', page, ({ name }) => [name]) }
+      },
+    },
+
+    'machines.configure': {
+      details: ({ policy, group }) => ({
+        ...(policy === undefined ? {} : { policy: JSON.stringify(policy) }),
+        ...(group === undefined ? {} : { group }),
+      }),
+      run: async ({ machine: name, ...changes }, { tenant, machine: find, only, change }) => {
+        if (changes.group !== undefined) only(GROUP_CHANGERS, 'with a group')
+        await find(name)
+        return change((entry) => catalog.machines.configure({ tenant: tenant.id, name, ...changes }, entry))
+      },
+    },
+
+    'machines.assign': {
+      run: async ({ machine: name, agent }, { tenant, machine: find, change }) => {
+        await find(name)
+        return { changed: await change((entry) => catalog.machines.assign({ tenant: tenant.id, name, agent }, entry)) }
+      },
+    },
+  }
+}
+
+const relayed = ({
+  sessions,
+}: Uses): Pick<Machines, 'machines.events' | 'machines.forget' | 'machines.qmp' | 'machines.status'> => {
+  const looks = new StatusLooks()
+  return {
+    'machines.status': {
+      turn: 'relay',
+      run: async ({ machine }, { machine: find }) => {
+        const { agent } = await find(machine)
+        return looks.status(sessions.agent(agent), machine)
+      },
+    },
+
+    'machines.forget': {
+      turn: 'relay',
+      run: async (params, { machine: find }) => {
+        const { agent } = await find(params.machine)
+        const peer = sessions.agent(agent)
+        return answerOf(peer, peer.call('agent.forget', params, { deadlineMs: RELAY_TIMEOUT_MS }))
+      },
+    },
+
+    'machines.qmp': {
+      turn: 'relay',
+      run: async (params, { machine: find, call: { signal } }) => {
+        const { agent } = await find(params.machine)
+        const peer = sessions.agent(agent)
+        return answerOf(peer, peer.call('agent.qmp', params, { deadlineMs: RELAY_TIMEOUT_MS, signal }))
+      },
+    },
+
+    'machines.events': {
+      run: async (params, { machine: find, call, account }) => {
+        const { agent } = await find(params.machine)
+        const peer = sessions.agent(agent)
+        // the agent may fill its window
+        using held = account.take(STREAM_WINDOW_BYTES)
+        if (held === null) throw new VarveError('TOO_MANY_REQUESTS', 'too many events are relayed already')
+        const events = peer.open('agent.events', params, { signal: call.signal })
+        const relay = async (): Promise<Record<string, never>> => {
+          for await (const event of events.messages) await call.send(event)
+          return events.result
+        }
+        return answerOf(peer, relay())
+      },
+    },
+  }
+}
+
+const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machines, 'agent.inventory'> => ({
+  'agent.inventory': {
+    run: async ({ host, machines, jobs }, { actor, tenant }) => {
+      const agent = actor.subject
+      const nowMs = clock.now()
+      await unlessFull(log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
+      const policy = JSON.stringify(POLICY_DEFAULT)
+      const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
+      log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
+      // a list made before another connection took over would fail the jobs of that one
+      if (!sessions.serves(actor)) throw notServing()
+      return {
+        refused: refused.map(({ machine, holder }) => ({
+          machine,
+          code: holder === null ? 'LIMIT_REACHED' : 'EXISTS',
+          message:
+            holder === null
+              ? `an agent serves at most ${MACHINES_MAX} machines`
+              : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
+        })),
+        jobs: await backups.reconcile(tenant, agent, jobs),
+      }
+    },
+  },
+})
+
+export const machineActions = (uses: Uses): Machines => ({ ...kept(uses), ...relayed(uses), ...declared(uses) })

@@ -1,0 +1,183 @@
+// Restore points: which there are, their images, what keeps them, and what lets them go.
+import * as v from 'valibot'
+import * as s from '../../protocol/schemas.ts'
+import type { Tenant } from '../catalog/tenants.ts'
+import type { StoredPoint } from '../catalog/points.ts'
+import type { PolicyRow } from '../catalog/retention.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import type { POINT_METHODS } from '../../protocol/point-methods.ts'
+import { DAYS_MAX, RETENTION_SCOPES, type Retention } from '../../protocol/retention.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import { pointView } from '../jobs/views.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import { keepState } from '../maintenance/keep-state.ts'
+import { prune } from '../maintenance/prune.ts'
+import { DOWNLOAD_BYTES } from '../memory/limits.ts'
+import { serveDownload } from '../restore/serve-download.ts'
+import type { ActionsOf } from './action.ts'
+import { keyBehind, nextOf, pageOf } from './page.ts'
+
+interface Uses {
+  readonly datastore: Datastore
+  readonly clock: Clock
+  readonly log: Log
+}
+
+type Points = ActionsOf<keyof typeof POINT_METHODS>
+
+/** Furthest time that a point can be locked until, in milliseconds from now. */
+const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
+
+const POINT_KEY = v.strictTuple([s.timeMs, s.uuid])
+const PLACE_KEY = v.strictTuple([s.diskName, s.count])
+const POLICY_KEY = v.strictTuple([v.picklist(RETENTION_SCOPES), v.string()])
+
+/** A point of the tenant by the first characters of its id; NOT_FOUND, AMBIGUOUS. */
+const findPoint = ({ datastore: { catalog } }: Uses, tenant: Tenant, prefix: string): Promise<StoredPoint> =>
+  catalog.points.find({ tenant: tenant.id, agent: null, prefix })
+
+const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'points.list' | 'points.lost'> => {
+  const { datastore, clock } = uses
+  const { catalog } = datastore
+  return {
+    'points.list': {
+      turn: 'listing',
+      run: async ({ machine, after, limit }, { actor, tenant, machine: find }) => {
+        if (machine !== null) await find(machine)
+        const list = `points.list ${machine ?? ''}`
+        const [timeMs, id] = keyBehind(list, after, POINT_KEY) ?? []
+        const before = timeMs === undefined || id === undefined ? null : { timeMs, id }
+        const asked = { tenant: tenant.id, agent: actor.agent, machine, before, limit }
+        const { points: rows, more } = await catalog.points.list(asked)
+        const nowMs = clock.now()
+        const points = rows.map((point) => pointView(point, nowMs))
+        return { points, next: nextOf(list, { rows, more }, (point) => [point.timeMs, point.id]) }
+      },
+    },
+
+    'points.get': {
+      turn: 'listing',
+      run: async ({ point: prefix }, { actor, tenant }) => {
+        const point = await catalog.points.show({ tenant: tenant.id, agent: actor.agent, prefix })
+        return { point: pointView(point, clock.now()), configuration: point.configuration }
+      },
+    },
+
+    'points.lost': {
+      turn: 'listing',
+      run: async ({ point: prefix, after, limit }, { tenant }) => {
+        const { id: point } = await findPoint(uses, tenant, prefix)
+        const list = `points.lost ${point}`
+        const [disk, offset] = keyBehind(list, after, PLACE_KEY) ?? []
+        const behind = disk === undefined || offset === undefined ? null : { disk, offset }
+        const asked = { tenant: tenant.id, point, disk: null, after: behind, limit: limit + 1 }
+        const { lost, lostCount } = await catalog.lost.show(asked)
+        const page = pageOf(lost, limit)
+        return { lost: [...page.rows], lostCount, next: nextOf(list, page, (range) => [range.disk, range.offset]) }
+      },
+    },
+
+    'image.download': {
+      run: async (params, { actor, tenant, call, account, begun }) => {
+        using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
+        let sends = false
+        await serveDownload({ datastore, tenant, onlyAgent: actor.agent, params }, async (message) => {
+          // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in which they come
+          if (!sends) await begun()
+          sends = true
+          await call.sendHeld(message)
+        })
+        return {}
+      },
+    },
+  }
+}
+
+const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | 'points.prune'> => {
+  const { datastore, clock, log } = uses
+  const { catalog } = datastore
+  const changed = async (tenant: Tenant, id: string): Promise<{ point: s.Point }> => {
+    await keepState(datastore.tenantStore(tenant), log)
+    return { point: pointView(await findPoint(uses, tenant, id), clock.now()) }
+  }
+  return {
+    'points.hold': {
+      details: ({ held }) => ({ held }),
+      run: async ({ point: prefix, held }, { tenant, change }) => {
+        const { id } = await findPoint(uses, tenant, prefix)
+        await change((entry) => catalog.points.hold({ tenant: tenant.id, id, held }, entry))
+        return changed(tenant, id)
+      },
+    },
+
+    'points.lock': {
+      details: ({ untilMs }) => ({ untilMs }),
+      run: async ({ point: prefix, untilMs }, { tenant, change }) => {
+        const { id } = await findPoint(uses, tenant, prefix)
+        const nowMs = clock.now()
+        if (untilMs <= nowMs)
+          throw new VarveError('PARAMS_INVALID', 'a lock must end in the future: this time has passed')
+        // nobody could ever take it back
+        if (untilMs > nowMs + LOCK_MAX_MS)
+          throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
+        await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry))
+        return changed(tenant, id)
+      },
+    },
+
+    'points.prune': {
+      turn: 'listing',
+      details: ({ dryRun, group, rules, points }, result) => ({
+        dryRun,
+        ...(group === null ? {} : { group }),
+        ...(rules === null ? {} : { rules: JSON.stringify(rules) }),
+        ...(points === null ? {} : { named: points.length }),
+        ...(result === null ? {} : { removed: result.removed }),
+      }),
+      run: async (params, { actor: { subject, role }, tenant }) => {
+        const pruned = await prune({ catalog, tenant, params, nowMs: clock.now(), by: { subject, role } })
+        if (pruned.removed > 0) await keepState(datastore.tenantStore(tenant), log)
+        return pruned
+      },
+    },
+  }
+}
+
+const policyView = ({ scope, name, rules }: PolicyRow) => ({ scope, name, rules: JSON.parse(rules) as Retention })
+
+const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.list' | 'retention.set'> => {
+  return {
+    'retention.set': {
+      details: ({ scope, name, rules }) => ({ scope, name, rules: rules === null ? null : JSON.stringify(rules) }),
+      run: async ({ scope, name, rules, newGroup }, { tenant, change }) => {
+        if ((scope === 'tenant') !== (name === ''))
+          throw new VarveError(
+            'PARAMS_INVALID',
+            'rules of a group or a machine have its name, those of the tenant have none',
+          )
+        const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
+        await change((entry) => catalog.retention.set(args, entry))
+        return {}
+      },
+    },
+
+    'retention.list': {
+      turn: 'listing',
+      run: async ({ of, after, limit }, { tenant }) => {
+        if (of !== null) {
+          const policy = await catalog.retention.get({ tenant: tenant.id, ...of })
+          return { policies: policy === null ? [] : [policyView(policy)], next: null }
+        }
+        const [scope, name] = keyBehind('retention.list', after, POLICY_KEY) ?? []
+        const behind = scope === undefined || name === undefined ? null : { scope, name }
+        const rows = await catalog.retention.list({ tenant: tenant.id, after: behind, limit: limit + 1 })
+        const page = pageOf(rows, limit)
+        const next = nextOf('retention.list', page, (policy) => [policy.scope, policy.name])
+        return { policies: page.rows.map(policyView), next }
+      },
+    },
+  }
+}
+
+export const pointActions = (uses: Uses): Points => ({ ...shown(uses), ...protectedBy(uses), ...retained(uses) })

@@ -1,0 +1,53 @@
+// All services of a gateway, put together: the door, and who comes in.
+import type { Clock } from '../../protocol/peer.ts'
+import type { Audit } from '../auth/audit.ts'
+import type { Authority } from '../auth/authority.ts'
+import type { Datastore } from '../datastore/datastore.ts'
+import type { Backups } from '../jobs/backups.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { Maintenance } from '../maintenance/maintenance.ts'
+import { Admission } from './admission.ts'
+import { backupActions } from './backups.ts'
+import { Door, type DoorSessions } from './door.ts'
+import { identityActions } from './identities.ts'
+import { machineActions } from './machines.ts'
+import { pointActions } from './points.ts'
+import type { Sessions } from './sessions.ts'
+import { tenantActions } from './tenants.ts'
+import { upkeepActions } from './upkeep.ts'
+
+export interface Parts {
+  /** The data folder. */
+  readonly folder: string
+  readonly datastore: Datastore
+  readonly authority: Authority
+  readonly audit: Audit
+  readonly sessions: Sessions & DoorSessions
+  readonly backups: Backups
+  readonly maintenance: Maintenance
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** What sessions, ports and the local socket ask. */
+export interface Service {
+  readonly door: Door
+  readonly admission: Admission
+}
+
+export const serviceOf = (parts: Parts): Service => {
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, clock, log } = parts
+  const { catalog } = datastore
+  const actions = {
+    ...identityActions({ catalog, authority, audit, sessions, clock }),
+    ...tenantActions({ catalog, clock }),
+    ...machineActions({ catalog, sessions, backups, clock, log }),
+    ...backupActions({ catalog, backups }),
+    ...pointActions({ datastore, clock, log }),
+    ...upkeepActions({ maintenance, audit, folder, clock }),
+  }
+  return {
+    door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),
+    admission: new Admission({ catalog, authority, audit, clock, log }),
+  }
+}

@@ -1,0 +1,15 @@
+// What services see of the sessions that are open.
+import type { Claims } from '../../protocol/claims.ts'
+import type { VarveError } from '../../protocol/errors.ts'
+import type { AgentLinks } from '../jobs/backups.ts'
+import type { Actor } from './action.ts'
+
+export interface Sessions extends AgentLinks {
+  online(agent: string): boolean
+  /** Whether this actor's connection is the one that serves its machines. */
+  serves(actor: Actor): boolean
+  /** The actor's session goes on with newer claims. */
+  renew(actor: Actor, claims: Claims): void
+  /** Ends the sessions whose claims are so. */
+  endWhere(error: VarveError, which: (claims: Claims) => boolean): void
+}

@@ -1,0 +1,54 @@
+// Upkeep of the datastore: collection, verification, accounting and checks.
+import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import type { UPKEEP_METHODS } from '../../protocol/upkeep-methods.ts'
+import type { Audit } from '../auth/audit.ts'
+import { folderProblems } from '../maintenance/folder-check.ts'
+import type { Maintenance } from '../maintenance/maintenance.ts'
+import type { ActionsOf } from './action.ts'
+
+interface Uses {
+  readonly maintenance: Pick<Maintenance, 'run'>
+  readonly audit: Pick<Audit, 'record'>
+  /** The data folder. */
+  readonly folder: string
+  readonly clock: Clock
+}
+
+export const upkeepActions = ({ maintenance, audit, folder, clock }: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
+  'store.collect': {
+    details: ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
+      dryRun,
+      thresholdPercent,
+      bytesPerSecond,
+      ...(acceptLoss === undefined ? {} : { acceptLoss: acceptLoss.length }),
+    }),
+    run: async (params, { actor: { subject, role, address }, tenant, call }) => {
+      const { dryRun, acceptLoss = [] } = params
+      const about = { tenant: tenant.id, subject, role, action: 'points.acceptLoss', outcome: 'asked' }
+      // before anything may go
+      for (const point of dryRun ? [] : acceptLoss)
+        await audit.record({ ...about, timeMs: clock.now(), resource: `point=${point}`, details: { address } })
+      return maintenance.run('store.collect', tenant, params, call)
+    },
+  },
+
+  'store.verify': {
+    details: ({ olderThanDays, bytesPerSecond }) => ({ olderThanDays, bytesPerSecond }),
+    run: (params, { tenant, call }) => maintenance.run('store.verify', tenant, params, call),
+  },
+
+  'store.check': {
+    details: ({ bytesPerSecond }) => ({ bytesPerSecond }),
+    run: (params, { tenant, call }) => maintenance.run('store.check', tenant, params, call),
+  },
+
+  'store.usage': {
+    details: ({ points }) => ({ points }),
+    run: (params, { tenant, call }) => maintenance.run('store.usage', tenant, params, call),
+  },
+
+  'store.checkFolder': {
+    run: async () => ({ problems: (await folderProblems(folder)).slice(0, REPORT_ROWS_MAX) }),
+  },
+})

@@ -1,0 +1,79 @@
+// The methods of a backup: started and watched by people, carried out by the agent that serves the machine.
+import * as v from 'valibot'
+import { CHUNK_WINDOW_BYTES } from './limits.ts'
+import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
+import * as s from './schemas.ts'
+import { announcedDisk, comparison, uploadDown, uploadUp } from './transfer.ts'
+import { job } from './views.ts'
+
+const jobParams = v.object({ job: s.uuid })
+
+export const BACKUP_METHODS = {
+  'backup.start': {
+    ...audited,
+    roles: STARTERS,
+    params: v.object({
+      machine: s.name,
+      /** Reads every disk whole, whatever its bitmap says. */
+      full: v.boolean(),
+      /** Compares all that is said to be unchanged with the restore point before, as the policy's `compareDays` does. */
+      compare: v.optional(v.boolean(), false),
+    }),
+    result: jobParams,
+  },
+  'jobs.list': {
+    ...plain,
+    roles: READERS,
+    params: v.object({
+      /** Nil for all. */
+      machine: v.nullable(s.name),
+      ...s.page,
+    }),
+    /** A page ends early where its jobs have many disks. */
+    result: v.object({ jobs: s.rows(job), next: s.next }),
+  },
+  'jobs.watch': { ...plain, roles: READERS, params: jobParams, result: job, down: streamOf(job) },
+  'jobs.cancel': { ...audited, roles: STARTERS, params: jobParams, result: none },
+  'backup.begin': {
+    ...served,
+    audited: true,
+    params: v.object({
+      job: s.uuid,
+      /** The instant. */
+      timeMs: s.timeMs,
+      consistency: s.consistency,
+      /** What a person should know of the point, such as why the guest was not frozen. */
+      note: s.note,
+      configuration: s.configuration,
+      leftOut: s.leftOut,
+      disks: s.disks(announcedDisk),
+    }),
+    result: none,
+  },
+  'image.compare': { ...served, ...comparison },
+  'image.upload': {
+    ...served,
+    params: v.object({ job: s.uuid, disk: s.diskName }),
+    result: v.object({ root: s.root }),
+    up: streamOf(uploadUp, CHUNK_WINDOW_BYTES),
+    down: streamOf(uploadDown),
+  },
+  'backup.commit': {
+    ...served,
+    audited: true,
+    params: v.object({
+      job: s.uuid,
+      /** Of all disks. */
+      bytesRead: s.count,
+    }),
+    /** The restore point's id, which is the job's. */
+    result: v.object({ point: s.uuid }),
+  },
+  'backup.fail': {
+    ...served,
+    audited: true,
+    params: v.object({ job: s.uuid, ...s.failure.entries }),
+    result: none,
+  },
+  'backup.released': { ...served, params: jobParams, result: none },
+} as const

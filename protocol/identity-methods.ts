@@ -1,0 +1,149 @@
+// The methods about who may do what: sessions, agents, tokens, enrolments, signing keys and the audit log.
+import * as v from 'valibot'
+import { ROLES, SUBJECT_CHARS_MAX } from './claims.ts'
+import { PUBLIC_KEY_CHARS_MAX, TOKEN_CHARS_MAX } from './limits.ts'
+import { progress } from './maintenance.ts'
+import { AGENT, audited, ISSUERS, none, OWNER, plain, PLATFORM, streamOf } from './method.ts'
+import * as s from './schemas.ts'
+
+const token = v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX))
+const publicKey = v.pipe(v.string(), v.maxLength(PUBLIC_KEY_CHARS_MAX))
+
+/** A tenant by name for who has none; absent, the session's own. Nil, for the platform: what belongs to no tenant. */
+const ofTenant = v.optional(v.nullable(s.name))
+
+export const IDENTITY_METHODS = {
+  'session.renew': { ...plain, roles: AGENT, params: v.object({ token }), result: v.object({ expiresMs: s.timeMs }) },
+  'agents.list': {
+    ...plain,
+    roles: ['owner', 'operator', 'auditor'],
+    params: v.object({ ...s.page }),
+    result: v.object({
+      agents: s.rows(
+        v.object({
+          id: s.uuid,
+          host: v.string(),
+          enrolledMs: s.timeMs,
+          /** When it was last connected, or seen to be so; null for never. */
+          seenMs: v.nullable(s.timeMs),
+          revokedMs: v.nullable(s.timeMs),
+          online: v.boolean(),
+        }),
+      ),
+      next: s.next,
+    }),
+  },
+  'agents.revoke': {
+    ...audited,
+    roles: OWNER,
+    params: v.object({ agent: s.uuid }),
+    result: v.object({ host: v.string(), revokedMs: s.timeMs }),
+  },
+  'agents.rotateKey': {
+    ...audited,
+    roles: AGENT,
+    params: v.object({
+      /** The new Ed25519 key: 32 bytes in base64url. */
+      publicKey,
+    }),
+    result: none,
+  },
+  'tokens.issue': {
+    ...audited,
+    roles: ISSUERS,
+    params: v.object({
+      tenant: ofTenant,
+      subject: v.pipe(v.string(), v.minLength(1), v.maxLength(SUBJECT_CHARS_MAX)),
+      role: v.picklist(ROLES),
+      ttlMs: s.count,
+    }),
+    result: v.object({ token, id: s.uuid, expiresMs: s.timeMs }),
+  },
+  'tokens.list': {
+    ...plain,
+    roles: ['owner', 'auditor', 'platform'],
+    params: v.object({ tenant: ofTenant, ...s.page }),
+    result: v.object({
+      tokens: s.rows(
+        v.object({
+          id: s.uuid,
+          subject: v.string(),
+          role: v.picklist(ROLES),
+          createdMs: s.timeMs,
+          expiresMs: s.timeMs,
+          revokedMs: v.nullable(s.timeMs),
+        }),
+      ),
+      next: s.next,
+    }),
+  },
+  'tokens.revoke': {
+    ...audited,
+    roles: ISSUERS,
+    params: v.object({
+      /** Its id, as the list has it. */
+      token: s.uuid,
+    }),
+    result: v.object({ subject: v.string(), revokedMs: s.timeMs }),
+  },
+  'enrolments.issue': {
+    ...audited,
+    roles: ISSUERS,
+    params: v.object({ tenant: v.optional(s.name), ttlMs: s.count }),
+    result: v.object({ token, id: s.uuid, expiresMs: s.timeMs }),
+  },
+  'keys.list': {
+    ...plain,
+    roles: PLATFORM,
+    params: none,
+    result: v.object({
+      keys: s.rows(
+        v.object({
+          id: v.string(),
+          createdMs: s.timeMs,
+          /** Until when tokens that it signed are good; null for the one that signs now. */
+          endsMs: v.nullable(s.timeMs),
+        }),
+      ),
+    }),
+  },
+  'keys.rotate': { ...audited, roles: PLATFORM, params: none, result: v.object({ key: v.string() }) },
+  'audit.list': {
+    ...plain,
+    // the platform reads what belongs to no tenant
+    roles: ['owner', 'auditor', 'platform'],
+    params: v.object({ ...s.page }),
+    result: v.object({
+      entries: s.rows(
+        v.object({
+          /** Numbered within the tenant. */
+          seq: s.count,
+          timeMs: s.timeMs,
+          subject: v.string(),
+          role: v.string(),
+          /** A method's name. */
+          action: v.string(),
+          /** What it was about, such as `machine=db1`. */
+          resource: v.string(),
+          /** `ok`, `begun` or an error's code. */
+          outcome: v.string(),
+          /** JSON text. */
+          details: v.string(),
+        }),
+      ),
+      next: s.next,
+    }),
+  },
+  'audit.check': {
+    ...audited,
+    roles: PLATFORM,
+    params: none,
+    result: v.object({
+      /** Those that are as they were written, from the first one on. */
+      entries: s.count,
+      /** Number of the first entry that is missing, edited or added beside the log; null where all are as written. */
+      brokenSeq: v.nullable(s.count),
+    }),
+    down: streamOf(progress),
+  },
+} as const

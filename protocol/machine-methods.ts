@@ -1,0 +1,71 @@
+// The methods about machines: which there are, what their backups must be, who serves them, and what reaches their QEMU.
+import * as v from 'valibot'
+import { MACHINES_MAX } from './limits.ts'
+import { audited, none, OPERATORS, OWNER, plain, READERS, served, STARTERS, streamOf } from './method.ts'
+import { groupName } from './retention.ts'
+import * as s from './schemas.ts'
+import { chunking } from './transfer.ts'
+import { forget, machine, machineStatus, qmp, qmpEvent } from './views.ts'
+
+const machineParams = v.object({ machine: s.name })
+
+export const MACHINE_METHODS = {
+  'machines.list': {
+    ...plain,
+    roles: READERS,
+    params: v.object({
+      /** Just this one; NOT_FOUND. */
+      machine: v.optional(v.nullable(s.name), null),
+      ...s.page,
+    }),
+    result: v.object({ machines: s.rows(machine), next: s.next }),
+  },
+  'machines.status': { ...plain, roles: READERS, params: machineParams, result: machineStatus },
+  'machines.configure': {
+    ...audited,
+    roles: OPERATORS,
+    params: v.object({
+      machine: s.name,
+      policy: v.optional(s.policyChange),
+      /** Nil for no group, absent for what it was. Owners only: with the group, the rules and locks change that an owner set. */
+      group: v.optional(v.nullable(groupName)),
+    }),
+    result: v.object({
+      policy: s.policy,
+      group: v.nullable(s.name),
+      /** The group that the machine has joined has no other machine and no rules. */
+      newGroup: v.boolean(),
+    }),
+  },
+  'machines.assign': {
+    ...audited,
+    roles: OWNER,
+    params: v.object({ machine: s.name, agent: s.uuid }),
+    /** `changed`: the agent did not have it already. */
+    result: v.object({ changed: v.boolean() }),
+  },
+  'machines.forget': { ...audited, roles: STARTERS, ...forget },
+  'machines.qmp': { ...audited, roles: OPERATORS, ...qmp },
+  'machines.events': {
+    ...plain,
+    roles: OPERATORS,
+    params: machineParams,
+    result: none,
+    down: streamOf(qmpEvent),
+  },
+  'agent.inventory': {
+    ...served,
+    params: v.object({
+      host: v.pipe(v.string(), v.maxLength(255)),
+      machines: v.pipe(v.array(s.name), v.maxLength(MACHINES_MAX)),
+      /** Jobs whose lease the agent's journal holds. */
+      jobs: v.pipe(v.array(s.uuid), v.maxLength(MACHINES_MAX)),
+    }),
+    result: v.object({
+      /** Machines that the agent may not serve, and why. */
+      refused: v.array(v.object({ machine: s.name, ...s.failure.entries })),
+      /** What became of each job named; `keys` is what a running one needs to go on. */
+      jobs: v.array(v.object({ job: s.uuid, state: v.nullable(s.jobState), keys: v.nullable(chunking) })),
+    }),
+  },
+} as const

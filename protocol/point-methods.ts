@@ -1,0 +1,103 @@
+// The methods about restore points: which there are, their images, what keeps them, and what lets them go.
+import * as v from 'valibot'
+import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
+import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
+import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
+import { groupName, retention, RETENTION_SCOPES } from './retention.ts'
+import * as s from './schemas.ts'
+import { downloadDown, position } from './transfer.ts'
+
+const scoped = {
+  scope: v.picklist(RETENTION_SCOPES),
+  /** Of the group or machine; empty for the tenant. */
+  name: v.union([s.name, v.literal('')]),
+}
+
+export const POINT_METHODS = {
+  'points.list': {
+    ...plain,
+    roles: READERS,
+    params: v.object({
+      /** Nil for all. */
+      machine: v.nullable(s.name),
+      ...s.page,
+    }),
+    /** A page ends early where its points have many disks. */
+    result: v.object({ points: s.rows(s.point), next: s.next }),
+  },
+  'points.get': {
+    ...plain,
+    roles: READERS,
+    params: v.object({ point: s.idPrefix }),
+    result: v.object({ point: s.point, configuration: s.configuration }),
+  },
+  'image.download': {
+    ...audited,
+    roles: STARTERS,
+    /** With `skipDamaged`, what cannot be read is said to be lost and does not end the download. */
+    params: v.object({ point: s.uuid, disk: s.diskName, position, skipDamaged: v.boolean() }),
+    result: none,
+    down: streamOf(downloadDown, CHUNK_WINDOW_BYTES),
+  },
+  'points.hold': {
+    ...audited,
+    roles: OPERATORS,
+    params: v.object({ point: s.idPrefix, held: v.boolean() }),
+    result: v.object({ point: s.point }),
+  },
+  'points.lock': {
+    ...audited,
+    roles: OWNER,
+    params: v.object({ point: s.idPrefix, untilMs: s.timeMs }),
+    result: v.object({ point: s.point }),
+  },
+  'points.prune': {
+    ...audited,
+    roles: OPERATORS,
+    params: v.object({
+      machine: v.nullable(s.name),
+      group: v.nullable(groupName),
+      /** Rules in place of the policies', for this call. */
+      rules: v.nullable(retention),
+      /** Just these points, whatever the rules say. */
+      points: v.nullable(v.pipe(v.array(s.idPrefix), v.minLength(1), v.maxLength(PAGE_ROWS_MAX))),
+      dryRun: v.boolean(),
+    }),
+    result: v.object({
+      /** Those that go first, then those that stay; past PRUNE_POINTS_MAX they are counted only. */
+      points: v.pipe(v.array(prunedPoint), v.maxLength(PRUNE_POINTS_MAX)),
+      pointCount: s.count,
+      /** Removed; in a dry run, what would be. */
+      removed: s.count,
+    }),
+  },
+  'points.lost': {
+    ...plain,
+    roles: PEOPLE,
+    params: v.object({ point: s.idPrefix, ...s.page }),
+    /** `lostCount` is that of all pages. */
+    result: v.object({ lost: s.rows(lostRange), lostCount: s.count, next: s.next }),
+  },
+  'retention.set': {
+    ...audited,
+    roles: OWNER,
+    params: v.object({
+      ...scoped,
+      /** Null removes the policy. */
+      rules: v.nullable(retention),
+      /** Rules for a group that no machine is in yet; without it such a group is NOT_FOUND, as it may be mistyped. */
+      newGroup: v.optional(v.boolean(), false),
+    }),
+    result: none,
+  },
+  'retention.list': {
+    ...plain,
+    roles: PEOPLE,
+    params: v.object({
+      /** Just the policy of this scope, if it has one; NOT_FOUND for a machine or group that is not there. */
+      of: v.optional(v.nullable(v.object(scoped)), null),
+      ...s.page,
+    }),
+    result: v.object({ policies: s.rows(v.object({ ...scoped, rules: retention })), next: s.next }),
+  },
+} as const

@@ -1,0 +1,209 @@
+// Holds, locks, prune and rules over sessions: what each role can and cannot do to a point, and what the audit log says of it.
+import { expect, test } from 'vitest'
+import { REFUSALS_PER_WINDOW_MAX } from '../../../gateway/auth/audit.ts'
+import type { Peer } from '../../../protocol/peer.ts'
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { addMachine, addPoint } from '../catalog.ts'
+import { TestServices, type TestAgent } from '../services.ts'
+
+const DAY_MS = 24 * 3_600_000
+const PRUNE = { machine: null, group: null, rules: null, points: null, dryRun: false } as const
+
+/** A machine with three points, a day apart, newest last. */
+const furnish = async (test: TestServices): Promise<{ agent: TestAgent; ids: string[] }> => {
+  const agent = await test.agent()
+  const { catalog } = test.services.datastore
+  const machine = await addMachine(catalog, test.acme, agent.id, 'db1')
+  const ids: string[] = []
+  for (const day of [1, 2, 3])
+    ids.push(await addPoint(catalog, test.acme, machine, { timeMs: day * DAY_MS, nowMs: day * DAY_MS }))
+  return { agent, ids }
+}
+
+const pointIds = async (peer: Peer): Promise<string[]> =>
+  (await peer.call('points.list', { machine: 'db1', limit: 10 })).points.map(({ id }) => id)
+
+test('a hold keeps a point from everybody’s prune until somebody releases it', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const operator = await test.person('operator')
+  const owner = await test.person('owner')
+  const [first, second, third] = ids as [string, string, string]
+  const held = await operator.call('points.hold', { point: first.slice(0, 13), held: true })
+  expect(held.point).toMatchObject({ id: first, held: true, lockedUntilMs: null })
+  expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first] }))).toBe('POINT_HELD')
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const done = await operator.call('points.prune', { ...PRUNE, machine: 'db1', rules })
+  expect(done.points).toEqual([
+    { point: second, machine: 'db1', timeMs: 2 * DAY_MS, keptBy: [] },
+    { point: third, machine: 'db1', timeMs: 3 * DAY_MS, keptBy: ['last', 'last-good'] },
+    { point: first, machine: 'db1', timeMs: DAY_MS, keptBy: ['held'] },
+  ])
+  expect(await pointIds(owner)).toEqual([third, first])
+  expect((await owner.call('points.hold', { point: first, held: false })).point.held).toBe(false)
+  expect(await operator.call('points.prune', { ...PRUNE, points: [first] })).toMatchObject({ removed: 1 })
+  const audited = (await test.audited(test.acme)).map(({ subject, action, resource, outcome }) =>
+    [subject, action, resource, outcome].join(' ').trim(),
+  )
+  expect(audited.filter((line) => line.startsWith('a o'))).toEqual([
+    `a operator points.hold point=${first.slice(0, 13)} ok`,
+    'a owner points.prune  POINT_HELD',
+    `a operator points.remove point=${second} ok`,
+    'a operator points.prune machine=db1 ok',
+    `a owner points.hold point=${first} ok`,
+    `a operator points.remove point=${first} ok`,
+    'a operator points.prune  ok',
+  ])
+})
+
+test('a lock is an owner’s to set, and no role can shorten or remove it; when its time is over it is over', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const owner = await test.person('owner')
+  const operator = await test.person('operator')
+  const serving = (await test.session(agent.assertion())).peer
+  const point = ids[0]!
+  const nowMs = test.clock.now()
+  const lock = (peer: Peer, untilMs: number): Promise<string> => codeOf(peer.call('points.lock', { point, untilMs }))
+  for (const peer of [operator, serving]) expect(await lock(peer, nowMs + DAY_MS)).toBe('ROLE_FORBIDDEN')
+  expect(await lock(owner, nowMs)).toBe('PARAMS_INVALID')
+  expect(await lock(owner, nowMs + 36_501 * DAY_MS)).toBe('PARAMS_INVALID')
+  expect(await lock(owner, nowMs + 60_000)).toBe('none')
+  for (const untilMs of [nowMs + 1, nowMs + 60_000]) expect(await lock(owner, untilMs)).toBe('POINT_HELD')
+  expect(await codeOf(owner.call('points.hold', { point, held: false }))).toBe('none')
+  for (const peer of [owner, operator]) {
+    expect(await codeOf(peer.call('points.prune', { ...PRUNE, points: [point] }))).toBe('POINT_HELD')
+    const rules = { ...RETENTION_OFF, keepLast: 1 }
+    const planned = await peer.call('points.prune', { ...PRUNE, rules, dryRun: true })
+    expect(planned.points.find((one) => one.point === point)?.keptBy).toEqual(['locked'])
+  }
+  await test.pass(60_000)
+  const again = await test.person('owner')
+  expect(await again.call('points.prune', { ...PRUNE, points: [point] })).toMatchObject({ removed: 1 })
+})
+
+test('an agent can neither prune, hold, lock, group nor set rules, whatever it names', async () => {
+  await using test = await TestServices.open()
+  const { agent, ids } = await furnish(test)
+  const { peer } = await test.session(agent.assertion())
+  const point = ids[0]!
+  const refused = await Promise.all([
+    codeOf(peer.call('points.prune', { ...PRUNE, points: [point] })),
+    codeOf(peer.call('points.prune', { ...PRUNE, machine: 'db1', dryRun: true })),
+    codeOf(peer.call('points.hold', { point, held: false })),
+    codeOf(peer.call('points.lock', { point, untilMs: test.clock.now() + DAY_MS })),
+    codeOf(peer.call('retention.set', { scope: 'machine', name: 'db1', rules: { ...RETENTION_OFF, keepLast: 1 } })),
+    codeOf(peer.call('retention.list', {})),
+    codeOf(peer.call('machines.configure', { machine: 'db1', group: 'web' })),
+  ])
+  expect(refused).toEqual(Array.from({ length: 7 }, () => 'ROLE_FORBIDDEN'))
+  expect(await pointIds(await test.person('viewer'))).toEqual(ids.toReversed())
+})
+
+test('rules are set by an owner, for the tenant, a group or a machine, and followed by the next prune', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const owner = await test.person('owner')
+  const viewer = await test.person('viewer')
+  const rules = { ...RETENTION_OFF, keepDaily: 2, timeZone: 'Europe/Berlin' }
+  const group = { scope: 'group', name: 'web', rules } as const
+  expect(await codeOf(owner.call('retention.set', group))).toBe('NOT_FOUND')
+  await owner.call('retention.set', { ...group, newGroup: true })
+  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
+  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ name: 'db1', group: 'web' }])
+  expect(await viewer.call('retention.list', {})).toEqual({
+    policies: [{ scope: 'group', name: 'web', rules }],
+    next: null,
+  })
+  for (const wrong of [
+    { scope: 'tenant', name: 'db1' },
+    { scope: 'machine', name: '' },
+    { scope: 'group', name: '' },
+  ] as const)
+    expect(await codeOf(owner.call('retention.set', { ...wrong, rules }))).toBe('PARAMS_INVALID')
+  const strange = { ...rules, timeZone: 'Mars/Base' }
+  expect(await codeOf(owner.call('retention.set', { scope: 'tenant', name: '', rules: strange }))).toBe(
+    'PARAMS_INVALID',
+  )
+  expect(await owner.call('points.prune', PRUNE)).toMatchObject({ removed: 1 })
+  expect(await pointIds(viewer)).toEqual([ids[2], ids[1]])
+  await owner.call('machines.configure', { machine: 'db1', group: null })
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
+  expect(await viewer.call('retention.list', {})).toEqual({ policies: [], next: null })
+  expect((await viewer.call('machines.list', {})).machines).toMatchObject([{ group: null }])
+})
+
+test('a group is an owner’s to give, as its rules and locks come with it', async () => {
+  await using test = await TestServices.open()
+  await furnish(test)
+  const operator = await test.person('operator')
+  for (const group of ['web', null])
+    expect(await codeOf(operator.call('machines.configure', { machine: 'db1', group }))).toBe('ROLE_FORBIDDEN')
+  const owner = await test.person('owner')
+  expect(await codeOf(owner.call('machines.configure', { machine: 'db1', group: 'none' }))).toBe('PARAMS_INVALID')
+  const rules = { scope: 'group', name: 'none', rules: RETENTION_OFF } as const
+  expect(await codeOf(owner.call('retention.set', rules))).toBe('PARAMS_INVALID')
+})
+
+test('the audit log says what was done', async () => {
+  await using test = await TestServices.open()
+  const { ids } = await furnish(test)
+  const [first, second] = ids as [string, string]
+  const owner = await test.person('owner')
+  const untilMs = test.clock.now() + DAY_MS
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const slow = { bytesPerSecond: 1 << 20 }
+  await owner.call('machines.configure', { machine: 'db1', group: 'web' })
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules })
+  await owner.call('points.hold', { point: first, held: true })
+  await owner.call('points.lock', { point: second, untilMs })
+  expect(await codeOf(owner.call('points.prune', { ...PRUNE, points: [first, second] }))).toBe('POINT_HELD')
+  await owner.call('points.hold', { point: first, held: false })
+  await owner.call('points.prune', { ...PRUNE, group: 'web', rules, dryRun: true })
+  await owner.call('points.prune', PRUNE)
+  await owner.call('retention.set', { scope: 'group', name: 'web', rules: null })
+  await owner.call('points.list', { machine: null, limit: 1 })
+  // these points have no packs
+  const collect = { thresholdPercent: 70, ...slow }
+  expect(await codeOf(owner.call('store.collect', { dryRun: true, ...collect }))).toBe('CATALOG_DAMAGED')
+  const accepting = { dryRun: false, ...collect, acceptLoss: [second] }
+  expect(await codeOf(owner.call('store.collect', accepting))).toBe('POINT_HELD')
+  await owner.call('store.verify', { point: null, machine: 'db1', olderThanDays: 1, bytesPerSecond: null })
+  await owner.call('store.check', slow)
+  await (await test.person('viewer')).call('store.usage', { machine: 'db1', points: true })
+  const audited = (await test.audited(test.acme)).flatMap(({ action, resource, outcome, details }) => {
+    const { address: _, ...said } = details
+    return /^(?:points?|retention|store|machines)\./u.test(action) ? [[action, resource, outcome, said]] : []
+  })
+  const text = JSON.stringify(rules)
+  expect(audited).toEqual([
+    ['machines.configure', 'machine=db1', 'ok', { group: 'web' }],
+    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: text }],
+    ['points.hold', `point=${first}`, 'ok', { held: true }],
+    ['points.lock', `point=${second}`, 'ok', { untilMs }],
+    ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
+    ['points.hold', `point=${first}`, 'ok', { held: false }],
+    ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
+    ['points.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
+    ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
+    ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: null }],
+    ['store.collect', '', 'CATALOG_DAMAGED', { dryRun: true, ...collect }],
+    ['points.acceptLoss', `point=${second}`, 'asked', {}],
+    ['store.collect', '', 'POINT_HELD', { dryRun: false, ...collect, acceptLoss: 1 }],
+    ['store.verify', 'machine=db1', 'ok', { olderThanDays: 1, bytesPerSecond: null }],
+    ['store.check', '', 'ok', { bytesPerSecond: 1 << 20 }],
+    ['store.usage', 'machine=db1', 'ok', { points: true }],
+  ])
+})
+
+test('calls that are refused because one runs cannot fill the audit log', async () => {
+  await using test = await TestServices.open()
+  const viewer = await test.person('viewer')
+  const calls = Array.from({ length: 200 }, () => codeOf(viewer.call('store.usage', { machine: null, points: false })))
+  const codes = await Promise.all(calls)
+  const refused = codes.filter((code) => code === 'MAINTENANCE_RUNNING')
+  expect(refused.length).toBeGreaterThan(REFUSALS_PER_WINDOW_MAX)
+  const entries = await test.audited(test.acme)
+  expect(entries.filter(({ outcome }) => outcome === 'MAINTENANCE_RUNNING')).toHaveLength(REFUSALS_PER_WINDOW_MAX)
+})

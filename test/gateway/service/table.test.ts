@@ -1,0 +1,205 @@
+// The table of methods through both doors: every audited method leaves one entry when it is done and one when it fails, the same over the wire and over
+// the local socket. Method: one story in which each of them is called rightly and wrongly, told twice.
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
+import { expect, test } from 'vitest'
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
+import { asVarveError } from '../../../protocol/errors.ts'
+import { METHODS, methodOf, type Asked, type MethodName, type Params, type Result } from '../../../protocol/methods.ts'
+import type { Peer } from '../../../protocol/peer.ts'
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { codeOf } from '../auth/test-authority.ts'
+import { finishDisk, fullDisk } from '../catalog.ts'
+import { MemorySession, TestServices } from '../services.ts'
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+const NAMES = Object.keys(METHODS) as MethodName[]
+
+type Door = 'wire' | 'local'
+
+/** A session over this door; the local socket asks for no token. */
+const enter = async (test: TestServices, door: Door, role: 'owner' | 'platform'): Promise<Peer> => {
+  if (door === 'wire') return test.person(role)
+  const claims = await test.services.admission.local(role === 'owner' ? test.acme.name : null)
+  const session = new MemorySession(test.services, claims)
+  await session.hello(test.services, {})
+  return session.peer
+}
+
+/** Every entry of the whole log, in its order. */
+const logOf = async (test: TestServices): Promise<AuditEntry[]> => {
+  const { catalog } = test.services.datastore
+  const tenants = await catalog.tenants.list()
+  const logs = [null, ...tenants.map(({ id }) => id)].map((tenant) =>
+    catalog.audit.list({ tenant, afterSeq: 0, limit: 1000 }),
+  )
+  return (await Promise.all(logs)).flat().toSorted((a, b) => a.seq - b.seq)
+}
+
+/** What an entry says, without who came from where, and without ids and times that differ between two stories. */
+const said = ({ action, resource, outcome, details }: AuditEntry): string => {
+  const { address: _, expiresMs: _end, key: _key, ...asked } = details
+  return JSON.stringify([action, resource, outcome, asked]).replaceAll(
+    /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gu,
+    '#',
+  )
+}
+
+const tell = async (door: Door): Promise<{ readonly told: string[]; readonly called: Set<MethodName> }> => {
+  await using test = await TestServices.open()
+  const called = new Set<MethodName>()
+  const told: string[] = []
+  const owner = await enter(test, door, 'owner')
+  const platform = await enter(test, door, 'platform')
+  const viewer = await test.person('viewer')
+  const [agent, spare] = [await test.agent(), await test.agent()]
+  const serving = await test.serve(agent, ['db1'], {
+    'agent.backup': async () => ({}),
+    'agent.cancel': async () => ({}),
+    'agent.qmp': async () => ({ value: '{}' }),
+    'agent.forget': async () => ({ removed: [], left: [] }),
+  })
+  /** The one entry that a call left. */
+  const entryOf = async (name: MethodName, work: () => Promise<unknown>): Promise<AuditEntry> => {
+    const before = (await logOf(test)).length
+    await work()
+    const left = (await logOf(test)).slice(before)
+    const own = left.filter(({ action, outcome }) => action === name && outcome !== 'begun')
+    expect([name, own.length]).toEqual([name, 1])
+    told.push(...left.map(said))
+    return own[0]!
+  }
+  const good = async <N extends MethodName>(peer: Peer, name: N, params: Asked<N>): Promise<Result<N>> => {
+    let result: Promise<Result<N>> | null = null
+    const entry = await entryOf(name, () => (result = peer.open(name, params).result))
+    expect([name, entry.outcome]).toEqual([name, 'ok'])
+    called.add(name)
+    return await result!
+  }
+  const bad = async <N extends MethodName>(peer: Peer, name: N, params: Asked<N>, code: string): Promise<void> => {
+    const failure = () =>
+      peer.open(name, params).result.then(
+        () => 'none',
+        (thrown: unknown) => asVarveError(thrown).code,
+      )
+    let told = ''
+    const entry = await entryOf(name, async () => (told = await failure()))
+    expect([name, told, entry.outcome]).toEqual([name, code, code])
+  }
+  const start = async (): Promise<string> => (await good(owner, 'backup.start', { machine: 'db1', full: true })).job
+  const begun = (job: string): Params<'backup.begin'> => ({
+    job,
+    timeMs: test.clock.now(),
+    consistency: 'crash',
+    note: null,
+    configuration: '{}',
+    leftOut: [],
+    disks: [fullDisk('vda', 4096, 'requested')],
+  })
+
+  await good(platform, 'tenants.add', { tenant: 'new', chunkBytes: 65_536 })
+  await bad(platform, 'tenants.add', { tenant: 'acme', chunkBytes: 65_536 }, 'EXISTS')
+  const set = await good(platform, 'tenants.setQuota', { tenant: 'acme', softBytes: 2 ** 40 })
+  expect(set.tenant.quota).toEqual({ softBytes: 2 ** 40, hardBytes: null })
+  await bad(platform, 'tenants.setQuota', { tenant: 'acme', hardBytes: 5 }, 'PARAMS_INVALID')
+  const person = { subject: 'eve', role: 'viewer', ttlMs: DAY_MS } as const
+  const { id } = await good(owner, 'tokens.issue', person)
+  await bad(owner, 'tokens.issue', { ...person, ttlMs: 91 * DAY_MS }, 'PARAMS_INVALID')
+  await bad(owner, 'tokens.issue', { ...person, role: 'platform' }, 'PARAMS_INVALID')
+  await good(platform, 'tokens.issue', { ...person, tenant: 'acme' })
+  await good(platform, 'tokens.issue', { ...person, role: 'platform', tenant: null })
+  await good(owner, 'tokens.revoke', { token: id })
+  await bad(owner, 'tokens.revoke', { token: randomUUID() }, 'NOT_FOUND')
+  await good(owner, 'enrolments.issue', { ttlMs: DAY_MS })
+  await bad(platform, 'enrolments.issue', { ttlMs: DAY_MS }, 'PARAMS_INVALID')
+  await good(platform, 'keys.rotate', {})
+  await bad(owner, 'keys.rotate', {}, 'ROLE_FORBIDDEN')
+  expect(await good(platform, 'audit.check', {})).toMatchObject({ brokenSeq: null })
+  await bad(owner, 'audit.check', {}, 'ROLE_FORBIDDEN')
+  expect(await good(platform, 'store.checkFolder', {})).toEqual({ problems: [] })
+  await bad(owner, 'store.checkFolder', {}, 'ROLE_FORBIDDEN')
+
+  const configured = await good(owner, 'machines.configure', {
+    machine: 'db1',
+    policy: { consistency: 'none' },
+    group: 'web',
+  })
+  expect(configured).toMatchObject({ policy: { consistency: 'none', refuseFull: [] }, group: 'web', newGroup: true })
+  await bad(owner, 'machines.configure', { machine: 'db9', group: null }, 'NOT_FOUND')
+  for (const to of [spare, agent]) await good(owner, 'machines.assign', { machine: 'db1', agent: to.id })
+  await bad(owner, 'machines.assign', { machine: 'db1', agent: randomUUID() }, 'NOT_FOUND')
+  await good(owner, 'machines.qmp', { machine: 'db1', command: 'query-status', arguments: '{}' })
+  await bad(owner, 'machines.qmp', { machine: 'db9', command: 'query-status', arguments: '{}' }, 'NOT_FOUND')
+  await good(owner, 'machines.forget', { machine: 'db1', disk: null })
+  await bad(viewer, 'machines.forget', { machine: 'db1', disk: null }, 'ROLE_FORBIDDEN')
+
+  const cancelled = await start()
+  await bad(owner, 'backup.start', { machine: 'db1', full: true }, 'JOB_RUNNING')
+  await good(owner, 'jobs.cancel', { job: cancelled })
+  await bad(owner, 'jobs.cancel', { job: randomUUID() }, 'NOT_FOUND')
+  const failed = await start()
+  await good(serving, 'backup.fail', { job: failed, code: 'LEASE_LOST', message: 'gone' })
+  await bad(serving, 'backup.fail', { job: randomUUID(), code: 'LEASE_LOST', message: 'gone' }, 'NOT_FOUND')
+  const job = await start()
+  await good(serving, 'backup.begin', begun(job))
+  // the same call again, with its fields in another order
+  await good(
+    serving,
+    'backup.begin',
+    Object.fromEntries(Object.entries(begun(job)).toReversed()) as Params<'backup.begin'>,
+  )
+  await bad(serving, 'backup.begin', { ...begun(job), note: 'another' }, 'UPLOAD_INVALID')
+  await bad(serving, 'backup.commit', { job, bytesRead: 1 }, 'IMAGE_INCOMPLETE')
+  await finishDisk(test.services.datastore.catalog, { id: job, tenant: test.acme }, 'vda')
+  await good(serving, 'backup.commit', { job, bytesRead: 1 })
+  await good(serving, 'backup.commit', { job, bytesRead: 1 })
+  const image = { point: job, disk: 'vda', position: 0, skipDamaged: false }
+  await good(owner, 'image.download', image)
+  await bad(owner, 'image.download', { ...image, disk: 'vdz' }, 'NOT_FOUND')
+
+  await good(owner, 'points.hold', { point: job, held: true })
+  await bad(owner, 'points.hold', { point: randomUUID(), held: true }, 'NOT_FOUND')
+  await good(owner, 'points.lock', { point: job, untilMs: test.clock.now() + DAY_MS })
+  await bad(owner, 'points.lock', { point: job, untilMs: test.clock.now() + 1 }, 'POINT_HELD')
+  const prune = { machine: null, group: null, rules: null, dryRun: false }
+  await good(owner, 'points.prune', { ...prune, points: null })
+  await bad(owner, 'points.prune', { ...prune, points: [job] }, 'POINT_HELD')
+  const rules = { scope: 'group', rules: { ...RETENTION_OFF, keepLast: 1 } } as const
+  await good(owner, 'retention.set', { ...rules, name: 'web' })
+  await bad(owner, 'retention.set', { ...rules, name: 'wbe' }, 'NOT_FOUND')
+  const slow = { bytesPerSecond: null }
+  const collect = { dryRun: true, thresholdPercent: 50, ...slow }
+  await good(owner, 'store.collect', collect)
+  await bad(viewer, 'store.collect', collect, 'ROLE_FORBIDDEN')
+  const verify = { machine: null, olderThanDays: null, ...slow }
+  await good(owner, 'store.verify', { ...verify, point: null })
+  await bad(owner, 'store.verify', { ...verify, point: randomUUID() }, 'NOT_FOUND')
+  await good(owner, 'store.check', slow)
+  await bad(viewer, 'store.check', slow, 'ROLE_FORBIDDEN')
+  await good(owner, 'store.usage', { machine: null, points: true })
+  await bad(owner, 'store.usage', { machine: 'db9', points: true }, 'NOT_FOUND')
+
+  const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x!
+  await good(serving, 'agents.rotateKey', { publicKey })
+  await bad(serving, 'agents.rotateKey', { publicKey: 'no key' }, 'PARAMS_INVALID')
+  await good(owner, 'agents.revoke', { agent: agent.id })
+  await bad(owner, 'agents.revoke', { agent: randomUUID() }, 'NOT_FOUND')
+  expect(await test.services.audit.check()).toMatchObject({ brokenSeq: null })
+  return { told, called }
+}
+
+test('every audited method leaves one entry, done or failed, and the same one through either door', async () => {
+  const [wire, local] = [await tell('wire'), await tell('local')]
+  expect(local.told).toEqual(wire.told)
+  expect([...wire.called].toSorted()).toEqual(NAMES.filter((name) => methodOf(name).audited).toSorted())
+  for (const entry of wire.told) expect(entry).not.toMatch(/^\["(?:agent|token|machine|tenant|enrolment)\./u)
+})
+
+test('every method of the table has an action', async () => {
+  await using test = await TestServices.open()
+  const owner = await test.person('owner')
+  for (const name of NAMES.filter((one) => methodOf(one).servedBy === 'gateway')) {
+    const code = await codeOf(owner.open(name, {}).result)
+    expect([name, ['METHOD_UNKNOWN', 'INTERNAL', 'PEER_FAILED'].includes(code)]).toEqual([name, false])
+  }
+})
