@@ -108,7 +108,7 @@ export const PAGE_ROWS_MAX = 250
 /** Longest cursor of a listing, in characters. */
 export const CURSOR_CHARS_MAX = 2048
 
-/** Disks of the restore points or jobs of one page, which ends early where there would be more; no point or job has more than DISKS_MAX. */
+/** Most disks of the points or jobs of one page, which ends early where there would be more; none has more than DISKS_MAX. */
 export const PAGE_DISKS_MAX = 4096
 
 /** JSON text of a machine's configuration kept with a restore point, in characters. */

@@ -73,7 +73,7 @@ const startJob = async (context: CommandContext, machine: string, options: Backu
   }
 }
 
-/** The job once it has ended and its lease is given back. */
+/** The job once it has ended and its lease is released. */
 const follow = (
   link: GatewayLink,
   job: string,
@@ -96,7 +96,7 @@ const followShown = async (context: CommandContext, machine: string, job: string
     if (performance.now() - heardMs < SILENCE_MS) return
     const { machines } = await link.call('machines.list', { machine }, signal)
     if (machines[0]?.online !== false) waiting.end(agentOf(machine))
-    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup goes on when it is back')
+    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup continues when it is back')
   }
   const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
   try {
@@ -148,7 +148,7 @@ const leave = async ({ link, signal }: CommandContext, job: string): Promise<Var
   )
 }
 
-/** Resolves only once the restore point is durable and the machine is given back. */
+/** Resolves only once the restore point is durable and the machine is released. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(
     options.config,

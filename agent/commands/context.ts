@@ -31,7 +31,7 @@ const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.fo
 export interface CommandContext {
   readonly config: AgentConfig
   readonly identity: Identity
-  /** What this host is to the gateway. */
+  /** This host's identity at the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
   /** Aborts on an interruption (CANCELLED), and when a wait exceeds its limit. */

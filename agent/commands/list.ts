@@ -69,7 +69,7 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
-/** How each machine is now, or one of them, asked of the running agent through the gateway. */
+/** The state of each machine, or one of them, asked of the running agent through the gateway. */
 export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
     options.config,

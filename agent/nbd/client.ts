@@ -5,7 +5,15 @@ import { handshake, type NbdExport, type Receiver } from './handshake.ts'
 import { PendingRequest, type RequestBuffers, type StatusByContext } from './pending-request.ts'
 import { receiveReplies } from './replies.ts'
 import { RequestQueue } from './request-queue.ts'
-import { COMMAND_FLAG_DONT_FRAGMENT, COMMAND_FLAG_NO_HOLE, encodeRequest, RANGE_BYTES_MAX, STRING_BYTES_MAX, type CommandName, type NbdRequest } from './wire.ts'
+import {
+  COMMAND_FLAG_DONT_FRAGMENT,
+  COMMAND_FLAG_NO_HOLE,
+  encodeRequest,
+  RANGE_BYTES_MAX,
+  STRING_BYTES_MAX,
+  type CommandName,
+  type NbdRequest,
+} from './wire.ts'
 import type { NbdBlockSize, NbdFlags } from './option-wire.ts'
 
 export type { StatusByContext } from './pending-request.ts'

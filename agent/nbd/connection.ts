@@ -1,4 +1,4 @@
-// One NBD socket: bytes out, bytes in to a receiver, and a watch over the server's silence.
+// One NBD socket: sends bytes, feeds received bytes to a receiver, and detects a silent server.
 import { connect, type Socket } from 'node:net'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Receiver } from './handshake.ts'

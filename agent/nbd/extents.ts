@@ -184,7 +184,7 @@ async function* spanBatches(
   }
 }
 
-/** From `offset` at most `length` bytes on, at least one extent. */
+/** At most `length` bytes from `offset`, at least one extent. */
 async function* windowBatches(
   options: DiskExtentsOptions,
   offset: number,

@@ -1,6 +1,23 @@
 // The NBD handshake: from the greeting to an open export, as a generator that asks for bytes.
 import { VarveError } from '../../protocol/errors.ts'
-import { answerGreeting, BLOCK_SIZE_DEFAULT, decodeInfo, decodeMetaContext, decodeOptionReplyHeader, encodeGo, encodeOption, encodeSetMetaContext, GREETING_BYTES, OPTION, OPTION_REPLY, OPTION_REPLY_ERROR, OPTION_REPLY_HEADER_BYTES, optionErrorName, type NbdBlockSize, type NbdFlags } from './option-wire.ts'
+import {
+  answerGreeting,
+  BLOCK_SIZE_DEFAULT,
+  decodeInfo,
+  decodeMetaContext,
+  decodeOptionReplyHeader,
+  encodeGo,
+  encodeOption,
+  encodeSetMetaContext,
+  GREETING_BYTES,
+  OPTION,
+  OPTION_REPLY,
+  OPTION_REPLY_ERROR,
+  OPTION_REPLY_HEADER_BYTES,
+  optionErrorName,
+  type NbdBlockSize,
+  type NbdFlags,
+} from './option-wire.ts'
 import { protocolError } from './wire.ts'
 
 /** Most pieces of information that a server may give about an export before it opens it. */

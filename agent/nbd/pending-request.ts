@@ -1,4 +1,4 @@
-// One request that waits for its answer: it checks and collects the chunks, and ends with a result or an error.
+// One unanswered request: checks and collects the chunks of its answer, and ends with a result or an error.
 import { VarveError } from '../../protocol/errors.ts'
 import { Coverage } from './coverage.ts'
 import { errnoName, protocolError, type NbdRequest, type StatusExtent } from './wire.ts'

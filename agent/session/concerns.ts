@@ -1,4 +1,4 @@
-// What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
+// What will soon break the connection to the gateway: a certificate that expires, clocks that differ.
 import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
 import type { Dialled } from '../../protocol/host/dial.ts'
 import { CLOCKS_APART_MS } from '../../protocol/host/unreachable.ts'

@@ -99,7 +99,7 @@ export class CommandOutput {
     for (const row of rows) this.#streams.out(`${this.#listed++ === 0 ? '' : ','}${JSON.stringify(plain(row))}`)
   }
 
-  /** Ends the run with an answer, or with an error; the exit code. `told` where a person has read of the error already. */
+  /** Ends the run with an answer, or with an error; the exit code. `told` where the error has been printed already. */
   end(error: VarveError | null, { told = false } = {}): number {
     const rest = jsonDocument(this.#answer, error)
     const ending = this.#listed === null ? rest : `]${rest === '{}' ? '' : ','}${rest.slice(1)}`

@@ -1,4 +1,4 @@
-// The words for a file or folder that cannot be used, by what the system says of it.
+// Messages for a file or folder that cannot be used, by the system's error.
 import { VarveError } from '../errors.ts'
 
 /** What the system calls a failure, and what to do about it. */

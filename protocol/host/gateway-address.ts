@@ -33,7 +33,7 @@ const OF_THE_AGENT: AddressWords = {
   person: 'this host is known by its key, which "varve-agent enrol" makes',
 }
 
-/** Why a text is no gateway's address, as the end of a sentence; null where it is one. `insecure` allows it in the clear. */
+/** Why a text is not a gateway's address, as the end of a sentence; null where it is one. `insecure` allows it in the clear. */
 export const addressFault = (text: string, insecure: boolean, words = OF_THE_AGENT): string | null => {
   const fault = schemeFault(text)
   if (fault !== null) return fault

@@ -55,7 +55,7 @@ export const CONFIGURED: Words = {
   plain: 'to another host only with insecure = true',
 }
 
-/** OpenSSL's sentences go on for lines. */
+/** OpenSSL's messages have several lines. */
 const firstLine = (text: string): string => text.trim().split('\n', 1)[0] ?? ''
 
 /** `lasting`: a retry cannot help until a person has changed something. */
@@ -70,7 +70,7 @@ export const clocksApart = (gatewayMs: number | null, nowMs: number): string | n
   return `this host's clock is ${durationText(Math.abs(nowMs - gatewayMs))} ${nowMs > gatewayMs ? 'ahead of' : 'behind'} the gateway's`
 }
 
-/** The gateway's own certificate, one that signed it, or, where none of those shown is wrong, the trusted one that was not shown. */
+/** Names the gateway's own certificate, one that signed it, or the trusted one where none of those shown is wrong. */
 const whoseDates = ({ gateway, sight, words }: Tried, wrong: number): string => {
   const own = `the certificate of ${gateway}`
   if (sight === null || wrong === 0) return own
@@ -78,7 +78,7 @@ const whoseDates = ({ gateway, sight, words }: Tried, wrong: number): string => 
   return `the authority ${signer} that signed ${own}`
 }
 
-/** Which certificate is out of its dates, and which clock may be wrong. */
+/** Which certificate has expired or is not valid yet, and which clock may be wrong. */
 const dates = (tried: Tried, code: string): string => {
   const { sight, nowMs } = tried
   const wrong = sight?.chain.findIndex(({ fromMs, toMs }) => nowMs < fromMs || nowMs > toMs) ?? -1
@@ -96,7 +96,7 @@ const dates = (tried: Tried, code: string): string => {
   return `${whose} ${state} (${code}); ${clocks}: ${way}`
 }
 
-/** For which names a certificate is, and what to do where the address is another one. */
+/** The names of a certificate, and what to do where the address is another one. */
 const names = ({ gateway, words }: Tried, code: string, error: Error): string => {
   const shown = (error as Error & { readonly cert?: PeerCertificate }).cert?.subjectaltname
   const { hostname } = new URL(gateway)
@@ -108,11 +108,11 @@ const names = ({ gateway, words }: Tried, code: string, error: Error): string =>
 const untrusted = ({ gateway, hasCa, words: { ca } }: Tried, code: string): string => {
   const start = `the certificate of ${gateway} is not trusted (${code})`
   if (hasCa && code === 'DEPTH_ZERO_SELF_SIGNED_CERT')
-    return `${start}: it is signed by itself and another one than that in ${ca}; if it was renewed, take a new copy of it from the gateway`
+    return `${start}: it is self-signed and not the one in ${ca}; if it was renewed, copy it from the gateway again`
   if (hasCa) return `${start}: the authority in ${ca} did not sign it; set it to the one that did`
   return code === 'DEPTH_ZERO_SELF_SIGNED_CERT'
-    ? `${start}: it is signed by itself; set ${ca} to a copy of it, taken from the gateway`
-    : `${start}: this host does not know who signed it; set ${ca} to that authority's certificate, or give the gateway the whole chain`
+    ? `${start}: it is self-signed; set ${ca} to a copy of it from the gateway`
+    : `${start}: the authority that signed it is unknown to this host; set ${ca} to that authority's certificate, or give the gateway the full chain`
 }
 
 /** CONNECTION_LOST for an HTTP answer that is not a gateway's, by its status and redirect. */
@@ -144,7 +144,7 @@ export const unreachable = (tried: Tried, error: NodeJS.ErrnoException): VarveEr
   const code = error.code ?? ''
   if (DATE_ERROR.test(code)) return lost(dates(tried, code), error, true)
   if (NAME_ERROR.test(code)) return lost(names(tried, code, error), error, true)
-  // Node's own sentence speaks of its own options
+  // Node's own message names Node's options
   if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(tried, code), error, true)
   if (KIND_ERROR.test(code) && sight !== null) {
     const other = gateway.startsWith('wss:')

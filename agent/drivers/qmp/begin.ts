@@ -1,4 +1,4 @@
-// Begins one lease in QEMU: plans it on the disks as they are, makes everything, takes the instant, or leaves nothing.
+// Begins one lease in QEMU: plans it for the disks as they are, makes everything and takes the instant, or leaves nothing.
 import { VarveError } from '../../../protocol/errors.ts'
 import { makeFolder } from '../../make-folder.ts'
 import type { QmpCaller } from '../../qmp/client.ts'

@@ -1,4 +1,4 @@
-// Removes what Varve has in a machine, of whichever agent: exports, jobs and nodes of leases, and every bitmap.
+// Removes what any agent has in a machine: exports, jobs and nodes of leases, and every bitmap.
 import * as v from 'valibot'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

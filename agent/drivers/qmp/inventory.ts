@@ -1,4 +1,4 @@
-// What of a lease is in QEMU right now, and whether that is a lease that holds.
+// Which objects of a lease are in QEMU now, and whether the lease still holds.
 import * as v from 'valibot'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, listNodes, type BlockNode } from '../../qmp/disks.ts'

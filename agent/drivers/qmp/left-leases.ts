@@ -1,5 +1,5 @@
 // Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
-// on, whatever the gateway says or does not say, and those that could not be ended.
+// on, independent of the gateway, and those that could not be ended.
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpHost } from './host.ts'

@@ -1,4 +1,4 @@
-// Looks at a machine's disks and what lies under them, and tells whether they are still those that a lease was planned for.
+// Reads a machine's disks and what is below them, and checks whether they are still those that a lease was planned for.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'

@@ -1,4 +1,4 @@
-// Keeps a process alive that watches a lease's scratch space beside the agent, for when the agent dies or hangs.
+// Keeps a process running that watches a lease's scratch space along with the agent, in case the agent dies or hangs.
 import * as v from 'valibot'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'

@@ -117,7 +117,7 @@ test('what no waiting mends ends at once, whatever the timeout', async () => {
   const config = await configFor(stand, `ws://127.0.0.1:${web.port}`)
   const { code, stderr } = await command('backup', 'db1', '--timeout', '1d', ...config)
   expect(code).toBe(3)
-  expect(stderr).toMatch(/^varve-agent: ws:\S+ answered HTTP 404, as no gateway does.*\n$/u)
+  expect(stderr).toMatch(/^varve-agent: ws:\S+ answered HTTP 404, which no gateway does.*\n$/u)
   web.end()
 })
 
@@ -177,7 +177,7 @@ test('a backup whose agent goes says so, and with a timeout leaves the job alone
   expect(code).toBe(3)
   expect(stderr).toContain('waiting for the agent of db1: it is not connected; the backup continues when it is back')
   // longer than the gateway takes to repeat the job's state, which says nothing of the agent
-  expect(stderr).not.toContain('is back')
+  expect(stderr).not.toContain('the agent of db1 is back')
   expect(stderr).toMatch(/gave up waiting for the agent of db1 .*; backup [0-9a-f]{8} continues on its own/u)
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   expect((await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs).toMatchObject([{ state: 'running' }])

@@ -3,7 +3,15 @@ import * as fc from 'fast-check'
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { NbdClient, type StatusExtent } from '../../../agent/nbd/client.ts'
-import { ALLOCATION_CONTEXT, BITMAP_CONTEXT_PREFIX, diskExtents, mergeStatus, planSpans, type DiskExtent, type ExtentKind, type StatusSource } from '../../../agent/nbd/extents.ts'
+import {
+  ALLOCATION_CONTEXT,
+  diskExtents,
+  mergeStatus,
+  planSpans,
+  type DiskExtent,
+  type ExtentKind,
+  type StatusSource,
+} from '../../../agent/nbd/extents.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { run } from '../../support/run.ts'
 import { tempFolder } from '../../support/temp.ts'
