@@ -148,7 +148,7 @@ export const unreachable = (tried: Tried, error: NodeJS.ErrnoException): VarveEr
   if (CERTIFICATE_ERROR.test(code)) return lost(untrusted(tried, code), error, true)
   if (KIND_ERROR.test(code) && sight !== null) {
     const other = gateway.startsWith('wss:')
-      ? `what listens there speaks no TLS: use ws:// (${words.plain}), or serve it with a certificate`
+      ? `what listens there does not speak TLS: use ws:// (${words.plain}), or serve it with a certificate`
       : 'what listens there speaks TLS: use wss://'
     return lost(`cannot reach ${gateway}: ${other} (${code})`, error, true)
   }

@@ -95,7 +95,7 @@ const GATEWAY = 'wss://backup.example'
 const TRIED = { gateway: GATEWAY, hasCa: false, sight: null, words: CONFIGURED, nowMs: Date.UTC(2027, 0, 1) }
 
 test.each([
-  ['ECONNREFUSED', 'is the gateway running'],
+  ['ECONNREFUSED', 'does the gateway run'],
   ['ENOTFOUND', 'check the name'],
   ['EAI_AGAIN', 'check the name'],
   ['ETIMEDOUT', 'check the network'],
@@ -123,7 +123,7 @@ test.each([
 
 test('one that signed itself and is not the one in "ca" was probably renewed', () => {
   const error = Object.assign(new Error(''), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
-  expect(unreachable({ ...TRIED, hasCa: true }, error).message).toContain('take a new copy of it from the gateway')
+  expect(unreachable({ ...TRIED, hasCa: true }, error).message).toContain('copy it from the gateway again')
 })
 
 test('what has no code is told in its own first line', () => {
