@@ -18,7 +18,7 @@ export class Limiter {
     this.#waitingMax = options.waitingMax
   }
 
-  /** Runs `work` once its weight fits (one over the whole bound runs alone). TOO_MANY_REQUESTS; the signal's reason until then. */
+  /** Runs `work` once its weight fits (one over the bound runs alone). TOO_MANY_REQUESTS; the signal's reason until it starts. */
   async run<R>(weight: number, work: () => Promise<R>, signal?: AbortSignal): Promise<R> {
     signal?.throwIfAborted()
     const counted = Math.min(weight, this.#weightMax)
