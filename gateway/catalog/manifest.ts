@@ -5,7 +5,19 @@ import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protoc
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import { configuration, count, diskBytes, diskName, disks, evidence, leftOut, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
+import {
+  configuration,
+  count,
+  diskBytes,
+  diskName,
+  disks,
+  evidence,
+  leftOut,
+  name,
+  note,
+  timeMs,
+  uuid,
+} from '../../protocol/schemas.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
