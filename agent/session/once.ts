@@ -11,8 +11,8 @@ import { dial, type Dialled } from '../../protocol/host/dial.ts'
 export const PROGRAM = `varve-agent/${VERSION}`
 
 /**
- * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion for its
- * times says what time it is there: a second one, dated by that clock, is tried. One that does not know the key may know the next one.
+ * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion because of its
+ * times sends its own time: a second one, dated by that clock, is tried. One that does not know the key may know the next one.
  */
 export const connect = async (
   config: AgentConfig,

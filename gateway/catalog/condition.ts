@@ -4,8 +4,8 @@ import type { None, Question, Transaction } from './call.ts'
 export interface Condition {
   /**
    * What is wrong with the catalog, in words; nothing where it is as it was written. Reads all of it, some 2.5 s of CPU for a
-   * million records; with `trusted`,
-   * which says that its file is as it was left, an index of more than TRUSTED_ROWS_MIN records is not read.
+   * million records; with `trusted`, which says that its file is as it was left, an index of more than TRUSTED_ROWS_MIN
+   * records is not read.
    */
   readonly examine: Question<{ trusted: boolean }, string[]>
 

@@ -62,8 +62,8 @@ export interface Acceptance {
 
 export interface DamageNotes {
   /**
-   * Takes damaged records out of the index, unless it names another copy by now, and notes them; one byte each: 1 where that is
-   * news.
+   * Takes damaged records out of the index, unless it names another copy by now, and notes them; one byte each: 1 where that
+   * is news.
    */
   readonly enter: Transaction<{ tenant: string; nowMs: number; records: readonly Damage[] }, Uint8Array>
 
@@ -91,7 +91,8 @@ export interface DamageNotes {
   readonly restore: Transaction<{ tenant: string; records: readonly RestoredRecord[] }, number>
 
   /**
-   * Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any more.
+   * Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any
+   * more.
    */
   readonly settle: Transaction<{ tenant: string; ids: Uint8Array }, void>
 

@@ -130,12 +130,9 @@ export interface Jobs {
 
   /**
    * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the
-   * agent's word, taken only
-   * as far as it lies between the job's start and now, whichever of the two is earlier since the clock was set: retention
-   * counts by it, and must
-   * not be led by a wrong or hostile clock.
-   * UPLOAD_INVALID for reads that cannot be what they are said to be. What the machine's policy refuses ends the job, and is
-   * returned.
+   * agent's word, taken only as far as it lies between the job's start and now, whichever of the two is earlier since the
+   * clock was set: retention counts by it, and must not be led by a wrong or hostile clock. UPLOAD_INVALID for reads that
+   * cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
    */
   readonly begin: Transaction<
     {

@@ -99,16 +99,15 @@ export interface Points {
 
   /**
    * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or,
-   * where a person
-   * named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. What they stored goes
-   * with a collection.
+   * where a person named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. What
+   * they stored goes with a collection.
    */
   readonly remove: Transaction<Removal, { removed: number; left: LeftPoint[] }>
 
   /**
-   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then the
-   * oldest look.
-   * A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it counts as none.
+   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then
+   * the oldest look. A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it
+   * counts as none.
    */
   readonly toVerify: Question<
     {

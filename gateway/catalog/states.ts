@@ -5,9 +5,8 @@ import type { ChunkCommit } from './chunks.ts'
 
 export interface States {
   /**
-   * The state to be written, with its number, or null where the packs have it. The number counts from this moment on, so that a
-   * manifest
-   * that names it was written after the snapshot, whatever became of the snapshot.
+   * The state to be written, with its number, or null where the packs have it. The number counts from this moment on, so that
+   * a manifest that names it was written after the snapshot, whatever became of the snapshot.
    */
   readonly begin: Transaction<{ tenant: string; nowMs: number }, TenantState | null>
 

@@ -55,7 +55,8 @@ export interface Quotas {
   readonly list: Question<None, TenantQuota[]>
 
   /**
-   * Changes what is given, null for none, and gives the quota as it is then. PARAMS_INVALID for a soft one above the hard one.
+   * Changes what is given, null for none, and gives the quota as it is then. PARAMS_INVALID for a soft one above the hard
+   * one.
    */
   readonly set: Transaction<QuotaChange, Quota>
 }

@@ -94,7 +94,7 @@ const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => 
   if (known !== null && known === found) return
   const id = found ?? randomUUID()
   const setKnown = (): Promise<null> => catalog.settings.set({ name: PACKS_SETTING, value: id })
-  const packs = (await catalog.packs.list()).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
+  const packs = (await catalog.packs.list()).filter(({ bytes, state }) => bytes > 0 && state !== 'doomed')
   if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
   if (packs.length === 0) {
     // a crash between the two is as a marker that is not there yet; an older one may lie below a mount point, so it is a new one

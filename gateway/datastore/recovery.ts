@@ -72,8 +72,8 @@ export const planRecovery = (
   for (const row of rows) {
     const { id, tenant, uuid, kind, bytes } = row
     // one that a collection let go of is the next collection's, which looks once more at what it holds
-    if (row.sealed === 2) continue
-    if (row.sealed === 1) {
+    if (row.state === 'doomed') continue
+    if (row.state === 'sealed') {
       if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
       continue
     }
@@ -113,7 +113,7 @@ const findMisplaced = async (
 ): Promise<string[]> => {
   const misplaced: string[] = []
   const candidates = rows.filter(
-    ({ tenant, uuid, bytes, sealed }) => sealed < 2 && bytes > 0 && present.has(`${tenant} ${uuid}`),
+    ({ tenant, uuid, bytes, state }) => state !== 'doomed' && bytes > 0 && present.has(`${tenant} ${uuid}`),
   )
   const atOnce = store.costs.concurrency
   for (let from = 0; from < candidates.length; from += atOnce)
@@ -158,7 +158,7 @@ export const recover = async (options: {
       unknown.push('name' in entry ? `${entry.name.tenant}/${entry.name.pack}` : entry.unknown)
   }
   const unsealed = new Map<number, FoundPack>()
-  for (const row of rows) if (row.sealed === 0) unsealed.set(row.id, await look(store, row))
+  for (const row of rows) if (row.state === 'open') unsealed.set(row.id, await look(store, row))
 
   for (const { id, tenant, uuid, kind, bytes } of rows) {
     if (kind !== 'nodes') continue

@@ -8,7 +8,6 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
-import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
@@ -99,7 +98,7 @@ export class Backups {
     try {
       const { idKey, chunkBytes } = tenant
       const reread = base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) }
-      const policy = policyOf(machine.policy)
+      const { policy } = machine
       const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
     } catch (thrown) {

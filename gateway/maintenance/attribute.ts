@@ -189,7 +189,7 @@ export class Attributions implements AsyncDisposable {
   readonly #context: Omit<AttributionContext, 'tenant' | 'signal'>
   readonly #onError: (error: VarveError, tenant: Tenant) => void
   readonly #stop = new AbortController()
-  /** Those that have not begun, by the tenant's row id. */
+  /** Those that have not begun, by tenant. */
   readonly #waiting = new Map<string, Promise<void>>()
   readonly #ended = new Set<Promise<void>>()
 

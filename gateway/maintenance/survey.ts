@@ -46,7 +46,7 @@ export interface SurveyTree {
   readonly givenUp?: true
 }
 
-/** Takes ids that nothing refers to, with the row id of each one's pack and its stored length. */
+/** Takes ids that nothing refers to, with the handle of each one's pack and its stored length. */
 export type OnDead = (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
 
 export interface SurveyOptions {
@@ -64,7 +64,7 @@ export interface SurveyOptions {
   readonly page: (after: Uint8Array | null, end: Uint8Array | null) => Promise<IndexPage>
   /** Packed ids of the records that are known to be damaged now. */
   readonly damaged: () => Promise<Uint8Array>
-  /** Row ids of the packs that rows of the index may name now. */
+  /** Handles of the packs that rows of the index may name now. */
   readonly packIds: () => Promise<readonly number[]>
   readonly onProgress: (phase: 'mark' | 'examine', done: number, total: number | null) => void
   readonly marksMax?: number

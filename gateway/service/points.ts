@@ -3,11 +3,10 @@ import * as v from 'valibot'
 import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { StoredPoint } from '../catalog/points.ts'
-import type { PolicyRow } from '../catalog/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
-import { DAYS_MAX, RETENTION_SCOPES, type Retention } from '../../protocol/retention.ts'
+import { DAYS_MAX, RETENTION_SCOPES } from '../../protocol/retention.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { pointView } from '../jobs/views.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -144,8 +143,6 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
   }
 }
 
-const policyView = ({ scope, name, rules }: PolicyRow) => ({ scope, name, rules: JSON.parse(rules) as Retention })
-
 const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.list' | 'retention.set'> => {
   return {
     'retention.set': {
@@ -156,7 +153,7 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
             'PARAMS_INVALID',
             'rules of a group or a machine have its name, those of the tenant have none',
           )
-        const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
+        const args = { tenant: tenant.id, scope, name, rules, newGroup }
         await change((entry) => catalog.retention.set(args, entry))
         return {}
       },
@@ -167,14 +164,14 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
       run: async ({ of, after, limit }, { tenant }) => {
         if (of !== null) {
           const policy = await catalog.retention.get({ tenant: tenant.id, ...of })
-          return { policies: policy === null ? [] : [policyView(policy)], next: null }
+          return { policies: policy === null ? [] : [policy], next: null }
         }
         const [scope, name] = keyBehind('retention.list', after, POLICY_KEY) ?? []
         const behind = scope === undefined || name === undefined ? null : { scope, name }
         const rows = await catalog.retention.list({ tenant: tenant.id, after: behind, limit: limit + 1 })
         const page = pageOf(rows, limit)
         const next = nextOf('retention.list', page, (policy) => [policy.scope, policy.name])
-        return { policies: page.rows.map(policyView), next }
+        return { policies: [...page.rows], next }
       },
     },
   }

@@ -87,5 +87,5 @@ test('is found again in its packs alone', async () => {
   await expectImages(datastore)
   const { id: tenant } = (await datastore.catalog.tenants.byName({ name: expected.tenant }))!
   const machine = await datastore.catalog.machines.get({ tenant, name: 'db1' })
-  expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
+  expect(machine).toMatchObject({ host: 'host', policy: { consistency: 'freeze' } })
 })

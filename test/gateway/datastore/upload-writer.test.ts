@@ -95,7 +95,7 @@ describe('commit', () => {
     }
     expect([...(await store.have([chunkId(tenant, plain)], 'none'))]).toEqual([0])
     // its pack holds bytes that the index will never know: it is ended, not used on
-    expect((await packList(setting)).map(({ sealed }) => sealed)).toEqual([1])
+    expect((await packList(setting)).map(({ state }) => state)).toEqual(['sealed'])
   })
 
   test('commits beside appends: everything that resolved before a commit is in it', async () => {
@@ -283,7 +283,7 @@ describe('packs', () => {
       await writer.commit(progressAt(80))
     }
     const packs = await packList(setting)
-    expect(packs.map(({ sealed }) => sealed)).toEqual([1, 0])
+    expect(packs.map(({ state }) => state)).toEqual(['sealed', 'open'])
     for (const { bytes } of packs) expect(bytes).toBeLessThanOrEqual(PACK_BYTES_MAX)
     for (const id of ids) await datastore.tenantStore(tenant).readRecord(id)
     await datastore[Symbol.asyncDispose]()
@@ -298,7 +298,7 @@ describe('packs', () => {
       await using writer = await openWriter(setting)
       await writer.append(batchOf(tenant, [plainChunk()]))
     }
-    expect((await packList(setting)).map(({ sealed }) => sealed)).toEqual([0])
+    expect((await packList(setting)).map(({ state }) => state)).toEqual(['open'])
   })
 })
 
