@@ -25,7 +25,7 @@ export const SEGMENT_READ_BYTES = 2 * 1024 * 1024
 /** Runs in one segment; many short ones come from scattered writes. */
 const SEGMENT_RUNS_MAX = 512
 
-const KIND_OF: Readonly<Record<ExtentKind, RunKind>> = { data: 'read', zero: 'zero', clean: 'keep' }
+const KIND_OF: Readonly<Record<ExtentKind, RunKind>> = { data: 'read', zero: 'zero', keep: 'keep' }
 
 /** Chunk runs of a disk from ascending extents without gaps; a chunk that extents of several kinds share must be read. */
 export async function* chunkRuns(extents: AsyncIterable<DiskExtent>, chunkBytes: number): AsyncGenerator<ChunkRun> {

@@ -12,8 +12,8 @@ export const WINDOW_BYTES = 2 ** 30
 /** Most maps of changed spans that are asked for ahead of their use. */
 const SPANS_AHEAD_MAX = 8
 
-/** `data` must be read, `zero` reads as zeroes and is recorded as such, `clean` is as the checkpoint left it. */
-export type ExtentKind = 'data' | 'zero' | 'clean'
+/** `data` must be read, `zero` reads as zeroes and is recorded as such, `keep` is as the checkpoint left it. */
+export type ExtentKind = 'data' | 'zero' | 'keep'
 
 export interface DiskExtent {
   readonly offset: number
@@ -96,7 +96,7 @@ export const planSpans = (offset: number, statuses: readonly StatusExtent[], bri
 }
 
 /**
- * Both maps from `offset` on in one, as far as both go: unchanged is `clean`; changed is `zero` where it reads as zeroes,
+ * Both maps from `offset` on in one, as far as both go: unchanged is `keep`; changed is `zero` where it reads as zeroes,
  * else `data`. Neighbours of one kind are not joined.
  */
 export function* mergeStatus(
@@ -113,7 +113,7 @@ export function* mergeStatus(
       const change = dirty[index]
       if (change === undefined) return
       const length = Math.min(left, change.length - usedBytes)
-      yield { offset: at, length, kind: isChanged(change) ? changedKind : 'clean' }
+      yield { offset: at, length, kind: isChanged(change) ? changedKind : 'keep' }
       at += length
       left -= length
       usedBytes += length
@@ -166,13 +166,13 @@ const askChanges = async (
 ): Promise<readonly StatusExtent[]> =>
   dirty === null ? [{ length, flags: BITMAP_DIRTY }] : askStatus(dirty.client, dirty.context, offset, length)
 
-type Batch = Iterable<DiskExtent>
+type ExtentBatch = Iterable<DiskExtent>
 
 async function* spanBatches(
   options: DiskExtentsOptions,
   span: Span & { readonly dirty: readonly StatusExtent[] },
   first: Promise<readonly StatusExtent[]>,
-): AsyncGenerator<Batch> {
+): AsyncGenerator<ExtentBatch> {
   const end = span.offset + span.length
   let { offset: at, dirty } = span
   let allocation = await first
@@ -187,7 +187,11 @@ async function* spanBatches(
 }
 
 /** From `offset` at most `length` bytes on, at least one extent. */
-async function* windowBatches(options: DiskExtentsOptions, offset: number, length: number): AsyncGenerator<Batch> {
+async function* windowBatches(
+  options: DiskExtentsOptions,
+  offset: number,
+  length: number,
+): AsyncGenerator<ExtentBatch> {
   const spans = planSpans(offset, await askChanges(options, offset, length), options.bridgeBytes ?? 0)
   const asked = new Map<number, Promise<readonly StatusExtent[]>>()
   let nextToAsk = 0
@@ -203,7 +207,7 @@ async function* windowBatches(options: DiskExtentsOptions, offset: number, lengt
     const { dirty } = span
     const first = asked.get(index)
     if (dirty === null || first === undefined) {
-      yield [{ offset: span.offset, length: span.length, kind: 'clean' }]
+      yield [{ offset: span.offset, length: span.length, kind: 'keep' }]
     } else {
       asked.delete(index)
       yield* spanBatches(options, { ...span, dirty }, first)

@@ -73,7 +73,7 @@ export interface ShownUpload {
   readonly reason: ReadReason
   /** Chunks from the beginning that are durable. */
   readonly position: number
-  readonly received: number
+  readonly bytesSent: number
 }
 
 export interface UploadRow extends ShownUpload {
@@ -82,8 +82,8 @@ export interface UploadRow extends ShownUpload {
   readonly state: Uint8Array
   readonly finished: boolean
   readonly root: Uint8Array | null
-  readonly stored: number
-  readonly changed: number
+  readonly bytesStored: number
+  readonly changedBytes: number
   readonly evidence: string | null
   readonly comparedChunks: number
 }

@@ -5,7 +5,19 @@ import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protoc
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import { configuration, count, diskBytes, diskName, disks, evidence, leftOut, name, note, timeMs, uuid } from '../../protocol/schemas.ts'
+import {
+  configuration,
+  count,
+  diskBytes,
+  diskName,
+  disks,
+  evidence,
+  leftOut,
+  name,
+  note,
+  timeMs,
+  uuid,
+} from '../../protocol/schemas.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 
 const MANIFEST_VERSION = 1
@@ -105,21 +117,21 @@ export const manifestOf = (
     note: begun.note,
     configuration: begun.configuration,
     bytesRead: commit.bytesRead,
-    bytesSent: sum(({ received }) => received),
-    bytesStored: sum(({ stored }) => stored),
+    bytesSent: sum(({ bytesSent }) => bytesSent),
+    bytesStored: sum(({ bytesStored }) => bytesStored),
     durationMs: Math.max(0, commit.nowMs - job.startedMs),
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
     job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
-    disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
+    disks: uploads.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,
       root: root && hex(root),
       kind,
       reason,
-      changed,
+      changed: changedBytes,
       evidence: seen,
       comparedChunks,
     })),

@@ -10,7 +10,7 @@ export interface ImageRow {
   readonly root: Uint8Array | null
   readonly kind: ReadKind
   readonly reason: ReadReason
-  readonly dirtyBytes: number
+  readonly changedBytes: number
   readonly comparedChunks: number
 }
 

@@ -1,7 +1,7 @@
 // The chunks that a batch of runs announces: their ids, their places and how long each must be. Pure.
 import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
-import { runsOf, type Batch } from './backlog.ts'
+import { runsOf, type RunBatch } from './backlog.ts'
 
 /** A chunk that is said by its id; `length` is its plain length in bytes. */
 export interface AnnouncedChunk {
@@ -22,7 +22,7 @@ export interface AnnouncedDisk {
  * disk, and for the id of a chunk of zeroes: content has one tree only where zeroes are said in one way.
  */
 export const announcedIn = (
-  batch: Batch,
+  batch: RunBatch,
   from: number,
   { size, chunkBytes, zeroId }: AnnouncedDisk,
 ): { readonly announced: readonly AnnouncedChunk[]; readonly end: number } => {

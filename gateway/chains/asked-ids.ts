@@ -2,11 +2,11 @@
 import { VarveError } from '../../protocol/errors.ts'
 import { ANSWER } from '../../protocol/methods.ts'
 import { idName } from '../../protocol/host/bytes.ts'
-import type { Batch } from './backlog.ts'
+import type { RunBatch } from './backlog.ts'
 
 /** Who asked for an id first, and how long its chunk must be in bytes. */
 export interface Asked {
-  readonly batch: Batch
+  readonly batch: RunBatch
   readonly length: number
 }
 

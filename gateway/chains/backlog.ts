@@ -10,7 +10,7 @@ export const AHEAD_ITEMS_MIN = 2048
 export type Runs = Extract<Up<'image.upload'>, [0, unknown]>[1]
 
 /** One `runs` message, packed, and how many of its ids still wait for their chunk or proof. */
-export interface Batch {
+export interface RunBatch {
   /** Of each run. */
   readonly kinds: Uint8Array
   /** Chunks of each run. */
@@ -30,7 +30,7 @@ export interface BatchRun {
 }
 
 /** A batch of received runs, without the frame that their ids are views of. UPLOAD_INVALID past UPLOAD_IDS_MAX ids. */
-export const batchOfRuns = (received: Runs): Batch => {
+export const batchOfRuns = (received: Runs): RunBatch => {
   const counts = Float64Array.from(received, ([kind, value]) => (kind === RUN.ids ? value.length / ID_BYTES : value))
   const kinds = Uint8Array.from(received, ([kind]) => kind)
   const count = counts.reduce((sum, one, index) => sum + (kinds[index] === RUN.ids ? one : 0), 0)
@@ -47,7 +47,7 @@ export const batchOfRuns = (received: Runs): Batch => {
 }
 
 /** The runs of a batch in order. */
-export function* runsOf({ kinds, counts, ids }: Batch): Generator<BatchRun> {
+export function* runsOf({ kinds, counts, ids }: RunBatch): Generator<BatchRun> {
   let at = 0
   for (const [index, kind] of kinds.entries()) {
     const count = counts[index]!
@@ -63,10 +63,10 @@ export type ItemRoom = (items: number) => boolean
 /** Queues in order, each bounded by what it holds. */
 export class Backlog {
   readonly #room: ItemRoom
-  readonly #waiting: Batch[] = []
-  readonly #ahead: Batch[] = []
+  readonly #waiting: RunBatch[] = []
+  readonly #ahead: RunBatch[] = []
   /** In the tree, whose state is not durable yet. */
-  #placed: Batch[] = []
+  #placed: RunBatch[] = []
   #waitingItems = 0
   #aheadItems = 0
   #placedItems = 0
@@ -91,13 +91,13 @@ export class Backlog {
   }
 
   /** The batch to be placed next, if all of its chunks are there. */
-  get placeable(): Batch | null {
+  get placeable(): RunBatch | null {
     const [head] = this.#ahead
     return head !== undefined && head.missing === 0 ? head : null
   }
 
   /** The batch to be answered next, if there is room for it: one always has it. */
-  get answerable(): Batch | null {
+  get answerable(): RunBatch | null {
     const [first] = this.#waiting
     if (first === undefined) return null
     if (this.#ahead.length === 0) return first
@@ -106,7 +106,7 @@ export class Backlog {
   }
 
   /** Takes a received batch; UPLOAD_INVALID past UPLOAD_WAITING_ITEMS_MAX. */
-  add(batch: Batch): void {
+  add(batch: RunBatch): void {
     if (this.#waitingItems + batch.items > UPLOAD_WAITING_ITEMS_MAX)
       throw new VarveError('UPLOAD_INVALID', 'too many runs wait for their answers')
     this.#waiting.push(batch)

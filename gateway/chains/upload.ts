@@ -14,7 +14,7 @@ import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../../protocol/host/bytes.ts'
 import { announcedIn } from './announced.ts'
 import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
-import { Backlog, batchOfRuns, runsOf, type Batch } from './backlog.ts'
+import { Backlog, batchOfRuns, runsOf, type RunBatch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
 import { ImageTreeWriter } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
@@ -50,7 +50,7 @@ export interface UploadOptions {
   readonly memory: UploadMemory
   /** Ends the upload with its reason, a VarveError. */
   readonly signal: AbortSignal
-  readonly onProgress: (position: number, received: number) => void
+  readonly onProgress: () => void
 }
 
 export class ImageUpload {
@@ -67,8 +67,8 @@ export class ImageUpload {
   #appended: string[] = []
   #verifyingBytes = 0
   #uncommittedBytes = 0
-  #received: number
-  #changed: number
+  #bytesSent: number
+  #changedBytes: number
   #committedPosition: number
   #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
@@ -104,8 +104,8 @@ export class ImageUpload {
     })
     this.#announced = this.#tree.position
     this.#committedPosition = this.#tree.position
-    this.#received = upload.received
-    this.#changed = upload.changed
+    this.#bytesSent = upload.bytesSent
+    this.#changedBytes = upload.changedBytes
   }
 
   /** Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a failure was reported. */
@@ -196,13 +196,13 @@ export class ImageUpload {
     answered.catch((error: unknown) => this.#fail(error))
   }
 
-  async #onRuns(batch: Batch): Promise<Uint8Array> {
+  async #onRuns(batch: RunBatch): Promise<Uint8Array> {
     const { store, upload, chunkBytes } = this.#options
     const zeroId = (length: number): Uint8Array => store.zeroId(length)
     const disk = { size: upload.size, chunkBytes, zeroId }
     const { announced, end } = announcedIn(batch, this.#announced, disk)
     this.#announced = end
-    this.#received += announced.length * ID_BYTES
+    this.#bytesSent += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
     const known = await store.have(ids, upload.machine, lengths)
@@ -231,7 +231,7 @@ export class ImageUpload {
         'UPLOAD_INVALID',
         `a message of chunks has ${stored.length} bytes, at most ${UPLOAD_STORED_BYTES_MAX} are allowed`,
       )
-    this.#received += stored.length
+    this.#bytesSent += stored.length
     const cost = Math.max(stored.length, VERIFYING_COST_MIN)
     await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
     this.#verifyingBytes += cost
@@ -260,7 +260,7 @@ export class ImageUpload {
   async #onProofs(proofs: readonly (readonly [Uint8Array, Uint8Array])[]): Promise<Uint8Array> {
     const { store, proofKey } = this.#options
     const asked = proofs.map(([id]) => this.#asked.takeToProve(id))
-    this.#received += proofs.length * 2 * ID_BYTES
+    this.#bytesSent += proofs.length * 2 * ID_BYTES
     const ids = proofs.map(([id]) => id)
     const expected = await store.prove(ids, proofKey)
     return Uint8Array.from(proofs, ([id, proof], index) => {
@@ -309,13 +309,13 @@ export class ImageUpload {
     this.#answerLater(send)
   }
 
-  async #place(batch: Batch): Promise<void> {
+  async #place(batch: RunBatch): Promise<void> {
     for (const { kind, count, ids } of runsOf(batch)) {
       const before = this.#tree.position
       if (kind === RUN.zero) this.#tree.zeroes(count)
       else if (ids === null) await this.#tree.keep(count)
       else for (let at = 0; at < ids.length; at += ID_BYTES) this.#tree.chunk(ids.subarray(at, at + ID_BYTES))
-      if (kind !== RUN.keep) this.#changed += (this.#tree.position - before) * this.#options.chunkBytes
+      if (kind !== RUN.keep) this.#changedBytes += (this.#tree.position - before) * this.#options.chunkBytes
     }
   }
 
@@ -329,8 +329,8 @@ export class ImageUpload {
     this.#committing = this.#options.writer.commit({
       position,
       state: this.#tree.state,
-      received: this.#received,
-      changed: Math.min(this.#changed, this.#options.upload.size),
+      bytesSent: this.#bytesSent,
+      changedBytes: Math.min(this.#changedBytes, this.#options.upload.size),
       finished: finished !== null,
       root: finished?.root ?? null,
     })
@@ -338,7 +338,7 @@ export class ImageUpload {
     this.#backlog.committed(batches)
     this.#asked.indexed(names)
     this.#committedPosition = position
-    this.#options.onProgress(position, this.#received)
+    this.#options.onProgress()
   }
 
   #until(condition: () => boolean): Promise<void> {

@@ -19,7 +19,7 @@ export const jobView = (
   endedMs: job.endedMs,
   released: job.released,
   comparedBytes,
-  bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
+  bytesSent: uploads.reduce((sum, upload) => sum + upload.bytesSent, 0),
   error: job.error,
   disks: uploads.map(({ disk, size, kind, reason, position }) => ({
     name: disk,

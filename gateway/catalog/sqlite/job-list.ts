@@ -29,7 +29,7 @@ export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<Jo
 }
 
 /** Uploads of the jobs of one page, in its order and that of their disks; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received
+export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received AS bytesSent
   FROM json_each(?) AS page CROSS JOIN upload ON upload.job = page.value ORDER BY page.key, upload.ordinal LIMIT ?`
 
 const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {

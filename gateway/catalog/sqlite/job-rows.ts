@@ -27,7 +27,7 @@ export interface OwnJob extends JobRow {
 const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun, job.machine AS machineRow FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received, stored, changed, evidence, compared AS comparedChunks FROM upload`
+  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks FROM upload`
 
 /** A job of this agent; NOT_FOUND. */
 export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {

@@ -25,7 +25,7 @@ const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, disk
   ({ ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
 
 /** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
+export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS changedBytes, compared AS comparedChunks
   FROM json_each(?) AS page CROSS JOIN image ON image.point = page.value ORDER BY page.key, image.ordinal LIMIT ?`
 
 const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string, ImageRow[]> => {

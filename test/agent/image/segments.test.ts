@@ -8,7 +8,7 @@ async function* streamed<T>(items: readonly T[]): AsyncGenerator<T> {
   for (const item of items) yield item
 }
 
-const KIND: Record<ExtentKind, RunKind> = { data: 'read', zero: 'zero', clean: 'keep' }
+const KIND: Record<ExtentKind, RunKind> = { data: 'read', zero: 'zero', keep: 'keep' }
 
 /** What each chunk must be: as all its bytes are, or read when they differ. */
 const model = (extents: readonly DiskExtent[], chunkBytes: number): RunKind[] => {
@@ -54,7 +54,7 @@ const disk = fc
       const whole = how === 0 || how === 3 ? (count + 1) * chunkBytes : 0
       const rest = how === 0 ? 0 : how === 1 ? 512 * (1 + Math.floor(part * 7)) : Math.ceil(part * chunkBytes)
       const length = Math.max(1, whole + rest)
-      extents.push({ offset, length, kind: (['data', 'zero', 'clean'] as const)[kindIndex]! })
+      extents.push({ offset, length, kind: (['data', 'zero', 'keep'] as const)[kindIndex]! })
       offset += length
     }
     return { chunkBytes, extents }
@@ -82,7 +82,7 @@ describe('segments', () => {
   test('go on from every single position of a disk with a short last chunk', async () => {
     const chunkBytes = 4096
     const extents: DiskExtent[] = [
-      { offset: 0, length: 10_000, kind: 'clean' },
+      { offset: 0, length: 10_000, kind: 'keep' },
       { offset: 10_000, length: 20_480, kind: 'data' },
       { offset: 30_480, length: 50_000, kind: 'zero' },
       { offset: 80_480, length: 1, kind: 'data' },
@@ -101,7 +101,7 @@ describe('segments', () => {
     const extents = Array.from({ length: 2000 }, (_, index): DiskExtent => ({
       offset: index * 4096,
       length: 4096,
-      kind: index % 2 === 0 ? 'clean' : 'zero',
+      kind: index % 2 === 0 ? 'keep' : 'zero',
     }))
     const { found, kinds } = await collect(extents, 4096, 0)
     expect(found.map(({ runs }) => runs.length)).toEqual([512, 512, 512, 464])

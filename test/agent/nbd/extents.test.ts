@@ -3,7 +3,16 @@ import * as fc from 'fast-check'
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { NbdClient, type StatusExtent } from '../../../agent/nbd/client.ts'
-import { ALLOCATION_CONTEXT, BITMAP_CONTEXT_PREFIX, diskExtents, mergeStatus, planSpans, type DiskExtent, type ExtentKind, type StatusSource } from '../../../agent/nbd/extents.ts'
+import {
+  ALLOCATION_CONTEXT,
+  BITMAP_CONTEXT_PREFIX,
+  diskExtents,
+  mergeStatus,
+  planSpans,
+  type DiskExtent,
+  type ExtentKind,
+  type StatusSource,
+} from '../../../agent/nbd/extents.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { run } from '../../support/run.ts'
 import { tempFolder } from '../../support/temp.ts'
@@ -51,7 +60,7 @@ const collect = async (extents: AsyncIterable<DiskExtent>): Promise<DiskExtent[]
 }
 
 const kindOf = (allocation: number, dirty: number): ExtentKind => {
-  if ((dirty & DIRTY) === 0) return 'clean'
+  if ((dirty & DIRTY) === 0) return 'keep'
   return (allocation & ZERO) === 0 ? 'data' : 'zero'
 }
 
@@ -127,12 +136,12 @@ describe('against a model of every sector', () => {
 })
 
 describe('the parts', () => {
-  test('changed and zero is zero, a hole alone is data, unchanged is clean', () => {
+  test('changed and zero is zero, a hole alone is data, unchanged is keep', () => {
     const allocation = [0, HOLE, ZERO, HOLE | ZERO].map((flags) => ({ length: 10, flags }))
     const kinds = (flags: number): ExtentKind[] =>
       [...mergeStatus(100, allocation, [{ length: 40, flags }])].map(({ kind }) => kind)
     expect(kinds(DIRTY)).toEqual(['data', 'data', 'zero', 'zero'])
-    expect(kinds(0)).toEqual(['clean', 'clean', 'clean', 'clean'])
+    expect(kinds(0)).toEqual(['keep', 'keep', 'keep', 'keep'])
   })
 
   test('a merge goes as far as both maps', () => {
@@ -201,7 +210,7 @@ describe('what cannot be mapped', () => {
     }
     const dirty = { client, context: 'bitmap' }
     for await (const extent of diskExtents({ allocation, dirty, size: client.size })) {
-      expect(extent.kind).toBe('clean')
+      expect(extent.kind).toBe('keep')
       break
     }
     const whole = collect(diskExtents({ allocation, dirty, size: client.size }))
@@ -234,7 +243,7 @@ test('a real qcow2 disk: what the increment says, laid over the old content, is 
 
   for (const windowBytes of [1 << 20, 1 << 30]) {
     const rebuilt = Buffer.from(content)
-    const bytes = { data: 0, zero: 0, clean: 0 }
+    const bytes = { data: 0, zero: 0, keep: 0 }
     let at = 0
     for await (const extent of diskExtents({ allocation, dirty: { client: bitmap, context }, size, windowBytes })) {
       expect(extent.offset).toBe(at)

@@ -72,12 +72,12 @@ test('a disk’s map reads what did not change where it is told to, and keeps th
   const found = []
   for await (const extent of diskExtents({ allocation, dirty: { client, context: CONTEXT }, size })) found.push(extent)
   expect(found).toEqual([
-    { offset: 0, length: 10, kind: 'clean' },
+    { offset: 0, length: 10, kind: 'keep' },
     { offset: 10, length: 10, kind: 'data' },
     { offset: 20, length: 5, kind: 'zero' },
-    { offset: 25, length: 25, kind: 'clean' },
+    { offset: 25, length: 25, kind: 'keep' },
     { offset: 50, length: 5, kind: 'data' },
-    { offset: 55, length: 35, kind: 'clean' },
+    { offset: 55, length: 35, kind: 'keep' },
     { offset: 90, length: 10, kind: 'data' },
   ])
 })

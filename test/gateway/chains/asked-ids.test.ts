@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { AskedIds } from '../../../gateway/chains/asked-ids.ts'
-import { batchOfRuns, type Batch } from '../../../gateway/chains/backlog.ts'
+import { batchOfRuns, type RunBatch } from '../../../gateway/chains/backlog.ts'
 import { idName } from '../../../protocol/host/bytes.ts'
 import { ITEM_BYTES } from '../../../gateway/memory/limits.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
@@ -10,7 +10,7 @@ import { UPLOAD_IDS_MAX } from '../../../protocol/limits.ts'
 import { retainedBytes } from '../../protocol/memory.ts'
 import { ANSWER, RUN } from '../../../protocol/methods.ts'
 
-const batch = (): Batch => batchOfRuns([[RUN.zero, 1]])
+const batch = (): RunBatch => batchOfRuns([[RUN.zero, 1]])
 const length = 100
 
 test('a wanted id is asked for once until it is in the index', () => {
