@@ -8,6 +8,9 @@ import { scanPack, type ScanOptions } from './pack-scan.ts'
 /** Bytes of one read: a few heads of tree nodes, one of a chunk. */
 const WINDOW_BYTES = 4096
 
+/** A chunk of the usual size: where another request costs more than reading over it, all is read. */
+const CHUNK_BYTES = 64 * 1024
+
 /** Where a record begins that says it has this id. */
 export interface RecordHead {
   readonly id: Uint8Array
@@ -31,12 +34,14 @@ const headAt = (bytes: Uint8Array): { readonly id: Uint8Array; readonly length: 
  * records, of which some come twice then. NOT_FOUND, STORE_FAILED.
  */
 export async function* skimPack(
-  store: Pick<Packs, 'read' | 'size'>,
+  store: Pick<Packs, 'costs' | 'read' | 'size'>,
   name: PackName,
   options: Pick<ScanOptions, 'signal' | 'onRead'> = {},
 ): AsyncGenerator<RecordHead> {
   // one that is not there is the scan's to report
   const size = (await store.size(name)) ?? 0
+  const { readGapBytes } = store.costs
+  const windowBytes = readGapBytes > CHUNK_BYTES ? readGapBytes : WINDOW_BYTES
   let window: Uint8Array = new Uint8Array(0)
   let start = 0
   let offset = PACK_HEADER_BYTES
@@ -44,7 +49,7 @@ export async function* skimPack(
     options.signal?.throwIfAborted()
     if (offset + RECORD_HEADER_BYTES > start + window.length) {
       start = offset
-      const length = Math.min(WINDOW_BYTES, size - start)
+      const length = Math.min(windowBytes, size - start)
       await options.onRead?.(length)
       window = await store.read(name, start, length)
     }

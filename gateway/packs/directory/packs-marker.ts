@@ -21,7 +21,7 @@ export const readMarker = (root: string): string | null => {
     const id = readFileSync(file, 'latin1').trimEnd()
     return isUuid(id) ? id : null
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null
     throw storeError(error, 'reading the marker of the folder of packs')
   }
 }

@@ -14,6 +14,7 @@ import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { planRecovery } from '../../../gateway/datastore/recovery.ts'
 import type { Dice } from '../../support/model-dice.ts'
+import { eventually } from '../../support/temp.ts'
 import { testDice } from '../../support/seed.ts'
 import {
   addTenant,
@@ -169,8 +170,8 @@ interface Acknowledged {
   readonly positions: Map<string, number>
 }
 
-/** Runs the child until it is killed at a random moment; collects what it printed as acknowledged. */
-const runAndKill = async (folder: string, acknowledged: Acknowledged, dice: Dice): Promise<void> => {
+/** Runs the child until it is killed at a random moment, in the last round once anything was acknowledged; collects what it printed as acknowledged. */
+const runAndKill = async (folder: string, acknowledged: Acknowledged, dice: Dice, last: boolean): Promise<void> => {
   const args = [path.join(import.meta.dirname, 'crash-child.ts'), folder, String(dice.below(2 ** 30))]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.once('exit', (_, signal) => resolve(signal)))
@@ -185,6 +186,8 @@ const runAndKill = async (folder: string, acknowledged: Acknowledged, dice: Dice
   })()
   // one time in four the kill falls into the start, with its recovery
   if (dice.below(4) > 0) await Promise.race([ready, ended])
+  // beside other load no round may have come that far
+  if (last) await eventually(() => acknowledged.ids.size > 0)
   await sleep(1 + dice.below(699))
   child.kill('SIGKILL')
   expect(await ended).toBe('SIGKILL')
@@ -198,7 +201,7 @@ describe('kill -9', () => {
     const acknowledged: Acknowledged = { ids: new Set(), positions: new Map() }
     const checked = new Set<string>()
     for (let round = 0; round < 10; round++) {
-      await runAndKill(folder.path, acknowledged, dice)
+      await runAndKill(folder.path, acknowledged, dice, round === 9)
       await using datastore = await openDatastore(folder.path)
       expect(datastore.report).toMatchObject({ damaged: [], unknown: [] })
       const tenant = await datastore.catalog.tenants.byName({ name: 'crash' })

@@ -26,11 +26,17 @@ const packOf = (lengths: readonly number[]) => {
   return { ids, offsets, bytes: Buffer.concat([HEADER, ...records]) }
 }
 
-const skim = async (bytes: Buffer): Promise<{ heads: { id: Buffer; offset: number }[]; readBytes: number }> => {
+const skim = async (
+  bytes: Buffer,
+  readGapBytes = 64 * 1024,
+): Promise<{ heads: { id: Buffer; offset: number }[]; readBytes: number; reads: number }> => {
   let readBytes = 0
+  let reads = 0
   const store = {
+    costs: { concurrency: 1, readGapBytes },
     size: async () => bytes.length,
     read: async (_: unknown, offset: number, length: number) => {
+      reads++
       readBytes += length
       if (offset + length > bytes.length) throw new VarveError('DATA_DAMAGED', 'the pack ends before')
       return new Uint8Array(bytes.subarray(offset, offset + length))
@@ -38,7 +44,7 @@ const skim = async (bytes: Buffer): Promise<{ heads: { id: Buffer; offset: numbe
   }
   const heads: { id: Buffer; offset: number }[] = []
   for await (const { id, offset } of skimPack(store, name)) heads.push({ id: Buffer.from(id), offset })
-  return { heads, readBytes }
+  return { heads, readBytes, reads }
 }
 
 const LENGTHS = [60_000, 100, 2000, 2000, 2000, 30_000, 1, 65_536, 4000]
@@ -49,6 +55,12 @@ test('gives every head, and reads little of what is between them', async () => {
   expect(heads).toEqual(ids.map((id, index) => ({ id: Buffer.from(id), offset: offsets[index] })))
   expect(readBytes).toBeLessThan(bytes.length / 3)
   expect((await skim(packOf([]).bytes)).heads).toEqual([])
+})
+
+test('where requests are dear it reads on through the pack', async () => {
+  const { ids, bytes } = packOf(LENGTHS)
+  const { heads, reads } = await skim(bytes, 1024 * 1024)
+  expect([heads.length, reads]).toEqual([ids.length, 1])
 })
 
 test('where a head is damaged, or leads astray, whole records behind it are found all the same', async () => {
@@ -65,7 +77,8 @@ test('a torn end hides nothing before it; a pack that is not there is said to be
   const { ids, bytes } = packOf(LENGTHS)
   const { heads } = await skim(bytes.subarray(0, bytes.length - 10))
   expect(new Set(heads.map(({ id }) => id.toString('hex'))).size).toBeGreaterThanOrEqual(ids.length - 1)
-  const gone = { size: async () => null, read: async () => Promise.reject(new VarveError('NOT_FOUND', 'gone')) }
+  const costs = { concurrency: 1, readGapBytes: 0 }
+  const gone = { costs, size: async () => null, read: async () => Promise.reject(new VarveError('NOT_FOUND', 'gone')) }
   const all = async (): Promise<void> => {
     for await (const _ of skimPack(gone, name)) throw new Error('there is nothing')
   }

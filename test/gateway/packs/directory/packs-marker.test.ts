@@ -45,6 +45,13 @@ test('what cannot be read is no absence, and what cannot be laid is an error wit
   await expect(layMarker(path.join(folder.path, 'absent', 'packs'), randomUUID())).rejects.toMatchObject(failed)
 })
 
+test('below a file there is no folder of packs, and so no marker', async () => {
+  await using folder = await temporaryFolder()
+  const file = path.join(folder.path, 'file')
+  await writeFile(file, 'x')
+  expect(readMarker(path.join(file, 'packs'))).toBe(null)
+})
+
 test('what is no file is no marker, and a pipe in its place keeps nobody waiting', async () => {
   await using folder = await temporaryFolder()
   const file = path.join(folder.path, MARKER_NAME)
