@@ -99,7 +99,7 @@ export const parseVersioned = (bytes: Uint8Array, known: number, what: string): 
   return value
 }
 
-/** What the manifest of a backup says that is about to be committed; its figures are those of the catalog's row. */
+/** The manifest of a backup that is about to be committed; its figures are those of the catalog's row. */
 export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },

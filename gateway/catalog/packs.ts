@@ -10,7 +10,7 @@ export interface PackRow {
   readonly uuid: string
   /** Acknowledged length, in bytes: 0 until the first commit. */
   readonly bytes: number
-  /** 0 open, 1 when nothing is added any more, 2 when nothing names it and it is to be removed. */
+  /** 0 open, 1 sealed (nothing is added any more), 2 marked for removal because nothing names it. */
   readonly sealed: number
 }
 
@@ -23,18 +23,18 @@ export interface PackTotal {
 
 export interface Packs {
   /**
-   * Marks sealed packs for removal, unless known damage lies in them, and gives those that are: a start that finds them so
-   * marked finishes it.
+   * Marks sealed packs for removal, unless they hold known damage, and returns those marked; a later start finishes an
+   * interrupted removal.
    */
   readonly doom: Transaction<{ ids: readonly number[] }, number[]>
 
-  /** Takes back that a pack is marked for removal. */
+  /** Unmarks a pack that was marked for removal. */
   readonly spare: Transaction<{ id: number }, void>
 
   /** The tenant's packs that are marked for removal. */
   readonly doomed: Question<{ tenant: string }, { id: number; uuid: string }[]>
 
-  /** Removes the row of a doomed pack whose file is gone. */
+  /** Removes the row of a pack that was marked for removal and whose file is gone. */
   readonly removed: Transaction<{ id: number }, void>
 
   /** The new pack's row id; the row is there before the file, so that no file is without one. */

@@ -18,8 +18,8 @@ export interface AnnouncedDisk {
 }
 
 /**
- * The chunks named by a batch of runs that begin at chunk `from`, and the chunk behind the last run. UPLOAD_INVALID for runs beyond the end of the
- * disk, and for the id of a chunk of zeroes: content has one tree only where zeroes are said in one way.
+ * The chunks named by a batch of runs that begin at chunk `from`, and the chunk behind the last run. UPLOAD_INVALID for runs
+ * beyond the end of the disk, and for the id of a chunk of zeroes: content has one tree only where zeroes are said in one way.
  */
 export const announcedIn = (
   batch: RunBatch,

@@ -1,4 +1,5 @@
-// The runs of one upload between their arrival and their place in the tree: those that wait for an answer and those ahead of the tree.
+// The runs of one upload between their arrival and their place in the tree: those that wait for an answer and those ahead of the
+// tree.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { UPLOAD_AHEAD_ITEMS_MAX, UPLOAD_IDS_MAX, UPLOAD_WAITING_ITEMS_MAX } from '../../protocol/limits.ts'

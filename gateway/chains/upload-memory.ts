@@ -20,8 +20,9 @@ export interface UploadCall {
 const windowMin = (chunkBytes: number): number => Math.max(UPLOAD_WINDOW_BYTES_MIN, chunkBytes + MESSAGE_OVERHEAD_BYTES)
 
 /**
- * Disposing it gives all back. The window counts what the agent has credit for, what waits to be read and what is being
- * worked on, so it bounds all bytes of the upload's messages. It is as large as the method's where there is memory, and small where others wait.
+ * Disposing it gives all back. The window counts what the agent has credit for, what waits to be read and what is being worked
+ * on, so it bounds all bytes of the upload's messages. It is as large as the method's where there is memory, and small where
+ * others wait.
  */
 export class UploadMemory implements Disposable {
   readonly #account: Account

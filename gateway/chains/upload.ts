@@ -108,7 +108,10 @@ export class ImageUpload {
     this.#changedBytes = upload.changedBytes
   }
 
-  /** Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a failure was reported. */
+  /**
+   * Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a
+   * failure was reported.
+   */
   async run(messages: AsyncIterable<Received<Upward>>, send: Send): Promise<{ root: Ref }> {
     const { proofKey, signal } = this.#options
     signal.throwIfAborted()

@@ -1,4 +1,5 @@
-// The gateway of a data folder: over the local socket of the one that runs, or of one that this process opens for as long as it takes.
+// The gateway of a data folder: over the local socket of the one that runs, or of one that this process opens for as long as it
+// takes.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
@@ -13,7 +14,10 @@ import { dialLocal } from './dial-local.ts'
 const START_TIMEOUT_MS = 10_000
 const LOOK_INTERVAL_MS = 100
 
-/** How long a gateway that a command has opened stays for other commands that use it, and how often that is looked at, in milliseconds. */
+/**
+ * How long a gateway that a command has opened stays for other commands that use it, and how often that is looked at, in
+ * milliseconds.
+ */
 const LEAVE_TIMEOUT_MS = 10_000
 const LEAVE_INTERVAL_MS = 10
 
@@ -25,7 +29,9 @@ export interface Mending {
   readonly acceptLostKeys?: boolean
 }
 
-/** A session with the gateway that runs, as the owner of a tenant, or of the platform's role without one; null where none runs. */
+/**
+ * A session with the gateway that runs, as the owner of a tenant, or of the platform's role without one; null where none runs.
+ */
 const connect = async (data: string, tenant: string | null): Promise<Session | null> => {
   try {
     await using socket = await SocketPath.of(data)
@@ -51,7 +57,10 @@ const isListening = async (data: string): Promise<boolean | VarveError> => {
   }
 }
 
-/** The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed; STORE_LOCKED when one holds the folder and cannot be reached. */
+/**
+ * The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed;
+ * STORE_LOCKED when one holds the folder and cannot be reached.
+ */
 const gatewayOf = async (
   data: string,
   signal: AbortSignal,

@@ -29,8 +29,9 @@ const localError = (error: NodeJS.ErrnoException, socket: string): VarveError =>
 }
 
 /**
- * Opens a session of a tenant, or of the platform without one; null where nobody listens. Refusals come with their code; HELLO_TIMEOUT and
- * CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where another user's gateway listens.
+ * Opens a session of a tenant, or of the platform without one; null where nobody listens. Refusals come with their code;
+ * HELLO_TIMEOUT and CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where
+ * another user's gateway listens.
  */
 export const dialLocal = async (options: {
   readonly socketPath: string

@@ -33,8 +33,8 @@ const namesOf = async (reached: Reached, tenant: string | undefined): Promise<st
 }
 
 /**
- * Runs work for the tenant named or for all, and gives each result as it comes; a tenant whose work fails does not keep the others from theirs.
- * Gives the number of tenants. The first failure is thrown at the end; NOT_FOUND, CANCELLED.
+ * Runs work for the tenant named or for all, and gives each result as it comes; a tenant whose work fails does not keep the
+ * others from theirs. Gives the number of tenants. The first failure is thrown at the end; NOT_FOUND, CANCELLED.
  */
 export const overTenants = async <R>(
   reached: Reached,
@@ -72,7 +72,10 @@ export interface Each<R> {
   readonly first?: (reached: Reached) => Promise<object>
 }
 
-/** Runs it and prints text as it comes, JSON with all results at the end, also where it failed for some; gives the tenants of which it was bad news. */
+/**
+ * Runs it and prints text as it comes, JSON with all results at the end, also where it failed for some; gives the tenants of
+ * which it was bad news.
+ */
 export const printEach = async <R extends object>(options: Common, each: Each<R>): Promise<string[]> => {
   const { tenant, json } = options
   const bad: string[] = []

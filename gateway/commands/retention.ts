@@ -1,4 +1,5 @@
-// The retention command: which restore points are kept, by rules of a tenant, a group or a machine; and the options of such rules.
+// The retention command: which restore points are kept, by rules of a tenant, a group or a machine; and the options of such
+// rules.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson, printTable } from '../../protocol/host/output.ts'

@@ -1,4 +1,5 @@
-// The serve command: its configuration, the running gateway, a certificate that SIGHUP reads again, and a graceful end on SIGINT and SIGTERM.
+// The serve command: its configuration, the running gateway, a certificate that SIGHUP reads again, and a graceful end on SIGINT
+// and SIGTERM.
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { parse } from 'smol-toml'

@@ -1,4 +1,5 @@
-// What must hold across all who write into one datastore, whichever process they run in: what a collection must leave alone, and who alone does what.
+// What must hold across all who write into one datastore, whichever process they run in: what a collection must leave alone, and
+// who alone does what.
 import type { Ref } from '../../protocol/image-tree.ts'
 
 /** A tree that is being read: its root, and how many chunks it spans. */
@@ -17,8 +18,8 @@ export interface Holder {
 /** What protects ids from one collection. */
 export interface Protection extends AsyncDisposable {
   /**
-   * Runs work with the places of those of these ids that no work under way has relied on since the collection began, or did then; nobody comes to rely on
-   * one of them before what the work queues in its first turn.
+   * Runs work with the places of those of these ids that no work under way has relied on since the collection began, or did then;
+   * nobody comes to rely on one of them before what the work queues in its first turn.
    */
   uncovered<R>(ids: readonly Uint8Array[], work: (places: readonly number[]) => Promise<R>): Promise<R>
   /** Trees that are being read now; to be asked after the roots of the catalog were read. */

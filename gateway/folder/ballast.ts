@@ -1,4 +1,5 @@
-// The ballast: files of our own that hold space and inodes, given back when the disk is full so that reading and making room can still write.
+// The ballast: files of our own that hold space and inodes, given back when the disk is full so that reading and making room can
+// still write.
 import { randomFillSync } from 'node:crypto'
 import { closeSync, existsSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
@@ -71,7 +72,10 @@ export class Ballast {
     }
   }
 
-  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. STORE_FULL, STORE_FAILED. */
+  /**
+   * Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the
+   * rest. STORE_FULL, STORE_FAILED.
+   */
   async fill(isStopped: () => boolean = () => false, look = diskSpace): Promise<number | null> {
     const disk = path.dirname(this.folder)
     const files = ballastFiles((await look(disk)).totalBytes)
@@ -106,7 +110,10 @@ export class Ballast {
     return given
   }
 
-  /** Runs work; where the disk is full, gives ballast back, more each time, and runs it again. STORE_FULL once nothing is left to give. */
+  /**
+   * Runs work; where the disk is full, gives ballast back, more each time, and runs it again. STORE_FULL once nothing is left to
+   * give.
+   */
   draw<R>(work: () => R): R {
     for (let files = 1; ; files *= 2) {
       try {
@@ -117,7 +124,10 @@ export class Ballast {
     }
   }
 
-  /** The same for work that takes its time and so many bytes of the disk: each time it gives just these, and a few times only, as somebody else may take them. */
+  /**
+   * The same for work that takes its time and so many bytes of the disk: each time it gives just these, and a few times only, as
+   * somebody else may take them.
+   */
   async drawing<R>(bytes: number, work: () => Promise<R>): Promise<R> {
     const files = Math.ceil((bytes + SPARE_BYTES) / BALLAST_FILE_BYTES)
     for (let tries = 1; ; tries++) {
@@ -129,14 +139,20 @@ export class Ballast {
     }
   }
 
-  /** Sees to it that so many bytes are free, with ballast where they are not; false, with nothing given, where both together are less. STORE_FAILED. */
+  /**
+   * Sees to it that so many bytes are free, with ballast where they are not; false, with nothing given, where both together are
+   * less. STORE_FAILED.
+   */
   async lend(bytes: number): Promise<boolean> {
     const { freeBytes } = await diskSpace(path.dirname(this.folder))
     const files = Math.ceil((bytes + SPARE_BYTES - freeBytes) / BALLAST_FILE_BYTES)
     return files <= 0 || (this.names().length >= files && this.giveBack(files) === files)
   }
 
-  /** Gives so many files back if the error is a full disk; true when work that met it may be tried again. STORE_FULL in place of an error that does not tell so itself. */
+  /**
+   * Gives so many files back if the error is a full disk; true when work that met it may be tried again. STORE_FULL in place of
+   * an error that does not tell so itself.
+   */
   relieve(thrown: unknown, files: number): boolean {
     const unclear = mayBeFull(thrown)
     const { code, cause } = asVarveError(thrown)

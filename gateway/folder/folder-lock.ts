@@ -30,7 +30,9 @@ export class FolderLock implements AsyncDisposable {
     this.#server = server
   }
 
-  /** STORE_LOCKED while another gateway has this folder, also where the lock's file was removed or the folder has another path. */
+  /**
+   * STORE_LOCKED while another gateway has this folder, also where the lock's file was removed or the folder has another path.
+   */
   static async take(folder: string): Promise<FolderLock> {
     // elsewhere there is the lock's file only
     if (process.platform !== 'linux') return new FolderLock(null)

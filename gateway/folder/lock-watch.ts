@@ -1,4 +1,5 @@
-// Watches that a running gateway's lock and catalog are still the files of their names: with others in their place a second gateway could start, and what is written is lost.
+// Watches that a running gateway's lock and catalog are still the files of their names: with others in their place a second
+// gateway could start, and what is written is lost.
 import { statSync } from 'node:fs'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'

@@ -1,4 +1,5 @@
-// A new data folder: made level by level, and tried before anything of value is laid into it. Each refusal is CONFIG_INVALID with a way out.
+// A new data folder: made level by level, and tried before anything of value is laid into it. Each refusal is CONFIG_INVALID with
+// a way out.
 import { randomUUID } from 'node:crypto'
 import { constants, existsSync, statSync } from 'node:fs'
 import { access, mkdir, open, rename, rm, rmdir } from 'node:fs/promises'
@@ -68,7 +69,10 @@ const isFolder = (file: string): boolean => {
   }
 }
 
-/** Makes a folder and those above it, one after the other (Node's own way loops for ever where a file system makes none); gives those that it made. CONFIG_INVALID. */
+/**
+ * Makes a folder and those above it, one after the other (Node's own way loops for ever where a file system makes none); gives
+ * those that it made. CONFIG_INVALID.
+ */
 export const makeFolders = async (folder: string): Promise<string[]> => {
   const problem = pathProblem(folder)
   if (problem !== null) throw new VarveError('CONFIG_INVALID', problem)
@@ -154,7 +158,10 @@ const tryAll = async (folder: string): Promise<void> => {
   }
 }
 
-/** Makes a data folder, where it is not there, and tries what a gateway needs of it. CONFIG_INVALID, and then nothing is left of it that was not there. */
+/**
+ * Makes a data folder, where it is not there, and tries what a gateway needs of it. CONFIG_INVALID, and then nothing is left of
+ * it that was not there.
+ */
 export const makeDataFolder = async (folder: string): Promise<void> => {
   const made = await makeFolders(folder)
   try {

@@ -26,7 +26,9 @@ const uidOf = (file: string): number | null => {
   }
 }
 
-/** CONFIG_INVALID unless this process is the user whose catalog lies in the folder; where there is none yet, whose folder it is. */
+/**
+ * CONFIG_INVALID unless this process is the user whose catalog lies in the folder; where there is none yet, whose folder it is.
+ */
 export const checkOwner = (folder: string, euid: number | undefined = process.geteuid?.()): void => {
   if (euid === undefined) return
   for (const file of [path.join(folder, CATALOG_NAME), folder]) {

@@ -44,7 +44,10 @@ export class Reserve {
   #passedBytes = 0
   #takenBytes = 0
 
-  /** `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back, `look` finds the disk with the least room. */
+  /**
+   * `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back, `look` finds the disk
+   * with the least room.
+   */
   constructor(options: { bytes: number | null; nowMs: () => number; look: () => Promise<DiskSpace> }) {
     this.#bytes = options.bytes
     this.#nowMs = options.nowMs

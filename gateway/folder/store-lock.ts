@@ -41,14 +41,20 @@ export class StoreLock implements Disposable {
   #db: DatabaseSync
   #inode: bigint | null
 
-  /** CONFIG_INVALID where a foreign file lies in its place; STORE_LOCKED when another gateway, or a command, of this process or another one, holds it. */
+  /**
+   * CONFIG_INVALID where a foreign file lies in its place; STORE_LOCKED when another gateway, or a command, of this process or
+   * another one, holds it.
+   */
   constructor(path: string) {
     this.#path = path
     this.#db = lock(path)
     this.#inode = inodeOf(path)
   }
 
-  /** Takes the lock again where its file was removed or replaced; true where it was. STORE_LOCKED when another one holds that of the new file, and as above. */
+  /**
+   * Takes the lock again where its file was removed or replaced; true where it was. STORE_LOCKED when another one holds that of
+   * the new file, and as above.
+   */
   renew(): boolean {
     if (inodeOf(this.#path) === this.#inode) return false
     const db = lock(this.#path)

@@ -4,7 +4,7 @@ import type { ShownJob, ShownUpload } from '../catalog/jobs.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
 
-/** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
+/** `comparedBytes` is what this process has compared for it so far. */
 export const jobView = (
   job: ShownJob,
   uploads: readonly ShownUpload[],

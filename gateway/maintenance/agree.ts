@@ -1,4 +1,5 @@
-// Whether what a survey found dead may go: only where all that is needed was walked and found, or a person accepted the loss of named points.
+// Whether what a survey found dead may go: only where all that is needed was walked and found, or a person accepted the loss of
+// named points.
 import type { Acceptance, LostSubtrees } from '../catalog/damage.ts'
 import { CATALOG_WAY_OUT } from '../catalog/collection.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -51,8 +52,9 @@ const treeUnreadable = (nodes: number, lost: readonly LostSubtrees[]): VarveErro
 }
 
 /**
- * Lets what a survey found dead go, or says why not. CATALOG_DAMAGED where the index lacks what is needed beyond known damage; TREE_UNREADABLE where a tree
- * cannot be walked that points need whose loss was not accepted; PARAMS_INVALID for an accepted point that has no such tree, POINT_HELD, NOT_FOUND.
+ * Lets what a survey found dead go, or says why not. CATALOG_DAMAGED where the index lacks what is needed beyond known damage;
+ * TREE_UNREADABLE where a tree cannot be walked that points need whose loss was not accepted; PARAMS_INVALID for an accepted
+ * point that has no such tree, POINT_HELD, NOT_FOUND.
  */
 export const agree = async (
   { datastore, tenant, signal }: MaintenanceContext,

@@ -1,4 +1,5 @@
-// Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree once.
+// Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree
+// once.
 import type { DiskRoot, PointRoots } from '../catalog/points.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { LostRow } from '../catalog/damage.ts'
@@ -206,7 +207,9 @@ class Attribution {
   }
 }
 
-/** Writes down what the tenant's known damage leaves unreadable, in place of what was known before; one at a time for each tenant. */
+/**
+ * Writes down what the tenant's known damage leaves unreadable, in place of what was known before; one at a time for each tenant.
+ */
 export const attribute = (context: AttributionContext): Promise<void> =>
   context.datastore.tenantStore(context.tenant).quarantine.attributions.run(() => new Attribution(context).run())
 

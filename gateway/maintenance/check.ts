@@ -1,4 +1,5 @@
-// Compares a tenant's packs with index and catalog, and changes nothing: what packs hold that the catalog does not know, and the other way round.
+// Compares a tenant's packs with index and catalog, and changes nothing: what packs hold that the catalog does not know, and the
+// other way round.
 import type { PackRow } from '../catalog/packs.ts'
 import type { PlacePage } from '../catalog/checks.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
@@ -30,7 +31,10 @@ interface Stranger {
 
 const count = (counts: Map<number, number>, pack: number): void => void counts.set(pack, (counts.get(pack) ?? 0) + 1)
 
-/** The end of a write that was cut short or lost with the power, which nobody was told of: a start seals such a pack as it is. It is a problem where records are missing. */
+/**
+ * The end of a write that was cut short or lost with the power, which nobody was told of: a start seals such a pack as it is. It
+ * is a problem where records are missing.
+ */
 const isTail = ({ sealed, bytes }: PackRow, { offset, length, problem }: PackGap): boolean =>
   sealed === 1 && offset + length === bytes && problem !== 'the pack is shorter'
 
@@ -163,7 +167,10 @@ class PackCheck {
     this.#doneBytes += row.bytes
   }
 
-  /** A header says nothing that matters of a pack that holds nothing, as one that was cut at its making; one of another pack matters where its records are not there. */
+  /**
+   * A header says nothing that matters of a pack that holds nothing, as one that was cut at its making; one of another pack
+   * matters where its records are not there.
+   */
   async #checkHeader({ uuid, kind }: PackRow, named: number, found: number): Promise<void> {
     const { packs } = this.#context.datastore.tenantStore(this.#context.tenant)
     try {

@@ -150,9 +150,10 @@ const apply = async (
 }
 
 /**
- * Reclaims what nothing refers to, beside backups and restores. Nothing is removed where it cannot be known what is needed: TREE_UNREADABLE while a tree node
- * cannot be read that belongs to other points than those of `acceptLoss`, CATALOG_DAMAGED where the catalog lacks what packs or points say, STORE_FAILED while
- * a pack cannot be read. NOT_FOUND, POINT_HELD, PARAMS_INVALID for points of `acceptLoss` of which no loss can be accepted; MAINTENANCE_RUNNING, STORE_FULL.
+ * Reclaims what nothing refers to, beside backups and restores. Nothing is removed where it cannot be known what is needed:
+ * TREE_UNREADABLE while a tree node cannot be read that belongs to other points than those of `acceptLoss`, CATALOG_DAMAGED where
+ * the catalog lacks what packs or points say, STORE_FAILED while a pack cannot be read. NOT_FOUND, POINT_HELD, PARAMS_INVALID for
+ * points of `acceptLoss` of which no loss can be accepted; MAINTENANCE_RUNNING, STORE_FULL.
  */
 export const collect = async (
   context: MaintenanceContext,

@@ -1,7 +1,10 @@
 // Which packs a collection removes, rewrites and keeps: a pure plan over what a survey counted in each.
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from '../packs/format.ts'
 
-/** Sealed packs below this part of a whole one are merged once there are at least two of a kind: crashes and short uploads leave them. */
+/**
+ * Sealed packs below this part of a whole one are merged once there are at least two of a kind: crashes and short uploads leave
+ * them.
+ */
 const SMALL_PART = 0.25
 
 /** That of packs on any but a small disk, in bytes. */

@@ -1,4 +1,5 @@
-// Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's word.
+// Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's
+// word.
 import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/collection.ts'
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

@@ -1,4 +1,5 @@
-// Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
+// Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not
+// know.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
@@ -32,7 +33,10 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
     .map(([tenant, packs]) => `${packs} packs are of a tenant that the catalog does not know: ${tenant}`)
 }
 
-/** Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of packs is not there. */
+/**
+ * Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of
+ * packs is not there.
+ */
 export const folderProblems = async (folder: string, catalog: Catalog): Promise<string[]> => {
   const packs = packStoreIn(folder)
   const epoch = packNotes(packs).epoch()

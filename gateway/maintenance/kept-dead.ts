@@ -1,4 +1,5 @@
-// The dead records of a survey, kept until somebody agrees that they go: so that the index need not be read again where they are not too many.
+// The dead records of a survey, kept until somebody agrees that they go: so that the index need not be read again where they are
+// not too many.
 import type { OnDead } from './survey.ts'
 
 /** Dead records that are kept, in 40 MB; of more none is. */

@@ -1,4 +1,5 @@
-// The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+// The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway
+// a few in all.
 import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
@@ -79,8 +80,8 @@ export class Maintenance implements AsyncDisposable {
   }
 
   /**
-   * Runs one piece of work to its end or until its caller goes, once it is its turn. MAINTENANCE_RUNNING while another one of the tenant
-   * runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
+   * Runs one piece of work to its end or until its caller goes, once it is its turn. MAINTENANCE_RUNNING while another one of the
+   * tenant runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
    */
   async run<N extends Work>(name: N, tenant: Tenant, params: Params<N>, call: ServedCall<N>): Promise<Result<N>> {
     const { own, other } = slotsOf(name)

@@ -48,8 +48,8 @@ export class PackProof {
   }
 
   /**
-   * Compares records of a pack with what the index says of them, and lets back in what is damage so far, or of which the index names another copy that is not
-   * whole; the number of those that it names here.
+   * Compares records of a pack with what the index says of them, and lets back in what is damage so far, or of which the index
+   * names another copy that is not whole; the number of those that it names here.
    */
   async look(pack: string, heads: readonly RecordHead[]): Promise<number> {
     if (heads.length === 0) return 0

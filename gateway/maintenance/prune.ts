@@ -117,8 +117,8 @@ const resultOf = (
 }
 
 /**
- * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the points named.
- * NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a point that was named may not go, and then none goes.
+ * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the
+ * points named. NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a point that was named may not go, and then none goes.
  */
 export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {
   const { catalog, tenant, params, nowMs, by } = request

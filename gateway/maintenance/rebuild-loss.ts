@@ -10,8 +10,8 @@ export interface RebuildLoss {
   /** Restore points that are whole for the old catalog, and in the new one absent or without a part. */
   readonly points: number
   /**
-   * Records of an old catalog that could be used as it is, in packs, or parts of packs, that were not read now. Of what was read the packs know better:
-   * rows of the index may be wrong.
+   * Records of an old catalog that could be used as it is, in packs, or parts of packs, that were not read now. Of what was read
+   * the packs know better: rows of the index may be wrong.
    */
   readonly records: number
 }
@@ -61,7 +61,10 @@ export const lossOf = (
   }
 }
 
-/** REBUILD_LOSES where neither packs nor an old catalog gave a tenant, though changes were acknowledged: no tenant is ever removed. */
+/**
+ * REBUILD_LOSES where neither packs nor an old catalog gave a tenant, though changes were acknowledged: no tenant is ever
+ * removed.
+ */
 export const refuseNothing = ({ tenants }: Pick<RebuildReport, 'tenants'>, epoch: number | null): void => {
   if (tenants > 0 || epoch === null || epoch === 0) return
   throw new VarveError(

@@ -22,7 +22,10 @@ export class CatalogPlace {
     return this.#path(NEW_NAME)
   }
 
-  /** The catalog that is to be replaced: the one in use, else the newest of those that were replaced before; null where there is none. */
+  /**
+   * The catalog that is to be replaced: the one in use, else the newest of those that were replaced before; null where there is
+   * none.
+   */
   get old(): string | null {
     const catalog = this.#path(CATALOG_NAME)
     if (existsSync(catalog) && statSync(catalog).size > 0) return catalog
@@ -64,7 +67,10 @@ export class CatalogPlace {
     return kept
   }
 
-  /** A log without its catalog: that of the one just replaced when the crash came between the two, else a stranger that is put aside. */
+  /**
+   * A log without its catalog: that of the one just replaced when the crash came between the two, else a stranger that is put
+   * aside.
+   */
   async #settleLog(catalog: string): Promise<void> {
     const last = this.#lastReplaced()
     const owner = `${this.#path(replacedName(last))}-wal`

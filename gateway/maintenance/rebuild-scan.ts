@@ -53,7 +53,10 @@ export interface ScanContext {
 const unreadable = (report: RebuildReport, { tenant, pack }: PackName, problem: string): void =>
   report.unreadable.add({ tenant, pack, offset: 0, length: null, problem })
 
-/** Every pack that this program can read, the largest first, so that the last ones to be read are short; the others are in the report. */
+/**
+ * Every pack that this program can read, the largest first, so that the last ones to be read are short; the others are in the
+ * report.
+ */
 export const findPacks = async ({ store, report, signal }: ScanContext): Promise<FoundPack[]> => {
   const packs: FoundPack[] = []
   for await (const entry of store.list()) {
@@ -75,7 +78,10 @@ export const findPacks = async ({ store, report, signal }: ScanContext): Promise
   return packs.sort((a, b) => b.bytes - a.bytes)
 }
 
-/** Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them must prove itself. */
+/**
+ * Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them
+ * must prove itself.
+ */
 const kindOf = async (
   store: Packs,
   name: PackName,

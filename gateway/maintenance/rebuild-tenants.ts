@@ -1,4 +1,5 @@
-// The tenants of a rebuilt catalog, with their agents, machines and policies: of the newest states, and of an older catalog where that knows more.
+// The tenants of a rebuilt catalog, with their agents, machines and policies: of the newest states, and of an older catalog where
+// that knows more.
 import { fromHex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { BuiltTenant, CatalogBuilder, NewTenant } from '../catalog/sqlite/catalog-builder.ts'

@@ -261,9 +261,10 @@ const lockStore = (folder: string): StoreLock => {
 }
 
 /**
- * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is changed, so that a rebuild
- * may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs, STORE_LOCKED while a gateway runs or a command uses the catalog,
- * STORE_VERSION when a later program wrote catalog or state; STORE_FULL, STORE_FAILED.
+ * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is
+ * changed, so that a rebuild may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs,
+ * STORE_LOCKED while a gateway runs or a command uses the catalog, STORE_VERSION when a later program wrote catalog or state;
+ * STORE_FULL, STORE_FAILED.
  */
 export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> => {
   const { folder, log, onProgress = () => {}, nowMs = Date.now } = options

@@ -110,15 +110,19 @@ const counted = (points: readonly StandingPoint[], rules: Retention): Map<string
 const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number =>
   b.seq - a.seq || b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1)
 
-/** True for a point of which a clock that was ahead said when it was made, or of which a clock that is behind says that it is to come. */
+/**
+ * True for a point of which a clock that was ahead said when it was made, or of which a clock that is behind says that it is to
+ * come.
+ */
 export const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
 
 /**
- * The plan for all points of one machine, the one created last first: this order is what "newest" means, whatever clocks said. Rules count in the order
- * last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule kept one; periods without points
- * do not count. The newest point without known damage always stays. Two kinds of points stand for nothing, are counted by no rule and take nothing from
- * the others: one in which there is nothing to restore, and one from the future, which stays until its time has come. A time that the order of creation
- * contradicts is not believed (`believedTimes`).
+ * The plan for all points of one machine, the one created last first: this order is what "newest" means, whatever clocks said.
+ * Rules count in the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which
+ * no earlier rule kept one; periods without points do not count. The newest point without known damage always stays. Two kinds of
+ * points stand for nothing, are counted by no rule and take nothing from the others: one in which there is nothing to restore,
+ * and one from the future, which stays until its time has come. A time that the order of creation contradicts is not believed
+ * (`believedTimes`).
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],

@@ -49,7 +49,10 @@ export class PackRewriter implements AsyncDisposable {
     return this.#bytes
   }
 
-  /** True when nothing in the index names the pack any more; false where records in it could not be read: those are quarantined. STORE_FULL, STORE_FAILED. */
+  /**
+   * True when nothing in the index names the pack any more; false where records in it could not be read: those are quarantined.
+   * STORE_FULL, STORE_FAILED.
+   */
   async rewrite(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, signal } = this.#context
     const { packs } = datastore.tenantStore(tenant)
@@ -152,7 +155,10 @@ export class PackRewriter implements AsyncDisposable {
     return copies.filter((_, index) => named[index] === 1)
   }
 
-  /** Reads what the scan did not come upon at the places that the index has: whole records move as well, others are quarantined, and the pack stays until the next collection. */
+  /**
+   * Reads what the scan did not come upon at the places that the index has: whole records move as well, others are quarantined,
+   * and the pack stays until the next collection.
+   */
   async #rest(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, log } = this.#context
     const store = datastore.tenantStore(tenant)

@@ -4,7 +4,9 @@ import { decodeState } from '../chains/image-builder.ts'
 import type { ReadTree } from '../coordination/coordination.ts'
 import { OWNER_ALL, type SurveyOptions, type SurveyTree } from './survey.ts'
 
-/** The subtrees and chunks that a running upload has placed: its base stays whole as well, because ranges of it may still be kept. */
+/**
+ * The subtrees and chunks that a running upload has placed: its base stays whole as well, because ranges of it may still be kept.
+ */
 export const partsOfUpload = ({ state }: UploadRoots): SurveyOptions['parts'] => {
   if (state.length === 0) return []
   return decodeState(state).open.flatMap((children, level) =>

@@ -1,4 +1,5 @@
-// What is live, and whose it is: walks image trees, each shared subtree once, and then holds the whole index against what was found.
+// What is live, and whose it is: walks image trees, each shared subtree once, and then holds the whole index against what was
+// found.
 import type { IndexPage } from '../catalog/collection.ts'
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -11,7 +12,10 @@ import { childAt } from '../trees/tree.ts'
 import { IndexTally, type Sum } from './index-tally.ts'
 import { KeptDead } from './kept-dead.ts'
 
-/** Records that one pass marks: more are done in several passes over the trees, so that marks take 200 MB at most (300 while they grow). */
+/**
+ * Records that one pass marks: more are done in several passes over the trees, so that marks take 200 MB at most (300 while they
+ * grow).
+ */
 export const MARKS_MAX = 11_000_000
 
 /** Most passes: ids are told apart by their first byte. */
@@ -125,7 +129,10 @@ export class Survey {
     this.#kept = new KeptDead(options.keptMax)
   }
 
-  /** Walks everything and looks at all of the index; what is dead is handed to `onDead` as it is found, or kept for `sweep`. STORE_FAILED, CATALOG_DAMAGED. */
+  /**
+   * Walks everything and looks at all of the index; what is dead is handed to `onDead` as it is found, or kept for `sweep`.
+   * STORE_FAILED, CATALOG_DAMAGED.
+   */
   async count(onDead: OnDead = async (...batch) => this.#kept.add(...batch)): Promise<SurveyResult> {
     this.#damaged = splitIds(await this.#options.damaged())
     for (const [from, to] of this.#passes()) {
@@ -152,7 +159,10 @@ export class Survey {
     }
   }
 
-  /** Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE where it walks again and a tree cannot be read any more. */
+  /**
+   * Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE where it walks again and a tree cannot be
+   * read any more.
+   */
   async sweep(onDead: OnDead): Promise<void> {
     if (this.#kept.whole) return await this.#kept.hand(onDead)
     const unwalkable = this.#unwalkable.size

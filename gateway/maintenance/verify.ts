@@ -1,4 +1,5 @@
-// Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared once.
+// Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared
+// once.
 import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
 import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
@@ -95,8 +96,8 @@ class Verification {
   }
 
   /**
-   * Looks at what no walk came to because it lies below a damaged node: the backup that brings that node again would take the rest for good.
-   * Chunks only where all points are verified, as the index does not say whose they are.
+   * Looks at what no walk came to because it lies below a damaged node: the backup that brings that node again would take the
+   * rest for good. Chunks only where all points are verified, as the index does not say whose they are.
    */
   async #hidden(chunks: boolean): Promise<void> {
     const { datastore, tenant } = this.#context
@@ -258,7 +259,10 @@ class Verification {
   }
 }
 
-/** Verifies what was asked for and finds out what all known damage touches. NOT_FOUND, AMBIGUOUS, STORE_FAILED; what was verified before an error stays so. */
+/**
+ * Verifies what was asked for and finds out what all known damage touches. NOT_FOUND, AMBIGUOUS, STORE_FAILED; what was verified
+ * before an error stays so.
+ */
 export const verifyPoints = async (
   context: MaintenanceContext,
   params: Params<'store.verify'>,

@@ -44,8 +44,9 @@ interface TenantShare {
 }
 
 /**
- * What is held may grow while it stays below a share of what is free then, so some is left for who comes next, and no number
- * of tenants or callers has to be known. Beyond that each tenant has a little for itself, which nobody can take from it. Work that was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
+ * What is held may grow while it stays below a share of what is free then, so some is left for who comes next, and no number of
+ * tenants or callers has to be known. Beyond that each tenant has a little for itself, which nobody can take from it. Work that
+ * was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
  */
 export class MemoryBudget {
   readonly limitBytes: number

@@ -26,16 +26,24 @@ export const PASSED_MAX = 16
 /** Sessions of one caller (an agent, or one token of a person); a further one is refused. */
 export const CALLER_SESSIONS_MAX = 256
 
-/** What an upload has for itself until it ends, in bytes: the first window, runs that wait, and the first AHEAD_ITEMS_MIN items. */
+/**
+ * What an upload has for itself until it ends, in bytes: the first window, runs that wait, and the first AHEAD_ITEMS_MIN items.
+ */
 export const UPLOAD_BYTES = 4 * MIB
 
-/** Window that an upload always has, in bytes: the largest message of chunks that are smaller than it, its heads, and runs beside it. */
+/**
+ * Window that an upload always has, in bytes: the largest message of chunks that are smaller than it, its heads, and runs beside
+ * it.
+ */
 export const UPLOAD_WINDOW_BYTES_MIN = 2.5 * MIB
 
 /** What a message of one large chunk takes beside the chunk, in bytes. */
 export const MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
-/** What one run or id takes at most that was answered and is not durable yet, in bytes: a test measures 113 where its chunk is wanted, 173 where it came. */
+/**
+ * What one run or id takes at most that was answered and is not durable yet, in bytes: a test measures 113 where its chunk is
+ * wanted, 173 where it came.
+ */
 export const ITEM_BYTES = 256
 
 /** A download in bytes: one message on its way, the next one, and what that is put together from. */

@@ -30,7 +30,9 @@ export const RECORD_TYPE_NAMES: Readonly<Record<RecordType, DamagedRecord['type'
 /** Why a record counts as damaged that the index does not have. */
 export const MISSING = 'missing'
 
-/** The errors that this datastore raised itself: what a peer says looks the same, and must never take anything out of the index. */
+/**
+ * The errors that this datastore raised itself: what a peer says looks the same, and must never take anything out of the index.
+ */
 const own = new WeakSet<VarveError>()
 
 /** Marks a DATA_DAMAGED as the datastore's own, so that `damageOf` believes its details; gives it back. */
@@ -46,7 +48,10 @@ export const ownIfDamage = (error: VarveError): void => {
 
 const isType = (value: unknown): value is RecordType => Object.values<unknown>(RECORD).includes(value)
 
-/** What a DATA_DAMAGED of the datastore's own says of one record, whose type is `type` if it does not say; null for any other error. */
+/**
+ * What a DATA_DAMAGED of the datastore's own says of one record, whose type is `type` if it does not say; null for any other
+ * error.
+ */
 export const damageOf = (error: VarveError, type: RecordType = RECORD.chunk): Damage | null => {
   const { code, message, details } = error
   const { id, pack, offset } = details

@@ -95,7 +95,10 @@ export class PackPool {
     return this.#create(tenant, kind)
   }
 
-  /** Takes a pack back; one that holds anything the catalog does not know of is sealed, or removed where nothing was ever recorded. */
+  /**
+   * Takes a pack back; one that holds anything the catalog does not know of is sealed, or removed where nothing was ever
+   * recorded.
+   */
   async release(held: HeldPack): Promise<void> {
     const { id, name, kind, file } = held
     // what a failed append left is there too, and counts
@@ -147,7 +150,10 @@ export class PackPool {
     }
   }
 
-  /** Removes a pack of this process in which no transaction ever recorded anything: first the file, so that no file is without a row. */
+  /**
+   * Removes a pack of this process in which no transaction ever recorded anything: first the file, so that no file is without a
+   * row.
+   */
   async #forget(id: number, name: PackName): Promise<void> {
     try {
       const failed = (await this.#store.remove([name])).get(name.pack)

@@ -23,7 +23,10 @@ const PIECE_BYTES = recordBytes(RECORD_PLAIN_BYTES_MAX)
 /** A piece that cannot be read is read again in blocks of so many bytes, to lose no more than the bad ones. */
 const BLOCK_BYTES = 4096
 
-/** Bytes that a search after damage may check for one pack at any place; content made to look like large records must not hold it up for hours. */
+/**
+ * Bytes that a search after damage may check for one pack at any place; content made to look like large records must not hold it
+ * up for hours.
+ */
 const SEARCH_BYTES_MAX = 1024 * 1024 * 1024
 
 /** Past that it checks only what looks like a record of at most so many bytes, which chunks of the usual size are. */
@@ -36,7 +39,9 @@ export interface PackRecord {
   readonly header: RecordHeader
   /** The whole record: a view, valid until the next step of the scan. */
   readonly bytes: Uint8Array
-  /** True behind damage: it may be bytes of a chunk that look like a record, so its id is to be checked before it is relied on. */
+  /**
+   * True behind damage: it may be bytes of a chunk that look like a record, so its id is to be checked before it is relied on.
+   */
   readonly found: boolean
 }
 
@@ -185,8 +190,8 @@ const search = async (window: Window, from: number, end: number, budget: { bytes
 }
 
 /**
- * Every whole record of a pack in order, and a gap for what lies between them: all bytes from `from` to `to` are in one of the two.
- * At most two pieces of 4 MiB are in memory. What the pack lacks of `to` is a gap too. NOT_FOUND, STORE_FAILED.
+ * Every whole record of a pack in order, and a gap for what lies between them: all bytes from `from` to `to` are in one of the
+ * two. At most two pieces of 4 MiB are in memory. What the pack lacks of `to` is a gap too. NOT_FOUND, STORE_FAILED.
  */
 export async function* scanPack(
   store: Source,

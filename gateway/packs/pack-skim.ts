@@ -30,8 +30,8 @@ const headAt = (bytes: Uint8Array): { readonly id: Uint8Array; readonly length: 
 }
 
 /**
- * The heads of all records of a pack in order; checksums are not looked at. Where one does not lead to the next, the whole pack is searched for whole
- * records, of which some come twice then. NOT_FOUND, STORE_FAILED.
+ * The heads of all records of a pack in order; checksums are not looked at. Where one does not lead to the next, the whole pack
+ * is searched for whole records, of which some come twice then. NOT_FOUND, STORE_FAILED.
  */
 export async function* skimPack(
   store: Pick<Packs, 'costs' | 'read' | 'size'>,

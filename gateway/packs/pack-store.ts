@@ -1,4 +1,5 @@
-// The interface of what holds packs: written by its users' needs and so that a folder as well as an object store can implement it.
+// The interface of what holds packs: written by its users' needs and so that a folder as well as an object store can implement
+// it.
 import { VarveError } from '../../protocol/errors.ts'
 
 export interface PackName {
@@ -9,17 +10,22 @@ export interface PackName {
 }
 
 /**
- * A pack that grows. Whether it is one file or a row of immutable parts is the store's business: what was given is part of the pack for good once it is synced.
- * It has one owner; after its first failed append or sync it refuses all others.
+ * A pack that grows. Whether it is one file or a row of immutable parts is the store's business: what was given is part of the
+ * pack for good once it is synced. It has one owner; after its first failed append or sync it refuses all others.
  */
 export interface PackFile extends AsyncDisposable {
   /** Length, in bytes, with everything appended so far. */
   readonly bytes: number
   /** True after an append or sync failed: what the pack holds past its last sync is unknown. */
   readonly broken: boolean
-  /** Adds bytes at the end; they are readable after the next sync. STORE_FULL without space, STORE_FAILED otherwise; the pack is broken then. One call at a time. */
+  /**
+   * Adds bytes at the end; they are readable after the next sync. STORE_FULL without space, STORE_FAILED otherwise; the pack is
+   * broken then. One call at a time.
+   */
   append(bytes: Uint8Array): Promise<void>
-  /** Returns when all that was appended before the call survives power loss. STORE_FULL, STORE_FAILED; the pack is broken then. */
+  /**
+   * Returns when all that was appended before the call survives power loss. STORE_FULL, STORE_FAILED; the pack is broken then.
+   */
   sync(): Promise<void>
 }
 
@@ -53,7 +59,9 @@ export type PackEntry = { readonly name: PackName } | { readonly unknown: string
 /** The packs of a store. What is not there counts as absent only while the store is known to be the right one. */
 export interface Packs {
   readonly costs: PackCosts
-  /** Makes a new pack that holds `header`; it and its name survive power loss when this returns. EXISTS, STORE_FULL, STORE_FAILED. */
+  /**
+   * Makes a new pack that holds `header`; it and its name survive power loss when this returns. EXISTS, STORE_FULL, STORE_FAILED.
+   */
   create(name: PackName, header: Uint8Array): Promise<PackFile>
   /** Goes on at the end of a pack. NOT_FOUND; DATA_DAMAGED unless it has exactly `bytes` bytes. */
   open(name: PackName, bytes: number): Promise<PackFile>
@@ -71,7 +79,10 @@ export interface Packs {
 export interface PackStore extends Packs, AsyncDisposable {
   /** What people know it by. */
   readonly place: string
-  /** Uuid of its mark, which tells it from an empty mount point and from another datastore's; null where it has none, and then none is looked for. */
+  /**
+   * Uuid of its mark, which tells it from an empty mount point and from another datastore's; null where it has none, and then
+   * none is looked for.
+   */
   readonly id: string | null
   /** Most bytes of a pack here, at most PACK_BYTES_MAX. */
   readonly packBytesMax: number
@@ -96,7 +107,10 @@ export interface PackNotes {
   id(): string | null
   /** The number of acknowledged changes; null where there is none, or none that can be read. STORE_FAILED. */
   epoch(): number | null
-  /** Raises that number where there is one, beside packs with this mark only; it survives power loss when this returns. Throws errors of the system. */
+  /**
+   * Raises that number where there is one, beside packs with this mark only; it survives power loss when this returns. Throws
+   * errors of the system.
+   */
   raiseEpoch(epoch: number, id: string | null): void
   hasPacks(): boolean
 }

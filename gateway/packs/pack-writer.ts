@@ -33,7 +33,10 @@ export class PackWriter implements AsyncDisposable {
     this.#room = options.room ?? null
   }
 
-  /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED. */
+  /**
+   * Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL,
+   * STORE_FAILED, QUOTA_EXCEEDED.
+   */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
     using _room = await this.#room?.take(this.#tenant, bytes.length)
     if (this.#current !== null && this.#current.file.bytes + bytes.length > this.#pool.packBytesMax) {

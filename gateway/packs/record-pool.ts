@@ -12,7 +12,9 @@ const THREADS_MAX = 8
 /** Jobs that may wait for a thread; past that the caller is refused, so memory stays bounded. */
 const JOBS_WAITING_MAX = 1024
 
-/** Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for. */
+/**
+ * Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for.
+ */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
 
 /** Takes the buffers that it is given: they are moved to a thread and are empty afterwards. */

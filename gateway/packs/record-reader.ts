@@ -123,7 +123,10 @@ export class RecordReader {
     this.#limiter = new Limiter({ weightMax: concurrency, waitingMax: READS_WAITING_MAX })
   }
 
-  /** The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED. */
+  /**
+   * The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past
+   * IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED.
+   */
   async fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))

@@ -30,7 +30,10 @@ const knownDamage = async ({ datastore, tenant, params }: Request): Promise<Varv
   return known.lostCount === 0 ? null : lostRangesError({ point, disk }, known)
 }
 
-/** Sends an image from `position` on; NOT_FOUND, or DATA_DAMAGED with the lost ranges: before anything is sent where they are known. */
+/**
+ * Sends an image from `position` on; NOT_FOUND, or DATA_DAMAGED with the lost ranges: before anything is sent where they are
+ * known.
+ */
 export const serveDownload = async (
   request: Request,
   send: (message: Down<'image.download'>) => Promise<void>,

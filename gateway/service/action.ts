@@ -51,7 +51,10 @@ export type Turn = 'listing' | 'relay'
 
 export interface Action<N extends Served> {
   readonly turn?: Turn
-  /** What the audit log says of it, chosen field by field: never secrets, and little enough for one entry. `result` is null for a call that failed. */
+  /**
+   * What the audit log says of it, chosen field by field: never secrets, and little enough for one entry. `result` is null for a
+   * call that failed.
+   */
   readonly details?: (params: Params<N>, result: Result<N> | null) => ErrorDetails
   readonly run: (params: Params<N>, context: Context<N>) => Promise<Result<N>>
 }

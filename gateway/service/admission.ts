@@ -37,8 +37,8 @@ export class Admission {
   }
 
   /**
-   * The claims of who came over the local socket: the owner of the tenant named, or, without one, the platform. Whoever can open it can read
-   * the signing keys beside it, so no token is asked for. NOT_FOUND.
+   * The claims of who came over the local socket: the owner of the tenant named, or, without one, the platform. Whoever can open
+   * it can read the signing keys beside it, so no token is asked for. NOT_FOUND.
    */
   async local(name: string | null): Promise<Claims> {
     const { authority, catalog, clock } = this.#uses
@@ -55,7 +55,10 @@ export class Admission {
     }
   }
 
-  /** Who a session with these claims is for. TOKEN_CLAIMS for a tenant that is not here; ROLE_FORBIDDEN for who serves machines and is no agent. */
+  /**
+   * Who a session with these claims is for. TOKEN_CLAIMS for a tenant that is not here; ROLE_FORBIDDEN for who serves machines
+   * and is no agent.
+   */
   async actor(claims: Claims, { address, serving }: { address: string; serving: boolean }): Promise<Actor> {
     const { catalog, audit, clock } = this.#uses
     const { subject, role } = claims

@@ -16,8 +16,8 @@ const partsOf = (cursor: string): unknown => {
 }
 
 /**
- * The key behind which a page of the list begins; null for the first page. `list` names it with whatever narrows it. PARAMS_INVALID
- * for a cursor that this list did not give.
+ * The key behind which a page of the list begins; null for the first page. `list` names it with whatever narrows it.
+ * PARAMS_INVALID for a cursor that this list did not give.
  */
 export const keyBehind = <S extends v.GenericSchema>(
   list: string,

@@ -83,7 +83,8 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
         using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
         let sends = false
         await serveDownload({ datastore, tenant, onlyAgent: actor.agent, params }, async (message) => {
-          // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in which they come
+          // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in
+          // which they come
           if (!sends) await begun()
           sends = true
           await call.sendHeld(message)

@@ -67,7 +67,10 @@ const childrenOf = async (read: ReadNodes, refs: readonly Ref[], level: number):
   return new Map(ids.map((id, index) => [id, nodes[index]!]))
 }
 
-/** Runs of one node's subtree, zero runs not yet merged; reads the children of a node together and its next level only when it comes to it. */
+/**
+ * Runs of one node's subtree, zero runs not yet merged; reads the children of a node together and its next level only when it
+ * comes to it.
+ */
 async function* runs(
   read: ReadNodes,
   node: TreeNode,
@@ -123,8 +126,8 @@ async function* joined(
 }
 
 /**
- * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zero subtrees are one run.
- * DATA_DAMAGED names a node that is absent, damaged or in the wrong place.
+ * The chunks of an image from `from` on, in ascending runs without gaps or overlaps up to `chunks`; neighbouring zero subtrees
+ * are one run. DATA_DAMAGED names a node that is absent, damaged or in the wrong place.
  */
 export const leaves = (source: NodeSource, root: Ref, chunks: number, from = 0): AsyncGenerator<LeafRun> =>
   joined(readAll(source), root, { chunks, from })
@@ -161,7 +164,9 @@ export const childAt = async (
   return ref
 }
 
-/** What an image holds at each of these chunks, `null` for zeroes; nodes that several of them share are read once. DATA_DAMAGED. */
+/**
+ * What an image holds at each of these chunks, `null` for zeroes; nodes that several of them share are read once. DATA_DAMAGED.
+ */
 export const chunksAt = async (
   source: NodeSource,
   root: Ref,

@@ -9,7 +9,9 @@ import type { Rowed } from './tenant-row.ts'
 /** The order of jobs, the last one first: that of their starts, whatever clocks said. */
 const ORDER = '(job.seq, job.started_ms, job.rowid)'
 
-/** The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index. */
+/**
+ * The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index.
+ */
 export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
   const behind = after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ?)`
   const from = after === null ? [] : [after]

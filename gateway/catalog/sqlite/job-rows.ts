@@ -4,7 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
+/** The `begun` of a job's row; an older program wrote it without the disks that were left out. */
 const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
 
 /** Columns of jobs that are shown. */

@@ -18,7 +18,7 @@ export const MACHINE = `SELECT machine.id, machine.name, machine.agent, agent.ho
 const namesOf = (sql: Sql, tenant: number): string[] =>
   sql.all<{ name: string }>('SELECT name FROM machine WHERE tenant = ? ORDER BY name', tenant).map(({ name }) => name)
 
-/** One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of none but its own. */
+/** One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of its own only. */
 export const machineByName = (sql: Sql, tenant: number, name: string, { person = true } = {}): MachineRow => {
   const row = sql.get<MachineRow>(`${MACHINE} WHERE machine.tenant = ? AND machine.name = ?`, tenant, name)
   if (row !== undefined) return row
@@ -40,7 +40,7 @@ export const machineOperations = {
         name,
       )
       if (held !== undefined) {
-        // also of a revoked agent: whoever serves a machine can read its points, so a person must say so
+        // also a revoked agent's: serving a machine grants access to its points, so a person must assign it
         if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
       } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
       else {

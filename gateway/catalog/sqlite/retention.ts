@@ -52,7 +52,7 @@ const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<R
   return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
 }
 
-/** Why a point that a person named does not go, in words. */
+/** Why a point that a person named is not removed, in words. */
 const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): VarveError => {
   const words: Partial<Record<KeepReason, string>> = {
     held: 'is held; release it first',
@@ -118,7 +118,7 @@ const requireGroup = (sql: Sql, tenant: number, group: string, way: string | nul
 const NEW_GROUP_WAY = 'for rules before the first machine joins it, say that the group is new (--new-group)'
 
 export const retentionOperations = {
-  // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
+  // a write without a change must not touch the row, or the tenant's state would be written again
   'retention.set': write((sql, { tenant, scope, name, rules, newGroup = true }) => {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') {

@@ -7,7 +7,8 @@ import { commitRecords } from './chunks.ts'
 import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
-// state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being written
+// state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being
+// written
 const WRITING = 2
 
 interface TenantRow {

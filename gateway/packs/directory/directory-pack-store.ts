@@ -55,7 +55,10 @@ export class DirectoryPackStore implements PackStore {
     this.ballast = Ballast.below(root)
   }
 
-  /** Opens a folder, with the marker of this id where one is named: STORE_FAILED where that is not there. Nothing is made; its parent must exist. */
+  /**
+   * Opens a folder, with the marker of this id where one is named: STORE_FAILED where that is not there. Nothing is made; its
+   * parent must exist.
+   */
   static async open(root: string, id: string | null = null): Promise<DirectoryPackStore> {
     const found = readMarker(root)
     if (id !== null && found !== id) throw strangePacks()
@@ -234,7 +237,10 @@ export class DirectoryPackStore implements PackStore {
     }
   }
 
-  /** What `work` finds; null where a file is not there, which counts only with the marker there before and after another look. STORE_FAILED. */
+  /**
+   * What `work` finds; null where a file is not there, which counts only with the marker there before and after another look.
+   * STORE_FAILED.
+   */
   async #find<R>(work: () => Promise<R>): Promise<R | null> {
     for (let looks = 1; ; looks++) {
       try {

@@ -1,4 +1,5 @@
-// The epoch beside the packs: how many acknowledged changes the catalog of these packs has had, so that an older copy of it is recognised at once.
+// The epoch beside the packs: how many acknowledged changes the catalog of these packs has had, so that an older copy of it is
+// recognised at once.
 import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { failpoint } from '../../common/failpoint.ts'
@@ -40,8 +41,8 @@ export const layEpoch = async (root: string, epoch: number): Promise<void> => {
 }
 
 /**
- * Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. That of packs without the marker
- * `packs` is another catalog's: raised, it would make that one pass for an older copy.
+ * Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. That of
+ * packs without the marker `packs` is another catalog's: raised, it would make that one pass for an older copy.
  */
 export const raiseEpoch = (root: string, epoch: number, packs: string | null): void => {
   if (packs === null || readMarker(root) !== packs) return
