@@ -52,7 +52,7 @@ const addServe = (program: Command): void => {
     .option('--insecure', 'allow plain connections on an address that is not loopback')
     .addOption(new Option('--log-level <level>', 'how much is logged (default: info)').choices(LOG_LEVELS))
     .option('--reserve <size>', 'disk space that uploads leave free (default: 1G, or 5 % of a smaller disk)')
-    .option('--memory <size>', 'memory for callers' work, besides the gateway's own (default: 512M)')
+    .option('--memory <size>', 'memory for calls, besides that of the gateway itself (default: 512M)')
     .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory')
     .action((options: ServeOptions) => serve(options))
 }

@@ -69,7 +69,7 @@ const verifyPerson = async (authority: Authority, jwt: Jwt, nowMs: number): Prom
   checkTimes(payload, nowMs, bearer)
   if (row === null || row.revokedMs !== null) throw new TokenRefused('TOKEN_REVOKED', 'the token was revoked', bearer)
   if (row.tenant !== payload.tenant || row.role !== payload.role || row.subject !== payload.sub)
-    throw new TokenRefused('TOKEN_CLAIMS', 'the token's claims are not those that were issued', bearer)
+    throw new TokenRefused('TOKEN_CLAIMS', 'the claims of the token are not those that were issued', bearer)
   return {
     issuer: payload.iss,
     audience: payload.aud,

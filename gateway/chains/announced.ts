@@ -10,7 +10,7 @@ export interface AnnouncedChunk {
   readonly length: number
 }
 
-/** The disk that runs speak of; `size` is bytes, `zeroId` the id of a chunk of so many zeroes. */
+/** The disk that runs are about; `size` is bytes, `zeroId` the id of a chunk of so many zeroes. */
 export interface AnnouncedDisk {
   readonly size: number
   readonly chunkBytes: number

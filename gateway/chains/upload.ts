@@ -20,13 +20,13 @@ import { ImageTreeWriter } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
-/** New bytes after which the upload commits and acknowledges. */
+/** New bytes after which the upload commits. */
 const COMMIT_BYTES = 32 * 1024 * 1024
 
 /** Runs and ids in the tree after which it commits as well: what is not durable takes memory. */
 const COMMIT_ITEMS = 16 * 1024
 
-/** Longest time that something finished waits for its commit, in milliseconds. */
+/** Longest time that finished chunks wait for their commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
 
 /** Bytes of chunks that may be on their way through the verification threads for one upload. */
@@ -159,7 +159,7 @@ export class ImageUpload {
         }
         this.#pumpWakes.wake()
       }
-      // runs that wait for room have it in time, unless the ones before them lack what will not come any more
+      // runs that wait for room get it eventually, unless the ones before them lack chunks that will never come
       await this.#until(() => this.#verifyingBytes === 0 && (this.#backlog.waiting === 0 || this.#asked.open > 0))
       if (this.#asked.open > 0)
         throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
@@ -188,7 +188,7 @@ export class ImageUpload {
     }
   }
 
-  /** After room was made: answers what waits for it. */
+  /** Answers the runs that wait for room, after some was made. */
   #answerLater(send: Send): void {
     if (this.#answering || this.#backlog.answerable === null) return
     this.#answering = true

@@ -1,4 +1,4 @@
-// The command that prints what a machine's QEMU tells, as it tells it.
+// The command that prints the events of a machine's QEMU as they come.
 import { Option, type Command } from 'commander'
 import { asVarveError } from '../../protocol/errors.ts'
 import { print, printRows } from '../../protocol/host/output.ts'
@@ -43,7 +43,7 @@ export const addEventsCommand = (machine: Command): void => {
     .argument('<machine>', 'the machine', name)
     .addOption(tenantOption())
     .addOption(rowsOption())
-    .addOption(new Option('--for <duration>', 'end after so long, such as 5m (default: never)').argParser(duration))
+    .addOption(new Option('--for <duration>', 'stop after so long, such as 5m (default: never)').argParser(duration))
   toGateway(command).action((machineName: string, options: EventsOptions) =>
     withTenant(options, (remote) => follow(remote, machineName, options)),
   )

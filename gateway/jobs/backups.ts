@@ -85,10 +85,7 @@ export class Backups {
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
-  /**
-   * Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
-   * refusal.
-   */
+  /** Opens a job and hands it to the agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL, the agent's refusal. */
   async start(request: StartRequest): Promise<{ job: string }> {
     const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
@@ -144,15 +141,13 @@ export class Backups {
     return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
   }
 
-  /**
-   * Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED, by the machine's
-   * policy, end the job.
-   */
+  /** Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED end the job. */
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
     const nowMs = this.#clock.now()
     const skewMs = begun.timeMs - nowMs
-    if (Math.abs(skewMs) > SKEW_LOGGED_MS) this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
+    if (Math.abs(skewMs) > SKEW_LOGGED_MS)
+      this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
     const state = encodeState(EMPTY_STATE)
     const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, state, nowMs })
     if (refusal !== null) {

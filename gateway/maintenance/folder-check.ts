@@ -1,5 +1,4 @@
-// Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not
-// know.
+// Checks what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of unknown tenants.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
@@ -7,7 +6,7 @@ import { openPackStore, packNotes, packStoreIn, type PackStoreSpec } from '../pa
 import { olderEpochText } from '../catalog/older-catalog.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
-/** Tenants that only packs know and that are named. */
+/** Unknown tenants of packs that are named. */
 const TENANTS_NAMED_MAX = 100
 
 const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<string[]> => {
@@ -34,7 +33,7 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
 }
 
 /**
- * Everything of this kind that a start would refuse, in words; also beside a running gateway. STORE_FAILED where the folder of
+ * Everything of this kind that a start would refuse, in words; works beside a running gateway. STORE_FAILED where the folder of
  * packs is not there.
  */
 export const folderProblems = async (folder: string, catalog: Catalog): Promise<string[]> => {

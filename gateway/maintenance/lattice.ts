@@ -29,7 +29,7 @@ const key = (...parts: readonly string[]): string => JSON.stringify(parts)
  */
 export class Lattice {
   readonly #owners: (Owner | null)[] = [null, { scope: 'tenant' }]
-  // by code: the machine, disk and point that the owner lies in; 0 where it reaches over several
+  // by code: the machine, disk and point that contain the owner; 0 where it spans several
   readonly #machines = [0, 0]
   readonly #disks = [0, 0]
   readonly #points = [0, 0]

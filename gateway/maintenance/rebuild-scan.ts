@@ -33,7 +33,7 @@ export interface FoundPack {
   readonly bytes: number
   /** Null where the header is damaged: then every record of it is looked at twice. */
   readonly kind: PackKind | null
-  /** True where its header is that of another pack: then too. */
+  /** True where its header is that of another pack: likewise. */
   readonly misplaced: boolean
 }
 
@@ -124,7 +124,7 @@ type Candidate = { readonly part: StatePart; readonly id: Uint8Array }
 const newerFirst = ([a]: readonly Candidate[], [b]: readonly Candidate[]): number =>
   b!.part.seq - a!.part.seq || b!.part.timeMs - a!.part.timeMs
 
-/** The newest state of each tenant by its uuid; where that is not whole, with what an older one says besides. */
+/** The newest state of each tenant by its uuid; if that is not whole, completed from an older one. */
 export const findStates = async (
   context: ScanContext,
   packs: readonly FoundPack[],
@@ -160,7 +160,7 @@ export const findStates = async (
   return new Map([...byTenant].map(([tenant, [newest, older]]) => [tenant, stateOf(newest!, older ?? [])]))
 }
 
-/** The items of `now`, and those of `then` that it has none of the same key for. */
+/** The items of `now`, and those of `then` whose key `now` does not have. */
 const merge = <T>(now: readonly T[], then: readonly T[], key: (item: T) => string): T[] => {
   const known = new Set(now.map(key))
   return [...now, ...then.filter((item) => !known.has(key(item)))]
@@ -189,7 +189,7 @@ export interface ScannedTenant {
   readonly onManifest: (id: Uint8Array, manifest: Manifest) => void
 }
 
-/** Puts one pack and all its whole records into the index, and hands its manifests on. */
+/** Adds one pack and all its whole records to the index, and passes its manifests on. */
 export class PackIndexer {
   readonly #context: ScanContext
   readonly #builder: CatalogBuilder
@@ -246,7 +246,7 @@ export class PackIndexer {
     report.bytes += bytes
   }
 
-  /** Why a whole record is not to be relied on; null where it is. */
+  /** Why a whole record cannot be relied on; null where it can. */
   #problemOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): string | null {
     const { header, found } = record
     if (kind !== null && !fitsPack(kind, header.type)) return 'a record is in a pack of another kind'

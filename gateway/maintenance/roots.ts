@@ -21,6 +21,6 @@ export const workingTrees = (
   chunkBytes: number,
 ): SurveyTree[] => [
   ...uploads.map(({ baseRoot, size }) => ({ root: baseRoot, size, owner: OWNER_ALL })),
-  // whoever reads a tree of a point that was removed meanwhile finds out alone what cannot be read
+  // a reader of a tree whose point was removed meanwhile detects unreadable nodes itself
   ...readers.map(({ root, chunks }) => ({ root, size: chunks * chunkBytes, owner: OWNER_ALL, givenUp: true as const })),
 ]

@@ -38,7 +38,7 @@ export async function* skimPack(
   name: PackName,
   options: Pick<ScanOptions, 'signal' | 'onRead'> = {},
 ): AsyncGenerator<RecordHead> {
-  // one that is not there is the scan's to report
+  // the scan reports an absent one
   const size = (await store.size(name)) ?? 0
   const { readGapBytes } = store.costs
   const windowBytes = readGapBytes > CHUNK_BYTES ? readGapBytes : WINDOW_BYTES

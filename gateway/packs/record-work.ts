@@ -53,7 +53,7 @@ export interface PlainJob {
   readonly idKey: Uint8Array
 }
 
-/** What the index says of a record that is to be checked. */
+/** The index entry of a record that is to be checked. */
 export interface CheckPlace extends RecordPlace, Omit<RecordHeader, 'id'> {}
 
 export interface CheckJob {
@@ -139,7 +139,7 @@ export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
 /** Plain bytes of one record, checked; DATA_DAMAGED names the id. */
 export const plain = (job: PlainJob): Uint8Array<ArrayBuffer> => {
   try {
-    // a copy, because what decompression returns may be a view of a larger buffer that is not ours to transfer
+    // a copy, because decompression may return a view of a larger buffer that must not be transferred
     return new Uint8Array(plainOf(job.buffer, job.place, job.idKey))
   } catch (error) {
     const id = hex(job.place.id)
