@@ -1,4 +1,4 @@
-// What happens to a lease before its images are uploaded: a comparison of what is said to be unchanged, and the announcement.
+// Before the images of a lease are uploaded: compares what is recorded as unchanged, and announces the backup.
 import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase } from './image/compare.ts'
@@ -16,11 +16,11 @@ export interface CompareOptions {
   readonly signal: AbortSignal
   readonly link: GatewayLink
   readonly log: Log
-  /** How long a gateway that is away is waited for, in milliseconds. */
+  /** How long to wait for a gateway that is away, in milliseconds. */
   readonly awayMs: number
 }
 
-/** Compares every incremental disk of the lease, whole or a sample of it, and tells the lease what it showed. */
+/** Compares every incremental disk of the lease, in full or by sample, and reports the result to the lease. */
 export const compareLease = async (options: CompareOptions): Promise<void> => {
   const { job, lease, keys, signal, link, log, awayMs } = options
   const compare = lease.compareAll ? compareAll : compareSample
@@ -45,7 +45,7 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
   log.debug({ job, chunks, ms: performance.now() - startedMs }, 'compared what is said to be unchanged')
 }
 
-/** What the gateway is told of a lease before its images. */
+/** The announcement of a lease, sent before its images. */
 export const announcementOf = (job: string, lease: Lease): Params<'backup.begin'> => {
   const configuration = JSON.stringify(lease.configuration)
   return {

@@ -1,4 +1,4 @@
-// Runs backups on the agent's side: lease, images, commit, and the end of the lease; goes on after breaks and restarts.
+// Runs backups on the agent's side: lease, images, commit, and the end of the lease; resumes after breaks and restarts.
 import type { JobState } from '../protocol/backup.ts'
 import { asVarveError, VarveError } from '../protocol/errors.ts'
 import type { Chunking, Params } from '../protocol/methods.ts'
@@ -17,20 +17,20 @@ import { Settlements } from './settlements.ts'
 /** How long a lease waits for a gateway that is away before it is given up, in milliseconds. */
 const OFFLINE_LIMIT_MS = 12 * 60 * 60 * 1000
 
-/** Tries of a lease's check that fails with what may pass, and the pause between them in milliseconds. */
+/** Tries of a lease's check that fails with a transient error, and the pause between them in milliseconds. */
 const CHECKS = { triesMax: 10, pauseMs: 1000 } as const
 
-/** Tries of a commit that the gateway did not answer in time or could not write just now, and the pause between them in milliseconds. */
+/** Tries of a commit that the gateway did not answer in time or could not write, and the pause in milliseconds. */
 const COMMITS = {
   triesMax: 10,
   pauseMs: 1000,
   passes: ({ retry: passes, endsConnection }: VarveError): boolean => passes && !endsConnection,
 } as const
 
-/** How long an interrupted agent tries to tell the gateway that its backups failed, in milliseconds. */
+/** How long an interrupted agent tries to report to the gateway that its backups failed, in milliseconds. */
 const GIVE_UP_LIMIT_MS = 5000
 
-/** How long it is tried to tell the gateway that a lease is given back, in milliseconds. */
+/** How long to try to report to the gateway that a lease was released, in milliseconds. */
 const RELEASED_LIMIT_MS = 10_000
 
 const STOPPING = new VarveError('GOING_AWAY', 'the agent is stopping')
@@ -43,7 +43,7 @@ interface Running {
   readonly machine: string
   readonly driver: string
   readonly abort: AbortController
-  /** Its outcome is known; only its lease is still being given back. */
+  /** Its outcome is known; only its lease is still being released. */
   ending: boolean
   done: Promise<void>
 }
@@ -55,7 +55,7 @@ export interface BackupsOptions {
   readonly machines: readonly MachineConfig[]
   readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
   readonly journal: LeaseJournal
-  /** The connection; asked for late, as it needs this object's inventory to open. */
+  /** The connection; a function, as it needs this object's inventory to open. */
   readonly link: () => GatewayLink
   readonly freezeTimeoutMs: number
   readonly bandwidth: number | null
@@ -93,7 +93,7 @@ export class Backups implements AsyncDisposable {
   }
 
   /**
-   * Accepts a backup, which begins once an earlier one, whose outcome is known, has given its lease back.
+   * Accepts a backup, which begins once an earlier one, whose outcome is known, has released its lease.
    * NOT_FOUND for a machine of another configuration, LEASE_HELD.
    */
   start(order: Params<'agent.backup'>): void {
@@ -117,7 +117,7 @@ export class Backups implements AsyncDisposable {
     })
   }
 
-  /** Gives a running backup up; nothing when it is not running here. */
+  /** Cancels a running backup; does nothing when it is not running here. */
   cancel(job: string): void {
     this.#running.get(job)?.abort.abort(new VarveError('CANCELLED', 'the backup was cancelled'))
   }
@@ -129,7 +129,7 @@ export class Backups implements AsyncDisposable {
     return [...new Set([...this.#running.keys(), ...[...entries, ...unknown].map(({ id }) => id)])]
   }
 
-  /** What the gateway says became of the jobs of the last inventory: goes on with those that run, settles the others. */
+  /** Applies the gateway's answer to the last inventory: resumes the jobs that run, settles the others. */
   async reconcile(
     jobs: readonly { readonly job: string; readonly state: JobState | null; readonly keys: Chunking | null }[],
   ): Promise<void> {
@@ -148,7 +148,7 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  /** Gives every running backup up and waits until the machines are as they were. */
+  /** Cancels every running backup and waits until the machines are released. */
   async giveUp(): Promise<void> {
     const running = [...this.#running.values()]
     for (const { abort } of running) abort.abort(new VarveError('CANCELLED', 'the agent was interrupted'))
@@ -157,7 +157,7 @@ export class Backups implements AsyncDisposable {
     stopTimer()
   }
 
-  /** Gives up what runs and what earlier runs left: for an agent that may never ask the gateway again. */
+  /** Cancels what runs and settles what earlier runs left, for an agent that can never ask the gateway again. */
   async abandon(): Promise<void> {
     await this.giveUp()
     for (const entry of await this.#options.journal.list()) await this.#settlements.settle(entry, 'failed')
@@ -183,7 +183,7 @@ export class Backups implements AsyncDisposable {
     this.#run(entry.id, entry.machine, keys, async () => {
       const lease = await driverOf(entry.machine).adopt(entry)
       if (lease !== null) {
-        log.info({ job: entry.id, machine: entry.machine.name }, 'the backup goes on after a restart')
+        log.info({ job: entry.id, machine: entry.machine.name }, 'the backup continues after a restart')
         return lease
       }
       throw new VarveError('LEASE_LOST', 'the lease did not survive the restart of the agent or the machine')
@@ -210,7 +210,7 @@ export class Backups implements AsyncDisposable {
       await this.#commit(job, bytesRead)
     } catch (thrown) {
       const error = await lossOf(thrown, lease, abort.signal)
-      // a commit that was asked and not answered may have happened: the next start will be told
+      // an unanswered commit may have happened: the next start learns of it from the gateway
       if (this.#stopping || (asked && this.#halt.signal.aborted)) return
       running.ending = true
       log.warn({ job, machine, code: error.code, reason: error.message }, 'backup failed')
@@ -222,7 +222,7 @@ export class Backups implements AsyncDisposable {
     await this.#end(job, lease, 'committed')
   }
 
-  /** Brings all disks of a lease to the gateway; resolves with the bytes read once nothing but the commit is missing. */
+  /** Uploads all disks of a lease; resolves with the bytes read once only the commit is left. */
   async #transfer(running: Running, lease: Lease, keys: Chunking): Promise<number> {
     const { job, abort } = running
     const { signal } = abort
@@ -245,14 +245,14 @@ export class Backups implements AsyncDisposable {
     return bytesRead
   }
 
-  /** Not to be cancelled: once it is asked, only the gateway knows whether the point is committed, so it is asked until it says. */
+  /** Cannot be cancelled: once asked, only the gateway knows whether the point is committed, so it is asked until it answers. */
   async #commit(job: string, bytesRead: number): Promise<void> {
     const { link, clock } = this.#options
     const ask = () => link().call('backup.commit', { job, bytesRead }, this.#halt.signal, OFFLINE_LIMIT_MS)
     await retry(ask, { ...COMMITS, clock })
   }
 
-  /** Frees the machine first, so that the guest does not wait for the network, then tells the gateway. */
+  /** Releases the machine first, so that the guest does not wait for the network, then reports to the gateway. */
   async #giveUp(job: string, lease: Lease | null, error: VarveError): Promise<void> {
     if (lease !== null) await this.#end(job, lease, 'failed')
     // a lease that could not be begun or adopted may have left something too
@@ -264,7 +264,7 @@ export class Backups implements AsyncDisposable {
     } catch (thrown) {
       const told = asVarveError(thrown)
       if (told.code !== 'JOB_ENDED' && !isBreak(told))
-        this.#options.log.warn({ job, code: told.code }, 'the gateway could not be told that the backup failed')
+        this.#options.log.warn({ job, code: told.code }, 'the gateway could not be notified that the backup failed')
     }
   }
 
@@ -282,13 +282,16 @@ export class Backups implements AsyncDisposable {
     }
   }
 
-  /** Tells the gateway that the machine is as it was, for those who wait for it; the next inventory says so too. */
+  /** Reports to the gateway that the machine is released; the next inventory reports it too. */
   #tellReleased(job: string): void {
     const { log, link } = this.#options
     link()
       .call('backup.released', { job }, this.#halt.signal, RELEASED_LIMIT_MS)
       .catch((thrown: unknown) => {
-        log.info({ job, code: asVarveError(thrown).code }, 'the gateway could not be told that the lease is given back')
+        log.info(
+          { job, code: asVarveError(thrown).code },
+          'the gateway could not be notified that the lease was released',
+        )
       })
   }
 }

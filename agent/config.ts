@@ -1,4 +1,4 @@
-// The agent's configuration: one TOML file, checked whole, with every default here.
+// The agent's configuration: one TOML file, checked as a whole, with all its defaults.
 import { createReadStream } from 'node:fs'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
@@ -16,7 +16,7 @@ import { absolutePath } from './socket-path.ts'
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
 export const STATE_DEFAULT = '/var/lib/varve-agent'
 
-/** QMP commands the gateway may relay unless `relay` says otherwise: they look and change nothing. */
+/** QMP commands the gateway may relay unless `relay` says otherwise: read-only ones. */
 export const RELAY_DEFAULT = [
   'query-status',
   'query-version',
@@ -90,7 +90,7 @@ export interface AgentConfig extends Omit<File, 'machine'> {
 
 const invalid = (file: string, what: string): VarveError => new VarveError('CONFIG_INVALID', `${file}: ${what}`)
 
-/** CONFIG_INVALID unless it is a WebSocket's address that is encrypted or loopback, or `insecure` was said; `where` it stands begins the sentence. */
+/** CONFIG_INVALID unless it is a WebSocket's address that is encrypted, loopback, or `insecure`; `where` begins the message. */
 export const checkGateway = (where: string, gateway: string, insecure: boolean): void => {
   const fault = addressFault(gateway, insecure)
   if (fault !== null) throw invalid(where, fault)
@@ -112,7 +112,7 @@ export const parseConfig = (file: string, text: string): AgentConfig => {
   const { machine, ...rest } = checked.output
   checkGateway(`${file}: gateway`, rest.gateway, rest.insecure)
   const name = twice(machine.map((one) => one.name)) ?? twice(machine.map((one) => one.address))
-  if (name !== undefined) throw invalid(file, `"${name}" stands twice among the machines`)
+  if (name !== undefined) throw invalid(file, `"${name}" is listed twice`)
   return { ...rest, machines: machine }
 }
 
@@ -127,7 +127,7 @@ const readText = async (file: string): Promise<string> => {
       throw invalid(file, `is larger than ${CONFIG_BYTES_MAX / 1024} KiB; is it a configuration?`)
   }
   try {
-    // which also takes the mark away that some editors begin a file with
+    // which also removes a byte order mark
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
   } catch {
     throw invalid(file, 'is not text in UTF-8')

@@ -24,20 +24,23 @@ import type { Dialled } from '../protocol/host/dial.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
 
-/** The gateway does not know this agent any more: nobody can say what became of its leases, and nobody will go on with them. */
+/** The gateway no longer knows this agent, so nothing will resume its leases or say what became of them. */
 const GONE_FOR_GOOD: ReadonlySet<ErrorCode> = new Set(['AGENT_REVOKED', 'TOKEN_KEY_UNKNOWN'])
 
-/** How often a certificate near its end, or a wrong clock, is warned of, in milliseconds. */
+/** How often to warn of a certificate that expires soon or of a wrong clock, in milliseconds. */
 const WARN_INTERVAL_MS = DAY_MS
 
-/** Runs until the signal: `TERM` keeps leases for the next start, `INT` gives them back. Resolves with what ended the link for good, or null. What `onReloadable` is given takes a configuration that was read again. */
+/**
+ * Runs until the signal: `TERM` keeps leases for the next start, `INT` releases them. Resolves with what ended the link for
+ * good, or null. `onReloadable` receives the function that applies a reloaded configuration.
+ */
 export const runAgent = async (
   first: AgentConfig,
   log: Log,
   stopped: Promise<'TERM' | 'INT'>,
   onReloadable: (reload: (read: AgentConfig) => void) => void = () => {},
 ): Promise<VarveError | null> => {
-  // one object for all who use it: a configuration that is read again changes it in place
+  // one shared object: a reload changes it in place
   const config = { ...first, machines: [...first.machines], relay: [...first.relay] }
   await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
@@ -50,14 +53,14 @@ export const runAgent = async (
   const journal = await openJournal(config.state, {
     onDamaged: (file, movedTo, cause) => log.error({ file, movedTo, err: cause }, 'a lease journal entry is damaged'),
     onUnknown: ({ machine: { name, driver }, file }) =>
-      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and left as it is'),
+      log.error({ machine: name, driver, file }, 'a lease journal entry is not understood, and is left unchanged'),
   })
   const former = await formerAgents(config.state)
   const agents = [identity.record.agentId, ...former]
   const host = { stateFolder: config.state, agents, journal, thawer, reserveBytes: config.scratch_reserve, log }
   const drivers = resources.use(new Drivers(host))
   const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
-  // whatever the gateway says, and before it says anything: it may be away for long
+  // before the gateway answers and whatever it says: it may be away for long
   for (const machine of config.machines) driverOf(machine).attach(machine)
   try {
     await drivers.watchLeft()
@@ -89,18 +92,18 @@ export const runAgent = async (
     const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
     for (const machine of reload.stopped) driverOf(machine).detach(machine)
     const { machines, relay: allowed, ...rest } = reload.config
-    // a key that is no longer there is as if it had never been
+    // a key that was removed must not keep its old value
     Object.assign(config, { ca: undefined }, rest)
     config.machines.splice(0, config.machines.length, ...machines)
     config.relay.splice(0, config.relay.length, ...allowed)
     log.level = config.log_level
     for (const machine of reload.started) driverOf(machine).attach(machine)
     const { taken, later } = reload
-    log.info({ taken, later }, 'the configuration was read again')
-    if (reload.reconnects) link.reconnect('the configuration was read again')
+    log.info({ taken, later }, 'the configuration was reloaded')
+    if (reload.reconnects) link.reconnect('the configuration was reloaded')
   })
   const ended = await Promise.race([stopped, link.ended()])
-  // a stop leaves leases to the next start, and while the link is open: a job that loses it would give its lease back;
+  // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
   // an agent that the gateway turned away for good has no next start to leave them to
   if (ended === 'TERM') await backups.stop()
   else if (ended !== 'INT' && GONE_FOR_GOOD.has(ended.code)) await backups.abandon()
@@ -133,7 +136,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Ser
   'agent.events': (params, call) => relay.events(params, call),
 })
 
-/** Warns of what will break a session before long, now and each day while it is open. */
+/** Warns of what will soon break a session, now and each day while it is open. */
 const warnDaily = (session: Dialled, log: Log): void => {
   const warn = (): void => {
     for (const concern of concernsOf(session, systemClock.now())) log.warn({ concern }, 'the gateway needs attention')
@@ -161,7 +164,7 @@ const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, lo
       })
       for (const { machine, message } of answer.refused) log.error({ machine, reason: message }, 'machine refused')
       await noteRefusals(config.state, identity.record.agentId, answer.refused).catch((error: unknown) =>
-        log.warn({ err: error }, 'what the gateway refused cannot be noted for the commands'),
+        log.warn({ err: error }, 'what the gateway refused cannot be recorded for the commands'),
       )
       await served.backups.reconcile(answer.jobs)
     },

@@ -1,4 +1,4 @@
-// Enrolment: a key pair made here, a one-time token sent with the public half, an identity kept in the state folder.
+// Enrolment: makes a key pair, sends the one-time token with the public key, and keeps the identity in the state folder.
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { hostname } from 'node:os'
@@ -30,7 +30,7 @@ const textOf = async (response: IncomingMessage): Promise<string> => {
   let text = ''
   for await (const part of response as AsyncIterable<Buffer>) {
     text += part.toString('utf8')
-    if (text.length > ANSWER_BYTES_MAX) throw new VarveError('CONNECTION_LOST', 'the gateway answered too much')
+    if (text.length > ANSWER_BYTES_MAX) throw new VarveError('CONNECTION_LOST', "the gateway's answer is too long")
   }
   return text
 }
@@ -49,10 +49,10 @@ const parse = (gateway: string, { status, location, text }: Answer): unknown => 
   }
 }
 
-/** CANCELLED: nobody knows whether the request has come through. */
+/** CANCELLED: whether the request arrived is not known. */
 const interrupted = (signal: AbortSignal): VarveError => {
   const { code, message } = asVarveError(signal.reason)
-  return new VarveError(code, `${message}: this host is what it was before; if the token is used up, take a new one`)
+  return new VarveError(code, `${message}: this host is unchanged; if the token has been used, get a new one`)
 }
 
 /** Sends the request and reads the answer; whatever breaks on the way is CONNECTION_LOST. */
@@ -81,7 +81,7 @@ const exchange = async (gateway: string, ca: Buffer | null, body: string, signal
   }
 }
 
-/** What the gateway has against an enrolment; a token that is no good is replaced by another one only. */
+/** The gateway's refusal of an enrolment; for an unusable token, with how to get a new one. */
 const refused = ({ code, message, details }: VarveError, { host }: URL): VarveError => {
   const spent = code.startsWith('TOKEN_') || code === 'ENROLMENT_USED'
   const way = `; "varve-gateway enrol --tenant NAME" at ${host} prints a new one`
@@ -97,7 +97,7 @@ const post = async (gateway: string, ca: Buffer | null, body: string, signal?: A
   throw notOurs(gateway, answer.status, answer.location)
 }
 
-/** The identity that the folder has now, null where it has none that anyone could use. */
+/** The identity that the folder has now, null where it has no usable one. */
 const present = async (state: string): Promise<IdentityRecord | null> => {
   try {
     return (await Identity.load(state)).record
@@ -108,11 +108,11 @@ const present = async (state: string): Promise<IdentityRecord | null> => {
   }
 }
 
-/** EXISTS with what follows from another enrolment. */
+/** EXISTS, with the consequences of another enrolment. */
 const enrolledAlready = ({ agentId, tenantName, gateway }: IdentityRecord): VarveError =>
   new VarveError(
     'EXISTS',
-    `this host is agent ${agentId} of tenant ${tenantName} at ${gateway} already. With --force it becomes a new agent: its machines stay the old one's until an owner assigns them ("varve-gateway machine assign"), and the old key is kept beside`,
+    `this host is agent ${agentId} of tenant ${tenantName} at ${gateway} already; with --force it becomes a new agent: its machines stay with the old one until an owner assigns them ("varve-gateway machine assign"), and the old key is kept`,
   )
 
 const lock = async (state: string): Promise<AsyncDisposable> => {
@@ -121,20 +121,21 @@ const lock = async (state: string): Promise<AsyncDisposable> => {
   } catch (thrown) {
     const error = asVarveError(thrown)
     if (error.code !== 'STATE_LOCKED') throw error
-    const sentence = `"varve-agent run" runs with the state folder ${state}: stop it first, it would go on as the agent that it is`
+    const sentence = `"varve-agent run" is running with the state folder ${state}: stop it first, or it would continue as the old agent`
     throw new VarveError('STATE_LOCKED', sentence, { cause: error })
   }
 }
 
 export interface Enrolled {
   readonly record: IdentityRecord
-  /** The identity that this one took the place of, which is kept beside. */
+  /** The identity that this one replaced, which is kept. */
   readonly former: IdentityRecord | null
 }
 
 /**
  * Makes this host an agent of the token's tenant. EXISTS where it is one already, unless `force`; STATE_LOCKED while it
- * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST, and CANCELLED by the signal. The token is not spent unless the key can be kept.
+ * runs; the gateway's TOKEN_ codes, ENROLMENT_USED, PEER_FAILED, CONNECTION_LOST, and CANCELLED by the signal. The token is
+ * not spent unless the key can be kept.
  */
 export const enrolHost = async (options: {
   readonly gateway: string
@@ -142,7 +143,7 @@ export const enrolHost = async (options: {
   readonly token: string
   readonly state: string
   readonly force?: boolean
-  /** Aborts with why the enrolment is to be given up; one that the gateway has answered is kept. */
+  /** Aborts with the reason to cancel the enrolment; one that the gateway has answered is kept. */
   readonly signal?: AbortSignal
 }): Promise<Enrolled> => {
   const { gateway, ca, token, state, force = false, signal } = options
@@ -157,8 +158,7 @@ export const enrolHost = async (options: {
     const request = { token, publicKey: identity.publicKey, host: hostname() }
     const answer = await post(gateway, ca, JSON.stringify(request), signal)
     const checked = v.safeParse(answerSchema, answer)
-    if (!checked.success)
-      throw new VarveError('CONNECTION_LOST', 'the gateway answered something else than an enrolment')
+    if (!checked.success) throw new VarveError('CONNECTION_LOST', "the gateway's answer is not an enrolment")
     const { record } = await identity.save(state, { ...checked.output, gateway })
     return { record, former }
   } catch (error) {
@@ -170,7 +170,7 @@ export const enrolHost = async (options: {
 /** An address without the slash that may end it. */
 const place = (address: string): string => address.replace(/\/$/u, '')
 
-/** What a person has to do and to know after an enrolment in place of another, in sentences. */
+/** What a person must do and know after an enrolment that replaced another, in sentences. */
 export const whatFollows = (
   { record, former }: Enrolled,
   config: { readonly gateway: string; readonly state: string; readonly machines: readonly { readonly name: string }[] },
@@ -183,14 +183,14 @@ export const whatFollows = (
   if (former === null) return sentences
   const folder = path.join(config.state, FORMER_FOLDER, former.agentId)
   sentences.push(
-    `The identity before, agent ${former.agentId} of tenant ${former.tenantName} at ${former.gateway}, is kept in ${folder}; to go back, stop the agent and copy its two files to ${config.state}.`,
+    `The previous identity, agent ${former.agentId} of tenant ${former.tenantName} at ${former.gateway}, is kept in ${folder}; to go back, stop the agent and copy its two files to ${config.state}.`,
   )
   if (former.tenant !== record.tenant)
     sentences.push(
-      `Another tenant: the restore points of ${former.tenantName} are out of reach, and every machine begins anew.`,
+      `Another tenant: the restore points of ${former.tenantName} are out of reach, and every machine starts with a full backup.`,
     )
   else if (config.machines.length > 0) {
-    sentences.push("Machines stay the old agent's, with their restore points, until an owner assigns them to this one:")
+    sentences.push('Machines and their restore points stay with the old agent until an owner assigns them to this one:')
     for (const { name } of config.machines)
       sentences.push(`  varve-gateway machine assign ${name} --agent ${record.agentId} --tenant ${record.tenantName}`)
   }

@@ -1,4 +1,5 @@
-// Identities that this host had before: kept in the state folder, so that a key is never lost, and their checkpoints are known as this host's.
+// Identities that this host had before: kept in the state folder, so that no key is lost and their checkpoints count as
+// this host's.
 import { randomUUID } from 'node:crypto'
 import { chmod, copyFile, open, readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'

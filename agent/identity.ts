@@ -33,7 +33,7 @@ export type IdentityRecord = Readonly<v.InferOutput<typeof recordSchema>>
 
 const keySchema = v.object({ kty: v.literal('OKP'), crv: v.literal('Ed25519'), x: v.string(), d: v.string() })
 
-/** A file or folder of the state that cannot be used, in words that say what to do. */
+/** The error for a file or folder of the state that cannot be used, with what to do. */
 const stateError = (thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
   const { code, path: place = 'the state folder' } = thrown as NodeJS.ErrnoException
@@ -45,7 +45,7 @@ const stateError = (thrown: unknown): VarveError => {
 }
 
 const FAULTS: Readonly<Record<SecretFault, (file: string) => string>> = {
-  'no file': () => 'is no file: move it away, and enrol this host again',
+  'no file': () => 'is not a file: move it away, and enrol this host again',
   'open to others': (file) => `must be readable by its owner only: chmod 600 ${file}`,
   'too large': () => 'is too large',
 }
@@ -68,7 +68,7 @@ const parse = <S extends v.GenericSchema>(schema: S, file: string, text: string)
   }
 }
 
-/** Not usable by anyone: what enrols this host again takes its place. */
+/** Unusable: enrolling this host again replaces it. */
 const damaged = (file: string): VarveError =>
   new VarveError('CONFIG_INVALID', `${file} is damaged; enrol this host again`, { details: { damaged: true } })
 
@@ -87,7 +87,7 @@ export class NewIdentity implements AsyncDisposable {
   /** The public key to send, 32 bytes in base64url. */
   readonly publicKey: string
   readonly #jwk: JWK
-  /** Where the key lies until the gateway has said who it belongs to. */
+  /** Where the key is until the gateway has assigned it an agent. */
   #waiting: string | null = null
 
   private constructor(publicKey: string, jwk: JWK) {
@@ -166,7 +166,7 @@ const readKey = async (file: string): Promise<{ readonly publicKey: string; read
 /** The identity of an enrolled agent. */
 export class Identity {
   readonly record: IdentityRecord
-  /** Milliseconds that this host's clock is ahead of the gateway's, which judges assertions by its own; about 0 where clocks are right. */
+  /** Milliseconds by which this host's clock is ahead of the gateway's, which judges assertions; about 0 if both are right. */
   aheadMs = 0
   readonly #folder: string
   #key: CryptoKey
@@ -179,7 +179,7 @@ export class Identity {
     this.#key = key
   }
 
-  /** Reads the identity in the state folder; NOT_ENROLLED when there is none, CONFIG_INVALID when it is damaged or open to others. */
+  /** Reads the identity in the state folder; NOT_ENROLLED without one, CONFIG_INVALID when it is damaged or open to others. */
   static async load(folder: string): Promise<Identity> {
     const file = path.join(folder, IDENTITY_FILE)
     const text = await readState(file)
@@ -192,7 +192,10 @@ export class Identity {
     return new Identity(folder, record, found.key)
   }
 
-  /** A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which another process may have rotated. */
+  /**
+   * A signed assertion of who this agent is, good for ASSERTION_LIFE_S; with the key of the state folder, which
+   * another process may have rotated.
+   */
   async assertion(nowMs: number): Promise<string> {
     const { agentId, issuer } = this.record
     if (!this.#isNext) {
@@ -206,7 +209,10 @@ export class Identity {
       .sign(this.#key)
   }
 
-  /** Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off; its public half. */
+  /**
+   * Makes the next key durable beside the one that signs, or takes the one that a rotation left which was broken off;
+   * its public half.
+   */
   async prepareNext(): Promise<string> {
     await using fresh = await NewIdentity.generate()
     await fresh.prepare(this.#folder)
@@ -226,7 +232,8 @@ export class Identity {
   }
 
   /**
-   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and keeps that key where the
+   * Runs work that signs with the next key, which the gateway may know already after a rotation that was broken off, and
+   * keeps that key where the
    * work succeeds; null where there is no such key.
    */
   async withNext<R>(work: () => Promise<R>): Promise<R | null> {

@@ -20,7 +20,8 @@ import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './co
 import { runAgent } from './daemon.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
 import { openLog } from '../protocol/host/log.ts'
-import { runProgram, VERSION } from '../protocol/host/program.ts'
+import { runProgram } from '../protocol/host/program.ts'
+import { VERSION } from '../protocol/host/version.ts'
 import { readAuthority } from '../protocol/host/authority-file.ts'
 
 const EXAMPLE = `
@@ -37,7 +38,7 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
-/** How long what a failed command has given up may take to end by itself, in milliseconds. */
+/** How long work that a failed command has abandoned may take to end, in milliseconds. */
 const LINGER_MS = 500
 
 const configOption = (): Option =>
@@ -51,15 +52,17 @@ const timeoutOption = (what: string): Option =>
     }
   })
 const lookTimeoutOption = (): Option =>
-  timeoutOption('how long an answer may take, such as 30s (default: 10s); ends with 3 when it is over')
+  timeoutOption('how long to wait for an answer, such as 30s (default: 10s); then exits with 3')
 const workTimeoutOption = (what: string): Option =>
   timeoutOption(
-    `how long ${what} may be waited for, such as 15m; ends with 3 when it is over (default: 30s to begin, then for as long as it takes)`,
+    `how long to wait for ${what}, such as 15m; then exits with 3 (default: 30s to begin, then without limit)`,
   )
 const pointPrefix = (text: string): string => {
   const checked = v.safeParse(idPrefix, text)
   if (checked.success) return checked.output
-  throw new InvalidArgumentError('A point is named by its id, or at least the first 4 characters of it; see "points".')
+  throw new InvalidArgumentError(
+    `"${text}" is not the id of a restore point or its first 4 or more characters: "points" lists them`,
+  )
 }
 const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 
@@ -87,11 +90,11 @@ program
   )
   .option(
     '--token <token>',
-    `the token itself, which other users of this host can see; "-" for standard input, none for ${TOKEN_VARIABLE} of the environment`,
+    `the token itself, which other users of this host can see; "-" for standard input; without either option, ${TOKEN_VARIABLE} in the environment`,
   )
   .addOption(configOption())
   .addOption(jsonOption())
-  .option('--force', 'become a new agent where this host is one already; the identity before is kept beside', false)
+  .option('--force', 'become a new agent even if this host is one already; the previous identity is kept', false)
   .action(async (options: EnrolCommand) => {
     const config = await readConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
@@ -112,9 +115,7 @@ program
 
 program
   .command('run')
-  .description(
-    'serve this host’s machines until told to stop; reads its configuration again on SIGHUP; logs as JSON lines',
-  )
+  .description('serve this host’s machines until stopped; reloads its configuration on SIGHUP; logs JSON lines')
   .addOption(configOption())
   .action(async (options: { config: string }) => {
     const config = await readConfig(options.config)
@@ -123,7 +124,7 @@ program
       process.once('SIGINT', () => resolve('INT'))
     })
     const log = openLog({ level: config.log_level })
-    // until the agent is up, what it was started with has just been read
+    // until the agent is up, its configuration is fresh anyway
     let reload: ((read: AgentConfig) => void) | null = null
     const onHangUp = async (): Promise<void> => {
       try {
@@ -132,7 +133,7 @@ program
       } catch (thrown) {
         log.error(
           { reason: asVarveError(thrown).message },
-          'the configuration cannot be read again: the one before stays',
+          'the configuration cannot be reloaded: the previous one stays in effect',
         )
       }
     }
@@ -151,8 +152,8 @@ program
 
 program
   .command('status')
-  .description('show how the agent and each machine are now')
-  .argument('[machine]', 'of one machine only')
+  .description('show the state of the agent and of each machine')
+  .argument('[machine]', 'only this machine')
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
@@ -162,11 +163,11 @@ program
 
 program
   .command('backup')
-  .description('back a machine up; ends with 0 only once the restore point is durable and the machine is given back')
+  .description('back up a machine; exits with 0 only once the restore point is durable and the machine is released')
   .argument('<machine>', 'its name in the configuration')
-  .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
-  .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
-  .option('--wait', 'wait while another backup of the machine runs or its agent is away', false)
+  .option('--full', 'read every disk in full, even where a bitmap records what changed', false)
+  .option('--compare', 'read everything recorded as unchanged and compare it with the previous restore point', false)
+  .option('--wait', 'wait while another backup of the machine runs or its agent is not connected', false)
   .addOption(workTimeoutOption('gateway and agent'))
   .addOption(configOption())
   .addOption(jsonOption())
@@ -175,7 +176,7 @@ program
 program
   .command('points')
   .description('list restore points, newest first')
-  .argument('[machine]', 'of one machine only')
+  .argument('[machine]', 'only this machine')
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
@@ -186,14 +187,14 @@ program
 program
   .command('restore')
   .description('write one disk of a restore point to a file or block device')
-  .argument('<point>', 'its id, or the first characters of it', pointPrefix)
+  .argument('<point>', 'its id, or the first characters of its id', pointPrefix)
   .requiredOption('--disk <name>', 'which disk')
   .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
   .addOption(new Option('--format <format>', 'of the file, if its name does not say').choices(['raw', 'qcow2']))
-  .option('--force', 'replace what is there, unless something uses it', false)
+  .option('--force', 'replace what is there, unless it is in use', false)
   .option(
     '--skip-damaged',
-    'write what can be read where part of the disk is lost; ends with an error that lists it',
+    'write what can be read when part of the disk is lost; fails with an error that lists the lost ranges',
     false,
   )
   .addOption(workTimeoutOption('the gateway'))
@@ -205,7 +206,7 @@ program
   .command('forget')
   .description("remove Varve's checkpoints from a machine; its next backup reads in full")
   .argument('<machine>', 'its name in the configuration')
-  .option('--disk <name>', 'of one disk only')
+  .option('--disk <name>', 'only this disk')
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
@@ -221,8 +222,8 @@ program
 
 program
   .command('uninstall')
-  .description('remove everything of Varve from the machines and this host but the configuration')
-  .option('--force', 'remove the state folder even where something had to stay', false)
+  .description("remove everything of Varve's from the machines and this host, except the configuration")
+  .option('--force', 'remove the state folder even if something could not be removed', false)
   .addOption(configOption())
   .addOption(jsonOption())
   .action((options: UninstallCommand) => uninstall(options))
@@ -230,13 +231,13 @@ program
 /** Runs one command to its end; the exit code. */
 export const run = (args: readonly string[]): Promise<number> => runProgram(program, args)
 
-// what is done with it imported is the importer's business
+// an importer runs its own commands
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
   watchOutput('varve-agent')
   const args = process.argv.slice(2)
   process.exitCode = (await run(args)) || process.exitCode
-  // leases that stay for the next start are still watched over in here, and would keep the process alive
+  // the watches of leases kept for the next start would keep the process alive
   if (args[0] === 'run') process.exit()
-  // what was given up, such as a name server that does not answer, must not hold the end up
+  // abandoned work, such as an unanswered name lookup, must not delay the exit
   if (process.exitCode !== 0) setTimeout(() => process.exit(), LINGER_MS).unref()
 }

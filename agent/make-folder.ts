@@ -1,4 +1,4 @@
-// Makes a folder and those above it. Node's own recursive mkdir never ends where a file system takes no folders, such as /proc.
+// Makes a folder and its parents. Node's own recursive mkdir never ends on a file system without folders, such as /proc.
 import { mkdir, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { hasCode } from '../protocol/host/system-error.ts'
@@ -14,7 +14,7 @@ const isThere = async (folder: string): Promise<boolean> => {
   throw Object.assign(new Error(`ENOTDIR: ${folder} is not a folder`), { code: 'ENOTDIR', path: folder })
 }
 
-/** Makes what is missing, each with `mode`; the result is what it made, from above. The system's error, and then nothing stays that it made. */
+/** Makes missing folders, each with `mode`, and returns them from the top; after an error of the system none of them stays. */
 export const makeFolder = async (folder: string, mode: number): Promise<string[]> => {
   const missing: string[] = []
   for (let at = path.resolve(folder); !(await isThere(at)); at = path.dirname(at)) missing.unshift(at)
@@ -33,7 +33,7 @@ export const makeFolder = async (folder: string, mode: number): Promise<string[]
   return made
 }
 
-/** Takes back folders that were made and are empty. */
+/** Removes folders that were made and are empty. */
 export const removeFolders = async (made: readonly string[]): Promise<void> => {
   for (const one of made.toReversed()) await rmdir(one).catch(() => undefined)
 }

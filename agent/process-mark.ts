@@ -1,4 +1,4 @@
-// Names a process so that it can be known again later: a pid alone may be another process by then.
+// Identifies a process so that it can be recognised later: a pid alone may belong to another process by then.
 
 import { readFileSync } from 'node:fs'
 import * as v from 'valibot'
@@ -11,7 +11,7 @@ export const processMarkSchema = v.object({
 })
 export type ProcessMark = Readonly<v.InferOutput<typeof processMarkSchema>>
 
-/** `gone` also says that the pid is another process now, or one that only waits for its parent. */
+/** `gone` also means that the pid is now another process, or a zombie. */
 export type ProcessState = 'running' | 'stopped' | 'gone'
 
 const STATE_FIELD = 0
@@ -35,7 +35,7 @@ const bootId = (): string => {
   }
 }
 
-/** The mark of a process that runs now, this one by default; null when there is none. */
+/** The mark of a running process, this one by default; null when there is none. */
 export const markProcess = (pid: number = process.pid): ProcessMark | null => {
   const startTicks = statFields(pid)?.[START_FIELD]
   return startTicks === undefined ? null : { pid, startTicks, boot: bootId() }
@@ -49,7 +49,7 @@ export const processState = ({ pid, startTicks, boot }: ProcessMark): ProcessSta
   return 'Tt'.includes(state) ? 'stopped' : 'running'
 }
 
-/** Ends the process with SIGKILL, which a stopped one obeys too; false when it was gone or may not be ended. */
+/** Kills the process with SIGKILL, which also ends a stopped one; false when it was gone or may not be killed. */
 export const endProcess = (mark: ProcessMark): boolean => {
   if (processState(mark) === 'gone') return false
   try {

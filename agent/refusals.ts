@@ -1,4 +1,4 @@
-// What the gateway refused of this agent's machines: noted by the running agent, told by the commands beside it.
+// The machines of this agent that the gateway refused: noted by the running agent, reported by the commands.
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
@@ -19,7 +19,7 @@ const schema = v.object({
   ),
 })
 
-/** A machine that the gateway does not take from this agent, with its reason. */
+/** A machine that the gateway refused from this agent, with its reason. */
 export type Refusal = v.InferOutput<typeof schema>['refused'][number]
 
 /** Notes what the gateway refused just now, in place of what was noted before. */

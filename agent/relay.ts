@@ -1,11 +1,11 @@
-// What the gateway may ask of a machine besides backups: allowed QMP commands, events, and how the machine is.
+// What the gateway may ask of a machine besides backups: allowed QMP commands, events, and its state.
 import { VarveError } from '../protocol/errors.ts'
 import { QMP_CHARS_MAX } from '../protocol/limits.ts'
 import type { MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
 import type { LeaseDriver, MachineConfig, MachineMonitor, MonitorEvent } from './drivers/driver.ts'
 
-/** Events of one subscriber that may wait; past that the subscription ends rather than lose some silently. */
+/** Events of one subscriber that may wait; past that the subscription ends rather than drop any silently. */
 const EVENTS_WAITING_MAX = 1024
 
 export interface RelayOptions {
@@ -33,7 +33,7 @@ export class Relay {
     if (!isAllowed(this.#options.allowed, command))
       throw new VarveError(
         'QMP_FORBIDDEN',
-        `this agent does not relay ${command}; its configuration's "relay" lists what it does`,
+        `this agent does not relay ${command}; "relay" in its configuration lists what it relays`,
       )
     let args: unknown
     try {
@@ -60,7 +60,7 @@ export class Relay {
     overflow.promise.catch(() => {})
     const unsubscribe = this.#monitor(machine).subscribe(machine, (event) => {
       if (waiting.length < EVENTS_WAITING_MAX) waiting.push(event)
-      else overflow.reject(new VarveError('TOO_MANY_REQUESTS', 'the subscriber takes the events too slowly'))
+      else overflow.reject(new VarveError('TOO_MANY_REQUESTS', 'the subscriber reads the events too slowly'))
       wake?.()
     })
     call.signal.addEventListener('abort', () => wake?.(), { once: true })
@@ -94,7 +94,7 @@ export class Relay {
   #monitor(machine: MachineConfig): MachineMonitor {
     const { monitor } = this.#options.driverOf(machine)
     if (monitor !== null) return monitor
-    const sentence = `machine ${machine.name} has no QMP monitor to relay to: it is reached by "${machine.driver}"`
+    const sentence = `machine ${machine.name} has no QMP monitor to relay to: its driver is "${machine.driver}"`
     throw new VarveError('QMP_UNAVAILABLE', sentence)
   }
 }

@@ -1,22 +1,22 @@
-// What a running agent takes of a configuration that was read again, and what of it needs a restart. Pure.
+// Which changes of a reloaded configuration a running agent applies, and which need a restart. Pure.
 import type { AgentConfig } from './config.ts'
 import type { MachineConfig } from './drivers/driver.ts'
 
-/** Keys that are looked at once, at the start. */
+/** Keys that are read only at the start. */
 const AT_START = ['gateway', 'insecure', 'state', 'bandwidth', 'scratch_reserve', 'freeze_limit'] as const
 
-/** Keys that are taken at once. */
+/** Keys that are applied at once. */
 const AT_ONCE = ['ca', 'relay', 'log_level'] as const
 
 export interface Reload {
-  /** What holds from now on. */
+  /** The configuration in effect from now on. */
   readonly config: AgentConfig
-  /** Machines that their drivers are to attach, and those that they are to detach. */
+  /** Machines to attach to and to detach from their drivers. */
   readonly started: readonly MachineConfig[]
   readonly stopped: readonly MachineConfig[]
-  /** The gateway must be told of other machines, or its certificate looked at anew. */
+  /** The gateway must learn of other machines, or its certificate must be checked again. */
   readonly reconnects: boolean
-  /** What was taken, and what was not with why, for the log. */
+  /** What was applied, and what was not with the reason, for the log. */
   readonly taken: readonly string[]
   readonly later: readonly string[]
 }
@@ -25,7 +25,7 @@ const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === 
 
 const names = (all: readonly MachineConfig[]): string[] => all.map(({ name }) => name).toSorted()
 
-/** Compares what holds with what was read; a machine of which `isBusy` tells that a backup runs stays as it is. */
+/** Compares the configuration in effect with the one read; a machine that `isBusy` reports as being backed up stays unchanged. */
 export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine: string) => boolean): Reload => {
   const later: string[] = AT_START.filter((key) => !same(now[key], read[key])).map((key) => `${key}: after a restart`)
   const taken: string[] = AT_ONCE.filter((key) => !same(now[key], read[key]))
@@ -51,7 +51,7 @@ export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine
   const addresses = new Set(machines.map(({ address }) => address))
   for (const fresh of read.machines) {
     if (now.machines.some(({ name }) => name === fresh.name)) continue
-    // one that took over the place of a machine whose backup still runs
+    // one that replaces a machine whose backup still runs
     if (addresses.has(fresh.address))
       later.push(`machine ${fresh.name}: after the backup of the machine that it replaces`)
     else {

@@ -1,4 +1,4 @@
-// Tries again what failed for a reason that passes.
+// Retries what failed for a transient reason.
 
 import { asVarveError, type VarveError } from '../protocol/errors.ts'
 import type { Clock } from '../protocol/peer.ts'
@@ -12,7 +12,7 @@ export interface RetryOptions {
   readonly passes: (error: VarveError) => boolean
 }
 
-/** Does the work until it succeeds, another try cannot help, or there were enough; throws the last failure. */
+/** Does the work until it succeeds, a retry cannot help, or the tries are used up; throws the last failure. */
 export const retry = async <R>(work: () => Promise<R>, options: RetryOptions): Promise<R> => {
   const { triesMax, pauseMs, clock, passes } = options
   for (let tries = 1; ; tries++) {

@@ -1,4 +1,4 @@
-// Settles leases that no backup of this process holds any more: what earlier runs left, and what could not be ended at once.
+// Settles leases that no backup of this process holds: what earlier runs left, and what could not be ended at once.
 import { asVarveError } from '../protocol/errors.ts'
 import type { Clock } from '../protocol/peer.ts'
 import type { LeaseDriver, LeaseOutcome, Machine } from './drivers/driver.ts'
@@ -15,7 +15,7 @@ export interface SettlementsOptions {
   readonly log: Log
   /** Whether a backup of this process has the job's lease. */
   readonly isRunning: (job: string) => boolean
-  /** Hears that a job's machine is as it was. */
+  /** Called when a job's machine is released. */
   readonly onReleased: (job: string) => void
 }
 
@@ -36,12 +36,12 @@ export class Settlements {
     return this.#settling.has(id)
   }
 
-  /** The ends of those of a machine that are under way. */
+  /** The settlements of a machine that are under way. */
   of(machine: string): readonly Promise<void>[] {
     return [...this.#settling.values()].filter((one) => one.machine === machine).map(({ done }) => done)
   }
 
-  /** Settles an entry, with the outcome that it already has if it has one; where that cannot be done now it is tried again. */
+  /** Settles an entry with the outcome that it already has, if any; retried where that cannot be done now. */
   settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
     const known = this.#settling.get(entry.id)
     if (known !== undefined) return known.done
@@ -50,7 +50,7 @@ export class Settlements {
     return done
   }
 
-  /** Settles as failed what a lease left that could not be begun or adopted. */
+  /** Settles as failed a lease that could not be begun or adopted. */
   async settleJob(job: string): Promise<void> {
     const { journal, log, onReleased } = this.#options
     try {
@@ -62,7 +62,7 @@ export class Settlements {
     }
   }
 
-  /** Nothing is tried again from now on. */
+  /** Stops all retries. */
   stop(): void {
     this.#stopped = true
     this.#stopTimer()
@@ -80,7 +80,7 @@ export class Settlements {
     }
   }
 
-  /** Tries entries whose outcome is known again and again, until nothing is left of them. */
+  /** Retries entries whose outcome is known until nothing is left of them. */
   #again(): void {
     this.#stopTimer = this.#options.clock.after(SETTLE_INTERVAL_MS, () => void this.#settleKnown())
   }

@@ -1,20 +1,20 @@
-// The state folder's making, and what the system's errors mean for it.
+// Makes the state folder, and explains the system's errors about it.
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { VarveError } from '../protocol/errors.ts'
 import { makeFolder } from './make-folder.ts'
 
-/** The state folder may be entered by others, because a QEMU of another user opens its scratch files in there; nothing in it can be listed or read. */
+/** Others may enter the state folder, as a QEMU of another user opens its scratch files there; they can list and read nothing. */
 export const STATE_FOLDER_MODE = 0o711
 
 /** What the system's errors mean for a state folder, with the way out. */
 const WAYS: Readonly<Record<string, string>> = {
-  ENOENT: 'its file system makes no folders there (is it one of the system, such as /proc?)',
-  ENOTDIR: 'a part of this path is a file and no folder',
+  ENOENT: 'no folder can be made there (is it a system file system, such as /proc?)',
+  ENOTDIR: 'a part of this path is a file, not a folder',
   EACCES: 'this user may not write there: run this as the user that runs the agent',
-  EPERM: 'the system does not allow it there',
-  EROFS: 'its file system can only be read',
-  ENAMETOOLONG: 'its name is longer than a file system takes',
+  EPERM: 'the system does not permit it there',
+  EROFS: 'its file system is read-only',
+  ENAMETOOLONG: 'its name is too long for the file system',
   ENOSPC: 'its file system has no space left',
 }
 
@@ -25,7 +25,7 @@ const refusal = (state: string, cause: unknown): VarveError => {
   })
 }
 
-/** Makes the state folder, and those above it, where it is not there; gives those that it made. CONFIG_INVALID, also where this user may not write into it. */
+/** Makes the state folder and its parents where missing, and returns those made; CONFIG_INVALID, also if not writable. */
 export const makeStateFolder = async (state: string): Promise<string[]> => {
   try {
     const made = await makeFolder(state, STATE_FOLDER_MODE)

@@ -3,7 +3,8 @@
 import { realpathSync } from 'node:fs'
 import { Command, Help, Option } from 'commander'
 import { watchOutput } from '../protocol/host/output.ts'
-import { runProgram, VERSION } from '../protocol/host/program.ts'
+import { runProgram } from '../protocol/host/program.ts'
+import { VERSION } from '../protocol/host/version.ts'
 import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
@@ -24,7 +25,7 @@ import { addTokenCommands } from './commands/token.ts'
 const EXAMPLE = `
 Beside its data folder a gateway takes commands of the user that runs it, whether it runs or not; from anywhere it takes
 those of a person with a token:
-  varve-gateway token issue --tenant acme --role operator > ~/.varve-token       # at the gateway, once
+  (umask 077; varve-gateway token issue --tenant acme --role operator > ~/.varve-token)       # at the gateway
   export VARVE_GATEWAY=wss://backup.example:8470 VARVE_TOKEN_FILE=~/.varve-token
   varve-gateway backup db1
 

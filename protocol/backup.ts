@@ -1,6 +1,6 @@
-// Words of a backup that both sides and the console use: kinds, reasons, consistency, job states.
+// The vocabulary of a backup, for both sides and the console: kinds, reasons, consistency, job states.
 
-/** Why a disk was read in full (`bitmap`: it was not, the bitmap told what changed). */
+/** Why a disk was read in full (`bitmap`: it was not, the bitmap recorded what changed). */
 export const READ_REASONS = [
   'bitmap',
   'first',
@@ -55,7 +55,7 @@ interface ReadDisk {
   readonly reason: ReadReason
 }
 
-/** Names of disks by why they were read in full. */
+/** Names of disks by the reason why they were read in full. */
 const byReason = (disks: readonly ReadDisk[]): string => {
   const reasons = [...new Set(disks.map(({ reason }) => reason))]
   const namesOf = (reason: ReadReason): string =>
@@ -66,7 +66,7 @@ const byReason = (disks: readonly ReadDisk[]): string => {
   return reasons.map((reason) => `${reason}: ${namesOf(reason)}`).join('; ')
 }
 
-/** How the disks of a restore point were read, for people: `full (first)`, or `2 disks incremental, 1 full (bitmap-missing: vdb)`. */
+/** How the disks of a point were read, for people: `full (first)`, `2 disks incremental, 1 full (bitmap-missing: vdb)`. */
 export const kindText = (disks: readonly ReadDisk[]): string => {
   const full = disks.filter(({ kind }) => kind === 'full')
   const others = disks.length - full.length

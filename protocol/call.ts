@@ -1,11 +1,11 @@
-// A call as its two sides see it, and what a program gives so that calls can be made and served.
+// A call from both sides, and what a program supplies to make and serve calls.
 import type { Down, MethodName, Params, Result, Up } from './methods.ts'
 
-/** Time as a peer needs it, given so that tests can hold it still. */
+/** A peer's time source, injected so that tests can stop it. */
 export interface Clock {
-  /** Milliseconds since 1970, by a clock that may be set ahead or back at any time: for what is dated, never for what is waited for. */
+  /** Milliseconds since 1970, by a clock that may be set ahead or back at any time: for dates, never for waits. */
   now(): number
-  /** Milliseconds from some moment on, by a clock that nobody sets: for what is waited for or measured. */
+  /** Milliseconds of a monotonic clock: for waits and measurements. */
   elapsed(): number
   /** Runs `action` after so many milliseconds unless the returned function is called first. */
   after(ms: number, action: () => void): () => void
@@ -20,7 +20,7 @@ export interface OpenCall<N extends MethodName> {
   cancel(): void
 }
 
-/** A message, and what it takes of its stream's credit in bytes. */
+/** A message, and its cost in its stream's credit in bytes. */
 export interface Received<M> {
   readonly message: M
   readonly bytes: number
@@ -29,9 +29,9 @@ export interface Received<M> {
 /** A call that this side serves. */
 export interface ServedCall<N extends MethodName> {
   readonly signal: AbortSignal
-  /** The caller gets credit, the method's window, from when this is read on. */
+  /** Grants the caller credit, the method's window, once reading begins. */
   readonly messages: AsyncIterable<Up<N>>
-  /** The same for a handler that gives the credit itself, with `grant`: none comes by itself. */
+  /** The same for a handler that grants the credit itself, with `grant`. */
   readonly received: AsyncIterable<Received<Up<N>>>
   grant(bytes: number): void
   /** TOO_MANY_REQUESTS where the connection has no memory left for the message. */
@@ -42,11 +42,11 @@ export interface ServedCall<N extends MethodName> {
 
 /** What a connection may hold for its peer. */
 export interface Room {
-  /** Takes so many bytes until the function that it gives is called; null where there are none left. */
+  /** Reserves so many bytes until the returned function is called; null where none are left. */
   take(bytes: number): (() => void) | null
 }
 
-/** Of a side that trusts its peer. */
+/** The memory of a side that trusts its peer: unlimited. */
 export const BOUNDLESS: Room = { take: () => () => {} }
 
 export type Handler<N extends MethodName> = (params: Params<N>, call: ServedCall<N>) => Promise<Result<N>>

@@ -7,12 +7,12 @@ import { MESSAGE_COST_BYTES_MIN } from './limits.ts'
 import type { Stream } from './method.ts'
 import { misfit } from './misfit.ts'
 
-/** Received frames up to this size are copied while they wait, or a small one could keep a large receive buffer alive; in bytes. */
+/** Waiting frames up to this size are copied, so that a small one keeps no large receive buffer alive; in bytes. */
 const COPY_BYTES_MAX = 16 * 1024
 
 /** How a channel reaches its connection. */
 export interface ChannelLink {
-  /** `sent` says that its memory is accounted for, until it is called. */
+  /** With `sent`, its memory counts as used until that is called. */
   send(bytes: Uint8Array, sent?: () => void): void
   /** Resolves when the socket has taken what was sent, so that a slow network slows the sender. */
   drained(): Promise<void>
@@ -20,7 +20,7 @@ export interface ChannelLink {
 
 interface Waiter {
   readonly frame: Uint8Array
-  /** Gives its memory back. */
+  /** Releases its memory. */
   readonly release: () => void
   readonly resolve: () => void
   readonly reject: (error: VarveError) => void
@@ -28,7 +28,7 @@ interface Waiter {
 
 const NOTHING = (): void => {}
 
-/** What a message takes of its stream's credit, in bytes. */
+/** A message's cost in its stream's credit, in bytes. */
 const costOf = (frame: Uint8Array): number => Math.max(frame.length, MESSAGE_COST_BYTES_MIN)
 
 /** Sends `Out` messages against the peer's credit and yields checked `In` messages, granting credit as they are taken. */
@@ -43,7 +43,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
   #opened = false
   #granted = 0
   #taken = 0
-  /** Frames, not what they decode to: their memory is what the credit counts. */
+  /** Encoded frames: their memory is what the credit counts. */
   readonly #queue: Uint8Array[] = []
   #gotEnd = false
   #failure: VarveError | null = null
@@ -68,34 +68,37 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     this.grant(this.#inbound.windowBytes)
   }
 
-  /** Gives the peer more credit. */
+  /** Grants the peer more credit. */
   grant(bytes: number): void {
     if (this.#gotEnd || this.#failure !== null) return
     this.#granted += bytes
     this.#link.send(encodeFrame([FRAME.credit, this.#id, bytes]))
   }
 
-  /** Sends one message once the peer's credit covers its cost; messages keep their order. STREAM_INVALID; TOO_MANY_REQUESTS where there is no room for it. */
+  /**
+   * Sends one message once the peer's credit covers its cost; messages keep their order. STREAM_INVALID; TOO_MANY_REQUESTS
+   * where there is no room for it.
+   */
   async send(message: Out, room: Room | null = null): Promise<void> {
     if (this.#failure !== null) throw this.#failure
     if (this.#outbound === null || this.#sendingEnded) throw new VarveError('STREAM_INVALID', 'this side may not send')
     const frame = this.#dataFrame(message, this.#outbound.windowBytes)
     const release = room === null ? NOTHING : room.take(costOf(frame))
-    if (release === null) throw new VarveError('TOO_MANY_REQUESTS', 'messages of this connection are taken too slowly')
+    if (release === null) throw new VarveError('TOO_MANY_REQUESTS', 'messages of this connection are read too slowly')
     if (this.#waiters.length > 0 || this.#credit < costOf(frame))
       await new Promise<void>((resolve, reject) => this.#waiters.push({ frame, release, resolve, reject }))
     else this.#sendNow(frame, release)
     await this.#link.drained()
   }
 
-  /** Says that no more messages come from this side, once those that wait for credit are sent. */
+  /** Ends this side's messages, once those that wait for credit are sent. */
   end(): void {
     if (this.#sendingEnded || this.#failure !== null) return
     this.#sendingEnded = true
     if (this.#waiters.length === 0) this.#sendEnd()
   }
 
-  /** Ends both directions: what waits and what comes later fails with this error. */
+  /** Ends both directions: waiting and later messages fail with this error. */
   abort(error: VarveError): void {
     if (this.#failure !== null) return
     this.#failure = error
@@ -104,7 +107,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     this.#wake?.()
   }
 
-  /** The call has its result: what was received can still be taken, what was not sent never will be. */
+  /** The call has its result: received messages can still be read, unsent ones are dropped. */
   finish(): void {
     this.#gotEnd = true
     this.#refuseSending(new VarveError('STREAM_INVALID', 'the call has ended'))
@@ -113,11 +116,12 @@ export class Channel<Out, In> implements AsyncIterable<In> {
 
   onCredit(bytes: number): void {
     this.#credit += bytes
-    if (!Number.isSafeInteger(this.#credit)) throw new VarveError('CREDIT_EXCEEDED', 'the credit granted is absurd')
+    if (!Number.isSafeInteger(this.#credit))
+      throw new VarveError('CREDIT_EXCEEDED', 'the credit granted is out of range')
     let next = this.#waiters[0]
     while (next !== undefined && costOf(next.frame) <= this.#credit) {
       this.#waiters.shift()
-      // sent here and not by the waiter, which runs later: a newer message must not overtake it
+      // sent here, as the waiter runs later and a newer message must not overtake it
       this.#sendNow(next.frame, next.release)
       next.resolve()
       next = this.#waiters[0]
@@ -147,13 +151,13 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     this.open()
     for await (const { message, bytes } of this.received()) {
       this.#taken += bytes
-      // with nothing left to take the sender may be waiting for the credit of one large message
+      // with nothing left to read, the sender may be waiting for the credit of one large message
       if (this.#queue.length === 0 || this.#taken * 2 >= this.#inbound!.windowBytes) this.#grantTaken()
       yield message
     }
   }
 
-  /** The same with what each takes of the credit, which whoever reads gives back with `grant`. */
+  /** The same with the cost of each, which the reader grants again with `grant`. */
   async *received(): AsyncGenerator<Received<In>, void, undefined> {
     while (true) {
       const next = this.#queue.shift()
@@ -179,7 +183,7 @@ export class Channel<Out, In> implements AsyncIterable<In> {
     throw new VarveError('STREAM_INVALID', `a message of ${frame.length} bytes is larger than the stream's window`)
   }
 
-  /** Its memory is given back once the socket has taken it. */
+  /** Its memory is released once the socket has taken it. */
   #sendNow(frame: Uint8Array, release: () => void): void {
     this.#credit -= costOf(frame)
     this.#link.send(frame, release)

@@ -1,9 +1,9 @@
-// Chunks of one message: a table of their heads, and their stored bytes one behind the other.
+// Chunks of one message: a table of their heads, and their concatenated stored bytes.
 import { CHUNK_BYTES_MAX, CODEC, hex, ID_BYTES, isCodec, type Codec } from './chunk.ts'
 import { VarveError } from './errors.ts'
 import { isOneFrame } from './zstd-frame.ts'
 
-/** What is said of one chunk. */
+/** The head of one chunk. */
 export interface ChunkHead {
   /** 32 bytes; a view of the table where it was read. */
   readonly id: Uint8Array
@@ -42,7 +42,7 @@ export const writeHeads = (heads: readonly ChunkHead[]): Uint8Array<ArrayBuffer>
   return table
 }
 
-/** The heads of a table that `areHeads` found good; their ids are views of it. */
+/** The heads of a table that passed `areHeads`; their ids are views of it. */
 export const readHeads = (table: Uint8Array): ChunkHead[] => {
   const view = viewOf(table)
   return Array.from({ length: Math.floor(table.length / CHUNK_HEAD_BYTES) }, (_, index): ChunkHead => {
@@ -68,10 +68,10 @@ export const areHeads = (table: Uint8Array, storedBytes: number): boolean => {
   return sum === storedBytes
 }
 
-/** Plain bytes that are decoded by one call, in bytes: enough to make its own cost small, and few enough for a cache. */
+/** Plain bytes decoded by one call: enough to make its own cost small, and few enough for a cache. */
 const GROUP_PLAIN_BYTES_MAX = 1024 * 1024
 
-/** Neighbouring chunks that one call can decode: zstd frames one behind the other, or one plain chunk. */
+/** Neighbouring chunks that one call can decode: concatenated zstd frames, or one plain chunk. */
 export interface ChunkGroup {
   readonly heads: readonly ChunkHead[]
   readonly codec: Codec
@@ -80,7 +80,7 @@ export interface ChunkGroup {
   readonly stored: Uint8Array
 }
 
-/** The chunks of a message in groups, in order; CHUNK_INVALID names the first zstd chunk that is not exactly one frame of its length. */
+/** The chunks of a message in groups, in order; CHUNK_INVALID names the first zstd chunk that is not one frame of its length. */
 export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): Generator<ChunkGroup> {
   let gathered: ChunkHead[] = []
   let plainLength = 0
@@ -97,7 +97,7 @@ export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): G
     const joins = head.codec === CODEC.zstd
     const fits = plainLength + head.plainLength <= GROUP_PLAIN_BYTES_MAX
     const odd = joins && !isOneFrame(stored.subarray(to, to + head.storedLength), head.plainLength)
-    // those before an odd one are looked at first: who looks through them names the first that is wrong
+    // chunks before an odd one are returned first, so that the first wrong one is named
     if (gathered.length > 0 && (odd || !(joins && fits))) yield take()
     if (odd) throw oddFrame(head)
     gathered.push(head)
@@ -111,11 +111,11 @@ export function* chunkGroups(heads: readonly ChunkHead[], stored: Uint8Array): G
 const oddFrame = ({ id, plainLength }: ChunkHead): VarveError =>
   new VarveError(
     'CHUNK_INVALID',
-    `the stored bytes of chunk ${hex(id)} are not exactly one zstd frame that says that it has ${plainLength} bytes`,
+    `the stored bytes of chunk ${hex(id)} are not exactly one zstd frame with a declared content of ${plainLength} bytes`,
     { details: { id: hex(id) } },
   )
 
-/** The chunks of a group, each as a group of its own: to find the one that is not what it says. */
+/** The chunks of a group, each as its own group: to find the damaged one. */
 export function* eachAlone({ heads, stored }: ChunkGroup): Generator<ChunkGroup> {
   let from = 0
   for (const head of heads) {

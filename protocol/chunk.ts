@@ -19,7 +19,7 @@ export const CHUNK_BYTES_MIN = 4 * 1024
 /** Largest disk, in bytes: 2^48, far inside the exact range of a number. */
 export const DISK_BYTES_MAX = 2 ** 48
 
-/** How the stored bytes of a record were made from the plain ones. */
+/** How a record's stored bytes are encoded. */
 export const CODEC = { raw: 0, zstd: 1 } as const
 export type Codec = (typeof CODEC)[keyof typeof CODEC]
 

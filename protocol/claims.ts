@@ -4,6 +4,11 @@ import * as v from 'valibot'
 export const ROLES = ['owner', 'operator', 'viewer', 'auditor', 'agent', 'platform'] as const
 export type Role = (typeof ROLES)[number]
 
+/** Roles of people and programs, who are issued tokens; an agent enrols. */
+export const PERSON_ROLES = ROLES.filter((role) => role !== 'agent')
+
+export type PersonRole = (typeof PERSON_ROLES)[number]
+
 export const isRole = (text: string): text is Role => (ROLES as readonly string[]).includes(text)
 
 /** Media types in a token's protected header: one per kind, so that none passes for another. */
@@ -57,7 +62,7 @@ export const personPayloadSchema = v.object({
   sub: v.pipe(v.string(), v.minLength(1), v.maxLength(SUBJECT_CHARS_MAX)),
   jti: uuid,
   tenant: v.nullable(uuid),
-  role: v.picklist(ROLES.filter((role) => role !== 'agent')),
+  role: v.picklist(PERSON_ROLES),
   ...times,
 })
 export type PersonPayload = v.InferOutput<typeof personPayloadSchema>

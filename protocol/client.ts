@@ -1,16 +1,16 @@
-// Opens a session from the calling side over any W3C-style WebSocket: the agent's, the command line's and the browser's alike.
+// Opens a session from the calling side over any W3C-style WebSocket: the agent's, the command line's or a browser's.
 import { VarveError } from './errors.ts'
 import { decodeFrame, encodeFrame, errorOfFrame, FRAME, type Welcome } from './frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from './limits.ts'
 import { freeBytes } from './memory.ts'
 import { Peer, type Clock, type Handlers, type Transport } from './peer.ts'
 
-/** What is used of a WebSocket; browsers have it, and so does `ws`. */
+/** The part of a WebSocket that is used; browsers and `ws` both have it. */
 export interface SocketLike {
   binaryType: string
   readonly bufferedAmount: number
   readonly readyState: number
-  /** A browser's never calls `sent`, and leaves the bytes to its collector. */
+  /** A browser never calls `sent`, and leaves the bytes to its garbage collector. */
   send(data: Uint8Array<ArrayBuffer>, sent?: () => void): void
   close(code?: number, reason?: string): void
   addEventListener(type: 'open', listener: () => void): void
@@ -25,13 +25,11 @@ export const CLOSE_ERROR = 4000
 /** Close code of a connection that ended because its work was done. */
 export const CLOSE_NORMAL = 1000
 
-/** What a browser or `ws` calls the end of a connection that nobody closed. */
+/** Close code of a connection that broke without a close frame. */
 const CLOSE_ABNORMAL = 1006
 
 const endText = (code: number): string =>
-  code === CLOSE_ABNORMAL
-    ? 'the connection to the gateway broke off'
-    : `the gateway ended the connection (code ${code})`
+  code === CLOSE_ABNORMAL ? 'the connection to the gateway broke' : `the gateway ended the connection (code ${code})`
 
 const OPEN = 1
 
@@ -66,10 +64,10 @@ export const socketTransport = (socket: SocketLike): Transport => ({
 export const messageBytes = (data: unknown): Uint8Array => {
   if (data instanceof Uint8Array) return data
   if (data instanceof ArrayBuffer) return new Uint8Array(data)
-  throw new VarveError('FRAME_INVALID', 'a text message came; frames are binary')
+  throw new VarveError('FRAME_INVALID', 'a text message was received: frames are binary')
 }
 
-/** Says hello and resolves once the gateway's welcome is there; rejects with the gateway's error, HELLO_TIMEOUT or CONNECTION_LOST. */
+/** Sends hello and resolves with the gateway's welcome; rejects with the gateway's error, HELLO_TIMEOUT or CONNECTION_LOST. */
 export const openSession = (options: SessionOptions): Promise<Session> => {
   const { socket, clock } = options
   socket.binaryType = 'arraybuffer'
@@ -92,7 +90,8 @@ export const openSession = (options: SessionOptions): Promise<Session> => {
     const onFirst = (bytes: Uint8Array): void => {
       const frame = decodeFrame(bytes)
       if (frame[0] === FRAME.error) throw errorOfFrame(frame[2], frame[3], frame[4])
-      if (frame[0] !== FRAME.welcome) throw new VarveError('FRAME_UNEXPECTED', 'the gateway did not begin with welcome')
+      if (frame[0] !== FRAME.welcome)
+        throw new VarveError('FRAME_UNEXPECTED', "the gateway's first frame is not welcome")
       const { version } = frame[1]
       if (version < VERSION_MIN || version > VERSION_MAX)
         throw new VarveError('VERSION_UNSUPPORTED', `the gateway chose version ${version}, which was not offered`)

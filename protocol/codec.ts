@@ -22,16 +22,16 @@ const packr: Msgpack = new Packr({
   copyBuffers: false,
 })
 
-/** Bins from this size on are not given to msgpackr, which would make room four times their size; in bytes. */
+/** Bins from this size on bypass msgpackr, which would allocate four times their size; in bytes. */
 const LARGE_BIN_BYTES = 16 * 1024
 
 /** Bytes of the header of a large bin: its type and its length. */
 const BIN32_HEADER_BYTES = 5
 
-/** What msgpackr makes of a bin without bytes. */
+/** msgpackr's encoding of an empty bin. */
 const EMPTY_BIN = Uint8Array.of(0xc4, 0)
 
-/** The large bin that a value ends with, if it does. */
+/** The large bin at the end of a value, if any. */
 const largeEnd = (value: unknown): Uint8Array | null => {
   let last = value
   for (let depth = 0; depth < FRAME_DEPTH_MAX && Array.isArray(last); depth++) last = last.at(-1)
@@ -70,7 +70,7 @@ const checkSize = (bytes: number): void => {
     throw new VarveError('FRAME_TOO_LARGE', `a frame of ${bytes} bytes is over the limit of ${FRAME_BYTES_MAX}`)
 }
 
-/** The msgpack of a plain value; large bins at its end get a buffer of their own. FRAME_TOO_LARGE or FRAME_INVALID for one that no peer would take. */
+/** The msgpack of a plain value; a large bin at its end gets its own buffer. FRAME_TOO_LARGE or FRAME_INVALID. */
 export const encode = (value: unknown): Uint8Array => {
   const bytes = pack(value)
   checkSize(bytes.length)

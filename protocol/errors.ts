@@ -13,7 +13,7 @@ interface ErrorRow {
 
 const row = (http: number, retry = false, scope: ErrorScope = 'request'): ErrorRow => ({ http, retry, scope })
 
-/** Every code, with what to do about it; PROTOCOL.md section 9 says the same in words and a test holds them together. */
+/** Every code, with what to do about it; PROTOCOL.md section 9 explains them, and a test keeps both in step. */
 export const ERRORS = {
   // the frame layer: the peer does not speak the protocol, so the connection ends
   FRAME_INVALID: row(400, false, 'connection'),
@@ -150,14 +150,14 @@ export class VarveError extends Error {
 
 export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ERRORS, text)
 
-/** Words of the other side as they can be shown: of bounded length, and without what would steer a terminal. */
+/** The other side's message, safe to show: of bounded length, and without terminal control characters. */
 const shownWords = (words: string, charsMax: number): string =>
   words
     .slice(0, charsMax)
     .replaceAll(/[^\P{Cc}\n\t]/gu, '\uFFFD')
     .toWellFormed()
 
-/** Details of the other side, as many and as long as this side would send. */
+/** The other side's details, limited like those that this side sends. */
 const shownDetails = (details: ErrorDetails): ErrorDetails =>
   Object.fromEntries(
     Object.entries(details)
@@ -169,15 +169,15 @@ const shownDetails = (details: ErrorDetails): ErrorDetails =>
   )
 
 /**
- * The error that the other side told, in its own words. PEER_FAILED, with the code in its words and in `details.code`, for one that
- * is not in the table and for INTERNAL: a fault of the other side must never look like one of this side.
+ * The error that the other side sent, with its message. PEER_FAILED, with the code in its message and in `details.code`, for
+ * one that is not in the table and for INTERNAL: a fault of the other side must never look like one of this side.
  */
 export const toldError = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
   if (!isErrorCode(code) || code === 'INTERNAL') return peerFailed(code, message, details)
   return new VarveError(code, shownWords(message, ERROR_MESSAGE_CHARS_MAX), { details: shownDetails(details) })
 }
 
-/** What the other side told, as its own failure. */
+/** An error of the other side, as PEER_FAILED. */
 export const peerFailed = (code: string, message: string, details: ErrorDetails = {}): VarveError => {
   const told = shownWords(code, TOLD_CODE_CHARS_MAX).replaceAll(/[\n\t]/gu, '\uFFFD')
   const words = shownWords(message, ERROR_MESSAGE_CHARS_MAX)

@@ -28,7 +28,7 @@ const helloBody = v.object({
   versionMin: integer(1, 65_535),
   versionMax: integer(1, 65_535),
   features: v.pipe(v.array(text(64)), v.maxLength(64)),
-  /** What the caller is, for people who read logs. */
+  /** The calling program, for people who read logs. */
   program: text(128),
   /** An agent that serves its machines; anything else only calls. */
   serving: v.boolean(),
@@ -89,7 +89,7 @@ export const decodeFrame = (bytes: Uint8Array): Frame => {
   return checked.output
 }
 
-// a cut may part a pair of surrogates, and half of one is no text
+// a cut may split a surrogate pair, and half of one is not valid text
 const cut = (text: string): string => text.slice(0, ERROR_MESSAGE_CHARS_MAX).toWellFormed()
 
 type Detail = string | number | boolean | null
@@ -99,7 +99,7 @@ const sentDetail = (value: Detail): Detail => {
   return Number.isNaN(value) ? null : value
 }
 
-/** The details as they may cross: a few plain values of bounded length. */
+/** The details as they are sent: a few plain values of bounded length. */
 const sentDetails = (details: ErrorDetails): Record<string, Detail> =>
   Object.fromEntries(
     Object.entries(details)
@@ -107,7 +107,7 @@ const sentDetails = (details: ErrorDetails): Record<string, Detail> =>
       .map(([name, value]) => [cut(name), sentDetail(value)]),
   )
 
-/** An error frame; `id` 0 speaks of the connection. Only code, sentence and details cross the wire. */
+/** An error frame; `id` 0 means the connection. Only code, message and details are sent. */
 export const errorFrame = (id: number, error: VarveError): FrameOf<5> => [
   FRAME.error,
   id,

@@ -1,6 +1,6 @@
 // The methods about who may do what: sessions, agents, tokens, enrolments, signing keys and the audit log.
 import * as v from 'valibot'
-import { ROLES, SUBJECT_CHARS_MAX } from './claims.ts'
+import { PERSON_ROLES, ROLES, SUBJECT_CHARS_MAX } from './claims.ts'
 import { PUBLIC_KEY_CHARS_MAX, TOKEN_CHARS_MAX } from './limits.ts'
 import { progress } from './maintenance.ts'
 import { AGENT, audited, ISSUERS, none, OWNER, plain, PLATFORM, streamOf } from './method.ts'
@@ -9,7 +9,6 @@ import * as s from './schemas.ts'
 const token = v.pipe(v.string(), v.maxLength(TOKEN_CHARS_MAX))
 const publicKey = v.pipe(v.string(), v.maxLength(PUBLIC_KEY_CHARS_MAX))
 
-/** A tenant by name for who has none; absent, the session's own. Nil, for the platform: what belongs to no tenant. */
 const ofTenant = v.optional(v.nullable(s.name))
 
 export const IDENTITY_METHODS = {
@@ -52,9 +51,10 @@ export const IDENTITY_METHODS = {
     ...audited,
     roles: ISSUERS,
     params: v.object({
+      /** Named by the platform; absent, the session's own. Nil, for the platform: a token of its own. */
       tenant: ofTenant,
       subject: v.pipe(v.string(), v.minLength(1), v.maxLength(SUBJECT_CHARS_MAX)),
-      role: v.picklist(ROLES),
+      role: v.picklist(PERSON_ROLES),
       ttlMs: s.count,
     }),
     result: v.object({ token, id: s.uuid, expiresMs: s.timeMs }),
@@ -62,7 +62,11 @@ export const IDENTITY_METHODS = {
   'tokens.list': {
     ...plain,
     roles: ['owner', 'auditor', 'platform'],
-    params: v.object({ tenant: ofTenant, ...s.page }),
+    params: v.object({
+      /** Named by the platform; absent, the session's own. Nil, for the platform: its own tokens. */
+      tenant: ofTenant,
+      ...s.page,
+    }),
     result: v.object({
       tokens: s.rows(
         v.object({
@@ -89,7 +93,11 @@ export const IDENTITY_METHODS = {
   'enrolments.issue': {
     ...audited,
     roles: ISSUERS,
-    params: v.object({ tenant: v.optional(s.name), ttlMs: s.count }),
+    params: v.object({
+      /** Named by the platform; absent, the session's own. */
+      tenant: v.optional(s.name),
+      ttlMs: s.count,
+    }),
     result: v.object({ token, id: s.uuid, expiresMs: s.timeMs }),
   },
   'keys.list': {

@@ -1,4 +1,4 @@
-// The image tree: the hash tree over an image's chunks, its node format and the builder that makes one from left to right.
+// The image tree: the hash tree over an image's chunks, its node format, and its left-to-right builder.
 import { equalBytes, ID_BYTES, type KeyedHash } from './chunk.ts'
 import { VarveError } from './errors.ts'
 
@@ -8,7 +8,8 @@ export const FAN_OUT = 64
 /** Highest level of a root: 64^8 = 2^48 chunks. */
 export const LEVEL_MAX = 7
 
-// node = level (1 byte) | kind bitmap (FAN_OUT / 8 bytes, bit i of byte i/8 set: child i is present) | ids of the present children in order (32 bytes each)
+// node = level (1 byte) | kind bitmap (FAN_OUT / 8 bytes, bit i of byte i/8 set: child i is present)
+//        | ids of the present children in order (32 bytes each)
 const BITMAP_BYTES = FAN_OUT / 8
 const NODE_HEADER_BYTES = 1 + BITMAP_BYTES
 
@@ -124,7 +125,7 @@ export class TreeBuilder {
     return { position: this.#position, open: this.#open.map((children) => [...children]) }
   }
 
-  /** The largest level whose child can be placed whole at the present position with at most `count` chunks (the image's end counts as filled). */
+  /** The largest level whose child can be placed here with at most `count` chunks (past the image's end counts as filled). */
   placeableLevel(count: number): number {
     const end = this.#position + count
     let level = 0
@@ -159,7 +160,10 @@ export class TreeBuilder {
   /** The root id, or `null` for an all-zero image; IMAGE_INCOMPLETE unless every chunk was placed. */
   finish(): Ref {
     if (this.#position !== this.chunks)
-      throw new VarveError('IMAGE_INCOMPLETE', `the image ends at chunk ${this.chunks}, ${this.#position} were placed`)
+      throw new VarveError(
+        'IMAGE_INCOMPLETE',
+        `the image ends at chunk ${this.chunks}, but only ${this.#position} were placed`,
+      )
     return this.#open[this.rootLevel + 1]![0] ?? null
   }
 
@@ -182,9 +186,3 @@ export class TreeBuilder {
 }
 
 export const sameRef = (a: Ref, b: Ref): boolean => (a === null || b === null ? a === b : equalBytes(a, b))
-
-/** Root id and size in one value: equal fingerprints mean equal disks. */
-export interface Fingerprint {
-  readonly root: Ref
-  readonly size: number
-}

@@ -16,7 +16,7 @@ interface Incoming {
   answered: boolean
 }
 
-/** What a call takes at least while it is served, in bytes. */
+/** Least memory of a call while it is served, in bytes. */
 const CALL_BYTES_MIN = 4096
 
 /** A handler whose parameters were checked by its method's schema. */
@@ -39,7 +39,7 @@ export class IncomingCalls {
     this.#clock = options.clock
   }
 
-  /** Whether the peer has ever used this id or a later one. */
+  /** Whether the peer has used this id or a later one. */
   made(id: number): boolean {
     return id <= this.#lastId
   }
@@ -64,14 +64,16 @@ export class IncomingCalls {
       return refuse(new VarveError('TOO_MANY_REQUESTS', 'too many calls are open on this connection'))
     const handler = isMethod(name) ? (this.#handlers[name] as CheckedHandler | undefined) : undefined
     if (!isMethod(name) || handler === undefined)
-      return refuse(new VarveError('METHOD_UNKNOWN', `there is no method ${name.slice(0, 64)} here`))
+      return refuse(new VarveError('METHOD_UNKNOWN', `there is no method ${name.slice(0, 64)} on this side`))
     const method = methodOf(name)
     const checked = v.safeParse(method.params, params, { abortEarly: true })
     if (!checked.success)
       return refuse(new VarveError('PARAMS_INVALID', `${name}: ${misfit(method.params, checked.issues)}`))
     const release = this.#room.take(Math.max(frameBytes, CALL_BYTES_MIN))
     if (release === null)
-      return refuse(new VarveError('TOO_MANY_REQUESTS', 'calls under way take all the memory that they may: try again'))
+      return refuse(
+        new VarveError('TOO_MANY_REQUESTS', 'calls in progress use all the memory allowed to them: try again'),
+      )
     const call: Incoming = {
       channel: new Channel(id, this.#link, method.down, method.up),
       controller: new AbortController(),
@@ -86,7 +88,7 @@ export class IncomingCalls {
     void this.#serve(id, call, handler, checked.output).finally(release)
   }
 
-  /** The caller no longer wants the answer. */
+  /** Cancels a call for the caller. */
   cancel(id: number): void {
     this.#abort(id, new VarveError('CANCELLED', 'the caller cancelled the call'))
   }
@@ -134,7 +136,7 @@ export class IncomingCalls {
     const frame = resultFrame(id, outcome.result)
     const sent = this.#room.take(frame.length)
     if (sent !== null) return this.#link.send(frame, sent)
-    const full = new VarveError('TOO_MANY_REQUESTS', 'answers of this connection are taken too slowly')
+    const full = new VarveError('TOO_MANY_REQUESTS', 'answers of this connection are read too slowly')
     this.#link.send(encodeFrame(errorFrame(id, full)))
   }
 
@@ -144,7 +146,7 @@ export class IncomingCalls {
   }
 }
 
-/** The frame of a result; a result that fits into none is this call's error and not the connection's. */
+/** The frame of a result; one that fits into no frame is this call's error, not the connection's. */
 const resultFrame = (id: number, result: unknown): Uint8Array => {
   try {
     return encodeFrame([FRAME.result, id, result])

@@ -1,4 +1,4 @@
-// Limits of the wire protocol, each with its unit; both sides hold to them and check the other.
+// Limits of the wire protocol, each with its unit; both sides obey them and check the other.
 
 /** The WebSocket subprotocol of this version. */
 export const SUBPROTOCOL = 'varve.v1'
@@ -69,10 +69,10 @@ export const UPLOAD_IDS_MAX = 1024
 /** Runs in one `runs` message of an upload. */
 export const UPLOAD_RUNS_MAX = 4096
 
-/** Runs and ids of an upload that are answered and not durable yet; further ones wait, earlier where the gateway has little memory. */
+/** Most runs and ids of an upload answered but not durable yet; further ones wait, sooner where the gateway's memory is low. */
 export const UPLOAD_AHEAD_ITEMS_MAX = 32 * 1024
 
-/** Runs and ids of an upload that wait for their answer; an agent has fewer outstanding. */
+/** Most runs and ids of an upload that wait for their answer; an agent has fewer outstanding. */
 export const UPLOAD_WAITING_ITEMS_MAX = 32 * 1024
 
 /** Stored bytes in one message of chunks of an upload, unless it is one chunk: what a receiver's smallest window must hold. */
@@ -84,7 +84,7 @@ export const FRAME_CHUNKS_MAX = 1024
 /** Bytes of a proof of possession and of the key it is made with. */
 export const PROOF_BYTES = 32
 
-/** Ranges of one machine's disks that a backup is asked to read again; with more of them a disk is read in full. */
+/** Most ranges of one machine's disks that a backup is asked to read again; beyond that, a disk is read in full. */
 export const REREAD_RANGES_MAX = 4096
 
 /** Disks of one machine. */
@@ -93,7 +93,7 @@ export const DISKS_MAX = 256
 /** Disks of one machine that a restore point may name as left out: those it has, and those that its base had. */
 export const LEFT_OUT_MAX = 2 * DISKS_MAX
 
-/** What an agent remembers of the files under a disk, in characters; a longer text is remembered by its hash. */
+/** Longest record of the files below a disk, in characters; a longer one is stored as its hash. */
 export const EVIDENCE_CHARS_MAX = 4096
 
 /** Chunks that one `image.compare` asks about. */
@@ -108,7 +108,7 @@ export const PAGE_ROWS_MAX = 250
 /** Longest cursor of a listing, in characters. */
 export const CURSOR_CHARS_MAX = 2048
 
-/** Disks of the restore points or jobs of one page, which ends early where there would be more; no point or job has more than DISKS_MAX. */
+/** Most disks of the points or jobs of one page, which ends early where there would be more; none has more than DISKS_MAX. */
 export const PAGE_DISKS_MAX = 4096
 
 /** JSON text of a machine's configuration kept with a restore point, in characters. */

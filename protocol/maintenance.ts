@@ -43,8 +43,8 @@ export const collectionReport = v.object({
   bytesRewritten: s.count,
   bytesAfter: s.count,
   /**
-   * Dead bytes still in packs: below the threshold, in packs that uploads are writing, in those that known damage lies in, or in packs
-   * whose live records found no room; a later collection frees them.
+   * Dead bytes still in packs: below the threshold, in packs that uploads are writing, in those with known damage, or in
+   * packs whose live records found no room; a later collection frees them.
    */
   waiting: v.object({
     belowThresholdBytes: s.count,

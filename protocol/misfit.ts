@@ -1,4 +1,4 @@
-// What does not fit a schema, as one sentence for a person: where it is, what belongs there, and what came.
+// Why a value does not fit a schema, as one sentence for people: where, what is expected, and what was found.
 import type * as v from 'valibot'
 import { orElse } from './nearest.ts'
 
@@ -73,12 +73,12 @@ const belongs = (issue: Issue, { toml }: Words): string => {
   return issue.expected === null ? 'another value' : oneOf(issue.expected)
 }
 
-/** What valibot says where a schema has no sentence of its own. */
+/** Whether the message is valibot's default. */
 const isDefault = ({ message }: Issue): boolean => /^Invalid [\w -]+: (?:Expected|Received)/u.test(message)
 
 const stepsOf = (issue: Issue): readonly Step[] => issue.path ?? []
 
-/** The steps to a place as a person finds it. */
+/** A path in the notation that people use. */
 const placeOf = (steps: readonly Step[], words: Words): string => {
   let place = ''
   for (const [index, { type, key, value }] of steps.entries()) {
@@ -106,7 +106,7 @@ const keysAt = (schema: unknown, steps: readonly Step[]): string[] => {
     const entries = at?.['entries'] as Readonly<Record<string, unknown>> | undefined
     at = (type === 'array' ? at?.['item'] : entries?.[String(key)]) as typeof at
     unwrap()
-    // a schema that is chosen by what came
+    // a schema chosen by the value
     const getter = at?.['getter'] as ((input: unknown) => typeof at) | undefined
     at = getter?.(value) ?? at
   }
@@ -118,7 +118,7 @@ const isUnknownKey = (issue: Issue): boolean => issue.type === 'strict_object' &
 const isMissingKey = (issue: Issue): boolean =>
   issue.received === 'undefined' && ['object', 'strict_object'].includes(issue.type) && stepsOf(issue).length > 0
 
-/** The issue of a union that tells most: that of the shape whose first field, its kind, is the one that came. */
+/** The most helpful issue of a union: that of the shape whose first field, its kind, matches. */
 const insideUnion = (issue: Issue): { readonly inner: Issue | null; readonly kinds: readonly string[] } => {
   const parts = issue.issues ?? []
   const isKind = (part: Issue): boolean => part.type === 'literal' && stepsOf(part).length === 1
@@ -145,7 +145,7 @@ const sentence = (schema: unknown, issue: Issue, before: readonly Step[], words:
     if (kinds.length > 0 && Array.isArray(issue.input))
       return `${at}begins with ${came(issue.input[0], words)}, must begin with ${oneOf(kinds.join(' | '))}`
   }
-  if (issue.kind !== 'schema' && issue.type === 'check' && isDefault(issue)) return `${at}is not as it must be`
+  if (issue.kind !== 'schema' && issue.type === 'check' && isDefault(issue)) return `${at}is not valid`
   if (isDefault(issue)) return `${at}must be ${belongs(issue, words)}, not ${came(issue.input, words)}`
   if (/^an? /u.test(issue.message)) return `${at}must be ${issue.message}, not ${came(issue.input, words)}`
   return `${at}${issue.message} (it is ${came(issue.input, words)})`

@@ -1,9 +1,9 @@
-// The word that was probably meant, where one is nearly that of a list.
+// Finds the word of a list that was probably meant.
 
-/** Changes of one character between two words that are still taken for a slip: a third of the word's characters, at most this many. */
+/** Most edits between two words that still count as a typing error: a third of the word's characters, at most this many. */
 const SLIPS_MAX = 3
 
-/** Characters to add, remove or change, or neighbours to swap, until one word is the other. */
+/** The edit distance of two words: characters added, removed, changed or swapped with a neighbour. */
 const distance = (one: string, other: string): number => {
   const rows = [Array.from({ length: other.length + 1 }, (_, column) => column)]
   for (let row = 1; row <= one.length; row++) {
@@ -21,7 +21,7 @@ const distance = (one: string, other: string): number => {
   return rows[one.length]![other.length]!
 }
 
-/** The nearest of some words to one that was typed, in either case; null where none is near. */
+/** The nearest of some words to one that was typed, ignoring case; null where none is near. */
 export const nearest = (typed: string, among: readonly string[]): string | null => {
   const slips = Math.min(SLIPS_MAX, Math.max(1, Math.floor(typed.length / 3)))
   let best: string | null = null
@@ -36,7 +36,7 @@ export const nearest = (typed: string, among: readonly string[]): string | null 
   return best
 }
 
-/** The end of a sentence about a word that is not among those known: what was probably meant, else which there are. */
+/** The end of a sentence about an unknown word: what was probably meant, else the known ones. */
 export const orElse = (typed: string, among: readonly string[], what: string): string => {
   const meant = nearest(typed, among)
   return meant === null ? `${what}: ${among.join(', ') || 'none'}` : `did you mean "${meant}"?`

@@ -1,4 +1,4 @@
-// The calls that this side has made and whose answers it waits for.
+// The calls that this side has made and that are not answered yet.
 import * as v from 'valibot'
 import type { CallOptions, Clock, OpenCall, Room } from './call.ts'
 import { Channel, type ChannelLink } from './channel.ts'
@@ -31,7 +31,7 @@ export class OutgoingCalls {
     this.#clock = options.clock
   }
 
-  /** Whether an id is one of those that this side gives out. */
+  /** Whether an id is one that this side assigns. */
   owns(id: number): boolean {
     return id % 2 === this.#nextId % 2
   }
@@ -52,21 +52,21 @@ export class OutgoingCalls {
     return this.#calls.get(id)?.channel
   }
 
-  /** Makes a call; TOO_MANY_REQUESTS past CALLS_OPEN_MAX or without room for it, PARAMS_INVALID when the parameters do not fit into a frame. */
+  /** Makes a call; TOO_MANY_REQUESTS past CALLS_OPEN_MAX or without room for it, PARAMS_INVALID when it does not fit a frame. */
   open<N extends MethodName>(name: N, params: Asked<N>, options: CallOptions): OpenCall<N> {
     if (this.#calls.size >= CALLS_OPEN_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', 'too many calls are open on this connection')
     const { deadlineMs = 0, signal } = options
     const id = this.#nextId
-    // before anything is set up: parameters that cannot be sent must leave no call behind
+    // before anything is set up, as parameters that cannot be sent must leave no call behind
     const request = requestFrame(id, name, params, deadlineMs)
     const sent = this.#room.take(request.length)
-    if (sent === null) throw new VarveError('TOO_MANY_REQUESTS', 'the other side takes its calls too slowly')
+    if (sent === null) throw new VarveError('TOO_MANY_REQUESTS', 'the other side reads its calls too slowly')
     this.#nextId += 2
     const method = methodOf(name)
     const channel = new Channel<Up<N>, Down<N>>(id, this.#link, method.up, method.down)
     const { promise, resolve, reject } = Promise.withResolvers<Result<N>>()
-    // a caller that only reads the messages must not be told of the same error as unhandled
+    // for a caller that only reads the messages the same error must not be unhandled
     promise.catch(() => {})
     const cancel = (error: VarveError): void => {
       if (!this.#calls.has(id)) return
@@ -80,7 +80,7 @@ export class OutgoingCalls {
         : this.#clock.after(deadlineMs, () => cancel(new VarveError('DEADLINE_EXCEEDED', late)))
     const onAbort = (): void => {
       const reason: unknown = signal?.reason
-      // whoever cancels knows why; without a word of theirs only the method can be named
+      // the reason is the canceller's; without one only the method can be named
       const why = reason instanceof VarveError ? reason.message : `${name} was cancelled`
       cancel(new VarveError('CANCELLED', why, { cause: reason }))
     }

@@ -12,7 +12,7 @@ export type { Clock, Handler, Handlers, OpenCall, Received, Room, ServedCall } f
 
 /** What a peer needs of a socket. */
 export interface Transport {
-  /** Takes the bytes: large ones are freed once they are sent. Where `sent` is given, their memory is accounted for until it is called. */
+  /** Takes the bytes; large ones are freed once sent. With `sent`, their memory counts as used until that is called. */
   send(bytes: Uint8Array, sent?: () => void): void
   close(error: VarveError): void
   /** Bytes given to `send` that the network has not taken yet. */
@@ -23,7 +23,7 @@ export interface Transport {
 const SEND_HIGH_WATER_BYTES = 1024 * 1024
 const DRAIN_POLL_MS = 2
 
-/** What a connection's end that the other side told is to the calls here: CONNECTION_LOST where its code could be an error that this side raised itself. */
+/** The error of calls on a connection that the other side ended: CONNECTION_LOST if its code could be this side's own. */
 const endTold = (told: VarveError): VarveError => {
   if (told.endsConnection) return told
   const words = told.code === 'PEER_FAILED' ? told.message : `${told.code}: ${told.message}`
@@ -54,7 +54,7 @@ export class Peer {
     this.#heartbeat()
   }
 
-  /** Whether the connection is over: an error of a call of it may be its end's. */
+  /** Whether the connection is over: a failed call may have failed because of that. */
   get isOver(): boolean {
     return this.#failure !== null
   }
@@ -86,7 +86,7 @@ export class Peer {
     }
   }
 
-  /** Tells the peer why, ends every call and closes the socket. */
+  /** Sends the peer the reason, ends every call and closes the socket. */
   close(error: VarveError): void {
     if (this.#failure !== null) return
     try {
@@ -98,7 +98,7 @@ export class Peer {
     this.#transport.close(error)
   }
 
-  /** To be called when the socket is gone. */
+  /** Called when the socket is gone. */
   transportClosed(error: VarveError): void {
     this.#end(error)
   }
@@ -115,7 +115,7 @@ export class Peer {
     if (this.#failure !== null) return sent?.()
     this.#transport.send(bytes, sent)
     if (this.#transport.bufferedBytes <= OUTBOUND_BYTES_MAX) return
-    const error = new VarveError('CONNECTION_LOST', 'the peer takes its data too slowly')
+    const error = new VarveError('CONNECTION_LOST', 'the peer reads its data too slowly')
     this.#end(error)
     this.#transport.close(error)
   }
@@ -152,11 +152,11 @@ export class Peer {
   #onError(id: number, error: VarveError): void {
     if (id !== 0) return this.#outgoing.onError(id, error)
     this.#end(endTold(error))
-    // the socket closes as the other side closes it: its normal end is ours too
+    // the other side closes the socket: its normal end is ours too
     this.#transport.close(error)
   }
 
-  /** The channel a frame speaks of, or undefined for a call that has ended: its last frames may have crossed its end. */
+  /** The channel of a frame, or undefined for a call that has ended: its last frames may have crossed its end. */
   #channel(id: number): Channel<unknown, unknown> | undefined {
     this.#checkMade(id)
     return this.#outgoing.channel(id) ?? this.#incoming.channel(id)
@@ -172,7 +172,7 @@ export class Peer {
       if (this.#failure !== null) return
       const silentMs = this.#clock.elapsed() - this.#heardMs
       if (silentMs >= HEARTBEAT_TIMEOUT_MS)
-        return this.close(new VarveError('HEARTBEAT_TIMEOUT', `nothing was heard for ${Math.round(silentMs)} ms`))
+        return this.close(new VarveError('HEARTBEAT_TIMEOUT', `nothing was received for ${Math.round(silentMs)} ms`))
       if (silentMs >= HEARTBEAT_INTERVAL_MS) this.#send(encodeFrame([FRAME.ping, 0]))
       this.#heartbeat()
     })

@@ -1,4 +1,4 @@
-// A look over encoded msgpack before it is decoded: bounds depth, counts and lengths without allocating anything.
+// Checks encoded msgpack before it is decoded: bounds depth, counts and lengths without allocating anything.
 import { VarveError } from './errors.ts'
 import { FRAME_DEPTH_MAX, FRAME_ITEMS_MAX, STRING_BYTES_MAX } from './limits.ts'
 
@@ -70,13 +70,13 @@ const takeKey = (keys: Set<string>, bytes: Uint8Array): void => {
   } catch {
     throw invalid('a map key that is not UTF-8')
   }
-  if (keys.has(key)) throw invalid('a map key that is there twice')
+  if (keys.has(key)) throw invalid('a duplicate map key')
   keys.add(key)
 }
 
 /**
- * Throws FRAME_INVALID unless the bytes are exactly one msgpack value within the limits, map keys being strings; in bytes of
- * `strangers` each key is once in its map, as of two, each reader could take another.
+ * Throws FRAME_INVALID unless the bytes are exactly one msgpack value within the limits, with string map keys; in bytes of
+ * `strangers` map keys must be unique, as readers could differ on which of two counts.
  */
 export const scanMsgpack = (bytes: Uint8Array, from: 'ourselves' | 'strangers' = 'strangers'): void => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -104,7 +104,7 @@ export const scanMsgpack = (bytes: Uint8Array, from: 'ourselves' | 'strangers' =
     at += next.header
     if (next.kind === 'array' || next.kind === 'map') {
       const count = next.kind === 'map' ? next.count * 2 : next.count
-      // each item takes at least one byte, so a longer claim cannot be true
+      // each item takes at least one byte, so a larger count cannot be true
       if (count > bytes.length - at) throw invalid('truncated')
       if (left.length > FRAME_DEPTH_MAX) throw invalid('nested too deeply')
       const map = next.kind === 'map'

@@ -1,4 +1,4 @@
-// What is exchanged of an image: its announcement, a comparison, and the runs, chunks, proofs and answers of an upload or download.
+// The messages about an image: its announcement, a comparison, and the runs, chunks, proofs and answers of a transfer.
 import * as v from 'valibot'
 import { areHeads, CHUNK_HEAD_BYTES } from './chunk-list.ts'
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
@@ -38,14 +38,14 @@ const run = v.union([
 ])
 const heads = s.bytesUpTo(FRAME_CHUNKS_MAX * CHUNK_HEAD_BYTES)
 
-/** A message of chunks: its kind, the table of their heads, and their stored bytes one behind the other. */
+/** A message of chunks: its kind, the table of their heads, and their concatenated stored bytes. */
 const chunks = <K extends number>(kind: K) =>
   v.pipe(
     v.tuple([v.literal(kind), heads, s.bytesUpTo(FRAME_BYTES_MAX)]),
     v.check(([, table, stored]) => areHeads(table, stored.length), 'the heads of the chunks do not fit their bytes'),
   )
 
-/** Up: 0 runs (each 0 zero chunks, 1 chunks kept from the base, 2 ids), 1 chunks with heads and stored bytes, 2 ids with their proofs. */
+/** Up: 0 runs (each 0 zero chunks, 1 chunks kept from the base, 2 ids), 1 chunks with heads and stored bytes, 2 proofs. */
 export const uploadUp = v.union([
   v.tuple([v.literal(UP.runs), v.pipe(v.array(run), v.minLength(1), v.maxLength(UPLOAD_RUNS_MAX))]),
   chunks(UP.chunks),
@@ -55,7 +55,7 @@ export const uploadUp = v.union([
   ]),
 ])
 
-/** Down: 0 where to begin, 1 a byte of answer for each id, 2 a byte of verdict for each proof, 3 up to where all is durable. */
+/** Down: 0 where to begin, 1 an answer byte for each id, 2 a verdict byte for each proof, 3 the durable cursor. */
 export const uploadDown = v.union([
   v.tuple([v.literal(DOWN.start), v.object({ position, proofKey: s.bytesOf(PROOF_BYTES) })]),
   v.tuple([v.literal(DOWN.answers), s.bytesUpTo(UPLOAD_IDS_MAX)]),
@@ -74,14 +74,14 @@ export const downloadDown = v.union([
   chunks(LOAD.chunks),
 ])
 
-/** Ranges of the base's disks to be read again: offset and length in bytes, ascending, apart; null where the whole disk must be. */
+/** Ranges of a base disk to be read again: offset and length in bytes, ascending, disjoint; null for the whole disk. */
 export const reread = v.nullable(
   v.pipe(
     v.array(v.tuple([s.diskBytes, v.pipe(s.diskBytes, v.minValue(1))])),
     v.maxLength(REREAD_RANGES_MAX),
     v.check(
       (ranges) => ranges.every(([offset], index) => index === 0 || offset > endOf(ranges[index - 1]!)),
-      'not ascending and apart',
+      'not ascending and disjoint',
     ),
   ),
 )
@@ -105,7 +105,7 @@ export const announcedDisk = v.object({
 
 const positions = v.pipe(v.array(position), v.maxLength(COMPARE_CHUNKS_MAX))
 
-/** Chunks of a disk of a job's base that are held against what the machine has. */
+/** Chunks of a disk of a job's base that are compared with the machine's. */
 export const comparison = {
   /** By their positions, and the ids that the machine has there; 32 zero bytes for a chunk of zeroes. */
   params: v.object({

@@ -1,4 +1,4 @@
-// The outside of a zstd frame: where it ends and what it says of its content. The layout is RFC 8878, section 3.1.1.
+// The structure of a zstd frame: where it ends and what it declares about its content (RFC 8878, section 3.1.1).
 
 const MAGIC = 0xfd2fb528
 
@@ -34,7 +34,7 @@ const contentSize = (view: DataView, offset: number, bytes: number): number => {
   return bytes === 4 ? view.getUint32(offset, true) : Number(view.getBigUint64(offset, true))
 }
 
-/** Window of a frame that is no single segment, in bytes; the decoder looks at it only where it decodes by parts. */
+/** Window of a frame that is not a single segment, in bytes; used only by decoders that decode in parts. */
 const windowBytes = (descriptor: number): number => {
   const base = WINDOW_BYTES_MIN * 2 ** (descriptor >> 3)
   return base + (base / 8) * (descriptor & 7)
@@ -66,9 +66,9 @@ const scan = (view: DataView, plainLength: number): boolean => {
 }
 
 /**
- * Whether the bytes are one whole zstd frame and nothing else, which says that it has `plainLength` bytes, needs no dictionary and
- * has a window of at most ZSTD_WINDOW_BYTES_MAX. Whether its blocks and its checksum are right is for the decoder to find.
- * A decoder that takes several such frames one behind the other gives what it would give for each alone.
+ * Whether the bytes are exactly one zstd frame that declares `plainLength` bytes of content, needs no dictionary and has a
+ * window of at most ZSTD_WINDOW_BYTES_MAX. The decoder checks its blocks and its checksum.
+ * Decoding several such concatenated frames gives the same as decoding each alone.
  */
 export const isOneFrame = (bytes: Uint8Array, plainLength: number): boolean => {
   try {

@@ -12,7 +12,7 @@ const SOURCE_LINES_MAX = 350
 const ONE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   msgpackr: ['protocol/codec.ts'],
   jose: ['gateway/auth/', 'agent/identity.ts'],
-  ws: ['gateway/session/socket.ts', '../protocol/host/dial.ts'],
+  ws: ['gateway/session/socket.ts', 'gateway/commands/dial-local.ts', 'protocol/host/dial.ts'],
 }
 
 const root = path.resolve(import.meta.dirname, '..')

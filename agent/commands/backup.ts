@@ -22,12 +22,12 @@ export interface BackupCommand {
   readonly full: boolean
   readonly compare: boolean
   readonly wait: boolean
-  /** How long gateway and agent are waited for, in milliseconds. */
+  /** How long to wait for the gateway and the agent, in milliseconds. */
   readonly timeout?: number
   readonly json: boolean
 }
 
-/** How long a job may tell nothing until it is looked whether its agent is there, in milliseconds. */
+/** How long a job may report nothing before its agent is looked for, in milliseconds. */
 const SILENCE_MS = 5000
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -44,7 +44,7 @@ const patience = (signal: AbortSignal): AbortSignal => {
   return controller.signal
 }
 
-/** Starts the job; with `wait`, once the machine's running backup has ended and its agent is there; with a timeout, once its agent is. */
+/** Starts the job; `wait` first waits for the machine's running backup and its agent, a timeout only for the agent. */
 const startJob = async (context: CommandContext, machine: string, options: BackupCommand): Promise<string> => {
   const { link, signal, waiting } = context
   const isWaitedFor = ({ code }: VarveError): boolean =>
@@ -73,7 +73,7 @@ const startJob = async (context: CommandContext, machine: string, options: Backu
   }
 }
 
-/** The job once it has ended and its lease is given back. */
+/** The job once it has ended and its lease is released. */
 const follow = (
   link: GatewayLink,
   job: string,
@@ -86,7 +86,7 @@ const follow = (
     return call.result
   }, signal)
 
-/** The same with progress, and with a word while the machine's agent is away. */
+/** The same with progress, and with a message while the machine's agent is away. */
 const followShown = async (context: CommandContext, machine: string, job: string): Promise<Job> => {
   const { link, signal, progress, waiting } = context
   const meter = new Meter()
@@ -96,13 +96,13 @@ const followShown = async (context: CommandContext, machine: string, job: string
     if (performance.now() - heardMs < SILENCE_MS) return
     const { machines } = await link.call('machines.list', { machine }, signal)
     if (machines[0]?.online !== false) waiting.end(agentOf(machine))
-    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup goes on when it is back')
+    else waiting.begin(agentOf(machine), 'AGENT_OFFLINE', 'it is not connected; the backup continues when it is back')
   }
   const timer = setInterval(() => void look().catch(() => undefined), SILENCE_MS)
   try {
     return await follow(link, job, signal, (state) => {
       const told = JSON.stringify(state)
-      // the gateway repeats a state by itself: only what is new comes of the agent
+      // the gateway repeats a state on its own: only changes come from the agent
       if (told !== known) {
         heardMs = performance.now()
         waiting.end(agentOf(machine))
@@ -117,38 +117,38 @@ const followShown = async (context: CommandContext, machine: string, job: string
 }
 
 /**
- * Tells the gateway to give the job up, and waits for a while until the machine is free: CANCELLED says what became of it.
+ * Cancels the job at the gateway and waits a while until the machine is free: CANCELLED says what became of it.
  * CONNECTION_LOST when the gateway stays away, so that an interrupted command always ends.
  */
 const cancel = async (link: GatewayLink, job: string, why: string): Promise<VarveError> => {
   const short = job.slice(0, 8)
-  const goesOn = ({ code, message }: VarveError): VarveError =>
-    new VarveError(code, `${why}, but backup ${short} could not be cancelled and goes on: ${message}`)
+  const continues = ({ code, message }: VarveError): VarveError =>
+    new VarveError(code, `${why}, but backup ${short} could not be cancelled and continues: ${message}`)
   try {
     const peer = await link.peer(undefined, CANCEL_LIMIT_MS)
     await peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
     const error = asVarveError(thrown)
-    if (error.code !== 'JOB_ENDED') return goesOn(error)
+    if (error.code !== 'JOB_ENDED') return continues(error)
   }
   const ended = await follow(link, job, AbortSignal.timeout(CANCEL_LIMIT_MS)).catch(() => null)
   if (ended?.state === 'committed')
     return new VarveError('CANCELLED', `${why}, but the backup had just ended: restore point ${short} is durable`)
-  const free = ended?.released === true ? 'and the machine given back' : 'and its agent gives the machine back'
+  const free = ended?.released === true ? 'and the machine released' : 'and its agent is releasing the machine'
   return new VarveError('CANCELLED', `${why}: backup ${short} was cancelled ${free}`)
 }
 
-/** What a command that ends before its job says: an interruption gives the job up, other ends leave it alone. */
+/** The error of a command that ends before its job: an interruption cancels the job, anything else leaves it running. */
 const leave = async ({ link, signal }: CommandContext, job: string): Promise<VarveError> => {
   const reason = asVarveError(signal.reason)
   if (reason.code === 'CANCELLED') return cancel(link, job, reason.message)
   return new VarveError(
     reason.code,
-    `${reason.message}; backup ${job.slice(0, 8)} goes on by itself once all are there`,
+    `${reason.message}; backup ${job.slice(0, 8)} continues on its own once they are back`,
   )
 }
 
-/** Resolves only once the restore point is durable and the machine is given back. */
+/** Resolves only once the restore point is durable and the machine is released. */
 export const backup = (machine: string, options: BackupCommand): Promise<void> =>
   withGateway(
     options.config,
@@ -166,7 +166,7 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       const { point } = await ask('points.get', { point: job })
       progress.clear()
       if (!ended.released)
-        process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not given back yet\n`)
+        process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not released yet\n`)
       if (options.json) return printJson({ point, released: ended.released })
       pointReport(point).forEach(print)
     },

@@ -1,4 +1,4 @@
-// What the agent's commands share: configuration and identity, a connection that survives breaks, patience, and interruption.
+// What the agent's commands share: configuration, identity, a connection that survives breaks, time limits and interruption.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { durationText } from '../../protocol/host/duration.ts'
 import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
@@ -14,31 +14,31 @@ import { orAbort } from '../../protocol/host/within.ts'
 import { Progress } from '../../protocol/host/progress.ts'
 import { Waiting } from './waiting.ts'
 
-/** How long a command that looks waits for an answer unless told otherwise, in milliseconds. */
+/** How long a command that only reads waits for an answer by default, in milliseconds. */
 export const LOOK_TIMEOUT_MS = 10_000
 
-/** How long a command that works waits for the gateway before it has begun, unless told otherwise, in milliseconds. */
+/** How long a command that works waits for the gateway to begin by default, in milliseconds. */
 export const BEGIN_TIMEOUT_MS = 30_000
 
-/** Longest pause between two tries of a command, which somebody waits for, in milliseconds. */
+/** Longest pause between two tries of a command, in milliseconds. */
 const PAUSE_MAX_MS = 3000
 
 type Asks = MethodsServedBy<'gateway'>
 
-/** Methods that the gateway answers with what it hears from a machine's agent. */
+/** Methods that the gateway answers with what a machine's agent answers. */
 const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.forget'])
 
 export interface CommandContext {
   readonly config: AgentConfig
   readonly identity: Identity
-  /** What this host is to the gateway. */
+  /** This host's identity at the gateway. */
   readonly record: IdentityRecord
   readonly link: GatewayLink
-  /** Aborts on an interruption (CANCELLED), and when what was waited for did not come in time. */
+  /** Aborts on an interruption (CANCELLED), and when a wait exceeds its limit. */
   readonly signal: AbortSignal
   readonly progress: Progress
   readonly waiting: Waiting
-  /** What will break the connection before long, each a sentence. */
+  /** What will soon break the connection, each a sentence. */
   readonly concerns: readonly string[]
   /** Calls a method that may be called again; CONNECTION_LOST when no answer comes in time. */
   readonly ask: <N extends Asks>(name: N, params: Asked<N>) => Promise<Result<N>>
@@ -46,9 +46,9 @@ export interface CommandContext {
 
 /** How patient a command is, and what it shows. */
 export interface Patience {
-  /** As the command was told; absent for the defaults. */
+  /** From --timeout; absent for the defaults. */
   readonly timeout?: number
-  /** A command that works goes on over breaks for as long as it takes; one that looks ends. */
+  /** A command that works survives breaks for as long as it takes; one that only reads ends. */
   readonly works?: boolean
   readonly progress?: boolean
 }
@@ -78,7 +78,7 @@ interface Parts {
   readonly works: boolean
 }
 
-/** The first connection: a command that works tries again while that may help, one that looks does not. */
+/** The first connection: a command that works retries while that may help, one that only reads does not. */
 const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: () => Promise<Peer>): Promise<Peer> => {
   const what = gatewayName(config)
   const late = new VarveError('CONNECTION_LOST', `${what} did not answer within ${durationText(beginMs)}`)
@@ -96,7 +96,7 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
         if (!works || until.aborted || !isPassing(error)) throw error
         waiting.begin(GATEWAY, error.code, error.message)
         await pause(Math.min(PAUSE_MAX_MS, backoffMs(attempt, Math.random())), until)
-        // it says why it was waited for, and not only that it was
+        // the reason for the wait says more than the wait itself
         if (over.signal.aborted && !signal.aborted)
           throw new VarveError(
             error.code,
@@ -109,7 +109,7 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
   }
 }
 
-/** Runs a command's work with a connection to the gateway; breaks on the way are healed, and said. */
+/** Runs a command's work with a connection to the gateway; breaks are repaired and reported. */
 export const withGateway = async <R>(
   configFile: string,
   work: (context: CommandContext) => Promise<R>,
@@ -159,7 +159,7 @@ export const withGateway = async <R>(
   try {
     return await work({ config, identity, record: identity.record, link, signal, progress, waiting, concerns, ask })
   } catch (thrown) {
-    // why everything was cancelled, in place of what was
+    // the reason for the cancellation, not the error that it caused
     throw signal.aborted && asVarveError(thrown).cause === signal.reason ? asVarveError(signal.reason) : thrown
   }
 }

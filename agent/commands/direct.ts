@@ -1,4 +1,4 @@
-// Work on this host's machines without a running agent: its state folder is held meanwhile, and its drivers are used directly.
+// Work on this host's machines without a running agent: locks its state folder and uses its drivers directly.
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -17,7 +17,7 @@ export interface Direct extends AsyncDisposable {
   readonly drivers: Drivers
   readonly journal: LeaseJournal
   readonly thawer: Thawer
-  /** There was no state folder before, and none is left behind. */
+  /** The state folder did not exist before, and is removed again. */
   readonly isFresh: boolean
 }
 
@@ -25,7 +25,7 @@ export interface Direct extends AsyncDisposable {
 export const openDirect = async (config: AgentConfig): Promise<Direct | null> => {
   const made = await makeStateFolder(config.state)
   await using resources = new AsyncDisposableStack()
-  // what was not there before stays only where something lies in it
+  // a folder that was created here stays only if it is not empty
   if (made.length > 0)
     resources.defer(async () => {
       await rmdir(join(config.state, 'leases')).catch(() => undefined)
@@ -46,7 +46,7 @@ export const openDirect = async (config: AgentConfig): Promise<Direct | null> =>
   return { drivers, journal, thawer, isFresh: made.length > 0, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
-/** Of a machine that is neither configured here nor known to the gateway: NOT_FOUND, with the one that was probably meant. */
+/** NOT_FOUND for a machine that is neither configured here nor known to the gateway, with the one that was probably meant. */
 export const noMachine = (name: string, machines: AgentConfig['machines']): VarveError => {
   const names = machines.map((one) => one.name)
   return new VarveError('NOT_FOUND', `there is no machine "${name}"; ${orElse(name, names, 'this host has')}`)

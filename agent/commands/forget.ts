@@ -38,7 +38,7 @@ const forgetDisks = async (
         const error = asVarveError(thrown)
         if (error.code !== 'NOT_FOUND' || error.message !== `there is no machine "${machine}"`) throw error
         const { code, message } = await whyUnknown(machine, context)
-        throw new VarveError(code, `${message}; or stop "varve-agent run", without which forget works alone`)
+        throw new VarveError(code, `${message}; or stop "varve-agent run": without it, forget works on its own`)
       }
     },
     timeout === undefined ? {} : { timeout },

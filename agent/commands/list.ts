@@ -1,4 +1,4 @@
-// The commands that look: machines, status and points.
+// The commands that only read: machines, status and points.
 import * as v from 'valibot'
 import { kindText } from '../../protocol/backup.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -54,8 +54,8 @@ export const machines = (options: ListCommand): Promise<void> =>
     options,
   )
 
-/** Of a machine of this agent's that its configuration does not have. */
-const NOT_CONFIGURED = "not in this host's configuration any more; its restore points stay at the gateway"
+/** The problem of a machine that is this agent's but not in its configuration. */
+const NOT_CONFIGURED = "no longer in this host's configuration; its restore points stay at the gateway"
 
 /** A machine that cannot be asked, with why. */
 const unknownState = (name: string, problem: string): MachineStatus => ({
@@ -69,7 +69,7 @@ const unknownState = (name: string, problem: string): MachineStatus => ({
   leftOut: [],
 })
 
-/** How each machine is now, or one of them, asked of the running agent through the gateway. */
+/** The state of each machine, or one of them, asked of the running agent through the gateway. */
 export const status = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
     options.config,
@@ -108,7 +108,7 @@ const allPoints = ({ ask }: CommandContext, machine: string | null): Promise<Poi
     (page) => page.points,
   )
 
-/** Why the gateway has no machine of this name: it was refused, or not told of yet, or the name is wrong. */
+/** Why the gateway has no machine of this name: refused, not announced yet, or a wrong name. */
 const unknown = async (context: CommandContext, machine: string): Promise<VarveError> => {
   const { config } = context
   if (config.machines.some(({ name }) => name === machine)) return await whyUnknown(machine, context)

@@ -13,7 +13,7 @@ export interface RestoreCommand {
   readonly config: string
   readonly disk: string
   readonly to: string
-  /** As the target's name says where it is absent. */
+  /** Absent: decided by the target's name. */
   readonly format?: TargetFormat
   readonly force: boolean
   readonly skipDamaged: boolean
@@ -81,11 +81,11 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       if (options.json) printJson(done)
       if (lostBytes > 0) {
         if (!options.json)
-          for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zero in ${options.to}`)
+          for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${options.to}`)
         const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
         throw new VarveError(
           'DATA_DAMAGED',
-          `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and zero in it; every other chunk was checked, the root over them cannot match`,
+          `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and read as zeroes; every other chunk was checked, the root cannot match`,
         )
       }
       if (options.json) return

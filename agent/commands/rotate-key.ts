@@ -11,7 +11,8 @@ export interface RotateKeyCommand {
 }
 
 /**
- * Makes the next key, has the gateway know it, and puts it in the place of the old one. Whenever it is broken off, one of the two keys on disk is
+ * Makes the next key, has the gateway know it, and puts it in the place of the old one. Whenever it is broken off, one
+ * of the two keys on disk is
  * the one that the gateway knows, and the next connection finds out which; run again, it goes on with the same key.
  */
 export const rotateKey = async (identity: Identity, ask: CommandContext['ask']): Promise<string> => {

@@ -1,8 +1,9 @@
-// Where an enrolment token comes from: a file, standard input or the environment, which other users of the host cannot look at; or the command line, which they can.
+// Reads an enrolment token from a file, standard input or the environment, which other users of the host cannot see;
+// or from the command line, which they can.
 import { VarveError } from '../../protocol/errors.ts'
 import { checkedToken, STDIN, tokenIn } from '../../protocol/host/token-file.ts'
 
-/** Names the variable of the environment that a token is taken from where no option gives one. */
+/** The environment variable that holds the token where no option gives one. */
 export const TOKEN_VARIABLE = 'VARVE_ENROLMENT_TOKEN'
 
 export interface TokenOptions {
@@ -23,7 +24,7 @@ export const readToken = async (
   },
 ): Promise<string> => {
   if (token !== undefined && tokenFile !== undefined)
-    throw new VarveError('PARAMS_INVALID', 'give the token once: --token-file or --token')
+    throw new VarveError('PARAMS_INVALID', 'give the token only once: with --token-file or --token')
   const file = token === STDIN ? token : tokenFile
   if (file !== undefined) return tokenIn({ file, printedBy: PRINTED_BY, input: from.input })
   if (token !== undefined) return checkedToken(token, '--token', PRINTED_BY)

@@ -1,4 +1,4 @@
-// The uninstall command: leaves the host as it was before Varve, apart from the configuration file.
+// The uninstall command: removes everything of Varve's from the host but the configuration file.
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -18,7 +18,7 @@ export interface UninstallCommand {
   readonly json: boolean
 }
 
-/** How long a guest that was left frozen is waited for, in milliseconds. */
+/** How long to wait for a guest that was left frozen, in milliseconds. */
 const THAW_WAIT_MS = 60_000
 
 /** What the agent keeps in its state folder. */
@@ -42,7 +42,7 @@ const cleanMachines = async (config: AgentConfig, direct: Direct): Promise<{ rem
   let removed = 0
   await direct.thawer.takeOver(() => true, THAW_WAIT_MS)
   for (const { machine, guestAgent } of await direct.thawer.notes.list())
-    problems.push(`the guest of ${machine} was told to freeze and does not say that it is thawed (${guestAgent})`)
+    problems.push(`the guest of ${machine} was asked to freeze and has not reported that it is thawed (${guestAgent})`)
   for (const entry of await direct.journal.listUnknown()) problems.push(`${entry.machine.name}: ${wayOut(entry)}`)
   for (const machine of await machinesOf(config, direct)) {
     try {
@@ -51,7 +51,7 @@ const cleanMachines = async (config: AgentConfig, direct: Direct): Promise<{ rem
       problems.push(...leftSentences(forgotten).map((sentence) => `${machine.name}: ${sentence}`))
     } catch (thrown) {
       const { message } = asVarveError(thrown)
-      problems.push(`${machine.name}: ${message.replace(/\.$/u, '')}; bitmaps named varve-… may remain in its images`)
+      problems.push(`${machine.name}: ${message}; bitmaps named varve-… may remain in its images`)
     }
   }
   return { removed, problems }
@@ -90,7 +90,7 @@ export const uninstall = async (options: UninstallCommand): Promise<void> => {
       )
   }
   if (problems.length > 0 && !options.force) {
-    const kept = done ? '' : `, so ${config.state} is kept; --force removes it in any case`
+    const kept = done ? '' : `, so ${config.state} is kept: --force removes it anyway`
     throw new VarveError('LEASE_HELD', `not everything can be removed${kept}`)
   }
 }

@@ -1,4 +1,4 @@
-// Why the gateway does not know a machine as this agent's, and what to do: refused, not configured, or not told yet.
+// Why the gateway does not know a machine as this agent's, and what to do: refused, not configured, or not announced yet.
 import { VarveError } from '../../protocol/errors.ts'
 import { formerAgents } from '../former-identities.ts'
 import { readRefusals } from '../refusals.ts'
@@ -12,7 +12,7 @@ const assignment = (machine: string, { record }: Pick<CommandContext, 'record'>)
 
 /**
  * NOT_FOUND for a name that is not in the configuration, EXISTS and the like for what the gateway refused, AGENT_OFFLINE
- * where it has not been told of the machine.
+ * where the machine has not been announced yet.
  */
 export const whyUnknown = async (
   machine: string,
@@ -28,15 +28,15 @@ export const whyUnknown = async (
   if (await isStateLocked(config.state))
     return new VarveError(
       'AGENT_OFFLINE',
-      `the gateway has not heard of ${machine} yet: "varve-agent run" is just connecting (its log says more), or has not read the configuration since ${machine} came into it: "systemctl reload varve-agent", or SIGHUP, has it read again`,
+      `the gateway has not heard of ${machine} yet: "varve-agent run" is still connecting (see its log), or has not read the configuration since ${machine} was added: run "systemctl reload varve-agent", or send SIGHUP`,
     )
   const former = (await formerAgents(config.state)).length > 0
   const after = former
-    ? `; this host was another agent before, whose machines an owner has to assign: ${assignment(machine, context)}`
+    ? `; this host used to be another agent, whose machines an owner must assign: ${assignment(machine, context)}`
     : ''
   return new VarveError(
     'AGENT_OFFLINE',
-    `the gateway has not heard of ${machine} yet, as "varve-agent run" is not running on this host: start it${after}`,
+    `the gateway has not heard of ${machine} yet, because "varve-agent run" is not running on this host: start it${after}`,
   )
 }
 
@@ -49,6 +49,6 @@ export const whyAway = async (
   if (error.code === 'NOT_FOUND') return await whyUnknown(machine, context)
   if (error.code !== 'AGENT_OFFLINE' || !(await isStateLocked(context.config.state))) return error
   const sentence =
-    '"varve-agent run" runs on this host, but is not connected to the gateway: wait a moment, or see its log'
+    '"varve-agent run" is running on this host, but is not connected to the gateway: wait a moment, or see its log'
   return new VarveError('AGENT_OFFLINE', sentence)
 }

@@ -1,16 +1,16 @@
-// Says what a command waits for, at once and now and then, and gives up when its patience is over.
+// Reports what a command waits for, at once and periodically, and gives up after a time limit.
 import { durationText } from '../../protocol/host/duration.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import type { Progress } from '../../protocol/host/progress.ts'
 
-/** How often it is said again that something is waited for, in milliseconds. */
+/** How often a wait is reported again, in milliseconds. */
 const AGAIN_MS = 30_000
 
 export interface WaitingOptions {
   readonly progress: Progress
-  /** How long one thing may be waited for, in milliseconds; null for as long as it takes. */
+  /** Longest wait for one thing, in milliseconds; null for no limit. */
   readonly limitMs: number | null
-  /** Called once, when something has been waited for that long. */
+  /** Called once, when a wait exceeds the limit. */
   readonly giveUp: (error: VarveError) => void
 }
 
@@ -21,7 +21,7 @@ interface Wait {
   readonly timers: readonly NodeJS.Timeout[]
 }
 
-/** One thing at a time may be waited for under each name. */
+/** The waits under way, by what is waited for. */
 export class Waiting implements Disposable {
   readonly #options: WaitingOptions
   readonly #waits = new Map<string, Wait>()
@@ -30,7 +30,7 @@ export class Waiting implements Disposable {
     this.#options = options
   }
 
-  /** Something is waited for, for this reason; said at once, and again when the reason is another one. */
+  /** Begins a wait for a reason, which is reported at once and whenever it changes. */
   begin(what: string, code: ErrorCode, reason: string): void {
     const known = this.#waits.get(what)
     if (known !== undefined) {
@@ -45,8 +45,8 @@ export class Waiting implements Disposable {
     this.#say(what)
   }
 
-  /** It is there; said where it was waited for. */
-  end(what: string, sentence = `${what} is there again`): void {
+  /** Ends a wait, and reports it where there was one. */
+  end(what: string, sentence = `${what} is back`): void {
     if (this.#stop(what)) this.#options.progress.tell(sentence)
   }
 

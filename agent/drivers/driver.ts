@@ -1,4 +1,4 @@
-// What a driver does, and what a lease is: the right to read one machine at one instant, from whichever driver.
+// The interface of a driver and of a lease: the right to read one machine at one instant.
 
 import type * as v from 'valibot'
 import type {
@@ -20,7 +20,7 @@ export interface Machine {
   readonly name: string
   /** Name of its driver. */
   readonly driver: string
-  /** Where it is: what two machines may not share. */
+  /** Its address, which no two machines share. */
   readonly address: string
   /** The driver's keys of its `[[machine]]`, as the driver's schema took them. */
   readonly keys: Readonly<Record<string, unknown>>
@@ -36,13 +36,13 @@ export interface MachineConfig extends Machine {
 export interface BaseDisk {
   readonly name: string
   readonly size: number
-  /** What the gateway lost of it, to be read though it did not change; null asks for a full read. */
+  /** Ranges that the gateway lost, to be read though unchanged; null asks for a full read. */
   readonly reread: Reread
-  /** What lay under the disk at the checkpoint; null where that is not known. */
+  /** What was below the disk at the checkpoint; null where that is not known. */
   readonly evidence: string | null
 }
 
-/** The checkpoint that a driver is to continue from, with the disks of its restore point, by whose order its bitmaps are numbered. */
+/** The checkpoint to continue from, with the disks of its restore point, whose order numbers its bitmaps. */
 export interface LeaseBase {
   readonly checkpoint: string
   readonly disks: readonly BaseDisk[]
@@ -58,7 +58,7 @@ export interface LeaseRequest {
   /** The machine's newest committed checkpoint, also when `full` is asked: its bitmaps are kept until the commit. */
   readonly base: LeaseBase | null
   readonly full: boolean
-  /** All that is said to be unchanged is to be compared with the base. */
+  /** Everything recorded as unchanged is compared with the base. */
   readonly compare: boolean
   readonly consistency: ConsistencyWish
   readonly freezeTimeoutMs: number
@@ -77,9 +77,9 @@ export interface LeasedDisk {
   /** Name in the base of the image that an incremental read continues; null for a full read. */
   readonly base: string | null
   readonly evidence: string
-  /** Chunks said to be unchanged that were compared with the base. */
+  /** Chunks recorded as unchanged that were compared with the base. */
   readonly comparedChunks: number
-  /** From here on nothing but a comparison shows whether the disk was smaller for a while; bytes. */
+  /** From here on only a comparison shows whether the disk was temporarily smaller; bytes. */
   readonly compareFrom: number
   readonly socketPath: string
   readonly exportName: string
@@ -94,17 +94,17 @@ export type LeaseOutcome = 'committed' | 'failed'
 export interface Lease {
   readonly id: string
   readonly disks: readonly LeasedDisk[]
-  /** All that is said to be unchanged is to be compared with the base. */
+  /** Everything recorded as unchanged is compared with the base. */
   readonly compareAll: boolean
-  /** What of the machine it does not hold. */
+  /** Disks of the machine that it does not hold. */
   readonly leftOut: readonly LeftOutDisk[]
   readonly consistency: Consistency
-  /** Why the consistency is less than was wished; null when it is not. */
+  /** Why the consistency is less than requested; null when it is not. */
   readonly consistencyNote: string | null
   /** The instant, never later than the real one, in milliseconds since 1970. */
   readonly timeMs: number
   readonly configuration: JsonValue
-  /** Resolves once if the lease breaks; what was read since the last `check` is then worth nothing. */
+  /** Resolves once if the lease breaks; what was read since the last `check` is then invalid. */
   readonly lost: Promise<VarveError>
   /**
    * Rejects with LEASE_LOST or SCRATCH_LOW unless the lease holds. An export whose job has ended still answers, with
@@ -112,7 +112,7 @@ export interface Lease {
    */
   check(): Promise<void>
   /**
-   * Takes what a comparison of unchanged chunks showed of each disk. One whose bitmap had missed a change is read in full from
+   * Takes the result of comparing unchanged chunks of each disk. One whose bitmap had missed a change is read in full from
    * now on (`changes-missed`), also after a restart of the agent; FULL_REFUSED where the policy refuses that.
    */
   compared(outcomes: ReadonlyMap<string, { readonly chunks: number; readonly missed: boolean }>): Promise<void>
@@ -123,7 +123,7 @@ export interface Lease {
   end(outcome: LeaseOutcome): Promise<void>
 }
 
-/** How a machine is now; `problem` says why the rest is not known. */
+/** The state of a machine; `problem` says why the rest is not known. */
 export type MachineLook = Omit<MachineStatus, 'name' | 'lease'>
 
 /** Something that happened in a machine, by its own clock. */
@@ -136,11 +136,11 @@ export interface MonitorEvent {
 /** A machine's own monitor, to which the gateway may have commands relayed. */
 export interface MachineMonitor {
   execute(machine: Machine, command: string, args: Readonly<Record<string, unknown>>): Promise<unknown>
-  /** Calls `listener` for every event from now on; returns what ends it. */
+  /** Calls `listener` for every event from now on; returns a function that unsubscribes. */
   subscribe(machine: Machine, listener: (event: MonitorEvent) => void): () => void
 }
 
-/** The way to the machines of one kind; one for each agent process. */
+/** Access to the machines of one kind; one for each agent process. */
 export interface LeaseDriver extends AsyncDisposable {
   /** Null where machines of this kind have none. */
   readonly monitor: MachineMonitor | null
@@ -153,13 +153,13 @@ export interface LeaseDriver extends AsyncDisposable {
    * entry stays, with its outcome, to be settled later.
    */
   settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void>
-  /** Removes what the entry's lease has on this host outside of the state folder, whatever becomes of the machine. */
+  /** Removes what the entry's lease has on this host outside of the state folder, even if the machine is unreachable. */
   removeFiles(entry: JournalEntry): Promise<void>
   /** Whether what failed with this error may succeed a moment later. */
   isPassing(error: VarveError): boolean
-  /** Sees to it from now on that nothing of a lease remains in the machine that the journal does not know of. */
+  /** From now on, removes what any lease unknown to the journal left in the machine. */
   attach(machine: Machine): void
-  /** The machine left the configuration; a lease of it may go on. */
+  /** The machine was removed from the configuration; a lease of it may continue. */
   detach(machine: Machine): void
   /** Watches over the leases of the journal until they are adopted or settled. */
   watchLeft(): Promise<void>
@@ -171,7 +171,7 @@ export interface LeaseDriver extends AsyncDisposable {
   forget(machine: Machine, disk: string | null): Promise<Forgotten>
 }
 
-/** Where a driver tells what a person should know; pino fits. */
+/** A driver's log; pino fits. */
 export interface LeaseLog {
   info(details: object, message: string): void
   warn(details: object, message: string): void
@@ -190,7 +190,7 @@ export interface DriverHost {
   readonly log: LeaseLog
 }
 
-/** What the registry holds of a driver. */
+/** A driver as the registry knows it. */
 export interface DriverKind {
   /** Also the key of a `[[machine]]` by which it is this driver's. */
   readonly name: string
@@ -198,7 +198,7 @@ export interface DriverKind {
   readonly keys: v.ObjectEntries
   /** The address in keys that fit. */
   addressOf(keys: Machine['keys']): string
-  /** What its leases add to an entry of the journal. */
+  /** The payload of its leases' journal entries. */
   readonly payload: PayloadFormat
   open(host: DriverHost): LeaseDriver
 }

@@ -17,10 +17,10 @@ export const JOURNAL_ENTRY_BYTES_MAX = 1024 * 1024
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
-/** Version of the head; an entry of another one is not understood, but for one of before there was a head. */
+/** Version of the head; of others only version 1, which had no head, is understood. */
 const HEAD_VERSION = 2
 
-/** What a lease id may look like; it becomes part of file and object names. */
+/** The form of a lease id, which becomes part of file and object names. */
 const LEASE_ID = /^[0-9a-zA-Z][0-9a-zA-Z-]{7,63}$/
 
 /** Refuses what cannot be part of a name with PARAMS_INVALID. */
@@ -32,10 +32,10 @@ export const checkLeaseId = (leaseId: string): void => {
 const id = v.pipe(v.string(), v.regex(LEASE_ID))
 const machineSchema = v.object({ name: text, driver: text, address: text, keys: v.record(v.string(), v.unknown()) })
 
-/** What any version of any driver can be told by. */
+/** What an entry of any version and driver has. */
 const tagSchema = v.object({ version: v.literal(HEAD_VERSION), id, machine: machineSchema, payloadVersion: natural })
 
-/** What every driver's lease has, besides the driver's own payload. */
+/** The fields of every driver's lease, besides the driver's own payload. */
 const headSchema = v.object({
   id,
   agentId: text,
@@ -44,13 +44,13 @@ const headSchema = v.object({
   machine: machineSchema,
   /** `preparing`: no instant yet; `active`: the disks can be read; `ending`: being removed. */
   phase: v.picklist(['preparing', 'active', 'ending']),
-  /** Known once the lease ends; it then holds for every later try to remove what is left. */
+  /** Known once the lease ends; it then applies to every later try to remove what is left. */
   outcome: v.nullable(v.picklist(['committed', 'failed'])),
   /** The lease whose checkpoint the base is. */
   baseLease: v.nullable(text),
   /** Reasons for which a full read is refused, also later in the lease. */
   refuseFull: v.array(v.picklist(READ_REASONS)),
-  /** All that is said to be unchanged is to be compared with the base. */
+  /** Everything recorded as unchanged is compared with the base. */
   compareAll: v.boolean(),
   leftOut: v.array(v.object({ name: text, reason: v.picklist(LEFT_OUT_REASONS) })),
   timeMs: v.nullable(natural),
@@ -59,7 +59,7 @@ const headSchema = v.object({
   configuration: jsonSchema,
 })
 
-/** One lease's whole plan and how far it has come; `payload` is its driver's own. */
+/** One lease's complete plan and progress; `payload` is its driver's own. */
 export type JournalEntry = Readonly<v.InferOutput<typeof headSchema>> & { readonly payload: unknown }
 
 /** An entry of a driver, or a version of its payload, that this program does not know. */
@@ -73,20 +73,20 @@ export interface UnknownEntry {
 export interface PayloadFormat {
   readonly version: number
   readonly schema: v.GenericSchema
-  /** Brings an entry of version 1, which knew one driver only, to the head of today. */
+  /** Converts an entry of version 1, which knew only one driver, to the current head. */
   readonly fromVersion1?: (entry: unknown) => unknown
 }
 
 export interface JournalOptions {
-  /** Hears of a damaged entry, after it was moved to `movedTo`. */
+  /** Called with a damaged entry, after it was moved to `movedTo`. */
   readonly onDamaged?: (file: string, movedTo: string, cause: unknown) => void
-  /** Hears once of each entry that is left alone. */
+  /** Called once for each entry that is left unchanged. */
   readonly onUnknown?: (entry: UnknownEntry) => void
 }
 
 /** What a person can do about an unknown entry. */
 export const wayOut = ({ file, machine }: UnknownEntry): string =>
-  `its journal entry ${file} (driver ${machine.driver}) is not understood; start the version that wrote it, or remove the file where nothing of that lease is left`
+  `its journal entry ${file} (driver ${machine.driver}) is not understood: start the version that wrote it, or remove the file if nothing of that lease is left`
 
 interface Journalled {
   readonly entries: readonly JournalEntry[]
@@ -98,7 +98,7 @@ export class LeaseJournal {
   readonly folder: string
   readonly #formats: ReadonlyMap<string, PayloadFormat>
   readonly #options: JournalOptions
-  /** Ids of unknown entries that were told of. */
+  /** Ids of unknown entries that were reported. */
   readonly #told = new Set<string>()
 
   private constructor(folder: string, formats: ReadonlyMap<string, PayloadFormat>, options: JournalOptions) {
@@ -152,17 +152,17 @@ export class LeaseJournal {
     await syncFolder(this.folder)
   }
 
-  /** Every entry of a known driver; what cannot be read is moved aside and told to `onDamaged`. */
+  /** Every entry of a known driver; what cannot be read is moved aside and reported to `onDamaged`. */
   async list(): Promise<readonly JournalEntry[]> {
     return (await this.#readAll()).entries
   }
 
-  /** The entries that are left alone. */
+  /** The entries that are not understood. */
   async listUnknown(): Promise<readonly UnknownEntry[]> {
     return (await this.#readAll()).unknown
   }
 
-  /** Refuses with LEASE_HELD a machine of which an unknown entry tells: what it made there can be told from nothing else. */
+  /** LEASE_HELD for a machine with an unknown entry: only that entry tells what its lease made there. */
   async refuseUnknown({ name, address }: Machine): Promise<void> {
     const unknown = await this.listUnknown()
     const entry = unknown.find(({ machine }) => machine.name === name || machine.address === address)
@@ -223,7 +223,7 @@ export class LeaseJournal {
     return { ...v.parse(headSchema, value), payload }
   }
 
-  /** An entry as it would be written today. */
+  /** An entry as the current version writes it. */
   #today(value: unknown): unknown {
     if (!v.is(v.object({ version: v.literal(1) }), value)) return value
     const format = [...this.#formats.values()].find(({ fromVersion1 }) => fromVersion1 !== undefined)

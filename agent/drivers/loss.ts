@@ -1,12 +1,12 @@
-// What a backup failed with, where reading a disk and losing its machine are two sides of one thing.
+// The error of a failed backup, where a failed read may really be the loss of the machine.
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { within } from '../../protocol/host/within.ts'
 import type { Lease } from './driver.ts'
 
-/** How long it may take until the lease knows that its machine is gone, once reading has failed with it, in milliseconds. */
+/** How long after a failed read the lease may take to notice that its machine is gone, in milliseconds. */
 const LOSS_LIMIT_MS = 3000
 
-/** Why work was given up, else what it failed with; a disk that cannot be read any more says less than that its QEMU has ended. */
+/** The reason of the abort, else the error itself; that QEMU has ended says more than that a disk cannot be read. */
 export const lossOf = async (
   thrown: unknown,
   lease: Pick<Lease, 'lost'> | null,

@@ -1,10 +1,10 @@
-// The drivers there are: to add one, add its kind to the list.
+// The list of drivers: to add one, add its kind.
 
 import type { DriverHost, DriverKind, LeaseDriver, Machine } from './driver.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
 import { QMP } from './qmp/kind.ts'
 
-/** The first one is meant where a machine has the key of none. */
+/** The first one is the default, where a machine has no driver's key. */
 const KINDS: readonly [DriverKind, ...DriverKind[]] = [QMP]
 
 /** The driver of a `[[machine]]`, by the keys that it has. */
@@ -30,7 +30,7 @@ export class Drivers implements AsyncDisposable {
     return found
   }
 
-  /** Watches over the leases of the journal, of every driver. */
+  /** Watches the leases of the journal, of every driver. */
   async watchLeft(): Promise<void> {
     for (const driver of this.#drivers.values()) await driver.watchLeft()
   }

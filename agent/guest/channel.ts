@@ -4,7 +4,7 @@ import { randomInt } from 'node:crypto'
 import { createConnection, type Socket } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
 
-/** How long connecting and the delimited sync may take together, in milliseconds. */
+/** How long connecting and the delimited sync together may take, in milliseconds. */
 export const GUEST_SYNC_LIMIT_MS = 3_000
 
 /** How long a command other than a freeze may take, in milliseconds. */
@@ -68,9 +68,9 @@ export class GuestChannel implements AsyncDisposable {
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('error', (cause) =>
-      this.#end(unavailable(`The guest agent's socket ${path} failed (${codeOf(cause)}).`, cause)),
+      this.#end(unavailable(`the guest agent's socket ${path} failed (${codeOf(cause)})`, cause)),
     )
-    socket.on('close', () => this.#end(unavailable(`The guest agent's socket ${path} was closed.`)))
+    socket.on('close', () => this.#end(unavailable(`the guest agent's socket ${path} was closed`)))
   }
 
   /** Connects and synchronises within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
@@ -84,7 +84,7 @@ export class GuestChannel implements AsyncDisposable {
     signal?.addEventListener('abort', onAbort, { once: true })
     channel.#forget = () => signal?.removeEventListener('abort', onAbort)
     try {
-      const silent = unavailable(`No guest agent answered on ${socketPath} within ${timeoutMs} ms.`)
+      const silent = unavailable(`no guest agent answered on ${socketPath} within ${timeoutMs} ms`)
       await channel.#sync(timeoutMs, silent, false)
       return channel
     } catch (error) {
@@ -98,20 +98,20 @@ export class GuestChannel implements AsyncDisposable {
     const { timeoutMs = GUEST_COMMAND_LIMIT_MS, late, keepOpen = false } = options
     const line = Buffer.from(`${JSON.stringify({ execute: command })}\n`)
     const silent =
-      late ?? unavailable(`The guest agent at ${this.#path} did not answer ${command} within ${timeoutMs} ms.`)
+      late ?? unavailable(`the guest agent at ${this.#path} did not answer ${command} within ${timeoutMs} ms`)
     const answer = await this.#converse(line, { timeoutMs, late: silent, keepOpen, wanted: () => true })
     if ('return' in answer) return answer.return
-    throw new VarveError('GUEST_AGENT_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, {
+    throw new VarveError('GUEST_AGENT_ERROR', `the guest agent refused ${command}: ${answer.error.desc}`, {
       details: { command, class: answer.error.class, desc: answer.error.desc },
     })
   }
 
   /**
-   * Waits until the guest has come to the end of what it was asked before, whether it answers that or not; false, with
-   * the channel still open, when it does not within `timeoutMs`. A guest agent works through its commands in their order.
+   * Waits until the guest has finished earlier commands, whether it answers them or not; false, with the channel still open,
+   * when it does not within `timeoutMs`. A guest agent works through its commands in order.
    */
   async resync(timeoutMs: number): Promise<boolean> {
-    const silent = unavailable(`The guest agent at ${this.#path} did not answer within ${timeoutMs} ms.`)
+    const silent = unavailable(`the guest agent at ${this.#path} did not answer within ${timeoutMs} ms`)
     try {
       await this.#sync(timeoutMs, silent, true)
       return true
@@ -122,7 +122,7 @@ export class GuestChannel implements AsyncDisposable {
   }
 
   close(): void {
-    this.#end(unavailable(`The connection to the guest agent at ${this.#path} was closed.`))
+    this.#end(unavailable(`the connection to the guest agent at ${this.#path} was closed`))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -172,7 +172,7 @@ export class GuestChannel implements AsyncDisposable {
     if (this.#text.length > GUEST_ANSWER_BYTES_MAX) {
       this.#end(
         unavailable(
-          `The guest agent at ${this.#path} sent more than ${GUEST_ANSWER_BYTES_MAX} bytes without an answer.`,
+          `the guest agent at ${this.#path} sent more than ${GUEST_ANSWER_BYTES_MAX} bytes without an answer`,
         ),
       )
       return

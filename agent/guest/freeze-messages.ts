@@ -1,4 +1,4 @@
-// What the agent and its freezer process tell each other, one line of JSON each.
+// The messages between the agent and its freezer process, one line of JSON each.
 
 import * as v from 'valibot'
 
@@ -19,7 +19,7 @@ export const freezeOrderSchema = v.object({
 })
 export type FreezeOrder = v.InferOutput<typeof freezeOrderSchema>
 
-/** `thawing` says at once that the order to thaw was heard; a freezer that does not say it is taken for dead. */
+/** `thawing` acknowledges the order to thaw at once; a freezer that does not send it is considered dead. */
 export const freezeReportSchema = v.variant('state', [
   v.object({ state: v.literal('frozen') }),
   v.object({ state: v.literal('thawing') }),

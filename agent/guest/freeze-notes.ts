@@ -1,5 +1,5 @@
-// Notes of freezes that are not undone: written before a guest is told to freeze, removed when it has said that it is
-// thawed. They depend on nothing else that the agent keeps, so nothing else that is lost or damaged can lose them.
+// Notes of freezes that are not undone: written before a guest is asked to freeze, removed when it reports that it is
+// thawed. They depend on nothing else that the agent keeps, so no other loss or damage can lose them.
 
 import { readFile, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -29,7 +29,7 @@ export const freezeNoteSchema = v.object({
   machine: v.string(),
   qmp: v.string(),
   lease: v.string(),
-  /** The process that froze the guest or has taken its thaw over; null where it is not known. */
+  /** The process that froze the guest or took over its thaw; null where it is not known. */
   freezer: v.nullable(processMarkSchema),
   sinceMs: v.number(),
 })
@@ -82,20 +82,24 @@ export class FreezeNotes {
       await syncFolder(this.folder)
     } catch (cause) {
       if (hasCode(cause, 'EEXIST') && (await this.#read(basename(path))) !== null) {
-        throw new VarveError('GUEST_AGENT_ERROR', 'An earlier freeze of the guest is not undone yet.', { cause })
+        throw new VarveError(
+          'GUEST_AGENT_ERROR',
+          'an earlier freeze of the guest is not undone yet: the agent keeps trying',
+          { cause },
+        )
       }
-      // nothing was frozen: what was half written must not look like a freeze
+      // nothing was frozen: a partial note must not look like a freeze
       await rm(path, { force: true }).catch(() => undefined)
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new VarveError(
         'GUEST_AGENT_ERROR',
-        `The guest is not frozen, as that could not be noted in ${this.folder}: ${why}`,
+        `the guest is not frozen, because the freeze could not be noted in ${this.folder}: ${why}`,
         { cause },
       )
     }
   }
 
-  /** Says in a note who thaws the guest from now on. */
+  /** Records in a note which process thaws the guest from now on. */
   async replace(note: FreezeNote): Promise<void> {
     const name = await this.#nameOf(note)
     if (name === null) return
@@ -110,7 +114,7 @@ export class FreezeNotes {
     await syncFolder(this.folder)
   }
 
-  /** Whether the freeze is still not undone; also where nothing can be known of it, as the folder is gone. */
+  /** Whether the freeze is not undone yet; true also where that is unknown, as the folder is gone. */
   async holds(note: FreezeNote): Promise<boolean> {
     try {
       await stat(this.folder)
@@ -144,7 +148,7 @@ export class FreezeNotes {
     }
   }
 
-  /** The file that holds a note, found by its id: a socket's path may lead elsewhere since. */
+  /** The file that holds a note, found by its id: a socket's path may have changed since. */
   async #nameOf({ id }: FreezeNote): Promise<string | null> {
     for (const name of await this.#names()) if ((await this.#read(name))?.id === id) return name
     return null

@@ -1,5 +1,5 @@
-// Freezes a guest and thaws it again, as a process of its own, so that the thaw happens even when the agent is killed.
-// It notes the freeze before it asks for it, and thaws for as long as it takes.
+// Freezes a guest and thaws it again in a separate process, so that the thaw happens even when the agent is killed.
+// It notes the freeze before it asks for it, and retries the thaw without limit.
 //
 //   standard input    one line of JSON (FreezeOrder), then "thaw"; its end means that the agent is gone
 //   standard output   lines of JSON (FreezeReport): frozen, thawing, thawed or failed
@@ -14,15 +14,15 @@ import { FreezeNotes, type FreezeNote } from './freeze-notes.ts'
 import { machineGone } from './machine-gone.ts'
 import { isFrozen, thawVerified, type OpenFreeze } from './thaw.ts'
 
-/** How long the agent waits for the undoing of a freeze that the guest refused before it hears of it, in milliseconds. */
+/** How long undoing a refused freeze may take before the refusal is reported to the agent, in milliseconds. */
 const REFUSED_UNDO_MS = 2_000
 
 type ThawReason = 'told' | 'limit' | 'alone'
 
-/** The agent's words as they came in up to now. */
+/** The agent's input so far. */
 interface Agent {
   readonly thawReason: Promise<ThawReason>
-  /** True once the agent is gone or has no use for the freeze any more. */
+  /** True once the agent is gone or no longer needs the freeze. */
   readonly left: () => boolean
   readonly startLimit: () => void
 }
@@ -36,28 +36,28 @@ const reportFailure = (error: unknown): void => {
   report({ state: 'failed', code, message })
 }
 
-/** Whether a guest refused to freeze because someone else had frozen it since it was asked. */
+/** Whether a guest refused to freeze because another program had frozen it meanwhile. */
 const isFrozenByOther = (error: unknown): boolean =>
   error instanceof VarveError && error.code === 'GUEST_AGENT_ERROR' && /frozen state/i.test(error.message)
 
-/** Thaws and removes the note; the number of file systems that were still frozen. A note that cannot be removed is left to the agent. */
+/** Thaws and removes the note (else the agent does); the number of file systems that were still frozen. */
 const undo = async (notes: FreezeNotes, note: FreezeNote, freeze: OpenFreeze): Promise<number> => {
   void machineGone([note.guestAgent, note.qmp], new AbortController().signal).then(() => process.exit(0))
-  // whatever has become of the note: only this process knows of the freeze for certain, and who takes over ends it first
+  // even without the note: only this process knows of the freeze for certain, and a successor ends it first
   const stillFrozen = await thawVerified({ socketPath: note.guestAgent, freeze })
   await notes.remove(note).catch(() => undefined)
   return stillFrozen
 }
 
-/** Freezes; whatever goes wrong after the command was sent, the guest is thawed, and this process ends. */
+/** Freezes; on any failure after the command was sent, the guest is thawed and this process ends. */
 const freeze = async (channel: GuestChannel, notes: FreezeNotes, note: FreezeNote, limitMs: number): Promise<void> => {
-  const late = new VarveError('FREEZE_TIMEOUT', `The guest did not freeze within ${limitMs} ms.`, {
+  const late = new VarveError('FREEZE_TIMEOUT', `the guest did not freeze within ${limitMs} ms`, {
     details: { timeoutMs: limitMs },
   })
   try {
     const count = await channel.execute('guest-fsfreeze-freeze', { timeoutMs: limitMs, late, keepOpen: true })
     if (typeof count === 'number' && count > 0) return
-    throw new VarveError('GUEST_AGENT_ERROR', 'The guest agent froze no file system.')
+    throw new VarveError('GUEST_AGENT_ERROR', 'the guest agent froze no file system')
   } catch (error) {
     if (isFrozenByOther(error)) {
       await notes.remove(note).catch(() => undefined)
@@ -65,7 +65,7 @@ const freeze = async (channel: GuestChannel, notes: FreezeNotes, note: FreezeNot
       process.exit(0)
     }
     const undoing = undo(notes, note, { channel, state: 'unanswered' })
-    // a guest that answered is undone in a moment; of one that did not, the agent hears now
+    // a guest that answered is thawed in a moment; one that did not is reported now
     if (error !== late) await Promise.race([undoing, sleep(REFUSED_UNDO_MS)])
     reportFailure(error)
     await undoing
@@ -78,7 +78,7 @@ const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
   const notes = new FreezeNotes(order.notes)
   const channel = await GuestChannel.open({ socketPath })
   if (await isFrozen(channel)) {
-    throw new VarveError('GUEST_AGENT_ERROR', 'The guest is frozen already, by someone else.')
+    throw new VarveError('GUEST_AGENT_ERROR', 'the guest has already been frozen by another program')
   }
   const freezer = markProcess()
   const note: FreezeNote = { version: 1, id, guestAgent: socketPath, machine, qmp, lease, freezer, sinceMs: Date.now() }
@@ -95,7 +95,7 @@ const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
   report({ state: 'thawing' })
   const stillFrozen = await undo(notes, note, { channel, state: 'frozen' })
   const frozenMs = performance.now() - startedMs
-  // a guest that thawed by itself (Windows does after 10 s) has no file system left to thaw
+  // a guest that thawed on its own (Windows does after 10 s) has no file system left to thaw
   report({ state: 'thawed', frozenMs, inTime: reason === 'told' && stillFrozen > 0 })
 }
 

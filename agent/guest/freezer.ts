@@ -12,21 +12,21 @@ import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
 import { FREEZE_LIMIT_MAX_MS, freezeReportSchema, type FreezeOrder, type FreezeReport } from './freeze-messages.ts'
 import type { Thawer } from './thawer.ts'
 
-/** How long a guest may stay frozen unless the configuration says otherwise, in milliseconds. */
+/** How long a guest may stay frozen by default, in milliseconds. */
 export const FREEZE_LIMIT_MS = 10_000
 
 /** How long the freezer process may take to start, in milliseconds. */
 const START_LIMIT_MS = 10_000
 
-/** How long the freezer process may take to say that it heard the order to thaw, in milliseconds; then its work falls to the agent. */
+/** How long the freezer process may take to acknowledge the order to thaw before the agent takes over, in milliseconds. */
 const HEARD_LIMIT_MS = 3_000
 
-/** How long a backup waits for a guest that does not say that it is thawed, in milliseconds; the thaw goes on without it. */
+/** How long a backup waits for a guest to report that it is thawed, in milliseconds; the thaw continues after that. */
 const THAW_WAIT_MS = 60_000
 
 type Freezer = ChildProcessByStdio<Writable, Readable, null>
 
-/** The guest to freeze, and whose it is: what the note of the freeze says. */
+/** The guest to freeze and its machine, as the note of the freeze records them. */
 export interface FreezeOptions {
   readonly socketPath: string
   readonly machine: string
@@ -34,11 +34,11 @@ export interface FreezeOptions {
   readonly lease: string
   /** Longest time from the freeze command to the thaw, in milliseconds; at most FREEZE_LIMIT_MAX_MS. */
   readonly timeoutMs?: number
-  /** Takes over from a freezer process that dies or hangs. */
+  /** Thaws in place of a freezer process that dies or hangs. */
   readonly thawer: Thawer
 }
 
-/** How a freeze ended; `inTime` false means that the guest was not known to be frozen until it was told to thaw, so the point is not consistent. */
+/** How a freeze ended; `inTime` is false where the guest may have thawed before the order, so the point is not consistent. */
 export interface Thaw {
   readonly frozenMs: number
   readonly inTime: boolean
@@ -71,16 +71,16 @@ const failure = (answer: FreezeReport | null): VarveError => {
   if (answer?.state === 'failed') {
     return new VarveError(isErrorCode(answer.code) ? answer.code : 'GUEST_AGENT_ERROR', answer.message)
   }
-  return new VarveError('GUEST_AGENT_ERROR', 'The process that freezes the guest ended without an answer.')
+  return new VarveError('GUEST_AGENT_ERROR', 'the process that freezes the guest ended without an answer')
 }
 
-/** Lets the process finish on its own: closing its input makes it thaw whatever it froze. */
+/** Lets the process finish: closing its input makes it thaw whatever it froze. */
 const leave = (child: Freezer): void => {
   child.stdin.end()
   child.unref()
 }
 
-/** Tells the freezer to thaw; null when it is dead or does not hear, so that the thaw falls to the agent. */
+/** Orders the freezer to thaw; null when it is dead or does not respond, so that the agent must thaw. */
 const tellThaw = async (child: Freezer, next: () => Promise<FreezeReport | null>): Promise<FreezeReport | null> => {
   child.stdin.write('thaw\n')
   const heard = await within(next(), HEARD_LIMIT_MS)
@@ -91,13 +91,13 @@ const tellThaw = async (child: Freezer, next: () => Promise<FreezeReport | null>
 
 /**
  * Freezes the guest's file systems. GUEST_AGENT_UNAVAILABLE when no agent answers, GUEST_AGENT_ERROR when it refuses or
- * an earlier freeze is not undone, FREEZE_TIMEOUT when it does not freeze within the limit. Whatever happens, the guest
- * is thawed: by the freezer process, by the agent where that one dies, by the next agent where both do.
+ * an earlier freeze is not undone, FREEZE_TIMEOUT when it does not freeze within the limit. The guest is always thawed: by
+ * the freezer process, by the agent if that dies, by the next agent if both do.
  */
 export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> => {
   const { socketPath, machine, qmp, lease, thawer, timeoutMs = FREEZE_LIMIT_MS } = options
   if (!(timeoutMs >= 1 && timeoutMs <= FREEZE_LIMIT_MAX_MS)) {
-    throw new VarveError('PARAMS_INVALID', `A freeze may last 1 to ${FREEZE_LIMIT_MAX_MS} ms.`, {
+    throw new VarveError('PARAMS_INVALID', `a freeze lasts 1 to ${FREEZE_LIMIT_MAX_MS} ms`, {
       details: { timeoutMs },
     })
   }
@@ -107,7 +107,7 @@ export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> 
     child.on('error', () => resolve(null))
   })
   child.stdin.on('error', () => undefined)
-  /** Undoes here what the freezer may have done. */
+  /** Undoes a possible freeze in this process. */
   const takeOver = async (limitMs: number): Promise<void> => {
     child.kill('SIGKILL')
     await thawer.takeOver((note) => note.id === id, limitMs)

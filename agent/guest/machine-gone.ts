@@ -1,11 +1,11 @@
-// Tells when a machine is gone for so long that no process needs to wait for its guest.
+// Detects that a machine has been gone for so long that no process needs to wait for its guest.
 
 import { createConnection } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * How long nothing may listen on any of a machine's sockets until a waiting process ends, in milliseconds. The note of
- * the freeze stays: the agent goes on looking, as a guest that was saved and restored comes back frozen.
+ * the freeze stays: the agent keeps checking, as a guest that was saved and restored comes back frozen.
  */
 export const MACHINE_GONE_MS = 600_000
 
@@ -28,7 +28,7 @@ export const isAway = (socketPath: string): Promise<boolean> =>
     )
   })
 
-/** Resolves once all the sockets have been away at every look for `goneMs`; never when one of them comes back. */
+/** Resolves once all the sockets have been gone for `goneMs` without interruption. */
 export const machineGone = async (
   sockets: readonly string[],
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-// Undoes a noted freeze as a process of its own: what an agent that ends leaves to it. It thaws for as long as it takes.
+// Undoes a noted freeze in a separate process that outlives the agent. It retries without limit.
 //
 //   arguments   the folder of the notes, the id of the note
 
@@ -13,7 +13,7 @@ const [folder = '', id = ''] = process.argv.slice(2)
 const notes = new FreezeNotes(folder)
 const note = (await notes.list()).find((each) => each.id === id)
 if (note !== undefined) {
-  // so that the next agent knows who thaws; it is not needed for the thaw
+  // tells the next agent which process thaws; not needed for the thaw
   await notes.replace({ ...note, freezer: markProcess() }).catch(() => undefined)
   const sockets = [note.guestAgent, note.qmp].filter((path) => path !== '')
   void machineGone(sockets, new AbortController().signal).then(() => process.exit(0))

@@ -1,4 +1,4 @@
-// Thaws a guest and makes sure of it, for as long as it takes.
+// Thaws a guest, retrying until it is confirmed.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
@@ -8,26 +8,26 @@ import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS, GuestChannel } from './cha
 export const THAW_RETRY_FIRST_MS = 250
 export const THAW_RETRY_MAX_MS = 5_000
 
-/** Longest that a guest is waited for in one attempt, in milliseconds: a guest may need minutes for an answer. */
+/** Longest wait for a guest in one attempt, in milliseconds: a guest may need minutes for an answer. */
 export const THAW_PATIENCE_MAX_MS = 300_000
 
-/** Whether the guest's file systems are frozen now, by whomever. */
+/** Whether the guest's file systems are frozen now, by any program. */
 export const isFrozen = async (channel: GuestChannel, timeoutMs: number = GUEST_COMMAND_LIMIT_MS): Promise<boolean> => {
   const status = await channel.execute('guest-fsfreeze-status', { timeoutMs })
   if (status === 'frozen') return true
   if (status === 'thawed') return false
-  throw new VarveError('GUEST_AGENT_ERROR', 'The guest agent gave a freeze status that is not known.')
+  throw new VarveError('GUEST_AGENT_ERROR', 'the guest agent reported an unknown freeze status')
 }
 
 const thawOnce = async (channel: GuestChannel, timeoutMs: number): Promise<number> => {
   const thawed = await channel.execute('guest-fsfreeze-thaw', { timeoutMs })
   if (await isFrozen(channel, timeoutMs)) {
-    throw new VarveError('GUEST_AGENT_ERROR', 'The guest is still frozen after a thaw.')
+    throw new VarveError('GUEST_AGENT_ERROR', 'the guest is still frozen after a thaw')
   }
   return typeof thawed === 'number' ? thawed : 0
 }
 
-/** What is known of the guest behind a channel: it is frozen, or it was told to freeze and has not answered. */
+/** The state of the guest behind a channel: frozen, or asked to freeze without an answer yet. */
 export interface OpenFreeze {
   readonly channel: GuestChannel
   readonly state: 'frozen' | 'unanswered'
@@ -37,19 +37,19 @@ export interface ThawOptions {
   readonly socketPath: string
   /** The channel of the freeze, which is used first and closed here. */
   readonly freeze?: OpenFreeze
-  /** Asked before a guest that may be frozen by someone else is told to thaw; false ends this. */
+  /** Asked before thawing a guest that another program may have frozen; false gives up. */
   readonly wanted?: () => Promise<boolean>
   readonly signal?: AbortSignal
-  /** Hears why an attempt failed. */
+  /** Called with the reason why an attempt failed. */
   readonly onRetry?: (error: unknown) => void
 }
 
-/** Waits on the channel of a freeze that was not answered until the guest has come to the end of it. */
+/** Waits on the channel of an unanswered freeze until the guest has finished it. */
 const outlast = async (channel: GuestChannel): Promise<void> => {
   for (let patienceMs = GUEST_SYNC_LIMIT_MS; patienceMs <= THAW_PATIENCE_MAX_MS; patienceMs *= 2) {
     if (await channel.resync(patienceMs)) return
   }
-  throw new VarveError('GUEST_AGENT_UNAVAILABLE', 'The guest does not answer its freeze.')
+  throw new VarveError('GUEST_AGENT_UNAVAILABLE', 'the guest has not answered the freeze command')
 }
 
 const thawOpen = async ({ channel, state }: OpenFreeze): Promise<number> => {
@@ -58,7 +58,7 @@ const thawOpen = async ({ channel, state }: OpenFreeze): Promise<number> => {
   return (await isFrozen(channel)) ? await thawOnce(channel, GUEST_COMMAND_LIMIT_MS) : 0
 }
 
-/** Whether the guest is frozen; true also for one that answers, and cannot say. */
+/** Whether the guest is frozen; true also for one that cannot report it. */
 const mayBeFrozen = async (channel: GuestChannel, limitMs: number): Promise<boolean> => {
   try {
     return await isFrozen(channel, limitMs)
@@ -82,7 +82,7 @@ const thawFresh = async (options: ThawOptions, patienceMs: number): Promise<numb
 
 /**
  * Thaws until the guest says that it is thawed; resolves with the number of file systems that were still frozen.
- * It never gives up by itself: a guest that is silent, or whose socket is away, may come back. The signal's reason is
+ * It never gives up: a guest that is silent, or whose socket is gone, may come back. The signal's reason is
  * thrown when it aborts.
  */
 export const thawVerified = async (options: ThawOptions): Promise<number> => {
@@ -100,7 +100,7 @@ export const thawVerified = async (options: ThawOptions): Promise<number> => {
     } catch (error) {
       signal?.throwIfAborted()
       onRetry?.(error)
-      // silence asks for more patience, a refusal for a pause
+      // after silence the next attempt waits longer, after a refusal it waits first
       if (performance.now() - startedMs >= patienceMs) patienceMs = Math.min(patienceMs * 2, THAW_PATIENCE_MAX_MS)
       await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
       pauseMs = Math.min(pauseMs * 2, THAW_RETRY_MAX_MS)

@@ -1,4 +1,4 @@
-// Sees to it that every noted freeze is being undone: by its freezer process while that works, else by the agent itself.
+// Makes sure that every noted freeze is undone: by its freezer process while that works, else by the agent itself.
 
 import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +9,7 @@ import { endProcess, processState } from '../process-mark.ts'
 import type { FreezeNote, FreezeNotes } from './freeze-notes.ts'
 import { thawVerified } from './thaw.ts'
 
-/** How often the notes are looked at, in milliseconds. */
+/** How often the notes are checked, in milliseconds. */
 export const THAWER_LOOK_MS = 1_000
 
 /** Pause between two tries to remove the note of a guest that is thawed, in milliseconds. */
@@ -18,7 +18,7 @@ const REMOVE_RETRY_MS = 5_000
 /** Pause between two looks at a note that is waited for, in milliseconds. */
 const WAIT_LOOK_MS = 50
 
-/** Where the thawer tells what a person should know; pino fits. */
+/** The thawer's log; pino fits. */
 export interface ThawerLog {
   info(details: object, message: string): void
   warn(details: object, message: string): void
@@ -29,7 +29,7 @@ export interface ThawerOptions {
   readonly log: ThawerLog
 }
 
-/** Whether a living process of its own is at work on the freeze. A stopped one is not, and holds the guest's socket. */
+/** Whether a separate process is at work on the freeze. A stopped one is not, and holds the guest's socket. */
 const isGuarded = ({ freezer }: FreezeNote): boolean => freezer !== null && processState(freezer) === 'running'
 
 /** One for each agent process; needs neither gateway nor QMP. */
@@ -40,7 +40,7 @@ export class Thawer implements AsyncDisposable {
   /** Freezes that this process undoes, by the ids of their notes. */
   readonly #undoing = new Map<string, Promise<void>>()
   #watching: Promise<void> | null = null
-  /** The notes could not be read at the last look, which was told. */
+  /** The notes could not be read at the last check, which was reported. */
   #unreadable = false
 
   constructor({ notes, log }: ThawerOptions) {
@@ -48,12 +48,12 @@ export class Thawer implements AsyncDisposable {
     this.#log = log
   }
 
-  /** Undoes from now on, without end, whatever is noted and nobody else undoes. */
+  /** From now on, undoes every noted freeze that no other process undoes. */
   start(): void {
     this.#watching ??= this.#watch()
   }
 
-  /** Ends the freezer of a guest, if it still lives, and undoes its freeze here; resolves when it is undone or `limitMs` over. */
+  /** Kills the freezer of a guest, if it still lives, and undoes its freeze here; resolves once undone or after `limitMs`. */
   async takeOver(isMeant: (note: FreezeNote) => boolean, limitMs: number): Promise<void> {
     const notes = (await this.#list()).filter(isMeant)
     for (const { freezer } of notes) if (freezer !== null) endProcess(freezer)
@@ -73,7 +73,7 @@ export class Thawer implements AsyncDisposable {
     }
   }
 
-  /** Stops; what is not undone by then goes to processes that outlive this one. */
+  /** Stops; what is not undone by then is left to processes that outlive this one. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort()
     await this.#watching
@@ -87,7 +87,7 @@ export class Thawer implements AsyncDisposable {
       child.unref()
       this.#log.warn(
         { machine: note.machine, guestAgent: note.guestAgent },
-        'a guest is still to be thawed; left to a process of its own',
+        'a guest is still frozen; a separate process thaws it',
       )
     }
   }
@@ -134,17 +134,14 @@ export class Thawer implements AsyncDisposable {
     let told = false
     const onRetry = (error: unknown): void => {
       if (!told)
-        this.#log.warn(
-          { machine, lease, guestAgent, err: error },
-          'a guest that was frozen cannot be thawed yet; trying on',
-        )
+        this.#log.warn({ machine, lease, guestAgent, err: error }, 'a frozen guest cannot be thawed yet; retrying')
       told = true
     }
     const wanted = (): Promise<boolean> => this.notes.holds(note)
     try {
       const count = await thawVerified({ socketPath: guestAgent, wanted, signal, onRetry })
       if (count > 0) this.#log.warn({ machine, lease, guestAgent }, 'thawed a guest that was left frozen')
-      else this.#log.info({ machine, lease, guestAgent }, 'a guest that was to be thawed is thawed')
+      else this.#log.info({ machine, lease, guestAgent }, 'a guest left to be thawed is no longer frozen')
       await this.#remove(note, signal)
     } catch (error) {
       if (!signal.aborted) throw error
@@ -156,7 +153,7 @@ export class Thawer implements AsyncDisposable {
       try {
         return await this.notes.remove(note)
       } catch (error) {
-        this.#log.warn({ machine: note.machine, err: error }, 'the note of a freeze that is undone cannot be removed')
+        this.#log.warn({ machine: note.machine, err: error }, 'the note of an undone freeze cannot be removed')
         await sleep(REMOVE_RETRY_MS, undefined, { signal })
       }
     }

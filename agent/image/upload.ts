@@ -186,7 +186,7 @@ class ImageUpload {
   #onAnswers(answers: Uint8Array): void {
     const way = this.#answers.shift()
     if (way === undefined || answers.length !== way.asked.length)
-      throw new VarveError('STREAM_INVALID', 'the gateway answered what was not asked')
+      throw new VarveError('STREAM_INVALID', 'the gateway answered ids that were not asked about')
     const picks = new Uint8Array(way.segment.reads)
     for (const [at, index] of way.asked.entries())
       picks[index] = answers[at] === ANSWER.want ? PICK.send : answers[at] === ANSWER.prove ? PICK.prove : PICK.none
@@ -200,7 +200,7 @@ class ImageUpload {
   #onVerdicts(verdicts: Uint8Array): void {
     const waiting = this.#verdicts.shift()
     if (waiting === undefined || verdicts.length !== waiting.proved.length)
-      throw new VarveError('STREAM_INVALID', 'the gateway judged what was not proved')
+      throw new VarveError('STREAM_INVALID', 'the gateway judged proofs that were not sent')
     const picks = new Uint8Array(waiting.way.segment.reads)
     for (const [at, index] of waiting.proved.entries()) if (verdicts[at] === ANSWER.want) picks[index] = PICK.send
     this.#start(waiting.way, picks)

@@ -5,7 +5,15 @@ import { handshake, type NbdExport, type Receiver } from './handshake.ts'
 import { PendingRequest, type RequestBuffers, type StatusByContext } from './pending-request.ts'
 import { receiveReplies } from './replies.ts'
 import { RequestQueue } from './request-queue.ts'
-import { COMMAND_FLAG_DONT_FRAGMENT, COMMAND_FLAG_NO_HOLE, encodeRequest, RANGE_BYTES_MAX, STRING_BYTES_MAX, type CommandName, type NbdRequest } from './wire.ts'
+import {
+  COMMAND_FLAG_DONT_FRAGMENT,
+  COMMAND_FLAG_NO_HOLE,
+  encodeRequest,
+  RANGE_BYTES_MAX,
+  STRING_BYTES_MAX,
+  type CommandName,
+  type NbdRequest,
+} from './wire.ts'
 import type { NbdBlockSize, NbdFlags } from './option-wire.ts'
 
 export type { StatusByContext } from './pending-request.ts'
@@ -30,11 +38,11 @@ const localError = (errno: string, message: string): VarveError =>
   new VarveError('NBD_ERROR', message, { details: { errno } })
 
 const checkOptions = ({ socketPath, exportName, contexts }: NbdConnectOptions): void => {
-  if (socketPath === '') throw localError('EINVAL', 'An NBD socket has no path.')
+  if (socketPath === '') throw localError('EINVAL', 'an NBD socket has no path')
   if (contexts.length > CONTEXTS_MAX)
-    throw localError('EINVAL', `More than ${CONTEXTS_MAX} NBD contexts were asked for.`)
+    throw localError('EINVAL', `more than ${CONTEXTS_MAX} NBD contexts were asked for`)
   for (const name of [exportName, ...contexts]) {
-    if (Buffer.byteLength(name) > STRING_BYTES_MAX) throw localError('EINVAL', 'An NBD name is too long.')
+    if (Buffer.byteLength(name) > STRING_BYTES_MAX) throw localError('EINVAL', 'an NBD name is too long')
   }
 }
 
@@ -86,9 +94,9 @@ export class NbdClient implements AsyncDisposable {
         opened.reject(error)
       },
     })
-    // the watch over silence alone would let a server drip its handshake for ever
+    // the silence timer alone would let a server drip-feed its handshake forever
     const deadline = setTimeout(() => {
-      connection.end(localError('ETIMEDOUT', `The NBD handshake took longer than ${timeoutMs} ms.`))
+      connection.end(localError('ETIMEDOUT', `the NBD handshake took longer than ${timeoutMs} ms`))
     }, timeoutMs)
     try {
       return new NbdClient(connection, requests, await opened.promise)
@@ -100,7 +108,7 @@ export class NbdClient implements AsyncDisposable {
 
   /**
    * Fills `target` with the bytes from `offset`; longer reads than the server takes are split.
-   * Until it settles, the target belongs to the client; after an error its content is undefined.
+   * The target belongs to the client until it settles; after an error its content is undefined.
    */
   async readInto(offset: number, target: Uint8Array): Promise<void> {
     this.#checkRange('read', offset, target.length)
@@ -111,12 +119,12 @@ export class NbdClient implements AsyncDisposable {
 
   /**
    * The map of every context from `offset` on. Each is at least one extent and at most `length` bytes long, often
-   * shorter than asked, and the contexts' maps may differ in length.
+   * shorter than requested, and the contexts' maps may differ in length.
    */
   async blockStatus(offset: number, length: number): Promise<StatusByContext> {
     this.#checkRange('blockStatus', offset, length)
-    if (!this.#hasContexts) throw localError('EINVAL', 'The NBD connection has no context to ask for a map.')
-    if (length === 0) throw localError('EINVAL', 'A map of no bytes was asked for.')
+    if (!this.#hasContexts) throw localError('EINVAL', 'the NBD connection has no context to ask for a map')
+    if (length === 0) throw localError('EINVAL', 'a map of no bytes was asked for')
     return this.#submit({ command: 'blockStatus', offset, length: Math.min(length, RANGE_BYTES_MAX) })
   }
 
@@ -132,7 +140,7 @@ export class NbdClient implements AsyncDisposable {
   /** Zeroes a range; with `mayTrim` the server may free its space. NBD_ERROR with ENOTSUP where the export cannot. */
   async writeZeroes(offset: number, length: number, { mayTrim }: { readonly mayTrim: boolean }): Promise<void> {
     this.#checkWrite('writeZeroes', offset, length)
-    if (!this.flags.canWriteZeroes) throw localError('ENOTSUP', 'The NBD export cannot write zeroes.')
+    if (!this.flags.canWriteZeroes) throw localError('ENOTSUP', 'the NBD export cannot write zeroes')
     const flags = mayTrim ? 0 : COMMAND_FLAG_NO_HOLE
     for (let at = 0; at < length; at += RANGE_BYTES_MAX) {
       const pieceLength = Math.min(RANGE_BYTES_MAX, length - at)
@@ -140,16 +148,16 @@ export class NbdClient implements AsyncDisposable {
     }
   }
 
-  /** Makes durable what was answered before the call, on every connection of a multi-connection export. */
+  /** Makes all writes answered before the call durable, on every connection of a multi-connection export. */
   async flush(): Promise<void> {
-    if (!this.flags.canFlush) throw localError('ENOTSUP', 'The NBD export cannot flush.')
+    if (!this.flags.canFlush) throw localError('ENOTSUP', 'the NBD export cannot flush')
     await this.#submit({ command: 'flush', offset: 0, length: 0 })
   }
 
-  /** Says goodbye and closes; calls that still wait fail with CANCELLED. */
+  /** Disconnects cleanly; calls that still wait fail with CANCELLED. */
   close(): Promise<void> {
     const farewell = encodeRequest({ command: 'disconnect', flags: 0, offset: 0, length: 0 }, 0)
-    return this.#connection.close(farewell, new VarveError('CANCELLED', 'The NBD connection was closed.'))
+    return this.#connection.close(farewell, new VarveError('CANCELLED', 'the NBD connection was closed'))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -159,7 +167,7 @@ export class NbdClient implements AsyncDisposable {
   async #readPiece(offset: number, target: Uint8Array): Promise<void> {
     const request = { command: 'read', offset, length: target.length } as const
     if (this.#readsWhole) {
-      // QEMU drops the connection when a disk fails in the middle of a sparse answer; a whole one gets a proper error
+      // QEMU drops the connection when a disk fails in the middle of a sparse answer; otherwise it sends an error
       try {
         await this.#submit({ ...request, flags: COMMAND_FLAG_DONT_FRAGMENT }, { target })
         return
@@ -178,13 +186,13 @@ export class NbdClient implements AsyncDisposable {
   #checkRange(command: CommandName, offset: number, length: number): void {
     const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length)
     if (!whole || offset < 0 || length < 0 || length > this.size - offset) {
-      const message = `NBD ${command} of ${length} bytes at ${offset} is outside the export of ${this.size} bytes.`
+      const message = `NBD ${command} of ${length} bytes at ${offset} is outside the export of ${this.size} bytes`
       throw localError('EINVAL', message)
     }
   }
 
   #checkWrite(command: CommandName, offset: number, length: number): void {
-    if (this.flags.readOnly) throw localError('EPERM', 'The NBD export is read-only.')
+    if (this.flags.readOnly) throw localError('EPERM', 'the NBD export is read-only')
     this.#checkRange(command, offset, length)
   }
 }

@@ -1,11 +1,11 @@
-// One NBD socket: bytes out, bytes in to a receiver, and a watch over the server's silence.
+// One NBD socket: sends bytes, feeds received bytes to a receiver, and detects a silent server.
 import { connect, type Socket } from 'node:net'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Receiver } from './handshake.ts'
 
 /** Size of the one receive buffer of a connection, in bytes. */
 const RECEIVE_BUFFER_BYTES = 1 << 20
-/** How long a closing connection may take to hand its last bytes to the kernel, in milliseconds. */
+/** How long a closing connection may take to flush its last bytes to the kernel, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000
 
 export interface NbdConnectionOptions {
@@ -19,12 +19,12 @@ export interface NbdConnectionOptions {
 }
 
 const socketError = (path: string, error: NodeJS.ErrnoException): VarveError =>
-  new VarveError('NBD_ERROR', `The NBD connection to ${path} failed (${error.code ?? error.message}).`, {
+  new VarveError('NBD_ERROR', `the NBD connection to ${path} failed (${error.code ?? error.message})`, {
     details: { errno: error.code ?? 'EIO' },
     cause: error,
   })
 
-/** Feeds a receiver from a socket until either fails; every end is told once, with a VarveError. */
+/** Feeds a receiver from a socket until either fails; the end is reported once, with a VarveError. */
 export class NbdConnection {
   readonly #options: NbdConnectionOptions
   readonly #socket: Socket
@@ -122,7 +122,7 @@ export class NbdConnection {
   #endClosed(): void {
     const message = this.#filledBytes > 0 ? 'in the middle of a message' : 'early'
     this.end(
-      new VarveError('NBD_ERROR', `The NBD server at ${this.#options.socketPath} closed the connection ${message}.`, {
+      new VarveError('NBD_ERROR', `the NBD server at ${this.#options.socketPath} closed the connection ${message}`, {
         details: { errno: 'ECONNRESET' },
       }),
     )
@@ -147,7 +147,7 @@ export class NbdConnection {
     if (this.#timer !== null || this.#ended) return
     this.#timer = setTimeout(() => {
       this.#timer = null
-      // after a stall of this program the answer may be waiting in the socket: let it be read before judging
+      // after a stall of this program the answer may be waiting in the socket: read it first
       setImmediate(() => this.#judgeSilence())
     }, delayMs)
     this.#timer.unref()
@@ -162,7 +162,7 @@ export class NbdConnection {
       return
     }
     this.end(
-      new VarveError('NBD_ERROR', `The NBD server at ${socketPath} has been silent for ${timeoutMs} ms.`, {
+      new VarveError('NBD_ERROR', `the NBD server at ${socketPath} has been silent for ${timeoutMs} ms`, {
         details: { errno: 'ETIMEDOUT', timeoutMs },
       }),
     )

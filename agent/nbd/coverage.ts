@@ -14,7 +14,7 @@ interface Piece {
 export class Coverage {
   readonly #start: number
   readonly #end: number
-  // ascending, apart from each other by at least one byte
+  // ascending, at least one byte apart
   readonly #pieces: Piece[] = []
 
   constructor(offset: number, length: number) {

@@ -4,15 +4,13 @@ import type { StatusByContext } from './pending-request.ts'
 import { ALLOCATION_ZERO, BITMAP_DIRTY, protocolError, type StatusExtent } from './wire.ts'
 
 export const ALLOCATION_CONTEXT = 'base:allocation'
-/** The context of an exported bitmap is this and the bitmap's name. */
-export const BITMAP_CONTEXT_PREFIX = 'qemu:dirty-bitmap:'
 
-/** Longest range whose map is asked for at once, in bytes. */
+/** Longest range of one map request, in bytes. */
 export const WINDOW_BYTES = 2 ** 30
-/** Most maps of changed spans that are asked for ahead of their use. */
+/** Most maps of changed spans that are prefetched. */
 const SPANS_AHEAD_MAX = 8
 
-/** `data` must be read, `zero` reads as zeroes and is recorded as such, `keep` is as the checkpoint left it. */
+/** `data` must be read, `zero` reads as zeroes and is recorded as such, `keep` has not changed since the checkpoint. */
 export type ExtentKind = 'data' | 'zero' | 'keep'
 
 export interface DiskExtent {
@@ -21,29 +19,29 @@ export interface DiskExtent {
   readonly kind: ExtentKind
 }
 
-/** What gives maps; an NbdClient is one. */
+/** A source of maps, such as an NbdClient. */
 export interface StatusSource {
   readonly size: number
   blockStatus(offset: number, length: number): Promise<StatusByContext>
 }
 
 export interface DiskExtentsOptions {
-  /** Knows `allocationContext`; only asked about what may have changed. */
+  /** Has `allocationContext`; only asked about what may have changed. */
   readonly allocation: StatusSource
   readonly allocationContext?: string
-  /** The changes since a checkpoint; null takes all of the disk as changed. */
+  /** The changes since a checkpoint; null if the whole disk counts as changed. */
   readonly dirty: { readonly client: StatusSource; readonly context: string } | null
   /** Size of the disk in bytes, at most that of the exports. */
   readonly size: number
   readonly windowBytes?: number
   /**
-   * Unchanged gaps up to this many bytes are included when the allocation is asked, which saves requests. It must be 0
-   * (the default) for exports that refuse questions about unchanged ranges, as QEMU's snapshot-access does.
+   * Unchanged gaps up to this many bytes are included in allocation requests, which saves requests. It must be 0 (the
+   * default) for exports that refuse requests about unchanged ranges, as QEMU's snapshot-access does.
    */
   readonly bridgeBytes?: number
 }
 
-/** A range that either did not change at all, or whose allocation is to be asked. */
+/** A range that is either unchanged or needs an allocation request. */
 export interface Span {
   readonly offset: number
   readonly length: number
@@ -96,7 +94,7 @@ export const planSpans = (offset: number, statuses: readonly StatusExtent[], bri
 }
 
 /**
- * Both maps from `offset` on in one, as far as both go: unchanged is `keep`; changed is `zero` where it reads as zeroes,
+ * Merges both maps from `offset` on, as far as both go: unchanged is `keep`; changed is `zero` where it reads as zeroes,
  * else `data`. Neighbours of one kind are not joined.
  */
 export function* mergeStatus(
@@ -148,9 +146,9 @@ const askStatus = async (
 ): Promise<readonly StatusExtent[]> => {
   const statuses = (await source.blockStatus(offset, length)).get(context)
   if (statuses === undefined) {
-    throw new VarveError('NBD_ERROR', `The NBD connection has no context ${context}.`, { details: { context } })
+    throw new VarveError('NBD_ERROR', `the NBD connection has no context ${context}`, { details: { context } })
   }
-  // the client promises both, but a map that does not go on would be asked for ever
+  // the client promises both, but an empty map would loop forever
   const covered = lengthOf(statuses)
   if (covered === 0 || covered > length) throw protocolError(`a map of ${length} bytes covers ${covered}`)
   return statuses
@@ -186,7 +184,7 @@ async function* spanBatches(
   }
 }
 
-/** From `offset` at most `length` bytes on, at least one extent. */
+/** At most `length` bytes from `offset`, at least one extent. */
 async function* windowBatches(
   options: DiskExtentsOptions,
   offset: number,
@@ -200,7 +198,7 @@ async function* windowBatches(
       const ahead = spans[nextToAsk]
       if (ahead === undefined || ahead.dirty === null) continue
       const answer = askAllocation(options, ahead.offset, ahead.length)
-      // whoever reaches the span sees the error; nobody may, when the consumer stops before
+      // the error is thrown when the span is reached, which may never happen
       answer.catch(() => undefined)
       asked.set(nextToAsk, answer)
     }
@@ -218,7 +216,7 @@ async function* windowBatches(
 const checkOptions = ({ allocation, dirty, size }: DiskExtentsOptions): void => {
   const known = Math.min(allocation.size, dirty?.client.size ?? allocation.size)
   if (size > known) {
-    const message = `The disk has ${size} bytes, but its NBD exports only ${known}.`
+    const message = `the disk has ${size} bytes, but its NBD exports only ${known}`
     throw new VarveError('NBD_ERROR', message, { details: { errno: 'EINVAL', size } })
   }
 }

@@ -1,15 +1,32 @@
 // The NBD handshake: from the greeting to an open export, as a generator that asks for bytes.
 import { VarveError } from '../../protocol/errors.ts'
-import { answerGreeting, BLOCK_SIZE_DEFAULT, decodeInfo, decodeMetaContext, decodeOptionReplyHeader, encodeGo, encodeOption, encodeSetMetaContext, GREETING_BYTES, OPTION, OPTION_REPLY, OPTION_REPLY_ERROR, OPTION_REPLY_HEADER_BYTES, optionErrorName, type NbdBlockSize, type NbdFlags } from './option-wire.ts'
+import {
+  answerGreeting,
+  BLOCK_SIZE_DEFAULT,
+  decodeInfo,
+  decodeMetaContext,
+  decodeOptionReplyHeader,
+  encodeGo,
+  encodeOption,
+  encodeSetMetaContext,
+  GREETING_BYTES,
+  OPTION,
+  OPTION_REPLY,
+  OPTION_REPLY_ERROR,
+  OPTION_REPLY_HEADER_BYTES,
+  optionErrorName,
+  type NbdBlockSize,
+  type NbdFlags,
+} from './option-wire.ts'
 import { protocolError } from './wire.ts'
 
 /** Most pieces of information that a server may give about an export before it opens it. */
 const INFO_REPLIES_MAX = 32
 
-/** A conversation: yields the buffer to be filled next and goes on once it is full. */
+/** A conversation: yields the next buffer to be filled and resumes once it is full. */
 export type Receiver<Result> = Generator<Buffer, Result, void>
 
-/** An export as the handshake left it; `contexts` has the names by the server's ids. */
+/** An export after the handshake; `contexts` has the names by the server's ids. */
 export interface NbdExport {
   readonly size: number
   readonly flags: NbdFlags
@@ -37,7 +54,7 @@ function* receive(length: number): Receiver<Buffer> {
 const refusal = (option: string, type: number, data: Buffer): VarveError => {
   const reply = optionErrorName(type)
   const text = data.toString('utf8')
-  const message = `The NBD server refused ${option}: ${text === '' ? reply : text}.`
+  const message = `the NBD server refused ${option}: ${text === '' ? reply : text}`
   return new VarveError('NBD_ERROR', message, { details: { option, reply } })
 }
 
@@ -65,13 +82,13 @@ function* negotiateContexts({ exportName, contexts, send }: HandshakeOptions): R
     if (reply.type === OPTION_REPLY.ack) break
     if (reply.type !== OPTION_REPLY.metaContext) throw protocolError(`contexts were answered with type ${reply.type}`)
     const { id, name } = decodeMetaContext(reply.data)
-    if (!missing.delete(name)) throw protocolError('a context was given that is not wanted')
-    if (ids.has(id)) throw protocolError('two contexts have one id')
+    if (!missing.delete(name)) throw protocolError('the server gave a context that was not requested')
+    if (ids.has(id)) throw protocolError('two contexts have the same id')
     ids.set(id, name)
   }
   const [context] = missing
   if (context !== undefined) {
-    throw new VarveError('NBD_ERROR', `The NBD export has no context ${context}.`, { details: { exportName, context } })
+    throw new VarveError('NBD_ERROR', `the NBD export has no context ${context}`, { details: { exportName, context } })
   }
   return ids
 }

@@ -68,7 +68,7 @@ export interface NbdBlockSize {
   readonly maximum: number
 }
 
-/** What a server that says nothing of block sizes accepts. */
+/** Block sizes of a server that announces none. */
 export const BLOCK_SIZE_DEFAULT: NbdBlockSize = { minimum: 1, preferred: 4096, maximum: PAYLOAD_BYTES_MAX }
 
 /** The name of an option refusal, `error-<number>` for one that the protocol does not list. */
@@ -80,7 +80,7 @@ export const optionErrorName = (type: number): string => {
 /** Checks the greeting and gives the client flags to answer with. */
 export const answerGreeting = (greeting: Buffer): Buffer => {
   expectLength(greeting, GREETING_BYTES, 'the greeting')
-  if (greeting.readBigUInt64BE(0) !== NBD_MAGIC) throw protocolError('the greeting is not one of NBD')
+  if (greeting.readBigUInt64BE(0) !== NBD_MAGIC) throw protocolError("the greeting is not NBD's")
   if (greeting.readBigUInt64BE(8) !== OPTION_MAGIC) throw protocolError('the server only speaks the oldstyle handshake')
   const flags = greeting.readUInt16BE(16)
   if ((flags & FIXED_NEWSTYLE) === 0) throw protocolError('the server does not speak the fixed newstyle handshake')
@@ -114,7 +114,7 @@ export const encodeSetMetaContext = (exportName: string, contexts: readonly stri
   )
 }
 
-/** GO: name length(4) name, number of informations asked for(2), then each(2); we ask for the block sizes. */
+/** GO: name length(4) name, count of information requests(2), then each(2); we request the block sizes. */
 export const encodeGo = (exportName: string): Buffer => {
   const wanted = Buffer.alloc(4)
   wanted.writeUInt16BE(1, 0)
@@ -173,15 +173,15 @@ const decodeBlockSize = (data: Buffer): NbdBlockSize => {
   const offered = data.readUInt32BE(10)
   const powerOfTwo = minimum > 0 && (minimum & (minimum - 1)) === 0
   if (!powerOfTwo || minimum > BLOCK_SIZE_MINIMUM_MAX || preferred < minimum || offered < minimum) {
-    throw protocolError(`block sizes ${minimum}, ${preferred}, ${offered} make no sense`)
+    throw protocolError(`block sizes ${minimum}, ${preferred}, ${offered} are invalid`)
   }
   const maximum = Math.min(offered, PAYLOAD_BYTES_MAX)
   return { minimum, preferred, maximum: maximum - (maximum % minimum) }
 }
 
-/** One information about the export; kinds that were not asked for are `other`. */
+/** One piece of information about the export; kinds that were not requested are `other`. */
 export const decodeInfo = (data: Buffer): NbdInfo => {
-  if (data.length < 2) throw protocolError('an export information is too short')
+  if (data.length < 2) throw protocolError('export information is too short')
   const type = data.readUInt16BE(0)
   if (type === INFO_EXPORT) {
     expectLength(data, 12, 'the export information')

@@ -1,4 +1,4 @@
-// One request that waits for its answer: it checks and collects the chunks, and ends with a result or an error.
+// One unanswered request: checks and collects the chunks of its answer, and ends with a result or an error.
 import { VarveError } from '../../protocol/errors.ts'
 import { Coverage } from './coverage.ts'
 import { errnoName, protocolError, type NbdRequest, type StatusExtent } from './wire.ts'
@@ -13,18 +13,18 @@ export type StatusByContext = ReadonlyMap<string, readonly StatusExtent[]>
 export interface RequestBuffers {
   /** Where a read's bytes go. */
   readonly target?: Uint8Array
-  /** What a write sends behind its request. */
+  /** Payload that a write sends after its request. */
   readonly payload?: Uint8Array
 }
 
-/** The failure of one request as the server said it; the connection goes on. */
+/** The failure of one request, as the server reported it; the connection stays open. */
 const serverError = (request: NbdRequest, errno: number, text: string): VarveError => {
   const name = errnoName(errno)
   const { command, offset, length } = request
   const reason = text === '' ? '' : ` (${text.slice(0, ERROR_TEXT_CHARS_MAX)})`
   return new VarveError(
     'NBD_ERROR',
-    `The NBD server failed ${command} of ${length} bytes at ${offset}: ${name}${reason}.`,
+    `the NBD server failed ${command} of ${length} bytes at ${offset}: ${name}${reason}`,
     {
       details: { errno: name, errnoNumber: errno, command, offset, length },
     },
@@ -49,7 +49,7 @@ export class PendingRequest {
     this.#coverage = buffers.target === undefined ? null : new Coverage(request.offset, request.length)
   }
 
-  /** Resolves when the whole answer has come and was checked; with the maps, for a block status. */
+  /** Resolves when the whole answer has been received and checked; with the maps, for a block status. */
   get outcome(): Promise<StatusByContext> {
     return this.#outcome.promise
   }
@@ -74,7 +74,7 @@ export class PendingRequest {
     this.#status.set(context, extents)
   }
 
-  /** An error of the server; the first one counts, and the answer may still go on. */
+  /** An error of the server; the first one counts, and the answer may continue. */
   fail(errno: number, text: string): void {
     this.#errorChunks += 1
     if (this.#errorChunks > ERROR_CHUNKS_MAX) throw protocolError('a request was answered with too many errors')

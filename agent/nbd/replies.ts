@@ -1,4 +1,4 @@
-// The transmission phase as the client hears it: replies of any kind and order, handed to the requests they answer.
+// The receiving side of the transmission phase: passes replies of any kind and order to the requests they answer.
 
 import { VarveError } from '../../protocol/errors.ts'
 import type { Receiver } from './handshake.ts'
@@ -39,7 +39,7 @@ type ContextNames = ReadonlyMap<number, string>
 
 const failRequest = (pending: PendingRequest, errno: number, text: string): void => {
   if (errnoName(errno) === 'ESHUTDOWN') {
-    throw new VarveError('NBD_ERROR', 'The NBD server is shutting down.', { details: { errno: 'ESHUTDOWN' } })
+    throw new VarveError('NBD_ERROR', 'the NBD server is shutting down', { details: { errno: 'ESHUTDOWN' } })
   }
   pending.fail(errno, text)
 }
@@ -81,7 +81,7 @@ function* receiveChunk(pending: PendingRequest, chunk: Chunk, contexts: ContextN
   }
 }
 
-/** Receives for ever; throws NBD_PROTOCOL, or NBD_ERROR when the server shuts down. */
+/** Receives without end; throws NBD_PROTOCOL, or NBD_ERROR when the server shuts down. */
 export function* receiveReplies(requests: RequestsInFlight, contexts: ContextNames): Receiver<never> {
   const header = Buffer.alloc(STRUCTURED_REPLY_BYTES)
   const start = header.subarray(0, SIMPLE_REPLY_BYTES)

@@ -5,12 +5,12 @@ import type { PendingRequest, StatusByContext } from './pending-request.ts'
 import type { RequestsInFlight } from './replies.ts'
 import { encodeRequest } from './wire.ts'
 
-/** Most requests that a connection has in flight: what QEMU works on at once. */
+/** Most requests in flight on a connection: as many as QEMU handles at once. */
 export const REQUESTS_IN_FLIGHT_MAX = 16
 /** Most requests that wait for their turn; more are refused with TOO_MANY_REQUESTS. */
 export const REQUESTS_QUEUED_MAX = 1024
 
-/** Sends requests as room appears and knows which are unanswered. */
+/** Sends requests as room appears and tracks those unanswered. */
 export class RequestQueue implements RequestsInFlight {
   readonly #send: (bytes: Uint8Array, payload?: Uint8Array) => void
   readonly #inFlight = new Map<number, PendingRequest>()
@@ -34,7 +34,7 @@ export class RequestQueue implements RequestsInFlight {
     } else if (this.#queued.length < REQUESTS_QUEUED_MAX) {
       this.#queued.push(pending)
     } else {
-      return Promise.reject(new VarveError('TOO_MANY_REQUESTS', 'Too many NBD requests wait on one connection.'))
+      return Promise.reject(new VarveError('TOO_MANY_REQUESTS', 'too many NBD requests wait on one connection'))
     }
     return pending.outcome
   }

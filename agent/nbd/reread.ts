@@ -1,4 +1,4 @@
-// A bitmap's map in which further ranges count as changed: what the gateway lost of the base must be read though it did not change.
+// A bitmap's map with further ranges marked as changed: what the gateway lost of the base must be read though unchanged.
 import type { StatusByContext } from './pending-request.ts'
 import type { StatusSource } from './extents.ts'
 import { BITMAP_DIRTY, type StatusExtent } from './wire.ts'

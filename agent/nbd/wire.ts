@@ -62,15 +62,15 @@ const ERRNO_NAMES: Readonly<Record<number, string>> = {
   108: 'ESHUTDOWN',
 }
 
-/** One stretch of a context's map: `length` bytes that share `flags`. */
+/** One extent of a context's map: `length` bytes that share `flags`. */
 export interface StatusExtent {
   readonly length: number
   readonly flags: number
 }
 
-/** The error of a peer that breaks the protocol; the connection is of no use after it. */
+/** The error of a server that breaks the protocol; the connection is unusable after it. */
 export const protocolError = (message: string, details: ErrorDetails = {}): VarveError =>
-  new VarveError('NBD_PROTOCOL', `The NBD server broke the protocol: ${message}.`, { details })
+  new VarveError('NBD_PROTOCOL', `the NBD server broke the protocol: ${message}`, { details })
 
 /** A 64-bit number; throws NBD_PROTOCOL, naming `what`, above 2^53. */
 export const readUint64 = (bytes: Buffer, at: number, what: string): number => {
@@ -137,15 +137,15 @@ export const decodeHole = (bytes: Buffer): { readonly offset: number; readonly l
 export const decodeStatus = (bytes: Buffer, length: number): { contextId: number; extents: StatusExtent[] } => {
   const extentBytes = bytes.length - CONTEXT_ID_BYTES
   if (extentBytes < STATUS_EXTENT_BYTES || extentBytes % STATUS_EXTENT_BYTES !== 0) {
-    throw protocolError(`a block status of ${bytes.length} bytes holds no whole number of extents`)
+    throw protocolError(`a block status of ${bytes.length} bytes does not hold a whole number of extents`)
   }
   const extents: StatusExtent[] = []
   let left = length
   for (let at = CONTEXT_ID_BYTES; at < bytes.length; at += STATUS_EXTENT_BYTES) {
     const extentLength = bytes.readUInt32BE(at)
     if (extentLength === 0) throw protocolError('a block status holds an empty extent')
-    if (left === 0) throw protocolError('a block status goes on behind the range it was asked for')
-    // only the last extent may pass the end of the range, and what lies there was not asked for
+    if (left === 0) throw protocolError('a block status exceeds the range that was requested')
+    // only the last extent may exceed the range, and what is beyond was not requested
     const clipped = Math.min(extentLength, left)
     extents.push({ length: clipped, flags: bytes.readUInt32BE(at + 4) })
     left -= clipped
@@ -161,7 +161,7 @@ export const decodeErrorChunk = (bytes: Buffer, type: number): { readonly errno:
   const offsetBytes = type === CHUNK_ERROR_OFFSET ? 8 : 0
   // an unknown kind of error may carry more than its text
   const known = type === CHUNK_ERROR + 1 || type === CHUNK_ERROR_OFFSET
-  if (errno === 0) throw protocolError('an error chunk says that there is no error')
+  if (errno === 0) throw protocolError('an error chunk has no error number')
   if (known ? bytes.length !== textEnd + offsetBytes : bytes.length < textEnd) {
     throw protocolError('an error chunk has a wrong length')
   }

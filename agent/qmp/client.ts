@@ -6,7 +6,7 @@ import { LineSplitter, decodeLine, type QmpEvent, type QmpMessage, type QmpVersi
 /** How long a connection waits for the greeting and the capability answer, in milliseconds. */
 export const QMP_CONNECT_LIMIT_MS = 5_000
 
-/** How long one command may take unless the caller says otherwise, in milliseconds. */
+/** How long one command may take by default, in milliseconds. */
 export const QMP_COMMAND_LIMIT_MS = 30_000
 
 /** Most commands that wait for an answer on one connection, timed-out ones included. */
@@ -24,7 +24,7 @@ export interface QmpExecuteOptions {
   readonly timeoutMs?: number
 }
 
-/** What the users of a QMP connection need of it. */
+/** What users of a QMP connection need. */
 export interface QmpCaller {
   readonly version: QmpVersion
   readonly closed: Promise<VarveError>
@@ -39,25 +39,25 @@ interface Pending {
   readonly timer: NodeJS.Timeout
 }
 
-/** What a person can do about a socket that cannot be connected to, by the system's error. */
+/** Why a socket cannot be connected to and what to do, by the system's error. */
 const WHY_UNAVAILABLE: Readonly<Record<string, string>> = {
   ENOENT: 'is not there: the machine is off, or "qmp" in the configuration names another path than QEMU’s "-qmp"',
-  ECONNREFUSED: 'is listened to by nobody: the machine is off, or is not the one that made this socket',
-  EACCES: 'may not be opened by this user: run the agent as a user who may, such as QEMU’s own or root',
-  EPERM: 'may not be opened by this user: run the agent as a user who may, such as QEMU’s own or root',
-  ENOTSOCK: 'is no socket: "qmp" in the configuration names something else',
-  ENOTDIR: 'cannot be there: part of its path is not a folder',
-  ELOOP: 'cannot be there: symbolic links of its path lead in a circle',
+  ECONNREFUSED: "has no listener: the machine is off, or this socket is another machine's",
+  EACCES: 'cannot be opened by this user: run the agent as one that can, such as root or QEMU’s own user',
+  EPERM: 'cannot be opened by this user: run the agent as one that can, such as root or QEMU’s own user',
+  ENOTSOCK: 'is not a socket: "qmp" in the configuration names something else',
+  ENOTDIR: 'cannot exist: part of its path is not a folder',
+  ELOOP: 'cannot exist: symbolic links in its path form a loop',
   ENAMETOOLONG: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
   EINVAL: 'has a path that is too long: a UNIX socket’s has 107 bytes at most',
-  EAGAIN: 'has too many clients waiting: QEMU is stopped or hangs, or the socket is not for Varve alone',
-  EPROTOTYPE: 'is a socket of another kind: "qmp" in the configuration names something else',
+  EAGAIN: 'has too many clients waiting: QEMU is stopped or hangs, or other programs use the socket too',
+  EPROTOTYPE: 'is the wrong kind of socket: "qmp" in the configuration names something else',
 }
 
 const unavailable = (path: string, cause: unknown): VarveError => {
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : null
   const why = WHY_UNAVAILABLE[code ?? ''] ?? 'does not accept a connection'
-  return new VarveError('QMP_UNAVAILABLE', `QMP socket ${path} ${why}${code === null ? '' : ` (${code})`}.`, {
+  return new VarveError('QMP_UNAVAILABLE', `QMP socket ${path} ${why}${code === null ? '' : ` (${code})`}`, {
     details: { path, errno: code },
     cause,
   })
@@ -84,7 +84,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
     this.#greeted.promise.catch(() => undefined)
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('error', (cause) => this.#end(unavailable(path, cause)))
-    socket.on('close', () => this.#end(new VarveError('QMP_UNAVAILABLE', `QEMU closed the QMP socket ${path}.`)))
+    socket.on('close', () => this.#end(new VarveError('QMP_UNAVAILABLE', `QEMU closed the QMP socket ${path}`)))
   }
 
   /**
@@ -94,7 +94,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
   static async connect({ path, timeoutMs = QMP_CONNECT_LIMIT_MS }: QmpConnectOptions): Promise<QmpClient> {
     const client = new QmpClient(path, createConnection({ path }))
     const timer = setTimeout(() => {
-      const sentence = `QMP socket ${path} sent no greeting within ${timeoutMs} ms: another client holds it. Give Varve a QMP socket of its own.`
+      const sentence = `QMP socket ${path} sent no greeting within ${timeoutMs} ms: another client holds it; give Varve its own QMP socket`
       client.#end(new VarveError('QMP_UNAVAILABLE', sentence, { details: { path, timeoutMs, held: true } }))
     }, timeoutMs)
     try {
@@ -110,7 +110,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
   }
 
   get version(): QmpVersion {
-    if (this.#version === null) throw new VarveError('QMP_UNAVAILABLE', 'The QMP greeting has not arrived.')
+    if (this.#version === null) throw new VarveError('QMP_UNAVAILABLE', 'the QMP greeting has not arrived')
     return this.#version
   }
 
@@ -125,20 +125,17 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
   ): Promise<unknown> {
     if (this.#failure !== null) throw this.#failure
     if (this.#pending.size >= QMP_PENDING_MAX) {
-      throw new VarveError('TOO_MANY_REQUESTS', `${QMP_PENDING_MAX} QMP commands wait for an answer already.`)
+      throw new VarveError('TOO_MANY_REQUESTS', `${QMP_PENDING_MAX} QMP commands wait for an answer already`)
     }
     this.#lastId += 1
     const id = this.#lastId
     const line = `${JSON.stringify({ execute: command, arguments: args, id })}\n`
     if (Buffer.byteLength(line) > QMP_COMMAND_BYTES_MAX) {
-      throw new VarveError(
-        'PARAMS_INVALID',
-        `The QMP command ${command} is longer than ${QMP_COMMAND_BYTES_MAX} bytes.`,
-      )
+      throw new VarveError('PARAMS_INVALID', `the QMP command ${command} is longer than ${QMP_COMMAND_BYTES_MAX} bytes`)
     }
     return await new Promise<unknown>((resolve, reject) => {
       const timer = setTimeout(() => {
-        const sentence = `QEMU at ${this.path} did not answer ${command} within ${timeoutMs} ms.`
+        const sentence = `QEMU at ${this.path} did not answer ${command} within ${timeoutMs} ms`
         reject(new VarveError('QMP_TIMEOUT', sentence, { details: { command, timeoutMs } }))
       }, timeoutMs)
       this.#pending.set(id, { command, resolve, reject, timer })
@@ -146,14 +143,14 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
     })
   }
 
-  /** Calls `listener` for every event from now on; it must not throw. Returns what ends it. */
+  /** Calls `listener` for every event from now on; it must not throw. Returns a function that unsubscribes. */
   subscribe(listener: (event: QmpEvent) => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
   }
 
   close(): void {
-    this.#end(new VarveError('QMP_UNAVAILABLE', `The QMP connection to ${this.path} was closed.`))
+    this.#end(new VarveError('QMP_UNAVAILABLE', `the QMP connection to ${this.path} was closed`))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -197,7 +194,7 @@ export class QmpClient implements QmpCaller, AsyncDisposable {
   #take(id: number): Pending {
     const pending = this.#pending.get(id)
     if (pending === undefined)
-      throw new VarveError('QMP_PROTOCOL', `The QMP socket ${this.path} answered a command that was not sent.`)
+      throw new VarveError('QMP_PROTOCOL', `the QMP socket ${this.path} answered a command that was not sent`)
     this.#pending.delete(id)
     clearTimeout(pending.timer)
     return pending

@@ -1,4 +1,4 @@
-// What is worth knowing about a machine when only its backups are left.
+// The configuration of a machine, kept with its backups.
 
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
@@ -30,7 +30,7 @@ const versionSchema = v.object({
 })
 const memorySchema = v.object({ 'base-memory': v.number(), 'plugged-memory': v.optional(v.number()) })
 
-/** The machine's QEMU version, name, uuid, CPUs, memory and disks; what QEMU does not tell is null. */
+/** The machine's QEMU version, name, uuid, CPUs, memory and disks; what QEMU does not report is null. */
 export const machineConfiguration = async (client: QmpCaller): Promise<JsonValue> => {
   const version = await ask(client, 'query-version', versionSchema)
   const name = await ask(client, 'query-name', v.object({ name: v.optional(v.string()) }))

@@ -1,4 +1,4 @@
-// What a machine's QEMU says about its disks: names, nodes, sizes, bitmaps.
+// A machine's disks as QEMU reports them: names, nodes, sizes, bitmaps.
 
 import * as v from 'valibot'
 import type { LeftOutDisk } from '../../protocol/backup.ts'
@@ -73,9 +73,9 @@ export interface BlockNode {
   readonly size: number
   readonly fileName: string
   readonly bitmaps: readonly BitmapState[]
-  /** True where a bitmap of this node can be stored in its image (qcow2, compat 1.1) and the content lies there too. */
+  /** True where a bitmap of this node can be stored in its image (qcow2, compat 1.1) and the content is there too. */
   readonly persistentBitmaps: boolean
-  /** File that holds the content of a qcow2 image whose own file holds its tables only; null for every other one. */
+  /** File with the content of a qcow2 image whose own file holds only its tables; null for every other one. */
   readonly dataFile: string | null
 }
 
@@ -95,7 +95,7 @@ export interface MachineDisk {
   readonly format: string
   readonly fileName: string
   readonly dataFile: string | null
-  /** What the image lies over, the nearest first. */
+  /** The images below this one, the nearest first. */
   readonly backing: readonly DiskImage[]
   readonly persistentBitmaps: boolean
   readonly bitmaps: readonly BitmapState[]
@@ -135,7 +135,7 @@ const toNode = (node: v.InferOutput<typeof nodeSchema>): BlockNode => {
     size: node.image['virtual-size'],
     fileName: node.image.filename,
     bitmaps: node['dirty-bitmaps'],
-    // a stored bitmap would outlive this QEMU, but who writes the data file meanwhile does not know of it
+    // a stored bitmap would outlive this QEMU, but not record writes to the data file meanwhile
     persistentBitmaps: node.drv === 'qcow2' && data?.compat === '1.1' && dataFile === null,
     dataFile,
   }
@@ -150,14 +150,14 @@ const askNodes = async (client: QmpCaller, flat: boolean): Promise<v.InferOutput
 export const listNodes = async (client: QmpCaller): Promise<readonly BlockNode[]> =>
   (await askNodes(client, true)).map(toNode)
 
-/** Drivers of filters that a machine has above a disk's own image, which QEMU shows as if they lay over a backing file. */
+/** Drivers of filters above a disk's own image, which QEMU reports as if they had a backing file. */
 export const FILTERS: ReadonlySet<string | undefined> = new Set(['throttle', 'copy-on-read', 'compress', 'preallocate'])
 
 const backingOf = (image: Image): DiskImage[] => {
   const chain: DiskImage[] = []
   let above = FILTERS.has(image.format)
   for (let under = image['backing-image']; under !== undefined; under = under['backing-image']) {
-    // what a filter lies over is the disk itself, which the guest writes
+    // below a filter is the disk itself, which the guest writes
     if (!above) chain.push({ format: under.format ?? '', fileName: under.filename, size: under['virtual-size'] })
     above &&= FILTERS.has(under.format)
   }
@@ -176,7 +176,7 @@ export const diskNames = (disk: {
   return [deviceId, disk.device, disk.node].filter((name) => name !== '')
 }
 
-/** A name for a disk that no other one has. */
+/** A unique name for a disk. */
 const freeName = (candidates: readonly string[], taken: ReadonlySet<string>): string => {
   const free = candidates.find((candidate) => !taken.has(candidate))
   if (free !== undefined) return free
@@ -188,7 +188,7 @@ const freeName = (candidates: readonly string[], taken: ReadonlySet<string>): st
 
 /**
  * The machine's disks, each once, with unique names, and those that no backup can hold; empty drives are no disks.
- * `filters` tells the disk's node below a filter that a backup of ours has put above it.
+ * `filters` gives the disk's node below a filter that a backup of ours has put above it.
  */
 export const listDisks = async (
   client: QmpCaller,
@@ -221,13 +221,13 @@ export const listDisks = async (
   if (disks.length + leftOut.length > DISKS_MAX) {
     throw new VarveError(
       'DISK_UNSUPPORTED',
-      `The machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported.`,
+      `the machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported`,
     )
   }
   return { disks, leftOut }
 }
 
-/** The disks without those that the configuration excludes; a person's word goes before any other reason. */
+/** The disks without those that the configuration excludes; an exclusion takes precedence over any other reason. */
 export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonly string[]): MachineDisks => {
   const isExcluded = ({ name }: { readonly name: string }): boolean => exclude.includes(name)
   const excluded = [...disks, ...leftOut].filter(isExcluded)

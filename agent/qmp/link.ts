@@ -1,4 +1,4 @@
-// One machine's long-lived QMP connection, which comes back by itself.
+// One machine's long-lived QMP connection, which reconnects.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
@@ -55,15 +55,14 @@ export class QmpLink implements AsyncDisposable {
     return this.#client === null ? 'down' : 'up'
   }
 
-  /** Keeps the link up from now on until `close`, so that events of the machine arrive. */
+  /** Keeps the link up until `close`, so that events of the machine arrive. */
   start(): void {
     this.#keeper ??= this.#keep()
   }
 
   /** The connected client; connects now when the link is down. QMP_UNAVAILABLE when that fails. */
   async client(): Promise<QmpClient> {
-    if (this.#stopping.signal.aborted)
-      throw new VarveError('QMP_UNAVAILABLE', `The QMP link to ${this.path} is closed.`)
+    if (this.#stopping.signal.aborted) throw new VarveError('QMP_UNAVAILABLE', `the QMP link to ${this.path} is closed`)
     if (this.#client !== null) return this.#client
     this.#connecting ??= this.#connect().finally(() => {
       this.#connecting = null
@@ -98,7 +97,7 @@ export class QmpLink implements AsyncDisposable {
     const client = await QmpClient.connect({ path: this.path, timeoutMs: this.#timeoutMs })
     if (this.#stopping.signal.aborted) {
       client.close()
-      throw new VarveError('QMP_UNAVAILABLE', `The QMP link to ${this.path} is closed.`)
+      throw new VarveError('QMP_UNAVAILABLE', `the QMP link to ${this.path} is closed`)
     }
     client.subscribe((event) => {
       for (const listener of this.#listeners) listener(event)

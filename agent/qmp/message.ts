@@ -42,7 +42,7 @@ export type QmpMessage =
   | { readonly kind: 'failure'; readonly id: number; readonly errorClass: string; readonly description: string }
 
 const protocolError = (what: string, cause?: unknown): VarveError =>
-  new VarveError('QMP_PROTOCOL', `The QMP socket answered with ${what}.`, { cause })
+  new VarveError('QMP_PROTOCOL', `the QMP socket answered with ${what}`, { cause })
 
 const read = <S extends v.GenericSchema>(schema: S, value: unknown, what: string): v.InferOutput<S> => {
   const checked = v.safeParse(schema, value)
@@ -59,7 +59,7 @@ export const decodeLine = (line: string): QmpMessage => {
     throw protocolError('a line that is not JSON', cause)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw protocolError('a line that is no object')
+    throw protocolError('a line that is not an object')
   if ('QMP' in value) {
     return { kind: 'greeting', version: read(greetingSchema, value, 'a damaged greeting').QMP.version.qemu }
   }
@@ -69,14 +69,14 @@ export const decodeLine = (line: string): QmpMessage => {
     return { kind: 'event', event: { event, data, timeMs } }
   }
   if ('error' in value) {
-    const { id, error } = read(failureSchema, value, 'an error without the id of a command')
+    const { id, error } = read(failureSchema, value, 'an error without a command id')
     return { kind: 'failure', id, errorClass: error.class, description: error.desc }
   }
-  const { id, return: result } = read(resultSchema, value, 'an answer without the id of a command')
+  const { id, return: result } = read(resultSchema, value, 'an answer without a command id')
   return { kind: 'result', id, value: result }
 }
 
-/** Cuts a byte stream into lines of at most `bytesMax` bytes; a longer one is QMP_PROTOCOL. */
+/** Splits a byte stream into lines of at most `bytesMax` bytes; a longer one is QMP_PROTOCOL. */
 export class LineSplitter {
   readonly #bytesMax: number
   #parts: Buffer[] = []
@@ -86,7 +86,7 @@ export class LineSplitter {
     this.#bytesMax = bytesMax
   }
 
-  /** The lines that `chunk` completes, without their line ends; empty lines are left out. */
+  /** The lines that `chunk` completes, without line ends; empty lines are skipped. */
   push(chunk: Buffer): string[] {
     const lines: string[] = []
     let rest = chunk

@@ -1,4 +1,4 @@
-// Owner, group, mode, access control lists, extended attributes and security label of a file that is replaced, given to the new one.
+// Copies owner, group, mode, access control lists, extended attributes and security label of a replaced file to the new one.
 import { execFile } from 'node:child_process'
 import { chmod, chown, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
@@ -11,8 +11,8 @@ const COPY_LIMIT_MS = 30_000
 const MODE_BITS = 0o7777
 
 /**
- * Makes `to` belong to whom `from` belongs, with the same rights. What this user may not give is in the sentence that
- * comes back; null where all is as it was.
+ * Gives `to` the owner and rights of `from`. The result is a sentence about what this user may not give; null where all
+ * is as it was.
  */
 export const keepAttributes = async (from: string, to: string): Promise<string | null> => {
   const before = await stat(from)
@@ -25,13 +25,13 @@ export const keepAttributes = async (from: string, to: string): Promise<string |
   const mode = before.mode & MODE_BITS
   const { uid, gid } = await stat(to)
   const same = uid === before.uid && gid === before.gid
-  // rights that were another owner's or group's are not this one's; a new owner clears some bits, so these come last
+  // another owner's or group's rights must not pass to this one; a new owner clears some bits, so these come last
   await chmod(to, same ? mode : mode & 0o700)
   if (same) return null
-  return `its owner and group ${before.uid}:${before.gid} could not be kept, it is ${uid}:${gid}'s now: give it back with "chown ${before.uid}:${before.gid}" and "chmod ${mode.toString(8)}"`
+  return `its owner and group ${before.uid}:${before.gid} could not be kept, it now belongs to ${uid}:${gid}: restore them with "chown ${before.uid}:${before.gid}" and "chmod ${mode.toString(8)}"`
 }
 
-/** What is said of a file that has other names: null where it has one. */
+/** The remark about a file with other names (hard links); null where it has only one. */
 export const otherNames = async (file: string): Promise<string | null> => {
   const { nlink } = await stat(file)
   if (nlink < 2) return null

@@ -1,8 +1,8 @@
-// What the kernel says about a block device: its partitions, what lies above and below it, and what is mounted of it.
+// A block device as the kernel reports it: its partitions, the devices above and below it, and its mounts.
 import { readdir, readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 
-/** Levels of devices below a device that are followed. */
+/** Most levels of devices that are followed below a device. */
 const DEPTH_MAX = 16
 
 const read = async (file: string): Promise<string | null> => {
@@ -21,7 +21,7 @@ const list = async (folder: string): Promise<string[]> => {
   }
 }
 
-/** `8:1` of a device number as stat gives it. */
+/** The form `8:1` of a device number from stat. */
 export const numberOf = (rdev: bigint): string => {
   const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n)
   const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)
@@ -30,11 +30,11 @@ export const numberOf = (rdev: bigint): string => {
 
 /** Devices by number, `8:1`, and files by path. */
 export interface Related {
-  /** The device and its partitions: written over whole. */
+  /** The device and its partitions: completely overwritten. */
   readonly own: ReadonlySet<string>
-  /** The disk of a partition, and devices that it lies on: written over in part. */
+  /** The disk of a partition, and devices below it: partly overwritten. */
   readonly below: ReadonlySet<string>
-  /** Files that loop devices below it lie on. */
+  /** Backing files of loop devices below it. */
   readonly files: readonly string[]
 }
 
@@ -49,7 +49,7 @@ const partitionsOf = async (folder: string): Promise<string[]> => {
   return numbers
 }
 
-/** What is in and below a device, as the kernel's tree of devices at `sys` says. */
+/** What is in and below a device, from the kernel's device tree at `sys`. */
 export const relatedDevices = async (number: string, sys = '/sys'): Promise<Related> => {
   const own = new Set([number])
   const below = new Set<string>()
@@ -108,7 +108,7 @@ export const swapPaths = async (): Promise<string[]> => {
   return lines.map((line) => unescape(line.split(/\s/u)[0] ?? '')).filter((file) => file.startsWith('/'))
 }
 
-/** Devices that lie on any of these: `device-mapper vg-root uses it`. */
+/** Devices above any of these: `device-mapper vg-root uses it`. */
 const holdersOf = async (devices: ReadonlySet<string>): Promise<string[]> => {
   const found: string[] = []
   for (const number of devices) {
@@ -121,7 +121,7 @@ const holdersOf = async (devices: ReadonlySet<string>): Promise<string[]> => {
   return found
 }
 
-/** What the kernel itself does with any of these devices, in sentences. */
+/** The kernel's own uses of any of these devices, in sentences. */
 export const kernelUses = async (devices: ReadonlySet<string>): Promise<string[]> => {
   const swaps: string[] = []
   for (const file of await swapPaths())
@@ -129,7 +129,7 @@ export const kernelUses = async (devices: ReadonlySet<string>): Promise<string[]
   return [...(await mountsOf(devices)), ...swaps, ...(await holdersOf(devices))]
 }
 
-/** Paths of the files that loop devices lie on, with the device. */
+/** Backing files of loop devices, with the device. */
 export const loopFiles = async (): Promise<{ device: string; file: string }[]> => {
   const found: { device: string; file: string }[] = []
   for (const name of await list('/sys/block')) {

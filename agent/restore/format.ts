@@ -1,11 +1,11 @@
-// Which format a restored file gets: as asked, else by its name, else as the file that it replaces.
+// The format of a restored file: as requested, else by its name, else that of the file it replaces.
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
 
 export type TargetFormat = 'raw' | 'qcow2'
 
-/** Extensions that say what is in a file; `null` says something that is not written here. */
+/** Formats by file extension; `null` for one that a restore cannot write. */
 const EXTENSIONS: Readonly<Record<string, TargetFormat | null>> = {
   '.raw': 'raw',
   '.qcow2': 'qcow2',
@@ -33,12 +33,12 @@ const EXTENSIONS: Readonly<Record<string, TargetFormat | null>> = {
   '.tgz': null,
 }
 
-/** What a qcow2 image begins with. */
+/** The first bytes of a qcow2 image. */
 const QCOW2_MAGIC = 'QFI\xfb'
 
 export interface ChosenFormat {
   readonly format: TargetFormat
-  /** What a person may not expect of it, null for nothing. */
+  /** A remark on what may be unexpected; null for none. */
   readonly remark: string | null
 }
 
@@ -48,19 +48,19 @@ const isQcow2 = async (file: string): Promise<boolean> => {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0)
     return bytesRead === 4 && buffer.toString('latin1') === QCOW2_MAGIC
   } catch {
-    // a file that cannot be read says nothing; whether it can be written is seen later
+    // an unreadable file has no known format; whether it can be written shows later
     return false
   }
 }
 
 /**
  * The format of a target: `asked`, else what the name's extension says, else qcow2 in place of a qcow2 file, else raw.
- * TARGET_INVALID for the extension of a format that is not written here, unless the format is asked for.
+ * TARGET_INVALID for the extension of a format that a restore cannot write, unless a format is requested.
  */
 export const chooseFormat = async (options: {
   readonly path: string
   readonly asked: TargetFormat | null
-  /** A block device is there, or a file, or nothing. */
+  /** What exists at the target: a block device, a file, or nothing. */
   readonly there: 'device' | 'file' | null
 }): Promise<ChosenFormat> => {
   const { asked, there } = options
@@ -70,18 +70,18 @@ export const chooseFormat = async (options: {
   if (there === 'device') return { format: asked ?? 'raw', remark: null }
   if (asked !== null) {
     const odd = said !== undefined && said !== asked
-    return { format: asked, remark: odd ? `${name} is ${asked}, as --format says, whatever its name says` : null }
+    return { format: asked, remark: odd ? `${name} is written as ${asked}, as --format says, despite its name` : null }
   }
   if (said === null)
     throw new VarveError(
       'TARGET_INVALID',
-      `${name}: a restore writes raw or qcow2, not ${extension}; name it so and convert it then ("qemu-img convert"), or say --format`,
+      `${name}: a restore writes raw or qcow2, not ${extension}: restore to such a name and convert it ("qemu-img convert"), or give --format`,
     )
   if (said !== undefined) return { format: said, remark: null }
   if (there === 'file' && (await isQcow2(options.path)))
     return {
       format: 'qcow2',
-      remark: `${name} is written as qcow2, as the file that it replaces; --format raw for raw`,
+      remark: `${name} is written as qcow2, like the file it replaces; use --format raw for raw`,
     }
   return { format: 'raw', remark: null }
 }

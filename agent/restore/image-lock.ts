@@ -1,14 +1,14 @@
-// QEMU's image lock on a file or device, held by qemu-io: whoever has it is not written over, and no machine starts on it meanwhile.
+// QEMU's image lock on a file or device, held by qemu-io: nothing in use is overwritten, and no machine starts on it.
 import { spawn } from 'node:child_process'
 import { VarveError } from '../../protocol/errors.ts'
 
 /** How long opening one image may take, in milliseconds. */
 const OPEN_LIMIT_MS = 30_000
 
-/** How long qemu-io may take to end once it is told, in milliseconds. */
+/** How long qemu-io may take to exit on request, in milliseconds. */
 const END_LIMIT_MS = 10_000
 
-/** Most that is kept of what qemu-io says, in characters. */
+/** Most characters kept of qemu-io's output. */
 const SAID_CHARS_MAX = 4096
 
 const PROMPT = 'qemu-io>'
@@ -17,7 +17,7 @@ export interface ImageLock extends AsyncDisposable {
   readonly pid: number
 }
 
-/** `held`: somebody has the lock; else what qemu-io could not do, in its words. */
+/** `held`: another process has the lock; else qemu-io's own error. */
 export class ImageLockError extends Error {
   readonly held: boolean
 
@@ -31,17 +31,17 @@ export class ImageLockError extends Error {
 const toolMissing = (): VarveError =>
   new VarveError(
     'TOOL_MISSING',
-    'qemu-io is needed to hold the image lock of what is written over, and is not installed (Debian: apt-get install qemu-utils)',
+    'qemu-io is needed to hold the image lock of the target, and is not installed (Debian: apt-get install qemu-utils)',
   )
 
 /**
- * Holds the lock that a running QEMU takes for writing, until it is disposed or this process dies, however it does.
+ * Holds the lock that a running QEMU takes for writing, until disposed or until this process dies in any way.
  * ImageLockError, TOOL_MISSING.
  */
 export const holdImageLock = async (file: string): Promise<ImageLock> => {
-  // detached: an interruption from the terminal is for us, and the lock is given back last
+  // detached: Ctrl-C at the terminal is for us, and the lock is released last
   const child = spawn('qemu-io', ['-f', 'raw', file], { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
-  // its standard input ends with this process, and it with that
+  // its standard input closes with this process, which ends it
   child.stdin.on('error', () => {})
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()))
   const end = async (): Promise<void> => {
@@ -61,7 +61,7 @@ export const holdImageLock = async (file: string): Promise<ImageLock> => {
       child.once('error', (error: NodeJS.ErrnoException) => {
         reject(error.code === 'ENOENT' ? toolMissing() : new ImageLockError(error.message))
       })
-      child.once('close', () => reject(new ImageLockError(said || 'it ended without a word')))
+      child.once('close', () => reject(new ImageLockError(said || 'it exited without a message')))
       timer = setTimeout(() => reject(new ImageLockError(`${file} does not open in time`)), OPEN_LIMIT_MS)
     })
   } catch (error) {

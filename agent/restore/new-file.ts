@@ -1,4 +1,4 @@
-// A file that is made under a temporary name beside its own, and gets its own when it is whole.
+// A file that is written under a temporary name in the same folder and renamed when it is complete.
 import { randomBytes } from 'node:crypto'
 import { link, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
@@ -10,20 +10,20 @@ import type { RestoreNotes } from './restore-notes.ts'
 import { targetError } from './target-error.ts'
 import { guardTarget, type KnownMachine, type TargetGuard } from './target-guard.ts'
 
-/** What link(2) says on a file system that has no hard links, such as FAT. */
+/** Errors of link(2) on a file system without hard links, such as FAT. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'])
 
 /** How a file takes its name. */
 export interface Naming {
-  /** What has the name is replaced. */
+  /** Replaces what has the name. */
   readonly force: boolean
-  /** By which a QEMU that uses what would be replaced is named. */
+  /** To name the machine of a QEMU that uses what would be replaced. */
   readonly machines?: readonly KnownMachine[]
   /** Kept while the file has its temporary name, so that a killed restore's is found. */
   readonly notes?: RestoreNotes
 }
 
-/** Takes a name that nothing has; false where the file system has no hard links. */
+/** Takes an unused name; false where the file system has no hard links. */
 const linkNew = async (temporary: string, final: string): Promise<boolean> => {
   try {
     await link(temporary, final)
@@ -34,7 +34,7 @@ const linkNew = async (temporary: string, final: string): Promise<boolean> => {
   }
 }
 
-/** A temporary name beside the final one, so that the rename stays on one file system; short, whatever the final one is. */
+/** A temporary name in the same folder, so that the rename stays on one file system; always short. */
 export const temporaryName = (final: string): string =>
   path.join(path.dirname(final), `.varve-restore-${randomBytes(8).toString('hex')}`)
 
@@ -71,8 +71,8 @@ export class NewFile implements AsyncDisposable {
   }
 
   /**
-   * Makes the empty file, for its owner alone; what it will replace is held until the end. TARGET_INVALID, and with
-   * `force` TARGET_IN_USE where somebody uses what is there.
+   * Makes the empty file, accessible only to its owner; what it will replace is locked until the end. TARGET_INVALID, and
+   * with `force` TARGET_IN_USE where what is there is in use.
    */
   static async make(final: string, naming: Naming): Promise<NewFile> {
     await using resources = new AsyncDisposableStack()
@@ -87,14 +87,14 @@ export class NewFile implements AsyncDisposable {
       return file
     } catch (error) {
       if (hasCode(error, 'ENOENT') && (await exists(path.dirname(final))))
-        throw new VarveError('TARGET_INVALID', `cannot write ${final}: its file system takes no files (ENOENT)`)
+        throw new VarveError('TARGET_INVALID', `cannot write ${final}: its file system does not accept files (ENOENT)`)
       throw targetError(`cannot write ${final}`, error)
     }
   }
 
   /**
    * Gives the finished file its name; without `force` an existing one is never replaced, even one made meanwhile.
-   * Sentences about what is not as it was before. TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
+   * Returns sentences about what is not as it was before. TARGET_EXISTS, TARGET_IN_USE, TARGET_INVALID.
    */
   async publish(): Promise<string[]> {
     try {
@@ -126,7 +126,7 @@ export class NewFile implements AsyncDisposable {
 
   async #replace(): Promise<string[]> {
     const there = await exists(this.final)
-    // what appeared since the restore began may be somebody's too
+    // what appeared since the restore began may be in use too
     await using late = there && this.#guard === null ? await guardTarget(this.final, this.#naming.machines ?? []) : null
     await (this.#guard ?? late)?.check()
     const remarks = there ? [await otherNames(this.final), await keepAttributes(this.final, this.temporary)] : []

@@ -1,4 +1,4 @@
-// Chooses the target for a path: new file, replaced file or block device, refusing what was not asked for.
+// Chooses the target for a path: new file, replaced file or block device; replaces only with --force.
 import { lstat, realpath, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
 import path from 'node:path'
@@ -11,13 +11,13 @@ import type { KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
 
-/** What is there, null for nothing; a link that leads nowhere is something too. */
+/** What is there, null for nothing; a dangling link counts too. */
 const look = async (target: string): Promise<Stats | null> => {
   for (const how of [stat, lstat]) {
     try {
       const found = await how(target)
       if (!found.isSymbolicLink()) return found
-      throw new VarveError('TARGET_INVALID', `${target} is a link that leads nowhere`)
+      throw new VarveError('TARGET_INVALID', `${target} is a dangling symbolic link`)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw targetError(`cannot write ${target}`, error)
     }
@@ -32,7 +32,7 @@ const checkName = (named: string): void => {
   if (named === '-')
     throw new VarveError(
       'TARGET_INVALID',
-      'a restore cannot write to standard output: name a file (./- for one of that name)',
+      'a restore cannot write to standard output: name a file (./- for a file named -)',
     )
   if (/(?:^|\/)\.{0,2}$/u.test(named))
     throw new VarveError('TARGET_INVALID', `${named} names a folder: name a file in it`)
@@ -43,13 +43,13 @@ export interface OpenedTarget extends ChosenFormat {
 }
 
 /**
- * TARGET_EXISTS without `force` where something is; TARGET_IN_USE where somebody uses it, whatever `force` says;
+ * TARGET_EXISTS without `force` where something exists; TARGET_IN_USE where it is in use, even with `force`;
  * TARGET_INVALID for what cannot take a disk.
  */
 export const openTarget = async (options: {
   readonly path: string
   readonly size: number
-  /** Null: as the name says. */
+  /** Null: decided by the name. */
   readonly format: TargetFormat | null
   readonly force: boolean
   readonly machines?: readonly KnownMachine[]
@@ -59,7 +59,7 @@ export const openTarget = async (options: {
   checkName(options.path)
   const named = path.resolve(options.path)
   const found = await look(named)
-  // what a link names is replaced, not the link
+  // a link's target is replaced, not the link
   const final = found === null ? named : await realpath(named)
   if (found?.isDirectory() === true)
     throw new VarveError(
@@ -77,7 +77,7 @@ export const openTarget = async (options: {
     )
   const device = found?.isBlockDevice() === true
   const there = device ? 'device' : found === null ? null : 'file'
-  // a link's own name is what a person sees
+  // the extension of the link's own name counts, as people see that one
   const chosen = await chooseFormat({ path: named, asked: options.format, there })
   if (device) {
     if (chosen.format !== 'raw') throw new VarveError('TARGET_INVALID', 'a block device takes the raw format only')

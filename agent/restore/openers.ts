@@ -1,4 +1,4 @@
-// Which processes of this host have a file or device open, whatever they call it, and which machine a QEMU is.
+// Which processes of this host have a file or device open under any name, and which machine a QEMU runs.
 import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { numberOf } from './block-device.ts'
@@ -6,10 +6,10 @@ import { numberOf } from './block-device.ts'
 /** Longest command line that is looked at, in bytes. */
 const COMMAND_BYTES_MAX = 256 * 1024
 
-/** How a file or device is known under all its names: `f:device:inode`, `b:major:minor`. */
+/** Identifies a file or device whatever its name: `f:device:inode`, `b:major:minor`. */
 export type FileKey = string
 
-/** The key of what is there, null for nothing or something else. */
+/** The key of a file or device; null for nothing or anything else. */
 export const fileKey = async (file: string): Promise<FileKey | null> => {
   try {
     const found = await stat(file, { bigint: true })
@@ -23,15 +23,15 @@ export const fileKey = async (file: string): Promise<FileKey | null> => {
 export const deviceKey = (number: string): FileKey => `b:${number}`
 
 export interface Wanted {
-  /** Anyone who has one of these open counts. */
+  /** Any process that has one of these open counts. */
   readonly any: ReadonlySet<FileKey>
-  /** Only who has one of these open for writing counts. */
+  /** Only a process that has one of these open for writing counts. */
   readonly writers: ReadonlySet<FileKey>
 }
 
 export interface Opener {
   readonly pid: number
-  /** What the process is, such as `qemu-system-x86`. */
+  /** The program's name, such as `qemu-system-x86`. */
   readonly name: string
   /** The name that a QEMU was given, null for anything else. */
   readonly guest: string | null
@@ -51,7 +51,7 @@ const names = async (folder: string): Promise<string[]> => {
   try {
     return await readdir(folder)
   } catch {
-    // gone, or another user's
+    // exited, or another user's
     return []
   }
 }

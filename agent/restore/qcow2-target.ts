@@ -1,4 +1,4 @@
-// A qcow2 target: qemu-img makes the file, qemu-nbd serves it on a private socket, and it gets its name when it is whole.
+// A qcow2 target: qemu-img makes the file, qemu-nbd serves it on a private socket, and it gets its name when complete.
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -42,7 +42,7 @@ const makeSocketFolder = async (): Promise<string> => {
     return await mkdtemp(path.join(parent, 'varve-'))
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException
-    const why = code === 'ENOENT' ? 'does not exist' : `takes no folder for a socket (${code})`
+    const why = code === 'ENOENT' ? 'does not exist' : `cannot hold a folder for a socket (${code})`
     throw new VarveError(
       'CONFIG_INVALID',
       `the folder for temporary files, ${parent}, ${why}: set TMPDIR to a folder that this user may write in`,
@@ -107,17 +107,17 @@ export class Qcow2Target implements Target {
   async #open(size: number): Promise<void> {
     const { temporary } = this.#place
     try {
-      // the file was made before, as qemu-img's would let everyone read it
+      // the file exists already, as qemu-img would make it readable by everyone
       await run('qemu-img', ['create', '-q', '-f', 'qcow2', temporary, String(size)])
     } catch (error) {
       throw toolError('qemu-img', error)
     }
     const folder = await makeSocketFolder()
     this.#resources.defer(() => rm(folder, { recursive: true, force: true }))
-    // a socket's path has 107 bytes at most: it is named from within its folder, which may have any name
+    // a socket's path has at most 107 bytes: it is relative to its folder, whose path may be longer
     const handle = this.#resources.use(await open(folder, 'r'))
     const socketPath = `/proc/self/fd/${handle.fd}/${SOCKET}`
-    // not --persistent: it ends by itself when the connection of a killed agent does
+    // not --persistent: it exits when a killed agent's connection closes
     const args = ['--format=qcow2', '--discard=unmap', '-x', EXPORT, '-k', `/proc/self/cwd/${SOCKET}`, temporary]
     const server = spawn('qemu-nbd', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'], detached: true })
     this.#server = server

@@ -1,4 +1,4 @@
-// Raw targets: a sparse file that gets its name at the end, or a block device that is written in place.
+// Raw targets: a sparse file that gets its name at the end, or a block device written in place.
 import { open, type FileHandle } from 'node:fs/promises'
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/host/size.ts'
@@ -8,7 +8,7 @@ import { deviceBusy, guardTarget, type KnownMachine } from './target-guard.ts'
 import type { Target } from './target.ts'
 import { targetError } from './target-error.ts'
 
-/** Bytes after which what was written begins its way to the disk, so that little is left for the end. */
+/** Bytes after which written data is flushed to the disk, so that little is left for the end. */
 const FLUSH_BYTES = 64 * 1024 * 1024
 
 /** Zeroes written at once to a block device, in bytes. */
@@ -27,7 +27,7 @@ const syncFile = async (file: FileHandle, flusher: Flusher, name: string): Promi
   }
 }
 
-/** Sends a file to the disk while it is still being written. */
+/** Flushes a file to the disk while it is still being written. */
 class Flusher {
   readonly #file: FileHandle
   #bytes = 0
@@ -38,7 +38,7 @@ class Flusher {
     this.#file = file
   }
 
-  /** To be told of every write; throws what an earlier flush met, so that a restore to a failing disk ends soon. */
+  /** Called for every write; throws the error of an earlier flush, so that a restore to a failing disk ends soon. */
   wrote(bytes: number): void {
     if (this.#failure !== null) throw this.#failure
     this.#bytes += bytes
@@ -47,7 +47,7 @@ class Flusher {
     this.#running = this.#flush()
   }
 
-  /** Resolves when nothing is on its way any more; rejects where something did not get there, which a later sync would not tell. */
+  /** Resolves when no flush is under way; rejects with a failed flush, which a later sync would not report. */
   async done(): Promise<void> {
     await this.#running
     if (this.#failure !== null) throw this.#failure
@@ -88,7 +88,7 @@ export class RawFileTarget implements Target {
       if ((error as NodeJS.ErrnoException).code === 'EFBIG')
         throw new VarveError(
           'TARGET_INVALID',
-          `cannot write ${final}: its file system, or a limit of this user (ulimit -f), does not take a raw file of ${sizeText(size)} (EFBIG); --format qcow2 makes a file as large as what is in use, or choose another file system, such as XFS`,
+          `cannot write ${final}: its file system, or a limit of this user (ulimit -f), does not allow a raw file of ${sizeText(size)} (EFBIG): use --format qcow2, whose file holds only what is in use, or another file system, such as XFS`,
           { cause: error },
         )
       throw targetError(`cannot write ${final}`, error)
@@ -104,7 +104,7 @@ export class RawFileTarget implements Target {
     }
   }
 
-  /** The file is new and sparse, so zeroes are there already. */
+  /** The file is new and sparse, so it reads as zeroes already. */
   async zero(): Promise<void> {}
 
   async commit(): Promise<readonly string[]> {
@@ -133,7 +133,7 @@ export class BlockDeviceTarget implements Target {
   }
 
   /**
-   * Opens a device that nothing else has open, mounted or locked, and keeps it so; TARGET_IN_USE says who has it,
+   * Opens a device that nothing else has open, mounted or locked, and keeps it exclusively; TARGET_IN_USE names the user,
    * TARGET_INVALID when it is too small or cannot be opened.
    */
   static async open(
@@ -151,7 +151,7 @@ export class BlockDeviceTarget implements Target {
       throw targetError(`cannot write ${device}`, error)
     }
     await checkSize(file, device, size)
-    // a running QEMU does not hold a device in the kernel's sense
+    // a running QEMU does not claim a device in the kernel
     resources.use(await guardTarget(device, machines))
     if (notes !== undefined) resources.use(await notes.begin(device, null))
     return new BlockDeviceTarget(file, device, resources.move())
@@ -183,7 +183,7 @@ export class BlockDeviceTarget implements Target {
   }
 }
 
-/** The size of a device is not in its inode: its last byte is there or not. */
+/** A device's inode has no size, so its last byte is read. */
 const checkSize = async (file: FileHandle, device: string, size: number): Promise<void> => {
   if (size === 0) return
   const { bytesRead } = await file.read(new Uint8Array(1), 0, 1, size - 1)

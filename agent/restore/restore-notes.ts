@@ -1,4 +1,4 @@
-// Notes of restores under way, in the state folder: what a killed one leaves is known by them, and removed or told.
+// Notes of restores under way, in the state folder, by which the remains of a killed one are removed or reported.
 import { randomUUID } from 'node:crypto'
 import { lstat, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
@@ -14,7 +14,7 @@ const NOTE_BYTES_MAX = 64 * 1024
 const FOLDER = 'restores'
 const NOTE = /^[0-9a-f-]{36}\.json$/u
 
-/** Names of files that restores make; nothing else is ever removed. */
+/** The names of files that restores make; nothing else is ever removed. */
 export const TEMPORARY_NAME = /^\.varve-restore-[0-9a-f]{16}$/u
 
 const text = v.pipe(v.string(), v.maxLength(8192))
@@ -43,7 +43,7 @@ export class RestoreNotes {
     return new RestoreNotes(path.join(stateFolder, FOLDER))
   }
 
-  /** Notes a restore durably before it makes anything; disposed once nothing of it is left. A state folder that takes no note keeps no restore from going on. */
+  /** Notes a restore durably before it makes anything; disposed once nothing is left. A failed note does not stop the restore. */
   async begin(target: string, temporary: string | null): Promise<AsyncDisposable> {
     const writer = markProcess()
     const file = path.join(this.#folder, `${randomUUID()}.json`)
@@ -57,14 +57,14 @@ export class RestoreNotes {
     return { [Symbol.asyncDispose]: () => rm(file, { force: true }).catch(() => undefined) }
   }
 
-  /** Removes what killed restores left and says so, a sentence for each; what cannot be removed now stays noted. */
+  /** Removes what killed restores left, and returns a sentence for each; what cannot be removed now stays noted. */
   async settle(): Promise<string[]> {
     const sentences: string[] = []
     for (const name of await readdir(this.#folder).catch(() => [])) {
       if (!NOTE.test(name)) continue
       const file = path.join(this.#folder, name)
       const note = await this.#read(file)
-      // one that is being written now, or by a program that we do not know
+      // one being written now, or by an unknown program
       if (note === null || processState(note.writer) !== 'gone') continue
       const { sentence, done } = await clear(note)
       if (sentence !== null) sentences.push(sentence)
@@ -85,19 +85,19 @@ export class RestoreNotes {
 
 const clear = async ({ target, temporary }: Note): Promise<{ sentence: string | null; done: boolean }> => {
   if (temporary === null) {
-    const sentence = `a restore to ${target} was killed before its end: the device holds a part of the disk; restore it again`
+    const sentence = `a restore to ${target} was killed: the device holds only part of the disk; restore it again`
     return { sentence, done: true }
   }
   try {
     const { size, blocks } = await lstat(temporary)
     await rm(temporary)
-    const sentence = `removed ${temporary} (${blocks * 512} of ${size} bytes written), which a killed restore to ${target} had left`
+    const sentence = `removed ${temporary} (${blocks * 512} of ${size} bytes written), left by a killed restore to ${target}`
     return { sentence, done: true }
   } catch (error) {
     const { message } = error as Error
     if (!hasCode(error, 'ENOENT', 'ENOTDIR'))
       return {
-        sentence: `cannot remove ${temporary}, which a killed restore to ${target} left: ${message}`,
+        sentence: `cannot remove ${temporary}, left by a killed restore to ${target}: ${message}`,
         done: false,
       }
   }
@@ -106,6 +106,6 @@ const clear = async ({ target, temporary }: Note): Promise<{ sentence: string | 
     () => false,
   )
   if (there) return { sentence: null, done: true }
-  const sentence = `a killed restore to ${target} may have left ${temporary}: its folder is not there now; remove the file when it is`
+  const sentence = `a killed restore to ${target} may have left ${temporary}, whose folder is missing now: remove the file when the folder is back`
   return { sentence, done: true }
 }

@@ -10,25 +10,25 @@ import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { Decoder } from './decoder.ts'
 import type { Target } from './target.ts'
 
-/** Messages that are decoded ahead of the one being written. */
+/** Messages decoded ahead of the one being written. */
 const DECODING_MAX = 6
 
-/** Messages that are being written at once: while one is copied to the kernel, the next is on its way. */
+/** Messages written at once: while one is copied to the kernel, the next is being prepared. */
 const WRITING_MAX = 3
 
-/** Most plain bytes of the chunks in one message; compressed ones could claim far more than they bring. */
+/** Most plain bytes of the chunks in one message; compressed ones could claim far more than they hold. */
 const MESSAGE_PLAIN_BYTES_MAX = FRAME_BYTES_MAX
 
 export interface RestoreRequest {
-  /** Runs a part of the restore on a connection; again on a new one when that breaks. */
+  /** Runs a part of the restore on a connection, and again on a new one when that breaks. */
   readonly repeat: <R>(work: (peer: Peer) => Promise<R>) => Promise<R>
   readonly point: string
   readonly disk: string
   readonly size: number
-  /** What the catalog says the image's root is. */
+  /** The image's root according to the catalog. */
   readonly root: Ref
   readonly target: Target
-  /** Goes on around what the gateway has lost, which stays zero, instead of giving up. */
+  /** Continues past what the gateway has lost, which stays zero, instead of failing. */
   readonly skipDamaged: boolean
   readonly signal: AbortSignal
   readonly onProgress: (doneBytes: number, bytesReceived: number) => void
@@ -42,12 +42,12 @@ export interface Lost {
 
 /** What was restored. */
 export interface Restored {
-  /** Ranges that are lost, ascending and apart, LOST_RANGES_MAX at most; none where the disk is whole and its root checked. */
+  /** Lost ranges, ascending and disjoint, LOST_RANGES_MAX at most; none where the disk is complete and its root checked. */
   readonly lost: readonly Lost[]
-  /** Ranges and bytes of all that is lost. */
+  /** Count of all lost ranges, and their bytes. */
   readonly lostCount: number
   readonly lostBytes: number
-  /** What of a replaced file could not be kept, in sentences. */
+  /** What could not be kept of a replaced file, in sentences. */
   readonly remarks: readonly string[]
 }
 
@@ -81,9 +81,9 @@ class Restore {
 
   async run(): Promise<Restored> {
     await this.#request.repeat((peer) => this.#stream(peer))
-    if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'the image ended before it began')
+    if (this.#geometry === null) throw new VarveError('STREAM_INVALID', 'the image ended without a start message')
     const root = this.#geometry.tree.finish()
-    // a disk with lost ranges is another one; of what was received every chunk was checked
+    // a disk with lost ranges has another root; every received chunk was checked
     if (this.#lostBytes === 0 && !sameRef(root, this.#request.root))
       throw new VarveError('DATA_DAMAGED', 'the disk that was received is not the one the restore point names')
     const remarks = await this.#request.target.commit()
@@ -99,7 +99,7 @@ class Restore {
     const writeFirst = async (): Promise<void> => {
       const { position: at, plain, count } = decoding.shift()!
       const written = this.#write(at, await plain, count)
-      // a failure is met when its turn comes
+      // a failure is thrown when its turn comes
       written.catch(() => {})
       writing.push(written)
       if (writing.length >= WRITING_MAX) await writing.shift()
@@ -121,7 +121,7 @@ class Restore {
         await Promise.allSettled([...decoding.map(({ plain }) => plain), ...writing])
         throw thrown
       }
-      // what was received before the break is good and need not come again
+      // what was received before the break is valid and is not sent again
       await writeAll()
       throw thrown
     }
@@ -165,7 +165,7 @@ class Restore {
     if (this.#geometry !== null) {
       const { tree, chunkBytes: before } = this.#geometry
       if (position === tree.position && chunkBytes === before) return
-      throw new VarveError('STREAM_INVALID', 'the image does not go on where it was cut')
+      throw new VarveError('STREAM_INVALID', 'the image does not resume where it was interrupted')
     }
     if (
       !isChunkBytes(chunkBytes) ||
@@ -173,7 +173,7 @@ class Restore {
       position !== 0 ||
       !sameRef(root, this.#request.root)
     )
-      throw new VarveError('STREAM_INVALID', 'the image is not the one that was asked for')
+      throw new VarveError('STREAM_INVALID', 'the image is not the requested one')
     const tree = new TreeBuilder({
       chunks: chunkCount(size, chunkBytes),
       hash: keyedHash,
@@ -185,7 +185,7 @@ class Restore {
 
   #lose(offset: number, bytes: number): void {
     const { skipDamaged, size } = this.#request
-    if (!skipDamaged) throw new VarveError('STREAM_INVALID', 'the gateway left something out unasked')
+    if (!skipDamaged) throw new VarveError('STREAM_INVALID', 'the gateway skipped damage without being asked to')
     const length = Math.min(bytes, size - offset)
     const last = this.#lost.at(-1)
     if (this.#lostEnd !== offset) {
@@ -210,7 +210,7 @@ class Restore {
   }
 }
 
-/** Writes the whole disk to the target, or with `skipDamaged` what there is of it, and commits it; DATA_DAMAGED, CANCELLED, the target's own errors. */
+/** Writes the disk to the target, or with `skipDamaged` what is left, and commits; DATA_DAMAGED, CANCELLED, target errors. */
 export const restoreDisk = async (request: RestoreRequest): Promise<Restored> => {
   await using decoder = new Decoder()
   return await new Restore(request, decoder).run()

@@ -1,4 +1,4 @@
-// Keeps a restore from writing over what somebody uses: looks who does, and holds QEMU's image lock until it is done.
+// Keeps a restore from overwriting what is in use: finds its users, and holds QEMU's image lock until it is done.
 import { realpath } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -7,29 +7,29 @@ import { holdImageLock, ImageLockError, type ImageLock } from './image-lock.ts'
 import { deviceKey, fileKey, findOpeners, type FileKey, type Opener, type Wanted } from './openers.ts'
 import { targetError } from './target-error.ts'
 
-/** Looks at who uses a device or file: who only looks at it for a moment, as udev and blkid do, is waited for. */
+/** How often users of a target are looked for: brief ones, such as udev and blkid, are waited for. */
 const LOOKS_MAX = 5
 const LOOK_PAUSE_MS = 300
 
-/** A machine of this host, by which its QEMU is named. */
+/** A machine of this host, to name its QEMU. */
 export interface KnownMachine {
   readonly name: string
-  /** Of a machine that has one, its monitor's socket. */
+  /** Its monitor's socket, if it has one. */
   readonly address: string
 }
 
-/** A file or block device that is there, and is about to be written over or replaced. */
+/** An existing file or block device that is about to be overwritten or replaced. */
 export interface TargetGuard extends AsyncDisposable {
-  /** Looks again, with the lock still held; TARGET_IN_USE, TARGET_EXISTS where something else has the name now. */
+  /** Checks again, with the lock still held; TARGET_IN_USE, TARGET_EXISTS where something else has the name now. */
   check(): Promise<void>
 }
 
-/** What makes a use of the target, and files whose lock counts too. */
+/** What counts as a use of the target, and files whose lock counts too. */
 interface Scope {
   readonly wanted: Wanted
   /** The device and its partitions, by number; empty for a file. */
   readonly devices: ReadonlySet<string>
-  /** The target itself, and files that loop devices below it lie on. */
+  /** The target itself, and backing files of loop devices below it. */
   readonly images: readonly string[]
 }
 
@@ -60,7 +60,7 @@ const describe = async ({ pid, name, guest, sockets }: Opener, machines: readonl
     : `guest "${guest}" has it open (${name}, process ${pid})`
 }
 
-/** What the kernel does with a file: swap space, loop devices. */
+/** The kernel's own uses of a file: swap space, loop devices. */
 const fileUses = async (target: string): Promise<string[]> => {
   const key = await fileKey(target)
   const uses: string[] = []
@@ -74,12 +74,12 @@ const fileUses = async (target: string): Promise<string[]> => {
 const inUse = (target: string, uses: readonly string[]): VarveError =>
   new VarveError(
     'TARGET_IN_USE',
-    `${target} is in use: ${uses.slice(0, 3).join('; ')}${uses.length > 3 ? `; and ${uses.length - 3} more` : ''}. Stop what uses it, or restore to another path; --force does not override this`,
+    `${target} is in use: ${uses.slice(0, 3).join('; ')}${uses.length > 3 ? `; and ${uses.length - 3} more` : ''}: stop what uses it, or restore to another path; --force does not override this`,
   )
 
 const HELD = "another process, such as a running machine, holds QEMU's lock on it"
 
-/** TARGET_IN_USE for a device that cannot be had for oneself, with what the kernel says of it. */
+/** TARGET_IN_USE for a device that cannot be opened exclusively, with its uses in the kernel. */
 export const deviceBusy = async (target: string, machines: readonly KnownMachine[]): Promise<VarveError> => {
   const { devices, wanted } = await scopeOf(target)
   const openers = await findOpeners(wanted, new Set())
@@ -89,7 +89,7 @@ export const deviceBusy = async (target: string, machines: readonly KnownMachine
     target,
     uses.length > 0
       ? uses
-      : ['something has it for itself (a mount in another namespace, a target of a storage network)'],
+      : ['something holds it exclusively (a mount in another namespace, a storage network target)'],
   )
 }
 
@@ -117,7 +117,7 @@ class Guard implements TargetGuard {
           const uses = await this.#uses()
           throw inUse(this.#target, uses.length > 0 ? uses : [index === 0 ? HELD : `${HELD}, by way of ${image}`])
         }
-        // a file below a loop device that has no name any more can be known by its openers only
+        // a file below a loop device that has lost its name can be checked only by its openers
         if (index === 0)
           throw new VarveError('TARGET_INVALID', `cannot write over ${this.#target}: ${error.message}`, {
             cause: error,
@@ -128,12 +128,12 @@ class Guard implements TargetGuard {
 
   async check(): Promise<void> {
     const key = await fileKey(this.#target)
-    // without a name nothing is written over
+    // without a name nothing is overwritten
     if (key === null) return
     if (key !== this.#key)
       throw new VarveError(
         'TARGET_EXISTS',
-        `${this.#target} is another file now than when the restore began; look at it, and restore again`,
+        `${this.#target} is no longer the file it was when the restore began: check it, and restore again`,
       )
     for (let looks = 1; ; looks++) {
       const uses = await this.#uses()
@@ -157,8 +157,8 @@ class Guard implements TargetGuard {
 }
 
 /**
- * Takes the image lock of a file or block device that is there and looks at who uses it; the lock is held until disposed.
- * TARGET_IN_USE names who does, TARGET_INVALID, TOOL_MISSING.
+ * Takes the image lock of an existing file or block device and looks for its users; the lock is held until disposed.
+ * TARGET_IN_USE names the users; TARGET_INVALID, TOOL_MISSING.
  */
 export const guardTarget = async (target: string, machines: readonly KnownMachine[]): Promise<TargetGuard> => {
   try {

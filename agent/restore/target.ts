@@ -1,9 +1,9 @@
-// Where a restored disk goes: one interface, written from left to right, visible under its name only when it is whole.
+// The target of a restored disk: one interface, written from left to right, visible under its name only when complete.
 
-/** A disk being written; `write` and `zero` come in ascending order without gaps, a few of them before the earlier ones are done. */
+/** A disk being written; `write` and `zero` are called in ascending order without gaps, a few at a time. */
 export interface Target extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array): Promise<void>
   zero(offset: number, length: number): Promise<void>
-  /** Makes everything durable and gives it its final name, and says what is not as it was before; without it, disposing leaves nothing behind. */
+  /** Makes everything durable under its final name, and returns what has changed besides; without it, disposing removes all. */
   commit(): Promise<readonly string[]>
 }

@@ -1,12 +1,12 @@
-// What will break the connection to the gateway before long: a certificate near its end, clocks that are apart.
+// What will soon break the connection to the gateway: a certificate that expires, clocks that differ.
 import { DAY_MS, durationText } from '../../protocol/host/duration.ts'
 import type { Dialled } from '../../protocol/host/dial.ts'
 import { CLOCKS_APART_MS } from '../../protocol/host/unreachable.ts'
 
-/** From so long before its end the gateway's certificate is warned of, in milliseconds. */
+/** How long before the gateway's certificate expires a warning is given, in milliseconds. */
 export const CERTIFICATE_WARNING_MS = 14 * DAY_MS
 
-/** What is to be told of a session that works, each a sentence. */
+/** The warnings for a session that works, each a sentence. */
 export const concernsOf = (
   { certificateEndMs, aheadMs }: Pick<Dialled, 'certificateEndMs' | 'aheadMs'>,
   nowMs: number,

@@ -1,4 +1,4 @@
-// The agent's standing connection to its gateway: comes back by itself, renews its session, and retries calls across breaks.
+// The agent's permanent connection to its gateway: reconnects, renews its session, and retries calls across breaks.
 import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import type { MethodsServedBy, Asked, Result } from '../../protocol/methods.ts'
@@ -14,7 +14,7 @@ const RENEW_MS = (ASSERTION_LIFE_S * 1000) / 2
 /** How long a connection may take to report its end after a call has failed with it, in milliseconds. */
 const BREAK_GRACE_MS = 1000
 
-/** Errors after which connecting again cannot help: a person must act. */
+/** Errors after which reconnecting cannot help: a person must act. */
 const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'AGENT_REVOKED',
   'TOKEN_KEY_UNKNOWN',
@@ -25,7 +25,7 @@ const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_ENROLLED',
 ])
 
-/** Whether an error speaks of the connection, so that the same call may be made again on the next one. */
+/** Whether an error is about the connection, so that the same call may be made again on the next one. */
 export const isBreak = (error: VarveError): boolean => error.endsConnection && !FATAL.has(error.code)
 
 /** Pause before attempt `attempt` (0 first): doubles, with half of it drawn at random so that many agents spread out. */
@@ -46,7 +46,7 @@ export interface LinkOptions {
   readonly random: () => number
 }
 
-/** Why a connection whose session could not be renewed ends: calls under way must take it for a break, not for their own failure. */
+/** The end of a connection whose session could not be renewed: a break for the calls under way, not their own failure. */
 const renewalError = (thrown: unknown): VarveError => {
   const error = asVarveError(thrown)
   if (error.endsConnection) return error
@@ -107,7 +107,7 @@ export class GatewayLink implements AsyncDisposable {
     const onAbort = (): void => reject(asVarveError(signal?.reason))
     this.#waiting.add(waiter)
     signal?.addEventListener('abort', onAbort, { once: true })
-    const away = new VarveError('CONNECTION_LOST', 'the gateway was away for too long')
+    const away = new VarveError('CONNECTION_LOST', 'the gateway was unreachable for too long')
     const stopTimer = awayMs === undefined ? () => {} : this.#options.clock.after(awayMs, () => reject(away))
     return promise.finally(() => {
       stopTimer()
@@ -140,7 +140,7 @@ export class GatewayLink implements AsyncDisposable {
     return this.repeat((peer) => peer.call(name, params, { signal }), signal, awayMs)
   }
 
-  /** Whether the connection is over; an error that only tells of somebody else's must not be tried again for ever. */
+  /** Whether the connection is over; an error about another connection must not be retried forever. */
   async #ends(peer: Peer): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const stopTimer = this.#options.clock.after(BREAK_GRACE_MS, () => resolve(false))
@@ -150,7 +150,7 @@ export class GatewayLink implements AsyncDisposable {
     return ended
   }
 
-  /** Ends the connection for another one, with what has changed; calls that may be repeated are made again on it. */
+  /** Replaces the connection, with the reason; repeatable calls are made again on the new one. */
   reconnect(why: string): void {
     const error = new VarveError('CONNECTION_LOST', why)
     this.#peer?.close(error)

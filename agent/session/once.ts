@@ -5,14 +5,14 @@ import type { Handlers } from '../../protocol/peer.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import type { AgentConfig } from '../config.ts'
 import type { Identity } from '../identity.ts'
-import { VERSION } from '../../protocol/host/program.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import { dial, type Dialled } from '../../protocol/host/dial.ts'
 
 export const PROGRAM = `varve-agent/${VERSION}`
 
 /**
- * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion for its
- * times says what time it is there: a second one, dated by that clock, is tried. One that does not know the key may know the next one.
+ * Connects as this agent; `serving` only for the one that runs its machines. A gateway that refuses an assertion because of its
+ * times sends its own time: a second one, dated by that clock, is tried. One that does not know the key may know the next one.
  */
 export const connect = async (
   config: AgentConfig,

@@ -50,7 +50,10 @@ export const openAuthority = async ({
   return { catalog, keys, issuer: `varve:${uuid}` }
 }
 
-/** Makes a new signing key, which signs at once; tokens of the others stay valid. LIMIT_REACHED. */
+/**
+ * Makes a new signing key, which signs at once; tokens of the others stay good. It is in its folder before the catalog names it.
+ * LIMIT_REACHED.
+ */
 export const rotateKeys = async ({ catalog, keys }: Authority, nowMs: number, change: Change): Promise<string> => {
   const kid = await keys.rotate(nowMs)
   await change((entry) => catalog.settings.set({ name: KEY_SETTING, value: kid }, entry), { details: { key: kid } })

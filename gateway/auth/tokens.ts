@@ -2,7 +2,14 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import { enrolmentAudience, enrolmentPayloadSchema, SUBJECT_CHARS_MAX, TOKEN_ALGORITHM, TOKEN_TYPE, type Role } from '../../protocol/claims.ts'
+import {
+  enrolmentAudience,
+  enrolmentPayloadSchema,
+  SUBJECT_CHARS_MAX,
+  TOKEN_ALGORITHM,
+  TOKEN_TYPE,
+  type Role,
+} from '../../protocol/claims.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../protocol/limits.ts'

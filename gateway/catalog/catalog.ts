@@ -11,7 +11,7 @@ import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
 import type { Packs } from './packs.ts'
 import type { Points } from './points.ts'
-import type { Retention } from './retention.ts'
+import type { Policies } from './retention.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
@@ -34,7 +34,7 @@ export interface Catalog {
   readonly packs: Packs
   readonly points: Points
   readonly quotas: Quotas
-  readonly retention: Retention
+  readonly retention: Policies
   readonly room: Room
   readonly settings: Settings
   readonly states: States

@@ -5,7 +5,7 @@ import type { Question } from './call.ts'
 export interface PlacePage {
   /** Id of the last row; null at the end of the index. */
   readonly last: Uint8Array | null
-  /** Row ids of packs. */
+  /** Handles of packs. */
   readonly packs: Uint32Array
   readonly offsets: Uint32Array
 }

@@ -2,6 +2,7 @@
 import type { Codec } from '../../protocol/chunk.ts'
 import type { RecordType } from '../packs/format.ts'
 import type { Question, Transaction } from './call.ts'
+import type { PackHandle } from './packs.ts'
 
 /** Where a record is, and what it holds. */
 export interface RecordLocation {
@@ -16,8 +17,7 @@ export interface RecordLocation {
 
 /** A record to be indexed; its id is at the same index in the packed ids. */
 export interface NewRecord {
-  /** The pack's row id. */
-  readonly pack: number
+  readonly pack: PackHandle
   readonly offset: number
   readonly storedLength: number
   readonly plainLength: number
@@ -48,7 +48,7 @@ export interface ChunkCommit {
   readonly machine: string | null
   readonly ids: Uint8Array
   readonly records: readonly NewRecord[]
-  readonly packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
+  readonly packs: readonly { readonly id: PackHandle; readonly bytes: number; readonly sealed: boolean }[]
   /** The upload that the records belong to, whose stored bytes are counted. */
   readonly upload: { readonly job: string; readonly disk: string } | null
   readonly progress: Omit<UploadProgress, 'job' | 'disk'> | null
@@ -74,8 +74,8 @@ export interface Chunks {
   readonly locate: Question<{ tenant: string; ids: Uint8Array }, (RecordLocation | null)[]>
 
   /**
-   * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly
-   * stored. JOB_ENDED.
+   * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes
+   * newly stored. JOB_ENDED.
    */
   readonly commit: Transaction<ChunkCommit, number>
 }

@@ -2,6 +2,7 @@
 import type { PackKind, RecordType } from '../packs/format.ts'
 import type { None, Question, Transaction } from './call.ts'
 import type { Acceptance } from './damage.ts'
+import type { PackHandle } from './packs.ts'
 
 /** Rows of one page of the index. */
 export const INDEX_PAGE_ROWS = 8192
@@ -35,18 +36,19 @@ export interface CatalogRoots {
 }
 
 export interface CollectablePack {
-  readonly id: number
+  readonly id: PackHandle
   readonly uuid: string
   readonly kind: PackKind
   readonly bytes: number
-  /** 0 while writers may add to it. */
-  readonly sealed: number
+  /** True while writers may add to it. */
+  readonly open: boolean
 }
 
 /** Rows of the index in the order of their ids, in columns. */
 export interface IndexPage {
   readonly ids: Uint8Array
   readonly types: Uint8Array
+  /** Handles of packs. */
   readonly packs: Uint32Array
   readonly stored: Uint32Array
   readonly plain: Uint32Array
@@ -55,8 +57,8 @@ export interface IndexPage {
 /** Where a copied record lies now; its id is at the same index in the packed ids. */
 export interface Move {
   readonly fromOffset: number
-  /** Row id of the new pack. */
-  readonly pack: number
+  /** The new pack. */
+  readonly pack: PackHandle
   readonly offset: number
 }
 
@@ -80,8 +82,8 @@ export interface Collection {
   /** The tenant's packs that are not about to be removed. */
   readonly packs: Question<{ tenant: string }, CollectablePack[]>
 
-  /** Row ids of the packs that rows of the index may name. */
-  readonly packIds: Question<{ tenant: string }, number[]>
+  /** The packs that rows of the index may name. */
+  readonly packIds: Question<{ tenant: string }, PackHandle[]>
 
   readonly count: Question<{ tenant: string }, number>
 
@@ -95,21 +97,24 @@ export interface Collection {
   readonly sweep: Transaction<{ tenant: string; ids: Uint8Array; accepted?: Acceptance }, Uint8Array>
 
   /** One byte per record of a pack: 1 where the index names it. */
-  readonly named: Question<{ tenant: string; pack: number; ids: Uint8Array; offsets: readonly number[] }, Uint8Array>
+  readonly named: Question<
+    { tenant: string; pack: PackHandle; ids: Uint8Array; offsets: readonly number[] },
+    Uint8Array
+  >
 
   /** Points the index to copies that are synced already, with the lengths of their packs; returns how many rows it moved. */
   readonly move: Transaction<
     {
       tenant: string
-      /** Row id of the pack that is left. */
-      pack: number
+      /** The pack that is left. */
+      pack: PackHandle
       ids: Uint8Array
       moves: readonly Move[]
-      packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[]
+      packs: readonly { readonly id: PackHandle; readonly bytes: number; readonly sealed: boolean }[]
     },
     number
   >
 
   /** Rows of the index that name this pack; goes through the tenant's whole index. */
-  readonly rowsOf: Question<{ tenant: string; pack: number }, PackedRow[]>
+  readonly rowsOf: Question<{ tenant: string; pack: PackHandle }, PackedRow[]>
 }

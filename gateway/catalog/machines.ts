@@ -1,14 +1,13 @@
 // Machines: which agent declared them, their policy and their group.
+import type { Policy } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
 import type { Configuration, Configured } from './retention.ts'
 
 export interface MachineRow {
-  readonly id: number
   readonly name: string
   readonly agent: string
   readonly host: string
-  /** JSON of a Policy. */
-  readonly policy: string
+  readonly policy: Policy
   readonly group: string | null
   readonly job: string | null
   readonly pointId: string | null
@@ -21,7 +20,7 @@ export interface Machines {
    * MACHINES_MAX (`holder` is null).
    */
   readonly declare: Transaction<
-    { tenant: string; agent: string; names: readonly string[]; policy: string; nowMs: number },
+    { tenant: string; agent: string; names: readonly string[]; policy: Policy; nowMs: number },
     { machine: string; holder: string | null }[]
   >
 

@@ -133,8 +133,8 @@ export interface Refusal {
 }
 
 /**
- * What the policy, as it is now, refuses of the reads, of what is left out and of the consistency that was reached: FULL_REFUSED,
- * DISK_LEFT_OUT, FREEZE_REQUIRED; null for nothing.
+ * What the policy, as it is now, refuses of the reads, of what is left out and of the consistency that was reached:
+ * FULL_REFUSED, DISK_LEFT_OUT, FREEZE_REQUIRED; null for nothing.
  */
 export const refusedBy = (
   policy: Policy,

@@ -1,6 +1,6 @@
 // Retention: the rules of tenants, groups and machines, and restore points as the rules see them.
 import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
-import type { KeepReason, RetentionScope } from '../../protocol/retention.ts'
+import type { KeepReason, Retention, RetentionScope } from '../../protocol/retention.ts'
 import type { Policy, PolicyChange } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
 
@@ -11,8 +11,7 @@ export interface PolicyRow {
   readonly scope: RetentionScope
   /** Of the group or machine; empty for the tenant. */
   readonly name: string
-  /** JSON of a Retention. */
-  readonly rules: string
+  readonly rules: Retention
 }
 
 /** A point as retention sees it. */
@@ -48,7 +47,7 @@ export interface RulesChange {
   readonly tenant: string
   readonly scope: RetentionScope
   readonly name: string
-  readonly rules: string | null
+  readonly rules: Retention | null
   /** False where a group is meant to be there already. */
   readonly newGroup?: boolean
 }
@@ -75,10 +74,10 @@ export interface Configured {
   readonly newGroup: boolean
 }
 
-export interface Retention {
+export interface Policies {
   /**
-   * Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group, that
-   * is not there, PARAMS_INVALID for GROUP_NONE, LIMIT_REACHED past POLICIES_MAX.
+   * Sets the rules of a tenant, a group or a machine, or with null removes them; NOT_FOUND for a machine, or an old group,
+   * that is not there, PARAMS_INVALID for GROUP_NONE, LIMIT_REACHED past POLICIES_MAX.
    */
   readonly set: Transaction<RulesChange, void>
 
@@ -88,8 +87,8 @@ export interface Retention {
   /** The policy of one scope, or null; NOT_FOUND for a machine or group that is not there. */
   readonly get: Question<{ tenant: string; scope: RetentionScope; name: string }, PolicyRow | null>
 
-  /** Rules (JSON) of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
-  readonly of: Question<{ tenant: string; machine: string }, string | null>
+  /** Rules of the nearest policy: the machine's own, else its group's, else the tenant's, else null. */
+  readonly of: Question<{ tenant: string; machine: string }, Retention | null>
 
   /** All points of one machine, the one created last first; NOT_FOUND. */
   readonly points: Question<{ tenant: string; machine: string }, RetentionPoint[]>

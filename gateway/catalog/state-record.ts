@@ -1,11 +1,11 @@
-// The state of a tenant as records in the packs: who it is, its agents, machines and policies, and which restore points live.
+// The state of a tenant as records in the packs: who it is, its facts, and which restore points live.
 import { zstdCompressSync } from 'node:zlib'
 import * as v from 'valibot'
-import { CODEC, fromHex, hex, ID_KEY_BYTES, isChunkBytes, type Codec } from '../../protocol/chunk.ts'
+import { CODEC, fromHex, hex, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { misfit } from '../../protocol/misfit.ts'
-import { RETENTION_SCOPES } from '../../protocol/retention.ts'
-import { count, name, timeMs, uuid } from '../../protocol/schemas.ts'
+import { count, timeMs, uuid } from '../../protocol/schemas.ts'
+import { eachFact, FACT_NAMES, factLists, rowSchema, TENANT_FIELDS, type AnyRow, type Facts } from './facts.ts'
 import { RECORD_PLAIN_BYTES_MAX } from '../packs/format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { parseVersioned } from './manifest.ts'
@@ -18,37 +18,19 @@ const PARTS_MAX = 1024
 /** Bytes of a part beside its lists. */
 const PART_FRAME_BYTES = 4096
 
-const text = v.pipe(v.string(), v.maxLength(65_536))
-const agentId = v.pipe(v.string(), v.minLength(1), v.maxLength(255))
-const rowId = v.pipe(count, v.minValue(1))
-
-const agent = v.object({ id: agentId, host: text, publicKey: text, enrolledMs: timeMs, revokedMs: v.nullable(timeMs) })
-const machine = v.object({ row: rowId, name, agent: agentId, policy: text, group: v.nullable(name), createdMs: timeMs })
-const retention = v.object({ scope: v.picklist(RETENTION_SCOPES), name: text, rules: text })
-const tenant = v.object({
-  row: rowId,
-  uuid,
-  name,
-  idKey: v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${ID_KEY_BYTES * 2}}$`, 'u'), 'not a key')),
-  chunkBytes: v.pipe(v.number(), v.check(isChunkBytes, 'not a chunk size')),
-  createdMs: timeMs,
-  quotaSoftBytes: v.nullable(count),
-  quotaHardBytes: v.nullable(count),
-})
+const stateNumber = v.pipe(count, v.minValue(1))
 
 const partSchema = v.object({
   version: v.literal(STATE_VERSION),
-  seq: rowId,
+  seq: stateNumber,
   timeMs,
   /** Index of this part, and how many there are. */
   part: count,
   parts: v.pipe(count, v.minValue(1), v.maxValue(PARTS_MAX)),
   /** The gateway's own uuid, by which its agents know it; null before it had one. */
   gateway: v.nullable(uuid),
-  tenant,
-  agents: v.array(agent),
-  machines: v.array(machine),
-  retention: v.array(retention),
+  tenant: rowSchema(TENANT_FIELDS),
+  ...factLists,
   /** Restore points; those that are held or locked with that. */
   points: v.array(v.union([uuid, v.tuple([uuid, v.boolean(), v.nullable(timeMs)])])),
   /** Backups under way: the manifest of such a one may be older than this state. */
@@ -63,15 +45,12 @@ export interface StatePoint {
 }
 
 /** Everything of one tenant that packs must know to build its catalog again; row ids are the catalog's. */
-export interface TenantState {
+export interface TenantState extends Facts {
   /** Incremented with each state of the tenant. */
   readonly seq: number
   readonly timeMs: number
   readonly gateway: string | null
   readonly tenant: Part['tenant']
-  readonly agents: Part['agents']
-  readonly machines: Part['machines']
-  readonly retention: Part['retention']
   readonly points: readonly StatePoint[]
   readonly jobs: readonly string[]
 }
@@ -94,18 +73,17 @@ export interface StateRecord {
 export const stateKey = (idKey: Uint8Array): Uint8Array =>
   keyedHash(idKey, new TextEncoder().encode('varve tenant state v1'))
 
-const LISTS = ['agents', 'machines', 'retention', 'points', 'jobs'] as const
+const LISTS = [...FACT_NAMES, 'points', 'jobs'] as const
 type Lists = Record<(typeof LISTS)[number], string[]>
 
-const emptyLists = (): Lists => ({ agents: [], machines: [], retention: [], points: [], jobs: [] })
+const emptyLists = (): Lists => Object.fromEntries(LISTS.map((list) => [list, []])) as unknown as Lists
 
 /** The lists, each item as JSON, split so that no part is longer than `bytesMax`. */
 const split = (state: TenantState, bytesMax: number): Lists[] => {
   const points = state.points.map(({ id, held, lockedUntilMs }) =>
     held || lockedUntilMs !== null ? [id, held, lockedUntilMs] : id,
   )
-  const { agents, machines, retention, jobs } = state
-  const items = { agents, machines, retention, points, jobs }
+  const items = { ...state, points }
   const parts = [emptyLists()]
   let bytes = PART_FRAME_BYTES
   for (const list of LISTS) {
@@ -173,9 +151,7 @@ export const joinParts = (parts: readonly StatePart[]): { state: TenantState; co
     timeMs,
     gateway,
     tenant,
-    agents: all.flatMap(({ agents }) => agents),
-    machines: all.flatMap(({ machines }) => machines),
-    retention: all.flatMap(({ retention }) => retention),
+    ...eachFact((fact) => all.flatMap<AnyRow>((part) => part[fact])),
     points: all.flatMap(({ points }) => points),
     jobs: all.flatMap(({ jobs }) => jobs),
   }

@@ -8,7 +8,7 @@ import { RUN, type Up } from '../../protocol/methods.ts'
 /** Runs and ids that may always be answered and not durable yet, however little memory there is. */
 export const AHEAD_ITEMS_MIN = 2048
 
-export type Runs = Extract<Up<'image.upload'>, [0, unknown]>[1]
+export type RunsMessage = Extract<Up<'image.upload'>, [0, unknown]>[1]
 
 /** One `runs` message, packed, and how many of its ids still wait for their chunk or proof. */
 export interface RunBatch {
@@ -31,7 +31,7 @@ export interface BatchRun {
 }
 
 /** A batch of received runs, without the frame that their ids are views of. UPLOAD_INVALID past UPLOAD_IDS_MAX ids. */
-export const batchOfRuns = (received: Runs): RunBatch => {
+export const batchOfRuns = (received: RunsMessage): RunBatch => {
   const counts = Float64Array.from(received, ([kind, value]) => (kind === RUN.ids ? value.length / ID_BYTES : value))
   const kinds = Uint8Array.from(received, ([kind]) => kind)
   const count = counts.reduce((sum, one, index) => sum + (kinds[index] === RUN.ids ? one : 0), 0)

@@ -2,17 +2,17 @@
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
-import { childAt, type NodeSource } from '../trees/tree.ts'
+import type { ReadNodes } from '../trees/node-reader.ts'
+import { childAt, type Tree } from '../trees/places.ts'
 
 /** The same disk at the same size in the restore point that the job's checkpoint continues. */
 export class BaseImage {
-  readonly #nodes: NodeSource
-  readonly #root: Ref
-  readonly #level: number
+  readonly #read: ReadNodes
+  readonly #tree: Tree
   readonly #onDamaged: (error: VarveError) => Promise<void>
 
   constructor(options: {
-    nodes: NodeSource
+    read: ReadNodes
     root: Ref
     size: number
     chunkBytes: number
@@ -20,14 +20,13 @@ export class BaseImage {
     onDamaged: (error: VarveError) => Promise<void>
   }) {
     this.#onDamaged = options.onDamaged
-    this.#nodes = options.nodes
-    this.#root = options.root
-    this.#level = rootLevel(chunkCount(options.size, options.chunkBytes))
+    this.#read = options.read
+    this.#tree = { root: options.root, level: rootLevel(chunkCount(options.size, options.chunkBytes)) }
   }
 
   /** What a node of `level` holds for the subtree at chunk `position`; DATA_DAMAGED. */
   childAt(level: number, position: number): Promise<Ref> {
-    return childAt(this.#nodes, this.#root, this.#level, level, position)
+    return childAt(this.#read, this.#tree, level, position)
   }
 
   /** Whether the chunk at `position` is this one; false for a place that cannot be read. */

@@ -4,7 +4,7 @@ import { decode, encode } from '../../protocol/codec.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { nodeKey, TreeBuilder, type BuilderState, type NewNode, type Ref } from '../../protocol/image-tree.ts'
 
-/** Finds the subtree of a stored tree that covers a position; see datastore/tree.ts. */
+/** Finds the subtree of a stored tree that covers a position; see trees/places.ts. */
 export type ChildAt = (level: number, position: number) => Promise<Ref>
 
 export const EMPTY_STATE: BuilderState = { position: 0, open: [] }
@@ -17,7 +17,7 @@ export const decodeState = (bytes: Uint8Array): BuilderState => {
   return { position, open }
 }
 
-export class ImageTreeWriter {
+export class ImageBuilder {
   readonly #builder: TreeBuilder
   readonly #base: ChildAt | null
 

@@ -8,7 +8,7 @@ import type { Ref } from '../../protocol/image-tree.ts'
 import { UPLOAD_STORED_BYTES_MAX } from '../../protocol/limits.ts'
 import { ANSWER, DOWN, RUN, UP, type Down, type Up } from '../../protocol/methods.ts'
 import type { Clock, Received } from '../../protocol/peer.ts'
-import type { ChunkBatch, ImageWriter } from '../datastore/upload-writer.ts'
+import type { ChunkBatch, UploadWriter } from '../datastore/upload-writer.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import { idName, ownBytes } from '../../protocol/host/bytes.ts'
@@ -16,7 +16,7 @@ import { announcedIn } from './announced.ts'
 import { AskedIds, wrongLength, type Asked } from './asked-ids.ts'
 import { Backlog, batchOfRuns, runsOf, type RunBatch } from './backlog.ts'
 import { BaseImage } from './base-image.ts'
-import { ImageTreeWriter } from './image-builder.ts'
+import { ImageBuilder } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
@@ -29,7 +29,7 @@ const COMMIT_ITEMS = 16 * 1024
 /** Longest time that finished chunks wait for their commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
 
-/** Bytes of chunks that may be on their way through the verification threads for one upload. */
+/** Bytes of chunks that may be on their way through the record threads for one upload. */
 const VERIFYING_BYTES_MAX = 4 * 1024 * 1024
 
 /** What a message of chunks counts at least, in bytes, so that many small ones are bounded too. */
@@ -40,7 +40,7 @@ type Send = (message: Down<'image.upload'>) => Promise<void>
 
 export interface UploadOptions {
   readonly store: TenantStore
-  readonly writer: ImageWriter
+  readonly writer: UploadWriter
   readonly upload: UploadRow & { readonly machine: string }
   readonly idKey: Uint8Array
   readonly chunkBytes: number
@@ -55,7 +55,7 @@ export interface UploadOptions {
 
 export class ImageUpload {
   readonly #options: UploadOptions
-  readonly #tree: ImageTreeWriter
+  readonly #tree: ImageBuilder
   readonly #base: BaseImage | null
   readonly #asked = new AskedIds()
   readonly #backlog: Backlog
@@ -79,19 +79,19 @@ export class ImageUpload {
   constructor(options: UploadOptions) {
     this.#options = options
     this.#backlog = new Backlog((items) => options.memory.items(items))
-    const { upload, store: nodes, chunkBytes } = options
+    const { upload, store, chunkBytes } = options
     const { size, baseRoot: root } = upload
     const base = upload.hasBase
       ? new BaseImage({
-          nodes,
+          read: store.nodes.cached,
           root,
           size,
           chunkBytes,
-          onDamaged: async (error) => void (await nodes.quarantine.enterError(error)),
+          onDamaged: async (error) => void (await store.quarantine.enterError(error)),
         })
       : null
     this.#base = base
-    this.#tree = new ImageTreeWriter({
+    this.#tree = new ImageBuilder({
       chunks: chunkCount(size, chunkBytes),
       idKey: options.idKey,
       hash: options.hash,
@@ -223,7 +223,7 @@ export class ImageUpload {
   }
 
   async #onChunks(table: Uint8Array, stored: Uint8Array, bytes: number): Promise<void> {
-    // the received frame goes to the verification thread with the stored bytes
+    // the received frame goes to the record thread with the stored bytes
     const heads = ownBytes(table)
     const taken = readHeads(heads).map(({ id, plainLength }) => ({
       name: idName(id),

@@ -51,7 +51,7 @@ const cancel = async (remote: Remote, job: string, why: string): Promise<VarveEr
 /** The error of a connection that broke while the backup continues. */
 const goesOn = (error: VarveError, job: string): VarveError =>
   error.endsConnection
-    ? new VarveError(error.code, `${error.message}; the backup continues: varve-gateway job watch ${job}`, {
+    ? new VarveError(error.code, `${error.message}; the backup continues; to watch it: varve-gateway job watch ${job}`, {
         cause: error,
       })
     : error

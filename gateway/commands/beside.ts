@@ -29,7 +29,8 @@ export interface Mending {
 }
 
 /**
- * A session with the gateway that runs, as the owner of a tenant, or of the platform's role without one; null where none runs.
+ * A session with the gateway that runs, as the owner of a tenant, or of the platform's role without one; null where
+ * none runs.
  */
 const connect = async (data: string, tenant: string | null): Promise<Session | null> => {
   try {

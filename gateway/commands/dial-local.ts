@@ -5,7 +5,7 @@ import { openSession, type Session } from '../../protocol/client.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { refusalIn } from '../../protocol/host/dial.ts'
-import { VERSION } from '../../protocol/host/program.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import { TENANT_HEADER } from '../session/socket.ts'
 

@@ -43,7 +43,7 @@ export const addEventsCommand = (machine: Command): void => {
     .argument('<machine>', 'the machine', name)
     .addOption(tenantOption())
     .addOption(rowsOption())
-    .addOption(new Option('--for <duration>', 'stop after so long, such as 5m (default: never)').argParser(duration))
+    .addOption(new Option('--for <duration>', 'end after so long, such as 5m').argParser(duration))
   toGateway(command).action((machineName: string, options: EventsOptions) =>
     withTenant(options, (remote) => follow(remote, machineName, options)),
   )

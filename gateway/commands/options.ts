@@ -111,9 +111,10 @@ export const whole =
 export const withDefault = <T>(flags: string, what: string, parse: (text: string) => T, text: string): Option =>
   new Option(flags, what).argParser(parse).default(parse(text), text)
 
+const which = (flags: string, what: string): Option => new Option(flags, what).helpGroup('Which gateway:')
+
 /** Adds the options that select a gateway, and `--json`, behind a command's own. */
 export const toGateway = (command: Command): Command => {
-  const which = (flags: string, what: string): Option => new Option(flags, what).helpGroup('Which gateway:')
   return command
     .addOption(jsonOption())
     .addOption(

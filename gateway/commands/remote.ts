@@ -48,7 +48,8 @@ export interface Reached {
   /** The tenants with possible sessions: a token's own, none for the platform's, and all of a data folder. */
   readonly tenants: readonly string[] | 'all'
   /**
-   * Runs work in a session of a tenant, or of the platform without one; NOT_FOUND, and whatever the calls of the work end with.
+   * Runs work in a session of a tenant, or of the platform without one; NOT_FOUND, and whatever the calls of the work
+   * end with.
    */
   session<R>(tenant: string | null, work: (remote: Remote) => Promise<R>): Promise<R>
 }
@@ -161,9 +162,10 @@ const reachBeside = async (
 }
 
 /**
- * Runs work with the gateway that the options name; where none runs in a data folder, with one that has no port and ends with the
- * work. CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; what opening the folder, dialling and the token
- * end with.
+ * Runs work with the gateway that the options name; where none runs in a data folder, with one that has no port and ends
+ * with the work.
+ * CANCELLED on SIGINT, SIGTERM and SIGHUP, after what was begun has ended; what opening the folder, dialling and the
+ * token end with.
  */
 export const withGateway = async <R>(
   way: Way,

@@ -1,6 +1,6 @@
 // Commands about tokens of people and programs, and about enrolment tokens.
-import { Option, type Command } from 'commander'
-import { ROLES, type Role } from '../../protocol/claims.ts'
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { PERSON_ROLES, SUBJECT_CHARS_MAX, type PersonRole } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, type Common } from './options.ts'
@@ -11,8 +11,14 @@ import { timeText } from './report-points.ts'
 const ofTenant = (remote: Remote, { tenant }: Common): { readonly tenant?: string | null } =>
   remote.tenant === null ? { tenant: tenant ?? null } : {}
 
+const subject = (text: string): string => {
+  if (text.length === 0 || text.length > SUBJECT_CHARS_MAX || /\p{Cc}/u.test(text))
+    throw new InvalidArgumentError(`It takes 1 to ${SUBJECT_CHARS_MAX} printable characters.`)
+  return text
+}
+
 interface IssueOptions extends Common {
-  readonly role: Role
+  readonly role: PersonRole
   readonly subject: string
   readonly ttl: number
 }
@@ -24,20 +30,24 @@ const addIssue = (token: Command): void => {
     .addOption(tenantOption())
     .addOption(
       new Option('--role <role>', 'what its holder may do; "platform" needs no tenant')
-        .choices(ROLES.filter((role) => role !== 'agent'))
+        .choices(PERSON_ROLES)
         .makeOptionMandatory(),
     )
-    .option('--subject <name>', 'name of its holder, for the audit log', 'administrator')
+    .addOption(withDefault('--subject <name>', 'name of its holder, for the audit log', subject, 'administrator'))
     .addOption(
       withDefault('--ttl <duration>', 'how long it is valid, such as 15m, 8h or 7d; 90d at most', duration, '8h'),
     )
   toGateway(command).action(async (options: IssueOptions) => {
-    const { subject, role, ttl: ttlMs } = options
+    const { subject: whose, role, ttl: ttlMs } = options
     if (role !== 'platform') checkTenant(options)
     await withSession(options, async (remote) => {
       const { peer, signal, tenant } = remote
-      const issued = await peer.call('tokens.issue', { ...ofTenant(remote, options), subject, role, ttlMs }, { signal })
-      printJson({ ...issued, tenant: tenant ?? options.tenant ?? null, subject, role })
+      const issued = await peer.call(
+        'tokens.issue',
+        { ...ofTenant(remote, options), subject: whose, role, ttlMs },
+        { signal },
+      )
+      printJson({ ...issued, tenant: tenant ?? options.tenant ?? null, subject: whose, role })
       if (!options.json) print(issued.token)
     })
   })

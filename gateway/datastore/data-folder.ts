@@ -32,7 +32,8 @@ export const usageError = (folder: string, thrown: unknown): VarveError =>
   storeError(accessError(thrown, folder), `using the data folder ${folder}`)
 
 /**
- * Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is. CONFIG_INVALID.
+ * Makes the folder of a datastore that is not there yet; what is there must be this user's, and is left as it is.
+ * CONFIG_INVALID.
  */
 export const makeFirst = async (folder: string): Promise<void> => {
   try {

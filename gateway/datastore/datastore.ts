@@ -15,7 +15,7 @@ import { InProcessCoordination } from '../coordination/in-process.ts'
 import { CountedPacks } from '../packs/counted-packs.ts'
 import { FolderLock } from '../folder/folder-lock.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
-import { ImageWriter, type ImageWriterOptions } from './upload-writer.ts'
+import { UploadWriter, type UploadWriterOptions } from './upload-writer.ts'
 import { CATALOG_NAME, LOCK_NAME } from '../folder/layout.ts'
 import { Limiter } from '../../protocol/host/limiter.ts'
 import type { DatastoreLog } from '../common/log.ts'
@@ -31,7 +31,7 @@ import { damagedCatalog, storeError } from '../common/store-error.ts'
 import { StoreLock } from '../folder/store-lock.ts'
 import { checkCatalogVersion, checkFormat, FORMAT_SETTING, PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { TenantStore } from './tenant-store.ts'
-import { VerifyPool } from '../packs/record-pool.ts'
+import { RecordPool } from '../packs/record-pool.ts'
 
 export { CATALOG_NAME }
 
@@ -63,7 +63,7 @@ export interface DatastoreOptions {
   readonly reserveBytes?: number | null
 }
 
-type WriterOptions = Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
+type WriterOptions = Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>
 
 interface Parts {
   readonly spec: Datastore['spec']
@@ -77,7 +77,7 @@ interface Parts {
   readonly ballast: BallastKeeper
   readonly packsBallast: PackBallast
   readonly packBytesMax: number
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   readonly nowMs: () => number
   readonly report: RecoveryReport
   /** Ends what was opened, in reverse order. */
@@ -99,7 +99,7 @@ const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => 
   if (known !== null && known === found) return
   const id = found ?? randomUUID()
   const setKnown = (): Promise<null> => catalog.settings.set({ name: PACKS_SETTING, value: id })
-  const packs = (await catalog.packs.list()).filter(({ bytes, sealed }) => bytes > 0 && sealed < 2)
+  const packs = (await catalog.packs.list()).filter(({ bytes, state }) => bytes > 0 && state !== 'doomed')
   if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
   if (packs.length === 0) {
     // a crash between the two is like an absent marker; an older one may lie below a mount point, so it is a new one
@@ -153,7 +153,7 @@ export class Datastore implements AsyncDisposable {
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
   readonly #limiter = new Limiter({ weightMax: INGEST_BYTES_MAX, waitingMax: BATCHES_WAITING_MAX })
-  readonly #writers = new Set<ImageWriter>()
+  readonly #writers = new Set<UploadWriter>()
   readonly #tenants = new Map<string, TenantStore>()
   #closed: Promise<void> | null = null
 
@@ -222,7 +222,7 @@ export class Datastore implements AsyncDisposable {
     if (epoch === null)
       await packsBallast.drawing(BALLAST_FILE_BYTES, async () => whole.layEpoch(await catalog.condition.acknowledged()))
     await space.open(report.damaged)
-    const verifyPool = resources.use(new VerifyPool(options.threads))
+    const recordPool = resources.use(new RecordPool(options.threads))
     const spec = { catalogFile, packs }
     return new Datastore({
       spec,
@@ -236,7 +236,7 @@ export class Datastore implements AsyncDisposable {
       ballast,
       packsBallast,
       packBytesMax,
-      verifyPool,
+      recordPool,
       nowMs,
       report,
       resources: resources.move(),
@@ -247,7 +247,7 @@ export class Datastore implements AsyncDisposable {
   tenantStore(tenant: Tenant): TenantStore {
     const known = this.#tenants.get(tenant.id)
     if (known !== undefined) return known
-    const { catalog, store, packs, packsBallast, verifyPool, log, nowMs } = this.#parts
+    const { catalog, store, packs, packsBallast, recordPool, log, nowMs } = this.#parts
     const tenantStore = new TenantStore({
       tenant,
       catalog,
@@ -255,7 +255,7 @@ export class Datastore implements AsyncDisposable {
       packs,
       references: this.coordination.references(tenant.id),
       ballast: packsBallast,
-      verifyPool,
+      recordPool,
       nodeCache: this.#nodeCache,
       log,
       nowMs,
@@ -273,18 +273,18 @@ export class Datastore implements AsyncDisposable {
     return this.#closed
   }
 
-  #openWriter(options: WriterOptions): ImageWriter {
+  #openWriter(options: WriterOptions): UploadWriter {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
       throw new VarveError('TOO_MANY_REQUESTS', `at most ${WRITERS_MAX} disks are written at once: try again later`)
-    const { catalog, packs, space, verifyPool, log } = this.#parts
+    const { catalog, packs, space, recordPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
-    const writer = new ImageWriter({
+    const writer = new UploadWriter({
       ...options,
       catalog,
       packs,
       space,
-      verifyPool,
+      recordPool,
       limiter: this.#limiter,
       log,
       onClose,

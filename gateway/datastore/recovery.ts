@@ -72,8 +72,8 @@ export const planRecovery = (
   for (const row of rows) {
     const { id, tenant, uuid, kind, bytes } = row
     // one marked for removal is left to the next collection, which checks its content once more
-    if (row.sealed === 2) continue
-    if (row.sealed === 1) {
+    if (row.state === 'doomed') continue
+    if (row.state === 'sealed') {
       if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
       continue
     }
@@ -115,7 +115,7 @@ const findMisplaced = async (
 ): Promise<string[]> => {
   const misplaced: string[] = []
   const candidates = rows.filter(
-    ({ tenant, uuid, bytes, sealed }) => sealed < 2 && bytes > 0 && present.has(`${tenant} ${uuid}`),
+    ({ tenant, uuid, bytes, state }) => state !== 'doomed' && bytes > 0 && present.has(`${tenant} ${uuid}`),
   )
   const atOnce = store.costs.concurrency
   for (let from = 0; from < candidates.length; from += atOnce)
@@ -161,7 +161,7 @@ export const recover = async (options: {
       unknown.push('name' in entry ? `${entry.name.tenant}/${entry.name.pack}` : entry.unknown)
   }
   const unsealed = new Map<number, FoundPack>()
-  for (const row of rows) if (row.sealed === 0) unsealed.set(row.id, await look(store, row))
+  for (const row of rows) if (row.state === 'open') unsealed.set(row.id, await look(store, row))
 
   for (const { id, tenant, uuid, kind, bytes } of rows) {
     if (kind !== 'nodes') continue

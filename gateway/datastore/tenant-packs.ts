@@ -19,7 +19,7 @@ import { readPackHeader, scanPack, type PackGap, type PackRecord, type ScanOptio
 import type { PackName, Packs, PackBallast } from '../packs/pack-store.ts'
 import { PackWriter } from '../packs/pack-writer.ts'
 
-/** A pack that is to be removed: its row id and its uuid. */
+/** A pack that is to be removed: its handle and its uuid. */
 export interface DoomedPack {
   readonly id: number
   readonly uuid: string

@@ -3,17 +3,18 @@ import type { Tenant } from '../catalog/tenants.ts'
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { decodeNode, nodeKey, type TreeNode } from '../../protocol/image-tree.ts'
+import { nodeKey } from '../../protocol/image-tree.ts'
 import { joinBytes, joinIds, ownBytes } from '../../protocol/host/bytes.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
-import { damageOf, ownDamage, type Damage } from '../packs/damage.ts'
+import { damageOf, type Damage } from '../packs/damage.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { RECORD, type RecordLocation, type StoredRecord } from '../packs/format.ts'
-import type { ImageWriter, ImageWriterOptions } from './upload-writer.ts'
+import type { UploadWriter, UploadWriterOptions } from './upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import { manifestKey, type ManifestContent } from '../catalog/manifest.ts'
 import type { NodeCache } from '../trees/node-cache.ts'
+import { NodeReader } from '../trees/node-reader.ts'
 import type { PackPool } from '../packs/pack-pool.ts'
 import type { Packs, PackBallast } from '../packs/pack-store.ts'
 import { Quarantine } from './quarantine.ts'
@@ -24,7 +25,7 @@ import { TenantRecords, type KeptManifest } from './tenant-records.ts'
 import { checkFetched, damagedRecord, type FetchedRecord, IDS_MAX, RecordReader } from '../packs/record-reader.ts'
 import { decode } from '../../protocol/host/chunk-steps.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Chunks as they are stored: their checksums were checked, their ids are left to the reader that decodes them. */
 export interface StoredChunks {
@@ -41,15 +42,15 @@ interface TenantStoreOptions {
   readonly packs: PackPool
   readonly references: References
   readonly ballast: PackBallast
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
   readonly nowMs: () => number
   /** See Quarantine. */
   readonly onDamage: () => Promise<void>
   readonly openWriter: (
-    options: Pick<ImageWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
-  ) => Promise<ImageWriter>
+    options: Pick<UploadWriterOptions, 'tenant' | 'job' | 'disk' | 'machine' | 'references'>,
+  ) => Promise<UploadWriter>
 }
 
 /** What ids of zero chunks are made of. */
@@ -60,6 +61,7 @@ export class TenantStore {
   readonly references: References
   readonly quarantine: Quarantine
   readonly packs: TenantPacks
+  readonly nodes: NodeReader
   readonly #options: TenantStoreOptions
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
@@ -75,6 +77,7 @@ export class TenantStore {
     this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
+    this.nodes = new NodeReader({ tenant, records: this.#reader, cache: options.nodeCache })
     const { packs: pool, ballast, nowMs } = options
     this.#records = new TenantRecords({ tenant, catalog, pool, ballast, references: this.references, nowMs })
     this.quarantine = new Quarantine(options)
@@ -112,7 +115,7 @@ export class TenantStore {
     if (record.type === RECORD.chunk) {
       const place = { id: ownBytes(id), offset: fetched.offset }
       try {
-        return { plain: await this.#options.verifyPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
+        return { plain: await this.#options.recordPool.plain({ buffer: fetched.bytes.buffer, place, idKey }) }
       } catch (thrown) {
         const error = asVarveError(thrown)
         throw error.code === 'DATA_DAMAGED' ? damagedRecord(id, error.message, { location, cause: error }) : error
@@ -165,37 +168,6 @@ export class TenantStore {
     return bad
   }
 
-  /** The tree node of this id; DATA_DAMAGED names it. */
-  async node(id: Uint8Array): Promise<TreeNode> {
-    return (await this.nodes([id]))[0]!
-  }
-
-  /** Tree nodes in the order asked, from the cache or read together; DATA_DAMAGED names the first bad id. */
-  async nodes(ids: readonly Uint8Array[]): Promise<TreeNode[]> {
-    return (await this.tryNodes(ids)).map(found)
-  }
-
-  /** Each of these nodes, or its DATA_DAMAGED; `fresh` reads them from their packs and bypasses the cache. */
-  async tryNodes(ids: readonly Uint8Array[], { fresh = false } = {}): Promise<(TreeNode | VarveError)[]> {
-    const { nodeCache } = this.#options
-    const nodes = ids.map((id) => (fresh ? undefined : nodeCache.get(this.tenant.id, id)))
-    const missing = ids.filter((_, index) => nodes[index] === undefined)
-    const fetched = missing.length > 0 ? await this.#reader.fetch(missing) : []
-    let next = 0
-    return nodes.map((cached, index) => {
-      if (cached !== undefined) return cached
-      try {
-        const node = this.#checkNode(ids[index]!, found(fetched[next++]!))
-        if (!fresh) nodeCache.set(this.tenant.id, ownBytes(ids[index]!), node)
-        return node
-      } catch (thrown) {
-        const error = asVarveError(thrown)
-        if (error.code !== 'DATA_DAMAGED') throw error
-        return typed(error)
-      }
-    })
-  }
-
   /**
    * Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or was found damaged and removed from
    * the index.
@@ -219,7 +191,7 @@ export class TenantStore {
     const groups = [...byBuffer].map(async ([buffer, group]) => {
       const places = group.map(({ fetched: { id, offset } }) => ({ id: ownBytes(id), offset }))
       const { idKey } = this.tenant
-      const results = await this.#options.verifyPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
+      const results = await this.#options.recordPool.prove({ buffer, places, idKey, proofKey: ownBytes(proofKey) })
       for (const [at, { index, fetched }] of group.entries()) {
         const proof = results[at] ?? null
         proofs[index] = proof
@@ -240,7 +212,7 @@ export class TenantStore {
   }
 
   /** A writer for one disk of one upload, whose row in the catalog exists. TOO_MANY_REQUESTS past WRITERS_MAX. */
-  openWriter(options: { job: string; disk: string; machine: string }): Promise<ImageWriter> {
+  openWriter(options: { job: string; disk: string; machine: string }): Promise<UploadWriter> {
     return this.#options.openWriter({ tenant: this.tenant, references: this.references, ...options })
   }
 
@@ -266,19 +238,6 @@ export class TenantStore {
     const { plain: stored } = await this.readRecord(record.id)
     return { ...record, codec: CODEC.raw, storedLength: stored.length, stored }
   }
-
-  #checkNode(id: Uint8Array, fetched: FetchedRecord): TreeNode {
-    const record = checkFetched(fetched)
-    if (record.type !== RECORD.node) throw damagedRecord(id, 'it is not a tree node', { location: fetched.location })
-    // a copy, so that a cached node does not hold the buffer of a whole read
-    const { location } = fetched
-    const bytes = ownBytes(checkPlain(this.#nodeKey, { id, location }, record.stored))
-    try {
-      return decodeNode(bytes)
-    } catch (error) {
-      throw damagedRecord(id, asVarveError(error).message, { location, cause: error })
-    }
-  }
 }
 
 const found = <T>(one: T | VarveError): T => {
@@ -294,9 +253,3 @@ const checkPlain = (
   if (!equalBytes(keyedHash(key, plain), id)) throw damagedRecord(id, 'its content has another id', { location })
   return plain
 }
-
-/** The error with the type of record that an index without the record cannot tell. */
-const typed = (error: VarveError): VarveError =>
-  ownDamage(
-    new VarveError('DATA_DAMAGED', error.message, { details: { type: RECORD.node, ...error.details }, cause: error }),
-  )

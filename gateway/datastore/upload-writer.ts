@@ -18,7 +18,7 @@ import type { Space } from './space.ts'
 import { idName, joinBytes, joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { encodeNodes, onlyFresh, PendingRecords } from '../packs/pending-records.ts'
 import { recordsOf, type EncodedBatch } from '../packs/record-work.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Largest buffer of one batch of chunks, in bytes. */
 export const BATCH_BYTES_MAX = 16 * 1024 * 1024
@@ -42,7 +42,7 @@ export interface ChunkBatch {
 
 export type ImageProgress = Omit<UploadProgress, 'job' | 'disk'>
 
-export interface ImageWriterOptions {
+export interface UploadWriterOptions {
   readonly tenant: Tenant
   readonly job: string
   readonly disk: string
@@ -50,7 +50,7 @@ export interface ImageWriterOptions {
   readonly machine: string
   readonly catalog: Catalog
   readonly packs: PackPool
-  readonly verifyPool: VerifyPool
+  readonly recordPool: RecordPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
   readonly limiter: Limiter
   /** Called with every id that the writer finds in the index or adds to it. */
@@ -61,8 +61,8 @@ export interface ImageWriterOptions {
   readonly onClose: () => void
 }
 
-export class ImageWriter implements AsyncDisposable {
-  readonly #options: ImageWriterOptions
+export class UploadWriter implements AsyncDisposable {
+  readonly #options: UploadWriterOptions
   readonly #data: PackWriter
   readonly #nodes: PackWriter
   readonly #appends = new Queue()
@@ -82,7 +82,7 @@ export class ImageWriter implements AsyncDisposable {
   #closed: Promise<void> | null = null
   #storedBytes = 0
 
-  constructor(options: ImageWriterOptions) {
+  constructor(options: UploadWriterOptions) {
     const { packs: pool, tenant, space } = options
     this.#options = options
     this.#data = new PackWriter({ pool, tenant, kind: 'data', room: space })
@@ -96,9 +96,9 @@ export class ImageWriter implements AsyncDisposable {
   }
 
   /**
-   * Checks a batch on the verify threads and appends what is new; resolves when it is in a pack, durable only after the next
-   * commit. Batches given together may finish in any order; further ones wait past a bound of bytes. CHUNK_INVALID names a chunk
-   * that does not match its id or lengths and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS; after STORE_FULL,
+   * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
+   * Batches given together may finish in any order; further ones wait past a bound of bytes. CHUNK_INVALID names a chunk that
+   * does not match its id or lengths and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS; after STORE_FULL,
    * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
    */
   append(batch: ChunkBatch): Promise<void> {
@@ -141,7 +141,7 @@ export class ImageWriter implements AsyncDisposable {
     await this.#options.limiter.run(stored.length, async () => {
       this.#check()
       const moved = ownsBuffer(stored) ? stored : ownBytes(stored)
-      const buffer = await this.#options.verifyPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
+      const buffer = await this.#options.recordPool.ingest({ heads: table, stored: moved, idKey, chunkBytes })
       await this.#write(this.#data, { buffer, records: recordsOf(heads) })
     })
     if (this.#pending.bytes > PENDING_BYTES_MAX) await this.#commits.run(() => this.#commit(null))

@@ -8,7 +8,6 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
 import type { Job, Params, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer, ServedCall } from '../../protocol/peer.ts'
-import { policyOf } from '../../protocol/schemas.ts'
 import { EMPTY_STATE, encodeState } from '../chains/image-builder.ts'
 import { ImageUpload } from '../chains/upload.ts'
 import { UploadMemory, type UploadCall } from '../chains/upload-memory.ts'
@@ -22,6 +21,7 @@ import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
+import { watchJob } from './watch.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
@@ -32,9 +32,6 @@ const ATTRIBUTION_LIMIT_MS = 10_000
 
 /** Difference between an agent's clock and ours that is logged, in milliseconds. */
 const SKEW_LOGGED_MS = 60_000
-
-/** How long watchers of an ended job wait for its agent to release the lease, in milliseconds. */
-export const RELEASE_LIMIT_MS = 15_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -55,6 +52,9 @@ interface StartRequest {
   /** Compares everything reported as unchanged with the base; the machine's policy may request it as well. */
   readonly compare: boolean
 }
+
+type Commit = Params<'backup.commit'>
+type Failure = Params<'backup.fail'> & { readonly agent: string }
 
 interface RunningUpload {
   readonly job: string
@@ -85,7 +85,10 @@ export class Backups {
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
-  /** Opens a job and hands it to the agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL, the agent's refusal. */
+  /**
+   * Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
+   * refusal.
+   */
   async start(request: StartRequest): Promise<{ job: string }> {
     const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
@@ -98,13 +101,13 @@ export class Backups {
     try {
       const { idKey, chunkBytes } = tenant
       const reread = base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) }
-      const policy = policyOf(machine.policy)
+      const { policy } = machine
       const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
     } catch (thrown) {
-      const error = asVarveError(thrown)
-      await this.fail({ job, agent: machine.agent, code: error.code, message: error.message })
-      throw error
+      const { code, message } = asVarveError(thrown)
+      await this.fail({ job, agent: machine.agent, code, message })
+      throw thrown
     }
     return { job }
   }
@@ -141,7 +144,10 @@ export class Backups {
     return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
   }
 
-  /** Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED end the job. */
+  /**
+   * Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED, by the machine's
+   * policy, end the job.
+   */
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
     const nowMs = this.#clock.now()
@@ -225,8 +231,8 @@ export class Backups {
   async commit(
     tenant: Tenant,
     agent: string,
-    { job, bytesRead }: Params<'backup.commit'>,
-    change: Change = unaudited,
+    { job, bytesRead }: Commit,
+    change = unaudited,
   ): Promise<{ point: string }> {
     const { catalog } = this.#datastore
     const complete = await catalog.jobs.complete({ job, agent })
@@ -250,19 +256,13 @@ export class Backups {
   }
 
   /** Ends a running job at its agent's request; see fail and ToldCodes. */
-  async told(
-    { code, message, ...job }: Params<'backup.fail'> & { readonly agent: string },
-    change?: Change,
-  ): Promise<void> {
+  async told({ code, message, ...job }: Failure, change?: Change): Promise<void> {
     const error = this.toldCodes.ended(job.job, code, message)
     await this.fail({ ...job, code: error.code, message: error.message }, change)
   }
 
   /** Ends a running job and its uploads; JOB_ENDED when it is committed, nothing when it has failed before. */
-  async fail(
-    { job, agent, code, message }: Params<'backup.fail'> & { readonly agent: string },
-    change: Change = unaudited,
-  ): Promise<void> {
+  async fail({ job, agent, code, message }: Failure, change = unaudited): Promise<void> {
     const failure = { code: code.slice(0, REASON_CHARS_MAX), message: message.slice(0, REASON_CHARS_MAX) }
     const args = { job, agent, ...failure, nowMs: this.#clock.now() }
     await change((entry) => this.#datastore.catalog.jobs.fail(args, entry))
@@ -284,8 +284,7 @@ export class Backups {
 
   /** Ends a running job and notifies its agent, which releases the lease; JOB_ENDED when it is committed. */
   async cancel(job: ShownJob, subject: string, change?: Change): Promise<void> {
-    const reason = { code: 'CANCELLED', message: `cancelled by ${subject}` }
-    await this.fail({ job: job.id, agent: job.agent, ...reason }, change)
+    await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` }, change)
     try {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
     } catch (thrown) {
@@ -330,34 +329,16 @@ export class Backups {
   }
 
   /**
-   * Sends the job's state now and after each change until it has ended and its lease is released; returns the last state. Does
-   * not wait for an agent that is disconnected or takes longer than RELEASE_LIMIT_MS. Each query goes through `inTurn`.
+   * Sends the job's state now and after each change until it is over; gives the last one. Each look is made by `inTurn`; see
+   * watchJob.
    */
-  async watch(
+  watch(
     tenant: Tenant,
     job: string,
     call: ServedCall<'jobs.watch'>,
     inTurn: <R>(look: () => Promise<R>) => Promise<R> = (look) => look(),
   ): Promise<Job> {
-    let late = false
-    let stopTimer: (() => void) | null = null
-    try {
-      while (true) {
-        call.signal.throwIfAborted()
-        const changed = this.#watchers.changed(job, call.signal)
-        const { row, view } = await inTurn(() => this.get(tenant, job))
-        if (view.state !== 'running') {
-          if (view.released || late || this.#agents.find(row.agent) === null) return view
-          stopTimer ??= this.#clock.after(RELEASE_LIMIT_MS, () => {
-            late = true
-            this.#watchers.notify(job, 'end')
-          })
-        }
-        await call.send(view)
-        await changed
-      }
-    } finally {
-      stopTimer?.()
-    }
+    const look = (): ReturnType<Backups['get']> => inTurn(() => this.get(tenant, job))
+    return watchJob({ watchers: this.#watchers, agents: this.#agents, clock: this.#clock }, job, call, look)
   }
 }

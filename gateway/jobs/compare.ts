@@ -6,7 +6,8 @@ import { rootLevel, sameRef, type Ref } from '../../protocol/image-tree.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { type NodeSource, chunksAt } from '../trees/tree.ts'
+import type { NodeReader } from '../trees/node-reader.ts'
+import { chunksAt } from '../trees/places.ts'
 import type { Log } from '../../protocol/host/log.ts'
 
 const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0)
@@ -24,7 +25,7 @@ export interface ComparedImage {
  * zeroes, which is 32 zero bytes here.
  */
 export const compareChunks = async (
-  store: NodeSource & Pick<TenantStore, 'zeroId'>,
+  store: { readonly nodes: Pick<NodeReader, 'cached'> } & Pick<TenantStore, 'zeroId'>,
   { root, size, chunkBytes }: ComparedImage,
   { positions, ids }: Pick<Params<'image.compare'>, 'positions' | 'ids'>,
   onDamaged: (error: VarveError) => Promise<unknown>,
@@ -42,7 +43,7 @@ export const compareChunks = async (
   if (zero !== undefined)
     throw new VarveError('PARAMS_INVALID', `chunk ${zero} has only zeroes: its id is 32 zero bytes here`)
   try {
-    const refs = await chunksAt(store, root, rootLevel(chunks), positions)
+    const refs = await chunksAt(store.nodes.cached, { root, level: rootLevel(chunks) }, positions)
     const different = positions.filter((_, index) => {
       const id = ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
       return !sameRef(refs[index]!, isZero(id) ? null : id)

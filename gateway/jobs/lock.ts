@@ -1,6 +1,5 @@
 // How long retention locks a new restore point.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { Retention } from '../../protocol/retention.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 
@@ -16,6 +15,6 @@ export const lockOfNewPoint = async (
 ): Promise<number | null> => {
   const rules = await catalog.retention.of({ tenant: tenant.id, machine })
   if (rules === null) return null
-  const { lockDays } = JSON.parse(rules) as Retention
+  const { lockDays } = rules
   return lockDays === 0 ? null : nowMs + Math.ceil(lockDays * DAY_MS)
 }

@@ -6,11 +6,11 @@ import type { LostRow } from '../catalog/damage.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
-import { damagedRecord } from '../packs/record-reader.ts'
 import { damageOf } from '../packs/damage.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
-import { RECORD } from '../packs/format.ts'
+import type { ReadNodes } from '../trees/node-reader.ts'
+import { childrenOf, walk, wholeTree } from '../trees/walk.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { MaintenanceContext } from './context.ts'
 
@@ -24,19 +24,11 @@ const STAGE_ROWS = 4096
 const KNOWN = 1
 const MET = 2
 
-/** What is known of a subtree. */
-const WHOLE = 1
+/** What is known of a subtree with damage in it; one that is whole is known as 1. */
 const DAMAGED = 2
 
 export type AttributionContext = Pick<MaintenanceContext, 'datastore' | 'tenant' | 'signal'> &
   Partial<Pick<MaintenanceContext, 'onProgress'>>
-
-/** A subtree of an image. */
-interface Subtree {
-  readonly id: Uint8Array
-  /** Its first chunk. */
-  readonly position: number
-}
 
 /** Protects the trees of a restore point and returns them, if it still exists. */
 export const withPoint = async (
@@ -108,84 +100,66 @@ class Attribution {
   }
 
   async #image(point: string, { disk, size, root }: DiskRoot): Promise<void> {
-    if (root === null) return
     const { chunkBytes } = this.#context.tenant
-    const chunks = chunkCount(size, chunkBytes)
-    const lose = async (id: Uint8Array, position: number, span: number): Promise<void> => {
+    const level = rootLevel(chunkCount(size, chunkBytes))
+    await this.#look(root, level)
+    if (root === null) return
+    const lose = (id: Uint8Array, position: number, span: number): void => {
       const offset = position * chunkBytes
       const length = Math.min(span * chunkBytes, size - offset)
       this.#rows.push({ point, disk, offset, length, id: Uint8Array.from(id) })
+    }
+    const enter = (id: Uint8Array): boolean => this.#subtrees.get(id) === DAMAGED
+    for await (const { id, position, node } of walk(wholeTree(root), level, { read: this.#read, enter })) {
+      if (node instanceof VarveError) await this.#meet(id, node)
+      else
+        for (const child of childrenOf(node, position))
+          if (this.#damage.has(child.id)) lose(child.id, child.position, childSpan(node.level))
       if (this.#rows.length >= STAGE_ROWS) await this.#stage()
     }
-    await this.#walk([{ id: root, position: 0 }], rootLevel(chunks), lose)
+    if (this.#damage.has(root)) lose(root, 0, childSpan(level + 1))
   }
 
-  /** Walks subtrees of one level; true where one of them has damage. */
-  async #walk(
-    subtrees: readonly Subtree[],
-    level: number,
-    lose: (id: Uint8Array, position: number, span: number) => Promise<void>,
-  ): Promise<boolean> {
-    const open = subtrees.filter(({ id }) => !this.#damage.has(id) && this.#subtrees.get(id) !== WHOLE)
+  /** Finds out in which subtrees of a tree there is damage; subtrees that were looked at before are known. */
+  async #look(root: Ref, level: number): Promise<void> {
+    const enter = (id: Uint8Array): boolean => !this.#isLost(id) && this.#subtrees.add(id)
+    for await (const { id, node } of walk(wholeTree(root), level, { read: this.#read, enter })) {
+      if (node instanceof VarveError) await this.#meet(id, node)
+      else if (this.#isDamaged(node)) this.#subtrees.set(id, DAMAGED)
+    }
+  }
+
+  readonly #read: ReadNodes = (ids, level) => {
     this.#context.signal.throwIfAborted()
-    const nodes = new Map<Subtree, TreeNode | VarveError>()
-    if (open.length > 0) {
-      const found = await this.#store.tryNodes(
-        open.map(({ id }) => id),
-        { fresh: true },
-      )
-      for (const [index, subtree] of open.entries()) nodes.set(subtree, found[index]!)
-    }
-    let damaged = false
-    for (const subtree of subtrees) {
-      const { id, position } = subtree
-      const node = nodes.get(subtree)
-      if (node !== undefined && !this.#damage.has(id)) await this.#meet(id, node, level)
-      if (this.#damage.has(id)) {
-        this.#damage.set(id, MET)
-        await lose(id, position, childSpan(level + 1))
-        this.#nodesLost = true
-        damaged = true
-      } else if (node !== undefined && !(node instanceof VarveError) && this.#subtrees.get(id) !== WHOLE) {
-        const below = await this.#children(node, position, lose)
-        this.#subtrees.set(id, below ? DAMAGED : WHOLE)
-        damaged ||= below
-      }
-    }
-    return damaged
+    return this.#store.nodes.fresh(ids, level)
   }
 
-  async #children(
-    { level, children }: TreeNode,
-    start: number,
-    lose: (id: Uint8Array, position: number, span: number) => Promise<void>,
-  ): Promise<boolean> {
-    const span = childSpan(level)
-    const present = children.flatMap((id: Ref, index): Subtree[] =>
-      id === null ? [] : [{ id, position: start + index * span }],
-    )
-    if (level > 0) return await this.#walk(present, level - 1, lose)
+  /** Whether a node that a restore point needs is damaged. */
+  #isLost(id: Uint8Array): boolean {
+    if (!this.#damage.has(id)) return false
+    this.#damage.set(id, MET)
+    this.#nodesLost = true
+    return true
+  }
+
+  /** Whether there is damage below a good node, all of whose children were looked at. */
+  #isDamaged({ level, children }: TreeNode): boolean {
     let damaged = false
-    for (const { id, position } of present) {
-      if (!this.#damage.has(id)) continue
-      this.#damage.set(id, MET)
-      await lose(id, position, 1)
-      damaged = true
+    for (const id of children) {
+      if (id === null) continue
+      const isDamage = this.#damage.has(id)
+      if (isDamage) this.#damage.set(id, MET)
+      damaged ||= isDamage || (level > 0 && this.#subtrees.get(id) === DAMAGED)
     }
     return damaged
   }
 
   /** An unreadable node is damage that was not known before. */
-  async #meet(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<void> {
-    let error = node instanceof VarveError ? node : null
-    if (error === null && !(node instanceof VarveError) && node.level !== level) {
-      const [location = null] = await this.#store.locate([id])
-      error = damagedRecord(id, `it has level ${node.level}, not ${level}`, { location })
-    }
-    const damage = error === null ? null : damageOf(error, RECORD.node)
-    if (damage === null) return
-    await this.#store.quarantine.enter([damage], { quiet: true })
-    this.#damage.set(id, KNOWN)
+  async #meet(id: Uint8Array, error: VarveError): Promise<void> {
+    const damage = damageOf(error)
+    if (damage !== null) await this.#store.quarantine.enter([damage], { quiet: true })
+    this.#damage.set(id, MET)
+    this.#nodesLost = true
   }
 
   async #stage(): Promise<void> {
@@ -216,7 +190,7 @@ export class Attributions implements AsyncDisposable {
   readonly #context: Omit<AttributionContext, 'tenant' | 'signal'>
   readonly #onError: (error: VarveError, tenant: Tenant) => void
   readonly #stop = new AbortController()
-  /** Those that have not begun, by the tenant's row id. */
+  /** Those that have not begun, by tenant. */
   readonly #waiting = new Map<string, Promise<void>>()
   readonly #ended = new Set<Promise<void>>()
 

@@ -35,8 +35,8 @@ const count = (counts: Map<number, number>, pack: number): void => void counts.s
  * The end of an unacknowledged write that a crash or power loss cut short: a start seals such a pack as it is. It is a problem
  * only where records are missing.
  */
-const isTail = ({ sealed, bytes }: PackRow, { offset, length, problem }: PackGap): boolean =>
-  sealed === 1 && offset + length === bytes && problem !== 'the pack is shorter'
+const isTail = ({ state, bytes }: PackRow, { offset, length, problem }: PackGap): boolean =>
+  state === 'sealed' && offset + length === bytes && problem !== 'the pack is shorter'
 
 class PackCheck {
   readonly #context: MaintenanceContext
@@ -73,7 +73,7 @@ class PackCheck {
     // a pack's row is there before its file, so whatever lay there when the files were listed has one by now
     const rows = (await datastore.catalog.packs.list()).filter((row) => row.tenant === tenant.id)
     await this.#findStrangers(files, new Set(rows.map(({ uuid }) => uuid)))
-    const scanned = rows.filter(({ sealed, bytes }) => sealed < 2 && bytes > 0)
+    const scanned = rows.filter(({ state, bytes }) => state !== 'doomed' && bytes > 0)
     const named = await this.#namedRows(scanned)
     const total = scanned.reduce((sum, { bytes }) => sum + bytes, 0)
     for (const row of scanned) await this.#checkPack(row, named.get(row.id) ?? 0, total)
@@ -96,7 +96,7 @@ class PackCheck {
     }
   }
 
-  /** Rows of the index for each pack, by its row id, as far as they lie in what was acknowledged when the check began. */
+  /** Rows of the index for each pack, by its handle, as far as they lie in what was acknowledged when the check began. */
   async #namedRows(packs: readonly PackRow[]): Promise<Map<number, number>> {
     const { datastore, tenant, signal, onProgress } = this.#context
     const total = await datastore.catalog.collection.count({ tenant: tenant.id })
@@ -118,7 +118,7 @@ class PackCheck {
       after = page.last
     } while (after !== null)
     // some were made since, the others do not exist
-    for (const { id, sealed } of await datastore.catalog.packs.list()) if (sealed < 2) others.delete(id)
+    for (const { id, state } of await datastore.catalog.packs.list()) if (state !== 'doomed') others.delete(id)
     const nowhere = [...others.values()].reduce((sum, rows) => sum + rows, 0)
     this.#report.dangling += nowhere
     if (nowhere > 0) this.#problem(`${nowhere} rows of the index name packs that are not in the catalog`)

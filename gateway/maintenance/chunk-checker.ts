@@ -1,4 +1,4 @@
-// Reads chunks in the order in which they lie in packs, a window of ids at a time, and checks each on verify threads.
+// Reads chunks in the order in which they lie in packs, a window of ids at a time, and checks each on record threads.
 import { VarveError } from '../../protocol/errors.ts'
 import { damageOf, MISSING, type Damage } from '../packs/damage.ts'
 import { type RecordLocation, RECORD, recordBytes } from '../packs/format.ts'
@@ -6,7 +6,7 @@ import type { Throttle } from '../../protocol/host/throttle.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
 import { IDS_MAX, type FetchedRecord } from '../packs/record-reader.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import type { VerifyPool } from '../packs/record-pool.ts'
+import type { RecordPool } from '../packs/record-pool.ts'
 
 /** Chunks that are sorted by their places together: the more, the longer the reads. */
 export const WINDOW_IDS = 16 * 1024
@@ -46,14 +46,14 @@ export const batchesOf = (placed: readonly Placed[]): Placed[][] => {
 
 export class ChunkChecker {
   readonly #store: TenantStore
-  readonly #pool: VerifyPool
+  readonly #pool: RecordPool
   readonly #throttle: Throttle
   readonly #signal: AbortSignal
   readonly #onRead: (bytes: number) => void
 
   constructor(options: {
     store: TenantStore
-    pool: VerifyPool
+    pool: RecordPool
     throttle: Throttle
     signal: AbortSignal
     /** Called with the stored bytes as they are read. */

@@ -80,7 +80,7 @@ export const surveyedPacks = (
   swept: ReadonlyMap<number, PackSweep> | null,
   damaged: ReadonlySet<string> = new Set(),
 ): SurveyedPack[] =>
-  packs.map(({ id, uuid, kind, bytes, sealed }) => {
+  packs.map(({ id, uuid, kind, bytes, open }) => {
     const { rows, liveRows, liveBytes } = survey.packs.get(id) ?? { rows: 0, liveRows: 0, liveBytes: 0 }
     const { sweptRows, coveredBytes } = swept?.get(id) ?? { sweptRows: 0, coveredBytes: 0 }
     return {
@@ -92,7 +92,7 @@ export const surveyedPacks = (
       // a dry run sweeps nothing and counts what would remain
       rows: swept === null ? liveRows : rows - sweptRows,
       // one that was not sealed when the survey began may have rows that it did not see
-      open: swept !== null && sealed === 0,
+      open: swept !== null && open,
       damaged: damaged.has(uuid),
     }
   })

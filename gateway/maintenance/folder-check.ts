@@ -1,9 +1,12 @@
 // Checks what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of unknown tenants.
+import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
+import { openThread } from '../catalog/sqlite/database.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { openPackStore, packNotes, packStoreIn, type PackStoreSpec } from '../packs/open-pack-store.ts'
 import { olderEpochText } from '../catalog/older-catalog.ts'
+import { CATALOG_NAME } from '../folder/layout.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
 /** Unknown tenants of packs that are named. */
@@ -33,10 +36,11 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
 }
 
 /**
- * Everything of this kind that a start would refuse, in words; works beside a running gateway. STORE_FAILED where the folder of
- * packs is not there.
+ * Everything of this kind that a start would refuse, in words; STORE_FAILED where the folder of packs is not there. It has a
+ * connection of its own: for a look at every page of the catalog neither backups nor listings wait.
  */
-export const folderProblems = async (folder: string, catalog: Catalog): Promise<string[]> => {
+export const folderProblems = async (folder: string): Promise<string[]> => {
+  await using catalog = await openThread(path.join(folder, CATALOG_NAME))
   const packs = packStoreIn(folder)
   const epoch = packNotes(packs).epoch()
   const older = olderEpochText(epoch, await catalog.condition.acknowledged())

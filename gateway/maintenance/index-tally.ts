@@ -29,7 +29,7 @@ export class IndexTally {
   readonly examined: Sum = { records: 0, bytes: 0 }
   readonly live: Sum = { records: 0, bytes: 0 }
   readonly dead: Sum = { records: 0, bytes: 0 }
-  /** By the pack's row id. */
+  /** By the pack's handle. */
   readonly packs = new Map<number, PackSum>()
   /** By owner code; `plainBytes` counts chunks, `storedBytes` every record. */
   readonly owners = new Map<number, OwnerSum>()

@@ -71,7 +71,7 @@ const machinesOf = async ({ catalog, tenant, params }: PruneRequest): Promise<st
 const rulesOf = async ({ catalog, tenant, params }: PruneRequest, machine: string): Promise<Retention> => {
   if (params.rules !== null) return params.rules
   const rules = await catalog.retention.of({ tenant: tenant.id, machine })
-  return rules === null ? RETENTION_OFF : (JSON.parse(rules) as Retention)
+  return rules ?? RETENTION_OFF
 }
 
 const planByRules = async (request: PruneRequest): Promise<Plan> => {

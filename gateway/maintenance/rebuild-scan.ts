@@ -12,8 +12,9 @@ import {
   recordBytes,
   type PackKind,
 } from '../packs/format.ts'
-import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
+import { eachFact, keyOf, type AnyRow } from '../catalog/facts.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { decodeManifest, manifestKey, type Manifest } from '../catalog/manifest.ts'
 import { misplacedText, readAnyHeader, scanPack, type PackRecord, type ScanOptions } from '../packs/pack-scan.ts'
 import type { PackName, Packs } from '../packs/pack-store.ts'
 import { decodeState, joinParts, stateKey, type StatePart, type TenantState } from '../catalog/state-record.ts'
@@ -173,9 +174,7 @@ const stateOf = (newest: readonly Candidate[], older: readonly Candidate[]): Fou
   const { state: before } = joinParts(older.map(({ part }) => part))
   const merged = {
     ...state,
-    agents: merge(state.agents, before.agents, ({ id }) => id),
-    machines: merge(state.machines, before.machines, ({ name }) => name),
-    retention: merge(state.retention, before.retention, ({ scope, name }) => `${scope} ${name}`),
+    ...eachFact((fact) => merge<AnyRow>(state[fact], before[fact], (row) => keyOf(fact, row))),
     points: merge(state.points, before.points, ({ id }) => id),
   }
   return { state: merged, complete, ids }

@@ -1,8 +1,8 @@
-// The tenants of a rebuilt catalog, with their agents, machines and policies: of the newest states, and of an older catalog where
-// that knows more.
+// The tenants of a rebuilt catalog, with their facts: of the newest states, and of an older catalog where that knows more.
 import { fromHex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { BuiltTenant, CatalogBuilder, NewTenant } from '../catalog/sqlite/catalog-builder.ts'
+import { FACT_NAMES, factOf, type AnyRow, type FactName } from '../catalog/facts.ts'
 import type { OldCatalog, OldTenant } from '../catalog/sqlite/old-catalog.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
 import type { Manifest } from '../catalog/manifest.ts'
@@ -50,13 +50,28 @@ const newTenant = (state: TenantState | null, old: OldTenant | null): NewTenant 
   return { ...tenant, id: uuid, name, quotaSoftBytes, quotaHardBytes, idKey: fromHex(idKey) }
 }
 
-const isKnown = (
-  { builder, report }: TenantContext,
-  { name, agent }: { readonly name: string; readonly agent: string },
-): boolean => {
-  if (builder.hasAgent(agent)) return true
-  report.remarks.add(`machine ${name} is left out: its agent ${agent} is not known`)
-  return false
+/** What a state and the old catalog say of a fact, into the new one. */
+const addFact = (
+  { builder, old: catalog, report }: TenantContext,
+  fact: FactName,
+  tenant: BuiltTenant,
+  sources: { readonly state: TenantState | null; readonly old: OldTenant | null; readonly newer: boolean },
+): void => {
+  const { one, key, needs, removable } = factOf(fact)
+  const said = sources.state?.[fact] ?? []
+  const old = sources.old === null ? { rows: [], whole: false } : catalog!.facts(fact, sources.old.row)
+  const add = (rows: readonly AnyRow[], newest: boolean): void => {
+    for (const row of rows) {
+      const has = (field: string): string => String((row as Readonly<Record<string, unknown>>)[field])
+      if (builder.addFact(tenant, fact, row, { newest }) || needs === null) continue
+      const missing = `its ${factOf(needs[1]).one} ${has(needs[0])}`
+      report.remarks.add(`${one} ${key.map(has).join(' ')} is left out: ${missing} is not known`)
+    }
+  }
+  if (!removable) {
+    add(said, false)
+    add(old.rows, sources.newer)
+  } else add(sources.newer && old.whole ? old.rows : said, true)
 }
 
 const witnessOf = (found: FoundState | null, old: OldTenant | null, catalog: OldCatalog | null): Witness | null => {
@@ -79,14 +94,7 @@ const addTenant = (context: TenantContext, found: FoundState | null, old: OldTen
   const newer = old !== null && (state === null || old.seq >= state.seq)
   return builder.transaction(() => {
     const tenant = builder.addTenant(newTenant(state, newer ? old : null))
-    const oldAgents = old === null ? [] : catalog!.agents(old.row)
-    for (const agent of [...(state?.agents ?? []), ...oldAgents]) builder.addAgent(tenant, agent)
-    for (const machine of state?.machines ?? []) if (isKnown(context, machine)) builder.addMachine(tenant, machine)
-    const oldMachines = old === null ? [] : catalog!.machines(old.row)
-    for (const machine of oldMachines)
-      if (isKnown(context, machine)) builder.addMachine(tenant, machine, { update: newer })
-    const policies = (newer ? catalog!.retention(old.row) : null) ?? state?.retention ?? []
-    for (const policy of policies) builder.addRetention(tenant, policy)
+    for (const fact of FACT_NAMES) addFact(context, fact, tenant, { state, old, newer })
     return {
       tenant,
       found,

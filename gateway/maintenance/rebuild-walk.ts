@@ -1,21 +1,21 @@
 // Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is
 // read.
-import { chunkCount, equalBytes } from '../../protocol/chunk.ts'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { decodeNode, nodeKey, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
-import { damageOf, MISSING } from '../packs/damage.ts'
+import { chunkCount } from '../../protocol/chunk.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
 import { ownBytes } from '../../protocol/host/bytes.ts'
+import { damageOf, MISSING } from '../packs/damage.ts'
 import type { BuiltTenant, CatalogBuilder } from '../catalog/sqlite/catalog-builder.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
+import { NodeReader, type ReadNodes } from '../trees/node-reader.ts'
+import { walk, wholeTree } from '../trees/walk.ts'
 import { RECORD, type RecordType } from '../packs/format.ts'
 import type { Packs } from '../packs/pack-store.ts'
-import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-import { checkFetched, RecordReader, type FetchedRecord } from '../packs/record-reader.ts'
+import { RecordReader } from '../packs/record-reader.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
-/** What is remembered of a subtree. */
-const WHOLE = 1
+/** What is remembered of a subtree at or below which something is absent. */
 const BROKEN = 2
 
 interface ImageRow {
@@ -30,11 +30,10 @@ interface ImageRow {
 export class PointWalk {
   readonly #tenant: BuiltTenant
   readonly #builder: CatalogBuilder
-  readonly #reader: RecordReader
+  readonly #nodes: NodeReader
   readonly #report: RebuildReport
   readonly #signal: AbortSignal
   readonly #nowMs: number
-  readonly #nodeKey: Uint8Array
   /** Subtrees that were walked: restore points share most of theirs. */
   readonly #walked = new Fingerprints()
 
@@ -53,8 +52,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
-    this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
+    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) })
   }
 
   /** Walks every restore point of the tenant; what is absent becomes damage, and what it touches is in the report. */
@@ -87,54 +85,35 @@ export class PointWalk {
 
   async #isBroken({ root, size }: ImageRow): Promise<boolean> {
     if (root === null) return false
-    return this.#anyBroken([root], rootLevel(chunkCount(size, this.#tenant.chunkBytes)))
+    const level = rootLevel(chunkCount(size, this.#tenant.chunkBytes))
+    const enter = (id: Uint8Array): boolean => this.#walked.add(id)
+    for await (const { id, node } of walk(wholeTree(root), level, { read: this.#read, enter }))
+      if (this.#isNodeBroken(id, node)) this.#walked.set(id, BROKEN)
+    return this.#walked.get(root) === BROKEN
   }
 
-  /** Whether anything is absent at or below these nodes of one level: at most the children of one node. */
-  async #anyBroken(ids: readonly Uint8Array[], level: number): Promise<boolean> {
+  readonly #read: ReadNodes = (ids, level) => {
     this.#signal.throwIfAborted()
-    let broken = ids.some((id) => this.#walked.get(id) === BROKEN)
-    const fresh = ids.filter((id) => !this.#walked.has(id))
-    if (fresh.length === 0) return broken
-    for (const [index, fetched] of (await this.#reader.fetch(fresh)).entries()) {
-      const id = fresh[index]!
-      const node = this.#nodeOf(id, fetched, level)
-      const children = node?.children.filter((child) => child !== null) ?? []
-      const bad = node === null || (await this.#childrenBroken(children, level))
-      this.#walked.set(id, bad ? BROKEN : WHOLE)
-      broken ||= bad
-    }
-    return broken
+    return this.#nodes.fresh(ids, level)
   }
 
-  async #childrenBroken(children: readonly Uint8Array[], level: number): Promise<boolean> {
-    if (level > 0) return this.#anyBroken(children, level - 1)
+  /** Whether it is, or anything below it is; all of that was walked before. */
+  #isNodeBroken(id: Uint8Array, node: TreeNode | VarveError): boolean {
+    if (node instanceof VarveError) {
+      const { place = null, reason } = damageOf(node) ?? {}
+      this.#missing(id, RECORD.node, place, reason)
+      return true
+    }
     let broken = false
-    for (const child of children) {
-      if (this.#builder.typeOf(this.#tenant, child) === RECORD.chunk) continue
-      this.#missing(child, RECORD.chunk)
-      broken = true
+    for (const child of node.children) {
+      if (child === null) continue
+      if (node.level > 0) broken ||= this.#walked.get(child) === BROKEN
+      else if (this.#builder.typeOf(this.#tenant, child) !== RECORD.chunk) {
+        this.#missing(child, RECORD.chunk)
+        broken = true
+      }
     }
     return broken
-  }
-
-  /** The node that was read, or null where it is absent or bad: then it is damage. */
-  #nodeOf(id: Uint8Array, fetched: FetchedRecord | VarveError, level: number): TreeNode | null {
-    try {
-      if (fetched instanceof VarveError) throw fetched
-      const record = checkFetched(fetched)
-      if (record.type !== RECORD.node || !equalBytes(keyedHash(this.#nodeKey, record.stored), id))
-        throw new VarveError('DATA_DAMAGED', 'it is not the tree node that its id names')
-      const node = decodeNode(ownBytes(record.stored))
-      if (node.level !== level) throw new VarveError('DATA_DAMAGED', 'it is a tree node of another level')
-      return node
-    } catch (thrown) {
-      const error = asVarveError(thrown)
-      if (error.code !== 'DATA_DAMAGED') throw error
-      const place = damageOf(error)?.place ?? (fetched instanceof VarveError ? null : fetched.location)
-      this.#missing(id, RECORD.node, place, error.message)
-      return null
-    }
   }
 
   #missing(

@@ -36,7 +36,7 @@ export const runSurvey = async (
   options: {
     readonly signal: AbortSignal
     readonly onProgress: (progress: MaintenanceProgress) => void
-    /** Takes dead ids with their packs' row ids and their stored lengths; the survey waits for it. */
+    /** Takes dead ids with their packs' handles and their stored lengths; the survey waits for it. */
     readonly onDead?: OnDead
     /** Checks the count before anything dead is handed over; a rejection ends the survey. */
     readonly agree?: (counted: SurveyResult) => Promise<void>

@@ -1,51 +1,22 @@
 // The survey's thread: its own connection to the catalog and its own handles on the packs, so that uploads wait for neither.
 import { workerData } from 'node:worker_threads'
-import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { decodeNode, nodeKey } from '../../protocol/image-tree.ts'
-import { equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
-import { joinIds, ownBytes, splitIds } from '../../protocol/host/bytes.ts'
+import { ID_BYTES } from '../../protocol/chunk.ts'
+import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { serveThread } from '../../protocol/host/threads.ts'
 import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
 import { openPackStore } from '../packs/open-pack-store.ts'
-import { RECORD, type StoredRecord } from '../packs/format.ts'
-import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-import { checkFetched, damagedRecord, RecordReader } from '../packs/record-reader.ts'
+import { RecordReader } from '../packs/record-reader.ts'
 import { storeError } from '../common/store-error.ts'
+import { NodeReader } from '../trees/node-reader.ts'
 import { Lattice } from './lattice.ts'
-import { OWNER_ALL, Survey, type OnDead, type SurveyOptions, type SurveyResult } from './survey.ts'
+import { OWNER_ALL, Survey, type OnDead, type SurveyResult } from './survey.ts'
 import type { SurveyJob, SurveyOwner } from './survey-thread.ts'
 
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 100
 
 const { catalogFile, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
-
-/** Nodes of one level, each checked against its id. */
-const nodesOf = (reader: RecordReader): SurveyOptions['nodes'] => {
-  const key = nodeKey(keyedHash, tenant.idKey)
-  return async (ids, level) =>
-    (await reader.fetch(ids)).map((fetched, index) => {
-      const id = ids[index]!
-      if (fetched instanceof VarveError) return fetched
-      const { location } = fetched
-      const damaged = (why: string): VarveError => damagedRecord(id, why, { location })
-      let record: StoredRecord
-      try {
-        record = checkFetched(fetched)
-      } catch (error) {
-        return asVarveError(error)
-      }
-      if (record.type !== RECORD.node || !equalBytes(keyedHash(key, record.stored), id))
-        return damaged('it is not this tree node')
-      try {
-        const node = decodeNode(ownBytes(record.stored))
-        return node.level === level ? node : damaged(`it has level ${node.level}, not ${level}`)
-      } catch (error) {
-        return damaged(asVarveError(error).message)
-      }
-    })
-}
 
 const damagedIds = async (catalog: LocalCatalog): Promise<Uint8Array> => {
   const pages: Uint8Array[] = []
@@ -69,7 +40,7 @@ const run = async (): Promise<SurveyResult> => {
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await catalog.collection.count({ tenant: tenant.id }),
-    nodes: nodesOf(new RecordReader({ tenant, index: catalog.chunks, store })),
+    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) }).fresh,
     page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
     damaged: () => damagedIds(catalog),
     packIds: () => catalog.collection.packIds({ tenant: tenant.id }),

@@ -7,7 +7,9 @@ import { damageOf, type Damage } from '../packs/damage.ts'
 import { joinIds, splitIds, idAt } from '../../protocol/host/bytes.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import { RECORD } from '../packs/format.ts'
-import { childAt } from '../trees/tree.ts'
+import type { ReadNodes } from '../trees/node-reader.ts'
+import { chunksAt } from '../trees/places.ts'
+import { walk } from '../trees/walk.ts'
 import { IndexTally, type Sum } from './index-tally.ts'
 import { KeptDead } from './kept-dead.ts'
 
@@ -44,7 +46,7 @@ export interface SurveyTree {
   readonly givenUp?: true
 }
 
-/** Takes ids that nothing refers to, with the row id of each one's pack and its stored length. */
+/** Takes ids that nothing refers to, with the handle of each one's pack and its stored length. */
 export type OnDead = (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
 
 export interface SurveyOptions {
@@ -58,12 +60,11 @@ export interface SurveyOptions {
   readonly join: (a: number, b: number) => number
   /** Rows that the index has. */
   readonly rows: number
-  /** Nodes of this level in the order asked, or the DATA_DAMAGED that each gave. */
-  readonly nodes: (ids: readonly Uint8Array[], level: number) => Promise<(TreeNode | VarveError)[]>
+  readonly nodes: ReadNodes
   readonly page: (after: Uint8Array | null, end: Uint8Array | null) => Promise<IndexPage>
   /** Packed ids of the records that are known to be damaged now. */
   readonly damaged: () => Promise<Uint8Array>
-  /** Row ids of the packs that rows of the index may name now. */
+  /** Handles of the packs that rows of the index may name now. */
   readonly packIds: () => Promise<readonly number[]>
   readonly onProgress: (phase: 'mark' | 'examine', done: number, total: number | null) => void
   readonly marksMax?: number
@@ -93,8 +94,8 @@ export interface SurveyResult {
   readonly used: readonly number[]
 }
 
-/** How a group of trees is walked at one level. */
-interface Walk {
+/** What trees that are walked together have in common. */
+interface Trees {
   readonly level: number
   readonly owner: number
   readonly givenUp: boolean
@@ -186,7 +187,7 @@ export class Survey {
     for (const id of records) this.#markOne(id, OWNER_ALL)
     const level = ({ size }: SurveyTree): number => rootLevel(Math.ceil(size / chunkBytes))
     // trees of one owner and height are walked together, so that few reads fetch many nodes
-    const walk = async (some: readonly SurveyTree[]): Promise<void> => {
+    const descend = async (some: readonly SurveyTree[]): Promise<void> => {
       const groups = Map.groupBy(
         some.filter(({ root }) => root !== null),
         (tree) => `${tree.owner} ${level(tree)}`,
@@ -197,13 +198,13 @@ export class Survey {
           { level: level(group[0]!), owner: group[0]!.owner, givenUp: isGivenUp(group[0]!) },
         )
     }
-    await walk(trees.filter((tree) => !isGivenUp(tree)))
+    await descend(trees.filter((tree) => !isGivenUp(tree)))
     for (const { id, level: at } of parts) {
       if (at < 0) this.#markOne(id, OWNER_ALL)
       else await this.#descend([id], { level: at, owner: OWNER_ALL, givenUp: false })
     }
     // last: what others need as well is never given up
-    await walk(trees.filter(isGivenUp))
+    await descend(trees.filter(isGivenUp))
     if (first) for (const tree of trees) this.#used.push(await this.#usedBy(tree))
   }
 
@@ -219,14 +220,9 @@ export class Survey {
     const { chunkBytes } = this.#options
     const beyond = chunkBytes - chunkLength(chunks - 1, size, chunkBytes)
     if (beyond === 0) return 0
-    let level = rootLevel(chunks)
-    const nodes = async (ids: readonly Uint8Array[]): Promise<TreeNode[]> =>
-      (await this.#options.nodes(ids, level--)).map((node) => {
-        if (node instanceof VarveError) throw node
-        return node
-      })
     try {
-      return (await childAt({ nodes }, root, level, 0, chunks - 1)) === null ? 0 : beyond
+      const [last] = await chunksAt(this.#options.nodes, { root, level: rootLevel(chunks) }, [chunks - 1])
+      return last === null ? 0 : beyond
     } catch (error) {
       if (error instanceof VarveError && error.code === 'DATA_DAMAGED') return 0
       throw error
@@ -234,36 +230,30 @@ export class Survey {
   }
 
   /** Marks nodes of one level and all below them whose owner changes by it, and counts the chunks present below each. */
-  async #descend(ids: readonly Uint8Array[], walk: Walk): Promise<void> {
-    const { level, owner } = walk
-    const changed = ids.filter((id) => this.#markOne(id, owner))
-    for (let from = 0; from < changed.length; from += NODES_AT_ONCE) {
-      const some = changed.slice(from, from + NODES_AT_ONCE)
-      const below = (await this.#read(some, walk)).map(
-        (node) => node?.children.filter((child) => child !== null) ?? null,
-      )
-      const children = below.flatMap((one) => one ?? [])
-      if (level > 0) await this.#descend(children, { ...walk, level: level - 1 })
-      else for (const child of children) if (this.#inPass(child[0]!)) this.#markOne(child, owner)
-      for (const [index, one] of below.entries()) {
-        if (one === null) continue
-        const counted = (sum: number, child: Uint8Array): number => sum + Math.max(0, this.#counts.get(child) - 1)
-        this.#counts.set(some[index]!, (level > 0 ? one.reduce(counted, 0) : one.length) + 1)
-      }
+  async #descend(ids: readonly Uint8Array[], { level, owner, givenUp }: Trees): Promise<void> {
+    const subtrees = ids.map((id) => ({ id, position: 0 }))
+    const enter = (id: Uint8Array): boolean => this.#markOne(id, owner)
+    for await (const { id, node } of walk(subtrees, level, { read: this.#read, enter, atOnce: NODES_AT_ONCE })) {
+      if (node instanceof VarveError) this.#unreadable(id, node, givenUp)
+      else this.#counts.set(id, this.#present(node, owner) + 1)
     }
   }
 
-  /** Nodes in the order asked; null for one that cannot be read. */
-  async #read(ids: readonly Uint8Array[], { level, givenUp }: Walk): Promise<(TreeNode | null)[]> {
-    const found = await this.#options.nodes(ids, level)
+  /** Chunks that are present below a node, whose children were walked; those of level 0 are marked now. */
+  #present({ level, children }: TreeNode, owner: number): number {
+    let present = 0
+    for (const child of children) {
+      if (child === null) continue
+      if (level === 0 && this.#inPass(child[0]!)) this.#markOne(child, owner)
+      present += level === 0 ? 1 : Math.max(0, this.#counts.get(child) - 1)
+    }
+    return present
+  }
+
+  readonly #read: ReadNodes = (ids, level) => {
     this.#nodes += ids.length
     this.#options.onProgress('mark', this.#nodes, null)
-    return found.map((node, index) => {
-      if (!(node instanceof VarveError)) return node
-      if (node.code !== 'DATA_DAMAGED') throw node
-      this.#unreadable(ids[index]!, node, givenUp)
-      return null
-    })
+    return this.#options.nodes(ids, level)
   }
 
   #unreadable(id: Uint8Array, error: VarveError, givenUp: boolean): void {

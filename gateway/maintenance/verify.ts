@@ -4,7 +4,7 @@ import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
 import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { NODE_BYTES_MAX, rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
+import { NODE_BYTES_MAX, rootLevel, type Ref, type TreeNode } from '../../protocol/image-tree.ts'
 import { REPORT_ROWS_MAX, type DamagedRecord, type VerifyReport } from '../../protocol/maintenance.ts'
 import type { Params } from '../../protocol/methods.ts'
 import { Throttle } from '../../protocol/host/throttle.ts'
@@ -12,11 +12,12 @@ import { ownBytes, splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { damageOf, RECORD_TYPE_NAMES, type Damage } from '../packs/damage.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
+import type { ReadNodes } from '../trees/node-reader.ts'
+import { walk, wholeTree } from '../trees/walk.ts'
 import { RECORD, recordBytes, type RecordType } from '../packs/format.ts'
-import { damagedRecord } from '../packs/record-reader.ts'
 import { unlessFull } from '../common/store-error.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { VerifyPool } from '../packs/record-pool.ts'
+import { RecordPool } from '../packs/record-pool.ts'
 import { attribute, withPoint } from './attribute.ts'
 import { ChunkChecker, WINDOW_IDS } from './chunk-checker.ts'
 import type { MaintenanceContext } from './context.ts'
@@ -59,7 +60,7 @@ class Verification {
   chunks = 0
   bytes = 0
 
-  constructor(context: MaintenanceContext, pool: VerifyPool, throttle: Throttle, total: number | null) {
+  constructor(context: MaintenanceContext, pool: RecordPool, throttle: Throttle, total: number | null) {
     this.#context = context
     this.#throttle = throttle
     this.#total = total
@@ -109,9 +110,8 @@ class Verification {
         ids.filter((id, index) => page.types[index] === type && this.#seen.add(id))
       for (const nodes = unseen(RECORD.node); nodes.length > 0;) {
         const some = nodes.splice(0, NODES_AT_ONCE)
-        for (const [index, node] of (await this.#store.tryNodes(some, { fresh: true })).entries())
-          if (node instanceof VarveError && (await this.#isIndexed(some[index]!)))
-            await this.#found(damageOf(node, RECORD.node))
+        for (const [index, node] of (await this.#store.nodes.fresh(some, null)).entries())
+          if (node instanceof VarveError && (await this.#isIndexed(some[index]!))) await this.#found(damageOf(node))
       }
       if (chunks) for (const chunk of unseen(RECORD.chunk)) this.#window.push(ownBytes(chunk))
       if (this.#window.length >= WINDOW_IDS) await this.#flush()
@@ -139,11 +139,8 @@ class Verification {
     stack.use(found.held)
     const { manifest, images } = found.point
     await this.#manifest(id, manifest)
-    for (const { root, size } of images) {
-      if (root === null) continue
-      const level = rootLevel(chunkCount(size, this.#context.tenant.chunkBytes))
-      if (this.#seen.add(root)) await this.#walk([root], level)
-    }
+    for (const { root, size } of images)
+      await this.#tree(root, rootLevel(chunkCount(size, this.#context.tenant.chunkBytes)))
     const held = stack.move()
     this.#waiting.push({ id, held: { [Symbol.dispose]: () => held.dispose() } })
     if (this.#waiting.length >= POINTS_WAITING_MAX) await this.#flush()
@@ -189,35 +186,26 @@ class Verification {
     await this.#store.writeState()
   }
 
-  /** Reads nodes of one level that were not seen before, and all below them. */
-  async #walk(ids: readonly Uint8Array[], level: number): Promise<void> {
-    this.#context.signal.throwIfAborted()
-    await this.#throttle.take(ids.length * recordBytes(NODE_BYTES_MAX), this.#context.signal)
-    const nodes = await this.#store.tryNodes(ids, { fresh: true })
-    for (const [index, node] of nodes.entries()) {
+  /** Reads all of a tree that was not seen before. */
+  async #tree(root: Ref, level: number): Promise<void> {
+    const enter = (id: Uint8Array): boolean => this.#seen.add(id)
+    for await (const { node } of walk(wholeTree(root), level, { read: this.#readNodes, enter })) {
       this.nodes++
-      const good = await this.#checkNode(ids[index]!, node, level)
-      if (good === null) continue
-      const below = good.children.filter((child): child is Uint8Array => child !== null && this.#seen.add(child))
-      if (level > 0 && below.length > 0) await this.#walk(below, level - 1)
-      if (level > 0) continue
-      for (const chunk of below) this.#window.push(ownBytes(chunk))
+      if (node instanceof VarveError) {
+        await this.#found(damageOf(node))
+        continue
+      }
+      this.#read(recordBytes(nodeBytes(node)))
+      if (node.level > 0) continue
+      for (const chunk of node.children) if (chunk !== null && this.#seen.add(chunk)) this.#window.push(ownBytes(chunk))
       if (this.#window.length >= WINDOW_IDS) await this.#flush()
     }
   }
 
-  async #checkNode(id: Uint8Array, node: TreeNode | VarveError, level: number): Promise<TreeNode | null> {
-    if (node instanceof VarveError) {
-      await this.#found(damageOf(node, RECORD.node))
-      return null
-    }
-    this.#read(recordBytes(nodeBytes(node)))
-    if (node.level === level) return node
-    const [location = null] = await this.#store.locate([id])
-    await this.#found(
-      damageOf(damagedRecord(id, `it has level ${node.level}, not ${level}`, { location }), RECORD.node),
-    )
-    return null
+  readonly #readNodes: ReadNodes = async (ids, level) => {
+    this.#context.signal.throwIfAborted()
+    await this.#throttle.take(ids.length * recordBytes(NODE_BYTES_MAX), this.#context.signal)
+    return await this.#store.nodes.fresh(ids, level)
   }
 
   /** Checks the chunks of the window; the points that were walked whole before are then verified. */
@@ -279,7 +267,7 @@ export const verifyPoints = async (
   const points = await catalog.points.toVerify({ tenant: tenant.id, point, machine, age })
   const everything = point === null && machine === null && age === null
   const total = everything ? await catalog.packs.tenantBytes({ tenant: tenant.id }) : null
-  await using pool = new VerifyPool(threads())
+  await using pool = new RecordPool(threads())
   const verification = new Verification(context, pool, new Throttle(bytesPerSecond, clock), total)
   try {
     await recheck(context)

@@ -14,7 +14,7 @@ export interface PackOwner {
 
 /** The register of existing packs, which the catalog implements. */
 export interface PackBook {
-  /** The new pack's row id; the row is there before the pack. */
+  /** The new pack's handle; the book has it before the pack is there. */
   add(pack: { tenant: string; kind: PackKind; uuid: string; nowMs: number }): Promise<number>
   /** Ends packs; the length of each becomes `bytes` where that is more than what was acknowledged. */
   seal(args: { packs: readonly { id: number; bytes: number }[] }): Promise<unknown>
@@ -24,7 +24,7 @@ export interface PackBook {
 
 /** An unsealed pack that no writer has. */
 export interface FreePack {
-  /** Row id. */
+  /** Its handle in the book. */
   readonly id: number
   readonly name: PackName
   readonly kind: PackKind

@@ -34,7 +34,7 @@ export class PackWriter implements AsyncDisposable {
   }
 
   /**
-   * Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's row id and where in it they begin. STORE_FULL,
+   * Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's handle and where in it they begin. STORE_FULL,
    * STORE_FAILED, QUOTA_EXCEEDED.
    */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {

@@ -7,7 +7,7 @@ import type { EncodedBatch, EncodedRecord } from './record-work.ts'
 
 /** A record in a pack that the index does not have yet; `offset` is within the pack. */
 export interface PendingRecord extends EncodedRecord {
-  /** The pack's row id. */
+  /** The pack's handle. */
   readonly pack: number
 }
 

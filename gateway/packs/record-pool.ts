@@ -1,4 +1,4 @@
-// The verify threads: a fixed number of workers that share one bounded queue of jobs.
+// The record threads: a fixed number of workers that share one bounded queue of jobs.
 import { availableParallelism } from 'node:os'
 import { VarveError } from '../../protocol/errors.ts'
 import { WorkPool } from '../../protocol/host/work-pool.ts'
@@ -19,7 +19,7 @@ const JOBS_WAITING_MAX = 1024
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
 
 /** Takes the buffers that it is given: they are moved to a thread and are empty afterwards. */
-export class VerifyPool implements AsyncDisposable {
+export class RecordPool implements AsyncDisposable {
   readonly #pool: WorkPool<RecordMethods>
 
   constructor(threads = availableParallelism()) {
@@ -30,7 +30,7 @@ export class VerifyPool implements AsyncDisposable {
       heap: HEAP_LIMITS,
       full: () => new VarveError('TOO_MANY_REQUESTS', 'too many chunks are waiting to be checked'),
       closed: () => new VarveError('STORE_FAILED', 'the datastore is closed'),
-      ended: () => new VarveError('STORE_FAILED', 'a verify thread ended'),
+      ended: () => new VarveError('STORE_FAILED', 'a record thread ended'),
       onError: ownIfDamage,
     })
   }

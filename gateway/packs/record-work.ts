@@ -1,4 +1,4 @@
-// The CPU work on records: check chunks, encode them, and read them again; pure functions that run on the verify threads.
+// The CPU work on records: check chunks, encode them, and read them again; pure functions that run on the record threads.
 import { CODEC, equalBytes, hex, type Codec } from '../../protocol/chunk.ts'
 import { areHeads, chunkGroups, readHeads, type ChunkHead } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

@@ -1,4 +1,4 @@
-// A verify thread: runs one job after the other, moving buffers instead of copying them.
+// A record thread: runs one job after the other, moving buffers instead of copying them.
 import { Moved, serveThread } from '../../protocol/host/threads.ts'
 import { freeBuffer } from '../../protocol/memory.ts'
 import { check, ingest, plain, prove, type CheckJob, type IngestJob, type PlainJob } from './record-work.ts'

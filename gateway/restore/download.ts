@@ -6,7 +6,7 @@ import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import { LOAD, type Down } from '../../protocol/methods.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
-import { leaves, leavesAround } from '../trees/tree.ts'
+import { leaves } from '../trees/leaves.ts'
 
 type Message = Down<'image.download'>
 
@@ -39,11 +39,9 @@ async function* reads(download: Download): AsyncGenerator<Read> {
   )
   const load = skipDamaged ? loadAround : loadAll
   const onDamaged = async (error: VarveError): Promise<void> => void (await store.quarantine.enterError(error))
-  const runs = skipDamaged
-    ? leavesAround(store, root, chunks, { from: position, onDamaged })
-    : leaves(store, root, chunks, position)
+  const around = { from: position, onDamaged: skipDamaged ? onDamaged : null }
   let waiting: Uint8Array[] = []
-  for await (const run of runs) {
+  for await (const run of leaves(store.nodes.cached, root, chunks, around)) {
     if (run.ids === null) {
       if (waiting.length > 0) yield load(store, waiting)
       waiting = []

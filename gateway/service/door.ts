@@ -97,7 +97,7 @@ class Passage<N extends Served> implements Context<N> {
 
   allow(
     resource: Parameters<typeof authorise>[2],
-    { name = this.#name as string, roles = methodOf(this.#name).roles } = {},
+    { name, roles }: Parameters<typeof authorise>[1] = { name: this.#name, roles: methodOf(this.#name).roles },
   ): void {
     const { role, subject, tenant } = this.actor
     const refusal = authorise({ role, subject, tenant: tenant?.id ?? null }, { name, roles }, resource)

@@ -46,10 +46,10 @@ const agentActions = ({
     run: async ({ after, limit }, { tenant }) => {
       const behind = keyBehind('agents.list', after, TEXT_KEY)?.[0] ?? null
       const page = pageOf(await catalog.agents.list({ tenant: tenant.id, after: behind, limit: limit + 1 }), limit)
-      const agents = page.rows.map(({ id, host, enrolledMs, seenMs, revokedMs }) => ({
-        ...{ id, host, enrolledMs, seenMs, revokedMs },
-        online: sessions.online(id),
-      }))
+      const agents = page.rows.map(({ id, host, enrolledMs, seenMs, revokedMs }) => {
+        const online = sessions.online(id)
+        return { id, host, enrolledMs, seenMs, revokedMs, online }
+      })
       return { agents, next: nextOf('agents.list', page, ({ id }) => [id]) }
     },
   },
@@ -92,9 +92,10 @@ const tokenActions = (
       const behind = keyBehind(list, after, TEXT_KEY)?.[0] ?? null
       const asked = { tenant: tenant?.id ?? null, after: behind, limit: limit + 1 }
       const page = pageOf(await uses.catalog.tokens.list(asked), limit)
-      const tokens = page.rows.map(({ id, subject, role, createdMs, expiresMs, revokedMs }) => ({
-        ...{ id, subject, role, createdMs, expiresMs, revokedMs },
-      }))
+      const tokens = page.rows.map((row) => {
+        const { id, subject, role, createdMs, expiresMs, revokedMs } = row
+        return { id, subject, role, createdMs, expiresMs, revokedMs }
+      })
       return { tokens, next: nextOf(list, page, ({ id }) => [id]) }
     },
   },
@@ -159,10 +160,10 @@ export const identityActions = (uses: Uses): Identities => ({
       const behind = keyBehind('audit.list', after, COUNT_KEY)?.[0] ?? 0
       const asked = { tenant: actor.tenant?.id ?? null, after: behind, limit: limit + 1 }
       const page = pageOf(await uses.catalog.audit.page(asked), limit)
-      const entries = page.rows.map(({ seq, timeMs, subject, role, action, resource, outcome, details }) => ({
-        ...{ seq, timeMs, subject, role, action, resource, outcome },
-        details: JSON.stringify(details),
-      }))
+      const entries = page.rows.map((row) => {
+        const { seq, timeMs, subject, role, action, resource, outcome } = row
+        return { seq, timeMs, subject, role, action, resource, outcome, details: JSON.stringify(row.details) }
+      })
       return { entries, next: nextOf('audit.list', page, ({ seq }) => [seq]) }
     },
   },

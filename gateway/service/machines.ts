@@ -5,7 +5,7 @@ import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
 import type { MACHINE_METHODS } from '../../protocol/machine-methods.ts'
 import type { Result } from '../../protocol/methods.ts'
 import type { Clock } from '../../protocol/peer.ts'
-import { POLICY_DEFAULT, policyOf } from '../../protocol/schemas.ts'
+import { POLICY_DEFAULT } from '../../protocol/schemas.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { unlessFull } from '../common/store-error.ts'
 import { answerOf } from '../jobs/agent-error.ts'
@@ -37,7 +37,7 @@ const kept = ({
   const view = (row: MachineRow): Result<'machines.list'>['machines'][number] => {
     const { name, agent, host, group, job, policy, pointId, pointMs } = row
     const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
-    return { name, agent, host, group, job, online: sessions.online(agent), policy: policyOf(policy), lastPoint }
+    return { name, agent, host, group, job, online: sessions.online(agent), policy, lastPoint }
   }
   return {
     'machines.list': {
@@ -127,7 +127,7 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       const agent = actor.subject
       const nowMs = clock.now()
       await unlessFull(log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
-      const policy = JSON.stringify(POLICY_DEFAULT)
+      const policy = POLICY_DEFAULT
       const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
       log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
       // a list made before another connection took over would fail the jobs of that one

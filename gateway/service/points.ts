@@ -3,11 +3,10 @@ import * as v from 'valibot'
 import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { StoredPoint } from '../catalog/points.ts'
-import type { PolicyRow } from '../catalog/retention.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
-import { DAYS_MAX, RETENTION_SCOPES, type Retention } from '../../protocol/retention.ts'
+import { DAYS_MAX, RETENTION_SCOPES } from '../../protocol/retention.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { pointView } from '../jobs/views.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -146,7 +145,6 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
 }
 
 const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.list' | 'retention.set'> => {
-  const view = ({ scope, name, rules }: PolicyRow) => ({ scope, name, rules: JSON.parse(rules) as Retention })
   return {
     'retention.set': {
       details: ({ scope, name, rules }) => ({ scope, name, rules: rules === null ? null : JSON.stringify(rules) }),
@@ -156,7 +154,7 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
             'PARAMS_INVALID',
             'give a name with the scope group or machine, and none with the scope tenant',
           )
-        const args = { tenant: tenant.id, scope, name, rules: rules === null ? null : JSON.stringify(rules), newGroup }
+        const args = { tenant: tenant.id, scope, name, rules, newGroup }
         await change((entry) => catalog.retention.set(args, entry))
         return {}
       },
@@ -167,14 +165,14 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
       run: async ({ of, after, limit }, { tenant }) => {
         if (of !== null) {
           const policy = await catalog.retention.get({ tenant: tenant.id, ...of })
-          return { policies: policy === null ? [] : [view(policy)], next: null }
+          return { policies: policy === null ? [] : [policy], next: null }
         }
         const [scope, name] = keyBehind('retention.list', after, POLICY_KEY) ?? []
         const behind = scope === undefined || name === undefined ? null : { scope, name }
         const rows = await catalog.retention.list({ tenant: tenant.id, after: behind, limit: limit + 1 })
         const page = pageOf(rows, limit)
         const next = nextOf('retention.list', page, (policy) => [policy.scope, policy.name])
-        return { policies: page.rows.map(view), next }
+        return { policies: [...page.rows], next }
       },
     },
   }

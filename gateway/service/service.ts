@@ -44,7 +44,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
     ...pointActions({ datastore, clock, log }),
-    ...upkeepActions({ maintenance, audit, catalog, folder, clock }),
+    ...upkeepActions({ maintenance, audit, folder, clock }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

@@ -3,7 +3,6 @@ import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { UPKEEP_METHODS } from '../../protocol/upkeep-methods.ts'
 import type { Audit } from '../auth/audit.ts'
-import type { Catalog } from '../catalog/catalog.ts'
 import { folderProblems } from '../maintenance/folder-check.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { ActionsOf } from './action.ts'
@@ -11,19 +10,12 @@ import type { ActionsOf } from './action.ts'
 interface Uses {
   readonly maintenance: Pick<Maintenance, 'run'>
   readonly audit: Pick<Audit, 'record'>
-  readonly catalog: Catalog
   /** The data folder. */
   readonly folder: string
   readonly clock: Clock
 }
 
-export const upkeepActions = ({
-  maintenance,
-  audit,
-  catalog,
-  folder,
-  clock,
-}: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
+export const upkeepActions = ({ maintenance, audit, folder, clock }: Uses): ActionsOf<keyof typeof UPKEEP_METHODS> => ({
   'store.collect': {
     details: ({ dryRun, thresholdPercent, bytesPerSecond, acceptLoss }) => ({
       dryRun,
@@ -57,6 +49,6 @@ export const upkeepActions = ({
   },
 
   'store.checkFolder': {
-    run: async () => ({ problems: (await folderProblems(folder, catalog)).slice(0, REPORT_ROWS_MAX) }),
+    run: async () => ({ problems: (await folderProblems(folder)).slice(0, REPORT_ROWS_MAX) }),
   },
 })

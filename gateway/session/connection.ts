@@ -1,6 +1,7 @@
 // One WebSocket on the gateway's side: hello within its deadline, authentication, then a peer until the end of the session.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import { decodeFrame, encodeFrame, errorFrame, FRAME, type Hello } from '../../protocol/frames.ts'
 import { HELLO_TIMEOUT_MS, VERSION_MAX, VERSION_MIN } from '../../protocol/limits.ts'
 import { Peer, type Clock, type Room } from '../../protocol/peer.ts'
@@ -15,7 +16,7 @@ import { callerKey, endOf, type LiveSession, type Registry } from './registry.ts
 import type { SocketTransport } from './transport.ts'
 
 /** The gateway's name and version in `welcome`. */
-export const PROGRAM = 'varve-gateway/0.1.0'
+export const PROGRAM = `varve-gateway/${VERSION}`
 
 /** What all sessions of a gateway work with. */
 export interface SessionParts extends Service {

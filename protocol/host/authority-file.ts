@@ -15,7 +15,7 @@ export const readAuthority = async (where: string, file: string | undefined): Pr
   }
   const invalid = (what: string): VarveError => new VarveError('CONFIG_INVALID', `${where}: ${file} ${what}`)
   if (pem.length === 0) throw invalid('is empty')
-  if (pem.includes('PRIVATE KEY')) throw invalid('holds a private key; it must hold the certificate alone')
+  if (pem.includes('PRIVATE KEY')) throw invalid('holds a private key: it must hold only the certificate')
   try {
     void new X509Certificate(pem)
   } catch {

@@ -1,7 +1,7 @@
 // Small helpers on byte arrays that cross threads or name things in maps.
 import { ID_BYTES } from '../chunk.ts'
 
-/** The same bytes in a buffer of just their size: a structured clone carries a view's whole buffer along. */
+/** The same bytes in a buffer of exactly their size: a structured clone copies a view's whole buffer. */
 export const ownBytes = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes)
 
 /** The pieces in one array of `length` bytes. */
@@ -15,14 +15,14 @@ export const joinBytes = (pieces: Iterable<Uint8Array>, length: number): Uint8Ar
   return joined
 }
 
-/** Ids packed behind one another, ID_BYTES each. */
+/** Concatenated ids, ID_BYTES each. */
 export const joinIds = (ids: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => joinBytes(ids, ids.length * ID_BYTES)
 
-/** One id of a run of them: a view. */
+/** One of several concatenated ids, as a view. */
 export const idAt = (ids: Uint8Array, index: number): Uint8Array =>
   ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
 
-/** The ids of a run of them: views. */
+/** All concatenated ids, as views. */
 export const splitIds = (ids: Uint8Array): Uint8Array[] =>
   Array.from({ length: Math.floor(ids.length / ID_BYTES) }, (_, index) => idAt(ids, index))
 

@@ -1,16 +1,17 @@
-// What a run of either program prints: lines for people, or under --json one object on standard output, also where it fails. JSON.md in the folder above says what is in it.
+// The output of either program: lines for people, or with --json one object on standard output, also on failure. JSON.md
+// in the folder above describes it.
 import { EXIT, exitCode } from './exit.ts'
 import type { VarveError } from '../errors.ts'
 import { hex } from '../chunk.ts'
 
-/** Fields in milliseconds that are no instants. */
+/** Fields in milliseconds that are not instants. */
 const LENGTHS_OF_TIME: ReadonlySet<string> = new Set(['durationMs'])
 
-/** The name that an instant has as text; null for a field that is none. */
+/** The name of an instant's text field; null for a field that is not an instant. */
 const instantName = (field: string): string | null =>
   field.endsWith('Ms') && !LENGTHS_OF_TIME.has(field) ? field.slice(0, -2) : null
 
-/** A value that says itself how it is printed. */
+/** A value with its own toJSON. */
 const hasOwnJson = (value: object): value is { toJSON: () => unknown } =>
   'toJSON' in value && typeof value.toJSON === 'function'
 
@@ -23,7 +24,7 @@ const plainField = ([field, value]: [string, unknown]): [string, unknown][] => {
   ]
 }
 
-/** A value as commands print it: every instant `xMs` also as ISO 8601 in UTC under `x`, bytes in hex. */
+/** A value as commands print it: with every instant `xMs` also as ISO 8601 in UTC under `x`, bytes in hex. */
 export const plain = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return hex(value)
   if (Array.isArray(value)) return value.map(plain)
@@ -32,7 +33,7 @@ export const plain = (value: unknown): unknown => {
   return Object.fromEntries(Object.entries(value).flatMap(plainField))
 }
 
-/** The document of a command: its answer, and the error that it ended with. */
+/** The document of a command: its answer, and its error if it failed. */
 export const jsonDocument = (answer: object, error: VarveError | null): string => {
   const failure =
     error === null
@@ -48,19 +49,19 @@ export const jsonDocument = (answer: object, error: VarveError | null): string =
   return JSON.stringify({ ...(plain(answer) as object), ...failure })
 }
 
-/** Whether the arguments of a program ask for JSON, also where they are wrong otherwise. */
+/** Whether the arguments of a program ask for JSON, even if they are otherwise wrong. */
 export const wantsJson = (args: readonly string[]): boolean => {
   const end = args.indexOf('--')
   return (end < 0 ? args : args.slice(0, end)).includes('--json')
 }
 
-/** Where a run of a program prints. */
+/** The streams that a run of a program prints to. */
 export interface Streams {
   out(text: string): void
   err(text: string): void
 }
 
-/** What one run prints; lines go out as they come, the JSON document at the end. */
+/** The output of one run; lines are printed at once, the JSON document at the end. */
 export class CommandOutput {
   readonly #program: string
   readonly #streams: Streams
@@ -98,7 +99,7 @@ export class CommandOutput {
     for (const row of rows) this.#streams.out(`${this.#listed++ === 0 ? '' : ','}${JSON.stringify(plain(row))}`)
   }
 
-  /** Ends the run with an answer, or with an error; the exit code. `told` where a person has read of the error already. */
+  /** Ends the run with an answer, or with an error; the exit code. `told` where the error has been printed already. */
   end(error: VarveError | null, { told = false } = {}): number {
     const rest = jsonDocument(this.#answer, error)
     const ending = this.#listed === null ? rest : `]${rest === '{}' ? '' : ','}${rest.slice(1)}`
@@ -108,7 +109,7 @@ export class CommandOutput {
     return exitCode(error.code)
   }
 
-  /** Ends the run with help or a version, which are no JSON. */
+  /** Ends the run with help or a version, which are not JSON. */
   explained(): number {
     this.#json = false
     return EXIT.ok

@@ -1,4 +1,5 @@
-// A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's refusals as errors.
+// A WebSocket to a gateway: TLS with a CA of one's own where one is set, the bearer token in the upgrade, the gateway's
+// refusals as errors.
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import { WebSocket } from 'ws'
@@ -15,7 +16,7 @@ const CONNECT_TIMEOUT_MS = 10_000
 /** Most of a refusal's body that is read, in bytes. */
 const REFUSAL_BYTES_MAX = 8192
 
-/** Refusals that a wrong clock is the reason of, more often than not. */
+/** Refusals that usually mean a wrong clock. */
 const CLOCK_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TOKEN_NOT_YET_VALID', 'TOKEN_EXPIRED'])
 
 export interface DialOptions {
@@ -31,15 +32,15 @@ export interface DialOptions {
   readonly words?: Words
 }
 
-/** A session, and what was seen of the gateway on the way to it. */
+/** A session, and what was learnt of the gateway while connecting. */
 export interface Dialled extends Session {
-  /** When the first of the certificates it shows ends, in milliseconds since 1970; null without TLS. */
+  /** When the first of its certificates expires, in milliseconds since 1970; null without TLS. */
   readonly certificateEndMs: number | null
-  /** Milliseconds that this host's clock is ahead of the gateway's, to about a second; null where it does not say its time. */
+  /** Milliseconds by which this host's clock is ahead of the gateway's, to about a second; null where it sends no time. */
   readonly aheadMs: number | null
 }
 
-/** A zero mask changes no byte, so neither side spends time on it: masks keep scripts in browsers from forging HTTP, and this is none. */
+/** A zero mask costs neither side time: masks keep browser scripts from forging HTTP, and this is not a browser. */
 const noMask = (mask: Buffer): void => void mask.fill(0)
 
 const gatewayTime = ({ headers: { date } }: IncomingMessage): number | null => {
@@ -47,19 +48,26 @@ const gatewayTime = ({ headers: { date } }: IncomingMessage): number | null => {
   return Number.isNaN(ms) ? null : ms
 }
 
-/** A refusal in the gateway's words; of a token whose times do not fit, with how far the clocks are apart. */
+/** A refusal in the gateway's words; for a token whose times do not fit, with how much the clocks differ. */
 const refusedWith = (told: VarveError, response: IncomingMessage, nowMs: number): VarveError => {
   const { code, message } = told
   const gatewayMs = gatewayTime(response)
   if (gatewayMs === null || !CLOCK_CODES.has(code)) return told
   const details = { aheadMs: nowMs - gatewayMs }
   const apart = clocksApart(gatewayMs, nowMs)
-  return new VarveError(code, apart === null ? message : `${apart}, so it refuses who asks: set the clocks right`, {
-    details,
-  })
+  return new VarveError(
+    code,
+    apart === null ? message : `${apart}, so it refuses the assertion: set the clocks right`,
+    {
+      details,
+    },
+  )
 }
 
-/** The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or not our gateway's words. */
+/**
+ * The refusal of an upgrade that a gateway answers with a code and a sentence as JSON; null where it is cut short or
+ * not our gateway's words.
+ */
 export const refusalIn = async (response: IncomingMessage): Promise<VarveError | null> => {
   let text = ''
   try {
@@ -117,7 +125,7 @@ export const dial = async (options: DialOptions): Promise<Dialled> => {
   })
   const { program, serving, handlers } = options
   const opened = openSession({ socket, program, serving, handlers, clock, token: null })
-  // an error of the socket says more than that the session ended, once it was looked at what listens there
+  // the socket's error, once the address was probed, says more than the end of the session
   const broken = opened.catch((thrown: unknown) => (failed ? refused : Promise.reject(thrown as Error)))
   broken.catch(() => {})
   const session = await Promise.race([refused, broken])

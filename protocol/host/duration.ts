@@ -1,11 +1,11 @@
-// Durations as people write them, 90s, 15m, 8h, 7d, and as they read them, 40 s, 2 min, 3 h, 5 days.
+// Durations as people write them (90s, 15m, 8h, 7d) and read them (40 s, 2 min, 3 h, 5 days).
 import { VarveError } from '../errors.ts'
 
 export const DAY_MS = 24 * 60 * 60 * 1000
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: DAY_MS }
 
-/** From how many milliseconds on a duration is read in a unit: the smaller one is still exact enough below it. */
+/** From how many milliseconds on a duration is shown in a unit. */
 const READ_IN: readonly (readonly [fromMs: number, unitMs: number, word: string])[] = [
   [2 * DAY_MS, DAY_MS, 'days'],
   [2 * 3_600_000, 3_600_000, 'h'],

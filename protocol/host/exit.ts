@@ -43,7 +43,7 @@ const DENIED: readonly ErrorCode[] = [
   'QMP_FORBIDDEN',
 ]
 const USAGE: readonly ErrorCode[] = ['PARAMS_INVALID', 'CONFIG_INVALID', 'AMBIGUOUS', 'TARGET_INVALID']
-/** What the program could not do, though it was allowed and asked rightly. */
+/** Failures of a permitted and correct request. */
 const FAILED: readonly ErrorCode[] = [
   'FRAME_INVALID',
   'FRAME_TOO_LARGE',
@@ -84,7 +84,7 @@ const FAILED: readonly ErrorCode[] = [
   'TOOL_MISSING',
 ]
 
-/** Every error code by the exit code it ends a program with; a test sees that each stands in one list. */
+/** Every error code by its exit code; a test checks that each is in exactly one list. */
 export const BY_EXIT = {
   [EXIT.failed]: FAILED,
   [EXIT.usage]: USAGE,

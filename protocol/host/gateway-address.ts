@@ -1,10 +1,10 @@
-// A gateway's address as it is typed: a WebSocket's, encrypted unless it stays on this host; what is wrong with it, in words.
+// Checks a gateway's address: a WebSocket's, encrypted unless it stays on this host.
 import { isIP } from 'node:net'
 import { nearest } from '../nearest.ts'
 
 const EXAMPLE = '"wss://backup.example:8470"'
 const SCHEMES = ['wss', 'ws'] as const
-/** What people write for a WebSocket's address. */
+/** Schemes that people write instead of a WebSocket's. */
 const OTHER_SCHEMES: Readonly<Record<string, string>> = { http: 'ws', https: 'wss' }
 
 const isLoopback = (host: string): boolean =>
@@ -19,7 +19,7 @@ const schemeFault = (text: string): string | null => {
   const meant = OTHER_SCHEMES[lower] ?? nearest(lower, SCHEMES)
   // the rest may hold a password
   const shown = meant === null || rest!.includes('@') ? EXAMPLE : `"${meant}://${rest}"`
-  return `${scheme}:// is no WebSocket's address; use ${shown}`
+  return `${scheme}:// is not a WebSocket address: use ${shown}`
 }
 
 /** How the sentences go on for who reads them. */
@@ -33,11 +33,11 @@ const OF_THE_AGENT: AddressWords = {
   person: 'this host is known by its key, which "varve-agent enrol" makes',
 }
 
-/** Why a text is no gateway's address, as the end of a sentence; null where it is one. `insecure` allows it in the clear. */
+/** Why a text is not a gateway's address, as the end of a sentence; null where it is one. `insecure` allows it in the clear. */
 export const addressFault = (text: string, insecure: boolean, words = OF_THE_AGENT): string | null => {
   const fault = schemeFault(text)
   if (fault !== null) return fault
-  if (!URL.canParse(text)) return `must be an address such as ${EXAMPLE}; are host and port right (at most 65535)?`
+  if (!URL.canParse(text)) return `must be an address such as ${EXAMPLE}; check host and port (at most 65535)`
   const { protocol, hostname, username, password, pathname, search, hash } = new URL(text)
   if (username !== '' || password !== '') return `must hold no user and no password: ${words.person}`
   if (pathname !== '/' || search !== '' || hash !== '')

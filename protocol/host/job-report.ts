@@ -11,7 +11,7 @@ export const doneBytes = ({ disks }: Job): number => disks.reduce((sum, disk) =>
 
 /** How far a job is that this meter has followed. */
 export const jobText = (job: Job, meter: Meter): string => {
-  if (job.state !== 'running') return 'giving the machine back…'
+  if (job.state !== 'running') return 'releasing the machine…'
   const total = job.disks.reduce((sum, disk) => sum + disk.size, 0)
   if (total === 0 && job.comparedBytes > 0) return `comparing what did not change…  ${sizeText(job.comparedBytes)}`
   if (total === 0) return 'preparing the machine…'
@@ -22,7 +22,7 @@ export const jobText = (job: Job, meter: Meter): string => {
 
 /** Why a job that made no restore point ended. */
 export const jobFailure = ({ error }: Job): VarveError =>
-  toldError(error?.code ?? 'INTERNAL', error?.message ?? 'it does not say why the backup failed')
+  toldError(error?.code ?? 'INTERNAL', error?.message ?? 'the gateway gives no reason for the failure')
 
 const diskLine = (disk: Point['disks'][number]): string => {
   const { name, size, changedBytes, comparedChunks } = disk

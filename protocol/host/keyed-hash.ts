@@ -9,6 +9,6 @@ const asBuffer = (bytes: Uint8Array): Buffer =>
 export const keyedHash: KeyedHash = (key, ...pieces) => {
   const hasher = Blake3Hasher.newKeyed(asBuffer(key))
   for (const piece of pieces) hasher.update(asBuffer(piece))
-  // a copy of its own: a small Buffer may be a view of a shared pool, which a structured clone would carry along
+  // a copy: a small Buffer may be a view of a shared pool, which a structured clone would copy whole
   return new Uint8Array(hasher.digestBuffer())
 }

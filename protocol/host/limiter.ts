@@ -1,4 +1,4 @@
-// Two small guards for asynchronous work: a bound on what is under way at once, and one-at-a-time in order.
+// Two limits for asynchronous work: a bound on its concurrency, and one at a time in order.
 import { VarveError } from '../errors.ts'
 
 interface Waiter {
@@ -18,7 +18,7 @@ export class Limiter {
     this.#waitingMax = options.waitingMax
   }
 
-  /** Runs `work` once its weight fits (one piece heavier than the whole bound runs alone). TOO_MANY_REQUESTS; the signal's reason when that comes before the start. */
+  /** Runs `work` once its weight fits (one over the bound runs alone). TOO_MANY_REQUESTS; the signal's reason until it starts. */
   async run<R>(weight: number, work: () => Promise<R>, signal?: AbortSignal): Promise<R> {
     signal?.throwIfAborted()
     const counted = Math.min(weight, this.#weightMax)
@@ -45,7 +45,7 @@ export class Limiter {
       if (index === -1) return
       this.#waiting.splice(index, 1)
       reject(signal?.reason)
-      // those behind it may be lighter
+      // later ones may be lighter
       this.#next()
     }
     this.#waiting.push(waiter)
@@ -67,13 +67,13 @@ export class Limiter {
   }
 }
 
-/** Runs pieces of work one after the other, in the order in which they were given. */
+/** Runs pieces of work one at a time, in the order given. */
 export class Queue {
   #last: Promise<unknown> = Promise.resolve()
 
   run<R>(work: () => Promise<R>): Promise<R> {
     const result = this.#last.then(work, work)
-    // the chain itself must not carry a failure on: the caller has it
+    // the chain itself must not propagate a failure: the caller gets it
     this.#last = result.catch(() => undefined)
     return result
   }

@@ -3,7 +3,15 @@ import type { Forgotten, MachineStatus } from '../methods.ts'
 import { VarveError } from '../errors.ts'
 import { sizeText } from './size.ts'
 
-export const statusLines = ({ name, problem, hypervisor, runState, lease, disks, leftOut }: MachineStatus): string[] => {
+export const statusLines = ({
+  name,
+  problem,
+  hypervisor,
+  runState,
+  lease,
+  disks,
+  leftOut,
+}: MachineStatus): string[] => {
   const running = lease === null ? '' : `, backup ${lease.slice(0, 8)} running`
   return [
     `${name}: ${problem ?? `${hypervisor}, ${runState}${running}`}`,
@@ -32,6 +40,6 @@ export const forgottenLines = (machine: string, disk: string | null, forgotten: 
 export const leftError = ({ left }: Forgotten): VarveError | null => {
   if (left.length === 0) return null
   const count = left.length === 1 ? 'one bitmap' : `${left.length} bitmaps`
-  const way = 'a node that is a backing file can be written once its overlay is committed, or with the machine off'
+  const way = 'a backing file becomes writable once its overlay is committed, or with the machine off'
   return new VarveError('QMP_ERROR', `QEMU refused to remove ${count}; ${way}`)
 }

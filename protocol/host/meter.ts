@@ -1,14 +1,14 @@
-// How far long work is, as a line for a person: how much of how much, how fast, and how long it still takes.
+// The progress of long work as a line for people: how much is done, how fast, and the time left.
 import { durationText, DAY_MS } from './duration.ts'
 import { sizeText } from './size.ts'
 
-/** The rate is that of the last so many milliseconds: long enough to be steady, short enough to follow a change. */
+/** The rate is over the last so many milliseconds: long enough to be steady, short enough to follow changes. */
 const WINDOW_MS = 15_000
 
-/** A rate over less time than this says nothing, in milliseconds. */
+/** Shortest time over which a rate is meaningful, in milliseconds. */
 const RATE_MIN_MS = 1000
 
-/** A longer time left is not told: it would be a guess, in milliseconds. */
+/** A longer time left is not shown, as it would be a guess, in milliseconds. */
 const LEFT_MAX_MS = 30 * DAY_MS
 
 interface Sample {
@@ -16,11 +16,11 @@ interface Sample {
   readonly done: number
 }
 
-/** Keeps the last amounts of one piece of work that goes forward. */
+/** Tracks the recent progress of one piece of work. */
 export class Meter {
   readonly #samples: Sample[] = []
 
-  /** Takes how much is done at a time by the clock that nobody sets; an amount below the one before begins anew. */
+  /** Records the amount done at a time of the monotonic clock; a lower amount than before starts over. */
   add(atMs: number, done: number): void {
     const last = this.#samples.at(-1)
     if (last !== undefined && done < last.done) this.#samples.length = 0
@@ -28,14 +28,14 @@ export class Meter {
     while (this.#samples.length > 2 && this.#samples[1]!.atMs <= atMs - WINDOW_MS) this.#samples.shift()
   }
 
-  /** What is done in a second; null before anything can be said. */
+  /** The amount per second; null while it is not known. */
   get perSecond(): number | null {
     const [first, last] = [this.#samples[0], this.#samples.at(-1)]
     if (first === undefined || last === undefined || last.atMs - first.atMs < RATE_MIN_MS) return null
     return ((last.done - first.done) * 1000) / (last.atMs - first.atMs)
   }
 
-  /** Such as `12.4 GiB of 40.0 GiB (31 %), 180 MiB/s, 2 min left`; `total` null where it is not known. */
+  /** A line such as `12.4 GiB of 40.0 GiB (31 %), 180 MiB/s, 2 min left`; `total` null where it is not known. */
   text(done: number, total: number | null, amount: (value: number) => string = sizeText): string {
     const parts = [
       total === null || total === 0 ? amount(done) : `${amount(done)} of ${amount(total)} (${percent(done, total)} %)`,

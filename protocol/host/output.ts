@@ -10,11 +10,11 @@ const streams = {
 
 let current = new CommandOutput('varve', [], streams)
 
-/** Begins a run of a program with these arguments; what is printed from now on is its output. */
+/** Begins a run of a program with these arguments, to which all later output belongs. */
 export const beginOutput = (program: string, args: readonly string[]): CommandOutput =>
   (current = new CommandOutput(program, args, streams))
 
-/** Ignores EPIPE (`| head`): the work goes on to its end. Output that fails otherwise is told once, and ends the program with 1. */
+/** Ignores EPIPE (`| head`): the work continues. Any other output error is reported once, and makes the exit code 1. */
 export const watchOutput = (program: string): void => {
   let told = false
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -28,7 +28,7 @@ export const watchOutput = (program: string): void => {
 
 export const print = (line: string): void => current.print(line)
 
-/** What a person must know besides the outcome, on standard error. */
+/** A remark for people besides the outcome, on standard error. */
 export const remark = (sentence: string): void => current.remark(sentence)
 
 /** The answer under --json: an object, printed when the command ends. */

@@ -1,12 +1,12 @@
-// What listens at a gateway's address, looked at without trust and without telling it anything: TLS or not, its certificates, its clock.
+// Probes what listens at a gateway's address, untrusted and sending nothing secret: TLS or not, certificates, clock.
 import { request as requestHttp, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { TLSSocket, type DetailedPeerCertificate } from 'node:tls'
 
-/** How long a look may take, in milliseconds. */
+/** How long a probe may take, in milliseconds. */
 const LOOK_LIMIT_MS = 3000
 
-/** Certificates of a chain that are looked at. */
+/** Most certificates of a chain that are read. */
 const CHAIN_MAX = 8
 
 /** The dates of one certificate, in milliseconds since 1970. */
@@ -42,7 +42,7 @@ const clockOf = ({ headers: { date } }: IncomingMessage): number | null => {
   return Number.isNaN(ms) ? null : ms
 }
 
-/** Looks with TLS or without; null where it does not answer that way. Nothing that comes back is to be trusted, and nothing secret is sent. */
+/** Probes with TLS or without; null without an answer. Nothing that is received is trusted, and nothing secret is sent. */
 export const look = (gateway: string, tls: boolean): Promise<Sight | null> =>
   new Promise((resolve) => {
     const { host } = new URL(gateway)

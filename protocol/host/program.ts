@@ -4,8 +4,6 @@ import { asVarveError, VarveError } from '../errors.ts'
 import { asFileError } from './file-error.ts'
 import { beginOutput } from './output.ts'
 
-export const VERSION = '0.1.0'
-
 /** What commander found wrong with the arguments; it has printed it already. */
 const usageError = ({ code, message }: CommanderError): VarveError =>
   new VarveError(

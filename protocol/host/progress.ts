@@ -1,10 +1,10 @@
-// What a long command says on standard error while it works: a line that is rewritten on a terminal, plain lines now and then elsewhere.
+// Progress of a long command on standard error: a line rewritten in place on a terminal, else periodic plain lines.
 
 /** How often a line on a terminal is rewritten at most, and how often a plain line is printed, in milliseconds. */
 const REWRITE_MS = 200
 const PLAIN_MS = 30_000
 
-/** What is used of standard error. */
+/** The part of standard error that is used. */
 export interface ProgressOutput {
   readonly isTTY?: boolean
   readonly columns?: number
@@ -45,7 +45,7 @@ export class Progress implements Disposable {
   readonly #line: ProgressLine
   #shownMs: number
 
-  /** Nothing is shown unless it is `wanted`; what is told is told in any case. */
+  /** Progress is shown only if `wanted`; messages always are. */
   constructor(
     program: string,
     wanted: boolean,
@@ -57,11 +57,11 @@ export class Progress implements Disposable {
     this.#output = output
     this.#now = now
     this.#line = new ProgressLine(output)
-    // the first plain line tells of work that takes longer than a moment
+    // the first plain line appears only for work that takes a while
     this.#shownMs = output.isTTY === true ? Number.NEGATIVE_INFINITY : now()
   }
 
-  /** How far the work is; the text is made only where it is shown. */
+  /** Shows progress; the text is made only where it is shown. */
   show(text: () => string): void {
     const terminal = this.#output.isTTY === true
     if (!this.#wanted || this.#now() - this.#shownMs < (terminal ? REWRITE_MS : PLAIN_MS)) return
@@ -70,7 +70,7 @@ export class Progress implements Disposable {
     else this.#output.write(`${this.#program}: ${text()}\n`)
   }
 
-  /** A sentence that a person must see, whatever else is shown. */
+  /** Prints a message that must be seen, whatever else is shown. */
   tell(sentence: string): void {
     this.clear()
     this.#output.write(`${this.#program}: ${sentence}\n`)

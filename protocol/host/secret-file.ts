@@ -7,7 +7,7 @@ import type { VarveError } from '../errors.ts'
 import { syncFolder, writeNew } from './durable.ts'
 import { hasCode } from './system-error.ts'
 
-/** A secret that has not got its name yet. */
+/** A secret under a temporary name. */
 const TEMPORARY = /^\.[0-9a-f-]{36}\.tmp$/u
 
 /** Writes a secret into a folder under a temporary name, which is the result; several processes may do so at once. */
@@ -22,7 +22,7 @@ export const writeUnnamed = async (folder: string, text: string): Promise<string
   }
 }
 
-/** Writes a secret, whole or not at all, in place of what has its name; durable when it returns. */
+/** Atomically writes a secret, replacing what has its name; durable when this returns. */
 export const writeSecret = async (folder: string, name: string, text: string): Promise<void> => {
   const temporary = await writeUnnamed(folder, text)
   try {
@@ -34,21 +34,21 @@ export const writeSecret = async (folder: string, name: string, text: string): P
   await syncFolder(folder)
 }
 
-/** Removes what killed processes left without a name; only for who holds the folder. */
+/** Removes temporary files of killed processes; only for the holder of the folder's lock. */
 export const removeUnnamed = async (folder: string): Promise<void> => {
   for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(path.join(folder, name), { force: true })
 }
 
-/** Why a file is not read as a secret. */
+/** Why a file is not accepted as a secret. */
 export type SecretFault = 'no file' | 'open to others' | 'too large'
 
-/** The text of a secret of at most `bytesMax`; null where there is none. The system's error, or what `refusal` says of a file that must not be relied on. */
+/** The text of a secret of at most `bytesMax`; null without one. The system's error, or `refusal`'s for an unsafe file. */
 export const readSecret = async (
   file: string,
   bytesMax: number,
   refusal: (fault: SecretFault) => VarveError,
 ): Promise<string | null> => {
-  // a pipe of this name must not keep us waiting for its other end
+  // opening a pipe of this name must not block
   await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return null
     throw error

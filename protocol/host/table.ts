@@ -2,7 +2,10 @@
 
 type Rows = readonly (readonly string[])[]
 
-/** A table whose rows come in pages: gives the lines of each page, the heading before the first; columns, two spaces apart, are as wide as that one needs, or wider. */
+/**
+ * A table whose rows come in pages: gives the lines of each page, the heading before the first; columns, two spaces
+ * apart, are as wide as that one needs, or wider.
+ */
 export const tablePages = (heading: readonly string[]): ((rows: Rows) => string[]) => {
   const widths = heading.map(({ length }) => length)
   let begun = false

@@ -1,22 +1,22 @@
 // A bandwidth limit: bytes may be sent at a steady rate, with a small burst.
 import type { Clock } from '../peer.ts'
 
-/** How much may go at once after a pause, in milliseconds of the rate. */
+/** The burst after a pause, in milliseconds of the rate. */
 const BURST_MS = 250
 
 export class Throttle {
   readonly #bytesPerSecond: number | null
   readonly #clock: Clock
-  /** When everything taken so far has been paid for. */
+  /** When the bytes granted so far are used up at the rate. */
   #paidMs = 0
 
-  /** No limit with `null`. */
+  /** `null` for no limit. */
   constructor(bytesPerSecond: number | null, clock: Clock) {
     this.#bytesPerSecond = bytesPerSecond
     this.#clock = clock
   }
 
-  /** Resolves when so many bytes may be sent; callers share the rate. Rejects with the signal's reason, and then takes nothing. */
+  /** Resolves when so many bytes may be sent; callers share the rate. Rejects with the signal's reason, without using any. */
   async take(bytes: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted()
     if (this.#bytesPerSecond === null) return

@@ -28,7 +28,7 @@ export const checkedToken = (text: string, where: string, printedBy: string): st
   const token = text.trim()
   if (token === '') throw new VarveError('PARAMS_INVALID', `there is no token in ${where}: it is empty`)
   if (token.length > TOKEN_CHARS_MAX || /\s/u.test(token))
-    throw new VarveError('PARAMS_INVALID', `what is in ${where} is not one token as "${printedBy}" prints it`)
+    throw new VarveError('PARAMS_INVALID', `${where} does not hold exactly one token as "${printedBy}" prints it`)
   return token
 }
 

@@ -1,7 +1,7 @@
 // Waits for something that may never come: for a limited time, or until a signal aborts.
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** The promise's value; null when it takes longer than `limitMs`. What it does later is nobody's business any more. */
+/** The promise's value; null when it takes longer than `limitMs`. Its later outcome is ignored. */
 export const within = async <T>(promise: Promise<T>, limitMs: number): Promise<T | null> => {
   const { promise: late, resolve } = Promise.withResolvers<null>()
   const timer = setTimeout(() => resolve(null), limitMs)

@@ -142,8 +142,8 @@ describe('is refused with the file and the key', () => {
 
   test('when two machines have one name, or one socket however it is written', () => {
     const two = (one: string, other: string): string => refusal(`${machine(one)}[[machine]]\n${other}`)
-    expect(two('name = "a"\nqmp = "/a"', 'name = "a"\nqmp = "/b"')).toBe(`${FILE}: "a" stands twice among the machines`)
-    expect(two('name = "a"\nqmp = "/run/a"', 'name = "b"\nqmp = "/run//x/../a"')).toContain('"/run/a" stands twice')
+    expect(two('name = "a"\nqmp = "/a"', 'name = "a"\nqmp = "/b"')).toBe(`${FILE}: "a" is listed twice`)
+    expect(two('name = "a"\nqmp = "/run/a"', 'name = "b"\nqmp = "/run//x/../a"')).toContain('"/run/a" is listed twice')
   })
 })
 

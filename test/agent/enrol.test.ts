@@ -150,11 +150,11 @@ test('a refusal that this program does not know, and a fault of the gateway, are
 test('tells a server that is no gateway from one that is away', async () => {
   await using temp = await tempFolder()
   const answers: readonly [string, RequestListener][] = [
-    ['HTTP 200, as no gateway does', (_request, response) => void response.end('<html>')],
+    ['HTTP 200, which no gateway does', (_request, response) => void response.end('<html>')],
     ['HTTP 404', (_request, response) => void response.writeHead(404).end('{}')],
     ['HTTP 500', (_request, response) => void response.writeHead(500).end('{"code":"NO_SUCH_CODE"}')],
-    ['something else than an enrolment', (_request, response) => void response.end('{"agentId":5}')],
-    ['too much', (_request, response) => void response.end('x'.repeat(1_000_000))],
+    ['is not an enrolment', (_request, response) => void response.end('{"agentId":5}')],
+    ['is too long', (_request, response) => void response.end('x'.repeat(1_000_000))],
     ['cannot reach', (request) => void request.socket.destroy()],
   ]
   for (const [words, answer] of answers) {

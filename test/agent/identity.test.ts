@@ -121,7 +121,7 @@ test('a folder in place of a file is called what it is', async () => {
   await mkdir(temp.join('identity.json'))
   expect(await failureOf(Identity.load(temp.path))).toMatchObject({
     code: 'CONFIG_INVALID',
-    message: expect.stringContaining('is no file: move it away') as string,
+    message: expect.stringContaining('is not a file: move it away') as string,
   })
 })
 

@@ -81,7 +81,7 @@ test('a running agent takes new machines on SIGHUP, tells the gateway, and goes 
   expect(status.problem).toContain(stand.temp.join('db2'))
   await writeFile(file, 'gatewy = "x"\n')
   child.kill('SIGHUP')
-  await eventually(() => log.includes('the one before stays'))
+  await eventually(() => log.includes('the previous one stays'))
   expect(log).toContain('did you mean \\"gateway\\"?')
   await writeFile(file, text('db2'))
   child.kill('SIGHUP')

@@ -7,12 +7,12 @@ import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../gateway/catalog/machines.ts'
 import type { Begun } from '../../gateway/catalog/jobs.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { EMPTY_STATE, encodeState, ImageTreeWriter } from '../../gateway/chains/image-builder.ts'
+import { EMPTY_STATE, encodeState, ImageBuilder } from '../../gateway/chains/image-builder.ts'
 import { BaseImage } from '../../gateway/chains/base-image.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
-import type { ImageWriter } from '../../gateway/datastore/upload-writer.ts'
-import { manifestOf } from '../../gateway/catalog/manifest.ts'
+import type { UploadWriter } from '../../gateway/datastore/upload-writer.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { manifestOf } from '../../gateway/catalog/manifest.ts'
 import type { TenantStore } from '../../gateway/datastore/tenant-store.ts'
 import type { ReadKind } from '../../protocol/backup.ts'
 import { CHUNK_BYTES_DEFAULT, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -129,14 +129,14 @@ class Filler {
     await writer.commit(progress(true, root))
   }
 
-  #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: ImageWriter): ImageTreeWriter {
-    const nodes = this.#store
-    const image = { nodes, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
+  #tree({ baseRoot, state }: { baseRoot: Ref; state: Uint8Array }, writer: UploadWriter): ImageBuilder {
+    const { cached: read } = this.#store.nodes
+    const image = { read, root: baseRoot, size: this.#size, chunkBytes: CHUNK_BYTES }
     const onDamaged = async (error: Error): Promise<void> => {
       throw error
     }
     const base = new BaseImage({ ...image, onDamaged })
-    return new ImageTreeWriter({
+    return new ImageBuilder({
       chunks: this.#size / CHUNK_BYTES,
       idKey: this.#tenant.idKey,
       hash: keyedHash,
@@ -147,7 +147,7 @@ class Filler {
   }
 
   /** Appends chunks of new content; their ids. */
-  async #append(writer: ImageWriter, count: number): Promise<Uint8Array[]> {
+  async #append(writer: UploadWriter, count: number): Promise<Uint8Array[]> {
     const bytes = randomBytesOf(this.#seed++, count * CHUNK_BYTES)
     const plains = Array.from({ length: count }, (_, index) =>
       bytes.subarray(index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES),

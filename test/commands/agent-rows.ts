@@ -96,6 +96,14 @@ export const AGENT_ROWS: Rows = {
     ['db1', '--config', '@config-proc'],
     ['db2', '--json'],
   ],
+  'rotate-key': [
+    ['now'],
+    ['--timeout', 'soon'],
+    ['--config', '@nowhere'],
+    ['--config', '@config-fresh'],
+    ['--config', '@config-away'],
+    ['--config', '@config-fresh', '--json'],
+  ],
   uninstall: [
     ['db1'],
     ['--config', '@nowhere'],

@@ -20,7 +20,7 @@ const all = [...optionsOf(makeProgram(), 'varve-gateway '), ...optionsOf(agentPr
 
 test('a default that an option has a parser for is accepted by it, as help shows it, and means the same', () => {
   const parsed = all.filter(({ option }) => option.parseArg !== undefined && option.defaultValue !== undefined)
-  expect(parsed.length).toBeGreaterThan(10)
+  expect(parsed.length).toBeGreaterThan(3)
   for (const { where, option } of parsed) {
     const shown = option.defaultValueDescription ?? String(option.defaultValue)
     expect([where, option.parseArg!(shown, undefined as never)]).toEqual([where, option.defaultValue])
@@ -49,7 +49,7 @@ test('what the words of an option name as its default is accepted', () => {
     '--data': (text) => expect(text).toMatch(/^\//u),
     '--time-zone': (text) => expect(text).toBe('UTC'),
     '--tenant': (text) => expect(text).toBe('all'),
-    '--limit': (text) => expect(text).toBe('no limit'),
+    '--limit': (text) => expect(['no limit', 'all']).toContain(text),
   }
   expect(words.filter(([long]) => long === null || long === undefined || known[long] === undefined)).toEqual([])
   for (const [long, text] of words) known[long!]!(text)

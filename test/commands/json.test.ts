@@ -1,4 +1,5 @@
 // The JSON of every command of both programs, made by running them with a real gateway, agent and QEMU: its fields are those that JSON.md lists.
+import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -10,8 +11,8 @@ import { commandsOf } from './program-commands.ts'
 
 const DOCUMENT = path.join(import.meta.dirname, '../../protocol/JSON.md')
 
-/** Values whose own fields are not listed: what an error tells of itself. */
-const OPEN = 'error.details'
+/** Values whose own fields are not listed: what an error tells of itself, and what QEMU says. */
+const OPEN: readonly string[] = ['error.details', 'value', 'events[].data']
 
 /** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
 const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
@@ -27,7 +28,7 @@ const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<stri
     if (value.length === 0) empty.add(`${at}[]`)
     for (const one of value) add(one, `${at}[]`)
   } else if (value === null) empty.add(at)
-  else if (typeof value === 'object' && at !== OPEN)
+  else if (typeof value === 'object' && !OPEN.includes(at))
     for (const [name, below] of Object.entries(value)) add(below, at === '' ? name : `${at}.${name}`)
   return { found, empty }
 }
@@ -99,8 +100,10 @@ test('JSON.md has a row for every command that takes --json, and every such comm
 
 test('each command prints one object with the fields that JSON.md lists, instants as text and in milliseconds', async () => {
   await using stand = await Stand.start()
-  const host = await stand.addHost()
+  // as slow as a backup must be that is to be cancelled
+  const host = await stand.addHost({ settings: { bandwidth: '64 KiB' } })
   await host.addMachine('db1', [{ id: 'vda', format: 'qcow2', size: 2 * MIB, content: Buffer.alloc(2 * MIB, 7) }])
+  await host.addMachine('db2', [{ id: 'vda', format: 'raw', size: 2 * MIB, content: randomBytes(2 * MIB) }])
   await host.start()
   const documents = new Map<string, unknown>()
   const note = (command: string, text: string): Record<string, unknown> => {
@@ -122,7 +125,17 @@ test('each command prints one object with the fields that JSON.md lists, instant
   const who = agents[0]!.id
   await gateway('tenant add', 'beta')
   await Promise.all([gateway('tenant list'), gateway('tenant quota', 'acme', '--hard', '1T'), gateway('enrol', ...of)])
-  await Promise.all([gateway('token', ...of, '--role', 'viewer'), gateway('audit'), gateway('machine list', ...of)])
+  const issued = (await gateway('token issue', ...of, '--role', 'viewer')) as { id: string }
+  await Promise.all([gateway('token list', ...of), gateway('token revoke', issued.id, ...of)])
+  await Promise.all([gateway('audit list', ...of), gateway('audit check'), gateway('machine list', ...of)])
+  await Promise.all([gateway('machine status', 'db1', ...of), gateway('machine qmp', 'db1', 'query-status', ...of)])
+  await Promise.all([gateway('machine events', 'db1', ...of, '--for', '1s'), gateway('job list', ...of)])
+  await Promise.all([gateway('point show', backup.point.id, ...of), gateway('point lost', backup.point.id, ...of)])
+  await gateway('backup', 'db1', ...of)
+  await gateway('job watch', backup.point.id, ...of)
+  const { stdout } = await stand.done('backup', 'db2', ...of, '--detach', '--json')
+  await gateway('job cancel', (JSON.parse(stdout) as { job: string }).job, ...of)
+  await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)
   await gateway('policy', 'db1', ...of, '--group', 'databases')
   await gateway('retention', ...of, '--keep-last', '9')
@@ -132,6 +145,8 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('verify')
   note('varve-gateway repair --check', (await stand.done('repair', '--check', '--json')).stdout)
   await gateway('keys new')
+  await gateway('keys list')
+  await agent('rotate-key')
   await host.end('SIGTERM')
   await stand.endGateway('SIGTERM')
   note('varve-gateway repair --rebuild', (await stand.done('repair', '--rebuild', '--json')).stdout)

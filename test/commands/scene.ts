@@ -54,6 +54,7 @@ export const openScene = async (): Promise<Scene> => {
   const machineText = `[[machine]]\nname = "db1"\nqmp = "${temp.join('qmp')}"\n`
   const agentConfig = (url: string, folder: string, more = ''): string =>
     `gateway = "${url}"\nstate = "${folder}"\nlog_level = "silent"\n${more}${machineText}`
+  await writeFile(temp.join('open'), await gateway.tokenFor('operator'), { mode: 0o644 })
   for (const folder of ['bare', 'full']) await mkdir(temp.join(folder))
   await writeFile(temp.join('full', 'disk.raw'), 'content')
   const places: Places = {
@@ -71,6 +72,8 @@ export const openScene = async (): Promise<Scene> => {
     '@raw': temp.join('full', 'disk.raw'),
     '@target': temp.join('target.raw'),
     '@token': await gateway.enrolmentToken(),
+    '@token-file': await write('person', await gateway.tokenFor('operator')),
+    '@open-token': temp.join('open'),
     '@empty': await write('empty', '\n'),
     '@words': await write('words', 'two words\n'),
     '@toml-typo': await write('typo.toml', 'data = "/srv/varve"\nlistne = "127.0.0.1:0"\n'),

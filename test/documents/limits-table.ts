@@ -5,11 +5,12 @@ import * as auth from '../../gateway/auth/tokens.ts'
 import * as refusals from '../../gateway/auth/audit.ts'
 import * as backlog from '../../gateway/chains/backlog.ts'
 import * as datastore from '../../gateway/datastore/datastore.ts'
-import * as gateway from '../../gateway/gateway.ts'
 import * as jobs from '../../gateway/jobs/backups.ts'
+import * as watching from '../../gateway/jobs/watch.ts'
 import * as maintenanceWork from '../../gateway/maintenance/maintenance.ts'
 import * as http from '../../gateway/server/http.ts'
-import * as sessionMethods from '../../gateway/session/methods.ts'
+import * as revocations from '../../gateway/service/revocations.ts'
+import * as looks from '../../gateway/service/status-looks.ts'
 import * as registry from '../../gateway/session/registry.ts'
 import * as chunkList from '../../protocol/chunk-list.ts'
 import * as chunk from '../../protocol/chunk.ts'
@@ -43,11 +44,12 @@ const PROTOCOL: Readonly<Record<string, Module>> = {
 const GATEWAY: Readonly<Record<string, Module>> = {
   'gateway/server/http.ts': http,
   'gateway/session/registry.ts': registry,
-  'gateway/session/methods.ts': sessionMethods,
-  'gateway/gateway.ts': gateway,
+  'gateway/service/status-looks.ts': looks,
+  'gateway/service/revocations.ts': revocations,
   'gateway/auth/tokens.ts': auth,
   'gateway/auth/audit.ts': refusals,
   'gateway/jobs/backups.ts': jobs,
+  'gateway/jobs/watch.ts': watching,
   'gateway/chains/backlog.ts': backlog,
   'gateway/datastore/datastore.ts': datastore,
   'gateway/maintenance/maintenance.ts': maintenanceWork,

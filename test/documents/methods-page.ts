@@ -21,8 +21,18 @@ const folder = path.resolve(import.meta.dirname, '../../protocol')
 export const METHODS_PAGE = path.join(folder, 'METHODS.md')
 
 const SOURCES = [
-  ...['identity-methods', 'tenant-methods', 'machine-methods', 'backup-methods', 'point-methods', 'upkeep-methods'],
-  ...['agent-methods', 'maintenance', 'schemas', 'views', 'transfer', 'retention'],
+  'identity-methods',
+  'tenant-methods',
+  'machine-methods',
+  'backup-methods',
+  'point-methods',
+  'upkeep-methods',
+  'agent-methods',
+  'maintenance',
+  'schemas',
+  'views',
+  'transfer',
+  'retention',
 ]
 
 const remarks: Remarks = new Map(

@@ -48,7 +48,9 @@ export const remarksOf = (source: string): Remarks => {
 export const remarkOf = (remarks: Remarks, context: string, field: string): string => {
   const [block = '', section = ''] = context.split(' ')
   const taken = remarks.get(`${block} from`)
-  const places = [`${block} ${section}`, ...(taken === undefined ? [] : [`${taken} ${section}`, taken]), 'page']
+  const own = [`${block} ${section}`, ...(taken === undefined ? [] : [`${taken} ${section}`])]
+  // fields that lists share, and those of a constant that is spread among others
+  const places = field === '' ? own : [...own, ...(taken === undefined ? [] : [taken]), 'page']
   for (const place of places) {
     const found = remarks.get(`${place.trim()} ${field}`.trim())
     if (found !== undefined) return found

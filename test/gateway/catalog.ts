@@ -31,7 +31,7 @@ export const addMachine = async (
   agent: string,
   name: string,
 ): Promise<MachineRow> => {
-  const policy = JSON.stringify(POLICY_DEFAULT)
+  const policy = POLICY_DEFAULT
   await catalog.machines.declare({ tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }

@@ -78,7 +78,7 @@ test('a gateway on a disk of which somebody takes every byte restores, holds, pr
   expect(freeBytes(stand.dataFolder)).toBeGreaterThan(4 * MIB)
   expectDisks(await stand.restore(first), model)
   expectDisks(await stand.restore(third), newest)
-  await stand.done('audit')
+  await stand.done('audit', 'check')
 
   filler[Symbol.dispose]()
   await machine.write('vda', 30 * MIB, dice.bytes(MIB))
@@ -125,7 +125,7 @@ test('on a full disk commands work without a gateway, and a gateway starts, stop
   filler[Symbol.dispose]()
   await stand.startGateway()
   expectDisks(await stand.restore(third), newest)
-  await stand.done('audit')
+  await stand.done('audit', 'check')
   await host.end('SIGTERM')
   await host.start()
   const again = await host.backup('db1')

@@ -133,7 +133,7 @@ test('a restore goes on where it was when the gateway is killed and started agai
   const { code, stdout, stderr } = await command.ended
   expect({ code, stderr }).toMatchObject({
     code: 0,
-    stderr: expect.stringMatching(/waiting for the gateway: .* is there again\n$/su),
+    stderr: expect.stringMatching(/waiting for the gateway: .* is back\n$/su),
   })
   const { bytesReceived } = JSON.parse(stdout) as { bytesReceived: number }
   expect(bytesReceived).toBeLessThan(18.1 * MIB)

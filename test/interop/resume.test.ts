@@ -95,7 +95,7 @@ test.concurrent('after the agent is killed and started again', () =>
   disturbed(new Dice(61), async ({ host }) => {
     await host.end('SIGKILL')
     await host.start()
-    await host.agent.says(/the backup goes on after a restart/)
+    await host.agent.says(/the backup continues after a restart/)
   }),
 )
 
@@ -103,7 +103,7 @@ test.concurrent('after the agent is stopped and started again', () =>
   disturbed(new Dice(62), async ({ host }) => {
     expect((await host.end('SIGTERM')).code).toBe(0)
     await host.start()
-    await host.agent.says(/the backup goes on after a restart/)
+    await host.agent.says(/the backup continues after a restart/)
   }),
 )
 

@@ -20,6 +20,11 @@ describe('the class', () => {
     expect(error).toMatchObject({ name: 'VarveError', code: 'STORE_FULL', details: { freeBytes: 0 }, cause })
     expect([error.retry, error.endsConnection]).toEqual([true, false])
     expect(new VarveError('REPLACED', '').endsConnection).toBe(true)
+    // work waits until there is room; what is bounded for good does not
+    expect([new VarveError('TOO_MANY_REQUESTS', '').retry, new VarveError('LIMIT_REACHED', '').retry]).toEqual([
+      true,
+      false,
+    ])
     expect('cause' in new VarveError('REPLACED', '')).toBe(false)
   })
 

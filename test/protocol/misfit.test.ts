@@ -83,7 +83,7 @@ const onWire: readonly (readonly [schema: v.GenericSchema, value: unknown, sente
     '[1][1][1]: must be at least 1, not 0',
   ],
   [up, [0, [[9, 1]]], '[1][0]: begins with 9, must begin with 0, 1 or 2'],
-  [up, [0, [[2, ids]]], '[1][0][1]: is not as it must be'],
+  [up, [0, [[2, ids]]], '[1][0][1]: is not valid'],
   [up, [1, ids, ids], 'the heads of the chunks do not fit their bytes (it is a list of 3)'],
   [start, { machine: 'db1' }, '"full" is missing'],
   [start, { machine: 'db1', full: 1 }, 'full: must be true or false, not 1'],

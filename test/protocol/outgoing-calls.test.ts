@@ -84,7 +84,7 @@ describe('a call', () => {
     feed(FRAME.result, 1, { machines: [{ name: 'db1' }] })
     expect(await codeOf(first)).toBe('RESULT_INVALID')
     const second = peer.call('machines.list', {})
-    feed(FRAME.result, 3, { machines: [], later: true })
+    feed(FRAME.result, 3, { machines: [], next: null, later: true })
     expect(await second).toEqual({ machines: [], next: null })
   })
 

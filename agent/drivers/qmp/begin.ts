@@ -1,4 +1,4 @@
-// Begins one lease in QEMU: plans it on the disks as they are, makes everything, takes the instant, or leaves nothing.
+// Begins one lease in QEMU: plans it for the disks as they are, makes everything and takes the instant, or leaves nothing.
 import { VarveError } from '../../../protocol/errors.ts'
 import { makeFolder } from '../../make-folder.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
@@ -50,7 +50,7 @@ const startServer = async (client: QmpCaller, socketPath: string): Promise<void>
   } catch (cause) {
     const running = cause instanceof VarveError && /already running/.test(String(cause.details['desc']))
     if (!running) throw cause
-    const sentence = 'the machine runs an NBD server that is not ours, and QEMU has room for one only: stop it first'
+    const sentence = "the machine runs an NBD server that is not Varve's, and QEMU supports only one: stop it first"
     throw new VarveError('NBD_SERVER_BUSY', sentence, { cause })
   }
 }
@@ -82,7 +82,7 @@ const removeObsolete = async (host: QmpHost, client: QmpCaller, { id }: QmpEntry
 const isRefusal = (error: unknown): boolean =>
   error instanceof VarveError && (error.code === 'QMP_ERROR' || error.code === 'LEASE_HELD')
 
-/** What a lease begins with; `release` is called once the machine is free again. */
+/** The inputs of a new lease; `release` is called once the machine is free again. */
 export interface Beginning {
   readonly client: QmpCaller
   readonly request: LeaseRequest
@@ -129,7 +129,7 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   }
 }
 
-/** Removes what a failed begin made; false, and it stays in the journal as failed, where that cannot be done now. */
+/** Removes what a failed begin made; where that cannot be done now it stays in the journal as failed, and the result is false. */
 const undo = async (host: QmpHost, entry: QmpEntry, cause: unknown): Promise<boolean> => {
   try {
     await finishLease(host, entry, 'failed')
@@ -144,7 +144,7 @@ const undo = async (host: QmpHost, entry: QmpEntry, cause: unknown): Promise<boo
   }
 }
 
-/** Begins on the disks as they are now; null, with nothing left, when they were others at the instant. */
+/** Begins with the disks as they are now; null, with nothing left, when they had changed at the instant. */
 export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<Lease | null> => {
   const { client, request } = beginning
   const seen = await look(client)
@@ -156,7 +156,7 @@ export const tryToBegin = async (host: QmpHost, beginning: Beginning): Promise<L
   } catch (error) {
     if (!(await undo(host, entry, error))) throw error
     if (error instanceof DisksChanged) return null
-    // QEMU refuses what does not fit disks that are others by now
+    // QEMU refuses a plan for disks that have changed
     if (isRefusal(error) && signature(await look(client), request) !== signature(seen, request)) return null
     throw error
   }

@@ -6,7 +6,7 @@ import { FILTERS, splitExcluded, type BitmapState, type MachineDisk, type Machin
 import type { BaseDisk, LeaseBase, LeaseRequest } from '../driver.ts'
 import { parseCheckpoint, sizeMarkName } from './names.ts'
 
-/** A disk with what lies under it. */
+/** A disk with what is below it. */
 export interface SeenDisk extends MachineDisk {
   readonly evidence: string
 }
@@ -16,7 +16,7 @@ export interface SeenDisks extends MachineDisks {
   readonly disks: readonly SeenDisk[]
 }
 
-/** Whose changes a bitmap tells, and how it is proved. */
+/** The image whose changes a bitmap records, and the proof. */
 export interface Continued {
   /** Name that the image has in the base. */
   readonly base: string
@@ -35,7 +35,7 @@ export interface DiskDecision {
   readonly reread: readonly ByteRange[]
 }
 
-/** What the bitmaps on the machine's disks say of a base. */
+/** What the bitmaps on the machine's disks say about a base. */
 interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
   readonly base: LeaseBase | null
   readonly full: boolean
@@ -93,7 +93,7 @@ const stateReason = (bitmap: BitmapState): ReadReason | null => {
   return bitmap.busy ? 'checkpoint-mismatch' : null
 }
 
-/** Why the disk was not always as large as now; null when its mark shows that it was. */
+/** Why the disk may have been smaller; null when its size mark proves that it never was. */
 const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
   if (mark === undefined || mark.recording || mark.busy) return 'checkpoint-mismatch'
   if (mark.inconsistent) return 'bitmap-inconsistent'
@@ -101,8 +101,8 @@ const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
 }
 
 /**
- * Full or incremental, with the reason, for one disk. Incremental only where the bitmap of one image of the base, and of no other,
- * lies on this disk and on no other, records, is of a disk that was never smaller since, over what it lay over then.
+ * Full or incremental, with the reason, for one disk. Incremental only where the bitmap of one image of the base, and of no
+ * other, is on this disk and on no other, records, and the disk was never smaller since and has the same images below it.
  */
 const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const { base, holders } = view
@@ -117,7 +117,7 @@ const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
   if (known.size !== disk.size) return full(disk, 'size-changed')
-  // the bitmap lies on the filter: it does not see what was written to the image around it, by whatever was there for a while
+  // the bitmap is on the filter: it misses writes to the image that bypass the filter
   if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
   const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, base.checkpoint, index))
   const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
@@ -136,7 +136,7 @@ export interface Decisions {
   readonly leftOut: readonly LeftOutDisk[]
 }
 
-/** FULL_REFUSED when the policy does not want a disk to be read in full for its reason. */
+/** FULL_REFUSED when the policy refuses a full read for the disk's reason. */
 export const refuseFullRead = (
   disk: string,
   kind: ReadKind,
@@ -148,7 +148,7 @@ export const refuseFullRead = (
   throw new VarveError('FULL_REFUSED', sentence, { details: { disk, reason } })
 }
 
-/** Disks of the base that the machine has no more, under whatever name. */
+/** Disks of the base that the machine no longer has under any name. */
 const unplugged = (base: LeaseBase | null, decisions: readonly DiskDecision[], seen: SeenDisks): LeftOutDisk[] => {
   const here = new Set([...seen.disks, ...seen.leftOut].map(({ name }) => name))
   const continued = new Set(decisions.map((decision) => decision.continued?.base))

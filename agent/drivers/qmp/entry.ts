@@ -1,4 +1,4 @@
-// What a lease of this driver adds to its journal entry: the names of all that it makes, written down before it is made.
+// The payload of this driver's journal entries: the names of everything a lease makes, written before it is made.
 
 import * as v from 'valibot'
 import { READ_KINDS, READ_REASONS } from '../../../protocol/backup.ts'
@@ -23,11 +23,11 @@ const diskSchema = v.object({
   checkpoint: text,
   sizeMark: text,
   sizeGranularity: natural,
-  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the granularity in bytes of the first. */
+  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the first one's granularity. */
   base: v.nullable(v.object({ name: text, checkpoint: text, sizeMark: text, granularity: natural })),
-  /** What lay under the disk at the instant. */
+  /** What was below the disk at the instant. */
   evidence: v.string(),
-  /** Chunks said to be unchanged that were compared with the base. */
+  /** Chunks recorded as unchanged that were compared with the base. */
   comparedChunks: natural,
   /** Ranges of an incremental read that count as changed: offset and length in bytes. */
   reread: v.array(v.tuple([natural, natural])),
@@ -56,7 +56,7 @@ interface QmpPayload extends Readonly<Omit<v.InferOutput<typeof payloadSchema>, 
   readonly disks: readonly JournalDisk[]
 }
 
-/** All that is known of a lease of this driver: the head of its journal entry and the payload in one. */
+/** A whole lease of this driver: the head of its journal entry and the payload in one. */
 export type QmpEntry = Omit<JournalEntry, 'payload'> & QmpPayload
 
 const version1Schema = v.looseObject({
@@ -64,7 +64,7 @@ const version1Schema = v.looseObject({
   ...payloadSchema.entries,
 })
 
-/** Version 1 of the journal had no drivers: the fields of this one stood among the others. */
+/** Version 1 of the journal had no drivers: this one's fields were among the others. */
 const fromVersion1 = (value: unknown): unknown => {
   const { machine, transfer, scratchFolder, socketFolder, socketPath, disks, ...head } = v.parse(version1Schema, value)
   const { name, qmp, guestAgent } = machine
@@ -85,7 +85,7 @@ export const fromJournal = ({ payload, ...head }: JournalEntry): QmpEntry => ({
   ...v.parse(payloadSchema, payload),
 })
 
-/** The journal takes of both what is theirs. */
+/** Head and payload, for the journal. */
 export const writeEntry = (journal: LeaseJournal, entry: QmpEntry): Promise<void> =>
   journal.write({ ...entry, payload: entry })
 

@@ -1,7 +1,7 @@
-// What lies under a disk besides its own image: remembered with a checkpoint, because a bitmap says nothing of it.
+// What is below a disk's own image: recorded with a checkpoint, because a bitmap says nothing about it.
 //
-// A bitmap records what this QEMU writes through the disk. A backing file that was exchanged or rewritten, or a raw file
-// opened elsewhere, changes what the guest reads, and no bitmap tells. Its name, size and times do.
+// A bitmap records what this QEMU writes through the disk. A backing file that was replaced or rewritten, or a raw file
+// opened elsewhere, changes what the guest reads without any bitmap recording it. Its name, size and times show it.
 
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
@@ -10,10 +10,10 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
 import type { DiskImage, MachineDisk } from '../../qmp/disks.ts'
 
-/** A file or device as the host knows it, whatever path leads to it. */
+/** The identity of a file or device on this host, independent of its path. */
 interface FileIdentity {
   readonly id: string
-  /** Size and times of a regular file; empty for a device, which has none of meaning. */
+  /** Size and times of a regular file; empty for a device, whose own mean nothing. */
   readonly state: string
 }
 
@@ -25,11 +25,11 @@ interface FilePart {
 }
 
 export interface DiskEvidence {
-  /** To be equal to what was remembered, or the disk is read in full. */
+  /** Must equal what was recorded, or the disk is read in full. */
   readonly text: string
-  /** What the disk writes of files and devices. */
+  /** Files and devices that the disk writes. */
   readonly written: readonly FilePart[]
-  /** All that holds its content. */
+  /** Files and devices that hold its content. */
   readonly held: readonly FilePart[]
 }
 
@@ -74,10 +74,10 @@ export const pathOf = (fileName: string): string | null => {
   return isAbsolute(file) ? file : null
 }
 
-/** QEMU's names of what holds nothing. */
+/** QEMU's names of images without content. */
 const NOTHING_HELD = /^$|^null-|^json:.*"null-(?:co|aio)"/
 
-/** What an image holds of its file. What is no file of this host is known by its name: QEMU means the same by it each time. */
+/** The part of its file that an image uses. What is not a file of this host is identified by its name in QEMU. */
 const heldBy = (fileName: string, identity: FileIdentity | null): FilePart[] => {
   if (identity === null && NOTHING_HELD.test(fileName)) return []
   const { file, from, to } = partOf(fileName) ?? { file: fileName, from: 0, to: Infinity }
@@ -97,13 +97,13 @@ const identify = async (fileName: string): Promise<FileIdentity | null> => {
     const { dev, ino, size, mtimeNs, ctimeNs } = found
     return { id: `file ${dev}:${ino}`, state: `${size} ${mtimeNs} ${ctimeNs}` }
   } catch {
-    // QEMU may see other files than we do: then only the name is known
+    // QEMU may see different files than we do: then only the name is known
     return null
   }
 }
 
 const ownLine = (disk: MachineDisk, own: FileIdentity | null): string =>
-  // a bitmap that is stored in the image goes wherever the image goes; another one is worth something only beside this very file
+  // a bitmap stored in the image moves with it; any other one is valid only for this very file
   disk.persistentBitmaps ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}`
 
 const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity | null): string =>
@@ -131,8 +131,8 @@ export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> =
 }
 
 /**
- * Refuses with DISK_UNSUPPORTED two disks of which one writes a file that the other one holds too: neither QEMU nor a bitmap
- * of the second knows of what the first one writes.
+ * DISK_UNSUPPORTED for two disks of which one writes a file that the other uses too: neither QEMU nor a bitmap of the
+ * second records what the first one writes.
  */
 export const refuseShared = (
   disks: readonly { readonly disk: MachineDisk; readonly evidence: DiskEvidence }[],
@@ -143,7 +143,7 @@ export const refuseShared = (
       (one) => one.disk !== disk && one.evidence.held.some((held) => written.some((part) => overlap(part, held))),
     )
     if (other === undefined) continue
-    const sentence = `disk ${disk.name} writes ${disk.fileName}, which disk ${other.disk.name} holds too, through another node of QEMU: what one writes is missing in the other's restore points; give both devices one node (-blockdev), or detach one`
+    const sentence = `disk ${disk.name} writes ${disk.fileName}, which disk ${other.disk.name} uses too, through another QEMU node, so each restore point would miss what the other writes: give both devices one node (-blockdev), or detach one`
     throw new VarveError('DISK_UNSUPPORTED', sentence, { details: { disk: disk.name, other: other.disk.name } })
   }
 }

@@ -1,4 +1,4 @@
-// Ends a lease for good: what it left in the guest, in QEMU, on disk and in the journal, in this order.
+// Ends a lease for good: removes what it left in the guest, in QEMU, on disk and in the journal, in this order.
 
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
@@ -15,23 +15,23 @@ import { leaseTarget, tearDown } from './teardown.ts'
 /** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
 const THAW_WAIT_MS = 10_000
 
-/** Connections tried when QEMU goes away in the middle. */
+/** Connections tried when QEMU disconnects midway. */
 const ATTEMPTS_MAX = 3
 
-/** Whether an error says that no QEMU is behind the socket any more, so that only its images remain. */
+/** Whether an error says that QEMU is gone, so that only its images remain. */
 export const isGone = (error: unknown): boolean =>
   error instanceof VarveError &&
   error.code === 'QMP_UNAVAILABLE' &&
   (error.details['errno'] === 'ECONNREFUSED' || error.details['errno'] === 'ENOENT')
 
-/** Whether the guest stands still for want of the lease's scratch space, so that it is to go on once that is free again. */
+/** Whether the guest is stopped because the lease's scratch space is full, and must be resumed once it is free again. */
 const standsStill = async (host: QmpHost, client: QmpCaller, entry: QmpEntry): Promise<boolean> => {
   const { reserveBytes, freeBytes } = host
   const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes })
   return free < reserveBytes && (await isStoppedByScratch(client, rescuedOf(entry)))
 }
 
-/** Bitmaps of a machine that has moved stay until it is back: touching them would keep it from going on here. */
+/** Bitmaps of a machine that has moved stay until it is back: changing them would keep it from running here again. */
 const stillMoved = (machine: string, moved: string): VarveError =>
   new VarveError('MACHINE_MOVING', `checkpoints of machine ${machine} cannot be removed now: ${moved}`, {
     details: { machine },
@@ -51,7 +51,7 @@ const tearDownReachable = async (host: QmpHost, entry: QmpEntry, outcome: LeaseO
       await client.execute('cont')
       host.log.warn(
         { lease: entry.id, machine: entry.machine.name },
-        'the guest had stopped for want of scratch space; it goes on',
+        'the guest had stopped because the scratch space was full; it was resumed',
       )
       return
     } catch (error) {

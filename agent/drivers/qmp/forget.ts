@@ -1,4 +1,4 @@
-// Removes what Varve has in a machine, of whichever agent: exports, jobs and nodes of leases, and every bitmap.
+// Removes what any agent has in a machine: exports, jobs and nodes of leases, and every bitmap.
 import * as v from 'valibot'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { readInventory } from './inventory.ts'
 import { scratchNodeParts } from './names.ts'
 import { tearDown, type TeardownTarget } from './teardown.ts'
 
-/** The names of everything that any agent makes in a QEMU. */
+/** The form of all names that any agent uses in a QEMU. */
 const OURS = /^varve-[0-9a-z]{8}-/
 const EXPORT = /^varve-[0-9a-z]{8}-exp-/
 const JOB = /^varve-[0-9a-z]{8}-job-/
@@ -77,7 +77,7 @@ const removeLeases = async (client: QmpCaller, runtimeFolder: string): Promise<v
 /**
  * Removes Varve's bitmaps from a machine, or from one of its disks with everything below it; without `disk` also what is
  * left of leases. What QEMU refuses to remove (a node that became a read-only backing file) is in `left`, with QEMU's
- * words. NOT_FOUND when there is no such disk.
+ * reason. NOT_FOUND when there is no such disk.
  */
 export const forgetMachine = async (
   client: QmpCaller,

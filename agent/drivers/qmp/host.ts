@@ -1,4 +1,4 @@
-// What the parts of this driver share: what every driver is given, how to reach QEMU, and where scratch space and sockets lie.
+// What the parts of this driver share: the driver's host, the way to QEMU, and the folders of scratch space and sockets.
 
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { DriverHost } from '../driver.ts'
@@ -16,6 +16,6 @@ export interface QmpHost extends DriverHost {
   readonly connect: (qmpPath: string) => Promise<QmpCaller>
   readonly folders: LeaseFolders
   readonly freeBytes: (folder: string) => Promise<number>
-  /** Goes on watching the scratch space of a lease that could not be ended. */
+  /** Keeps watching the scratch space of a lease that could not be ended. */
   readonly watchLeft: (entry: QmpEntry) => void
 }

@@ -11,7 +11,7 @@ import { transactionActions } from './plan.ts'
 /** How long a lease waits for an earlier freeze of its guest to be undone, in milliseconds. */
 const EARLIER_FREEZE_WAIT_MS = 10_000
 
-/** What was wished and what was reached of a lease's instant. */
+/** The requested and the reached consistency of a lease's instant. */
 export interface Instant {
   readonly timeMs: number
   readonly consistency: Consistency
@@ -26,7 +26,7 @@ export interface InstantOptions {
   readonly freezeTimeoutMs: number
 }
 
-/** Refuses with FREEZE_REQUIRED what can never be frozen, before anything is made. */
+/** FREEZE_REQUIRED for a machine that can never be frozen, before anything is made. */
 export const checkWish = (wish: ConsistencyWish, guestAgent: string | null, machine: string): void => {
   if (wish === 'freeze-required' && guestAgent === null) {
     throw new VarveError(
@@ -44,9 +44,12 @@ const freeze = async ({ thawer, entry, wish, freezeTimeoutMs }: InstantOptions):
   if (wish === 'none') return { guest: null, note: null }
   if (guestAgent === null) return { guest: null, note: 'no guest agent is configured' }
   try {
-    // a guest that has not come back from one freeze is not told to freeze again
+    // a guest that is still in one freeze is not frozen again
     if (!(await thawer.isClear(guestAgent, EARLIER_FREEZE_WAIT_MS))) {
-      throw new VarveError('GUEST_AGENT_ERROR', 'an earlier freeze of the guest is not undone yet; the agent tries on')
+      throw new VarveError(
+        'GUEST_AGENT_ERROR',
+        'an earlier freeze of the guest is not undone yet; the agent keeps trying',
+      )
     }
     const guest = { socketPath: guestAgent, machine: machine.name, qmp: qmpPathOf(machine), lease: entry.id }
     return { guest: await freezeGuest({ ...guest, timeoutMs: freezeTimeoutMs, thawer }) }
@@ -85,7 +88,7 @@ const judge = (
 export const takeInstant = async (options: InstantOptions): Promise<Instant> => {
   const { client, entry } = options
   const frozen = await freeze(options)
-  // read before the command is sent: what a guest reported earlier than this is in the point
+  // read before the command is sent: what a guest completed before this time is in the point
   const timeMs = Date.now()
   let thaw: Thaw | null = null
   try {

@@ -1,4 +1,4 @@
-// What of a lease is in QEMU right now, and whether that is a lease that holds.
+// Which objects of a lease are in QEMU now, and whether the lease still holds.
 import * as v from 'valibot'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, listNodes, type BlockNode } from '../../qmp/disks.ts'
@@ -8,7 +8,7 @@ import type { QmpEntry } from './entry.ts'
 const exportsSchema = v.array(v.object({ id: v.string(), type: v.string() }))
 const jobsSchema = v.array(v.object({ id: v.string(), status: v.string() }))
 
-/** Exports, jobs and nodes of a machine, everyone's. */
+/** Exports, jobs and nodes of a machine, whoever made them. */
 export interface Inventory {
   readonly exports: readonly { readonly id: string; readonly type: string }[]
   readonly jobs: readonly { readonly id: string; readonly status: string }[]

@@ -1,4 +1,4 @@
-// What the registry holds of this driver.
+// This driver as the registry knows it.
 
 import type { DriverKind } from '../driver.ts'
 import { QMP_DRIVER, QMP_PAYLOAD } from './entry.ts'

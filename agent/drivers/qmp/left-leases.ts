@@ -1,5 +1,5 @@
 // Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
-// on, whatever the gateway says or does not say, and those that could not be ended.
+// on, independent of the gateway, and those that could not be ended.
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpHost } from './host.ts'
@@ -9,7 +9,7 @@ import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { agentEndedFile, startScratchGuard, type ScratchGuard } from './scratch-guard.ts'
 import { watchScratch } from './scratch-watch.ts'
 
-/** Pause before QEMU is told again, or a guard is started again, in milliseconds. */
+/** Pause before QEMU is asked again, or a guard is started again, in milliseconds. */
 const RETRY_MS = 1_000
 
 interface Watched {
@@ -25,7 +25,7 @@ export class LeftLeases {
     this.#host = host
   }
 
-  /** Watches a lease until `release`: its jobs are given up when its space runs low, and a guard watches beside. */
+  /** Watches a lease until `release`: its jobs are cancelled when its space runs low, and a guard process watches too. */
   watch(entry: QmpEntry): void {
     if (this.#watched.has(entry.id)) return
     const watched: Watched = { released: new AbortController(), guard: null }
@@ -35,7 +35,7 @@ export class LeftLeases {
     void this.#watch(entry, watched)
   }
 
-  /** Ends the watch: the lease is watched by its holder from now on, or is at its end. */
+  /** Ends the watch: the lease has a holder that watches it, or has ended. */
   release(id: string): void {
     const watched = this.#watched.get(id)
     this.#watched.delete(id)
@@ -61,7 +61,7 @@ export class LeftLeases {
     }
   }
 
-  /** Starts a guard of this process, so that the end of this process is noticed; tried until there is one. */
+  /** Starts a guard that notices the end of this process; retried until one runs. */
   async #guard(entry: QmpEntry, watched: Watched): Promise<void> {
     const { signal } = watched.released
     while (watched.guard === null && !signal.aborted) {
@@ -74,11 +74,11 @@ export class LeftLeases {
     if (signal.aborted) watched.guard?.done()
   }
 
-  /** Tells what a guard has noted about an agent before this one. */
+  /** Reports what a guard has noted about an agent before this one. */
   async #tellOfGuard({ id, machine, scratchFolder }: QmpEntry): Promise<void> {
     const text = await readFile(agentEndedFile(scratchFolder), 'utf8').catch(() => null)
     if (text === null) return
-    const sentence = 'the guard of the scratch space ended the last agent, which hung, and gave its backup up'
+    const sentence = 'the scratch space guard killed the last agent, which hung, and cancelled its backup'
     this.#host.log.warn({ lease: id, machine: machine.name, noted: text }, sentence)
   }
 }

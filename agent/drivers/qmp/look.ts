@@ -1,4 +1,4 @@
-// Looks at a machine's disks and what lies under them, and tells whether they are still those that a lease was planned for.
+// Reads a machine's disks and what is below them, and checks whether they are still those that a lease was planned for.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'
@@ -14,7 +14,7 @@ export class DisksChanged extends VarveError {
   }
 }
 
-/** The machine's disks and what lies under them; DISK_UNSUPPORTED where two disks write one file. */
+/** The machine's disks and what is below them; DISK_UNSUPPORTED where two disks write one file. */
 export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> => {
   const { disks, leftOut } = await listDisks(client, filters)
   const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
@@ -22,7 +22,7 @@ export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, stri
   return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
 }
 
-/** All that a plan for these disks depends on, to be compared with another look. */
+/** Everything that a plan for these disks depends on, to be compared with a later look. */
 export const signature = (seen: SeenDisks, request: LeaseRequest): string => {
   const disks = seen.disks.map(({ name, node, qdev, size, evidence }) => [name, node, qdev, size, evidence])
   const decided = decideDisks(seen, request).disks.map(({ kind, reason, continued }) => [kind, reason, continued?.base])
@@ -30,8 +30,8 @@ export const signature = (seen: SeenDisks, request: LeaseRequest): string => {
 }
 
 /**
- * Looks again once the jobs hold the disks in their place. Until then a snapshot could have put another node on top, which then
- * takes the guest's writes, so that what is exported is older than the instant; or a disk was smaller for a moment.
+ * Looks again once the jobs pin the disks. Until then a snapshot could have put another node on top, which then takes the
+ * guest's writes, so that what is exported is older than the instant; or a disk was briefly smaller.
  */
 export const refuseChange = async (
   client: QmpCaller,

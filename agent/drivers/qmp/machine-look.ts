@@ -1,4 +1,4 @@
-// How a machine is now, as QEMU tells it.
+// The state of a machine, as QEMU reports it.
 
 import * as v from 'valibot'
 import { asVarveError } from '../../../protocol/errors.ts'
@@ -8,7 +8,7 @@ import type { MachineLook } from '../driver.ts'
 
 const runState = v.object({ status: v.string() })
 
-/** The image's format, also while a backup's filter of QEMU lies over it. */
+/** The image's format, also while a backup job's filter is above it. */
 const formatOf = ({ format, backing }: MachineDisk): string =>
   format === 'copy-before-write' ? (backing[0]?.format ?? format) : format
 

@@ -1,15 +1,15 @@
-// Names of everything Varve makes in a QEMU, by which it knows its own again.
+// Names of everything Varve makes in a QEMU, by which it recognises its own.
 //
 //   varve-<agent>-cp-<lease>-<i>      checkpoint bitmap of disk i
 //   varve-<agent>-size-<lease>-<i>    its size mark: a bitmap that never records and whose last bit a shrunk disk loses
 //   varve-<agent>-xfer-<lease>        transfer bitmap on a scratch node
-//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters), with f behind it the filter of its job,
-//                                     with s the node from which a size mark gets its bit
+//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter, with
+//                                     suffix s the node from which a size mark gets its bit
 //   varve-<agent>-job-<lease>-<i>     backup job
-//   varve-<agent>-exp-<lease>-<i>     export, with s behind it that of a size mark's node
+//   varve-<agent>-exp-<lease>-<i>     export; with suffix s that of a size mark's node
 //
-// A checkpoint's bitmaps lie in the images they speak of, so their numbers, and not the names that disks have today, tell
-// which image of the restore point a disk continues.
+// A checkpoint's bitmaps are in the images they describe, so their numbers, and not the disks' current names, show which
+// image of the restore point a disk continues.
 //
 // <agent> is the last eight letters or digits of the agent's id: the first ones of time-ordered ids are the same for
 // agents that were enrolled together.
@@ -44,7 +44,7 @@ export const checkpointName = (agentId: string, leaseId: string, index: number):
 export const sizeMarkName = (agentId: string, leaseId: string, index: number): string =>
   `${ownPrefix(agentId)}-size-${leaseId}-${index}`
 
-/** Whose checkpoint a bitmap is part of. */
+/** The checkpoint that a bitmap is part of. */
 export interface CheckpointPart {
   readonly kind: 'cp' | 'size'
   readonly lease: string
@@ -90,7 +90,7 @@ export const scratchNodeParts = (node: string): { readonly folder: string } | nu
   return folder === undefined ? null : { folder }
 }
 
-/** Tells which objects carry this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
+/** Recognises objects with this agent's names; `scratchTail` gives the lease's part of the name of a node that it added. */
 export const ownNames = (agentId: string) => {
   const own = ownPrefix(agentId)
   const node = new RegExp(`^${own}-([0-9a-z]{1,${LEASE_TAIL_CHARS}})-[0-9]+s?$`)

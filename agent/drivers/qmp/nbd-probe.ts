@@ -1,4 +1,4 @@
-// Tells whether an NBD server listens on a unix socket, and takes leave of it politely.
+// Checks whether an NBD server listens on a unix socket, and disconnects cleanly.
 
 import { createConnection } from 'node:net'
 

@@ -1,4 +1,4 @@
-// Objects in QEMU that carry this agent's names but are in no journal entry: what a damaged entry left behind.
+// Objects in QEMU with this agent's names that are in no journal entry: what a damaged entry left behind.
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { QmpCaller } from '../../qmp/client.ts'

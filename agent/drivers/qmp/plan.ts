@@ -29,7 +29,7 @@ export const planLease = (
   if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
     throw new VarveError(
       'CONFIG_INVALID',
-      `the folder for sockets, ${folders.runtime}, has too long a path for a UNIX socket (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one`,
+      `the folder for sockets, ${folders.runtime}, is too long for a UNIX socket's path (${SOCKET_PATH_BYTES_MAX} bytes): set TMPDIR to a shorter one`,
       {
         details: { bytesMax: SOCKET_PATH_BYTES_MAX },
       },
@@ -136,7 +136,7 @@ const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAc
 export const transactionActions = (entry: QmpEntry): readonly TransactionAction[] =>
   entry.disks.flatMap((disk) => diskActions(entry, disk))
 
-/** The agents whose checkpoints are a host's own: the one that it is, and those that it was. */
+/** The agents whose checkpoints are a host's own: its current agent and its former ones. */
 export type OwnAgents = Pick<LeaseRequest, 'agentId' | 'formerAgents'>
 
 /** This host's checkpoint bitmaps and size marks, on nodes that are not read-only, of leases that are not kept. */
@@ -146,7 +146,7 @@ export const obsoleteBitmaps = (
   keep: ReadonlySet<string>,
 ): readonly NodeBitmap[] => checkpointBitmaps(nodes, own, (lease) => !keep.has(lease))
 
-/** The same of the leases that are wanted. */
+/** The same for the leases selected. */
 export const checkpointBitmaps = (
   nodes: readonly BlockNode[],
   { agentId, formerAgents }: OwnAgents,

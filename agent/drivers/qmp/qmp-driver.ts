@@ -36,15 +36,15 @@ import { refuseMoving } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { freeBytes, removeScratch } from './scratch.ts'
 
-/** How often a lease is begun anew because the machine's disks changed while it began. */
+/** How often a lease starts over because the machine's disks changed while it began. */
 const BEGIN_ATTEMPTS_MAX = 3
 
-/** Parts of the driver that a test may exchange. */
+/** Parts of the driver that a test may replace. */
 export interface QmpDriverParts {
   /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly freeBytes?: (folder: string) => Promise<number>
-  /** Stands between the leases and QEMU. */
+  /** Wraps every QMP client of the leases. */
   readonly between?: (client: QmpClient) => QmpCaller
 }
 
@@ -93,10 +93,10 @@ export class QmpDriver implements LeaseDriver {
         const lease = await tryToBegin(host, { client, request, release })
         if (lease !== null) return lease
         if (attempt === BEGIN_ATTEMPTS_MAX) {
-          const sentence = `the disks of machine ${machine.name} change while a backup begins (a snapshot, a resize, a device that comes or goes): try again when that is done`
+          const sentence = `the disks of machine ${machine.name} keep changing while a backup begins (a snapshot, a resize, a device added or removed): try again when that is done`
           throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
         }
-        host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; beginning anew')
+        host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; starting over')
       }
     })
   }
@@ -111,7 +111,7 @@ export class QmpDriver implements LeaseDriver {
         const client = await host.connect(qmpPathOf(machine))
         const why = findBreak(entry, await readInventory(client))
         if (why !== null) {
-          host.log.info({ lease: entry.id, machine: machine.name, why }, 'the lease cannot go on')
+          host.log.info({ lease: entry.id, machine: machine.name, why }, 'the lease cannot continue')
           release()
           return null
         }
@@ -140,7 +140,7 @@ export class QmpDriver implements LeaseDriver {
     if (entry.socketFolder.startsWith(this.#host.folders.runtime)) await removeScratch(entry)
   }
 
-  /** A QMP connection that is just coming back is worth another try. */
+  /** A QMP connection that is being restored is worth another try. */
   isPassing({ code }: VarveError): boolean {
     return code.startsWith('QMP_')
   }
@@ -195,7 +195,7 @@ export class QmpDriver implements LeaseDriver {
   }
 
   /**
-   * Removes what the journal does not know, such as a lease whose entry was damaged: nobody can go on with it, and nobody
+   * Removes what the journal does not know, such as a lease whose entry was damaged: nothing can resume it, and nothing
    * watches its scratch space. Everything is journalled before it is made, so this may run beside other work.
    */
   async #clearOrphans(machine: Machine): Promise<void> {
@@ -209,7 +209,7 @@ export class QmpDriver implements LeaseDriver {
     }
   }
 
-  /** Runs `action` while the machine is held; it stays held until `release`, or is freed when the action fails. */
+  /** Runs `action` with the machine held; it stays held until `release`, or is freed when the action fails. */
   async #holding<T>({ name, address }: Machine, action: (release: () => void) => Promise<T>): Promise<T> {
     if (this.#held.has(address)) {
       throw new VarveError(

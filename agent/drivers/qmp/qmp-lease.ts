@@ -1,4 +1,4 @@
-// A lease that the qmp driver began or adopted: it watches over its own objects until it ends.
+// A lease that the qmp driver began or adopted: watches its own objects until it ends.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -52,7 +52,7 @@ const leased = (entry: QmpEntry): readonly LeasedDisk[] =>
     }),
   )
 
-/** What a disk becomes whose bitmap turned out to be wrong. */
+/** The entry of a disk whose bitmap turned out to be wrong. */
 const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> & { readonly reason: ReadReason } = {
   kind: 'full',
   reason: 'changes-missed',
@@ -64,8 +64,7 @@ const lostError = (entry: QmpEntry, why: string, cause?: unknown): VarveError =>
   new VarveError('LEASE_LOST', `the lease on machine ${entry.machine.name} is lost: ${why}`, { cause })
 
 /** Why QEMU says that it shuts down, such as `guest-shutdown`. */
-const reasonOf = ({ data: { reason } }: QmpEvent): string =>
-  typeof reason === 'string' ? reason : 'for no reason that it gives'
+const reasonOf = ({ data: { reason } }: QmpEvent): string => (typeof reason === 'string' ? reason : 'no reason given')
 
 /** One machine's lease. */
 export class QmpLease implements Lease {
@@ -121,7 +120,7 @@ export class QmpLease implements Lease {
     return this.#entry.configuration
   }
 
-  /** Fills in what became known with the instant. */
+  /** Records what became known at the instant. */
   complete(entry: QmpEntry): void {
     this.#entry = entry
   }
@@ -141,7 +140,7 @@ export class QmpLease implements Lease {
       return { ...disk, ...(outcome.missed ? CHANGES_MISSED : {}), comparedChunks: outcome.chunks }
     })
     const entry: QmpEntry = { ...this.#entry, disks }
-    // what an increment may rely on does not depend on the count; that a disk must be read in full must outlive the agent
+    // no increment depends on the count, but that a disk must be read in full must outlive the agent
     if ([...outcomes.values()].some(({ missed }) => missed)) await writeEntry(this.#parts.host.journal, entry)
     this.#entry = entry
     for (const { name, kind, reason } of disks)
@@ -170,7 +169,7 @@ export class QmpLease implements Lease {
       guard.done()
     } catch (error) {
       guard.done()
-      // a guard is of no use to a QEMU that is gone; to one that does not answer it may be
+      // a guard is useless once QEMU is gone, but not while QEMU merely does not answer
       if (!isGone(error)) host.watchLeft(this.#entry)
       throw error
     } finally {
@@ -178,7 +177,7 @@ export class QmpLease implements Lease {
     }
   }
 
-  /** What is missing of the lease; the connection is made again when it broke. */
+  /** What is missing of the lease; reconnects if the connection broke. */
   async #problem(): Promise<string | null> {
     try {
       return await this.#look(this.#client)
@@ -191,7 +190,7 @@ export class QmpLease implements Lease {
   /** Why the lease does not hold, as a sentence; null when it does. */
   async #look(client: QmpCaller): Promise<string | null> {
     const move = await findMove(client)
-    if (move !== null) return `the machine is not only here any more: ${move}`
+    if (move !== null) return `the machine is no longer only on this host: ${move}`
     return findBreak(this.#entry, await readInventory(client))
   }
 
@@ -220,7 +219,7 @@ export class QmpLease implements Lease {
     void client.closed.then((error) => this.#recover(error))
   }
 
-  /** Finds QEMU again after the connection broke; the lease goes on when all of it is still there. */
+  /** Reconnects to QEMU; the lease continues when all of it is still there. */
   async #recover(cause: VarveError): Promise<void> {
     const deadlineMs = performance.now() + LEASE_RECONNECT_LIMIT_MS
     const { signal } = this.#stopping
@@ -233,7 +232,7 @@ export class QmpLease implements Lease {
         return
       } catch (error) {
         if (isGone(error) || performance.now() > deadlineMs) {
-          const why = isGone(error) ? 'its QEMU has ended' : 'QEMU does not answer any more'
+          const why = isGone(error) ? 'its QEMU has ended' : 'QEMU no longer answers'
           this.#lose(lostError(this.#entry, why, error))
           return
         }
@@ -256,7 +255,7 @@ export class QmpLease implements Lease {
     await this.#giveUp(low)
   }
 
-  /** Ends the jobs at once, as the guest's writes are in danger; known as lost before, so that nothing read afterwards is believed. */
+  /** Cancels the jobs at once, as guest writes are at risk; first marks the lease as lost, so later reads are not trusted. */
   async #giveUp(why: VarveError): Promise<void> {
     if (this.#ending !== null) return
     this.#lose(why)
@@ -265,7 +264,7 @@ export class QmpLease implements Lease {
       if (await giveUpJobs(this.#client, rescuedOf(entry))) {
         host.log.warn(
           { lease: entry.id, machine: entry.machine.name },
-          'the guest had stopped for want of scratch space; it goes on',
+          'the guest had stopped because the scratch space was full; it was resumed',
         )
       }
     } catch (error) {

@@ -1,4 +1,4 @@
-// Gives up a lease's copy jobs, and lets a guest go on that stands still because their scratch space was full.
+// Cancels a lease's copy jobs, and resumes a guest that stopped because their scratch space was full.
 
 import { access, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ const blocksSchema = v.array(
   }),
 )
 
-/** What a rescue needs to know of a lease: its jobs, the names of its disks, its scratch folder. */
+/** What a rescue needs of a lease: its jobs, the names of its disks, its scratch folder. */
 export interface Rescued {
   readonly jobs: readonly string[]
   readonly disks: readonly string[]
@@ -33,7 +33,7 @@ export const rescuedOf = ({ disks, scratchFolder }: QmpEntry): Rescued => ({
   folder: scratchFolder,
 })
 
-/** The file that says that the machine had stopped on an error of its own before the lease began. */
+/** The file that notes that the machine had stopped on an error before the lease began. */
 const markerFile = (folder: string): string => join(folder, 'stopped-before')
 
 /** How long a file system may take to say whether a file is there, in milliseconds. */
@@ -51,15 +51,15 @@ export const isThere = async (path: string): Promise<boolean> => {
 const isStoppedByError = async (client: QmpCaller): Promise<boolean> =>
   checkAnswer(statusSchema, await client.execute('query-status'), 'query-status').status === 'io-error'
 
-/** To be called before a lease's instant: a machine that stands still already is not ours to continue. */
+/** Called before a lease's instant: a machine that has already stopped is not ours to resume. */
 export const noteStopped = async (client: QmpCaller, folder: string): Promise<void> => {
   if (await isStoppedByError(client)) await writeFile(markerFile(folder), '')
 }
 
 /**
- * Whether the machine stands still for want of the lease's scratch space: it ran at the instant, it has stopped on an
- * error, and every disk that reports one reports "no space" and is the lease's. To be asked only where the scratch
- * space is low. A disk whose own file system is full too stops the machine again by itself.
+ * Whether the machine is stopped because the lease's scratch space is full: it ran at the instant, it has stopped on an
+ * error, and every disk that reports one reports "no space" and is the lease's. Only meaningful while the scratch space
+ * is low. A disk whose own file system is full too stops the machine again anyway.
  */
 export const isStoppedByScratch = async (client: QmpCaller, { disks, folder }: Rescued): Promise<boolean> => {
   if (!(await isStoppedByError(client))) return false
@@ -85,8 +85,8 @@ const cancel = async (client: QmpCaller, device: string): Promise<void> => {
 }
 
 /**
- * Cancels the jobs of a lease whose scratch space is low; true when it had to continue the guest. QMP_UNAVAILABLE and
- * QMP_TIMEOUT when QEMU cannot be told.
+ * Cancels the jobs of a lease whose scratch space is low; true when it had to resume the guest. QMP_UNAVAILABLE and
+ * QMP_TIMEOUT when QEMU cannot be reached.
  */
 export const giveUpJobs = async (client: QmpCaller, rescued: Rescued): Promise<boolean> => {
   await Promise.all(rescued.jobs.map((job) => cancel(client, job)))

@@ -1,4 +1,4 @@
-// Whether a machine is on its way from or to another host: then its disks are not, or not only, this QEMU's.
+// Whether a machine is migrating from or to another host: then its disks are not, or not only, this QEMU's.
 
 import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -10,16 +10,16 @@ const migrationSchema = v.object({ status: v.optional(v.string()) })
 
 /** Run states (QAPI RunState) in which another QEMU may write the disks, or will. */
 const MOVING_STATES: Readonly<Record<string, string>> = {
-  postmigrate: 'it has moved to another host, which writes its disks now',
-  inmigrate: 'it waits for a machine that moves here from another host',
-  'finish-migrate': 'it is just handing over to another host',
-  colo: 'it is kept in step with a machine of another host',
+  postmigrate: 'it has migrated to another host, which now writes its disks',
+  inmigrate: 'it is waiting for a machine to migrate in from another host',
+  'finish-migrate': 'it is being handed over to another host',
+  colo: 'it is kept in lockstep with a machine on another host',
 }
 
 /** States of an outgoing migration (QAPI MigrationStatus) that has ended or never began. */
 const MIGRATION_ENDED: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cancelled'])
 
-/** Why the machine's images are, or will be, another QEMU's, as half a sentence; null when they are this one's. */
+/** Why the machine's images are, or will be, another QEMU's, as a clause; null when they are this one's. */
 export const findMoved = async (client: QmpCaller): Promise<string | null> => {
   const { status } = checkAnswer(stateSchema, await client.execute('query-status'), 'query-status')
   const move = MOVING_STATES[status]
@@ -35,10 +35,10 @@ export const findMove = async (client: QmpCaller): Promise<string | null> => {
   return `it is moving to another host (migration ${migration})`
 }
 
-/** Refuses with MACHINE_MOVING unless the machine is here to stay. */
+/** MACHINE_MOVING if the machine has moved or is moving. */
 export const refuseMoving = async (client: QmpCaller, machine: string): Promise<void> => {
   const move = await findMove(client)
   if (move === null) return
-  const sentence = `machine ${machine} is not backed up from here: ${move}; back it up on the host on which it runs`
+  const sentence = `machine ${machine} is not backed up from here: ${move}; back it up on the host where it runs`
   throw new VarveError('MACHINE_MOVING', sentence, { details: { machine } })
 }

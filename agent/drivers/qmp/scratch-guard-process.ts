@@ -1,8 +1,8 @@
-// Guards a lease's scratch space as a process of its own: when the space runs low and the agent is dead or hangs, it
-// cancels the lease's copy jobs, so that the guest's writes go on.
+// Guards a lease's scratch space in a separate process: when the space runs low and the agent is dead or hangs, it
+// cancels the lease's copy jobs, so that the guest's writes continue.
 //
-//   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent gives the
-//                     jobs up itself, "done" when the lease has ended; its end without "done": the agent is gone
+//   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent cancels
+//                     the jobs itself, "done" when the lease has ended; its end without "done": the agent is gone
 //   standard output   "ready", then "here" for each "alive"
 import * as v from 'valibot'
 import { readFile, rename, writeFile } from 'node:fs/promises'
@@ -19,25 +19,25 @@ import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile, type 
 import { freeBytes } from './scratch.ts'
 import { watchScratch } from './scratch-watch.ts'
 
-/** How often the guard looks whether it is still on duty, in milliseconds. */
+/** How often the guard checks whether it is still on duty, in milliseconds. */
 const DUTY_POLL_MS = 200
 
-/** How often a guard that is alone looks whether QEMU is still there, in milliseconds. */
+/** How often a guard without an agent checks whether QEMU is still there, in milliseconds. */
 const GONE_POLL_MS = 5_000
 
 /** An agent that has said nothing for this long while the space is low is taken to hang, in milliseconds. */
 const AGENT_SILENT_MS = 1_000
 
-/** The same for an agent that has said that it gives the jobs up, in milliseconds. */
+/** The same for an agent that has said that it cancels the jobs, in milliseconds. */
 const AGENT_ACTING_MS = 5_000
 
 /** Pause between two looks at an agent while the space is low, in milliseconds. */
 const LOW_POLL_MS = 20
 
-/** How long a file may take, in milliseconds: the scratch space may be on a file system that hangs. */
+/** How long a file operation may take, in milliseconds: the scratch space may be on a file system that hangs. */
 const FILE_LIMIT_MS = 1_000
 
-/** How long a guard without a folder tries for a monitor that somebody else holds, in milliseconds. */
+/** How long a guard without a folder tries to get a monitor that another client holds, in milliseconds. */
 const FOLDERLESS_LIMIT_MS = 60_000
 
 /** What the guard knows of the agent. */
@@ -47,7 +47,7 @@ interface Agent {
   gone: boolean
 }
 
-/** Goes on duty in place of an earlier guard. A file system that hangs must not keep it from its work. */
+/** Goes on duty in place of an earlier guard; a file system that hangs does not prevent it. */
 const takeDuty = async ({ folder, token }: GuardOrder): Promise<void> => {
   const file = guardTokenFile(folder)
   await within(
@@ -65,7 +65,7 @@ const isRelieved = async ({ folder, token }: GuardOrder): Promise<boolean> => {
   return holder !== null && holder !== token
 }
 
-/** Whether QEMU has ended: then nothing writes to the scratch space any more. */
+/** Whether QEMU has ended: then nothing writes to the scratch space. */
 const machineIsGone = async ({ nbdPath, qmpPath }: GuardOrder): Promise<boolean> => {
   // the monitor takes one client, and a restarted agent must find it free: it is tried only where the export is gone
   if (await nbdServerListens(nbdPath)) return false
@@ -78,7 +78,7 @@ const machineIsGone = async ({ nbdPath, qmpPath }: GuardOrder): Promise<boolean>
   }
 }
 
-/** Cancels the jobs; true when nothing is left to be done. */
+/** Cancels the jobs; true when nothing is left to do. */
 const cancelJobs = async (order: GuardOrder): Promise<boolean> => {
   try {
     await using client = await QmpClient.connect({ path: order.qmpPath })
@@ -89,17 +89,17 @@ const cancelJobs = async (order: GuardOrder): Promise<boolean> => {
   }
 }
 
-/** Whether an agent that is there cannot be trusted to give the jobs up. */
+/** Whether a living agent cannot be relied on to cancel the jobs. */
 const hangs = ({ agent }: GuardOrder, { heardMs, actingMs }: Agent): boolean => {
   if (agent !== null && processState(agent) === 'stopped') return true
   const silentMs = performance.now() - heardMs
   return silentMs > (actingMs === null ? AGENT_SILENT_MS : AGENT_ACTING_MS)
 }
 
-/** Ends an agent that hangs, as it holds the only monitor connection there is, and says so for the next one. */
+/** Kills an agent that hangs, as it holds the only monitor connection, and notes it for the next agent. */
 const endAgent = async (order: GuardOrder): Promise<void> => {
   if (order.agent === null) return
-  const why = `it did not live while the scratch space was low (less than ${order.reserveBytes} bytes free)`
+  const why = `it did not respond while the scratch space was low (less than ${order.reserveBytes} bytes free)`
   const text = JSON.stringify({ timeMs: Date.now(), pid: order.agent.pid, why })
   if (!endProcess(order.agent)) return
   await within(
@@ -108,7 +108,7 @@ const endAgent = async (order: GuardOrder): Promise<void> => {
   )
 }
 
-/** The space is low: sees to it that the jobs are given up, by the agent where it lives. */
+/** The space is low: makes sure that the jobs are cancelled, by the agent if it lives. */
 const giveUp = async (order: GuardOrder, agent: Agent): Promise<void> => {
   const startedMs = performance.now()
   for (;;) {

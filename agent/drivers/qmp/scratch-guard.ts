@@ -1,4 +1,4 @@
-// Keeps a process alive that watches a lease's scratch space beside the agent, for when the agent dies or hangs.
+// Keeps a process running that watches a lease's scratch space along with the agent, in case the agent dies or hangs.
 import * as v from 'valibot'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -17,7 +17,7 @@ import { isThere, rescuedOf } from './rescue.ts'
 /** How long the guard process may take to start, in milliseconds. */
 const START_LIMIT_MS = 20_000
 
-/** How often the agent tells its guard that it lives, in milliseconds; the guard answers each time. */
+/** How often the agent sends its guard a heartbeat, in milliseconds; the guard answers each time. */
 export const GUARD_BEAT_MS = 200
 
 /** A guard that has not answered for this long is replaced, in milliseconds. */
@@ -27,22 +27,22 @@ const GUARD_SILENT_MS = 15_000
 const RESTARTS_MAX = 3
 const RESTART_PAUSE_MS = 1_000
 
-/** Exit code of a guard that another one has relieved. */
+/** Exit code of a guard that another one has replaced. */
 export const GUARD_RELIEVED = 3
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 
-/** What a guard process is told in its first line of input. */
+/** The first line of a guard process's input. */
 export const guardOrderSchema = v.object({
   qmpPath: text,
-  /** The lease's NBD socket, at which it shows without touching the monitor that QEMU lives. */
+  /** The lease's NBD socket, which shows that QEMU lives without using the monitor. */
   nbdPath: text,
   folder: text,
   token: text,
   reserveBytes: v.pipe(v.number(), v.minValue(0)),
   jobs: v.pipe(v.array(text), v.minLength(1)),
   disks: v.array(text),
-  /** The agent, which the guard ends when it hangs while the space is low. */
+  /** The agent, which the guard kills when it hangs while the space is low. */
   agent: v.nullable(processMarkSchema),
 })
 export type GuardOrder = v.InferOutput<typeof guardOrderSchema>
@@ -50,17 +50,17 @@ export type GuardOrder = v.InferOutput<typeof guardOrderSchema>
 /** The file in a scratch folder that holds the token of the one guard on duty. */
 export const guardTokenFile = (folder: string): string => join(folder, 'guard')
 
-/** The file in a scratch folder in which a guard says that it had to end the agent. */
+/** The file in a scratch folder in which a guard notes that it had to kill the agent. */
 export const agentEndedFile = (folder: string): string => join(folder, 'agent-ended')
 
 export interface ScratchGuard {
-  /** Of the process that guards now. */
+  /** Of the current guard process. */
   readonly pid: number
-  /** Resolves if no process guards any more and none can be started: the lease must not go on. */
+  /** Resolves if no guard runs and none can be started: the lease must end. */
   readonly lost: Promise<VarveError>
-  /** Says that the agent has seen the space run low and gives the jobs up itself. */
+  /** Says that the agent has seen the space run low and cancels the jobs itself. */
   acting(): void
-  /** Sends the guard home: the lease has ended. */
+  /** Stops the guard: the lease has ended. */
   done(): void
 }
 
@@ -98,7 +98,7 @@ const startProcess = async (entry: QmpEntry, reserveBytes: number): Promise<Guar
   return child
 }
 
-/** Keeps one guard process on duty until it is told that the lease has ended. */
+/** Keeps one guard process on duty until the lease has ended. */
 class GuardKeeper implements ScratchGuard {
   readonly lost: Promise<VarveError>
   readonly #entry: QmpEntry
@@ -169,9 +169,9 @@ class GuardKeeper implements ScratchGuard {
 }
 
 /**
- * Starts a guard for the lease's jobs and takes over from any earlier one. It watches the space beside the agent, and
- * cancels the jobs as soon as the space is low and the agent is dead, stopped or silent, ending an agent that holds the
- * monitor. It leaves when it is told, when QEMU is gone, or when a newer guard is on duty; one that dies is replaced.
+ * Starts a guard for the lease's jobs in place of any earlier one. It watches the space along with the agent, and cancels
+ * the jobs as soon as the space is low and the agent is dead, stopped or silent, killing an agent that holds the monitor.
+ * It ends on request, when QEMU is gone, or when a newer guard is on duty; one that dies is replaced.
  */
 export const startScratchGuard = async (entry: QmpEntry, reserveBytes: number): Promise<ScratchGuard> =>
   new GuardKeeper(entry, reserveBytes, await startProcess(entry, reserveBytes))

@@ -1,4 +1,4 @@
-// Watches the scratch space, so that a backup is given up before a guest's write could fail.
+// Watches the scratch space, so that a backup is cancelled before a guest's write could fail.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -9,7 +9,7 @@ export const SCRATCH_POLL_MS = 200
 export const SCRATCH_POLL_MIN_MS = 5
 
 /**
- * Fastest that a guest is thought to fill scratch space, in bytes per millisecond (4 GiB/s). At this rate the default
+ * Fastest that a guest is assumed to fill scratch space, in bytes per millisecond (4 GiB/s). At this rate the default
  * reserve lasts 62 ms, the time to see it and to cancel the jobs.
  */
 export const SCRATCH_RATE_MAX = (4 * 1024 ** 3) / 1000
@@ -17,7 +17,7 @@ export const SCRATCH_RATE_MAX = (4 * 1024 ** 3) / 1000
 /** The space must last this long at the rate at which it shrinks now, in milliseconds. */
 export const SCRATCH_AHEAD_MS = 200
 
-/** How long one look may take, in milliseconds; a file system that does not even answer that is not one to write to. */
+/** How long one look may take, in milliseconds; a slower file system counts as full. */
 export const SCRATCH_LOOK_LIMIT_MS = 10_000
 
 export interface ScratchLook {
@@ -46,10 +46,10 @@ export interface ScratchWatchOptions {
   readonly lookLimitMs?: number
 }
 
-/** What counts as free where nothing can be known: less than any reserve. */
+/** The free space where it is not known: less than any reserve. */
 const UNKNOWN_BYTES = -1
 
-/** The bytes that are free; less than none where the folder cannot be looked at, or not in time. */
+/** The free bytes; negative where they cannot be read in time. */
 export const lookAtScratch = async (options: Omit<ScratchWatchOptions, 'reserveBytes' | 'signal'>): Promise<number> => {
   const { folder, lookLimitMs = SCRATCH_LOOK_LIMIT_MS } = options
   const looking = options.freeBytes(folder).catch(() => UNKNOWN_BYTES)
@@ -61,7 +61,7 @@ const lowError = (freeBytes: number, reserveBytes: number): VarveError =>
     details: { freeBytes: Math.max(0, freeBytes), reserveBytes },
   })
 
-/** Looks until the space is low (its SCRATCH_LOW error) or the signal aborts (null). A folder that cannot be looked at, or not in time, is low. */
+/** Watches until the space is low (SCRATCH_LOW) or the signal aborts (null). A folder that cannot be read in time is low. */
 export const watchScratch = async (options: ScratchWatchOptions): Promise<VarveError | null> => {
   const { reserveBytes, signal } = options
   let last: { freeBytes: number; atMs: number } | null = null

@@ -59,7 +59,7 @@ export const makeScratch = async (entry: QmpEntry): Promise<void> => {
   )
 }
 
-/** How often a removal is tried again that meets a file made meanwhile: what has just been ended may still have written. */
+/** How often a removal is retried because of new files: a process that is ending may still write. */
 const REMOVALS_MAX = 10
 
 /** Removes the lease's folders and all that is in them. */

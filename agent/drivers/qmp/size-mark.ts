@@ -1,9 +1,9 @@
 // Size marks: bitmaps that show whether a disk was ever smaller than it is now.
 //
-// QEMU forgets in a bitmap what lies behind the end of a disk that is made smaller, and says nothing of it when the disk is
-// made larger again: what reads as zeroes then counts as unchanged. So each checkpoint has a second bitmap that never
-// records, of which only the last bit is set. Nothing can set it again once it was cut off. No QMP command sets a bit either, so
-// the first one is taken from a node without content on which one write was made; later marks are copies.
+// When a disk is made smaller, QEMU drops the bits behind its new end, and does not restore them when the disk is made
+// larger again: what reads as zeroes then counts as unchanged. So each checkpoint has a second bitmap that never records,
+// of which only the last bit is set. Nothing can set it again once it was cut off. No QMP command sets a bit either, so the
+// first one is taken from a node without content to which one write was made; later marks are copies.
 
 import { NbdClient } from '../../nbd/client.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
@@ -27,8 +27,8 @@ export const sizeMarkGranularity = (size: number): number => {
 }
 
 /**
- * Where a mark's last bit begins, in bytes. A disk that was cut off behind this and made larger again still has the bit, so what
- * lies here is compared with the base by every increment.
+ * Where a mark's last bit begins, in bytes. A disk that was cut off behind this and made larger again still has the bit, so
+ * every increment compares what is here with the base.
  */
 export const lastBitOffset = (size: number, granularity: number): number =>
   Math.floor((size - 1) / granularity) * granularity
@@ -44,7 +44,7 @@ const setLastBit = async (client: QmpCaller, entry: QmpEntry, disk: JournalDisk)
   await writer.write(size - SECTOR_BYTES, new Uint8Array(SECTOR_BYTES))
 }
 
-/** Makes the nodes from which the marks of full reads are taken, over the lease's NBD server. They go with the lease. */
+/** Makes the nodes from which the marks of full reads are taken, over the lease's NBD server; removed with the lease. */
 export const prepareSizeMarks = async (client: QmpCaller, entry: QmpEntry): Promise<void> => {
   for (const disk of entry.disks) if (disk.base === null) await setLastBit(client, entry, disk)
 }

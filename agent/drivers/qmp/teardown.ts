@@ -37,7 +37,7 @@ export interface TeardownTarget {
 
 /**
  * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
- * bitmap has missed a change. The next backup may draw another sample, and must not take that bitmap at its word.
+ * bitmap has missed a change. The next backup may draw another sample, and must not trust that bitmap.
  */
 const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
   const { id, baseLease, disks } = entry
@@ -108,7 +108,7 @@ export const tearDown = async (client: QmpCaller, target: TeardownTarget): Promi
   }
 }
 
-/** Sends the commands one after the other; QEMU's last refusal, if there was one. */
+/** Sends the commands in sequence; QEMU's last refusal, if any. */
 const attempt = async (client: QmpCaller, commands: readonly TeardownCommand[]): Promise<VarveError | null> => {
   let refusal: VarveError | null = null
   for (const { command, args } of commands) {

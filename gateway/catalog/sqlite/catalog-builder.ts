@@ -5,8 +5,9 @@ import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import type { PackKind, RecordHeader, RecordType } from '../../packs/format.ts'
 import { acknowledged } from './examine.ts'
 import type { Manifest } from '../manifest.ts'
-import type { TenantState } from '../state-record.ts'
 import { insertManifest } from './manifest-rows.ts'
+import { factOf, type AnyRow, type FactName } from '../facts.ts'
+import { hasFact, putFact } from './facts.ts'
 import type { Sql } from './sql.ts'
 
 /** Memory for pages of the index, in KiB: rows come in random order. */
@@ -28,24 +29,6 @@ export type NewTenant = BuiltTenant & {
   readonly quotaHardBytes: number | null
 }
 
-export interface NewAgent {
-  readonly id: string
-  readonly host: string
-  readonly publicKey: string
-  readonly enrolledMs: number
-  readonly revokedMs: number | null
-}
-
-export interface NewMachine {
-  readonly name: string
-  readonly agent: string
-  readonly policy: string
-  readonly group: string | null
-  readonly createdMs: number
-  /** Row id that it had; null for a new one. */
-  readonly row: number | null
-}
-
 /** A record of a pack. */
 export interface PlacedRecord extends RecordHeader {
   readonly offset: number
@@ -58,6 +41,7 @@ const CHUNK = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stor
 
 export class CatalogBuilder {
   readonly #sql: Sql
+  readonly #columns = new Map<string, readonly string[]>()
 
   constructor(sql: Sql) {
     this.#sql = sql
@@ -70,6 +54,16 @@ export class CatalogBuilder {
     return this.#sql
   }
 
+  /** The columns of a table. */
+  columns(table: string): readonly string[] {
+    const known = this.#columns.get(table)
+    if (known !== undefined) return known
+    const rows = this.#sql.all<{ name: string }>('SELECT name FROM pragma_table_info(?)', table)
+    const columns = rows.map(({ name }) => name)
+    this.#columns.set(table, columns)
+    return columns
+  }
+
   transaction<R>(work: () => R): R {
     return this.#sql.transaction(work)
   }
@@ -77,7 +71,7 @@ export class CatalogBuilder {
   /** Adds a tenant with the row id that it had, or another one where that is taken. */
   addTenant(tenant: NewTenant): BuiltTenant {
     const { id, idKey, chunkBytes, createdMs } = tenant
-    const wanted = this.#free('tenant', tenant.row) ? tenant.row : null
+    const wanted = this.#sql.get('SELECT 1 FROM tenant WHERE id = ?', tenant.row) === undefined ? tenant.row : null
     const taken = this.#sql.get('SELECT 1 FROM tenant WHERE name = ?', tenant.name) !== undefined
     const name = taken ? `${tenant.name.slice(0, 50)}-${id.slice(0, 8)}` : tenant.name
     const { row } = this.#sql.get<{ row: number }>(
@@ -95,41 +89,13 @@ export class CatalogBuilder {
     return { row, id, name, idKey, chunkBytes, createdMs }
   }
 
-  /** Adds an agent unless it is there; a revocation from any source is kept. */
-  addAgent(tenant: BuiltTenant, agent: NewAgent): void {
-    this.#sql.run(
-      `INSERT INTO agent (id, tenant, host, public_key, enrolled_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET revoked_ms = coalesce(revoked_ms, excluded.revoked_ms)`,
-      agent.id,
-      tenant.row,
-      agent.host,
-      agent.publicKey,
-      agent.enrolledMs,
-      agent.revokedMs,
-    )
-  }
-
-  /** Adds a machine unless it is there; with `update` its agent, policy and group become these. Its row id. */
-  addMachine(tenant: BuiltTenant, machine: NewMachine, { update = false } = {}): number {
-    const { name, agent, policy, group } = machine
-    const id = this.machineId(tenant, name)
-    if (id !== null) {
-      if (update)
-        this.#sql.run('UPDATE machine SET agent = ?, policy = ?, member_of = ? WHERE id = ?', agent, policy, group, id)
-      return id
-    }
-    const row = machine.row !== null && this.#free('machine', machine.row) ? machine.row : null
-    return this.#sql.get<{ id: number }>(
-      `INSERT INTO machine (id, tenant, name, agent, policy, created_ms, member_of)
-       VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-      row,
-      tenant.row,
-      name,
-      agent,
-      policy,
-      machine.createdMs,
-      group,
-    )!.id
+  /** Adds a row of a fact as its entry says; false where another one is missing that it needs. */
+  addFact(tenant: BuiltTenant, fact: FactName, row: AnyRow, options?: { newest: boolean }): boolean {
+    const { needs } = factOf(fact)
+    const given = row as Readonly<Record<string, unknown>>
+    if (needs !== null && !hasFact(this.#sql, needs[1], String(given[needs[0]]))) return false
+    putFact(this.#sql, fact, tenant.row, row, options)
+    return true
   }
 
   machineId(tenant: BuiltTenant, name: string): number | null {
@@ -138,17 +104,7 @@ export class CatalogBuilder {
   }
 
   hasAgent(id: string): boolean {
-    return this.#sql.get('SELECT 1 FROM agent WHERE id = ?', id) !== undefined
-  }
-
-  addRetention(tenant: BuiltTenant, { scope, name, rules }: TenantState['retention'][number]): void {
-    this.#sql.run(
-      'INSERT OR REPLACE INTO retention (tenant, scope, name, rules) VALUES (?, ?, ?, ?)',
-      tenant.row,
-      scope,
-      name,
-      rules,
-    )
+    return hasFact(this.#sql, 'agents', id)
   }
 
   /** Adds a sealed pack; its row id. */
@@ -257,10 +213,6 @@ export class CatalogBuilder {
     return number
   }
 
-  #free(table: 'tenant' | 'machine', id: number): boolean {
-    return this.#sql.get(`SELECT 1 FROM ${table} WHERE id = ?`, id) === undefined
-  }
-
   #removePoint(id: string): void {
     this.#sql.run('DELETE FROM image WHERE point = ?', id)
     this.#sql.run('DELETE FROM point WHERE id = ?', id)
@@ -272,11 +224,12 @@ export class CatalogBuilder {
     if (!this.hasAgent(agent)) {
       madeUp = true
       const unknown = { id: agent, host: 'unknown', publicKey: '', enrolledMs: committedMs, revokedMs: committedMs }
-      this.addAgent(tenant, unknown)
+      putFact(this.#sql, 'agents', tenant.row, unknown)
     }
     if (this.machineId(tenant, machine) === null) {
       madeUp = true
-      this.addMachine(tenant, { name: machine, agent, policy: POLICY, group: null, createdMs: committedMs, row: null })
+      const created = { row: null, name: machine, agent, policy: POLICY, group: null, createdMs: committedMs }
+      putFact(this.#sql, 'machines', tenant.row, created)
     }
     return madeUp
   }

@@ -1,6 +1,7 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing
 // packs.
 import { CATALOG_WAY_OUT, INDEX_PAGE_ROWS, type CollectablePack, type ImageRoot, type PackedRow, type UploadRoots } from '../collection.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { splitIds, idAt } from '../../../protocol/host/bytes.ts'
@@ -73,10 +74,12 @@ export const collectionOperations = {
   }),
 
   'collection.packs': read((sql, { tenant }) =>
-    sql.all<CollectablePack>(
-      'SELECT id, uuid, kind, bytes, sealed FROM pack WHERE tenant = ? AND sealed < 2 ORDER BY id',
-      tenant,
-    ),
+    sql
+      .all<Flagged<CollectablePack>>(
+        'SELECT id, uuid, kind, bytes, sealed = 0 AS open FROM pack WHERE tenant = ? AND sealed < 2 ORDER BY id',
+        tenant,
+      )
+      .map(withFlags<CollectablePack>('open')),
   ),
 
   'collection.packIds': read((sql, { tenant }) =>

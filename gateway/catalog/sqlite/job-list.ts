@@ -13,8 +13,9 @@ const ORDER = '(job.seq, job.started_ms, job.rowid)'
  * The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index.
  */
 export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
-  const behind = after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ?)`
-  const from = after === null ? [] : [after]
+  const behind =
+    after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ? AND tenant = ?)`
+  const from = after === null ? [] : [after, tenant]
   const order = `${behind} ORDER BY job.seq DESC, job.started_ms DESC, job.rowid DESC LIMIT ?`
   const select = `SELECT ${SHOWN_COLUMNS} FROM`
   if (machine !== null) {

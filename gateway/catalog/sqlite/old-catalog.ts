@@ -6,8 +6,9 @@ import { pathToFileURL } from 'node:url'
 import type { JobState } from '../../../protocol/backup.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { checkCatalogVersion } from './store-version.ts'
-import type { TenantState } from '../state-record.ts'
-import type { BuiltTenant, CatalogBuilder, NewAgent, NewMachine, NewTenant } from './catalog-builder.ts'
+import { factOf, TENANT_FIELDS, type FactName, type FactRow } from '../facts.ts'
+import { selectFact, selectFields, withDefaults } from './facts.ts'
+import type { BuiltTenant, CatalogBuilder, NewTenant } from './catalog-builder.ts'
 import type { Row } from './sql.ts'
 
 /** Rows that are copied in one transaction. */
@@ -38,27 +39,14 @@ export interface OldDamage {
   readonly foundMs: number
 }
 
-const TENANT = `SELECT id AS row, uuid AS id, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
-  quota_soft AS quotaSoftBytes, quota_hard AS quotaHardBytes, state_seq AS seq FROM tenant ORDER BY id`
+const TENANT = `SELECT ${selectFields(TENANT_FIELDS)}, uuid AS id, state_seq AS seq FROM tenant ORDER BY id`
 
-const COLUMNS = {
-  audit: 'seq time_ms tenant subject role action resource outcome details previous hash',
-  token: 'id tenant subject role created_ms expires_ms revoked_ms',
-  enrolment: 'id tenant created_ms expires_ms used_ms agent',
-  job: 'id tenant machine agent subject state full compare base seq started_ms ended_ms released error begun',
-  upload: `job disk ordinal size kind reason base_root has_base position state finished root received stored changed
-    evidence compared`,
-  point: `id tenant machine agent time_ms kind reason consistency note configuration base
-    bytes_read bytes_sent bytes_stored duration_ms committed_ms manifest held locked_ms left_out seq`,
-  image: 'point disk ordinal size root kind reason changed evidence compared',
-} as const
-type Table = keyof typeof COLUMNS
-
-const columnsOf = (table: Table): string[] => COLUMNS[table].split(/\s+/u)
+/** What is copied row by row. */
+type Table = 'audit' | 'token' | 'enrolment' | 'job' | 'upload' | 'point' | 'image'
 
 const insert = (builder: CatalogBuilder, table: Table, row: Row): void => {
   // an older catalog lacks columns, which then have their defaults
-  const columns = columnsOf(table).filter((column) => Object.hasOwn(row, column))
+  const columns = builder.columns(table).filter((column) => Object.hasOwn(row, column))
   const names = columns.map((column) => `"${column}"`).join(', ')
   const places = columns.map(() => '?').join(', ')
   const values = columns.map((column) => row[column]!)
@@ -108,28 +96,15 @@ export class OldCatalog implements Disposable {
     return this.#all<OldTenant>('tenants', TENANT)
   }
 
-  agents(tenant: number): NewAgent[] {
-    return this.#all<NewAgent>(
-      'agents',
-      'SELECT id, host, public_key AS publicKey, enrolled_ms AS enrolledMs, revoked_ms AS revokedMs FROM agent WHERE tenant = ?',
-      tenant,
-    )
-  }
-
-  machines(tenant: number): NewMachine[] {
-    return this.#all<NewMachine>(
-      'machines',
-      'SELECT id AS row, name, agent, policy, member_of AS "group", created_ms AS createdMs FROM machine WHERE tenant = ?',
-      tenant,
-    )
-  }
-
-  /** Null where not all of them can be read. */
-  retention(tenant: number): TenantState['retention'] | null {
+  /** The rows of a fact that can be read, and whether these are all. */
+  facts<N extends FactName>(
+    fact: N,
+    tenant: number,
+  ): { readonly rows: readonly FactRow<N>[]; readonly whole: boolean } {
     const before = this.problems.length
-    const text = 'SELECT scope, name, rules FROM retention WHERE tenant = ?'
-    const policies = this.#all<TenantState['retention'][number]>('retention', text, tenant)
-    return this.problems.length === before ? policies : null
+    const there = this.#columns(factOf(fact).table)
+    const rows = there.size === 0 ? [] : this.#all<Row>(fact, selectFact(fact, there), tenant)
+    return { rows: rows.map((row) => withDefaults(fact, row)), whole: this.problems.length === before }
   }
 
   points(tenant: number): OldPoint[] {
@@ -223,7 +198,7 @@ export class OldCatalog implements Disposable {
     const row = this.#db.prepare(`${this.#select('point')} WHERE id = ?`).get(point.id)
     const images = this.#db.prepare(`${this.#select('image')} WHERE point = ?`).all(point.id)
     builder.transaction(() => {
-      insert(builder, 'point', { ...(row as Row), tenant: tenant.row, machine })
+      insert(builder, 'point', { ...(row as Row), tenant: tenant.row, machine, verified_ms: null })
       for (const image of images) insert(builder, 'image', image)
     })
     return true
@@ -242,7 +217,7 @@ export class OldCatalog implements Disposable {
   }
 
   #copyJobs(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
-    const names = new Map(this.machines(id).map(({ row, name }) => [row, name]))
+    const names = new Map(this.facts('machines', id).rows.map(({ row, name }) => [row, name]))
     this.#copy('jobs', builder, `${this.#select('job')} WHERE tenant = ${id}`, (row) => {
       const machine = builder.machineId(tenant, names.get(Number(row['machine'])) ?? '')
       if (machine === null || !builder.hasAgent(String(row['agent']))) return
@@ -259,16 +234,13 @@ export class OldCatalog implements Disposable {
     })
   }
 
-  /** Selects those columns of a table that this catalog has. */
   #select(table: Table): string {
-    const there = new Set(
-      this.#db
-        .prepare(`SELECT name FROM pragma_table_info('${table}')`)
-        .all()
-        .map(({ name }) => name),
-    )
-    const columns = columnsOf(table).filter((column) => there.has(column))
-    return `SELECT ${columns.map((column) => `${table}."${column}"`).join(', ')} FROM ${table}`
+    return `SELECT ${table}.* FROM ${table}`
+  }
+
+  #columns(table: string): Set<string> {
+    const columns = this.#db.prepare('SELECT name FROM pragma_table_info(?)').all(table)
+    return new Set(columns.map(({ name }) => String(name)))
   }
 
   /** The rows up to the first one that cannot be read. */

@@ -30,7 +30,8 @@ export const packOperations = {
 
   'packs.list': read((sql) =>
     sql.all<PackRow>(
-      `SELECT pack.id, tenant.uuid AS tenant, pack.kind, pack.uuid, pack.bytes, pack.sealed
+      `SELECT pack.id, tenant.uuid AS tenant, pack.kind, pack.uuid, pack.bytes,
+       CASE pack.sealed WHEN 0 THEN 'open' WHEN 1 THEN 'sealed' ELSE 'doomed' END AS state
        FROM pack JOIN tenant ON tenant.id = pack.tenant ORDER BY pack.id`,
     ),
   ),
@@ -44,7 +45,6 @@ export const packOperations = {
   'packs.seal': write((sql, { packs }) => {
     for (const { id, bytes } of packs)
       sql.run('UPDATE pack SET sealed = 1, bytes = max(bytes, ?) WHERE id = ?', bytes, id)
-    return null
   }),
 
   'packs.forget': write(

@@ -1,9 +1,9 @@
 // Retention in the catalog: policies, groups, holds, locks, and the removal of restore points.
 import { REMOVED_POINTS_MAX, type LeftPoint, type PolicyRow, type Removal, type RetentionPoint } from '../retention.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import { GROUP_NONE, POLICIES_MAX, type KeepReason } from '../../../protocol/retention.ts'
+import { GROUP_NONE, POLICIES_MAX, type KeepReason, type Retention } from '../../../protocol/retention.ts'
 import { andElse, meant } from '../../common/meant.ts'
-import { policyOf, type Policy } from '../../../protocol/schemas.ts'
+import type { Policy } from '../../../protocol/schemas.ts'
 import { appendAudit } from './audit.ts'
 import { machineByName } from './machines.ts'
 import { aside, write, type Operations } from './operation.ts'
@@ -117,6 +117,11 @@ const requireGroup = (sql: Sql, tenant: number, group: string, way: string | nul
 /** The way out where rules are set before the first machine joins. */
 const NEW_GROUP_WAY = 'for rules before the first machine joins it, say that the group is new (--new-group)'
 
+const policyRow = ({ rules, ...policy }: Omit<PolicyRow, 'rules'> & { rules: string }): PolicyRow => ({
+  ...policy,
+  rules: JSON.parse(rules) as Retention,
+})
+
 export const retentionOperations = {
   // a write without a change must not touch the row, or the tenant's state would be written again
   'retention.set': write((sql, { tenant, scope, name, rules, newGroup = true }) => {
@@ -142,27 +147,29 @@ export const retentionOperations = {
         tenant,
         scope,
         name,
-        rules,
+        JSON.stringify(rules),
       )
     }
   }),
 
   'retention.list': aside((sql, { tenant, after, limit }) =>
-    sql.all<PolicyRow>(
-      `SELECT scope, name, rules FROM retention WHERE tenant = ?1 AND (?2 IS NULL OR scope < ?2 OR (scope = ?2 AND name > ?3))
+    sql
+      .all<Parameters<typeof policyRow>[0]>(
+        `SELECT scope, name, rules FROM retention WHERE tenant = ?1 AND (?2 IS NULL OR scope < ?2 OR (scope = ?2 AND name > ?3))
        ORDER BY scope DESC, name LIMIT ?4`,
-      tenant,
-      after?.scope ?? null,
-      after?.name ?? '',
-      limit,
-    ),
+        tenant,
+        after?.scope ?? null,
+        after?.name ?? '',
+        limit,
+      )
+      .map(policyRow),
   ),
 
   'retention.get': aside((sql, { tenant, scope, name }) => {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') requireGroup(sql, tenant, name)
     const own = 'SELECT scope, name, rules FROM retention WHERE tenant = ? AND scope = ? AND name = ?'
-    return sql.get<PolicyRow>(own, tenant, scope, name) ?? null
+    return sql.all<Parameters<typeof policyRow>[0]>(own, tenant, scope, name).map(policyRow)[0] ?? null
   }),
 
   'retention.of': aside((sql, { tenant, machine }) => {
@@ -174,21 +181,21 @@ export const retentionOperations = {
       tenant,
       machine,
     )
-    return row?.rules ?? null
+    return row === undefined ? null : (JSON.parse(row.rules) as Retention)
   }),
 
   'machines.configure': write((sql, args) => {
     const { tenant, name, policy: changes = {}, group } = args
     const machine = machineByName(sql, tenant, name)
     const changed = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
-    const policy: Policy = { ...policyOf(machine.policy), ...changed }
+    const policy: Policy = { ...machine.policy, ...changed }
     const text = JSON.stringify(policy)
-    if (text !== JSON.stringify(policyOf(machine.policy)))
-      sql.run('UPDATE machine SET policy = ? WHERE id = ?', text, machine.id)
+    if (text !== JSON.stringify(machine.policy))
+      sql.run('UPDATE machine SET policy = ? WHERE id = ?', text, machine.row)
     if (group === undefined) return { policy, group: machine.group, newGroup: false }
     checkGroup(group)
     const newGroup = group !== null && !groupsOf(sql, tenant).includes(group)
-    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', group, machine.id, group)
+    sql.run('UPDATE machine SET member_of = ? WHERE id = ? AND member_of IS NOT ?', group, machine.row, group)
     return { policy, group, newGroup }
   }),
 
@@ -207,7 +214,7 @@ export const retentionOperations = {
   }),
 
   'retention.points': aside((sql, { tenant, machine }) => {
-    const { id } = machineByName(sql, tenant, machine)
+    const { row: id } = machineByName(sql, tenant, machine)
     return sql
       .all<Flagged<RetentionPoint>>(
         `${POINT} WHERE point.machine = ? ORDER BY seq DESC, time_ms DESC, point.id DESC`,

@@ -1,9 +1,10 @@
 // The state of a tenant in the catalog: a snapshot to be written to the packs, and the note that it is there.
 import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { RetentionScope } from '../../../protocol/retention.ts'
 import type { TenantState } from '../state-record.ts'
+import { eachFact, TENANT_FIELDS, type AnyRow } from '../facts.ts'
 import { commitRecords } from './chunks.ts'
+import { selectFact, selectFields } from './facts.ts'
 import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
@@ -11,21 +12,9 @@ import type { Sql } from './sql.ts'
 // written
 const WRITING = 2
 
-interface TenantRow {
-  readonly row: number
-  readonly uuid: string
-  readonly name: string
-  readonly idKey: Uint8Array
-  readonly chunkBytes: number
-  readonly createdMs: number
-  readonly quotaSoftBytes: number | null
-  readonly quotaHardBytes: number | null
-}
-
 const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantState => {
-  const { idKey, ...row } = sql.get<TenantRow & object>(
-    `SELECT id AS row, uuid, name, id_key AS idKey, chunk_bytes AS chunkBytes, created_ms AS createdMs,
-     quota_soft AS quotaSoftBytes, quota_hard AS quotaHardBytes FROM tenant WHERE id = ?`,
+  const { idKey, ...row } = sql.get<Omit<TenantState['tenant'], 'idKey'> & { readonly idKey: Uint8Array }>(
+    `SELECT ${selectFields(TENANT_FIELDS)} FROM tenant WHERE id = ?`,
     tenant,
   )!
   const points = sql.all<{ id: string; held: number; lockedUntilMs: number | null }>(
@@ -37,20 +26,7 @@ const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantS
     timeMs: nowMs,
     gateway: sql.get<{ value: string }>("SELECT value FROM setting WHERE name = 'gateway'")?.value ?? null,
     tenant: { ...row, idKey: hex(idKey) },
-    agents: sql.all<TenantState['agents'][number]>(
-      `SELECT id, host, public_key AS publicKey, enrolled_ms AS enrolledMs, revoked_ms AS revokedMs
-       FROM agent WHERE tenant = ? ORDER BY id`,
-      tenant,
-    ),
-    machines: sql.all<TenantState['machines'][number]>(
-      `SELECT id AS row, name, agent, policy, member_of AS "group", created_ms AS createdMs
-       FROM machine WHERE tenant = ? ORDER BY id`,
-      tenant,
-    ),
-    retention: sql.all<{ scope: RetentionScope; name: string; rules: string }>(
-      'SELECT scope, name, rules FROM retention WHERE tenant = ? ORDER BY scope, name',
-      tenant,
-    ),
+    ...eachFact((fact) => sql.all<AnyRow>(selectFact(fact), tenant)),
     points: points.map(({ id, held, lockedUntilMs }) => ({ id, held: held !== 0, lockedUntilMs })),
     jobs: sql
       .all<{ id: string }>('SELECT id FROM job WHERE tenant = ? AND ended_ms IS NULL ORDER BY id', tenant)

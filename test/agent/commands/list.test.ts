@@ -90,7 +90,7 @@ test('show machines, their state and their points, newest first', async () => {
   // one that left the configuration
   await peer.call('agent.inventory', { host: 'h', machines: ['db1', 'old1'], jobs: [] })
   const after = await command('status', ...stand.config)
-  expect(after.stdout).toContain("old1: not in this host's configuration any more")
+  expect(after.stdout).toContain("old1: no longer in this host's configuration")
 })
 
 test('points of a machine that the gateway has not heard of are no empty list', async () => {

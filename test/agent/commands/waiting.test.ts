@@ -117,7 +117,7 @@ test('what no waiting mends ends at once, whatever the timeout', async () => {
   const config = await configFor(stand, `ws://127.0.0.1:${web.port}`)
   const { code, stderr } = await command('backup', 'db1', '--timeout', '1d', ...config)
   expect(code).toBe(3)
-  expect(stderr).toMatch(/^varve-agent: ws:\S+ answered HTTP 404, as no gateway does.*\n$/u)
+  expect(stderr).toMatch(/^varve-agent: ws:\S+ answered HTTP 404, which no gateway does.*\n$/u)
   web.end()
 })
 
@@ -152,7 +152,7 @@ test('a backup says that the gateway went and came back, and ends well', async (
   await stand.gateway[Symbol.asyncDispose]()
   await eventually(() => said.includes('waiting for the gateway: '))
   await using again = await startGateway({ folder: stand.temp.join('data'), port })
-  await eventually(() => said.includes('is there again'))
+  await eventually(() => said.includes('is back'))
   const owner = await again.connectAs(await again.tokenFor('owner'))
   const [job] = (await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs
   await owner.call('jobs.cancel', { job: job!.id })
@@ -175,10 +175,10 @@ test('a backup whose agent goes says so, and with a timeout leaves the job alone
   peer.close(new VarveError('CANCELLED', 'away'))
   const { code, stderr } = await ended
   expect(code).toBe(3)
-  expect(stderr).toContain('waiting for the agent of db1: it is not connected; the backup goes on when it is back')
+  expect(stderr).toContain('waiting for the agent of db1: it is not connected; the backup continues when it is back')
   // longer than the gateway takes to repeat the job's state, which says nothing of the agent
-  expect(stderr).not.toContain('is there again')
-  expect(stderr).toMatch(/gave up waiting for the agent of db1 .*; backup [0-9a-f]{8} goes on by itself/u)
+  expect(stderr).not.toContain('the agent of db1 is back')
+  expect(stderr).toMatch(/gave up waiting for the agent of db1 .*; backup [0-9a-f]{8} continues on its own/u)
   const owner = await stand.gateway.connectAs(await stand.gateway.tokenFor('owner'))
   expect((await owner.call('jobs.list', { machine: 'db1', limit: 1 })).jobs).toMatchObject([{ state: 'running' }])
 })
@@ -201,7 +201,7 @@ test('--timeout waits for an agent that is not there yet, --wait too', async () 
   })
   const { code, stderr } = await ended
   expect(code).toBe(0)
-  expect(stderr).toContain('the agent of db1 is there again')
+  expect(stderr).toContain('the agent of db1 is back')
 })
 
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s says what became of the backup', async (signal) => {
@@ -224,6 +224,6 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s says what became of the 
   const { code, stdout, stderr } = await ended
   expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
   expect(stderr).toMatch(
-    /interrupted by SIG[A-Z]+: backup [0-9a-f]{8} was cancelled and the machine given back \(CANCELLED\)\n$/u,
+    /interrupted by SIG[A-Z]+: backup [0-9a-f]{8} was cancelled and the machine released \(CANCELLED\)\n$/u,
   )
 })

@@ -5,7 +5,6 @@ import { describe, expect, test } from 'vitest'
 import { NbdClient, type StatusExtent } from '../../../agent/nbd/client.ts'
 import {
   ALLOCATION_CONTEXT,
-  BITMAP_CONTEXT_PREFIX,
   diskExtents,
   mergeStatus,
   planSpans,
@@ -232,7 +231,7 @@ test('a real qcow2 disk: what the increment says, laid over the old content, is 
   await raw('new.raw')
 
   await using server = await startQemuNbd(folder, '-r', '-f', 'qcow2', '-B', 'cp1', disk)
-  const context = `${BITMAP_CONTEXT_PREFIX}cp1`
+  const context = 'qemu:dirty-bitmap:cp1'
   const connect = (name: string): Promise<NbdClient> =>
     NbdClient.connect({ socketPath: server.socketPath, exportName: 'disk', contexts: [name] })
   await using allocation = await connect(ALLOCATION_CONTEXT)

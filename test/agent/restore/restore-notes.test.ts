@@ -63,9 +63,9 @@ test('one that made nothing, or whose folder is away, or that wrote a device', a
   await noteDead(temp, temp.join('disk'), temporaryName(temp.join('disk')))
   expect(await notes.settle()).toEqual([])
   await noteDead(temp, temp.join('away', 'disk'), temporaryName(temp.join('away', 'disk')))
-  expect(await notes.settle()).toEqual([expect.stringContaining('its folder is not there now')])
+  expect(await notes.settle()).toEqual([expect.stringContaining('whose folder is missing now')])
   await noteDead(temp, '/dev/vg/db1', null)
-  expect(await notes.settle()).toEqual([expect.stringContaining('/dev/vg/db1 was killed before its end')])
+  expect(await notes.settle()).toEqual([expect.stringContaining('/dev/vg/db1 was killed: the device holds only part')])
   expect(await notesLeft(temp)).toEqual([])
 })
 

@@ -1,7 +1,7 @@
 // What runs announce: places and lengths of ids, the end of the disk, and zeroes that are said by an id.
 import { describe, expect, test } from 'vitest'
 import { announcedIn, type AnnouncedDisk } from '../../../gateway/chains/announced.ts'
-import { batchOfRuns, type Runs } from '../../../gateway/chains/backlog.ts'
+import { batchOfRuns, type RunsMessage } from '../../../gateway/chains/backlog.ts'
 import { RUN } from '../../../protocol/methods.ts'
 import { codeOf } from '../auth/test-authority.ts'
 
@@ -18,14 +18,14 @@ const DISK: AnnouncedDisk = {
   zeroId: (length) => idOf(length / 512),
 }
 
-const ids = (...numbers: readonly number[]): Runs[number] => [RUN.ids, Buffer.concat(numbers.map(idOf))]
+const ids = (...numbers: readonly number[]): RunsMessage[number] => [RUN.ids, Buffer.concat(numbers.map(idOf))]
 
-const refusal = (runs: Runs, from = 0): Promise<string> =>
+const refusal = (runs: RunsMessage, from = 0): Promise<string> =>
   codeOf((async () => Promise.resolve(announcedIn(batchOfRuns(runs), from, DISK)))())
 
 describe('what runs announce', () => {
   test('is each id with its place and length, and where the next runs begin', () => {
-    const runs: Runs = [[RUN.zero, 2], ids(20, 21), [RUN.keep, 4], ids(22, 23)]
+    const runs: RunsMessage = [[RUN.zero, 2], ids(20, 21), [RUN.keep, 4], ids(22, 23)]
     const { announced, end } = announcedIn(batchOfRuns(runs), 0, DISK)
     expect(end).toBe(10)
     expect(announced.map(({ id, position, length }) => [id[0], position, length])).toEqual([
@@ -41,7 +41,7 @@ describe('what runs announce', () => {
   })
 
   test('ends with the disk', async () => {
-    for (const run of [[RUN.zero, 2], [RUN.keep, 2], ids(20, 21), [RUN.zero, 2 ** 40]] as Runs)
+    for (const run of [[RUN.zero, 2], [RUN.keep, 2], ids(20, 21), [RUN.zero, 2 ** 40]] as RunsMessage)
       expect(await refusal([run], 9)).toBe('UPLOAD_INVALID')
     expect(await refusal([[RUN.zero, 10], ids(20)])).toBe('UPLOAD_INVALID')
   })

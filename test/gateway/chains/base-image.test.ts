@@ -17,14 +17,21 @@ const byId = new Map(nodes.map(({ id, bytes }) => [hex(id), decodeNode(bytes)]))
 const told: string[] = []
 
 const baseOf = (code: 'DATA_DAMAGED' | 'STORE_FAILED'): BaseImage => {
-  const find = (id: Uint8Array): TreeNode => {
+  const find = (id: Uint8Array): TreeNode | VarveError => {
     const node = byId.get(hex(id))
-    if (node === undefined) throw new VarveError(code, 'not there')
-    return node
+    if (node !== undefined) return node
+    const error = new VarveError(code, 'not there')
+    if (code === 'DATA_DAMAGED') return error
+    throw error
   }
-  const source = { nodes: async (ids: readonly Uint8Array[]) => ids.map(find) }
   const onDamaged = async (error: VarveError): Promise<void> => void told.push(error.code)
-  return new BaseImage({ nodes: source, root, size: refs.length * CHUNK_BYTES, chunkBytes: CHUNK_BYTES, onDamaged })
+  return new BaseImage({
+    read: async (ids) => ids.map(find),
+    root,
+    size: refs.length * CHUNK_BYTES,
+    chunkBytes: CHUNK_BYTES,
+    onDamaged,
+  })
 }
 
 test('it holds each chunk at its place and no other', async () => {

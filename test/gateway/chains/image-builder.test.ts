@@ -6,11 +6,12 @@ import {
   decodeState,
   EMPTY_STATE,
   encodeState,
-  ImageTreeWriter,
+  ImageBuilder,
   type ChildAt,
 } from '../../../gateway/chains/image-builder.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { childAt } from '../../../gateway/trees/tree.ts'
+import type { ReadNodes } from '../../../gateway/trees/node-reader.ts'
+import { childAt } from '../../../gateway/trees/places.ts'
 import { hex } from '../../../protocol/chunk.ts'
 import { decodeNode, FAN_OUT, rootLevel, sameRef, type Ref } from '../../../protocol/image-tree.ts'
 import { treeOf } from '../datastore/fixture.ts'
@@ -22,12 +23,12 @@ const ids = Array.from({ length: 4 }, () => new Uint8Array(randomBytes(32)))
 const baseOf = (refs: readonly Ref[]): ChildAt => {
   const { root, nodes } = treeOf(tenant, refs)
   const byId = new Map(nodes.map((node) => [hex(node.id), decodeNode(node.bytes)]))
-  const source = { nodes: async (wanted: readonly Uint8Array[]) => wanted.map((id) => byId.get(hex(id))!) }
-  return (level, position) => childAt(source, root, rootLevel(refs.length), level, position)
+  const read: ReadNodes = async (wanted) => wanted.map((id) => byId.get(hex(id))!)
+  return (level, position) => childAt(read, { root, level: rootLevel(refs.length) }, level, position)
 }
 
-const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageTreeWriter =>
-  new ImageTreeWriter({ chunks, idKey, hash: keyedHash, state, base, onNode: () => {} })
+const writerOf = (chunks: number, base: ChildAt | null, state = encodeState(EMPTY_STATE)): ImageBuilder =>
+  new ImageBuilder({ chunks, idKey, hash: keyedHash, state, base, onNode: () => {} })
 
 const spans = fc.oneof(
   fc.integer({ min: 1, max: 5 }),

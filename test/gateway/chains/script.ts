@@ -24,7 +24,7 @@ import {
 import { chunksMessage, wireChunk } from '../../protocol/wire-chunks.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { servedCall, testAccount, withCost } from '../../support/served-call.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 
 export type Message = Up<'image.upload'>
 export type Runs = Extract<Message, [0, unknown]>[1]
@@ -314,7 +314,7 @@ export class Stand implements AsyncDisposable {
 
   /** The refs of an image as they are stored. */
   async stored(root: Ref, chunks: number): Promise<Ref[]> {
-    const runs = await collect(leaves(this.datastore.tenantStore(this.tenant), root, chunks))
+    const runs = await collect(leaves(this.datastore.tenantStore(this.tenant).nodes.cached, root, chunks))
     return runs.flatMap(({ count, ids }): Ref[] => (ids === null ? Array<null>(count).fill(null) : [...ids]))
   }
 

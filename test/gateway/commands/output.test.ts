@@ -30,7 +30,7 @@ test('a reader that goes ends nothing and is no error; output that cannot be wri
   const at = ['--data', temp.path]
   {
     using catalog = openLocal(temp.join('catalog.db'))
-    for (let index = 0; index < 3000; index++)
+    for (let index = 0; index < 1500; index++)
       await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, id: randomUUID() })
   }
   expect(await readOneLine(['tenant', 'list', ...at])).toEqual({

@@ -118,7 +118,7 @@ describe('open', () => {
     await using datastore = await openDatastore(folder.path)
     const tenant = await addTenant(datastore, 'one')
     await addUpload(folder.path, tenant)
-    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ uuid: tenant.id })
+    expect(await datastore.catalog.tenants.byName({ name: 'one' })).toMatchObject({ id: tenant.id })
   })
 
   test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {

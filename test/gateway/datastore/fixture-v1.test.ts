@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { chunkCount, hex } from '../../../protocol/chunk.ts'
 import type { Datastore } from '../../../gateway/datastore/datastore.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { memoryLog, openDatastore, temporaryFolder } from './fixture.ts'
 import type { Expected } from './make-fixture-v1.ts'
@@ -33,7 +33,11 @@ const expectImages = async (datastore: Datastore): Promise<void> => {
     expect(disk).toMatchObject({ name: image.disk, size: image.size })
     expect(disk!.root && hex(disk!.root)).toBe(image.root)
     const content = Buffer.alloc(image.size)
-    for await (const { position, ids } of leaves(store, disk!.root, chunkCount(image.size, expected.chunkBytes)))
+    for await (const { position, ids } of leaves(
+      store.nodes.cached,
+      disk!.root,
+      chunkCount(image.size, expected.chunkBytes),
+    ))
       for (const [index, id] of (ids ?? []).entries())
         content.set((await store.readRecord(id)).plain, (position + index) * expected.chunkBytes)
     expect(createHash('sha256').update(content).digest('hex')).toBe(image.sha256)
@@ -83,5 +87,5 @@ test('is found again in its packs alone', async () => {
   await expectImages(datastore)
   const { id: tenant } = (await datastore.catalog.tenants.byName({ name: expected.tenant }))!
   const machine = await datastore.catalog.machines.get({ tenant, name: 'db1' })
-  expect(machine).toMatchObject({ host: 'host', policy: expect.stringContaining('freeze') as string })
+  expect(machine).toMatchObject({ host: 'host', policy: { consistency: 'freeze' } })
 })

@@ -4,12 +4,14 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { nodeKey, TreeBuilder, type NewNode, type Ref } from '../../../protocol/image-tree.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import { nodeKey, TreeBuilder, type NewNode, type Ref, type TreeNode } from '../../../protocol/image-tree.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME, Datastore, type DatastoreOptions } from '../../../gateway/datastore/datastore.ts'
 import type { ImageProgress } from '../../../gateway/datastore/upload-writer.ts'
-import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
+import type { ManifestContent } from '../../../gateway/catalog/manifest.ts'
+import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import type { DatastoreLog } from '../../../gateway/common/log.ts'
 import { addAgent, addMachine, beginJob, fullDisk, startJob } from '../catalog.ts'
 import { joinChunks, wireChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
@@ -133,3 +135,10 @@ export const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => {
 
 /** Opens and closes again what is only needed to have been there. */
 export const touch = async (opened: Promise<AsyncDisposable>): Promise<void> => (await opened)[Symbol.asyncDispose]()
+
+/** A tree node of any level as it lies in its pack. DATA_DAMAGED. */
+export const nodeOf = async ({ nodes }: TenantStore, id: Uint8Array): Promise<TreeNode> => {
+  const [node] = await nodes.fresh([id], null)
+  if (node instanceof VarveError) throw node
+  return node!
+}

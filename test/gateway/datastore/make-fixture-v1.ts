@@ -1,4 +1,5 @@
 // Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v1.ts`; to be run again only while version 1 is not released.
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -64,7 +65,7 @@ await add(old, Array<null>(64).fill(null), 4000)
 await catalog.points.hold({ tenant, id: held, held: true })
 await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
 await catalog.machines.configure({ tenant, name: 'db1', group: 'databases' })
-await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: '{"keepLast":3}' })
+await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: { ...RETENTION_OFF, keepLast: 3 } })
 await revokeAgent(catalog, stand.tenant, old.agent)
 {
   using sql = new Sql(path.join(stand.folder, CATALOG_NAME))

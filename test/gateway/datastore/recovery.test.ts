@@ -34,7 +34,7 @@ const row = (rest: Partial<PackRow>): PackRow => ({
   kind: 'data',
   uuid: 'u',
   bytes: 100,
-  sealed: 0,
+  state: 'open',
   ...rest,
 })
 
@@ -67,11 +67,11 @@ describe('plan', () => {
     expect(plan(row({ bytes: 0 }), 0, false)).toEqual({ ...nothing, seal: [{ id: 1, bytes: 0 }] })
   })
   test('sealed: left as it is, damaged when gone', () => {
-    expect(plan(row({ sealed: 1 }), 5)).toEqual(nothing)
-    expect(plan(row({ sealed: 1 }), null)).toEqual({ ...nothing, damaged: damaged(100, null) })
+    expect(plan(row({ state: 'sealed' }), 5)).toEqual(nothing)
+    expect(plan(row({ state: 'sealed' }), null)).toEqual({ ...nothing, damaged: damaged(100, null) })
   })
   test('a collection had let go of it: left to the next one, whether its file is still there or not', () => {
-    const doomed = row({ sealed: 2 })
+    const doomed = row({ state: 'doomed' })
     for (const bytes of [100, 7, null]) expect(plan(doomed, bytes)).toEqual(nothing)
   })
   test('full to the last byte: sealed', () => {
@@ -112,7 +112,7 @@ describe('damaged files', () => {
     const { plain: read } = await datastore.tenantStore(tenant).readRecord(chunkId(tenant, plain))
     expect(Buffer.from(read).equals(plain)).toBe(true)
     const packs = await datastore.catalog.packs.list()
-    expect(packs[0]).toMatchObject({ sealed: 1, bytes: before.length })
+    expect(packs[0]).toMatchObject({ state: 'sealed', bytes: before.length })
   })
 
   test.each(['shortened', 'removed'])('a pack that was %s is reported and never silently used', async (how) => {
@@ -129,7 +129,7 @@ describe('damaged files', () => {
     await expect(datastore.tenantStore(tenant).readRecord(chunkId(tenant, plain))).rejects.toMatchObject({
       code: 'DATA_DAMAGED',
     })
-    expect((await datastore.catalog.packs.list())[0]).toMatchObject({ sealed: 1 })
+    expect((await datastore.catalog.packs.list())[0]).toMatchObject({ state: 'sealed' })
   })
 
   test('a row without a file, made just before the end, is forgotten', async () => {

@@ -14,7 +14,7 @@ import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import { IDS_MAX } from '../../../gateway/packs/record-reader.ts'
 import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
-import { leaves } from '../../../gateway/trees/tree.ts'
+import { leaves } from '../../../gateway/trees/leaves.ts'
 import { testDice } from '../../support/seed.ts'
 import { oddFrames, splitChunks } from '../../protocol/wire-chunks.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -27,6 +27,7 @@ import {
   chunkId,
   collect,
   newManifest,
+  nodeOf,
   openDatastore,
   plainChunk,
   progressAt,
@@ -175,8 +176,8 @@ describe('damage', () => {
     await using setting = await setUp()
     const { store, root, files } = setting
     await flip(files.nodes, PACK_HEADER_BYTES + 60, 3)
-    await expect(store.node(root)).rejects.toMatchObject(damaged(root))
-    await expect(collect(leaves(store, root, CHUNKS))).rejects.toMatchObject(damaged(root))
+    await expect(nodeOf(store, root)).rejects.toMatchObject(damaged(root))
+    await expect(collect(leaves(store.nodes.cached, root, CHUNKS))).rejects.toMatchObject(damaged(root))
   })
 
   test('of a pack that was cut short, what lies before the cut still reads', async () => {
@@ -219,23 +220,23 @@ describe('reading', () => {
     const id = new Uint8Array(32).fill(9)
     await expect(store.readRecord(id)).rejects.toMatchObject(damaged(id))
     await expect(store.readStored([id])).rejects.toMatchObject(damaged(id))
-    await expect(store.node(id)).rejects.toMatchObject(damaged(id))
+    await expect(nodeOf(store, id)).rejects.toMatchObject(damaged(id))
     expect(splitChunks(await store.readStored([]))).toEqual([])
-    expect(await store.nodes([])).toEqual([])
+    expect(await store.nodes.cached([], 0)).toEqual([])
     expect((await store.have([], 'none')).length).toBe(0)
   })
 
   test('a chunk is no node, and a node is no chunk', async () => {
     await using setting = await setUp()
     const { store, ids, root } = setting
-    await expect(store.node(ids[0]!)).rejects.toMatchObject(damaged(ids[0]!))
+    await expect(nodeOf(store, ids[0]!)).rejects.toMatchObject(damaged(ids[0]!))
     expect(await store.prove([root], new Uint8Array(32))).toEqual([null])
     expect((await store.readRecord(root)).plain.length).toBe(1 + 8 + CHUNKS * 32)
   })
 
   test('the walk over a stored tree gives the ids it was built from', async () => {
     await using setting = await setUp()
-    const runs = await collect(leaves(setting.store, setting.root, CHUNKS))
+    const runs = await collect(leaves(setting.store.nodes.cached, setting.root, CHUNKS))
     expect(runs.flatMap(({ ids }) => ids?.map((id) => hex(id)) ?? [])).toEqual(setting.ids.map((id) => hex(id)))
   })
 

@@ -8,7 +8,7 @@ import { openThread } from '../../../gateway/catalog/sqlite/database.ts'
 import type { OperationArgs } from '../../../gateway/catalog/sqlite/operations.ts'
 import { DirectoryPackStore } from '../../../gateway/packs/directory/directory-pack-store.ts'
 import { recordBytes } from '../../../gateway/packs/format.ts'
-import { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import { Limiter } from '../../../protocol/host/limiter.ts'
 import { NodeCache } from '../../../gateway/trees/node-cache.ts'
 import { PackPool } from '../../../gateway/packs/pack-pool.ts'
@@ -19,7 +19,7 @@ import { diskSpace } from '../../../gateway/folder/reserve.ts'
 import { InProcessCoordination } from '../../../gateway/coordination/in-process.ts'
 import { Space } from '../../../gateway/datastore/space.ts'
 import { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
-import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
+import { RecordPool } from '../../../gateway/packs/record-pool.ts'
 import {
   addUpload,
   batchOf,
@@ -98,7 +98,7 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
   const real = stack.use(await openThread(path.join(folder.path, 'catalog.db')))
   const catalog = survivors.catalog(real, commits)
   const store = survivors.store(stack.use(await DirectoryPackStore.open(path.join(folder.path, 'packs'))))
-  const verifyPool = stack.use(new VerifyPool(2))
+  const recordPool = stack.use(new RecordPool(2))
   const log = memoryLog()
   const packs = new PackPool({ store, book: catalog.packs, log, nowMs: () => 1 })
   const rest = { name: 'one', id: randomUUID(), idKey: new Uint8Array(32), chunkBytes: 4096, nowMs: 1 }
@@ -119,14 +119,14 @@ test('no transaction names bytes that are not synced, while appends, nodes, comm
     store,
     packs,
     ballast,
-    verifyPool,
+    recordPool,
     log,
     nodeCache: new NodeCache(),
     references: new InProcessCoordination().references(tenant.id),
     nowMs: () => 1,
     onDamage: async () => {},
     openWriter: async (options) =>
-      new ImageWriter({ ...options, catalog, packs, space, verifyPool, limiter, log, onClose: () => {} }),
+      new UploadWriter({ ...options, catalog, packs, space, recordPool, limiter, log, onClose: () => {} }),
   })
 
   const upload = async (): Promise<number> => {

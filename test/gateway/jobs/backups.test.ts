@@ -144,7 +144,7 @@ test('a backup goes from its order to a restore point, which is the next one’s
   await call.send(zeroes(2))
   call.end()
   expect(await call.result).toEqual({ root: null })
-  const rules = JSON.stringify({ ...RETENTION_OFF, lockDays: 2 })
+  const rules = { ...RETENTION_OFF, lockDays: 2 }
   await datastore.catalog.retention.set({ tenant: tenant.id, scope: 'tenant', name: '', rules })
   expect(await setting.commit(job)).toEqual({ point: job })
   expect(await setting.commit(job)).toEqual({ point: job })

@@ -8,7 +8,7 @@ import { FAN_OUT, type Ref } from '../../../protocol/image-tree.ts'
 import { Damager } from '../../support/damage.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'
-import { CHUNK_BYTES, plainChunk } from '../datastore/fixture.ts'
+import { CHUNK_BYTES, nodeOf, plainChunk } from '../datastore/fixture.ts'
 
 const ZERO = new Uint8Array(ID_BYTES)
 
@@ -144,7 +144,7 @@ describe('damage in the image', () => {
   test('of a tree node: nothing is compared, and its record goes into quarantine as what it is', async () => {
     await using stand = await Stand.open()
     const made = await compared(stand, mixed())
-    const [first] = (await stand.datastore.tenantStore(stand.tenant).node(made.root!)).children
+    const [first] = (await nodeOf(stand.datastore.tenantStore(stand.tenant), made.root!)).children
     // nothing of it is in memory any more
     await stand.reopen()
     await new Damager(stand.folder).flip(first!)
@@ -175,7 +175,7 @@ describe('damage in the image', () => {
     const image = { root: new Uint8Array(ID_BYTES).fill(1), size: CHUNK_BYTES, chunkBytes: CHUNK_BYTES }
     const told: VarveError[] = []
     const asked = compareChunks(
-      { nodes: () => Promise.reject(failure), zeroId: () => new Uint8Array(ID_BYTES).fill(9) },
+      { nodes: { cached: () => Promise.reject(failure) }, zeroId: () => new Uint8Array(ID_BYTES).fill(9) },
       image,
       { positions: [0], ids: ZERO },
       async (error) => void told.push(error),

@@ -15,7 +15,7 @@ test('a new point is locked for as long as the nearest policy says', async () =>
       tenant: acme.id,
       scope,
       name: scope === 'tenant' ? '' : 'db1',
-      rules: JSON.stringify({ ...RETENTION_OFF, lockDays }),
+      rules: { ...RETENTION_OFF, lockDays },
     })
   expect(await lock()).toBe(null)
   await set('tenant', 0.5)

@@ -82,5 +82,5 @@ test('a point shows neither its agent nor its configuration', () => {
   const view = pointView(stored, 7)
   expect(view).toEqual({ ...point, held: true, future: false })
   expect(pointView(stored, 6)).toEqual({ ...view, future: true })
-  expect(v.safeParse(METHODS['points.list'].result, { points: [view], more: false }).success).toBe(true)
+  expect(v.safeParse(METHODS['points.list'].result, { points: [view], next: null }).success).toBe(true)
 })

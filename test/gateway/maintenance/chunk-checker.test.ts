@@ -1,7 +1,7 @@
 // Checking chunks: in pack order, each bad one by name, at the rate that is allowed, and until it is stopped.
 import { expect, test } from 'vitest'
 import { batchesOf, ChunkChecker } from '../../../gateway/maintenance/chunk-checker.ts'
-import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
+import { RecordPool } from '../../../gateway/packs/record-pool.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
 import { Damager } from '../../support/damage.ts'
@@ -40,7 +40,7 @@ test('exactly the chunks that are damaged or missing are told, with their places
   const plains = randomDisk(600)
   await stand.point(await stand.machine('db1'), plains)
   const ids = plains.map((plain) => damager.chunkId(plain))
-  await using pool = new VerifyPool(2)
+  await using pool = new RecordPool(2)
   let bytes = 0
   const store = stand.datastore.tenantStore(stand.tenant)
   const checker = new ChunkChecker({
@@ -70,7 +70,7 @@ test('waits for the rate, and ends when it is told to', async () => {
   const damager = new Damager(stand.folder)
   const plains = randomDisk(100)
   await stand.point(await stand.machine('db1'), plains)
-  await using pool = new VerifyPool(1)
+  await using pool = new RecordPool(1)
   const clock = new HandClock(10_000)
   const abort = new AbortController()
   let bytes = 0

@@ -14,8 +14,8 @@ import { randomDisk } from './stand.ts'
 test('says nothing of a whole folder, and names what a start would refuse', async () => {
   await using stand = await Stand.open()
   await stand.point(await stand.machine('one'), randomDisk(3))
-  const { folder, datastore } = stand
-  const look = (): Promise<string[]> => folderProblems(folder, datastore.catalog)
+  const { folder } = stand
+  const look = (): Promise<string[]> => folderProblems(folder)
   expect(await look()).toEqual([])
   const tenant = randomUUID()
   for (const noise of [false, true]) {

@@ -12,7 +12,7 @@ import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import type { VerifyReport } from '../../../protocol/maintenance.ts'
 import { Damager } from '../../support/damage.ts'
 import { Stand, type Plains } from '../chains/script.ts'
-import { memoryLog } from '../datastore/fixture.ts'
+import { memoryLog, nodeOf } from '../datastore/fixture.ts'
 import { changed, collected, contextOf, packBytes, randomDisk, readImage, removePoints } from './stand.ts'
 
 interface Point {
@@ -167,7 +167,7 @@ describe('tree nodes that cannot be read', () => {
     const lone = { ...(await stand.point(await stand.machine('db2'), randomDisk(70), 40)) }
     const shared = (await stand.stored(second.root, 300)).slice(64, 128)
     const store = stand.datastore.tenantStore(stand.tenant)
-    const leaf = (await store.node(second.root!)).children[1]!
+    const leaf = (await nodeOf(store, second.root!)).children[1]!
     await new Damager(stand.folder).flip(leaf)
     await stand.reopen()
     const accepting = (...acceptLoss: string[]) => collected(stand, { acceptLoss })

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import type { OperationName } from '../../../gateway/catalog/sqlite/operations.ts'
-import type { ImageWriter } from '../../../gateway/datastore/upload-writer.ts'
+import type { UploadWriter } from '../../../gateway/datastore/upload-writer.ts'
 import type { Protection } from '../../../gateway/coordination/coordination.ts'
 import { RecordReader } from '../../../gateway/packs/record-reader.ts'
 import { openPackStore } from '../../../gateway/packs/open-pack-store.ts'
@@ -29,7 +29,7 @@ const holdAnswer = (catalog: Catalog, wanted: OperationName): { reached: Promise
   return { reached, release }
 }
 
-const writerOf = ({ datastore, tenant, folder }: Stand): Promise<ImageWriter> =>
+const writerOf = ({ datastore, tenant, folder }: Stand): Promise<UploadWriter> =>
   addUpload(folder, tenant).then((upload) => datastore.tenantStore(tenant).openWriter(upload))
 
 const protect = ({ datastore, tenant }: Stand): Promise<Protection> =>

@@ -49,7 +49,7 @@ const setRules = (
     tenant: tenant.id,
     scope,
     name,
-    rules: JSON.stringify({ ...RETENTION_OFF, ...rules }),
+    rules: { ...RETENTION_OFF, ...rules },
   })
 
 const left = async (catalog: Catalog, tenant: Tenant, machine: string): Promise<number[]> =>

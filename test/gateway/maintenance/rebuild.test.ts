@@ -1,4 +1,6 @@
 // Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was there, and what does not is listed.
+import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { appendFile, cp, mkdir, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
@@ -99,7 +101,12 @@ const world = async (): Promise<World> => {
   await catalog.points.hold({ tenant: tenant.id, id: held, held: true })
   await catalog.points.lock({ tenant: tenant.id, id: locked, untilMs: 99_000 })
   await catalog.machines.configure({ tenant: tenant.id, name: 'one', group: 'g' })
-  await catalog.retention.set({ tenant: tenant.id, scope: 'group', name: 'g', rules: '{"keepLast":3}' })
+  await catalog.retention.set({
+    tenant: tenant.id,
+    scope: 'group',
+    name: 'g',
+    rules: { ...RETENTION_OFF, keepLast: 3 },
+  })
   removePoints(stand, pruned)
   points.delete(pruned)
   await stand.datastore.tenantStore(tenant).writeState()
@@ -626,7 +633,7 @@ describe('several tenants', () => {
     const { stand, folder } = place
     await stand.reopen()
     const { catalog } = stand.datastore
-    const policy = 'x'.repeat(60_000)
+    const policy = { ...POLICY_DEFAULT, note: 'x'.repeat(60_000) }
     const agent = (await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 }))[0]!.id
     const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
     await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })

@@ -5,7 +5,7 @@ import { hex } from '../../../protocol/chunk.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { damageOf } from '../../../gateway/packs/damage.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
-import { VerifyPool } from '../../../gateway/packs/record-pool.ts'
+import { RecordPool } from '../../../gateway/packs/record-pool.ts'
 import { joinChunks, rawChunk, zstdChunk, type JoinedChunks } from '../../protocol/wire-chunks.ts'
 
 const idKey = new Uint8Array(randomBytes(32))
@@ -18,9 +18,9 @@ const jobOf = (plain: Uint8Array, id = keyedHash(idKey, plain)): Job => ({
   chunkBytes: 4096,
 })
 
-describe('verify pool', () => {
+describe('record pool', () => {
   test('answers every job with its own result, and a bad one with its own error', async () => {
-    await using pool = new VerifyPool(3)
+    await using pool = new RecordPool(3)
     const plains = Array.from({ length: 200 }, () => new Uint8Array(randomBytes(1000)))
     const results = await Promise.allSettled(
       plains.map((plain, index) => pool.ingest(jobOf(plain, index % 10 === 3 ? new Uint8Array(32) : undefined))),
@@ -38,7 +38,7 @@ describe('verify pool', () => {
   })
 
   test('takes the buffer, and refuses one that is gone', async () => {
-    await using pool = new VerifyPool(1)
+    await using pool = new RecordPool(1)
     const job = jobOf(new Uint8Array(10))
     await pool.ingest(job)
     expect(job.stored.byteLength).toBe(0)
@@ -49,7 +49,7 @@ describe('verify pool', () => {
   })
 
   test('checks records where they lie, in a buffer that it takes', async () => {
-    await using pool = new VerifyPool(1)
+    await using pool = new RecordPool(1)
     const plain = new Uint8Array(randomBytes(1000))
     const { buffer } = await pool.ingest(jobOf(plain))
     const place = {
@@ -66,7 +66,7 @@ describe('verify pool', () => {
   })
 
   test('damage that a thread finds is the datastore’s own', async () => {
-    await using pool = new VerifyPool(1)
+    await using pool = new RecordPool(1)
     const plain = new Uint8Array(randomBytes(100))
     const { buffer } = await pool.ingest(jobOf(plain))
     const id = new Uint8Array(32).fill(9)
@@ -78,7 +78,7 @@ describe('verify pool', () => {
   })
 
   test('names the chunk that is damaged in the middle of many that are decoded together', async () => {
-    await using pool = new VerifyPool(1)
+    await using pool = new RecordPool(1)
     const plains = Array.from({ length: 64 }, (_, index) => new Uint8Array(4096).fill(index))
     const chunks = plains.map((plain) => zstdChunk(keyedHash(idKey, plain), plain))
     const bad = { ...chunks[40]!, id: new Uint8Array(32).fill(40) }
@@ -88,7 +88,7 @@ describe('verify pool', () => {
   })
 
   test('refuses work past its bound and finishes what it took', async () => {
-    await using pool = new VerifyPool(1)
+    await using pool = new RecordPool(1)
     const results = await Promise.allSettled(Array.from({ length: 1100 }, () => pool.ingest(jobOf(new Uint8Array(10)))))
     const refused = results.filter(({ status }) => status === 'rejected')
     expect(refused.length).toBe(1100 - 1025)
@@ -96,7 +96,7 @@ describe('verify pool', () => {
   })
 
   test('at its end rejects what is under way and takes no more', async () => {
-    const pool = new VerifyPool(1)
+    const pool = new RecordPool(1)
     const jobs = Array.from({ length: 20 }, () => pool.ingest(jobOf(new Uint8Array(4096))))
     const settled = Promise.allSettled(jobs)
     await pool[Symbol.asyncDispose]()

@@ -84,7 +84,7 @@ test('a host enrols with a token once', async () => {
   })
   expect(await post(request)).toMatchObject({ status: 409, body: { code: 'ENROLMENT_USED' } })
   const audit = await (await gateway.connectAs(person)).call('audit.list', { limit: 100 })
-  const outcomes = audit.entries.filter(({ action }) => action === 'agent.enrol').map(({ outcome }) => outcome)
+  const outcomes = audit.entries.filter(({ action }) => action === 'agents.enrol').map(({ outcome }) => outcome)
   expect(outcomes).toEqual(['ok', 'ENROLMENT_USED'])
 })
 

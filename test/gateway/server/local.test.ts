@@ -18,12 +18,12 @@ import { HandClock } from '../../support/hand-clock.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { codeOf } from '../auth/test-authority.ts'
 
-const tryDial = async (folder: string, tenant = TENANT): Promise<Session | null> => {
+const tryDial = async (folder: string, tenant: string | null = TENANT): Promise<Session | null> => {
   await using socket = await SocketPath.of(folder)
   return await dialLocal({ socketPath: socket.path, tenant })
 }
 
-const dial = async (folder: string, tenant = TENANT): Promise<Session> => (await tryDial(folder, tenant))!
+const dial = async (folder: string, tenant: string | null = TENANT): Promise<Session> => (await tryDial(folder, tenant))!
 
 const socketOf = (folder: string): string => path.join(folder, 'gateway.sock')
 
@@ -38,6 +38,11 @@ test('who can open the socket is owner of the tenant it names, under a name of i
   expect(await peer.call('machines.list', {})).toEqual({ machines: [], next: null })
   expect((await dial(folder, 'other')).welcome.tenant).toBe('other')
   expect(await codeOf(dial(folder, 'nobody'))).toBe('NOT_FOUND')
+  // without a name the session is the platform's
+  const platform = await dial(folder, null)
+  expect(platform.welcome).toMatchObject({ subject: 'local-administrator', role: 'platform', tenant: null })
+  expect((await platform.peer.call('tenants.list', {})).tenants).toMatchObject([{ name: TENANT }, { name: 'other' }])
+  expect(await codeOf(platform.peer.call('machines.list', {}))).toBe('ROLE_FORBIDDEN')
   // two rounds of the look for revoked tokens
   for (let round = 0; round < 2; round++) {
     await clock.advanceSettled(REVOCATION_INTERVAL_MS)

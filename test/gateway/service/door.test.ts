@@ -78,7 +78,13 @@ test('a change and its entry are one: neither is there without the other, and a 
   await using test = await TestServices.open()
   const { catalog } = test.services.datastore
   const agent = await test.agent()
-  await catalog.machines.declare({ tenant: test.acme.id, agent: agent.id, names: ['db1'], policy: '{}', nowMs: 1 })
+  await catalog.machines.declare({
+    tenant: test.acme.id,
+    agent: agent.id,
+    names: ['db1'],
+    policy: POLICY_DEFAULT,
+    nowMs: 1,
+  })
   const configure = (context: Context<'machines.configure'>, name: string) =>
     context.change((entry) => catalog.machines.configure({ tenant: test.acme.id, name, group: 'web' }, entry), {
       details: { group: 'web' },

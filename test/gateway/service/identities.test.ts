@@ -15,7 +15,10 @@ test('a token is issued, listed and revoked by an owner: its sessions end at onc
   const eve = await test.session(issued.token)
   const { tokens } = await owner.call('tokens.list', {})
   expect(tokens.find(({ id }) => id === issued.id)).toMatchObject({
-    ...{ subject: 'eve', role: 'viewer', expiresMs: issued.expiresMs, revokedMs: null },
+    subject: 'eve',
+    role: 'viewer',
+    expiresMs: issued.expiresMs,
+    revokedMs: null,
   })
   expect(JSON.stringify(tokens)).not.toContain(issued.token)
   // another tenant's owner cannot see or end it

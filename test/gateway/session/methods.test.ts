@@ -123,7 +123,7 @@ const furnish = async (test: TestServices, tenant: TestAgent['tenant']): Promise
   const agentOf = await test.agent(tenant)
   const { catalog } = test.services.datastore
   const machine = `machine-of-${tenant.name}`
-  const policy = JSON.stringify(POLICY_DEFAULT)
+  const policy = POLICY_DEFAULT
   const declared = { tenant: tenant.id, agent: agentOf.id, names: [machine], policy, nowMs: 1 }
   await catalog.machines.declare(declared)
   const row = await catalog.machines.get({ tenant: tenant.id, name: machine })

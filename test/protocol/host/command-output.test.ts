@@ -74,3 +74,28 @@ test('without it lines as they come, and errors on standard error alone', () => 
   expect(output.end(new VarveError('CANCELLED', 'interrupted'))).toBe(130)
   expect(said).toEqual({ out: 'one\n', err: 'varve: interrupted (CANCELLED)\n' })
 })
+
+test('a list is printed row by row, and the whole is one document in one line', () => {
+  const listed = (rows: readonly (readonly object[])[], answer: object, error: VarveError | null): unknown => {
+    const { output, said } = outputOf(['--json'])
+    for (const page of rows) output.rows('points', page)
+    if (rows.length > 1) expect(said.out).toContain('{"points":[{')
+    output.answer(answer)
+    output.end(error)
+    expect(said.out.trimEnd()).not.toContain('\n')
+    return JSON.parse(said.out)
+  }
+  expect(listed([[]], {}, null)).toEqual({ points: [] })
+  expect(listed([[], [{ seenMs: null }, { id: 2 }], [{ id: 3 }]], {}, null)).toEqual({
+    points: [{ seen: null, seenMs: null }, { id: 2 }, { id: 3 }],
+  })
+  const error = new VarveError('CANCELLED', 'interrupted')
+  expect(listed([[{ id: 1 }], [{ id: 2 }]], { more: 1 }, error)).toMatchObject({
+    points: [{ id: 1 }, { id: 2 }],
+    more: 1,
+    error: { code: 'CANCELLED', exit: 130 },
+  })
+  const { output, said } = outputOf([])
+  output.rows('points', [{ id: 1 }])
+  expect(said.out).toBe('')
+})

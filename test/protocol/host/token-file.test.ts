@@ -22,6 +22,6 @@ test('a secret token is taken from a file of its owner alone, or from standard i
   await writeFile(file, 'two words')
   await expect(tokenIn({ file, printedBy })).rejects.toMatchObject({
     code: 'PARAMS_INVALID',
-    message: `what is in ${file} is not one token as "varve-gateway token issue" prints it`,
+    message: `${file} does not hold exactly one token as "varve-gateway token issue" prints it`,
   })
 })

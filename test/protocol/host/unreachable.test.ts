@@ -123,7 +123,7 @@ test.each([
 
 test('one that signed itself and is not the one in "ca" was probably renewed', () => {
   const error = Object.assign(new Error(''), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
-  expect(unreachable({ ...TRIED, hasCa: true }, error).message).toContain('take a new copy of it from the gateway')
+  expect(unreachable({ ...TRIED, hasCa: true }, error).message).toContain('copy it from the gateway again')
 })
 
 test('what has no code is told in its own first line', () => {
@@ -194,14 +194,14 @@ test('each fault of a certificate has a sentence of its own, with the way out', 
       authority.cert,
       /names no host, not for 127\.0\.0\.1|is for .*not for 127/u,
     ],
-    [self, null, /signed by itself; set "ca" to a copy of it/u],
-    [self, authority.cert, /signed by itself and another one than that in "ca"/u],
+    [self, null, /self-signed; set "ca" to a copy of it/u],
+    [self, authority.cert, /self-signed and not the one in "ca"/u],
     [
       await make('stranger', { by: await make('other-authority', { authority: true, names: null }) }),
       authority.cert,
       /the authority in "ca" did not sign it/u,
     ],
-    [await of('unknown'), null, /does not know who signed it; set "ca"/u],
+    [await of('unknown'), null, /the authority that signed it is unknown to this host; set "ca"/u],
   ]
   for (const [pair, ca, says] of cases)
     for (const message of await withCertificate(pair, ca)) expect(message).toMatch(says)
@@ -229,7 +229,7 @@ test('a port with TLS and a port without it are told apart', async () => {
   for (const failure of await failures(`ws://127.0.0.1:${portOf(secure)}`))
     expect(failure).toMatchObject({ message: expect.stringContaining('speaks TLS: use wss://') as string })
   for (const failure of await failures(`wss://127.0.0.1:${portOf(plain)}`))
-    expect(failure).toMatchObject({ message: expect.stringContaining('speaks no TLS: use ws://') as string })
+    expect(failure).toMatchObject({ message: expect.stringContaining('does not speak TLS: use ws://') as string })
   for (const server of [secure, plain]) {
     server.closeAllConnections()
     server.close()
@@ -237,12 +237,12 @@ test('a port with TLS and a port without it are told apart', async () => {
 })
 
 const ANSWERS: readonly (readonly [status: number, headers: Record<string, string>, says: string])[] = [
-  [502, {}, 'a proxy stands there and does not reach its gateway'],
-  [503, {}, 'does the gateway run'],
-  [301, { location: 'https://elsewhere.example/' }, 'leads to https://elsewhere.example/'],
-  [401, { 'www-authenticate': 'Basic' }, 'asks for a password of its own'],
-  [200, {}, 'as no gateway does'],
-  [404, {}, 'as no gateway does'],
+  [502, {}, 'a proxy there does not reach its gateway'],
+  [503, {}, 'is the gateway running'],
+  [301, { location: 'https://elsewhere.example/' }, 'redirects to https://elsewhere.example/'],
+  [401, { 'www-authenticate': 'Basic' }, 'asks for a password'],
+  [200, {}, 'which no gateway does'],
+  [404, {}, 'which no gateway does'],
 ]
 
 test.each(ANSWERS)('a server that answers %d is no gateway', async (status, headers, says) => {
@@ -267,7 +267,7 @@ test('a WebSocket server that is no gateway is told by its subprotocol', async (
   const session = { program: 'test', serving: false, handlers: {}, clock: systemClock }
   expect(await failureOf(dial({ ...session, gateway, ca: null, token: 'x' }))).toMatchObject({
     code: 'CONNECTION_LOST',
-    message: expect.stringMatching(/no gateway of this protocol.*subprotocol/u) as string,
+    message: expect.stringMatching(/not a gateway of this protocol.*subprotocol/u) as string,
   })
   sockets.close()
   server.closeAllConnections()

@@ -388,7 +388,7 @@ describe('the end of a job', () => {
     await fail('FIRST')
     await fail('SECOND')
     const found = await catalog.jobs.get({ tenant: tenant.id, job: job.id })
-    expect(found?.job).toMatchObject({ state: 'failed', endedMs: 12, error: '{"code":"FIRST","message":"m"}' })
+    expect(found?.job).toMatchObject({ state: 'failed', endedMs: 12, error: { code: 'FIRST', message: 'm' } })
     const late = [
       catalog.jobs.commit({
         job: job.id,
@@ -463,7 +463,7 @@ describe('job.reconcile', () => {
       failed: [lost],
     })
     const { job } = (await catalog.jobs.get({ tenant: tenant.id, job: lost! }))!
-    expect(job).toMatchObject({ state: 'failed', endedMs: 60, error: expect.stringContaining('LEASE_LOST') as string })
+    expect(job).toMatchObject({ state: 'failed', endedMs: 60, error: { code: 'LEASE_LOST' } })
     expect((await reconcile()).failed).toEqual([])
     const open = await catalog.jobs.get({ tenant: tenant.id, job: newer! })
     expect(open?.job.state).toBe('running')

@@ -7,7 +7,7 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
   const { catalog, acme } = authority
   const add = (uuid: string) => catalog.packs.add({ tenant: acme.id, kind: 'data', uuid, nowMs: 1 })
   const [used, empty, sealed] = [await add('a'), await add('b'), await add('c')]
-  const row = { kind: 'data', tenant: acme.id, sealed: 0 }
+  const row = { kind: 'data', tenant: acme.id, state: 'open' }
   expect(await catalog.packs.list()).toEqual([
     { ...row, id: used, uuid: 'a', bytes: 0 },
     { ...row, id: empty, uuid: 'b', bytes: 0 },
@@ -31,8 +31,8 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
   expect(await catalog.packs.forget({ id: empty })).toBe(true)
   await catalog.packs.seal({ packs: [{ id: used, bytes: 400 }] })
   expect(await catalog.packs.list()).toEqual([
-    { ...row, id: used, uuid: 'a', bytes: 500, sealed: 1 },
-    { ...row, id: sealed, uuid: 'c', bytes: 0, sealed: 1 },
+    { ...row, id: used, uuid: 'a', bytes: 500, state: 'sealed' },
+    { ...row, id: sealed, uuid: 'c', bytes: 0, state: 'sealed' },
   ])
 })
 

@@ -1,4 +1,5 @@
 // Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their own transaction.
+import { RETENTION_OFF, type Retention } from '../../../../protocol/retention.ts'
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/retention.ts'
 import type { MachineRow } from '../../../../gateway/catalog/machines.ts'
@@ -27,6 +28,9 @@ const furnish = async (
   return { machine, ids }
 }
 
+/** Rules that can be told from others. */
+const rulesOf = (timeZone: string): Retention => ({ ...RETENTION_OFF, timeZone })
+
 const ALL = { after: null, limit: 100 }
 
 const catalogOf = ({ folder }: TestAuthority): Sql => new Sql(path.join(folder, 'catalog.db'))
@@ -41,38 +45,39 @@ test('the nearest rules count: the machine’s own, else its group’s, else the
   const { catalog, acme, other } = authority
   await furnish(catalog, acme, { count: 0 })
   await furnish(catalog, other, { count: 0 })
-  const rulesOf = (tenant = acme): Promise<string | null> => catalog.retention.of({ tenant: tenant.id, machine: 'db1' })
-  const set = (scope: 'tenant' | 'group' | 'machine', name: string, rules: string | null): Promise<void> =>
+  const nearest = (tenant = acme): Promise<Retention | null> =>
+    catalog.retention.of({ tenant: tenant.id, machine: 'db1' })
+  const set = (scope: 'tenant' | 'group' | 'machine', name: string, rules: Retention | null): Promise<void> =>
     catalog.retention.set({ tenant: acme.id, scope, name, rules })
-  expect(await rulesOf()).toBe(null)
-  await set('tenant', '', '"all"')
-  await set('group', 'db1', '"a group that is called like the machine"')
-  await set('group', 'web', '"web"')
-  expect(await rulesOf()).toBe('"all"')
+  expect(await nearest()).toBe(null)
+  await set('tenant', '', rulesOf('all'))
+  await set('group', 'db1', rulesOf('a group that is called like the machine'))
+  await set('group', 'web', rulesOf('web'))
+  expect(await nearest()).toEqual(rulesOf('all'))
   await catalog.machines.configure({ tenant: acme.id, name: 'db1', group: 'web' })
-  expect(await rulesOf()).toBe('"web"')
-  await set('machine', 'db1', '"own"')
-  expect(await rulesOf()).toBe('"own"')
-  await set('machine', 'db1', '"newer"')
+  expect(await nearest()).toEqual(rulesOf('web'))
+  await set('machine', 'db1', rulesOf('own'))
+  expect(await nearest()).toEqual(rulesOf('own'))
+  await set('machine', 'db1', rulesOf('newer'))
   expect(await catalog.retention.list({ tenant: acme.id, ...ALL })).toEqual([
-    { scope: 'tenant', name: '', rules: '"all"' },
-    { scope: 'machine', name: 'db1', rules: '"newer"' },
-    { scope: 'group', name: 'db1', rules: '"a group that is called like the machine"' },
-    { scope: 'group', name: 'web', rules: '"web"' },
+    { scope: 'tenant', name: '', rules: rulesOf('all') },
+    { scope: 'machine', name: 'db1', rules: rulesOf('newer') },
+    { scope: 'group', name: 'db1', rules: rulesOf('a group that is called like the machine') },
+    { scope: 'group', name: 'web', rules: rulesOf('web') },
   ])
   const group = { scope: 'group', name: 'db1' } as const
   expect(await catalog.retention.list({ tenant: acme.id, after: group, limit: 9 })).toMatchObject([{ name: 'web' }])
   expect(await catalog.retention.list({ tenant: acme.id, after: null, limit: 1 })).toMatchObject([{ scope: 'tenant' }])
   expect(await catalog.retention.get({ tenant: acme.id, scope: 'machine', name: 'db1' })).toMatchObject({
-    rules: '"newer"',
+    rules: rulesOf('newer'),
   })
   expect(await codeOf(catalog.retention.get({ tenant: acme.id, scope: 'group', name: 'none-such' }))).toBe('NOT_FOUND')
   await set('machine', 'db1', null)
   await set('group', 'web', null)
-  expect(await rulesOf()).toBe('"all"')
-  expect(await rulesOf(other)).toBe(null)
+  expect(await nearest()).toEqual(rulesOf('all'))
+  expect(await nearest(other)).toBe(null)
   expect(await catalog.retention.list({ tenant: other.id, ...ALL })).toEqual([])
-  expect(await codeOf(set('machine', 'db9', '"x"'))).toBe('NOT_FOUND')
+  expect(await codeOf(set('machine', 'db9', rulesOf('x')))).toBe('NOT_FOUND')
   expect(await codeOf(catalog.machines.configure({ tenant: acme.id, name: 'db9', group: 'x' }))).toBe('NOT_FOUND')
   expect(await catalog.machines.members({ tenant: acme.id, group: 'web' })).toEqual(['db1'])
   expect(await catalog.machines.members({ tenant: other.id, group: null })).toEqual(['db1'])
@@ -125,7 +130,7 @@ test('a removal takes the point, its images and its damage, leaves the job, and 
   const count = (table: string): number => sql.get<{ n: number }>(`SELECT count(*) AS n FROM ${table}`)!.n
   expect(['point', 'image', 'lost', 'job', 'upload'].map(count)).toEqual([2, 2, 0, 4, 4])
   const entries = await catalog.audit.list({ tenant: acme.id, afterSeq: 0, limit: 100 })
-  expect(entries.filter(({ action }) => action === 'point.remove')).toMatchObject(
+  expect(entries.filter(({ action }) => action === 'points.remove')).toMatchObject(
     points.map((id, index) => ({
       timeMs: 77,
       subject: 'anna',
@@ -203,7 +208,7 @@ test('policies of one tenant are bounded, those that are there can be changed', 
     )
   }
   const set = (tenant: Tenant, name: string): Promise<void> =>
-    catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: '"y"' })
+    catalog.retention.set({ tenant: tenant.id, scope: 'group', name, rules: rulesOf('y') })
   expect(await codeOf(set(acme, 'one more'))).toBe('LIMIT_REACHED')
   expect(await codeOf(set(acme, 'g1'))).toBe('none')
   expect(await codeOf(set(other, 'one more'))).toBe('none')
@@ -217,10 +222,10 @@ test('what changes nothing does not make the state to be written again', async (
   const [id] = ids as [string]
   const changes = {
     hold: () => catalog.points.hold({ tenant, id, held: true }),
-    rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"x"' }),
+    rules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: rulesOf('x') }),
     group: () => catalog.machines.configure({ tenant, name: 'db1', group: 'web' }),
     release: () => catalog.points.hold({ tenant, id, held: false }),
-    otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: '"y"' }),
+    otherRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: rulesOf('y') }),
     noRules: () => catalog.retention.set({ tenant, scope: 'tenant', name: '', rules: null }),
     noGroup: () => catalog.machines.configure({ tenant, name: 'db1', group: null }),
   }
@@ -242,7 +247,7 @@ test('no group is called "none"', async () => {
   await furnish(catalog, acme, { count: 0 })
   const about = { tenant: acme.id, name: GROUP_NONE }
   const set = (scope: 'group' | 'machine'): Promise<string> =>
-    codeOf(catalog.retention.set({ ...about, scope, rules: '"x"' }))
+    codeOf(catalog.retention.set({ ...about, scope, rules: rulesOf('x') }))
   expect([await set('group'), await set('machine')]).toEqual(['PARAMS_INVALID', 'NOT_FOUND'])
   const join = catalog.machines.configure({ tenant: acme.id, name: 'db1', group: GROUP_NONE })
   expect(await codeOf(join)).toBe('PARAMS_INVALID')

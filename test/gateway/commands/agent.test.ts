@@ -1,4 +1,4 @@
-// The commands about tenants and agents where there are some: what they list, and that a revocation is one.
+// The commands about agents where there are some: what they list, and that a revocation is one.
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'

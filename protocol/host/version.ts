@@ -1,0 +1,3 @@
+// The version of this tree's programs.
+
+export const VERSION = '0.1.0'

@@ -1,0 +1,63 @@
+// A backup for people: each stage of it, why it failed, and what its restore point holds.
+import { expect, test } from 'vitest'
+import { doneBytes, jobFailure, jobText, pointReport } from '../../../protocol/host/job-report.ts'
+import { Meter } from '../../../protocol/host/meter.ts'
+import type { Job } from '../../../protocol/methods.ts'
+import type { Point } from '../../../protocol/schemas.ts'
+
+const ID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
+
+const job: Job = {
+  id: ID,
+  machine: 'db1',
+  state: 'running',
+  subject: 'anna',
+  startedMs: 0,
+  endedMs: null,
+  released: false,
+  bytesSent: 2048,
+  comparedBytes: 0,
+  disks: [],
+  error: null,
+}
+
+const disk = (done: number): Job['disks'][number] => ({
+  name: 'vda',
+  size: 4096,
+  kind: 'full',
+  reason: 'first',
+  doneBytes: done,
+})
+
+test('each stage of a backup has its words', () => {
+  const text = (more: Partial<Job>): string => jobText({ ...job, ...more }, new Meter())
+  expect(text({})).toBe('preparing the machine…')
+  expect(text({ comparedBytes: 4096 })).toBe('comparing what did not change…  4.0 KiB')
+  expect(text({ disks: [disk(1024)] })).toContain('1.0 KiB of 4.0 KiB (25 %), 2.0 KiB sent  vda (full: first)')
+  expect(text({ disks: [disk(4096)] })).toContain('committing')
+  expect(text({ state: 'committed' })).toBe('giving the machine back…')
+  expect(doneBytes({ ...job, disks: [disk(1), disk(2)] })).toBe(3)
+})
+
+test('a backup that failed says why, also where nobody said so', () => {
+  const error = { code: 'FULL_REFUSED', message: 'the policy refuses it' }
+  expect(jobFailure({ ...job, error })).toMatchObject(error)
+  expect(jobFailure(job).message).toContain('does not say why')
+})
+
+test('a restore point with its disks, what was left out and what it took', () => {
+  const made = { ...disk(0), changedBytes: 2048, comparedChunks: 3, root: null }
+  const point = {
+    ...{ id: ID, machine: 'db1', timeMs: 0, future: false, kind: 'full', reason: 'first', consistency: 'frozen' },
+    ...{ note: 'slow', base: null, bytesRead: 4096, bytesSent: 2048, bytesStored: 1024, durationMs: 1500 },
+    ...{ held: false, lockedUntilMs: null, verifiedMs: null, lostBytes: 0, disks: [made] },
+    leftOut: [{ name: 'cd0', reason: 'read-only' }],
+  } as unknown as Point
+  expect(pointReport(point)).toEqual([
+    'Restore point 3f2a91c0 of db1: full (first), guest frozen at its instant',
+    '  note: slow',
+    '  vda: 4.0 KiB, 2.0 KiB changed, full (first); 3 unchanged chunks compared',
+    '  cd0: left out (read-only)',
+    '  read 4.0 KiB, sent 2.0 KiB, stored 1.0 KiB in 1.5 s',
+  ])
+})

@@ -1,0 +1,38 @@
+// A machine for people: how it is, and what became of its checkpoints.
+import { expect, test } from 'vitest'
+import { forgottenLines, leftError, leftSentences, statusLines } from '../../../protocol/host/machine-report.ts'
+import type { MachineStatus } from '../../../protocol/methods.ts'
+
+const LEFT = { node: 'n0', bitmap: 'varve-1', file: '/vm/base.qcow2', reason: 'node is read-only' }
+
+test('a machine that runs, and one that cannot be asked', () => {
+  const status = {
+    ...{ name: 'db1', qmp: 'up', runState: 'running', hypervisor: 'QEMU 8.2.0', problem: null },
+    lease: '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214',
+    disks: [{ name: 'vda', size: 4096, format: 'raw' }],
+    leftOut: [{ name: 'cd0', reason: 'read-only' }],
+  } as unknown as MachineStatus
+  expect(statusLines(status)).toEqual([
+    'db1: QEMU 8.2.0, running, backup 3f2a91c0 running',
+    '  vda: 4.0 KiB raw',
+    '  cd0: left out (read-only)',
+  ])
+  expect(statusLines({ ...status, problem: 'its QEMU is off', disks: [], leftOut: [] })).toEqual([
+    'db1: its QEMU is off',
+  ])
+})
+
+test('checkpoints that were removed, some of them, and none', () => {
+  const removed = [{ node: 'n1', bitmap: 'varve-2' }]
+  expect(forgottenLines('db1', null, { removed, left: [] })).toEqual([
+    'removed varve-2 from node n1',
+    'The next backup of db1 reads its disks in full.',
+  ])
+  expect(forgottenLines('db1', 'vda', { removed, left: [LEFT] }).at(-1)).toContain('reads vda in full')
+  expect(forgottenLines('db1', null, { removed: [], left: [] })).toEqual(["db1 has no checkpoint of Varve's."])
+  expect(leftSentences({ removed, left: [LEFT] })).toEqual([
+    'varve-1 stays on node n0 (/vm/base.qcow2): node is read-only',
+  ])
+  expect(leftError({ removed, left: [] })).toBeNull()
+  expect(leftError({ removed, left: [LEFT, LEFT] })).toMatchObject({ code: 'QMP_ERROR' })
+})
