@@ -1,4 +1,5 @@
-// The catalog: what the gateway knows of tenants, machines, backups and packs. Each subject says what its users need; an engine implements all.
+// The catalog: what the gateway knows of tenants, machines, backups and packs. Each subject declares what its users need; an
+// engine implements all of them.
 import type { AuditLog } from './audit.ts'
 import type { Checks } from './checks.ts'
 import type { Chunks } from './chunks.ts'

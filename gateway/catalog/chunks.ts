@@ -33,10 +33,10 @@ export interface UploadProgress {
   readonly position: number
   /** The tree builder's state, encoded by the caller. */
   readonly state: Uint8Array
-  /** Bytes received so far. */
-  readonly received: number
-  /** Chunks that differ from the base so far. */
-  readonly changed: number
+  /** Bytes that the agent has sent so far. */
+  readonly bytesSent: number
+  /** Bytes of the disk, so far, that were not kept from the base. */
+  readonly changedBytes: number
   readonly finished: boolean
   /** Root id of a finished image that is not all zero. */
   readonly root: Uint8Array | null

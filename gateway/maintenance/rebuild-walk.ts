@@ -1,4 +1,5 @@
-// Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is read.
+// Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is
+// read.
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type TreeNode } from '../../protocol/image-tree.ts'

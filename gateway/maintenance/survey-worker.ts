@@ -30,7 +30,7 @@ const damagedIds = async (catalog: LocalCatalog): Promise<Uint8Array> => {
 
 const run = async (): Promise<SurveyResult> => {
   using catalog = openLocal(catalogFile)
-  // what is not whole in itself tells nobody what may go
+  // a catalog that is not sound cannot decide what may be removed
   if (dead === 'agreed') await catalog.collection.sound()
   await using store = await openPackStore(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)

@@ -1,4 +1,4 @@
-// Looks for revocations that another process made, so that open sessions end within seconds.
+// Looks for revocations by other processes, so that open sessions end within seconds.
 import { IDENTITIES_CHECK_MAX } from '../catalog/identities.ts'
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -46,7 +46,7 @@ const look = async ({ catalog, sessions }: Uses): Promise<void> => {
   )
 }
 
-/** Looks every REVOCATION_INTERVAL_MS; gives what stops it. */
+/** Looks every REVOCATION_INTERVAL_MS; returns what stops it. */
 export const watchRevocations = (uses: Uses): (() => void) => {
   let stopped = false
   let stopTimer: (() => void) | null = null

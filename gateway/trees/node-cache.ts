@@ -1,4 +1,4 @@
-// A bounded cache of decoded tree nodes of all tenants, the least recently used one leaving first.
+// A bounded cache of decoded tree nodes of all tenants, the least recently used one is evicted first.
 import type { TreeNode } from '../../protocol/image-tree.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 

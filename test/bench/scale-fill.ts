@@ -132,7 +132,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     })
     for (const { name: disk, size, root } of newest.disks) {
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
-      const progress = { position, state, received: 0, changed: 0, finished: true, root }
+      const progress = { position, state, bytesSent: 0, changedBytes: 0, finished: true, root }
       const nothing = { tenant, machine, ids: state, records: [], packs: [] }
       await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
     }

@@ -113,7 +113,7 @@ export const finishDisk = async (
     records: [],
     packs: [],
     upload: { job: job.id, disk },
-    progress: { position: 1, state: new Uint8Array(0), received: 5, changed: 7, finished: true, root },
+    progress: { position: 1, state: new Uint8Array(0), bytesSent: 5, changedBytes: 7, finished: true, root },
   })
 }
 

@@ -42,8 +42,8 @@ const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, stored
      WHERE job = ? AND disk = ?`,
     progress.position,
     progress.state,
-    progress.received,
-    progress.changed,
+    progress.bytesSent,
+    progress.changedBytes,
     progress.finished ? 1 : 0,
     progress.root,
     upload.job,
@@ -52,7 +52,10 @@ const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, stored
   if (rows === 0) throw new VarveError('JOB_ENDED', 'the upload is no longer there')
 }
 
-/** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
+/**
+ * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly
+ * stored. JOB_ENDED.
+ */
 export const commitRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
   growPacks(sql, commit.packs)
   const storedBytes = insertRecords(sql, commit)
@@ -70,7 +73,7 @@ export const chunkOperations = {
         args.tenant,
         idAt(args.ids, index),
       )
-      // a node's id is not a chunk, whoever names it as one
+      // a node's id is never a chunk, even if an agent announces it as one
       if (row?.type !== RECORD.chunk) continue
       const fits = row.plain === (args.lengths?.[index] ?? row.plain)
       if (!fits) answer[index] = HAVE.misfit

@@ -321,7 +321,7 @@ const chunks = (open: () => Promise<World>) =>
       const { catalog, acme, agent, machine } = world
       const { ids, commit } = await prepared(world)
       const have = async () => [...(await catalog.chunks.have({ tenant: acme.id, machine: 'db1', ids }))]
-      const progress = { position: 1, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
+      const progress = { position: 1, state: new Uint8Array([9]), bytesSent: 4, changedBytes: 5, finished: false, root: null }
       const upload = { job: randomUUID(), disk: 'vda' }
       expect(await codeOf(catalog.chunks.commit({ ...commit, upload, progress }))).toBe('JOB_ENDED')
       expect([await have(), await catalog.packs.tenantBytes({ tenant: acme.id })]).toEqual([ABSENT, 0])
@@ -333,7 +333,7 @@ const chunks = (open: () => Promise<World>) =>
       expect(await have()).toEqual([HAVE.own, HAVE.own, HAVE.absent])
       expect(await catalog.jobs.upload({ job, agent, disk: 'vda' })).toMatchObject({
         position: 1,
-        stored,
+        bytesStored: stored,
         machine: 'db1',
       })
       expect(await catalog.packs.tenantBytes({ tenant: acme.id })).toBe(186)

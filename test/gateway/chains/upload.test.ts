@@ -168,7 +168,7 @@ test('an upload that is cut after any acknowledged cursor goes on there and ends
     expect(position).toBeGreaterThanOrEqual(first.durable.at(-1)!)
     const second = await stand.uploadAll(job, plains, 17)
     expect((await second.result).root).toEqual(root)
-    expect(await stand.row(job)).toMatchObject({ finished: true, changed: plains.length * CHUNK_BYTES })
+    expect(await stand.row(job)).toMatchObject({ finished: true, changedBytes: plains.length * CHUNK_BYTES })
     await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,

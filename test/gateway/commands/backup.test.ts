@@ -55,7 +55,7 @@ test('a backup is followed to its restore point, begun only, and cancelled by co
   expect([code, stderr]).toEqual([
     EXIT.interrupted,
     expect.stringMatching(
-      /^varve-gateway: interrupted by SIGINT: backup [\da-f]{8} was cancelled and the machine given back \(CANCELLED\)\n$/u,
+      /^varve-gateway: interrupted by SIGINT: backup [\da-f]{8} was cancelled and the machine released \(CANCELLED\)\n$/u,
     ),
   ])
   expect((await jobs())[0]).toMatchObject({ state: 'failed', released: true })

@@ -46,7 +46,7 @@ test('a backup that failed says why, also where nobody said so', () => {
 })
 
 test('a restore point with its disks, what was left out and what it took', () => {
-  const made = { ...disk(0), dirtyBytes: 2048, comparedChunks: 3, root: null }
+  const made = { ...disk(0), changedBytes: 2048, comparedChunks: 3, root: null }
   const point = {
     id: ID,
     machine: 'db1',

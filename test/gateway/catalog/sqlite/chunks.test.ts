@@ -76,7 +76,14 @@ test('what is let go of is absent for everyone, until it comes again', async () 
 test('an upload moves with its records or not at all', async () => {
   await using setting = await setUp()
   const { commit, have, catalog, acme } = setting
-  const progress = { position: 3, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
+  const progress = {
+    position: 3,
+    state: new Uint8Array([9]),
+    bytesSent: 4,
+    changedBytes: 5,
+    finished: false,
+    root: null,
+  }
   const upload = { job: 'none', disk: 'vda' }
   expect(await codeOf(commit({ upload, progress }))).toBe('JOB_ENDED')
   expect(await have(acme.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
@@ -85,5 +92,5 @@ test('an upload moves with its records or not at all', async () => {
   await beginJob(catalog, { id: job, agent }, [fullDisk('vda', 8192)])
   const stored = await commit({ upload: { job, disk: 'vda' }, progress })
   const row = await catalog.jobs.upload({ job, agent, disk: 'vda' })
-  expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: false, stored })
+  expect(row).toMatchObject({ position: 3, bytesSent: 4, changedBytes: 5, finished: false, bytesStored: stored })
 })
