@@ -2,7 +2,7 @@
 // engine implements all of them.
 import type { AuditLog } from './audit.ts'
 import type { Checks } from './checks.ts'
-import type { Chunks } from './chunks.ts'
+import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
@@ -21,7 +21,7 @@ export interface Catalog {
   readonly agents: Agents
   readonly audit: AuditLog
   readonly checks: Checks
-  readonly chunks: Chunks
+  readonly records: Records
   readonly collection: Collection
   readonly condition: Condition
   readonly damage: DamageNotes

@@ -1,7 +1,7 @@
 // The state of a tenant: a snapshot to be written to the packs, and the note that it is there.
 import type { TenantState } from './state-record.ts'
 import type { None, Question, Transaction } from './call.ts'
-import type { ChunkCommit } from './chunks.ts'
+import type { RecordCommit } from './records.ts'
 
 export interface States {
   /**
@@ -14,7 +14,7 @@ export interface States {
    * Records a state that is synced to its pack, `ids` being those of its parts; after a change since its snapshot the tenant
    * stays due for writing.
    */
-  readonly commit: Transaction<ChunkCommit, void>
+  readonly commit: Transaction<RecordCommit, void>
 
   /** Number of the tenant's newest state. */
   readonly seq: Question<{ tenant: string }, number>

@@ -1,6 +1,6 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
 import type { UploadRow } from '../catalog/jobs.ts'
-import { HAVE } from '../catalog/chunks.ts'
+import { HAVE } from '../catalog/records.ts'
 import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

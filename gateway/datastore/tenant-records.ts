@@ -1,7 +1,7 @@
 // Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's
 // state.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { ChunkCommit, NewRecord } from '../catalog/chunks.ts'
+import type { RecordCommit, NewRecord } from '../catalog/records.ts'
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
@@ -72,7 +72,7 @@ export class TenantRecords {
     stack.use(await this.#hold([id]))
     failpoint('manifest.write')
     const record = { id, codec: CODEC.raw, plainLength: stored.length, stored }
-    await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.chunks.commit(commit))
+    await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.records.commit(commit))
     failpoint('manifest.written')
     const held = stack.move()
     return { id, [Symbol.dispose]: () => held.dispose() }
@@ -106,7 +106,7 @@ export class TenantRecords {
   #write(
     type: RecordType,
     records: readonly PlainRecord[],
-    commit: (commit: ChunkCommit) => Promise<unknown>,
+    commit: (commit: RecordCommit) => Promise<unknown>,
   ): Promise<void> {
     const bytes = records.reduce((sum, { stored }) => sum + recordBytes(stored.length), 0)
     return this.#ballast.drawing(bytes, () => this.#tryWrite(type, records, commit))
@@ -115,7 +115,7 @@ export class TenantRecords {
   async #tryWrite(
     type: RecordType,
     records: readonly PlainRecord[],
-    commit: (commit: ChunkCommit) => Promise<unknown>,
+    commit: (commit: RecordCommit) => Promise<unknown>,
   ): Promise<void> {
     await using writer = new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind: 'nodes' })
     const placed: NewRecord[] = []

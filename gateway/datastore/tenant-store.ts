@@ -74,7 +74,7 @@ export class TenantStore {
     this.tenant = tenant
     this.references = options.references
     this.#options = options
-    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.records, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     this.nodes = new NodeReader({ tenant, records: this.#reader, cache: options.nodeCache })
@@ -91,7 +91,7 @@ export class TenantStore {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `at most ${IDS_MAX} ids are allowed in one call`)
     const { catalog, tenant } = this.#options
     await this.references.touch(ids)
-    return catalog.chunks.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
+    return catalog.records.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
   }
 
   /** Id of a chunk of so many zero bytes; no image has it, as zeroes are no chunk. */
@@ -129,7 +129,7 @@ export class TenantStore {
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
   async locate(ids: readonly Uint8Array[]): Promise<(RecordLocation | null)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `at most ${IDS_MAX} ids are allowed in one call`)
-    return this.#options.catalog.chunks.locate({ tenant: this.tenant.id, ids: joinIds(ids) })
+    return this.#options.catalog.records.locate({ tenant: this.tenant.id, ids: joinIds(ids) })
   }
 
   /** Records as they lie in packs, unchecked, in the order asked; see RecordReader.fetch. */

@@ -1,7 +1,7 @@
 // Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's
 // progress.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { NewRecord, UploadProgress } from '../catalog/chunks.ts'
+import type { NewRecord, UploadProgress } from '../catalog/records.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -166,7 +166,7 @@ export class UploadWriter implements AsyncDisposable {
     const joined = joinIds(ids)
     this.#relied.push(joined)
     await references.touch(ids)
-    const indexed = await catalog.chunks.indexed({ tenant: tenant.id, ids: joined })
+    const indexed = await catalog.records.indexed({ tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
 
@@ -233,7 +233,7 @@ export class UploadWriter implements AsyncDisposable {
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
-    return catalog.chunks.commit({
+    return catalog.records.commit({
       tenant: tenant.id,
       machine,
       ids: joinBytes(

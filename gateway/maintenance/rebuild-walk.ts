@@ -52,7 +52,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) })
+    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.records, store }) })
   }
 
   /** Walks every restore point of the tenant; what is absent becomes damage, and what it touches is in the report. */

@@ -40,7 +40,7 @@ const run = async (): Promise<SurveyResult> => {
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await catalog.collection.count({ tenant: tenant.id }),
-    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) }).fresh,
+    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.records, store }) }).fresh,
     page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
     damaged: () => damagedIds(catalog),
     packIds: () => catalog.collection.packIds({ tenant: tenant.id }),

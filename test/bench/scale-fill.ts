@@ -3,7 +3,7 @@
 // Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
 // `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
-import type { NewRecord } from '../../gateway/catalog/chunks.ts'
+import type { NewRecord } from '../../gateway/catalog/records.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
@@ -81,7 +81,7 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
       })
     }
     const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }
-    await catalog.chunks.commit(commit)
+    await catalog.records.commit(commit)
     if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
   }
 }
@@ -134,7 +134,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
       const progress = { position, state, bytesSent: 0, changedBytes: 0, finished: true, root }
       const nothing = { tenant, machine, ids: state, records: [], packs: [] }
-      await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
+      await catalog.records.commit({ ...nothing, upload: { job, disk }, progress })
     }
     await catalog.jobs.commit({
       job,

@@ -106,7 +106,7 @@ export const finishDisk = async (
   disk: string,
   root: Uint8Array | null = null,
 ): Promise<void> => {
-  await catalog.chunks.commit({
+  await catalog.records.commit({
     tenant: job.tenant.id,
     machine: null,
     ids: new Uint8Array(0),

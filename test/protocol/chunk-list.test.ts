@@ -2,7 +2,16 @@
 import * as fc from 'fast-check'
 import { zstdDecompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { areHeads, CHUNK_HEAD_BYTES, chunkGroups, eachAlone, readHeads, writeHeads, type ChunkGroup, type ChunkHead } from '../../protocol/chunk-list.ts'
+import {
+  areHeads,
+  CHUNK_HEAD_BYTES,
+  chunkGroups,
+  eachAlone,
+  readHeads,
+  writeHeads,
+  type ChunkGroup,
+  type ChunkHead,
+} from '../../protocol/chunk-list.ts'
 import { CHUNK_BYTES_MAX, CODEC, type Codec } from '../../protocol/chunk.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import { joinChunks, plainOf, rawChunk, splitChunks, zstdChunk, zstdFrame, type WireChunk } from './wire-chunks.ts'

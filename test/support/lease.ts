@@ -3,7 +3,15 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LeaseJournal } from '../../agent/drivers/journal.ts'
-import type { DriverHost, Lease, LeaseBase, LeaseDriver, LeaseRequest, LeasedDisk, MachineConfig } from '../../agent/drivers/driver.ts'
+import type {
+  DriverHost,
+  Lease,
+  LeaseBase,
+  LeaseDriver,
+  LeaseRequest,
+  LeasedDisk,
+  MachineConfig,
+} from '../../agent/drivers/driver.ts'
 import { QmpDriver, type QmpDriverParts } from '../../agent/drivers/qmp/qmp-driver.ts'
 import type { QmpCaller, QmpClient } from '../../agent/qmp/client.ts'
 import { listNodes } from '../../agent/qmp/disks.ts'

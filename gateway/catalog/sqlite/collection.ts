@@ -1,6 +1,13 @@
 // What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing
 // packs.
-import { CATALOG_WAY_OUT, INDEX_PAGE_ROWS, type CollectablePack, type ImageRoot, type PackedRow, type UploadRoots } from '../collection.ts'
+import {
+  CATALOG_WAY_OUT,
+  INDEX_PAGE_ROWS,
+  type CollectablePack,
+  type ImageRoot,
+  type PackedRow,
+  type UploadRoots,
+} from '../collection.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'

@@ -3,7 +3,7 @@ import type { AuditRecord } from '../audit.ts'
 import { isDatabaseFull } from '../../common/store-error.ts'
 import { appendAudit, auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
-import { chunkOperations } from './chunks.ts'
+import { recordOperations } from './records.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
@@ -30,7 +30,7 @@ import { verificationOperations } from './verification.ts'
 const OPERATIONS = {
   ...auditOperations,
   ...checkOperations,
-  ...chunkOperations,
+  ...recordOperations,
   ...collectionOperations,
   ...comparisonOperations,
   ...damageOperations,

@@ -4,7 +4,16 @@ import { describe, expect, test } from 'vitest'
 import { NbdClient } from '../../../agent/nbd/client.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { startQemuNbd } from './qemu-nbd.ts'
-import { chunk, dataPayload, GREETING, holePayload, optionReply, simpleReply, startScriptedServer, type Peer } from './scripted-server.ts'
+import {
+  chunk,
+  dataPayload,
+  GREETING,
+  holePayload,
+  optionReply,
+  simpleReply,
+  startScriptedServer,
+  type Peer,
+} from './scripted-server.ts'
 
 const connect = (socketPath: string, timeoutMs?: number): Promise<NbdClient> =>
   NbdClient.connect({ socketPath, exportName: 'disk', contexts: [], ...(timeoutMs === undefined ? {} : { timeoutMs }) })

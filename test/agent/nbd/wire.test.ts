@@ -1,7 +1,16 @@
 // NBD requests and replies between bytes and meaning, and hostile bytes that must end in NBD_PROTOCOL.
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { COMMAND, decodeErrorChunk, decodeHole, decodeReplyStart, decodeStatus, encodeRequest, errnoName, type CommandName } from '../../../agent/nbd/wire.ts'
+import {
+  COMMAND,
+  decodeErrorChunk,
+  decodeHole,
+  decodeReplyStart,
+  decodeStatus,
+  encodeRequest,
+  errnoName,
+  type CommandName,
+} from '../../../agent/nbd/wire.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { chunk, decodeRequest, errorPayload, holePayload, simpleReply, statusPayload } from './scripted-server.ts'
 

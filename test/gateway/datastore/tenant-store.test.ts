@@ -196,7 +196,7 @@ describe('damage', () => {
     await using setting = await setUp()
     const { datastore, tenant, store, ids } = setting
     // the index of a datastore that was tampered with: two ids that name the same place
-    await datastore.catalog.chunks.commit({
+    await datastore.catalog.records.commit({
       tenant: tenant.id,
       machine: null,
       ids: new Uint8Array(32),

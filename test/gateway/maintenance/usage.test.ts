@@ -226,7 +226,7 @@ test('a tree that cannot be read is damage with a way out, and is known from the
   await using stand = await Stand.open()
   const plains = randomDisk(100)
   const { root } = await stand.point(await stand.machine('db1'), plains)
-  const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: root! })
+  const [location] = await stand.datastore.catalog.records.locate({ tenant: stand.tenant.id, ids: root! })
   const { pack, offset } = location!
   const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   {

@@ -23,7 +23,8 @@ const tryDial = async (folder: string, tenant: string | null = TENANT): Promise<
   return await dialLocal({ socketPath: socket.path, tenant })
 }
 
-const dial = async (folder: string, tenant: string | null = TENANT): Promise<Session> => (await tryDial(folder, tenant))!
+const dial = async (folder: string, tenant: string | null = TENANT): Promise<Session> =>
+  (await tryDial(folder, tenant))!
 
 const socketOf = (folder: string): string => path.join(folder, 'gateway.sock')
 

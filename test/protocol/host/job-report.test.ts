@@ -48,9 +48,24 @@ test('a backup that failed says why, also where nobody said so', () => {
 test('a restore point with its disks, what was left out and what it took', () => {
   const made = { ...disk(0), changedBytes: 2048, comparedChunks: 3, root: null }
   const point = {
-    ...{ id: ID, machine: 'db1', timeMs: 0, future: false, kind: 'full', reason: 'first', consistency: 'frozen' },
-    ...{ note: 'slow', base: null, bytesRead: 4096, bytesSent: 2048, bytesStored: 1024, durationMs: 1500 },
-    ...{ held: false, lockedUntilMs: null, verifiedMs: null, lostBytes: 0, disks: [made] },
+    id: ID,
+    machine: 'db1',
+    timeMs: 0,
+    future: false,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'frozen',
+    note: 'slow',
+    base: null,
+    bytesRead: 4096,
+    bytesSent: 2048,
+    bytesStored: 1024,
+    durationMs: 1500,
+    held: false,
+    lockedUntilMs: null,
+    verifiedMs: null,
+    lostBytes: 0,
+    disks: [made],
     leftOut: [{ name: 'cd0', reason: 'read-only' }],
   } as unknown as Point
   expect(pointReport(point)).toEqual([

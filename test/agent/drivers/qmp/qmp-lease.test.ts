@@ -6,7 +6,15 @@ import { describe, expect, test } from 'vitest'
 import type { JournalEntry } from '../../../../agent/drivers/journal.ts'
 import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'
 import type { ReadReason } from '../../../../protocol/backup.ts'
-import { asBase, checkpointsOf, MIB, startBench, threeDisks, type LeaseBench, type TestAgent } from '../../../support/lease.ts'
+import {
+  asBase,
+  checkpointsOf,
+  MIB,
+  startBench,
+  threeDisks,
+  type LeaseBench,
+  type TestAgent,
+} from '../../../support/lease.ts'
 import { isAlive, type Program } from '../../../support/stand-program.ts'
 import { eventually, tempFolder } from '../../../support/temp.ts'
 

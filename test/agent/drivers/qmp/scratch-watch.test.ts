@@ -2,7 +2,12 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { SCRATCH_POLL_MIN_MS, SCRATCH_POLL_MS, judgeScratch, watchScratch } from '../../../../agent/drivers/qmp/scratch-watch.ts'
+import {
+  SCRATCH_POLL_MIN_MS,
+  SCRATCH_POLL_MS,
+  judgeScratch,
+  watchScratch,
+} from '../../../../agent/drivers/qmp/scratch-watch.ts'
 
 const size = fc.nat(2 ** 40 - 1)
 const rate = fc.double({ min: 0, max: 2 ** 24, noNaN: true })
