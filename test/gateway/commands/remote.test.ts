@@ -239,7 +239,7 @@ test('options and variables name one gateway, or are refused with what is wrong'
   expect(placeOf({ data: '/data' }, { VARVE_GATEWAY: url })).toEqual({ data: '/data' })
   for (const [way, env, why] of [
     [{ data: '/data', gateway: url }, {}, '--data and --gateway exclude each other'],
-    [{}, { VARVE_DATA: '/data', VARVE_GATEWAY: url }, 'VARVE_DATA and VARVE_GATEWAY name two gateways'],
+    [{}, { VARVE_DATA: '/data', VARVE_GATEWAY: url }, 'VARVE_DATA and VARVE_GATEWAY are both set'],
     [{ gateway: url }, {}, '--token-file FILE, or VARVE_TOKEN_FILE'],
     [{ tokenFile: token }, {}, 'go with --gateway URL'],
     [{ gateway: 'https://backup.example', tokenFile: token }, {}, 'use "wss://backup.example"'],
