@@ -129,6 +129,19 @@ describe('imports', () => {
     expect(missing).toEqual([])
   })
 
+  test('a path from the folder of a script to another one names an existing file', () => {
+    const asked = (file: string): string[] =>
+      [...textOf(file).matchAll(/'(\.{1,2}\/[\w./-]+\.ts)'/g)].map((match) =>
+        path.join(path.dirname(file), match[1] ?? ''),
+      )
+    const missing = scripts.flatMap((file) =>
+      asked(file)
+        .filter((target) => !files.includes(target))
+        .map((target) => `${file} -> ${target}`),
+    )
+    expect(missing).toEqual([])
+  })
+
   test.each(Object.entries(ONE_IMPORTER))('%s is imported in its one place', (name, places) => {
     const elsewhere = broken(
       ({ file, specifier }) => packageOf(specifier) === name && !places.some((place) => file.startsWith(place)),

@@ -39,7 +39,7 @@ test('a backup is followed to its restore point, begun only, and cancelled by co
   )
 
   const begun = await run('backup', 'db2', '--detach', ...away).ended
-  const [, job = ''] = /^Backup ([\da-f-]{36}) of db2 has begun;/u.exec(begun.stdout) ?? []
+  const [, job = ''] = /^Backup ([\da-f-]{36}) of db2 has started;/u.exec(begun.stdout) ?? []
   const busy = await stand.run('backup', 'db2', ...OF)
   expect([busy.code, busy.stderr]).toEqual([EXIT.refused, expect.stringContaining('JOB_RUNNING')])
   await using watch = run('job', 'watch', job, ...away)
