@@ -5,7 +5,7 @@ import type { ShownJob } from '../catalog/jobs.ts'
 import type { Watchers } from './watchers.ts'
 
 /** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
-export const RELEASE_LIMIT_MS = 15_000
+const RELEASE_LIMIT_MS = 15_000
 
 interface Uses {
   readonly watchers: Watchers
