@@ -92,7 +92,7 @@ export const issueToken = async (
   checkTtl(ttlMs, TOKEN_LIFE_MAX_MS)
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
   if ((role === 'platform') !== (tenant === null))
-    throw new VarveError('PARAMS_INVALID', 'a token of the role platform belongs to no tenant, any other one to one')
+    throw new VarveError('PARAMS_INVALID', 'a platform token takes no tenant, a token of any other role takes one')
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
   const { issuer, catalog } = authority
