@@ -22,8 +22,8 @@ import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from '
 /** Longest life of an enrolment token, in milliseconds. */
 export const ENROLMENT_TTL_MAX_MS = 7 * DAY_MS
 
-/** Shortest life of either, in milliseconds. */
-const TTL_MIN_MS = 1000
+/** Shortest life of a token of either kind, in milliseconds. */
+export const TTL_MIN_MS = 1000
 
 /** Longest name of a host, in characters. */
 export const HOST_CHARS_MAX = 255

@@ -25,7 +25,7 @@ import { watchJob } from './watch.ts'
 import { Watchers } from './watchers.ts'
 
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
-const ACCEPT_TIMEOUT_MS = 30_000
+export const ACCEPT_TIMEOUT_MS = 30_000
 
 /** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000

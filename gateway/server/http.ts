@@ -15,7 +15,7 @@ import { pathOf, Sockets } from '../session/socket.ts'
 import { Strangers } from '../session/strangers.ts'
 
 /** Largest body of a request, in bytes. */
-const BODY_BYTES_MAX = 16 * 1024
+export const BODY_BYTES_MAX = 16 * 1024
 
 /** How long a client may take over TLS, and over its request's headers and body, in milliseconds. */
 export const REQUEST_TIMEOUT_MS = 15_000

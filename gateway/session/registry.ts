@@ -9,7 +9,7 @@ import { Paces } from './pace.ts'
 import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 
 /** Sessions open at once; a further one is refused. */
-const SESSIONS_MAX = 20_000
+export const SESSIONS_MAX = 20_000
 
 /** When currently valid claims end, by the monotonic clock. */
 export const endOf = (claims: Claims, clock: Clock): number => clock.elapsed() + claims.expiresAt * 1000 - clock.now()
