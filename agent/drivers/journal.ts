@@ -1,4 +1,4 @@
-// The lease journal: what a lease will make in QEMU and on disk, written down before it is made.
+// The lease journal: what a lease makes on the host and in its machine, written down before it is made.
 
 import { open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'

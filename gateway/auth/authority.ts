@@ -1,12 +1,10 @@
-// What issuing and checking tokens needs: the database, the signing keys and the gateway's own name.
+// What issuing and checking tokens needs: the catalog, the signing keys and the gateway's own name.
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Change } from '../catalog/change.ts'
+import { GATEWAY_SETTING, KEY_SETTING } from '../catalog/settings.ts'
 import { SigningKeys, type KnownKeys } from './keys.ts'
-
-/** Name of the setting that holds the id of the newest signing key. */
-const KEY_SETTING = 'signing-key'
 
 export interface Authority {
   readonly catalog: Catalog
@@ -40,10 +38,10 @@ export const openAuthority = async ({
   nowMs,
   acceptLostKeys = false,
 }: AuthorityOptions): Promise<Authority> => {
-  const before = await catalog.settings.get({ name: 'gateway' })
+  const before = await catalog.settings.get({ name: GATEWAY_SETTING })
   const known = acceptLostKeys ? null : await knownKeys(catalog, before === null)
   const keys = await SigningKeys.open(path.join(folder, 'keys'), nowMs, known)
-  const uuid = before ?? (await catalog.settings.init({ name: 'gateway', value: randomUUID() }))
+  const uuid = before ?? (await catalog.settings.init({ name: GATEWAY_SETTING, value: randomUUID() }))
   const { kid } = keys.newest
   if ((await catalog.settings.get({ name: KEY_SETTING })) !== kid)
     await catalog.settings.set({ name: KEY_SETTING, value: kid })

@@ -7,7 +7,7 @@ import type { OldCatalog, OldTenant } from '../catalog/sqlite/old-catalog.ts'
 import { FORMAT_VERSION } from '../packs/format.ts'
 import type { Manifest } from '../catalog/manifest.ts'
 import type { StatePoint, TenantState } from '../catalog/state-record.ts'
-import { FORMAT_SETTING } from '../catalog/sqlite/store-version.ts'
+import { FORMAT_SETTING, GATEWAY_SETTING } from '../catalog/settings.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 import type { FoundPack, FoundState } from './rebuild-scan.ts'
 
@@ -139,7 +139,7 @@ export const addTenants = (
   const gateway = [...states.values()].sort((a, b) => b.state.timeMs - a.state.timeMs).find((one) => one.state.gateway)
   const settings = [
     [FORMAT_SETTING, String(FORMAT_VERSION)],
-    ['gateway', gateway?.state.gateway ?? null],
+    [GATEWAY_SETTING, gateway?.state.gateway ?? null],
   ] as const
   for (const [name, value] of settings)
     if (value !== null) builder.sql.run('INSERT OR IGNORE INTO setting (name, value) VALUES (?, ?)', name, value)

@@ -1,5 +1,6 @@
 // The catalog in SQLite: its methods as operations that run on threads of their own, or in the caller's.
 import type { AuditRecord } from '../audit-record.ts'
+import { FORMAT_SETTING } from '../settings.ts'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Catalog } from '../catalog.ts'
 import { storeError } from '../../common/store-error.ts'
@@ -86,7 +87,7 @@ export const openThread = async (path: string, asideLimits: ResourceLimits = ASI
     [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   }
   try {
-    await catalog.settings.get({ name: 'format' })
+    await catalog.settings.get({ name: FORMAT_SETTING })
   } catch (error) {
     await threads[Symbol.asyncDispose]()
     throw error

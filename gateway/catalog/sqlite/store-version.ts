@@ -7,14 +7,9 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { MIGRATIONS } from './schema.ts'
 import { FORMAT_VERSION } from '../../packs/format.ts'
 import { refuseOlderEpoch } from '../older-catalog.ts'
+import { FORMAT_SETTING, PACKS_SETTING } from '../settings.ts'
 import { packNotes, packStoreIn } from '../../packs/open-pack-store.ts'
 import { strangePacks } from '../../packs/pack-store.ts'
-
-/** Name of the setting that holds the datastore's format version. */
-export const FORMAT_SETTING = 'format'
-
-/** Name of the setting that holds the uuid of the mark of the packs. */
-export const PACKS_SETTING = 'packs'
 
 const newer = (what: string, found: number, known: number): VarveError =>
   new VarveError('STORE_VERSION', `the datastore has ${what} ${found}, this program knows up to ${known}`, {
