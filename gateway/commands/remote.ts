@@ -106,6 +106,10 @@ const withWayOut = (error: VarveError): VarveError =>
 /** The platform's role has no access to a tenant's data. */
 const tenantOf = ({ role, tenant }: Session['welcome']): string | null => (role === 'platform' ? null : tenant)
 
+/** The refusal of what only a session of the tenant can have. */
+export const outsideTenants = (): VarveError =>
+  new VarveError('ROLE_FORBIDDEN', "the platform reaches nothing inside a tenant: take a token of the tenant's")
+
 const DONE = new VarveError('CANCELLED', 'the command is over')
 
 const worked = async <R>(
