@@ -200,6 +200,24 @@ describe('text', () => {
 })
 
 describe('documents', () => {
+  test('every file of ours that a document or a comment names exists', () => {
+    const named = /(?<![\w/.-])(?:\.+\/)*((?:[\w-]+\/)+[\w.-]+\.(?:ts|md|sh))\b/g
+    const spoken = (file: string, line: string): boolean =>
+      /\.(md|sh|yml)$/.test(file) || /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
+    const folders = ['gateway', 'agent', 'protocol', 'test']
+    const ours = (name: string): boolean =>
+      files.some((file) => folders.includes(folderOf(file)) && `/${file}`.endsWith(`/${name}`))
+    const missing = written.flatMap((file) =>
+      textOf(file)
+        .split('\n')
+        .filter((line) => spoken(file, line))
+        .flatMap((line) => [...line.matchAll(named)].map((match) => match[1] ?? ''))
+        .filter((name) => !name.includes('/NAME/') && !ours(name))
+        .map((name) => `${file}: ${name}`),
+    )
+    expect(missing).toEqual([])
+  })
+
   const codes = Object.keys(ERRORS)
   const CODE_PATTERN = /`([A-Z]{2,}(?:_[A-Z]+)*)`/g
 

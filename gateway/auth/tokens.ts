@@ -19,16 +19,10 @@ import { parseJwt, TokenRefused } from './jwt.ts'
 import { importPublicKey } from './keys.ts'
 import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from './bearer.ts'
 
-/** Default life of a person's token, in milliseconds. */
-export const TOKEN_TTL_MS = 8 * 60 * 60 * 1000
-
-/** Default life of an enrolment token, in milliseconds. */
-export const ENROLMENT_TTL_MS = 60 * 60 * 1000
-
 /** Longest life of an enrolment token, in milliseconds. */
 export const ENROLMENT_TTL_MAX_MS = 7 * DAY_MS
 
-/** Shortest life of either, in milliseconds. */
+/** Shortest life of a token of either kind, in milliseconds. */
 export const TTL_MIN_MS = 1000
 
 /** Longest name of a host, in characters. */
@@ -98,7 +92,7 @@ export const issueToken = async (
   checkTtl(ttlMs, TOKEN_LIFE_MAX_MS)
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
   if ((role === 'platform') !== (tenant === null))
-    throw new VarveError('PARAMS_INVALID', 'a token of the role platform belongs to no tenant, any other one to one')
+    throw new VarveError('PARAMS_INVALID', 'a platform token takes no tenant, a token of any other role takes one')
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
   const { issuer, catalog } = authority

@@ -53,7 +53,7 @@ const IN_A_BASE = ['not-in-base', 'same-size', 'other-size'] as const
  * What the gateway can know of each reason. Only the hypervisor knows the state of a bitmap, and damage of a base may be healed
  * by now.
  */
-export const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
+const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
   bitmap: { kind: 'incremental', relations: ['same-size'], full: false },
   first: readInFull(['no-base']),
   requested: readInFull(RELATIONS, true),

@@ -51,9 +51,13 @@ const cancel = async (remote: Remote, job: string, why: string): Promise<VarveEr
 /** The error of a connection that broke while the backup continues. */
 const goesOn = (error: VarveError, job: string): VarveError =>
   error.endsConnection
-    ? new VarveError(error.code, `${error.message}; the backup continues; to watch it: varve-gateway job watch ${job}`, {
-        cause: error,
-      })
+    ? new VarveError(
+        error.code,
+        `${error.message}; the backup continues; to watch it: varve-gateway job watch ${job}`,
+        {
+          cause: error,
+        },
+      )
     : error
 
 /** The restore point of a job that has ended, printed; the error of one that made none. */

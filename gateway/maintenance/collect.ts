@@ -74,7 +74,7 @@ class Sweeper {
 }
 
 /** The packs with what the survey counted in them, less what was swept. */
-export const surveyedPacks = (
+const surveyedPacks = (
   packs: readonly CollectablePack[],
   survey: SurveyResult,
   swept: ReadonlyMap<number, PackSweep> | null,

@@ -7,9 +7,6 @@ import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from '../packs/forma
  */
 const SMALL_PART = 0.25
 
-/** The same in bytes, on any but a small disk. */
-export const SMALL_PACK_BYTES = PACK_BYTES_MAX * SMALL_PART
-
 /** A pack as the survey found it. */
 export interface SurveyedPack {
   readonly id: number

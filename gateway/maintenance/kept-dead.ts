@@ -3,7 +3,7 @@
 import type { OnDead } from './survey.ts'
 
 /** Dead records that are kept, in 40 MB; beyond that none are. */
-export const KEPT_RECORDS_MAX = 1_000_000
+const KEPT_RECORDS_MAX = 1_000_000
 
 export class KeptDead {
   readonly #recordsMax: number

@@ -111,7 +111,7 @@ const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number =>
   b.seq - a.seq || b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1)
 
 /** True for a point that was dated by a clock that was ahead, or that lies in the future of a clock that is behind. */
-export const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
+const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
 
 /**
  * The plan for all points of one machine, the one created last first: this order, not a clock, defines "newest". Rules count in

@@ -14,7 +14,7 @@ import { IndexTally, type Sum } from './index-tally.ts'
 import { KeptDead } from './kept-dead.ts'
 
 /** Records that one pass marks: more take several passes, so that marks take 200 MB at most (300 while they grow). */
-export const MARKS_MAX = 11_000_000
+const MARKS_MAX = 11_000_000
 
 /** Most passes: they split ids by their first byte. */
 const PASSES_MAX = 256

@@ -1,5 +1,5 @@
 // Appends records to packs for one owner: one pack at a time, a new one when it is full, synced on demand.
-import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from './format.ts'
+import type { PackKind } from './format.ts'
 import type { HeldPack, PackOwner, PackPool } from './pack-pool.ts'
 
 /** The limits of appends. */
@@ -7,9 +7,6 @@ export interface PackRoom {
   /** Room for one append, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
   take(tenant: PackOwner, bytes: number): Promise<Disposable>
 }
-
-/** Most bytes of one append: what an empty pack has room for. */
-export const APPEND_BYTES_MAX = PACK_BYTES_MAX - PACK_HEADER_BYTES
 
 /** What the packs of a writer held at one moment. */
 export interface PackCheckpoint {
@@ -34,8 +31,8 @@ export class PackWriter implements AsyncDisposable {
   }
 
   /**
-   * Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's handle and where in it they begin. STORE_FULL,
-   * STORE_FAILED, QUOTA_EXCEEDED.
+   * Adds whole records, at most what an empty pack has room for; returns the pack's handle and where in it they begin.
+   * STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED.
    */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
     using _room = await this.#room?.take(this.#tenant, bytes.length)

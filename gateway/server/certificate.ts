@@ -6,7 +6,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 
 /** How long before its expiry warnings begin, in milliseconds. */
-export const EXPIRY_WARNING_MS = 14 * DAY_MS
+const EXPIRY_WARNING_MS = 14 * DAY_MS
 
 export interface CertificateFiles {
   readonly cert: string

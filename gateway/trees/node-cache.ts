@@ -3,7 +3,7 @@ import type { TreeNode } from '../../protocol/image-tree.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 
 /** Nodes kept; about 10 KiB each. */
-export const NODES_CACHED_MAX = 4096
+const NODES_CACHED_MAX = 4096
 
 export class NodeCache {
   readonly #nodes = new Map<string, TreeNode>()

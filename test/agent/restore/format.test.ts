@@ -47,7 +47,7 @@ test('a file without a telling name is replaced by one of its own format', async
   await writeFile(temp.join('disk'), 'QF')
   const there = 'file' as const
   const found = await chooseFormat({ path: temp.join('disk.img'), asked: null, there })
-  expect(found).toEqual({ format: 'qcow2', remark: expect.stringContaining('as the file that it replaces') })
+  expect(found).toEqual({ format: 'qcow2', remark: expect.stringContaining('like the file it replaces') })
   expect((await chooseFormat({ path: temp.join('disk'), asked: null, there })).format).toBe('raw')
   expect((await chooseFormat({ path: temp.join('disk.img'), asked: 'raw', there })).format).toBe('raw')
 })

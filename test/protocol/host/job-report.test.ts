@@ -35,14 +35,14 @@ test('each stage of a backup has its words', () => {
   expect(text({ comparedBytes: 4096 })).toBe('comparing what did not change…  4.0 KiB')
   expect(text({ disks: [disk(1024)] })).toContain('1.0 KiB of 4.0 KiB (25 %), 2.0 KiB sent  vda (full: first)')
   expect(text({ disks: [disk(4096)] })).toContain('committing')
-  expect(text({ state: 'committed' })).toBe('giving the machine back…')
+  expect(text({ state: 'committed' })).toBe('releasing the machine…')
   expect(doneBytes({ ...job, disks: [disk(1), disk(2)] })).toBe(3)
 })
 
 test('a backup that failed says why, also where nobody said so', () => {
   const error = { code: 'FULL_REFUSED', message: 'the policy refuses it' }
   expect(jobFailure({ ...job, error })).toMatchObject(error)
-  expect(jobFailure(job).message).toContain('does not say why')
+  expect(jobFailure(job).message).toContain('gives no reason for the failure')
 })
 
 test('a restore point with its disks, what was left out and what it took', () => {
