@@ -155,7 +155,7 @@ export const forgetPoints = (folder: string, points: readonly string[]): void =>
   })
 
 /** Takes the disks out of all restore points, or out of one. */
-export const forgetDisks = (folder: string, point: string | null = null): void =>
+export const forgetDisks = (folder: string, point: string | null): void =>
   changing(folder, (sql) => void sql.run('DELETE FROM image WHERE point = coalesce(?, point)', point))
 
 /** The disks of all restore points are said to be zeroes. */
@@ -163,7 +163,7 @@ export const forgetRoots = (folder: string): void =>
   changing(folder, (sql) => void sql.run('UPDATE image SET root = NULL'))
 
 /** The disks of all restore points, or of one, have this size. */
-export const setDiskSizes = (folder: string, bytes: number, point: string | null = null): void =>
+export const setDiskSizes = (folder: string, bytes: number, point: string | null): void =>
   changing(folder, (sql) => void sql.run('UPDATE image SET size = ? WHERE point = coalesce(?, point)', bytes, point))
 
 /** So many copies of a restore point with one disk, each of them with so many disks with the longest names. */

@@ -318,8 +318,8 @@ describe('what the catalog lost', () => {
     ['rows that name no pack', (stand) => nameNoPack(stand.folder, idsOf(stand, RECORD.chunk))],
     ['a pack that is said to be let go of', ({ folder }) => doomPacks(folder)],
     ['the root of a disk', ({ folder }) => forgetRoots(folder)],
-    ['a disk', ({ folder }) => forgetDisks(folder)],
-    ['the size of a disk', ({ folder }) => setDiskSizes(folder, 4096)],
+    ['a disk', ({ folder }) => forgetDisks(folder, null)],
+    ['the size of a disk', ({ folder }) => setDiskSizes(folder, 4096, null)],
   ])('%s: refused, and nothing is removed', async (_, damage) => {
     await using stand = await Stand.open()
     await furnish(stand)
