@@ -23,7 +23,7 @@ test('a place that cannot be one is named with the reason, and nothing is left t
   const file = temp.join('file')
   await writeFile(file, '')
   for (const [state, why] of [
-    [file, 'no folder'],
+    [file, 'not a folder'],
     [`${file}/below`, 'a part of this path is a file'],
     ['/dev/null', 'no folder'],
     ['/proc/varve/agent', 'makes no folders'],
