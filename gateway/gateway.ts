@@ -27,18 +27,18 @@ export interface GatewayOptions {
   readonly listen: Listen | null
   readonly log: Log
   readonly clock: Clock
-  /** Bytes of the disk that uploads leave free; null for the default. */
+  /** Disk space that uploads leave free, in bytes; null for the default. */
   readonly reserveBytes?: number | null
-  /** What callers can make the gateway hold, in bytes; null for the default. */
+  /** Memory for callers' work, in bytes; null for the default. */
   readonly memoryBytes?: number | null
-  /** Opens also where signing keys are lost: tokens of theirs end. */
+  /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
 }
 
 export class Gateway implements AsyncDisposable {
   /** Of the port, or `unix:` and the path of the local socket where there is none. */
   readonly url: string
-  /** Resolves with the reason where the gateway must stop because its lock or catalog was taken away. */
+  /** Resolves with the reason when the gateway must stop because its lock or catalog was removed or replaced. */
   readonly lost: Promise<VarveError>
   readonly #port: HttpServer | null
   readonly #registry: Registry
@@ -117,7 +117,7 @@ export class Gateway implements AsyncDisposable {
     return this.#registry.count
   }
 
-  /** Tells every session, lets what is being committed finish, closes the datastore. */
+  /** Ends every session with its reason, waits for commits under way and closes the datastore. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync()
   }

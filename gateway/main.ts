@@ -32,7 +32,7 @@ those of a person with a token:
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
 
-/** Of a switch that is off unless it is given, help does not say so. */
+/** Help does not show the default of a switch that is off by default. */
 const optionDescription = (option: Option): string => {
   const shown = option.defaultValue === false ? new Option(option.flags, option.description) : option
   return new Help().optionDescription(shown)
@@ -41,7 +41,7 @@ const optionDescription = (option: Option): string => {
 const addServe = (program: Command): void => {
   program
     .command('serve')
-    .description('run the gateway until it is told to stop; prints its address, logs as JSON lines')
+    .description('run the gateway until SIGINT or SIGTERM; prints its address, logs as JSON lines')
     .addOption(
       new Option('--data <dir>', `the data folder, made if needed (default: ${DATA_DEFAULT})`)
         .argParser(dataFolder)
@@ -52,8 +52,8 @@ const addServe = (program: Command): void => {
     .option('--tls-key <file>', 'private key of the certificate, PEM')
     .option('--insecure', 'allow plain connections on an address that is not loopback')
     .addOption(new Option('--log-level <level>', 'how much is logged (default: info)').choices(LOG_LEVELS))
-    .option('--reserve <size>', 'what uploads leave free of the disk (default: 1G, or 5 % of a smaller disk)')
-    .option('--memory <size>', 'what callers can make the gateway hold in memory, beside its own (default: 512M)')
+    .option('--reserve <size>', 'disk space that uploads leave free (default: 1G, or 5 % of a smaller disk)')
+    .option('--memory <size>', 'memory for calls, besides that of the gateway itself (default: 512M)')
     .option('--config <file>', 'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory')
     .action((options: ServeOptions) => serve(options))
 }
@@ -86,9 +86,9 @@ export const makeProgram = (): Command => {
 /** Runs one command to its end; the exit code. */
 export const run = (args: readonly string[]): Promise<number> => runProgram(makeProgram(), args)
 
-// what is written with it imported is the importer's business
+// the umask of a process that only imports this module stays as it is
 if (import.meta.filename === realpathSync(process.argv[1] ?? '.')) {
-  // everything in the data folder is for the gateway's own user, also in a folder that others may enter
+  // files in the data folder are readable by the gateway's own user only, even where others may enter the folder
   process.umask(0o077)
   watchOutput('varve-gateway')
   process.exitCode = (await run(process.argv.slice(2))) || process.exitCode

@@ -136,7 +136,7 @@ export const point = v.object({
   disks: disks(
     v.object({
       ...readDisk.entries,
-      dirtyBytes: count,
+      changedBytes: count,
       /** Chunks said to be unchanged that were compared with the restore point before. */
       comparedChunks: count,
       root,

@@ -129,6 +129,19 @@ describe('imports', () => {
     expect(missing).toEqual([])
   })
 
+  test('a path from the folder of a script to another one names an existing file', () => {
+    const asked = (file: string): string[] =>
+      [...textOf(file).matchAll(/'(\.{1,2}\/[\w./-]+\.ts)'/g)].map((match) =>
+        path.join(path.dirname(file), match[1] ?? ''),
+      )
+    const missing = scripts.flatMap((file) =>
+      asked(file)
+        .filter((target) => !files.includes(target))
+        .map((target) => `${file} -> ${target}`),
+    )
+    expect(missing).toEqual([])
+  })
+
   test.each(Object.entries(ONE_IMPORTER))('%s is imported in its one place', (name, places) => {
     const elsewhere = broken(
       ({ file, specifier }) => packageOf(specifier) === name && !places.some((place) => file.startsWith(place)),
@@ -200,6 +213,24 @@ describe('text', () => {
 })
 
 describe('documents', () => {
+  test('every file of ours that a document or a comment names exists', () => {
+    const named = /(?<![\w/.-])(?:\.+\/)*((?:[\w-]+\/)+[\w.-]+\.(?:ts|md|sh))\b/g
+    const spoken = (file: string, line: string): boolean =>
+      /\.(md|sh|yml)$/.test(file) || /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
+    const folders = ['gateway', 'agent', 'protocol', 'test']
+    const ours = (name: string): boolean =>
+      files.some((file) => folders.includes(folderOf(file)) && `/${file}`.endsWith(`/${name}`))
+    const missing = written.flatMap((file) =>
+      textOf(file)
+        .split('\n')
+        .filter((line) => spoken(file, line))
+        .flatMap((line) => [...line.matchAll(named)].map((match) => match[1] ?? ''))
+        .filter((name) => !name.includes('/NAME/') && !ours(name))
+        .map((name) => `${file}: ${name}`),
+    )
+    expect(missing).toEqual([])
+  })
+
   const codes = Object.keys(ERRORS)
   const CODE_PATTERN = /`([A-Z]{2,}(?:_[A-Z]+)*)`/g
 

@@ -46,7 +46,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       await using target = opened.target
       const { format } = opened
       if (opened.remark !== null) remark(opened.remark)
-      let received = 0
+      let bytesReceived = 0
       const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
         repeat: (work) => link.repeat(work, signal),
         point: point.id,
@@ -56,8 +56,8 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
         target,
         skipDamaged: options.skipDamaged,
         signal,
-        onProgress: (doneBytes, receivedBytes) => {
-          received = receivedBytes
+        onProgress: (doneBytes, received) => {
+          bytesReceived = received
           meter.add(performance.now(), doneBytes)
           progress.show(() => `${disk.name}: ${meter.text(doneBytes, disk.size)}`)
         },
@@ -72,7 +72,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
         to: options.to,
         format,
         size: disk.size,
-        bytesReceived: received,
+        bytesReceived,
         durationMs,
         lostBytes,
         lostCount,
@@ -90,7 +90,7 @@ export const restore = (prefix: string, options: RestoreCommand): Promise<void> 
       }
       if (options.json) return
       print(
-        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${sizeText(disk.size)} (${sizeText(received)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
+        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${sizeText(disk.size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
       )
     },
     { ...options, works: true, progress: !options.json },

@@ -31,7 +31,7 @@ export interface RestoreRequest {
   /** Continues past what the gateway has lost, which stays zero, instead of failing. */
   readonly skipDamaged: boolean
   readonly signal: AbortSignal
-  readonly onProgress: (doneBytes: number, receivedBytes: number) => void
+  readonly onProgress: (doneBytes: number, bytesReceived: number) => void
 }
 
 /** A range of the disk that could not be restored and is zero, in bytes. */

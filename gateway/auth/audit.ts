@@ -5,7 +5,7 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { Queue } from '../../protocol/host/limiter.ts'
 import { TokenRefused } from './jwt.ts'
 
-/** Refusals of one tenant (or of nobody known) that are written one by one in a window; the rest are counted. */
+/** Refusals of one tenant (or of unknown callers) that are written one by one in a window; the rest are counted. */
 export const REFUSALS_PER_WINDOW_MAX = 60
 
 /** Length of that window, in milliseconds. */
@@ -14,15 +14,15 @@ export const REFUSAL_WINDOW_MS = 60_000
 /** Tenants whose refusals are counted apart at once; past that they share one window. */
 const WINDOWS_MAX = 1024
 
-/** Entries that wait because they cannot be written, as on a full disk; past that further ones are counted for one that sums up. */
+/** Entries that wait because they cannot be written, as on a full disk; further ones are counted for a summary entry. */
 export const ENTRIES_WAITING_MAX = 4096
 
-/** How long after a failure waiting entries are tried again, in milliseconds. */
+/** How long after a failure waiting entries are retried, in milliseconds. */
 export const RETRY_INTERVAL_MS = 2000
 
 export interface AuditOptions {
   readonly catalog: Catalog
-  /** Told of each entry that could not be written yet, and of what else went wrong. */
+  /** Called for each entry that could not be written yet, and for other failures. */
   readonly onError: (error: VarveError, entry?: AuditRecord) => void
 }
 
@@ -44,7 +44,7 @@ export class Audit implements AsyncDisposable {
   readonly #writes = new Queue()
   /** In the order in which they came; what cannot be written stays. */
   readonly #waiting: AuditRecord[] = []
-  /** What found no place there any more, and since when. */
+  /** Entries dropped from the queue, and since when. */
   #uncounted = { entries: 0, fromMs: 0 }
   #retry: NodeJS.Timeout | null = null
 
@@ -54,8 +54,8 @@ export class Audit implements AsyncDisposable {
   }
 
   /**
-   * Records one entry behind all that wait; never throws: what was done was done. One that cannot be written is told to `onError` whole, waits in memory,
-   * and is written, in its order, once that works again.
+   * Records one entry behind all that wait; never throws, as the act is done. One that cannot be written goes to `onError` whole,
+   * waits in memory, and is written in order once that works again.
    */
   async record(record: AuditRecord): Promise<void> {
     if (this.#waiting.length >= ENTRIES_WAITING_MAX) {
@@ -67,8 +67,8 @@ export class Audit implements AsyncDisposable {
   }
 
   /**
-   * Looks at all entries from the first one on: how many are as they were written, and the sequence number of the first that is missing, edited or
-   * added beside the log; null where there is none.
+   * Checks all entries from the first one on: how many are as they were written, and the sequence number of the first that is
+   * missing, edited or added outside the log; null where there is none.
    */
   async check(
     onChecked: (entries: number) => void = () => {},
@@ -83,7 +83,10 @@ export class Audit implements AsyncDisposable {
     return { entries: at.seq, brokenSeq: at.brokenSeq }
   }
 
-  /** Records a refused call, whose outcome is the error's code; past REFUSALS_PER_WINDOW_MAX in a window it is counted for one entry that sums up. Never throws. */
+  /**
+   * Records a refused call, whose outcome is the error's code; past REFUSALS_PER_WINDOW_MAX in a window it is counted for a
+   * summary entry. Never throws.
+   */
   async refused(refusal: AuditRecord): Promise<void> {
     try {
       await this.#flushEnded(refusal.timeMs)
@@ -122,7 +125,7 @@ export class Audit implements AsyncDisposable {
     }
   }
 
-  /** Writes the entries that sum up what was only counted so far. */
+  /** Writes the summary entries for what was only counted so far. */
   async flush(): Promise<void> {
     await this.#flushEnded(Number.POSITIVE_INFINITY)
   }
@@ -137,7 +140,7 @@ export class Audit implements AsyncDisposable {
     for (const entry of this.#waiting) this.#onError(new VarveError('STORE_FAILED', 'lost at the end'), entry)
   }
 
-  /** Writes what waits; the error of what could not be written, which is tried again later. */
+  /** Writes what waits; returns the error of what could not be written, which is retried later. */
   async #writeWaiting(): Promise<VarveError | null> {
     try {
       while (this.#waiting.length > 0) {
@@ -156,7 +159,7 @@ export class Audit implements AsyncDisposable {
     }
   }
 
-  /** Has an entry for those that found no place in the queue, once there is one again. */
+  /** Adds an entry for those dropped from the queue, once it has room again. */
   #sumUp(): void {
     const { entries: count, fromMs } = this.#uncounted
     if (count === 0) return
@@ -177,7 +180,7 @@ export class Audit implements AsyncDisposable {
 
   async #flushEnded(nowMs: number): Promise<void> {
     const ended = [...this.#windows].filter(([, { fromMs }]) => Math.abs(nowMs - fromMs) >= REFUSAL_WINDOW_MS)
-    // out of the map before anything waits, so that no count is written twice
+    // removed from the map before any await, so that no count is written twice
     for (const [key] of ended) this.#windows.delete(key)
     for (const [, { tenant, fromMs, lastMs, counted }] of ended) {
       if (counted.size === 0) continue
@@ -188,7 +191,7 @@ export class Audit implements AsyncDisposable {
     }
   }
 
-  // a flood that stops must be summed up too, though no further refusal comes
+  // a flood that stops needs its summary too, though no further refusal comes
   #startTimer(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = null

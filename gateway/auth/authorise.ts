@@ -8,17 +8,18 @@ export interface Method {
 }
 
 /**
- * What a call is about. `tenant` is the uuid of the tenant it belongs to, null where the thing does not exist,
- * absent only where the call is about no tenant's data; `agent` is the id of the agent it belongs to, null or absent where it belongs to none.
+ * What a call is about. `tenant` is the uuid of the tenant it belongs to, null where the resource does not exist, absent only
+ * where the call concerns no tenant's data; `agent` is the id of the agent it belongs to, null or absent where it belongs to
+ * none.
  */
 export interface Resource {
   readonly tenant?: string | null
   readonly agent?: string | null
-  /** What it is called where it is not there, such as `machine "db1"`; must be the same for a missing one. */
+  /** Its name in an error, such as `machine "db1"`; must be the same for a missing one. */
   readonly kind?: string
 }
 
-/** The error for something that is not there; the same words where it is there and another's. */
+/** The error for an absent resource; the same words for one that belongs to another tenant. */
 export const notFound = (kind = 'such resource'): VarveError => new VarveError('NOT_FOUND', `there is no ${kind}`)
 
 /** The error for a method that the role may not use. */
@@ -43,7 +44,7 @@ export const authorise = (
   if (!method.roles.includes(claims.role)) return forbidden(claims.role, method.name)
   const { tenant, agent, kind } = resource
   if (tenant === undefined) return (agent ?? null) === null ? null : notFound(kind)
-  // who runs the platform manages tenants, and reaches nothing inside one
+  // the platform manages tenants and has no access to their data
   if (claims.role === 'platform' || tenant !== claims.tenant) return notFound(kind)
   if (claims.role === 'agent' && agent !== claims.subject) return notFound(kind)
   return null

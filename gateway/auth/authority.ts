@@ -19,7 +19,7 @@ interface AuthorityOptions {
   readonly folder: string
   readonly catalog: Catalog
   readonly nowMs: number
-  /** Opens also where signing keys are lost. */
+  /** Opens even when signing keys are lost. */
   readonly acceptLostKeys?: boolean
 }
 
@@ -31,8 +31,8 @@ const knownKeys = async (catalog: Catalog, isNew: boolean): Promise<KnownKeys | 
 }
 
 /**
- * Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys before, unless
- * their loss is accepted: then tokens of lost keys end. CONFIG_INVALID, DATA_DAMAGED.
+ * Opens the authority of one data folder; the gateway's uuid and first key are made once. KEYS_MISSING where there were keys
+ * before, unless their loss is accepted: then tokens of lost keys end. CONFIG_INVALID, DATA_DAMAGED.
  */
 export const openAuthority = async ({
   folder,
@@ -50,7 +50,10 @@ export const openAuthority = async ({
   return { catalog, keys, issuer: `varve:${uuid}` }
 }
 
-/** Makes a new signing key, which signs at once; tokens of the others stay good. It is in its folder before the catalog names it. LIMIT_REACHED. */
+/**
+ * Makes a new signing key, which signs at once; tokens of the others stay good. It is in its folder before the catalog names it.
+ * LIMIT_REACHED.
+ */
 export const rotateKeys = async ({ catalog, keys }: Authority, nowMs: number, change: Change): Promise<string> => {
   const kid = await keys.rotate(nowMs)
   await change((entry) => catalog.settings.set({ name: KEY_SETTING, value: kid }, entry), { details: { key: kid } })

@@ -44,13 +44,13 @@ export const checkAudience = ({ payload }: Jwt, audience: string, bearer: Bearer
 /** The payload in its checked shape; TOKEN_CLAIMS. */
 export const parsePayload = <S extends v.GenericSchema>(schema: S, { payload }: Jwt): v.InferOutput<S> => {
   const result = v.safeParse(schema, payload)
-  if (!result.success) throw new TokenRefused('TOKEN_CLAIMS', 'the token lacks a claim, or one is not as it must be')
+  if (!result.success) throw new TokenRefused('TOKEN_CLAIMS', 'the token lacks a claim, or has an invalid one')
   return result.output
 }
 
-/** That this gateway signed it: TOKEN_ISSUER, TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE. */
+/** Checks that this gateway signed it: TOKEN_ISSUER, TOKEN_KEY_UNKNOWN, TOKEN_SIGNATURE. */
 export const checkGatewaySignature = async (authority: Authority, jwt: Jwt, nowMs: number): Promise<void> => {
-  // not to be trusted yet, but it tells a person with another gateway's token what is wrong
+  // not trusted yet, but it explains the error to a person with another gateway's token
   if (jwt.payload['iss'] !== authority.issuer)
     throw new TokenRefused('TOKEN_ISSUER', 'the token was issued by another gateway')
   const key = jwt.keyId === null ? null : await authority.keys.verifier(jwt.keyId, nowMs)
@@ -69,7 +69,7 @@ const verifyPerson = async (authority: Authority, jwt: Jwt, nowMs: number): Prom
   checkTimes(payload, nowMs, bearer)
   if (row === null || row.revokedMs !== null) throw new TokenRefused('TOKEN_REVOKED', 'the token was revoked', bearer)
   if (row.tenant !== payload.tenant || row.role !== payload.role || row.subject !== payload.sub)
-    throw new TokenRefused('TOKEN_CLAIMS', 'the token does not say what was issued', bearer)
+    throw new TokenRefused('TOKEN_CLAIMS', 'the claims of the token are not those that were issued', bearer)
   return {
     issuer: payload.iss,
     audience: payload.aud,
@@ -108,7 +108,7 @@ const verifyAgent = async (authority: Authority, jwt: Jwt, nowMs: number): Promi
   }
 }
 
-/** The claims of a token that is good now; each way to be bad has its own TOKEN_ code, or AGENT_REVOKED. */
+/** The claims of a valid token; each defect has its own TOKEN_ code, or AGENT_REVOKED. */
 export const verifyBearer = async (authority: Authority, text: string, nowMs: number): Promise<Claims> => {
   const jwt = parseJwt(text)
   if (jwt.type === TOKEN_TYPE.person) return verifyPerson(authority, jwt, nowMs)

@@ -8,7 +8,7 @@ const BASE64URL = /^[A-Za-z0-9_-]*$/u
 
 type JsonObject = Readonly<Record<string, unknown>>
 
-/** A token's parts as its sender wrote them; nothing of it is to be believed before the signature is checked. */
+/** A token's parts as its sender wrote them; untrusted until the signature is checked. */
 export interface Jwt {
   readonly text: string
   readonly type: string
@@ -22,7 +22,7 @@ interface Bearer {
   readonly role: string
 }
 
-/** A token that was not accepted; names its bearer only where the signature was good. Never holds the token. */
+/** A token that was refused; names its bearer only where the signature was valid. Never holds the token. */
 export class TokenRefused extends VarveError {
   readonly bearer: Bearer | null
 
@@ -66,7 +66,7 @@ export const parseJwt = (text: string): Jwt => {
   const header = decodeObject(head)
   if (header['alg'] !== TOKEN_ALGORITHM)
     throw new TokenRefused('TOKEN_ALGORITHM', `a token must be signed with ${TOKEN_ALGORITHM}`)
-  // no extension of the signature format is understood here, and one that says it is critical must be
+  // critical extensions must be understood, and none is supported here
   if (Object.hasOwn(header, 'crit') || Object.hasOwn(header, 'b64')) throw malformed()
   const { typ: type, kid: keyId } = header
   if (typeof type !== 'string') throw malformed()

@@ -57,7 +57,7 @@ const damaged = (file: string): VarveError =>
     `the key file ${path.basename(file)} in the folder keys is damaged, or none: put it back from a copy, or move it away and make a new key with: varve-gateway keys new`,
   )
 
-/** Null where the file is gone: another process may drop a key too old to matter. */
+/** Null where the file is gone: another process may remove an expired key. */
 const readKey = (file: string): Promise<string | null> =>
   readSecret(file, KEY_FILE_BYTES_MAX, (fault) =>
     fault === 'open to others'
@@ -81,14 +81,14 @@ const parseKey = async (name: string, text: string): Promise<SigningKey> => {
     const [publicKey, privateKey] = await Promise.all([importKey({ kty, crv, x }), importKey({ kty, crv, x, d })])
     return { kid, createdMs, publicKey, privateKey, jwk: { kty, crv, x, kid, alg: TOKEN_ALGORITHM, use: 'sig' } }
   } catch {
-    // the cause could quote the file, and the file is a secret
+    // the cause could quote the file, which is secret
     throw damaged(name)
   }
 }
 
-/** What a catalog knows of the keys that there were. */
+/** What a catalog knows of earlier keys. */
 export interface KnownKeys {
-  /** Id of the newest; null where it only knows that there were some. */
+  /** Id of the newest; null if only their existence is known. */
   readonly kid: string | null
 }
 
@@ -119,8 +119,8 @@ export class SigningKeys {
   }
 
   /**
-   * Opens the folder, and makes it and a first key where there is none. KEYS_MISSING, with nothing made, where `known` says that there were keys before and
-   * none is there, or not that of its id; CONFIG_INVALID, DATA_DAMAGED.
+   * Opens the folder, and makes it and a first key where there is none. KEYS_MISSING, with nothing made, where `known` says that
+   * there were keys before and none is there, or not that of its id; CONFIG_INVALID, DATA_DAMAGED.
    */
   static async open(folder: string, nowMs: number, known: KnownKeys | null = null): Promise<SigningKeys> {
     const keys = new SigningKeys(folder)
@@ -138,11 +138,11 @@ export class SigningKeys {
     return this.#keys.at(-1)!
   }
 
-  /** The key of this id, or null; an unknown id makes it look in the folder again, now and then. */
+  /** The key of this id, or null; for an unknown id the folder is read again from time to time. */
   async verifier(kid: string, nowMs: number): Promise<CryptoKey | null> {
     const known = this.#find(kid)
     if (known !== null) return known
-    // a clock that was set back must not stop the looking
+    // a clock that was set back must not stop re-reading
     if (Math.abs(nowMs - this.#loadedMs) < RELOAD_INTERVAL_MS) return null
     await this.reload(nowMs)
     return this.#find(kid)
@@ -153,7 +153,7 @@ export class SigningKeys {
     return { keys: this.#keys.map(({ jwk }) => jwk) }
   }
 
-  /** The keys, oldest first, each with when tokens that it signed end to be good; null for the one that signs now. */
+  /** The keys, oldest first, each with when its tokens stop being valid; null for the one that signs now. */
   list(): readonly { readonly id: string; readonly createdMs: number; readonly endsMs: number | null }[] {
     return this.#keys.map(({ kid: id, createdMs }, index) => {
       const successor = this.#keys[index + 1]
@@ -161,7 +161,7 @@ export class SigningKeys {
     })
   }
 
-  /** Makes a new signing key and returns its id; older ones go on verifying for KEY_KEEP_MS. LIMIT_REACHED at KEYS_MAX. */
+  /** Makes a new signing key and returns its id; older ones verify for another KEY_KEEP_MS. LIMIT_REACHED at KEYS_MAX. */
   async rotate(nowMs: number): Promise<string> {
     await this.reload(nowMs)
     await this.#dropOld(nowMs)
@@ -184,7 +184,7 @@ export class SigningKeys {
   /** Reads the folder again. */
   async reload(nowMs: number): Promise<void> {
     const entries = await readdir(this.#folder).catch((error: unknown) => {
-      // keys that were read stay good when their folder goes away; the next start says that it is not there
+      // loaded keys stay usable when their folder disappears; the next start reports that
       if (this.#keys.length > 0 && hasCode(error, 'ENOENT')) return []
       throw error
     })

@@ -19,22 +19,16 @@ import { parseJwt, TokenRefused } from './jwt.ts'
 import { importPublicKey } from './keys.ts'
 import { checkAudience, checkGatewaySignature, checkTimes, parsePayload } from './bearer.ts'
 
-/** Life of a person's token unless its issuer chose another, in milliseconds. */
-export const TOKEN_TTL_MS = 8 * 60 * 60 * 1000
-
-/** Life of an enrolment token unless its issuer chose another, in milliseconds. */
-export const ENROLMENT_TTL_MS = 60 * 60 * 1000
-
 /** Longest life of an enrolment token, in milliseconds. */
 export const ENROLMENT_TTL_MAX_MS = 7 * DAY_MS
 
-/** Shortest life of either, in milliseconds. */
+/** Shortest life of a token of either kind, in milliseconds. */
 export const TTL_MIN_MS = 1000
 
 /** Longest name of a host, in characters. */
 export const HOST_CHARS_MAX = 255
 
-/** Who comes over the local socket, or works on a data folder whose gateway is stopped. */
+/** The subject of sessions over the local socket or on the data folder of a stopped gateway. */
 export const LOCAL_ADMINISTRATOR = { subject: 'local-administrator', role: 'platform' } as const
 
 interface Issue {
@@ -50,14 +44,14 @@ interface TokenIssue extends Omit<Issue, 'tenant'> {
   readonly role: Role
 }
 
-/** A token that was just issued: whoever has it is who it says, so it is shown once and kept nowhere. */
+/** A token that was just issued: its bearer acts as its subject, so it is shown once and stored nowhere. */
 export interface Issued {
   readonly token: string
   readonly id: string
   readonly expiresMs: number
 }
 
-/** What an agent gets for its enrolment token. */
+/** What an agent receives for its enrolment token. */
 export interface Enrolled {
   readonly agentId: string
   readonly issuer: string
@@ -134,7 +128,7 @@ export const issueEnrolment = async (
   return { token: await sign(authority, TOKEN_TYPE.enrolment, claims), id, expiresMs }
 }
 
-/** That it is an Ed25519 key: 32 bytes in base64url; PARAMS_INVALID. */
+/** Checks that it is an Ed25519 key: 32 bytes in base64url; PARAMS_INVALID. */
 export const checkPublicKey = async (publicKey: string): Promise<void> => {
   const bytes = Buffer.from(publicKey, 'base64url')
   const good = bytes.length === 32 && bytes.toString('base64url') === publicKey
@@ -143,7 +137,7 @@ export const checkPublicKey = async (publicKey: string): Promise<void> => {
 }
 
 /**
- * Makes an agent of the host that holds an enrolment token; `publicKey` is its Ed25519 key, 32 bytes in base64url.
+ * Enrols the host that holds an enrolment token as an agent; `publicKey` is its Ed25519 key, 32 bytes in base64url.
  * The TOKEN_ codes of any token, ENROLMENT_USED, PARAMS_INVALID.
  */
 export const enrol = async (
@@ -178,7 +172,7 @@ export const enrol = async (
     const agent = await catalog.agents.enrol({ enrolment, agent: id, host, publicKey, nowMs }, entry)
     return { agentId: agent.id, issuer, tenant: agent.tenant, tenantName: agent.tenantName }
   } catch (thrown) {
-    // a second use is the tenant's business: the audit log needs to know whose token it was
+    // a second use concerns the tenant: the audit log needs to know whose token it was
     const { code, message } = asVarveError(thrown)
     if (code === 'ENROLMENT_USED') throw new TokenRefused(code, message, bearer)
     throw thrown

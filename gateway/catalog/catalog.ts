@@ -1,7 +1,8 @@
-// The catalog: what the gateway knows of tenants, machines, backups and packs. Each subject says what its users need; an engine implements all.
+// The catalog: what the gateway knows of tenants, machines, backups and packs. Each subject declares what its users need; an
+// engine implements all of them.
 import type { AuditLog } from './audit.ts'
 import type { Checks } from './checks.ts'
-import type { Chunks } from './chunks.ts'
+import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
@@ -20,7 +21,7 @@ export interface Catalog {
   readonly agents: Agents
   readonly audit: AuditLog
   readonly checks: Checks
-  readonly chunks: Chunks
+  readonly records: Records
   readonly collection: Collection
   readonly condition: Condition
   readonly damage: DamageNotes

@@ -8,7 +8,7 @@ export interface EntryDetails {
   readonly details?: AuditRecord['details']
 }
 
-/** Makes a change: `apply` gives the entry to the catalog, which has both or neither. */
+/** Makes a change: `apply` passes the entry to the catalog, which stores both or neither. */
 export type Change = <R>(apply: (entry?: AuditRecord) => Promise<R>, about?: EntryDetails) => Promise<R>
 
 /** Makes it without an entry. */

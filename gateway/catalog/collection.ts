@@ -69,12 +69,12 @@ export interface PackedRow {
   readonly offset: number
 }
 
-/** What to do about a catalog that cannot be relied on. */
+/** The way out for a catalog that cannot be relied on. */
 export const CATALOG_WAY_OUT =
   'look at it with varve-gateway repair --check, then stop the gateway and build the catalog again from the packs with varve-gateway repair --rebuild'
 
 export interface Collection {
-  /** Has SQLite look through the whole catalog; CATALOG_DAMAGED. */
+  /** Has the engine check the whole catalog; CATALOG_DAMAGED. */
   readonly sound: Question<None, void>
 
   readonly roots: Question<{ tenant: string }, CatalogRoots>

@@ -19,7 +19,7 @@ export interface RereadDisk {
   readonly name: string
   readonly size: number
   readonly reread: [number, number][] | null
-  /** What the agent remembers of what lay under it. */
+  /** The agent's evidence of the files under the disk. */
   readonly evidence: string | null
 }
 
@@ -31,14 +31,14 @@ export interface DamagedPlace {
   readonly offset: number
 }
 
-/** A record of which a second look showed that it is whole. */
+/** A quarantined record that a second read found whole. */
 export interface RestoredRecord extends DamagedPlace {
   readonly codec: Codec
   readonly plainLength: number
   readonly storedLength: number
 }
 
-/** A range of one point, behind which a page of them begins. */
+/** The last range of a page; the next page begins behind it. */
 export interface LostPlace {
   readonly disk: string
   readonly offset: number
@@ -62,8 +62,8 @@ export interface Acceptance {
 
 export interface DamageNotes {
   /**
-   * Takes damaged records out of the index, unless it names another copy by now, and notes them; one byte each: 1 where that
-   * is news.
+   * Removes damaged records from the index, unless it names another copy by now, and notes them; one byte each: 1 where the
+   * damage is new.
    */
   readonly enter: Transaction<{ tenant: string; nowMs: number; records: readonly Damage[] }, Uint8Array>
 
@@ -84,14 +84,11 @@ export interface DamageNotes {
   /** Damaged records whose place is known, in the order of their ids, behind `after`. */
   readonly places: Question<{ tenant: string; after: Uint8Array | null; limit: number }, DamagedPlace[]>
 
-  /**
-   * Lets records back into the index that turned out to be whole, unless it has another copy; the number of those that are
-   * healed by it.
-   */
+  /** Puts records that turned out to be whole back into the index, unless it has another copy; returns how many that heals. */
   readonly restore: Transaction<{ tenant: string; records: readonly RestoredRecord[] }, number>
 
   /**
-   * Forgets damage of chunks and nodes that no restore point leads to, and that of manifests and states nobody names any
+   * Forgets damage of chunks and nodes that no restore point refers to, and of manifests and states that nothing refers to any
    * more.
    */
   readonly settle: Transaction<{ tenant: string; ids: Uint8Array }, void>
@@ -110,10 +107,10 @@ export interface DamageNotes {
 }
 
 export interface LostRanges {
-  /** Puts lost ranges aside until all are known; `first` forgets what an earlier run put there. */
+  /** Stages lost ranges until all are known; `first` discards what an earlier run staged. */
   readonly stage: Transaction<{ tenant: string; first: boolean; rows: readonly LostRow[] }, void>
 
-  /** Puts what was staged in place of all lost ranges of the tenant, but for what was healed or removed meanwhile. */
+  /** Replaces all lost ranges of the tenant by the staged ones, except what was healed or removed meanwhile. */
   readonly replace: Transaction<{ tenant: string }, void>
 
   /** Lost ranges, neighbours joined, of one restore point or all, of one disk or all; with their number and bytes altogether. */
@@ -122,7 +119,7 @@ export interface LostRanges {
     { lost: LostRange[]; lostCount: number; lostBytes: number }
   >
 
-  /** The same, for who only looks. */
+  /** The same, on the thread for read-only callers. */
   readonly show: Question<
     { tenant: string; point: string | null; disk: string | null; after?: LostPlace | null; limit: number },
     { lost: LostRange[]; lostCount: number; lostBytes: number }

@@ -1,4 +1,5 @@
-// What packs must know of a tenant: one entry for each fact, which its record, the rebuild and the copy of an older catalog follow.
+// What packs must know of a tenant: one entry for each fact, which its record, the rebuild and the copy of an older catalog
+// follow.
 import * as v from 'valibot'
 import { ID_KEY_BYTES, isChunkBytes } from '../../protocol/chunk.ts'
 import { RETENTION_SCOPES } from '../../protocol/retention.ts'

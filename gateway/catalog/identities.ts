@@ -67,12 +67,12 @@ export interface Agents {
   /** Agents of a tenant in the order of their ids, behind one id. */
   readonly list: Question<IdentitiesAsked<string>, AgentRecord[]>
 
-  /** From now on only assertions of the new key are the agent's. */
+  /** Replaces the agent's key: assertions signed with the old one are refused from now on. */
   readonly rotateKey: Transaction<{ id: string; publicKey: string }, void>
 
   readonly seen: Transaction<{ id: string; nowMs: number }, void>
 
-  /** For good, and again without effect; NOT_FOUND for another tenant's. */
+  /** Permanent and idempotent; NOT_FOUND for another tenant's. */
   readonly revoke: Transaction<Revocation, AgentRecord>
 }
 
@@ -94,7 +94,7 @@ export interface Tokens {
   /** Tokens of a tenant, or (for null) of none, in the order of their ids, behind one id. */
   readonly list: Question<IdentitiesAsked<string | null>, TokenRecord[]>
 
-  /** For good, and again without effect; NOT_FOUND for another tenant's. */
+  /** Permanent and idempotent; NOT_FOUND for another tenant's. */
   readonly revoke: Transaction<Revocation<string | null>, TokenRecord>
 }
 

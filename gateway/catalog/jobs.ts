@@ -32,7 +32,7 @@ export interface JobFailure {
   readonly message: string
 }
 
-/** A job as it is shown: without what it has begun, which holds its machine's configuration. */
+/** A job as it is shown: without `begun`, which holds its machine's configuration. */
 export interface ShownJob {
   readonly id: string
   readonly machine: string
@@ -47,7 +47,7 @@ export interface ShownJob {
   readonly seq: number
   readonly startedMs: number
   readonly endedMs: number | null
-  /** True once the agent has given the lease back. */
+  /** True once the agent has released the lease. */
   readonly released: boolean
   readonly error: JobFailure | null
 }
@@ -73,7 +73,7 @@ export interface ShownUpload {
   readonly reason: ReadReason
   /** Chunks from the beginning that are durable. */
   readonly position: number
-  readonly received: number
+  readonly bytesSent: number
 }
 
 export interface UploadRow extends ShownUpload {
@@ -82,8 +82,8 @@ export interface UploadRow extends ShownUpload {
   readonly state: Uint8Array
   readonly finished: boolean
   readonly root: Uint8Array | null
-  readonly stored: number
-  readonly changed: number
+  readonly bytesStored: number
+  readonly changedBytes: number
   readonly evidence: string | null
   readonly comparedChunks: number
 }
@@ -121,7 +121,7 @@ export interface Jobs {
       agent: string
       subject: string
       full: boolean
-      /** Asked for by whoever started it; the policy may ask for it as well. */
+      /** Requested at the start; the policy may request it as well. */
       compare: boolean
       nowMs: number
     },
@@ -129,10 +129,10 @@ export interface Jobs {
   >
 
   /**
-   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant is the
-   * agent's word, taken only as far as it lies between the job's start and now, whichever of the two is earlier since the
-   * clock was set: retention counts by it, and must not be led by a wrong or hostile clock. UPLOAD_INVALID for reads that
-   * cannot be what they are said to be. What the machine's policy refuses ends the job, and is returned.
+   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant comes from the
+   * agent and is clamped between the job's start and now (the earlier of both if the clock was set back): retention counts by it,
+   * so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they are said to be. A refusal
+   * by the machine's policy ends the job and is returned.
    */
   readonly begin: Transaction<
     {
@@ -160,11 +160,11 @@ export interface Jobs {
   /** Ends a running job as failed; one that failed before stays as it is, a committed one is JOB_ENDED. */
   readonly fail: Transaction<{ job: string; agent: string; code: string; message: string; nowMs: number }, void>
 
-  /** The agent has given the lease of a job back. NOT_FOUND. */
+  /** Notes that the agent has released the lease of a job. NOT_FOUND. */
   readonly release: Transaction<{ job: string; agent: string }, void>
 
   /**
-   * An agent came (back) with these jobs: its other ones, but for those just handed to it, have lost their lease. Gives the
+   * An agent (re)connected with these jobs: its other ones, except those just handed to it, have lost their lease. Returns the
    * state of each named job.
    */
   readonly reconcile: Transaction<

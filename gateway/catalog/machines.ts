@@ -25,7 +25,7 @@ export interface Machines {
   >
 
   /**
-   * Gives a machine, with its points, to another agent of the tenant; false, and nothing is changed, where it has it already.
+   * Assigns a machine, with its points, to another agent of the tenant; false, without a change, if that agent has it already.
    * NOT_FOUND, AGENT_REVOKED, JOB_RUNNING.
    */
   readonly assign: Transaction<{ tenant: string; name: string; agent: string }, boolean>
@@ -36,7 +36,7 @@ export interface Machines {
   readonly get: Question<{ tenant: string; name: string; person?: boolean }, MachineRow>
 
   /**
-   * Changes what is given of a machine's policy, and its group (null for none); gives both as they are then. NOT_FOUND,
+   * Changes the given parts of a machine's policy, and its group (null for none); returns both as they are then. NOT_FOUND,
    * PARAMS_INVALID.
    */
   readonly configure: Transaction<Configuration, Configured>

@@ -99,7 +99,7 @@ export const parseVersioned = (bytes: Uint8Array, known: number, what: string): 
   return value
 }
 
-/** What the manifest of a backup says that is about to be committed; its figures are those of the catalog's row. */
+/** The manifest of a backup that is about to be committed; its figures are those of the catalog's row. */
 export const manifestOf = (
   { job, uploads }: { readonly job: JobRow; readonly uploads: readonly UploadRow[] },
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
@@ -117,21 +117,21 @@ export const manifestOf = (
     note: begun.note,
     configuration: begun.configuration,
     bytesRead: commit.bytesRead,
-    bytesSent: sum(({ received }) => received),
-    bytesStored: sum(({ stored }) => stored),
+    bytesSent: sum(({ bytesSent }) => bytesSent),
+    bytesStored: sum(({ bytesStored }) => bytesStored),
     durationMs: Math.max(0, commit.nowMs - job.startedMs),
     committedMs: commit.nowMs,
     lockedUntilMs: commit.lockedUntilMs,
     seq: job.seq,
     job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
-    disks: uploads.map(({ disk, size, root, kind, reason, changed, evidence: seen, comparedChunks }) => ({
+    disks: uploads.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,
       root: root && hex(root),
       kind,
       reason,
-      changed,
+      changed: changedBytes,
       evidence: seen,
       comparedChunks,
     })),

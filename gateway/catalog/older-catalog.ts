@@ -1,11 +1,11 @@
-// What is said of a catalog that is older than its packs, and the number of changes by which it is known.
+// The message for a catalog that is older than its packs, and the count of changes that reveals it.
 import { VarveError } from '../../protocol/errors.ts'
 
-/** What is said of a catalog that is older than its packs, with the way out. */
+/** The message for a catalog that is older than its packs, with the way out. */
 export const olderText = (what: string): string =>
   `the catalog is older than the packs, ${what}: was an old copy put back? stop the gateway and build it again with: varve-gateway repair --rebuild`
 
-/** What is to be said where the packs (`there`; null for none) have seen changes that the catalog (`known`) has not; else null. */
+/** The message if the packs (`there`; null for none) have seen changes that the catalog (`known`) has not; else null. */
 export const olderEpochText = (there: number | null, known: number): string | null =>
   there !== null && there > known
     ? olderText(`which have seen ${there} acknowledged changes, of which it knows ${known}`)

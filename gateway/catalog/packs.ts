@@ -28,18 +28,18 @@ export interface PackTotal {
 
 export interface Packs {
   /**
-   * Marks sealed packs for removal, unless known damage lies in them, and gives those that are: a start that finds them so
-   * marked finishes it.
+   * Marks sealed packs for removal, unless they hold known damage, and returns those marked; a later start finishes an
+   * interrupted removal.
    */
   readonly doom: Transaction<{ ids: readonly PackHandle[] }, PackHandle[]>
 
-  /** Takes back that a pack is marked for removal. */
+  /** Unmarks a pack that was marked for removal. */
   readonly spare: Transaction<{ id: PackHandle }, void>
 
   /** The tenant's packs that are marked for removal. */
   readonly doomed: Question<{ tenant: string }, { id: PackHandle; uuid: string }[]>
 
-  /** Removes the row of a doomed pack whose file is gone. */
+  /** Removes the row of a pack that was marked for removal and whose file is gone. */
   readonly removed: Transaction<{ id: PackHandle }, void>
 
   /** The new pack's handle; the catalog has it before there is a file, so that no file is unknown. */

@@ -10,7 +10,7 @@ export interface ImageRow {
   readonly root: Uint8Array | null
   readonly kind: ReadKind
   readonly reason: ReadReason
-  readonly dirtyBytes: number
+  readonly changedBytes: number
   readonly comparedChunks: number
 }
 
@@ -74,7 +74,7 @@ export interface DiskRoot {
   readonly root: Uint8Array | null
 }
 
-/** A restore point as its records are found from. */
+/** A restore point with the ids from which its records are found. */
 export interface PointRoots {
   readonly id: string
   readonly manifest: Uint8Array
@@ -85,10 +85,10 @@ export interface Points {
   /** A page of points, newest first. */
   readonly list: Question<PointsAsked, PointPage>
 
-  /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. For work on it. */
+  /** The one point whose id begins so, for work on it; NOT_FOUND or AMBIGUOUS. */
   readonly find: Question<{ tenant: string; agent: string | null; prefix: string }, StoredPoint>
 
-  /** The same, for who only looks. */
+  /** The same, on the thread for read-only callers. */
   readonly show: Question<{ tenant: string; agent: string | null; prefix: string }, StoredPoint>
 
   /** Holds a point until it is released, or releases it; NOT_FOUND. */
@@ -98,16 +98,16 @@ export interface Points {
   readonly lock: Transaction<{ tenant: string; id: string; untilMs: number }, void>
 
   /**
-   * Removes points, all in one transaction that looks again whether they may go; those that may not are left and named, or,
-   * where a person named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. What
-   * they stored goes with a collection.
+   * Removes points in one transaction that checks again whether each may be removed; those that may not are kept and returned,
+   * or, where a person named the points, nothing is removed: POINT_HELD. NOT_FOUND, LIMIT_REACHED past REMOVED_POINTS_MAX. A
+   * collection frees what they stored.
    */
   readonly remove: Transaction<Removal, { removed: number; left: LeftPoint[] }>
 
   /**
-   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then
-   * the oldest look. A look that is later than now was dated by a clock that was ahead: nobody knows how old it is, so it
-   * counts as none.
+   * Ids of the restore points of a tenant, or some of them, that were not verified since; those never verified first, then by
+   * their last verification, oldest first. A verification dated later than now came from a clock that was ahead; its age is
+   * unknown, so it counts as none.
    */
   readonly toVerify: Question<
     {
@@ -119,10 +119,10 @@ export interface Points {
     string[]
   >
 
-  /** Where the trees of a restore point begin; null when it is not there. */
+  /** The roots of a restore point's trees; null when it is not there. */
   readonly roots: Question<{ tenant: string; point: string }, PointRoots | null>
 
-  /** What the manifest of a restore point says, from the catalog; null when the point is not there. */
+  /** The content of a restore point's manifest, from the catalog; null when the point is not there. */
   readonly manifest: Question<{ tenant: string; point: string }, ManifestContent | null>
 
   /** Names another manifest for a restore point in place of one that was damaged. */

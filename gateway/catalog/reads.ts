@@ -28,7 +28,7 @@ export interface JobFacts {
   readonly base: { readonly point: string; readonly disks: readonly { name: string; size: number }[] } | null
 }
 
-/** How an announced disk stands to the restore point that its job continues. */
+/** How an announced disk relates to the restore point that its job continues. */
 export const RELATIONS = ['no-base', 'not-in-base', 'same-size', 'other-size'] as const
 export type Relation = (typeof RELATIONS)[number]
 
@@ -46,11 +46,14 @@ const readInFull = (relations: readonly Relation[], full: true | null = null): R
   full,
 })
 
-/** Relations of a disk, by its name, that may be another one's image: what its bitmap says goes before its name. */
+/** Relations of a disk, by its name, whose image may be another one's: its bitmap takes precedence over its name. */
 const IN_A_BASE = ['not-in-base', 'same-size', 'other-size'] as const
 
-/** What the gateway can know of each reason. The state of a bitmap is the hypervisor's to know, and damage of a base may be healed by now. */
-export const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
+/**
+ * What the gateway can know of each reason. Only the hypervisor knows the state of a bitmap, and damage of a base may be healed
+ * by now.
+ */
+const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
   bitmap: { kind: 'incremental', relations: ['same-size'], full: false },
   first: readInFull(['no-base']),
   requested: readInFull(RELATIONS, true),
@@ -93,7 +96,7 @@ const objectionTo = (disk: BeginDisk, facts: JobFacts): string | null => {
   if (kind !== row.kind) return `is read ${kind} for the reason ${reason}, which belongs to ${row.kind} reads only`
   if ((disk.base === null) !== (kind === 'full'))
     return kind === 'full' ? 'is read full and names an image to continue' : 'is incremental to no image of the base'
-  if (row.full === true && !facts.full) return `is read in full as ${reason}, and nobody asked for it`
+  if (row.full === true && !facts.full) return `is read in full as ${reason}, and no full read was asked for`
   if (row.full === false && facts.full) return `is read by its ${reason}, and a full read was asked for`
   const relation = relationOf(disk, facts.base)
   if (row.relations.includes(relation)) return null
@@ -107,7 +110,7 @@ export const checkReads = (disks: readonly BeginDisk[], facts: JobFacts): void =
     throw new VarveError('UPLOAD_INVALID', 'two disks have the same name: each needs one of its own')
   const continued = disks.flatMap(({ base }) => base ?? [])
   if (new Set(continued).size !== continued.length)
-    throw new VarveError('UPLOAD_INVALID', 'two disks continue one image of the base: one of them is not what it was')
+    throw new VarveError('UPLOAD_INVALID', 'two disks continue one image of the base: each image has one successor')
   for (const disk of disks) {
     const objection = objectionTo(disk, facts)
     if (objection === null) continue
@@ -116,7 +119,7 @@ export const checkReads = (disks: readonly BeginDisk[], facts: JobFacts): void =
   }
 }
 
-/** A restore point without any disk restores nothing, and must not stand for one that does: UPLOAD_INVALID. */
+/** A restore point without any disk restores nothing and must not count as one that does: UPLOAD_INVALID. */
 export const checkAny = (disks: readonly unknown[]): void => {
   if (disks.length === 0)
     throw new VarveError('UPLOAD_INVALID', 'a backup without any disk makes no restore point: give it a disk, or none')

@@ -1,10 +1,10 @@
-// Retention: the rules of tenants, groups and machines, and how it looks at restore points.
+// Retention: the rules of tenants, groups and machines, and restore points as the rules see them.
 import { PAGE_ROWS_MAX } from '../../protocol/limits.ts'
 import type { KeepReason, Retention, RetentionScope } from '../../protocol/retention.ts'
 import type { Policy, PolicyChange } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
 
-/** Most points that one removal takes, which is what a person may name: it is one transaction, and others wait for it. */
+/** Most points of one removal, and most that a person may name: a removal is one transaction, and others wait for it. */
 export const REMOVED_POINTS_MAX = PAGE_ROWS_MAX
 
 export interface PolicyRow {
@@ -14,7 +14,7 @@ export interface PolicyRow {
   readonly rules: Retention
 }
 
-/** A point as retention looks at it. */
+/** A point as retention sees it. */
 export interface RetentionPoint {
   readonly id: string
   readonly machine: string
@@ -36,7 +36,7 @@ export interface LeftPoint {
 export interface Removal {
   readonly tenant: string
   readonly points: readonly string[]
-  /** A person named these points: then the last good one of a machine may go too, and one that may not go is an error. */
+  /** A person named these points: then the last good one of a machine may go too, and a protected one is an error. */
   readonly named: boolean
   readonly nowMs: number
   /** Who asked for it, for an entry for each point. */

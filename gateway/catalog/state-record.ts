@@ -46,7 +46,7 @@ export interface StatePoint {
 
 /** Everything of one tenant that packs must know to build its catalog again; row ids are the catalog's. */
 export interface TenantState extends Facts {
-  /** Counts up with each state of the tenant. */
+  /** Incremented with each state of the tenant. */
   readonly seq: number
   readonly timeMs: number
   readonly gateway: string | null
@@ -118,7 +118,10 @@ export const encodeState = (state: TenantState, bytesMax = RECORD_PLAIN_BYTES_MA
   })
 }
 
-/** The part of these plain bytes, whose id is to be checked with the key in it; DATA_DAMAGED, or STORE_VERSION where a later program wrote it. */
+/**
+ * The part of these plain bytes, whose id is to be checked with the key in it; DATA_DAMAGED, or STORE_VERSION where a later
+ * program wrote it.
+ */
 export const decodeState = (plain: Uint8Array, id: Uint8Array): StatePart => {
   const checked = v.safeParse(partSchema, parseVersioned(plain, STATE_VERSION, 'the state of a tenant'))
   if (!checked.success)

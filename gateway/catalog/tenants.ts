@@ -22,14 +22,14 @@ export interface TenantQuota extends Quota {
   readonly name: string
 }
 
-/** What changes of a quota: what is absent stays. */
+/** Changes of a quota; an absent limit stays as it is. */
 export interface QuotaChange {
   readonly tenant: string
   readonly softBytes?: number | null | undefined
   readonly hardBytes?: number | null | undefined
 }
 
-/** A tenant with what it may take, and what its pack files take. */
+/** A tenant with its quota and the size of its pack files. */
 export interface TenantAccount extends Tenant, Quota {
   readonly packBytes: number
 }
@@ -55,7 +55,7 @@ export interface Quotas {
   readonly list: Question<None, TenantQuota[]>
 
   /**
-   * Changes what is given, null for none, and gives the quota as it is then. PARAMS_INVALID for a soft one above the hard
+   * Changes the given limits, null for none, and returns the quota as it is then. PARAMS_INVALID for a soft one above the hard
    * one.
    */
   readonly set: Transaction<QuotaChange, Quota>

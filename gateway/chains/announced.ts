@@ -10,7 +10,7 @@ export interface AnnouncedChunk {
   readonly length: number
 }
 
-/** The disk that runs speak of; `size` is bytes, `zeroId` the id of a chunk of so many zeroes. */
+/** The disk that runs are about; `size` is bytes, `zeroId` the id of a chunk of so many zeroes. */
 export interface AnnouncedDisk {
   readonly size: number
   readonly chunkBytes: number
@@ -18,8 +18,8 @@ export interface AnnouncedDisk {
 }
 
 /**
- * The chunks named by a batch of runs that begin at chunk `from`, and the chunk behind the last run. UPLOAD_INVALID for runs beyond the end of the
- * disk, and for the id of a chunk of zeroes: content has one tree only where zeroes are said in one way.
+ * The chunks named by a batch of runs that begin at chunk `from`, and the chunk behind the last run. UPLOAD_INVALID for runs
+ * beyond the end of the disk, and for the id of a chunk of zeroes: content has one tree only where zeroes are said in one way.
  */
 export const announcedIn = (
   batch: RunBatch,

@@ -4,7 +4,7 @@ import { ANSWER } from '../../protocol/methods.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 import type { RunBatch } from './backlog.ts'
 
-/** Who asked for an id first, and how long its chunk must be in bytes. */
+/** The batch that asked for an id first, and the length that its chunk must have, in bytes. */
 export interface Asked {
   readonly batch: RunBatch
   readonly length: number
@@ -18,7 +18,7 @@ const lengthOf = (pending: Asked | number): number => (typeof pending === 'numbe
 
 /** Batches are placed in order, so one answer serves every later place that names the same id. */
 export class AskedIds {
-  /** Ids whose chunk was asked for and is not in the index yet; only how long it is, in bytes, once it has come. */
+  /** Ids whose chunk was asked for and is not in the index yet; once it has arrived, only its length in bytes. */
   readonly #wanted = new Map<string, Asked | number>()
   readonly #toProve = new Map<string, Asked>()
   #wantedOpen = 0

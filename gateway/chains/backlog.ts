@@ -1,10 +1,11 @@
-// The runs of one upload between their arrival and their place in the tree: those that wait for an answer and those ahead of the tree.
+// The runs of one upload between their arrival and their place in the tree: those that wait for an answer and those ahead of the
+// tree.
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { UPLOAD_AHEAD_ITEMS_MAX, UPLOAD_IDS_MAX, UPLOAD_WAITING_ITEMS_MAX } from '../../protocol/limits.ts'
 import { RUN, type Up } from '../../protocol/methods.ts'
 
-/** Runs and ids that may be answered and not durable yet whatever memory there is. */
+/** Runs and ids that may always be answered and not durable yet, however little memory there is. */
 export const AHEAD_ITEMS_MIN = 2048
 
 export type RunsMessage = Extract<Up<'image.upload'>, [0, unknown]>[1]
@@ -57,7 +58,7 @@ export function* runsOf({ kinds, counts, ids }: RunBatch): Generator<BatchRun> {
   }
 }
 
-/** Makes room for so many items that are answered and not durable, beyond AHEAD_ITEMS_MIN; fewer than before give some back. */
+/** Makes room for so many items that are answered and not durable, beyond AHEAD_ITEMS_MIN; fewer than before free some. */
 export type ItemRoom = (items: number) => boolean
 
 /** Queues in order, each bounded by what it holds. */
@@ -136,7 +137,7 @@ export class Backlog {
     return this.#placed.length
   }
 
-  /** So many batches of the tree, the first ones, are durable now. */
+  /** The first so many batches of the tree are durable now. */
   committed(batches: number): void {
     for (const { items } of this.#placed.splice(0, batches)) this.#placedItems -= items
     this.#fits(this.#aheadItems + this.#placedItems)

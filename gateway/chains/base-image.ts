@@ -16,7 +16,7 @@ export class BaseImage {
     root: Ref
     size: number
     chunkBytes: number
-    /** Told of a node that cannot be read, so that the image that replaces it brings it again. */
+    /** Called for an unreadable node, so that the upload brings it again. */
     onDamaged: (error: VarveError) => Promise<void>
   }) {
     this.#onDamaged = options.onDamaged
@@ -29,7 +29,7 @@ export class BaseImage {
     return childAt(this.#read, this.#tree, level, position)
   }
 
-  /** Whether the chunk at `position` is this one; a place that cannot be read shows nothing. */
+  /** Whether the chunk at `position` is this one; false for a place that cannot be read. */
   async holds(id: Uint8Array, position: number): Promise<boolean> {
     try {
       return sameRef(await this.childAt(0, position), id)

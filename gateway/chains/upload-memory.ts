@@ -4,10 +4,10 @@ import type { ServedCall } from '../../protocol/peer.ts'
 import type { Account, Hold } from '../memory/budget.ts'
 import { ITEM_BYTES, MESSAGE_OVERHEAD_BYTES, UPLOAD_BYTES, UPLOAD_WINDOW_BYTES_MIN } from '../memory/limits.ts'
 
-/** Room for items is taken and given back in steps of so many bytes. */
+/** Room for items is taken and freed in steps of so many bytes. */
 const ITEMS_STEP_BYTES = 64 * 1024
 
-/** Credit is given back at the latest when so much of the window was done with. */
+/** Credit is granted again at the latest when so much of the window was processed. */
 const GRANT_SHARE = 1 / 4
 
 /** A call of an agent, and what the agent may make the gateway hold. */
@@ -20,8 +20,8 @@ export interface UploadCall {
 const windowMin = (chunkBytes: number): number => Math.max(UPLOAD_WINDOW_BYTES_MIN, chunkBytes + MESSAGE_OVERHEAD_BYTES)
 
 /**
- * Disposing it gives all back. The window counts what the agent has credit for, what waits to be read and what is being
- * worked on, so it bounds all bytes of the upload's messages. It is as large as the method's where there is memory, and small where others wait.
+ * Disposing it frees everything. The window counts the agent's credit, what waits to be read and what is being processed, so it
+ * bounds all bytes of the upload's messages. It is as large as the method's while there is memory, and small while others wait.
  */
 export class UploadMemory implements Disposable {
   readonly #account: Account
@@ -29,7 +29,7 @@ export class UploadMemory implements Disposable {
   readonly #windowMin: number
   readonly #grant: (bytes: number) => void
   #window = 0
-  /** Of the window: read and being worked on, and done with and not granted again. */
+  /** Parts of the window: read and in process, and processed but not granted again. */
   #busy = 0
   #done = 0
   #itemBytes = 0
@@ -48,18 +48,18 @@ export class UploadMemory implements Disposable {
     return new UploadMemory(account, hold, chunkBytes, (credit) => call.grant(credit))
   }
 
-  /** Gives the first credit: nothing may come before. */
+  /** Grants the first credit: nothing may arrive before. */
   open(): void {
     this.#window = this.#windowMin
     this.#grant(this.#window + this.#more())
   }
 
-  /** A message that took so much credit was read. */
+  /** Notes that a message with so much credit was read. */
   read(bytes: number): void {
     this.#busy += bytes
   }
 
-  /** A message that took so much credit takes no memory any more. */
+  /** Notes that a message with so much credit takes no memory any more. */
   done(bytes: number): void {
     this.#busy -= bytes
     this.#done += bytes
@@ -72,7 +72,7 @@ export class UploadMemory implements Disposable {
     if (credit > 0) this.#grant(credit)
   }
 
-  /** Room for so many runs and ids beyond those that every upload may have; false where there is none. */
+  /** Reserves room for so many runs and ids beyond those that every upload may have; false where there is none. */
   items(count: number): boolean {
     const bytes = Math.ceil((count * ITEM_BYTES) / ITEMS_STEP_BYTES) * ITEMS_STEP_BYTES
     const more = bytes - this.#itemBytes
@@ -86,7 +86,7 @@ export class UploadMemory implements Disposable {
     this.#hold[Symbol.dispose]()
   }
 
-  /** What the window grows by now. */
+  /** How much the window grows now. */
   #more(): number {
     const bytes = Math.max(0, CHUNK_WINDOW_BYTES - this.#window)
     if (bytes === 0 || this.#account.pressed || !this.#hold.grow(bytes)) return 0

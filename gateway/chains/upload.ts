@@ -1,6 +1,6 @@
 // The gateway's side of one image upload: answers ids, takes chunks and proofs, builds the tree in order, commits, acknowledges.
 import type { UploadRow } from '../catalog/jobs.ts'
-import { HAVE } from '../catalog/chunks.ts'
+import { HAVE } from '../catalog/records.ts'
 import { chunkCount, equalBytes, ID_BYTES, type KeyedHash } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -20,13 +20,13 @@ import { ImageBuilder } from './image-builder.ts'
 import type { UploadMemory } from './upload-memory.ts'
 import { Wakes } from './wakes.ts'
 
-/** New bytes after which the upload commits and acknowledges. */
+/** New bytes after which the upload commits. */
 const COMMIT_BYTES = 32 * 1024 * 1024
 
 /** Runs and ids in the tree after which it commits as well: what is not durable takes memory. */
 const COMMIT_ITEMS = 16 * 1024
 
-/** Longest time that something finished waits for its commit, in milliseconds. */
+/** Longest time that finished chunks wait for their commit, in milliseconds. */
 const COMMIT_INTERVAL_MS = 1000
 
 /** Bytes of chunks that may be on their way through the record threads for one upload. */
@@ -50,7 +50,7 @@ export interface UploadOptions {
   readonly memory: UploadMemory
   /** Ends the upload with its reason, a VarveError. */
   readonly signal: AbortSignal
-  readonly onProgress: (position: number, received: number) => void
+  readonly onProgress: () => void
 }
 
 export class ImageUpload {
@@ -67,8 +67,8 @@ export class ImageUpload {
   #appended: string[] = []
   #verifyingBytes = 0
   #uncommittedBytes = 0
-  #received: number
-  #changed: number
+  #bytesSent: number
+  #changedBytes: number
   #committedPosition: number
   #committing: Promise<unknown> = Promise.resolve()
   #inputEnded = false
@@ -104,11 +104,14 @@ export class ImageUpload {
     })
     this.#announced = this.#tree.position
     this.#committedPosition = this.#tree.position
-    this.#received = upload.received
-    this.#changed = upload.changed
+    this.#bytesSent = upload.bytesSent
+    this.#changedBytes = upload.changedBytes
   }
 
-  /** Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a failure was reported. */
+  /**
+   * Runs the upload to its end; resolves with the root once the whole image is durable. Nothing of it is committed after a
+   * failure was reported.
+   */
   async run(messages: AsyncIterable<Received<Upward>>, send: Send): Promise<{ root: Ref }> {
     const { proofKey, signal } = this.#options
     signal.throwIfAborted()
@@ -156,7 +159,7 @@ export class ImageUpload {
         }
         this.#pumpWakes.wake()
       }
-      // runs that wait for room have it in time, unless the ones before them lack what will not come any more
+      // runs that wait for room get it eventually, unless the ones before them lack chunks that will never come
       await this.#until(() => this.#verifyingBytes === 0 && (this.#backlog.waiting === 0 || this.#asked.open > 0))
       if (this.#asked.open > 0)
         throw new VarveError('IMAGE_INCOMPLETE', `the upload ended with ${this.#asked.open} chunks missing`)
@@ -185,7 +188,7 @@ export class ImageUpload {
     }
   }
 
-  /** After room was made: answers what waits for it. */
+  /** Answers the runs that wait for room, after some was made. */
   #answerLater(send: Send): void {
     if (this.#answering || this.#backlog.answerable === null) return
     this.#answering = true
@@ -202,7 +205,7 @@ export class ImageUpload {
     const disk = { size: upload.size, chunkBytes, zeroId }
     const { announced, end } = announcedIn(batch, this.#announced, disk)
     this.#announced = end
-    this.#received += announced.length * ID_BYTES
+    this.#bytesSent += announced.length * ID_BYTES
     const ids = announced.map(({ id }) => id)
     const lengths = announced.map(({ length }) => length)
     const known = await store.have(ids, upload.machine, lengths)
@@ -231,7 +234,7 @@ export class ImageUpload {
         'UPLOAD_INVALID',
         `a message of chunks has ${stored.length} bytes, at most ${UPLOAD_STORED_BYTES_MAX} are allowed`,
       )
-    this.#received += stored.length
+    this.#bytesSent += stored.length
     const cost = Math.max(stored.length, VERIFYING_COST_MIN)
     await this.#until(() => this.#verifyingBytes === 0 || this.#verifyingBytes + cost <= VERIFYING_BYTES_MAX)
     this.#verifyingBytes += cost
@@ -260,7 +263,7 @@ export class ImageUpload {
   async #onProofs(proofs: readonly (readonly [Uint8Array, Uint8Array])[]): Promise<Uint8Array> {
     const { store, proofKey } = this.#options
     const asked = proofs.map(([id]) => this.#asked.takeToProve(id))
-    this.#received += proofs.length * 2 * ID_BYTES
+    this.#bytesSent += proofs.length * 2 * ID_BYTES
     const ids = proofs.map(([id]) => id)
     const expected = await store.prove(ids, proofKey)
     return Uint8Array.from(proofs, ([id, proof], index) => {
@@ -315,7 +318,7 @@ export class ImageUpload {
       if (kind === RUN.zero) this.#tree.zeroes(count)
       else if (ids === null) await this.#tree.keep(count)
       else for (let at = 0; at < ids.length; at += ID_BYTES) this.#tree.chunk(ids.subarray(at, at + ID_BYTES))
-      if (kind !== RUN.keep) this.#changed += (this.#tree.position - before) * this.#options.chunkBytes
+      if (kind !== RUN.keep) this.#changedBytes += (this.#tree.position - before) * this.#options.chunkBytes
     }
   }
 
@@ -329,8 +332,8 @@ export class ImageUpload {
     this.#committing = this.#options.writer.commit({
       position,
       state: this.#tree.state,
-      received: this.#received,
-      changed: Math.min(this.#changed, this.#options.upload.size),
+      bytesSent: this.#bytesSent,
+      changedBytes: Math.min(this.#changedBytes, this.#options.upload.size),
       finished: finished !== null,
       root: finished?.root ?? null,
     })
@@ -338,7 +341,7 @@ export class ImageUpload {
     this.#backlog.committed(batches)
     this.#asked.indexed(names)
     this.#committedPosition = position
-    this.#options.onProgress(position, this.#received)
+    this.#options.onProgress()
   }
 
   #until(condition: () => boolean): Promise<void> {

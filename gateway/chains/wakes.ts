@@ -1,10 +1,10 @@
-// Those who wait for a condition that somebody else's work makes true.
+// Waiters for a condition that concurrent work makes true.
 import type { Clock } from '../../protocol/peer.ts'
 
 export class Wakes {
   readonly #waiting = new Set<() => void>()
 
-  /** Has everybody who waits look again. */
+  /** Makes all waiters check again. */
   wake(): void {
     for (const wake of this.#waiting) wake()
     this.#waiting.clear()

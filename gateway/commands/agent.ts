@@ -1,4 +1,4 @@
-// Commands about agents: which there are, and one that may not come back.
+// Commands about agents: list and revoke them.
 import type { Command } from 'commander'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'

@@ -1,4 +1,4 @@
-// Commands about the audit log: what stands in it, and whether it is as it was written.
+// Commands about the audit log: list its entries and check that they are unchanged.
 import type { Command } from 'commander'
 import { VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
@@ -11,7 +11,7 @@ import { timeText } from './report-points.ts'
 const addList = (audit: Command): void => {
   const command = audit
     .command('list')
-    .description("print a tenant's entries, oldest first, or without one those that belong to no tenant")
+    .description("print a tenant's entries, oldest first; without --tenant those of no tenant")
     .addOption(tenantOption())
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
@@ -46,8 +46,7 @@ const addCheck = (audit: Command): void => {
       callLong(remote, { what: 'audit log', name: 'audit.check', params: {} }),
     )
     printJson({ entries, brokenSeq })
-    if (brokenSeq !== null)
-      throw new VarveError('DATA_DAMAGED', `the audit log is not as it was written from entry ${brokenSeq} on`)
+    if (brokenSeq !== null) throw new VarveError('DATA_DAMAGED', `the audit log was changed from entry ${brokenSeq} on`)
     if (!options.json) print(`The audit log is whole: ${entries} entries.`)
   })
 }

@@ -14,7 +14,7 @@ import { jobCells } from './report-jobs.ts'
 /** How long an interrupted command tries to cancel its backup, in milliseconds. */
 const CANCEL_LIMIT_MS = 10_000
 
-/** The job once it has ended and its machine is given back, with progress on a terminal. */
+/** The job once it has ended and its machine is released, with progress on a terminal. */
 const follow = async ({ peer }: Remote, job: string, signal: AbortSignal): Promise<Job> => {
   using line = new ProgressLine(process.stderr)
   const meter = new Meter()
@@ -25,42 +25,46 @@ const follow = async ({ peer }: Remote, job: string, signal: AbortSignal): Promi
       line.show(jobText(state, meter))
     }
   } catch {
-    // the result says it too
+    // the result has it too
   }
   return await call.result
 }
 
 const short = (job: string): string => job.slice(0, 8)
 
-/** Gives the backup up and waits for a while until its machine is free; CANCELLED says what became of it. */
+/** Cancels the backup and waits a while until its machine is free; CANCELLED tells the outcome. */
 const cancel = async (remote: Remote, job: string, why: string): Promise<VarveError> => {
   try {
     await remote.peer.call('jobs.cancel', { job }, { deadlineMs: CANCEL_LIMIT_MS })
   } catch (thrown) {
     const { code, message } = asVarveError(thrown)
     if (code !== 'JOB_ENDED')
-      return new VarveError(code, `${why}, but backup ${short(job)} could not be cancelled and goes on: ${message}`)
+      return new VarveError(code, `${why}, but backup ${short(job)} could not be cancelled and continues: ${message}`)
   }
   const ended = await follow(remote, job, AbortSignal.timeout(CANCEL_LIMIT_MS)).catch(() => null)
   if (ended?.state === 'committed')
     return new VarveError('CANCELLED', `${why}, but the backup had just ended: restore point ${short(job)} is durable`)
-  const free = ended?.released === true ? 'and the machine given back' : 'and its agent gives the machine back'
+  const free = ended?.released === true ? 'and the machine released' : 'and its agent is releasing the machine'
   return new VarveError('CANCELLED', `${why}: backup ${short(job)} was cancelled ${free}`)
 }
 
-/** What a way that broke off says of a backup that goes on. */
+/** The error of a connection that broke while the backup continues. */
 const goesOn = (error: VarveError, job: string): VarveError =>
   error.endsConnection
-    ? new VarveError(error.code, `${error.message}; the backup goes on; to watch it: varve-gateway job watch ${job}`, {
-        cause: error,
-      })
+    ? new VarveError(
+        error.code,
+        `${error.message}; the backup continues; to watch it: varve-gateway job watch ${job}`,
+        {
+          cause: error,
+        },
+      )
     : error
 
 /** The restore point of a job that has ended, printed; the error of one that made none. */
 const report = async ({ peer, signal }: Remote, job: Job, json: boolean): Promise<void> => {
   if (job.state !== 'committed') throw jobFailure(job)
   const { point } = await peer.call('points.get', { point: job.id }, { signal })
-  if (!job.released) remark(`the restore point is durable, but ${job.machine} is not given back yet`)
+  if (!job.released) remark(`the restore point is durable, but ${job.machine} is not released yet`)
   printJson({ job: job.id, point, released: job.released })
   if (!json) pointReport(point).forEach(print)
 }
@@ -75,11 +79,11 @@ interface BackupOptions extends Common {
 const backUp = async (remote: Remote, machine: string, options: BackupOptions): Promise<void> => {
   const { peer, signal } = remote
   const { full, compare, detach, json } = options
-  // a backup that has begun must be known to be cancelled
+  // the id of a backup that has begun is needed to cancel it
   const { job } = await peer.call('backup.start', { machine, full, compare })
   if (detach) {
     printJson({ job, point: null, released: false })
-    if (!json) print(`Backup ${job} of ${machine} has begun; to watch it: varve-gateway job watch ${job}`)
+    if (!json) print(`Backup ${job} of ${machine} has started; to watch it: varve-gateway job watch ${job}`)
     return
   }
   let ended: Job
@@ -100,8 +104,8 @@ const addBackup = (program: Command): void => {
     .argument('<machine>', 'the machine', name)
     .addOption(tenantOption())
     .option('--full', 'read every disk whole, even where a bitmap tells what changed', false)
-    .option('--compare', 'read and compare all that is said to be unchanged with the restore point before', false)
-    .option('--detach', 'only start it, print its id, and let it go on', false)
+    .option('--compare', 'also read and compare all blocks that the bitmap calls unchanged', false)
+    .option('--detach', 'only start it and print its id', false)
     .addHelpText(
       'after',
       '\nExample: varve-gateway backup db1 --gateway wss://backup.example:8470 --token-file ~/.varve-token',
@@ -136,7 +140,7 @@ const addList = (jobs: Command): void => {
 const addWatch = (jobs: Command): void => {
   const command = jobs
     .command('watch')
-    .description('follow a backup to its end and print its restore point; Ctrl-C ends the watching, the backup goes on')
+    .description('follow a backup to its end and print its restore point; Ctrl-C stops watching, not the backup')
     .argument('<id>', 'the id that "job list" shows', jobId)
     .addOption(tenantOption())
   toGateway(command).action((job: string, options: Common) =>
@@ -147,7 +151,7 @@ const addWatch = (jobs: Command): void => {
 const addCancel = (jobs: Command): void => {
   const command = jobs
     .command('cancel')
-    .description('give a running backup up; its agent gives the machine back')
+    .description('cancel a running backup; its agent releases the machine')
     .argument('<id>', 'the id that "job list" shows', jobId)
     .addOption(tenantOption())
   toGateway(command).action(async (job: string, options: Common) => {

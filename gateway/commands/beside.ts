@@ -1,5 +1,4 @@
-// The gateway of a data folder: over the local socket of the one that runs, or of one that this process opens for as
-// long as it takes.
+// The gateway of a data folder: over the local socket of the running one, or of one that this process opens for its work.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Session } from '../../protocol/client.ts'
@@ -10,22 +9,22 @@ import { Gateway } from '../gateway.ts'
 import { SocketPath } from '../server/local.ts'
 import { dialLocal } from './dial-local.ts'
 
-/** How long a gateway that starts or stops may keep a command waiting, and how often it looks, in milliseconds. */
+/** How long a command waits for a gateway that starts or stops, and how often it looks, in milliseconds. */
 const START_TIMEOUT_MS = 10_000
 const LOOK_INTERVAL_MS = 100
 
 /**
- * How long a gateway that a command has opened stays for other commands that use it, and how often that is looked at,
- * in milliseconds.
+ * How long a gateway that a command has opened stays for other commands that use it, and how often that is checked, in
+ * milliseconds.
  */
 const LEAVE_TIMEOUT_MS = 10_000
 const LEAVE_INTERVAL_MS = 10
 
-/** What a command may have done to a data folder that is not as it should be. */
+/** What a command may do about an incomplete data folder. */
 export interface Mending {
   /** Makes the datastore where there is none. */
   readonly make?: boolean
-  /** Opens it although the signing keys are lost. */
+  /** Opens it even when the signing keys are lost. */
   readonly acceptLostKeys?: boolean
 }
 
@@ -45,7 +44,7 @@ const connect = async (data: string, tenant: string | null): Promise<Session | n
 /** Of a gateway that stops, or has just done so. */
 const isGoing = ({ code }: VarveError): boolean => code === 'GOING_AWAY' || code === 'CONNECTION_LOST'
 
-/** Whether a gateway takes sessions; the error of one that goes or breaks them off: it may be nobody's socket soon. */
+/** Whether a gateway takes sessions; the error of one that is stopping or breaks them off. */
 const isListening = async (data: string): Promise<boolean | VarveError> => {
   try {
     const session = await connect(data, null)
@@ -59,7 +58,7 @@ const isListening = async (data: string): Promise<boolean | VarveError> => {
 }
 
 /**
- * The running gateway's socket (null), or a gateway of our own, which is silent: the command says itself what failed;
+ * The running gateway's socket (null), or our own gateway, which does not log: the command reports failures itself;
  * STORE_LOCKED when one holds the folder and cannot be reached.
  */
 const gatewayOf = async (
@@ -77,7 +76,7 @@ const gatewayOf = async (
       return await Gateway.open({ folder: data, listen: null, log, clock: systemClock, acceptLostKeys })
     } catch (thrown) {
       if (asVarveError(thrown).code !== 'STORE_LOCKED') throw thrown
-      // one that answers, though not well, can be tried again; one that does not is named
+      // a gateway that answers with an error can be tried again; one that does not answer is named
       if (systemClock.elapsed() >= lastMs) throw listens === false ? thrown : listens
     }
     await sleep(LOOK_INTERVAL_MS)
@@ -120,12 +119,12 @@ export class Beside implements AsyncDisposable {
       })
       if (session !== null) return session
       if (this.#own !== null) throw new VarveError('INTERNAL', 'the gateway of this command takes no session')
-      // the one that ran has just stopped
+      // the running gateway has just stopped
       this.#own = await gatewayOf(this.#data, this.#signal, this.#mending)
     }
   }
 
-  /** Lets other commands, which have found the gateway of this one, end first; not for long. */
+  /** Waits, not for long, for other commands that use this one's gateway. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#own === null) return
     const lastMs = systemClock.elapsed() + LEAVE_TIMEOUT_MS

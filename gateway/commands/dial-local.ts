@@ -9,10 +9,10 @@ import { VERSION } from '../../protocol/host/version.ts'
 import { FRAME_BYTES_MAX, RPC_PATH, SUBPROTOCOL } from '../../protocol/limits.ts'
 import { TENANT_HEADER } from '../session/socket.ts'
 
-/** What commands say of themselves. */
+/** How commands identify themselves. */
 export const PROGRAM = `varve-gateway/${VERSION} command`
 
-/** What connecting to a socket on which nobody listens fails with. */
+/** Errors of connecting to a socket on which nobody listens. */
 const NOBODY: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
 
 const localError = (error: NodeJS.ErrnoException, socket: string): VarveError => {
@@ -23,16 +23,15 @@ const localError = (error: NodeJS.ErrnoException, socket: string): VarveError =>
     })
   return new VarveError(
     'CONNECTION_LOST',
-    `the gateway of ${socket} broke the connection off (${code || message}): try again`,
+    `the gateway of ${socket} closed the connection (${code || message}): try again`,
     { cause: error },
   )
 }
 
 /**
  * Opens a session of a tenant, or of the platform without one; null where nobody listens. Refusals come with their code;
- * HELLO_TIMEOUT and
- * CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where another
- * user's gateway listens.
+ * HELLO_TIMEOUT and CONNECTION_LOST where it ends before it has begun, as it does when the gateway stops; CONFIG_INVALID where
+ * another user's gateway listens.
  */
 export const dialLocal = async (options: {
   readonly socketPath: string

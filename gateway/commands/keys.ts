@@ -16,7 +16,7 @@ export const addKeysCommands = (program: Command): void => {
       printJson({ keys: rows })
       if (options.json) return
       tableLines(
-        ['KEY', 'CREATED (UTC)', 'ITS TOKENS HOLD UNTIL (UTC)'],
+        ['KEY', 'CREATED (UTC)', 'ITS TOKENS ARE VALID UNTIL (UTC)'],
         rows.map(({ id, createdMs, endsMs }) => [
           id,
           timeText(createdMs),
@@ -29,7 +29,7 @@ export const addKeysCommands = (program: Command): void => {
   toGateway(
     keys
       .command('new')
-      .description('make a new signing key, also where the old ones are lost: tokens of lost keys end, others go on'),
+      .description('make a new signing key, even if the old ones are lost; tokens of lost keys become invalid'),
   ).action(async (options: Common) => {
     const made = await withSession(options, ({ peer, signal }) => peer.call('keys.rotate', {}, { signal }), {
       acceptLostKeys: true,

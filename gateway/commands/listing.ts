@@ -1,4 +1,4 @@
-// Lists that come page by page and are printed as they come: a table for people, rows of one list under --json.
+// Lists that arrive in pages and are printed at once: a table for people, rows of one list with --json.
 import { print, printRows } from '../../protocol/host/output.ts'
 import { tablePages } from '../../protocol/host/table.ts'
 
@@ -8,17 +8,17 @@ export interface Listing<P, R> {
   readonly rowsOf: (page: P) => readonly R[]
   readonly heading: readonly string[]
   readonly cells: (row: R) => readonly string[]
-  /** What is printed where there is nothing. */
+  /** What is printed for an empty list. */
   readonly none: string
 }
 
 export interface ListOptions {
   readonly json: boolean
-  /** Rows that are printed at most. */
+  /** Most rows that are printed. */
   readonly limit?: number
 }
 
-/** Prints a list to its end: `ask` gets the page behind a cursor. */
+/** Prints a whole list: `ask` fetches the page behind a cursor. */
 export const printList = async <P extends { readonly next: string | null }, R extends object>(
   { json, limit = Number.POSITIVE_INFINITY }: ListOptions,
   ask: (after: string | null) => Promise<P>,

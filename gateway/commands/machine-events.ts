@@ -1,4 +1,4 @@
-// The command that prints what a machine's QEMU tells, as it tells it.
+// The command that prints the events of a machine's QEMU as they come.
 import { Option, type Command } from 'commander'
 import { asVarveError } from '../../protocol/errors.ts'
 import { print, printRows } from '../../protocol/host/output.ts'

@@ -1,4 +1,4 @@
-// Commands about machines: which there are, how they are, who serves them, and what their QEMU says.
+// Commands about machines: list, status, assignment, and QMP.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { forgottenLines, leftError, statusLines } from '../../protocol/host/machine-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
@@ -21,7 +21,7 @@ const addList = (machine: Command): void => {
         rowsOf: ({ machines }) => machines,
         heading: ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
         cells: (row) => [row.name, row.agent, row.host, row.group ?? '-', timeText(row.lastPoint?.timeMs ?? null)],
-        none: 'There is no machine yet: agents bring them with "varve-agent run".',
+        none: 'There is no machine yet: agents declare theirs with "varve-agent run".',
       }),
     ),
   )
@@ -30,7 +30,7 @@ const addList = (machine: Command): void => {
 const addStatus = (machine: Command): void => {
   const command = machine
     .command('status')
-    .description('show how a machine is now, as its agent sees it')
+    .description('show the current status of a machine, as its agent sees it')
     .argument('<machine>', 'the machine', name)
     .addOption(tenantOption())
   toGateway(command).action(async (machineName: string, options: Common) => {
@@ -45,7 +45,9 @@ const addStatus = (machine: Command): void => {
 const addAssign = (machine: Command): void => {
   const command = machine
     .command('assign')
-    .description('give a machine, with its restore points, to another agent: after a move, or when a host was replaced')
+    .description(
+      'assign a machine, with its restore points, to another agent: after a move, or when a host was replaced',
+    )
     .argument('<machine>', 'the machine', name)
     .addOption(
       new Option('--agent <id>', 'the id that "agent list" shows')
@@ -63,7 +65,7 @@ const addAssign = (machine: Command): void => {
     print(
       changed
         ? `Agent ${agent} serves ${machineName} from now on; its next backup is a full read, unless the same host backed it up before.`
-        : `Agent ${agent} serves ${machineName} already: nothing is changed.`,
+        : `Agent ${agent} serves ${machineName} already: nothing was changed.`,
     )
   })
 }
@@ -100,9 +102,7 @@ const jsonObject = (text: string): string => {
 const addQmp = (machine: Command): void => {
   const command = machine
     .command('qmp')
-    .description(
-      "have a machine's QEMU run a QMP command, as far as the agent's configuration allows, and print its answer",
-    )
+    .description("run a QMP command in a machine's QEMU, if the agent's configuration allows it, and print its answer")
     .argument('<machine>', 'the machine', name)
     .argument('<command>', 'such as query-status')
     .argument('[arguments]', 'its arguments, a JSON object', jsonObject, '{}')
@@ -118,7 +118,7 @@ const addQmp = (machine: Command): void => {
 
 /** Adds `machine`. */
 export const addMachineCommands = (program: Command): void => {
-  const machine = program.command('machine').description('list and look at machines, give them to another agent')
+  const machine = program.command('machine').description('list and inspect machines, assign them to agents')
   addList(machine)
   addStatus(machine)
   addAssign(machine)

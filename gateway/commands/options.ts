@@ -8,14 +8,14 @@ import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
 import { pathProblem } from '../folder/new-folder.ts'
 import { DATA_DEFAULT, VARIABLES, type Way } from './remote.ts'
 
-/** What commands are given that go to a gateway. */
+/** Options of commands that talk to a gateway. */
 export interface Common extends Way {
   readonly json: boolean
-  /** A token's own where it is absent; commands over tenants go over all of a data folder. */
+  /** Default: the token's tenant; commands over tenants cover all of a data folder. */
   readonly tenant?: string
 }
 
-/** A path of a data folder, whatever lies there. */
+/** A path of a data folder, not checked further. */
 export const dataFolder = (text: string): string => {
   const problem = pathProblem(text)
   if (problem !== null) throw new InvalidArgumentError(problem)
@@ -44,7 +44,7 @@ export const wholeId =
   (where: string) =>
   (text: string): string => {
     const checked = v.safeParse(uuid, text.toLowerCase())
-    if (!checked.success) throw new InvalidArgumentError(`It takes a whole id: "${where}" shows it.`)
+    if (!checked.success) throw new InvalidArgumentError(`It takes a complete id: "${where}" shows it.`)
     return checked.output
   }
 
@@ -58,10 +58,11 @@ export const pointId = (text: string): string => {
   return checked.output
 }
 
-/** One more whole id of a restore point, in either case: what cannot be taken back is not done by the first characters of one. */
+/** One more complete id of a restore point, in either case: an irreversible act is not accepted with a prefix. */
 export const wholeIds = (text: string, before: readonly string[] = []): string[] => {
   const checked = v.safeParse(uuid, text.toLowerCase())
-  if (!checked.success) throw new InvalidArgumentError('It takes the whole id of a restore point: "points" shows it.')
+  if (!checked.success)
+    throw new InvalidArgumentError('It takes the complete id of a restore point: "points" shows it.')
   return [...before, checked.output]
 }
 
@@ -106,25 +107,23 @@ export const whole =
     return value
   }
 
-/** An option with a default that help shows as one would type it. */
+/** An option whose default help shows as it would be typed. */
 export const withDefault = <T>(flags: string, what: string, parse: (text: string) => T, text: string): Option =>
   new Option(flags, what).argParser(parse).default(parse(text), text)
 
 const which = (flags: string, what: string): Option => new Option(flags, what).helpGroup('Which gateway:')
 
-/** Adds the options that say which gateway, and `--json`, to a command that has its own ones already. */
+/** Adds the options that select a gateway, and `--json`, behind a command's own. */
 export const toGateway = (command: Command): Command => {
   return command
     .addOption(jsonOption())
     .addOption(
       which(
         '--data <dir>',
-        `that of this data folder, running or not (default: ${DATA_DEFAULT}; ${VARIABLES.data})`,
+        `the gateway of this data folder, running or not (default: ${DATA_DEFAULT}; ${VARIABLES.data})`,
       ).argParser(dataFolder),
     )
-    .addOption(
-      which('--gateway <url>', `one that runs anywhere, such as wss://backup.example:8470 (${VARIABLES.gateway})`),
-    )
+    .addOption(which('--gateway <url>', `a running gateway, such as wss://backup.example:8470 (${VARIABLES.gateway})`))
     .addOption(
       which(
         '--token-file <file>',
@@ -138,7 +137,7 @@ export const toGateway = (command: Command): Command => {
 
 export const tenantOption = (): Option =>
   new Option('--tenant <name>', 'the tenant; with --gateway that of the token').argParser(name)
-/** For commands that go over all tenants where none is named. */
+/** For commands that cover all tenants by default. */
 export const anyTenantOption = (): Option =>
   new Option(
     '--tenant <name>',
@@ -148,9 +147,9 @@ export const machineOption = (what: string): Option => new Option('--machine <na
 export const jsonOption = (): Option => new Option('--json', 'print JSON').default(false)
 /** Bytes a second, given in MiB. */
 export const rateOption = (): Option =>
-  new Option('--limit <MiB/s>', 'reads and writes at most so much a second (default: no limit)').argParser(
+  new Option('--limit <MiB/s>', 'read and write at most so much a second (default: no limit)').argParser(
     whole(1, 1_000_000),
   )
 /** Rows of a list. */
 export const rowsOption = (): Option =>
-  new Option('--limit <N>', 'print at most so many (default: all)').argParser(whole(1, 1_000_000_000))
+  new Option('--limit <N>', 'print at most this many (default: all)').argParser(whole(1, 1_000_000_000))

@@ -1,4 +1,4 @@
-// Commands that go over tenants: the one named or the token's, or all of a data folder, one after the other.
+// Commands over tenants: the one named or the token's, or all of a data folder, one after the other.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { everyRow } from '../../protocol/paging.ts'
@@ -19,7 +19,7 @@ const failureOf = ([first, ...others]: readonly [Failed, ...Failed[]], count: nu
   return new VarveError(error.code, `${tenant}: ${error.message}${more}`, { cause: error })
 }
 
-/** The tenants that a command goes over. */
+/** The tenants that a command covers. */
 const namesOf = async (reached: Reached, tenant: string | undefined): Promise<string[]> => {
   if (tenant !== undefined) return [tenant]
   if (reached.tenants !== 'all') return [...reached.tenants]
@@ -33,9 +33,8 @@ const namesOf = async (reached: Reached, tenant: string | undefined): Promise<st
 }
 
 /**
- * Runs work for the tenant named or for all, and gives each result as it comes; a tenant whose work fails does not keep
- * the others from theirs.
- * Gives the number of tenants. The first failure is thrown at the end; NOT_FOUND, CANCELLED.
+ * Runs work for the named tenant or for all, and passes each result on as it comes; a failure does not stop the other tenants'
+ * work and the first one is thrown at the end. Returns the number of tenants. NOT_FOUND, CANCELLED.
  */
 export const overTenants = async <R>(
   reached: Reached,
@@ -50,7 +49,7 @@ export const overTenants = async <R>(
       onResult(name, await reached.session(name, (remote) => work(remote, name)))
     } catch (thrown) {
       const error = asVarveError(thrown)
-      // where the gateway goes or the command is to end, the next tenant would fare the same
+      // if the gateway stops or the command is interrupted, the next tenant would fail likewise
       if (error.endsConnection || reached.signal.aborted) throw error
       failed.push({ tenant: name, error })
     }
@@ -62,20 +61,20 @@ export const overTenants = async <R>(
 
 /** What a command does for each tenant, and how its results are printed. */
 export interface Each<R> {
-  /** What was named that is in one tenant only. */
+  /** A named thing that exists in one tenant only. */
   readonly ofOne?: readonly unknown[]
   readonly work: (remote: Remote, tenant: string) => Promise<R>
   /** What the document has of it, besides the tenant's name; absent for the result as it is. */
   readonly json?: (result: R) => object
   readonly lines: (tenant: string, result: R) => string[]
   readonly bad?: (result: R) => boolean
-  /** What is looked at first, of all tenants together, by who may; and said in the document. */
+  /** What is checked first, across all tenants, if permitted, and added to the document. */
   readonly first?: (reached: Reached) => Promise<object>
 }
 
 /**
- * Runs it and prints text as it comes, JSON with all results at the end, also where it failed for some; gives the
- * tenants of which it was bad news.
+ * Runs it and prints text as it comes, JSON with all results at the end, also where it failed for some; returns the tenants with
+ * bad news.
  */
 export const printEach = async <R extends object>(options: Common, each: Each<R>): Promise<string[]> => {
   const { tenant, json } = options

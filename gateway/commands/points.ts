@@ -1,4 +1,4 @@
-// Commands about restore points: list and look at them, what is lost of one, hold and lock.
+// Commands about restore points: list and show them, show what is lost, hold and lock.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { durationMs } from '../../protocol/host/duration.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -16,7 +16,7 @@ const isInCalendar = (written: string): boolean => new Date(`${written}Z`).toISO
 /** Milliseconds since 1970 of a date, a date with time, or a duration from now. */
 export const timeOf = (text: string, nowMs: number): number => {
   if (/^\d+[smhd]$/u.test(text)) return nowMs + durationMs(text)
-  // a time without its zone would be the local one of who asks
+  // a time without a zone would be the caller's local time
   const [, day, clock = '00:00'] =
     /^(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/u.exec(text) ?? []
   const timeMs = day === undefined ? Number.NaN : Date.parse(text)
@@ -48,7 +48,7 @@ const addPoints = (program: Command): void => {
 const addShow = (points: Command): void => {
   const command = points
     .command('show')
-    .description("show a restore point, its disks and, with --json, the machine's configuration at its instant")
+    .description("show a restore point with its disks and, with --json, the machine's configuration")
     .argument('<point>', 'the first characters of its id', pointId)
     .addOption(tenantOption())
   toGateway(command).action(async (point: string, options: Common) => {
@@ -83,7 +83,7 @@ const addLost = (points: Command): void => {
           String(offset),
           String(length),
         ],
-        none: 'Nothing of it is known to be lost.',
+        none: 'No part of it is known to be lost.',
       }),
     ),
   )
@@ -92,7 +92,7 @@ const addLost = (points: Command): void => {
 const addHold = (program: Command): void => {
   const command = program
     .command('hold')
-    .description('hold a restore point until it is released, or lock it until a time that nobody can bring forward')
+    .description('hold a restore point until it is released, or lock it until a time; a lock cannot be shortened')
     .argument('<point>', 'the first characters of its id', pointId)
     .addOption(tenantOption())
     .addOption(
@@ -100,7 +100,7 @@ const addHold = (program: Command): void => {
         (text) => timeOf(text, systemClock.now()),
       ),
     )
-    .option('--release', 'let it go again; a lock stays', false)
+    .option('--release', 'release it; a lock stays', false)
   toGateway(command).action(async (point: string, options: Common & { until?: number; release: boolean }) => {
     const { until, release, json } = options
     if (release && until !== undefined)
@@ -118,7 +118,7 @@ const addHold = (program: Command): void => {
 /** Adds `points`, `point` and `hold`. */
 export const addPointCommands = (program: Command): void => {
   addPoints(program)
-  const point = program.command('point').description('look at one restore point')
+  const point = program.command('point').description('show one restore point')
   addShow(point)
   addLost(point)
   addHold(program)

@@ -15,7 +15,7 @@ import { COMPARE_DAYS_MAX } from '../../protocol/schemas.ts'
 import { name, tenantOption, toGateway, type Common } from './options.ts'
 import { withTenant, type Remote } from './remote.ts'
 
-/** Reasons with commas between them, each once however often it is said; a policy with more than there are would be no policy. */
+/** Reasons separated by commas, duplicates removed. */
 const list =
   <T extends string>(allowed: readonly T[]) =>
   (text: string): T[] => {
@@ -50,7 +50,7 @@ interface PolicyOptions extends Common {
   readonly group?: string
 }
 
-/** Changes what the options name, in one call, and gives how it is then. */
+/** Changes what the options name, in one call, and returns the result. */
 const configure = async (
   { peer, signal }: Remote,
   machine: string,
@@ -80,20 +80,20 @@ export const addPolicyCommand = (program: Command): void => {
     .description("show or change a machine's policy and group")
     .argument('<machine>', 'the machine', name)
     .addOption(tenantOption())
-    .addOption(new Option('--consistency <wish>', 'what to ask of the guest').choices([...CONSISTENCY_WISHES]))
+    .addOption(new Option('--consistency <wish>', 'what to require of the guest').choices([...CONSISTENCY_WISHES]))
     .option(
       '--refuse-full <reasons>',
-      `reasons for which a full read is refused, with commas, or "none": ${FULL_REASONS.join(', ')}`,
+      `reasons for which a full read is refused, separated by commas, or "none": ${FULL_REASONS.join(', ')}`,
       list(FULL_REASONS),
     )
     .option(
       '--refuse-left-out <reasons>',
-      `reasons for which leaving a disk out is refused, with commas, or "none": ${LEFT_OUT_REASONS.join(', ')}`,
+      `reasons for which leaving a disk out is refused, separated by commas, or "none": ${LEFT_OUT_REASONS.join(', ')}`,
       list(LEFT_OUT_REASONS),
     )
     .option(
       '--compare-every <days>',
-      'how often all that is said to be unchanged is read and compared, such as "30d", or "never"',
+      'how often all unchanged blocks are read and compared, such as "30d", or "never"',
       compareDays,
     )
     .addOption(new Option('--group <name>', 'the group whose rules of retention it shares, or "none"').argParser(name))

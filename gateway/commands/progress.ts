@@ -1,4 +1,4 @@
-// A long call with its progress on standard error, where someone is watching.
+// A long call with its progress on standard error, if that is a terminal.
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import { Meter } from '../../protocol/host/meter.ts'
 import { ProgressLine, type ProgressOutput } from '../../protocol/host/progress.ts'
@@ -6,7 +6,7 @@ import { sizeText } from '../../protocol/host/size.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
 import type { Remote } from './remote.ts'
 
-/** Methods that tell how far they are. */
+/** Methods that report progress. */
 type Long = 'store.collect' | 'store.verify' | 'store.check' | 'store.usage' | 'audit.check'
 
 const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
@@ -21,7 +21,7 @@ const WORDS: { readonly [P in MaintenanceProgress['phase']]: string } = {
   audit: 'reads entries',
 }
 
-/** Phases that are counted in bytes; the others in what they go through. */
+/** Phases that are counted in bytes; the others in items. */
 const IN_BYTES: ReadonlySet<MaintenanceProgress['phase']> = new Set(['rewrite', 'read', 'scan'])
 
 const MANY = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
@@ -37,7 +37,7 @@ export class Meters {
   #phase: string | null = null
   #meter = new Meter()
 
-  /** The meter of this phase, which has taken its amount. */
+  /** The meter of this phase, updated with its amount. */
   at({ phase, done }: MaintenanceProgress, atMs: number): Meter {
     if (phase !== this.#phase) this.#meter = new Meter()
     this.#phase = phase
@@ -59,7 +59,7 @@ export const callLong = async <N extends Long>(
     for await (const progress of call.messages as AsyncIterable<MaintenanceProgress>)
       line.show(progressText(about.what, progress, meters.at(progress, performance.now())))
   } catch {
-    // the result says it too
+    // the result has it too
   }
   return call.result
 }

@@ -20,7 +20,7 @@ interface PruneOptions extends Common, KeepOptions {
 export const addPruneCommand = (program: Command): void => {
   const command = program
     .command('prune')
-    .description('remove the restore points that retention does not keep; their space comes back with "gc"')
+    .description('remove the restore points that retention does not keep; "gc" frees their space')
     .addOption(anyTenantOption())
     .addOption(machineOption('only this machine'))
     .addOption(new Option('--group <name>', 'only the machines of this group').argParser(groupName))
@@ -47,7 +47,7 @@ export const addPruneCommand = (program: Command): void => {
     }
     await printEach(options, {
       ofOne: [machine, group, point],
-      // a large tenant's plan may take its time
+      // a large tenant's plan may take long
       work: ({ peer, signal }) => peer.open('points.prune', params, { signal }).result,
       json: (result) => ({ dryRun, ...result }),
       lines: (tenant, result) => pruneLines(tenant, result, dryRun),

@@ -24,7 +24,7 @@ export const VARIABLES = {
   ca: 'VARVE_CA',
 } as const
 
-/** Which gateway a command goes to, as it was told. */
+/** The gateway that a command's options select. */
 export interface Way {
   readonly data?: string
   readonly gateway?: string
@@ -32,9 +32,9 @@ export interface Way {
   readonly ca?: string
 }
 
-/** What a command's work is given. */
+/** What a command's work receives. */
 export interface Remote {
-  /** Calls as whom the session is of. */
+  /** Calls with the session's identity. */
   readonly peer: Peer
   /** Aborts on SIGINT, SIGTERM and SIGHUP; to be given to every call. */
   readonly signal: AbortSignal
@@ -45,7 +45,7 @@ export interface Remote {
 /** A gateway that takes the sessions of this command. */
 export interface Reached {
   readonly signal: AbortSignal
-  /** The tenants that there are sessions of: that of a token, none for the platform's, and beside a data folder all. */
+  /** The tenants with possible sessions: a token's own, none for the platform's, and all of a data folder. */
   readonly tenants: readonly string[] | 'all'
   /**
    * Runs work in a session of a tenant, or of the platform without one; NOT_FOUND, and whatever the calls of the work
@@ -66,7 +66,7 @@ const wrong = (message: string): VarveError => new VarveError('PARAMS_INVALID', 
 export const placeOf = (way: Way, env: NodeJS.ProcessEnv = process.env): { readonly data: string } | Away => {
   const { data, tokenFile, ca } = way
   const set = (name: keyof Way): string | undefined => env[VARIABLES[name]] || undefined
-  if (data !== undefined && way.gateway !== undefined) throw wrong('--data and --gateway name two gateways: give one')
+  if (data !== undefined && way.gateway !== undefined) throw wrong('--data and --gateway exclude each other: give one')
   const gateway = way.gateway ?? (data === undefined ? set('gateway') : undefined)
   if (gateway === undefined) {
     if ((tokenFile ?? ca) !== undefined) throw wrong('--token-file and --ca go with --gateway URL')
@@ -76,7 +76,7 @@ export const placeOf = (way: Way, env: NodeJS.ProcessEnv = process.env): { reado
     return { data: folder }
   }
   if (way.gateway === undefined && set('data') !== undefined)
-    throw wrong(`${VARIABLES.data} and ${VARIABLES.gateway} name two gateways: give --data or --gateway`)
+    throw wrong(`${VARIABLES.data} and ${VARIABLES.gateway} are both set: give --data or --gateway`)
   const fault = addressFault(gateway, false, { plain: '', person: 'the token says who you are' })
   if (fault !== null) throw wrong(`--gateway: ${fault}`)
   const file = tokenFile ?? set('tokenFile')
@@ -98,8 +98,8 @@ const dialAway = async ({ gateway, tokenFile, ca }: Away): Promise<Session> => {
 }
 
 /**
- * A gateway that went while it worked for a command: what was done by then is kept, the rest is for another run. And one
- * that only the command has opened, which no agent can reach.
+ * The error of a gateway that stopped during a command's work: what was done is kept, the rest needs another run. Or of
+ * one that only this command has opened, which no agent can reach.
  */
 const withWayOut = (error: VarveError, stopped: string | null): VarveError => {
   if (error.code === 'CONNECTION_LOST' || error.code === 'GOING_AWAY')
@@ -109,7 +109,7 @@ const withWayOut = (error: VarveError, stopped: string | null): VarveError => {
   return new VarveError(error.code, message, { cause: error })
 }
 
-/** The platform's role reaches nothing inside a tenant, whichever issued its token. */
+/** The platform's role has no access to a tenant's data. */
 const tenantOf = ({ role, tenant }: Session['welcome']): string | null => (role === 'platform' ? null : tenant)
 
 /** The refusal of what only a session of the tenant can have. */
@@ -132,7 +132,7 @@ const worked = async <R>(
   }
 }
 
-/** The way of a token: one session, whose tenant the token says. */
+/** The way with a token: one session, of the token's tenant. */
 const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDisposableStack): Promise<Reached> => {
   const session = await orAbort(dialAway(place), signal)
   resources.defer(() => session.peer.close(DONE))
@@ -143,14 +143,14 @@ const reachAway = async (place: Away, signal: AbortSignal, resources: AsyncDispo
     session: (named, work) => {
       if (tenant !== null && named !== null && named !== tenant)
         throw wrong(
-          `the token is of the tenant "${tenant}", not of "${named}": leave --tenant out, or give a token of that one`,
+          `the token belongs to the tenant "${tenant}", not to "${named}": leave --tenant out, or give a token of that tenant`,
         )
       return worked(session, signal, work)
     },
   }
 }
 
-/** The way beside a data folder: a session for each part of the work, whomever it is for. */
+/** The way beside a data folder: a session for each part of the work and its tenant. */
 const reachBeside = async (
   data: string,
   signal: AbortSignal,
@@ -206,7 +206,7 @@ export const withSession = <R>(
   mending: Mending = {},
 ): Promise<R> => withGateway(options, (reached) => reached.session(options.tenant ?? null, work), mending)
 
-/** PARAMS_INVALID where nothing says which tenant is meant: a token does. */
+/** PARAMS_INVALID where neither an option nor a token names a tenant. */
 export const checkTenant = (options: OfTenant, what = 'name the tenant'): void => {
   if (options.tenant === undefined && 'data' in placeOf(options)) throw wrong(`${what}: --tenant NAME`)
 }

@@ -20,7 +20,7 @@ interface RepairOptions extends Common {
   readonly limit?: number
 }
 
-/** Builds the catalog of a stopped gateway again; DATA_DAMAGED, after the report, where not everything was found again. */
+/** Rebuilds the catalog of a stopped gateway; DATA_DAMAGED, after the report, where something was not found again. */
 const rebuildCatalog = async (options: RepairOptions): Promise<void> => {
   const { json, tenant, limit, acceptLoss } = options
   if (tenant !== undefined || limit !== undefined)
@@ -63,8 +63,7 @@ export const addRepairCommand = (program: Command): void => {
     .addOption(rateOption())
   toGateway(command).action(async (options: RepairOptions) => {
     if (options.check && options.acceptLoss) throw new VarveError('PARAMS_INVALID', '--accept-loss goes with --rebuild')
-    if (options.check === options.rebuild)
-      throw new VarveError('PARAMS_INVALID', 'say what to do: --check or --rebuild')
+    if (options.check === options.rebuild) throw new VarveError('PARAMS_INVALID', 'give --check or --rebuild')
     await (options.check ? check(options) : rebuildCatalog(options))
   })
 }

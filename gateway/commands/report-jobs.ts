@@ -4,7 +4,7 @@ import { sizeText } from '../../protocol/host/size.ts'
 import { timeText } from './report-points.ts'
 
 const stateText = ({ state, released }: Job): string =>
-  state !== 'running' && !released ? `${state}, machine not given back yet` : state
+  state !== 'running' && !released ? `${state}, machine not released yet` : state
 
 export const jobCells = (job: Job): string[] => [
   job.id,

@@ -10,7 +10,7 @@ import { utcText } from '../../protocol/host/instant.ts'
 /** A time in UTC to the second. */
 export const timeText = (ms: number | null): string => (ms === null ? '-' : utcText(ms))
 
-/** When a point was made, with a mark where that is still to come. */
+/** When a point was made, with a mark if that is in the future. */
 const timeOf = ({ timeMs, future }: Pick<Point, 'timeMs' | 'future'>): string =>
   `${timeText(timeMs)}${future ? ' (in the future)' : ''}`
 
@@ -36,7 +36,7 @@ export const pointCells = (point: Point, nowMs: number): string[] => [
   point.lostBytes === 0 ? '-' : sizeText(point.lostBytes),
 ]
 
-/** What a point is after it was held, locked or released. */
+/** The state of a point after it was held, locked or released. */
 export const holdLine = (point: Point, nowMs: number): string => {
   const kept = keptText(point, nowMs)
   return `Restore point ${point.id} of ${point.machine} is ${kept === '-' ? 'neither held nor locked' : kept}.`
@@ -63,7 +63,7 @@ export const pruneLines = (tenant: string, result: Result<'points.prune'>, dryRu
   return [
     ...(rows.length === 0 ? [] : tableLines(['MACHINE', 'TIME (UTC)', 'POINT', ''], rows)),
     ...(more > 0 ? [`... and ${more} more`] : []),
-    `${tenant}: ${removed} of ${plural(pointCount, 'restore point')} ${verb}.${removed > 0 && !dryRun ? ' Their space comes back with: varve-gateway gc' : ''}`,
+    `${tenant}: ${removed} of ${plural(pointCount, 'restore point')} ${verb}.${removed > 0 && !dryRun ? ' To free their space: varve-gateway gc' : ''}`,
   ]
 }
 

@@ -1,4 +1,4 @@
-// The report of a rebuild as lines for people: what there is again, and everything that could not be read.
+// The report of a rebuild as lines for people: what was found again, and everything that could not be read.
 import type { RebuildReport, ReportList } from '../maintenance/rebuild-report.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
@@ -44,7 +44,7 @@ export const rebuildLines = (report: RebuildReport): string[] => [
     ],
   ),
   report.takenFrom === null
-    ? 'There was no old catalog to read: the audit log, tokens and the history of jobs begin anew.'
+    ? 'There was no old catalog to read: the audit log, tokens and the history of jobs start empty.'
     : `What packs do not hold was taken from ${report.takenFrom}.`,
   ...(report.replaced === null ? [] : [`The old catalog is kept as ${report.replaced}.`]),
   ...listed('Restore points that were not found again', report.lostPoints, ['TENANT', 'POINT', 'WHY'], (row) => [

@@ -11,7 +11,7 @@ import { sizeText } from '../../protocol/host/size.ts'
 import { tableLines } from '../../protocol/host/table.ts'
 import { timeText } from './report-points.ts'
 
-/** Damaged records and ranges that a report shows; the rest is counted and in `--json`. */
+/** Damaged records and ranges that a report shows; the rest is counted, and listed with `--json`. */
 const SHOWN_ROWS_MAX = 100
 
 const many = new Intl.NumberFormat('en')
@@ -22,7 +22,7 @@ const records = ({ records, bytes }: { records: number; bytes: number }): [strin
 ]
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
 
-/** A table without the lines that say nothing, and a note of what is not shown. */
+/** A table without empty lines, and a note of what is not shown. */
 const listed = <R>(
   heading: readonly string[],
   rows: readonly R[],
@@ -67,12 +67,12 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
       : []),
     ...(waiting.damagedBytes > 0
       ? [
-          `Not freed yet: ${sizeText(waiting.damagedBytes)} in packs that damaged records lie in: once a backup has brought these again, or the points that need them are gone.`,
+          `Not freed yet: ${sizeText(waiting.damagedBytes)} in packs with damaged records: once a backup has healed them, or the points that need them are gone.`,
         ]
       : []),
     ...(waiting.noRoomBytes > 0
       ? [
-          `Not freed yet: ${sizeText(waiting.noRoomBytes)} in packs whose live records find no room: at the next gc once there is more free space.`,
+          `Not freed yet: ${sizeText(waiting.noRoomBytes)} in packs whose live records cannot be copied for lack of space: at the next gc once there is more free space.`,
         ]
       : []),
     ...(report.missing > 0
@@ -83,7 +83,7 @@ export const collectionLines = (tenant: string, report: CollectionReport): strin
   ]
 }
 
-/** Whether a collection left packs for want of room. */
+/** Whether a collection left packs for lack of space. */
 export const lacksRoom = ({ waiting }: CollectionReport): boolean => waiting.noRoomBytes > 0
 
 const damagedRow = ({ type, id, pack, offset, reason }: DamagedRecord): string[] => [
@@ -117,7 +117,7 @@ export const verifyLines = (tenant: string, report: VerifyReport): string[] => [
     : []),
 ]
 
-/** A quota, and whether it is passed. */
+/** A quota, and whether it is exceeded. */
 const limit = (bytes: number | null, usedBytes: number): string => {
   if (bytes === null) return 'none'
   return usedBytes >= bytes ? `${sizeText(bytes)} (reached)` : sizeText(bytes)
@@ -147,7 +147,7 @@ export const usageLines = (tenant: string, report: UsageReport): string[] => {
   ]
 }
 
-/** True where packs lack what index or catalog name, or hold what cannot be understood. */
+/** True where packs lack what index or catalog name, or hold unknown content. */
 export const isBroken = ({ dangling, missingPacks, problemCount }: CheckReport): boolean =>
   dangling > 0 || missingPacks > 0 || problemCount > 0
 

@@ -1,5 +1,4 @@
-// The retention command: which restore points are kept, by rules of a tenant, a group or a machine; and the options of
-// such rules.
+// The retention command, which shows and sets the rules of a tenant, a group or a machine; and the options of such rules.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson, printTable } from '../../protocol/host/output.ts'
@@ -27,10 +26,8 @@ export const keepOptions = (command: Command): Command => {
       ).argParser(whole(0, KEEP_MAX)),
     )
   return command
-    .addOption(new Option('--keep-within <duration>', 'keep all this young, such as 7d').argParser(days))
-    .addOption(
-      new Option('--time-zone <zone>', 'whose clock says when a day begins (default: UTC)').argParser(timeZone),
-    )
+    .addOption(new Option('--keep-within <duration>', 'keep everything younger than this, such as 7d').argParser(days))
+    .addOption(new Option('--time-zone <zone>', 'time zone in which days begin (default: UTC)').argParser(timeZone))
 }
 
 /** The rules after the options, null where no option is given. */
@@ -71,7 +68,7 @@ const rulesOf = async ({ peer, signal }: Remote, of: Scope): Promise<Retention |
   return policies[0]?.rules ?? null
 }
 
-/** The same before a change, which looks itself whether machine or group is there, and knows another way out. */
+/** The same before a change, which checks machine and group itself and offers another way out. */
 const rulesBefore = async (remote: Remote, of: Scope): Promise<Retention> => {
   try {
     return (await rulesOf(remote, of)) ?? RETENTION_OFF
@@ -126,9 +123,9 @@ export const addRetentionCommand = (program: Command): void => {
     .addOption(machineOption('rules of this machine'))
     .addOption(new Option('--group <name>', 'rules of this group').argParser(groupName))
   keepOptions(command)
-    .addOption(new Option('--lock-days <N>', 'lock new points for so many days').argParser(whole(0, DAYS_MAX)))
+    .addOption(new Option('--lock-days <N>', 'lock new points for this many days').argParser(whole(0, DAYS_MAX)))
     .option('--none', 'remove the rules', false)
-    .option('--new-group', 'the rules are for a group that no machine is in yet', false)
+    .option('--new-group', 'allow a group that no machine is in yet', false)
     .addHelpText(
       'after',
       '\nExample: varve-gateway retention --tenant acme --keep-last 3 --keep-daily 7 --keep-weekly 4',

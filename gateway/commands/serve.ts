@@ -1,5 +1,5 @@
-// The serve command: its configuration, the running gateway, a certificate that SIGHUP reads again, and a graceful end
-// on SIGINT and SIGTERM.
+// The serve command: its configuration, the running gateway, reloading the certificate on SIGHUP, and a graceful end on SIGINT
+// and SIGTERM.
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
@@ -48,7 +48,7 @@ export interface ServeOptions {
   readonly config?: string
 }
 
-/** Why a configuration cannot be read, in words. */
+/** Why a configuration cannot be read. */
 const UNREADABLE: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   ENOTDIR: 'there is no such file',
@@ -147,7 +147,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const ended = new Promise<string>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
   })
-  // what it asks for was just read; it must not end a gateway that is starting
+  // the certificate was just read; the signal must not end a gateway that is starting
   let keeper: CertificateKeeper | null = null
   process.on('SIGHUP', () => {
     log.info({ signal: 'SIGHUP' }, 'reads the certificate again; options and the configuration file need a restart')

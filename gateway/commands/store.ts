@@ -19,7 +19,7 @@ import { callLong } from './progress.ts'
 import type { Reached } from './remote.ts'
 import { checkLines, collectionLines, isBroken, isDamaged, lacksRoom, usageLines, verifyLines } from './report-store.ts'
 
-/** Packs with a smaller part of live bytes are rewritten, in percent, unless told otherwise. */
+/** Default threshold: packs with a smaller share of live bytes are rewritten, in percent. */
 const THRESHOLD_DEFAULT_PERCENT = 90
 
 const MIB = 1024 * 1024
@@ -39,11 +39,11 @@ const addCollect = (program: Command): void => {
     .command('gc')
     .description('garbage collection: reclaim unreferenced space, beside backups and restores')
     .addOption(anyTenantOption())
-    .option('--dry-run', 'only look: what would go, and what it would free', false)
+    .option('--dry-run', 'only show what would be removed, and how much that frees', false)
     .addOption(
       withDefault(
         '--threshold <percent>',
-        'rewrite packs of which less than so much is live',
+        'rewrite packs with a smaller share of live bytes',
         whole(0, 100),
         String(THRESHOLD_DEFAULT_PERCENT),
       ),
@@ -51,7 +51,7 @@ const addCollect = (program: Command): void => {
     .addOption(
       new Option(
         '--accept-loss <points...>',
-        'whole ids of restore points: what only trees of theirs that cannot be read lead to may go for good; never held or locked ones',
+        'complete ids of restore points: gives up for good what only their unreadable trees refer to; never held or locked ones',
       ).argParser(wholeIds),
     )
     .addOption(rateOption())
@@ -92,7 +92,7 @@ const addVerify = (program: Command): void => {
     .addOption(new Option('--point <id>', 'only this one').argParser(pointId))
     .addOption(machineOption('only those of this machine'))
     .addOption(
-      new Option('--older-than <duration>', 'only those not verified for so long, such as 30d').argParser(days),
+      new Option('--older-than <duration>', 'only those not verified for this long, such as 30d').argParser(days),
     )
     .addOption(rateOption())
   toGateway(command).action(async (options: VerifyOptions) => {
@@ -116,10 +116,10 @@ const addVerify = (program: Command): void => {
 const addUsage = (program: Command): void => {
   const command = program
     .command('usage')
-    .description('what tenants, machines, disks and restore points take; PROTOCOL.md 7.2 says how the figures add up')
+    .description('space used by tenants, machines, disks and restore points; PROTOCOL.md 7.2 explains the figures')
     .addOption(anyTenantOption())
     .addOption(machineOption('only this machine'))
-    .option('--points', 'a line for each restore point as well', false)
+    .option('--points', 'also a line for each restore point', false)
   toGateway(command).action(async (options: Common & { machine?: string; points: boolean }) => {
     const params = { machine: options.machine ?? null, points: options.points }
     await printEach(options, {

@@ -1,4 +1,4 @@
-// Commands about tenants: add and list them, and how much of the datastore they may take.
+// Commands about tenants: add and list them, and set their quotas.
 import { InvalidArgumentError, type Command } from 'commander'
 import { CHUNK_BYTES_DEFAULT, isChunkBytes } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -11,7 +11,7 @@ import { name, rowsOption, size, toGateway, withDefault, type Common } from './o
 import { withSession, type Remote } from './remote.ts'
 import { timeText } from './report-points.ts'
 
-/** Of a datastore without any tenant. */
+/** For a datastore without any tenant. */
 export const NO_TENANT = 'There is no tenant yet; add one with: varve-gateway tenant add NAME'
 
 const chunkSize = (text: string): number => {
@@ -23,19 +23,19 @@ const chunkSize = (text: string): number => {
 const addAdd = (tenant: Command): void => {
   const command = tenant
     .command('add')
-    .description('add a tenant, with an id key of its own')
+    .description('add a tenant with its own id key')
     .argument('<name>', 'letters, digits, dot, dash and underscore', name)
     .addOption(
       withDefault(
         '--chunk-size <KiB>',
-        'size of its chunks, fixed for ever',
+        'size of its chunks; cannot be changed later',
         chunkSize,
         String(CHUNK_BYTES_DEFAULT / 1024),
       ),
     )
   toGateway(command).action(async (tenantName: string, options: Common & { chunkSize: number }) => {
     const params = { tenant: tenantName, chunkBytes: options.chunkSize }
-    // the first one makes the datastore
+    // the first tenant makes the datastore
     const added = await withSession(options, ({ peer, signal }) => peer.call('tenants.add', params, { signal }), {
       make: true,
     })
@@ -74,7 +74,7 @@ interface QuotaOptions extends Common {
 
 type Quotas = Omit<Asked<'tenants.setQuota'>, 'tenant'>
 
-/** What a command changes; null for one that only shows the quotas. PARAMS_INVALID. */
+/** The changes of a command; null for one that only shows the quotas. PARAMS_INVALID. */
 export const wanted = ({ soft, hard, none }: Pick<QuotaOptions, 'soft' | 'hard' | 'none'>): Quotas | null => {
   if (soft === undefined && hard === undefined) return none ? { softBytes: null, hardBytes: null } : null
   if (none) throw new VarveError('PARAMS_INVALID', '--none removes both quotas: give it alone')
@@ -96,8 +96,8 @@ const addQuota = (tenant: Command): void => {
     .command('quota')
     .description('show or set how much of the disk a tenant may take; a running gateway applies it within seconds')
     .argument('<name>', 'the tenant', name)
-    .option('--soft <size>', 'past it the log and "usage" say so, such as 400G', size)
-    .option('--hard <size>', 'past it backups are refused, such as 500G or 2T', size)
+    .option('--soft <size>', 'beyond it the log and "usage" warn, such as 400G', size)
+    .option('--hard <size>', 'beyond it backups are refused, such as 500G or 2T', size)
     .option('--no-soft', 'remove the soft quota')
     .option('--no-hard', 'remove the hard quota')
     .option('--none', 'remove both quotas', false)

@@ -1,4 +1,4 @@
-// Commands about tokens: those of people and programs, and those with which one host enrols.
+// Commands about tokens of people and programs, and about enrolment tokens.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { PERSON_ROLES, SUBJECT_CHARS_MAX, type PersonRole } from '../../protocol/claims.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
@@ -7,7 +7,7 @@ import { duration, rowsOption, tenantOption, toGateway, wholeId, withDefault, ty
 import { checkTenant, withSession, withTenant, type Remote } from './remote.ts'
 import { timeText } from './report-points.ts'
 
-/** Whose tokens a session means: its own tenant's; who is of the platform names one, or the platform itself. */
+/** The tenant whose tokens are meant: the session's own; the platform names one, or itself. */
 const ofTenant = (remote: Remote, { tenant }: Common): { readonly tenant?: string | null } =>
   remote.tenant === null ? { tenant: tenant ?? null } : {}
 
@@ -33,8 +33,10 @@ const addIssue = (token: Command): void => {
         .choices(PERSON_ROLES)
         .makeOptionMandatory(),
     )
-    .addOption(withDefault('--subject <name>', 'whose it is, for the audit log', subject, 'administrator'))
-    .addOption(withDefault('--ttl <duration>', 'how long it holds, such as 15m, 8h or 7d; 90d at most', duration, '8h'))
+    .addOption(withDefault('--subject <name>', 'name of its holder, for the audit log', subject, 'administrator'))
+    .addOption(
+      withDefault('--ttl <duration>', 'how long it is valid, such as 15m, 8h or 7d; 90d at most', duration, '8h'),
+    )
   toGateway(command).action(async (options: IssueOptions) => {
     const { subject: whose, role, ttl: ttlMs } = options
     if (role !== 'platform') checkTenant(options)
@@ -54,7 +56,7 @@ const addIssue = (token: Command): void => {
 const addList = (token: Command): void => {
   const command = token
     .command('list')
-    .description("list a tenant's tokens, or without one the platform's; the tokens themselves are kept nowhere")
+    .description("list a tenant's tokens, or the platform's without --tenant; the tokens themselves are not stored")
     .addOption(tenantOption())
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
@@ -84,7 +86,7 @@ const addList = (token: Command): void => {
 const addRevoke = (token: Command): void => {
   const command = token
     .command('revoke')
-    .description('revoke a token: its sessions end within seconds and it opens no other')
+    .description('revoke a token: its sessions end within seconds and it opens no new ones')
     .argument('<id>', 'the id that "token list" shows', wholeId('token list'))
     .addOption(tenantOption())
   toGateway(command).action(async (id: string, options: Common) => {
@@ -99,9 +101,9 @@ const addRevoke = (token: Command): void => {
 const addEnrol = (program: Command): void => {
   const command = program
     .command('enrol')
-    .description('print a one-time token with which one agent enrols, and nothing else')
+    .description('print a one-time token for enrolling one agent, and nothing else')
     .addOption(tenantOption())
-    .addOption(withDefault('--ttl <duration>', 'how long it can be used, such as 15m, 1h or 2d', duration, '1h'))
+    .addOption(withDefault('--ttl <duration>', 'how long it is valid, such as 15m, 1h or 2d', duration, '1h'))
   toGateway(command).action(async (options: Common & { ttl: number }) => {
     const { ttl: ttlMs, tenant: named = null } = options
     await withTenant(options, async ({ peer, signal, tenant }) => {

@@ -1,6 +1,7 @@
-// Named places of the datastore at which tests make it fail or die; in production nothing is armed and each costs one comparison.
+// Named places of the datastore at which tests inject failures or crashes; in production none is armed and each costs one
+// comparison.
 
-/** Every place, in the order in which a backup, a prune and a collection come to them. */
+/** Every place, in the order in which a backup, a prune and a collection pass them. */
 export const FAILPOINTS = [
   'pack.create',
   'pack.created',
@@ -31,7 +32,10 @@ export const FAILPOINTS = [
 ] as const
 export type FailpointName = (typeof FAILPOINTS)[number]
 
-/** What a test does at a failpoint: return, throw an error of the operating system, or never return. `subject` is the file, where there is one. */
+/**
+ * What a test does at a failpoint: return, throw an error of the operating system, or never return. `subject` is the file, where
+ * there is one.
+ */
 export type FailpointHook = (name: FailpointName, subject: string) => void
 
 let armed: FailpointHook | null = null
@@ -44,7 +48,7 @@ export const failpoint = (name: FailpointName, subject = ''): void => {
 /** Whether a test watches this thread. */
 export const failpointsArmed = (): boolean => armed !== null
 
-/** Has `hook` called at every failpoint that this thread comes to, until it is disposed of. */
+/** Calls `hook` at every failpoint that this thread passes, until it is disposed of. */
 export const armFailpoints = (hook: FailpointHook): Disposable => {
   armed = hook
   return { [Symbol.dispose]: () => void (armed = null) }

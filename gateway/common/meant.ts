@@ -1,4 +1,4 @@
-// The end of the sentence that something of a name is not there: what was probably meant, else what there is.
+// The end of a "there is no …" message: what was probably meant, else what there is.
 import { nearest } from '../../protocol/nearest.ts'
 
 /** Names that one sentence lists. */
@@ -8,7 +8,7 @@ const LISTED_MAX = 5
 export const andElse = (sentence: string, way: string): string =>
   sentence.endsWith('?') ? `${sentence} ${way.charAt(0).toUpperCase()}${way.slice(1)}` : `${sentence}; ${way}`
 
-/** Empty where nothing of the kind is there at all. */
+/** Empty if there is nothing of the kind. */
 export const meant = (typed: string, names: readonly string[]): string => {
   if (names.length === 0) return ''
   const near = nearest(typed, names)

@@ -6,7 +6,7 @@ import type { DatastoreLog } from './log.ts'
 /** SQLite's primary result code for a full disk. */
 const SQLITE_FULL = 13
 
-/** Its codes for a file that is damaged, or none of its own. */
+/** Its codes for a file that is damaged or not a database. */
 const SQLITE_DAMAGED: ReadonlySet<number> = new Set([11, 26])
 
 const isDatabaseError = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
@@ -18,21 +18,24 @@ const SQLITE_BUSY = 5
 /** True where another connection holds the lock of a database. */
 export const isBusy = (thrown: unknown): boolean => isDatabaseError(thrown) && (thrown.errcode & 0xff) === SQLITE_BUSY
 
-/** True for an error that only a lack of space gives. */
+/** True for an error that only a lack of space causes. */
 export const isFull = (thrown: unknown): boolean =>
   isDatabaseError(thrown) ? (thrown.errcode & 0xff) === SQLITE_FULL : hasCode(thrown, 'ENOSPC', 'EDQUOT')
 
-/** True where SQLite says that a file is damaged, or none of its own. */
+/** True where SQLite reports a file as damaged or not a database. */
 export const isDamagedDatabase = (thrown: unknown): thrown is Error & { readonly errcode: number } =>
   isDatabaseError(thrown) && SQLITE_DAMAGED.has(thrown.errcode & 0xff)
 
-/** SQLite's codes for a file that it could not make, or an error of the disk that it does not tell: space, a user's quota or inodes may be at an end. */
+/**
+ * SQLite's codes for a file that it could not create and for unspecified disk errors: space, a user's quota or inodes may be used
+ * up.
+ */
 const SQLITE_UNCLEAR: ReadonlySet<number> = new Set([10, 14])
 
 /** True where SQLite says that its files cannot grow. */
 export const isDatabaseFull = (thrown: unknown): boolean => isDatabaseError(thrown) && isFull(thrown)
 
-/** True for an error that may as well be a lack of space as anything else. */
+/** True for an error that may or may not be a lack of space. */
 export const mayBeFull = (thrown: unknown): boolean =>
   isDatabaseError(thrown) && SQLITE_UNCLEAR.has(thrown.errcode & 0xff)
 
@@ -47,13 +50,13 @@ export const damagedCatalog = (what: string, cause?: unknown): VarveError =>
     cause === undefined ? {} : { cause },
   )
 
-/** STORE_FULL, for work that met a full disk. */
+/** STORE_FULL, for work that ran into a full disk. */
 export const storeFull = (doing: string, cause: unknown): VarveError =>
   new VarveError('STORE_FULL', `no space left while ${doing}`, { cause })
 
 /**
- * A failed write or read, of a file or the catalog, as a VarveError: STORE_FULL without space, CATALOG_DAMAGED where the catalog turns out to be damaged,
- * STORE_FAILED otherwise. Its message names no path.
+ * A failed write or read, of a file or the catalog, as a VarveError: STORE_FULL without space, CATALOG_DAMAGED where the catalog
+ * turns out to be damaged, STORE_FAILED otherwise. Its message names no path.
  */
 export const storeError = (thrown: unknown, doing: string): VarveError => {
   if (thrown instanceof VarveError) return thrown
@@ -62,7 +65,7 @@ export const storeError = (thrown: unknown, doing: string): VarveError => {
   return new VarveError('STORE_FAILED', `${doing} failed: ${reasonOf(thrown)}`, { cause: thrown })
 }
 
-/** Runs work that only notes something: what finds no space for its note goes on without it, and the log says so; null then. */
+/** Runs work that only makes a note: without space the note is skipped and logged; null then. */
 export const unlessFull = async <R>(log: DatastoreLog, doing: string, work: () => Promise<R>): Promise<R | null> => {
   try {
     return await work()

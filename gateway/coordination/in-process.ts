@@ -1,4 +1,4 @@
-// The coordination of a datastore that one process alone writes into: its locks see to that, so memory suffices.
+// The coordination of a datastore with a single writing process: locks guarantee that, so memory suffices.
 import type { Coordination, Held, Lease } from './coordination.ts'
 import { InProcessReferences } from './references.ts'
 

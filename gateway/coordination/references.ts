@@ -1,4 +1,5 @@
-// What work under way relies on though no restore point says so yet, kept in memory: ids a collection must leave in the index, and trees that are being read.
+// What work under way relies on although no restore point refers to it yet, in memory: ids that a collection must keep, and trees
+// that are being read.
 import { VarveError } from '../../protocol/errors.ts'
 import { Fingerprints } from '../trees/fingerprints.ts'
 import type { Holder, Protection, References } from './coordination.ts'
@@ -7,8 +8,8 @@ import type { Holder, Protection, References } from './coordination.ts'
 const TOUCHED_MAX = 8_000_000
 
 /**
- * A collection removes an id only in the same turn in which it found it not covered. Look-ups and removals go through one queue, so either the look-up comes
- * behind the removal and finds nothing, or the removal sees the touch.
+ * A collection removes an id only in the same turn in which it found it not covered. Look-ups and removals go through one queue,
+ * so either the look-up follows the removal and finds nothing, or the removal sees the touch.
  */
 export class InProcessReferences implements References {
   readonly #holders = new Set<Holder>()
@@ -34,7 +35,7 @@ export class InProcessReferences implements References {
     this.#touched = touched
     for (const holder of this.#holders) this.#add(holder.ids?.() ?? [])
     return {
-      // once it is full, what it does not hold may have been touched as well
+      // once it is full, other ids may have been touched as well
       uncovered: (ids, work) =>
         work([...ids.keys()].filter((at) => touched.size < this.#touchedMax && !touched.has(ids[at]!))),
       trees: async () => [...this.#holders].flatMap(({ tree }) => (tree === undefined ? [] : [tree])),

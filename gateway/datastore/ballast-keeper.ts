@@ -1,4 +1,4 @@
-// Makes the ballast and the catalog's room, and makes them again once there is space: a running gateway looks every few seconds.
+// Makes the ballast and the catalog's room, and restores them once there is space; a running gateway checks every few seconds.
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import type { Clock } from '../../protocol/peer.ts'
@@ -13,7 +13,7 @@ import type { PackBallast } from '../packs/pack-store.ts'
 /** The catalog's room is this part of the ballast: 4 MiB of free pages and as much of its log. */
 const ROOM_PART = 16
 
-/** How often it is looked whether all is there, in milliseconds. */
+/** How often the ballast is checked, in milliseconds. */
 const LOOK_INTERVAL_MS = 5000
 
 interface KeeperOptions {
@@ -31,7 +31,7 @@ interface KeeperOptions {
 export class BallastKeeper {
   readonly #options: KeeperOptions
   readonly #look: (folder: string) => Promise<DiskSpace>
-  /** Free space without which nothing more is made; null while all is there, or nobody has looked. */
+  /** Free space needed to make the rest; null while everything is there, or before the first check. */
   #lackingBytes: number | null = null
   #keeping: Promise<void> | null = null
   #watched = false
@@ -52,13 +52,13 @@ export class BallastKeeper {
     if (this.#lackingBytes === null) return
     throw new VarveError(
       'STORE_FULL',
-      `the gateway's disk is full and takes no uploads until ${sizeText(this.#lackingBytes)} are free, of which the gateway makes its ballast again; ` +
+      `the gateway's disk is full and takes no uploads until ${sizeText(this.#lackingBytes)} are free for the gateway's ballast; ` +
         'its administrator can make room (varve-gateway prune, varve-gateway gc) or give it a larger disk',
       { details: { wantedBytes: this.#lackingBytes } },
     )
   }
 
-  /** The same, after another look. */
+  /** The same, after another check. */
   async checkNow(): Promise<void> {
     if (this.#lackingBytes !== null) await this.keep()
     this.check()
@@ -70,12 +70,12 @@ export class BallastKeeper {
     return this.#keeping
   }
 
-  /** The same where it is watched: at the end of what made room. */
+  /** The same if it is watched: after work that made room. */
   async again(): Promise<void> {
     if (this.#watched) await this.keep()
   }
 
-  /** Keeps it from now on; gives what stops it, and waits until nothing is under way. */
+  /** Starts keeping it; returns what stops that and waits for work under way. */
   watch(clock: Clock): () => Promise<void> {
     this.#watched = true
     let stopTimer: (() => void) | null = null
@@ -96,7 +96,7 @@ export class BallastKeeper {
     const { ballast, packs, log } = this.#options
     const isStopped = (): boolean => this.#stopped
     try {
-      // first what nobody can take away again
+      // first what cannot be taken away again
       await this.#makeRoom()
       const lacks = [await ballast.fill(isStopped, this.#look), await packs.fill(isStopped)]
       const lackingBytes = lacks.reduce((most, bytes) => (bytes === null ? most : Math.max(most ?? 0, bytes)), null)
@@ -118,7 +118,7 @@ export class BallastKeeper {
     const bytes = (ballastFiles(totalBytes) * BALLAST_FILE_BYTES) / ROOM_PART
     const log = statSync(`${catalogFile}-wal`, { throwIfNoEntry: false })?.size ?? 0
     if (log >= bytes && (await catalog.room.free()) >= bytes / 2) return
-    // it takes as much of the log as of the catalog; where that is not to be had, the ballast is lacking too
+    // it takes as much of the log as of the catalog; without that space the ballast counts as lacking too
     if (freeBytes < 2 * bytes + BALLAST_FILE_BYTES) return
     await catalog.room.take({ bytes })
     await catalog.room.leave()

@@ -1,4 +1,4 @@
-// What a data folder must be before a gateway is opened in it, and the words for one that is not.
+// What a data folder must be before a gateway is opened in it, and the errors for one that is not.
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -12,7 +12,7 @@ import { makeDataFolder, refusalOf } from '../folder/new-folder.ts'
 import { accessError, checkOwner } from '../folder/owner.ts'
 import { packNotes, packStoreIn } from '../packs/open-pack-store.ts'
 
-/** Whether the folder is there; CONFIG_INVALID where this user may not know. */
+/** Whether the folder is there; CONFIG_INVALID where this user may not see that. */
 const isThere = (folder: string): boolean => {
   try {
     return statSync(folder, { throwIfNoEntry: false }) !== undefined
@@ -27,10 +27,7 @@ const PATH_CODES = ['ENAMETOOLONG', 'ELOOP']
 const pathError = (folder: string, thrown: unknown): VarveError =>
   hasCode(thrown, ...PATH_CODES) ? refusalOf(folder, 'looking at it', thrown) : usageError(folder, thrown)
 
-/**
- * What using a data folder failed with, in words that say what to do; CONFIG_INVALID for want of permission,
- * STORE_FULL, STORE_FAILED.
- */
+/** Why using a data folder failed, with the way out; CONFIG_INVALID for lack of permission, STORE_FULL, STORE_FAILED. */
 export const usageError = (folder: string, thrown: unknown): VarveError =>
   storeError(accessError(thrown, folder), `using the data folder ${folder}`)
 
@@ -48,11 +45,9 @@ export const makeFirst = async (folder: string): Promise<void> => {
 }
 
 /**
- * Looks at a data folder before a command opens a gateway in it, and makes nothing unless `make`. CONFIG_INVALID where
- * it is not there, belongs to
- * another user or, without `make`, has no catalog; CATALOG_MISSING where it has packs without one; STORE_LOCKED while
- * its catalog is rebuilt;
- * STORE_VERSION, STORE_FAILED.
+ * Looks at a data folder before a command opens a gateway in it, and makes nothing unless `make`. CONFIG_INVALID where it is not
+ * there, belongs to another user or, without `make`, has no catalog; CATALOG_MISSING where it has packs without one; STORE_LOCKED
+ * while its catalog is rebuilt; STORE_VERSION, STORE_FAILED.
  */
 export const checkDataFolder = async (folder: string, { make = false } = {}): Promise<void> => {
   if (!isThere(folder))
@@ -71,7 +66,7 @@ export const checkDataFolder = async (folder: string, { make = false } = {}): Pr
       `${folder} is not a gateway's data folder, or its disk is not mounted: it has no ${CATALOG_NAME}; name the gateway's with --data DIR`,
     )
   try {
-    // a rebuild is told here in its own words; one that begins later finds the gateway, or is in its way
+    // a running rebuild has its own message here; one that begins later meets the gateway's lock
     Ballast.beside(catalog).draw(() => CatalogLock.share(folder)[Symbol.dispose]())
   } catch (thrown) {
     throw usageError(folder, thrown)

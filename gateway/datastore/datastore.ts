@@ -41,7 +41,7 @@ export const WRITERS_MAX = 512
 /** Bytes of received chunks that are checked and appended at once, whoever sent them; further batches wait in order. */
 const INGEST_BYTES_MAX = 16 * 1024 * 1024
 
-/** Batches that may wait for that; one more is refused with TOO_MANY_REQUESTS. Uploads hold themselves to far fewer. */
+/** Batches that may wait for that; one more is refused with TOO_MANY_REQUESTS. Uploads keep themselves to far fewer. */
 const BATCHES_WAITING_MAX = 65_536
 
 export interface DatastoreOptions {
@@ -50,14 +50,16 @@ export interface DatastoreOptions {
   readonly log: DatastoreLog
   /** Where the packs are, if not in the data folder. */
   readonly packs?: PackStoreSpec
-  /** With whoever else writes into this datastore; by default nobody does. */
+  /** How several writers of this datastore are coordinated; by default there is one. */
   readonly coordination?: Coordination
   /** Threads that check chunks; by default as many as there are cores. */
   readonly threads?: number
   readonly nowMs?: () => number
-  /** Length past which nothing is appended to a pack, in bytes, where it is not to follow the disk; tests want small ones. */
+  /** Length past which nothing is appended to a pack, in bytes, instead of one that follows the disk's size; for tests. */
   readonly packBytesMax?: number
-  /** Bytes of the disk that uploads leave free; 0 for none, null (the default) for RESERVE_BYTES_DEFAULT or 5 % of a smaller disk. */
+  /**
+   * Bytes of the disk that uploads leave free; 0 for none, null (the default) for RESERVE_BYTES_DEFAULT or 5 % of a smaller disk.
+   */
   readonly reserveBytes?: number | null
 }
 
@@ -87,7 +89,10 @@ const holdsAnyOf = async (store: PackStore, packs: readonly PackRow[]): Promise<
   return false
 }
 
-/** Has the store the catalog's mark, or gives it one where there is nothing to lose yet. STORE_FAILED for any other store, which is not touched. */
+/**
+ * Checks that the store has the catalog's mark, or marks it while there is nothing to lose yet. STORE_FAILED for any other store,
+ * which is not touched.
+ */
 const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => {
   const known = await catalog.settings.get({ name: PACKS_SETTING })
   const found = store.id
@@ -97,7 +102,7 @@ const claimPacks = async (catalog: Catalog, store: PackStore): Promise<void> => 
   const packs = (await catalog.packs.list()).filter(({ bytes, state }) => bytes > 0 && state !== 'doomed')
   if (known !== null && (found !== null || packs.length > 0)) throw strangePacks()
   if (packs.length === 0) {
-    // a crash between the two is as a marker that is not there yet; an older one may lie below a mount point, so it is a new one
+    // a crash between the two is like an absent marker; an older one may lie below a mount point, so it is a new one
     await setKnown()
     if (found === null) await store.mark(id)
     return
@@ -114,7 +119,7 @@ const leastSpace = async (folder: string, store: PackStore): Promise<DiskSpace> 
   return packs === null || data.freeBytes < packs.freeBytes ? data : packs
 }
 
-/** CATALOG_DAMAGED where the catalog is not as it was written: what is restored from it, and what a collection removes, would be wrong. */
+/** CATALOG_DAMAGED where the catalog is not as it was written: restores and collections based on it would be wrong. */
 const refuseDamaged = async (catalog: Catalog, trusted: boolean): Promise<void> => {
   const problems = await catalog.condition.examine({ trusted })
   if (problems.length > 0) throw damagedCatalog(problems.join('; '))
@@ -139,11 +144,11 @@ export class Datastore implements AsyncDisposable {
   readonly report: RecoveryReport
   /** What uploads may take of the disk, and what each tenant takes. */
   readonly space: Space
-  /** Makes the ballast, while whoever runs a gateway has it watch. */
+  /** Makes the ballast; a running gateway also has it watched. */
   readonly ballast: BallastKeeper
   /** Most bytes of a pack where the packs are. */
   readonly packBytesMax: number
-  /** Finds out which restore points damage touches; set by whoever does that. */
+  /** Finds out which restore points damage touches; set by the maintenance. */
   onDamage: (tenant: Tenant) => Promise<void> = async () => {}
   readonly #parts: Parts
   readonly #nodeCache = new NodeCache()
@@ -165,9 +170,10 @@ export class Datastore implements AsyncDisposable {
   }
 
   /**
-   * Opens or makes the datastore of a folder and recovers it from whatever ended its last run.
-   * STORE_LOCKED when another gateway has it; STORE_VERSION, when a later program wrote it, and CATALOG_MISSING, when there are packs
-   * without a catalog, with nothing touched; STORE_FAILED, with nothing of it touched, where the folder of packs is not the catalog's; STORE_FULL, STORE_FAILED.
+   * Opens or makes the datastore of a folder and recovers it from whatever ended its last run. STORE_LOCKED when another gateway
+   * has it; STORE_VERSION, when a later program wrote it, and CATALOG_MISSING, when there are packs without a catalog, with
+   * nothing touched; STORE_FAILED, with its packs untouched, where the folder of packs is not the catalog's; STORE_FULL,
+   * STORE_FAILED.
    */
   static async open(options: DatastoreOptions): Promise<Datastore> {
     const { folder, log, nowMs = Date.now } = options
@@ -179,7 +185,7 @@ export class Datastore implements AsyncDisposable {
       await makeFolders(folder)
       catalogsBallast.draw(() => checkCatalogVersion(catalogFile))
       const lockFile = path.join(folder, LOCK_NAME)
-      // first the one without a file: a file that is made anew would look to the gateway that has the folder as if its lock were lost
+      // first the one without a file: to the gateway that has the folder, a new file would look as if its lock were lost
       const refused = (error: unknown): never => {
         using _held = existsSync(lockFile) ? new StoreLock(lockFile) : null
         throw error
@@ -261,7 +267,7 @@ export class Datastore implements AsyncDisposable {
     return tenantStore
   }
 
-  /** Closes the writers, keeping what they checked, then everything else; the lock goes last. */
+  /** Closes the writers, keeping what they checked, then everything else, and the lock last. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -270,7 +276,7 @@ export class Datastore implements AsyncDisposable {
   #openWriter(options: WriterOptions): UploadWriter {
     if (this.#closed !== null) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     if (this.#writers.size >= WRITERS_MAX)
-      throw new VarveError('TOO_MANY_REQUESTS', `more than ${WRITERS_MAX} disks would be written at once`)
+      throw new VarveError('TOO_MANY_REQUESTS', `at most ${WRITERS_MAX} disks are written at once: try again later`)
     const { catalog, packs, space, recordPool, log } = this.#parts
     const onClose = (): void => void this.#writers.delete(writer)
     const writer = new UploadWriter({

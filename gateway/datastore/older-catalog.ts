@@ -1,4 +1,4 @@
-// The look for a catalog that is older than its packs: an old copy put back would take what came later for garbage.
+// Detects a catalog that is older than its packs: an old copy put back would treat everything later as garbage.
 import type { Tenant } from '../catalog/tenants.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -17,7 +17,7 @@ export interface UnknownBytes {
   readonly name: PackName
   /** Where they begin; null for all of a pack. */
   readonly from: number | null
-  /** True where the catalog knows the pack to its end: then a restore point that was removed before a rebuild may be in it. */
+  /** True where the catalog knows the pack to its end: then it may hold a restore point that was removed before a rebuild. */
   readonly known?: boolean
 }
 
@@ -28,7 +28,7 @@ interface Options {
 
 const older = (what: string): VarveError => new VarveError('CATALOG_MISSING', olderText(what))
 
-/** What such a record says that the catalog should know; null where it says nothing new. */
+/** What of such a record the catalog should know; null where it has nothing new. */
 const newsOf = async (
   record: PackRecord,
   tenant: Tenant,
@@ -50,8 +50,9 @@ const newsOf = async (
 }
 
 /**
- * Throws CATALOG_MISSING where bytes that the catalog does not know of hold a state or a restore point that it never heard of, or belong to a tenant that it does
- * not know: all of these are in the catalog before the packs, so no crash leaves that. Only packs of nodes are read, and only what is unknown of them.
+ * Throws CATALOG_MISSING where bytes that the catalog does not know of hold a state or a restore point that it does not know, or
+ * belong to a tenant that it does not know: all of these reach the catalog before the packs, so no crash explains that. Reads
+ * only packs of nodes, and only their unknown bytes.
  */
 export const refuseOlderCatalog = async (options: Options, unknown: readonly UnknownBytes[]): Promise<void> => {
   const { store, catalog } = options
@@ -69,7 +70,7 @@ export const refuseOlderCatalog = async (options: Options, unknown: readonly Unk
     for await (const record of scanPack(store, name, { ...(from === null ? {} : { from }), skipUnreadable: true })) {
       if (!('header' in record)) continue
       const news = await newsOf(record, tenant, { ...options, known }).catch((thrown: unknown) => {
-        // what cannot be read says nothing
+        // what cannot be read proves nothing
         if (asVarveError(thrown).code === 'DATA_DAMAGED') return null
         throw thrown
       })

@@ -1,4 +1,4 @@
-// Where damaged records of a tenant go: out of the index, into the table of damage, until their content comes again.
+// Moves damaged records of a tenant from the index to the table of damage, until their content is uploaded again.
 import type { Tenant } from '../catalog/tenants.ts'
 import { hex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
@@ -24,7 +24,7 @@ interface QuarantineOptions {
   readonly nodeCache: NodeCache
   readonly log: DatastoreLog
   readonly nowMs: () => number
-  /** Told when what is damaged, or what it may touch, changed; resolves when the restore points that it touches are written down. */
+  /** Called when the damage, or what it may touch, changed; resolves when the affected restore points are recorded. */
   readonly onDamage: () => Promise<void>
 }
 
@@ -39,8 +39,9 @@ export class Quarantine {
   }
 
   /**
-   * Lets go of records that turned out to be damaged or missing, unless the index has another copy by now: they count as absent, and what is uploaded next
-   * in their place heals every image. Returns what was news; with `quiet` its attribution is the caller's to ask for.
+   * Removes records that turned out to be damaged or missing from the index, unless it has another copy by now: they count as
+   * absent, and the next upload of them heals every image. Returns what was new; with `quiet` the caller asks for its
+   * attribution.
    */
   async enter(damages: readonly Damage[], { quiet = false } = {}): Promise<Damage[]> {
     if (damages.length === 0) return []
@@ -54,7 +55,7 @@ export class Quarantine {
     }))
     const enter = (): Promise<ArrayLike<number>> => catalog.damage.enter({ tenant: tenant.id, nowMs: nowMs(), records })
     const entered = await unlessFull(log, 'damaged records leave the index', enter)
-    // whoever reads them again finds them again
+    // the next read finds them again
     if (entered === null) return [...damages]
     const news = damages.filter((_, index) => entered[index] === 1)
     if (news.length === 0) return []
@@ -65,19 +66,22 @@ export class Quarantine {
     return news
   }
 
-  /** Lets go of the record that a DATA_DAMAGED names, of type `type` where that does not say; true when that was news. Any other error is left alone. */
+  /**
+   * Quarantines the record that a DATA_DAMAGED names (`type` is its type if the error has none); true if that was new. Ignores
+   * any other error.
+   */
   async enterError(error: VarveError, type: RecordType = RECORD.chunk): Promise<boolean> {
     const damage = damageOf(error, type)
     return damage !== null && (await this.enter([damage])).length > 0
   }
 
-  /** Has it found out which restore points the known damage touches; resolves, never rejects, when that is written down. */
+  /** Attributes the known damage to restore points; resolves, never rejects, when that is recorded. */
   attribute(): Promise<void> {
     this.#attribution = this.#options.onDamage().catch(() => {})
     return this.#attribution
   }
 
-  /** Resolves when no damage that was found so far waits to be attributed. */
+  /** Resolves when all damage found so far is attributed. */
   attributed(): Promise<void> {
     return this.#attribution
   }

@@ -4,7 +4,7 @@ import type { TenantQuota } from '../catalog/tenants.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import type { DatastoreLog } from '../common/log.ts'
 
-/** Shortest time between two lines of the log that say that a tenant is over its soft quota, in milliseconds. */
+/** Shortest time between two log lines about a tenant over its soft quota, in milliseconds. */
 const SOFT_NOTICE_INTERVAL_MS = 60 * 60 * 1000
 
 interface Account {
@@ -13,7 +13,7 @@ interface Account {
   usedBytes: number
   /** Bytes of appends that were let through and have not ended. */
   takenBytes: number
-  /** When the log last said that it is over its soft quota. */
+  /** When the log last reported it over its soft quota. */
   noticedMs: number
 }
 
@@ -37,12 +37,12 @@ export class Quotas {
     this.#nowMs = options.nowMs
   }
 
-  /** Begins to count from here: bytes of the pack files by the tenant's uuid. */
+  /** Starts counting from these: bytes of the pack files by the tenant's uuid. */
   open(used: ReadonlyMap<string, number>): void {
     for (const [tenant, bytes] of used) this.#account(tenant).usedBytes = bytes
   }
 
-  /** Takes over what the catalog says now; a tenant that it leaves out has no quota. */
+  /** Takes over the catalog's quotas; a tenant without one has no limits. */
   set(quotas: readonly TenantQuota[]): void {
     for (const account of this.#accounts.values()) account.quota = null
     for (const quota of quotas) this.#account(quota.tenant).quota = quota
@@ -65,13 +65,16 @@ export class Quotas {
     this.#log.warn({ tenant: name, usedBytes, softBytes, hardBytes }, 'a tenant is over its soft quota')
   }
 
-  /** QUOTA_EXCEEDED for a tenant that has nothing left of its hard quota. */
+  /** QUOTA_EXCEEDED for a tenant that has used up its hard quota. */
   check(tenant: string): void {
     const { quota, usedBytes } = this.#account(tenant)
     if (quota !== null && quota.hardBytes !== null && usedBytes >= quota.hardBytes) throw exceeded(quota, usedBytes)
   }
 
-  /** Sets bytes aside for one append, until it has ended: appends at the same time cannot pass the quota together. QUOTA_EXCEEDED. */
+  /**
+   * Reserves bytes for one append until it has ended, so that concurrent appends cannot exceed the quota together.
+   * QUOTA_EXCEEDED.
+   */
   take(tenant: string, bytes: number): Disposable {
     const account = this.#account(tenant)
     const { quota, usedBytes, takenBytes } = account

@@ -1,4 +1,4 @@
-// What a start does about packs, whatever ended the last run: a pure plan over the catalog and the files, and its execution.
+// What a start does about packs after any end of the last run: a pure plan over the catalog and the files, and its execution.
 import type { PackRow } from '../catalog/packs.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -27,9 +27,9 @@ export interface DamagedPack {
 }
 
 export interface RecoveryPlan {
-  /** Unsealed and exactly as long as the catalog says: used on. */
+  /** Unsealed and exactly as long as the catalog says: used further. */
   readonly reuse: readonly FreePack[]
-  /** Longer than acknowledged, or damaged: ended as they are, nothing cut. */
+  /** Longer than acknowledged, or damaged: sealed as they are, nothing cut. */
   readonly seal: readonly { readonly id: number; readonly bytes: number }[]
   /** Rows whose file was never made. */
   readonly forget: readonly number[]
@@ -71,7 +71,7 @@ export const planRecovery = (
   const damaged: DamagedPack[] = []
   for (const row of rows) {
     const { id, tenant, uuid, kind, bytes } = row
-    // one that a collection let go of is the next collection's, which looks once more at what it holds
+    // one marked for removal is left to the next collection, which checks its content once more
     if (row.state === 'doomed') continue
     if (row.state === 'sealed') {
       if (!present.has(`${tenant} ${uuid}`)) damaged.push(damagedPack(row, null))
@@ -105,7 +105,9 @@ const look = async (store: Packs, row: PackRow): Promise<FoundPack> => {
   }
 }
 
-/** The packs with a file whose header is that of another pack; what else may be wrong with a header, reading and verifying find. */
+/**
+ * The packs with a file whose header is that of another pack; what else may be wrong with a header, reads and verification find.
+ */
 const findMisplaced = async (
   store: Packs,
   rows: readonly PackRow[],
@@ -128,8 +130,9 @@ const findMisplaced = async (
 }
 
 /**
- * Settles all packs and offers the reusable ones to writers. Nothing is cut from any file. CATALOG_MISSING, with nothing changed, where the catalog is older than
- * the packs. `epoch` is the number beside them, read before the catalog's; without one all packs of nodes are looked at for what the catalog should know.
+ * Settles all packs and offers the reusable ones to writers. No file is truncated. CATALOG_MISSING, with nothing changed, where
+ * the catalog is older than the packs. `epoch` is the number beside them, read before the catalog's; without one all packs of
+ * nodes are looked at for what the catalog should know.
  */
 export const recover = async (options: {
   store: Packs
@@ -137,7 +140,7 @@ export const recover = async (options: {
   packs: PackPool
   log: DatastoreLog
   epoch: number | null
-  /** Reads headers and is closed then: a handle that stays open would hide that a pack went away. */
+  /** Reads headers and is closed at once: an open handle would hide that a pack was removed. */
   headers: Packs
 }): Promise<RecoveryReport> => {
   const { store, catalog, packs, log, epoch, headers } = options

@@ -1,4 +1,4 @@
-// Whether a gateway's disks have room for backups besides its reserve, said at its start and not first at the first backup.
+// Whether a gateway's disks have room for backups besides its reserve, checked at its start rather than at the first backup.
 import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { BALLAST_FILE_BYTES, ballastFiles } from '../folder/ballast.ts'
@@ -7,8 +7,8 @@ import { openPackStore, packStoreIn } from '../packs/open-pack-store.ts'
 import { ADMIT_BYTES } from './space.ts'
 
 /**
- * A sentence for each file system of a data folder that has too little free for a backup now. CONFIG_INVALID where, with so many bytes left free, no backup could be
- * taken even if the disk were empty; `reserveBytes` is null for the default.
+ * A sentence for each file system of a data folder that has too little free for a backup now. CONFIG_INVALID where, with so many
+ * bytes left free, no backup could be taken even if the disk were empty; `reserveBytes` is null for the default.
  */
 export const lacksOfRoom = async (folder: string, reserveBytes: number | null): Promise<string[]> => {
   await using packs = await openPackStore(packStoreIn(folder))
@@ -30,7 +30,7 @@ export const lacksOfRoom = async (folder: string, reserveBytes: number | null): 
       )
     if (reserve > 0 && freeBytes < reserve + ADMIT_BYTES)
       lacks.add(
-        `no backup is taken now: the disk of ${place} has ${sizeText(freeBytes)} free and a reserve of ${sizeText(reserve)}; make room with prune and gc, or give it a larger disk`,
+        `no backup can be taken now: the disk of ${place} has ${sizeText(freeBytes)} free and a reserve of ${sizeText(reserve)}; make room with prune and gc, or give it a larger disk`,
       )
   }
   return [...lacks]

@@ -12,10 +12,13 @@ import { Reserve, type DiskSpace } from '../folder/reserve.ts'
 /** How often quotas are read again from the catalog, in milliseconds. */
 const REFRESH_INTERVAL_MS = 2000
 
-/** What a backup needs at its start besides the reserve, in bytes: one batch of chunks, or it would be refused at its first append. */
+/**
+ * What a backup needs at its start besides the reserve, in bytes: one batch of chunks, or it would be refused at its first
+ * append.
+ */
 export const ADMIT_BYTES = 4 * 1024 * 1024
 
-/** Not the wall clock, which may be set back. */
+/** A monotonic clock, as the wall clock may be set back. */
 const nowMs = (): number => performance.now()
 
 export interface SpaceOptions {
@@ -28,7 +31,7 @@ export interface SpaceOptions {
   readonly ballast: BallastKeeper
 }
 
-/** What restores, prune, collections and verification write is not asked for here: they must go on when uploads cannot. */
+/** Writes of restores, prune, collections and verification are not limited here: they must work when uploads cannot. */
 export class Space {
   readonly quotas: Quotas
   readonly #catalog: Catalog
@@ -44,7 +47,7 @@ export class Space {
     this.#ballast = ballast
   }
 
-  /** Begins to count from what the catalog says, but for packs that were found to hold less. */
+  /** Starts counting from the catalog's lengths, except for packs that were found shorter. */
   async open(damaged: readonly DamagedPack[]): Promise<void> {
     const totals = await this.#catalog.packs.totals()
     const counted = new Map(totals.map(({ tenant, bytes }) => [tenant, bytes]))
@@ -54,12 +57,12 @@ export class Space {
     await this.refresh()
   }
 
-  /** Takes over the quotas as the catalog has them now; a command beside the gateway may have changed them. */
+  /** Reads the quotas from the catalog again; a command beside the gateway may have changed them. */
   async refresh(): Promise<void> {
     this.quotas.set(await this.#catalog.quotas.list())
   }
 
-  /** Refreshes again and again, so that uploads under way are held to new quotas too; gives what stops it. */
+  /** Refreshes periodically, so that new quotas also apply to uploads under way; returns what stops it. */
   watch(clock: Clock): () => void {
     let stopped = false
     let stopTimer: (() => void) | null = null
@@ -92,7 +95,7 @@ export class Space {
   /** Room for one append of an upload, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
   async take({ id }: Tenant, bytes: number): Promise<Disposable> {
     this.#ballast.check()
-    // it may go into a new pack
+    // it may need a new pack
     const mostBytes = bytes + PACK_HEADER_BYTES
     using room = new DisposableStack()
     room.use(await this.#reserve.take(mostBytes))

@@ -26,7 +26,7 @@ export interface DoomedPack {
 }
 
 export class TenantPacks {
-  /** What is held back where the packs are. */
+  /** The ballast of the packs' file system. */
   readonly ballast: PackBallast
   readonly #tenant: Tenant
   readonly #catalog: Catalog
@@ -57,8 +57,8 @@ export class TenantPacks {
   }
 
   /**
-   * Uuids of those of the packs whose file is there and does not begin with their own header. STORE_FAILED where one cannot be read,
-   * STORE_VERSION for one of a later program.
+   * Uuids of those of the packs whose file is there and does not begin with their own header. STORE_FAILED where one cannot be
+   * read, STORE_VERSION for one of a later program.
    */
   async strange(packs: readonly { readonly uuid: string }[]): Promise<Set<string>> {
     const strange = new Set<string>()
@@ -75,7 +75,7 @@ export class TenantPacks {
     return strange
   }
 
-  /** Those of the packs that have no file; what was removed under an open file is from then on not found by reads. STORE_FAILED. */
+  /** Those of the packs that have no file; from then on reads do not find them through an open handle either. STORE_FAILED. */
   async gone<P extends { readonly uuid: string }>(packs: readonly P[]): Promise<P[]> {
     const gone: P[] = []
     for (const some of this.#together(packs)) {
@@ -95,7 +95,7 @@ export class TenantPacks {
     return this.#store.size(this.#name(pack))
   }
 
-  /** A pack's header, held against its name; DATA_DAMAGED, STORE_VERSION, NOT_FOUND. */
+  /** A pack's header, checked against its name; DATA_DAMAGED, STORE_VERSION, NOT_FOUND. */
   header(pack: string): Promise<PackHeader> {
     return readPackHeader(this.#store, this.#name(pack))
   }
@@ -114,19 +114,19 @@ export class TenantPacks {
     return new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind })
   }
 
-  /** Packs that an earlier collection had let go of and could not remove. */
+  /** Packs that an earlier collection marked for removal and could not remove. */
   doomed(): Promise<DoomedPack[]> {
     return this.#catalog.packs.doomed({ tenant: this.#tenant.id })
   }
 
-  /** Takes back that a pack was let go of, so that what is in it can be relied on again. */
+  /** Unmarks a pack that was marked for removal, so that its content can be relied on again. */
   async spare({ id }: DoomedPack): Promise<void> {
     await this.#catalog.packs.spare({ id })
   }
 
   /**
-   * Removes sealed packs of which nothing is needed: the catalog says so first, so that a start finishes what a crash cut short.
-   * A pack stays in which known damage lies. STORE_FAILED where one cannot be removed, once the others are.
+   * Removes sealed packs of which nothing is needed: they are marked in the catalog first, so that a start finishes what a crash
+   * interrupted. Packs with known damage stay. STORE_FAILED where one cannot be removed, once the others are.
    */
   async remove(packs: readonly DoomedPack[]): Promise<void> {
     if (packs.length === 0) return
@@ -144,7 +144,7 @@ export class TenantPacks {
     return { tenant: this.#tenant.id, pack }
   }
 
-  /** Packs in lots of as many as are looked at together. */
+  /** Packs in batches that are handled together. */
   *#together<P>(packs: readonly P[]): Generator<readonly P[]> {
     const { concurrency } = this.#store.costs
     for (let from = 0; from < packs.length; from += concurrency) yield packs.slice(from, from + concurrency)

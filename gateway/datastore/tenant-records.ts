@@ -1,6 +1,7 @@
-// Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's state.
+// Writes what the packs must hold besides images so that the catalog can be built from them again: manifests and the tenant's
+// state.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { ChunkCommit, NewRecord } from '../catalog/chunks.ts'
+import type { RecordCommit, NewRecord } from '../catalog/records.ts'
 import { CODEC, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { joinIds } from '../../protocol/host/bytes.ts'
@@ -16,7 +17,7 @@ import { PackWriter } from '../packs/pack-writer.ts'
 import type { References } from '../coordination/coordination.ts'
 import { encodeState } from '../catalog/state-record.ts'
 
-/** A manifest in the packs, kept from collections until it is disposed of. */
+/** A manifest in the packs, protected from collections until it is disposed of. */
 export interface KeptManifest extends Disposable {
   readonly id: Uint8Array
 }
@@ -36,7 +37,7 @@ export class TenantRecords {
   readonly #references: References
   readonly #nowMs: () => number
   readonly #states = new Queue()
-  /** The write of the state that has not begun, which all who come meanwhile share. */
+  /** The next write of the state, not begun yet, which concurrent callers share. */
   #nextState: Promise<void> | null = null
 
   constructor(options: {
@@ -55,7 +56,10 @@ export class TenantRecords {
     this.#nowMs = options.nowMs
   }
 
-  /** Writes a restore point's manifest, and before it the tenant's state where that changed; durable when it returns. STORE_FULL, STORE_FAILED. */
+  /**
+   * Writes a restore point's manifest, and before it the tenant's state where that changed; durable when it returns. STORE_FULL,
+   * STORE_FAILED.
+   */
   async writeManifest(content: ManifestContent): Promise<KeptManifest> {
     await this.writeState()
     const tenant = this.#tenant.id
@@ -68,16 +72,19 @@ export class TenantRecords {
     stack.use(await this.#hold([id]))
     failpoint('manifest.write')
     const record = { id, codec: CODEC.raw, plainLength: stored.length, stored }
-    await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.chunks.commit(commit))
+    await this.#write(RECORD.manifest, [record], (commit) => this.#catalog.records.commit(commit))
     failpoint('manifest.written')
     const held = stack.move()
     return { id, [Symbol.dispose]: () => held.dispose() }
   }
 
-  /** Writes the tenant's state where it changed since it was last written; durable when it returns. One at a time; those who come while one is under way share the next. STORE_FULL, STORE_FAILED. */
+  /**
+   * Writes the tenant's state where it changed since it was last written; durable when it returns. One at a time; concurrent
+   * callers share the next write. STORE_FULL, STORE_FAILED.
+   */
   writeState(): Promise<void> {
     this.#nextState ??= this.#states.run(async () => {
-      // from here on a change may be too late for this one
+      // from here on a change may miss this write
       this.#nextState = null
       const state = await this.#catalog.states.begin({ tenant: this.#tenant.id, nowMs: this.#nowMs() })
       if (state === null) return
@@ -95,11 +102,11 @@ export class TenantRecords {
     return held
   }
 
-  /** On a full disk with what is held back for it, in a pack of its own: what a failed append left of the other is sealed. */
+  /** On a full disk it uses the ballast and a new pack; the pack of the failed append is sealed. */
   #write(
     type: RecordType,
     records: readonly PlainRecord[],
-    commit: (commit: ChunkCommit) => Promise<unknown>,
+    commit: (commit: RecordCommit) => Promise<unknown>,
   ): Promise<void> {
     const bytes = records.reduce((sum, { stored }) => sum + recordBytes(stored.length), 0)
     return this.#ballast.drawing(bytes, () => this.#tryWrite(type, records, commit))
@@ -108,7 +115,7 @@ export class TenantRecords {
   async #tryWrite(
     type: RecordType,
     records: readonly PlainRecord[],
-    commit: (commit: ChunkCommit) => Promise<unknown>,
+    commit: (commit: RecordCommit) => Promise<unknown>,
   ): Promise<void> {
     await using writer = new PackWriter({ pool: this.#pool, tenant: this.#tenant, kind: 'nodes' })
     const placed: NewRecord[] = []

@@ -27,7 +27,7 @@ import { decode } from '../../protocol/host/chunk-steps.ts'
 import { isOneFrame } from '../../protocol/zstd-frame.ts'
 import type { RecordPool } from '../packs/record-pool.ts'
 
-/** Chunks as they are stored: their checksums were checked, their ids are for whoever decodes them to check. */
+/** Chunks as they are stored: their checksums were checked, their ids are left to the reader that decodes them. */
 export interface StoredChunks {
   /** The table of their heads. */
   readonly heads: Uint8Array
@@ -66,7 +66,7 @@ export class TenantStore {
   readonly #reader: RecordReader
   readonly #nodeKey: Uint8Array
   readonly #records: TenantRecords
-  /** By length: whole chunks have one, and the last ones of disks are whole sectors. */
+  /** By length: whole chunks share one, and the last ones of disks are whole sectors. */
   readonly #zeroIds = new Map<number, Uint8Array>()
 
   constructor(options: TenantStoreOptions) {
@@ -74,7 +74,7 @@ export class TenantStore {
     this.tenant = tenant
     this.references = options.references
     this.#options = options
-    this.#reader = new RecordReader({ tenant, index: catalog.chunks, store })
+    this.#reader = new RecordReader({ tenant, index: catalog.records, store })
     this.packs = new TenantPacks({ tenant, catalog, store, pool: options.packs, ballast: options.ballast })
     this.#nodeKey = nodeKey(keyedHash, tenant.idKey)
     this.nodes = new NodeReader({ tenant, records: this.#reader, cache: options.nodeCache })
@@ -84,17 +84,17 @@ export class TenantStore {
   }
 
   /**
-   * One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one, 3 there with another
-   * plain length than the one given. PARAMS_INVALID past IDS_MAX ids.
+   * One byte per id: 0 absent, 1 there and first added by another machine, 2 there and first added by this one, 3 there with
+   * another plain length than the one given. PARAMS_INVALID past IDS_MAX ids.
    */
   async have(ids: readonly Uint8Array[], machine: string, lengths?: readonly number[]): Promise<Uint8Array> {
-    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `at most ${IDS_MAX} ids are allowed in one call`)
     const { catalog, tenant } = this.#options
     await this.references.touch(ids)
-    return catalog.chunks.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
+    return catalog.records.have({ tenant: tenant.id, machine, ids: joinIds(ids), lengths })
   }
 
-  /** Id of a chunk of so many zeroes, in bytes; no image has it, as a zero is no chunk. */
+  /** Id of a chunk of so many zero bytes; no image has it, as zeroes are no chunk. */
   zeroId(length: number): Uint8Array {
     const known = this.#zeroIds.get(length)
     if (known !== undefined) return known
@@ -128,19 +128,19 @@ export class TenantStore {
 
   /** Where each record is, or null where the index has none; PARAMS_INVALID past IDS_MAX ids. */
   async locate(ids: readonly Uint8Array[]): Promise<(RecordLocation | null)[]> {
-    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
-    return this.#options.catalog.chunks.locate({ tenant: this.tenant.id, ids: joinIds(ids) })
+    if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `at most ${IDS_MAX} ids are allowed in one call`)
+    return this.#options.catalog.records.locate({ tenant: this.tenant.id, ids: joinIds(ids) })
   }
 
-  /** Records as they lie in packs, nothing checked, in the order asked; see RecordReader.fetch. */
+  /** Records as they lie in packs, unchecked, in the order asked; see RecordReader.fetch. */
   fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     return this.#reader.fetch(ids)
   }
 
   /**
-   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. A zstd one that is not as the protocol
-   * wants it (a gateway before that was a rule may have stored it) comes plain, and checked.
-   * DATA_DAMAGED names the first bad id; PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
+   * Chunks as stored, in the order asked, neighbours fetched with one read; checksums checked. A zstd one that breaks the
+   * protocol's rules (an older gateway may have stored it) comes plain, and checked. DATA_DAMAGED names the first bad id;
+   * PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes.
    */
   async readStored(ids: readonly Uint8Array[]): Promise<StoredChunks> {
     const fetched = (await this.#reader.fetch(ids)).map(found)
@@ -168,7 +168,10 @@ export class TenantStore {
     return bad
   }
 
-  /** Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or turned out to be damaged and is not in the index any more. */
+  /**
+   * Keyed BLAKE3 of each chunk's plain bytes under `proofKey`, or null where it is absent, or was found damaged and removed from
+   * the index.
+   */
   async prove(ids: readonly Uint8Array[], proofKey: Uint8Array): Promise<(Uint8Array | null)[]> {
     const proofs: (Uint8Array | null)[] = ids.map(() => null)
     const byBuffer = new Map<ArrayBuffer, { index: number; fetched: FetchedRecord }[]>()
@@ -203,7 +206,7 @@ export class TenantStore {
       }
     })
     await Promise.all(groups)
-    // what is only absent was let go of before
+    // an absent record is already out of the index
     await this.quarantine.enter(damages.filter(({ place }) => place !== null))
     return proofs
   }
@@ -214,14 +217,18 @@ export class TenantStore {
   }
 
   /**
-   * Keeps a restore point's manifest in the packs, durable when it returns; to be called before the restore point's own transaction, so that
-   * every restore point of the catalog can be found again from the packs alone, and disposed of after it. STORE_FULL, STORE_FAILED.
+   * Keeps a restore point's manifest in the packs, durable when it returns; to be called before the restore point's own
+   * transaction, so that every restore point of the catalog can be found again from the packs alone, and disposed of after it.
+   * STORE_FULL, STORE_FAILED.
    */
   writeManifest(content: ManifestContent): Promise<KeptManifest> {
     return this.#records.writeManifest(content)
   }
 
-  /** Writes the tenant's state to the packs where it changed since it was last written; durable when it returns. STORE_FULL, STORE_FAILED. */
+  /**
+   * Writes the tenant's state to the packs where it changed since it was last written; durable when it returns. STORE_FULL,
+   * STORE_FAILED.
+   */
   writeState(): Promise<void> {
     return this.#records.writeState()
   }

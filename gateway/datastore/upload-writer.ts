@@ -1,6 +1,7 @@
-// Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's progress.
+// Writes one disk of one upload: checks chunks, appends them and tree nodes to packs, and commits both with the upload's
+// progress.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { NewRecord, UploadProgress } from '../catalog/chunks.ts'
+import type { NewRecord, UploadProgress } from '../catalog/records.ts'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { readHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -52,9 +53,9 @@ export interface UploadWriterOptions {
   readonly recordPool: RecordPool
   /** Bounds the bytes that all writers of the datastore check and append at once. */
   readonly limiter: Limiter
-  /** Told of every id that the writer finds in the index or puts there. */
+  /** Called with every id that the writer finds in the index or adds to it. */
   readonly references: References
-  /** What the appends are held to. */
+  /** Quota and reserve that limit the appends. */
   readonly space: Space
   readonly log: DatastoreLog
   readonly onClose: () => void
@@ -70,7 +71,10 @@ export class UploadWriter implements AsyncDisposable {
   #nodesWaiting: NewNode[] = []
   #pending = new PendingRecords()
   #committing: PendingRecords | null = null
-  /** Ids that were looked up in the index and that the durable state does not lead to yet: since the last commit, and of the one under way; many behind one another. */
+  /**
+   * Ids that were looked up in the index and that the durable state does not refer to yet: those since the last commit and those
+   * of the commit under way, packed.
+   */
   #relied: Uint8Array[] = []
   #settling: Uint8Array[] = []
   readonly #held: Disposable
@@ -93,9 +97,9 @@ export class UploadWriter implements AsyncDisposable {
 
   /**
    * Checks a batch on the record threads and appends what is new; resolves when it is in a pack, durable after the next commit.
-   * Batches given together may finish in any order; further ones wait past a bound of bytes.
-   * CHUNK_INVALID names a chunk that is not what it says and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS;
-   * after STORE_FULL, STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
+   * Batches given together may finish in any order; further ones wait past a bound of bytes. CHUNK_INVALID names a chunk that
+   * does not match its id or lengths and leaves the writer usable; UPLOAD_INVALID, TOO_MANY_REQUESTS; after STORE_FULL,
+   * STORE_FAILED or QUOTA_EXCEEDED the writer is unusable.
    */
   append(batch: ChunkBatch): Promise<void> {
     const appended = this.#append(batch)
@@ -105,7 +109,7 @@ export class UploadWriter implements AsyncDisposable {
     return appended
   }
 
-  /** Takes finished tree nodes; they are written at the latest by the next commit, unless the index has them. */
+  /** Adds finished tree nodes; the next commit writes them at the latest, unless the index has them. */
   addNodes(nodes: readonly NewNode[]): void {
     this.#check()
     this.#nodesWaiting.push(...nodes)
@@ -114,15 +118,15 @@ export class UploadWriter implements AsyncDisposable {
   }
 
   /**
-   * Makes durable, in this order: pack bytes, then in one transaction index rows, pack lengths and the upload's row.
-   * Covers every append that resolved and every node that was added before the call. Returns the bytes newly stored.
-   * After a failure (STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED, JOB_ENDED) the writer is unusable and nothing of the commit is there.
+   * Makes durable, in this order: pack bytes, then in one transaction index rows, pack lengths and the upload's row. Covers every
+   * append that resolved and every node that was added before the call. Returns the bytes newly stored. After a failure
+   * (STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED, JOB_ENDED) the writer is unusable and nothing of the commit is there.
    */
   commit(progress: ImageProgress): Promise<number> {
     return this.#commits.run(() => this.#commit(progress))
   }
 
-  /** Records what was checked and appended, without progress, so that a resumed upload finds it; then gives the packs back. */
+  /** Records what was checked and appended, without progress, so that a resumed upload finds it; then releases the packs. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -158,11 +162,11 @@ export class UploadWriter implements AsyncDisposable {
   async #missing(batch: EncodedBatch): Promise<EncodedBatch> {
     const ids = batch.records.map(({ id }) => id)
     const { catalog, tenant, references } = this.#options
-    // before the look-up: a collection may begin before its answer is here
+    // before the look-up: a collection may begin before its answer arrives
     const joined = joinIds(ids)
     this.#relied.push(joined)
     await references.touch(ids)
-    const indexed = await catalog.chunks.indexed({ tenant: tenant.id, ids: joined })
+    const indexed = await catalog.records.indexed({ tenant: tenant.id, ids: joined })
     return onlyFresh(batch, (_, index) => indexed[index] === 0)
   }
 
@@ -229,7 +233,7 @@ export class UploadWriter implements AsyncDisposable {
     const records: NewRecord[] = []
     for (const { pack, offset, storedLength, plainLength, codec, type } of pending.records)
       records.push({ pack, offset, storedLength, plainLength, codec, type })
-    return catalog.chunks.commit({
+    return catalog.records.commit({
       tenant: tenant.id,
       machine,
       ids: joinBytes(

@@ -24,7 +24,10 @@ export class WholeRecords {
     }
   }
 
-  /** What the index says of the record of this id at this place; null where its content has another id. DATA_DAMAGED, NOT_FOUND, STORE_FAILED. */
+  /**
+   * The index entry for the record of this id at this place; null where its content has another id. DATA_DAMAGED, NOT_FOUND,
+   * STORE_FAILED.
+   */
   async read(id: Uint8Array, pack: string, offset: number): Promise<RestoredRecord | null> {
     const { codec, plainLength, storedLength, stored, type } = await this.#packs.record(pack, offset, id)
     const plain = decode(codec, stored, plainLength)

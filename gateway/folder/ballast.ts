@@ -1,4 +1,5 @@
-// The ballast: files of our own that hold space and inodes, given back when the disk is full so that reading and making room can still write.
+// The ballast: files that reserve space and inodes, removed when the disk is full so that reading and making room can still
+// write.
 import { randomFillSync } from 'node:crypto'
 import { closeSync, existsSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
@@ -21,10 +22,10 @@ const PROBE_BYTES = 64 * 1024
 /** Most files of ballast. */
 export const BALLAST_FILES_MAX = 80
 
-/** A disk that is small has one file for so many of its bytes, at least one. */
+/** A small disk has one file for so many of its bytes, at least one. */
 const DISK_BYTES_PER_FILE = 16 * BALLAST_FILE_BYTES
 
-/** What is to stay free besides what is lent, for the rows about it, in bytes. */
+/** Space that stays free besides the ballast that is used, for rows of the catalog, in bytes. */
 const SPARE_BYTES = 256 * 1024
 
 /** How often work of known size is tried. */
@@ -42,7 +43,7 @@ export const ballastFileName = (number: number): string => `${String(number).pad
 
 const device = (folder: string): number | null => statSync(folder, { throwIfNoEntry: false })?.dev ?? null
 
-/** The ballast in one folder, which may not be there: then there is nothing to give. Usable from any thread and process. */
+/** The ballast in one folder, which may be absent: then there is nothing to free. Usable from any thread and process. */
 export class Ballast {
   readonly folder: string
 
@@ -71,7 +72,10 @@ export class Ballast {
     }
   }
 
-  /** Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the rest. STORE_FULL, STORE_FAILED. */
+  /**
+   * Makes missing files while as much as all of them stays free besides; null, or the bytes that would have to be free for the
+   * rest. STORE_FULL, STORE_FAILED.
+   */
   async fill(isStopped: () => boolean = () => false, look = diskSpace): Promise<number | null> {
     const disk = path.dirname(this.folder)
     const files = ballastFiles((await look(disk)).totalBytes)
@@ -79,7 +83,7 @@ export class Ballast {
     const missing = Array.from({ length: files }, (_, number) => ballastFileName(number)).filter(
       (name) => !there.has(name),
     )
-    // bytes that no file system can make smaller: of zeroes some would keep none
+    // random bytes, which no file system can compress as it may zeroes
     const content = missing.length === 0 ? new Uint8Array(0) : randomFillSync(new Uint8Array(BALLAST_FILE_BYTES))
     for (const [made, name] of missing.entries()) {
       if (isStopped()) break
@@ -90,7 +94,7 @@ export class Ballast {
     return null
   }
 
-  /** Gives at most so many files back to the disk; their number. */
+  /** Removes at most so many files; their number. */
   giveBack(files: number): number {
     let given = 0
     for (const name of this.names().sort().reverse()) {
@@ -99,14 +103,17 @@ export class Ballast {
         rmSync(path.join(this.folder, name))
         given++
       } catch (error) {
-        // another process may have given it
+        // another process may have removed it
         if (!hasCode(error, 'ENOENT')) break
       }
     }
     return given
   }
 
-  /** Runs work; where the disk is full, gives ballast back, more each time, and runs it again. STORE_FULL once nothing is left to give. */
+  /**
+   * Runs work; while the disk is full, removes ballast, more each time, and runs it again. STORE_FULL once nothing is left to
+   * remove.
+   */
   draw<R>(work: () => R): R {
     for (let files = 1; ; files *= 2) {
       try {
@@ -117,7 +124,10 @@ export class Ballast {
     }
   }
 
-  /** The same for work that takes its time and so many bytes of the disk: each time it gives just these, and a few times only, as somebody else may take them. */
+  /**
+   * The same for long work that takes so many bytes: each time it frees just these, and only a few times, as another process may
+   * take them.
+   */
   async drawing<R>(bytes: number, work: () => Promise<R>): Promise<R> {
     const files = Math.ceil((bytes + SPARE_BYTES) / BALLAST_FILE_BYTES)
     for (let tries = 1; ; tries++) {
@@ -129,14 +139,20 @@ export class Ballast {
     }
   }
 
-  /** Sees to it that so many bytes are free, with ballast where they are not; false, with nothing given, where both together are less. STORE_FAILED. */
+  /**
+   * Makes sure that so many bytes are free, with ballast if needed; false, with nothing removed, if both together do not suffice.
+   * STORE_FAILED.
+   */
   async lend(bytes: number): Promise<boolean> {
     const { freeBytes } = await diskSpace(path.dirname(this.folder))
     const files = Math.ceil((bytes + SPARE_BYTES - freeBytes) / BALLAST_FILE_BYTES)
     return files <= 0 || (this.names().length >= files && this.giveBack(files) === files)
   }
 
-  /** Gives so many files back if the error is a full disk; true when work that met it may be tried again. STORE_FULL in place of an error that does not tell so itself. */
+  /**
+   * Removes so many files if the error is a full disk; true when the failed work may be tried again. STORE_FULL in place of an
+   * error that does not say so itself.
+   */
   relieve(thrown: unknown, files: number): boolean {
     const unclear = mayBeFull(thrown)
     const { code, cause } = asVarveError(thrown)

@@ -1,10 +1,10 @@
-// A lock of a folder that nobody can unlink: a name in the kernel that stands for it, whatever path led to it.
+// A lock of a folder that cannot be unlinked: a name in the kernel for the folder, independent of its path.
 import { statSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 
-/** A socket's name of Linux's abstract kind: it is no file, it is there once, and it goes with its process. */
+/** An abstract socket name of Linux: it is no file, it is unique, and it ends with its process. */
 const nameOf = (folder: string): string => {
   const { dev, ino } = statSync(folder, { bigint: true })
   return `\0varve-gateway-${dev}-${ino}`
@@ -22,7 +22,7 @@ const listen = (name: string): Promise<Server> =>
 
 const close = (server: Server): Promise<void> => new Promise((resolve) => void server.close(() => resolve()))
 
-/** Held from its taking to its disposal, or to the end of the process, however it ends. */
+/** Held until its disposal or the end of the process, however it ends. */
 export class FolderLock implements AsyncDisposable {
   readonly #server: Server | null
 
@@ -30,9 +30,11 @@ export class FolderLock implements AsyncDisposable {
     this.#server = server
   }
 
-  /** STORE_LOCKED while another gateway has this folder, also where the lock's file was removed or the folder has another path. */
+  /**
+   * STORE_LOCKED while another gateway has this folder, also where the lock's file was removed or the folder has another path.
+   */
   static async take(folder: string): Promise<FolderLock> {
-    // elsewhere there is the lock's file only
+    // other systems have the lock's file only
     if (process.platform !== 'linux') return new FolderLock(null)
     try {
       return new FolderLock(await listen(nameOf(folder)))
@@ -40,7 +42,7 @@ export class FolderLock implements AsyncDisposable {
       if (!hasCode(cause, 'EADDRINUSE')) throw cause
       throw new VarveError(
         'STORE_LOCKED',
-        'another gateway, or a command that works on it alone, has this data folder or its packs open (its lock was removed, or it knows the folder by another path)',
+        'another gateway, or a command that works on it alone, has this data folder or its packs open (its lock was removed, or it uses another path): stop it first',
         { cause },
       )
     }

@@ -14,6 +14,6 @@ export const makeFolder = async (folder: string): Promise<void> => {
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error
   }
-  // also when it was there: whoever made it may not have come to sync it
+  // also when it exists: its creator may not have synced it yet
   await syncFolder(path.dirname(path.resolve(folder)))
 }

@@ -1,11 +1,12 @@
-// Watches that a running gateway's lock and catalog are still the files of their names: with others in their place a second gateway could start, and what is written is lost.
+// Watches that a running gateway's lock and catalog are still the files at their paths: if they are replaced, a second gateway
+// could start and writes would be lost.
 import { statSync } from 'node:fs'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { DatastoreLog } from '../common/log.ts'
 import type { StoreLock } from './store-lock.ts'
 
-/** How often it is looked, in milliseconds. */
+/** How often they are checked, in milliseconds. */
 const INTERVAL_MS = 1000
 
 const inodeOf = (file: string): bigint | null => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino ?? null
@@ -59,8 +60,8 @@ export class LockWatch implements Disposable {
       const { code, message } = asVarveError(thrown, 'STORE_FAILED')
       if (code === 'STORE_LOCKED')
         return new VarveError(code, `the file of the lock was removed, and ${message}: this one stops`)
-      // what cannot be looked at now is looked at again
-      log.warn({ code, message }, 'the lock of the data folder cannot be looked at')
+      // what cannot be checked now is checked again later
+      log.warn({ code, message }, 'the lock of the data folder cannot be checked')
     }
     return null
   }

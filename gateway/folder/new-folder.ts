@@ -1,4 +1,6 @@
-// A new data folder: made level by level, and tried before anything of value is laid into it. Each refusal is CONFIG_INVALID with a way out.
+// A new data folder: made level by level, and tested before anything of value is stored in it. Each refusal is CONFIG_INVALID
+// with
+// a way out.
 import { randomUUID } from 'node:crypto'
 import { constants, existsSync, statSync } from 'node:fs'
 import { access, mkdir, open, rename, rm, rmdir } from 'node:fs/promises'
@@ -16,16 +18,16 @@ const TRIED_BYTES = 1024 * 1024
 
 const KIND = 'a gateway needs a local file system such as ext4, xfs or btrfs'
 
-/** What the system's errors mean for a folder that is to be made or used, with the way out. */
+/** The system's errors when a folder is made or used, with the way out. */
 const WAYS: Readonly<Record<string, string>> = {
   ENOENT: 'its file system makes no folders there (is it one of the system, such as /proc?): name another one',
-  ENOTDIR: 'a part of this path is a file and no folder: name another one',
-  EEXIST: 'it is a file or a device and no folder: name another one',
+  ENOTDIR: 'a part of this path is a file, not a folder: name another one',
+  EEXIST: 'it is a file or a device, not a folder: name another one',
   EACCES: 'this user may not write there: make the folder as root and give it to the user that runs the gateway',
   EPERM: `the system does not allow it there: ${KIND}`,
-  EROFS: 'its file system can only be read: mount it for writing, or name another one',
-  ENAMETOOLONG: 'its name is longer than a file system takes: name a shorter one',
-  ELOOP: 'its symbolic links lead in a circle',
+  EROFS: 'its file system is read-only: mount it for writing, or name another one',
+  ENAMETOOLONG: 'its name is too long for its file system: name a shorter one',
+  ELOOP: 'its symbolic links form a loop',
   ENOSPC: 'its file system has no space left: make room, or name another one',
   EDQUOT: 'the quota of this user is used up there: make room, or name another one',
 }
@@ -33,7 +35,7 @@ const WAYS: Readonly<Record<string, string>> = {
 const refusal = (folder: string, what: string, cause?: unknown): VarveError =>
   new VarveError('CONFIG_INVALID', `${folder} cannot be the data folder: ${what}`, { cause })
 
-/** What the system has against a folder that is to be the data folder, with the way out; CONFIG_INVALID. */
+/** Why the system refuses a folder as the data folder, with the way out; CONFIG_INVALID. */
 export const refusalOf = (folder: string, doing: string, thrown: unknown): VarveError => {
   if (thrown instanceof VarveError) return thrown
   const { code = '', message } = thrown as NodeJS.ErrnoException
@@ -43,16 +45,16 @@ export const refusalOf = (folder: string, doing: string, thrown: unknown): Varve
   return refusal(folder, isPlain ? way : `${way} (${doing})`, thrown)
 }
 
-/** What is wrong with the text of a data folder's path, whatever lies there; null for nothing. */
+/** What is wrong with the text of a data folder's path; null for nothing. */
 export const pathProblem = (folder: string): string | null => {
   if (folder === '') return 'the data folder has no name: name one, such as /var/lib/varve-gateway'
-  if (/\p{Cc}/u.test(folder)) return 'the path of the data folder has control characters in it'
+  if (/\p{Cc}/u.test(folder)) return 'the path of the data folder contains control characters'
   if (folder.startsWith('~'))
-    return `"${folder}" begins with a tilde that no shell has replaced: write the whole path (or ./${folder})`
+    return `"${folder}" begins with a tilde that the shell did not expand: write the whole path (or ./${folder})`
   return null
 }
 
-/** The folder and those above it that are not there, the uppermost first. */
+/** The folder and its parents that are absent, the uppermost first. */
 const missingOf = (folder: string): string[] => {
   const missing: string[] = []
   for (let one = path.resolve(folder); !existsSync(one) && one !== path.dirname(one); one = path.dirname(one))
@@ -68,7 +70,10 @@ const isFolder = (file: string): boolean => {
   }
 }
 
-/** Makes a folder and those above it, one after the other (Node's own way loops for ever where a file system makes none); gives those that it made. CONFIG_INVALID. */
+/**
+ * Makes a folder and its parents, one after the other (Node's recursive mkdir loops for ever where a file system makes none);
+ * returns those that it made. CONFIG_INVALID.
+ */
 export const makeFolders = async (folder: string): Promise<string[]> => {
   const problem = pathProblem(folder)
   if (problem !== null) throw new VarveError('CONFIG_INVALID', problem)
@@ -77,7 +82,7 @@ export const makeFolders = async (folder: string): Promise<string[]> => {
     try {
       await mkdir(one, FOLDER_MODE)
     } catch (error) {
-      // also of another process that makes the same one
+      // also when another process makes the same one
       if (hasCode(error, 'EEXIST') && isFolder(one)) continue
       await unmake(made)
       throw refusalOf(folder, `making ${one}`, error)
@@ -100,10 +105,7 @@ const tryFile = async (folder: string, file: string): Promise<void> => {
     await handle.writeFile(new Uint8Array(TRIED_BYTES).fill(1))
     await handle.sync()
     if (((await handle.stat()).mode & 0o077) !== 0)
-      throw refusal(
-        folder,
-        `its file system keeps no permissions of files, so that others could read the keys: ${KIND}`,
-      )
+      throw refusal(folder, `its file system does not keep file permissions, so others could read the keys: ${KIND}`)
   }
   await rename(written, file)
 }
@@ -118,11 +120,11 @@ const tryLock = (folder: string, file: string): void => {
     if (isBusy(error)) return
     throw error
   }
-  throw refusal(folder, `its file system keeps no locks, so that two gateways could write into it: ${KIND}`)
+  throw refusal(folder, `its file system does not keep locks, so two gateways could write into it: ${KIND}`)
 }
 
 const trySocket = async (file: string): Promise<void> => {
-  // a longer path is reached through its folder once the gateway runs
+  // a running gateway reaches a longer path through its folder
   if (Buffer.byteLength(file) > 107) return
   const server = createServer()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -154,7 +156,10 @@ const tryAll = async (folder: string): Promise<void> => {
   }
 }
 
-/** Makes a data folder, where it is not there, and tries what a gateway needs of it. CONFIG_INVALID, and then nothing is left of it that was not there. */
+/**
+ * Makes a data folder if it is absent, and tests what a gateway needs of it. CONFIG_INVALID, and then everything made is removed
+ * again.
+ */
 export const makeDataFolder = async (folder: string): Promise<void> => {
   const made = await makeFolders(folder)
   try {

@@ -1,4 +1,5 @@
-// Whose a data folder is: what one user writes another cannot read, so all of it belongs to the one who runs the gateway.
+// The owner of a data folder: files of one user are unreadable to another, so all of it belongs to the user that runs the
+// gateway.
 import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../protocol/errors.ts'
@@ -11,12 +12,12 @@ const userName = (uid: number): string => {
     const user = lines.map((line) => line.split(':')).find(([, , id]) => id === String(uid))
     if (user !== undefined) return user[0]!
   } catch {
-    // without a name there is still the number
+    // without a name the number is shown
   }
   return `the user with id ${uid}`
 }
 
-/** Null where nothing is there, or nothing that this user may look at. */
+/** Null where nothing is there, or this user may not see it. */
 const uidOf = (file: string): number | null => {
   try {
     return statSync(file).uid
@@ -26,7 +27,7 @@ const uidOf = (file: string): number | null => {
   }
 }
 
-/** CONFIG_INVALID unless this process is the user whose catalog lies in the folder; where there is none yet, whose folder it is. */
+/** CONFIG_INVALID unless this process runs as the owner of the catalog in the folder, or, without one, of the folder. */
 export const checkOwner = (folder: string, euid: number | undefined = process.geteuid?.()): void => {
   if (euid === undefined) return
   for (const file of [path.join(folder, CATALOG_NAME), folder]) {
@@ -44,7 +45,7 @@ const strangerIn = (folder: string, euid: number | undefined): string | null => 
   return [folder, ...names.map((name) => path.join(folder, name))].find((one) => uidOf(one) !== euid) ?? null
 }
 
-/** SQLite's words for a file that it may not open or write; its errors come from another thread, without their cause. */
+/** SQLite's messages for a file that it may not open or write; its errors come from another thread, without their cause. */
 const SQLITE_DENIED = /unable to open database file|attempt to write a readonly database/u
 
 const deniedPath = (thrown: unknown, folder: string): string | null => {
@@ -55,7 +56,7 @@ const deniedPath = (thrown: unknown, folder: string): string | null => {
   return null
 }
 
-/** Whether the file system of a folder takes no writes. */
+/** Whether the file system of a folder is read-only. */
 const isReadOnly = (folder: string): boolean => {
   try {
     accessSync(folder, constants.W_OK)
@@ -65,19 +66,19 @@ const isReadOnly = (folder: string): boolean => {
   }
 }
 
-/** True for an error that tells of a write that may not be. */
+/** True for an error about a write that is not permitted. */
 const isRefusedWrite = (thrown: unknown): boolean => {
   for (let error = thrown; error instanceof Error; error = error.cause)
     if (hasCode(error, 'EROFS') || SQLITE_DENIED.test(error.message)) return true
   return false
 }
 
-/** A failure for want of permission as CONFIG_INVALID that names the path and the way out; any other as it is. */
+/** A failure for lack of permission as CONFIG_INVALID that names the path and the way out; any other as it is. */
 export const accessError = (thrown: unknown, folder: string): unknown => {
   if (isRefusedWrite(thrown) && isReadOnly(folder))
     return new VarveError(
       'CONFIG_INVALID',
-      `the file system of the data folder ${folder} can only be read: mount it for writing and try again`,
+      `the file system of the data folder ${folder} is read-only: mount it for writing and try again`,
       { cause: thrown },
     )
   const denied = deniedPath(thrown, folder)

@@ -4,11 +4,11 @@ import { VarveError } from '../../protocol/errors.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { storeError } from '../common/store-error.ts'
 
-/** The reserve where none was named: so many bytes, or this share of a smaller disk. */
+/** The default reserve: so many bytes, or this share of a smaller disk. */
 export const RESERVE_BYTES_DEFAULT = 1024 * 1024 * 1024
 const RESERVE_SHARE_DEFAULT = 0.05
 
-/** The disk is looked at again after this time, in milliseconds, or after so many bytes let through. */
+/** The free space is read again after this time, in milliseconds, or after so many bytes. */
 const LOOK_INTERVAL_MS = 1000
 const LOOK_BYTES = 64 * 1024 * 1024
 
@@ -28,7 +28,7 @@ export const diskSpace = async (folder: string): Promise<DiskSpace> => {
   }
 }
 
-/** What is left free of a disk of so many bytes; `bytes` is what was asked for, null for the default. */
+/** How much is left free on a disk of so many bytes; `bytes` is the configured reserve, null for the default. */
 export const reserveOf = (bytes: number | null, totalBytes: number): number =>
   bytes ?? Math.min(RESERVE_BYTES_DEFAULT, Math.floor(totalBytes * RESERVE_SHARE_DEFAULT))
 
@@ -39,23 +39,26 @@ export class Reserve {
   #looking: Promise<void> | null = null
   #lookedMs = Number.NEGATIVE_INFINITY
   #reserveBytes = 0
-  /** What is free once everything that was let through is written. */
+  /** What is free once all reserved bytes are written. */
   #freeBytes = 0
   #passedBytes = 0
   #takenBytes = 0
 
-  /** `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back, `look` finds the disk with the least room. */
+  /**
+   * `bytes` to be left free; 0 for none, null for the default. `nowMs` is a clock that never goes back, `look` finds the disk
+   * with the least room.
+   */
   constructor(options: { bytes: number | null; nowMs: () => number; look: () => Promise<DiskSpace> }) {
     this.#bytes = options.bytes
     this.#nowMs = options.nowMs
     this.#look = options.look
   }
 
-  /** Sets bytes aside for one append, until it has ended; STORE_FULL when they would come out of the reserve, STORE_FAILED. */
+  /** Reserves bytes for one append until it has ended; STORE_FULL when they would use up the reserve, STORE_FAILED. */
   async take(bytes: number): Promise<Disposable> {
     if (this.#bytes === 0) return { [Symbol.dispose]: () => {} }
     const due = this.#nowMs() - this.#lookedMs >= LOOK_INTERVAL_MS || this.#passedBytes + bytes > LOOK_BYTES
-    // what was freed since the last look counts too
+    // space freed since the last reading counts too
     if (due || this.#lacks(bytes)) await this.#lookAgain()
     if (this.#lacks(bytes)) throw this.#full()
     this.#freeBytes -= bytes
@@ -88,7 +91,7 @@ export class Reserve {
     const { freeBytes, totalBytes } = await this.#look()
     this.#lookedMs = this.#nowMs()
     this.#reserveBytes = reserveOf(this.#bytes, totalBytes)
-    // what is being written may not show yet
+    // bytes being written may not show yet
     this.#freeBytes = freeBytes - this.#takenBytes
     this.#passedBytes = 0
   }

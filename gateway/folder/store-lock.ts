@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { VarveError } from '../../protocol/errors.ts'
 import { isBusy } from '../common/store-error.ts'
 
-/** CONFIG_INVALID unless a lock's file is absent or an empty file: anything else is not ours, and is left as it is. */
+/** CONFIG_INVALID unless a lock's file is absent or an empty file: anything else is foreign and left alone. */
 export const checkLockFile = (file: string): void => {
   const found = statSync(file, { throwIfNoEntry: false })
   if (found === undefined || (found.isFile() && found.size === 0)) return
@@ -18,7 +18,7 @@ const lock = (path: string): DatabaseSync => {
   checkLockFile(path)
   const db = new DatabaseSync(path, { timeout: 0 })
   try {
-    // of a file that may only be read, SQLite locks nothing
+    // SQLite does not lock a read-only file
     accessSync(path, constants.W_OK)
     db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
     return db
@@ -41,14 +41,20 @@ export class StoreLock implements Disposable {
   #db: DatabaseSync
   #inode: bigint | null
 
-  /** CONFIG_INVALID where a foreign file lies in its place; STORE_LOCKED when another gateway, or a command, of this process or another one, holds it. */
+  /**
+   * CONFIG_INVALID where a foreign file lies in its place; STORE_LOCKED when another gateway, or a command, of this process or
+   * another one, holds it.
+   */
   constructor(path: string) {
     this.#path = path
     this.#db = lock(path)
     this.#inode = inodeOf(path)
   }
 
-  /** Takes the lock again where its file was removed or replaced; true where it was. STORE_LOCKED when another one holds that of the new file, and as above. */
+  /**
+   * Takes the lock again where its file was removed or replaced; true where it was. STORE_LOCKED when another one holds the lock
+   * of the new file, and as above.
+   */
   renew(): boolean {
     if (inodeOf(this.#path) === this.#inode) return false
     const db = lock(this.#path)

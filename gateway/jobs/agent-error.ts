@@ -1,8 +1,8 @@
-// What an agent's failure is to those who called it: never a fault of this gateway, nor the end of the caller's own connection.
+// How an agent's failure appears to its callers: never as a fault of this gateway, nor as the end of the caller's own connection.
 import { asVarveError, peerFailed, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import type { Peer } from '../../protocol/peer.ts'
 
-/** Codes that speak of this gateway: an agent that answers with one of them has failed, and nothing here has. */
+/** Codes about this gateway: an agent that answers with one of them has failed itself. */
 const OWN_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ROLE_FORBIDDEN',
   'ENROLMENT_USED',
@@ -21,13 +21,13 @@ const OWN_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'MAINTENANCE_RUNNING',
 ])
 
-/** What only this gateway can find, or what says who a caller of it is. */
+/** What only this gateway can find, or what identifies its callers. */
 export const speaksOfGateway = (code: ErrorCode): boolean =>
   OWN_CODES.has(code) || code.startsWith('TOKEN_') || code === 'AGENT_REVOKED'
 
 /**
- * The failure of a call to an agent, as its caller sees it: that the agent's connection broke says nothing about the caller's own, and
- * what an agent answers never looks like a fault of this gateway.
+ * The failure of a call to an agent, as its caller sees it: that the agent's connection broke says nothing about the caller's
+ * own, and what an agent answers never looks like a fault of this gateway.
  */
 export const agentError = (thrown: unknown, peer: Pick<Peer, 'isOver'>): VarveError => {
   const error = asVarveError(thrown)
@@ -37,7 +37,7 @@ export const agentError = (thrown: unknown, peer: Pick<Peer, 'isOver'>): VarveEr
   return own ? peerFailed(error.code, error.message, error.details) : error
 }
 
-/** What an agent answers a call with; see agentError. */
+/** An agent's answer to a call; see agentError. */
 export const answerOf = async <R>(peer: Peer, answer: Promise<R>): Promise<R> => {
   try {
     return await answer

@@ -27,16 +27,16 @@ import { Watchers } from './watchers.ts'
 /** How long an agent may take to accept a backup, in milliseconds; the lease itself begins after that. */
 export const ACCEPT_TIMEOUT_MS = 30_000
 
-/** How long a backup waits until it is known what damage took of its base, in milliseconds; what it misses is for the next one. */
+/** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
 
-/** Difference between an agent's clock and ours that is worth a line in the log, in milliseconds. */
+/** Difference between an agent's clock and ours that is logged, in milliseconds. */
 const SKEW_LOGGED_MS = 60_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
-/** Where the agents are. */
+/** Connections of the agents. */
 export interface AgentLinks {
   /** AGENT_OFFLINE. */
   agent(agent: string): Peer
@@ -49,7 +49,7 @@ interface StartRequest {
   readonly machine: MachineRow
   readonly subject: string
   readonly full: boolean
-  /** All that is said to be unchanged is compared with the base; the machine's policy may ask for it as well. */
+  /** Compares everything reported as unchanged with the base; the machine's policy may request it as well. */
   readonly compare: boolean
 }
 
@@ -70,7 +70,7 @@ export class Backups {
   readonly #watchers: Watchers
   /** Jobs that this process handed to agents, with the connection on which it did. */
   readonly #handed = new Map<string, Peer>()
-  /** Uploads under way by agent, job and disk: a resumed one begins only when the cut one has let go. */
+  /** Uploads under way by agent, job and disk: a resumed one begins only when the interrupted one has ended. */
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
@@ -85,13 +85,16 @@ export class Backups {
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
-  /** Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal. */
+  /**
+   * Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
+   * refusal.
+   */
   async start(request: StartRequest): Promise<{ job: string }> {
     const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)
     const job = randomUUID()
-    // before the row is there: the agent's list of jobs, which does not have this one yet, may be on its way
+    // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
     const { base, compare } = await this.#open(job, request)
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
@@ -132,7 +135,7 @@ export class Backups {
     }
   }
 
-  /** The disks of a base, with what is lost of them, as far as that is known by now. */
+  /** The disks of a base, with their lost ranges as far as they are known by now. */
   async #reread(tenant: Tenant, point: string): Promise<RereadDisk[]> {
     const { promise: late, resolve } = Promise.withResolvers<void>()
     const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
@@ -141,12 +144,16 @@ export class Backups {
     return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
   }
 
-  /** Takes the lease's promise. UPLOAD_INVALID for what cannot be so; FULL_REFUSED and FREEZE_REQUIRED, by the machine's policy, end the job. */
+  /**
+   * Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED, by the machine's
+   * policy, end the job.
+   */
   async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
     const { job, disks, ...begun } = params
     const nowMs = this.#clock.now()
     const skewMs = begun.timeMs - nowMs
-    if (Math.abs(skewMs) > SKEW_LOGGED_MS) this.#log.warn({ job, agent, skewMs }, "the agent's clock is not ours")
+    if (Math.abs(skewMs) > SKEW_LOGGED_MS)
+      this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
     const state = encodeState(EMPTY_STATE)
     const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, state, nowMs })
     if (refusal !== null) {
@@ -158,14 +165,14 @@ export class Backups {
     this.#watchers.notify(job, 'progress')
   }
 
-  /** Takes one disk's image; a further call for the same disk waits until the ones before it have ended. */
+  /** Receives one disk's image; another call for the same disk waits until the ones before it have ended. */
   async upload(
     tenant: Tenant,
     agent: string,
     { job, disk }: Params<'image.upload'>,
     { call, account }: UploadCall,
   ): Promise<Result<'image.upload'>> {
-    // another agent's upload, of whatever name, is never waited for
+    // another agent's upload is never waited for, whatever its name
     const key = `${agent}/${job}/${disk}`
     for (let before = this.#uploads.get(key); before !== undefined; before = this.#uploads.get(key)) {
       await before.ended.catch(() => {})
@@ -237,9 +244,9 @@ export class Backups {
       const args = { job, agent, bytesRead, nowMs, manifest: kept.id, lockedUntilMs }
       await change((entry) => catalog.jobs.commit(args, entry))
     } else if (complete.job.state === 'failed') throw new VarveError('JOB_ENDED', `job ${job} has failed already`)
-    // what was kept of the base may hold damage
+    // chunks kept from the base may be damaged
     const { base, startedMs } = complete.job
-    // a start that is still to come was dated by a clock that was ahead: then any damage may be newer than it
+    // a start in the future comes from a clock that was ahead: any damage may be newer
     const sinceMs = startedMs <= this.#clock.now() ? startedMs : 0
     if (await catalog.damage.mayTouch({ tenant: tenant.id, base, sinceMs }))
       void this.#datastore.tenantStore(tenant).quarantine.attribute()
@@ -248,7 +255,7 @@ export class Backups {
     return { point: job }
   }
 
-  /** Ends a running job as its agent says; see fail and ToldCodes. */
+  /** Ends a running job at its agent's request; see fail and ToldCodes. */
   async told({ code, message, ...job }: Failure, change?: Change): Promise<void> {
     const error = this.toldCodes.ended(job.job, code, message)
     await this.fail({ ...job, code: error.code, message: error.message }, change)
@@ -275,28 +282,28 @@ export class Backups {
     this.#watchers.notify(job, 'end')
   }
 
-  /** Ends a running job and tells its agent, which gives the lease back; JOB_ENDED when it is committed. */
+  /** Ends a running job and notifies its agent, which releases the lease; JOB_ENDED when it is committed. */
   async cancel(job: ShownJob, subject: string, change?: Change): Promise<void> {
     await this.fail({ job: job.id, agent: job.agent, code: 'CANCELLED', message: `cancelled by ${subject}` }, change)
     try {
       await this.#agents.agent(job.agent).call('agent.cancel', { job: job.id })
     } catch (thrown) {
-      // an agent that is away learns of it from its next inventory
+      // a disconnected agent learns of it from its next inventory
       this.#log.info(
         { job: job.id, code: asVarveError(thrown).code },
-        'the agent could not be told of the cancellation',
+        'the agent could not be notified of the cancellation',
       )
     }
   }
 
-  /** Resolves when no upload is under way any more; to be awaited after their sessions were ended. */
+  /** Resolves when no upload is under way; to be awaited after their sessions were ended. */
   async settled(): Promise<void> {
     await Promise.allSettled([...this.#uploads.values()].map(({ ended }) => ended))
   }
 
   /**
    * Jobs the agent still holds a lease for, with their states. Its other open jobs have failed, except those that were handed
-   * over on its present connection: their agent may have made its list before they came.
+   * over on its present connection: the agent may have made its list before it received them.
    */
   async reconcile(tenant: Tenant, agent: string, jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
     const peer = this.#agents.find(agent)
@@ -315,13 +322,16 @@ export class Backups {
     return { row: found.job, view: jobView(found.job, found.uploads, tenant.chunkBytes, this.comparisons.bytes(job)) }
   }
 
-  /** The agent has given the lease of a job back. */
+  /** Notes that the agent has released the lease of a job. */
   async released(agent: string, job: string): Promise<void> {
     await this.#datastore.catalog.jobs.release({ job, agent })
     this.#watchers.notify(job, 'end')
   }
 
-  /** Sends the job's state now and after each change until it is over; gives the last one. Each look is made by `inTurn`; see watchJob. */
+  /**
+   * Sends the job's state now and after each change until it is over; gives the last one. Each look is made by `inTurn`; see
+   * watchJob.
+   */
   watch(
     tenant: Tenant,
     job: string,

@@ -1,4 +1,4 @@
-// Compares chunks that a machine says are unchanged with the image of the restore point before.
+// Compares chunks that a machine reports as unchanged with the image of the previous restore point.
 import type { Tenant } from '../catalog/tenants.ts'
 import { chunkCount, chunkLength, equalBytes, ID_BYTES } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -20,9 +20,9 @@ export interface ComparedImage {
 }
 
 /**
- * How many of the chunks could be compared, and where the image has something else. Chunks of an image with a damaged tree node
- * are not compared: `onDamaged` is told of it. PARAMS_INVALID for ids that do not fit the positions, and for
- * the id of a chunk of zeroes, which is 32 zero bytes here.
+ * How many of the chunks could be compared, and where the image has something else. Chunks below a damaged tree node are not
+ * compared; `onDamaged` gets the error. PARAMS_INVALID for ids that do not fit the positions, and for the id of a chunk of
+ * zeroes, which is 32 zero bytes here.
  */
 export const compareChunks = async (
   store: { readonly nodes: Pick<NodeReader, 'cached'> } & Pick<TenantStore, 'zeroId'>,
@@ -57,7 +57,7 @@ export const compareChunks = async (
   }
 }
 
-/** Answers agents that compare, and knows how far each running job's comparison has come. */
+/** Answers agents that compare, and tracks the progress of each running job's comparison. */
 export class Comparisons {
   readonly #options: { datastore: Datastore; log: Log; onProgress: (job: string) => void }
   readonly #bytes = new Map<string, number>()
@@ -91,7 +91,7 @@ export class Comparisons {
     return this.#bytes.get(job) ?? 0
   }
 
-  /** Lets go of what is known of a job that has ended. */
+  /** Forgets a job that has ended. */
   forget(job: string): void {
     this.#bytes.delete(job)
   }

@@ -3,7 +3,10 @@ import type { Tenant } from '../catalog/tenants.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 
-/** Until when the nearest policy locks a point of this machine that is committed now, in milliseconds since 1970; null where none does. */
+/**
+ * Until when the nearest policy locks a point of this machine that is committed now, in milliseconds since 1970; null where none
+ * does.
+ */
 export const lockOfNewPoint = async (
   catalog: Catalog,
   tenant: Tenant,

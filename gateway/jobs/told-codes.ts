@@ -1,4 +1,4 @@
-// What this gateway refused calls of running jobs with, so that an agent that names one of its codes as the end of a job can be believed.
+// Codes with which this gateway refused calls of running jobs, so that an agent may name one of them as the end of a job.
 import { peerFailed, toldError, type ErrorCode, type VarveError } from '../../protocol/errors.ts'
 import { speaksOfGateway } from './agent-error.ts'
 
@@ -18,7 +18,9 @@ export class ToldCodes {
     if (this.#codes.size > JOBS_MAX) this.#codes.delete(oldest!)
   }
 
-  /** What an agent ends the job with, and nothing is remembered of it any more: PEER_FAILED for a fault of this gateway that it was not told of. */
+  /**
+   * The error with which an agent ends the job, which is then forgotten: PEER_FAILED for a gateway's code that it never received.
+   */
   ended(job: string, code: string, message: string): VarveError {
     const error = toldError(code, message)
     const met = this.#codes.get(job)?.has(error.code) === true

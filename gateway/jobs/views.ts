@@ -4,7 +4,7 @@ import type { ShownJob, ShownUpload } from '../catalog/jobs.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
 
-/** `comparedBytes` is what has been compared for it so far, as far as this process knows. */
+/** `comparedBytes` is what this process has compared for it so far. */
 export const jobView = (
   job: ShownJob,
   uploads: readonly ShownUpload[],
@@ -19,7 +19,7 @@ export const jobView = (
   endedMs: job.endedMs,
   released: job.released,
   comparedBytes,
-  bytesSent: uploads.reduce((sum, upload) => sum + upload.received, 0),
+  bytesSent: uploads.reduce((sum, upload) => sum + upload.bytesSent, 0),
   error: job.error,
   disks: uploads.map(({ disk, size, kind, reason, position }) => ({
     name: disk,

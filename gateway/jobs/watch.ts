@@ -4,7 +4,7 @@ import type { Clock, ServedCall } from '../../protocol/peer.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
 import type { Watchers } from './watchers.ts'
 
-/** How long those who watch an ended job wait until its agent has given the lease back, in milliseconds. */
+/** How long watchers of an ended job wait for its agent to release the lease, in milliseconds. */
 export const RELEASE_LIMIT_MS = 15_000
 
 interface Uses {

@@ -1,10 +1,10 @@
-// Who wants to hear of a job's progress; each watcher is told at most a few times a second, and of the end at once.
+// Watchers of a job's progress: each is notified at most a few times a second, and of the end at once.
 import type { Clock } from '../../protocol/peer.ts'
 
 /** Shortest time between two notices of progress to one watcher, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
 
-/** Longest time without a look, in milliseconds: a command beside the gateway ends jobs without telling it. */
+/** Longest time between two queries, in milliseconds: a command beside the gateway ends jobs without notifying it. */
 const LOOK_INTERVAL_MS = 10_000
 
 type Event = 'progress' | 'end'
@@ -30,7 +30,7 @@ export class Watchers {
   /** Resolves after the next change, after LOOK_INTERVAL_MS, or when the signal aborts. */
   async changed(job: string, signal: AbortSignal): Promise<void> {
     const event = await this.#wait(job, signal, LOOK_INTERVAL_MS, ['progress', 'end'])
-    // changes that come meanwhile are seen by the look that follows
+    // the next query sees changes that come meanwhile
     if (event !== 'end') await this.#wait(job, signal, NOTICE_INTERVAL_MS, ['end'])
   }
 

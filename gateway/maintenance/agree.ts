@@ -1,4 +1,5 @@
-// Whether what a survey found dead may go: only where all that is needed was walked and found, or a person accepted the loss of named points.
+// Whether what a survey found dead may be removed: only if everything needed was walked and found, or a person accepted the loss
+// of named points.
 import type { Acceptance, LostSubtrees } from '../catalog/damage.ts'
 import { CATALOG_WAY_OUT } from '../catalog/collection.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -7,7 +8,7 @@ import { attribute } from './attribute.ts'
 import type { MaintenanceContext } from './context.ts'
 import type { SurveyResult } from './survey.ts'
 
-/** Restore points, and disks of one, that a message names; details tell their number. */
+/** Restore points, and disks of one, that a message names; details have their number. */
 const POINTS_NAMED_MAX = 4
 const DISKS_NAMED_MAX = 4
 
@@ -29,7 +30,7 @@ const catalogDamaged = ({ missing, strayRows }: SurveyResult): VarveError => {
   ]
   return new VarveError(
     'CATALOG_DAMAGED',
-    `the index ${found.join(', and ')}, so nothing was removed: ${CATALOG_WAY_OUT}; what the packs do not have either, "verify" writes down as lost`,
+    `the index ${found.join(', and ')}, so nothing was removed: ${CATALOG_WAY_OUT}; "verify" then records as lost what the packs do not have either`,
     { details: { missing, strayRows } },
   )
 }
@@ -44,15 +45,16 @@ const treeUnreadable = (nodes: number, lost: readonly LostSubtrees[]): VarveErro
     points.length === 0 ? 'a backup that is running needs them' : `they belong to ${named.join(', ')}${more}`
   return new VarveError(
     'TREE_UNREADABLE',
-    // what is longest comes last: a long message is cut
-    `tree nodes (${nodes}) cannot be read and what lies below them may be alive, so nothing was removed. ${WAYS_OUT}. Now ${whose}`,
+    // the longest part comes last, as a long message is cut
+    `${nodes} tree nodes cannot be read and what lies below them may be alive, so nothing was removed. ${WAYS_OUT}. Now ${whose}`,
     { details: { nodes, points: points.length, point: points[0]?.[0] ?? null } },
   )
 }
 
 /**
- * Lets what a survey found dead go, or says why not. CATALOG_DAMAGED where the index lacks what is needed beyond known damage; TREE_UNREADABLE where a tree
- * cannot be walked that points need whose loss was not accepted; PARAMS_INVALID for an accepted point that has no such tree, POINT_HELD, NOT_FOUND.
+ * Agrees to the removal of what a survey found dead, or throws. CATALOG_DAMAGED where the index lacks needed records beyond known
+ * damage; TREE_UNREADABLE for an unreadable tree of points whose loss was not accepted; PARAMS_INVALID for an accepted point that
+ * has no such tree, POINT_HELD, NOT_FOUND.
  */
 export const agree = async (
   { datastore, tenant, signal }: MaintenanceContext,
@@ -64,7 +66,7 @@ export const agree = async (
   if (missing > 0 || strayRows > 0) throw catalogDamaged(counted)
   const hidden = unwalkable + givenUp > 0
   if (hidden) {
-    // known from now on: the next backup reads again what is below them
+    // recorded now, so that the next backup reads again what is below them
     await datastore.tenantStore(tenant).quarantine.enter(news, { quiet: true })
     await attribute({ datastore, tenant, signal })
   }
@@ -81,7 +83,7 @@ export const agree = async (
   await catalog.losses.acceptable({ tenant: tenant.id, accepted })
 }
 
-/** Forgets damage that nothing needs any more, so that it keeps no pack; for a survey that was agreed to. */
+/** Forgets damage that nothing needs any more, so that it no longer keeps a pack; only for a survey that was agreed to. */
 export const forgetUnneeded = async (
   { datastore, tenant }: MaintenanceContext,
   { unneeded, unwalkable, givenUp }: SurveyResult,

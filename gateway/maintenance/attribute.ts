@@ -1,4 +1,5 @@
-// Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree once.
+// Finds out which disks of which restore points known damage touches, and where: one walk over all trees, each shared subtree
+// once.
 import type { DiskRoot, PointRoots } from '../catalog/points.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { LostRow } from '../catalog/damage.ts'
@@ -16,10 +17,10 @@ import type { MaintenanceContext } from './context.ts'
 /** Damaged records of one page of the catalog. */
 const DAMAGE_PAGE_ROWS = 4096
 
-/** Lost ranges that are put aside together. */
+/** Lost ranges that are staged together. */
 const STAGE_ROWS = 4096
 
-/** What is known of a damaged record: that it is, and that some restore point needs it. */
+/** What is known of a damaged record: that it is damaged, and that some restore point needs it. */
 const KNOWN = 1
 const MET = 2
 
@@ -29,7 +30,7 @@ const DAMAGED = 2
 export type AttributionContext = Pick<MaintenanceContext, 'datastore' | 'tenant' | 'signal'> &
   Partial<Pick<MaintenanceContext, 'onProgress'>>
 
-/** Holds the trees of a restore point and gives them, if it is still there. */
+/** Protects the trees of a restore point and returns them, if it still exists. */
 export const withPoint = async (
   { datastore, tenant }: Pick<MaintenanceContext, 'datastore' | 'tenant'>,
   id: string,
@@ -42,7 +43,7 @@ export const withPoint = async (
   for (const { root, size } of before.images)
     stack.use(references.hold({ tree: { root, chunks: chunkCount(size, tenant.chunkBytes) } }))
   stack.use(references.hold({ ids: () => [before.manifest] }))
-  // a collection that began before may have taken what a prune let go of meanwhile
+  // a collection that began before may have removed what a prune released meanwhile
   const point = await find()
   return point === null ? null : { point, held: stack.move() }
 }
@@ -52,7 +53,7 @@ class Attribution {
   readonly #store: TenantStore
   readonly #damage = new Fingerprints()
   readonly #subtrees = new Fingerprints()
-  /** What is below a lost node is not met, and yet some restore point needs it. */
+  /** The walk does not reach what is below a lost node, although some restore point needs it. */
   #nodesLost = false
   #rows: LostRow[] = []
   #first = true
@@ -153,7 +154,7 @@ class Attribution {
     return damaged
   }
 
-  /** A node that cannot be read is damage that nobody had met. */
+  /** An unreadable node is damage that was not known before. */
   async #meet(id: Uint8Array, error: VarveError): Promise<void> {
     const damage = damageOf(error)
     if (damage !== null) await this.#store.quarantine.enter([damage], { quiet: true })
@@ -170,7 +171,7 @@ class Attribution {
     this.#first = false
   }
 
-  /** Damage that was known when this began and that no restore point needs is of no interest any more. */
+  /** Damage that was known when this began and that no restore point needs is forgotten. */
   async #settle(): Promise<void> {
     const { datastore, tenant } = this.#context
     for await (const page of this.#pages()) {
@@ -180,11 +181,11 @@ class Attribution {
   }
 }
 
-/** Writes down what the tenant's known damage leaves unreadable, in place of what was known before; one at a time for each tenant. */
+/** Records what the tenant's known damage leaves unreadable, replacing what was known before; one at a time for each tenant. */
 export const attribute = (context: AttributionContext): Promise<void> =>
   context.datastore.tenantStore(context.tenant).quarantine.attributions.run(() => new Attribution(context).run())
 
-/** Attributes damage in the background; what is found while one attribution runs is for the next. */
+/** Attributes damage in the background; findings during one attribution are handled by the next. */
 export class Attributions implements AsyncDisposable {
   readonly #context: Omit<AttributionContext, 'tenant' | 'signal'>
   readonly #onError: (error: VarveError, tenant: Tenant) => void
@@ -221,7 +222,7 @@ export class Attributions implements AsyncDisposable {
     return work
   }
 
-  /** Stops what runs and waits until it has ended; the next start begins it again. */
+  /** Stops running attributions and waits for their end; the next start repeats them. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new VarveError('GOING_AWAY', 'the gateway is stopping'))
     await Promise.all(this.#ended)

@@ -1,6 +1,10 @@
-// When points were made, as far as their times agree with the order in which they were made: a clock that jumped misdates a few, and the others show which.
+// When points were made, as far as their times agree with the order in which they were made: a clock that jumped misdates a few,
+// and the others reveal which.
 
-/** Indexes of the longest run of times that never goes back; of several the one whose last times are the least, as what a clock that was ahead said is too late. */
+/**
+ * Indexes of the longest run of times that never goes back; of several the one with the smallest last times, as times from a
+ * clock that was ahead are too late.
+ */
 const longestRun = (timesMs: readonly number[]): number[] => {
   // by length less one: where the run of that length ends whose last time is the least
   const ends: number[] = []
@@ -21,8 +25,8 @@ const longestRun = (timesMs: readonly number[]): number[] => {
 }
 
 /**
- * A time for each point, which never goes back: `timesMs` are what clocks said, in the order of creation. The longest run that agrees with this order is
- * believed; a point outside of it was made just before the next one of the run, or after the last.
+ * A non-decreasing time for each point: `timesMs` are the recorded times, in the order of creation. The longest run that agrees
+ * with this order is believed; a point outside of it was made just before the next one of the run, or after the last.
  */
 export const believedTimes = (timesMs: readonly number[]): number[] => {
   const run = longestRun(timesMs)

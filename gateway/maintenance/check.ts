@@ -1,4 +1,5 @@
-// Compares a tenant's packs with index and catalog, and changes nothing: what packs hold that the catalog does not know, and the other way round.
+// Compares a tenant's packs with index and catalog, and changes nothing: what packs hold that the catalog does not know, and the
+// other way round.
 import type { PackRow } from '../catalog/packs.ts'
 import type { PlacePage } from '../catalog/checks.ts'
 import { equalBytes } from '../../protocol/chunk.ts'
@@ -18,7 +19,7 @@ import type { MaintenanceContext } from './context.ts'
 /** Records that are looked up at once. */
 const BATCH_RECORDS = 1000
 
-/** Restore points that the catalog does not know and that are remembered until the newest state is known. */
+/** Restore points unknown to the catalog that are kept until the newest state is known. */
 const STRANGERS_MAX = 100_000
 
 type Report = Result<'store.check'>
@@ -30,7 +31,10 @@ interface Stranger {
 
 const count = (counts: Map<number, number>, pack: number): void => void counts.set(pack, (counts.get(pack) ?? 0) + 1)
 
-/** The end of a write that was cut short or lost with the power, which nobody was told of: a start seals such a pack as it is. It is a problem where records are missing. */
+/**
+ * The end of an unacknowledged write that a crash or power loss cut short: a start seals such a pack as it is. It is a problem
+ * only where records are missing.
+ */
 const isTail = ({ state, bytes }: PackRow, { offset, length, problem }: PackGap): boolean =>
   state === 'sealed' && offset + length === bytes && problem !== 'the pack is shorter'
 
@@ -113,7 +117,7 @@ class PackCheck {
       onProgress({ phase: 'examine', done, total })
       after = page.last
     } while (after !== null)
-    // some were made since, the others are nowhere
+    // some were made since, the others do not exist
     for (const { id, state } of await datastore.catalog.packs.list()) if (state !== 'doomed') others.delete(id)
     const nowhere = [...others.values()].reduce((sum, rows) => sum + rows, 0)
     this.#report.dangling += nowhere
@@ -163,7 +167,10 @@ class PackCheck {
     this.#doneBytes += row.bytes
   }
 
-  /** A header says nothing that matters of a pack that holds nothing, as one that was cut at its making; one of another pack matters where its records are not there. */
+  /**
+   * The header of an empty pack, such as one cut off while it was made, does not matter; one of another pack matters where its
+   * records are missing.
+   */
   async #checkHeader({ uuid, kind }: PackRow, named: number, found: number): Promise<void> {
     const { packs } = this.#context.datastore.tenantStore(this.#context.tenant)
     try {
@@ -199,17 +206,17 @@ class PackCheck {
     this.#problem(`pack ${uuid}: no whole record from byte ${offset} to ${offset + length}: ${problem}`)
   }
 
-  /** Rows that were there when the check began may have gone since: what is missing now counts. */
+  /** Rows may have been removed since the check began: only what is missing now counts. */
   async #dangling(row: PackRow, found: number): Promise<void> {
     const { datastore, tenant } = this.#context
     const rows = await datastore.catalog.collection.rowsOf({ tenant: tenant.id, pack: row.id })
     const missing = rows.filter(({ offset }) => offset < row.bytes).length - found
     if (missing <= 0) return
     this.#report.dangling += missing
-    this.#problem(`pack ${row.uuid} lacks ${missing} records that the index names; verify says what is lost with them`)
+    this.#problem(`pack ${row.uuid} lacks ${missing} records that the index names; verify shows what is lost with them`)
   }
 
-  /** Keeps what restore points and states say. */
+  /** Keeps the manifests and states. */
   #remember(row: PackRow, { header, bytes, offset }: PackRecord): void {
     const { type, id, codec, plainLength } = header
     if (type !== RECORD.manifest && type !== RECORD.state) return

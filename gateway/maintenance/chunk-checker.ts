@@ -56,7 +56,7 @@ export class ChunkChecker {
     pool: RecordPool
     throttle: Throttle
     signal: AbortSignal
-    /** Told of stored bytes as they are read. */
+    /** Called with the stored bytes as they are read. */
     onRead: (bytes: number) => void
   }) {
     this.#store = options.store
@@ -66,7 +66,7 @@ export class ChunkChecker {
     this.#onRead = options.onRead
   }
 
-  /** What is wrong with these chunks: those the index does not have, and those that are not what it says. STORE_FAILED. */
+  /** What is wrong with these chunks: those missing from the index, and those that differ from it. STORE_FAILED. */
   async check(ids: readonly Uint8Array[]): Promise<Damage[]> {
     const damages: Damage[] = []
     const placed: Placed[] = []

@@ -1,4 +1,4 @@
-// The garbage collection of one tenant: survey, sweep, and packs with little that lives rewritten into new ones.
+// The garbage collection of one tenant: survey, sweep, and packs with few live records rewritten into new ones.
 import type { Acceptance } from '../catalog/damage.ts'
 import type { CatalogRoots, CollectablePack } from '../catalog/collection.ts'
 import type { CollectionReport } from '../../protocol/maintenance.ts'
@@ -24,7 +24,7 @@ import { OWNER_ALL, type SurveyResult } from './survey.ts'
 /** Packs that are removed with one call. */
 const REMOVED_AT_ONCE = 64
 
-/** What was swept of one pack, and what of its dead records work under way has come to rely on. */
+/** What was swept of one pack, and which of its dead records work under way has begun to rely on. */
 interface PackSweep {
   sweptRows: number
   coveredBytes: number
@@ -47,7 +47,7 @@ class Sweeper {
 
   async sweep(ids: Uint8Array, packs: Uint32Array, stored: Uint32Array): Promise<void> {
     const { datastore, tenant, clock } = this.#context
-    // who holds or locks an accepted point meanwhile ends it
+    // holding or locking an accepted point meanwhile ends the collection
     const accepted = { points: this.#accepted, nowMs: clock.now() }
     const each = splitIds(ids)
     failpoint('sweep')
@@ -74,7 +74,7 @@ class Sweeper {
 }
 
 /** The packs with what the survey counted in them, less what was swept. */
-export const surveyedPacks = (
+const surveyedPacks = (
   packs: readonly CollectablePack[],
   survey: SurveyResult,
   swept: ReadonlyMap<number, PackSweep> | null,
@@ -89,7 +89,7 @@ export const surveyedPacks = (
       kind,
       bytes,
       liveBytes: liveBytes + coveredBytes,
-      // a dry run sweeps nothing and counts what would be left
+      // a dry run sweeps nothing and counts what would remain
       rows: swept === null ? liveRows : rows - sweptRows,
       // one that was not sealed when the survey began may have rows that it did not see
       open: swept !== null && open,
@@ -132,10 +132,10 @@ const apply = async (
 ): Promise<Rewritten> => {
   const { datastore, tenant, log, signal, onProgress } = context
   const { packs } = datastore.tenantStore(tenant)
-  // what an earlier one could not unlink may have come to be needed since
+  // packs that an earlier one could not remove may be needed by now
   const doomed = await packs.doomed()
   for (const pack of doomed) await packs.spare(pack)
-  // first what gives space without taking any
+  // first what frees space without taking any
   const remove = [...doomed, ...plan.remove]
   const free: DoomedPack[] = []
   for (const [done, pack] of remove.entries()) {
@@ -150,9 +150,10 @@ const apply = async (
 }
 
 /**
- * Reclaims what nothing refers to, beside backups and restores. Nothing is removed where it cannot be known what is needed: TREE_UNREADABLE while a tree node
- * cannot be read that belongs to other points than those of `acceptLoss`, CATALOG_DAMAGED where the catalog lacks what packs or points say, STORE_FAILED while
- * a pack cannot be read. NOT_FOUND, POINT_HELD, PARAMS_INVALID for points of `acceptLoss` of which no loss can be accepted; MAINTENANCE_RUNNING, STORE_FULL.
+ * Reclaims what nothing refers to, beside backups and restores. Nothing is removed while it is unknown what is needed:
+ * TREE_UNREADABLE while a tree node cannot be read that belongs to other points than those of `acceptLoss`, CATALOG_DAMAGED where
+ * the catalog lacks records of packs or points, STORE_FAILED while a pack cannot be read. NOT_FOUND, POINT_HELD, PARAMS_INVALID
+ * for points of `acceptLoss` of which no loss can be accepted; MAINTENANCE_RUNNING, STORE_FULL.
  */
 export const collect = async (
   context: MaintenanceContext,

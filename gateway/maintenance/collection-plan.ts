@@ -1,11 +1,11 @@
 // Which packs a collection removes, rewrites and keeps: a pure plan over what a survey counted in each.
 import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from '../packs/format.ts'
 
-/** Sealed packs below this part of a whole one are merged once there are at least two of a kind: crashes and short uploads leave them. */
+/**
+ * Sealed packs smaller than this part of a full one, which crashes and short uploads leave, are merged once there are two of a
+ * kind.
+ */
 const SMALL_PART = 0.25
-
-/** That of packs on any but a small disk, in bytes. */
-export const SMALL_PACK_BYTES = PACK_BYTES_MAX * SMALL_PART
 
 /** A pack as the survey found it. */
 export interface SurveyedPack {
@@ -20,7 +20,7 @@ export interface SurveyedPack {
   readonly rows: number
   /** Writers may still add to it. */
   readonly open: boolean
-  /** Known damage lies in it, or its file is not its own: what cannot be read now may be readable again. */
+  /** It holds known damage, or another pack's file: what cannot be read now may become readable again. */
   readonly damaged: boolean
 }
 
@@ -36,14 +36,14 @@ export interface CollectionPlan {
   readonly damagedBytes: number
 }
 
-/** What a pack would lose by being copied: its header is written again with each copy. */
+/** Bytes that copying a pack would free: its header is written again with each copy. */
 const deadBytesOf = ({ bytes, liveBytes }: SurveyedPack): number => Math.max(0, bytes - PACK_HEADER_BYTES - liveBytes)
 
 /** Bytes of packs that nothing refers to. */
 export const deadBytes = (packs: readonly SurveyedPack[]): number =>
   packs.reduce((sum, pack) => sum + deadBytesOf(pack), 0)
 
-/** Less of it is live than asked for. */
+/** Its live share is below the threshold. */
 const isWasteful = (pack: SurveyedPack, thresholdPercent: number): boolean => {
   const deadPart = deadBytesOf(pack) * 100
   return deadPart > 0 && deadPart > (pack.bytes - PACK_HEADER_BYTES) * (100 - thresholdPercent)

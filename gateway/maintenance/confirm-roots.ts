@@ -1,4 +1,5 @@
-// Holds the images that the catalog names against the manifests in the packs, before anything is called dead by the catalog's word.
+// Compares the images of the catalog with the manifests in the packs, before anything counts as dead because the catalog lacks
+// it.
 import { CATALOG_WAY_OUT, type CatalogRoots, type ImageRoot } from '../catalog/collection.ts'
 import { equalBytes, hex } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -15,11 +16,11 @@ const BATCH_MANIFESTS = 64
 const disagree = (point: string): VarveError =>
   new VarveError(
     'CATALOG_DAMAGED',
-    `the catalog says something else of restore point ${point} than its manifest in the packs, so nothing was removed: ${CATALOG_WAY_OUT}`,
+    `the catalog contradicts the manifest of restore point ${point} in the packs, so nothing was removed: ${CATALOG_WAY_OUT}`,
     { details: { point } },
   )
 
-/** The manifest; null for one that cannot be read, of which the catalog has all that it says. */
+/** The manifest; null for an unreadable one, whose content the catalog has. */
 const manifestIn = (key: Uint8Array, fetched: FetchedRecord | VarveError, point: string): Manifest | null => {
   if (fetched instanceof VarveError) return null
   try {

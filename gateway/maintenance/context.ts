@@ -1,4 +1,4 @@
-// What every piece of maintenance works with: one tenant's part of the datastore, and who watches and may stop it.
+// The context of all maintenance work: one tenant's part of the datastore, progress and abort.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'

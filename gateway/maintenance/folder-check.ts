@@ -1,4 +1,4 @@
-// Looks at what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of tenants that it does not know.
+// Checks what belongs to no single tenant: the catalog's own pages and counts, its age, and packs of unknown tenants.
 import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -9,7 +9,7 @@ import { olderEpochText } from '../catalog/older-catalog.ts'
 import { CATALOG_NAME } from '../folder/layout.ts'
 import { readPackHeader } from '../packs/pack-scan.ts'
 
-/** Tenants that only packs know and that are named. */
+/** Unknown tenants of packs that are named. */
 const TENANTS_NAMED_MAX = 100
 
 const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<string[]> => {
@@ -36,8 +36,8 @@ const unknownTenants = async (packs: PackStoreSpec, catalog: Catalog): Promise<s
 }
 
 /**
- * Everything of this kind that a start would refuse, in words; STORE_FAILED where the folder of packs is not there. It has a connection of its own:
- * for a look at every page of the catalog neither backups nor listings wait.
+ * Everything of this kind that a start would refuse, in words; STORE_FAILED where the folder of packs is not there. It has a
+ * connection of its own: for a look at every page of the catalog neither backups nor listings wait.
  */
 export const folderProblems = async (folder: string): Promise<string[]> => {
   await using catalog = await openThread(path.join(folder, CATALOG_NAME))

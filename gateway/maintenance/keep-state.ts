@@ -1,15 +1,16 @@
-// Keeps the packs' copy of each tenant's state up to date: before a change is acknowledged, and soon after one that a command made beside the gateway.
+// Keeps the packs' copy of each tenant's state up to date: before a change is acknowledged, and soon after a change by a command
+// beside the gateway.
 import type { Clock } from '../../protocol/peer.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { Log } from '../../protocol/host/log.ts'
 
-/** How often it is looked for changes, in milliseconds. */
+/** How often changes are looked for, in milliseconds. */
 const INTERVAL_MS = 5000
 
 /**
- * Writes a tenant's changed state to its packs; to be awaited before a hold, a lock or a prune is acknowledged. Where that fails, as on a full disk, the change
- * stands in the catalog all the same and the state is written later: a prune must work without space.
+ * Writes a tenant's changed state to its packs; to be awaited before a hold, a lock or a prune is acknowledged. If that fails, as
+ * on a full disk, the change remains in the catalog and the state is written later: a prune must work without space.
  */
 export const keepState = async (store: TenantStore, log: Log): Promise<void> => {
   try {

@@ -1,8 +1,9 @@
-// The dead records of a survey, kept until somebody agrees that they go: so that the index need not be read again where they are not too many.
+// The dead records of a survey, kept until their removal is agreed to, so that the index need not be read again unless they are
+// too many.
 import type { OnDead } from './survey.ts'
 
-/** Dead records that are kept, in 40 MB; of more none is. */
-export const KEPT_RECORDS_MAX = 1_000_000
+/** Dead records that are kept, in 40 MB; beyond that none are. */
+const KEPT_RECORDS_MAX = 1_000_000
 
 export class KeptDead {
   readonly #recordsMax: number

@@ -1,4 +1,5 @@
-// Who holds a record: the smallest of image, point, disk, machine and tenant that covers every image with it, as small numbers that can be joined.
+// Who holds a record: the smallest of image, point, disk, machine and tenant that covers every image with it, as small numbers
+// that can be joined.
 
 /** One disk of one restore point. */
 export interface OwnedImage {
@@ -22,12 +23,13 @@ const TENANT = 1
 const key = (...parts: readonly string[]): string => JSON.stringify(parts)
 
 /**
- * A join-semilattice over image → point | disk → machine → tenant: joining is associative, commutative and idempotent, so the owner of a record
- * does not depend on the order of a walk, and it changes at most three times. The same images in the same order give the same codes.
+ * A join-semilattice over image → point | disk → machine → tenant: joining is associative, commutative and idempotent, so the
+ * owner of a record does not depend on the order of a walk, and it changes at most three times. The same images in the same order
+ * give the same codes.
  */
 export class Lattice {
   readonly #owners: (Owner | null)[] = [null, { scope: 'tenant' }]
-  // by code: the machine, disk and point that the owner lies in; 0 where it reaches over several
+  // by code: the machine, disk and point that contain the owner; 0 where it spans several
   readonly #machines = [0, 0]
   readonly #disks = [0, 0]
   readonly #points = [0, 0]

@@ -1,4 +1,4 @@
-// The maintenance of the datastore: for each tenant one long piece of work at a time and an accounting beside it, for the gateway a few in all.
+// The maintenance of the datastore: one long piece of work and one accounting at a time for each tenant, and a few in all.
 import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Params, Result } from '../../protocol/methods.ts'
@@ -26,7 +26,7 @@ const WORK: { readonly [N in Work]: (context: MaintenanceContext, params: Params
   'store.usage': usageOf,
 }
 
-/** What people call the work, with its command. */
+/** The names of the work for people, with its command. */
 const WORK_WORDS: Readonly<Record<Work, string>> = {
   'store.collect': 'a collection ("gc")',
   'store.verify': 'a verification ("verify")',
@@ -34,13 +34,13 @@ const WORK_WORDS: Readonly<Record<Work, string>> = {
   'store.usage': 'an accounting ("usage")',
 }
 
-/** Pieces of work at once, over all tenants: each has a thread, a table of what it saw, and the disk. */
+/** Pieces of work at once, over all tenants: each takes a thread, a table in memory, and disk bandwidth. */
 export const WORK_RUNNING_MAX = 4
 
 /** Pieces of work that wait for that. */
 const WORK_WAITING_MAX = 10_000
 
-/** The slot that work takes of its tenant: what anybody may ask for must not keep out what keeps the datastore. */
+/** The tenant's slot that work takes: work that any reader may request must not block upkeep. */
 type Slot = 'keeping' | 'accounting'
 
 /** The name of the lease on a tenant's slot. */
@@ -53,7 +53,7 @@ export class Maintenance implements AsyncDisposable {
   readonly #datastore: Datastore
   readonly #clock: Clock
   readonly #log: Log
-  /** What waits or runs; none of it rejects. */
+  /** Waiting and running work; none of it rejects. */
   readonly #running = new Set<Promise<unknown>>()
   readonly #turns = new Limiter({ weightMax: WORK_RUNNING_MAX, waitingMax: WORK_WAITING_MAX })
   readonly #stop = new AbortController()
@@ -79,8 +79,8 @@ export class Maintenance implements AsyncDisposable {
   }
 
   /**
-   * Runs one piece of work to its end or until its caller goes, once it is its turn. MAINTENANCE_RUNNING while another one of the tenant
-   * runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
+   * Runs one piece of work, once it is its turn, to its end or until its caller disconnects. MAINTENANCE_RUNNING while another
+   * one of the tenant runs or waits, TOO_MANY_REQUESTS; `store.usage` and the others do not keep each other out.
    */
   async run<N extends Work>(name: N, tenant: Tenant, params: Params<N>, call: ServedCall<N>): Promise<Result<N>> {
     const { own, other } = slotsOf(name)
@@ -92,7 +92,7 @@ export class Maintenance implements AsyncDisposable {
       )
     await using lease = taken.lease
     const { beside, lost } = lease
-    // what a collection removes, an accounting that began before may be about to read
+    // an accounting that began before may be about to read what a collection removes
     const first = [name, beside?.what].includes('store.collect') ? beside?.ended : undefined
     const signal = AbortSignal.any([call.signal, this.#stop.signal, lost])
     const work = this.#inTurn(first, signal, () => this.#run(name, tenant, params, { signal, call }))
@@ -126,7 +126,7 @@ export class Maintenance implements AsyncDisposable {
     const startedMs = this.#clock.elapsed()
     const progress = new Progress(this.#clock, (one) => call.send(one))
     this.#log.info({ tenant: tenant.name, work: name }, 'maintenance begins')
-    // what was let go of must not come back with a rebuild once its chunks are gone
+    // removed points must not come back with a rebuild once their chunks are gone
     if (name === 'store.collect') await keepState(this.#datastore.tenantStore(tenant), this.#log)
     const result = await WORK[name](
       {

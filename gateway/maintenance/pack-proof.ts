@@ -1,4 +1,4 @@
-// Proves, before a pack is removed for good, that nothing in it is needed; what only this pack has goes back into the index.
+// Proves, before a pack is removed for good, that nothing in it is needed; records that only this pack has return to the index.
 import type { RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { damageOf } from '../packs/damage.ts'
@@ -39,7 +39,7 @@ export class PackProof {
       named += await this.look(pack, batch)
       batch = []
     }
-    // nothing can be removed of one that has no file
+    // a pack without a file holds nothing to remove
     if ((await this.#store.packs.size(pack)) === null) return true
     for await (const head of this.#store.packs.skim(pack, { signal, onRead }))
       if (batch.push(head) >= BATCH_RECORDS) await look()
@@ -48,8 +48,8 @@ export class PackProof {
   }
 
   /**
-   * Compares records of a pack with what the index says of them, and lets back in what is damage so far, or of which the index names another copy that is not
-   * whole; the number of those that it names here.
+   * Compares records of a pack with what the index says of them, and returns records to the index that count as damaged, or whose
+   * other copy in the index is not whole; the number of those that it names here.
    */
   async look(pack: string, heads: readonly RecordHead[]): Promise<number> {
     if (heads.length === 0) return 0
@@ -80,7 +80,7 @@ export class PackProof {
     return heads.filter((_, index) => known[index] === 1)
   }
 
-  /** Those of which the copy that the index names is not whole; that one is let go of. */
+  /** Those whose copy named by the index is not whole; that copy is quarantined. */
   async #badElsewhere(heads: readonly RecordHead[]): Promise<RecordHead[]> {
     const bad: RecordHead[] = []
     for (let from = 0; from < heads.length; from += COPIES_AT_ONCE) {

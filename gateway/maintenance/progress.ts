@@ -1,4 +1,4 @@
-// Notices of how far long work is: a few a second, and never two at once.
+// Progress notices of long work: a few a second, and never two at once.
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import type { Clock } from '../../protocol/peer.ts'
 
@@ -16,12 +16,12 @@ export class Progress {
     this.#send = send
   }
 
-  /** Sends it, unless another one was sent just now or is under way: for who reads slowly, notices must not pile up. */
+  /** Sends it, unless another one was just sent or is under way: notices must not pile up for a slow reader. */
   tell(progress: MaintenanceProgress): void {
     if (this.#telling || this.#clock.elapsed() - this.#toldMs < NOTICE_INTERVAL_MS) return
     this.#toldMs = this.#clock.elapsed()
     this.#telling = true
-    // who has gone is noticed by the call's signal
+    // a caller that disconnected is noticed through the call's signal
     const told = (): void => void (this.#telling = false)
     this.#send(progress).then(told, told)
   }

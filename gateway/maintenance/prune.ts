@@ -9,7 +9,7 @@ import type { Catalog } from '../catalog/catalog.ts'
 import { failpoint } from '../common/failpoint.ts'
 import { planRetention, protectedBy, type PlannedPoint } from './retention.ts'
 
-/** Points that rules let go of in one transaction: 1.8 ms each of those with 12 disks, for which everybody's backups wait. */
+/** Points that one transaction removes: 1.8 ms for each with 12 disks, during which all backups wait. */
 const STEP_POINTS = 50
 
 export interface PruneRequest {
@@ -24,7 +24,7 @@ interface MachinePoint extends PlannedPoint {
   readonly machine: string
 }
 
-/** What is planned so far: the ids that go, and the rows that are shown. */
+/** The plan so far: the ids to remove, and the rows to show. */
 interface Plan {
   readonly going: string[]
   readonly goingRows: PrunedPoint[]
@@ -87,10 +87,7 @@ const planByRules = async (request: PruneRequest): Promise<Plan> => {
 
 const planNamed = async ({ catalog, tenant, params, nowMs }: PruneRequest, named: string[]): Promise<Plan> => {
   if (params.machine !== null || params.group !== null || params.rules !== null)
-    throw new VarveError(
-      'PARAMS_INVALID',
-      'points that are named go by themselves: no machine, group or rules beside them',
-    )
+    throw new VarveError('PARAMS_INVALID', 'name either points, or a machine, group or rules: not both')
   const plan: Plan = { going: [], goingRows: [], keptRows: [], count: 0 }
   const ids = new Set<string>()
   for (const prefix of named) ids.add((await catalog.points.find({ tenant: tenant.id, agent: null, prefix })).id)
@@ -101,7 +98,7 @@ const planNamed = async ({ catalog, tenant, params, nowMs }: PruneRequest, named
   return plan
 }
 
-/** What a plan came to, with what was found protected at the last moment among what stays. */
+/** The result of a plan; points found protected at the last moment count as kept. */
 const resultOf = (
   plan: Plan,
   left: ReadonlyMap<string, PrunedPoint['keptBy']>,
@@ -117,8 +114,8 @@ const resultOf = (
 }
 
 /**
- * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the points named.
- * NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a point that was named may not go, and then none goes.
+ * Plans by the policies (or the rules given) and, unless it is a dry run, removes what they do not keep; or removes just the
+ * points named. NOT_FOUND, AMBIGUOUS, PARAMS_INVALID; POINT_HELD where a named point may not be removed, and then none is.
  */
 export const prune = async (request: PruneRequest): Promise<Result<'points.prune'>> => {
   const { catalog, tenant, params, nowMs, by } = request
@@ -127,7 +124,7 @@ export const prune = async (request: PruneRequest): Promise<Result<'points.prune
   if (params.dryRun) return resultOf(plan, new Map(), plan.going.length)
   const left = new Map<string, PrunedPoint['keptBy']>()
   let removed = 0
-  // of what a person named all goes or nothing
+  // of points that a person named all are removed or none
   const step = named ? REMOVED_POINTS_MAX : STEP_POINTS
   for (let from = 0; from < plan.going.length; from += step) {
     const points = plan.going.slice(from, from + step)

@@ -1,17 +1,17 @@
-// What a rebuilt catalog has less of than the one that it would replace.
+// What a rebuilt catalog would lose compared with the one that it replaces.
 import { VarveError } from '../../protocol/errors.ts'
 import type { OldCatalog, OldPack, OldRecord } from '../catalog/sqlite/old-catalog.ts'
 import type { Sql } from '../catalog/sqlite/sql.ts'
 import type { RebuildReport } from './rebuild-report.ts'
 
-/** What the old catalog has and the new one has not; 0 where it has no less. */
+/** What the old catalog has and the new one lacks; 0 for no loss. */
 export interface RebuildLoss {
   readonly tenants: number
   /** Restore points that are whole for the old catalog, and in the new one absent or without a part. */
   readonly points: number
   /**
-   * Records of an old catalog that could be used as it is, in packs, or parts of packs, that were not read now. Of what was read the packs know better:
-   * rows of the index may be wrong.
+   * Records of an old catalog that could be used as it is, in packs, or parts of packs, that were not read now. For the packs
+   * that were read, the packs are right and rows of the index may be wrong.
    */
   readonly records: number
 }
@@ -24,7 +24,7 @@ const unreadRecords = function* (old: OldCatalog, read: RebuildReport['read']): 
     const found = read.get(uuid)
     return found !== undefined && found.bytes >= bytes && found.gaps.length === 0
   }
-  // as a rule all were: then nobody needs to look at each record
+  // usually all were: then single records need no look
   if (old.packs().every(isWhole)) return
   for (const record of old.records()) {
     const found = read.get(record.pack)
@@ -61,12 +61,15 @@ export const lossOf = (
   }
 }
 
-/** REBUILD_LOSES where neither packs nor an old catalog gave a tenant, though changes were acknowledged: no tenant is ever removed. */
+/**
+ * REBUILD_LOSES where neither packs nor an old catalog gave a tenant, though changes were acknowledged: no tenant is ever
+ * removed.
+ */
 export const refuseNothing = ({ tenants }: Pick<RebuildReport, 'tenants'>, epoch: number | null): void => {
   if (tenants > 0 || epoch === null || epoch === 0) return
   throw new VarveError(
     'REBUILD_LOSES',
-    `the folder of packs has seen ${epoch} acknowledged changes, and neither packs nor an old catalog tell of a tenant now. ` +
+    `the folder of packs has seen ${epoch} acknowledged changes, and neither packs nor an old catalog name a tenant now. ` +
       'Nothing was changed. Look whether all packs are there, or put a copy of catalog.db back; to begin anew: varve-gateway repair --rebuild --accept-loss',
     { details: { tenants: 1, points: 0, records: 0 } },
   )

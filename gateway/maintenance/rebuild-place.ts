@@ -1,4 +1,4 @@
-// Puts a rebuilt catalog in the place of the old one, which is kept: a crash between any two steps leaves all of both there.
+// Puts a rebuilt catalog in the place of the old one, which is kept: a crash between any two steps preserves both completely.
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
@@ -22,7 +22,10 @@ export class CatalogPlace {
     return this.#path(NEW_NAME)
   }
 
-  /** The catalog that is to be replaced: the one in use, else the newest of those that were replaced before; null where there is none. */
+  /**
+   * The catalog that is to be replaced: the one in use, else the newest of those that were replaced before; null where there is
+   * none.
+   */
   get old(): string | null {
     const catalog = this.#path(CATALOG_NAME)
     if (existsSync(catalog) && statSync(catalog).size > 0) return catalog
@@ -30,14 +33,14 @@ export class CatalogPlace {
     return last === 0 ? null : this.#path(replacedName(last))
   }
 
-  /** Clears what a rebuild left that was interrupted. */
+  /** Removes the remains of an interrupted rebuild. */
   async prepare(): Promise<void> {
     const catalog = this.#path(CATALOG_NAME)
     if (!existsSync(catalog) && existsSync(`${catalog}-wal`)) await this.#settleLog(catalog)
     await this.discard()
   }
 
-  /** Removes what there is of the new catalog. */
+  /** Removes the new catalog as far as it exists. */
   async discard(): Promise<void> {
     for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(`${this.fresh}${suffix}`, { force: true })
     await syncFolder(this.#folder)
@@ -64,7 +67,10 @@ export class CatalogPlace {
     return kept
   }
 
-  /** A log without its catalog: that of the one just replaced when the crash came between the two, else a stranger that is put aside. */
+  /**
+   * A log without its catalog: that of the one just replaced after a crash between the two steps, else an unknown one, which is
+   * moved aside.
+   */
   async #settleLog(catalog: string): Promise<void> {
     const last = this.#lastReplaced()
     const owner = `${this.#path(replacedName(last))}-wal`

@@ -1,4 +1,4 @@
-// What a rebuild found and did, and everything that it could not read: lists that stay bounded, with what they leave out counted.
+// What a rebuild found and did, and everything that it could not read: bounded lists, with a count of what they leave out.
 import { REPORT_ROWS_MAX } from '../../protocol/maintenance.ts'
 
 /** Items of one kind; past REPORT_ROWS_MAX they are only counted. */
@@ -34,7 +34,7 @@ export interface IncompletePoint {
   readonly disks: readonly string[]
 }
 
-/** What of a pack was read, in bytes. */
+/** How much of a pack was read, in bytes. */
 export interface ReadPack {
   readonly bytes: number
   /** Parts in which there is no whole record that can be relied on. */
@@ -57,9 +57,9 @@ export class RebuildReport {
   prunedPoints = 0
   /** Records that restore points name and the packs do not have: they are damage now. */
   missingRecords = 0
-  /** Where the catalog is now that was there before; null where there was none. */
+  /** Where the former catalog is now; null where there was none. */
   replaced: string | null = null
-  /** The older catalog from which was taken what packs do not hold; null where there was none or it could not be read. */
+  /** The older catalog that supplied what packs do not hold; null where there was none or it could not be read. */
   takenFrom: string | null = null
   durationMs = 0
   readonly unreadable = new ReportList<UnreadableRange>()
@@ -67,7 +67,7 @@ export class RebuildReport {
   readonly unknownFiles = new ReportList<string>()
   /** Ids of all points that are lost or incomplete; not printed. */
   readonly unusable = new Set<string>()
-  /** How far each pack was read, and what of it was not, by its uuid; not printed. */
+  /** How far each pack was read, and its unread parts, by its uuid; not printed. */
   readonly read = new Map<string, ReadPack>()
   readonly incompletePoints = new ReportList<IncompletePoint>()
   /** Restore points that a state or the old catalog names and that could not be found again. */
@@ -80,7 +80,7 @@ export class RebuildReport {
     readonly packs: number
     readonly problem: string
   }>()
-  /** Those of them of which the old catalog did not know more either. */
+  /** Those of them that the old catalog did not know better either. */
   missingStates = 0
   /** Everything else that a person should know, in words. */
   readonly remarks = new ReportList<string>()

@@ -34,7 +34,7 @@ export interface FoundPack {
   readonly bytes: number
   /** Null where the header is damaged: then every record of it is looked at twice. */
   readonly kind: PackKind | null
-  /** True where its header is that of another pack: then too. */
+  /** True where its header is that of another pack: likewise. */
   readonly misplaced: boolean
 }
 
@@ -54,7 +54,10 @@ export interface ScanContext {
 const unreadable = (report: RebuildReport, { tenant, pack }: PackName, problem: string): void =>
   report.unreadable.add({ tenant, pack, offset: 0, length: null, problem })
 
-/** Every pack that this program can read, the largest first, so that the last ones to be read are short; the others are in the report. */
+/**
+ * Every pack that this program can read, the largest first, so that the last ones to be read are short; the others are in the
+ * report.
+ */
 export const findPacks = async ({ store, report, signal }: ScanContext): Promise<FoundPack[]> => {
   const packs: FoundPack[] = []
   for await (const entry of store.list()) {
@@ -76,7 +79,10 @@ export const findPacks = async ({ store, report, signal }: ScanContext): Promise
   return packs.sort((a, b) => b.bytes - a.bytes)
 }
 
-/** Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them must prove itself. */
+/**
+ * Without a header a pack is read from its first byte; one of another pack says of which kind the records are, and each of them
+ * must prove itself.
+ */
 const kindOf = async (
   store: Packs,
   name: PackName,
@@ -119,7 +125,7 @@ type Candidate = { readonly part: StatePart; readonly id: Uint8Array }
 const newerFirst = ([a]: readonly Candidate[], [b]: readonly Candidate[]): number =>
   b!.part.seq - a!.part.seq || b!.part.timeMs - a!.part.timeMs
 
-/** The newest state of each tenant by its uuid; where that is not whole, with what an older one says besides. */
+/** The newest state of each tenant by its uuid; if that is not whole, completed from an older one. */
 export const findStates = async (
   context: ScanContext,
   packs: readonly FoundPack[],
@@ -155,7 +161,7 @@ export const findStates = async (
   return new Map([...byTenant].map(([tenant, [newest, older]]) => [tenant, stateOf(newest!, older ?? [])]))
 }
 
-/** The items of `now`, and those of `then` that it has none of the same key for. */
+/** The items of `now`, and those of `then` whose key `now` does not have. */
 const merge = <T>(now: readonly T[], then: readonly T[], key: (item: T) => string): T[] => {
   const known = new Set(now.map(key))
   return [...now, ...then.filter((item) => !known.has(key(item)))]
@@ -182,7 +188,7 @@ export interface ScannedTenant {
   readonly onManifest: (id: Uint8Array, manifest: Manifest) => void
 }
 
-/** Puts one pack and all its whole records into the index, and hands its manifests on. */
+/** Adds one pack and all its whole records to the index, and passes its manifests on. */
 export class PackIndexer {
   readonly #context: ScanContext
   readonly #builder: CatalogBuilder
@@ -239,7 +245,7 @@ export class PackIndexer {
     report.bytes += bytes
   }
 
-  /** Why a whole record is not to be relied on; null where it is. */
+  /** Why a whole record cannot be relied on; null where it can. */
   #problemOf(record: PackRecord, kind: PackKind | null, tenant: BuiltTenant, suspect: boolean): string | null {
     const { header, found } = record
     if (kind !== null && !fitsPack(kind, header.type)) return 'a record is in a pack of another kind'

@@ -26,12 +26,12 @@ export interface Subject {
   readonly old: OldTenant | null
   /** Points that the newest state names. */
   readonly points: Map<string, StatePoint>
-  /** What was there last, as the newest witness says; null where there is none to be relied on. */
+  /** The latest set of restore points, from the newest witness; null without a reliable one. */
   readonly witness: Witness | null
   /** Points whose manifest was found and counts. */
   readonly manifests: Set<string>
   readonly failedJobs: ReadonlySet<string>
-  /** Highest number of a state that anything names. */
+  /** Highest state number that anything names. */
   seq: number
 }
 
@@ -43,7 +43,7 @@ interface TenantContext {
 
 const newTenant = (state: TenantState | null, old: OldTenant | null): NewTenant => {
   if (old !== null && state === null) return old
-  if (state === null) throw new VarveError('INTERNAL', 'a tenant comes from nowhere')
+  if (state === null) throw new VarveError('INTERNAL', 'a tenant has no source')
   const { idKey, uuid, ...tenant } = state.tenant
   const now = old ?? tenant
   const { name, quotaSoftBytes, quotaHardBytes } = now
@@ -76,7 +76,7 @@ const addFact = (
 
 const witnessOf = (found: FoundState | null, old: OldTenant | null, catalog: OldCatalog | null): Witness | null => {
   const state = found?.complete === true ? found.state : null
-  // numbers are given out by the catalog: with a higher one than the newest state it has seen one that is lost
+  // the catalog assigns numbers: if it has a higher one than the newest state, it has seen one that is lost
   if (old !== null && catalog !== null && (state === null || old.seq > state.seq) && catalog.isWhole())
     return {
       seq: old.seq,
@@ -128,9 +128,9 @@ export const addTenants = (
       subject === undefined
         ? 'no state was found: its packs are left alone, as its key is not known'
         : subject.found === null
-          ? 'no state was found: it is as the old catalog says'
+          ? 'no state was found: it is taken from the old catalog'
           : 'a part of its newest state is missing: restore points that were pruned last may be there again'
-    // what an old catalog knows takes the place of a state
+    // the old catalog's knowledge replaces a state
     const { found = null, old: known = null } = subject ?? {}
     const missing = known === null || (found !== null && found.state.seq > known.seq)
     if (missing) report.missingStates++
@@ -146,7 +146,10 @@ export const addTenants = (
   return subjects
 }
 
-/** Whether the restore point of a manifest was there last: what the witness does not name is newer than it, or was removed. */
+/**
+ * Whether the restore point of a manifest was there last: a point that the witness does not name is newer than it, or was
+ * removed.
+ */
 export const isLive = ({ witness, failedJobs }: Subject, { point, state }: Manifest): boolean => {
   if (failedJobs.has(point)) return false
   return witness === null || state >= witness.seq || witness.points.has(point) || witness.jobs.has(point)

@@ -1,4 +1,5 @@
-// Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is read.
+// Walks the trees of all restore points after a rebuild: which nodes and chunks they name that the packs do not have. No chunk is
+// read.
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { rootLevel, type TreeNode } from '../../protocol/image-tree.ts'
@@ -51,7 +52,7 @@ export class PointWalk {
     this.#report = options.report
     this.#signal = options.signal
     this.#nowMs = options.nowMs
-    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) })
+    this.#nodes = new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.records, store }) })
   }
 
   /** Walks every restore point of the tenant; what is absent becomes damage, and what it touches is in the report. */

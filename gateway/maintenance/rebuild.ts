@@ -86,11 +86,11 @@ class Rebuild {
     await this.#walk(subjects)
     for (const subject of subjects.values()) this.#finish(subject)
     for (const problem of this.#old?.problems ?? [])
-      this.#report.remarks.add(`of the old catalog not all was read: ${problem}`)
+      this.#report.remarks.add(`the old catalog was not read completely: ${problem}`)
     this.#count()
   }
 
-  /** Tells how much was read: states are in nodes packs, which are read twice. */
+  /** Reports how much was read: states are in nodes packs, which are read twice. */
   #counter(packs: readonly FoundPack[]): (bytes: number) => void {
     const total = packs.reduce((sum, { kind, bytes }) => sum + (kind === 'data' ? bytes : 2 * bytes), 0)
     let done = 0
@@ -100,7 +100,7 @@ class Rebuild {
     }
   }
 
-  /** Places of records that were known to be damaged: their content is looked at before they are relied on again. */
+  /** Places of records that were known to be damaged: their content is checked before they are relied on again. */
   #suspects(): Set<string> {
     const places = new Set<string>()
     for (const { pack, offset } of this.#old?.damages() ?? [])
@@ -119,12 +119,12 @@ class Rebuild {
     const madeUp = this.#builder.addPoint(subject.tenant, id, manifest, { held: said?.held ?? false, lockedUntilMs })
     if (madeUp)
       this.#report.remarks.add(
-        `nothing but a restore point names machine ${manifest.machine} or its agent ${manifest.agent}: assign the machine to an agent`,
+        `only a restore point names machine ${manifest.machine} or its agent ${manifest.agent}: assign the machine to an agent`,
       )
     subject.manifests.add(manifest.point)
   }
 
-  /** What packs do not hold, from the old catalog; and what is missing of both. */
+  /** Takes what packs do not hold from the old catalog; and notes what both lack. */
   #takeOver(subject: Subject): void {
     const { tenant, old, found } = subject
     const known = new Set<string>()
@@ -142,7 +142,7 @@ class Rebuild {
         this.#report.loses({ tenant: tenant.name, point: id, problem: 'its manifest is not in the packs' })
   }
 
-  /** Holds are as whoever knows best says; a lock is never shortened. */
+  /** Holds follow the most reliable source; a lock is never shortened. */
   #mergeFlags({ id, held, lockedUntilMs }: OldPoint, newer: boolean): void {
     const { sql } = this.#builder
     if (newer) sql.run('UPDATE point SET held = ? WHERE id = ?', held, id)
@@ -163,7 +163,7 @@ class Rebuild {
     }
   }
 
-  /** Damage that was known stays damage, but for records of which the packs turned out to have a good one. */
+  /** Known damage stays damage, except for records of which the packs have a good copy. */
   #takeDamage(subjects: ReadonlyMap<string, Subject>): void {
     const byRow = new Map(
       [...subjects.values()].flatMap(({ old, tenant }) => (old === null ? [] : [[old.row, tenant]])),
@@ -261,9 +261,10 @@ const lockStore = (folder: string): StoreLock => {
 }
 
 /**
- * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is changed, so that a rebuild
- * may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs, STORE_LOCKED while a gateway runs or a command uses the catalog,
- * STORE_VERSION when a later program wrote catalog or state; STORE_FULL, STORE_FAILED.
+ * Builds the catalog again and puts it in place of the old one, which is kept beside it. Until then nothing of the datastore is
+ * changed, so that a rebuild may be interrupted at any time and begun again. Packs are only read. CONFIG_INVALID without packs,
+ * STORE_LOCKED while a gateway runs or a command uses the catalog, STORE_VERSION when a later program wrote catalog or state;
+ * STORE_FULL, STORE_FAILED.
  */
 export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> => {
   const { folder, log, onProgress = () => {}, nowMs = Date.now } = options
@@ -302,16 +303,16 @@ export const rebuild = async (options: RebuildOptions): Promise<RebuildReport> =
       epoch = builder.acknowledgeAbove((await store.epoch()) ?? 0, old?.acknowledged() ?? 0)
       sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
       signal.throwIfAborted()
-      // what went away meanwhile, with its file system, would pass for lost
+      // packs that disappeared meanwhile, with their file system, would count as lost
       await store.confirm()
       if (store.id === null) await store.mark(marker)
     } catch (error) {
-      // the next rebuild clears what stays
+      // the next rebuild removes what is left
       await place.discard().catch(() => {})
       throw error
     }
     report.replaced = await place.put()
-    // from here on the one that was replaced is an older copy
+    // from here on the replaced one is an older copy
     await store.layEpoch(epoch)
   } catch (thrown) {
     throw storeError(thrown, 'rebuilding the catalog')

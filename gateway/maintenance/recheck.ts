@@ -1,4 +1,4 @@
-// A second look at damage before anything is built on it: what reads whole again goes back into the index.
+// Checks damage again before relying on it: records that read whole again return to the index.
 import type { DamagedPlace, RestoredRecord } from '../catalog/damage.ts'
 import { asVarveError } from '../../protocol/errors.ts'
 import { WholeRecords } from '../datastore/whole-record.ts'
@@ -8,8 +8,9 @@ import type { MaintenanceContext } from './context.ts'
 const PAGE_ROWS = 1024
 
 /**
- * Reads every record in quarantine again where it lay and lets those that are whole back into the index; their number. A disk, a cable or memory
- * may have been at fault, or a file system away: a collection must not remove for good what can be read. STORE_FAILED when a place cannot be read.
+ * Reads every quarantined record again at its place and returns whole ones to the index; their number. A disk, a
+ * cable or memory may have been at fault, or a file system away: a collection must not remove for good what can be read.
+ * STORE_FAILED when a place cannot be read.
  */
 export const recheck = async ({ datastore, tenant, log, signal }: MaintenanceContext): Promise<number> => {
   const { catalog } = datastore

@@ -3,11 +3,11 @@ import type { KeepReason, Retention } from '../../protocol/retention.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { believedTimes } from './believed-times.ts'
 
-/** A restore point as a plan looks at it. */
+/** A restore point as a plan sees it. */
 export interface PlannedPoint {
   readonly id: string
   readonly timeMs: number
-  /** Place of its backup in the order in which they started; 0 where an older program made it, and its time tells the order. */
+  /** Place of its backup in the order in which they started; 0 where an older program made it, and its time decides. */
   readonly seq: number
   readonly held: boolean
   readonly lockedUntilMs: number | null
@@ -19,7 +19,7 @@ export interface PlannedPoint {
   readonly inUse: boolean
 }
 
-/** What a plan says of one point: none of the reasons means that it goes. */
+/** The plan for one point: without any reason it is removed. */
 export interface PointPlan<P extends PlannedPoint> {
   readonly point: P
   readonly keptBy: readonly KeepReason[]
@@ -67,7 +67,7 @@ const periodsIn = (timeZone: string): ((timeMs: number) => Periods) => {
   }
 }
 
-/** What an earlier rule keeps covers its period for the later ones, so the order is part of the rules. */
+/** A point that an earlier rule keeps covers its period for the later ones, so the order is part of the rules. */
 const COUNTED = [
   ['hourly', 'keepHourly'],
   ['daily', 'keepDaily'],
@@ -76,11 +76,11 @@ const COUNTED = [
   ['yearly', 'keepYearly'],
 ] as const
 
-/** True for rules of which none keeps anything by itself: they keep everything. */
+/** True for rules none of which keeps anything by itself: then everything is kept. */
 export const isOff = (rules: Retention): boolean =>
   rules.keepLast === 0 && rules.keepWithinDays === 0 && COUNTED.every(([, field]) => rules[field] === 0)
 
-/** A point that rules count, with the time that is believed of it. */
+/** A point that rules count, with its believed time. */
 interface StandingPoint {
   readonly id: string
   readonly timeMs: number
@@ -110,15 +110,15 @@ const counted = (points: readonly StandingPoint[], rules: Retention): Map<string
 const lastCreatedFirst = (a: PlannedPoint, b: PlannedPoint): number =>
   b.seq - a.seq || b.timeMs - a.timeMs || (a.id < b.id ? 1 : -1)
 
-/** True for a point of which a clock that was ahead said when it was made, or of which a clock that is behind says that it is to come. */
-export const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
+/** True for a point that was dated by a clock that was ahead, or that lies in the future of a clock that is behind. */
+const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean => timeMs > nowMs
 
 /**
- * The plan for all points of one machine, the one created last first: this order is what "newest" means, whatever clocks said. Rules count in the order
- * last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule kept one; periods without points
- * do not count. The newest point without known damage always stays. Two kinds of points stand for nothing, are counted by no rule and take nothing from
- * the others: one in which there is nothing to restore, and one from the future, which stays until its time has come. A time that the order of creation
- * contradicts is not believed (`believedTimes`).
+ * The plan for all points of one machine, the one created last first: this order, not a clock, defines "newest". Rules count in
+ * the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule
+ * kept one; periods without points do not count. The newest point without known damage always stays. Two kinds of points are
+ * counted by no rule and displace no others: one in which there is nothing to restore, and one from the future, which stays until
+ * its time has come. A time that the order of creation contradicts is not believed (`believedTimes`).
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],
@@ -165,7 +165,7 @@ const protections = (point: PlannedPoint, nowMs: number): (readonly [KeepReason,
   ['in-use', point.inUse],
 ]
 
-/** What keeps a point whatever the rules say, also from who names it. */
+/** Protection that overrides the rules and also a person who names the point. */
 export const protectedBy = (point: PlannedPoint, nowMs: number): KeepReason[] =>
   protections(point, nowMs)
     .filter(([, applies]) => applies)

@@ -1,4 +1,5 @@
-// Rewrites the packs of a plan one after the other, each removed before the next: on a full disk with ballast, and what does not fit later or not at all.
+// Rewrites the packs of a plan one after the other, each removed before the next: on a full disk with ballast; packs that do not
+// fit are tried later or left.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Throttle } from '../../protocol/host/throttle.ts'
 import type { SurveyedPack } from './collection-plan.ts'
@@ -13,7 +14,10 @@ export interface Rewritten {
   readonly left: readonly SurveyedPack[]
 }
 
-/** Rewrites in the order given while there is room; then, as each pack that goes makes some, what is left, the smallest first, until nothing more fits. STORE_FAILED. */
+/**
+ * Rewrites in the order given while there is room; then the remaining ones, the smallest first, as each removed pack makes room,
+ * until nothing more fits. STORE_FAILED.
+ */
 export const rewritePacks = async (
   context: MaintenanceContext,
   wanted: readonly SurveyedPack[],

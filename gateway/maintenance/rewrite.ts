@@ -17,7 +17,7 @@ import type { PackProof } from './pack-proof.ts'
 const BATCH_RECORDS = 1024
 const BATCH_BYTES = 4 * 1024 * 1024
 
-/** Rows that one transaction points elsewhere: uploads' transactions wait behind it. */
+/** Rows that one transaction moves: uploads' transactions wait behind it. */
 const MOVES_AT_ONCE = 4096
 
 interface MovedRecord {
@@ -49,7 +49,10 @@ export class PackRewriter implements AsyncDisposable {
     return this.#bytes
   }
 
-  /** True when nothing in the index names the pack any more; false where records in it could not be read: those are quarantined. STORE_FULL, STORE_FAILED. */
+  /**
+   * True when nothing in the index names the pack any more; false where records in it could not be read: those are quarantined.
+   * STORE_FULL, STORE_FAILED.
+   */
   async rewrite(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, signal } = this.#context
     const { packs } = datastore.tenantStore(tenant)
@@ -57,14 +60,14 @@ export class PackRewriter implements AsyncDisposable {
     let batchBytes = 0
     const moves: MovedRecord[] = []
     const flush = async (): Promise<void> => {
-      // what the index lacks or has elsewhere, in a bad copy, is named here from now on and moves as well
+      // records that the index lacks, or has elsewhere as a bad copy, are now named here and move as well
       await this.#proof.look(pack.uuid, batch)
       moves.push(...(await this.#copy(pack, await this.#named(pack.id, batch))))
       batch = []
       batchBytes = 0
     }
     const onRead = (bytes: number): Promise<void> => this.#throttle.take(bytes, signal)
-    // nothing is there to be copied of a pack that is gone
+    // a pack that is gone has nothing to copy
     const there = (await packs.size(pack.uuid)) !== null
     for await (const piece of there ? packs.scan(pack.uuid, { signal, onRead }) : []) {
       if (!('header' in piece)) continue
@@ -76,7 +79,7 @@ export class PackRewriter implements AsyncDisposable {
     return (await this.#move(pack, moves)) === pack.rows || this.#rest(pack)
   }
 
-  /** Lets go of the packs that are written; after a failure, before the next pack. */
+  /** Releases the written packs; after a failure, before the next pack. */
   async letGo(): Promise<void> {
     const writers = [...this.#writers.values()]
     this.#writers.clear()
@@ -152,7 +155,10 @@ export class PackRewriter implements AsyncDisposable {
     return copies.filter((_, index) => named[index] === 1)
   }
 
-  /** Reads what the scan did not come upon at the places that the index has: whole records move as well, others are quarantined, and the pack stays until the next collection. */
+  /**
+   * Reads records that the scan missed at the places that the index has: whole ones move as well, others are quarantined, and the
+   * pack stays until the next collection.
+   */
   async #rest(pack: SurveyedPack): Promise<boolean> {
     const { datastore, tenant, log } = this.#context
     const store = datastore.tenantStore(tenant)

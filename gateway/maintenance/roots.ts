@@ -4,7 +4,9 @@ import { decodeState } from '../chains/image-builder.ts'
 import type { ReadTree } from '../coordination/coordination.ts'
 import { OWNER_ALL, type SurveyOptions, type SurveyTree } from './survey.ts'
 
-/** The subtrees and chunks that a running upload has placed: its base stays whole as well, because ranges of it may still be kept. */
+/**
+ * The subtrees and chunks that a running upload has placed: its base stays whole as well, because ranges of it may still be kept.
+ */
 export const partsOfUpload = ({ state }: UploadRoots): SurveyOptions['parts'] => {
   if (state.length === 0) return []
   return decodeState(state).open.flatMap((children, level) =>
@@ -19,6 +21,6 @@ export const workingTrees = (
   chunkBytes: number,
 ): SurveyTree[] => [
   ...uploads.map(({ baseRoot, size }) => ({ root: baseRoot, size, owner: OWNER_ALL })),
-  // whoever reads a tree of a point that was removed meanwhile finds out alone what cannot be read
+  // a reader of a tree whose point was removed meanwhile detects unreadable nodes itself
   ...readers.map(({ root, chunks }) => ({ root, size: chunks * chunkBytes, owner: OWNER_ALL, givenUp: true as const })),
 ]

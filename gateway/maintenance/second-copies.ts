@@ -1,10 +1,11 @@
-// Looks for other copies of damaged records: in the packs that damage lies in, and in all packs of tree nodes while one of these is lost.
+// Looks for other copies of damaged records: in the packs that hold damage, and in all packs of tree nodes while a node is lost.
 import type { MaintenanceContext } from './context.ts'
 import type { PackProof } from './pack-proof.ts'
 
 /**
- * Lets whole copies of damaged records back into the index, wherever in those packs they lie: the index may have named a wrong place, uploads that raced may
- * have left two copies, a collection that was cut short may have made one. Of data packs only those are read that damage lies in. STORE_FAILED.
+ * Returns whole copies of damaged records to the index, wherever they lie in those packs: the index may have named a wrong place,
+ * and racing uploads or an interrupted collection may have left a second copy. Reads only those data packs that hold damage.
+ * STORE_FAILED.
  */
 export const findCopies = async (
   { datastore, tenant, signal }: MaintenanceContext,

@@ -15,14 +15,14 @@ export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'reco
   readonly catalogFile: string
   readonly packs: PackStoreSpec
   readonly tenant: Tenant
-  /** The images whose owners are told apart; null where only life and death matter. */
+  /** The images whose owners are distinguished; null where only liveness matters. */
   readonly owners: readonly OwnedImage[] | null
   /** Dead records are handed over while they are counted, once the count is agreed to, or not at all. */
   readonly dead: 'at once' | 'agreed' | 'never'
   readonly marksMax?: number
 }
 
-/** What the survey's thread calls here. */
+/** The methods that the survey's thread calls here. */
 export type SurveyOwner = {
   readonly progress: (progress: MaintenanceProgress) => void
   readonly dead: OnDead
@@ -38,14 +38,14 @@ export const runSurvey = async (
     readonly onProgress: (progress: MaintenanceProgress) => void
     /** Takes dead ids with their packs' handles and their stored lengths; the survey waits for it. */
     readonly onDead?: OnDead
-    /** Looks at the count before anything dead is handed over; what it rejects with ends the survey. */
+    /** Checks the count before anything dead is handed over; a rejection ends the survey. */
     readonly agree?: (counted: SurveyResult) => Promise<void>
   },
 ): Promise<SurveyResult> => {
   const { signal, onProgress, onDead = async () => {}, agree = async () => {} } = options
   signal.throwIfAborted()
   const refused = Promise.withResolvers<never>()
-  /** The survey ends with what the caller's work rejects with, not with a copy that went through the thread. */
+  /** The survey rejects with the caller's own error, not with a copy that went through the thread. */
   const held = <A extends readonly unknown[]>(work: (...args: A) => Promise<void>) => {
     return (...args: A): Promise<void> =>
       work(...args).catch((error: unknown) => {

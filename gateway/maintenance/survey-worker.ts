@@ -30,7 +30,7 @@ const damagedIds = async (catalog: LocalCatalog): Promise<Uint8Array> => {
 
 const run = async (): Promise<SurveyResult> => {
   using catalog = openLocal(catalogFile)
-  // what is not whole in itself tells nobody what may go
+  // a catalog that is not sound cannot decide what may be removed
   if (dead === 'agreed') await catalog.collection.sound()
   await using store = await openPackStore(packs, await catalog.settings.get({ name: PACKS_SETTING }))
   const lattice = owners === null ? null : new Lattice(owners)
@@ -40,7 +40,7 @@ const run = async (): Promise<SurveyResult> => {
     chunkBytes: tenant.chunkBytes,
     join: lattice === null ? () => OWNER_ALL : (a, b) => lattice.join(a, b),
     rows: await catalog.collection.count({ tenant: tenant.id }),
-    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.chunks, store }) }).fresh,
+    nodes: new NodeReader({ tenant, records: new RecordReader({ tenant, index: catalog.records, store }) }).fresh,
     page: (after, end) => catalog.collection.page({ tenant: tenant.id, after, end }),
     damaged: () => damagedIds(catalog),
     packIds: () => catalog.collection.packIds({ tenant: tenant.id }),

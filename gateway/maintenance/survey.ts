@@ -1,4 +1,4 @@
-// What is live, and whose it is: walks image trees, each shared subtree once, and then holds the whole index against what was found.
+// What is live, and who owns it: walks image trees, each shared subtree once, and then compares the whole index with the result.
 import type { IndexPage } from '../catalog/collection.ts'
 import { chunkLength, hex, ID_BYTES } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -13,10 +13,10 @@ import { walk } from '../trees/walk.ts'
 import { IndexTally, type Sum } from './index-tally.ts'
 import { KeptDead } from './kept-dead.ts'
 
-/** Records that one pass marks: more are done in several passes over the trees, so that marks take 200 MB at most (300 while they grow). */
-export const MARKS_MAX = 11_000_000
+/** Records that one pass marks: more take several passes, so that marks take 200 MB at most (300 while they grow). */
+const MARKS_MAX = 11_000_000
 
-/** Most passes: ids are told apart by their first byte. */
+/** Most passes: they split ids by their first byte. */
 const PASSES_MAX = 256
 
 /** Nodes that are read together: what lies below them, up to 64 times as many ids, is in memory meanwhile, for each level. */
@@ -42,7 +42,7 @@ export interface SurveyTree {
   readonly size: number
   /** Owner code of what this tree holds, from OWNER_ALL to 2^31 - 1. */
   readonly owner: number
-  /** What it holds may go where nobody can look: a node of it alone that cannot be read keeps nothing. */
+  /** Its loss is accepted: an unreadable node that only it needs keeps nothing. */
   readonly givenUp?: true
 }
 
@@ -76,12 +76,12 @@ export interface SurveyResult {
   readonly examined: Sum
   readonly live: Sum
   readonly dead: Sum
-  /** Ids that something refers to and the index does not have, though they are not known to be damaged; and those that are. */
+  /** Referenced ids that the index lacks: those not known to be damaged, and those that are. */
   readonly missing: number
   readonly missingKnown: number
   /** Rows of the index that name no pack. */
   readonly strayRows: number
-  /** Nodes that cannot be read in trees that must be, and in those that are given up only. */
+  /** Unreadable nodes of trees that are needed, and of those that are given up. */
   readonly unwalkable: number
   readonly givenUp: number
   /** Those of both that were not known to be damaged, at most NEWS_MAX. */
@@ -126,7 +126,7 @@ export class Survey {
     this.#kept = new KeptDead(options.keptMax)
   }
 
-  /** Walks everything and looks at all of the index; what is dead is handed to `onDead` as it is found, or kept for `sweep`. STORE_FAILED, CATALOG_DAMAGED. */
+  /** Walks everything and checks all of the index; dead records go to `onDead` or are kept. STORE_FAILED, CATALOG_DAMAGED. */
   async count(onDead: OnDead = async (...batch) => this.#kept.add(...batch)): Promise<SurveyResult> {
     this.#damaged = splitIds(await this.#options.damaged())
     for (const [from, to] of this.#passes()) {
@@ -153,7 +153,7 @@ export class Survey {
     }
   }
 
-  /** Hands over what is dead, once somebody has looked at the count. TREE_UNREADABLE where it walks again and a tree cannot be read any more. */
+  /** Hands over what is dead, once the count is agreed to. TREE_UNREADABLE if a tree cannot be read in a second walk. */
   async sweep(onDead: OnDead): Promise<void> {
     if (this.#kept.whole) return await this.#kept.hand(onDead)
     const unwalkable = this.#unwalkable.size
@@ -309,11 +309,11 @@ export class Survey {
     await hand()
   }
 
-  /** What was marked and not seen in the index in this pass, and what of the known damage nobody needs. */
+  /** Marked ids that this pass did not find in the index, and known damage that nothing needs. */
   async #sumMissing(): Promise<void> {
     const inPass = (id: Uint8Array): boolean => this.#inPass(id[0]!)
     for (const id of this.#damaged.filter(inPass)) if (!this.#marks.has(id)) this.#unneeded.push(id)
-    // damage of before may be healed by now; what was found since left the index in the same transaction
+    // earlier damage may be healed by now; newer damage left the index in the same transaction
     for (const id of [...this.#damaged, ...splitIds(await this.#options.damaged())].filter(inPass)) {
       const mark = this.#marks.get(id)
       if (mark === 0 || (mark & SEEN) !== 0) continue

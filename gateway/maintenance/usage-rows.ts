@@ -82,7 +82,10 @@ class Rows {
 
 const byName = <T>([a]: readonly [string, T], [b]: readonly [string, T]): number => (a < b ? -1 : 1)
 
-/** The tenant, then each machine (or the one that is named) with its disks and, where they are asked for, its points in order of time. */
+/**
+ * The tenant, then each machine (or the one that is named) with its disks and, where they are asked for, its points in order of
+ * time.
+ */
 export const usageRows = (
   { images, points, lattice, owners }: UsageCounts,
   wanted: { readonly machine: string | null; readonly points: boolean },

@@ -27,7 +27,7 @@ const survey = async (
       ...datastore.spec,
       tenant,
       trees: images.map(({ root, size }, index) => ({ root, size, owner: lattice.image(index) })),
-      // what running backups refer to changes by the second and is nobody's yet
+      // references of running backups change by the second and have no owner yet
       parts: [],
       records,
       owners: images.map(({ point, machine, disk }) => ({ point, machine, disk })),
@@ -61,7 +61,7 @@ export const usageOf = async (
   const lattice = new Lattice(roots.images)
   let deadBytes = -roots.uploadBytes
   const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
-    // the roots do not lead to what was written since
+    // the roots do not refer to what was written since
     await protection.uncovered(splitIds(ids), async (places) => {
       for (const index of places) deadBytes += recordBytes(stored[index]!)
     })

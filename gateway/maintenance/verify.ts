@@ -1,4 +1,5 @@
-// Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared once.
+// Verifies restore points: every chunk's checksum, content and id, every tree node up to the root, every manifest; what is shared
+// once.
 import type { IndexPage } from '../catalog/collection.ts'
 import { availableParallelism } from 'node:os'
 import { chunkCount, equalBytes, hex, ID_BYTES } from '../../protocol/chunk.ts'
@@ -25,13 +26,13 @@ import { recheck } from './recheck.ts'
 /** Restore points whose chunks wait to be checked. */
 const POINTS_WAITING_MAX = 256
 
-/** Damaged records that are written down together. */
+/** Damaged records that are recorded together. */
 const QUARANTINE_ROWS = 1024
 
-/** Nodes that are read together where no tree says which. */
+/** Nodes that are read together where no tree determines them. */
 const NODES_AT_ONCE = 64
 
-/** Restore points that are looked at by one call. */
+/** Restore points that one call covers. */
 const POINTS_PAGE = 1000
 
 const nodeBytes = ({ children }: TreeNode): number =>
@@ -83,7 +84,7 @@ class Verification {
     }
   }
 
-  /** What lies in packs that are gone is damaged all at once, whether a walk comes to it or not. */
+  /** Records in missing packs are damaged at once, whether a walk reaches them or not. */
   async #packs(): Promise<void> {
     const { datastore, tenant } = this.#context
     const packs = await datastore.catalog.collection.packs({ tenant: tenant.id })
@@ -96,8 +97,8 @@ class Verification {
   }
 
   /**
-   * Looks at what no walk came to because it lies below a damaged node: the backup that brings that node again would take the rest for good.
-   * Chunks only where all points are verified, as the index does not say whose they are.
+   * Checks what no walk reached because it lies below a damaged node: a backup that restores that node would consider the rest
+   * good. Chunks only where all points are verified, as the index does not say whose they are.
    */
   async #hidden(chunks: boolean): Promise<void> {
     const { datastore, tenant } = this.#context
@@ -118,7 +119,7 @@ class Verification {
     }
   }
 
-  /** Garbage may leave the index while it is looked at, and then nobody misses it. */
+  /** Garbage may leave the index during the check, which is no damage. */
   async #isIndexed(id: Uint8Array): Promise<boolean> {
     const [location = null] = await this.#store.locate([id])
     return location !== null
@@ -145,7 +146,7 @@ class Verification {
     if (this.#waiting.length >= POINTS_WAITING_MAX) await this.#flush()
   }
 
-  /** Checks a manifest; a damaged one is written again, as the catalog has all that it says. */
+  /** Checks a manifest; a damaged one is written again from the catalog. */
   async #manifest(point: string, id: Uint8Array): Promise<void> {
     const { datastore, tenant } = this.#context
     try {
@@ -165,7 +166,7 @@ class Verification {
     }
   }
 
-  /** Checks the records of the tenant's state, which is written anew where one is damaged. */
+  /** Checks the records of the tenant's state, which is written again where one is damaged. */
   async state(): Promise<void> {
     const { datastore, tenant } = this.#context
     const records = (): Promise<Uint8Array> => datastore.catalog.states.records({ tenant: tenant.id })
@@ -246,7 +247,10 @@ class Verification {
   }
 }
 
-/** Verifies what was asked for and finds out what all known damage touches. NOT_FOUND, AMBIGUOUS, STORE_FAILED; what was verified before an error stays so. */
+/**
+ * Verifies what was asked for and finds out what all known damage touches. NOT_FOUND, AMBIGUOUS, STORE_FAILED; what was verified
+ * before an error stays so.
+ */
 export const verifyPoints = async (
   context: MaintenanceContext,
   params: Params<'store.verify'>,

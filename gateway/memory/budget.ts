@@ -1,4 +1,4 @@
-// The memory that callers can make the gateway hold: one budget for the process, shared by tenants, and theirs by their callers.
+// Memory for callers' work: one budget for the process, divided among tenants, and theirs among their callers.
 import { VarveError } from '../../protocol/errors.ts'
 import {
   CALLER_SESSIONS_MAX,
@@ -10,19 +10,19 @@ import {
   TENANT_SHARE,
 } from './limits.ts'
 
-/** Memory that is taken until it is disposed of. */
+/** Memory that is held until disposal. */
 export interface Hold extends Disposable {
   readonly bytes: number
   /** Takes so many more bytes, if there is room. */
   grow(bytes: number): boolean
-  /** Gives so many of them back. */
+  /** Frees so many of them. */
   shrink(bytes: number): void
 }
 
 interface Waiter {
   readonly bytes: number
   readonly start: () => void
-  /** How many of its tenant came later and were let in before it, while others of the tenant held what it needs. */
+  /** How many later ones of its tenant were admitted before it, while others of the tenant held what it needs. */
   passed: number
 }
 
@@ -44,14 +44,15 @@ interface TenantShare {
 }
 
 /**
- * What is held may grow while it stays below a share of what is free then, so some is left for who comes next, and no number
- * of tenants or callers has to be known. Beyond that each tenant has a little for itself, which nobody can take from it. Work that was let in goes on with what it has: only who has nothing waits, so nobody waits for ever for another's wait.
+ * Holdings may grow while they stay below a share of what is free then, so some is left for the next caller without knowing the
+ * number of tenants or callers. Beyond that each tenant has a little reserved. Admitted work continues with what it has: only
+ * work that holds nothing waits, so there is no deadlock.
  */
 export class MemoryBudget {
   readonly limitBytes: number
   readonly #tenants = new Map<string | null, TenantShare>()
   readonly #tenantBytesMin: number
-  /** What work that waits or grows leaves for calls and answers, which are refused where there is no room. */
+  /** Memory that waiting or growing work leaves for calls and answers, which are refused where there is no room. */
   readonly #callsBytes: number
   #used = 0
   #waiting = 0
@@ -62,12 +63,12 @@ export class MemoryBudget {
     this.#callsBytes = tenantBytesMin * CALLS_SHARE
   }
 
-  /** Bytes taken by everybody. */
+  /** Bytes held in all. */
   get usedBytes(): number {
     return this.#used
   }
 
-  /** What this caller of a tenant may take; the same for all of its sessions. */
+  /** The budget of this caller of a tenant; the same for all of its sessions. */
   account(tenantId: string | null, key: string): Account {
     return new Account(this, tenantId, key)
   }
@@ -108,7 +109,7 @@ export class MemoryBudget {
     }
   }
 
-  /** Whether the caller should give back what it can spare: others of its tenant wait, or it has more than it would get now. */
+  /** Whether the caller should free what it can spare: others of its tenant wait, or it has more than it would get now. */
   pressed(tenantId: string | null, key: string): boolean {
     const caller = this.#tenants.get(tenantId)?.callers.get(key)
     return caller !== undefined && (caller.tenant.waiting > 0 || !this.#fits(caller, 0))
@@ -120,7 +121,7 @@ export class MemoryBudget {
     if (caller.sessions >= CALLER_SESSIONS_MAX)
       throw new VarveError(
         'TOO_MANY_REQUESTS',
-        `there are ${CALLER_SESSIONS_MAX} sessions with this identity already: end some of them`,
+        `there are ${CALLER_SESSIONS_MAX} sessions with this identity already: close some of them`,
       )
     caller.sessions++
     let over = false
@@ -151,7 +152,7 @@ export class MemoryBudget {
   #forget(caller: Caller): void {
     const { tenant } = caller
     if (caller.used > 0 || caller.sessions > 0 || caller.waiting.length > 0) return
-    // one that was forgotten before and is held by somebody still must not take its successor away
+    // one that was forgotten while still held must not remove its successor
     if (tenant.callers.get(caller.key) === caller) tenant.callers.delete(caller.key)
     if (tenant.callers.size === 0 && this.#tenants.get(tenant.id) === tenant) this.#tenants.delete(tenant.id)
   }
@@ -202,7 +203,7 @@ export class MemoryBudget {
     }
   }
 
-  /** Lets in who fits, each tenant's turn coming after that of all others, and within it each caller's. */
+  /** Admits waiting work that fits, tenants in turn, and within each tenant callers in turn. */
   #next(): void {
     for (let started = this.#waiting > 0; started;) {
       started = false
@@ -221,9 +222,9 @@ export class MemoryBudget {
       const [first] = caller.waiting
       if (first === undefined) continue
       if (!this.#fits(caller, first.bytes + this.#callsBytes)) {
-        // it waits for its own work, not for others'
+        // it waits for its own work, not for that of others
         if (caller.used + first.bytes > this.#tenantBytesMin) continue
-        // what is large would wait for ever behind what is small
+        // large work would wait for ever behind small work
         if (first.passed >= PASSED_MAX) return false
         passed.push(first)
         continue

@@ -1,4 +1,4 @@
-// Packs with a count of what each tenant's take.
+// Packs with a count of each tenant's bytes.
 import { asVarveError, type VarveError } from '../../protocol/errors.ts'
 import type { PackCosts, PackEntry, PackFile, PackName, Packs } from './pack-store.ts'
 
@@ -7,7 +7,7 @@ export interface PackCount {
   add(tenant: string, bytes: number): void
 }
 
-/** The length that was found, or `otherwise` where there is none or it cannot be told. */
+/** The length that was found, or `otherwise` where there is none or it cannot be read. */
 const sizeOr = async (size: () => Promise<number | null>, otherwise: number): Promise<number> => {
   try {
     return (await size()) ?? otherwise
@@ -42,7 +42,7 @@ class CountedPackFile implements PackFile {
       await this.#file.append(bytes)
       this.#onGrowth(this.#file.bytes - before)
     } catch (error) {
-      // a part of it may be there all the same; a disk that does not even say so is counted right by the next start
+      // part of it may be there; if the disk cannot even tell, the next start corrects the count
       if (!wasBroken) this.#onGrowth((await sizeOr(this.#size, before)) - before)
       throw error
     }
@@ -57,7 +57,7 @@ class CountedPackFile implements PackFile {
   }
 }
 
-/** Whatever makes, grows and removes packs goes through it. */
+/** Everything that makes, grows or removes packs goes through it. */
 export class CountedPacks implements Packs {
   readonly #packs: Packs
   readonly #count: PackCount

@@ -1,4 +1,4 @@
-// A record that was found damaged: what is known of it, and how an error carries that.
+// A record that was found damaged: what is known of it, and its form as an error.
 import { fromHex } from '../../protocol/chunk.ts'
 import type { VarveError } from '../../protocol/errors.ts'
 import type { DamagedRecord } from '../../protocol/maintenance.ts'
@@ -27,26 +27,26 @@ export const RECORD_TYPE_NAMES: Readonly<Record<RecordType, DamagedRecord['type'
   [RECORD.state]: 'state',
 }
 
-/** Why a record counts as damaged that the index does not have. */
+/** The reason for a record that the index does not have. */
 export const MISSING = 'missing'
 
-/** The errors that this datastore raised itself: what a peer says looks the same, and must never take anything out of the index. */
+/** The errors that this datastore raised itself: a peer's errors look the same and must never remove anything from the index. */
 const own = new WeakSet<VarveError>()
 
-/** Marks a DATA_DAMAGED as the datastore's own, so that `damageOf` believes its details; gives it back. */
+/** Marks a DATA_DAMAGED as the datastore's own, so that `damageOf` trusts its details; returns it. */
 export const ownDamage = (error: VarveError): VarveError => {
   own.add(error)
   return error
 }
 
-/** The same for what a thread of ours told, whose errors come as copies. */
+/** The same for errors from our threads, which arrive as copies. */
 export const ownIfDamage = (error: VarveError): void => {
   if (error.code === 'DATA_DAMAGED') ownDamage(error)
 }
 
 const isType = (value: unknown): value is RecordType => Object.values<unknown>(RECORD).includes(value)
 
-/** What a DATA_DAMAGED of the datastore's own says of one record, whose type is `type` if it does not say; null for any other error. */
+/** The record that the datastore's own DATA_DAMAGED names, of type `type` if it has none; null for any other error. */
 export const damageOf = (error: VarveError, type: RecordType = RECORD.chunk): Damage | null => {
   const { code, message, details } = error
   const { id, pack, offset } = details

@@ -1,4 +1,4 @@
-// Every byte of a pack file: its header and its records, encoded and parsed. DESIGN.md section "Formats" has the same tables.
+// Every byte of a pack file: its header and its records, encoded and parsed. FORMATS.md has the same tables.
 import { crc32 } from 'node:zlib'
 import { CHUNK_BYTES_MAX, ID_BYTES, isCodec, type Codec } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'

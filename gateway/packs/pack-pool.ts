@@ -1,4 +1,4 @@
-// The packs that are still open: hands each to at most one writer at a time, and takes it back for the next.
+// The packs that are still open: lends each to at most one writer at a time.
 import { randomUUID } from 'node:crypto'
 import { asVarveError } from '../../protocol/errors.ts'
 import { encodePackHeader, PACK_BYTES_MAX, type PackKind } from './format.ts'
@@ -12,7 +12,7 @@ export interface PackOwner {
   readonly id: string
 }
 
-/** What keeps account of the packs there are; the catalog does. */
+/** The register of existing packs, which the catalog implements. */
 export interface PackBook {
   /** The new pack's handle; the book has it before the pack is there. */
   add(pack: { tenant: string; kind: PackKind; uuid: string; nowMs: number }): Promise<number>
@@ -38,9 +38,9 @@ export interface HeldPack {
   readonly name: PackName
   readonly kind: PackKind
   readonly file: PackFile
-  /** Length that the catalog is known to have, in bytes. */
+  /** Length that the catalog has acknowledged, in bytes. */
   acknowledgedBytes: number
-  /** True once a transaction may have recorded something in it, whatever came of it. */
+  /** True once a transaction may have recorded something in it, even if it failed. */
   recorded: boolean
 }
 
@@ -87,7 +87,7 @@ export class PackPool {
           this.offer(free)
           throw error
         }
-        // it is not as this process left it: nothing is added to it any more
+        // it is not as this process left it: nothing more is appended to it
         this.#log.error({ pack: free.name.pack, code: error.code, err: error }, 'an open pack is damaged')
         await this.#seal(free.id, 0)
       }
@@ -95,10 +95,13 @@ export class PackPool {
     return this.#create(tenant, kind)
   }
 
-  /** Takes a pack back; one that holds anything the catalog does not know of is sealed, or removed where nothing was ever recorded. */
+  /**
+   * Takes a pack back; one that holds anything the catalog does not know of is sealed, or removed where nothing was ever
+   * recorded.
+   */
   async release(held: HeldPack): Promise<void> {
     const { id, name, kind, file } = held
-    // what a failed append left is there too, and counts
+    // bytes of a failed append are there too and count
     const fileBytes = file.broken ? await this.#sizeOf(name, file.bytes) : file.bytes
     const clean = !file.broken && fileBytes === held.acknowledgedBytes
     await file[Symbol.asyncDispose]()
@@ -120,7 +123,7 @@ export class PackPool {
     for (const kind of ['data', 'nodes'] as const) {
       const free = this.#free.get(`${tenant.id} ${kind}`)?.splice(0) ?? []
       failpoint('pack.seal')
-      // not offered again where this fails: the catalog may have them as sealed all the same, and a start settles them
+      // not offered again where this fails: the catalog may have sealed them nevertheless, and a start settles them
       await this.#book.seal({ packs: free.map(({ id, bytes }) => ({ id, bytes })) })
     }
   }
@@ -147,7 +150,10 @@ export class PackPool {
     }
   }
 
-  /** Removes a pack of this process in which no transaction ever recorded anything: first the file, so that no file is without a row. */
+  /**
+   * Removes a pack of this process in which no transaction ever recorded anything: first the file, so that no file is without a
+   * row.
+   */
   async #forget(id: number, name: PackName): Promise<void> {
     try {
       const failed = (await this.#store.remove([name])).get(name.pack)
@@ -163,7 +169,7 @@ export class PackPool {
       failpoint('pack.seal')
       await this.#book.seal({ packs: [{ id, bytes }] })
     } catch (error) {
-      // the next start finds it longer than the catalog says and seals it then; this process has let go of it
+      // the next start finds it longer than the catalog says and seals it; this process no longer uses it
       this.#log.warn({ packRow: id, err: error }, 'a pack could not be sealed')
     }
   }

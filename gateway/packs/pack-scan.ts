@@ -20,10 +20,13 @@ import type { PackName, Packs } from './pack-store.ts'
 /** Bytes of one read: any record fits into it. */
 const PIECE_BYTES = recordBytes(RECORD_PLAIN_BYTES_MAX)
 
-/** A piece that cannot be read is read again in blocks of so many bytes, to lose no more than the bad ones. */
+/** A piece that cannot be read is read again in blocks of so many bytes, to lose only the bad ones. */
 const BLOCK_BYTES = 4096
 
-/** Bytes that a search after damage may check for one pack at any place; content made to look like large records must not hold it up for hours. */
+/**
+ * Bytes that a search after damage may check for one pack at any place; content that imitates large records must not delay it for
+ * hours.
+ */
 const SEARCH_BYTES_MAX = 1024 * 1024 * 1024
 
 /** Past that it checks only what looks like a record of at most so many bytes, which chunks of the usual size are. */
@@ -36,7 +39,9 @@ export interface PackRecord {
   readonly header: RecordHeader
   /** The whole record: a view, valid until the next step of the scan. */
   readonly bytes: Uint8Array
-  /** True behind damage: it may be bytes of a chunk that look like a record, so its id is to be checked before it is relied on. */
+  /**
+   * True behind damage: it may be bytes of a chunk that look like a record, so its id is to be checked before it is relied on.
+   */
   readonly found: boolean
 }
 
@@ -62,18 +67,18 @@ export interface ScanOptions {
 
 type Source = Pick<Packs, 'read' | 'size'>
 
-/** A pack's header as it is in the file, whatever the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
+/** A pack's header as it is in the file, regardless of the file's name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readAnyHeader = async (store: Source, name: PackName): Promise<PackHeader> =>
   parsePackHeader(await store.read(name, 0, PACK_HEADER_BYTES))
 
-/** What a file holds that is not the pack of its name, in words; null where it is that pack. */
+/** What a file holds instead of the pack of its name, in words; null where it is that pack. */
 export const misplacedText = (header: PackHeader, name: PackName): string | null => {
   if (header.tenant === name.tenant && header.pack === name.pack) return null
   const whose = header.tenant === name.tenant ? '' : ` of tenant ${header.tenant}`
   return `its file holds another pack, ${header.pack}${whose}: were files moved or renamed?`
 }
 
-/** A pack's header, held against its name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
+/** A pack's header, checked against its name. DATA_DAMAGED, STORE_VERSION, NOT_FOUND, STORE_FAILED. */
 export const readPackHeader = async (store: Source, name: PackName): Promise<PackHeader> => {
   const header = await readAnyHeader(store, name)
   const misplaced = misplacedText(header, name)
@@ -185,8 +190,8 @@ const search = async (window: Window, from: number, end: number, budget: { bytes
 }
 
 /**
- * Every whole record of a pack in order, and a gap for what lies between them: all bytes from `from` to `to` are in one of the two.
- * At most two pieces of 4 MiB are in memory. What the pack lacks of `to` is a gap too. NOT_FOUND, STORE_FAILED.
+ * Every whole record of a pack in order, and a gap for what lies between them: all bytes from `from` to `to` are in one of the
+ * two. At most two pieces of 4 MiB are in memory. What the pack lacks of `to` is a gap too. NOT_FOUND, STORE_FAILED.
  */
 export async function* scanPack(
   store: Source,
@@ -196,7 +201,7 @@ export async function* scanPack(
   const size = await store.size(name)
   if (size === null) throw new VarveError('NOT_FOUND', `there is no pack ${name.pack}`)
   const { from = PACK_HEADER_BYTES, to = size } = options
-  // no pack is longer: what lies behind is not read, however long a stray (or sparse) file says that it is
+  // no pack is longer: the rest of a longer (or sparse) stray file is not read
   const end = Math.min(to, size, PACK_BYTES_MAX)
   using window = new Window(store, name, end, options)
   const budget = { bytes: SEARCH_BYTES_MAX }

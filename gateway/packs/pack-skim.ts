@@ -30,15 +30,15 @@ const headAt = (bytes: Uint8Array): { readonly id: Uint8Array; readonly length: 
 }
 
 /**
- * The heads of all records of a pack in order; checksums are not looked at. Where one does not lead to the next, the whole pack is searched for whole
- * records, of which some come twice then. NOT_FOUND, STORE_FAILED.
+ * The heads of all records of a pack in order; checksums are not looked at. Where one does not lead to the next, the whole pack
+ * is searched for whole records, of which some come twice then. NOT_FOUND, STORE_FAILED.
  */
 export async function* skimPack(
   store: Pick<Packs, 'costs' | 'read' | 'size'>,
   name: PackName,
   options: Pick<ScanOptions, 'signal' | 'onRead'> = {},
 ): AsyncGenerator<RecordHead> {
-  // one that is not there is the scan's to report
+  // the scan reports an absent one
   const size = (await store.size(name)) ?? 0
   const { readGapBytes } = store.costs
   const windowBytes = readGapBytes > CHUNK_BYTES ? readGapBytes : WINDOW_BYTES

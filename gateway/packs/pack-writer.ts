@@ -1,22 +1,19 @@
 // Appends records to packs for one owner: one pack at a time, a new one when it is full, synced on demand.
-import { PACK_BYTES_MAX, PACK_HEADER_BYTES, type PackKind } from './format.ts'
+import type { PackKind } from './format.ts'
 import type { HeldPack, PackOwner, PackPool } from './pack-pool.ts'
 
-/** What appends are held to. */
+/** The limits of appends. */
 export interface PackRoom {
   /** Room for one append, to be disposed of when it has ended. QUOTA_EXCEEDED, STORE_FULL, STORE_FAILED. */
   take(tenant: PackOwner, bytes: number): Promise<Disposable>
 }
-
-/** Most bytes of one append: what an empty pack has room for. */
-export const APPEND_BYTES_MAX = PACK_BYTES_MAX - PACK_HEADER_BYTES
 
 /** What the packs of a writer held at one moment. */
 export interface PackCheckpoint {
   readonly packs: readonly { readonly held: HeldPack; readonly bytes: number; readonly sealed: boolean }[]
 }
 
-/** Not for concurrent appends: its owner puts them in order. */
+/** Not for concurrent appends: its owner serialises them. */
 export class PackWriter implements AsyncDisposable {
   readonly #pool: PackPool
   readonly #tenant: PackOwner
@@ -25,7 +22,7 @@ export class PackWriter implements AsyncDisposable {
   #current: HeldPack | null = null
   #full: HeldPack[] = []
 
-  /** With `room`, each append is held to the tenant's quota and the disk's reserve. */
+  /** With `room`, each append is limited by the tenant's quota and the disk's reserve. */
   constructor(options: { pool: PackPool; tenant: PackOwner; kind: PackKind; room?: PackRoom }) {
     this.#pool = options.pool
     this.#tenant = options.tenant
@@ -33,7 +30,10 @@ export class PackWriter implements AsyncDisposable {
     this.#room = options.room ?? null
   }
 
-  /** Adds at most APPEND_BYTES_MAX bytes of whole records; returns the pack's handle and where in it they begin. STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED. */
+  /**
+   * Adds whole records, at most what an empty pack has room for; returns the pack's handle and where in it they begin.
+   * STORE_FULL, STORE_FAILED, QUOTA_EXCEEDED.
+   */
   async append(bytes: Uint8Array): Promise<{ pack: number; offset: number }> {
     using _room = await this.#room?.take(this.#tenant, bytes.length)
     if (this.#current !== null && this.#current.file.bytes + bytes.length > this.#pool.packBytesMax) {
@@ -62,7 +62,7 @@ export class PackWriter implements AsyncDisposable {
     for (const { held } of packs) held.recorded = true
   }
 
-  /** Notes that the catalog has the checkpoint, and lets go of its full packs. */
+  /** Notes that the catalog has the checkpoint, and releases its full packs. */
   async acknowledged({ packs }: PackCheckpoint): Promise<void> {
     for (const { held, bytes, sealed } of packs) {
       held.acknowledgedBytes = bytes
@@ -72,7 +72,7 @@ export class PackWriter implements AsyncDisposable {
     }
   }
 
-  /** Gives the packs back; what was not acknowledged is never referenced. */
+  /** Releases the packs; what was not acknowledged is never referenced. */
   async [Symbol.asyncDispose](): Promise<void> {
     const held = this.#full.splice(0)
     if (this.#current !== null) held.push(this.#current)

@@ -12,7 +12,10 @@ const THREADS_MAX = 8
 /** Jobs that may wait for a thread; past that the caller is refused, so memory stays bounded. */
 const JOBS_WAITING_MAX = 1024
 
-/** Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked for. */
+/**
+ * Limits of a thread's JavaScript heap, which holds little: without them its garbage grows to many times that before a
+ * collection.
+ */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 64 } as const
 
 /** Takes the buffers that it is given: they are moved to a thread and are empty afterwards. */
@@ -52,7 +55,7 @@ export class RecordPool implements AsyncDisposable {
     return this.#pool.call('plain', [job], [job.buffer])
   }
 
-  /** Ends the threads; what is still waiting is rejected, what is under way ends first. */
+  /** Ends the threads; waiting jobs are rejected, running ones end first. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool[Symbol.asyncDispose]()
   }

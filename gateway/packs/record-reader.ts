@@ -14,7 +14,7 @@ export const IDS_MAX = 4096
 /** Most stored bytes that one call returns. */
 export const READ_BYTES_MAX = 64 * 1024 * 1024
 
-/** A read is ended after so many bytes, unless one record is longer. */
+/** Most bytes of one read, unless one record is longer. */
 const GROUP_BYTES_MAX = 4 * 1024 * 1024
 
 /** How often one call follows a record that collections move from pack to pack while it reads. */
@@ -23,7 +23,7 @@ const MOVES_MAX = 3
 /** Calls that may wait for a read. */
 const READS_WAITING_MAX = 65_536
 
-/** What knows where records are; the catalog does. */
+/** Where records are; the catalog implements it. */
 export interface RecordIndex {
   /** In the order of the ids, which lie behind one another; null for one that is not there. */
   locate(args: { tenant: string; ids: Uint8Array }): Promise<readonly (RecordLocation | null)[]>
@@ -53,7 +53,7 @@ export interface ReadGroup {
 
 const endOf = ({ offset, storedLength }: RecordLocation): number => offset + recordBytes(storedLength)
 
-/** Reads that cover all the locations, in pack order; gaps of at most so many bytes are read along. */
+/** Reads that cover all the locations, in pack order; gaps of at most so many bytes are included. */
 export const planReads = (wanted: readonly Wanted[], gapBytes: number): ReadGroup[] => {
   const sorted = [...wanted].sort((a, b) =>
     a.location.pack === b.location.pack
@@ -89,7 +89,7 @@ export const damagedRecord = (
   return ownDamage(new VarveError('DATA_DAMAGED', `record ${hex(id)} is damaged: ${why}`, { details, cause }))
 }
 
-/** The record, held against its checksum, its id and what the index says of it; DATA_DAMAGED names the id. */
+/** The record, checked against its checksum, its id and its index entry; DATA_DAMAGED names the id. */
 export const checkFetched = ({ id, location, bytes, offset }: FetchedRecord): StoredRecord => {
   let record: StoredRecord
   try {
@@ -123,7 +123,10 @@ export class RecordReader {
     this.#limiter = new Limiter({ weightMax: concurrency, waitingMax: READS_WAITING_MAX })
   }
 
-  /** The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED. */
+  /**
+   * The records in the order asked; one that is absent or cannot be read is DATA_DAMAGED in its place. PARAMS_INVALID past
+   * IDS_MAX ids or READ_BYTES_MAX bytes; STORE_FAILED.
+   */
   async fetch(ids: readonly Uint8Array[]): Promise<(FetchedRecord | VarveError)[]> {
     if (ids.length > IDS_MAX) throw new VarveError('PARAMS_INVALID', `more than ${IDS_MAX} ids in one call`)
     const fetched: (FetchedRecord | VarveError)[] = ids.map((id) => damagedRecord(id, 'the index does not have it'))
@@ -175,9 +178,9 @@ export class RecordReader {
       const error = asVarveError(thrown)
       if (error.code === 'NOT_FOUND') gone.push(...wanted)
       else if (error.code !== 'DATA_DAMAGED') throw error
-      // a pack that ends early: what lies before its end is still good
+      // a pack that ends early: what lies before its end is still usable
       else if (wanted.length > 1) for (const one of wanted) await this.#fetchGroup(this.#plan([one])[0]!, ids, into)
-      // people are told of this one, and the pack's name is nothing to them
+      // this one is shown to people, to whom the pack's name means nothing
       const why = error.code === 'NOT_FOUND' ? 'its pack is gone' : 'its pack ends before it does'
       if (error.code === 'NOT_FOUND' || wanted.length === 1)
         for (const { index, location } of wanted)

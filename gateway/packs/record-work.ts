@@ -53,7 +53,7 @@ export interface PlainJob {
   readonly idKey: Uint8Array
 }
 
-/** What the index says of a record that is to be checked. */
+/** The index entry of a record that is to be checked. */
 export interface CheckPlace extends RecordPlace, Omit<RecordHeader, 'id'> {}
 
 export interface CheckJob {
@@ -79,7 +79,10 @@ export const recordsOf = (heads: readonly ChunkHead[]): EncodedRecord[] => {
   })
 }
 
-/** Checks every chunk of a message and encodes it as a record, in the same order; CHUNK_INVALID names the first that is not what it says. */
+/**
+ * Checks every chunk of a message and encodes it as a record, in the same order; CHUNK_INVALID names the first that is not what
+ * it says.
+ */
 export const ingest = ({ heads: table, stored, idKey, chunkBytes }: IngestJob): Uint8Array<ArrayBuffer> => {
   if (!areHeads(table, stored.length)) throw new VarveError('CHUNK_INVALID', 'its codec or lengths are not allowed')
   const heads = readHeads(table)
@@ -136,7 +139,7 @@ export const check = ({ buffer, places, idKey }: CheckJob): (string | null)[] =>
 /** Plain bytes of one record, checked; DATA_DAMAGED names the id. */
 export const plain = (job: PlainJob): Uint8Array<ArrayBuffer> => {
   try {
-    // a copy, because what decompression returns may be a view of a larger buffer that is not ours to transfer
+    // a copy, because decompression may return a view of a larger buffer that must not be transferred
     return new Uint8Array(plainOf(job.buffer, job.place, job.idKey))
   } catch (error) {
     const id = hex(job.place.id)

@@ -10,7 +10,7 @@ const methods = {
   prove,
   check: (job: CheckJob) => {
     const faults = check(job)
-    // thousands of reads would wait for the collector
+    // thousands of reads would wait for the garbage collector
     freeBuffer(job.buffer)
     return faults
   },

@@ -20,11 +20,11 @@ interface Download {
   readonly idKey: Uint8Array
   /** First chunk to send; a resumed restore begins where it was cut. */
   readonly position: number
-  /** What cannot be read is said to be lost; without it, it ends the download. */
+  /** Reports unreadable ranges as lost; otherwise they end the download. */
   readonly skipDamaged?: boolean
 }
 
-/** What is to be read for the next messages, which it gives in order. */
+/** The next pieces to read, in order. */
 type Read = () => Promise<readonly Message[]>
 
 async function* reads(download: Download): AsyncGenerator<Read> {
@@ -71,7 +71,7 @@ const loadAround =
     const bad = await store.badRecords(ids)
     if (bad.size === 0) return await loadAll(store, ids)()
     for (const error of bad.values()) await store.quarantine.enterError(error)
-    // runs of what is good and of what is lost, in order
+    // runs of good and of lost chunks, in order
     const messages: Message[] = []
     for (let from = 0, to = 0; from < ids.length; from = to) {
       const lost = bad.has(from)
@@ -87,7 +87,7 @@ export const downloadImage = async (download: Download, send: (message: Message)
   const sendNext = async (messages: readonly Message[]): Promise<void> => {
     for (const message of messages) {
       const sent = send(message)
-      // the frame has them now
+      // the frame owns them now
       if (message[0] === LOAD.chunks) freeBytes(message[2])
       await sent
     }
@@ -95,7 +95,7 @@ export const downloadImage = async (download: Download, send: (message: Message)
   let next: Promise<readonly Message[]> | null = null
   for await (const read of reads(download)) {
     const messages = read()
-    // a failure is met when its turn comes
+    // a failure is raised when its turn comes
     messages.catch(() => {})
     if (next !== null) await sendNext(await next)
     next = messages

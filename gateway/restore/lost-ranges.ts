@@ -1,4 +1,4 @@
-// What a person is told of a disk that cannot be restored whole: which ranges are lost, and the way out.
+// The message about a disk that cannot be restored whole: its lost ranges and the way out.
 import { VarveError } from '../../protocol/errors.ts'
 import type { LostRange } from '../../protocol/maintenance.ts'
 

@@ -1,4 +1,4 @@
-// Serves one image to a caller: keeps it from collections meanwhile, and says which ranges are lost where it is damaged.
+// Serves one image to a caller: protects it from collections meanwhile, and names the lost ranges of a damaged one.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { ImageRow, StoredPoint } from '../catalog/points.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
@@ -30,7 +30,10 @@ const knownDamage = async ({ datastore, tenant, params }: Request): Promise<Varv
   return known.lostCount === 0 ? null : lostRangesError({ point, disk }, known)
 }
 
-/** Sends an image from `position` on; NOT_FOUND, or DATA_DAMAGED with the lost ranges: before anything is sent where they are known. */
+/**
+ * Sends an image from `position` on; NOT_FOUND, or DATA_DAMAGED with the lost ranges: before anything is sent where they are
+ * known.
+ */
 export const serveDownload = async (
   request: Request,
   send: (message: Down<'image.download'>) => Promise<void>,
@@ -43,7 +46,7 @@ export const serveDownload = async (
     imageOf(await datastore.catalog.points.find({ tenant: tenant.id, agent: onlyAgent, prefix: params.point }), disk)
   const { root, size } = await find()
   using _held = store.references.hold({ tree: { root, chunks: chunkCount(size, chunkBytes) } })
-  // a collection that began before may have taken what a prune let go of meanwhile
+  // a collection that began before may have removed what a prune released meanwhile
   const image = await find()
   const damage = skipDamaged ? null : await knownDamage(request)
   if (damage !== null) throw damage

@@ -1,4 +1,5 @@
-// Keeps the served certificate that of its files: reads them again when told or when they have changed, and warns of its end.
+// Keeps the served certificate up to date with its files: reads them again on request or when they change, and warns of its
+// expiry.
 import type { Clock } from '../../protocol/peer.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
@@ -12,7 +13,7 @@ import {
   type CertificateFiles,
 } from './certificate.ts'
 
-/** How often the files are looked at, in milliseconds. */
+/** How often the files are checked, in milliseconds. */
 export const LOOK_INTERVAL_MS = 60_000
 
 /** How often a certificate near its end, or a bad one, is warned of, in milliseconds. */
@@ -33,7 +34,7 @@ const same = (one: Certificate, other: Certificate): boolean => one.cert.equals(
 export class CertificateKeeper implements Disposable {
   readonly #options: CertificateKeeperOptions
   #served: Certificate
-  /** What was found wrong, and at how many looks. */
+  /** What was found wrong, and in how many checks. */
   #wrong: { readonly reason: string; readonly looks: number } | null = null
   #warnedMs: number | null = null
   #working: Promise<void> = Promise.resolve()
@@ -65,7 +66,7 @@ export class CertificateKeeper implements Disposable {
     })
   }
 
-  /** One after the other: a later look must not be overtaken by an earlier one. */
+  /** One after the other: an earlier check must not overtake a later one. */
   #enqueue(told: boolean): Promise<void> {
     this.#working = this.#working.then(() => this.#look(told))
     return this.#working
@@ -84,7 +85,7 @@ export class CertificateKeeper implements Disposable {
         this.#served = found
         this.#warnedMs = null
         log.info({ cert: files.cert }, 'the certificate was read again: new connections get the new one')
-      } else if (told) log.info({ cert: files.cert }, 'the certificate was read again: it is the one that is served')
+      } else if (told) log.info({ cert: files.cert }, 'the certificate was read again: it is unchanged')
       this.#wrong = null
     } catch (thrown) {
       this.#refuse(asVarveError(thrown).message, told)
@@ -92,7 +93,7 @@ export class CertificateKeeper implements Disposable {
     if (told || this.#warnedMs === null || clock.elapsed() - this.#warnedMs >= WARN_INTERVAL_MS) this.#warn()
   }
 
-  /** CONFIG_INVALID for one that is not valid now, in place of one that is. */
+  /** CONFIG_INVALID for one that is not valid now and would replace one that is. */
   #checkDates({ cert }: Certificate): void {
     const nowMs = this.#options.clock.now()
     if (isValidAt(cert, nowMs) || !isValidAt(this.#served.cert, nowMs)) return
@@ -100,7 +101,7 @@ export class CertificateKeeper implements Disposable {
     throw new VarveError('CONFIG_INVALID', `${this.#options.files.cert} is not valid now: ${concerns}`)
   }
 
-  /** An error once for what is wrong in the same way at two looks: of files that are being replaced, one is ahead of the other for a moment. */
+  /** Logs a problem once it was the same in two checks: while files are being replaced, one is briefly ahead of the other. */
   #refuse(reason: string, told: boolean): void {
     const { files, log } = this.#options
     const looks = this.#wrong?.reason === reason ? this.#wrong.looks + 1 : 1

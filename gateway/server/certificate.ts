@@ -1,12 +1,12 @@
-// The certificate that the port serves and its key: read, checked to belong together, and what is to be said of its dates and names.
+// The certificate that the port serves and its key: read, checked to belong together, and the warnings about its dates and names.
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import { VarveError } from '../../protocol/errors.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 
-/** From so long before its end a certificate is warned of, in milliseconds. */
-export const EXPIRY_WARNING_MS = 14 * DAY_MS
+/** How long before its expiry warnings begin, in milliseconds. */
+const EXPIRY_WARNING_MS = 14 * DAY_MS
 
 export interface CertificateFiles {
   readonly cert: string
@@ -51,7 +51,7 @@ const certificateOf = (file: string, pem: Buffer): X509Certificate => {
 const keyOf = (file: string, pem: Buffer): KeyObject => {
   const text = pem.toString('latin1')
   if (text.includes('ENCRYPTED'))
-    throw invalid(`the key ${file} is protected by a passphrase, which nobody can type here: store it without one`)
+    throw invalid(`the key ${file} is protected by a passphrase, which cannot be entered here: store it without one`)
   try {
     return createPrivateKey(pem)
   } catch (error) {
@@ -65,7 +65,7 @@ const keyOf = (file: string, pem: Buffer): KeyObject => {
 export const checkCertificate = (files: CertificateFiles, { cert, key }: Certificate): X509Certificate => {
   const certificate = certificateOf(files.cert, cert)
   if (!certificate.checkPrivateKey(keyOf(files.key, key)))
-    throw invalid(`the key ${files.key} does not belong to the certificate ${files.cert}: they are of different pairs`)
+    throw invalid(`the key ${files.key} does not belong to the certificate ${files.cert}: they do not form a pair`)
   try {
     createSecureContext({ cert, key })
   } catch (error) {
@@ -98,7 +98,7 @@ const days = (ms: number): string => {
   return count === 1 ? '1 day' : `${count} days`
 }
 
-/** What its users will stumble over, now or soon, each a sentence; none for a good one. */
+/** Problems that its users will have, now or soon, one sentence each; none for a good one. */
 export const concernsOf = (pem: Buffer, nowMs: number): string[] => {
   const { validFromDate, validToDate, subjectAltName } = new X509Certificate(pem)
   const concerns: string[] = []

@@ -42,7 +42,7 @@ export interface Listen {
 }
 
 const json = (response: ServerResponse, status: number, value: unknown): void => {
-  // after an error a part of the request may be unread, which must not be taken for the next one
+  // after an error part of the request may be unread and must not be parsed as the next one
   const connection = status === 200 ? {} : { connection: 'close' }
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...connection })
   response.end(JSON.stringify(value))
@@ -74,7 +74,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets: Sockets
   readonly #parts: SessionParts
-  /** Every connection, also those in which nothing was said yet. */
+  /** Every connection, also those that have sent nothing yet. */
   readonly #open = new Set<Socket>()
   readonly url: string
 

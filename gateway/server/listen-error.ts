@@ -1,11 +1,11 @@
-// Why nothing can be listened on an address, in words that name the way out.
+// Why listening on an address failed, with the way out.
 import { isIPv6 } from 'node:net'
 import { VarveError } from '../../protocol/errors.ts'
 
 /** Largest port. */
 export const PORT_MAX = 65_535
 
-/** What is wrong with a text that is not HOST:PORT or [IPV6]:PORT; `example` is one that is. */
+/** What is wrong with a text that is not HOST:PORT or [IPV6]:PORT; `example` is a valid one. */
 export const listenProblem = (text: string, example: string): string => {
   const takes = `listen takes HOST:PORT, such as ${example}`
   if (text === '') return `${takes}; it is empty`
@@ -15,22 +15,22 @@ export const listenProblem = (text: string, example: string): string => {
   if (/^:\d+$/u.test(text)) return `${takes}; "${text}" has no host: 127.0.0.1${text}, or 0.0.0.0${text} for all`
   const [, address, port] = /^(.*):(\d+)$/u.exec(text) ?? []
   if (address !== undefined && isIPv6(address))
-    return `${takes}; an IPv6 address stands in brackets: [${address}]:${port}`
-  if (isIPv6(text)) return `${takes}; an IPv6 address stands in brackets, with a port behind: [${text}]:8470`
+    return `${takes}; an IPv6 address goes in brackets: [${address}]:${port}`
+  if (isIPv6(text)) return `${takes}; an IPv6 address goes in brackets, followed by a port: [${text}]:8470`
   if (port !== undefined && Number(port) > PORT_MAX)
     return `${takes}; ${port} is no port: they go from 0 to ${PORT_MAX}`
   if (!/:\d+$/u.test(text)) return `${takes}; "${text}" has no port: ${text.replace(/:$/u, '')}:8470, say`
   return `${takes}; got "${text}"`
 }
 
-/** What the system says of an address, and what to do. */
+/** The system's error for an address, and what to do. */
 const WAYS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program listens there already: end it, or name another port',
+  EADDRINUSE: 'another program listens there already: stop it, or name another port',
   EACCES: 'this user may not take that port (those below 1024 are for root): name a higher one',
   EPERM: 'the system does not let this user listen there: name another port',
-  EADDRNOTAVAIL: 'that address is none of this machine: name one that it has, or 0.0.0.0 for all',
+  EADDRNOTAVAIL: 'this machine does not have that address: name one that it has, or 0.0.0.0 for all',
   EAFNOSUPPORT: 'this machine does not have that kind of address: name another one',
-  EINVAL: 'the system does not take that address: name one that this machine has',
+  EINVAL: 'the system rejects that address: name one that this machine has',
   ENOTFOUND: 'that name has no address: check it, or name an address of this machine',
   EAI_AGAIN: 'the name server does not answer: name an address of this machine',
 }
@@ -46,9 +46,9 @@ export const localListenError = (socket: string, error: NodeJS.ErrnoException): 
   const { code = '', message } = error
   const ways: Readonly<Record<string, string>> = {
     EACCES: 'this user may not write into the folder',
-    EROFS: 'its file system can only be read',
-    EPERM: 'its file system takes no sockets: use a local one such as ext4 or xfs',
-    EOPNOTSUPP: 'its file system takes no sockets: use a local one such as ext4 or xfs',
+    EROFS: 'its file system is read-only',
+    EPERM: 'its file system supports no sockets: use a local one such as ext4 or xfs',
+    EOPNOTSUPP: 'its file system supports no sockets: use a local one such as ext4 or xfs',
     EADDRINUSE: 'something is there that cannot be removed',
   }
   return new VarveError('CONFIG_INVALID', `cannot listen on ${socket}: ${ways[code] ?? message}`, { cause: error })

@@ -20,11 +20,11 @@ const SOCKET_PATH_BYTES_MAX = 107
 /** Connections open at once; further ones are refused. */
 const CONNECTIONS_MAX = 64
 
-/** How long a client may take over its request, and connections over their end when the server stops, in milliseconds. */
+/** How long a client may take to send its request, and connections to end when the server stops, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 3000
 
-/** The socket of one data folder under a name that the system takes, while this is not disposed of. */
+/** The socket of one data folder under a name that the system accepts, until it is disposed of. */
 export class SocketPath implements AsyncDisposable {
   readonly path: string
   readonly #folder: FileHandle | null
@@ -47,7 +47,7 @@ export class SocketPath implements AsyncDisposable {
   }
 }
 
-/** A listening local socket; the store lock must be held, so that a socket that is there is nobody's. */
+/** A listening local socket; the store lock must be held, so an existing socket is stale. */
 export class LocalServer implements AsyncDisposable {
   /** Where it listens, as `unix:` and the path. */
   readonly url: string
@@ -76,7 +76,7 @@ export class LocalServer implements AsyncDisposable {
     const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS })
     server.maxConnections = CONNECTIONS_MAX
     const found = await lstat(socketPath.path).catch(() => null)
-    // somebody's content is not ours to remove
+    // a file with content is not ours to remove
     if (found !== null && (found.isDirectory() || (found.isFile() && found.size > 0)))
       throw new VarveError('CONFIG_INVALID', `${SOCKET_NAME} in ${folder} is not a socket: move it away`)
     await rm(socketPath.path, { force: true })
@@ -93,7 +93,7 @@ export class LocalServer implements AsyncDisposable {
 
   /** Ends every session with GOING_AWAY, stops listening and removes the socket. */
   async [Symbol.asyncDispose](): Promise<void> {
-    // the socket's file goes with the listening
+    // closing the server removes the socket's file
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#sockets.end(new VarveError('GOING_AWAY', 'the gateway is stopping'))
     this.#server.closeIdleConnections()

@@ -1,4 +1,4 @@
-// What an action of a service is: the work behind one method, with who asks for it and what the door gives it.
+// What an action of a service is: the work behind one method, with its actor and what the door provides.
 import type { Tenant } from '../catalog/tenants.ts'
 import type { MachineRow } from '../catalog/machines.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
@@ -12,11 +12,11 @@ import type { Account } from '../memory/budget.ts'
 /** Methods that the gateway serves. */
 export type Served = MethodsServedBy<'gateway'>
 
-/** Who asks: the same object for as long as a session lasts, which is known by it. */
+/** The caller: one object for the whole session, which it identifies. */
 export interface Actor {
   readonly subject: string
   readonly role: Role
-  /** Null for who belongs to none: the platform. */
+  /** Null for the platform, which belongs to no tenant. */
   readonly tenant: Tenant | null
   /** The agent that the role `agent` is confined to; null for people. */
   readonly agent: string | null
@@ -24,34 +24,37 @@ export interface Actor {
   readonly address: string
 }
 
-/** What an action's work is given. */
+/** What an action's work receives. */
 export interface Context<N extends Served> {
   readonly actor: Actor
-  /** The actor's tenant; ROLE_FORBIDDEN for who has none. */
+  /** The actor's tenant; ROLE_FORBIDDEN for an actor without one. */
   readonly tenant: Tenant
   readonly call: ServedCall<N>
-  /** What the caller may make the gateway hold. */
+  /** The caller's memory budget. */
   readonly account: Account
   /** A machine of the actor's; NOT_FOUND. */
   readonly machine: (name: string) => Promise<MachineRow>
   /** A job of the actor's; NOT_FOUND. */
   readonly job: (id: string) => Promise<ShownJob>
-  /** ROLE_FORBIDDEN unless the actor has one of these roles: for what only some of those may do who may call the method. */
+  /** ROLE_FORBIDDEN unless the actor has one of these roles: for parts of a method that only some of its roles may use. */
   readonly only: (roles: readonly Role[], what: string) => void
-  /** Runs work in the session's turn among those who look at the catalog; TOO_MANY_REQUESTS. */
+  /** Runs a catalog query in the session's turn; TOO_MANY_REQUESTS. */
   readonly inTurn: <R>(work: () => Promise<R>) => Promise<R>
-  /** To be used once at most: an entry that was written with a change is the call's only one. */
+  /** To be used at most once: an entry written with a change is the call's only one. */
   readonly change: Change
-  /** Has an entry for this call before its end. */
+  /** Writes an entry for this call before its end. */
   readonly begun: () => Promise<void>
 }
 
-/** Those who take turns: looks at the catalog, and questions to agents. */
+/** What takes turns: catalog queries, and questions to agents. */
 export type Turn = 'listing' | 'relay'
 
 export interface Action<N extends Served> {
   readonly turn?: Turn
-  /** What the audit log says of it, chosen field by field: never secrets, and little enough for one entry. `result` is null for a call that failed. */
+  /**
+   * What the audit log says of it, chosen field by field: never secrets, and little enough for one entry. `result` is null for a
+   * call that failed.
+   */
   readonly details?: (params: Params<N>, result: Result<N> | null) => ErrorDetails
   readonly run: (params: Params<N>, context: Context<N>) => Promise<Result<N>>
 }

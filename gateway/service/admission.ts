@@ -1,4 +1,4 @@
-// Who comes in: the claims of a token, of the local socket and of a host that enrols, and the actor that a session is for.
+// Admission: the claims of a token, of the local socket and of an enrolling host, and the actor of a session.
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock } from '../../protocol/peer.ts'
@@ -29,7 +29,7 @@ export class Admission {
     this.#uses = uses
   }
 
-  /** The claims of a token that is good now; each way to be bad has its own TOKEN_ code, or AGENT_REVOKED. */
+  /** The claims of a valid token; each defect has its own TOKEN_ code, or AGENT_REVOKED. */
   byToken(token: string, address: string): Promise<Claims> {
     const { audit, authority, clock } = this.#uses
     const timeMs = clock.now()
@@ -37,8 +37,8 @@ export class Admission {
   }
 
   /**
-   * The claims of who came over the local socket: the owner of the tenant named, or, without one, the platform. Whoever can open it can read
-   * the signing keys beside it, so no token is asked for. NOT_FOUND.
+   * The claims of a caller over the local socket: owner of the named tenant, or, without one, the platform. Anyone who can open
+   * it can read the signing keys beside it, so no token is required. NOT_FOUND.
    */
   async local(name: string | null): Promise<Claims> {
     const { authority, catalog, clock } = this.#uses
@@ -55,13 +55,16 @@ export class Admission {
     }
   }
 
-  /** Who a session with these claims is for. TOKEN_CLAIMS for a tenant that is not here; ROLE_FORBIDDEN for who serves machines and is no agent. */
+  /**
+   * The actor of a session with these claims. TOKEN_CLAIMS for an unknown tenant; ROLE_FORBIDDEN for serving without being an
+   * agent.
+   */
   async actor(claims: Claims, { address, serving }: { address: string; serving: boolean }): Promise<Actor> {
     const { catalog, audit, clock } = this.#uses
     const { subject, role } = claims
     const tenant = claims.tenant === null ? null : await catalog.tenants.byId({ id: claims.tenant })
     if (tenant === null && claims.tenant !== null)
-      throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that is not here')
+      throw new VarveError('TOKEN_CLAIMS', 'the token names a tenant that does not exist')
     if (serving && role !== 'agent') {
       const error = new VarveError('ROLE_FORBIDDEN', 'only an agent serves machines')
       const about = { subject, role, action: 'connect', resource: '', outcome: error.code }
@@ -71,7 +74,7 @@ export class Admission {
     return { subject, role, tenant, agent: role === 'agent' ? subject : null, address }
   }
 
-  /** Makes an agent of the host that holds an enrolment token; see enrol. */
+  /** Enrols the host that holds an enrolment token; see enrol. */
   enrol(request: { token: string; publicKey: string; host: string }, address: string): Promise<Enrolled> {
     const { audit, authority, clock } = this.#uses
     const timeMs = clock.now()
@@ -86,7 +89,7 @@ export class Admission {
     try {
       await catalog.agents.seen({ id: agent, nowMs: clock.now() })
     } catch (error) {
-      log.info({ err: error, agent }, 'when this agent was seen is not noted')
+      log.info({ err: error, agent }, 'the time at which this agent was seen could not be noted')
     }
   }
 

@@ -1,4 +1,4 @@
-// The one door: who may do what is decided here, in their turn, and what was done or refused is in the audit log once.
+// The one door: decides each call, runs it in its turn, and puts it in the audit log exactly once, done or refused.
 import type { AuditRecord } from '../catalog/audit.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
@@ -14,7 +14,7 @@ import type { Action, Actions, Actor, Context, Served, Turn } from './action.ts'
 import { outward } from './outward.ts'
 import type { Sessions } from './sessions.ts'
 
-/** Turns of those who look at the catalog or ask agents. */
+/** Turns for catalog queries and for questions to agents. */
 interface Turns {
   run<R>(
     of: { readonly tenant: string | null; readonly session: object; readonly signal: AbortSignal },
@@ -37,24 +37,24 @@ interface DoorOptions {
   readonly log: Log
 }
 
-/** Who calls, and the call. */
+/** The caller and the call. */
 export interface Caller<N extends Served> {
   readonly actor: Actor
   readonly call: ServedCall<N>
   readonly account: Account
 }
 
-/** What calls are about, by the fields of their parameters that say so. */
+/** The resource of a call, by the fields of its parameters that name it. */
 const RESOURCES = ['tenant', 'machine', 'job', 'point', 'disk', 'agent', 'token', 'command'] as const
 
-/** What a call is about, for the audit log: never more than names and ids. */
+/** The resource of a call for the audit log: only names and ids. */
 const resourceOf = (params: object): string =>
   RESOURCES.flatMap((field) => {
     const value: unknown = Reflect.get(params, field)
     return typeof value === 'string' ? [`${field}=${value}`] : []
   }).join(' ')
 
-/** Errors that cost their caller nothing: the audit log counts them past a bound, whatever is called. */
+/** Errors that cost their caller nothing: past a bound the audit log only counts them. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ROLE_FORBIDDEN',
   'NOT_SERVING',
@@ -62,7 +62,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'MAINTENANCE_RUNNING',
 ])
 
-/** The refusal of what an agent may do only where it serves. */
+/** The refusal of what an agent may do only on the connection that serves its machines. */
 export const notServing = (): VarveError =>
   new VarveError(
     'NOT_SERVING',
@@ -74,7 +74,7 @@ class Passage<N extends Served> implements Context<N> {
   readonly actor: Actor
   readonly call: ServedCall<N>
   readonly account: Account
-  /** The call's entry is in the audit log with the change that it made. */
+  /** True once the call's entry was written with its change. */
   entered = false
   readonly #options: DoorOptions
   readonly #name: N
@@ -156,14 +156,14 @@ export class Door {
     this.#options = options
   }
 
-  /** Runs one action for who asks for it; whatever it ends with is an error that a peer may see. */
+  /** Runs one action for an actor; errors are turned into ones that a peer may see. */
   async run<N extends Served>(name: N, params: Params<N>, caller: Caller<N>): Promise<Result<N>> {
     const { actions, audit, sessions } = this.#options
     const { audited, serving = false } = methodOf(name)
     const action: Action<N> = actions[name]
     const passage = new Passage(this.#options, name, params, caller)
     try {
-      // the role is judged before anything else is looked at
+      // the role is checked before anything else
       passage.allow({})
       if (serving && !sessions.serves(caller.actor)) throw notServing()
       const run = (): Promise<Result<N>> => action.run(params, passage)
@@ -175,7 +175,7 @@ export class Door {
     }
   }
 
-  /** Records a call that failed; the error as its caller sees it. */
+  /** Records a call that failed; returns the error as its caller sees it. */
   async #failed<N extends Served>(
     name: N,
     params: Params<N>,
@@ -188,7 +188,7 @@ export class Door {
     if (error.code === 'INTERNAL') log.error({ err: thrown, method: name }, 'a method failed')
     const job: unknown = Reflect.get(params, 'job')
     if (serving && typeof job === 'string') backups.toldCodes.note(job, error)
-    // what was changed has its entry
+    // a change already has its entry
     if (passage.entered) return error
     const entry = passage.entry(error.code, null)
     if (REFUSALS.has(error.code)) await audit.refused(entry)

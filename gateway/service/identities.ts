@@ -1,4 +1,4 @@
-// Who may do what: sessions that go on, agents, tokens, enrolments, signing keys and the audit log.
+// Identities: renewal of sessions, agents, tokens, enrolments, signing keys and the audit log.
 import type { Tenant } from '../catalog/tenants.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { IDENTITY_METHODS } from '../../protocol/identity-methods.ts'
@@ -104,7 +104,7 @@ const tokenActions = (
     run: async ({ token: id }, { actor, change }) => {
       const { catalog, sessions, clock } = uses
       const found = await catalog.tokens.byId({ id })
-      // the platform's are nobody else's, those of tenants the platform's as well
+      // the platform may revoke its own and all tenants' tokens, an owner only the tenant's
       if (found === null || (actor.tenant !== null && found.tenant !== actor.tenant.id)) throw notFound(`token ${id}`)
       const { tenant, subject } = found
       const nowMs = clock.now()
@@ -142,7 +142,7 @@ export const identityActions = (uses: Uses): Identities => ({
         const fresh = await verifyBearer(uses.authority, token, timeMs)
         if (fresh.subject === actor.subject && fresh.role === actor.role && fresh.tenant === tenant.id) return fresh
         const bearer = { tenantId: tenant.id, subject: actor.subject, role: actor.role }
-        throw new TokenRefused('TOKEN_CLAIMS', 'a session is renewed by its own subject only', bearer)
+        throw new TokenRefused('TOKEN_CLAIMS', 'only its own subject can renew a session', bearer)
       })
       uses.sessions.renew(actor, claims)
       return { expiresMs: claims.expiresAt * 1000 }

@@ -1,4 +1,4 @@
-// Machines: which there are, what their backups must be, who serves them, and what reaches their QEMU.
+// Machines: their list, policies, agents, and the way to their QEMU.
 import type { MachineRow } from '../catalog/machines.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { MACHINES_MAX, STREAM_WINDOW_BYTES } from '../../protocol/limits.ts'
@@ -27,7 +27,7 @@ interface Uses {
 
 type Machines = ActionsOf<keyof typeof MACHINE_METHODS>
 
-/** What only owners may change: with its group, the rules and locks change that they set for a machine. */
+/** Only owners may change it: the group of a machine decides its retention rules and locks. */
 const GROUP_CHANGERS = ['owner'] as const
 
 const kept = ({

@@ -4,7 +4,7 @@ import { VarveError } from '../../protocol/errors.ts'
 /** Details of a damaged record that say where it lies: for reports, which only operators see. */
 const PLACE_DETAILS: ReadonlySet<string> = new Set(['type', 'pack', 'offset'])
 
-/** The error as a peer may see it: what went wrong inside, and where things lie, is for the log alone. */
+/** The error as a peer may see it: internal causes and places are only logged. */
 export const outward = (error: VarveError): VarveError => {
   const { code, message, details } = error
   if (code === 'INTERNAL') return new VarveError('INTERNAL', 'the gateway failed; its log says more')

@@ -1,8 +1,8 @@
-// Pages of lists: where one ends, as an opaque cursor that is good for the list that it came from.
+// Pages of lists: the end of a page as an opaque cursor, valid only for the list that it came from.
 import * as v from 'valibot'
 import { VarveError } from '../../protocol/errors.ts'
 
-/** What the row is found by in the order of its list. */
+/** The row's key in the order of its list. */
 type Key = readonly (string | number)[]
 
 const cursorOf = (list: string, key: Key): string => Buffer.from(JSON.stringify([list, ...key])).toString('base64url')
@@ -16,8 +16,8 @@ const partsOf = (cursor: string): unknown => {
 }
 
 /**
- * The key behind which a page of the list begins; null for the first page. `list` names it with whatever narrows it. PARAMS_INVALID
- * for a cursor that this list did not give.
+ * The key behind which a page of the list begins; null for the first page. `list` names it with its filters.
+ * PARAMS_INVALID for a cursor that this list did not give.
  */
 export const keyBehind = <S extends v.GenericSchema>(
   list: string,
@@ -28,16 +28,16 @@ export const keyBehind = <S extends v.GenericSchema>(
   const parts = partsOf(after)
   const key = v.safeParse(schema, Array.isArray(parts) && parts[0] === list ? parts.slice(1) : null)
   if (key.success) return key.output
-  throw new VarveError('PARAMS_INVALID', 'after: not a cursor that this list gave; begin with its first page')
+  throw new VarveError('PARAMS_INVALID', 'after: not a cursor of this list: begin with its first page')
 }
 
 interface Page<R> {
   readonly rows: readonly R[]
-  /** Whether rows follow. */
+  /** True if rows follow. */
   readonly more: boolean
 }
 
-/** The cursor behind the last row of a page that others follow. */
+/** The cursor behind the last row of a page that is not the last. */
 export const nextOf = <R>(list: string, { rows, more }: Page<R>, keyOf: (row: R) => Key): string | null => {
   const last = rows.at(-1)
   return more && last !== undefined ? cursorOf(list, keyOf(last)) : null

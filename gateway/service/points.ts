@@ -1,4 +1,4 @@
-// Restore points: which there are, their images, what keeps them, and what lets them go.
+// Restore points: their list, images, holds, locks, retention and removal.
 import * as v from 'valibot'
 import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
@@ -82,7 +82,8 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
         using _held = await account.admit(DOWNLOAD_BYTES, call.signal)
         let sends = false
         await serveDownload({ datastore, tenant, onlyAgent: actor.agent, params }, async (message) => {
-          // what leaves is in the log before its first byte, however the call ends; later messages must be sent in the turn in which they come
+          // a download is logged before its first byte, however the call ends; later messages must be sent in the turn in which
+          // they arrive
           if (!sends) await begun()
           sends = true
           await call.sendHeld(message)
@@ -117,7 +118,7 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
         const nowMs = clock.now()
         if (untilMs <= nowMs)
           throw new VarveError('PARAMS_INVALID', 'a lock must end in the future: this time has passed')
-        // nobody could ever take it back
+        // nobody could ever undo it
         if (untilMs > nowMs + LOCK_MAX_MS)
           throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
         await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry))
@@ -151,7 +152,7 @@ const retained = ({ datastore: { catalog } }: Uses): Pick<Points, 'retention.lis
         if ((scope === 'tenant') !== (name === ''))
           throw new VarveError(
             'PARAMS_INVALID',
-            'rules of a group or a machine have its name, those of the tenant have none',
+            'give a name with the scope group or machine, and none with the scope tenant',
           )
         const args = { tenant: tenant.id, scope, name, rules, newGroup }
         await change((entry) => catalog.retention.set(args, entry))

@@ -46,7 +46,7 @@ const look = async ({ catalog, sessions }: Uses): Promise<void> => {
   )
 }
 
-/** Looks every REVOCATION_INTERVAL_MS; gives what stops it. */
+/** Looks every REVOCATION_INTERVAL_MS; returns what stops it. */
 export const watchRevocations = (uses: Uses): (() => void) => {
   let stopped = false
   let stopTimer: (() => void) | null = null

@@ -1,4 +1,4 @@
-// All services of a gateway, put together: the door, and who comes in.
+// All services of a gateway: the door and the admission.
 import type { Clock } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'

@@ -1,4 +1,4 @@
-// What agents are asked of their machines: those who ask the same at the same time get one answer.
+// Status questions to agents about their machines: concurrent callers with the same question share one answer.
 import type { Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { answerOf } from '../jobs/agent-error.ts'
@@ -11,7 +11,7 @@ type Status = Result<'agent.status'>
 export class StatusLooks {
   readonly #asked = new WeakMap<Peer, Map<string, Promise<Status>>>()
 
-  /** How a machine is; one question to its agent for all who ask before the answer has come. */
+  /** A machine's status; one question to its agent for all callers until the answer arrives. */
   status(peer: Peer, machine: string): Promise<Status> {
     const asked = this.#asked.get(peer) ?? new Map<string, Promise<Status>>()
     this.#asked.set(peer, asked)

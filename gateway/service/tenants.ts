@@ -1,4 +1,4 @@
-// Tenants: which there are, and how much of the datastore they may take.
+// Tenants: their list and their quotas.
 import type { TenantAccount } from '../catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ID_KEY_BYTES } from '../../protocol/chunk.ts'

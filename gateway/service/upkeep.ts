@@ -26,7 +26,7 @@ export const upkeepActions = ({ maintenance, audit, folder, clock }: Uses): Acti
     run: async (params, { actor: { subject, role, address }, tenant, call }) => {
       const { dryRun, acceptLoss = [] } = params
       const about = { tenant: tenant.id, subject, role, action: 'points.acceptLoss', outcome: 'asked' }
-      // before anything may go
+      // before anything may be removed
       for (const point of dryRun ? [] : acceptLoss)
         await audit.record({ ...about, timeMs: clock.now(), resource: `point=${point}`, details: { address } })
       return maintenance.run('store.collect', tenant, params, call)

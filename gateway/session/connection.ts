@@ -1,4 +1,4 @@
-// One WebSocket on the gateway's side: hello within its deadline, who it is, then a peer until the end of the session.
+// One WebSocket on the gateway's side: hello within its deadline, authentication, then a peer until the end of the session.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Claims } from '../../protocol/claims.ts'
 import { VERSION } from '../../protocol/host/version.ts'
@@ -15,7 +15,7 @@ import type { Pace } from './pace.ts'
 import { callerKey, endOf, type LiveSession, type Registry } from './registry.ts'
 import type { SocketTransport } from './transport.ts'
 
-/** What the gateway says of itself in `welcome`. */
+/** The gateway's name and version in `welcome`. */
 export const PROGRAM = `varve-gateway/${VERSION}`
 
 /** What all sessions of a gateway work with. */
@@ -32,11 +32,11 @@ export interface ConnectionOptions {
   /** Claims of a token in the HTTP upgrade; null when the hello must bring one. */
   readonly claims: Claims | null
   readonly address: string
-  /** Told once it is known who is on the other side. */
+  /** Called once the other side is authenticated. */
   readonly onKnown?: () => void
 }
 
-/** What is taken for a peer waits in a socket sooner or later. */
+/** Memory that a peer takes ends up waiting in a socket. */
 const roomOf = (account: Account): Room => ({
   take: (bytes) => {
     const hold = account.take(Math.max(bytes, FRAME_UNSENT_BYTES_MIN))
@@ -50,7 +50,7 @@ export class Connection {
   #state: 'hello' | 'checking' | 'open' | 'over' = 'hello'
   #peer: Peer | null = null
   #account: Account | null = null
-  /** Of a message that is longer than the credit that the peer has. */
+  /** Memory of a message that exceeds the peer's credit. */
   #intake: Hold | null = null
   #pace: Pace | null = null
   #stopTimer: () => void
@@ -86,16 +86,19 @@ export class Connection {
     return this.#pace?.pauseMs(bytes, this.#options.parts.clock.elapsed()) ?? 0
   }
 
-  /** Makes room for a message that is coming in and will have so many bytes; the error to end the connection with where there is none. */
+  /**
+   * Makes room for a message that is coming in and will have so many bytes; the error to end the connection with where there is
+   * none.
+   */
   announced(bytes: number): VarveError | null {
     if (this.#state !== 'open') {
       if (bytes <= HELLO_BYTES_MAX) return null
       return new VarveError(
         'FRAME_TOO_LARGE',
-        `the first message has ${bytes} bytes, at most ${HELLO_BYTES_MAX} may come`,
+        `the first message has ${bytes} bytes, at most ${HELLO_BYTES_MAX} are allowed`,
       )
     }
-    // what the peer has credit for has its memory
+    // memory for the peer's credit is already reserved
     if (bytes <= INTAKE_BYTES) return null
     const needed = bytes - INTAKE_BYTES - this.#peer!.grantedBytes
     if (needed <= 0) return null
@@ -111,7 +114,7 @@ export class Connection {
     this.#intake = null
   }
 
-  /** Ends the connection with a reason that the other side is told. */
+  /** Ends the connection with a reason that is sent to the other side. */
   end(error: VarveError): void {
     this.#stopTimer()
     if (this.#peer !== null) return this.#peer.close(error)
@@ -173,7 +176,7 @@ export class Connection {
     log.info({ subject: claims.subject, role: claims.role, tenant: tenant?.name ?? null, address }, 'session opens')
     this.#watchExpiry(session)
     const reason = await peer.closed
-    // what the other side told, as it told it
+    // as the other side sent it
     const { code } = reason.cause instanceof VarveError ? reason.cause : reason
     log.info({ subject: claims.subject, code, address }, 'session ends')
     if (session.serving) await admission.seen(claims.subject)
@@ -190,7 +193,7 @@ export class Connection {
     const { clock } = this.#options.parts
     const leftMs = session.endsMs - clock.elapsed()
     if (leftMs <= 0) return session.peer.close(new VarveError('TOKEN_EXPIRED', 'the session has expired'))
-    // timers hold at most 2^31 ms; a longer life is looked at again
+    // timers hold at most 2^31 ms; a longer life is checked again then
     this.#stopTimer = clock.after(Math.min(leftMs, 2 ** 31 - 1), () => this.#watchExpiry(session))
   }
 }

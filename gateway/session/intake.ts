@@ -1,7 +1,10 @@
 // Watches the raw bytes of one WebSocket for how long its messages are, before a library gathers them: RFC 6455, section 5.2.
 import { VarveError } from '../../protocol/errors.ts'
 
-/** Pieces in which any message may come, and bytes for which one more may: each takes memory of its own while the message is not whole. */
+/**
+ * Pieces in which any message may come, and bytes for which one more may: each takes separate memory until the message is
+ * complete.
+ */
 const PIECES_FREE = 64
 const PIECE_BYTES_MIN = 256
 
@@ -11,15 +14,15 @@ const CONTROL_FRAMES_MAX = 64
 /** Longest header of a frame, in bytes. */
 const HEADER_BYTES_MAX = 14
 
-/** What a message may have. */
+/** Limits of a message. */
 export interface IntakeLimits {
   /** Makes room for a message that will have so many bytes in all; the error that ends the connection where there is none. */
   announced(bytes: number): VarveError | null
-  /** The message is whole, and whoever takes it accounts for it. */
+  /** The message is whole; its receiver accounts for its memory from now on. */
   whole(): void
 }
 
-/** Bytes of the header that begins like this, or null while it cannot be known. */
+/** Length of the header that begins like this, or null while that is unknown. */
 const headerBytes = (header: Uint8Array, have: number): number | null => {
   if (have < 2) return null
   const length = header[1]! & 0x7f

@@ -1,7 +1,7 @@
-// How fast callers are read: who sends more small frames than anybody needs is read slower, and nobody else is.
+// How fast callers are read: a caller that sends more small frames than any client needs is throttled, and no other caller is.
 import { FRAME } from '../../protocol/frames.ts'
 
-/** What one frame takes of its caller's time, in milliseconds: 2,000 a second can go on for ever. */
+/** Time that one frame costs its caller, in milliseconds: 2,000 a second can be sustained. */
 export const FRAME_MS = 0.5
 
 /** Time that a caller may be ahead, in milliseconds: so many frames at once cost nothing. */
@@ -18,7 +18,7 @@ const isData = (frame: Uint8Array): boolean => frame[1] === FRAME.data
 
 /** The pace of one caller, the same for all of its sessions. */
 export class Pace {
-  /** Until when the frames so far have their time. */
+  /** Until when the frames so far are paid for. */
   #paidMs = -Infinity
   sessions = 0
 

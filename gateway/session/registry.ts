@@ -11,10 +11,10 @@ import { LISTING_LIMITS, RELAY_LIMITS, Turns } from './turns.ts'
 /** Sessions open at once; a further one is refused. */
 export const SESSIONS_MAX = 20_000
 
-/** When claims that are good now end, by the clock that nobody sets. */
+/** When currently valid claims end, by the monotonic clock. */
 export const endOf = (claims: Claims, clock: Clock): number => clock.elapsed() + claims.expiresAt * 1000 - clock.now()
 
-/** Whose memory a session's is: all sessions of one agent, or of one token, count together. */
+/** Who a session's memory counts for: all sessions of one agent, or of one token, count together. */
 export const callerKey = ({ role, subject, tokenId }: Claims): string =>
   role === 'agent' ? `agent ${subject}` : `token ${tokenId}`
 
@@ -22,7 +22,7 @@ export interface LiveSession {
   readonly actor: Actor
   /** Renewed claims replace the first ones. */
   claims: Claims
-  /** When the claims end, by the clock that nobody sets: no session lives longer because the time of day was set back. */
+  /** When the claims end, by the monotonic clock: setting the time of day back prolongs no session. */
   endsMs: number
   readonly serving: boolean
   readonly peer: Peer
@@ -31,7 +31,7 @@ export interface LiveSession {
 export class Registry implements Sessions, DoorSessions {
   readonly #clock: Clock
   readonly paces = new Paces()
-  /** Turns of what sessions look at, and of what they ask agents. */
+  /** Turns for queries to the catalog and for questions to agents. */
   readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
   readonly #sessions = new Map<Actor, LiveSession>()
   readonly #agents = new Map<string, LiveSession>()

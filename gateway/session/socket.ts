@@ -17,7 +17,7 @@ const CLOSE_TIMEOUT_MS = 2000
 /** Names the tenant of a session on the local socket; without it the session is the platform's. */
 export const TENANT_HEADER = 'x-varve-tenant'
 
-/** Whom an upgrade lets in: who brings a token, or, on a socket that only the gateway's own user can open, everybody. */
+/** Whom an upgrade admits: bearers of a token, or everybody on a socket that only the gateway's own user can open. */
 export type Admission = 'token' | 'local'
 
 /** The close code of an error and the words that go with it (at most 123 bytes by RFC 6455). */
@@ -36,11 +36,11 @@ const transportOf = (socket: WebSocket): SocketTransport =>
     close: (error) => closeSocket(socket, error),
   })
 
-/** A refusal says what time it is here: a token may be refused because its host's clock is wrong. */
+/** A refusal carries this gateway's time: a token may be refused because its host's clock is wrong. */
 const refuseUpgrade = (socket: Duplex, error: VarveError, nowMs: number): void => {
   const body = JSON.stringify({ code: error.code, message: error.message })
   const { http } = ERRORS[error.code]
-  // a client that never closes its side must not keep the socket
+  // a client that never closes its side must not hold the socket
   socket.once('finish', () => socket.destroy())
   socket.end(
     `HTTP/1.1 ${http} ${error.code}\r\nDate: ${new Date(nowMs).toUTCString()}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
@@ -74,14 +74,14 @@ export class Sockets {
     noServer: true,
     maxPayload: FRAME_BYTES_MAX,
     perMessageDeflate: false,
-    // a peer that reads nothing could have any number of pongs wait
+    // a peer that reads nothing could make any number of pongs wait
     autoPong: false,
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   })
   readonly #connections = new Set<Connection>()
   #ended: VarveError | null = null
 
-  /** `onKnown` is told of connections of which it is known who is on the other side. */
+  /** `onKnown` is called for connections whose other side is authenticated. */
   constructor(parts: SessionParts, admission: Admission, onKnown: (request: IncomingMessage) => void = () => {}) {
     this.#parts = parts
     this.#onKnown = onKnown
@@ -103,7 +103,7 @@ export class Sockets {
     }
   }
 
-  /** Tells every connection why it ends; further ones are refused with the same reason. */
+  /** Ends every connection with this reason and refuses further ones with it. */
   end(error: VarveError): void {
     this.#ended = error
     for (const connection of this.#connections) connection.end(error)
@@ -141,13 +141,13 @@ export class Sockets {
     const watch = (bytes: Buffer): void => {
       const error = intake.feed(bytes)
       if (error === null) return
-      // nothing more is gathered while the connection ends
+      // nothing more is buffered while the connection ends
       request.socket.off('data', watch)
       stopPause?.()
       connection.end(error)
       socket.pause()
     }
-    // before the WebSocket's own listener, which gathers what comes
+    // before the WebSocket's own listener, which buffers incoming data
     request.socket.prependListener('data', watch)
     socket.on('ping', (data) => transport.pong(data))
     socket.on('message', (data, isBinary) => {

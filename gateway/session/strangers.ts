@@ -1,4 +1,4 @@
-// Connections that have not said who they are: few at once, and those of whoever has most of them go first.
+// Connections that are not authenticated yet: a bounded number, and those of the address with most of them are ended first.
 import { STRANGERS_MAX } from '../memory/limits.ts'
 
 /** What is used of a connection's socket, as accepted or with TLS around it. */
@@ -26,7 +26,7 @@ export class Strangers {
     return this.#count
   }
 
-  /** Takes a connection in; past the bound the oldest one of the address that has most of them is ended. */
+  /** Adds a connection; past the bound it ends the oldest one of the address with most of them. */
   add(socket: StrangeSocket): void {
     const address = socket.remoteAddress ?? ''
     const name = nameOf(socket)
@@ -37,7 +37,7 @@ export class Strangers {
     if (this.#count > this.#max) this.#endOne()
   }
 
-  /** This connection said who it is. */
+  /** This connection is authenticated. */
   known(socket: StrangeSocket): void {
     this.#remove(socket.remoteAddress ?? '', nameOf(socket), null)
   }

@@ -1,4 +1,4 @@
-// One WebSocket as a connection sends on it: what waits in it is counted, so that a peer that reads nothing is cut off.
+// The sending side of a WebSocket: bytes that wait in it are counted, so that a peer that reads nothing is cut off.
 import { VarveError } from '../../protocol/errors.ts'
 import { freeBytes } from '../../protocol/memory.ts'
 import type { Room, Transport } from '../../protocol/peer.ts'
@@ -23,12 +23,12 @@ export class SocketTransport implements Transport {
     this.#socket = socket
   }
 
-  /** Of the frames that wait, each with what it takes at least: senders wait for it, so many small ones must not pass for little. */
+  /** Cost of the waiting frames, each with its minimum: senders wait for it, so many small ones must not count as few bytes. */
   get bufferedBytes(): number {
     return this.#bytes
   }
 
-  /** Where the memory of what waits is taken from, once it is known who the peer is. */
+  /** The memory for waiting frames, once the peer is authenticated. */
   useRoom(room: Room): void {
     this.#room = room
   }
@@ -59,7 +59,7 @@ export class SocketTransport implements Transport {
     this.#socket.close(error)
   }
 
-  /** The first frames are free; null where there is no room, and while it is not known whose it would be. */
+  /** The first frames are free; null where there is no room, and before the peer is authenticated. */
   #take(bytes: number): (() => void) | null {
     if (this.#frames < FRAMES_UNSENT_FREE) return () => {}
     return this.#room?.take(bytes) ?? null

@@ -1,4 +1,5 @@
-// Turns for calls that must not crowd others out: few at once, the others wait in their order, tenant after tenant and session after session.
+// Turns for calls that must not crowd others out: few at once, the others wait in their order, tenant after tenant and session
+// after session.
 import { VarveError } from '../../protocol/errors.ts'
 
 export interface TurnLimits {
@@ -10,15 +11,15 @@ export interface TurnLimits {
   readonly tenantWaiting: number
 }
 
-/** Listings and other looks at the catalog. One thread answers them; the second one at once keeps it busy. */
+/** Listings and other catalog queries. One thread answers them; a second query at once keeps it busy. */
 export const LISTING_LIMITS: TurnLimits = { atOnce: 4, tenantAtOnce: 2, sessionAtOnce: 1, tenantWaiting: 1024 }
 
-/** Questions to agents, each of which asks QEMU: an agent that hangs keeps nobody else's waiting. */
+/** Questions to agents, each of which asks QEMU: a hanging agent must not delay those of others. */
 export const RELAY_LIMITS: TurnLimits = { atOnce: 1024, tenantAtOnce: 32, sessionAtOnce: 8, tenantWaiting: 1024 }
 
-/** Whose work it is; a session is known by its identity alone. */
+/** Whose work it is; a session is identified by this object. */
 export interface TurnOf {
-  /** Null for those who belong to none. */
+  /** Null for callers without a tenant. */
   readonly tenant: string | null
   readonly session: object
   /** Ends the waiting. */
@@ -58,7 +59,10 @@ export class Turns {
     return this.#tenants.size
   }
 
-  /** Runs `work` when it is its turn. TOO_MANY_REQUESTS past `tenantWaiting`; the signal's reason when that comes before the start. */
+  /**
+   * Runs `work` when it is its turn. TOO_MANY_REQUESTS past `tenantWaiting`; the signal's reason when that comes before the
+   * start.
+   */
   async run<R>(of: TurnOf, work: () => Promise<R>): Promise<R> {
     of.signal.throwIfAborted()
     await this.#started(of)

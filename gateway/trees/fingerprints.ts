@@ -1,4 +1,4 @@
-// A compact map from ids to small numbers: eight bytes stand for an id, mixed from all of it in a way that nobody outside can know.
+// A compact map from ids to small numbers: eight bytes represent an id, mixed from all of it with secret factors.
 import { randomBytes } from 'node:crypto'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 
@@ -18,9 +18,9 @@ const randomFactors = (): Uint32Array =>
   new Uint32Array(new Uint8Array(randomBytes(2 * ID_WORDS * 4)).buffer).map((one) => one | 1)
 
 /**
- * Values from 1 to 2^32 - 1 by id; about 25 bytes an entry. Ids are told apart by their first byte and 56 bits that are mixed from all 32 bytes with factors
- * of this table alone: two ids fall together by chance once in 10^5 tables of 20 million, and an agent, which knows the key of its tenant's ids and may
- * search for two that look alike, cannot bring it about.
+ * Values from 1 to 2^32 - 1 by id; about 25 bytes an entry. Ids are told apart by their first byte and 56 bits that are mixed
+ * from all 32 bytes with factors of this table alone: two ids fall together by chance once in 10^5 tables of 20 million, and an
+ * agent, which knows the key of its tenant's ids and may search for two that look alike, cannot bring it about.
  */
 export class Fingerprints {
   readonly #factors = randomFactors()
@@ -55,7 +55,7 @@ export class Fingerprints {
     if (this.#size > this.#slots * LOAD_MAX) this.#grow()
   }
 
-  /** Takes the id in; false when it was there. */
+  /** Adds the id; false when it was there. */
   add(id: Uint8Array): boolean {
     if (this.has(id)) return false
     this.set(id, 1)
@@ -79,7 +79,7 @@ export class Fingerprints {
     let sum = 0
     for (let word = 0; word < ID_WORDS; word++)
       sum = (sum + Math.imul(wordAt(id, word * 4), this.#factors[row + word]!)) | 0
-    // the low bits of a sum of products hang on the low bits of the words alone
+    // the low bits of a sum of products depend on the low bits of the words alone
     sum = Math.imul(sum ^ (sum >>> 15), 0x2c1b_3c6d)
     return (sum ^ (sum >>> 13)) >>> 0
   }

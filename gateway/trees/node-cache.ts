@@ -1,9 +1,9 @@
-// A bounded cache of decoded tree nodes of all tenants, the least recently used one leaving first.
+// A bounded cache of decoded tree nodes of all tenants, the least recently used one is evicted first.
 import type { TreeNode } from '../../protocol/image-tree.ts'
 import { idName } from '../../protocol/host/bytes.ts'
 
 /** Nodes kept; about 10 KiB each. */
-export const NODES_CACHED_MAX = 4096
+const NODES_CACHED_MAX = 4096
 
 export class NodeCache {
   readonly #nodes = new Map<string, TreeNode>()

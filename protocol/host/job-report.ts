@@ -25,9 +25,9 @@ export const jobFailure = ({ error }: Job): VarveError =>
   toldError(error?.code ?? 'INTERNAL', error?.message ?? 'the gateway gives no reason for the failure')
 
 const diskLine = (disk: Point['disks'][number]): string => {
-  const { name, size, dirtyBytes, comparedChunks } = disk
+  const { name, size, changedBytes, comparedChunks } = disk
   const compared = comparedChunks === 0 ? '' : `; ${comparedChunks} unchanged chunks compared`
-  return `  ${name}: ${sizeText(size)}, ${sizeText(dirtyBytes)} changed, ${kindText([disk])}${compared}`
+  return `  ${name}: ${sizeText(size)}, ${sizeText(changedBytes)} changed, ${kindText([disk])}${compared}`
 }
 
 /** What a restore point holds, and what it took to make it. */

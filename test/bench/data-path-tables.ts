@@ -33,7 +33,7 @@ export const bytesTable = (summaries: readonly Summary[]): Table => ({
     .filter(({ figures }) => figures.bytesSent !== undefined)
     .map(({ title, figures }) => [
       title,
-      cell(figures.dirtyBytes),
+      cell(figures.changedBytes),
       cell(figures.bytesRead),
       cell(figures.bytesSent),
       cell(figures.bytesStored),

@@ -28,7 +28,7 @@ const pointSchema = v.object({
   bytesRead: v.number(),
   bytesSent: v.number(),
   bytesStored: v.number(),
-  disks: v.array(v.object({ name: v.string(), dirtyBytes: v.number() })),
+  disks: v.array(v.object({ name: v.string(), changedBytes: v.number() })),
 })
 export type BackupFigures = v.InferOutput<typeof pointSchema> & { readonly point: string }
 

@@ -107,8 +107,8 @@ class Filler {
     const progress = (finished: boolean, root: Ref) => ({
       position: tree.position,
       state: tree.state,
-      received: 0,
-      changed: 0,
+      bytesSent: 0,
+      changedBytes: 0,
       finished,
       root,
     })

@@ -3,13 +3,13 @@
 // Usage: node scale-fill.ts chunks DATA TENANT COUNT | node scale-fill.ts points DATA TENANT MACHINE COUNT
 // `chunks` makes a datastore that no gateway has open; `points` adds to a running gateway's. Prints one line of JSON.
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
-import type { NewRecord } from '../../gateway/catalog/chunks.ts'
+import type { NewRecord } from '../../gateway/catalog/records.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
+import { makeNewest } from '../support/catalog-damage.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
 import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/packs/format.ts'
 import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -81,7 +81,7 @@ const fillChunks = async (catalog: Catalog, tenant: Tenant, packs: readonly numb
       })
     }
     const commit = { tenant: tenant.id, machine: null, ids, records, packs: [], upload: null, progress: null }
-    await catalog.chunks.commit(commit)
+    await catalog.records.commit(commit)
     if (at % (20 * BATCH) === 0) process.stderr.write(`${at} of ${count} chunks\n`)
   }
 }
@@ -132,9 +132,9 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     })
     for (const { name: disk, size, root } of newest.disks) {
       const position = chunkCount(size, CHUNK_BYTES_DEFAULT)
-      const progress = { position, state, received: 0, changed: 0, finished: true, root }
+      const progress = { position, state, bytesSent: 0, changedBytes: 0, finished: true, root }
       const nothing = { tenant, machine, ids: state, records: [], packs: [] }
-      await catalog.chunks.commit({ ...nothing, upload: { job, disk }, progress })
+      await catalog.records.commit({ ...nothing, upload: { job, disk }, progress })
     }
     await catalog.jobs.commit({
       job,
@@ -146,8 +146,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     })
   }
   // they lie before the newest one, whose checkpoint the next backup continues
-  using sql = new Sql(path.join(data, CATALOG_NAME))
-  sql.run('UPDATE point SET seq = 0 WHERE machine = (SELECT machine FROM point WHERE id = ?1) AND id <> ?1', newest.id)
+  makeNewest(data, newest.id)
   return { points: count }
 }
 

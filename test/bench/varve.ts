@@ -22,7 +22,7 @@ const backupSchema = v.object({
     bytesRead: v.number(),
     bytesSent: v.number(),
     bytesStored: v.number(),
-    disks: v.tuple([v.object({ dirtyBytes: v.number() })]),
+    disks: v.tuple([v.object({ changedBytes: v.number() })]),
   }),
 })
 
@@ -96,16 +96,16 @@ class VarveRound {
     operation: OperationId,
     reason: string,
     ...options: string[]
-  ): Promise<{ point: string; dirtyBytes: number }> {
+  ): Promise<{ point: string; changedBytes: number }> {
     const { recorder } = this.#options
     const { agent, gateway, qemu } = this.#stand
     const output = await recorder.time(operation, this.#stand.backup(...options), [agent, gateway, qemu])
     const { point: made } = v.parse(backupSchema, lastLine(output))
     const { id: point, reason: found, disks, bytesRead, bytesSent, bytesStored } = made
     expectEqual(`reason of ${operation}`, found, reason)
-    const [{ dirtyBytes }] = disks
-    recorder.note({ bytesRead, bytesSent, bytesStored, dirtyBytes })
-    return { point, dirtyBytes }
+    const [{ changedBytes }] = disks
+    recorder.note({ bytesRead, bytesSent, bytesStored, changedBytes })
+    return { point, changedBytes }
   }
 
   async #timedRestore(operation: OperationId, point: string): Promise<void> {
@@ -133,16 +133,16 @@ class VarveRound {
     const touched = await writeRandomly(this.#stand, image.size, count, count)
     // a read-only export shows only what records no more
     await control.execute('block-dirty-bitmap-disable', bitmap)
-    const dirtyBytes = touched.size * CHUNK_BYTES
+    const changedBytes = touched.size * CHUNK_BYTES
     const backup = async (): Promise<void> => {
       const made = await this.#backup(operation, 'bitmap')
-      expectEqual('dirty bytes', made.dirtyBytes, dirtyBytes)
+      expectEqual('dirty bytes', made.changedBytes, changedBytes)
       if (verify) await this.#withCopy((disk) => this.#check(made.point, disk, reader === null ? null : touched))
     }
     const read = async (operation: OperationId): Promise<void> => {
       const { qemu } = this.#stand
       const timed = (uri: string): Promise<string> => recorder.time(operation, dirtyRead(uri, bitmap.name), [qemu])
-      expectEqual('bytes that nbdsh read', Number(await this.#stand.exported(timed, [bitmap.name])), dirtyBytes)
+      expectEqual('bytes that nbdsh read', Number(await this.#stand.exported(timed, [bitmap.name])), changedBytes)
     }
     await this.#inTurn(backup, ...(reader === null ? [] : [() => read(reader)]))
     await control.execute('block-dirty-bitmap-remove', bitmap)

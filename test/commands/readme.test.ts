@@ -1,4 +1,4 @@
-// README's tables of commands name every command that the programs have, and no others.
+// README's lists of commands name every command that the programs have, and no others.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
@@ -8,13 +8,13 @@ import { commandsOf } from './program-commands.ts'
 
 const README = readFileSync(path.join(import.meta.dirname, '../../README.md'), 'utf8')
 
-/** The words in backticks of the first cells of the table under this heading. */
+/** The commands in backticks in the list of this program, up to the next list or paragraph in bold. */
 const namedIn = (program: string): string[] => {
-  const [, table = ''] = README.split(`| \`${program}\` `)
-  const rows = table.split('\n\n', 1)[0]!.split('\n').slice(2)
-  return rows.flatMap((row) => [...row.split('|')[1]!.matchAll(/`([^`]+)`/gu)].map(([, name]) => name!))
+  const [, list = ''] = README.split(`\n\`${program}\`, for `)
+  const [own = ''] = list.split(/\n(?:`varve-|\*\*)/u, 1)
+  return [...own.matchAll(/`([a-z][a-z -]*)`/gu)].map(([, name]) => name!)
 }
 
-test.each([makeProgram(), agentProgram])('the table of $_name has its commands and no others', (program) => {
+test.each([makeProgram(), agentProgram])('the list of $_name has its commands and no others', (program) => {
   expect(namedIn(program.name()).toSorted()).toEqual(commandsOf(program).toSorted())
 })

@@ -20,7 +20,7 @@ const pointSchema = v.object({
   bytesSent: v.number(),
   bytesStored: v.number(),
   durationMs: v.number(),
-  disks: v.array(v.object({ name: v.string(), size: v.number(), dirtyBytes: v.number() })),
+  disks: v.array(v.object({ name: v.string(), size: v.number(), changedBytes: v.number() })),
 })
 export type PointRow = v.InferOutput<typeof pointSchema>
 

@@ -46,7 +46,7 @@ export const secondsText = (seconds: number): string => `${seconds.toFixed(1)} s
 
 /** One backup in one line. */
 export const backupText = (result: BackupResult): string => {
-  const dirty = result.disks.reduce((sum, disk) => sum + disk.dirtyBytes, 0)
+  const dirty = result.disks.reduce((sum, disk) => sum + disk.changedBytes, 0)
   const why = result.kind === 'full' ? `full (${result.reason})` : `incremental, ${bytesText(dirty)} written or trimmed`
   const moved = `read ${bytesText(result.bytesRead)}, sent ${bytesText(result.bytesSent)}`
   return `${why}, ${result.consistency}: ${moved}, stored ${bytesText(result.bytesStored)} in ${secondsText(result.seconds)}`

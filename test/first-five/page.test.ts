@@ -15,7 +15,7 @@ const blocks = blocksOf(page)
 
 /** The program and its command, such as `varve-gateway tenant add`. */
 const commandOf = ({ program, words }: { program: string; words: readonly string[] }): string =>
-  [program, words[0], ...(words[0] === 'tenant' ? [words[1]] : [])].join(' ')
+  [program, words[0], ...(['tenant', 'token'].includes(words[0]!) ? [words[1]] : [])].join(' ')
 
 describe('the page', () => {
   test('gives its blocks with who runs them, and nothing else of it', () => {

@@ -106,14 +106,14 @@ export const finishDisk = async (
   disk: string,
   root: Uint8Array | null = null,
 ): Promise<void> => {
-  await catalog.chunks.commit({
+  await catalog.records.commit({
     tenant: job.tenant.id,
     machine: null,
     ids: new Uint8Array(0),
     records: [],
     packs: [],
     upload: { job: job.id, disk },
-    progress: { position: 1, state: new Uint8Array(0), received: 5, changed: 7, finished: true, root },
+    progress: { position: 1, state: new Uint8Array(0), bytesSent: 5, changedBytes: 7, finished: true, root },
   })
 }
 

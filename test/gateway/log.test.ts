@@ -16,7 +16,7 @@ test('a gateway at its most talkative tells neither a token nor a key', async ()
   await using gateway = await ServingGateway.start([...at, '--log-level', 'trace'])
   await runGateway(['tenant', 'add', 'acme', ...at])
   const printed = async (...args: string[]) => (await runGateway([...args, '--tenant', 'acme', ...at])).stdout.trim()
-  const [owner, enrolment] = [await printed('token', '--role', 'owner'), await printed('enrol')]
+  const [owner, enrolment] = [await printed('token', 'issue', '--role', 'owner'), await printed('enrol')]
   const state = temp.join('state')
   await enrolHost({ gateway: gateway.url, ca: null, token: enrolment, state })
   const assertion = await (await Identity.load(state)).assertion(Date.now())

@@ -66,7 +66,7 @@ test.concurrent('what is read for an increment is what was written since, in who
   await machine.write('vda', 13 * MIB - 512, dice.bytes(1024))
   const increment = await host.backup('db1')
   expect(increment).toMatchObject({ kind: 'incremental', bytesRead: 4 * CHUNK_BYTES })
-  expect(increment.disks).toMatchObject([{ name: 'vda', dirtyBytes: 4 * CHUNK_BYTES }])
+  expect(increment.disks).toMatchObject([{ name: 'vda', changedBytes: 4 * CHUNK_BYTES }])
   expect(increment.bytesSent).toBeLessThan(5 * CHUNK_BYTES)
   expectDisks(await stand.restore(increment.point), machine.snapshot())
 })
@@ -93,7 +93,10 @@ test.concurrent('zeroed and discarded ranges are read as zeroes, stored as nothi
   }
   const increment = await host.backup('db1')
   expect(increment.bytesStored).toBeLessThan(2 * (CHUNK_BYTES + 8 * KIB))
-  expect(increment.disks.map(({ dirtyBytes }) => dirtyBytes)).toEqual([4 * MIB + CHUNK_BYTES, 4 * MIB + CHUNK_BYTES])
+  expect(increment.disks.map(({ changedBytes }) => changedBytes)).toEqual([
+    4 * MIB + CHUNK_BYTES,
+    4 * MIB + CHUNK_BYTES,
+  ])
   expectDisks(await stand.restore(increment.point), machine.snapshot())
 })
 

@@ -123,7 +123,7 @@ const point = {
   verifiedMs: 1,
   lostBytes: 0,
   leftOut,
-  disks: [{ ...readDisk, dirtyBytes: 1, comparedChunks: 1, root: ID }],
+  disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
 }
 const rules = {
   keepLast: 1,

@@ -62,7 +62,7 @@ const pointSchema = v.object({
     v.object({
       name: v.string(),
       size: v.number(),
-      dirtyBytes: v.number(),
+      changedBytes: v.number(),
       kind,
       reason: v.string(),
       comparedChunks: v.number(),

@@ -42,7 +42,7 @@ const hashOf = (previous: Uint8Array, row: Omit<Row, 'previous' | 'hash'>): Uint
   return Uint8Array.from(createHash('sha256').update(previous).update(text).digest())
 }
 
-// the text must come out of the database as it went in, and must not forge lines where it is printed
+// the text must survive the database unchanged and must not forge lines where it is printed
 const clean = (text: string): string =>
   text
     .slice(0, AUDIT_TEXT_CHARS_MAX)
@@ -64,7 +64,7 @@ const headOf = (sql: Sql): { seq: number; hashHex: string } => {
 /** Appends one entry inside the caller's transaction and returns its sequence number. */
 export const appendAudit = (sql: Sql, record: AuditRecord): number => {
   const head = headOf(sql)
-  // a log whose end was cut off goes on after the number it had: the gap stays visible
+  // a log whose end was cut off continues after its last number, so the gap stays visible
   const seq = head.seq + 1
   const previous = Uint8Array.from(Buffer.from(head.hashHex, 'hex'))
   const row = {
@@ -109,7 +109,7 @@ const checkPart = (sql: Sql, from: { afterSeq: number; hash: Uint8Array }): Audi
   if (rows.length === AUDIT_PAGE_MAX) return { brokenSeq: null, done: false, seq, hash }
   const head = headOf(sql)
   const whole = head.seq === seq && head.hashHex === hex(hash)
-  // where the head is behind, the last entry is one that nobody appended
+  // where the head is behind, the last entry was not appended by this program
   return { brokenSeq: whole ? null : Math.max(1, Math.min(seq + 1, head.seq + 1)), done: true, seq, hash }
 }
 
@@ -124,7 +124,10 @@ const PAGES_KNOWN_MAX = 1000
 
 const knownPages = new WeakMap<Sql, Map<string, number>>()
 
-/** The log's number of an entry by its tenant and its number within the tenant: who reads on need not be counted from the first entry. Entries never change places. */
+/**
+ * The log's number of an entry by tenant and number within the tenant, so that the next page need not count from the first entry.
+ * Entries never move.
+ */
 const pagesOf = (sql: Sql): Map<string, number> => {
   const pages = knownPages.get(sql) ?? new Map<string, number>()
   knownPages.set(sql, pages)

@@ -1,4 +1,4 @@
-// Fills an empty catalog from what packs and an older catalog say; in batches, on one connection that nobody else has.
+// Fills an empty catalog from what packs and an older catalog say; in batches, on an exclusive connection.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
@@ -45,7 +45,7 @@ export class CatalogBuilder {
 
   constructor(sql: Sql) {
     this.#sql = sql
-    // until it is whole it is worth nothing, and then it is synced as a whole
+    // a partial catalog is worthless, so only the finished one is synced
     sql.get('PRAGMA synchronous = OFF')
     sql.get(`PRAGMA cache_size = -${CACHE_KIB}`)
   }
@@ -107,7 +107,7 @@ export class CatalogBuilder {
     return hasFact(this.#sql, 'agents', id)
   }
 
-  /** Adds a pack to which nothing is added any more; its row id. */
+  /** Adds a sealed pack; its row id. */
   addPack(tenant: BuiltTenant, pack: { kind: PackKind; uuid: string; nowMs: number }): number {
     return this.#sql.get<{ id: number }>(
       'INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, ?, ?, 0, 1, ?) RETURNING id',
@@ -138,7 +138,7 @@ export class CatalogBuilder {
     return this.#sql.get<{ type: RecordType }>(sql, tenant.row, id)?.type ?? null
   }
 
-  /** Notes a record that is absent or bad, and takes it out of the index; true where that is news. */
+  /** Notes an absent or bad record and removes it from the index; true if that was not known. */
   addDamage(
     tenant: BuiltTenant,
     damage: {
@@ -165,8 +165,9 @@ export class CatalogBuilder {
   }
 
   /**
-   * The restore point of a manifest, with its job; of two manifests of one point the one committed later stays. An agent or machine that nothing else
-   * names is made up: revoked, so that a person must say who serves the machine. True where something was made up.
+   * The restore point of a manifest, with its job; of two manifests of one point the one committed later stays. An agent or
+   * machine that nothing else names is added, the agent as revoked, so that a person must assign the machine. True if something
+   * was added that way.
    */
   addPoint(
     tenant: BuiltTenant,
@@ -190,7 +191,7 @@ export class CatalogBuilder {
     })
   }
 
-  /** Ends the work on a tenant: its state is to be written again, and its backups go on to be counted, under numbers above all that were given out. */
+  /** Finishes a tenant: its state is due for writing, and new backups get numbers above all that were used. */
   finishTenant(tenant: BuiltTenant, state: { seq: number; ids: readonly Uint8Array[] }): void {
     const there = state.ids.length > 0 && state.ids.every((id) => this.typeOf(tenant, id) !== null)
     this.#sql.run(
@@ -205,7 +206,7 @@ export class CatalogBuilder {
     )
   }
 
-  /** Sets the number of acknowledged changes above these, so that no catalog before this one passes for newer; returns it. */
+  /** Sets the count of acknowledged changes above these, so that no earlier catalog passes for newer; returns it. */
   acknowledgeAbove(...numbers: readonly number[]): number {
     const number = Math.max(...numbers, acknowledged(this.#sql)) + 1
     this.#sql.run("UPDATE tally SET rows = ? WHERE name = 'acknowledged'", number)

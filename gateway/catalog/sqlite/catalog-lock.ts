@@ -1,4 +1,5 @@
-// The lock between commands, which use the catalog beside a gateway, and a rebuild, which replaces it: what a command writes never goes into a catalog that is replaced.
+// The lock between commands, which use the catalog beside a gateway, and a rebuild, which replaces it: a command never writes
+// into a catalog that is about to be replaced.
 import { accessSync, constants } from 'node:fs'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -36,7 +37,7 @@ export class CatalogLock implements Disposable {
     checkLockFile(file)
     this.#db = new DatabaseSync(file, { timeout: timeoutMs })
     try {
-      // of a file that may only be read, SQLite locks nothing alone
+      // SQLite takes no exclusive lock on a read-only file
       accessSync(file, constants.W_OK)
       this.#db.exec(begin)
     } catch (cause) {

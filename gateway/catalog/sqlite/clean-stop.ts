@@ -5,7 +5,7 @@ import { CATALOG_NAME, CLEAN_NAME } from '../../folder/layout.ts'
 
 const FILE_MODE = 0o600
 
-/** Whatever writes to a file, or puts another in its place, changes one of these; null where its log holds more, or there is none. */
+/** Writing to a file or replacing it changes one of these; null where its log holds more, or there is no file. */
 const look = (folder: string): string | null => {
   const catalog = path.join(folder, CATALOG_NAME)
   if (existsSync(`${catalog}-wal`)) return null
@@ -14,18 +14,21 @@ const look = (folder: string): string | null => {
   return [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ')
 }
 
-/** Notes how the catalog was left, by who had it alone and found nothing wrong with it; without a note the next start reads all of it. */
+/**
+ * Notes how the catalog was left; only for an exclusive owner that found no damage. Without a note the next start reads all of
+ * it.
+ */
 export const noteCleanStop = (folder: string): void => {
   try {
     const text = look(folder)
     if (text === null) return
     const file = path.join(folder, CLEAN_NAME)
-    // a pipe of this name must not keep us waiting for its other end
+    // opening a pipe of this name must not block
     rmSync(`${file}.new`, { force: true })
     writeFileSync(`${file}.new`, `${text}\n`, { mode: FILE_MODE })
     renameSync(`${file}.new`, file)
   } catch {
-    // a full disk costs the next start some time
+    // on a full disk the next start merely takes longer
   }
 }
 
@@ -34,7 +37,7 @@ export const isAsLeft = (folder: string): boolean => {
   try {
     const text = look(folder)
     const file = path.join(folder, CLEAN_NAME)
-    // a pipe of this name must not keep us waiting for its other end
+    // opening a pipe of this name must not block
     return text !== null && statSync(file).isFile() && readFileSync(file, 'utf8') === `${text}\n`
   } catch {
     return false

@@ -1,4 +1,5 @@
-// What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing packs.
+// What a collection asks of the catalog and index: its roots, the index in order of ids, sweeping, moving records, removing
+// packs.
 import {
   CATALOG_WAY_OUT,
   INDEX_PAGE_ROWS,
@@ -27,7 +28,7 @@ interface IndexRow {
 
 const TYPES: ReadonlySet<number> = new Set(Object.values(RECORD))
 
-/** Whether a row can be what a gateway wrote: a page of the file that was garbled may give any. */
+/** Whether a gateway can have written this row; a garbled page of the file may yield any. */
 const isIndexRow = ({ id, type, pack, stored, plain }: IndexRow): boolean =>
   id instanceof Uint8Array &&
   id.length === ID_BYTES &&
@@ -45,7 +46,7 @@ export const collectionOperations = {
     try {
       said = sql.get<{ quick_check: string }>('PRAGMA quick_check(1)')!.quick_check
     } catch (error) {
-      // it may be too damaged to be looked through
+      // it may be too damaged to be checked
       if (!isDamagedDatabase(error)) throw error
       said = error.message
     }

@@ -21,7 +21,7 @@ const RANGES_OF_ONE = ranges('id = ?')
 
 const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 
-/** Whether the index still says of the record what whoever found it damaged was told; it is then not in the index any more. */
+/** Removes the record from the index if the index still has what was read when the damage was found; true if it did. */
 const letGo = (sql: Sql, tenant: number, { id, place }: Damage): boolean => {
   if (place === null)
     return (
@@ -38,7 +38,7 @@ const letGo = (sql: Sql, tenant: number, { id, place }: Damage): boolean => {
   return rows > 0
 }
 
-/** To be called with every record that has just come into the index: what was lost with it is there again. */
+/** To be called with every record added to the index: ranges that were lost with it are readable again. */
 export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void => {
   if (ids.length === 0 || sql.get('SELECT 1 FROM damage WHERE tenant = ? LIMIT 1', tenant) === undefined) return
   for (const id of ids) {
@@ -48,7 +48,7 @@ export const heal = (sql: Sql, tenant: number, ids: readonly Uint8Array[]): void
       id,
     )
     if (damage === undefined) continue
-    // nobody has looked at these points since they are whole again
+    // these points have not been verified since they became whole again
     sql.run(
       `UPDATE point SET verified_ms = NULL
        WHERE tenant = ? AND (id IN (SELECT lost.point FROM lost WHERE lost.id = ?) OR (? AND manifest = ?))`,

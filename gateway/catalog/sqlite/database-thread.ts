@@ -9,7 +9,7 @@ import type { OperationArgs, OperationName, OperationResult } from './operations
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */
 const CALLS_MAX = 100_000
 
-/** What a thread is told when it begins. */
+/** What a thread is started with. */
 export interface ThreadSetup {
   readonly path: string
   /** It serves the operations that run aside, on a connection that only reads. */
@@ -19,7 +19,7 @@ export interface ThreadSetup {
 export class DatabaseThread implements AsyncDisposable {
   readonly #thread: WorkThread<DatabaseMethods>
 
-  /** `onDamaged` is told when SQLite finds a damaged page. */
+  /** `onDamaged` is called when SQLite finds a damaged page. */
   constructor(setup: ThreadSetup, onDamaged: () => void, heap?: ResourceLimits) {
     this.#thread = new WorkThread(new URL('database-worker.ts', import.meta.url), {
       data: setup,
@@ -42,7 +42,7 @@ export class DatabaseThread implements AsyncDisposable {
     return this.#thread.call('run', [name, args, entry]) as Promise<OperationResult<N>>
   }
 
-  /** Answers what was given before, then closes its connection. */
+  /** Answers the calls it already has, then closes its connection. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#thread.end()
   }

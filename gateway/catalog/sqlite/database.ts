@@ -36,12 +36,12 @@ const catalogOf = (call: Call): Catalog => {
 /** Of the thread for what runs aside: the largest answers are the accounts of whole tenants. */
 const ASIDE_LIMITS: ResourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 256 }
 
-/** The database on threads of its own: one for backups and restores, one for what must not delay them. */
+/** The database on two threads: one for backups and restores, one for reads that must not delay them. */
 class Threads implements AsyncDisposable {
   readonly #path: string
   readonly #asideLimits: ResourceLimits
   readonly #main: DatabaseThread
-  /** Begins with the first call for it, and anew after it ended. */
+  /** Started by the first call for it, and again after it ended. */
   #aside: DatabaseThread | null = null
   #closed = false
   damaged = false
@@ -61,7 +61,7 @@ class Threads implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    // the connection that closes last puts the log's pages into the catalog, which one that only reads cannot
+    // the last connection to close checkpoints the log, which a read-only one cannot
     await this.#aside?.[Symbol.asyncDispose]()
     await this.#main[Symbol.asyncDispose]()
   }
@@ -94,7 +94,7 @@ export const openThread = async (path: string, asideLimits: ResourceLimits = ASI
   return catalog
 }
 
-/** The catalog in the caller's own thread, for what runs beside a gateway that is stopped, and for threads of its own. */
+/** The catalog in the caller's own thread, for work on a stopped gateway and for worker threads. */
 export interface LocalCatalog extends Catalog, Disposable {}
 
 /** The catalog over a connection that is open, without note beside the packs: for one that is being built. */
@@ -105,7 +105,7 @@ export const openLocal = (path: string): LocalCatalog => {
   const sql = Sql.open(path)
   const epoch = new EpochKeeper(path)
   return {
-    // async turns a throw of the operation into a rejection, as on the thread
+    // async turns an exception of the operation into a rejection, as on the thread
     ...catalogOf(async (name, args, entry) => {
       try {
         return runKept({ sql, epoch }, name, args, entry)

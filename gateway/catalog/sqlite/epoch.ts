@@ -1,4 +1,4 @@
-// Keeps the epoch beside the packs up to date with the catalog: an older copy of it is recognised by it.
+// Keeps the epoch beside the packs up to date with the catalog: it reveals an older copy.
 import { statSync } from 'node:fs'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -8,8 +8,9 @@ import { packNotes, packStoreIn } from '../../packs/open-pack-store.ts'
 const inodeOf = (file: string): bigint | null => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino ?? null
 
 /**
- * Keeps the number beside the packs up to date for one connection to the catalog: after a transaction and before anybody is told of it. So the number is
- * never above that of the catalog in use, whatever dies in between, and a catalog below it is an older copy.
+ * Keeps the number beside the packs up to date for one connection to the catalog: after a transaction and before it is
+ * acknowledged. So the number never exceeds that of the catalog in use, even after a crash, and a catalog below it is an older
+ * copy.
  */
 export class EpochKeeper {
   readonly #catalog: string
@@ -22,7 +23,10 @@ export class EpochKeeper {
     this.#inode = inodeOf(catalog)
   }
 
-  /** To be called after each write, with the catalog's own number and the marker of its packs (null before it has one); STORE_FAILED where the catalog is no longer the file of its name, or the number cannot be written. */
+  /**
+   * To be called after each write, with the catalog's own number and the marker of its packs (null before it has one);
+   * STORE_FAILED where the catalog is no longer the file of its name, or the number cannot be written.
+   */
   keep(epoch: number, packs: string | null): void {
     if (epoch === this.#known) return
     if (inodeOf(this.#catalog) !== this.#inode)
@@ -34,7 +38,7 @@ export class EpochKeeper {
       packNotes(packStoreIn(path.dirname(this.#catalog))).raiseEpoch(epoch, packs)
     } catch (thrown) {
       const error = storeError(thrown, 'noting an acknowledged change beside the packs')
-      // what makes room must go on; the next write tries again
+      // work that makes room must continue; the next write tries again
       if (error.code === 'STORE_FULL') return
       throw error
     }

@@ -1,4 +1,5 @@
-// Looks at the catalog as it lies on the disk: whether it is as SQLite and its own counts say. What it finds is damage that no program of ours makes.
+// Looks at the catalog as it lies on the disk: whether it is as SQLite and its own counts say. What it finds is damage that Varve
+// never causes itself.
 import { read, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 import { addSums, CHUNK_ROWS, chunkSum, TALLIED, tallyQuery, type ChunkRow } from './tally-schema.ts'
@@ -6,7 +7,7 @@ import { addSums, CHUNK_ROWS, chunkSum, TALLIED, tallyQuery, type ChunkRow } fro
 /** Problems of one kind that are named; one is enough to refuse the catalog. */
 const NAMED_MAX = 5
 
-/** Records from which on reading a trusted index would make a start slow. */
+/** Records above which reading a trusted index would make a start slow. */
 const TRUSTED_ROWS_MIN = 2_000_000
 
 interface Tally {
@@ -19,7 +20,7 @@ const checkPages = (sql: Sql, all: boolean): string[] => {
   const problems = all
     ? sql.all<{ quick_check: string }>(`PRAGMA quick_check(${NAMED_MAX})`).map((row) => row.quick_check)
     : []
-  // of a broken page nothing else is worth a look
+  // with a broken page further checks are pointless
   if (problems.some((text) => text !== 'ok')) return problems
   for (const table of TALLIED)
     problems.push(
@@ -85,7 +86,7 @@ const checkIndex = (sql: Sql): string[] => {
   return problems.slice(0, NAMED_MAX)
 }
 
-/** The number of changes that somebody was told of. */
+/** The number of acknowledged changes. */
 export const acknowledged = (sql: Sql): number =>
   sql.get<{ rows: number }>("SELECT rows FROM tally WHERE name = 'acknowledged'")?.rows ?? 0
 

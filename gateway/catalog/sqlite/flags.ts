@@ -1,4 +1,4 @@
-// Columns that are 0 or 1 in the tables are booleans to everybody above.
+// Columns that are 0 or 1 in the tables are booleans in the catalog's interface.
 
 type FlagOf<R> = { [K in keyof R]-?: R[K] extends boolean ? K : never }[keyof R]
 

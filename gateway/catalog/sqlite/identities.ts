@@ -10,7 +10,10 @@ import { tenantUuid } from './tenant-row.ts'
 /** How long an expired token or enrolment is kept, in milliseconds. */
 const EXPIRED_KEEP_MS = 30 * DAY_MS
 
-/** Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not take all of them for good. */
+/**
+ * Newest tokens and enrolments of a tenant that are kept although they have expired: a clock that is ahead must not delete all of
+ * them.
+ */
 export const EXPIRED_KEEP_MIN = 1000
 
 const AGENT = `SELECT agent.id, tenant.uuid AS tenant, tenant.name AS tenantName, host, public_key AS publicKey,
@@ -31,7 +34,7 @@ const enrol = (sql: Sql, { enrolment, agent, host, publicKey, nowMs }: Enrolment
     'SELECT tenant, used_ms AS usedMs, expires_ms AS expiresMs FROM enrolment WHERE id = ?',
     enrolment,
   )
-  if (row === undefined) throw new VarveError('TOKEN_REVOKED', 'the enrolment token is not known here any more')
+  if (row === undefined) throw new VarveError('TOKEN_REVOKED', 'the enrolment token is no longer known here')
   if (row.usedMs !== null) throw new VarveError('ENROLMENT_USED', 'the enrolment token was used already')
   if (row.expiresMs <= nowMs) throw new VarveError('TOKEN_EXPIRED', 'the enrolment token has expired')
   sql.run(
@@ -119,7 +122,7 @@ export const identityOperations = {
       throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
     if (agent.revokedMs !== null) return agent
     sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
-    // it can never report what became of them
+    // it can never report their outcome
     const error = { code: 'AGENT_REVOKED', message: 'the agent was revoked' }
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))
       endJob(sql, job.id, 'failed', error, nowMs)

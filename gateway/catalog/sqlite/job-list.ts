@@ -9,7 +9,9 @@ import type { Rowed } from './tenant-row.ts'
 /** The order of jobs, the last one first: that of their starts, whatever clocks said. */
 const ORDER = '(job.seq, job.started_ms, job.rowid)'
 
-/** The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index. */
+/**
+ * The statement for the newest jobs, in the order in which they started, with its values; each way to ask goes along an index.
+ */
 export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<JobsAsked>): [string, ...SqlValue[]] => {
   const behind =
     after === null ? '' : `AND ${ORDER} < (SELECT seq, started_ms, rowid FROM job WHERE id = ? AND tenant = ?)`
@@ -30,7 +32,7 @@ export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<Jo
 }
 
 /** Uploads of the jobs of one page, in its order and that of their disks; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received
+export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received AS bytesSent
   FROM json_each(?) AS page CROSS JOIN upload ON upload.job = page.value ORDER BY page.key, upload.ordinal LIMIT ?`
 
 const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {

@@ -4,7 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** What a job's row says that it has begun; a program that did not know of disks left out began it without them. */
+/** The `begun` of a job's row; an older program wrote it without the disks that were left out. */
 const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
 
 /** Columns of jobs that are shown. */
@@ -27,7 +27,7 @@ export interface OwnJob extends JobRow {
 const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun, job.machine AS machineRow FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received, stored, changed, evidence, compared AS comparedChunks FROM upload`
+  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks FROM upload`
 
 /** A job of this agent; NOT_FOUND. */
 export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {

@@ -27,7 +27,7 @@ const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun
 export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure | null, nowMs: number): void => {
   const text = error === null ? null : JSON.stringify(error)
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
-  // the builder's state is of no use any more; the figures stay for the listing
+  // the builder's state is useless now; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
 }
 
@@ -42,7 +42,9 @@ const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
   base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
 })
 
-/** Opens the upload of one announced disk; a full read takes what it has in common with the base's image of its name and size. */
+/**
+ * Opens the upload of one announced disk; a full read shares unchanged subtrees with the base's image of the same name and size.
+ */
 const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, state: Uint8Array): void => {
   const base = sql.get<{ root: Uint8Array | null }>(
     'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
@@ -80,7 +82,7 @@ export const jobOperations = {
         details: { job: open.id },
       })
     // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said.
-    // An agent without any may be another one's host, and have that one's
+    // An agent without any may run on another one's host and have its checkpoints
     const base =
       sql.get<{ id: string }>(
         `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
@@ -172,8 +174,8 @@ export const jobOperations = {
       begun.configuration,
       job.base,
       args.bytesRead,
-      sum((upload) => upload.received),
-      sum((upload) => upload.stored),
+      sum((upload) => upload.bytesSent),
+      sum((upload) => upload.bytesStored),
       Math.max(0, args.nowMs - job.startedMs),
       args.nowMs,
       args.manifest,

@@ -10,7 +10,7 @@ import type { Sql } from './sql.ts'
 /** Damaged ids of one page. */
 const PAGE_IDS = 8192
 
-/** POINT_HELD for a point that is held or locked: its loss is nobody's to accept; NOT_FOUND. */
+/** POINT_HELD for a held or locked point, whose loss cannot be accepted; NOT_FOUND. */
 export const checkAcceptable = (sql: Sql, tenant: number, { points, nowMs }: Acceptance): void => {
   for (const point of points) checkPoint(sql, tenant, point, nowMs)
 }

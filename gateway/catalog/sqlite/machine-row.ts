@@ -1,4 +1,4 @@
-// Machines are known by their tenant and name to everybody above; the tables name them by a number.
+// Above the catalog, machines are named by tenant and name; in the tables, by a number.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Sql } from './sql.ts'
 

@@ -30,10 +30,7 @@ const ownMachine = (found: Found): OwnMachine => ({ ...found, policy: policyOf(f
 
 const shown = ({ row: _, ...machine }: OwnMachine): MachineRow => machine
 
-/**
- * One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of none but its
- * own.
- */
+/** One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of its own only. */
 export const machineByName = (sql: Sql, tenant: number, name: string, { person = true } = {}): OwnMachine => {
   const found = sql.get<Found>(`${MACHINE} WHERE machine.tenant = ? AND machine.name = ?`, tenant, name)
   if (found !== undefined) return ownMachine(found)
@@ -58,7 +55,7 @@ export const machineOperations = {
         name,
       )
       if (held !== undefined) {
-        // also of a revoked agent: whoever serves a machine can read its points, so a person must say so
+        // also a revoked agent's: serving a machine grants access to its points, so a person must assign it
         if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
       } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
       else {

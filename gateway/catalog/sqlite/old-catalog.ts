@@ -1,4 +1,5 @@
-// A catalog that is to be replaced: what can still be read of it and is not in the packs. It is only read, and may be damaged or an old copy.
+// A catalog that is to be replaced: what can still be read of it and is not in the packs. It is only read, and may be damaged or
+// an old copy.
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
@@ -27,7 +28,7 @@ export interface OldPoint {
   readonly lockedUntilMs: number | null
 }
 
-/** Damage that was known: the place of a record that is not to be relied on. */
+/** Known damage: the place of a record that cannot be relied on. */
 export interface OldDamage {
   readonly tenant: number
   readonly id: Uint8Array
@@ -127,7 +128,7 @@ export class OldCatalog implements Disposable {
     return this.#whole
   }
 
-  /** The number of acknowledged changes that it knows of; 0 where it does not say. */
+  /** The number of acknowledged changes that it knows of; 0 if it has none. */
   acknowledged(): number {
     try {
       return Number(this.#db.prepare("SELECT rows FROM tally WHERE name = 'acknowledged'").get()?.['rows'] ?? 0)
@@ -172,7 +173,10 @@ export class OldCatalog implements Disposable {
     )
   }
 
-  /** Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id here. */
+  /**
+   * Copies what belongs to a tenant and is in no pack: tokens, enrolments, jobs with their uploads. `id` is the tenant's row id
+   * here.
+   */
   copyTenant(builder: CatalogBuilder, id: number, tenant: BuiltTenant): void {
     this.#copy('tokens', builder, `${this.#select('token')} WHERE tenant = ${id}`, (row) =>
       insert(builder, 'token', { ...row, tenant: tenant.row }),
@@ -217,7 +221,7 @@ export class OldCatalog implements Disposable {
     this.#copy('jobs', builder, `${this.#select('job')} WHERE tenant = ${id}`, (row) => {
       const machine = builder.machineId(tenant, names.get(Number(row['machine'])) ?? '')
       if (machine === null || !builder.hasAgent(String(row['agent']))) return
-      // whose restore point is there has committed, whatever an old copy says
+      // a job whose restore point exists has committed, even if an old copy disagrees
       const committed = builder.sql.get("SELECT 1 FROM job WHERE id = ? AND state = 'committed'", row['id']!)
       const state =
         committed === undefined ? row : { ...row, state: 'committed', ended_ms: row['ended_ms'] ?? row['started_ms']! }

@@ -13,15 +13,15 @@ export interface Operation<A, R> {
 export const read = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'read', run })
 
 /**
- * A read that no backup and no restore waits for: listings, plans and accounts, whatever time they take. It runs on a thread and a
- * connection of its own, on the catalog as the last transaction that was answered before left it, or a later one.
+ * A read that no backup or restore waits for: listings, plans and accounts, however long they take. It runs on a separate thread
+ * and connection and sees every transaction that was acknowledged before.
  */
 export const aside = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'aside', run })
 
 /** A write runs in one immediate transaction: committed and synced when it returns, or nothing of it is there. */
 export const write = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'write', run })
 
-/** A write that must not draw on the ballast: it only takes what is to spare. */
+/** A write that must not use the ballast, only space that is free anyway. */
 export const spare = <A, R>(run: (sql: Sql, args: A) => R): Operation<A, R> => ({ mode: 'spare', run })
 
 type OperationOf<F> = F extends (...args: infer P) => Promise<infer R>

@@ -3,7 +3,7 @@ import type { AuditRecord } from '../audit.ts'
 import { isDatabaseFull } from '../../common/store-error.ts'
 import { appendAudit, auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'
-import { chunkOperations } from './chunks.ts'
+import { recordOperations } from './records.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
@@ -30,7 +30,7 @@ import { verificationOperations } from './verification.ts'
 const OPERATIONS = {
   ...auditOperations,
   ...checkOperations,
-  ...chunkOperations,
+  ...recordOperations,
   ...collectionOperations,
   ...comparisonOperations,
   ...damageOperations,
@@ -56,7 +56,7 @@ type Ran<N extends OperationName> = Operations[N]['run']
 export type OperationArgs<N extends OperationName> = Named<Parameters<Ran<N>>[1]>
 export type OperationResult<N extends OperationName> = ReturnType<Ran<N>>
 
-/** One transaction; where the log cannot grow, once more after its pages went to their places, as it then begins anew. */
+/** One transaction; if the log cannot grow, it is retried once after a checkpoint, which lets the log restart. */
 const written = <R>(sql: Sql, run: () => R): R => {
   try {
     return sql.transaction(run)
@@ -70,7 +70,7 @@ const written = <R>(sql: Sql, run: () => R): R => {
 /** Whether an operation runs beside the others, see `aside`. */
 export const runsAside = (name: OperationName): boolean => OPERATIONS[name].mode === 'aside'
 
-/** Runs one operation, with an entry of the audit log in its transaction; on a full disk from the log's own room, then from the ballast. */
+/** Runs one operation, with an audit entry in its transaction; on a full disk it uses the log's own room, then the ballast. */
 export const runOperation = <N extends OperationName>(
   sql: Sql,
   name: N,
@@ -85,20 +85,20 @@ export const runOperation = <N extends OperationName>(
   }
   if (operation.mode === 'spare') {
     const result = sql.transaction(run)
-    // the catalog itself has its new length only then
+    // only then has the catalog itself its new length
     sql.checkpoint()
     return result
   }
   return sql.ballast.draw(() => (operation.mode === 'write' ? written(sql, run) : sql.snapshot(run)))
 }
 
-/** Runs one operation of those that run aside, on a connection that only reads. */
+/** Runs one `aside` operation on a read-only connection. */
 export const runAside = <N extends OperationName>(sql: Sql, name: N, args: OperationArgs<N>): OperationResult<N> => {
   const operation = OPERATIONS[name] as unknown as Operation<object, OperationResult<N>>
   return sql.snapshot(() => operation.run(sql, rowed(sql, args)))
 }
 
-/** Runs one operation as above, with what was acknowledged noted beside the packs before anybody is told. */
+/** Runs one operation as above and notes the epoch beside the packs before it is acknowledged. */
 export const runKept = <N extends OperationName>(
   { sql, epoch }: { readonly sql: Sql; readonly epoch: EpochKeeper },
   name: N,

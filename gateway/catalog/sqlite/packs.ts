@@ -4,7 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
-/** Notes how long packs are whose bytes are synced; STORE_FAILED for one that a collection has let go of meanwhile. */
+/** Notes the lengths of packs whose bytes are synced; STORE_FAILED for one that a collection has removed meanwhile. */
 export const growPacks = (
   sql: Sql,
   packs: readonly { readonly id: number; readonly bytes: number; readonly sealed: boolean }[],
@@ -50,7 +50,7 @@ export const packOperations = {
   'packs.forget': write(
     (sql, { id }) =>
       sql.run(
-        // what records a chunk gives its pack a length in the same transaction
+        // recording a chunk sets its pack's length in the same transaction
         'DELETE FROM pack WHERE id = ? AND bytes = 0 AND sealed = 0',
         id,
       ) > 0,

@@ -25,7 +25,7 @@ const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, disk
   ({ ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
 
 /** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS dirtyBytes, compared AS comparedChunks
+export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS changedBytes, compared AS comparedChunks
   FROM json_each(?) AS page CROSS JOIN image ON image.point = page.value ORDER BY page.key, image.ordinal LIMIT ?`
 
 const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string, ImageRow[]> => {
@@ -36,8 +36,8 @@ const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string
 }
 
 /**
- * The statement for a page of points, newest first, with its values: each way to ask goes along an index in the order of the page, so
- * that it costs what the page has and not what the tenant has (for an agent's machines: a page for each).
+ * The statement for a page of points, newest first, with its values: each variant follows an index in the order of the page, so
+ * its cost depends on the page and not on the tenant (for an agent's machines: a page for each).
  */
 export const pageStatement = ({
   tenant,
@@ -85,10 +85,10 @@ const pageOf = (sql: Sql, asked: Rowed<PointsAsked>): PointPage => {
   return { points, more: rows.length > points.length }
 }
 
-/** Points that are looked through for the one that may be meant, the last ones. */
+/** How many of the newest points are searched for the one that may be meant. */
 const LOOKED_AT_MAX = 1000
 
-/** The end of the sentence that there is no such point: the one whose id begins nearly so. */
+/** The end of the "no such point" message: the point whose id begins almost the same. */
 const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
   const ids = sql
     .all<{ id: string }>(
@@ -103,7 +103,7 @@ const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
   return near === null ? '' : `; did you mean ${ids.find((id) => id.startsWith(near))!}?`
 }
 
-/** Two at most: whether there is more than one is all that is asked. */
+/** At most two rows, which is enough to see whether the prefix is ambiguous. */
 export const FIND_POINT = `SELECT ${POINT_COLUMNS}, configuration FROM point JOIN machine ON machine.id = point.machine
   WHERE point.id >= ? AND point.id < ? AND +point.tenant = ?`
 

@@ -52,7 +52,7 @@ const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<R
   return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
 }
 
-/** Why a point that a person named does not go, in words. */
+/** Why a point that a person named is not removed, in words. */
 const refusal = ({ id, lockedUntilMs }: RetentionPoint, reason: KeepReason): VarveError => {
   const words: Partial<Record<KeepReason, string>> = {
     held: 'is held; release it first',
@@ -123,7 +123,7 @@ const policyRow = ({ rules, ...policy }: Omit<PolicyRow, 'rules'> & { rules: str
 })
 
 export const retentionOperations = {
-  // a write that changes nothing leaves the row alone: the tenant's state would be written again for it
+  // a write without a change must not touch the row, or the tenant's state would be written again
   'retention.set': write((sql, { tenant, scope, name, rules, newGroup = true }) => {
     if (scope === 'machine') machineByName(sql, tenant, name)
     if (scope === 'group') {

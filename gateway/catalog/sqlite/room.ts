@@ -1,7 +1,7 @@
-// The catalog's own room: free pages in it and length of its log, so that small writes need nothing of a full disk.
+// The catalog's own room: free pages in it and length of its log, so that small writes succeed on a full disk.
 import { read, spare, type Operations } from './operation.ts'
 
-/** The setting that takes the room for a moment. */
+/** The setting whose value occupies the room for a moment. */
 const ROOM_SETTING = 'room'
 
 export const roomOperations = {

@@ -1,8 +1,9 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
 import { TALLY, tallyTriggers } from './tally-schema.ts'
 
-// a chunk's pack is not declared as a reference: to check one, the removal of a pack would go through all chunks
-// the triggers note in tenant.state_dirty that the packs do not have the tenant's state as it is; a new restore point says so itself, in its manifest
+// a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
+// the triggers note in tenant.state_dirty that the packs lack the tenant's current state; a new restore point needs no trigger,
+// as its manifest has it
 const VERSION_1 = `
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
@@ -145,7 +146,8 @@ ALTER TABLE job ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
 UPDATE job SET released = 1 WHERE ended_ms IS NOT NULL;
 `
 
-// the order of creation, which no clock decides: a number for each job of a tenant, and for the point that it makes; 0 for those of before, whose order their times tell
+// the order of creation, which no clock decides: a number for each job of a tenant, and for the point that it makes; 0 for those
+// of before, whose order their times tell
 const VERSION_3 = `
 ALTER TABLE tenant ADD COLUMN job_seq INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE job ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
@@ -154,7 +156,7 @@ CREATE INDEX job_created ON job (tenant, seq, started_ms);
 CREATE INDEX point_created ON point (machine, seq, committed_ms);
 `
 
-// the ways along which lists go
+// the indexes that lists follow
 const VERSION_5 = `
 CREATE INDEX machine_agent ON machine (agent, name);
 CREATE INDEX job_machine_created ON job (machine, seq, started_ms);

@@ -15,14 +15,14 @@ export type Row = Record<string, string | number | bigint | Uint8Array | null>
 
 /** One open SQLite database; synchronous, so it lives on a thread of its own in a running gateway. */
 export class Sql implements Disposable {
-  /** What is given back where the disk is full. */
+  /** What is freed when the disk is full. */
   readonly ballast: Ballast
   readonly #db: DatabaseSync
   readonly #statements = new Map<string, StatementSync>()
 
   /**
-   * Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. With `readOnly`
-   * it only looks at one that another connection of this program keeps open.
+   * Opens or creates the database and brings its schema up to date; STORE_VERSION when it is newer than this program. With
+   * `readOnly` it only reads one that another connection of this program keeps open.
    */
   constructor(path: string, { readOnly = false } = {}) {
     this.ballast = Ballast.beside(path)
@@ -33,11 +33,11 @@ export class Sql implements Disposable {
         this.#checkVersion()
         return
       }
-      // what a statement sorts or may take back goes to memory: a full disk has no room for it
+      // sorting and statement journals go to memory, as a full disk has no room for them
       this.#db.exec(
         'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;',
       )
-      // a row that REPLACE takes away is counted as removed
+      // a row that REPLACE deletes counts as removed
       this.#db.exec('PRAGMA recursive_triggers = ON')
       this.#migrate()
     } catch (error) {
@@ -46,7 +46,7 @@ export class Sql implements Disposable {
     }
   }
 
-  /** The same on a disk that may be full: the files that SQLite lays beside the database take ballast if they must. */
+  /** The same on a disk that may be full: the files that SQLite creates beside the database may use the ballast. */
   static open(path: string): Sql {
     return Ballast.beside(path).draw(() => new Sql(path))
   }
@@ -77,7 +77,7 @@ export class Sql implements Disposable {
     return Number(this.#statement(text).run(...values).changes)
   }
 
-  /** Runs `work` on the database as it is at one moment; thousands of look-ups then take one lock and not each its own. */
+  /** Runs `work` on one snapshot of the database; thousands of look-ups then take a single lock. */
   snapshot<R>(work: () => R): R {
     this.run('BEGIN')
     try {
@@ -102,7 +102,7 @@ export class Sql implements Disposable {
     }
   }
 
-  /** Writes the log's pages to their places as far as readers let it, so that the log can begin anew in the room that it has. */
+  /** Checkpoints the log as far as readers allow, so that it can restart within the space it has. */
   checkpoint(): void {
     this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)')
   }
@@ -135,7 +135,7 @@ export class Sql implements Disposable {
     for (const [index, migration] of MIGRATIONS.entries()) {
       if (index < version) continue
       this.transaction(() => {
-        // another process may have migrated between the look and the lock
+        // another process may have migrated between the check and the lock
         if (Number(this.#db.prepare('PRAGMA user_version').get()?.['user_version']) > index) return
         this.#db.exec(migration)
         this.#db.exec(`PRAGMA user_version = ${index + 1}`)

@@ -3,12 +3,13 @@ import { hex } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { TenantState } from '../state-record.ts'
 import { eachFact, TENANT_FIELDS, type AnyRow } from '../facts.ts'
-import { commitRecords } from './chunks.ts'
+import { commitRecords } from './records.ts'
 import { selectFact, selectFields } from './facts.ts'
 import { read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
-// state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being written
+// state_dirty is 0 where the packs have the state as it is, 1 after a change (schema.ts sets it), 2 while what changed is being
+// written
 const WRITING = 2
 
 const snapshot = (sql: Sql, tenant: number, seq: number, nowMs: number): TenantState => {

@@ -1,4 +1,4 @@
-// The look at a datastore's version before anything of it is opened for writing.
+// Checks a datastore's version before anything of it is opened for writing.
 import { existsSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -47,9 +47,9 @@ const checkPacks = (catalog: string): void => {
 }
 
 /**
- * STORE_VERSION when a later program made this catalog, CATALOG_MISSING when it is absent or empty beside packs, CONFIG_INVALID when it is no catalog; only reads
- * it. A catalog that is not there yet, in a data folder without packs, is fine. `alone` looks at its version only; with `epoch` an older copy of it is
- * CATALOG_MISSING too, and one of other packs STORE_FAILED, for commands that write into it.
+ * STORE_VERSION when a later program made this catalog, CATALOG_MISSING when it is absent or empty beside packs, CONFIG_INVALID
+ * when it is no catalog; only reads. An absent catalog in a data folder without packs is fine. `alone` checks its version only;
+ * with `epoch` an older copy of it is CATALOG_MISSING too, and one of other packs STORE_FAILED, for commands that write into it.
  */
 export const checkCatalogVersion = (catalog: string, { alone = false, epoch = false } = {}): void => {
   const checkNew = (): void => (alone ? undefined : checkPacks(catalog))
@@ -57,11 +57,11 @@ export const checkCatalogVersion = (catalog: string, { alone = false, epoch = fa
   if (found === undefined) return checkNew()
   if (!found.isFile()) throw foreign('it is not a file')
   if (found.size === 0) return checkNew()
-  // read before the catalog's: whoever uses it may raise both
+  // read before the catalog's: another user may raise both
   const notes = packNotes(packStoreIn(path.dirname(catalog)))
   const there = epoch ? notes.epoch() : null
   const url = pathToFileURL(catalog)
-  // a catalog that was closed well is read without the files that SQLite would lay beside it; one with a log needs its log
+  // a cleanly closed catalog is read without the files that SQLite would create beside it; one with a log needs its log
   if (!existsSync(`${catalog}-wal`)) url.searchParams.set('immutable', '1')
   const db = new DatabaseSync(url, { readOnly: true })
   try {

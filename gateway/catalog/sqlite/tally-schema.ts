@@ -1,4 +1,5 @@
-// The migration that makes the catalog count itself: rows and sums of every table, of the index for each pack, and of what was acknowledged.
+// The migration that makes the catalog count itself: rows and sums of every table, of the index for each pack, and of what was
+// acknowledged.
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 
 /** Largest prime below 2 to the 40th: sums of a million rows stay exact in 64 bits. */
@@ -8,7 +9,10 @@ const PRIME = 1_099_511_627_689
 const SUM_END = 2 ** 48
 const SUM_MASK = SUM_END - 1
 
-/** Bytes of a text or blob that one number takes, and how many such pieces are looked at: all of an id or a uuid's text, the beginning of longer texts. */
+/**
+ * Bytes of a text or blob that one number takes, and how many such pieces are looked at: all of an id or a uuid's text, the
+ * beginning of longer texts.
+ */
 const PIECE_BYTES = 7
 const PIECES = 6
 
@@ -17,7 +21,7 @@ type Kind = 'number' | 'bytes'
 /** Columns of a table that are summed, and which of its changes count as acknowledged. */
 interface Tallied {
   readonly columns: Readonly<Record<string, Kind>>
-  /** Columns whose change is one that an older copy of the catalog must not hide; null where no change is. */
+  /** Columns whose change must reveal an older copy of the catalog; null if none does. */
   readonly acknowledged: string | null
 }
 
@@ -118,7 +122,10 @@ export const TALLIED: readonly string[] = Object.keys(TABLES)
 export const tallyQuery = (table: string): string =>
   `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(TABLES[table]!.columns, table)}), 0)`)} AS sum FROM ${table}`
 
-/** Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so JavaScript is exact too. */
+/**
+ * Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so
+ * JavaScript is exact too.
+ */
 const ID_PIECE_BYTES = 6
 const ID_PIECES = Math.ceil(ID_BYTES / ID_PIECE_BYTES)
 
@@ -177,7 +184,7 @@ UPDATE pack_tally SET rows = now.rows, sum = now.sum FROM (
 ) AS now WHERE now.pack = pack_tally.pack;`
 
 // of all tenants together: row 0 of tally, but for the index, which is counted for each pack
-// "acknowledged" counts up with every change that somebody was told of; the folder of packs has it too (epoch.ts)
+// "acknowledged" is incremented with every acknowledged change; the folder of packs has it too (epoch.ts)
 export const TALLY = `
 CREATE TABLE tally (
   tenant INTEGER NOT NULL, name TEXT PRIMARY KEY, rows INTEGER NOT NULL, sum INTEGER NOT NULL

@@ -1,4 +1,4 @@
-// Tenants are known by their uuid to everybody above; the tables name them by a number.
+// Above the catalog, tenants are named by uuid; in the tables, by a number.
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Sql } from './sql.ts'
 
@@ -18,7 +18,7 @@ export type Rowed<A> = A extends { readonly tenant: string | null }
   ? Omit<A, 'tenant'> & { readonly tenant: number | Extract<A['tenant'], null> }
   : A
 
-/** Arguments as they are given from above: with the uuid of the tenant. */
+/** Arguments as callers give them: with the uuid of the tenant. */
 export type Named<A> = A extends { readonly tenant: number | null }
   ? Omit<A, 'tenant'> & { readonly tenant: string | Extract<A['tenant'], null> }
   : A

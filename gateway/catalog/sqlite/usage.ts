@@ -4,7 +4,10 @@ import { collectionOperations } from './collection.ts'
 import { aside, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
 
-/** Record bytes that backups begun at `sinceMs` or later have newly stored; a rebuilt catalog may lack their jobs but not their points. */
+/**
+ * Record bytes that backups begun at `sinceMs` or later have newly stored; a rebuilt catalog may lack their jobs but not their
+ * points.
+ */
 const storedSince = (sql: Sql, tenant: number, sinceMs: number): number => {
   const jobs = sql.get<{ bytes: number }>(
     `SELECT coalesce(sum(upload.stored), 0) AS bytes FROM machine JOIN job ON job.machine = machine.id

@@ -7,7 +7,7 @@ import type { PackFile } from '../pack-store.ts'
 
 /** Writes all of `bytes` at `offset`: one write may take only a part of them. */
 export const writeAll = async (handle: FileHandle, bytes: Uint8Array, offset: number, file: string): Promise<void> => {
-  // a test sees every write as one that took only a part
+  // tests make every write a partial one
   let end = failpointsArmed() ? bytes.length >> 1 : bytes.length
   for (let done = 0; done < bytes.length; end = bytes.length) {
     const { bytesWritten } = await handle.write(bytes, done, end - done, offset + done)
@@ -57,7 +57,7 @@ export class DirectoryPackFile implements PackFile {
   }
 
   async #guard(doing: string, work: () => Promise<void>): Promise<void> {
-    if (this.#broken) throw new VarveError('STORE_FAILED', 'this pack had a failed write and takes no more')
+    if (this.#broken) throw new VarveError('STORE_FAILED', 'a write to this pack failed before: it takes no more')
     try {
       await work()
     } catch (error) {

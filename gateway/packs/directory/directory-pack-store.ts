@@ -55,7 +55,10 @@ export class DirectoryPackStore implements PackStore {
     this.ballast = Ballast.below(root)
   }
 
-  /** Opens a folder, with the marker of this id where one is named: STORE_FAILED where that is not there. Nothing is made; its parent must exist. */
+  /**
+   * Opens a folder, with the marker of this id if one is named: STORE_FAILED where that is absent. Creates nothing; its parent
+   * must exist.
+   */
   static async open(root: string, id: string | null = null): Promise<DirectoryPackStore> {
     const found = readMarker(root)
     if (id !== null && found !== id) throw strangePacks()
@@ -67,7 +70,10 @@ export class DirectoryPackStore implements PackStore {
     return this.#id
   }
 
-  /** From its marker on nothing counts as absent unless that is there: else its file system is not, which is STORE_FAILED. */
+  /**
+   * Once marked, packs count as absent only while the marker is there: without it the file system is not mounted, which is
+   * STORE_FAILED.
+   */
   async confirm(): Promise<void> {
     if (this.#id !== null && readMarker(this.#root) !== this.#id) throw strangePacks()
   }
@@ -100,7 +106,7 @@ export class DirectoryPackStore implements PackStore {
     const folder = path.dirname(file)
     let handle: FileHandle | null = null
     try {
-      // an empty mount point would take it
+      // otherwise it would be written into an empty mount point
       await this.confirm()
       failpoint('pack.create', file)
       if (this.#id === null) await this.#make()
@@ -169,9 +175,9 @@ export class DirectoryPackStore implements PackStore {
     const file = this.#path(name)
     try {
       const found = await this.#find(() => stat(file))
-      // reads must not go on finding what an open handle alone keeps
+      // reads must not find what only an open handle keeps
       if (found === null) await this.#handles.drop(file)
-      // a folder, a pipe or a device of this name holds no record
+      // a folder, a pipe or a device of this name is no pack
       return found?.isFile() === true ? found.size : null
     } catch (error) {
       throw storeError(error, 'looking at a pack')
@@ -220,7 +226,7 @@ export class DirectoryPackStore implements PackStore {
       await this.confirm()
       failpoint('pack.remove', file)
       await this.#handles.drop(file)
-      // where it is a link, what takes the space lies elsewhere; only a file of the same name is taken for the pack
+      // if it is a link, its target takes the space; only a file of the same name counts as the pack
       const target = await realpath(file)
       if (target !== file && path.basename(target) === path.basename(file)) await rm(target, { force: true })
       await rm(file, { force: true })
@@ -234,7 +240,10 @@ export class DirectoryPackStore implements PackStore {
     }
   }
 
-  /** What `work` finds; null where a file is not there, which counts only with the marker there before and after another look. STORE_FAILED. */
+  /**
+   * The result of `work`; null where a file is absent, which counts only if the marker is there before and after another try.
+   * STORE_FAILED.
+   */
   async #find<R>(work: () => Promise<R>): Promise<R | null> {
     for (let looks = 1; ; looks++) {
       try {
@@ -259,7 +268,7 @@ export class DirectoryPackStore implements PackStore {
     for (const entry of await this.#entries(folder)) {
       const relative = path.join(folder, entry.name)
       const name = { tenant, pack: entry.name.slice(0, -PACK_SUFFIX.length) }
-      // what does not lie exactly where its name says is not a pack of ours
+      // a file that is not exactly at its place is not one of our packs
       const ours = isUuid(name.pack) && this.#path(name) === path.join(this.#root, relative)
       yield ours && (await this.#kindOf(relative, entry)) === 'file' ? { name } : { unknown: relative }
     }

@@ -1,4 +1,5 @@
-// The epoch beside the packs: how many acknowledged changes the catalog of these packs has had, so that an older copy of it is recognised at once.
+// The epoch beside the packs: how many acknowledged changes the catalog of these packs has had, which reveals an older copy at
+// once.
 import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { failpoint } from '../../common/failpoint.ts'
@@ -11,7 +12,7 @@ import { readMarker } from './packs-marker.ts'
 /** Digits of the number: its file never grows, so it can be written on a full disk. */
 const DIGITS = 16
 
-/** No catalog has had so many changes: a number from here on is damage, and could not be gone above. */
+/** No catalog has had so many changes: a number from here on is damage. */
 const EPOCH_END = 10 ** (DIGITS - 1)
 
 const textOf = (epoch: number): string => `${String(epoch).padStart(DIGITS, '0')}\n`
@@ -30,7 +31,10 @@ export const readEpoch = (root: string): number | null => {
   }
 }
 
-/** Lays the number beside the packs, whatever lies there; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
+/**
+ * Writes the number beside the packs, replacing anything there; it survives power loss when this returns. STORE_FULL,
+ * STORE_FAILED.
+ */
 export const layEpoch = async (root: string, epoch: number): Promise<void> => {
   try {
     await layFile(path.join(root, EPOCH_NAME), textOf(epoch))
@@ -40,19 +44,19 @@ export const layEpoch = async (root: string, epoch: number): Promise<void> => {
 }
 
 /**
- * Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. That of packs without the marker
- * `packs` is another catalog's: raised, it would make that one pass for an older copy.
+ * Raises the number that is there; one that is absent (an empty mount point, a store that was never opened) is not made. The
+ * number beside packs without the marker `packs` belongs to another catalog, which would then look like an older copy.
  */
 export const raiseEpoch = (root: string, epoch: number, packs: string | null): void => {
   if (packs === null || readMarker(root) !== packs) return
   const name = path.join(root, EPOCH_NAME)
-  // what is no file is no number; the next start lays one
+  // without a file there is no number; the next start writes one
   if (statSync(name, { throwIfNoEntry: false })?.isFile() !== true) return
   const file = openSync(name, 'r+')
   try {
     const bytes = Buffer.alloc(DIGITS + 1)
     const there = parse(bytes.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0)))
-    // what is higher is another process's, or that of a catalog that is newer than this one
+    // a higher one is another process's, or that of a newer catalog
     if (there !== null && there >= epoch) return
     writeSync(file, textOf(epoch), 0, 'latin1')
     fdatasyncSync(file)

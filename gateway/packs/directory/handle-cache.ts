@@ -18,7 +18,7 @@ interface Entry {
 const notAFile = (file: string, cause?: unknown): VarveError =>
   new VarveError('DATA_DAMAGED', `${path.basename(file)} is not a file`, cause === undefined ? {} : { cause })
 
-/** Opens a file for reading; DATA_DAMAGED for a folder, a pipe, a socket or a device, none of which is waited for. */
+/** Opens a file for reading; DATA_DAMAGED for a folder, a pipe, a socket or a device, without blocking on any of them. */
 const openFile = async (file: string): Promise<FileHandle> => {
   let handle: FileHandle
   try {
@@ -44,7 +44,7 @@ export class HandleCache implements AsyncDisposable {
   async use<R>(file: string, work: (handle: FileHandle) => Promise<R>): Promise<R> {
     if (this.#closed) throw new VarveError('STORE_FAILED', 'the datastore is closed')
     const entry = this.#entries.get(file) ?? { handle: openFile(file), users: 0, dropped: false }
-    // to the end of the map's order: the least recently used is first
+    // moved to the end of the map's order, where the least recently used is first
     this.#entries.delete(file)
     this.#entries.set(file, entry)
     entry.users++

@@ -7,9 +7,9 @@ export const NEW_MARKER_NAME = `${MARKER_NAME}.new`
 
 /** The number of acknowledged changes, and what it is written as first. */
 export const EPOCH_NAME = '.varve-epoch'
-export const NEW_EPOCH_NAME = `${EPOCH_NAME}.new`
+const NEW_EPOCH_NAME = `${EPOCH_NAME}.new`
 
-/** Names that are ours and no packs. */
+/** Names of our own files that are no packs. */
 export const OWN_NAMES: ReadonlySet<string> = new Set([
   MARKER_NAME,
   NEW_MARKER_NAME,

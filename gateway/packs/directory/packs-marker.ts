@@ -1,4 +1,5 @@
-// The marker in the folder of packs: by it a datastore tells its own packs from an empty mount point, and from another datastore's.
+// The marker in the folder of packs: it distinguishes a datastore's own packs from an empty mount point and from another
+// datastore's.
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { layFile } from '../../../protocol/host/durable.ts'
@@ -26,7 +27,10 @@ export const readMarker = (root: string): string | null => {
   }
 }
 
-/** Lays a marker, whole or not at all, into a folder of packs, which is made if needed; it survives power loss when this returns. STORE_FULL, STORE_FAILED. */
+/**
+ * Writes a marker, atomically, into a folder of packs, which is made if needed; it survives power loss when this returns.
+ * STORE_FULL, STORE_FAILED.
+ */
 export const layMarker = async (root: string, id: string): Promise<void> => {
   try {
     await makeFolder(root)

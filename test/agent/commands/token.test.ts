@@ -44,9 +44,9 @@ test('none, two, or what is no token is refused with where it was looked for', a
   for (const [text, why] of [
     ['', 'empty'],
     [' \n', 'empty'],
-    ['two words', 'not one token'],
-    ['x'.repeat(9000), 'not one token'],
-    ['x'.repeat(900_000), 'not one token'],
+    ['two words', 'not hold exactly one token'],
+    ['x'.repeat(9000), 'not hold exactly one token'],
+    ['x'.repeat(900_000), 'not hold exactly one token'],
   ] as const) {
     await writeFile(file, text)
     expect(await refused({ tokenFile: file })).toContain(why)

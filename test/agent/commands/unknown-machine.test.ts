@@ -32,7 +32,7 @@ test('not configured, not running, just started, after another enrolment, refuse
   expect(still.message).not.toContain('assign')
   {
     await using _running = await lockState(temp.path)
-    expect((await why('db1')).message).toContain('SIGHUP, has it read again')
+    expect((await why('db1')).message).toContain('or send SIGHUP')
   }
   await mkdir(temp.join('former', '0192aaaa-0000-7000-8000-0000c0ffee42'), { recursive: true })
   expect((await why('db1')).message).toContain(assign)
@@ -54,5 +54,8 @@ test('an agent that runs here without its gateway is not said to be stopped', as
   expect(await whyAway('db1', offline, { config, record })).toBe(offline)
   await using _running = await lockState(temp.path)
   const known = await whyAway('db1', offline, { config, record })
-  expect(known).toMatchObject({ code: 'AGENT_OFFLINE', message: expect.stringContaining('runs on this host, but') })
+  expect(known).toMatchObject({
+    code: 'AGENT_OFFLINE',
+    message: expect.stringContaining('is running on this host, but'),
+  })
 })

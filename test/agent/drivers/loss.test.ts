@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { lossOf } from '../../../agent/drivers/loss.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 
-const gone = new VarveError('LEASE_LOST', 'its QEMU has ended.')
+const gone = new VarveError('LEASE_LOST', 'its QEMU has ended')
 const cut = new VarveError('NBD_ERROR', 'cut')
 const other = new VarveError('STORE_FULL', 'full')
 const running = new AbortController().signal

@@ -28,13 +28,13 @@ test.each(['x.vmdk', 'x.vdi', 'x.VHDX', 'x.vhd', 'x.qed', 'x.qcow', 'x.gz'])(
     expect(error?.code).toBe('TARGET_INVALID')
     expect(error?.message).toMatch(/raw or qcow2.*qemu-img convert.*--format/u)
     const said = await chooseFormat({ path: `/a/${name}`, asked: 'raw', there: null })
-    expect(said).toEqual({ format: 'raw', remark: expect.stringContaining('is raw, as --format says') })
+    expect(said).toEqual({ format: 'raw', remark: expect.stringContaining('is written as raw, as --format says') })
   },
 )
 
 test('what is asked for counts, and an odd name is remarked', async () => {
   const odd = await chooseFormat({ path: '/a/x.qcow2', asked: 'raw', there: null })
-  expect(odd).toEqual({ format: 'raw', remark: expect.stringContaining('x.qcow2 is raw') })
+  expect(odd).toEqual({ format: 'raw', remark: expect.stringContaining('x.qcow2 is written as raw') })
   expect(await chooseFormat({ path: '/a/x.img', asked: 'qcow2', there: null })).toEqual({
     format: 'qcow2',
     remark: null,
@@ -47,7 +47,7 @@ test('a file without a telling name is replaced by one of its own format', async
   await writeFile(temp.join('disk'), 'QF')
   const there = 'file' as const
   const found = await chooseFormat({ path: temp.join('disk.img'), asked: null, there })
-  expect(found).toEqual({ format: 'qcow2', remark: expect.stringContaining('as the file that it replaces') })
+  expect(found).toEqual({ format: 'qcow2', remark: expect.stringContaining('like the file it replaces') })
   expect((await chooseFormat({ path: temp.join('disk'), asked: null, there })).format).toBe('raw')
   expect((await chooseFormat({ path: temp.join('disk.img'), asked: 'raw', there })).format).toBe('raw')
 })

@@ -77,7 +77,7 @@ describe('a raw file', () => {
     )
     if (huge !== null) {
       expect(huge.code).toBe('TARGET_INVALID')
-      expect(huge.message).toMatch(/does not take a raw file of 4.0 PiB .*--format qcow2/u)
+      expect(huge.message).toMatch(/does not allow a raw file of 4.0 PiB .*--format qcow2/u)
     }
     expect(await readdir(temp.path)).toEqual(['file'])
   })

@@ -113,7 +113,7 @@ interface Run {
   readonly root?: Ref
   readonly skipDamaged?: boolean
   readonly signal?: AbortSignal
-  readonly onProgress?: (doneBytes: number, receivedBytes: number) => void
+  readonly onProgress?: (doneBytes: number, bytesReceived: number) => void
 }
 
 const restore = async ({ disk, target, serve, ...options }: Run): Promise<Restored> => {

@@ -6,17 +6,17 @@ import { describe, expect, test } from 'vitest'
 import {
   enrol,
   ENROLMENT_TTL_MAX_MS,
-  ENROLMENT_TTL_MS,
   HOST_CHARS_MAX,
   issueEnrolment,
   issueToken,
-  TOKEN_TTL_MS,
 } from '../../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'
 import { ROLES, SUBJECT_CHARS_MAX } from '../../../protocol/claims.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../../protocol/limits.ts'
 import { codeOf, decodePart, forge, NOW_MS, testAuthority, type TestAuthority } from './test-authority.ts'
 
+const TOKEN_TTL_MS = 8 * 60 * 60 * 1000
+const ENROLMENT_TTL_MS = 60 * 60 * 1000
 const ALL = { after: null, limit: 100 }
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x ?? ''
 const host = 'hv1.example'

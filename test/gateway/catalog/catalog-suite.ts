@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { AuditEntry, AuditRecord } from '../../../gateway/catalog/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
-import { HAVE, type ChunkCommit } from '../../../gateway/catalog/chunks.ts'
+import { HAVE, type RecordCommit } from '../../../gateway/catalog/records.ts'
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
@@ -312,7 +312,7 @@ const chunks = (open: () => Promise<World>) =>
         offset: at * 62,
       }))
       const packs = [{ id: pack, bytes: 186, sealed: false }]
-      return { pack, ids, commit: { ...NOTHING, tenant: acme.id, machine: 'db1', ids, records, packs } as ChunkCommit }
+      return { pack, ids, commit: { ...NOTHING, tenant: acme.id, machine: 'db1', ids, records, packs } as RecordCommit }
     }
     const ABSENT = [HAVE.absent, HAVE.absent, HAVE.absent]
 
@@ -320,20 +320,27 @@ const chunks = (open: () => Promise<World>) =>
       await using world = await open()
       const { catalog, acme, agent, machine } = world
       const { ids, commit } = await prepared(world)
-      const have = async () => [...(await catalog.chunks.have({ tenant: acme.id, machine: 'db1', ids }))]
-      const progress = { position: 1, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
+      const have = async () => [...(await catalog.records.have({ tenant: acme.id, machine: 'db1', ids }))]
+      const progress = {
+        position: 1,
+        state: new Uint8Array([9]),
+        bytesSent: 4,
+        changedBytes: 5,
+        finished: false,
+        root: null,
+      }
       const upload = { job: randomUUID(), disk: 'vda' }
-      expect(await codeOf(catalog.chunks.commit({ ...commit, upload, progress }))).toBe('JOB_ENDED')
+      expect(await codeOf(catalog.records.commit({ ...commit, upload, progress }))).toBe('JOB_ENDED')
       expect([await have(), await catalog.packs.tenantBytes({ tenant: acme.id })]).toEqual([ABSENT, 0])
       const job = await startJob(catalog, acme, machine)
       await beginJob(catalog, { id: job, agent }, [fullDisk('vda', 4096)])
-      const stored = await catalog.chunks.commit({ ...commit, upload: { job, disk: 'vda' }, progress })
+      const stored = await catalog.records.commit({ ...commit, upload: { job, disk: 'vda' }, progress })
       expect(stored).toBeGreaterThan(30)
       // what was answered is read
       expect(await have()).toEqual([HAVE.own, HAVE.own, HAVE.absent])
       expect(await catalog.jobs.upload({ job, agent, disk: 'vda' })).toMatchObject({
         position: 1,
-        stored,
+        bytesStored: stored,
         machine: 'db1',
       })
       expect(await catalog.packs.tenantBytes({ tenant: acme.id })).toBe(186)
@@ -343,14 +350,14 @@ const chunks = (open: () => Promise<World>) =>
       await using world = await open()
       const { catalog, acme, other, agent } = world
       const [one, two] = [await prepared(world), await prepared(world)]
-      await catalog.chunks.commit(one.commit)
-      expect(await catalog.chunks.commit({ ...two.commit, ids: one.ids })).toBe(0)
+      await catalog.records.commit(one.commit)
+      expect(await catalog.records.commit({ ...two.commit, ids: one.ids })).toBe(0)
       const { ids } = one
       await addMachine(catalog, acme, agent, 'db2')
-      expect([...(await catalog.chunks.have({ tenant: acme.id, machine: 'db2', ids }))]).toEqual([1, 1, 0])
-      expect([...(await catalog.chunks.have({ tenant: other.id, machine: 'db1', ids }))]).toEqual(ABSENT)
-      expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
-      expect((await catalog.chunks.locate({ tenant: acme.id, ids })).map((place) => place?.offset)).toEqual([
+      expect([...(await catalog.records.have({ tenant: acme.id, machine: 'db2', ids }))]).toEqual([1, 1, 0])
+      expect([...(await catalog.records.have({ tenant: other.id, machine: 'db1', ids }))]).toEqual(ABSENT)
+      expect([...(await catalog.records.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
+      expect((await catalog.records.locate({ tenant: acme.id, ids })).map((place) => place?.offset)).toEqual([
         0, 62, 124,
       ])
     })
@@ -359,28 +366,28 @@ const chunks = (open: () => Promise<World>) =>
       await using world = await open()
       const { catalog, acme } = world
       const { pack, ids, commit } = await prepared(world)
-      await catalog.chunks.commit(commit)
-      const [place] = await catalog.chunks.locate({ tenant: acme.id, ids: ids.subarray(0, 32) })
+      await catalog.records.commit(commit)
+      const [place] = await catalog.records.locate({ tenant: acme.id, ids: ids.subarray(0, 32) })
       const damage = { id: ids.slice(0, 32), type: RECORD.chunk, place: place!, reason: 'it rots' }
       const enter = () => catalog.damage.enter({ tenant: acme.id, nowMs: 5, records: [damage] })
       expect([[...(await enter())], [...(await enter())]]).toEqual([[1], [0]])
-      expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids }))]).toEqual([0, 1, 1])
+      expect([...(await catalog.records.indexed({ tenant: acme.id, ids }))]).toEqual([0, 1, 1])
       expect(await catalog.damage.tenants()).toEqual([acme.id])
       // a pack with known damage is not removed
       await catalog.packs.seal({ packs: [{ id: pack, bytes: 186 }] })
       expect(await catalog.packs.doom({ ids: [pack] })).toEqual([])
-      await catalog.chunks.commit({ ...commit, packs: [] })
+      await catalog.records.commit({ ...commit, packs: [] })
       expect(await catalog.damage.any({ tenant: acme.id })).toBe(false)
       expect(await catalog.packs.doom({ ids: [pack] })).toEqual([pack])
       // nothing is added to one that is to be removed
-      expect(await codeOf(catalog.chunks.commit(commit))).toBe('STORE_FAILED')
+      expect(await codeOf(catalog.records.commit(commit))).toBe('STORE_FAILED')
     })
 
     test('a pack in which nothing was recorded is forgotten, another is not', async () => {
       await using world = await open()
       const { catalog } = world
       const [empty, full] = [await prepared(world), await prepared(world)]
-      await catalog.chunks.commit(full.commit)
+      await catalog.records.commit(full.commit)
       expect(await catalog.packs.forget({ id: full.pack })).toBe(false)
       expect(await catalog.packs.forget({ id: empty.pack })).toBe(true)
       expect((await catalog.packs.list()).map(({ id, bytes }) => [id, bytes])).toEqual([[full.pack, 186]])

@@ -46,7 +46,7 @@ describe('round trip', () => {
     const begun = { timeMs: 100, consistency: 'frozen', note: null, configuration: '{"a":1}', leftOut }
     const wishes = { full: true, compare: true }
     const job = { id: randomUUID(), machine: 'm', agent: 'a', base: null, subject: 's', ...wishes, startedMs: 10 }
-    const figures = { changed: 2, received: 30, stored: 40, comparedChunks: 5 }
+    const figures = { changedBytes: 2, bytesSent: 30, bytesStored: 40, comparedChunks: 5 }
     const upload = { size: 9, kind: 'incremental', reason: 'bitmap', root: null, evidence: 'raw', ...figures }
     const uploads = [
       { ...upload, disk: 'vda' },

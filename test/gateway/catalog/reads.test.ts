@@ -101,7 +101,7 @@ describe('what is refused, and in which words', () => {
     [disk({ reason: 'size-changed' }), 'no-base', false, /this backup continues no restore point/],
     [disk({ reason: 'bitmap-missing' }), 'not-in-base', false, /has no disk of this name/],
     [disk({ reason: 'bitmap-missing' }), 'other-size', false, /at another size/],
-    [disk({ reason: 'requested' }), 'same-size', false, /nobody asked for it/],
+    [disk({ reason: 'requested' }), 'same-size', false, /no full read was asked for/],
     [disk({ kind: 'incremental', reason: 'bitmap' }), 'same-size', true, /a full read was asked for/],
   ] as const)('%j', (one, relation, full, words) => {
     const said = objection([one], jobWhere(relation, full))

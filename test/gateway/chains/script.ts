@@ -321,7 +321,7 @@ export class Stand implements AsyncDisposable {
   async row(job: {
     id: string
     machine: MachineRow
-  }): Promise<{ position: number; finished: boolean; changed: number }> {
+  }): Promise<{ position: number; finished: boolean; changedBytes: number }> {
     return this.datastore.catalog.jobs.upload({ job: job.id, agent: job.machine.agent, disk: 'vda' })
   }
 

@@ -1,6 +1,6 @@
 // One image upload against a real datastore: answers, chunks, proofs, resume, and everything an agent may do wrong.
 // Method: an agent by hand sends each message; what is stored is compared with a tree built over a plain list of chunk ids.
-import { HAVE } from '../../../gateway/catalog/chunks.ts'
+import { HAVE } from '../../../gateway/catalog/records.ts'
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -26,7 +26,7 @@ const countOf = (run: Runs[number]): number => (run[0] === RUN.ids ? run[1].leng
 
 /** Flips one bit in the stored bytes of a record. */
 const damage = async (stand: Stand, id: Uint8Array): Promise<void> => {
-  const [location] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: id })
+  const [location] = await stand.datastore.catalog.records.locate({ tenant: stand.tenant.id, ids: id })
   const { pack, offset, storedLength } = location!
   const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   const bytes = await readFile(file)
@@ -168,7 +168,7 @@ test('an upload that is cut after any acknowledged cursor goes on there and ends
     expect(position).toBeGreaterThanOrEqual(first.durable.at(-1)!)
     const second = await stand.uploadAll(job, plains, 17)
     expect((await second.result).root).toEqual(root)
-    expect(await stand.row(job)).toMatchObject({ finished: true, changed: plains.length * CHUNK_BYTES })
+    expect(await stand.row(job)).toMatchObject({ finished: true, changedBytes: plains.length * CHUNK_BYTES })
     await stand.datastore.catalog.jobs.fail({
       job: job.id,
       agent: machine.agent,

@@ -39,7 +39,7 @@ test('a backup is followed to its restore point, begun only, and cancelled by co
   )
 
   const begun = await run('backup', 'db2', '--detach', ...away).ended
-  const [, job = ''] = /^Backup ([\da-f-]{36}) of db2 has begun;/u.exec(begun.stdout) ?? []
+  const [, job = ''] = /^Backup ([\da-f-]{36}) of db2 has started;/u.exec(begun.stdout) ?? []
   const busy = await stand.run('backup', 'db2', ...OF)
   expect([busy.code, busy.stderr]).toEqual([EXIT.refused, expect.stringContaining('JOB_RUNNING')])
   await using watch = run('job', 'watch', job, ...away)
@@ -55,7 +55,7 @@ test('a backup is followed to its restore point, begun only, and cancelled by co
   expect([code, stderr]).toEqual([
     EXIT.interrupted,
     expect.stringMatching(
-      /^varve-gateway: interrupted by SIGINT: backup [\da-f]{8} was cancelled and the machine given back \(CANCELLED\)\n$/u,
+      /^varve-gateway: interrupted by SIGINT: backup [\da-f]{8} was cancelled and the machine released \(CANCELLED\)\n$/u,
     ),
   ])
   expect((await jobs())[0]).toMatchObject({ state: 'failed', released: true })

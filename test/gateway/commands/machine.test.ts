@@ -81,7 +81,7 @@ test('a machine is listed with its group and newest point, its policy changes as
     changed: true,
   })
   expect(JSON.parse((await assign(second)).stdout)).toMatchObject({ changed: false })
-  expect((await run('machine', 'assign', 'db1', '--agent', second)).stdout).toContain('nothing is changed')
+  expect((await run('machine', 'assign', 'db1', '--agent', second)).stdout).toContain('nothing was changed')
   expect(JSON.parse((await run('machine', 'list', '--json')).stdout)).toMatchObject({
     machines: [{ agent: second, group: 'web', lastPoint: { time: '1970-01-01T00:00:00.020Z', timeMs: 20 } }],
   })

@@ -225,7 +225,7 @@ test('with a token the way leads to any gateway, as whom the token is of', async
   await expect(audit).rejects.toMatchObject({ code: 'ROLE_FORBIDDEN' })
   await expect(withTenant({ ...way, tenant: 'beta' }, async () => null)).rejects.toMatchObject({
     code: 'PARAMS_INVALID',
-    message: expect.stringContaining('the token is of the tenant "acme", not of "beta"') as string,
+    message: expect.stringContaining('the token belongs to the tenant "acme", not to "beta"') as string,
   })
   await chmod(tokenFile, 0o644)
   await expect(withTenant(way, async () => null)).rejects.toMatchObject({
@@ -259,8 +259,8 @@ test('options and variables name one gateway, or are refused with what is wrong'
   // what is typed goes before what is set
   expect(placeOf({ data: '/data' }, { VARVE_GATEWAY: url })).toEqual({ data: '/data' })
   for (const [way, env, why] of [
-    [{ data: '/data', gateway: url }, {}, '--data and --gateway name two gateways'],
-    [{}, { VARVE_DATA: '/data', VARVE_GATEWAY: url }, 'VARVE_DATA and VARVE_GATEWAY name two gateways'],
+    [{ data: '/data', gateway: url }, {}, '--data and --gateway exclude each other'],
+    [{}, { VARVE_DATA: '/data', VARVE_GATEWAY: url }, 'VARVE_DATA and VARVE_GATEWAY are both set'],
     [{ gateway: url }, {}, '--token-file FILE, or VARVE_TOKEN_FILE'],
     [{ tokenFile: token }, {}, 'go with --gateway URL'],
     [{ gateway: 'https://backup.example', tokenFile: token }, {}, 'use "wss://backup.example"'],

@@ -68,7 +68,7 @@ test('a dry run shows every point with what keeps it, in the order of machines a
   expect(pruneLines('acme', { ...plan, pointCount: 3 }, false)).toEqual([
     `MACHINE  TIME (UTC)           POINT`,
     `b        1970-01-02 00:00:00  ${ID}  removed`,
-    'acme: 1 of 3 restore points removed. Their space comes back with: varve-gateway gc',
+    'acme: 1 of 3 restore points removed. To free their space: varve-gateway gc',
   ])
   expect(pruneLines('acme', { points: [], pointCount: 1, removed: 0 }, false)).toEqual([
     'acme: 0 of 1 restore point removed.',

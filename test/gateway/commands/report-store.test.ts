@@ -70,7 +70,7 @@ test('a dry run says what would be, and what is not freed says why and when it w
   )
   expect(text).toContain('7.0 MiB in packs that uploads write: at the next gc once these uploads have ended.')
   expect(text).toContain(
-    '11.0 MiB in packs whose live records find no room: at the next gc once there is more free space.',
+    '11.0 MiB in packs whose live records cannot be copied for lack of space: at the next gc once there is more free space.',
   )
   expect(text).toContain('3 records that restore points need are known to be damaged')
 })

@@ -81,8 +81,8 @@ export const batchOf = (tenant: Tenant, plains: readonly Uint8Array[]): JoinedCh
 export const progressAt = (position: number, rest: Partial<ImageProgress> = {}): ImageProgress => ({
   position,
   state: new Uint8Array([1, 2, 3]),
-  received: position,
-  changed: 0,
+  bytesSent: position,
+  changedBytes: 0,
   finished: false,
   root: null,
   ...rest,

@@ -14,5 +14,7 @@ test('a reserve that leaves nothing of the disk is refused, one above what is fr
   expect(await lacksOfRoom(temp.path, 0)).toEqual([])
   // what others write meanwhile makes it less
   const all = Math.min(freeBytes, totalBytes - 128 * 2 ** 20)
-  expect(await lacksOfRoom(temp.path, all)).toEqual([expect.stringMatching(/^no backup is taken now: the disk of /u)])
+  expect(await lacksOfRoom(temp.path, all)).toEqual([
+    expect.stringMatching(/^no backup can be taken now: the disk of /u),
+  ])
 })

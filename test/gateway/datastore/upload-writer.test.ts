@@ -65,16 +65,16 @@ describe('commit', () => {
     await writer.append(batchOf(tenant, plains))
     expect([...(await store.have(ids, upload.machine))]).toEqual(Array(10).fill(0))
     const stored = await writer.commit(
-      progressAt(10, { state: new Uint8Array(1000).subarray(5, 9), received: 77, changed: 3 }),
+      progressAt(10, { state: new Uint8Array(1000).subarray(5, 9), bytesSent: 77, changedBytes: 3 }),
     )
     expect([...(await store.have(ids, upload.machine))]).toEqual(Array(10).fill(2))
     expect([...(await store.have(ids, 'another'))]).toEqual(Array(10).fill(1))
     expect(await datastore.catalog.jobs.upload(upload)).toMatchObject({
       position: 10,
       state: new Uint8Array(4),
-      received: 77,
-      changed: 3,
-      stored,
+      bytesSent: 77,
+      changedBytes: 3,
+      bytesStored: stored,
       finished: false,
       root: null,
     })

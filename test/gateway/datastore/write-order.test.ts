@@ -76,8 +76,8 @@ class Survivors {
 
   catalog(catalog: Catalog, commits: number[]): Catalog {
     return intercepted(catalog, async (name, args, call) => {
-      if (name === 'chunks.commit' || name === 'states.commit') {
-        const { packs, records } = args as OperationArgs<'chunks.commit'>
+      if (name === 'records.commit' || name === 'states.commit') {
+        const { packs, records } = args as OperationArgs<'records.commit'>
         for (const { id, bytes } of packs) expect(this.packs.get(this.rows.get(id)!)).toBeGreaterThanOrEqual(bytes)
         for (const { pack, offset, storedLength } of records)
           expect(this.packs.get(this.rows.get(pack)!)).toBeGreaterThanOrEqual(offset + recordBytes(storedLength))

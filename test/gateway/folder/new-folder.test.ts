@@ -42,13 +42,13 @@ test('what cannot be one is refused with its reason, and nothing is made', async
     ['/proc/varve', 'makes no folders'],
     ['/proc/varve/deep/er', 'makes no folders'],
     ['/proc/self/fd', 'makes no folders'],
-    ['/dev/null', 'no folder'],
+    ['/dev/null', 'not a folder'],
     ['/dev/null/x', 'a part of this path is a file'],
     [file, 'it is a file'],
     [`${file}/`, 'it is a file'],
     [`${file}/below`, 'a part of this path is a file'],
-    [temp.join('x'.repeat(300)), 'longer'],
-    [temp.join('made', 'x'.repeat(300)), 'longer'],
+    [temp.join('x'.repeat(300)), 'too long'],
+    [temp.join('made', 'x'.repeat(300)), 'too long'],
     ['', 'no name'],
     ['~/varve', 'tilde'],
     ['a\nb', 'control characters'],
@@ -102,10 +102,10 @@ test('a file system that can only be read, or is full, is named; one with too li
   expect(added.code).toBe(EXIT.ok)
   await run('mount', ['-o', 'remount,ro', mounted.path])
   try {
-    expect(await refusal(path.join(mounted.path, 'new'))).toContain('can only be read')
+    expect(await refusal(path.join(mounted.path, 'new'))).toContain('is read-only')
     for (const args of [['tenant', 'list'], ['gc'], ['serve', '--listen', '127.0.0.1:0']]) {
       const { code, stderr } = await runGateway([...args, '--data', path.join(mounted.path, 'there')])
-      expect([args, code, stderr]).toEqual([args, EXIT.usage, expect.stringContaining('can only be read')])
+      expect([args, code, stderr]).toEqual([args, EXIT.usage, expect.stringContaining('is read-only')])
     }
   } finally {
     await run('mount', ['-o', 'remount,rw', mounted.path])

@@ -661,7 +661,7 @@ const victimOf = async (stand: Stand) => {
   const plain = plainChunk()
   await stand.point(await stand.machine('victim'), [plain])
   const id = stand.idOf(plain)
-  const located = async () => (await datastore.catalog.chunks.locate({ tenant: tenant.id, ids: id }))[0]!
+  const located = async () => (await datastore.catalog.records.locate({ tenant: tenant.id, ids: id }))[0]!
   const { type, pack, offset } = await located()
   const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(id), type, pack, offset } })
   const untouched = async (): Promise<void> => {

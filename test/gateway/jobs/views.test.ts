@@ -34,15 +34,15 @@ const upload: UploadRow = {
   state: new Uint8Array(1),
   finished: false,
   root: null,
-  received: 30,
-  stored: 20,
-  changed: 5,
+  bytesSent: 30,
+  bytesStored: 20,
+  changedBytes: 5,
   evidence: 'raw /d.raw',
   comparedChunks: 6,
 }
 
 test('a job shows how far each disk is, in bytes that never pass its size', () => {
-  const view = jobView(job, [upload, { ...upload, disk: 'vdb', position: 3, received: 4 }], 4096, 77)
+  const view = jobView(job, [upload, { ...upload, disk: 'vdb', position: 3, bytesSent: 4 }], 4096, 77)
   expect(view).toEqual({
     id: ID,
     machine: 'db1',
@@ -76,7 +76,7 @@ test('a point shows neither its agent nor its configuration', () => {
     lostBytes: 0,
     leftOut: [{ name: 'cd', reason: 'read-only' }],
   } as const
-  const disks = [{ ...disk, name: 'vda', size: 5, root: null, dirtyBytes: 6, comparedChunks: 8 }]
+  const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
   const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
   const stored = { ...point, held: true, agent: ID, configuration: '{"secret":1}' }
   const view = pointView(stored, 7)

@@ -257,7 +257,7 @@ test('damaged records of a pack that is rewritten are quarantined, the others mo
   const two = await stand.point(machine, second, 40)
   removePoints(stand, one.id)
   const victim = stand.idOf(second[150]!)
-  const [place] = await stand.datastore.catalog.chunks.locate({ tenant: stand.tenant.id, ids: victim })
+  const [place] = await stand.datastore.catalog.records.locate({ tenant: stand.tenant.id, ids: victim })
   const { pack, offset } = place!
   const file = path.join(stand.folder, 'packs', stand.tenant.id, pack.slice(0, 2), `${pack}.pack`)
   {

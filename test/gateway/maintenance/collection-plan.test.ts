@@ -2,7 +2,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { PACK_HEADER_BYTES } from '../../../gateway/packs/format.ts'
-import { planCollection, SMALL_PACK_BYTES, type SurveyedPack } from '../../../gateway/maintenance/collection-plan.ts'
+import { planCollection, type SurveyedPack } from '../../../gateway/maintenance/collection-plan.ts'
 
 const MIB = 1024 * 1024
 
@@ -64,7 +64,7 @@ test('small packs are merged once there is something to merge them with, each ki
   expect(ids(planCollection([small(1), small(2, 'nodes'), small(3)], 90).rewrite)).toEqual([1, 3])
   // one alone goes along with a wasteful pack of its kind
   expect(ids(planCollection([small(1), small(2, 'nodes'), pack(3, 30)], 90).rewrite)).toEqual([1, 3])
-  const edge = pack(1, 16, { bytes: SMALL_PACK_BYTES, liveBytes: SMALL_PACK_BYTES })
+  const edge = pack(1, 16, { bytes: 16 * MIB, liveBytes: 16 * MIB })
   expect(ids(planCollection([edge, small(2)], 90).rewrite)).toEqual([])
 })
 

@@ -44,7 +44,7 @@ test('a chunk that was found in the index is covered though the collection began
   const plain = plainChunk()
   await writer.append(batchOf(stand.tenant, [plain]))
   await writer.commit(progressAt(1))
-  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'records.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await using protection = await protect(stand)
@@ -58,7 +58,7 @@ test('so is a tree node', async () => {
   await using writer = await writerOf(stand)
   const plain = plainChunk()
   const { nodes } = treeOf(stand.tenant, [stand.idOf(plain)])
-  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'records.indexed')
   writer.addNodes(nodes)
   const commit = writer.commit(progressAt(1))
   await lookUp.reached
@@ -72,7 +72,7 @@ test('what is appended is covered until it is durable, also across a commit that
   await using stand = await Stand.open()
   await using writer = await writerOf(stand)
   const plain = plainChunk()
-  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'records.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
@@ -82,7 +82,7 @@ test('what is appended is covered until it is durable, also across a commit that
     await using protection = await protect(stand)
     expect(await covers(protection, stand.idOf(plain))).toBe(true)
   }
-  const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
+  const transaction = holdAnswer(stand.datastore.catalog, 'records.commit')
   const commit = writer.commit(progressAt(2))
   await transaction.reached
   {
@@ -99,7 +99,7 @@ test('what is committed while a collection runs is covered, whenever it was look
   await using stand = await Stand.open()
   await using writer = await writerOf(stand)
   const plain = plainChunk()
-  const lookUp = holdAnswer(stand.datastore.catalog, 'chunks.indexed')
+  const lookUp = holdAnswer(stand.datastore.catalog, 'records.indexed')
   const append = writer.append(batchOf(stand.tenant, [plain]))
   await lookUp.reached
   await writer.commit(progressAt(1))
@@ -118,7 +118,7 @@ test('what a commit found in the index is covered until the commit is durable', 
   writer.addNodes(nodes)
   await writer.commit(progressAt(1))
   writer.addNodes(nodes)
-  const transaction = holdAnswer(stand.datastore.catalog, 'chunks.commit')
+  const transaction = holdAnswer(stand.datastore.catalog, 'records.commit')
   const commit = writer.commit(progressAt(1))
   await transaction.reached
   {
@@ -147,7 +147,7 @@ test('a manifest is covered from before it is written until its point is there',
   await stand.point(machine, randomDisk(3))
   const job = await stand.job(machine, 3 * 4096)
   await stand.uploadAll(job, randomDisk(3))
-  const commit = holdAnswer(stand.datastore.catalog, 'chunks.commit')
+  const commit = holdAnswer(stand.datastore.catalog, 'records.commit')
   const committed = stand.commit(job, 50)
   await commit.reached
   const collecting = collected(stand)
@@ -224,7 +224,7 @@ test('a record that moves between its look-up and its read is found where it wen
       }
     },
   })
-  const reader = new RecordReader({ tenant, index: datastore.catalog.chunks, store })
+  const reader = new RecordReader({ tenant, index: datastore.catalog.records, store })
   const ids = kept.map((plain) => stand.idOf(plain!))
   const fetched = await reader.fetch(ids)
   expect(fetched.every((one) => 'bytes' in one)).toBe(true)

@@ -99,7 +99,7 @@ class ObjectPackFile implements PackFile {
   }
 
   async append(bytes: Uint8Array): Promise<void> {
-    if (this.#broken) throw new VarveError('STORE_FAILED', 'this pack had a failed write and takes no more')
+    if (this.#broken) throw new VarveError('STORE_FAILED', 'a write to this pack failed before: it takes no more')
     // its owner may use the buffer again
     this.#waiting.push(bytes.slice())
     this.#waitingBytes += bytes.length
@@ -107,7 +107,7 @@ class ObjectPackFile implements PackFile {
   }
 
   async sync(): Promise<void> {
-    if (this.#broken) throw new VarveError('STORE_FAILED', 'this pack had a failed write and takes no more')
+    if (this.#broken) throw new VarveError('STORE_FAILED', 'a write to this pack failed before: it takes no more')
     const bytes = Buffer.concat(this.#waiting.splice(0))
     if (bytes.length === 0) return
     this.#broken = true

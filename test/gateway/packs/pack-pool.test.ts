@@ -44,7 +44,7 @@ const commit = async ({ catalog, tenant }: Setting, held: HeldPack, bytes: numbe
   await held.file.append(new Uint8Array(bytes))
   await held.file.sync()
   held.recorded = true
-  await catalog.chunks.commit({
+  await catalog.records.commit({
     tenant: tenant.id,
     machine: null,
     ids: new Uint8Array(0),

@@ -19,7 +19,7 @@ const imageOf = (root: Ref, size: number): ImageRow => ({
   root,
   kind: 'full',
   reason: 'first',
-  dirtyBytes: 0,
+  changedBytes: 0,
   comparedChunks: 0,
 })
 

@@ -121,7 +121,7 @@ test('a caller that ends a download with the words of our own damage takes nothi
   const victim = randomDisk(1)
   await stand.point(await stand.machine('victim'), victim)
   const ids = stand.idOf(victim[0]!)
-  const located = async () => (await datastore.catalog.chunks.locate({ tenant: tenant.id, ids }))[0]!
+  const located = async () => (await datastore.catalog.records.locate({ tenant: tenant.id, ids }))[0]!
   const { type, pack, offset } = await located()
   const lie = new VarveError('DATA_DAMAGED', 'a lie', { details: { id: hex(ids), type, pack, offset } })
   const untouched = async (): Promise<void> => {

@@ -80,7 +80,7 @@ test('told to, it says what came of it, each time; one that has expired takes no
   await keeper.reload()
   expect(served).toEqual([])
   expect(lines).toMatchObject([
-    { level: 30, msg: expect.stringContaining('the one that is served') },
+    { level: 30, msg: expect.stringContaining('it is unchanged') },
     { level: 50, reason: expect.stringContaining('it expired at') },
     { level: 50, reason: expect.stringContaining('it expired at') },
   ])

@@ -25,7 +25,7 @@ test.each([
 test.each([
   ['EADDRINUSE', 'another program'],
   ['EACCES', 'below 1024'],
-  ['EADDRNOTAVAIL', 'none of this machine'],
+  ['EADDRNOTAVAIL', 'does not have that address'],
   ['ENOTFOUND', 'has no address'],
   ['ESTRANGE', 'the words of the system'],
 ])('%s is a fault of the configuration that names the address', (code, words) => {
@@ -41,7 +41,7 @@ test('the local socket is named with its path', () => {
   expect(localListenError('/data/gateway.sock', error)).toMatchObject({
     code: 'CONFIG_INVALID',
     message: expect.stringMatching(
-      /^cannot listen on \/data\/gateway\.sock: its file system takes no sockets/u,
+      /^cannot listen on \/data\/gateway\.sock: its file system supports no sockets/u,
     ) as string,
   })
 })

@@ -19,7 +19,7 @@ test('each failure of a file has words, its path and its code', async () => {
     [() => readFile(temp.join('none')), /none: it does not exist \(ENOENT\)$/u],
     [() => open(temp.join('folder'), 'w'), /folder: it is a folder, not a file \(EISDIR\)$/u],
     [() => mkdir(temp.join('file/below')), /below: a part of its path is a file.* \(ENOTDIR\)$/u],
-    [() => readFile(temp.join('loop')), /loop: its symbolic links go round.* \(ELOOP\)$/u],
+    [() => readFile(temp.join('loop')), /loop: its symbolic links form a loop.* \(ELOOP\)$/u],
     [() => readFile(temp.join('x'.repeat(300))), /its name is too long \(ENAMETOOLONG\)$/u],
   ]
   for (const [work, says] of failures)

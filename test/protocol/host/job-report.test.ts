@@ -35,22 +35,37 @@ test('each stage of a backup has its words', () => {
   expect(text({ comparedBytes: 4096 })).toBe('comparing what did not change…  4.0 KiB')
   expect(text({ disks: [disk(1024)] })).toContain('1.0 KiB of 4.0 KiB (25 %), 2.0 KiB sent  vda (full: first)')
   expect(text({ disks: [disk(4096)] })).toContain('committing')
-  expect(text({ state: 'committed' })).toBe('giving the machine back…')
+  expect(text({ state: 'committed' })).toBe('releasing the machine…')
   expect(doneBytes({ ...job, disks: [disk(1), disk(2)] })).toBe(3)
 })
 
 test('a backup that failed says why, also where nobody said so', () => {
   const error = { code: 'FULL_REFUSED', message: 'the policy refuses it' }
   expect(jobFailure({ ...job, error })).toMatchObject(error)
-  expect(jobFailure(job).message).toContain('does not say why')
+  expect(jobFailure(job).message).toContain('gives no reason for the failure')
 })
 
 test('a restore point with its disks, what was left out and what it took', () => {
-  const made = { ...disk(0), dirtyBytes: 2048, comparedChunks: 3, root: null }
+  const made = { ...disk(0), changedBytes: 2048, comparedChunks: 3, root: null }
   const point = {
-    ...{ id: ID, machine: 'db1', timeMs: 0, future: false, kind: 'full', reason: 'first', consistency: 'frozen' },
-    ...{ note: 'slow', base: null, bytesRead: 4096, bytesSent: 2048, bytesStored: 1024, durationMs: 1500 },
-    ...{ held: false, lockedUntilMs: null, verifiedMs: null, lostBytes: 0, disks: [made] },
+    id: ID,
+    machine: 'db1',
+    timeMs: 0,
+    future: false,
+    kind: 'full',
+    reason: 'first',
+    consistency: 'frozen',
+    note: 'slow',
+    base: null,
+    bytesRead: 4096,
+    bytesSent: 2048,
+    bytesStored: 1024,
+    durationMs: 1500,
+    held: false,
+    lockedUntilMs: null,
+    verifiedMs: null,
+    lostBytes: 0,
+    disks: [made],
     leftOut: [{ name: 'cd0', reason: 'read-only' }],
   } as unknown as Point
   expect(pointReport(point)).toEqual([

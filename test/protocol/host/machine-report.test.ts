@@ -7,7 +7,11 @@ const LEFT = { node: 'n0', bitmap: 'varve-1', file: '/vm/base.qcow2', reason: 'n
 
 test('a machine that runs, and one that cannot be asked', () => {
   const status = {
-    ...{ name: 'db1', qmp: 'up', runState: 'running', hypervisor: 'QEMU 8.2.0', problem: null },
+    name: 'db1',
+    qmp: 'up',
+    runState: 'running',
+    hypervisor: 'QEMU 8.2.0',
+    problem: null,
     lease: '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214',
     disks: [{ name: 'vda', size: 4096, format: 'raw' }],
     leftOut: [{ name: 'cd0', reason: 'read-only' }],

@@ -79,7 +79,7 @@ test('lines and tables go to standard output as they come, remarks to standard e
 })
 
 test('a reader that goes ends nothing and is no error; output that cannot be written is one', async () => {
-  const module = path.resolve(import.meta.dirname, '../../../agent/commands/output.ts')
+  const module = path.resolve(import.meta.dirname, '../../../protocol/host/output.ts')
   const program = `
     const { print, watchOutput } = await import(${JSON.stringify(module)})
     watchOutput('varve-agent')

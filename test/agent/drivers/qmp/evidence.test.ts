@@ -237,7 +237,7 @@ describe('two disks and one file', () => {
     for (const name of [file, folder.join('hard'), folder.join('soft'), `file:${file}`, json])
       await refused(raw('vda', file), raw('vdb', name))
     const looked = await seen([raw('vda', file), raw('vdb', folder.join('hard'))])
-    expect(() => refuseShared(looked)).toThrow(/disk vda writes .*, which disk vdb holds too/)
+    expect(() => refuseShared(looked)).toThrow(/disk vda writes .*, which disk vdb uses too/)
     expect(() => refuseShared(looked)).toThrow(expect.objectContaining({ details: { disk: 'vda', other: 'vdb' } }))
   })
 

@@ -77,7 +77,7 @@ test('a machine that has moved keeps its bitmaps, and is settled when it is back
     const [entry] = await agent.journal.list()
     await expect(agent.driver.settle(entry!, 'failed')).rejects.toMatchObject({
       code: 'MACHINE_MOVING',
-      message: expect.stringMatching(/cannot be removed now: it has moved to another host/),
+      message: expect.stringMatching(/cannot be removed now: it has migrated to another host/),
     })
     expect(await agent.journal.list()).toMatchObject([{ id: entry!.id, phase: 'ending', outcome: 'failed' }])
     expect(await bench.objects()).toEqual(away)

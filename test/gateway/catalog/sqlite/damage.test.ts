@@ -31,7 +31,7 @@ const addRecords = async (catalog: Catalog, tenant: Tenant, count: number): Prom
 
 const commit = async (catalog: Catalog, tenant: Tenant, pack: number, some: readonly Uint8Array[]): Promise<void> => {
   const rest = { pack, storedLength: 10, plainLength: 10, codec: 0, type: RECORD.chunk } as const
-  await catalog.chunks.commit({
+  await catalog.records.commit({
     tenant: tenant.id,
     machine: null,
     ids: Buffer.concat(some),
@@ -65,7 +65,7 @@ test('a record is let go only while the index names the place that was read', as
   expect(await enter(acme, damageAt(ids[0]!, PACK, 0), missing(ids[0]!), missing(ids[4]!))).toEqual([0, 0, 0])
   // another tenant's index and damage are its own
   expect(await enter(other, damageAt(ids[1]!, PACK, 100))).toEqual([0])
-  expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids: Buffer.concat(ids) }))]).toEqual([0, 1, 1, 1, 0, 0])
+  expect([...(await catalog.records.indexed({ tenant: acme.id, ids: Buffer.concat(ids) }))]).toEqual([0, 1, 1, 1, 0, 0])
   expect((await idsOf(catalog, acme)).toSorted()).toEqual(
     [ids[0]!, ids[4]!].map((id) => Buffer.from(id).toString('hex')).toSorted(),
   )

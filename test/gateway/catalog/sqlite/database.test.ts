@@ -85,7 +85,7 @@ test('a call of a backup is answered before the listings that were there first',
   })
   const ids = new Uint8Array(32 * 1024).fill(9)
   for (let round = 0; round < 5; round++)
-    expect((await catalog.chunks.have({ tenant: acme.id, machine: 'm', ids })).length).toBe(1024)
+    expect((await catalog.records.have({ tenant: acme.id, machine: 'm', ids })).length).toBe(1024)
   // on one thread all of them would have come before the first round
   expect(listed).toBeLessThan(listings.length)
   expect(new Set(await Promise.all(listings))).toEqual(new Set([60]))

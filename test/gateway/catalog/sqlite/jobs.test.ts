@@ -351,7 +351,7 @@ describe('the end of a job', () => {
     expect((await catalog.points.list({ ...LIST, tenant: tenant.id })).points).toEqual([])
     await finishDisk(catalog, job, 'vdb')
     expect((await catalog.jobs.complete({ job: job.id, agent })).uploads).toHaveLength(2)
-    const figures = { kind: 'full', reason: 'first', dirtyBytes: 7, comparedChunks: 0 }
+    const figures = { kind: 'full', reason: 'first', changedBytes: 7, comparedChunks: 0 }
     await commit(25)
     await commit(99)
     const { points } = await catalog.points.list({ ...LIST, tenant: tenant.id })

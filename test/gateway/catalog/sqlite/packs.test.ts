@@ -14,7 +14,7 @@ test('a pack is added, grows, is sealed, and is forgotten only when empty', asyn
     { ...row, id: sealed, uuid: 'c', bytes: 0 },
   ])
   const grow = (bytes: number) =>
-    catalog.chunks.commit({
+    catalog.records.commit({
       tenant: acme.id,
       machine: null,
       ids: new Uint8Array(0),

@@ -33,16 +33,16 @@ export interface UploadProgress {
   readonly position: number
   /** The tree builder's state, encoded by the caller. */
   readonly state: Uint8Array
-  /** Bytes received so far. */
-  readonly received: number
-  /** Chunks that differ from the base so far. */
-  readonly changed: number
+  /** Bytes that the agent has sent so far. */
+  readonly bytesSent: number
+  /** Bytes of the disk, so far, that were not kept from the base. */
+  readonly changedBytes: number
   readonly finished: boolean
   /** Root id of a finished image that is not all zero. */
   readonly root: Uint8Array | null
 }
 
-export interface ChunkCommit {
+export interface RecordCommit {
   readonly tenant: string
   /** Name of the machine that sent the chunks, or null. */
   readonly machine: string | null
@@ -60,7 +60,7 @@ export interface ChunkCommit {
  */
 export const HAVE = { absent: 0, other: 1, own: 2, misfit: 3 } as const
 
-export interface Chunks {
+export interface Records {
   /** One byte of HAVE per id; `lengths` are the plain lengths that the chunks must have, in bytes, where they are known. */
   readonly have: Question<
     { tenant: string; machine: string; ids: Uint8Array; lengths?: readonly number[] | undefined },
@@ -77,5 +77,5 @@ export interface Chunks {
    * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes
    * newly stored. JOB_ENDED.
    */
-  readonly commit: Transaction<ChunkCommit, number>
+  readonly commit: Transaction<RecordCommit, number>
 }

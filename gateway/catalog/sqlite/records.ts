@@ -1,5 +1,5 @@
 // The chunk index: which record of which pack holds an id of a tenant; ids travel packed, 32 bytes each.
-import { HAVE, type ChunkCommit, type RecordLocation } from '../chunks.ts'
+import { HAVE, type RecordCommit, type RecordLocation } from '../records.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { idAt } from '../../../protocol/host/bytes.ts'
@@ -16,7 +16,7 @@ const idCount = (ids: Uint8Array): number => Math.floor(ids.length / ID_BYTES)
 const INSERT = `INSERT OR IGNORE INTO chunk (tenant, id, type, pack, offset, stored, plain, codec, machine)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-const insertRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
+const insertRecords = (sql: Sql, commit: Rowed<RecordCommit>): number => {
   const sender = commit.machine === null ? null : findMachineRow(sql, commit.tenant, commit.machine)
   let storedBytes = 0
   const healed: Uint8Array[] = []
@@ -33,7 +33,7 @@ const insertRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
   return storedBytes
 }
 
-const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, storedBytes: number): void => {
+const updateUpload = (sql: Sql, { upload, progress }: Rowed<RecordCommit>, storedBytes: number): void => {
   if (upload === null) return
   sql.run('UPDATE upload SET stored = stored + ? WHERE job = ? AND disk = ?', storedBytes, upload.job, upload.disk)
   if (progress === null) return
@@ -42,8 +42,8 @@ const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, stored
      WHERE job = ? AND disk = ?`,
     progress.position,
     progress.state,
-    progress.received,
-    progress.changed,
+    progress.bytesSent,
+    progress.changedBytes,
     progress.finished ? 1 : 0,
     progress.root,
     upload.job,
@@ -52,16 +52,19 @@ const updateUpload = (sql: Sql, { upload, progress }: Rowed<ChunkCommit>, stored
   if (rows === 0) throw new VarveError('JOB_ENDED', 'the upload is no longer there')
 }
 
-/** Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly stored. JOB_ENDED. */
-export const commitRecords = (sql: Sql, commit: Rowed<ChunkCommit>): number => {
+/**
+ * Records that are already synced to their packs, with the packs' lengths and the upload's progress; returns the bytes newly
+ * stored. JOB_ENDED.
+ */
+export const commitRecords = (sql: Sql, commit: Rowed<RecordCommit>): number => {
   growPacks(sql, commit.packs)
   const storedBytes = insertRecords(sql, commit)
   updateUpload(sql, commit, storedBytes)
   return storedBytes
 }
 
-export const chunkOperations = {
-  'chunks.have': read((sql, args) => {
+export const recordOperations = {
+  'records.have': read((sql, args) => {
     const answer = new Uint8Array(idCount(args.ids))
     const machine = findMachineRow(sql, args.tenant, args.machine)
     for (let index = 0; index < answer.length; index++) {
@@ -70,7 +73,7 @@ export const chunkOperations = {
         args.tenant,
         idAt(args.ids, index),
       )
-      // a node's id is not a chunk, whoever names it as one
+      // a node's id is never a chunk, even if an agent announces it as one
       if (row?.type !== RECORD.chunk) continue
       const fits = row.plain === (args.lengths?.[index] ?? row.plain)
       if (!fits) answer[index] = HAVE.misfit
@@ -79,7 +82,7 @@ export const chunkOperations = {
     return answer
   }),
 
-  'chunks.indexed': read((sql, args) => {
+  'records.indexed': read((sql, args) => {
     const answer = new Uint8Array(idCount(args.ids))
     for (let index = 0; index < answer.length; index++) {
       const id = idAt(args.ids, index)
@@ -88,7 +91,7 @@ export const chunkOperations = {
     return answer
   }),
 
-  'chunks.locate': read((sql, args) =>
+  'records.locate': read((sql, args) =>
     Array.from(
       { length: idCount(args.ids) },
       (_, index) =>
@@ -102,5 +105,5 @@ export const chunkOperations = {
     ),
   ),
 
-  'chunks.commit': write(commitRecords),
+  'records.commit': write(commitRecords),
 } satisfies Partial<Operations>

@@ -1,5 +1,5 @@
 // The chunk index: who has what, what a commit does at once, and letting go of a damaged record.
-import { HAVE, type ChunkCommit } from '../../../../gateway/catalog/chunks.ts'
+import { HAVE, type RecordCommit } from '../../../../gateway/catalog/records.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { RECORD, RECORD_HEADER_BYTES } from '../../../../gateway/packs/format.ts'
@@ -7,7 +7,7 @@ import { CODEC } from '../../../../protocol/chunk.ts'
 import { codeOf, testAuthority } from '../../auth/test-authority.ts'
 import { addAgent, addMachine, beginJob, fullDisk, startJob } from '../../catalog.ts'
 
-const record = (pack: number, offset: number, type: ChunkCommit['records'][number]['type'] = RECORD.chunk) => ({
+const record = (pack: number, offset: number, type: RecordCommit['records'][number]['type'] = RECORD.chunk) => ({
   pack,
   offset,
   storedLength: 10,
@@ -23,8 +23,8 @@ const setUp = async () => {
   for (const name of ['one', 'two']) await addMachine(catalog, acme, host, name)
   const pack = await catalog.packs.add({ tenant: acme.id, kind: 'data', uuid: 'p1', nowMs: 1 })
   const ids = randomBytes(96)
-  const commit = (rest: Partial<ChunkCommit> = {}) =>
-    catalog.chunks.commit({
+  const commit = (rest: Partial<RecordCommit> = {}) =>
+    catalog.records.commit({
       tenant: acme.id,
       machine: 'one',
       ids,
@@ -34,7 +34,7 @@ const setUp = async () => {
       progress: null,
       ...rest,
     })
-  const have = async (tenant: string, machine: string) => [...(await catalog.chunks.have({ tenant, machine, ids }))]
+  const have = async (tenant: string, machine: string) => [...(await catalog.records.have({ tenant, machine, ids }))]
   return { authority, catalog, acme, other, ids, commit, have, [Symbol.asyncDispose]: authority[Symbol.asyncDispose] }
 }
 
@@ -46,9 +46,9 @@ test('a chunk is its machine’s own, another’s, or absent; a node is no chunk
   expect(await have(acme.id, 'one')).toEqual([HAVE.own, HAVE.own, HAVE.absent])
   expect(await have(acme.id, 'two')).toEqual([HAVE.other, HAVE.other, HAVE.absent])
   expect(await have(other.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
-  expect([...(await catalog.chunks.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
-  expect(await catalog.chunks.locate({ tenant: other.id, ids })).toEqual([null, null, null])
-  expect(await catalog.chunks.locate({ tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
+  expect([...(await catalog.records.indexed({ tenant: acme.id, ids }))]).toEqual([1, 1, 1])
+  expect(await catalog.records.locate({ tenant: other.id, ids })).toEqual([null, null, null])
+  expect(await catalog.records.locate({ tenant: acme.id, ids: ids.subarray(32, 64) })).toEqual([
     { pack: 'p1', offset: 62, storedLength: 10, plainLength: 20, codec: CODEC.zstd, type: RECORD.chunk },
   ])
 })
@@ -76,7 +76,14 @@ test('what is let go of is absent for everyone, until it comes again', async () 
 test('an upload moves with its records or not at all', async () => {
   await using setting = await setUp()
   const { commit, have, catalog, acme } = setting
-  const progress = { position: 3, state: new Uint8Array([9]), received: 4, changed: 5, finished: false, root: null }
+  const progress = {
+    position: 3,
+    state: new Uint8Array([9]),
+    bytesSent: 4,
+    changedBytes: 5,
+    finished: false,
+    root: null,
+  }
   const upload = { job: 'none', disk: 'vda' }
   expect(await codeOf(commit({ upload, progress }))).toBe('JOB_ENDED')
   expect(await have(acme.id, 'one')).toEqual([HAVE.absent, HAVE.absent, HAVE.absent])
@@ -85,5 +92,5 @@ test('an upload moves with its records or not at all', async () => {
   await beginJob(catalog, { id: job, agent }, [fullDisk('vda', 8192)])
   const stored = await commit({ upload: { job, disk: 'vda' }, progress })
   const row = await catalog.jobs.upload({ job, agent, disk: 'vda' })
-  expect(row).toMatchObject({ position: 3, received: 4, changed: 5, finished: false, stored })
+  expect(row).toMatchObject({ position: 3, bytesSent: 4, changedBytes: 5, finished: false, bytesStored: stored })
 })
