@@ -9,7 +9,6 @@ import { jsonSchema } from '../json-value.ts'
 import { syncFolder } from '../../protocol/host/durable.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 import { makeFolder } from '../make-folder.ts'
-import type { Machine } from './driver.ts'
 
 /** Largest journal entry, in bytes. */
 export const JOURNAL_ENTRY_BYTES_MAX = 1024 * 1024
@@ -65,7 +64,7 @@ export type JournalEntry = Readonly<v.InferOutput<typeof headSchema>> & { readon
 /** An entry of a driver, or a version of its payload, that this program does not know. */
 export interface UnknownEntry {
   readonly id: string
-  readonly machine: Machine
+  readonly machine: JournalEntry['machine']
   readonly file: string
 }
 
@@ -163,7 +162,7 @@ export class LeaseJournal {
   }
 
   /** LEASE_HELD for a machine with an unknown entry: only that entry tells what its lease made there. */
-  async refuseUnknown({ name, address }: Machine): Promise<void> {
+  async refuseUnknown({ name, address }: JournalEntry['machine']): Promise<void> {
     const unknown = await this.listUnknown()
     const entry = unknown.find(({ machine }) => machine.name === name || machine.address === address)
     if (entry === undefined) return

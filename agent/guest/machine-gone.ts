@@ -1,7 +1,7 @@
 // Detects that a machine has been gone for so long that no process needs to wait for its guest.
 
+import { pause } from '../../protocol/host/within.ts'
 import { createConnection } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * How long nothing may listen on any of a machine's sockets until a waiting process ends, in milliseconds. The note of
@@ -41,6 +41,6 @@ export const machineGone = async (
     for (const path of sockets) away &&= await isAway(path)
     awaySinceMs = away ? (awaySinceMs ?? performance.now()) : null
     if (awaySinceMs !== null && performance.now() - awaySinceMs >= goneMs) return
-    await sleep(Math.min(LOOK_MS, goneMs), undefined, { signal }).catch(() => undefined)
+    await pause(Math.min(LOOK_MS, goneMs), signal)
   }
 }

@@ -1,7 +1,7 @@
 // Thaws a guest, retrying until it is confirmed.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
+import { pause } from '../../protocol/host/within.ts'
 import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS, GuestChannel } from './channel.ts'
 
 /** First and longest pause between two attempts to thaw, in milliseconds. */
@@ -102,7 +102,7 @@ export const thawVerified = async (options: ThawOptions): Promise<number> => {
       onRetry?.(error)
       // after silence the next attempt waits longer, after a refusal it waits first
       if (performance.now() - startedMs >= patienceMs) patienceMs = Math.min(patienceMs * 2, THAW_PATIENCE_MAX_MS)
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+      await pause(pauseMs, signal)
       pauseMs = Math.min(pauseMs * 2, THAW_RETRY_MAX_MS)
     } finally {
       close()

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { guardEnvironment } from '../guard-environment.ts'
-import { within } from '../../protocol/host/within.ts'
+import { pause, within } from '../../protocol/host/within.ts'
 import { endProcess, processState } from '../process-mark.ts'
 import type { FreezeNote, FreezeNotes } from './freeze-notes.ts'
 import { thawVerified } from './thaw.ts'
@@ -96,7 +96,7 @@ export class Thawer implements AsyncDisposable {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       for (const note of await this.#list()) this.#guard(note)
-      await sleep(THAWER_LOOK_MS, undefined, { signal }).catch(() => undefined)
+      await pause(THAWER_LOOK_MS, signal)
     }
   }
 

@@ -2,18 +2,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../protocol/errors.ts'
+import { backoffMs } from '../retry.ts'
 import { QMP_CONNECT_LIMIT_MS, QmpClient } from './client.ts'
 import type { QmpEvent } from './message.ts'
-
-/** First and longest pause between two attempts to connect, in milliseconds. */
-export const QMP_RECONNECT_FIRST_MS = 500
-export const QMP_RECONNECT_MAX_MS = 30_000
-
-/** Pause before attempt number `attempt` (0 is the first): doubles up to the maximum, with half of it drawn at random. */
-export const reconnectDelayMs = (attempt: number, random: number): number => {
-  const ceiling = Math.min(QMP_RECONNECT_MAX_MS, QMP_RECONNECT_FIRST_MS * 2 ** Math.min(attempt, 16))
-  return Math.round(ceiling / 2 + (ceiling / 2) * random)
-}
 
 export type QmpLinkState = 'up' | 'down'
 
@@ -120,7 +111,7 @@ export class QmpLink implements AsyncDisposable {
         await client.closed
         attempt = 0
       }
-      await this.#wait(reconnectDelayMs(attempt, this.#random()), signal).catch(() => undefined)
+      await this.#wait(backoffMs(attempt, this.#random()), signal).catch(() => undefined)
     }
   }
 }

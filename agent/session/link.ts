@@ -3,10 +3,7 @@ import { ASSERTION_LIFE_S } from '../../protocol/claims.ts'
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import type { MethodsServedBy, Asked, Result } from '../../protocol/methods.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
-
-/** First and longest pause before connecting again, in milliseconds. */
-const BACKOFF_FIRST_MS = 500
-const BACKOFF_MAX_MS = 30_000
+import { backoffMs } from '../retry.ts'
 
 /** A session is renewed after this share of an assertion's life. */
 const RENEW_MS = (ASSERTION_LIFE_S * 1000) / 2
@@ -27,12 +24,6 @@ const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 /** Whether an error is about the connection, so that the same call may be made again on the next one. */
 export const isBreak = (error: VarveError): boolean => error.endsConnection && !FATAL.has(error.code)
-
-/** Pause before attempt `attempt` (0 first): doubles, with half of it drawn at random so that many agents spread out. */
-export const backoffMs = (attempt: number, random: number): number => {
-  const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 16))
-  return ceiling / 2 + (ceiling / 2) * random
-}
 
 export interface LinkOptions {
   /** Opens one connection. */

@@ -1,5 +1,6 @@
 // The gateway's side of the audit log: appending, reading, checking, and refusals in bounded number.
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../catalog/audit.ts'
+import type { AuditRecord } from '../catalog/audit-record.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck } from '../catalog/audit.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import { Queue } from '../../protocol/host/limiter.ts'

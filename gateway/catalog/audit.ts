@@ -1,22 +1,9 @@
 // The audit log: entries chained by hash, appended in the transaction of what they record.
-import type { ErrorDetails } from '../../protocol/errors.ts'
+import type { AuditRecord } from './audit-record.ts'
 import type { Question, Transaction } from './call.ts'
 
 /** Most entries that one call lists or checks. */
 export const AUDIT_PAGE_MAX = 1000
-
-export interface AuditRecord {
-  readonly timeMs: number
-  /** Uuid of the tenant whose log shows it; null for what concerns the gateway alone. */
-  readonly tenant: string | null
-  readonly subject: string
-  readonly role: string
-  readonly action: string
-  readonly resource: string
-  /** `ok`, or the code of the error. */
-  readonly outcome: string
-  readonly details: ErrorDetails
-}
 
 export interface AuditEntry extends AuditRecord {
   readonly seq: number

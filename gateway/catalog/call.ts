@@ -1,5 +1,5 @@
 // What a method of the catalog is: a question, or a change that is one transaction.
-import type { AuditRecord } from './audit.ts'
+import type { AuditRecord } from './audit-record.ts'
 
 /** No arguments. */
 export type None = Record<string, never>

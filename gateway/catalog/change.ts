@@ -1,5 +1,5 @@
 // A change of the catalog with the audit log's entry in its transaction.
-import type { AuditRecord } from './audit.ts'
+import type { AuditRecord } from './audit-record.ts'
 
 /** What an entry says besides who asked for what. */
 export interface EntryDetails {

@@ -1,7 +1,7 @@
 // Options that several commands share, and the parsers of their values.
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import * as v from 'valibot'
-import { durationMs } from '../../protocol/host/duration.ts'
+import { DAY_MS, durationMs } from '../../protocol/host/duration.ts'
 import { sizeBytes } from '../../protocol/host/size.ts'
 import { DAYS_MAX, GROUP_NONE, groupName } from '../../protocol/retention.ts'
 import { idPrefix, name as nameSchema, uuid } from '../../protocol/schemas.ts'
@@ -74,8 +74,6 @@ export const duration = (text: string): number => {
     throw new InvalidArgumentError((error as Error).message)
   }
 }
-
-const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Days, not necessarily whole, of a text such as `7d` or `36h`; at most DAYS_MAX. */
 export const days = (text: string): number => {

@@ -5,7 +5,7 @@ import { closeSync, existsSync, openSync, readdirSync, rmSync, statSync, writeSy
 import { open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
-import { makeFolder } from './folders.ts'
+import { makeFolder } from './durable-folder.ts'
 import { diskSpace } from './reserve.ts'
 import { BALLAST_NAME, PACKS_BALLAST_NAME, PROBE_NAME } from './layout.ts'
 import { isFull, mayBeFull, storeError, storeFull } from '../common/store-error.ts'

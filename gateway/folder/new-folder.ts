@@ -9,7 +9,7 @@ import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { VarveError } from '../../protocol/errors.ts'
 import { syncFolder } from '../../protocol/host/durable.ts'
-import { FOLDER_MODE } from './folders.ts'
+import { FOLDER_MODE } from './durable-folder.ts'
 import { hasCode } from '../../protocol/host/system-error.ts'
 import { isBusy, isFull } from '../common/store-error.ts'
 

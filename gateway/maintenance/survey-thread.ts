@@ -4,31 +4,9 @@ import { WorkThread } from '../../protocol/host/threads.ts'
 import { orAbort } from '../../protocol/host/within.ts'
 import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import { ownIfDamage } from '../packs/damage.ts'
-import type { Tenant } from '../catalog/tenants.ts'
-import type { PackStoreSpec } from '../packs/open-pack-store.ts'
-import type { OwnedImage } from './lattice.ts'
-import type { OnDead, SurveyOptions, SurveyResult } from './survey.ts'
-import type { SurveyMethods } from './survey-worker.ts'
-
-export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
-  /** Path of the catalog. */
-  readonly catalogFile: string
-  readonly packs: PackStoreSpec
-  readonly tenant: Tenant
-  /** The images whose owners are distinguished; null where only liveness matters. */
-  readonly owners: readonly OwnedImage[] | null
-  /** Dead records are handed over while they are counted, once the count is agreed to, or not at all. */
-  readonly dead: 'at once' | 'agreed' | 'never'
-  readonly marksMax?: number
-}
-
-/** The methods that the survey's thread calls here. */
-export type SurveyOwner = {
-  readonly progress: (progress: MaintenanceProgress) => void
-  readonly dead: OnDead
-  /** The count is done, and dead records are handed over once this resolves. */
-  readonly counted: (result: SurveyResult) => Promise<void>
-}
+import type { OnDead } from './kept-dead.ts'
+import type { SurveyResult } from './survey.ts'
+import type { SurveyJob, SurveyMethods, SurveyOwner } from './survey-worker.ts'
 
 /** The survey's result; what `agree` rejects with, STORE_FAILED, CATALOG_DAMAGED, or the signal's reason. */
 export const runSurvey = async (

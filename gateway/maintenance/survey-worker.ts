@@ -3,18 +3,40 @@ import { workerData } from 'node:worker_threads'
 import { ID_BYTES } from '../../protocol/chunk.ts'
 import { joinIds, splitIds } from '../../protocol/host/bytes.ts'
 import { serveThread } from '../../protocol/host/threads.ts'
+import type { MaintenanceProgress } from '../../protocol/maintenance.ts'
 import { openLocal, type LocalCatalog } from '../catalog/sqlite/database.ts'
 import { PACKS_SETTING } from '../catalog/sqlite/store-version.ts'
-import { openPackStore } from '../packs/open-pack-store.ts'
+import type { Tenant } from '../catalog/tenants.ts'
+import { openPackStore, type PackStoreSpec } from '../packs/open-pack-store.ts'
 import { RecordReader } from '../packs/record-reader.ts'
 import { storeError } from '../common/store-error.ts'
 import { NodeReader } from '../trees/node-reader.ts'
-import { Lattice } from './lattice.ts'
-import { OWNER_ALL, Survey, type OnDead, type SurveyResult } from './survey.ts'
-import type { SurveyJob, SurveyOwner } from './survey-thread.ts'
+import type { OnDead } from './kept-dead.ts'
+import { Lattice, type OwnedImage } from './lattice.ts'
+import { OWNER_ALL, Survey, type SurveyOptions, type SurveyResult } from './survey.ts'
 
 /** Shortest time between two notices of progress, in milliseconds. */
 const NOTICE_INTERVAL_MS = 100
+
+export interface SurveyJob extends Pick<SurveyOptions, 'trees' | 'parts' | 'records'> {
+  /** Path of the catalog. */
+  readonly catalogFile: string
+  readonly packs: PackStoreSpec
+  readonly tenant: Tenant
+  /** The images whose owners are distinguished; null where only liveness matters. */
+  readonly owners: readonly OwnedImage[] | null
+  /** Dead records are handed over while they are counted, once the count is agreed to, or not at all. */
+  readonly dead: 'at once' | 'agreed' | 'never'
+  readonly marksMax?: number
+}
+
+/** The methods that the thread calls on its owner. */
+export type SurveyOwner = {
+  readonly progress: (progress: MaintenanceProgress) => void
+  readonly dead: OnDead
+  /** The count is done, and dead records are handed over once this resolves. */
+  readonly counted: (result: SurveyResult) => Promise<void>
+}
 
 const { catalogFile, packs, tenant, owners, dead, ...survey } = workerData as SurveyJob
 

@@ -11,7 +11,7 @@ import type { ReadNodes } from '../trees/node-reader.ts'
 import { chunksAt } from '../trees/places.ts'
 import { walk } from '../trees/walk.ts'
 import { IndexTally, type Sum } from './index-tally.ts'
-import { KeptDead } from './kept-dead.ts'
+import { KeptDead, type OnDead } from './kept-dead.ts'
 
 /** Records that one pass marks: more take several passes, so that marks take 200 MB at most (300 while they grow). */
 const MARKS_MAX = 11_000_000
@@ -45,9 +45,6 @@ export interface SurveyTree {
   /** Its loss is accepted: an unreadable node that only it needs keeps nothing. */
   readonly givenUp?: true
 }
-
-/** Takes ids that nothing refers to, with the handle of each one's pack and its stored length. */
-export type OnDead = (ids: Uint8Array, packs: Uint32Array, stored: Uint32Array) => Promise<void>
 
 export interface SurveyOptions {
   readonly trees: readonly SurveyTree[]

@@ -10,7 +10,8 @@ import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
 import { Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
-import type { OnDead, SurveyResult } from './survey.ts'
+import type { OnDead } from './kept-dead.ts'
+import type { SurveyResult } from './survey.ts'
 import { fittingRows, usageRows } from './usage-rows.ts'
 
 /** Windows of growth, in days. */

@@ -1,5 +1,5 @@
 // The one door: decides each call, runs it in its turn, and puts it in the audit log exactly once, done or refused.
-import type { AuditRecord } from '../catalog/audit.ts'
+import type { AuditRecord } from '../catalog/audit-record.ts'
 import { asVarveError, VarveError, type ErrorCode, type ErrorDetails } from '../../protocol/errors.ts'
 import { methodOf, type Params, type Result } from '../../protocol/methods.ts'
 import type { Clock, ServedCall } from '../../protocol/peer.ts'

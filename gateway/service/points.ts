@@ -4,6 +4,7 @@ import * as s from '../../protocol/schemas.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { StoredPoint } from '../catalog/points.ts'
 import { VarveError } from '../../protocol/errors.ts'
+import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { POINT_METHODS } from '../../protocol/point-methods.ts'
 import { DAYS_MAX, RETENTION_SCOPES } from '../../protocol/retention.ts'
@@ -26,7 +27,7 @@ interface Uses {
 type Points = ActionsOf<keyof typeof POINT_METHODS>
 
 /** Furthest time that a point can be locked until, in milliseconds from now. */
-const LOCK_MAX_MS = DAYS_MAX * 24 * 60 * 60 * 1000
+const LOCK_MAX_MS = DAYS_MAX * DAY_MS
 
 const POINT_KEY = v.strictTuple([s.timeMs, s.uuid])
 const PLACE_KEY = v.strictTuple([s.diskName, s.count])

@@ -1,6 +1,7 @@
 // Work that is tried again: as often as it may, while that may help, and with a pause.
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { retry } from '../../agent/retry.ts'
+import { backoffMs, retry } from '../../agent/retry.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import { HandClock, settle } from '../support/hand-clock.ts'
 
@@ -45,4 +46,17 @@ test.each([
   await clock.advanceSettled(10_000)
   await failed
   expect(seen.tries).toBe(tries)
+})
+
+test('the pause before a connection doubles up to half a minute, half of it at random', () => {
+  expect([0, 1, 2, 3, 20].map((attempt) => backoffMs(attempt, 0))).toEqual([250, 500, 1000, 2000, 15_000])
+  fc.assert(
+    fc.property(fc.nat(1000), fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), (attempt, random) => {
+      const ms = backoffMs(attempt, random)
+      expect(ms).toBeGreaterThanOrEqual(250)
+      expect(ms).toBeLessThanOrEqual(30_000)
+      expect(ms).toBeLessThanOrEqual(500 * 2 ** attempt)
+      expect(backoffMs(attempt + 1, random)).toBeGreaterThanOrEqual(ms)
+    }),
+  )
 })

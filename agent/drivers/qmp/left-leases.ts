@@ -1,7 +1,7 @@
 // Watches the scratch space of leases that no backup of this process holds: those in the journal from the agent's start
 // on, independent of the gateway, and those that could not be ended.
+import { pause } from '../../../protocol/host/within.ts'
 import { readFile } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpHost } from './host.ts'
 import type { QmpEntry } from './entry.ts'
 import { qmpPathOf } from './keys.ts'
@@ -56,7 +56,7 @@ export class LeftLeases {
         return
       } catch (error) {
         if (tries === 0) log.warn({ ...about, err: error }, 'a lease whose scratch space is low cannot be given up yet')
-        await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
+        await pause(RETRY_MS, signal)
       }
     }
   }
@@ -68,7 +68,7 @@ export class LeftLeases {
       try {
         watched.guard = await startScratchGuard(entry, this.#host.reserveBytes)
       } catch {
-        await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
+        await pause(RETRY_MS, signal)
       }
     }
     if (signal.aborted) watched.guard?.done()

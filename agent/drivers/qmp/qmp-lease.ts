@@ -1,8 +1,8 @@
 // A lease that the qmp driver began or adopted: watches its own objects until it ends.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Consistency, LeftOutDisk, ReadReason } from '../../../protocol/backup.ts'
+import { pause } from '../../../protocol/host/within.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpEvent } from '../../qmp/message.ts'
 import type { JsonValue } from '../../json-value.ts'
@@ -236,7 +236,7 @@ export class QmpLease implements Lease {
           this.#lose(lostError(this.#entry, why, error))
           return
         }
-        await sleep(RECONNECT_PAUSE_MS, undefined, { signal }).catch(() => undefined)
+        await pause(RECONNECT_PAUSE_MS, signal)
       }
     }
   }

@@ -1,8 +1,7 @@
 // Watches the scratch space, so that a backup is cancelled before a guest's write could fail.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
-import { within } from '../../../protocol/host/within.ts'
+import { pause, within } from '../../../protocol/host/within.ts'
 
 /** Longest and shortest pause between two looks, in milliseconds. */
 export const SCRATCH_POLL_MS = 200
@@ -73,7 +72,7 @@ export const watchScratch = async (options: ScratchWatchOptions): Promise<VarveE
     if (signal.aborted) return null
     if (low) return lowError(freeBytes, reserveBytes)
     last = { freeBytes, atMs }
-    await sleep(nextMs, undefined, { signal }).catch(() => undefined)
+    await pause(nextMs, signal)
   }
   return null
 }

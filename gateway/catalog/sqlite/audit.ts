@@ -1,5 +1,6 @@
 // The audit log: entries chained by hash, appended in the transaction of what they record.
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry, type AuditRecord } from '../audit.ts'
+import type { AuditRecord } from '../audit-record.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck, type AuditEntry } from '../audit.ts'
 import { createHash } from 'node:crypto'
 import type { ErrorDetails } from '../../../protocol/errors.ts'
 import { equalBytes, hex } from '../../../protocol/chunk.ts'

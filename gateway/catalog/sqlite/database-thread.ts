@@ -2,19 +2,12 @@
 import { type ResourceLimits } from 'node:worker_threads'
 import { VarveError } from '../../../protocol/errors.ts'
 import { WorkThread } from '../../../protocol/host/threads.ts'
-import type { DatabaseMethods } from './database-worker.ts'
-import type { AuditRecord } from '../audit.ts'
+import type { DatabaseMethods, ThreadSetup } from './database-worker.ts'
+import type { AuditRecord } from '../audit-record.ts'
 import type { OperationArgs, OperationName, OperationResult } from './operations.ts'
 
 /** Calls that may wait at once; past that the caller is refused, so memory stays bounded. */
 const CALLS_MAX = 100_000
-
-/** What a thread is started with. */
-export interface ThreadSetup {
-  readonly path: string
-  /** It serves the operations that run aside, on a connection that only reads. */
-  readonly aside: boolean
-}
 
 export class DatabaseThread implements AsyncDisposable {
   readonly #thread: WorkThread<DatabaseMethods>

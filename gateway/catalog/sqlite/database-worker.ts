@@ -1,12 +1,18 @@
 // A thread of the database: runs one operation after the other.
 import { workerData } from 'node:worker_threads'
 import { serveThread } from '../../../protocol/host/threads.ts'
-import type { AuditRecord } from '../audit.ts'
+import type { AuditRecord } from '../audit-record.ts'
 import { EpochKeeper } from './epoch.ts'
 import { storeError } from '../../common/store-error.ts'
-import type { ThreadSetup } from './database-thread.ts'
 import { runAside, runKept, type OperationArgs, type OperationName } from './operations.ts'
 import { Sql } from './sql.ts'
+
+/** What a thread is started with. */
+export interface ThreadSetup {
+  readonly path: string
+  /** It serves the operations that run aside, on a connection that only reads. */
+  readonly aside: boolean
+}
 
 const { path, aside } = workerData as ThreadSetup
 let sql: Sql | null = null

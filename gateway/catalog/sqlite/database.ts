@@ -1,5 +1,5 @@
 // The catalog in SQLite: its methods as operations that run on threads of their own, or in the caller's.
-import type { AuditRecord } from '../audit.ts'
+import type { AuditRecord } from '../audit-record.ts'
 import type { ResourceLimits } from 'node:worker_threads'
 import type { Catalog } from '../catalog.ts'
 import { storeError } from '../../common/store-error.ts'

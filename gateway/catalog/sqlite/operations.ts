@@ -1,5 +1,5 @@
 // The one table of database operations, by name.
-import type { AuditRecord } from '../audit.ts'
+import type { AuditRecord } from '../audit-record.ts'
 import { isDatabaseFull } from '../../common/store-error.ts'
 import { appendAudit, auditOperations } from './audit.ts'
 import { checkOperations } from './check.ts'

@@ -9,7 +9,7 @@ import { Ballast } from '../../folder/ballast.ts'
 import { FolderLock } from '../../folder/folder-lock.ts'
 import { diskSpace } from '../../folder/reserve.ts'
 import { syncFolder } from '../../../protocol/host/durable.ts'
-import { makeFolder } from '../../folder/folders.ts'
+import { makeFolder } from '../../folder/durable-folder.ts'
 import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
 import {

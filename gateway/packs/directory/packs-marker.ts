@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { layFile } from '../../../protocol/host/durable.ts'
-import { makeFolder } from '../../folder/folders.ts'
+import { makeFolder } from '../../folder/durable-folder.ts'
 import { hasCode } from '../../../protocol/host/system-error.ts'
 import { isUuid } from '../format.ts'
 import { storeError } from '../../common/store-error.ts'

@@ -1,21 +1,9 @@
 // The link of a machine: shared, back after a restart of QEMU, quiet after close.
 
-import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { QMP_RECONNECT_MAX_MS, QmpLink, reconnectDelayMs } from '../../../agent/qmp/link.ts'
+import { QmpLink } from '../../../agent/qmp/link.ts'
 import { startMachine } from '../../support/qemu.ts'
 import { eventually, tempFolder } from '../../support/temp.ts'
-
-test('the pause grows, is never zero and never over the maximum', () => {
-  fc.assert(
-    fc.property(fc.nat(2000), fc.double({ min: 0, max: 0.999, noNaN: true }), (attempt, random) => {
-      const delayMs = reconnectDelayMs(attempt, random)
-      expect(delayMs).toBeGreaterThan(0)
-      expect(delayMs).toBeLessThanOrEqual(QMP_RECONNECT_MAX_MS)
-      expect(reconnectDelayMs(attempt + 1, random)).toBeGreaterThanOrEqual(delayMs)
-    }),
-  )
-})
 
 test('subscribers live through a restart of QEMU', async () => {
   await using folder = await tempFolder()

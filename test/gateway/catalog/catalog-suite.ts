@@ -1,7 +1,8 @@
 // What every engine of the catalog must do, by subject: which changes are one transaction, and that what was answered is read.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import type { AuditEntry, AuditRecord } from '../../../gateway/catalog/audit.ts'
+import type { AuditRecord } from '../../../gateway/catalog/audit-record.ts'
+import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { HAVE, type RecordCommit } from '../../../gateway/catalog/records.ts'
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'

@@ -9,14 +9,9 @@ import { ownDamage } from '../../../gateway/packs/damage.ts'
 import { RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { joinIds } from '../../../protocol/host/bytes.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
+import type { OnDead } from '../../../gateway/maintenance/kept-dead.ts'
 import { Lattice, type OwnedImage } from '../../../gateway/maintenance/lattice.ts'
-import {
-  OWNER_ALL,
-  Survey,
-  type OnDead,
-  type SurveyOptions,
-  type SurveyResult,
-} from '../../../gateway/maintenance/survey.ts'
+import { OWNER_ALL, Survey, type SurveyOptions, type SurveyResult } from '../../../gateway/maintenance/survey.ts'
 
 const KEY = new Uint8Array(32).fill(7)
 const NODE_KEY = nodeKey(keyedHash, KEY)

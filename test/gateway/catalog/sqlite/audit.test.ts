@@ -1,5 +1,6 @@
 // The audit chain: whatever is edited, deleted, added or cut off beside the log is found.
-import { AUDIT_PAGE_MAX, type AuditCheck, type AuditRecord } from '../../../../gateway/catalog/audit.ts'
+import type { AuditRecord } from '../../../../gateway/catalog/audit-record.ts'
+import { AUDIT_PAGE_MAX, type AuditCheck } from '../../../../gateway/catalog/audit.ts'
 import { DatabaseSync } from 'node:sqlite'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'

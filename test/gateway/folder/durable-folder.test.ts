@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { makeFolder } from '../../../gateway/folder/folders.ts'
+import { makeFolder } from '../../../gateway/folder/durable-folder.ts'
 import { temporaryFolder } from '../datastore/fixture.ts'
 
 test('makes private folders, once or again', async () => {
