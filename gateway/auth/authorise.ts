@@ -27,7 +27,7 @@ export const forbidden = (role: Role, method: string): VarveError =>
   new VarveError(
     'ROLE_FORBIDDEN',
     role === 'platform'
-      ? `the platform may not use ${method}: that takes a session of a tenant (--tenant NAME, or a token of the tenant)`
+      ? `the platform may not use ${method}: it reaches nothing inside a tenant; take a token of the tenant's`
       : `the role ${role} may not use ${method}`,
   )
 

@@ -92,7 +92,12 @@ export const issueToken = async (
   checkTtl(ttlMs, TOKEN_LIFE_MAX_MS)
   if (role === 'agent') throw new VarveError('PARAMS_INVALID', 'an agent enrols; it is not issued a token')
   if ((role === 'platform') !== (tenant === null))
-    throw new VarveError('PARAMS_INVALID', 'a platform token takes no tenant, a token of any other role takes one')
+    throw new VarveError(
+      'PARAMS_INVALID',
+      tenant === null
+        ? `a token of the role ${role} belongs to a tenant: name the tenant`
+        : 'a token of the role platform belongs to no tenant: name none',
+    )
   if (!printable(subject, SUBJECT_CHARS_MAX))
     throw new VarveError('PARAMS_INVALID', `a subject has 1 to ${SUBJECT_CHARS_MAX} printable characters`)
   const { issuer, catalog } = authority

@@ -5,7 +5,7 @@ import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { rowsOption, tenantOption, toGateway, type Common } from './options.ts'
 import { callLong } from './progress.ts'
-import { withSession } from './remote.ts'
+import { outsideTenants, withSession } from './remote.ts'
 import { timeText } from './report-points.ts'
 
 const addList = (audit: Command): void => {
@@ -15,8 +15,9 @@ const addList = (audit: Command): void => {
     .addOption(tenantOption())
     .addOption(rowsOption())
   toGateway(command).action((options: Common & { limit?: number }) =>
-    withSession(options, ({ peer, signal }) =>
-      printList(options, (after) => peer.call('audit.list', { after }, { signal }), {
+    withSession(options, ({ peer, signal, tenant }) => {
+      if (tenant === null && options.tenant !== undefined) throw outsideTenants()
+      return printList(options, (after) => peer.call('audit.list', { after }, { signal }), {
         field: 'entries',
         rowsOf: ({ entries }) => entries,
         heading: ['ENTRY', 'TIME (UTC)', 'WHO', 'ROLE', 'ACTION', 'ABOUT', 'OUTCOME', 'DETAILS'],
@@ -31,8 +32,8 @@ const addList = (audit: Command): void => {
           details === '{}' ? '' : details,
         ],
         none: 'There is no entry yet.',
-      }),
-    ),
+      })
+    }),
   )
 }
 

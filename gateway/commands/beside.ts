@@ -105,6 +105,11 @@ export class Beside implements AsyncDisposable {
     return beside
   }
 
+  /** Whether none runs but that of this command. */
+  get isOwn(): boolean {
+    return this.#own !== null
+  }
+
   /** A session of the local administrator; NOT_FOUND for a tenant that is not there. */
   async session(tenant: string | null): Promise<Session> {
     while (true) {

@@ -3,7 +3,7 @@ import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { everyRow } from '../../protocol/paging.ts'
 import type { Common } from './options.ts'
-import { checkTenant, withGateway, type Reached, type Remote } from './remote.ts'
+import { checkTenant, outsideTenants, withGateway, type Reached, type Remote } from './remote.ts'
 import { NO_TENANT } from './tenant.ts'
 
 interface Failed {
@@ -85,8 +85,7 @@ export const printEach = async <R extends object>(options: Common, each: Each<R>
     const tenants: object[] = []
     printJson({ tenants })
     if (each.first !== undefined) printJson({ ...(await each.first(reached)), tenants })
-    else if (reached.tenants.length === 0)
-      throw new VarveError('ROLE_FORBIDDEN', "the platform has no access to a tenant's data: use a token of the tenant")
+    else if (reached.tenants.length === 0) throw outsideTenants()
     const count = await overTenants(reached, tenant, each.work, (name, result) => {
       if (each.bad?.(result) === true) bad.push(name)
       tenants.push({ tenant: name, ...(each.json?.(result) ?? result) })

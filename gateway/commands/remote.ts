@@ -97,26 +97,38 @@ const dialAway = async ({ gateway, tokenFile, ca }: Away): Promise<Session> => {
   return await dial({ gateway, ca: authority, token, ...how })
 }
 
-/** The error of a gateway that stopped during a command's work: what was done is kept, the rest needs another run. */
-const withWayOut = (error: VarveError): VarveError =>
-  error.code === 'CONNECTION_LOST' || error.code === 'GOING_AWAY'
-    ? new VarveError(error.code, `${error.message}: run the command again; what is done is kept`, { cause: error })
-    : error
+/**
+ * The error of a gateway that stopped during a command's work: what was done is kept, the rest needs another run. Or of
+ * one that only this command has opened, which no agent can reach.
+ */
+const withWayOut = (error: VarveError, stopped: string | null): VarveError => {
+  if (error.code === 'CONNECTION_LOST' || error.code === 'GOING_AWAY')
+    return new VarveError(error.code, `${error.message}: run the command again; what is done is kept`, { cause: error })
+  if (error.code !== 'AGENT_OFFLINE' || stopped === null) return error
+  const message = `no gateway runs in ${stopped}, so that no agent is connected: start it with "varve-gateway serve"`
+  return new VarveError(error.code, message, { cause: error })
+}
 
 /** The platform's role has no access to a tenant's data. */
 const tenantOf = ({ role, tenant }: Session['welcome']): string | null => (role === 'platform' ? null : tenant)
 
+/** The refusal of what only a session of the tenant can have. */
+export const outsideTenants = (): VarveError =>
+  new VarveError('ROLE_FORBIDDEN', "the platform reaches nothing inside a tenant: take a token of the tenant's")
+
 const DONE = new VarveError('CANCELLED', 'the command is over')
 
+/** `stopped` is the data folder of a gateway that runs for this command only; null for others. */
 const worked = async <R>(
   { peer, welcome }: Session,
   signal: AbortSignal,
   work: (remote: Remote) => Promise<R>,
+  stopped: string | null = null,
 ): Promise<R> => {
   try {
     return await work({ peer, signal, tenant: tenantOf(welcome) })
   } catch (thrown) {
-    throw withWayOut(asVarveError(thrown))
+    throw withWayOut(asVarveError(thrown), stopped)
   }
 }
 
@@ -153,7 +165,7 @@ const reachBeside = async (
       signal.throwIfAborted()
       const session = await beside.session(named)
       try {
-        return await worked(session, signal, work)
+        return await worked(session, signal, work, beside.isOwn ? data : null)
       } finally {
         session.peer.close(DONE)
       }

@@ -141,6 +141,9 @@ export const check = async (options: Common & { readonly limit?: number }): Prom
         return found.problems
       })
     if (!options.json) problems.forEach(print)
+    // nothing else is printed to the platform, which sees no tenant's packs
+    if (!options.json && problems.length === 0 && reached.tenants.length === 0)
+      print("What belongs to no tenant is as it should be; a tenant's packs are checked with its own token.")
     return { problems }
   }
   const bad = await printEach(options, {

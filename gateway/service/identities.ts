@@ -112,7 +112,8 @@ const tokenActions = (
       const revoked = await change((entry) => catalog.tokens.revoke({ tenant, id, nowMs }, entry), about)
       sessions.endWhere(
         new VarveError('TOKEN_REVOKED', 'the token was revoked'),
-        ({ role, tokenId }) => role !== 'agent' && tokenId === id,
+        // who revokes the own token is answered first, and ends with the next look for revocations
+        ({ role, tokenId }, other) => role !== 'agent' && tokenId === id && other !== actor,
       )
       return { subject, revokedMs: revoked.revokedMs ?? nowMs }
     },

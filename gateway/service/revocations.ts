@@ -1,4 +1,4 @@
-// Looks for revocations by other processes, so that open sessions end within seconds.
+// Looks for revoked agents and tokens, so that open sessions end within seconds.
 import { IDENTITIES_CHECK_MAX } from '../catalog/identities.ts'
 import { NO_TOKEN, type Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -7,7 +7,7 @@ import type { Catalog } from '../catalog/catalog.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Sessions } from './sessions.ts'
 
-/** How often open sessions are checked against revocations made by another process, in milliseconds. */
+/** How often open sessions are checked against revocations, in milliseconds. */
 export const REVOCATION_INTERVAL_MS = 2000
 
 interface Uses {

@@ -10,6 +10,6 @@ export interface Sessions extends AgentLinks {
   serves(actor: Actor): boolean
   /** The actor's session goes on with newer claims. */
   renew(actor: Actor, claims: Claims): void
-  /** Ends the sessions whose claims match. */
-  endWhere(error: VarveError, which: (claims: Claims) => boolean): void
+  /** Ends the sessions whose claims or actor match. */
+  endWhere(error: VarveError, which: (claims: Claims, actor: Actor) => boolean): void
 }

@@ -90,8 +90,8 @@ export class Registry implements Sessions, DoorSessions {
     return this.#agents.has(agent)
   }
 
-  endWhere(error: VarveError, which: (claims: Claims) => boolean = () => true): void {
-    for (const { claims, peer } of this.#sessions.values()) if (which(claims)) peer.close(error)
+  endWhere(error: VarveError, which: (claims: Claims, actor: Actor) => boolean = () => true): void {
+    for (const { actor, claims, peer } of this.#sessions.values()) if (which(claims, actor)) peer.close(error)
   }
 
   #remove(session: LiveSession): void {

@@ -23,11 +23,11 @@ test('a place that cannot be one is named with the reason, and nothing is left t
   const file = temp.join('file')
   await writeFile(file, '')
   for (const [state, why] of [
-    [file, 'no folder'],
+    [file, 'not a folder'],
     [`${file}/below`, 'a part of this path is a file'],
-    ['/dev/null', 'no folder'],
-    ['/proc/varve/agent', 'makes no folders'],
-    [temp.join('a', 'x'.repeat(300)), 'longer'],
+    ['/dev/null', 'not a folder'],
+    ['/proc/varve/agent', 'no folder can be made'],
+    [temp.join('a', 'x'.repeat(300)), 'too long'],
   ] as const)
     await expect(makeStateFolder(state)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',

@@ -8,8 +8,8 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
 import type { Catalog } from '../../gateway/catalog/catalog.ts'
+import { makeNewest } from '../support/catalog-damage.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME, Datastore } from '../../gateway/datastore/datastore.ts'
 import { encodePackHeader, PACK_BYTES_MAX, RECORD } from '../../gateway/packs/format.ts'
 import { CHUNK_BYTES_DEFAULT, chunkCount, CODEC, ID_BYTES, ID_KEY_BYTES } from '../../protocol/chunk.ts'
@@ -146,8 +146,7 @@ const addPoints = async (data: string, tenantName: string, machine: string, coun
     })
   }
   // they lie before the newest one, whose checkpoint the next backup continues
-  using sql = new Sql(path.join(data, CATALOG_NAME))
-  sql.run('UPDATE point SET seq = 0 WHERE machine = (SELECT machine FROM point WHERE id = ?1) AND id <> ?1', newest.id)
+  makeNewest(data, newest.id)
   return { points: count }
 }
 

@@ -1,9 +1,9 @@
 // A break between the commit at the gateway and its acknowledgement at the agent: the point counts, on both sides.
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { bare, expectDisks, expectNothingLeft, withCheckpoint } from '../support/stand-checks.ts'
@@ -53,9 +53,10 @@ test.concurrent.each(Object.entries(BREAKS))('%s', async (_, breakOff) => {
   const model = machine.snapshot()
   await machine.write('vda', 3 * MIB, dice.bytes(64 * KIB))
   await machine.write('vdb', 0, dice.bytes(512))
-  using catalog = new DatabaseSync(stand.catalogFile, { readOnly: true })
-  const look = catalog.prepare('SELECT state FROM job WHERE id = ?')
-  while (look.get(job)?.['state'] === 'running') await sleep(1)
+  using catalog = openLocal(stand.catalogFile)
+  const [tenant] = await catalog.tenants.list()
+  const look = () => catalog.jobs.get({ tenant: tenant!.id, job })
+  while ((await look())?.job.state === 'running') await sleep(1)
   // the agent does not know yet
   const entry = JSON.parse(await readFile(path.join(host.stateFolder, 'leases', `${job}.json`), 'utf8')) as object
   expect(entry).toMatchObject({ phase: 'active', outcome: null })

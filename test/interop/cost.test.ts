@@ -1,7 +1,8 @@
 // What a change costs, counted and not timed: bytes read and sent, rows and nodes written follow the change, whatever the disk's size.
-import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
-import { RECORD } from '../../gateway/packs/format.ts'
+import { INDEX_PAGE_ROWS } from '../../gateway/catalog/collection.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
+import { RECORD, type RecordType } from '../../gateway/packs/format.ts'
 import { FAN_OUT } from '../../protocol/image-tree.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
@@ -14,11 +15,13 @@ const WRITES = 20
 /** Of a chunk with 4 KiB of random bytes in zeroes: what it is sent as, its id asked about, and its part of frames. */
 const SENT_COST_MAX = WRITE + 256
 
-/** Rows of the chunk index by what they are. */
-const indexRows = (catalogFile: string): { chunks: number; nodes: number } => {
-  using catalog = new DatabaseSync(catalogFile, { readOnly: true })
-  const count = (type: number): number =>
-    Number(catalog.prepare('SELECT count(*) AS rows FROM chunk WHERE type = ?').get(type)?.['rows'])
+/** Records of the index by what they are, of which there are less than a page. */
+const indexRows = async (catalogFile: string): Promise<{ chunks: number; nodes: number }> => {
+  using catalog = openLocal(catalogFile)
+  const [tenant] = await catalog.tenants.list()
+  const { types } = await catalog.collection.page({ tenant: tenant!.id, after: null, end: null })
+  expect(types.length).toBeLessThan(INDEX_PAGE_ROWS)
+  const count = (type: RecordType): number => types.filter((one) => one === type).length
   return { chunks: count(RECORD.chunk), nodes: count(RECORD.node) }
 }
 
@@ -42,14 +45,14 @@ for (const size of [32 * MIB, 1024 * MIB]) {
     const first = await host.backup('db1')
     expect(first).toMatchObject({ reason: 'first', bytesRead: 0 })
     expect(first.bytesSent).toBeLessThan(2 * KIB)
-    expect(indexRows(stand.catalogFile)).toEqual({ chunks: 0, nodes: 0 })
+    expect(await indexRows(stand.catalogFile)).toEqual({ chunks: 0, nodes: 0 })
 
     const stride = size / WRITES - ((size / WRITES) % CHUNK)
     for (let index = 0; index < WRITES; index++) await machine.write('vda', index * stride + WRITE, dice.bytes(WRITE))
     const changed = await host.backup('db1')
     expect(changed).toMatchObject({ kind: 'incremental', bytesRead: WRITES * CHUNK })
     expect(changed.bytesSent).toBeLessThan(WRITES * SENT_COST_MAX)
-    const rows = indexRows(stand.catalogFile)
+    const rows = await indexRows(stand.catalogFile)
     expect(rows.chunks).toBe(WRITES)
     expect(rows.nodes).toBeLessThanOrEqual(nodesMax(size, WRITES))
 
@@ -58,7 +61,7 @@ for (const size of [32 * MIB, 1024 * MIB]) {
     const one = await host.backup('db1')
     expect(one).toMatchObject({ kind: 'incremental', bytesRead: CHUNK })
     expect(one.bytesSent).toBeLessThan(2 * SENT_COST_MAX)
-    const after = indexRows(stand.catalogFile)
+    const after = await indexRows(stand.catalogFile)
     expect(after.chunks - rows.chunks).toBe(1)
     expect(after.nodes - rows.nodes).toBeLessThanOrEqual(nodesMax(size, 1))
 
@@ -66,7 +69,7 @@ for (const size of [32 * MIB, 1024 * MIB]) {
     const none = await host.backup('db1')
     expect(none).toMatchObject({ kind: 'incremental', bytesRead: 0 })
     expect(none.bytesSent).toBeLessThan(KIB)
-    expect(indexRows(stand.catalogFile)).toEqual(after)
+    expect(await indexRows(stand.catalogFile)).toEqual(after)
   })
 }
 
@@ -77,12 +80,12 @@ test('a full read of what is known reads everything and sends ids alone', async 
   await host.addMachine('db1', [{ id: 'vda', format: 'raw', size, content: new Dice(9).bytes(size) }])
   await host.start()
   await host.backup('db1')
-  const before = indexRows(stand.catalogFile)
+  const before = await indexRows(stand.catalogFile)
   const upBefore = host.link.upBytes
   const again = await host.backup('db1', '--full')
   expect(again).toMatchObject({ kind: 'full', reason: 'requested', bytesRead: size, bytesStored: 0 })
   // 32 bytes for each chunk, and little besides
   expect(again.bytesSent).toBeLessThan((size / CHUNK) * 40)
   expect(host.link.upBytes - upBefore).toBeLessThan((size / CHUNK) * 40 + 16 * KIB)
-  expect(indexRows(stand.catalogFile)).toEqual(before)
+  expect(await indexRows(stand.catalogFile)).toEqual(before)
 })

@@ -1,7 +1,8 @@
 // The catalog lost in every way after real backups: rebuilt from the packs, every kept point restores bit for bit, and the next backup is incremental.
 import { copyFile, rename, rm, stat, truncate } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
+import { RECORD } from '../../gateway/packs/format.ts'
+import { flipIds } from '../support/catalog-damage.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { expectDisks } from '../support/stand-checks.ts'
@@ -125,14 +126,7 @@ test.concurrent('records that the index lost: gc refuses, a rebuild finds them, 
     points.push({ ...(await backup(host)), disks: machine.snapshot() })
   }
   await stand.done('prune', '--point', points.shift()!.point, '--tenant', 'acme')
-  {
-    using sql = new Sql(stand.catalogFile)
-    for (const { id } of sql.all<{ id: Uint8Array }>('SELECT id FROM chunk WHERE type = 1 ORDER BY id LIMIT 20')) {
-      const flipped = Uint8Array.from(id)
-      flipped[9]! ^= 1
-      sql.run('UPDATE chunk SET id = ? WHERE id = ?', flipped, id)
-    }
-  }
+  flipIds(stand.dataFolder, RECORD.chunk, 20)
   for (let time = 0; time < 2; time++) {
     const refused = await stand.run('gc', '--threshold', '100')
     expect(refused.code).toBe(5)

@@ -1,10 +1,12 @@
 // Restores of one machine's disks to files, qcow2 images and block devices: exact, or nothing under the final name.
-import { chmod, chown, open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { BlockDeviceTarget } from '../../agent/restore/raw-target.ts'
-import { RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
+import { hex } from '../../protocol/chunk.ts'
+import { RECORD } from '../../gateway/packs/format.ts'
+import { indexedRecords } from '../support/catalog-damage.ts'
+import { Damager } from '../support/damage.ts'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB } from '../support/model-machine.ts'
 import { run } from '../support/run.ts'
@@ -264,27 +266,15 @@ test('a place that cannot take the disk is told with the way out, and left as it
 
 // the last one: it damages the datastore that the tests share
 test('a flipped bit in a pack fails the restore with the range that is lost, and nothing under the final name', async () => {
-  using catalog = new DatabaseSync(stand.catalogFile, { readOnly: true })
-  const [row] = catalog
-    .prepare(
-      `SELECT lower(hex(chunk.id)) AS id, chunk.offset, pack.uuid, tenant.uuid AS tenant FROM chunk
-       JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant
-       WHERE chunk.type = 1 ORDER BY chunk.offset DESC LIMIT 1`,
-    )
-    .all() as { id: string; offset: number; uuid: string; tenant: string }[]
-  const { id, offset, uuid, tenant } = row!
-  await using pack = await open(path.join(stand.dataFolder, 'packs', tenant, uuid.slice(0, 2), `${uuid}.pack`), 'r+')
-  const at = offset + RECORD_HEADER_BYTES + 100
-  const byte = Buffer.alloc(1)
-  await pack.read(byte, 0, 1, at)
-  byte[0]! ^= 4
-  await pack.write(byte, 0, 1, at)
+  const chunks = indexedRecords(stand.dataFolder, RECORD.chunk).sort((one, other) => other.offset - one.offset)
+  const { id } = chunks[0]!
+  await new Damager(stand.dataFolder).flip(id)
   const failed = await host.run(...restoreTo(folder.join('out.raw')))
   expect(failed.code).toBe(1)
   expect(failed.stderr).toContain('DATA_DAMAGED')
   expect(failed.stderr).toMatch(
     /disk vda of restore point .* is damaged: (\d+) bytes in 1 range cannot be read \(\1 at \d+\)/,
   )
-  expect(stand.gateway.stderr).toContain(id)
+  expect(stand.gateway.stderr).toContain(hex(id))
   expect(await readdir(folder.path)).toEqual([])
 })

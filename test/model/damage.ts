@@ -1,12 +1,12 @@
 // Damage that a history does to packs between two lives, and what it must be found to touch: every place of every restore point that needs the record.
 import { existsSync, statSync, unlinkSync } from 'node:fs'
 import path from 'node:path'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME, PACKS_NAME } from '../../gateway/folder/layout.ts'
+import { PACKS_NAME } from '../../gateway/folder/layout.ts'
 import { RECORD, RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import { hex } from '../../protocol/chunk.ts'
 import { childSpan, nodeKey, TreeBuilder } from '../../protocol/image-tree.ts'
+import { indexedRecords, type IndexedRecord } from '../support/catalog-damage.ts'
 import type { Dice } from '../support/model-dice.ts'
 import { chunkAt, CHUNK_BYTES, type DiskContent } from './contents.ts'
 import { flipBit } from './data-folder.ts'
@@ -18,19 +18,6 @@ export interface Range {
   readonly from: number
   readonly to: number
 }
-
-interface Row {
-  readonly id: Uint8Array
-  readonly type: number
-  readonly tenant: string
-  readonly uuid: string
-  readonly pack: string
-  readonly offset: number
-  readonly stored: number
-}
-
-const ROW = `SELECT chunk.id, chunk.type, tenant.name AS tenant, tenant.uuid, pack.uuid AS pack, chunk.offset, chunk.stored
-  FROM chunk JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant`
 
 export class Damage {
   /** Whether this is just what the store must find: nothing else was done to it, and nothing has healed unseen. */
@@ -55,18 +42,18 @@ export class Damage {
 
   /** Spoils a record that some of the points need, or removes a pack of such records; what it did, in words. */
   strike(points: readonly ModelPoint[], dice: Dice): { readonly told: string; readonly records: number } {
-    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
-    const nodes = dice.chance(0.3) ? 'WHERE chunk.type = 2' : ''
+    const all = indexedRecords(this.#folder)
+    const nodesOnly = dice.chance(0.3)
     // what nobody needs now a later upload may rely on, without looking at it
-    const needed = (row: Row): boolean =>
+    const needed = (row: IndexedRecord): boolean =>
       points.some((point) => point.tenant === row.tenant && this.#placesOf(point).has(hex(row.id)))
-    const rows = sql.all<Row>(`${ROW} ${nodes} ORDER BY chunk.tenant, chunk.type, hex(chunk.id)`).filter(needed)
+    const rows = all.filter((one) => (!nodesOnly || one.type === RECORD.node) && needed(one))
     const nothing = { told: 'nothing to damage', records: 0 }
     if (rows.length === 0) return nothing
     const row = rows[dice.below(rows.length)]!
     const file = this.#fileOf(row)
     if (!existsSync(file)) return nothing
-    const neighbours = sql.all<Row>(`${ROW} WHERE pack.uuid = ?`, row.pack)
+    const neighbours = all.filter(({ pack }) => pack === row.pack)
     if (dice.chance(0.2) && neighbours.every((one) => one.type > RECORD.node || needed(one))) {
       unlinkSync(file)
       for (const one of neighbours) this.#add(one)
@@ -82,8 +69,7 @@ export class Damage {
 
   /** All records of these packs cannot be read. */
   hidePacks(packs: readonly string[]): void {
-    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
-    for (const pack of packs) for (const row of sql.all<Row>(`${ROW} WHERE pack.uuid = ?`, pack)) this.#add(row)
+    for (const record of indexedRecords(this.#folder)) if (packs.includes(record.pack)) this.#add(record)
   }
 
   /** These records, of whichever tenant, cannot be found. */
@@ -93,9 +79,7 @@ export class Damage {
 
   /** Chooses a tree node that some of the points need; where a bit of it lies. */
   chooseNode(points: readonly ModelPoint[], dice: Dice): { readonly file: string; readonly at: number } | null {
-    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
-    const rows = sql
-      .all<Row>(`${ROW} WHERE chunk.type = ? ORDER BY chunk.tenant, hex(chunk.id)`, RECORD.node)
+    const rows = indexedRecords(this.#folder, RECORD.node)
       .filter((row) => existsSync(this.#fileOf(row)))
       .filter((row) => points.some((point) => point.tenant === row.tenant && this.#placesOf(point).has(hex(row.id))))
     if (rows.length === 0) return null
@@ -138,11 +122,11 @@ export class Damage {
     this.exact = true
   }
 
-  #fileOf({ uuid, pack }: Row): string {
-    return path.join(this.#folder, PACKS_NAME, uuid, pack.slice(0, 2), `${pack}.pack`)
+  #fileOf({ tenantId, pack }: IndexedRecord): string {
+    return path.join(this.#folder, PACKS_NAME, tenantId, pack.slice(0, 2), `${pack}.pack`)
   }
 
-  #add({ tenant, id, type }: Pick<Row, 'tenant' | 'id' | 'type'>): void {
+  #add({ tenant, id, type }: Pick<IndexedRecord, 'tenant' | 'id' | 'type'>): void {
     // other records cost no bytes of a disk
     if (type !== RECORD.chunk && type !== RECORD.node) return
     const ids = this.#ids.get(tenant) ?? new Set()

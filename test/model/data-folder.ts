@@ -15,8 +15,9 @@ import {
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
+import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME, LOCK_NAME, PACKS_NAME } from '../../gateway/folder/layout.ts'
+import { indexedRecords, renameRecord, settleCatalog } from '../support/catalog-damage.ts'
 import type { Dice } from '../support/model-dice.ts'
 import type { Mishap } from './mishap.ts'
 
@@ -53,8 +54,8 @@ export class DataFolder {
   }
 
   /** Moves packs of a kind out of the folder; their uuids, none where none of them is there. */
-  movePacksAway(kind: 'nodes' | 'data', share: number, dice: Dice): string[] {
-    const all = this.#packs(kind)
+  async movePacksAway(kind: 'nodes' | 'data', share: number, dice: Dice): Promise<string[]> {
+    const all = await this.#packs(kind)
     const chosen = all.filter(() => dice.chance(share))
     const moved = chosen.length > 0 ? chosen : all.slice(0, 1)
     for (const { file, away } of moved) renameSync(file, away)
@@ -73,7 +74,7 @@ export class DataFolder {
 
   /** Copies the catalog as it is now; to be put in place again by `putCatalog`. */
   keepCatalog(name: string): void {
-    this.#settleCatalog()
+    settleCatalog(this.path)
     mkdirSync(path.join(this.#root, name), { recursive: true })
     copyFileSync(path.join(this.path, CATALOG_NAME), path.join(this.#root, name, CATALOG_NAME))
   }
@@ -88,9 +89,11 @@ export class DataFolder {
   }
 
   /** Whether packs tell of every tenant: a life that died at once may have left one to the catalog alone. */
-  hasStates(): boolean {
-    using sql = new Sql(path.join(this.path, CATALOG_NAME))
-    return sql.get('SELECT 1 FROM tenant WHERE state_id IS NULL') === undefined
+  async hasStates(): Promise<boolean> {
+    using catalog = openLocal(path.join(this.path, CATALOG_NAME))
+    const tenants = await catalog.tenants.list()
+    const records = await Promise.all(tenants.map(({ id }) => catalog.states.records({ tenant: id })))
+    return records.every(({ length }) => length > 0)
   }
 
   /** Copies of the catalog that lives took, by name. */
@@ -103,14 +106,11 @@ export class DataFolder {
   /** Flips a bit of the ids of some rows of the index; the ids that are lost with them. */
   flipIds({ count, counted }: Mishap, dice: Dice): Uint8Array[] {
     const ids: Uint8Array[] = []
-    this.#settleCatalog()
-    {
-      using sql = new Sql(path.join(this.path, CATALOG_NAME))
-      const rows = sql.all<{ id: Uint8Array }>('SELECT id FROM chunk ORDER BY tenant, type, hex(id)')
-      for (let left = Math.min(count, rows.length); left > 0; left--)
-        ids.push(...rows.splice(dice.below(rows.length), 1).map(({ id }) => id))
-      if (counted) for (const id of ids) sql.run('UPDATE chunk SET id = ? WHERE id = ?', flipped(id, dice), id)
-    }
+    settleCatalog(this.path)
+    const records = indexedRecords(this.path)
+    for (let left = Math.min(count, records.length); left > 0; left--)
+      ids.push(...records.splice(dice.below(records.length), 1).map(({ id }) => id))
+    if (counted) for (const id of ids) renameRecord(this.path, id, flipped(id, dice))
     const file = path.join(this.path, CATALOG_NAME)
     const bytes = counted ? null : readFileSync(file)
     for (const id of ids) {
@@ -122,7 +122,7 @@ export class DataFolder {
 
   /** Spoils pages of the catalog. */
   garblePages({ count, garbling }: Mishap, dice: Dice): void {
-    this.#settleCatalog()
+    settleCatalog(this.path)
     const file = path.join(this.path, CATALOG_NAME)
     const pageBytes = readFileSync(file).readUInt16BE(16)
     const pages = statSync(file).size / pageBytes
@@ -156,20 +156,11 @@ export class DataFolder {
     rmSync(path.join(this.path, LOCK_NAME), { force: true })
   }
 
-  /** Brings all of the catalog into its one file. */
-  #settleCatalog(): void {
-    using sql = new Sql(path.join(this.path, CATALOG_NAME))
-    sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
-  }
-
-  #packs(kind: 'nodes' | 'data'): PackFile[] {
-    using sql = new Sql(path.join(this.path, CATALOG_NAME))
-    return sql
-      .all<{ uuid: string; tenant: string }>(
-        `SELECT pack.uuid, tenant.uuid AS tenant FROM pack JOIN tenant ON tenant.id = pack.tenant
-          WHERE pack.kind = ? ORDER BY pack.id`,
-        kind,
-      )
+  async #packs(kind: 'nodes' | 'data'): Promise<PackFile[]> {
+    using catalog = openLocal(path.join(this.path, CATALOG_NAME))
+    return (await catalog.packs.list())
+      .filter((pack) => pack.kind === kind)
+      .sort((one, other) => one.id - other.id)
       .map(({ uuid, tenant }) => ({
         uuid,
         file: path.join(this.path, PACKS_NAME, tenant, uuid.slice(0, 2), `${uuid}.pack`),

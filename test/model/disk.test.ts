@@ -1,8 +1,6 @@
 // Single faults of a disk: reads that fail are no damage, a file system that is read-only takes nothing and loses nothing, and a start may be cut short again and again.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { armFailpoints } from '../../gateway/common/failpoint.ts'
 import { verifyPoints } from '../../gateway/maintenance/verify.ts'
 import { tinyFileSystem } from '../agent/restore/devices.ts'
@@ -18,13 +16,11 @@ const ALL = { point: null, machine: null, olderThanDays: null, bytesPerSecond: n
 
 const failing = (code: string): Error => Object.assign(new Error(`${code}: made by a test`), { code })
 
-/** Rows of the index, and of what is known to be damaged. */
-const counted = (folder: string): { records: number; damaged: number } => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  return sql.get<{ records: number; damaged: number }>(
-    'SELECT (SELECT count(*) FROM chunk) AS records, (SELECT count(*) FROM damage) AS damaged',
-  )!
-}
+/** How many records the index has, and whether damage is known. */
+const known = async ({ datastore: { catalog }, tenant: { id: tenant } }: Stand) => ({
+  records: await catalog.collection.count({ tenant }),
+  damaged: await catalog.damage.any({ tenant }),
+})
 
 test('a read that fails is an error of the disk and not damage: nothing leaves the index', async () => {
   await using stand = await Stand.open()
@@ -32,7 +28,7 @@ test('a read that fails is an error of the disk and not damage: nothing leaves t
   const plains = randomDisk(100)
   const { root } = await stand.point(machine, plains)
   await stand.reopen()
-  const before = counted(stand.folder)
+  const before = await known(stand)
   {
     using _armed = armFailpoints((name) => {
       if (name === 'pack.read') throw failing('EIO')
@@ -42,8 +38,8 @@ test('a read that fails is an error of the disk and not damage: nothing leaves t
     expect(await codeOf(store.prove([stand.idOf(plains[0]!)], new Uint8Array(32)))).toBe('STORE_FAILED')
     expect(await codeOf(verifyPoints(contextOf(stand), ALL))).toBe('STORE_FAILED')
   }
-  expect(counted(stand.folder)).toEqual(before)
-  expect(before.damaged).toBe(0)
+  expect(await known(stand)).toEqual(before)
+  expect(before.damaged).toBe(false)
   expect(await verifyPoints(contextOf(stand), ALL)).toMatchObject({ points: 1, good: 1, damagedCount: 0 })
   expect(await readImage(stand, root, plains.length)).toEqual(plains)
 })

@@ -6,9 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
-import { hex } from '../../protocol/chunk.ts'
 import type { CollectionReport, VerifyReport } from '../../protocol/maintenance.ts'
 import { PACK_HEADER_BYTES } from '../../gateway/packs/format.ts'
 import { addAgent, addMachine } from '../gateway/catalog.ts'
@@ -146,7 +144,7 @@ export class History implements AsyncDisposable {
       await this.#live(this.#options.thorough ? this.#planner.last() : this.#planner.steps([], [], 'steps', true))
       this.#tally.histories++
     } catch (cause) {
-      this.#tell(this.#damageTold())
+      this.#tell(await this.#damageTold())
       const story = this.#told.map((line) => `  ${line}`).join('\n')
       throw new Error(
         `seed ${this.#dice.seed} breaks a promise (npm run model -- ${this.#arguments} repeats it)\n${story}\n${String(cause)}`,
@@ -274,15 +272,14 @@ export class History implements AsyncDisposable {
   }
 
   /** What the store itself says is damaged, as far as its catalog can be read. */
-  #damageTold(): string {
+  async #damageTold(): Promise<string> {
     try {
-      using sql = new Sql(path.join(this.#root, 'data', CATALOG_NAME))
-      const rows = sql.all<{ id: Uint8Array; type: number; pack: string | null; reason: string }>(
-        'SELECT id, type, pack, reason FROM damage',
-      )
-      return rows
-        .map(({ id, type, pack, reason }) => `damage ${hex(id)} type ${type} in ${pack}: ${reason}`)
-        .join('\n  ')
+      using catalog = openLocal(path.join(this.#root, 'data', CATALOG_NAME))
+      const lines: string[] = []
+      for (const tenant of await catalog.damage.tenants())
+        for (const { id, type, pack, reason } of await catalog.damage.page({ tenant, after: null, limit: 1000 }))
+          lines.push(`damage ${id} type ${type} in ${pack}: ${reason}`)
+      return lines.join('\n  ')
     } catch (error) {
       return `the catalog cannot be read: ${String(error)}`
     }

@@ -61,7 +61,7 @@ export class Ordeal {
   /** Something cannot be read for a while, and then it is as it was. */
   async #undone(mishap: Mishap): Promise<boolean> {
     const { planner, state, damage } = this.#parts
-    const undo = this.#takeAway(mishap)
+    const undo = await this.#takeAway(mishap)
     if (undo === null) return false
     damage.exact = false
     if (mishap.faulty) await this.#live(planner.faulty(false, planner.failpoint()))
@@ -78,7 +78,7 @@ export class Ordeal {
   }
 
   /** Does it; gives what undoes it, or null where there is nothing to do it to. */
-  #takeAway({ name, seed, share }: Mishap): (() => void) | null {
+  async #takeAway({ name, seed, share }: Mishap): Promise<(() => void) | null> {
     const { state, damage, folder, tell } = this.#parts
     const dice = new Dice(seed)
     if (name === 'node-bit') {
@@ -94,7 +94,7 @@ export class Ordeal {
         if (existsSync(node.file)) flipBit(node.file, node.at, bit)
       }
     }
-    const packs = folder.movePacksAway(name === 'nodes-away' ? 'nodes' : 'data', share, dice)
+    const packs = await folder.movePacksAway(name === 'nodes-away' ? 'nodes' : 'data', share, dice)
     if (packs.length === 0) return null
     damage.hidePacks(packs)
     tell(`  away: ${packs.join(' ')}`)
@@ -105,7 +105,7 @@ export class Ordeal {
   async #catalog(mishap: Mishap): Promise<boolean> {
     const { planner, folder, damage, tally } = this.#parts
     folder.keepCatalog(KEPT)
-    const hasStates = folder.hasStates()
+    const hasStates = await folder.hasStates()
     this.#spoilCatalog(mishap)
     damage.exact = false
     const plan = planner.trouble([])

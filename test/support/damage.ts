@@ -1,10 +1,9 @@
 // Ways to damage a datastore under a running gateway: finds a record by its id and writes into its pack, or removes the pack.
 import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { Sql } from '../../gateway/catalog/sqlite/sql.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
-import { CATALOG_NAME } from '../../gateway/datastore/datastore.ts'
 import { RECORD_HEADER_BYTES } from '../../gateway/packs/format.ts'
+import { idKeyOf, indexedRecord } from './catalog-damage.ts'
 import { nodeKey, TreeBuilder, type NewNode } from '../../protocol/image-tree.ts'
 
 interface Place {
@@ -20,8 +19,7 @@ export class Damager {
   /** Of the data folder of a gateway, for one tenant. */
   constructor(folder: string, tenant = 'acme') {
     this.#folder = folder
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
-    this.#idKey = sql.get<{ key: Uint8Array }>('SELECT id_key AS key FROM tenant WHERE name = ?', tenant)!.key
+    this.#idKey = idKeyOf(folder, tenant)
   }
 
   chunkId(plain: Uint8Array): Uint8Array {
@@ -47,15 +45,10 @@ export class Damager {
 
   /** Where the index has a record; throws where it has none. */
   place(id: Uint8Array): Place {
-    using sql = new Sql(path.join(this.#folder, CATALOG_NAME))
-    const row = sql.get<{ pack: string; offset: number; tenant: string }>(
-      `SELECT pack.uuid AS pack, chunk.offset, tenant.uuid AS tenant FROM chunk
-       JOIN pack ON pack.id = chunk.pack JOIN tenant ON tenant.id = chunk.tenant WHERE chunk.id = ?`,
-      id,
-    )
-    if (row === undefined) throw new Error('the index does not have the record')
-    const { pack, offset, tenant } = row
-    return { pack, offset, file: path.join(this.#folder, 'packs', tenant, pack.slice(0, 2), `${pack}.pack`) }
+    const record = indexedRecord(this.#folder, id)
+    if (record === undefined) throw new Error('the index does not have the record')
+    const { pack, offset, tenantId } = record
+    return { pack, offset, file: path.join(this.#folder, 'packs', tenantId, pack.slice(0, 2), `${pack}.pack`) }
   }
 
   /** Turns a bit of the record's stored bytes. */

@@ -22,9 +22,17 @@ const files = (folder: string): string[] =>
 
 const textOf = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
 
+/** Tests that know how SQLite has the catalog: the engine's own, and what damages a catalog for all the others. */
+const KNOWING = ['test/gateway/catalog/sqlite/', 'test/support/catalog-damage.ts']
+
+/** Tests of what SQLite's own errors become, in a database that is no catalog. */
+const OTHER_DATABASES = ['test/gateway/common/store-error.test.ts']
+
 /** Files of ours that a file imports. */
 const importsOf = (file: string): string[] =>
   [...textOf(file).matchAll(/from '(\.[^'\n]+)'/gu)].map(([, name]) => path.join(path.dirname(file), name!))
+
+const SQL = /\b(?:SELECT|INSERT (?:OR \w+ )?INTO|DELETE FROM|UPDATE \w+ SET)\s/u
 
 const sources = files('gateway').filter((file) => !file.startsWith(ENGINE))
 
@@ -35,7 +43,14 @@ test('only those who choose an engine import it', () => {
 })
 
 test('SQL stands in the engine alone', () => {
-  const sql = /\b(?:SELECT|INSERT (?:OR \w+ )?INTO|DELETE FROM|UPDATE \w+ SET)\s/u
-  const elsewhere = sources.filter((file) => sql.test(textOf(file)) && !file.startsWith('gateway/maintenance/rebuild'))
+  const elsewhere = sources.filter((file) => SQL.test(textOf(file)) && !file.startsWith('gateway/maintenance/rebuild'))
   expect(elsewhere).toEqual([])
+})
+
+test('tests ask the catalog: those that know its tables are named', () => {
+  const knows = (file: string): boolean =>
+    [SQL, /from 'node:sqlite'$/mu].some((pattern) => pattern.test(textOf(file))) ||
+    importsOf(file).includes(`${ENGINE}sql.ts`)
+  const tests = files('test').filter((file) => !KNOWING.some((knowing) => file.startsWith(knowing)))
+  expect(tests.filter(knows)).toEqual(OTHER_DATABASES)
 })

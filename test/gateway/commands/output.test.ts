@@ -30,8 +30,9 @@ test('a reader that goes ends nothing and is no error; output that cannot be wri
   const at = ['--data', temp.path]
   {
     using catalog = openLocal(temp.join('catalog.db'))
-    for (let index = 0; index < 1500; index++)
-      await catalog.tenants.add({ ...TENANT, name: `tenant-${index}`, id: randomUUID() })
+    // more than a pipe holds
+    for (let index = 0; index < 750; index++)
+      await catalog.tenants.add({ ...TENANT, name: `tenant-${index}-`.padEnd(63, 'x'), id: randomUUID() })
   }
   expect(await readOneLine(['tenant', 'list', ...at])).toEqual({
     line: expect.stringContaining('NAME') as string,

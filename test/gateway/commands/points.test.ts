@@ -1,13 +1,12 @@
 // The commands about restore points as a person runs them, on the folder of a stopped gateway and beside a running one.
-import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { timeOf } from '../../../gateway/commands/points.ts'
 import { rulesAfter } from '../../../gateway/commands/retention.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
 import { DISKS_MAX } from '../../../protocol/limits.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
+import { addBadRules, copyPoint } from '../../support/catalog-damage.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder, type TempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'
@@ -163,32 +162,7 @@ test('points are listed, held, locked, planned and pruned on a stopped gateway, 
 test('points with as many disks as there may be are listed, however many they are', async () => {
   await using temp = await tempFolder()
   const { data, db1 } = await furnish(temp)
-  {
-    using sql = new Sql(temp.join('data', 'catalog.db'))
-    sql.transaction(() => {
-      for (let copy = 0; copy < 120; copy++) {
-        const id = randomUUID()
-        const columns = ['id', 'tenant', 'machine', 'agent', 'time_ms', 'kind', 'reason', 'consistency', 'note']
-        const rest = ['configuration', 'bytes_read', 'bytes_sent', 'bytes_stored', 'duration_ms', 'committed_ms']
-        const same = [...columns.slice(1), ...rest].join(', ')
-        sql.run(
-          `INSERT INTO point (id, ${same}, manifest) SELECT ?, ${same}, manifest FROM point WHERE id = ?`,
-          id,
-          db1[0]!,
-        )
-        for (let disk = 0; disk < DISKS_MAX; disk++)
-          sql.run(
-            `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed)
-             SELECT ?, ?, ?, size, ?, kind, reason, changed FROM image WHERE point = ?`,
-            id,
-            `disk-${disk}`.padEnd(64, 'x'),
-            disk,
-            new Uint8Array(32).fill(copy),
-            db1[0]!,
-          )
-      }
-    })
-  }
+  copyPoint(data, db1[0]!, 120, DISKS_MAX)
   const all = jsonOf(await runGateway(['points', '--tenant', TENANT, '--data', data, '--json']))
   const { points: listed } = all as { points: object[] }
   expect(listed).toHaveLength(126)
@@ -200,11 +174,8 @@ test('rules are changed and removed without a look at all the others', async () 
   const run = (...args: string[]): Promise<Ended> => runGateway([...args, '--tenant', TENANT, '--data', data])
   const set = jsonOf(await run('retention', '--keep-last', '2', '--json'))
   expect(set).toMatchObject({ policies: [{ rules: { keepLast: 2 } }] })
-  {
-    // one that no answer can have in it stands for more than an answer holds
-    using sql = new Sql(temp.join('data', 'catalog.db'))
-    sql.run("INSERT INTO retention (tenant, scope, name, rules) VALUES (1, 'group', 'odd', '{}')")
-  }
+  // one that no answer can have in it stands for more than an answer holds
+  addBadRules(data, 'odd')
   expect((await run('retention')).code).toBe(EXIT.failed)
   const changed = jsonOf(await run('retention', '--keep-daily', '3', '--json'))
   const rules = { ...RETENTION_OFF, keepLast: 2, keepDaily: 3 }

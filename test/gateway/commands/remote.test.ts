@@ -66,6 +66,27 @@ test('where none runs, the command opens one for itself and leaves nothing behin
   using _lock = new StoreLock(path.join(folder, 'lock.db'))
 })
 
+test('where none runs, no agent is looked for: the gateway is what must be started', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  const status = (): Promise<unknown> =>
+    withTenant({ data: folder, tenant: TENANT }, ({ peer }) => peer.call('machines.status', { machine: 'db1' }))
+  {
+    await using gateway = await startGateway({ folder })
+    const { catalog } = gateway
+    const tenant = await gateway.addTenant(TENANT)
+    await addMachine(catalog, tenant, await addAgent(catalog, tenant, 'host1'), 'db1')
+    await expect(status()).rejects.toMatchObject({
+      code: 'AGENT_OFFLINE',
+      message: expect.stringContaining('is "varve-agent run" running?') as string,
+    })
+  }
+  await expect(status()).rejects.toMatchObject({
+    code: 'AGENT_OFFLINE',
+    message: `no gateway runs in ${folder}, so that no agent is connected: start it with "varve-gateway serve"`,
+  })
+})
+
 test('a gateway that goes while it works for a command is told with the way out', async () => {
   await using temp = await tempFolder()
   const folder = temp.join('data')

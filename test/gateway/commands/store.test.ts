@@ -1,6 +1,8 @@
 // The commands that keep the datastore as a person runs them: their reports as JSON and as text, exit codes, and one at a time for each tenant.
+import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { EXIT } from '../../../protocol/host/exit.ts'
+import { runHere, type Said } from '../../commands/run-here.ts'
 import { startGateway, TENANT } from '../../support/gateway.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { addAgent, addMachine, addPoint } from '../catalog.ts'
@@ -38,6 +40,26 @@ test('every report of a healthy datastore, beside a running gateway, as text and
     EXIT.failed,
     { tenants: [], error: { code: 'NOT_FOUND', exit: EXIT.failed } },
   ])
+})
+
+test('a token of the platform is told what it sees of a check, and no log but its own', async () => {
+  await using temp = await tempFolder()
+  await using gateway = await startGateway({ folder: temp.join('data') })
+  const tokenFile = temp.join('token')
+  await writeFile(tokenFile, await gateway.tokenFor('platform'), { mode: 0o600 })
+  const run = (...args: string[]): Promise<Said> =>
+    runHere('varve-gateway', [...args, '--gateway', gateway.url, '--token-file', tokenFile])
+  const checked = await run('repair', '--check')
+  expect([checked.code, checked.stdout]).toEqual([EXIT.ok, expect.stringContaining('is as it should be')])
+  const asJson = await run('repair', '--check', '--json')
+  expect(JSON.parse(asJson.stdout)).toEqual({ problems: [], tenants: [] })
+  const other = await run('audit', 'list', '--tenant', TENANT)
+  expect([other.code, other.stdout, other.stderr]).toEqual([
+    EXIT.denied,
+    '',
+    expect.stringContaining("take a token of the tenant's"),
+  ])
+  expect((await run('audit', 'list')).stdout).toContain('store.checkFolder')
 })
 
 test('damage that is known ends a verification with 1, after its report, on a stopped gateway', async () => {

@@ -1,10 +1,10 @@
 // What a data folder must be before a command opens a gateway in it.
-import { mkdir, readdir } from 'node:fs/promises'
-import { DatabaseSync } from 'node:sqlite'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { checkDataFolder } from '../../../gateway/datastore/data-folder.ts'
+import { setSchemaVersion } from '../../support/catalog-damage.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 test('a folder that is none of a gateway is named, and nothing is made in it', async () => {
@@ -24,10 +24,10 @@ test('a catalog of a later program is refused, and not touched', async () => {
   await using temp = await tempFolder()
   openLocal(temp.join('catalog.db'))[Symbol.dispose]()
   await checkDataFolder(temp.path)
-  using raw = new DatabaseSync(temp.join('catalog.db'))
-  raw.exec('PRAGMA user_version = 999')
+  setSchemaVersion(temp.path, 999)
+  const before = await readFile(temp.join('catalog.db'))
   await expect(checkDataFolder(temp.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
-  expect(raw.prepare('PRAGMA user_version').get()).toEqual({ user_version: 999 })
+  expect(await readFile(temp.join('catalog.db'))).toEqual(before)
 })
 
 test('while the catalog is rebuilt no command uses it, and says why', async () => {

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { makeForeignDatabase, setSchemaVersion } from '../../support/catalog-damage.ts'
 import { plainOf, splitChunks } from '../../protocol/wire-chunks.ts'
 import {
   addTenant,
@@ -32,9 +32,9 @@ const contents = async (folder: string): Promise<Record<string, string>> => {
   return files
 }
 
-const setFormat = (folder: string, value: string): void => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  sql.run("UPDATE setting SET value = ? WHERE name = 'format'", value)
+const setFormat = async (folder: string, value: string): Promise<void> => {
+  using catalog = openLocal(path.join(folder, CATALOG_NAME))
+  await catalog.settings.set({ name: 'format', value })
 }
 
 describe('open', () => {
@@ -95,7 +95,7 @@ describe('open', () => {
       'new',
       async (file: string) => {
         await rm(file)
-        new Sql(file)[Symbol.dispose]()
+        openLocal(file)[Symbol.dispose]()
       },
     ],
   ])('packs with a catalog that is %s are not touched', async (_, lose) => {
@@ -124,7 +124,7 @@ describe('open', () => {
   test.each(['2', '999999999', 'next', '-1', ''])('format %j is refused and nothing is touched', async (format) => {
     await using folder = await temporaryFolder()
     await touch(openDatastore(folder.path))
-    setFormat(folder.path, format)
+    await setFormat(folder.path, format)
     const before = await contents(folder.path)
     await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
     expect(await contents(folder.path)).toEqual(before)
@@ -133,10 +133,7 @@ describe('open', () => {
   test('a later schema is refused and nothing is touched', async () => {
     await using folder = await temporaryFolder()
     await touch(openDatastore(folder.path))
-    {
-      using sql = new Sql(path.join(folder.path, CATALOG_NAME))
-      sql.run('PRAGMA user_version = 1000')
-    }
+    setSchemaVersion(folder.path, 1000)
     const before = await contents(folder.path)
     await expect(openDatastore(folder.path)).rejects.toMatchObject({ code: 'STORE_VERSION' })
     expect(await contents(folder.path)).toEqual(before)
@@ -193,9 +190,7 @@ test('a file of another program in the place of the catalog is named and left as
   const catalog = path.join(folder.path, CATALOG_NAME)
   for (const version of [0, 1]) {
     await rm(catalog, { force: true })
-    const db = new DatabaseSync(catalog)
-    db.exec(`CREATE TABLE theirs (x); PRAGMA user_version = ${version}`)
-    db.close()
+    makeForeignDatabase(catalog, version)
     const before = await readFile(catalog)
     await expect(openDatastore(folder.path)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',

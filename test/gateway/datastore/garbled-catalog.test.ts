@@ -2,12 +2,12 @@
 import { cp, open, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import { asVarveError } from '../../../protocol/errors.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
 import { Stand, type Plains } from '../chains/script.ts'
+import { indexPage, settleCatalog } from '../../support/catalog-damage.ts'
 import type { Dice } from '../../support/model-dice.ts'
 import { testDice } from '../../support/seed.ts'
 import { changed, contextOf, randomDisk, readImage, removePoints } from '../maintenance/stand.ts'
@@ -115,10 +115,8 @@ test('a page that goes bad under a running gateway ends what meets it with the w
   await using _ = stand
   const catalog = path.join(stand.folder, CATALOG_NAME)
   {
-    using sql = new Sql(catalog)
-    sql.get('PRAGMA wal_checkpoint(TRUNCATE)')
-    // the pages of the index
-    const { page } = sql.get<{ page: number }>("SELECT rootpage AS page FROM sqlite_master WHERE name = 'chunk'")!
+    settleCatalog(stand.folder)
+    const page = indexPage(stand.folder)
     await using handle = await open(catalog, 'r+')
     await handle.write(Buffer.alloc(PAGE_BYTES, 'x'), 0, PAGE_BYTES, (page - 1) * PAGE_BYTES)
   }

@@ -3,10 +3,9 @@ import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { hex } from '../../../protocol/chunk.ts'
+import { compactCatalog, forgetPoints } from '../../support/catalog-damage.ts'
 import { Dice } from '../../support/model-dice.ts'
 import { revokeAgent, startJob } from '../catalog.ts'
 import { Stand, type Plains } from '../chains/script.ts'
@@ -67,23 +66,21 @@ await catalog.points.lock({ tenant, id: locked, untilMs: LOCKED_UNTIL_MS })
 await catalog.machines.configure({ tenant, name: 'db1', group: 'databases' })
 await catalog.retention.set({ tenant, scope: 'group', name: 'databases', rules: { ...RETENTION_OFF, keepLast: 3 } })
 await revokeAgent(catalog, stand.tenant, old.agent)
-{
-  using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-  sql.transaction(() => {
-    sql.run('DELETE FROM image WHERE point = ?', pruned)
-    sql.run('DELETE FROM point WHERE id = ?', pruned)
-    const entry = {
+forgetPoints(stand.folder, [pruned])
+await catalog.audit.appendAll({
+  records: [
+    {
       timeMs: 5000,
       tenant,
       subject: 'local',
       role: 'platform',
+      action: 'points.prune',
       resource: pruned,
       outcome: 'ok',
       details: {},
-    }
-    appendAudit(sql, { ...entry, action: 'points.prune' })
-  })
-}
+    },
+  ],
+})
 await stand.datastore.tenantStore(stand.tenant).writeState()
 await add(db, disk.with(7, chunk()), 6000)
 await startJob(catalog, stand.tenant, web, { nowMs: 7000 })
@@ -109,10 +106,7 @@ const rows = await Promise.all(
     }),
 )
 await stand.datastore[Symbol.asyncDispose]()
-{
-  using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-  sql.run('VACUUM')
-}
+compactCatalog(stand.folder)
 await rm(target, { recursive: true, force: true })
 await mkdir(target, { recursive: true })
 await cp(path.join(stand.folder, CATALOG_NAME), path.join(target, CATALOG_NAME))

@@ -2,9 +2,11 @@
 import { cp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { undoCommit } from '../../support/catalog-damage.ts'
 import { Stand, type Plains } from '../chains/script.ts'
+import type { PackRow } from '../../../gateway/catalog/packs.ts'
 import { addAgent } from '../catalog.ts'
 import { openDatastore, plainChunk } from './fixture.ts'
 
@@ -31,18 +33,18 @@ const packs = async (folder: string): Promise<Record<string, Buffer>> => {
 
 const expectRefused = async (stand: Stand, what: string): Promise<void> => {
   const before = await packs(stand.folder)
-  const rows = (): object[] => {
-    using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-    return sql.all('SELECT * FROM pack')
+  const rows = async (): Promise<PackRow[]> => {
+    using catalog = openLocal(path.join(stand.folder, CATALOG_NAME))
+    return await catalog.packs.list()
   }
-  const known = rows()
+  const known = await rows()
   for (let start = 0; start < 2; start++)
     await expect(openDatastore(stand.folder)).rejects.toMatchObject({
       code: 'CATALOG_MISSING',
       message: expect.stringContaining(what) as string,
     })
   expect(await packs(stand.folder)).toEqual(before)
-  expect(rows()).toEqual(known)
+  expect(await rows()).toEqual(known)
 }
 
 test('a restore point that came later in a pack that it knows', async () => {
@@ -81,17 +83,10 @@ test('a manifest and a state whose transactions never came are what a crash leav
   await stand.uploadAll(job, disk())
   await addAgent(stand.datastore.catalog, stand.tenant)
   // the number is given out, the record is in the pack, the rows are not in the catalog
-  using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-  const bytes = sql.all<{ id: number; bytes: number }>('SELECT id, bytes FROM pack')
+  const before = await stand.datastore.catalog.packs.list()
   await stand.commit(job)
   await stand.datastore[Symbol.asyncDispose]()
-  sql.transaction(() => {
-    for (const pack of bytes) sql.run('UPDATE pack SET bytes = ? WHERE id = ?', pack.bytes, pack.id)
-    sql.run('DELETE FROM chunk WHERE type > 2')
-    sql.run('DELETE FROM image WHERE point = ?', job.id)
-    sql.run('DELETE FROM point WHERE id = ?', job.id)
-    sql.run("UPDATE job SET state = 'running', ended_ms = NULL WHERE id = ?", job.id)
-  })
+  undoCommit(stand.folder, job.id, new Map(before.map(({ uuid, bytes }) => [uuid, bytes])))
   await stand.reopen()
   expect(stand.datastore.report).toMatchObject({ sealed: 1, damaged: [], unknown: [] })
 })

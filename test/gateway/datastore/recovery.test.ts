@@ -8,8 +8,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { fromHex } from '../../../protocol/chunk.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { tenantRow } from '../../../gateway/catalog/sqlite/tenant-row.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { planRecovery } from '../../../gateway/datastore/recovery.ts'
@@ -136,13 +135,9 @@ describe('damaged files', () => {
     await using folder = await temporaryFolder()
     const { tenant } = await withOneChunk(folder.path)
     {
-      using sql = new Sql(path.join(folder.path, CATALOG_NAME))
+      using catalog = openLocal(path.join(folder.path, CATALOG_NAME))
       const uuid = '00000000-0000-4000-8000-000000000000'
-      sql.run(
-        "INSERT INTO pack (tenant, kind, uuid, bytes, sealed, created_ms) VALUES (?, 'nodes', ?, 0, 0, 1)",
-        tenantRow(sql, tenant.id),
-        uuid,
-      )
+      await catalog.packs.add({ tenant: tenant.id, kind: 'nodes', uuid, nowMs: 1 })
     }
     await using datastore = await openDatastore(folder.path)
     expect(datastore.report).toMatchObject({ reused: 1, damaged: [] })

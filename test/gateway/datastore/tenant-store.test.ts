@@ -5,9 +5,8 @@ import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { CODEC, hex } from '../../../protocol/chunk.ts'
 import { splitIds } from '../../../protocol/host/bytes.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
-import { CATALOG_NAME, type Datastore } from '../../../gateway/datastore/datastore.ts'
+import type { Datastore } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, parseRecord, RECORD, recordBytes, writeRecord } from '../../../gateway/packs/format.ts'
 import { decodeManifest } from '../../../gateway/catalog/manifest.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
@@ -15,6 +14,7 @@ import { IDS_MAX } from '../../../gateway/packs/record-reader.ts'
 import { decodeState, joinParts } from '../../../gateway/catalog/state-record.ts'
 import type { TenantStore } from '../../../gateway/datastore/tenant-store.ts'
 import { leaves } from '../../../gateway/trees/leaves.ts'
+import { setPackBytes, setStoredLength } from '../../support/catalog-damage.ts'
 import { testDice } from '../../support/seed.ts'
 import { oddFrames, splitChunks } from '../../protocol/wire-chunks.ts'
 import { codeOf } from '../auth/test-authority.ts'
@@ -115,11 +115,8 @@ test('what an older gateway took as a chunk’s bytes is read, and sent plain', 
     const header = { id, type: RECORD.chunk, codec: CODEC.zstd, plainLength: CHUNK_BYTES, storedLength: stored.length }
     writeRecord(record, 0, header, stored)
     await writeFile(file, Buffer.concat([bytes, record]))
-    {
-      using sql = new Sql(path.join(folder.path, CATALOG_NAME))
-      sql.run('UPDATE chunk SET stored = ? WHERE id = ?', stored.length, id)
-      sql.run('UPDATE pack SET bytes = ? WHERE uuid = ?', bytes.length + record.length, pack!.uuid)
-    }
+    setStoredLength(folder.path, id, stored.length)
+    setPackBytes(folder.path, pack!.uuid, bytes.length + record.length)
     datastore = await openDatastore(folder.path)
     const store = datastore.tenantStore(tenant)
     const readable = name !== 'junk behind it'
@@ -296,15 +293,16 @@ describe('manifests', () => {
 
 describe('states', () => {
   /** The newest state as the catalog names it, read from the packs. */
-  const newest = async ({ store, folder, tenant }: Awaited<ReturnType<typeof setUp>>) => {
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
-    const row = sql.get<{ id: Uint8Array | null; seq: number; dirty: number }>(
-      'SELECT state_id AS id, state_seq AS seq, state_dirty AS dirty FROM tenant WHERE uuid = ?',
-      tenant.id,
-    )!
-    const parts = splitIds(row.id ?? new Uint8Array(0))
+  const newest = async ({
+    store,
+    datastore: { catalog },
+    tenant: { id: tenant },
+  }: Awaited<ReturnType<typeof setUp>>) => {
+    const parts = splitIds(await catalog.states.records({ tenant }))
+    const seq = await catalog.states.seq({ tenant })
+    const due = (await catalog.states.changed()).includes(tenant)
     const read = await Promise.all(parts.map(async (id) => decodeState((await store.readRecord(id)).plain, id)))
-    return { row, state: read.length === 0 ? null : joinParts(read).state }
+    return { seq, due, state: read.length === 0 ? null : joinParts(read).state }
   }
 
   test('are written after a change and not again, and a later manifest names the last one', async () => {
@@ -313,7 +311,7 @@ describe('states', () => {
     expect((await newest(setting)).state).toBe(null)
     await Promise.all([store.writeState(), store.writeState(), store.writeState()])
     const first = await newest(setting)
-    expect(first.row).toMatchObject({ seq: 1, dirty: 0 })
+    expect(first).toMatchObject({ seq: 1, due: false })
     expect(first.state).toMatchObject({
       seq: 1,
       tenant: {
@@ -333,22 +331,21 @@ describe('states', () => {
     expect(second.state!.agents.map((one) => one.id)).toContain(agent)
     expect(second.state!.machines).toContainEqual(expect.objectContaining({ name: 'm1', agent, group: null }))
     await store.writeManifest(newManifest())
-    expect((await newest(setting)).row.seq).toBe(2)
+    expect((await newest(setting)).seq).toBe(2)
   })
 
   test('those who come while one is being written share the next, however much changes meanwhile', async () => {
     await using setting = await setUp()
-    const { store, datastore, folder, tenant } = setting
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
+    const { store, datastore, tenant } = setting
     let changes = 0
     using _ = armFailpoints((name) => {
-      if (name === 'state.write') sql.run('UPDATE tenant SET quota_soft = ?', ++changes)
+      if (name === 'state.write') void datastore.catalog.quotas.set({ tenant: tenant.id, softBytes: ++changes })
     })
     const first = store.writeState()
     await datastore.catalog.states.seq({ tenant: tenant.id })
     await Promise.all([first, ...Array.from({ length: 20 }, () => store.writeState())])
-    const { row, state } = await newest(setting)
-    expect([row.seq, changes]).toEqual([2, 2])
+    const { seq, state } = await newest(setting)
+    expect([seq, changes]).toEqual([2, 2])
     expect(state!.tenant.quotaSoftBytes).toBe(1)
   })
 
@@ -363,7 +360,7 @@ describe('states', () => {
       expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
     }
     await store.writeState()
-    expect((await newest(setting)).row.dirty).toBe(0)
+    expect((await newest(setting)).due).toBe(false)
   })
 
   test('a change while one is being written is written again', async () => {
@@ -374,8 +371,8 @@ describe('states', () => {
     const agent = await addAgent(datastore.catalog, tenant)
     await written
     await store.writeState()
-    const { row, state } = await newest(setting)
-    expect(row.dirty).toBe(0)
+    const { due, state } = await newest(setting)
+    expect(due).toBe(false)
     expect(state!.agents.map((one) => one.id)).toContain(agent)
   })
 })

@@ -10,7 +10,7 @@ import {
   ballastFileName,
   ballastFiles,
 } from '../../../gateway/folder/ballast.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { packBytesOn } from '../../../gateway/packs/directory/pack-bytes.ts'
 import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -128,21 +128,21 @@ test('a database opens on a disk without a byte, and on one without an inode; wi
     await using disk = (await tinyFileSystem(path.join(folder.path, wholly), 16 * MIB))!
     if (wholly === 'inodes') await run('mount', ['-o', 'remount,nr_inodes=64', disk.path])
     const catalog = path.join(disk.path, 'catalog.db')
-    Sql.open(catalog)[Symbol.dispose]()
+    openLocal(catalog)[Symbol.dispose]()
     ballastIn(disk.path, 4, BALLAST_FILE_BYTES)
     using filler = new Filler(disk.path)
     if (wholly === 'bytes') filler.fill()
     else fillInodes(disk.path)
     {
-      using sql = Sql.open(catalog)
-      expect(sql.get('SELECT count(*) AS count FROM tenant')).toEqual({ count: 0 })
+      using opened = openLocal(catalog)
+      expect(await opened.tenants.list()).toEqual([])
     }
     if (wholly === 'bytes') filler.fill()
     else fillInodes(disk.path)
     Ballast.beside(catalog).giveBack(10)
     if (wholly === 'bytes') filler.fill()
     else fillInodes(disk.path)
-    expect(() => Sql.open(catalog)).toThrow(expect.objectContaining({ code: 'STORE_FULL' }))
+    expect(() => openLocal(catalog)).toThrow(expect.objectContaining({ code: 'STORE_FULL' }))
   }
 })
 

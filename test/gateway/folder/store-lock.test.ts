@@ -3,10 +3,10 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { CatalogLock } from '../../../gateway/catalog/sqlite/catalog-lock.ts'
 import { StoreLock } from '../../../gateway/folder/store-lock.ts'
+import { makeForeignDatabase } from '../../support/catalog-damage.ts'
 import { temporaryFolder } from '../datastore/fixture.ts'
 
 const MODULE = path.resolve(import.meta.dirname, '../../../gateway/folder/store-lock.ts')
@@ -44,9 +44,7 @@ test('a foreign file in its place is named, with the way out, and left as it is'
   await mkdir(file)
   expect(() => new StoreLock(file)).toThrow(expect.objectContaining(foreign))
   await rmdir(file)
-  const db = new DatabaseSync(file)
-  db.exec('CREATE TABLE theirs (x)')
-  db.close()
+  makeForeignDatabase(file)
   expect(() => new StoreLock(file)).toThrow(expect.objectContaining(foreign))
   expect(() => CatalogLock.share(folder.path)[Symbol.dispose]()).not.toThrow()
   await writeFile(path.join(folder.path, 'catalog.lock'), 'mine')

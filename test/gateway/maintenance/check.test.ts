@@ -5,18 +5,21 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { CheckReport, MaintenanceProgress } from '../../../protocol/maintenance.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
-import { encodePackHeader, recordBytes } from '../../../gateway/packs/format.ts'
+import { encodePackHeader, RECORD, recordBytes } from '../../../gateway/packs/format.ts'
 import { checkPacks } from '../../../gateway/maintenance/check.ts'
+import {
+  forgetRecords,
+  indexedRecords,
+  nameNoPack,
+  setStateNumbers,
+  shiftRecords,
+} from '../../support/catalog-damage.ts'
 import { Stand } from '../chains/script.ts'
 import { changed, contextOf, randomDisk, removePoints } from './stand.ts'
 
 const CLEAN = { dangling: 0, unknownPacks: 0, missingPacks: 0, unknownPoints: 0, problems: [], problemCount: 0 }
 
 const check = (stand: Stand): Promise<CheckReport> => checkPacks(contextOf(stand), { bytesPerSecond: null })
-
-const catalogOf = (stand: Stand): string => path.join(stand.folder, CATALOG_NAME)
 
 interface PackPlace {
   readonly file: string
@@ -65,15 +68,16 @@ test('a whole store has no problem, while an upload goes on too', async () => {
 test('records that left the index are unindexed, rows without their record dangle', async () => {
   const { stand } = await world()
   await using _ = stand
-  using sql = new Sql(catalogOf(stand))
-  const { id, stored } = sql.get<{ id: Uint8Array; stored: number }>('SELECT id, stored FROM chunk WHERE type = 1')!
-  sql.run('DELETE FROM chunk WHERE id = ?', id)
+  const { folder } = stand
+  const chunks = indexedRecords(folder, RECORD.chunk)
+  const { id, stored } = chunks[0]!
+  forgetRecords(folder, [id])
   expect(await check(stand)).toMatchObject({ ...CLEAN, unindexed: { records: 1, bytes: recordBytes(stored) } })
-  sql.run('UPDATE chunk SET offset = offset + 1 WHERE id = (SELECT id FROM chunk WHERE type = 1 LIMIT 1)')
+  shiftRecords(folder, [chunks[1]!.id])
   const report = await check(stand)
   expect(report).toMatchObject({ dangling: 1, problemCount: 1, unindexed: { records: 2 } })
   expect(report.problems[0]).toContain('lacks 1 records')
-  sql.run('UPDATE chunk SET pack = 999 WHERE id = (SELECT max(id) FROM chunk WHERE type = 1)')
+  nameNoPack(folder, [chunks.at(-1)!.id])
   expect(await check(stand)).toMatchObject({ dangling: 2, problemCount: 2 })
 })
 
@@ -127,9 +131,8 @@ test('a restore point that the catalog lost is missed, one that was pruned is no
   removePoints(stand, pruned)
   await store.writeState()
   expect(await check(stand)).toMatchObject(CLEAN)
-  using sql = new Sql(catalogOf(stand))
-  sql.run('UPDATE tenant SET state_seq = 1')
-  for (const table of ['image WHERE point', 'point WHERE id']) sql.run(`DELETE FROM ${table} = ?`, kept)
+  setStateNumbers(stand.folder, 1)
+  removePoints(stand, kept)
   const report = await check(stand)
   expect(report).toMatchObject({ unknownPoints: 1, problemCount: 2 })
   expect(report.problems.join('\n')).toContain(kept)

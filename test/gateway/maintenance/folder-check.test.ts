@@ -6,8 +6,7 @@ import { expect, test } from 'vitest'
 import { layEpoch } from '../../../gateway/packs/directory/epoch-file.ts'
 import { encodePackHeader } from '../../../gateway/packs/format.ts'
 import { folderProblems } from '../../../gateway/maintenance/folder-check.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { miscountPacks } from '../../support/catalog-damage.ts'
 import { Stand } from '../chains/script.ts'
 import { randomDisk } from './stand.ts'
 
@@ -27,10 +26,7 @@ test('says nothing of a whole folder, and names what a start would refuse', asyn
   }
   expect(await look()).toEqual([expect.stringContaining(tenant)])
   await layEpoch(path.join(folder, 'packs'), 10 ** 6)
-  {
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
-    sql.run('UPDATE pack_tally SET rows = rows + 1')
-  }
+  miscountPacks(folder)
   expect((await look()).join('\n')).toMatch(
     /catalog is damaged: .*\n.*older than the packs.*repair --rebuild\n.*does not know/su,
   )

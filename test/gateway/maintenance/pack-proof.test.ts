@@ -1,10 +1,8 @@
 // Before a pack goes: what of it is needed is known, and what only it has is in the index again.
-import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PackProof } from '../../../gateway/maintenance/pack-proof.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
+import { forgetRecords, shiftRecords } from '../../support/catalog-damage.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { Stand } from '../chains/script.ts'
 import { contextOf, randomDisk } from './stand.ts'
@@ -19,22 +17,16 @@ const world = async () => {
   const store = stand.datastore.tenantStore(stand.tenant)
   await store.packs.retire()
   const { pack } = (await store.locate([ids[0]!]))[0]!
-  const sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-  const rows = (text: string): number => sql.get<{ count: number }>(text)!.count
-  const end = async (): Promise<void> => {
-    sql[Symbol.dispose]()
-    await stand[Symbol.asyncDispose]()
-  }
-  return { stand, ids, store, pack, sql, rows, [Symbol.asyncDispose]: end }
+  return { stand, ids, store, pack, [Symbol.asyncDispose]: () => stand[Symbol.asyncDispose]() }
 }
 
 test('a pack is free when the index names nothing in it and no damage could be healed from it', async () => {
   await using place = await world()
-  const { stand, store, pack, ids, sql } = place
+  const { stand, store, pack, ids } = place
   const proof = proofOf(stand)
   expect(await proof.isFree(pack)).toBe(false)
   expect(await proof.isFree('00000000-0000-4000-8000-000000000000')).toBe(true)
-  sql.run('DELETE FROM chunk WHERE type = 1')
+  forgetRecords(stand.folder, ids)
   expect(await proof.isFree(pack)).toBe(true)
   // two of them are missed
   const missing = ids.slice(0, 2).map((id) => ({ id, type: 1 as const, place: null, reason: 'missing' }))
@@ -46,9 +38,9 @@ test('a pack is free when the index names nothing in it and no damage could be h
 
 test('a place that is wrong is put right, a good copy elsewhere is left to be the one', async () => {
   await using place = await world()
-  const { stand, store, pack, ids, sql } = place
+  const { stand, store, pack, ids } = place
   const heads = (await store.locate(ids)).map((at, index) => ({ id: ids[index]!, offset: at!.offset }))
-  sql.run('UPDATE chunk SET offset = offset + 5 WHERE id = ?', ids[3]!)
+  shiftRecords(stand.folder, [ids[3]!], 5)
   expect(await proofOf(stand).look(pack, heads)).toBe(40)
   expect((await store.locate([ids[3]!]))[0]).toMatchObject({ pack, offset: heads[3]!.offset })
   // as another copy sees it

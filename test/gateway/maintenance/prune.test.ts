@@ -1,11 +1,10 @@
 // Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
+import { forgetDisks, setDiskSizes } from '../../support/catalog-damage.ts'
 import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
-import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { armFailpoints } from '../../../gateway/common/failpoint.ts'
 import { prune } from '../../../gateway/maintenance/prune.ts'
 import type { Params, Result } from '../../../protocol/methods.ts'
@@ -171,9 +170,8 @@ test('a point of an older program that has no disk, or none with a byte, displac
   await using authority = await testAuthority()
   const { catalog, acme, folder } = authority
   const { a } = (await furnish(catalog, acme, ['a'])) as { a: string[] }
-  using sql = new Sql(path.join(folder, 'catalog.db'))
-  sql.run('DELETE FROM image WHERE point = ?', a[4]!)
-  sql.run('UPDATE image SET size = 0 WHERE point = ?', a[3]!)
+  forgetDisks(folder, a[4]!)
+  setDiskSizes(folder, 0, a[3]!)
   const rules = { ...RETENTION_OFF, keepLast: 1 }
   const { points } = await asked(catalog, acme, { rules, dryRun: true })
   expect(points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([

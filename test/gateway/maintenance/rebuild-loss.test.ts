@@ -6,15 +6,15 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { isIncomplete } from '../../../gateway/commands/report-rebuild.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
-import { PACK_BYTES_MAX } from '../../../gateway/packs/format.ts'
+import { PACK_BYTES_MAX, RECORD } from '../../../gateway/packs/format.ts'
 import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
 import type { Ref } from '../../../protocol/image-tree.ts'
+import { inventRecords } from '../../support/catalog-damage.ts'
 import { Stand, type Plains } from '../chains/script.ts'
 import { addTenant, memoryLog, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
-import { randomDisk, readImage } from './stand.ts'
+import { randomDisk, readImage, removePoints } from './stand.ts'
 
 const run = (folder: string, options: Partial<Parameters<typeof rebuild>[0]> = {}): Promise<RebuildReport> =>
   rebuild({ folder, log: memoryLog(), refuseLoss: true, ...options })
@@ -23,6 +23,7 @@ interface World extends AsyncDisposable {
   readonly stand: Stand
   readonly folder: string
   readonly packs: string
+  readonly point: string
   readonly root: Ref
   readonly plains: Plains
 }
@@ -31,11 +32,12 @@ interface World extends AsyncDisposable {
 const world = async (): Promise<World> => {
   const stand = await Stand.open()
   const plains = randomDisk(9)
-  const { root } = await stand.point(await stand.machine('one'), plains)
+  const { id: point, root } = await stand.point(await stand.machine('one'), plains)
   await stand.datastore.tenantStore(stand.tenant).writeState()
   await stand.datastore[Symbol.asyncDispose]()
   const packs = path.join(stand.folder, 'packs')
-  return { stand, folder: stand.folder, packs, root, plains, [Symbol.asyncDispose]: () => stand[Symbol.asyncDispose]() }
+  const end = (): Promise<void> => stand[Symbol.asyncDispose]()
+  return { stand, folder: stand.folder, packs, point, root, plains, [Symbol.asyncDispose]: end }
 }
 
 const packFiles = async (packs: string): Promise<string[]> =>
@@ -97,12 +99,7 @@ test('a pack that is gone is a loss to be accepted; until then the catalog stays
 test('rows of the index that name what whole packs never had are no loss: they are what a rebuild is for', async () => {
   await using place = await world()
   const { folder } = place
-  {
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
-    const insert = `INSERT INTO chunk SELECT tenant, randomblob(32), type, pack, offset, stored, plain, codec, machine
-      FROM chunk WHERE type = 1`
-    expect(sql.run(insert)).toBeGreaterThan(0)
-  }
+  expect(inventRecords(folder, RECORD.chunk)).toBeGreaterThan(0)
   expect(isIncomplete(await run(folder))).toBe(false)
   await expectAll(place)
 })
@@ -111,11 +108,7 @@ test('records of a pack that is gone are a loss though no restore point needs th
   await using place = await world()
   const { folder, packs } = place
   const files = await packFiles(packs)
-  {
-    using sql = new Sql(path.join(folder, CATALOG_NAME))
-    sql.run('DELETE FROM image')
-    sql.run('DELETE FROM point')
-  }
+  removePoints(place.stand, place.point)
   const sizes = await Promise.all(files.map(async (file) => ({ file, size: (await stat(file)).size })))
   await rm(sizes.sort((a, b) => b.size - a.size)[0]!.file)
   await expect(run(folder)).rejects.toMatchObject({

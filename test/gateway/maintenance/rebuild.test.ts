@@ -10,9 +10,7 @@ import { describe, expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
 import { checkDataFolder } from '../../../gateway/datastore/data-folder.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
-import { appendAudit } from '../../../gateway/catalog/sqlite/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
-import { Sql, type Row } from '../../../gateway/catalog/sqlite/sql.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import {
   encodePackHeader,
@@ -27,45 +25,19 @@ import { rebuild } from '../../../gateway/maintenance/rebuild.ts'
 import type { RebuildReport } from '../../../gateway/maintenance/rebuild-report.ts'
 import { sizeOf, Stand, type Plains } from '../chains/script.ts'
 import { revokeAgent, startJob } from '../catalog.ts'
+import { packedRows, rowsBeside, setSchemaVersion } from '../../support/catalog-damage.ts'
 import { Dice } from '../../support/model-dice.ts'
 import { addTenant, memoryLog, newManifest, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
 import { changed, randomDisk, readImage, removePoints } from './stand.ts'
 
 const ENTRY = { timeMs: 1, subject: 's', role: 'owner', resource: 'r', outcome: 'ok', details: {} }
 
+const TOKEN = { subject: 's', role: 'owner', nowMs: 1, expiresMs: 2 } as const
+
 const catalogOf = (folder: string): string => path.join(folder, CATALOG_NAME)
 
 const run = (folder: string, options: Partial<Parameters<typeof rebuild>[0]> = {}): Promise<RebuildReport> =>
   rebuild({ folder, log: memoryLog(), nowMs: () => 5000, ...options })
-
-/** Rows that a rebuild must bring back exactly. */
-const TABLES = {
-  tenant: 'SELECT id, name, uuid, id_key, chunk_bytes, created_ms, quota_soft, quota_hard FROM tenant ORDER BY id',
-  agent: 'SELECT id, tenant, host, public_key, enrolled_ms, revoked_ms FROM agent ORDER BY id',
-  machine: 'SELECT * FROM machine ORDER BY id',
-  point: 'SELECT * FROM point ORDER BY id',
-  image: 'SELECT * FROM image ORDER BY point, ordinal',
-  retention: 'SELECT * FROM retention ORDER BY tenant, scope, name',
-  gateway: "SELECT value FROM setting WHERE name = 'gateway'",
-  chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
-    FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
-  pack: 'SELECT tenant, kind, uuid, bytes FROM pack ORDER BY uuid',
-}
-/** What packs do not hold and an old catalog does. */
-const BESIDES = {
-  audit: 'SELECT * FROM audit ORDER BY seq',
-  token: 'SELECT * FROM token ORDER BY id',
-  enrolment: 'SELECT * FROM enrolment ORDER BY id',
-  job: 'SELECT * FROM job ORDER BY id',
-  upload: 'SELECT * FROM upload ORDER BY job, disk',
-  setting: "SELECT * FROM setting WHERE name <> 'audit-head' ORDER BY name",
-}
-type Dump = Record<string, Row[]>
-
-const dump = (folder: string, tables: Readonly<Record<string, string>> = TABLES): Dump => {
-  using sql = new Sql(catalogOf(folder))
-  return Object.fromEntries(Object.entries(tables).map(([name, text]) => [name, sql.all(text)]))
-}
 
 interface World extends AsyncDisposable {
   readonly stand: Stand
@@ -127,6 +99,16 @@ const expectPoints = async ({ stand, points }: World, except: readonly string[] 
   await stand.datastore[Symbol.asyncDispose]()
 }
 
+const damageOf = async ({ folder, stand }: World) => {
+  using catalog = openLocal(catalogOf(folder))
+  return await catalog.damage.page({ tenant: stand.tenant.id, after: null, limit: 99 })
+}
+
+const isIndexed = async ({ folder, stand }: World, id: string): Promise<boolean> => {
+  using catalog = openLocal(catalogOf(folder))
+  return (await catalog.records.indexed({ tenant: stand.tenant.id, ids: Buffer.from(id, 'hex') }))[0] === 1
+}
+
 const dropCatalog = async (folder: string): Promise<void> => {
   for (const suffix of ['', '-wal', '-shm']) await rm(`${catalogOf(folder)}${suffix}`, { force: true })
 }
@@ -176,14 +158,14 @@ const nothingLost = (report: RebuildReport): void => {
 describe('of packs alone', () => {
   test('every row of tenants, agents, machines, points and index is as it was; what was pruned stays away', async () => {
     await using place = await world()
-    const before = dump(place.folder)
+    const before = packedRows(place.folder)
     await dropCatalog(place.folder)
     await expect(openDatastore(place.folder)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
     const progress: number[] = []
     const report = await run(place.folder, { onProgress: ({ done, total }) => void progress.push(done / total!) })
-    expect(dump(place.folder)).toEqual(before)
-    expect(before['point']).toHaveLength(4)
-    expect(before['gateway']).toHaveLength(1)
+    expect(packedRows(place.folder)).toEqual(before)
+    expect(before.point).toHaveLength(4)
+    expect(before.gateway).toHaveLength(1)
     nothingLost(report)
     expect(report).toMatchObject({
       tenants: 1,
@@ -210,10 +192,10 @@ describe('of packs alone', () => {
     removePoints(stand, place.held)
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
-    const before = dump(place.folder)
+    const before = packedRows(place.folder)
     await dropCatalog(place.folder)
     nothingLost(await run(place.folder))
-    expect(dump(place.folder)).toEqual(before)
+    expect(packedRows(place.folder)).toEqual(before)
     await expectPoints(place)
   })
 
@@ -259,11 +241,11 @@ describe('of packs alone', () => {
       manifest: manifest.id,
     })
     await stand.datastore[Symbol.asyncDispose]()
-    const before = dump(stand.folder)
+    const before = packedRows(stand.folder)
     await dropCatalog(stand.folder)
     const report = await run(stand.folder)
     expect(report).toMatchObject({ points: 1, prunedPoints: 0 })
-    expect(dump(stand.folder)).toEqual(before)
+    expect(packedRows(stand.folder)).toEqual(before)
   })
 
   test('an agent that asks what became of its backup is told that it was committed', async () => {
@@ -283,24 +265,23 @@ describe('with an old catalog', () => {
   test('audit log, tokens, enrolments, jobs and uploads are taken over, and the old one is kept', async () => {
     await using place = await world()
     {
-      using sql = new Sql(catalogOf(place.folder))
-      sql.transaction(() => {
-        for (const action of ['a', 'b']) appendAudit(sql, { ...ENTRY, tenant: place.stand.tenant.id, action })
-        sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
-        sql.run("INSERT INTO token VALUES ('p', NULL, 's', 'platform', 1, 2, NULL)")
-      })
+      using catalog = openLocal(catalogOf(place.folder))
+      const { id: tenant } = place.stand.tenant
+      await catalog.audit.appendAll({ records: ['a', 'b'].map((action) => ({ ...ENTRY, tenant, action })) })
+      await catalog.tokens.add({ ...TOKEN, id: 't', tenant })
+      await catalog.tokens.add({ ...TOKEN, id: 'p', tenant: null, role: 'platform' })
     }
-    const before = dump(place.folder)
-    const besides = dump(place.folder, BESIDES)
+    const before = packedRows(place.folder)
+    const besides = rowsBeside(place.folder)
     const bytes = await readFile(catalogOf(place.folder))
     const report = await run(place.folder)
     nothingLost(report)
     expect(report).toMatchObject({ replaced: 'catalog.db.replaced-1', takenFrom: 'catalog.db' })
-    expect(dump(place.folder)).toEqual(before)
-    const { audit, ...rest } = dump(place.folder, BESIDES)
+    expect(packedRows(place.folder)).toEqual(before)
+    const { audit, ...rest } = rowsBeside(place.folder)
     expect(rest).toEqual(Object.fromEntries(Object.entries(besides).filter(([name]) => name !== 'audit')))
-    expect(audit!.slice(0, -1)).toEqual(besides['audit'])
-    expect(audit!.at(-1)).toMatchObject({ action: 'store.rebuild' })
+    expect(audit.slice(0, -1)).toEqual(besides.audit)
+    expect(audit.at(-1)).toMatchObject({ action: 'store.rebuild' })
     expect(await readFile(path.join(place.folder, 'catalog.db.replaced-1'))).toEqual(bytes)
     await place.stand.reopen()
     expect(await place.stand.datastore.catalog.audit.check({ after: null })).toMatchObject({ brokenSeq: null })
@@ -310,7 +291,7 @@ describe('with an old catalog', () => {
   test('an old copy brings back nothing that was pruned and hides nothing that came later', async () => {
     await using place = await world()
     const { stand, folder } = place
-    const now = dump(folder)
+    const now = packedRows(folder)
     // the copy of before the prune: that point is in it
     const copy = path.join(folder, 'copy')
     await cp(catalogOf(folder), copy)
@@ -322,30 +303,35 @@ describe('with an old catalog', () => {
     await stand.datastore.tenantStore(stand.tenant).writeState()
     const later = await stand.point(await stand.machine('four'), randomDisk(2), 90)
     await stand.datastore[Symbol.asyncDispose]()
-    const before = dump(folder)
+    const before = packedRows(folder)
     await dropCatalog(folder)
     await rename(copy, catalogOf(folder))
     const report = await run(folder)
     nothingLost(report)
-    expect(dump(folder)).toEqual(before)
-    const ids = dump(folder)['point']!.map(({ id }) => id)
+    expect(packedRows(folder)).toEqual(before)
+    const ids = packedRows(folder).point.map(({ id }) => id)
     expect(ids).toContain(later.id)
     expect(ids).not.toContain(victim)
-    expect(now['point']!.map(({ id }) => id)).toContain(victim)
+    expect(now.point.map(({ id }) => id)).toContain(victim)
   })
 
   test('a lock is never shortened and a revocation never undone by a copy that does not know of it, nor by a state', async () => {
     await using place = await world()
     const { folder } = place
+    const { id: tenant } = place.stand.tenant
+    const asked = { tenant, agent: null, machine: null, before: null, limit: 99 }
+    const locked = async (catalog: Catalog) =>
+      (await catalog.points.list(asked)).points.filter(({ lockedUntilMs }) => lockedUntilMs !== null)
+    const agents = (catalog: Catalog) => catalog.agents.list({ tenant, after: null, limit: 99 })
     {
-      using sql = new Sql(catalogOf(folder))
-      sql.run('UPDATE point SET locked_ms = 200000 WHERE locked_ms IS NOT NULL')
-      sql.run('UPDATE agent SET revoked_ms = 77')
+      using catalog = openLocal(catalogOf(folder))
+      for (const { id } of await locked(catalog)) await catalog.points.lock({ tenant, id, untilMs: 200_000 })
+      for (const { id } of await agents(catalog)) await catalog.agents.revoke({ tenant, id, nowMs: 77 })
     }
     await run(folder)
-    const { point, agent } = dump(folder)
-    expect(point!.filter((row) => row['locked_ms'] !== null).map((row) => row['locked_ms'])).toEqual([200_000])
-    expect(agent!.every((row) => row['revoked_ms'] === 77)).toBe(true)
+    using catalog = openLocal(catalogOf(folder))
+    expect((await locked(catalog)).map(({ lockedUntilMs }) => lockedUntilMs)).toEqual([200_000])
+    expect((await agents(catalog)).map(({ revokedMs }) => revokedMs)).toEqual([77, 77])
   })
 
   test.each([
@@ -357,35 +343,32 @@ describe('with an old catalog', () => {
     ['overwritten with noise', async (file: string) => writeFile(file, randomBytes(50_000))],
   ])('a catalog that is %s is refused with the way out, and rebuilt', async (_, damage) => {
     await using place = await world()
-    const before = dump(place.folder)
+    const before = packedRows(place.folder)
     await damage(catalogOf(place.folder))
     const refused = await openDatastore(place.folder).catch((error: unknown) => error)
     expect(refused).toBeInstanceOf(VarveError)
     expect((refused as VarveError).code).toMatch(/^CATALOG_(MISSING|DAMAGED)$/u)
     expect((refused as VarveError).message).toContain('varve-gateway repair --rebuild')
     await run(place.folder)
-    expect(dump(place.folder)).toEqual(before)
+    expect(packedRows(place.folder)).toEqual(before)
     await expectPoints(place)
   })
 
   test('a catalog of which some pages are noise gives what can be read, and says what could not', async () => {
     await using place = await world()
-    const before = dump(place.folder)
+    const before = packedRows(place.folder)
     const file = catalogOf(place.folder)
     const pages = (await stat(file)).size / 4096
     await using handle = await open(file, 'r+')
     for (let page = 8; page < pages; page += 3) await handle.write(randomBytes(4096), 0, 4096, page * 4096)
     await handle.close()
     await run(place.folder)
-    expect(dump(place.folder)).toEqual(before)
+    expect(packedRows(place.folder)).toEqual(before)
   })
 
   test('a later program’s catalog is left alone', async () => {
     await using place = await world()
-    {
-      using sql = new Sql(catalogOf(place.folder))
-      sql.run('PRAGMA user_version = 1000')
-    }
+    setSchemaVersion(place.folder, 1000)
     const before = await readFile(catalogOf(place.folder))
     await expect(run(place.folder)).rejects.toMatchObject({ code: 'STORE_VERSION' })
     expect(await readFile(catalogOf(place.folder))).toEqual(before)
@@ -396,7 +379,7 @@ describe('damaged packs', () => {
   test('a damaged chunk, node or torn tail is listed, and so are the points that lack it', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
+    const before = packedRows(folder)
     const chunks = await recordsOf(folder, RECORD.chunk)
     await hurt(chunks[3]!)
     await truncate(chunks[0]!.file, (await stat(chunks[0]!.file)).size - 10)
@@ -406,21 +389,20 @@ describe('damaged packs', () => {
     expect(report.unreadable.rows.map(({ length }) => length)).toContain(chunks[3]!.length)
     expect(report.incompletePoints.count).toBeGreaterThan(0)
     expect(report.missingRecords).toBe(2)
-    using sql = new Sql(catalogOf(folder))
-    const damage = sql.all('SELECT id, type, reason FROM damage')
+    const damage = await damageOf(place)
     expect(damage).toHaveLength(2)
-    expect(damage.map(({ id }) => Buffer.from(id as Uint8Array).toString('hex'))).toContain(chunks[3]!.id)
-    expect(damage[0]).toMatchObject({ type: RECORD.chunk, reason: 'missing' })
-    const after = dump(folder)
-    expect(after['point']).toEqual(before['point'])
-    expect(after['chunk']).toHaveLength(before['chunk']!.length - 2)
+    expect(damage.map(({ id }) => id)).toContain(chunks[3]!.id)
+    expect(damage[0]).toMatchObject({ type: 'chunk', reason: 'missing' })
+    const after = packedRows(folder)
+    expect(after.point).toEqual(before.point)
+    expect(after.chunk).toHaveLength(before.chunk.length - 2)
   })
 
   test('without its manifest a point is listed as lost, or taken from the old catalog', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
-    const [held] = before['point']!.filter(({ id }) => id === place.held)
+    const before = packedRows(folder)
+    const [held] = before.point.filter(({ id }) => id === place.held)
     const manifests = await recordsOf(folder, RECORD.manifest)
     await hurt(manifests.find(({ id }) => id === Buffer.from(held!['manifest'] as Uint8Array).toString('hex'))!)
     await cp(catalogOf(folder), path.join(folder, 'copy'))
@@ -433,16 +415,16 @@ describe('damaged packs', () => {
     const report = await run(folder)
     expect(report.lostPoints.rows).toEqual([])
     expect(report.catalogPoints.rows.map(({ point }) => point)).toEqual([place.held])
-    const after = dump(folder)
-    expect(after['point']).toEqual(before['point'])
-    expect(after['image']).toEqual(before['image'])
+    const after = packedRows(folder)
+    expect(after.point).toEqual(before.point)
+    expect(after.image).toEqual(before.image)
     await expectPoints(place)
   })
 
   test('without any state a tenant’s packs are left alone and listed; with the old catalog all is there', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
+    const before = packedRows(folder)
     for (const state of await recordsOf(folder, RECORD.state)) await hurt(state)
     const copy = path.join(folder, 'copy')
     await cp(catalogOf(folder), copy)
@@ -455,12 +437,12 @@ describe('damaged packs', () => {
     await rename(copy, catalogOf(folder))
     const report = await run(folder)
     expect(report.withoutState.rows).toMatchObject([{ tenant: 'acme' }])
-    const { point, machine, agent, tenant } = dump(folder)
+    const { point, machine, agent, tenant } = packedRows(folder)
     expect({ point, machine, agent, tenant }).toEqual({
-      point: before['point'],
-      machine: before['machine'],
-      agent: before['agent'],
-      tenant: before['tenant'],
+      point: before.point,
+      machine: before.machine,
+      agent: before.agent,
+      tenant: before.tenant,
     })
     await expectPoints(place)
   })
@@ -480,7 +462,7 @@ describe('damaged packs', () => {
     await using place = await world()
     const { folder, stand } = place
     const [chunk] = await recordsOf(folder, RECORD.chunk)
-    const before = dump(folder)
+    const before = packedRows(folder)
     {
       await using handle = await open(chunk!.file, 'r+')
       await handle.write(Buffer.from('x'), 0, 1, 20)
@@ -501,7 +483,7 @@ describe('damaged packs', () => {
       [0, PACK_HEADER_BYTES],
       [0, 9000],
     ])
-    expect(dump(folder)['chunk']).toEqual(before['chunk'])
+    expect(packedRows(folder).chunk).toEqual(before.chunk)
     expect(report.incompletePoints.count).toBe(0)
   })
 
@@ -519,8 +501,7 @@ describe('damaged packs', () => {
     await dropCatalog(folder)
     const report = await run(folder)
     expect(report.unreadable.rows.at(-1)!.problem).toContain('another id')
-    using sql = new Sql(catalogOf(folder))
-    expect(sql.get('SELECT 1 FROM chunk WHERE id = ?', Buffer.from(chunk!.id, 'hex'))).toBe(undefined)
+    expect(await isIndexed(place, chunk!.id)).toBe(false)
   })
 
   test('damage that was known stays damage unless the packs have a good copy', async () => {
@@ -534,18 +515,20 @@ describe('damaged packs', () => {
     record.writeUInt32LE(crc32(record.subarray(8)), 4)
     await writeFile(bad!.file, bytes)
     {
-      using sql = new Sql(catalogOf(folder))
-      const uuid = path.basename(bad!.file, '.pack')
-      for (const { id, offset } of [bad!, good!]) {
-        sql.run("INSERT INTO damage VALUES (1, ?, 1, ?, ?, 'was bad', 5)", Buffer.from(id, 'hex'), uuid, offset)
-        sql.run('DELETE FROM chunk WHERE id = ?', Buffer.from(id, 'hex'))
-      }
+      using catalog = openLocal(catalogOf(folder))
+      const pack = path.basename(bad!.file, '.pack')
+      const records = [bad!, good!].map(({ id, offset }) => ({
+        id: Buffer.from(id, 'hex'),
+        type: RECORD.chunk,
+        place: { pack, offset },
+        reason: 'was bad',
+      }))
+      const entered = await catalog.damage.enter({ tenant: place.stand.tenant.id, nowMs: 5, records })
+      expect([...entered]).toEqual([1, 1])
     }
     await run(folder)
-    using sql = new Sql(catalogOf(folder))
-    const damage = sql.all('SELECT id, reason FROM damage')
-    expect(damage.map(({ id }) => Buffer.from(id as Uint8Array).toString('hex'))).toEqual([bad!.id])
-    expect(sql.get('SELECT 1 FROM chunk WHERE id = ?', Buffer.from(good!.id, 'hex'))).toBeDefined()
+    expect((await damageOf(place)).map(({ id }) => id)).toEqual([bad!.id])
+    expect(await isIndexed(place, good!.id)).toBe(true)
   })
 })
 
@@ -553,9 +536,9 @@ describe('random damage', () => {
   test('whatever was done to the packs: nothing is made up, nothing whole is lost, all else is listed', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
-    const name = (row: Row): string => Buffer.from(row['id'] as Uint8Array).toString('hex')
-    const known = new Map(before['chunk']!.map((row) => [name(row), row]))
+    const before = packedRows(folder)
+    const name = (row: (typeof before.chunk)[number]): string => Buffer.from(row['id'] as Uint8Array).toString('hex')
+    const known = new Map(before.chunk.map((row) => [name(row), row]))
     const dice = new Dice(Number(process.env['VARVE_SEED'] ?? 5))
     for (let round = 0; round < 8; round++) {
       await using copy = await temporaryFolder()
@@ -580,7 +563,7 @@ describe('random damage', () => {
         hits.push({ file, from, to })
       }
       const report = await run(copy.path)
-      const found = new Map(dump(copy.path)['chunk']!.map((row) => [name(row), row]))
+      const found = new Map(packedRows(copy.path).chunk.map((row) => [name(row), row]))
       for (const [id, row] of found) expect(row).toEqual(known.get(id))
       // without its key nothing of a tenant can be told from noise
       if (report.tenants === 0) continue
@@ -609,21 +592,21 @@ describe('several tenants', () => {
     const manifest = newManifest({ machine: 'ghost', timeMs: 9 })
     using kept = await store.writeManifest(manifest)
     await datastore[Symbol.asyncDispose]()
-    const before = dump(folder)
+    const before = packedRows(folder)
     await dropCatalog(folder)
     const report = await run(folder)
-    const after = dump(folder)
+    const after = packedRows(folder)
     // one that never had a pack is gone
-    expect(after['tenant']).toEqual(before['tenant']!.filter((row) => row['name'] !== 'unused'))
-    const ghost = after['point']!.find((row) => row['id'] === manifest.point)
+    expect(after.tenant).toEqual(before.tenant.filter((row) => row['name'] !== 'unused'))
+    const ghost = after.point.find((row) => row['id'] === manifest.point)
     expect(ghost).toMatchObject({
-      tenant: before['tenant']!.find(({ uuid }) => uuid === other.id)!['id'],
+      tenant: before.tenant.find(({ uuid }) => uuid === other.id)!['id'],
       time_ms: 9,
       manifest: kept.id,
     })
-    expect(after['point']).toHaveLength(before['point']!.length + 1)
-    expect(after['machine']!.find((row) => row['id'] === ghost!['machine'])).toMatchObject({ name: 'ghost' })
-    expect(after['agent']!.find((row) => row['id'] === manifest.agent)).toMatchObject({ revoked_ms: 1 })
+    expect(after.point).toHaveLength(before.point.length + 1)
+    expect(after.machine.find((row) => row['id'] === ghost!['machine'])).toMatchObject({ name: 'ghost' })
+    expect(after.agent.find((row) => row['id'] === manifest.agent)).toMatchObject({ revoked_ms: 1 })
     expect(report.remarks.rows).toEqual([expect.stringContaining('machine ghost')])
     await expectPoints(place)
   })
@@ -639,20 +622,19 @@ describe('several tenants', () => {
     await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
-    const before = dump(folder)
+    const before = packedRows(folder)
     {
-      using sql = new Sql(catalogOf(folder))
-      const { id } = sql.get<{ id: Uint8Array }>('SELECT state_id AS id FROM tenant')!
-      expect(id.length).toBe(64)
+      using catalog = openLocal(catalogOf(folder))
+      expect((await catalog.states.records({ tenant: stand.tenant.id })).length).toBe(64)
     }
     await dropCatalog(folder)
     nothingLost(await run(folder))
-    expect(dump(folder)).toEqual(before)
+    expect(packedRows(folder)).toEqual(before)
     await dropCatalog(folder)
     await hurt((await recordsOf(folder, RECORD.state)).at(-1)!)
     const report = await run(folder)
     expect(report.withoutState.rows).toMatchObject([{ problem: expect.stringContaining('part') as string }])
-    expect(report.points).toBeGreaterThanOrEqual(before['point']!.length)
+    expect(report.points).toBeGreaterThanOrEqual(before.point.length)
   })
 })
 
@@ -670,7 +652,7 @@ describe('interrupted', () => {
   test('at any step of progress the old catalog is untouched, and the next one is whole', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
+    const before = packedRows(folder)
     const bytes = await readFile(catalogOf(folder))
     for (const steps of [0, 1, 2, 4, 6]) {
       const abort = new AbortController()
@@ -684,7 +666,7 @@ describe('interrupted', () => {
       expect((await readdir(folder)).filter((name) => name.startsWith('catalog.db.'))).toEqual([])
     }
     await run(folder)
-    expect(dump(folder)).toEqual(before)
+    expect(packedRows(folder)).toEqual(before)
   })
 
   test('a command meanwhile is refused, with an old catalog and without one, and none of its writes is lost', async () => {
@@ -714,22 +696,21 @@ describe('interrupted', () => {
     }
     await run(folder)
     await revoke()
-    expect(dump(folder)['agent']).toMatchObject([{ revoked_ms: 2 }, { revoked_ms: 2 }])
+    expect(packedRows(folder).agent).toMatchObject([{ revoked_ms: 2 }, { revoked_ms: 2 }])
   })
 
   test('between moving the old catalog away and placing the new one: a start refuses, a second rebuild loses nothing', async () => {
     await using place = await world()
     const { folder } = place
-    const before = dump(folder)
-    const besides = dump(folder, BESIDES)
+    const before = packedRows(folder)
+    const besides = rowsBeside(folder)
     // with a log that was not yet taken into the catalog, as after a crash
     {
-      using keep = new Sql(catalogOf(folder))
-      using sql = new Sql(catalogOf(folder))
-      sql.run("INSERT INTO token VALUES ('t', 1, 's', 'owner', 1, 2, NULL)")
+      using _keep = openLocal(catalogOf(folder))
+      using catalog = openLocal(catalogOf(folder))
+      await catalog.tokens.add({ ...TOKEN, id: 't', tenant: place.stand.tenant.id })
       await cp(catalogOf(folder), path.join(folder, 'copy'))
       await cp(`${catalogOf(folder)}-wal`, path.join(folder, 'copy-wal'))
-      keep.get('SELECT 1 AS one')
     }
     await dropCatalog(folder)
     await rename(path.join(folder, 'copy'), path.join(folder, 'catalog.db.replaced-1'))
@@ -738,10 +719,10 @@ describe('interrupted', () => {
     await expect(openDatastore(folder)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
     const report = await run(folder)
     expect(report).toMatchObject({ takenFrom: 'catalog.db.replaced-1', replaced: null })
-    expect(dump(folder)).toEqual(before)
-    const { token, job } = dump(folder, BESIDES)
+    expect(packedRows(folder)).toEqual(before)
+    const { token, job } = rowsBeside(folder)
     expect(token).toHaveLength(1)
-    expect(job).toEqual(besides['job'])
+    expect(job).toEqual(besides.job)
     expect(existsSync(path.join(folder, 'catalog.db.replaced-1-wal'))).toBe(true)
     await expectPoints(place)
   })

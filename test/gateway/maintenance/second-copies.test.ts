@@ -1,12 +1,11 @@
 // Other copies of damaged records: found where the index named a wrong place, and where two were written.
-import path from 'node:path'
 import { expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
+import { RECORD } from '../../../gateway/packs/format.ts'
 import { PackProof } from '../../../gateway/maintenance/pack-proof.ts'
 import { findCopies } from '../../../gateway/maintenance/second-copies.ts'
 import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
 import { Throttle } from '../../../protocol/host/throttle.ts'
+import { forgetRecords, indexedRecords, lengthenRecords, shiftRecords } from '../../support/catalog-damage.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { codeOf } from '../auth/test-authority.ts'
 import { Stand } from '../chains/script.ts'
@@ -14,20 +13,16 @@ import { collected, contextOf, randomDisk, readImage } from './stand.ts'
 
 const ALL = { point: null, machine: null, olderThanDays: null, bytesPerSecond: null }
 
-const change = ({ folder }: Stand, text: string): void => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  sql.run(text)
-}
-
 test.each([
-  ['UPDATE chunk SET offset = offset + 1 WHERE type = 2', 'TREE_UNREADABLE'],
-  ['UPDATE chunk SET stored = stored + 1, plain = plain + 1 WHERE type = 2', 'TREE_UNREADABLE'],
-  ['DELETE FROM chunk WHERE type = 2', 'CATALOG_DAMAGED'],
-])('%s: known as damage, and whole again at the next look', async (text, code) => {
+  ['nodes that are said to begin later', shiftRecords, 'TREE_UNREADABLE'],
+  ['nodes that are said to be longer', lengthenRecords, 'TREE_UNREADABLE'],
+  ['nodes that the index lost', forgetRecords, 'CATALOG_DAMAGED'],
+])('%s: known as damage, and whole again at the next look', async (_, damage, code) => {
   await using stand = await Stand.open()
   const plains = randomDisk(200)
   const { root } = await stand.point(await stand.machine('db1'), plains)
-  change(stand, text)
+  const nodes = indexedRecords(stand.folder, RECORD.node).map(({ id }) => id)
+  damage(stand.folder, nodes)
   expect(await codeOf(collected(stand))).toBe(code)
   for (let level = 0; level < 3; level++) {
     // what the index does not have is damage only once a verification has written it down, a level at a time

@@ -1,15 +1,13 @@
 // What tests of maintenance share: a stand for uploads with ways to prune, collect and look at packs.
 import { randomBytes } from 'node:crypto'
-import path from 'node:path'
 import type { MaintenanceContext } from '../../../gateway/maintenance/context.ts'
 import { collect } from '../../../gateway/maintenance/collect.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import type { CollectionReport, MaintenanceProgress } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
 import type { Plains, Stand } from '../chains/script.ts'
 import { CHUNK_BYTES } from '../datastore/fixture.ts'
+import { forgetPoints } from '../../support/catalog-damage.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 
 /** A disk of so many random chunks. */
@@ -38,18 +36,7 @@ export const collected = (stand: Stand, params: Partial<Params<'store.collect'>>
   collect(contextOf(stand), { dryRun: false, thresholdPercent: 90, bytesPerSecond: null, ...params })
 
 /** Takes restore points out of the catalog, as pruning does. */
-export const removePoints = (stand: Stand, ...points: readonly string[]): void => {
-  using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-  sql.transaction(() => {
-    for (const point of points)
-      for (const statement of [
-        'DELETE FROM lost WHERE point = ?',
-        'DELETE FROM image WHERE point = ?',
-        'DELETE FROM point WHERE id = ?',
-      ])
-        sql.run(statement, point)
-  })
-}
+export const removePoints = (stand: Stand, ...points: readonly string[]): void => forgetPoints(stand.folder, points)
 
 /** Bytes of the tenant's packs as the catalog has them. */
 export const packBytes = async ({ datastore, tenant }: Stand): Promise<number> => {

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
+import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACKS_SETTING } from '../../../gateway/catalog/settings.ts'
 import { PACKS_NAME } from '../../../gateway/folder/layout.ts'
@@ -12,6 +12,7 @@ import { layMarker, readMarker } from '../../../gateway/packs/directory/packs-ma
 import { checkPacks } from '../../../gateway/maintenance/check.ts'
 import { rebuild, type RebuildOptions } from '../../../gateway/maintenance/rebuild.ts'
 import { verifyPoints } from '../../../gateway/maintenance/verify.ts'
+import { forgetSetting } from '../../support/catalog-damage.ts'
 import { Stand, type Plains } from '../chains/script.ts'
 import { memoryLog, openDatastore, temporaryFolder, touch } from '../datastore/fixture.ts'
 import { collected, contextOf, randomDisk, readImage } from './stand.ts'
@@ -38,20 +39,19 @@ const mount = async (folder: string): Promise<void> => {
   await rename(asideOf(folder), packsOf(folder))
 }
 
-const settingOf = (folder: string): unknown => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  return sql.get('SELECT value FROM setting WHERE name = ?', PACKS_SETTING)?.['value'] ?? null
+const settingOf = async (folder: string): Promise<string | null> => {
+  using catalog = openLocal(path.join(folder, CATALOG_NAME))
+  return await catalog.settings.get({ name: PACKS_SETTING })
 }
 
-const dropSetting = (folder: string): void => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  sql.run('DELETE FROM setting WHERE name = ?', PACKS_SETTING)
-}
+const dropSetting = (folder: string): void => forgetSetting(folder, PACKS_SETTING)
 
-const rowsOf = ({ folder }: Stand, table: 'chunk' | 'damage' | 'lost'): number => {
-  using sql = new Sql(path.join(folder, CATALOG_NAME))
-  return sql.get<{ count: number }>(`SELECT count(*) AS count FROM ${table}`)!.count
-}
+/** What the index has, and what is known to be damaged and lost. */
+const contents = async ({ datastore: { catalog }, tenant: { id: tenant } }: Stand): Promise<object> => ({
+  records: await catalog.collection.count({ tenant }),
+  damaged: await catalog.damage.any({ tenant }),
+  lost: (await catalog.lost.show({ tenant, point: null, disk: null, limit: 1 })).lostCount,
+})
 
 interface World extends AsyncDisposable {
   readonly stand: Stand
@@ -77,7 +77,8 @@ describe('under a running gateway', () => {
     const { datastore, tenant, folder } = stand
     const store = datastore.tenantStore(tenant)
     const machine = await stand.machine('web1')
-    const records = rowsOf(stand, 'chunk')
+    const before = await contents(stand)
+    expect(before).toMatchObject({ damaged: false, lost: 0 })
     const packs = await datastore.catalog.collection.packs({ tenant: tenant.id })
     await unmount(folder)
 
@@ -90,7 +91,7 @@ describe('under a running gateway', () => {
     const job = await stand.job(machine, 100 * tenant.chunkBytes)
     await expect(stand.uploadAll(job, randomDisk(100))).rejects.toMatchObject(NOT_MOUNTED)
     await stand.fail(machine)
-    expect([rowsOf(stand, 'chunk'), rowsOf(stand, 'damage'), rowsOf(stand, 'lost')]).toEqual([records, 0, 0])
+    expect(await contents(stand)).toEqual(before)
 
     await mount(folder)
     expect(await readImage(stand, root, plains.length)).toEqual(plains)
@@ -110,7 +111,7 @@ describe('under a running gateway', () => {
     await layMarker(packsOf(stand.folder), randomUUID())
     await expect(verifyPoints(contextOf(stand), ALL)).rejects.toMatchObject(NOT_MOUNTED)
     await expect(collected(stand)).rejects.toMatchObject(NOT_MOUNTED)
-    expect(rowsOf(stand, 'damage')).toBe(0)
+    expect(await contents(stand)).toMatchObject({ damaged: false })
     await rm(path.join(packsOf(stand.folder), MARKER_NAME))
     await mount(stand.folder)
     expect(await readImage(stand, root, plains.length)).toEqual(plains)
@@ -147,7 +148,7 @@ describe('at a start', () => {
     await touch(openDatastore(folder.path))
     const first = readMarker(packsOf(folder.path))
     expect(first).not.toBe(null)
-    expect(settingOf(folder.path)).toBe(first)
+    expect(await settingOf(folder.path)).toBe(first)
     await touch(openDatastore(folder.path))
     expect(readMarker(packsOf(folder.path))).toBe(first)
     // mounted after the first start: the first marker lies below
@@ -155,7 +156,7 @@ describe('at a start', () => {
     await touch(openDatastore(folder.path))
     const second = readMarker(packsOf(folder.path))
     expect(second).not.toBe(first)
-    expect(settingOf(folder.path)).toBe(second)
+    expect(await settingOf(folder.path)).toBe(second)
     await rm(packsOf(folder.path), { recursive: true })
     await rename(asideOf(folder.path), packsOf(folder.path))
     await expect(openDatastore(folder.path)).rejects.toMatchObject(NOT_MOUNTED)
@@ -167,10 +168,10 @@ describe('at a start', () => {
     await rm(path.join(packsOf(folder.path), MARKER_NAME))
     await touch(openDatastore(folder.path))
     const laid = readMarker(packsOf(folder.path))
-    expect(settingOf(folder.path)).toBe(laid)
+    expect(await settingOf(folder.path)).toBe(laid)
     dropSetting(folder.path)
     await touch(openDatastore(folder.path))
-    expect([readMarker(packsOf(folder.path)), settingOf(folder.path)]).toEqual([laid, laid])
+    expect([readMarker(packsOf(folder.path)), await settingOf(folder.path)]).toEqual([laid, laid])
   })
 
   test.each([true, false])('a datastore from before there were markers (one laid by a crash: %j)', async (laid) => {
@@ -185,12 +186,12 @@ describe('at a start', () => {
     await rm(packsOf(folder), { recursive: true })
     await expect(openDatastore(folder)).rejects.toMatchObject(NOT_MOUNTED)
     expect(await readdir(folder)).not.toContain(PACKS_NAME)
-    expect(settingOf(folder)).toBe(null)
+    expect(await settingOf(folder)).toBe(null)
     await mkdir(packsOf(folder))
     await mount(folder)
     await stand.reopen()
     expect(readMarker(packsOf(folder))).not.toBe(null)
-    expect(settingOf(folder)).toBe(readMarker(packsOf(folder)))
+    expect(await settingOf(folder)).toBe(readMarker(packsOf(folder)))
     expect(stand.datastore.report).toMatchObject({ damaged: [], unknownCount: 0 })
     expect(await readImage(stand, root, plains.length)).toEqual(plains)
   })
@@ -218,7 +219,7 @@ describe('a rebuild', () => {
     const after = readMarker(packsOf(folder))
     expect(after === before).toBe(!dropMarker)
     expect(after).not.toBe(null)
-    expect(settingOf(folder)).toBe(after)
+    expect(await settingOf(folder)).toBe(after)
     await stand.reopen()
     expect(await readImage(stand, root, plains.length)).toEqual(plains)
   })
@@ -232,7 +233,7 @@ describe('a rebuild', () => {
     await cp(packsOf(stand.folder), packsOf(other.path), { recursive: true })
     await expect(openDatastore(other.path)).rejects.toMatchObject({ code: 'CATALOG_MISSING' })
     await run(other.path)
-    expect(settingOf(other.path)).toBe(readMarker(packsOf(stand.folder)))
+    expect(await settingOf(other.path)).toBe(readMarker(packsOf(stand.folder)))
     await touch(openDatastore(other.path))
     await stand.reopen()
     expect(await readImage(stand, root, plains.length)).toEqual(plains)

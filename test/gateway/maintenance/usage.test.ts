@@ -6,10 +6,9 @@ import { expect, test } from 'vitest'
 import { hex } from '../../../protocol/chunk.ts'
 import type { UsageReport, UsageRow } from '../../../protocol/maintenance.ts'
 import type { Params } from '../../../protocol/methods.ts'
-import { Sql } from '../../../gateway/catalog/sqlite/sql.ts'
-import { CATALOG_NAME } from '../../../gateway/datastore/datastore.ts'
 import { PACK_HEADER_BYTES, recordBytes } from '../../../gateway/packs/format.ts'
 import { usageOf } from '../../../gateway/maintenance/usage.ts'
+import { forgetJob } from '../../support/catalog-damage.ts'
 import { beginJob, fullDisk, startJob } from '../catalog.ts'
 import { runsOf, sizeOf, Stand, type Plains } from '../chains/script.ts'
 import { batchOf, CHUNK_BYTES, progressAt, treeOf } from '../datastore/fixture.ts'
@@ -195,11 +194,7 @@ test('growth counts what backups stored, also of points that were pruned since a
   expect(await grown(10 * dayMs)).toEqual({ dayBytes: 0, weekBytes: 0, monthBytes: dayBytes })
   removePoints(stand, one.id)
   expect(await grown(1000)).toMatchObject({ dayBytes })
-  {
-    using sql = new Sql(path.join(stand.folder, CATALOG_NAME))
-    sql.run('DELETE FROM upload WHERE job = ?', two.id)
-    sql.run('DELETE FROM job WHERE id = ?', two.id)
-  }
+  forgetJob(stand.folder, two.id)
   expect(await grown(1000)).toMatchObject({ dayBytes })
 })
 

@@ -122,7 +122,7 @@ test('the platform is told that a method takes a tenant, and how it gets one', a
   const configured = run(test, 'platform', async () => CONFIGURED)
   await expect(configured).rejects.toMatchObject({
     code: 'ROLE_FORBIDDEN',
-    message: expect.stringContaining('a session of a tenant (--tenant NAME') as string,
+    message: expect.stringContaining('take a token of the tenant') as string,
   })
   const listed = pass(test, actorOf(test, 'platform'), [
     'audit.list',

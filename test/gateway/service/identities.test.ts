@@ -1,6 +1,7 @@
 // Tokens, keys and tenants over sessions: what is revoked ends at once, what is rotated signs at once, and the platform has no tenant.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { REVOCATION_INTERVAL_MS, watchRevocations } from '../../../gateway/service/revocations.ts'
 import { ASSERTION_LIFE_S, TOKEN_TYPE } from '../../../protocol/claims.ts'
 import { TOKEN_LIFE_MAX_MS } from '../../../protocol/limits.ts'
 import { codeOf, decodePart, forge } from '../auth/test-authority.ts'
@@ -33,6 +34,21 @@ test('a token is issued, listed and revoked by an owner: its sessions end at onc
   const long = { subject: 'eve', role: 'viewer', ttlMs: TOKEN_LIFE_MAX_MS + 1 } as const
   expect(await codeOf(owner.call('tokens.issue', long))).toBe('PARAMS_INVALID')
   expect(await codeOf(owner.call('tokens.issue', { ...long, ttlMs: TOKEN_LIFE_MAX_MS }))).toBe('none')
+})
+
+test('who revokes the own token is answered, and its session ends with the next look for revocations', async () => {
+  await using test = await TestServices.open()
+  const { catalog } = test.services.datastore
+  const { log, registry } = test.services
+  const owner = await test.person('owner')
+  const { token, id } = await owner.call('tokens.issue', { subject: 'eve', role: 'owner', ttlMs: HOUR_MS })
+  const [eve, other] = [await test.session(token), await test.session(token)]
+  expect(await eve.peer.call('tokens.revoke', { token: id })).toMatchObject({ subject: 'eve' })
+  expect((await other.peer.closed).code).toBe('TOKEN_REVOKED')
+  using stack = new DisposableStack()
+  stack.defer(watchRevocations({ catalog, sessions: registry, clock: test.clock, log }))
+  test.clock.advance(REVOCATION_INTERVAL_MS)
+  expect((await eve.peer.closed).code).toBe('TOKEN_REVOKED')
 })
 
 test('the platform has no tenant: its token, its session and its log belong to none', async () => {

@@ -75,11 +75,11 @@ describe('two real QEMUs', () => {
     await using folder = await tempFolder()
     await using pair = await pairOf(folder)
     const { source, destination } = pair
-    expect(await findMoved(destination.control)).toMatch(/^it waits for a machine .*\(run state inmigrate\)$/)
+    expect(await findMoved(destination.control)).toMatch(/^it is waiting for a machine .*\(run state inmigrate\)$/)
     await expect(refuseMoving(destination.control, 'db1')).rejects.toMatchObject({
       code: 'MACHINE_MOVING',
       message: expect.stringMatching(
-        /^machine db1 is not backed up from here: it waits for .*; back it up on the host/,
+        /^machine db1 is not backed up from here: it is waiting for .*; back it up on the host/,
       ),
       details: { machine: 'db1' },
     })
@@ -88,7 +88,7 @@ describe('two real QEMUs', () => {
     await pair.migrate()
     await eventually(async () => (await migrationOf(source)) === 'completed')
     expect(await source.control.execute('query-status')).toMatchObject({ status: 'postmigrate' })
-    expect(await findMoved(source.control)).toMatch(/^it has moved to another host, .*\(run state postmigrate\)$/)
+    expect(await findMoved(source.control)).toMatch(/^it has migrated to another host, .*\(run state postmigrate\)$/)
     await expect(refuseMoving(source.control, 'db1')).rejects.toMatchObject({
       code: 'MACHINE_MOVING',
       message: expect.stringContaining('postmigrate'),
