@@ -3,7 +3,10 @@ import path from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** Longest time of one test or hook, in milliseconds: what takes seconds on an idle machine takes minutes on a slow and busy one. */
+/**
+ * Longest time of one test or hook, in milliseconds: what takes seconds on an idle machine takes minutes on a slow and busy
+ * one.
+ */
 const TEST_TIMEOUT_MS = 600_000
 
 /** How long a file's process may take to end once its tests have, in milliseconds. */

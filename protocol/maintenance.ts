@@ -1,4 +1,5 @@
-// What long work on a datastore tells and finds: progress, and the reports of collection, verification, accounting, prune and check.
+// What long work on a datastore tells and finds: progress, and the reports of collection, verification, accounting, prune
+// and check.
 import * as v from 'valibot'
 import { KEEP_REASONS } from './retention.ts'
 import * as s from './schemas.ts'

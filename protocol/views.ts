@@ -67,7 +67,10 @@ export const qmpEvent = v.object({ event: v.string(), timeMs: s.timeMs, data: js
 const text = v.pipe(v.string(), v.maxLength(4096))
 const nodeBitmap = { node: text, bitmap: text }
 
-/** Bitmaps of Varve's that were removed from a machine, and those that QEMU refused to remove, with their image and its reason. */
+/**
+ * Bitmaps of Varve's that were removed from a machine, and those that QEMU refused to remove, with their image and its
+ * reason.
+ */
 export const forgotten = v.object({
   removed: v.pipe(v.array(v.object(nodeBitmap)), v.maxLength(BITMAPS_MAX)),
   left: v.pipe(v.array(v.object({ ...nodeBitmap, file: text, reason: text })), v.maxLength(BITMAPS_MAX)),

@@ -44,7 +44,10 @@ const SLOWEST_COUNT = 25
 
 const root = path.resolve(import.meta.dirname, '..')
 
-/** Runs one step with its output shown; resolves to its exit code, 128 + signal number where a signal ended it. The tests end when this process does, however it does. */
+/**
+ * Runs one step with its output shown; resolves to its exit code, 128 + signal number where a signal ended it. The tests
+ * end when this process does, however it does.
+ */
 const run = (step: Step): Promise<number> =>
   new Promise((resolve, reject) => {
     const env = { ...process.env, [LIFELINE_VARIABLE]: 'stdin' }

@@ -1,4 +1,5 @@
-// Holds the gateway's folders to the table in its design: what is not listed there is not imported. Method: reads the table and every import.
+// Holds the gateway's folders to the table in its design: what is not listed there is not imported. Method: reads the table
+// and every import.
 import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'

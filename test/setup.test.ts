@@ -1,4 +1,5 @@
-// The set-up that every command goes through: which Node it takes, and what it says to who may not install. Method: a small repository of the same shape.
+// The set-up that every command goes through: which Node it takes, and what it says to who may not install. Method: a small
+// repository of the same shape.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import path from 'node:path'

@@ -8,6 +8,9 @@ import { ERRORS } from '../protocol/errors.ts'
 /** Longest source file in lines; a longer one holds more than one noun. */
 const SOURCE_LINES_MAX = 350
 
+/** Longest line of a comment, in characters. */
+const COMMENT_CHARS_MAX = 130
+
 /** The only places that may import a package, as path prefixes. */
 const ONE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   msgpackr: ['protocol/codec.ts'],
@@ -167,6 +170,18 @@ describe('files', () => {
       .map((file) => ({ file, lines: textOf(file).split('\n').length - 1 }))
       .filter(({ lines }) => lines > SOURCE_LINES_MAX)
     expect(long).toEqual([])
+  })
+
+  test(`lines of comments have at most ${COMMENT_CHARS_MAX} characters`, () => {
+    const comment = /^\s*(\/\/|\/\*\*|\*) /
+    const wide = scripts.flatMap((file) =>
+      textOf(file)
+        .split('\n')
+        .flatMap((line, index) =>
+          line.length > COMMENT_CHARS_MAX && comment.test(line) ? [`${file}:${index + 1}`] : [],
+        ),
+    )
+    expect(wide).toEqual([])
   })
 
   test('names are kebab-case', () => {

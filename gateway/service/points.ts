@@ -107,7 +107,8 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
       details: ({ held }) => ({ held }),
       run: async ({ point: prefix, held }, { tenant, change }) => {
         const { id } = await findPoint(uses, tenant, prefix)
-        await change((entry) => catalog.points.hold({ tenant: tenant.id, id, held }, entry))
+        // the caller may have named it by its first characters
+        await change((entry) => catalog.points.hold({ tenant: tenant.id, id, held }, entry), { details: { id } })
         return changed(tenant, id)
       },
     },
@@ -122,7 +123,7 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
         // nobody could ever undo it
         if (untilMs > nowMs + LOCK_MAX_MS)
           throw new VarveError('PARAMS_INVALID', `a lock must end within ${DAYS_MAX} days from now`)
-        await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry))
+        await change((entry) => catalog.points.lock({ tenant: tenant.id, id, untilMs }, entry), { details: { id } })
         return changed(tenant, id)
       },
     },

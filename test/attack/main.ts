@@ -1,4 +1,5 @@
-// Attacks a real gateway over loopback and shows what it costs everybody else: its memory and another tenant's times before, during and after.
+// Attacks a real gateway over loopback and shows what it costs everybody else: its memory and another tenant's times
+// before, during and after.
 //
 //   node test/attack/main.ts [SCENARIO...] [--json] [--heap MB] [--help]
 import path from 'node:path'

@@ -16,7 +16,10 @@ export interface AttackerAgent {
   assertion(): Promise<string>
 }
 
-/** One running gateway, a process of its own, in which the attacker has a tenant. Another tenant's calls go on meanwhile and are timed. */
+/**
+ * One running gateway, a process of its own, in which the attacker has a tenant. Another tenant's calls go on meanwhile and
+ * are timed.
+ */
 export interface Stage {
   /** `ws://127.0.0.1:PORT`, without a path. */
   readonly url: string

@@ -1,4 +1,5 @@
-// Attacks with wrong words and bytes: a second connection, codes that nobody knows, chunks that are no single frame, zeroes by their ids.
+// Attacks with wrong words and bytes: a second connection, codes that nobody knows, chunks that are no single frame, zeroes
+// by their ids.
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Down } from '../../protocol/methods.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'

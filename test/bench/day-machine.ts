@@ -146,7 +146,8 @@ export class DayMachine implements AsyncDisposable {
   }
 
   /**
-   * Makes one change through the guest's device; false where QEMU took no heed of a discard, as it may. A write's outcome is not waited for:
+   * Makes one change through the guest's device; false where QEMU took no heed of a discard, as it may. A write's outcome
+   * is not waited for:
    * one that was refused shows when the next point is compared.
    */
   async #guest(change: Change): Promise<boolean> {

@@ -1,4 +1,5 @@
-// A scripted day: machines with churn are backed up while the store is pruned, collected and verified; then every kept point is compared and the store weighed.
+// A scripted day: machines with churn are backed up while the store is pruned, collected and verified; then every kept
+// point is compared and the store weighed.
 import { constants, zstdCompressSync } from 'node:zlib'
 import path from 'node:path'
 import { PACKS_NAME } from '../../gateway/folder/layout.ts'

@@ -27,7 +27,10 @@ const SETTLE_MS = 5000
 const IDLE_MS = 30_000
 const QUICK_IDLE_MS = 8000
 
-/** How long the gateway stays away before it is started again, in milliseconds: at once, and long enough for agents to back off. */
+/**
+ * How long the gateway stays away before it is started again, in milliseconds: at once, and long enough for agents to back
+ * off.
+ */
 const OUTAGES_MS = [0, 10_000]
 
 const SECOND_MS = 1000

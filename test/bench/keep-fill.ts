@@ -1,7 +1,9 @@
-// Makes a datastore with many restore points of one machine, real to the last byte, through the gateway's own writers; a program, started by keep-cost.ts.
+// Makes a datastore with many restore points of one machine, real to the last byte, through the gateway's own writers; a
+// program, started by keep-cost.ts.
 //
 // Usage: node keep-fill.ts DATA TENANT DISK_CHUNKS POINTS CHUNKS_PER_POINT
-// The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content comes twice.
+// The first point holds the whole disk, each further one replaces so many of its chunks in runs of RUN_CHUNKS; no content
+// comes twice.
 // Prints one line of JSON.
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../gateway/catalog/machines.ts'

@@ -1,4 +1,5 @@
-// What it costs to keep a store: prune, collection and verification beside restic and borg, and beside the number of restore points.
+// What it costs to keep a store: prune, collection and verification beside restic and borg, and beside the number of
+// restore points.
 import { collectionCost } from './keep-cost.ts'
 import { FULL, OPERATIONS, QUICK, Repositories, type Operation, type Sample, type Sizes } from './keep-repositories.ts'
 import { CHURN_SHARE, PIECE_BYTES } from './keep-versions.ts'

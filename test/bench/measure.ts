@@ -1,4 +1,5 @@
-// Times one command from its start until what it wrote is on the disk, with the CPU time and memory of every process that has a part in it.
+// Times one command from its start until what it wrote is on the disk, with the CPU time and memory of every process that
+// has a part in it.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import {

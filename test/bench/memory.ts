@@ -5,7 +5,8 @@ import path from 'node:path'
 const STEP_BYTES = 4 * 2 ** 20
 
 /**
- * Writes so many bytes to a file of the folder and removes it, so that whoever allocates memory next is given pages that the host has just provided.
+ * Writes so many bytes to a file of the folder and removes it, so that whoever allocates memory next is given pages that
+ * the host has just provided.
  * Memory of a process would not do: freed in large blocks, it goes back to the host at once.
  */
 export const touchFreeMemory = async (folder: string, bytes: number, signal: AbortSignal): Promise<void> => {

@@ -123,7 +123,10 @@ class VarveRound {
     await rm(target, { force: true })
   }
 
-  /** Random writes, then a timed backup and, as `reader`, a timed read of the same dirty clusters by a bitmap of the bench's own. */
+  /**
+   * Random writes, then a timed backup and, as `reader`, a timed read of the same dirty clusters by a bitmap of the bench's
+   * own.
+   */
   async #increment(operation: OperationId, count: number, reader: OperationId | null): Promise<void> {
     const { image, verify, recorder } = this.#options
     const { control } = this.#stand.machine

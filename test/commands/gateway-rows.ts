@@ -1,4 +1,5 @@
-// Wrong inputs for each command of varve-gateway, as a person may type them. `@words` are places of the scene; `--data @data` is added where no folder is named.
+// Wrong inputs for each command of varve-gateway, as a person may type them. `@words` are places of the scene; `--data
+// @data` is added where no folder is named.
 
 export type Rows = Readonly<Record<string, readonly (readonly string[])[]>>
 

@@ -1,4 +1,5 @@
-// The JSON of every command of both programs, made by running them with a real gateway, agent and QEMU: its fields are those that JSON.md lists.
+// The JSON of every command of both programs, made by running them with a real gateway, agent and QEMU: its fields are
+// those that JSON.md lists.
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// What the tables of commands are run against: a running gateway with a tenant, an agent, a machine and its points, and everything that can be wrong beside it.
+// What the tables of commands are run against: a running gateway with a tenant, an agent, a machine and its points, and
+// everything that can be wrong beside it.
 import { mkdir, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'

@@ -37,7 +37,8 @@ const manifestComplaintsOf = async (folder: string): Promise<string[]> => {
 }
 
 /**
- * Throws unless the raw ext4 image is clean, with nothing to replay, and holds exactly what was promised. `folder` must not exist; the files are
+ * Throws unless the raw ext4 image is clean, with nothing to replay, and holds exactly what was promised. `folder` must not
+ * exist; the files are
  * copied to it and removed again.
  */
 export const inspectImage = async (image: string, folder: string, promised: Promised): Promise<void> => {

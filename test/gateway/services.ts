@@ -1,4 +1,5 @@
-// A gateway's services without its port: a real datastore and authority, sessions over a socket that is only memory, a clock moved by hand.
+// A gateway's services without its port: a real datastore and authority, sessions over a socket that is only memory, a
+// clock moved by hand.
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { AuditEntry } from '../../gateway/catalog/audit.ts'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'

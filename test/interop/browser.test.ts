@@ -1,5 +1,6 @@
 // The client half of the protocol in a real browser: it signs in with its first frame, lists restore points and follows a backup.
-// Method: headless Chromium loads protocol/*.ts, stripped of types, from one origin and talks to a real gateway at another; a real agent
+// Method: headless Chromium loads protocol/*.ts, stripped of types, from one origin and talks to a real gateway at another;
+// a real agent
 // backs up a real QEMU disk slowly enough for its progress to be seen.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

@@ -1,4 +1,5 @@
-// What may happen at once: two machines' backups, a restore beside them; what may not: two backups of one, two agents of one host.
+// What may happen at once: two machines' backups, a restore beside them; what may not: two backups of one, two agents of
+// one host.
 import { readFile } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'

@@ -1,4 +1,5 @@
-// What a change costs, counted and not timed: bytes read and sent, rows and nodes written follow the change, whatever the disk's size.
+// What a change costs, counted and not timed: bytes read and sent, rows and nodes written follow the change, whatever the
+// disk's size.
 import { expect, test } from 'vitest'
 import { INDEX_PAGE_ROWS } from '../../gateway/catalog/collection.ts'
 import { openLocal } from '../../gateway/catalog/sqlite/database.ts'

@@ -130,7 +130,10 @@ export class DiskEvents {
     this.#known.set(id, { checkpoint: 'lost' })
   }
 
-  /** Something else comes to lie under a disk, or what lies there is written again; one that lies over nothing is laid over its image. */
+  /**
+   * Something else comes to lie under a disk, or what lies there is written again; one that lies over nothing is laid over
+   * its image.
+   */
   async #changeBelow(how: 'rebase' | 'rewrite'): Promise<void> {
     const layered = this.#machine.disks.filter(({ id }) => this.#machine.chainOf(id).length > 1)
     const { id } = this.#dice.pick(layered.length > 0 ? layered : this.#machine.disks)

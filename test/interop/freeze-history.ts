@@ -1,4 +1,5 @@
-// A random history of slow freezes, with the agent, its freezer or both killed or stopped anywhere in them: the guest is thawed, always.
+// A random history of slow freezes, with the agent, its freezer or both killed or stopped anywhere in them: the guest is
+// thawed, always.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { FreezeNotes } from '../../agent/guest/freeze-notes.ts'

@@ -1,4 +1,5 @@
-// A disk that somebody else filled to its last byte: restores go on, what makes room works and makes room, and then all is as before.
+// A disk that somebody else filled to its last byte: restores go on, what makes room works and makes room, and then all is
+// as before.
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test, vi } from 'vitest'

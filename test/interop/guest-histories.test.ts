@@ -1,4 +1,5 @@
-// Random histories never leave a guest frozen, nor let a guest's write fail; VARVE_SOAK=1 runs many more, VARVE_SEED=n the one that failed.
+// Random histories never leave a guest frozen, nor let a guest's write fail; VARVE_SOAK=1 runs many more, VARVE_SEED=n the
+// one that failed.
 import { test, vi } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { testSeeds } from '../support/seed.ts'

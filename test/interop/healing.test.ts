@@ -1,4 +1,5 @@
-// Damage under real backups: verify names exactly what is lost, restores say so or go around it, and the next backup heals every point.
+// Damage under real backups: verify names exactly what is lost, restores say so or go around it, and the next backup heals
+// every point.
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'

@@ -1,4 +1,5 @@
-// The catalog lost in every way after real backups: rebuilt from the packs, every kept point restores bit for bit, and the next backup is incremental.
+// The catalog lost in every way after real backups: rebuilt from the packs, every kept point restores bit for bit, and the
+// next backup is incremental.
 import { copyFile, rename, rm, stat, truncate } from 'node:fs/promises'
 import { expect, test, vi } from 'vitest'
 import { RECORD } from '../../gateway/packs/format.ts'

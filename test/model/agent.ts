@@ -1,4 +1,5 @@
-// An agent in a life of the model: its machines' disks are numbers, its link is memory; it reads, sends and resumes as a real one does.
+// An agent in a life of the model: its machines' disks are numbers, its link is memory; it reads, sends and resumes as a
+// real one does.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { ReadReason } from '../../protocol/backup.ts'

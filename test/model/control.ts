@@ -1,4 +1,5 @@
-// What happens at failpoints in a life: counts them, notes what became durable, and makes the planned faults; one state for all threads of the life.
+// What happens at failpoints in a life: counts them, notes what became durable, and makes the planned faults; one state for
+// all threads of the life.
 import { appendFileSync, copyFileSync, existsSync, linkSync, mkdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads'
@@ -9,7 +10,10 @@ import type { Fact, Fault, LifePlan } from './plan.ts'
 
 const KEY = 'varve model life'
 
-/** Cells of the shared state: one that nobody ever wakes, whether faults may come, and since then passes of all writes and of each failpoint; transactions from the beginning. */
+/**
+ * Cells of the shared state: one that nobody ever wakes, whether faults may come, and since then passes of all writes and
+ * of each failpoint; transactions from the beginning.
+ */
 const CELL = { never: 0, armed: 1, writes: 2, transactions: 3, first: 4 } as const
 const CELLS_BYTES = (CELL.first + FAILPOINTS.length) * Int32Array.BYTES_PER_ELEMENT
 
@@ -108,7 +112,10 @@ export class Control {
     this.say({ fact: 'removing', file, aside })
   }
 
-  /** Copies the catalog, if it is time: nobody else writes while a transaction is about to end, and what it wrote does not count yet. */
+  /**
+   * Copies the catalog, if it is time: nobody else writes while a transaction is about to end, and what it wrote does not
+   * count yet.
+   */
   #copy(): void {
     const { folder, copy } = this.#plan
     if (copy === null || Atomics.add(this.#cells, CELL.transactions, 1) !== copy.after) return

@@ -1,4 +1,5 @@
-// Damage that a history does to packs between two lives, and what it must be found to touch: every place of every restore point that needs the record.
+// Damage that a history does to packs between two lives, and what it must be found to touch: every place of every restore
+// point that needs the record.
 import { existsSync, statSync, unlinkSync } from 'node:fs'
 import path from 'node:path'
 import { PACKS_NAME } from '../../gateway/folder/layout.ts'

@@ -1,4 +1,5 @@
-// Single faults of a disk: reads that fail are no damage, a file system that is read-only takes nothing and loses nothing, and a start may be cut short again and again.
+// Single faults of a disk: reads that fail are no damage, a file system that is read-only takes nothing and loses nothing,
+// and a start may be cut short again and again.
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { armFailpoints } from '../../gateway/common/failpoint.ts'

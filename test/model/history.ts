@@ -1,4 +1,5 @@
-// A random history of one datastore: lives that back up, prune, collect, verify and restore, and die or fail at failpoints; after each, every promise is checked.
+// A random history of one datastore: lives that back up, prune, collect, verify and restore, and die or fail at failpoints;
+// after each, every promise is checked.
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'

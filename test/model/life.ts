@@ -1,4 +1,5 @@
-// One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told or by a fault.
+// One life of a gateway in the model: opens the store, looks at everything in it, does what its plan says, and ends as told
+// or by a fault.
 //
 // Usage: node --import ./arm.ts life.ts PLAN
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// The long run of the model: npm run model -- --seeds 1000 --from 1; with --at every fault is at that one failpoint, with --mishap that one happens after the first life. A history that breaks a promise names the arguments that repeat it.
+// The long run of the model: npm run model -- --seeds 1000 --from 1; with --at every fault is at that one failpoint, with
+// --mishap that one happens after the first life. A history that breaks a promise names the arguments that repeat it.
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { FAILPOINTS } from '../../gateway/common/failpoint.ts'

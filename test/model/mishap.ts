@@ -1,4 +1,5 @@
-// What is done to a data folder between two lives, drawn by dice: parts go away and come back, the catalog is damaged, lost or an older copy.
+// What is done to a data folder between two lives, drawn by dice: parts go away and come back, the catalog is damaged, lost
+// or an older copy.
 import type { Dice } from '../support/model-dice.ts'
 
 /** Every kind, in the order in which histories take their turns. */

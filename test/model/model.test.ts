@@ -1,4 +1,5 @@
-// Histories of a datastore that is killed, fails and is damaged at every failpoint keep every promise. VARVE_SEED=n repeats one; npm run model runs many more.
+// Histories of a datastore that is killed, fails and is damaged at every failpoint keep every promise. VARVE_SEED=n repeats
+// one; npm run model runs many more.
 import { expect, test } from 'vitest'
 import { wantedSeed } from '../support/seed.ts'
 import type { HistoryOptions } from './history.ts'

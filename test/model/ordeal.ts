@@ -1,4 +1,5 @@
-// One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must be there after it.
+// One mishap from its beginning to its end: what is done to the folder, the lives that meet it, the way out, and what must
+// be there after it.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { unaudited } from '../../gateway/catalog/change.ts'

@@ -1,4 +1,5 @@
-// A loss of power after a death: what was not synced of packs is gone, garbled or still there, and removals that were not may be undone.
+// A loss of power after a death: what was not synced of packs is gone, garbled or still there, and removals that were not
+// may be undone.
 import {
   existsSync,
   linkSync,

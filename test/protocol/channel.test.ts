@@ -1,4 +1,5 @@
-// A call's messages: credits, order, ends, aborts and memory. Method: two channels joined by a link that the test holds and releases.
+// A call's messages: credits, order, ends, aborts and memory. Method: two channels joined by a link that the test holds and
+// releases.
 import * as fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'

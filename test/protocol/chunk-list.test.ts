@@ -1,4 +1,5 @@
-// Tables of heads and the groups their chunks are decoded in. Method: properties over lists of chunks, and tables with one field made wrong.
+// Tables of heads and the groups their chunks are decoded in. Method: properties over lists of chunks, and tables with one
+// field made wrong.
 import * as fc from 'fast-check'
 import { zstdDecompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// Opening a session from the calling side: hello, welcome, refusals, silence. Method: a real WebSocket to a server that the test scripts.
+// Opening a session from the calling side: hello, welcome, refusals, silence. Method: a real WebSocket to a server that the
+// test scripts.
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'

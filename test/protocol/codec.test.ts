@@ -1,4 +1,5 @@
-// The codec: what goes in comes out, and no bytes from outside crash it or make it take memory. Method: properties and bytes made by hand.
+// The codec: what goes in comes out, and no bytes from outside crash it or make it take memory. Method: properties and
+// bytes made by hand.
 import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'

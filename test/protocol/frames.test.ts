@@ -1,4 +1,5 @@
-// Frames: layout, checks and what crosses of an error. Method: golden bytes written by another encoder, properties, each field made wrong.
+// Frames: layout, checks and what crosses of an error. Method: golden bytes written by another encoder, properties, each
+// field made wrong.
 import { readFileSync } from 'node:fs'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// Random sequences of frames, valid, changed and out of order, against one peer. Method: whatever comes, the connection ends with a typed
+// Random sequences of frames, valid, changed and out of order, against one peer. Method: whatever comes, the connection
+// ends with a typed
 // error or goes on working; nothing throws, hangs, or is left behind.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'

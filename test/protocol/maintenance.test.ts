@@ -1,4 +1,5 @@
-// The reports of maintenance and the policies of retention: their largest answers fit a frame, and no group is called by the word for none.
+// The reports of maintenance and the policies of retention: their largest answers fit a frame, and no group is called by
+// the word for none.
 import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'

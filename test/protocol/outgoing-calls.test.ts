@@ -1,4 +1,5 @@
-// Calls as their caller sees them: results, errors, deadlines, cancelling, limits. Method: two peers in memory and a clock moved by hand.
+// Calls as their caller sees them: results, errors, deadlines, cancelling, limits. Method: two peers in memory and a clock
+// moved by hand.
 import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'

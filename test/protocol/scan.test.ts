@@ -1,4 +1,5 @@
-// The look over msgpack before it is decoded: every type byte, every bound. Method: bytes made by hand, and agreement with the codec.
+// The look over msgpack before it is decoded: every type byte, every bound. Method: bytes made by hand, and agreement with
+// the codec.
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encode } from '../../protocol/codec.ts'

@@ -36,7 +36,10 @@ export const sayingLength = (frame: Uint8Array, plainLength: number): Uint8Array
 
 const SKIPPED = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4])
 
-/** A frame by hand whose one block repeats a byte; `head` is what stands between the magic and the content's size of four bytes. */
+/**
+ * A frame by hand whose one block repeats a byte; `head` is what stands between the magic and the content's size of four
+ * bytes.
+ */
 const repeatedFrame = (byte: number, length: number, head: readonly number[], said = length): Buffer => {
   const size = Buffer.alloc(4)
   size.writeUInt32LE(said)
@@ -45,7 +48,10 @@ const repeatedFrame = (byte: number, length: number, head: readonly number[], sa
   return Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, ...head]), size, block, Buffer.of(byte)])
 }
 
-/** Bytes that a decoder may take for `length` times one byte (512 or more), and that are not exactly one frame as the protocol wants it. */
+/**
+ * Bytes that a decoder may take for `length` times one byte (512 or more), and that are not exactly one frame as the
+ * protocol wants it.
+ */
 export const oddFrames = (byte: number, length: number): [name: string, stored: Uint8Array][] => {
   const plain = new Uint8Array(length).fill(byte)
   const frame = Buffer.from(zstdFrame(plain))
@@ -118,7 +124,10 @@ export const plainOf = ({ codec, plainLength, stored }: WireChunk): Uint8Array =
   return plain
 }
 
-/** What two chunks of 256 plain bytes or more could be stored as to steal from each other: decoded as one, the bytes are right; each alone, they are not. */
+/**
+ * What two chunks of 256 plain bytes or more could be stored as to steal from each other: decoded as one, the bytes are
+ * right; each alone, they are not.
+ */
 export const thievingPairs = (a: Uint8Array, b: Uint8Array): [Partial<WireChunk>, Partial<WireChunk>][] => {
   const both = Buffer.concat([a, b])
   const stolen = 100

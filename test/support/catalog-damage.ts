@@ -1,4 +1,5 @@
-// What tests do to a catalog past its methods, on purpose: rows forgotten, misplaced and falsified. Beside the engine's own tests only
+// What tests do to a catalog past its methods, on purpose: rows forgotten, misplaced and falsified. Beside the engine's own
+// tests only
 // this file knows tables and columns; each function takes the data folder, also that of a running gateway.
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'

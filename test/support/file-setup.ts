@@ -1,4 +1,5 @@
-// Before each test file: gives it a temporary folder of its own, by which the run's keeper knows what it started, and tells the keeper when it has gone.
+// Before each test file: gives it a temporary folder of its own, by which the run's keeper knows what it started, and tells
+// the keeper when it has gone.
 import { mkdir } from 'node:fs/promises'
 import { once } from 'node:events'
 import { connect } from 'node:net'

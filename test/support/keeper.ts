@@ -1,4 +1,5 @@
-// The process beside a run of the tests that ends what a test file started once that file's process is gone, and everything once the run is gone, however they went.
+// The process beside a run of the tests that ends what a test file started once that file's process is gone, and everything
+// once the run is gone, however they went.
 //
 // Usage: node keeper.ts RUN_FOLDER   It lives as long as its standard input is open.
 import { createInterface } from 'node:readline'

@@ -42,7 +42,10 @@ export const isRunning = async ({ pid, startTicks }: ProcessId): Promise<boolean
 
 const isBelow = (folder: string, file: string): boolean => file === folder || file.startsWith(`${folder}/`)
 
-/** Every process whose TMPDIR is the folder or lies in it: also those that detached and were given little of their parent's environment. */
+/**
+ * Every process whose TMPDIR is the folder or lies in it: also those that detached and were given little of their parent's
+ * environment.
+ */
 export const processesOf = async (folder: string): Promise<Leftover[]> => {
   const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 0 && pid !== process.pid)
   const found = await Promise.all(

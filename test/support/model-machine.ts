@@ -174,7 +174,10 @@ export class ModelMachine implements AsyncDisposable {
     this.#disks = this.#disks.map((one) => (one.id === disk ? { ...one, format: 'qcow2' } : one))
   }
 
-  /** Ends QEMU cleanly, lets `change` do something to the images, and starts QEMU with the disks that it gives, by their names. */
+  /**
+   * Ends QEMU cleanly, lets `change` do something to the images, and starts QEMU with the disks that it gives, by their
+   * names.
+   */
   async whileOff(
     change: (disks: ReadonlyMap<string, OffDisk>) => Promise<ReadonlyMap<string, OffDisk>>,
   ): Promise<void> {

@@ -1,4 +1,5 @@
-// The temporary folder of one run of the tests, and who it belongs to: all that a run starts has it, or a folder in it, as its TMPDIR.
+// The temporary folder of one run of the tests, and who it belongs to: all that a run starts has it, or a folder in it, as
+// its TMPDIR.
 import { chmod, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'

@@ -1,4 +1,5 @@
-// Before the first test file: clears what former runs left, and starts the keeper of this one. After the last: waits until it has ended what is left.
+// Before the first test file: clears what former runs left, and starts the keeper of this one. After the last: waits until
+// it has ended what is left.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,5 @@
-// Loaded into a program (node --import), it adds to the time of day what the file named by VARVE_TEST_CLOCK says, in milliseconds; timers go on as they do.
+// Loaded into a program (node --import), it adds to the time of day what the file named by VARVE_TEST_CLOCK says, in
+// milliseconds; timers go on as they do.
 import { readFileSync } from 'node:fs'
 
 const file = process.env['VARVE_TEST_CLOCK'] ?? ''

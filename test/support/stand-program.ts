@@ -23,7 +23,10 @@ export class Program implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #output: { stdout: string; stderr: string } = { stdout: '', stderr: '' }
 
-  /** Runs one of the two programs, or a file of the test's own; `clock` names a file that holds what its time of day is ahead, in milliseconds. */
+  /**
+   * Runs one of the two programs, or a file of the test's own; `clock` names a file that holds what its time of day is
+   * ahead, in milliseconds.
+   */
   constructor(program: 'gateway' | 'agent' | (string & {}), args: readonly string[] = [], clock: string | null = null) {
     const file = program === 'gateway' ? GATEWAY_PROGRAM : program === 'agent' ? AGENT_PROGRAM : program
     const preload = clock === null ? [] : ['--import', SET_CLOCK]

@@ -31,7 +31,10 @@ export interface SuiteAgent extends AsyncDisposable {
 }
 
 export interface SuiteAgentOptions {
-  /** Asked at each step that changes something in the hypervisor: the agent does nothing more from there on, before or after it. */
+  /**
+   * Asked at each step that changes something in the hypervisor: the agent does nothing more from there on, before or after
+   * it.
+   */
   readonly dies?: () => Moment | null
   readonly warn?: (details: object, message: string) => void
 }

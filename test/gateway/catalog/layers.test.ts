@@ -1,4 +1,5 @@
-// The catalog is a port: who uses it knows its words, not its engine. Finer than the table of folders: who chooses an engine is named.
+// The catalog is a port: who uses it knows its words, not its engine. Finer than the table of folders: who chooses an
+// engine is named.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'

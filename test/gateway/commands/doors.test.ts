@@ -1,4 +1,5 @@
-// One act is one entry of the audit log, whichever way a command took to its gateway; and each method that people may call has a command.
+// One act is one entry of the audit log, whichever way a command took to its gateway; and each method that people may call
+// has a command.
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
@@ -33,7 +34,10 @@ const furnish = async (temp: TempFolder, name: string): Promise<Place> => {
 
 type Act = (place: Place, found: Readonly<Record<string, string>>) => readonly string[]
 
-/** What people may ask of a gateway, by the command that asks it; those that need a tenant and a role in it, and those of the platform. */
+/**
+ * What people may ask of a gateway, by the command that asks it; those that need a tenant and a role in it, and those of
+ * the platform.
+ */
 const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['agents.list', 'owner', () => ['agent', 'list']],
   ['machines.list', 'owner', () => ['machine', 'list']],

@@ -14,7 +14,10 @@ import { runGateway, type Ended } from '../program.ts'
 
 const DAY_MS = 24 * 3_600_000
 
-/** A stopped gateway's folder: tenant acme with db1 (points of days 1 to 4) and web1 (days 1 and 2), tenant beta with db1 (day 1). */
+/**
+ * A stopped gateway's folder: tenant acme with db1 (points of days 1 to 4) and web1 (days 1 and 2), tenant beta with db1
+ * (day 1).
+ */
 const furnish = async (temp: TempFolder): Promise<{ data: string; db1: string[]; web1: string[]; beta: string[] }> => {
   const data = temp.join('data')
   {

@@ -1,4 +1,5 @@
-// A command's way to a gateway: the running one's socket, a gateway of its own, several at once, what stands in the way, interruption.
+// A command's way to a gateway: the running one's socket, a gateway of its own, several at once, what stands in the way,
+// interruption.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'

@@ -1,4 +1,5 @@
-// The repair command as a person runs it: what to do must be said, a rebuild needs the gateway stopped, and its report lists what was not found.
+// The repair command as a person runs it: what to do must be said, a rebuild needs the gateway stopped, and its report
+// lists what was not found.
 import { rm } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { isIncomplete, rebuildLines } from '../../../gateway/commands/report-rebuild.ts'

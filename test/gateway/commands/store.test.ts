@@ -1,4 +1,5 @@
-// The commands that keep the datastore as a person runs them: their reports as JSON and as text, exit codes, and one at a time for each tenant.
+// The commands that keep the datastore as a person runs them: their reports as JSON and as text, exit codes, and one at a
+// time for each tenant.
 import { writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { EXIT } from '../../../protocol/host/exit.ts'

@@ -1,4 +1,5 @@
-// The datastore as a whole: what was committed is there after a reopen, a second gateway and a later format are refused, tenants share nothing.
+// The datastore as a whole: what was committed is there after a reopen, a second gateway and a later format are refused,
+// tenants share nothing.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, truncate } from 'node:fs/promises'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// The datastore that version 1 wrote, which every later version must open: all images as they were, also when it is rebuilt from its packs alone.
+// The datastore that version 1 wrote, which every later version must open: all images as they were, also when it is rebuilt
+// from its packs alone.
 import { createHash } from 'node:crypto'
 import { cp, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'

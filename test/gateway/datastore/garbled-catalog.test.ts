@@ -1,4 +1,5 @@
-// Garbled catalogs: for each, either the start is refused with the way out, or everything acknowledged restores and a collection destroys nothing.
+// Garbled catalogs: for each, either the start is refused with the way out, or everything acknowledged restores and a
+// collection destroys nothing.
 import { cp, open, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v1.ts`; to be run again only while version 1 is not released.
+// Makes the datastore that every later version must open: `node test/gateway/datastore/make-fixture-v1.ts`; to be run again
+// only while version 1 is not released.
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { createHash, randomUUID } from 'node:crypto'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'

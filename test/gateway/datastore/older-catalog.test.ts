@@ -1,4 +1,5 @@
-// A catalog that is older than its packs is refused with nothing changed; what a crash leaves behind the acknowledged ends is not.
+// A catalog that is older than its packs is refused with nothing changed; what a crash leaves behind the acknowledged ends
+// is not.
 import { cp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'

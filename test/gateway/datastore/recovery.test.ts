@@ -165,7 +165,10 @@ interface Acknowledged {
   readonly positions: Map<string, number>
 }
 
-/** Runs the child until it is killed at a random moment, in the last round once anything was acknowledged; collects what it printed as acknowledged. */
+/**
+ * Runs the child until it is killed at a random moment, in the last round once anything was acknowledged; collects what it
+ * printed as acknowledged.
+ */
 const runAndKill = async (folder: string, acknowledged: Acknowledged, dice: Dice, last: boolean): Promise<void> => {
   const args = [path.join(import.meta.dirname, 'crash-child.ts'), folder, String(dice.below(2 ** 30))]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -1,4 +1,5 @@
-// Uploads into a real datastore: what a commit covers, what is never stored twice, how packs are shared out, and a disk that fills up.
+// Uploads into a real datastore: what a commit covers, what is never stored twice, how packs are shared out, and a disk
+// that fills up.
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

@@ -1,4 +1,5 @@
-// The write order that survives power loss. Method: a real store and database, wrapped to note what is synced; each transaction may name only that.
+// The write order that survives power loss. Method: a real store and database, wrapped to note what is synced; each
+// transaction may name only that.
 import { intercepted } from '../../support/intercept.ts'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// A tenant over its hard quota: backups are refused before anything begins, the rest of its calls are not, and other tenants notice nothing.
+// A tenant over its hard quota: backups are refused before anything begins, the rest of its calls are not, and other
+// tenants notice nothing.
 import { expect, test } from 'vitest'
 import { TestServices } from '../services.ts'
 

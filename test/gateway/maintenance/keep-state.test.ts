@@ -1,4 +1,5 @@
-// The keeper of states: what changed is written at once, soon after a change beside it, and at the end; without space nothing else is held up.
+// The keeper of states: what changed is written at once, soon after a change beside it, and at the end; without space
+// nothing else is held up.
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'

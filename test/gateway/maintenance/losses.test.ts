@@ -1,4 +1,5 @@
-// What cannot be read, or was lost from the catalog, hides what is alive: no collection may take that for dead, however often it runs.
+// What cannot be read, or was lost from the catalog, hides what is alive: no collection may take that for dead, however
+// often it runs.
 import { randomBytes } from 'node:crypto'
 import { mkdir, open, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'

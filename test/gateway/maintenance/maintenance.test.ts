@@ -1,4 +1,5 @@
-// The maintenance of a gateway: what runs beside what and waits for what, notices of progress, and damage attributed in the background, also after a restart.
+// The maintenance of a gateway: what runs beside what and waits for what, notices of progress, and damage attributed in the
+// background, also after a restart.
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { openLog } from '../../../protocol/host/log.ts'

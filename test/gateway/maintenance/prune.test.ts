@@ -1,4 +1,5 @@
-// Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between plan and removal.
+// Prune on a catalog: by each machine's nearest rules, by rules of the call, by name; dry runs; what is protected between
+// plan and removal.
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { forgetDisks, setDiskSizes } from '../../support/catalog-damage.ts'
 import { intercepted } from '../../support/intercept.ts'

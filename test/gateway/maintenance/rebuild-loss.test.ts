@@ -1,4 +1,5 @@
-// Rebuilds against the catalog that they would replace: never less than that has, unless somebody says so; links are followed; strays take no time.
+// Rebuilds against the catalog that they would replace: never less than that has, unless somebody says so; links are
+// followed; strays take no time.
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'

@@ -1,4 +1,5 @@
-// Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was there, and what does not is listed.
+// Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was
+// there, and what does not is listed.
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { randomBytes, randomUUID } from 'node:crypto'

@@ -1,4 +1,5 @@
-// The plan of retention: tables worked out by hand, clocks that jump, weeks at the turn of the year, and what holds for any points and rules.
+// The plan of retention: tables worked out by hand, clocks that jump, weeks at the turn of the year, and what holds for any
+// points and rules.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isOff, planRetention, protectedBy, type PlannedPoint } from '../../../gateway/maintenance/retention.ts'

@@ -1,4 +1,5 @@
-// Packs rewritten on a full disk: with ballast, the smallest first where it does not suffice for all, and nothing is lost where nothing fits.
+// Packs rewritten on a full disk: with ballast, the smallest first where it does not suffice for all, and nothing is lost
+// where nothing fits.
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { BALLAST_FILE_BYTES } from '../../../gateway/folder/ballast.ts'

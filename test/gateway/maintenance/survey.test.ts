@@ -1,4 +1,5 @@
-// The survey against a naive count: random forests of images that share chunks and subtrees, with garbage, gaps and several passes.
+// The survey against a naive count: random forests of images that share chunks and subtrees, with garbage, gaps and several
+// passes.
 import * as fc from 'fast-check'
 import type { IndexPage } from '../../../gateway/catalog/collection.ts'
 import { expect, test } from 'vitest'

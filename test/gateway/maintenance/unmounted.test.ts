@@ -1,4 +1,5 @@
-// A folder of packs whose file system is not there for a while: all that needs it fails, nothing is taken for lost, and once it is back all is as it was.
+// A folder of packs whose file system is not there for a while: all that needs it fails, nothing is taken for lost, and
+// once it is back all is as it was.
 import { randomUUID } from 'node:crypto'
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// Usage on a real datastore: figures held against plain sets of chunks, against the packs, and while backups, prune and damage go on.
+// Usage on a real datastore: figures held against plain sets of chunks, against the packs, and while backups, prune and
+// damage go on.
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import { open } from 'node:fs/promises'
 import path from 'node:path'

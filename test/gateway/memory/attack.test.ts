@@ -1,4 +1,5 @@
-// What hostile clients cost a real gateway: its memory, as the system sees it, stays within a bound, and another tenant's calls go on.
+// What hostile clients cost a real gateway: its memory, as the system sees it, stays within a bound, and another tenant's
+// calls go on.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { memory } from '../../attack/memory.ts'
 import { AttackedGateway, residentBytes } from '../../attack/stage.ts'

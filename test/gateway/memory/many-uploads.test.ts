@@ -1,4 +1,5 @@
-// Many uploads at once on a gateway with the least memory: all end, a restore of the same tenant comes between, and who leaves while waiting leaves nothing.
+// Many uploads at once on a gateway with the least memory: all end, a restore of the same tenant comes between, and who
+// leaves while waiting leaves nothing.
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'

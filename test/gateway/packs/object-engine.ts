@@ -1,4 +1,5 @@
-// A pack store over objects, as an object store has them: made once and whole, never changed, read by range, listed by prefix, deleted by name.
+// A pack store over objects, as an object store has them: made once and whole, never changed, read by range, listed by
+// prefix, deleted by name.
 import { randomUUID } from 'node:crypto'
 import { link, mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'

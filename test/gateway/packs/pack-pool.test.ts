@@ -1,4 +1,5 @@
-// Handing out packs: one writer at a time, the fullest that has room first, and what becomes of packs that come back in every state.
+// Handing out packs: one writer at a time, the fullest that has room first, and what becomes of packs that come back in
+// every state.
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { randomUUID } from 'node:crypto'
 import { appendFile } from 'node:fs/promises'

@@ -1,4 +1,5 @@
-// Tokens, keys and tenants over sessions: what is revoked ends at once, what is rotated signs at once, and the platform has no tenant.
+// Tokens, keys and tenants over sessions: what is revoked ends at once, what is rotated signs at once, and the platform has
+// no tenant.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { REVOCATION_INTERVAL_MS, watchRevocations } from '../../../gateway/service/revocations.ts'

@@ -1,4 +1,5 @@
-// The table of methods through both doors: every audited method leaves one entry when it is done and one when it fails, the same over the wire and over
+// The table of methods through both doors: every audited method leaves one entry when it is done and one when it fails, the
+// same over the wire and over
 // the local socket. Method: one story in which each of them is called rightly and wrongly, told twice.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'

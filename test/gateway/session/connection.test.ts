@@ -1,4 +1,5 @@
-// One connection from hello to its end, with a clock moved by hand: deadline, versions, tokens, expiry, renewal, and frames that may not come.
+// One connection from hello to its end, with a clock moved by hand: deadline, versions, tokens, expiry, renewal, and frames
+// that may not come.
 import { intercepted } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import { verifyBearer } from '../../../gateway/auth/bearer.ts'

@@ -1,4 +1,5 @@
-// What each role may do and what each tenant sees: every method of the table against every role, and against another tenant's things.
+// What each role may do and what each tenant sees: every method of the table against every role, and against another
+// tenant's things.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// Every way in which a connection to a gateway breaks, for sessions and for enrolment: CONNECTION_LOST, with one line that says what to do.
+// Every way in which a connection to a gateway breaks, for sessions and for enrolment: CONNECTION_LOST, with one line that
+// says what to do.
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer as createHttp, type RequestListener, type Server } from 'node:http'

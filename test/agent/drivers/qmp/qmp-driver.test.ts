@@ -1,4 +1,5 @@
-// The qmp driver against a real QEMU, beyond what every driver must do: its bitmaps, what is in its way, scratch space, the guest.
+// The qmp driver against a real QEMU, beyond what every driver must do: its bitmaps, what is in its way, scratch space, the
+// guest.
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'

@@ -1,4 +1,5 @@
-// A catalog that is built from an old one: tenants keep their numbers where they can, what belongs to no tenant comes along, and it counts itself.
+// A catalog that is built from an old one: tenants keep their numbers where they can, what belongs to no tenant comes
+// along, and it counts itself.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { CatalogBuilder } from '../../../../gateway/catalog/sqlite/catalog-builder.ts'

@@ -1,4 +1,5 @@
-// The lock between commands and a rebuild: commands share it, a rebuild has it alone and waits for them, and it goes with a process that is killed.
+// The lock between commands and a rebuild: commands share it, a rebuild has it alone and waits for them, and it goes with a
+// process that is killed.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'

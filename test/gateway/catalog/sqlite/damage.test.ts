@@ -1,4 +1,5 @@
-// The tables of damage: only what the index still says is let go, what comes again heals, ranges join, and a base says what to read again.
+// The tables of damage: only what the index still says is let go, what comes again heals, ranges join, and a base says what
+// to read again.
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// The number beside the packs: never above that of the catalog in use, there before anybody is told, and enough to know an older copy.
+// The number beside the packs: never above that of the catalog in use, there before anybody is told, and enough to know an
+// older copy.
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'

@@ -1,4 +1,5 @@
-// Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their own transaction.
+// Retention in the catalog: which rules are nearest, holds and locks that only grow, and removals that look again in their
+// own transaction.
 import { RETENTION_OFF, type Retention } from '../../../../protocol/retention.ts'
 import type { Tenant } from '../../../../gateway/catalog/tenants.ts'
 import { REMOVED_POINTS_MAX } from '../../../../gateway/catalog/retention.ts'

@@ -1,4 +1,5 @@
-// Open files for reading: bounded however many are asked for, closed at the end, counted in the process's own table of open files.
+// Open files for reading: bounded however many are asked for, closed at the end, counted in the process's own table of open
+// files.
 import { readdir, readlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
