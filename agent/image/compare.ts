@@ -20,7 +20,10 @@ export const SAMPLE_BYTES_MAX = 4 * 1024 * 1024
 /** Places that are drawn for each chunk of the sample: some of them have changed. */
 const DRAWS_PER_CHUNK = 2
 
-/** Chunks that are looked at, read and asked about at once: an NBD connection lets a bounded number wait, and their bytes are held until they are hashed. */
+/**
+ * Chunks that are looked at, read and asked about at once: an NBD connection lets a bounded number wait, and their bytes are
+ * held until they are hashed.
+ */
 const BATCH_CHUNKS = 64
 
 /** Asks what the base holds: how many of the chunks could be compared, and at which positions it has something else. */

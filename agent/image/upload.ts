@@ -18,7 +18,10 @@ import { ImageWorkers } from './workers.ts'
 /** Plain bytes that are being read, or are held until the gateway says which it wants, for each thread: the upload's memory. */
 const HELD_BYTES_PER_THREAD = 12 * 1024 * 1024
 
-/** Runs and chunks that are under way: at the usual chunk size those of 1 GiB, as unchanged bytes wait for nothing but an answer. */
+/**
+ * Runs and chunks that are under way: at the usual chunk size those of 1 GiB, as unchanged bytes wait for nothing but an
+ * answer.
+ */
 const IN_FLIGHT_ITEMS_MAX = 16 * 1024
 
 /** Bytes are let go once they are hashed while less than this share of the chunks asked about lately was wanted. */

@@ -87,7 +87,10 @@ export class ThreadCalls<M extends Methods> {
     return this.#waiting.size
   }
 
-  /** Calls a method of the other side; `buffers` move there and are empty here afterwards. What the method throws; what `fail` was given. */
+  /**
+   * Calls a method of the other side; `buffers` move there and are empty here afterwards. What the method throws; what `fail`
+   * was given.
+   */
   readonly call: Call<M> = (name, args, buffers = []) =>
     new Promise((resolve, reject) => {
       if (this.#failure !== null) return reject(this.#failure)
