@@ -21,8 +21,8 @@ export const SAMPLE_BYTES_MAX = 4 * 1024 * 1024
 const DRAWS_PER_CHUNK = 2
 
 /**
- * Chunks that are looked at, read and asked about at once: an NBD connection lets a bounded number wait, and their bytes
- * are held until they are hashed.
+ * Chunks that are looked at, read and asked about at once: an NBD connection lets a bounded number wait, and their bytes are
+ * held until they are hashed.
  */
 const BATCH_CHUNKS = 64
 

@@ -7,8 +7,8 @@ import type { Segment } from './segments.ts'
 type Message = Extract<Up<'image.upload'>, [typeof UP.runs, unknown]>
 
 /**
- * The `runs` message of a segment whose reads have these ids, those marked in `zero` being all zero; and which reads it
- * asks about, in order.
+ * The `runs` message of a segment whose reads have these ids, those marked in `zero` being all zero; and which reads it asks
+ * about, in order.
  */
 export const runsMessage = (
   segment: Segment,

@@ -10,8 +10,8 @@ import type { ImageMethods } from './worker.ts'
 const WORKERS_MAX = 8
 
 /**
- * Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is
- * looked for.
+ * Of a thread's JavaScript heap, which holds little: without limits its garbage grows to many times that before it is looked
+ * for.
  */
 const HEAP_LIMITS = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 } as const
 
@@ -48,8 +48,8 @@ export class ImageWorkers implements AsyncDisposable {
   }
 
   /**
-   * Reads and hashes a segment, whose bytes are held until `drop` where `hold` says so, and are read again where they are
-   * asked for after all. NBD_ERROR, NBD_PROTOCOL.
+   * Reads and hashes a segment, whose bytes are held until `drop` where `hold` says so, and are read again where they are asked
+   * for after all. NBD_ERROR, NBD_PROTOCOL.
    */
   read(segment: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> {
     const owner = this.#threads.reduce((least, next) => (next.busy < least.busy ? next : least))

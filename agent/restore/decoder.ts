@@ -26,10 +26,9 @@ export class Decoder implements AsyncDisposable {
   readonly #spare: ArrayBuffer[] = []
 
   /**
-   * Plain bytes of the chunks one behind the other; DATA_DAMAGED names the first that is not what its id says,
-   * CHUNK_INVALID one that is
-   * not stored as the protocol wants it.
-   * Stored bytes in a large buffer of their own are taken, and empty afterwards.
+   * Plain bytes of the chunks one behind the other; DATA_DAMAGED names the first that is not what its id says, CHUNK_INVALID
+   * one that is not stored as the protocol wants it. Stored bytes in a large buffer of their own are taken, and empty
+   * afterwards.
    */
   decode(idKey: Uint8Array, table: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
     const heads = new Uint8Array(table)

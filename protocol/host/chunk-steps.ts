@@ -1,6 +1,5 @@
-// A chunk's way, step by step, as pure functions: read → hash → compress → frame, and back: group → decode → check. What
-// seals chunks would be
-// one more of the `packing` steps, and what opens them stands before `decode`.
+// A chunk's way, step by step, as pure functions: read → hash → compress → frame, and back: group → decode → check. What seals
+// chunks would be one more of the `packing` steps, and what opens them stands before `decode`.
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { CODEC, equalBytes, type Codec } from '../chunk.ts'
 import { eachAlone, writeHeads, type ChunkGroup, type ChunkHead } from '../chunk-list.ts'
@@ -108,8 +107,8 @@ const haveIds = (heads: readonly ChunkHead[], plain: Uint8Array, idKey: Uint8Arr
 export interface Checking {
   readonly idKey: Uint8Array
   /**
-   * Gets plain bytes that are what they say, and where they begin, counted from the offset of the group; they are gone when
-   * it returns.
+   * Gets plain bytes that are what they say, and where they begin, counted from the offset of the group; they are gone when it
+   * returns.
    */
   readonly take: (plain: Uint8Array, offset: number) => void
   /** The error for the first chunk that is not what it says. */

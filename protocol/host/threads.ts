@@ -88,8 +88,8 @@ export class ThreadCalls<M extends Methods> {
   }
 
   /**
-   * Calls a method of the other side; `buffers` move there and are empty here afterwards. What the method throws; what
-   * `fail` was given.
+   * Calls a method of the other side; `buffers` move there and are empty here afterwards. What the method throws; what `fail`
+   * was given.
    */
   readonly call: Call<M> = (name, args, buffers = []) =>
     new Promise((resolve, reject) => {

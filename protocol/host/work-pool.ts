@@ -32,8 +32,8 @@ export class WorkPool<M extends Methods> implements AsyncDisposable {
   }
 
   /**
-   * Calls a method on whichever thread is free first. What the method throws, `full`, `closed`, and `ended` where the
-   * thread ends.
+   * Calls a method on whichever thread is free first. What the method throws, `full`, `closed`, and `ended` where the thread
+   * ends.
    */
   readonly call: Call<M> = (name, args, buffers) => {
     if (this.#closed !== null) return Promise.reject(this.#closed)
@@ -46,8 +46,8 @@ export class WorkPool<M extends Methods> implements AsyncDisposable {
   }
 
   /**
-   * Ends the threads, each after the calls that it has: ending one in the middle of a decompression can take the whole
-   * process with it.
+   * Ends the threads, each after the calls that it has: ending one in the middle of a decompression can take the whole process
+   * with it.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#close()

@@ -180,10 +180,10 @@ test('the audit log says what was done', async () => {
   expect(audited).toEqual([
     ['machines.configure', 'machine=db1', 'ok', { group: 'web' }],
     ['retention.set', '', 'ok', { scope: 'group', name: 'web', rules: text }],
-    ['points.hold', `point=${first}`, 'ok', { held: true }],
-    ['points.lock', `point=${second}`, 'ok', { untilMs }],
+    ['points.hold', `point=${first}`, 'ok', { id: first, held: true }],
+    ['points.lock', `point=${second}`, 'ok', { id: second, untilMs }],
     ['points.prune', '', 'POINT_HELD', { dryRun: false, named: 2 }],
-    ['points.hold', `point=${first}`, 'ok', { held: false }],
+    ['points.hold', `point=${first}`, 'ok', { id: first, held: false }],
     ['points.prune', '', 'ok', { dryRun: true, group: 'web', rules: text, removed: 1 }],
     ['points.remove', `point=${first}`, 'ok', { machine: 'db1', timeMs: DAY_MS }],
     ['points.prune', '', 'ok', { dryRun: false, removed: 1 }],
