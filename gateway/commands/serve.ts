@@ -4,13 +4,14 @@ import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { parse } from 'smol-toml'
 import * as v from 'valibot'
-import { VarveError } from '../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import { pause } from '../../protocol/host/within.ts'
 import { misfit } from '../../protocol/misfit.ts'
 import { tomlProblem } from '../../protocol/host/toml-problem.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { pathProblem } from '../folder/new-folder.ts'
 import { lacksOfRoom } from '../datastore/room-for-backups.ts'
-import { Gateway } from '../gateway.ts'
+import { Gateway, type GatewayOptions } from '../gateway.ts'
 import { openLog, type Log } from '../../protocol/host/log.ts'
 import { MEMORY_BYTES_MIN } from '../memory/limits.ts'
 import { readCertificate, type Certificate, type CertificateFiles } from '../server/certificate.ts'
@@ -121,6 +122,28 @@ const keeperOf = (
   return new CertificateKeeper({ files, served, serve, clock: systemClock, log })
 }
 
+/** How long a start waits for a command that has opened the data folder for itself, and how often it looks, in milliseconds. */
+const LOCKED_WAIT_MS = 10_000
+const LOOK_INTERVAL_MS = 100
+
+/**
+ * Opens the gateway; a command may have opened the data folder just before, as where one follows the start of the service
+ * at once: it gives the folder up as soon as it has ended. STORE_LOCKED where it is still in use then, or on a signal.
+ */
+const opened = async (options: GatewayOptions, stop: AbortSignal): Promise<Gateway> => {
+  const lastMs = systemClock.elapsed() + LOCKED_WAIT_MS
+  for (let waits = false; ; waits = true) {
+    try {
+      return await Gateway.open(options)
+    } catch (thrown) {
+      if (asVarveError(thrown).code !== 'STORE_LOCKED' || stop.aborted || systemClock.elapsed() >= lastMs) throw thrown
+    }
+    if (!waits)
+      options.log.info({ folder: options.folder }, 'the data folder is in use: waits for the command that uses it')
+    await pause(LOOK_INTERVAL_MS, stop)
+  }
+}
+
 /** Runs a gateway until SIGINT or SIGTERM, with the certificate read again on SIGHUP; resolves when everything is closed. */
 export const serve = async (options: ServeOptions): Promise<void> => {
   const file = await readConfig(options.config)
@@ -144,8 +167,13 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   await makeFirst(folder)
   const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
+  const stop = new AbortController()
   const ended = new Promise<string>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => {
+        stop.abort()
+        resolve(signal)
+      })
   })
   // the certificate was just read; the signal must not end a gateway that is starting
   let keeper: CertificateKeeper | null = null
@@ -153,14 +181,9 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     log.info({ signal: 'SIGHUP' }, 'reads the certificate again; options and the configuration file need a restart')
     void keeper?.reload()
   })
-  await using gateway = await Gateway.open({
-    folder,
-    listen: { host, port, tls },
-    log,
-    clock: systemClock,
-    reserveBytes,
-    memoryBytes,
-  })
+  const listen = { host, port, tls }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, reserveBytes, memoryBytes }
+  await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept
   for (const lack of lacks) log.warn({ lack }, 'the disk of the gateway has too little room')

@@ -1,8 +1,12 @@
 // The serve command: addresses, its configuration file, what it refuses, its log and its end.
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { isLoopback, parseListen, parseMemory, parseReserve } from '../../../gateway/commands/serve.ts'
+import { Gateway } from '../../../gateway/gateway.ts'
+import { systemClock } from '../../../protocol/host/clock.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
+import { openLog } from '../../../protocol/host/log.ts'
+import { pause } from '../../../protocol/host/within.ts'
 import { tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
 
@@ -100,4 +104,24 @@ test('a signal ends it cleanly, its log is JSON lines, and a start after it find
   await using second = await ServingGateway.start(at)
   expect((await fetch(`${second.url.replace('ws', 'http')}/healthz`)).status).toBe(200)
   expect((await runGateway(['tenant', 'list', '--json', ...at])).stdout).toContain('acme')
+})
+
+test('a start waits for a command that has opened the data folder for itself', async () => {
+  await using temp = await tempFolder()
+  const folder = temp.join('data')
+  await mkdir(folder, { mode: 0o700 })
+  const log = openLog({ level: 'silent' })
+  const gateway = await Gateway.open({ folder, listen: null, log, clock: systemClock })
+  let given = false
+  const serving = ServingGateway.start(['--data', folder]).then((started) => {
+    // it listens only once the folder was given up
+    expect(given).toBe(true)
+    return started
+  })
+  // time to meet the lock; a start that came later passes as well
+  await pause(1500)
+  given = true
+  await gateway[Symbol.asyncDispose]()
+  await using started = await serving
+  expect((await started.stop('SIGTERM')).code).toBe(EXIT.ok)
 })
