@@ -1,14 +1,18 @@
 // The serve command: addresses, its configuration file, what it refuses, its log and its end.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { expect, test } from 'vitest'
 import { isLoopback, parseListen, parseMemory, parseReserve } from '../../../gateway/commands/serve.ts'
 import { Gateway } from '../../../gateway/gateway.ts'
 import { systemClock } from '../../../protocol/host/clock.ts'
 import { EXIT } from '../../../protocol/host/exit.ts'
 import { openLog } from '../../../protocol/host/log.ts'
-import { pause } from '../../../protocol/host/within.ts'
-import { tempFolder } from '../../support/temp.ts'
+import { eventually, tempFolder } from '../../support/temp.ts'
 import { runGateway, ServingGateway } from '../program.ts'
+
+const MAIN = path.join(import.meta.dirname, '../../../gateway/main.ts')
 
 test('an address is a host and a port', () => {
   expect(parseListen('127.0.0.1:8470')).toEqual({ host: '127.0.0.1', port: 8470 })
@@ -112,16 +116,16 @@ test('a start waits for a command that has opened the data folder for itself', a
   await mkdir(folder, { mode: 0o700 })
   const log = openLog({ level: 'silent' })
   const gateway = await Gateway.open({ folder, listen: null, log, clock: systemClock })
-  let given = false
-  const serving = ServingGateway.start(['--data', folder]).then((started) => {
-    // it listens only once the folder was given up
-    expect(given).toBe(true)
-    return started
-  })
-  // time to meet the lock; a start that came later passes as well
-  await pause(1500)
-  given = true
+  const args = ['serve', '--listen', '127.0.0.1:0', '--data', folder]
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const closed = once(child, 'close')
+  const text = { out: '', log: '' }
+  child.stdout.on('data', (part: Buffer) => (text.out += part.toString()))
+  child.stderr.on('data', (part: Buffer) => (text.log += part.toString()))
+  await eventually(() => text.log.includes('waits for the command') || child.exitCode !== null)
+  expect([text.out, child.exitCode]).toEqual(['', null])
   await gateway[Symbol.asyncDispose]()
-  await using started = await serving
-  expect((await started.stop('SIGTERM')).code).toBe(EXIT.ok)
+  await eventually(() => text.out.includes('\n') || child.exitCode !== null)
+  child.kill('SIGTERM')
+  expect([(await closed)[0], text.out]).toEqual([EXIT.ok, expect.stringMatching(/^ws:/u)])
 })
