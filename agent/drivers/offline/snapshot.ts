@@ -153,33 +153,19 @@ export const planSnapshot = async (
   disks: readonly DiskKey[],
 ): Promise<SnapshotPlan | null> => {
   const { snapshot, snapshotCommand: program, snapshotSize } = keysOf(machine)
-  const names = leaseNames(agentId, leaseId)
-  switch (snapshot) {
-    case null:
-      return null
-    case 'lvm':
-      return await planLvm(host, disks, snapshotSize, names.scratchNode)
-    case 'zfs':
-      return planZfs(disks, names.scratchNode)
-    case 'command':
-      if (program === null)
-        throw new VarveError(
-          'CONFIG_INVALID',
-          `machine ${machine.name}: snapshot = "command" needs snapshot_command, the program's path`,
-        )
-      return { kind: 'command', program, id: leaseId, disks: disks.map(({ name, path }) => ({ name, path })) }
-  }
+  const nameOf = leaseNames(agentId, leaseId).scratchNode
+  if (snapshot === null) return null
+  if (snapshot === 'lvm') return await planLvm(host, disks, snapshotSize, nameOf)
+  if (snapshot === 'zfs') return planZfs(disks, nameOf)
+  if (program !== null)
+    return { kind: 'command', program, id: leaseId, disks: disks.map(({ name, path }) => ({ name, path })) }
+  const sentence = `machine ${machine.name}: snapshot = "command" needs snapshot_command, the program's path`
+  throw new VarveError('CONFIG_INVALID', sentence)
 }
 
-const make = async (host: Host, plan: SnapshotPlan): Promise<ReadPaths> => {
-  switch (plan.kind) {
-    case 'lvm':
-      return await makeLvm(host, plan)
-    case 'zfs':
-      return await makeZfs(host, plan)
-    case 'command':
-      return await makeByCommand(host, plan)
-  }
+const make = (host: Host, plan: SnapshotPlan): Promise<ReadPaths> => {
+  if (plan.kind === 'lvm') return makeLvm(host, plan)
+  return plan.kind === 'zfs' ? makeZfs(host, plan) : makeByCommand(host, plan)
 }
 
 const appear = async (path: string): Promise<void> => {
@@ -213,13 +199,7 @@ export const makeSnapshot = async (host: Host, plan: SnapshotPlan, disks: readon
 }
 
 /** Removes what is there of a planned snapshot. */
-export const removeSnapshot = async (host: Host, plan: SnapshotPlan): Promise<void> => {
-  switch (plan.kind) {
-    case 'lvm':
-      return await removeLvm(host, plan)
-    case 'zfs':
-      return await removeZfs(host, plan)
-    case 'command':
-      return await removeByCommand(host, plan)
-  }
+export const removeSnapshot = (host: Host, plan: SnapshotPlan): Promise<void> => {
+  if (plan.kind === 'lvm') return removeLvm(host, plan)
+  return plan.kind === 'zfs' ? removeZfs(host, plan) : removeByCommand(host, plan)
 }
