@@ -134,10 +134,10 @@ export interface Jobs {
   >
 
   /**
-   * Records what the lease promises and opens an upload per disk and attachment; the same call again changes nothing. The instant comes from the
-   * agent and is clamped between the job's start and now (the earlier of both if the clock was set back): retention counts by it,
-   * so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they are said to be. A refusal
-   * by the machine's policy ends the job and is returned.
+   * Records what the lease promises and opens an upload per disk and attachment; the same call again changes nothing. The
+   * instant comes from the agent and is clamped between the job's start and now (the earlier of both if the clock was set back):
+   * retention counts by it, so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they
+   * are said to be. A refusal by the machine's policy ends the job and is returned.
    */
   readonly begin: Transaction<
     {

@@ -47,7 +47,7 @@ const agrees = (manifest: Manifest, point: string, images: readonly ImageRoot[])
   )
 }
 
-/** CATALOG_DAMAGED where a restore point's disks and attachments, their sizes or their roots are not those of its manifest; STORE_FAILED. */
+/** CATALOG_DAMAGED where a restore point's images, their sizes or their roots are not those of its manifest; STORE_FAILED. */
 export const confirmRoots = async (
   { datastore, tenant, signal }: MaintenanceContext,
   { images, manifests }: CatalogRoots,

@@ -32,7 +32,7 @@ export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<Jo
   return [text, value, tenant, ...from, limit]
 }
 
-/** Uploads of the jobs of one page, in its order and that of their disks and attachments; more of them than PAGE_DISKS_MAX are cut. */
+/** Uploads of the jobs of one page, in its order and that of their images; more of them than PAGE_DISKS_MAX are cut. */
 export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received AS bytesSent, attachment
   FROM json_each(?) AS page CROSS JOIN upload ON upload.job = page.value ORDER BY page.key, upload.ordinal LIMIT ?`
 
