@@ -1,4 +1,4 @@
-// A machine that is off, a model of what its disks hold, and the driver that reads it; it runs between leases, with its own agent.
+// A machine that is off, a model of what its disks hold, and the driver that reads it; between leases the machine runs.
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'

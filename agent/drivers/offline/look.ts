@@ -36,11 +36,8 @@ const sizeOf = async ({ name, path, format }: DiskKey): Promise<number> => {
   }
 }
 
-/** What a machine is, by its disks; `daemons` are our own processes, which read them. */
-export const lookAtDisks = async (
-  machine: Pick<MachineConfig, 'keys' | 'exclude'>,
-  daemons: ReadonlySet<number>,
-): Promise<MachineLook> => {
+/** What a machine is, by its disks; a lease's storage daemon, which writes nothing, does not count as a use. */
+export const lookAtDisks = async (machine: Pick<MachineConfig, 'keys' | 'exclude'>): Promise<MachineLook> => {
   const nothing = { reachable: false, runState: null, hypervisor: null, disks: [], leftOut: [] }
   try {
     const { disks } = keysOf(machine)
@@ -54,8 +51,8 @@ export const lookAtDisks = async (
       leftOut,
     }
     for (const disk of kept) {
-      if ((await openersOf([disk.path], daemons, true)).length === 0) continue
-      const { message } = await diskInUse(disk, daemons)
+      if ((await openersOf([disk.path], new Set(), true)).length === 0) continue
+      const { message } = await diskInUse(disk, new Set())
       return { ...known, reachable: true, runState: 'in use', problem: message }
     }
     return { ...known, reachable: true, runState: 'shut off', problem: null }

@@ -18,7 +18,7 @@ import type {
 } from '../driver.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { beginLease, checkWish } from './begin.ts'
-import { daemonPid, joinDaemon, monitorSocket, SILENCE_LIMIT_MS, type StorageDaemon } from './daemon.ts'
+import { joinDaemon, monitorSocket, SILENCE_LIMIT_MS, type StorageDaemon } from './daemon.ts'
 import { fromJournal, offlineEntries, type OfflineEntry } from './entry.ts'
 import { finishLease, removeOrphans } from './finish.ts'
 import { forgetDisks } from './forget.ts'
@@ -105,9 +105,8 @@ export class OfflineDriver implements LeaseDriver {
     if (entry.folder.startsWith(this.#host.runtimeFolder)) await finishLease(this.#host, entry, 'failed')
   }
 
-  /** What fails here fails again: nothing is asked over a connection that comes back. */
-  isPassing(): boolean {
-    return false
+  isPassing({ code }: VarveError): boolean {
+    return code === 'QMP_TIMEOUT'
   }
 
   attach(machine: Machine): void {
@@ -124,12 +123,7 @@ export class OfflineDriver implements LeaseDriver {
   }
 
   async look(machine: MachineConfig): Promise<MachineLook> {
-    const daemons = new Set<number>()
-    for (const { folder } of await offlineEntries(this.#host.journal)) {
-      const pid = await daemonPid(folder)
-      if (pid !== null) daemons.add(pid)
-    }
-    return await lookAtDisks(machine, daemons)
+    return await lookAtDisks(machine)
   }
 
   /** Also DISK_IN_USE. */
