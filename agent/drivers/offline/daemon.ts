@@ -1,6 +1,5 @@
 // A lease's storage daemon: started below a guard that outlives the agent, found again by the next one, ended by either.
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -92,7 +91,7 @@ class Daemon implements StorageDaemon {
   readonly #folder: string
   readonly #socket: Socket
   readonly #beat: NodeJS.Timeout
-  readonly #closed: Promise<unknown>
+  readonly #closed: Promise<void>
   #over = false
 
   constructor(folder: string, socket: Socket) {
@@ -100,9 +99,9 @@ class Daemon implements StorageDaemon {
     this.#socket = socket
     socket.on('error', () => undefined)
     socket.resume()
-    this.#closed = once(socket, 'close')
+    this.#closed = new Promise((resolve) => void socket.once('close', () => resolve()))
     this.lost = new Promise((resolve) => {
-      socket.once('close', () => {
+      void this.#closed.then(() => {
         clearInterval(this.#beat)
         if (!this.#over) resolve()
       })
