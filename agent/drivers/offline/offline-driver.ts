@@ -33,6 +33,7 @@ export interface OfflineDriverParts {
   /** Folder with a short path for the sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly silenceMs?: number
+  readonly deviceFolder?: string
   readonly run?: RunTool
   readonly act?: OfflineHost['act']
 }
@@ -50,6 +51,7 @@ export class OfflineDriver implements LeaseDriver {
       ...host,
       runtimeFolder: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
       silenceMs: parts.silenceMs ?? SILENCE_LIMIT_MS,
+      deviceFolder: parts.deviceFolder ?? '/dev',
       run: parts.run ?? runTool,
       act: parts.act ?? ((action) => action()),
     }
