@@ -46,6 +46,8 @@ export const BACKUP_METHODS = {
       note: s.note,
       configuration: s.configuration,
       leftOut: s.leftOut,
+      /** Changes are recorded from the instant on: the next backup continues this point, or else the one that it continues. */
+      checkpoint: v.optional(v.boolean(), true),
       disks: s.disks(announcedDisk),
     }),
     result: none,

@@ -1,7 +1,7 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
 import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import type { Question, Transaction } from './call.ts'
-import type { BeginDisk, Refusal } from './reads.ts'
+import type { BasePoint, BeginDisk, Refusal } from './reads.ts'
 
 /** A job with its uploads, in the order of its disks. */
 export interface ShownBackup {
@@ -63,6 +63,8 @@ export interface Begun {
   readonly note: string | null
   readonly configuration: string
   readonly leftOut: readonly LeftOutDisk[]
+  /** Changes are recorded from the instant on. */
+  readonly checkpoint: boolean
 }
 
 /** An upload as it is shown with its job. */
@@ -125,7 +127,7 @@ export interface Jobs {
       compare: boolean
       nowMs: number
     },
-    { base: { point: string; disks: { name: string; size: number }[] } | null; compare: boolean }
+    { base: BasePoint | null; compare: boolean }
   >
 
   /**

@@ -175,4 +175,9 @@ ALTER TABLE token_new RENAME TO token;
 ${tallyTriggers('token')}
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6]
+// a point of a machine that was only read has no checkpoint; those of before all have one
+const VERSION_7 = `
+ALTER TABLE point ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 1;
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6, VERSION_7]

@@ -3,13 +3,13 @@
 import { copyFile, link, mkdir, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { normalize } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { gatherEvidence, pathOf, refuseShared } from '../../../../agent/drivers/qmp/evidence.ts'
-import { QmpClient } from '../../../../agent/qmp/client.ts'
-import { listDisks, type MachineDisk } from '../../../../agent/qmp/disks.ts'
-import { EVIDENCE_CHARS_MAX } from '../../../../protocol/limits.ts'
-import { startMachine } from '../../../support/qemu.ts'
-import { run } from '../../../support/run.ts'
-import { tempFolder, type TempFolder } from '../../../support/temp.ts'
+import { gatherEvidence, pathOf, refuseShared } from '../../../agent/drivers/evidence.ts'
+import { QmpClient } from '../../../agent/qmp/client.ts'
+import { listDisks, type MachineDisk } from '../../../agent/qmp/disks.ts'
+import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
+import { startMachine } from '../../support/qemu.ts'
+import { run } from '../../support/run.ts'
+import { tempFolder, type TempFolder } from '../../support/temp.ts'
 
 test.each([
   ['/images/a.qcow2', '/images/a.qcow2'],

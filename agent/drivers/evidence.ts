@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { isAbsolute, normalize } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
-import type { DiskImage, MachineDisk } from '../../qmp/disks.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { EVIDENCE_CHARS_MAX } from '../../protocol/limits.ts'
+import type { DiskImage, MachineDisk } from '../qmp/disks.ts'
 
 /** The identity of a file or device on this host, independent of its path. */
 interface FileIdentity {
