@@ -2,9 +2,10 @@
 import type { LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { ByteRange } from '../nbd/reread.ts'
-import { FILTERS, splitExcluded, type BitmapState, type MachineDisk } from '../qmp/disks.ts'
+import { FILTERS, splitExcluded, type BitmapState } from '../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from './driver.ts'
 import { parseCheckpoint, sizeMarkName } from './checkpoint-names.ts'
+import { sameEvidence } from './evidence.ts'
 import type { SeenDisk, SeenDisks } from './seen-disks.ts'
 
 /** The image whose changes a bitmap records, and the proof. */
@@ -36,27 +37,39 @@ interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
 
 /** A checkpoint bitmap of the base, and the agent that made it. */
 interface BaseBitmap {
+  /** Of the base's disk that it speaks of. */
   readonly index: number
+  /** What was below that disk is what is below this one. */
+  readonly sameBelow: boolean
   readonly bitmap: BitmapState
   readonly agent: string
 }
 
+/** The number of the base's disk of which a bitmap without number speaks: the one of the same files, or else of the same name. */
+const unnumbered = ({ name, ownEvidence }: SeenDisk, { disks }: LeaseBase): number => {
+  const same = disks.flatMap(({ evidence }, index) => (sameEvidence(evidence, ownEvidence) ? [index] : []))
+  return same.length === 1 ? same[0]! : disks.findIndex((disk) => disk.name === name)
+}
+
 const baseBitmaps = (
-  { bitmaps }: MachineDisk,
+  disk: SeenDisk,
   { agentId, formerAgents, base }: Pick<BaseView, 'agentId' | 'formerAgents' | 'base'>,
 ): BaseBitmap[] => {
   if (base === null || base.checkpoint === null) return []
   const { checkpoint } = base
   return [...new Set([agentId, ...formerAgents, base.agent])].flatMap((agent) =>
-    bitmaps.flatMap((bitmap) => {
+    disk.bitmaps.flatMap((bitmap) => {
       const part = parseCheckpoint(agent, bitmap.name)
-      return part?.kind === 'cp' && part.lease === checkpoint ? [{ index: part.index, bitmap, agent }] : []
+      if (part?.kind !== 'cp' || part.lease !== checkpoint) return []
+      const index = part.index ?? unnumbered(disk, base)
+      const now = part.index === null ? disk.ownEvidence : disk.evidence
+      return [{ index, bitmap, agent, sameBelow: sameEvidence(base.disks[index]?.evidence ?? null, now) }]
     }),
   )
 }
 
 const viewOf = (
-  disks: readonly MachineDisk[],
+  disks: readonly SeenDisk[],
   request: Pick<LeaseRequest, 'agentId' | 'formerAgents' | 'base' | 'full'>,
 ): BaseView => {
   const holders = new Map<number, number>()
@@ -110,7 +123,7 @@ const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const { checkpoint } = base
   const [found, second] = baseBitmaps(disk, view)
   if (found === undefined || checkpoint === null) return full(disk, withoutBitmap(disk, { ...view, base }))
-  const { index, bitmap, agent } = found
+  const { index, bitmap, agent, sameBelow } = found
   const known = base.disks[index]
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
@@ -120,7 +133,7 @@ const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, checkpoint, index))
   const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
   if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')
-  if (known.evidence !== disk.evidence) return full(disk, 'backing-changed')
+  if (!sameBelow) return full(disk, 'backing-changed')
   if (known.reread === null) return full(disk, 'base-damaged')
   const continued = { base: known.name, bitmap, sizeMark }
   return { disk, kind: 'incremental', reason: 'bitmap', continued, reread: known.reread }

@@ -5,6 +5,8 @@ import { gatherEvidence, refuseShared } from './evidence.ts'
 /** A disk with what is below it. */
 export interface SeenDisk extends MachineDisk {
   readonly evidence: string
+  /** The same with its own file, for checkpoints whose bitmaps are called alike on all disks. */
+  readonly ownEvidence: string
   /** False where its format or storage can hold no bitmap: it is read in full each time. */
   readonly holdsBitmaps: boolean
 }
@@ -22,7 +24,12 @@ export const seeDisks = async (
   const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
   refuseShared(seen)
   return {
-    disks: seen.map(({ disk, evidence: { text } }) => ({ ...disk, evidence: text, holdsBitmaps: holdsBitmaps(disk) })),
+    disks: seen.map(({ disk, evidence: { text, ownText } }) => ({
+      ...disk,
+      evidence: text,
+      ownEvidence: ownText,
+      holdsBitmaps: holdsBitmaps(disk),
+    })),
     leftOut,
   }
 }

@@ -1,6 +1,7 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
 import * as v from 'valibot'
 import type { JobRow, UploadRow } from './jobs.ts'
+import { attachmentBytes, attachmentName, attachments, missingAttachments } from '../../protocol/attachments.ts'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -64,6 +65,11 @@ const manifestSchema = v.object({
       comparedChunks: v.optional(count, 0),
     }),
   ),
+  attachments: v.optional(
+    attachments(v.object({ name: attachmentName, size: attachmentBytes, root: v.nullable(hexId) })),
+    [],
+  ),
+  missing: v.optional(missingAttachments, []),
 })
 export type Manifest = v.InferOutput<typeof manifestSchema>
 
@@ -107,6 +113,7 @@ export const manifestOf = (
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
   const begun = job.begun!
+  const disks = uploads.filter(({ attachment }) => !attachment)
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
@@ -114,7 +121,7 @@ export const manifestOf = (
     agent: job.agent,
     base: job.base,
     timeMs: begun.timeMs,
-    ...pointKind(uploads),
+    ...pointKind(disks),
     consistency: begun.consistency,
     note: begun.note,
     configuration: begun.configuration,
@@ -128,7 +135,7 @@ export const manifestOf = (
     job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
     checkpoint: begun.checkpoint,
-    disks: uploads.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
+    disks: disks.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,
       root: root && hex(root),
@@ -138,6 +145,10 @@ export const manifestOf = (
       evidence: seen,
       comparedChunks,
     })),
+    attachments: uploads
+      .filter(({ attachment }) => attachment)
+      .map(({ disk, size, root }) => ({ name: disk, size, root: root && hex(root) })),
+    missing: [...(begun.missing ?? [])],
   }
 }
 

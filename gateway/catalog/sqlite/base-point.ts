@@ -11,7 +11,7 @@ export const basePoint = (sql: Sql, point: string): BasePoint | null => {
   const row = sql.get<{ agent: string; checkpoint: number }>('SELECT agent, checkpoint FROM point WHERE id = ?', point)
   if (row === undefined) return null
   const disks = sql.all<{ name: string; size: number }>(
-    'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
+    'SELECT disk AS name, size FROM image WHERE point = ? AND attachment = 0 ORDER BY ordinal',
     point,
   )
   return { point, agent: row.agent, checkpoint: row.checkpoint !== 0, disks }

@@ -7,6 +7,7 @@ import type { Sql } from './sql.ts'
 /** The `begun` of a job's row; an older program wrote it without the fields that have a value here. */
 const begunOf = (text: string): Begun => ({
   leftOut: [],
+  missing: [],
   checkpoint: true,
   ...(JSON.parse(text) as Omit<Begun, 'leftOut' | 'checkpoint'>),
 })
@@ -31,7 +32,7 @@ export interface OwnJob extends JobRow {
 const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun, job.machine AS machineRow FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks FROM upload`
+  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks, attachment FROM upload`
 
 /** A job of this agent; NOT_FOUND. */
 export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {
@@ -56,4 +57,4 @@ export const runningJobOf = (sql: Sql, id: string, agent: string): OwnJob => {
 export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql
     .all<Flagged<UploadRow>>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
-    .map(withFlags<UploadRow>('hasBase', 'finished'))
+    .map(withFlags<UploadRow>('hasBase', 'finished', 'attachment'))

@@ -1,7 +1,12 @@
 // Names of checkpoints: recognised as an agent's own, and no other.
 
 import { expect, test } from 'vitest'
-import { agentTag, parseCheckpoint } from '../../../agent/drivers/checkpoint-names.ts'
+import {
+  agentTag,
+  checkpointName,
+  libvirtCheckpointName,
+  parseCheckpoint,
+} from '../../../agent/drivers/checkpoint-names.ts'
 
 test.each([
   'theirs',
@@ -14,6 +19,13 @@ test.each([
   'xvarve-c0ffee42-cp-lease-1',
 ])('%j is no part of this agent’s checkpoints', (name) => {
   expect(parseCheckpoint('0192aaaa-0000-7000-8000-0000c0ffee42', name)).toBe(null)
+})
+
+test('a checkpoint of libvirt is recognised, without a number', () => {
+  const agent = '0192aaaa-0000-7000-8000-0000c0ffee42'
+  const lease = '0192bbbb-1111-7000-8000-000000000001'
+  expect(parseCheckpoint(agent, libvirtCheckpointName(agent, lease))).toEqual({ kind: 'cp', lease, index: null })
+  expect(parseCheckpoint(agent, checkpointName(agent, lease, 7))).toEqual({ kind: 'cp', lease, index: 7 })
 })
 
 test('agents enrolled in one minute have different tags', () => {

@@ -37,6 +37,7 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   dataFile: null,
   backing: [],
   evidence: 'qcow2',
+  ownEvidence: 'qcow2 /a file 1:2',
   holdsBitmaps: true,
   persistentBitmaps: true,
   bitmaps: [cp(0), mark(0)],
@@ -135,6 +136,34 @@ test('a checkpoint is known by this agent, by those that this host was before, a
   expect(decide([mixed], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
   const both = disk({ bitmaps: [cp(0), mark(0), bitmap('varve-0badcafe-cp-b-0')] })
   expect(decide([both], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
+})
+
+test('where all bitmaps of a checkpoint are called alike, a disk is followed by its files', () => {
+  const lease = '0192bbbb-1111-7000-8000-0000000000aa'
+  const alike = { bitmaps: [bitmap(`varve-c0ffee42-cp-${lease}`), bitmap(`varve-c0ffee42-size-${lease}-0`)] }
+  const ofFile = (path: string, number: string) => ({ ownEvidence: `qcow2 ${path} file ${number}` })
+  const [a, b] = [ofFile('/a', '1:2'), ofFile('/b', '1:3')]
+  const known: LeaseBase = {
+    ...base,
+    checkpoint: lease,
+    disks: base.disks.map((one, index) => ({ ...one, evidence: [a, b][index]!.ownEvidence })),
+  }
+  const here = (...disks: readonly SeenDisk[]) =>
+    decide(disks, { base: known }).disks.map(({ reason, continued }) => [reason, continued?.base])
+  const index = (disks: readonly SeenDisk[]) => here(...disks).map(([, found]) => found)
+  // a size mark has the number of its disk
+  const marked = (number: number) => ({
+    bitmaps: [alike.bitmaps[0]!, bitmap(`varve-c0ffee42-size-${lease}-${number}`, { recording: false, count: 1 })],
+  })
+  expect(index([disk({ ...marked(0), ...a }), vdb({ ...marked(1), ...b })])).toEqual(['vda', 'vdb'])
+  expect(index([disk({ ...marked(1), ...b }), vdb({ ...marked(0), ...a })])).toEqual(['vdb', 'vda'])
+  // another number of the file system is the same file, of another start or host
+  expect(index([disk({ ...marked(0), ...ofFile('/a', '77:2') })])).toEqual(['vda'])
+  expect(here(disk({ ...marked(0), ...ofFile('/a', '1:9') }))).toEqual([['backing-changed', undefined]])
+  expect(here(disk({ ...marked(0), ...a }), vdb({ ...marked(0), ...a }))).toEqual([
+    ['checkpoint-mismatch', undefined],
+    ['checkpoint-mismatch', undefined],
+  ])
 })
 
 test('a disk is followed by its bitmap, whatever it is called now', () => {

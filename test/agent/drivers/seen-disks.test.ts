@@ -25,12 +25,16 @@ test('each disk has its evidence, and its driver says which hold bitmaps', async
   for (const name of ['a', 'b']) await writeFile(folder.join(name), name)
   const disks = [disk('vda', folder.join('a')), disk('vdb', folder.join('b'), 'raw')]
   const leftOut = [{ name: 'cd0', reason: 'read-only' }] as const
-  const evidence = await Promise.all(disks.map(async (one) => (await gatherEvidence(one)).text))
+  const evidence = await Promise.all(disks.map((one) => gatherEvidence(one)))
   const seen = await seeDisks({ disks, leftOut })
   expect(seen).toEqual({
-    disks: disks.map((one, index) => ({ ...one, evidence: evidence[index], holdsBitmaps: true })),
+    disks: disks.map((one, index) => {
+      const { text, ownText } = evidence[index]!
+      return { ...one, evidence: text, ownEvidence: ownText, holdsBitmaps: true }
+    }),
     leftOut,
   })
+  expect(seen.disks.map((one) => one.evidence === one.ownEvidence)).toEqual([false, true])
   const offline = await seeDisks({ disks, leftOut }, ({ persistentBitmaps }) => persistentBitmaps)
   expect(offline.disks.map(({ holdsBitmaps }) => holdsBitmaps)).toEqual([true, false])
 })

@@ -125,6 +125,8 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   leftOut: [],
   checkpoint: true,
   disks: [],
+  attachments: [],
+  missing: [],
   ...rest,
 })
 

@@ -31,6 +31,7 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   dataFile: null,
   backing: [],
   evidence: 'qcow2',
+  ownEvidence: 'qcow2 /a file 1:2',
   holdsBitmaps: true,
   persistentBitmaps: true,
   bitmaps: [],
