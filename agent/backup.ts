@@ -7,7 +7,7 @@ import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
-import type { Lease, LeaseDriver, LeaseOutcome, Machine, MachineConfig } from './drivers/driver.ts'
+import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from './drivers/driver.ts'
 import { lossOf } from './drivers/loss.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { retry } from './retry.ts'
@@ -54,6 +54,8 @@ export interface BackupsOptions {
   readonly formerAgents: readonly string[]
   readonly machines: readonly MachineConfig[]
   readonly driverOf: (machine: Pick<Machine, 'driver'>) => LeaseDriver
+  /** Begins a lease, with whatever driver reads the machine as it is now. */
+  readonly begin: (request: LeaseRequest) => Promise<Lease>
   readonly journal: LeaseJournal
   /** The connection; a function, as it needs this object's inventory to open. */
   readonly link: () => GatewayLink
@@ -102,8 +104,7 @@ export class Backups implements AsyncDisposable {
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
-    const { agentId, formerAgents, driverOf, freezeTimeoutMs } = this.#options
-    const driver = driverOf(machine)
+    const { agentId, formerAgents, begin, freezeTimeoutMs } = this.#options
     const { full, base, policy } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
@@ -113,7 +114,7 @@ export class Backups implements AsyncDisposable {
         await done
         signal.throwIfAborted()
       }
-      return await driver.begin(request)
+      return await begin(request)
     })
   }
 

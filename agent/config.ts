@@ -10,7 +10,7 @@ import { tomlProblem } from '../protocol/host/toml-problem.ts'
 import { addressFault } from '../protocol/host/gateway-address.ts'
 import { fileError } from '../protocol/host/file-error.ts'
 import type { MachineConfig } from './drivers/driver.ts'
-import { kindOf } from './drivers/registry.ts'
+import { DRIVER_NAMES, kindOf } from './drivers/registry.ts'
 import { absolutePath } from './socket-path.ts'
 
 export const CONFIG_DEFAULT = '/etc/varve/agent.toml'
@@ -45,17 +45,27 @@ const byteSize = v.pipe(
   v.minValue(1024, 'a size of at least 1 KiB'),
 )
 
+/** Most files and folders that a machine's configuration attaches. */
+const ATTACH_PATHS_MAX = 64
+
 /** A machine, with the keys of its own driver and no others. */
 const machineSchema = v.lazy((input) => {
   const kind = kindOf(input)
   return v.pipe(
-    v.strictObject({ name, exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []), ...kind.keys }),
-    v.transform(({ name: own, exclude, ...keys }): MachineConfig => ({
+    v.strictObject({
+      name,
+      driver: v.optional(v.picklist(DRIVER_NAMES)),
+      exclude: v.optional(v.pipe(v.array(diskName), v.maxLength(256)), []),
+      attach: v.optional(v.pipe(v.array(absolutePath), v.maxLength(ATTACH_PATHS_MAX)), []),
+      ...kind.keys,
+    }),
+    v.transform(({ name: own, driver: _, exclude, attach, ...keys }): MachineConfig => ({
       name: own,
       driver: kind.name,
       address: kind.addressOf(keys),
       keys,
       exclude,
+      attach,
     })),
   )
 })

@@ -73,6 +73,7 @@ export const runAgent = async (
       formerAgents: former,
       machines: config.machines,
       driverOf,
+      begin: (request) => drivers.begin(request),
       journal,
       link: (): GatewayLink => link,
       freezeTimeoutMs: config.freeze_limit * 1000,

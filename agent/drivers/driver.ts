@@ -30,7 +30,22 @@ export interface Machine {
 export interface MachineConfig extends Machine {
   /** Names of disks that are left out. */
   readonly exclude: readonly string[]
+  /** Files and folders of the host that go with every restore point of the machine; absolute paths. */
+  readonly attach: readonly string[]
 }
+
+/** What a machine is besides its name. */
+export interface MachineIdentity {
+  /** The hypervisor's uuid of it, in lower case; null where it has none. */
+  readonly uuid: string | null
+  /** It runs here, or is kept here while it is off: a machine that has been migrated away, or has not arrived, does not. */
+  readonly here: boolean
+}
+
+/** A small file that goes with a restore point: its bytes, a file of the host, or why it could not be had. */
+export type AttachmentSource = { readonly name: string } & (
+  { readonly bytes: Uint8Array } | { readonly path: string } | { readonly missing: string }
+)
 
 /** A disk as a restore point holds it; `size` is bytes. */
 export interface BaseDisk {
@@ -94,6 +109,8 @@ export type LeaseOutcome = 'committed' | 'failed'
 export interface Lease {
   readonly id: string
   readonly disks: readonly LeasedDisk[]
+  /** It made a checkpoint, which the next increment can continue. */
+  readonly checkpoint: boolean
   /** Everything recorded as unchanged is compared with the base. */
   readonly compareAll: boolean
   /** Disks of the machine that it does not hold. */
@@ -146,6 +163,15 @@ export interface LeaseDriver extends AsyncDisposable {
   readonly monitor: MachineMonitor | null
   /** LEASE_HELD while an earlier lease of the machine is not settled, or is unknown to the journal. */
   begin(request: LeaseRequest): Promise<Lease>
+  /**
+   * The machine as the driver `offline` reads it, where `begin` failed with this error because it is off; null where it may
+   * run, or where its disks are not known.
+   */
+  whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null>
+  /** The machine's uuid, and whether it is on this host; never rejects: what cannot be asked is not here. */
+  identify(machine: MachineConfig): Promise<MachineIdentity>
+  /** What goes with a restore point besides the disks and what the configuration attaches; never rejects. */
+  attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]>
   /** After a restart of the agent: the same lease when all of it is still there, else null (settle it as failed). */
   adopt(entry: JournalEntry): Promise<Lease | null>
   /**
@@ -192,8 +218,10 @@ export interface DriverHost {
 
 /** A driver as the registry knows it. */
 export interface DriverKind {
-  /** Also the key of a `[[machine]]` by which it is this driver's. */
+  /** The value of the key `driver` of a `[[machine]]`. */
   readonly name: string
+  /** The key of a `[[machine]]` without `driver` by which it is this driver's. */
+  readonly mark: string
   /** The keys of a `[[machine]]` that are this driver's. */
   readonly keys: v.ObjectEntries
   /** The address in keys that fit. */

@@ -1,15 +1,22 @@
 // The list of drivers: to add one, add its kind.
 
-import type { DriverHost, DriverKind, LeaseDriver, Machine } from './driver.ts'
+import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { DriverHost, DriverKind, Lease, LeaseDriver, LeaseRequest, Machine, MachineConfig } from './driver.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
 import { QMP } from './qmp/kind.ts'
 
-/** The first one is the default, where a machine has no driver's key. */
+/** The first whose mark a machine has is its driver; the first of all where it has none's. */
 const KINDS: readonly [DriverKind, ...DriverKind[]] = [QMP]
 
-/** The driver of a `[[machine]]`, by the keys that it has. */
-export const kindOf = (table: unknown): DriverKind =>
-  KINDS.find(({ name }) => typeof table === 'object' && table !== null && name in table) ?? KINDS[0]
+/** Names of all drivers. */
+export const DRIVER_NAMES: readonly string[] = KINDS.map(({ name }) => name)
+
+/** The driver of a `[[machine]]`: the one that it names, else by the keys that it has. */
+export const kindOf = (table: unknown): DriverKind => {
+  if (typeof table !== 'object' || table === null) return KINDS[0]
+  const named = 'driver' in table ? KINDS.find(({ name }) => name === table.driver) : undefined
+  return named ?? KINDS.find(({ mark }) => mark in table) ?? KINDS[0]
+}
 
 /** The lease journal of a state folder, which knows what each driver writes in it. */
 export const openJournal = (stateFolder: string, options?: JournalOptions): Promise<LeaseJournal> =>
@@ -18,8 +25,10 @@ export const openJournal = (stateFolder: string, options?: JournalOptions): Prom
 /** The drivers of one process. */
 export class Drivers implements AsyncDisposable {
   readonly #drivers: ReadonlyMap<string, LeaseDriver>
+  readonly #host: DriverHost
 
   constructor(host: DriverHost) {
+    this.#host = host
     this.#drivers = new Map(KINDS.map((kind) => [kind.name, kind.open(host)]))
   }
 
@@ -28,6 +37,40 @@ export class Drivers implements AsyncDisposable {
     const found = this.#drivers.get(driver)
     if (found === undefined) throw new Error(`there is no driver "${driver}"`)
     return found
+  }
+
+  /** Begins a lease with the machine's driver or, where the machine is off and its disks are known, with the driver `offline`. */
+  async begin(request: LeaseRequest): Promise<Lease> {
+    const { machine } = request
+    const driver = this.of(machine)
+    await this.#settleOthers(machine, false)
+    try {
+      return await driver.begin(request)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      const off = await driver.whenOff(machine, error)
+      if (off === null) throw error
+      // what a lease left in a machine that is off waits there, and nothing of it is in the way
+      await this.#settleOthers(off, true)
+      return await this.of(off).begin({ ...request, machine: off })
+    }
+  }
+
+  /** Settles the machine's leases of other drivers than its own, as far as their outcomes are known; LEASE_HELD. */
+  async #settleOthers({ name, driver }: MachineConfig, isOff: boolean): Promise<void> {
+    for (const entry of await this.#host.journal.list()) {
+      const { machine, outcome } = entry
+      if (machine.name !== name || machine.driver === driver) continue
+      if (outcome === null) {
+        const sentence = `an earlier lease on machine ${name} (driver ${machine.driver}) is not settled`
+        throw new VarveError('LEASE_HELD', sentence, { details: { machine: name, lease: entry.id } })
+      }
+      try {
+        await this.of(machine).settle(entry, outcome)
+      } catch (error) {
+        if (!isOff) throw error
+      }
+    }
   }
 
   /** Watches the leases of the journal, of every driver. */

@@ -27,6 +27,7 @@ const error = (code: ErrorCode): VarveError => new VarveError(code, `scripted ${
 class ScriptedLease implements Lease {
   readonly id: string
   disks: readonly LeasedDisk[]
+  readonly checkpoint = true
   compareAll = false
   leftOut: Lease['leftOut'] = []
   readonly consistency = 'crash' as const
@@ -90,6 +91,9 @@ class ScriptedDriver implements LeaseDriver {
   detach(): void {}
   async removeFiles(): Promise<void> {}
   async watchLeft(): Promise<void> {}
+  whenOff: LeaseDriver['whenOff'] = async () => null
+  identify: LeaseDriver['identify'] = async () => ({ uuid: null, here: true })
+  attachments: LeaseDriver['attachments'] = async () => []
   look: LeaseDriver['look'] = () => Promise.reject(error('INTERNAL'))
   forget: LeaseDriver['forget'] = () => Promise.reject(error('INTERNAL'))
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -159,6 +163,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     formerAgents: [],
     machines: [qmpMachine('/nowhere/qmp')],
     driverOf: () => driver,
+    begin: (request) => driver.begin(request),
     journal,
     link: () => link,
     freezeTimeoutMs: 1000,

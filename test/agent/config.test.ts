@@ -71,6 +71,7 @@ test('takes every key', () => {
         address: '/run/qemu/db1.qmp',
         keys: { qmp: '/run/qemu/db1.qmp', guest_agent: '/run/qemu/db1.qga' },
         exclude: ['swap0', 'node with spaces'],
+        attach: [],
       },
       {
         name: 'web.2',
@@ -78,6 +79,7 @@ test('takes every key', () => {
         address: '/run/qemu/web2.qmp',
         keys: { qmp: '/run/qemu/web2.qmp' },
         exclude: [],
+        attach: [],
       },
     ],
   })

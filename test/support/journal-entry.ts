@@ -14,6 +14,7 @@ export const qmpMachine = (
   address: qmp,
   keys: { qmp, ...(guestAgent === null ? {} : { guest_agent: guestAgent }) },
   exclude,
+  attach: [],
 })
 
 interface MachineChanges {

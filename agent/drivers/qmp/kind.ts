@@ -7,6 +7,7 @@ import { QmpDriver } from './qmp-driver.ts'
 
 export const QMP: DriverKind = {
   name: QMP_DRIVER,
+  mark: 'qmp',
   keys,
   addressOf,
   payload: QMP_PAYLOAD,

@@ -8,6 +8,7 @@ import type { Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
 import type {
+  AttachmentSource,
   DriverHost,
   Lease,
   LeaseDriver,
@@ -15,6 +16,7 @@ import type {
   LeaseRequest,
   Machine,
   MachineConfig,
+  MachineIdentity,
   MachineLook,
   MachineMonitor,
 } from '../driver.ts'
@@ -99,6 +101,19 @@ export class QmpDriver implements LeaseDriver {
         host.log.info({ machine: machine.name, attempt }, 'the disks changed while the lease began; starting over')
       }
     })
+  }
+
+  whenOff(): Promise<MachineConfig | null> {
+    return Promise.resolve(null)
+  }
+
+  async identify(machine: MachineConfig): Promise<MachineIdentity> {
+    const { reachable } = await this.look(machine)
+    return { uuid: null, here: reachable }
+  }
+
+  attachments(): Promise<readonly AttachmentSource[]> {
+    return Promise.resolve([])
   }
 
   async adopt(journalled: JournalEntry): Promise<Lease | null> {

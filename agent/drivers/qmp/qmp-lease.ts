@@ -96,6 +96,8 @@ export class QmpLease implements Lease {
     return leased(this.#entry)
   }
 
+  readonly checkpoint = true
+
   get compareAll(): boolean {
     return this.#entry.compareAll
   }

@@ -9,6 +9,30 @@ test.each([{ name: 'db1', qmp: '/q' }, { name: 'db1' }, null, 'text'])('%j is th
   expect(kindOf(table).name).toBe('qmp')
 })
 
+test('a machine that names its driver has that one, and one that names no driver there is has the first', () => {
+  expect(kindOf({ driver: 'qmp' }).name).toBe('qmp')
+  expect(kindOf({ driver: 'none', qmp: '/q' }).name).toBe('qmp')
+})
+
+test('a lease begins with the machine’s own driver, whose error stands where the machine is not known to be off', async () => {
+  await using folder = await tempFolder()
+  await using drivers = new Drivers(await driverHost(folder.path))
+  const request = {
+    machine: qmpMachine(`${folder.path}/nothing`),
+    leaseId: '0192bbbb-1111-7000-8000-000000000001',
+    agentId: '0192aaaa-0000-7000-8000-0000c0ffee42',
+    formerAgents: [],
+    base: null,
+    full: false,
+    compare: false,
+    consistency: 'none' as const,
+    freezeTimeoutMs: 1000,
+    refuseFull: [],
+    refuseLeftOut: [],
+  }
+  await expect(drivers.begin(request)).rejects.toMatchObject({ code: 'QMP_UNAVAILABLE' })
+})
+
 test('a machine’s address is the same however its path is written', () => {
   const { addressOf } = kindOf({ qmp: '/q' })
   expect(addressOf({ qmp: '/run//x/../qemu/a' })).toBe('/run/qemu/a')
