@@ -111,12 +111,13 @@ const stateOf = async ({ folder, inodes, sockets }: Process, given: string, file
   const [here, its] = [await identity(file), await identity(`${folder}/root${file}`)]
   if (here === null) return its === null ? 'absent' : 'elsewhere'
   if (its !== null && its !== 'hidden' && here !== 'hidden' && its !== here) return 'elsewhere'
-  const isAllowed = await access(file, constants.R_OK | constants.W_OK).then(
-    () => true,
-    () => false,
-  )
-  if (!isAllowed) return 'forbidden'
-  return rows.some((row) => row.isConnected && (row.inode === '0' || isIts(row))) ? 'held' : 'free'
+  if (rows.some((row) => row.isConnected && (row.inode === '0' || isIts(row)))) return 'held'
+  try {
+    await access(file, constants.R_OK | constants.W_OK)
+    return 'free'
+  } catch {
+    return 'forbidden'
+  }
 }
 
 const socketFound = async (process: Process, given: string): Promise<FoundSocket> => {

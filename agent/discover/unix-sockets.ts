@@ -6,14 +6,15 @@ export interface UnixSocket {
   /** As it was given to bind, which may be relative. */
   readonly path: string
   readonly isListening: boolean
+  /** Also when it is not accepted yet. */
   readonly isConnected: boolean
 }
 
 /** Flag of a socket that listens. */
 const LISTENS = 0x10000
 
-/** State of a socket that is connected. */
-const CONNECTED = '03'
+/** States of a socket that has a peer: one that waits to be accepted, and one that is. */
+const CONNECTED: ReadonlySet<string> = new Set(['02', '03'])
 
 const ROW = /^[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]+) [0-9A-F]+ ([0-9A-F]+) +(\d+) (.+)$/u
 
@@ -23,5 +24,5 @@ export const parseUnixSockets = (text: string): readonly UnixSocket[] =>
     const [, flags = '0', state, inode, path] = ROW.exec(line) ?? []
     if (inode === undefined || path === undefined) return []
     const isListening = (Number.parseInt(flags, 16) & LISTENS) !== 0
-    return [{ inode, path, isListening, isConnected: state === CONNECTED }]
+    return [{ inode, path, isListening, isConnected: CONNECTED.has(state ?? '') }]
   })
