@@ -172,7 +172,7 @@ CREATE TABLE token_new (
 INSERT INTO token_new SELECT id, tenant, subject, role, created_ms, expires_ms, revoked_ms FROM token ORDER BY rowid;
 DROP TABLE token;
 ALTER TABLE token_new RENAME TO token;
-${tallyTriggers('token')}
+${tallyTriggers('token', 6)}
 `
 
 export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6]
