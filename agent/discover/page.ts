@@ -68,13 +68,13 @@ const blockOf = (machine: FoundMachine, file: string): string[] => {
     case 'unusable':
       return [...commentLines(`${head}. Not yet possible:`), ...notes.flatMap((note) => commentLines(`- ${note}`))]
     case 'new':
-      return [
-        ...commentLines(sentence(head)),
-        ...notes.flatMap((note) => commentLines(`- ${note}`)),
-        ...tableOf(machine),
-        ...diskLines(machine),
-      ]
   }
+  return [
+    ...commentLines(sentence(head)),
+    ...notes.flatMap((note) => commentLines(`- ${note}`)),
+    ...tableOf(machine),
+    ...diskLines(machine),
+  ]
 }
 
 export interface PageOptions {

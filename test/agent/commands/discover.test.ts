@@ -72,13 +72,14 @@ test('what it prints is pasted, and the machine is backed up with it', async () 
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', temp.join('a.qcow2'), '1M'])
   await using own = await ownHost(temp, [
     [
-      ...['-name', 'guest=db 1,debug-threads=on', '-qmp', `unix:${temp.join('db1')},server=on,wait=off`],
-      ...[
-        '-blockdev',
-        'qcow2,node-name=a,file.driver=file,file.filename=a.qcow2',
-        '-device',
-        'virtio-blk-pci,drive=a,id=vda',
-      ],
+      '-name',
+      'guest=db 1,debug-threads=on',
+      '-qmp',
+      `unix:${temp.join('db1')},server=on,wait=off`,
+      '-blockdev',
+      'qcow2,node-name=a,file.driver=file,file.filename=a.qcow2',
+      '-device',
+      'virtio-blk-pci,drive=a,id=vda',
     ],
     ['-name', 'people', '-monitor', `unix:${temp.join('hmp')},server=on,wait=off`],
   ])
