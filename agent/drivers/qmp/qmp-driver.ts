@@ -21,9 +21,8 @@ import type {
   MachineMonitor,
 } from '../driver.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
-import { OFFLINE_DRIVER } from '../offline/entry.ts'
-import { addressOf as offlineAddressOf } from '../offline/keys.ts'
 import { lookAtDisks } from '../offline/look.ts'
+import { asOffline } from '../offline/machine.ts'
 import { checkVersion, prepareFolders, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
@@ -109,8 +108,7 @@ export class QmpDriver implements LeaseDriver {
   /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
   whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
     const keys = isGone(error) ? offlineKeysOf(machine) : null
-    const address = keys === null ? '' : offlineAddressOf(keys)
-    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
+    return Promise.resolve(keys && asOffline(machine, keys))
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
