@@ -2,6 +2,7 @@
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
+import type { Said } from '../jobs/handover.ts'
 import type { Actor } from '../service/action.ts'
 import type { DoorSessions } from '../service/door.ts'
 import type { Sessions } from '../service/sessions.ts'
@@ -25,6 +26,8 @@ export interface LiveSession {
   /** When the claims end, by the monotonic clock: setting the time of day back prolongs no session. */
   endsMs: number
   readonly serving: boolean
+  /** What the agent said last of its machines, by name. */
+  announced?: ReadonlyMap<string, Said>
   readonly peer: Peer
 }
 
@@ -73,6 +76,15 @@ export class Registry implements Sessions, DoorSessions {
   /** The connection of an agent, or null. */
   find(agent: string): Peer | null {
     return this.#agents.get(agent)?.peer ?? null
+  }
+
+  announce(actor: Actor, announced: ReadonlyMap<string, Said>): void {
+    const session = this.#sessions.get(actor)
+    if (session !== undefined) session.announced = announced
+  }
+
+  said(agent: string, machine: string): Said | null {
+    return this.#agents.get(agent)?.announced?.get(machine) ?? null
   }
 
   serves(actor: Actor): boolean {

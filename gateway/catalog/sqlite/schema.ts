@@ -1,5 +1,5 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
-import { TALLY, tallyTriggers } from './tally-schema.ts'
+import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
 // the triggers note in tenant.state_dirty that the packs lack the tenant's current state; a new restore point needs no trigger,
@@ -175,4 +175,16 @@ ALTER TABLE token_new RENAME TO token;
 ${tallyTriggers('token')}
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6]
+// sites of agents, which are grants, and the uuids by which machines are known in them
+const SITES = `
+ALTER TABLE agent ADD COLUMN site TEXT;
+ALTER TABLE machine ADD COLUMN uuid TEXT;
+CREATE INDEX agent_site ON agent (tenant, site) WHERE site IS NOT NULL;
+CREATE INDEX job_machine_open ON job (machine) WHERE ended_ms IS NULL;
+DROP TRIGGER state_agent;
+CREATE TRIGGER state_agent AFTER UPDATE OF host, public_key, revoked_ms, site ON agent
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+${tallyAgain('sites')}
+`
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6, SITES]

@@ -25,9 +25,11 @@ interface Tallied {
   readonly acknowledged: string | null
 }
 
+const words = (text: string): string[] => text.split(' ').filter((word) => word !== '')
+
 const columns = (numbers: string, bytes: string): Record<string, Kind> => ({
-  ...Object.fromEntries(numbers.split(' ').map((name) => [name, 'number' as const])),
-  ...Object.fromEntries(bytes.split(' ').map((name) => [name, 'bytes' as const])),
+  ...Object.fromEntries(words(numbers).map((name) => [name, 'number' as const])),
+  ...Object.fromEntries(words(bytes).map((name) => [name, 'bytes' as const])),
 })
 
 const TABLES: Readonly<Record<string, Tallied>> = {
@@ -78,6 +80,32 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   pack: { columns: columns('id tenant bytes sealed created_ms', 'kind uuid'), acknowledged: 'sealed' },
 }
 
+interface Addition {
+  /** The migration that adds them. */
+  readonly by: string
+  readonly table: string
+  readonly columns: Tallied['columns']
+  /** Further columns whose change must reveal an older copy of the catalog. */
+  readonly acknowledged: readonly string[]
+}
+
+/** Columns that later migrations add to tables, in the order of the migrations. */
+const ADDITIONS: readonly Addition[] = [
+  { by: 'sites', table: 'agent', columns: columns('', 'site'), acknowledged: ['site'] },
+  { by: 'sites', table: 'machine', columns: columns('', 'uuid'), acknowledged: [] },
+]
+
+/** What of a table is counted once these additions are made. */
+const talliedOf = (table: string, additions = ADDITIONS): Tallied => {
+  let { columns: of, acknowledged } = TABLES[table]!
+  for (const addition of additions) {
+    if (addition.table !== table) continue
+    of = { ...of, ...addition.columns }
+    acknowledged = [...(acknowledged === null ? [] : [acknowledged]), ...addition.acknowledged].join(', ') || null
+  }
+  return { columns: of, acknowledged }
+}
+
 const numberOf = (kind: Kind, column: string): string => {
   if (kind === 'number') return `(coalesce(${column}, -1) % ${PRIME})`
   // SQLite reads hexadecimal numbers in JSON only
@@ -98,9 +126,12 @@ const kept = (sum: string): string => `(${sum}) & ${SUM_MASK}`
 
 const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged';"
 
-/** What keeps the count of a table; a migration that makes a table anew makes them anew too. */
-export const tallyTriggers = (table: string): string => {
-  const { columns: of, acknowledged } = TABLES[table]!
+/**
+ * What keeps the count of a table, as it was before any column was added; a migration that makes such a table anew makes them anew
+ * too.
+ */
+export const tallyTriggers = (table: string, additions: readonly Addition[] = []): string => {
+  const { columns: of, acknowledged } = talliedOf(table, additions)
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`
   const [added, removed] = [rowSum(of, 'NEW'), rowSum(of, 'OLD')]
@@ -113,14 +144,30 @@ ${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDAT
 }
 
 const firstTally = (table: string): string => `
-INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table)}) AS now;`
+INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, [])}) AS now;`
 
 /** Names of the tables that are counted. */
 export const TALLIED: readonly string[] = Object.keys(TABLES)
 
 /** Rows and sum of a table as it is now, in columns of these names. */
-export const tallyQuery = (table: string): string =>
-  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(TABLES[table]!.columns, table)}), 0)`)} AS sum FROM ${table}`
+export const tallyQuery = (table: string, additions = ADDITIONS): string =>
+  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(talliedOf(table, additions).columns, table)}), 0)`)} AS sum FROM ${table}`
+
+/** The end of a migration that has added columns: the tables that it added them to are counted anew, with them. */
+export const tallyAgain = (migration: string): string => {
+  const until = ADDITIONS.findLastIndex(({ by }) => by === migration) + 1
+  const additions = ADDITIONS.slice(0, until)
+  const tables = new Set(ADDITIONS.filter(({ by }) => by === migration).map(({ table }) => table))
+  return [...tables]
+    .map(
+      (table) => `
+DROP TRIGGER tally_${table}_added; DROP TRIGGER tally_${table}_changed; DROP TRIGGER tally_${table}_removed;
+DROP TRIGGER IF EXISTS acknowledged_${table};
+${tallyTriggers(table, additions)}
+UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, additions)}) AS now WHERE name = '${table}';`,
+    )
+    .join('')
+}
 
 /**
  * Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so
