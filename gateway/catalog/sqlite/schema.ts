@@ -172,7 +172,7 @@ CREATE TABLE token_new (
 INSERT INTO token_new SELECT id, tenant, subject, role, created_ms, expires_ms, revoked_ms FROM token ORDER BY rowid;
 DROP TABLE token;
 ALTER TABLE token_new RENAME TO token;
-${tallyTriggers('token')}
+${tallyTriggers('token', 6)}
 `
 
 // sites of agents, which are grants, and the uuids by which machines are known in them
@@ -184,7 +184,8 @@ CREATE INDEX job_machine_open ON job (machine) WHERE ended_ms IS NULL;
 DROP TRIGGER state_agent;
 CREATE TRIGGER state_agent AFTER UPDATE OF host, public_key, revoked_ms, site ON agent
   BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
-${tallyAgain('sites')}
+${tallyAgain('agent', 9)}
+${tallyAgain('machine', 9)}
 `
 
 export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6, SITES]

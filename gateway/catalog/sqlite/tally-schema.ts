@@ -18,18 +18,24 @@ const PIECES = 6
 
 type Kind = 'number' | 'bytes'
 
+type Columns = Readonly<Record<string, Kind>>
+
 /** Columns of a table that are summed, and which of its changes count as acknowledged. */
 interface Tallied {
-  readonly columns: Readonly<Record<string, Kind>>
+  readonly columns: Columns
+  /** Columns of later migrations, each with the version that has it first. */
+  readonly later?: readonly (readonly [version: number, columns: Columns])[]
   /** Columns whose change must reveal an older copy of the catalog; null if none does. */
   readonly acknowledged: string | null
+  /** Further ones of a later migration, with its version. */
+  readonly laterAcknowledged?: readonly [version: number, columns: string]
 }
 
-const words = (text: string): string[] => text.split(' ').filter((word) => word !== '')
+const names = (text: string): string[] => text.split(' ').filter((name) => name !== '')
 
-const columns = (numbers: string, bytes: string): Record<string, Kind> => ({
-  ...Object.fromEntries(words(numbers).map((name) => [name, 'number' as const])),
-  ...Object.fromEntries(words(bytes).map((name) => [name, 'bytes' as const])),
+const columns = (numbers: string, bytes: string): Columns => ({
+  ...Object.fromEntries(names(numbers).map((name) => [name, 'number' as const])),
+  ...Object.fromEntries(names(bytes).map((name) => [name, 'bytes' as const])),
 })
 
 const TABLES: Readonly<Record<string, Tallied>> = {
@@ -39,7 +45,9 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   },
   agent: {
     columns: columns('tenant enrolled_ms revoked_ms', 'id host public_key'),
+    later: [[9, columns('', 'site')]],
     acknowledged: 'id, public_key, revoked_ms',
+    laterAcknowledged: [9, 'site'],
   },
   enrolment: { columns: columns('tenant created_ms expires_ms used_ms', 'id agent'), acknowledged: 'used_ms' },
   token: {
@@ -48,6 +56,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   },
   machine: {
     columns: columns('id tenant created_ms', 'name agent policy member_of'),
+    later: [[9, columns('', 'uuid')]],
     acknowledged: 'agent, policy, member_of',
   },
   job: {
@@ -80,32 +89,6 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   pack: { columns: columns('id tenant bytes sealed created_ms', 'kind uuid'), acknowledged: 'sealed' },
 }
 
-interface Addition {
-  /** The migration that adds them. */
-  readonly by: string
-  readonly table: string
-  readonly columns: Tallied['columns']
-  /** Further columns whose change must reveal an older copy of the catalog. */
-  readonly acknowledged: readonly string[]
-}
-
-/** Columns that later migrations add to tables, in the order of the migrations. */
-const ADDITIONS: readonly Addition[] = [
-  { by: 'sites', table: 'agent', columns: columns('', 'site'), acknowledged: ['site'] },
-  { by: 'sites', table: 'machine', columns: columns('', 'uuid'), acknowledged: [] },
-]
-
-/** What of a table is counted once these additions are made. */
-const talliedOf = (table: string, additions = ADDITIONS): Tallied => {
-  let { columns: of, acknowledged } = TABLES[table]!
-  for (const addition of additions) {
-    if (addition.table !== table) continue
-    of = { ...of, ...addition.columns }
-    acknowledged = [...(acknowledged === null ? [] : [acknowledged]), ...addition.acknowledged].join(', ') || null
-  }
-  return { columns: of, acknowledged }
-}
-
 const numberOf = (kind: Kind, column: string): string => {
   if (kind === 'number') return `(coalesce(${column}, -1) % ${PRIME})`
   // SQLite reads hexadecimal numbers in JSON only
@@ -117,7 +100,7 @@ const numberOf = (kind: Kind, column: string): string => {
 }
 
 /** One number for a row, in SQL; `row` is NEW, OLD or the name of the table. */
-const rowSum = (of: Readonly<Record<string, Kind>>, row: string): string =>
+const rowSum = (of: Columns, row: string): string =>
   `((${Object.entries(of)
     .map(([name, kind], index) => `${2 * index + 3} * ${numberOf(kind, `${row}."${name}"`)}`)
     .join(' + ')}) % ${PRIME})`
@@ -126,12 +109,25 @@ const kept = (sum: string): string => `(${sum}) & ${SUM_MASK}`
 
 const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged';"
 
-/**
- * What keeps the count of a table, as it was before any column was added; a migration that makes such a table anew makes them anew
- * too.
- */
-export const tallyTriggers = (table: string, additions: readonly Addition[] = []): string => {
-  const { columns: of, acknowledged } = talliedOf(table, additions)
+/** The version that counts first. */
+const FIRST_VERSION = 4
+
+/** The columns that are summed in the schema of a version. */
+const columnsAt = (table: string, version: number): Columns => {
+  const { columns: first, later = [] } = TABLES[table]!
+  return Object.assign({}, first, ...later.filter(([from]) => from <= version).map(([, added]) => added)) as Columns
+}
+
+/** The columns whose change counts as acknowledged in the schema of a version. */
+const acknowledgedAt = (table: string, version: number): string | null => {
+  const { acknowledged, laterAcknowledged: [from, more] = [Infinity, ''] } = TABLES[table]!
+  return acknowledged === null || version < from ? acknowledged : `${acknowledged}, ${more}`
+}
+
+/** What keeps the count of a table in the schema of a version; a migration that makes a table anew makes them anew too. */
+export const tallyTriggers = (table: string, version: number): string => {
+  const acknowledged = acknowledgedAt(table, version)
+  const of = columnsAt(table, version)
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`
   const [added, removed] = [rowSum(of, 'NEW'), rowSum(of, 'OLD')]
@@ -143,31 +139,23 @@ CREATE TRIGGER tally_${table}_removed AFTER DELETE ON ${table} BEGIN ${update('-
 ${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}`
 }
 
+/** Counts a table again, for the migration of this version that has added columns to it. */
+export const tallyAgain = (table: string, version: number): string => `
+${['added', 'changed', 'removed'].map((change) => `DROP TRIGGER tally_${table}_${change};`).join(' ')}
+DROP TRIGGER IF EXISTS acknowledged_${table};
+${tallyTriggers(table, version)}
+UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, version)}) AS now WHERE tally.name = '${table}';`
+
 const firstTally = (table: string): string => `
-INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, [])}) AS now;`
+INSERT INTO tally (tenant, name, rows, sum)
+SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, FIRST_VERSION)}) AS now;`
 
 /** Names of the tables that are counted. */
 export const TALLIED: readonly string[] = Object.keys(TABLES)
 
-/** Rows and sum of a table as it is now, in columns of these names. */
-export const tallyQuery = (table: string, additions = ADDITIONS): string =>
-  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(talliedOf(table, additions).columns, table)}), 0)`)} AS sum FROM ${table}`
-
-/** The end of a migration that has added columns: the tables that it added them to are counted anew, with them. */
-export const tallyAgain = (migration: string): string => {
-  const until = ADDITIONS.findLastIndex(({ by }) => by === migration) + 1
-  const additions = ADDITIONS.slice(0, until)
-  const tables = new Set(ADDITIONS.filter(({ by }) => by === migration).map(({ table }) => table))
-  return [...tables]
-    .map(
-      (table) => `
-DROP TRIGGER tally_${table}_added; DROP TRIGGER tally_${table}_changed; DROP TRIGGER tally_${table}_removed;
-DROP TRIGGER IF EXISTS acknowledged_${table};
-${tallyTriggers(table, additions)}
-UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, additions)}) AS now WHERE name = '${table}';`,
-    )
-    .join('')
-}
+/** Rows and sum of a table as it is now, in columns of these names; in the schema of a version, the newest unless it is said. */
+export const tallyQuery = (table: string, version = Number.MAX_SAFE_INTEGER): string =>
+  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(columnsAt(table, version), table)}), 0)`)} AS sum FROM ${table}`
 
 /**
  * Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so
@@ -240,6 +228,6 @@ CREATE TABLE pack_tally (
   pack INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
 INSERT INTO tally (tenant, name, rows, sum) VALUES (0, 'acknowledged', 0, 0);
-${TALLIED.map((table) => tallyTriggers(table) + firstTally(table)).join('')}
+${TALLIED.map((table) => tallyTriggers(table, FIRST_VERSION) + firstTally(table)).join('')}
 ${CHUNK_TRIGGERS}
 `
