@@ -175,8 +175,18 @@ ALTER TABLE token_new RENAME TO token;
 ${tallyTriggers('token', 6)}
 `
 
+const VERSION_7 = ''
+
+// small files that go with a point are images too, which are no disks
+const VERSION_8 = `
+ALTER TABLE upload ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE image ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE point ADD COLUMN missing TEXT NOT NULL DEFAULT '[]';
+${['upload', 'image', 'point'].map((table) => tallyAgain(table, 8)).join('')}
+`
+
 // sites of agents, which are grants, and the uuids by which machines are known in them
-const SITES = `
+const VERSION_9 = `
 ALTER TABLE agent ADD COLUMN site TEXT;
 ALTER TABLE machine ADD COLUMN uuid TEXT;
 CREATE INDEX agent_site ON agent (tenant, site) WHERE site IS NOT NULL;
@@ -188,4 +198,14 @@ ${tallyAgain('agent', 9)}
 ${tallyAgain('machine', 9)}
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6, SITES]
+export const MIGRATIONS: readonly string[] = [
+  VERSION_1,
+  VERSION_2,
+  VERSION_3,
+  TALLY,
+  VERSION_5,
+  VERSION_6,
+  VERSION_7,
+  VERSION_8,
+  VERSION_9,
+]
