@@ -7,7 +7,7 @@ import { Limiter } from '../protocol/host/limiter.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { MACHINES_MAX } from '../protocol/limits.ts'
 import { within } from '../protocol/host/within.ts'
-import type { LeaseDriver, Machine, MachineConfig, MachineIdentity } from './drivers/driver.ts'
+import type { LeaseDriver, MachineConfig, MachineIdentity } from './drivers/driver.ts'
 
 /** How long a machine may take to say who it is, in milliseconds; later it counts as not here. */
 const IDENTIFY_LIMIT_MS = 5000
@@ -34,7 +34,7 @@ interface InventoryOptions {
   readonly host: string
   /** Those of the configuration; a reload changes the list in place. */
   readonly machines: readonly MachineConfig[]
-  readonly driverOf: (machine: Pick<Machine, 'driver'>) => Pick<LeaseDriver, 'identify'>
+  readonly driverOf: (machine: MachineConfig) => Pick<LeaseDriver, 'identify'>
   /** Jobs that hold, or may have left, something in a machine. */
   readonly jobs: () => Promise<string[]>
   /** Takes what the gateway refuses, where that is not what it refused before. */

@@ -81,7 +81,7 @@ export interface Agents {
    */
   readonly setSite: Transaction<{ tenant: string; id: string; site: string | null }, { host: string; changed: boolean }>
 
-  /** Other agents of the agent's site that are not revoked, in the order of their ids, SITE_AGENTS_MAX at most; none without a site. */
+  /** Other agents of the agent's site that are not revoked, by their ids, SITE_AGENTS_MAX at most; none without a site. */
   readonly mates: Question<{ tenant: string; id: string }, { id: string; host: string }[]>
 
   readonly seen: Transaction<{ id: string; nowMs: number }, void>

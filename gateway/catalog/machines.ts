@@ -63,9 +63,9 @@ export interface Machines {
   >
 
   /**
-   * Hands a machine over within a site, with its points. EXISTS unless at this moment `from` has it, both agents are in one site of
-   * the tenant, `to` is not revoked and has room, and `known` is the machine's uuid (null: it has neither one nor a restore point
-   * nor an open job).
+   * Hands a machine over within a site, with its points. EXISTS unless at this moment `from` has it, both agents are in one
+   * site of the tenant, `to` is not revoked and has room, and `known` is the machine's uuid (null: it has neither one nor a
+   * restore point nor an open job).
    */
   readonly move: Transaction<Move, void>
 

@@ -90,8 +90,8 @@ export class Backups {
   }
 
   /**
-   * Opens a job and hands it to the machine's agent, or the one of its site where it runs; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
-   * refusal.
+   * Opens a job and hands it to the machine's agent, or the one of its site where it runs; AGENT_OFFLINE, JOB_RUNNING,
+   * QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal.
    */
   async start(asked: StartRequest): Promise<{ job: string }> {
     const request = { ...asked, machine: await this.moves.located(asked.tenant, asked.machine) }

@@ -28,7 +28,7 @@ export interface Claim {
  */
 export type Verdict = 'goes' | 'no-site' | 'elsewhere' | 'held' | 'uuid-unknown' | 'uuid-differs'
 
-/** The decision. A machine that was never seen running and has no restore point goes to whom it runs at: nothing is gained by it. */
+/** The decision. One that was never seen running and has no restore point goes to where it runs: nothing is gained by it. */
 export const judgeClaim = ({ machine, sameSite, holder, claimant }: Claim): Verdict => {
   if (!sameSite) return 'no-site'
   if (!claimant.here) return 'elsewhere'

@@ -2,7 +2,6 @@
 import type { Claims } from '../../protocol/claims.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import type { Clock, Peer } from '../../protocol/peer.ts'
-import type { Said } from '../jobs/handover.ts'
 import type { Actor } from '../service/action.ts'
 import type { DoorSessions } from '../service/door.ts'
 import type { Sessions } from '../service/sessions.ts'
@@ -27,7 +26,7 @@ export interface LiveSession {
   endsMs: number
   readonly serving: boolean
   /** What the agent said last of its machines, by name. */
-  announced?: ReadonlyMap<string, Said>
+  announced?: Parameters<Sessions['announce']>[1]
   readonly peer: Peer
 }
 
@@ -78,12 +77,12 @@ export class Registry implements Sessions, DoorSessions {
     return this.#agents.get(agent)?.peer ?? null
   }
 
-  announce(actor: Actor, announced: ReadonlyMap<string, Said>): void {
+  announce(actor: Actor, announced: Parameters<Sessions['announce']>[1]): void {
     const session = this.#sessions.get(actor)
     if (session !== undefined) session.announced = announced
   }
 
-  said(agent: string, machine: string): Said | null {
+  said(agent: string, machine: string): ReturnType<Sessions['said']> {
     return this.#agents.get(agent)?.announced?.get(machine) ?? null
   }
 
