@@ -99,12 +99,14 @@ class Daemon implements StorageDaemon {
     this.#socket = socket
     socket.on('error', () => undefined)
     socket.resume()
-    this.#closed = new Promise((resolve) => void socket.once('close', () => resolve()))
-    this.lost = new Promise((resolve) => {
-      void this.#closed.then(() => {
-        clearInterval(this.#beat)
-        if (!this.#over) resolve()
-      })
+    const closing = Promise.withResolvers<void>()
+    const losing = Promise.withResolvers<void>()
+    this.#closed = closing.promise
+    this.lost = losing.promise
+    socket.once('close', () => {
+      clearInterval(this.#beat)
+      closing.resolve()
+      if (!this.#over) losing.resolve()
     })
     const say = (): void => void socket.write('alive\n')
     say()
