@@ -103,6 +103,7 @@ export const ERRORS = {
   DISK_UNSUPPORTED: row(422),
   DISK_LEFT_OUT: row(409),
   MACHINE_MOVING: row(409),
+  MACHINE_OFF: row(409),
   // a host
   CONFIG_INVALID: row(400),
   STATE_LOCKED: row(409),

@@ -7,7 +7,7 @@ import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from './decide.ts'
 import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
-import type { LeaseFolders } from './host.ts'
+import type { LeaseFolders } from '../scratch.ts'
 import { leaseNames, parseCheckpoint } from './names.ts'
 import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'
 
