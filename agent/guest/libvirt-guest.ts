@@ -106,7 +106,12 @@ export class LibvirtGuest {
   }
 
   async resync(timeoutMs: number): Promise<boolean> {
-    return (await within(this.#pending.then(() => true), timeoutMs)) ?? false
+    return (
+      (await within(
+        this.#pending.then(() => true),
+        timeoutMs,
+      )) ?? false
+    )
   }
 
   close(): void {
@@ -120,7 +125,9 @@ export class LibvirtGuest {
     try {
       const options = { timeoutMs: CALL_LIMIT_MS }
       const connection = this.#connection
-      const count = await (freezes ? connection.fsFreeze(this.#domain, options) : connection.fsThaw(this.#domain, options))
+      const count = await (freezes
+        ? connection.fsFreeze(this.#domain, options)
+        : connection.fsThaw(this.#domain, options))
       this.#known = freezes ? 'frozen' : 'thawed'
       return count
     } catch (error) {

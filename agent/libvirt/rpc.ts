@@ -179,9 +179,9 @@ export class RpcConnection {
   }
 
   #dispatch(message: Message): void {
-    const { program, version, procedure, type, serial, status } = message.header
+    const { program, version, procedure, type, status } = message.header
     if (type === MESSAGE_TYPES.reply) return this.#settle(message)
-    if (type !== MESSAGE_TYPES.message || serial !== 0 || status !== MESSAGE_STATUS.ok || version !== PROGRAM_VERSION) {
+    if (type !== MESSAGE_TYPES.message || status !== MESSAGE_STATUS.ok || version !== PROGRAM_VERSION) {
       throw this.#broken(`sent a message of type ${type} that nobody asked for`)
     }
     if (program !== KEEPALIVE_PROGRAM) return this.#onNotice({ program, procedure, payload: message.payload })

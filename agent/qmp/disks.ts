@@ -228,7 +228,10 @@ export const listDisks = async (
 }
 
 /** The disks without those that the configuration excludes; an exclusion takes precedence over any other reason. */
-export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonly string[]): MachineDisks => {
+export const splitExcluded = <Disk extends { readonly name: string }>(
+  { disks, leftOut }: { readonly disks: readonly Disk[]; readonly leftOut: readonly LeftOutDisk[] },
+  exclude: readonly string[],
+): { readonly disks: readonly Disk[]; readonly leftOut: readonly LeftOutDisk[] } => {
   const isExcluded = ({ name }: { readonly name: string }): boolean => exclude.includes(name)
   const excluded = [...disks, ...leftOut].filter(isExcluded)
   return {
@@ -238,4 +241,19 @@ export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonl
       ...excluded.map(({ name }): LeftOutDisk => ({ name, reason: 'excluded' })),
     ],
   }
+}
+
+/** The disks that these nodes are, by node name, of a process that has no devices; in the map's order. */
+export const readDisks = async (
+  client: QmpCaller,
+  names: ReadonlyMap<string, string>,
+): Promise<readonly MachineDisk[]> => {
+  const nodes = new Map((await askNodes(client, false)).map((node) => [node['node-name'], node]))
+  return [...names].map(([node, name]) => {
+    const found = nodes.get(node)
+    if (found === undefined) throw new VarveError('QMP_PROTOCOL', `QEMU has no node ${node} of disk ${name}`)
+    const { size, driver: format, fileName, dataFile, persistentBitmaps, bitmaps } = toNode(found)
+    const backing = backingOf(found.image)
+    return { name, node, qdev: '', size, format, fileName, dataFile, backing, persistentBitmaps, bitmaps }
+  })
 }

@@ -172,11 +172,7 @@ const more = (learned: Learned, { learned: what, disks }: DiskRefused): Learned 
 })
 
 /** Begins with the disks as they are now; with nothing left, what the next attempt must know. */
-export const tryToBegin = async (
-  host: LibvirtHost,
-  beginning: Beginning,
-  learned: Learned,
-): Promise<Lease | Again> => {
+export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learned: Learned): Promise<Lease | Again> => {
   const { caller, domain, request } = beginning
   const found = await look(caller, domain, request, learned)
   const decisions = decideDisks(found.seen, request)
@@ -187,7 +183,14 @@ export const tryToBegin = async (
   const disks = description.disks.map(({ name, format, fileName }) => ({ name, format, fileName }))
   const configuration = { ...description.configuration, qemu, libvirt: versionText(caller.version), disks }
   const instance = { uuid: domain.uuid, instance: domain.id ?? 0 }
-  const entry = planLease({ request, decisions, folders: host.folders, domain: instance, configuration })
+  const entry = planLease({
+    request,
+    decisions,
+    base: found.base?.name ?? null,
+    folders: host.folders,
+    domain: instance,
+    configuration,
+  })
   await writeEntry(host.journal, entry)
   try {
     return await make(host, { ...beginning, entry, found })

@@ -1,6 +1,6 @@
 // libvirt's checkpoints of a domain: reads them, finds out whether their bitmaps are there, and removes Varve's.
 
-import { VarveError } from '../../../protocol/errors.ts'
+import type { VarveError } from '../../../protocol/errors.ts'
 import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtCheckpoint, LibvirtDomain } from '../../libvirt/types.ts'

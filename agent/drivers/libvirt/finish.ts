@@ -2,6 +2,7 @@
 
 import { VarveError } from '../../../protocol/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import { libvirtCheckpointName } from '../checkpoint-names.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { removeScratch } from '../scratch.ts'
@@ -10,7 +11,7 @@ import { writeEntry, type LibvirtEntry } from './entry.ts'
 import type { LibvirtHost } from './host.ts'
 import { endBackup } from './job.ts'
 import { keysOf } from './keys.ts'
-import { checkpointName, leaseOfCheckpoint } from './names.ts'
+import { leaseOfCheckpoint } from './names.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { domainOf, machineOff } from './run-state.ts'
 
@@ -55,7 +56,7 @@ const removeFailed = async (caller: LibvirtCaller, domain: LibvirtDomain, entry:
   if (own !== null) await removeCheckpoint(caller, own)
   const missed = new Set(entry.disks.filter(({ reason }) => reason === 'changes-missed').map(({ name }) => name))
   if (missed.size === 0 || entry.baseLease === null) return
-  for (const name of new Set(agentsOf(entry).map((agent) => checkpointName(agent, entry.baseLease ?? '')))) {
+  for (const name of new Set(agentsOf(entry).map((agent) => libvirtCheckpointName(agent, entry.baseLease ?? '')))) {
     const base = await findCheckpoint(caller, domain, name)
     if (base !== null) await removeDisks(caller, base, missed)
   }

@@ -39,11 +39,7 @@ export const readBackup = async (caller: LibvirtCaller, domain: LibvirtDomain): 
 }
 
 /** Ends the domain's backup if its socket is this one, and waits until libvirt has removed it; false where there is none. */
-export const endBackup = async (
-  caller: LibvirtCaller,
-  domain: LibvirtDomain,
-  socketPath: string,
-): Promise<boolean> => {
+export const endBackup = async (caller: LibvirtCaller, domain: LibvirtDomain, socketPath: string): Promise<boolean> => {
   const deadlineMs = performance.now() + END_LIMIT_MS
   let found = false
   for (let aborted = false; (await readBackup(caller, domain))?.socketPath === socketPath; found = true) {

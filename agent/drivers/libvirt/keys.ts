@@ -22,7 +22,7 @@ const libvirtUri = v.pipe(
   v.string(),
   v.check(
     (uri) => uriFault(uri) === null,
-    ({ input }) => uriFault(String(input)) ?? 'a libvirt uri',
+    ({ input }) => uriFault(input) ?? 'a libvirt uri',
   ),
 )
 

@@ -98,7 +98,7 @@ export class LibvirtDriver implements LeaseDriver {
       await removeOrphan(host, caller, domain, [request.agentId, ...request.formerAgents])
       await refuseBusy(caller, domain, machine.name)
       let learned: Learned = { without: new Set(), broken: new Set() }
-      for (let attempt = 1, refusals = 0; ; ) {
+      for (let attempt = 1, refusals = 0; ;) {
         const begun = await tryToBegin(host, { caller, domain, request, release }, learned)
         if (begun === 'changed') attempt += 1
         else if ('without' in begun) {

@@ -4,11 +4,12 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import type { BitmapState, MachineDisk } from '../../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from '../driver.ts'
-import { seeDisks, type SeenDisks } from '../seen-disks.ts'
+import { checkpointName, libvirtCheckpointName, sizeMarkName } from '../checkpoint-names.ts'
+import { sameEvidence } from '../evidence.ts'
+import { seeDisks, type SeenDisk, type SeenDisks } from '../seen-disks.ts'
 import { findCheckpoint, readCheckpoint, recoverCheckpoint, type SeenCheckpoint } from './checkpoints.ts'
 import { readDomain, type DomainDescription, type DomainDisk } from './domain-xml.ts'
-import { checkpointName } from './names.ts'
-import { canHoldBitmaps } from './qcow2-header.ts'
+import { canHoldBitmaps, imageSize } from './image-header.ts'
 
 /** The disks at the instant are not those that the lease was planned for. */
 export class DisksChanged extends VarveError {
@@ -47,14 +48,28 @@ const sizesOf = async (
 const holds = async ({ name, format, path }: DomainDisk, { without }: Learned): Promise<boolean> =>
   format === 'qcow2' && !without.has(name) && (path === null || (await canHoldBitmaps(path)) !== false)
 
-/** A checkpoint's bitmap on one disk, as a decision takes it. */
-const bitmapOf = (checkpoint: SeenCheckpoint | null, name: string, { broken }: Learned): readonly BitmapState[] => {
-  const found = checkpoint?.disks.find((disk) => disk.name === name)
-  if (checkpoint === null || found === undefined) return []
+/** What the base's checkpoint has of one disk: its bitmap, whether it can be used, and the image of the base that it is of. */
+const bitmapOf = (
+  {
+    base,
+    request,
+    broken,
+  }: { readonly base: SeenCheckpoint | null; readonly request: LeaseRequest } & Pick<Learned, 'broken'>,
+  { name, evidence }: Pick<SeenDisk, 'name' | 'evidence'>,
+): readonly BitmapState[] => {
+  const found = base?.disks.find((disk) => disk.name === name)
+  if (request.base === null || found === undefined) return []
+  const { disks, checkpoint } = request.base
+  // the evidence has the identity of the disk's own file: it tells the image, whatever the disk was called
+  const same = disks.findIndex((disk) => sameEvidence(disk.evidence, evidence))
+  const index = same === -1 ? disks.findIndex((disk) => disk.name === name) : same
+  if (index === -1 || checkpoint === null) return []
   const inconsistent = found.changedBytes === null || broken.has(name)
-  const count = found.changedBytes ?? 0
+  const state = { granularity: 0, busy: false, persistent: true, inconsistent }
+  const names = [checkpointName(request.agentId, checkpoint, index), sizeMarkName(request.agentId, checkpoint, index)]
   return [
-    { name: checkpoint.name, count, granularity: 0, recording: !inconsistent, busy: false, persistent: true, inconsistent },
+    { ...state, name: names[0]!, count: found.changedBytes ?? 0, recording: !inconsistent },
+    { ...state, name: names[1]!, count: 1, recording: false },
   ]
 }
 
@@ -72,7 +87,7 @@ const readBase = async (
 ): Promise<SeenCheckpoint | null> => {
   const { base } = request
   if (base === null || base.checkpoint === null) return null
-  const names = [...new Set(makersOf(request, base).map((agent) => checkpointName(agent, base.checkpoint ?? '')))]
+  const names = [...new Set(makersOf(request, base).map((agent) => libvirtCheckpointName(agent, base.checkpoint ?? '')))]
   for (const name of names) {
     const checkpoint = await findCheckpoint(caller, domain, name)
     if (checkpoint !== null) return await readCheckpoint(caller, checkpoint)
@@ -94,7 +109,7 @@ const lookAtDisks = async (
   return { description, sized: await sizesOf(caller, domain, description.disks) }
 }
 
-const machineDisk = ({ disk, size }: Sized, bitmaps: readonly BitmapState[]): MachineDisk => ({
+const machineDisk = async ({ disk, size }: Sized): Promise<MachineDisk> => ({
   name: disk.name,
   node: disk.index === null ? disk.fileName : `libvirt-${disk.index}-format`,
   qdev: '',
@@ -102,18 +117,19 @@ const machineDisk = ({ disk, size }: Sized, bitmaps: readonly BitmapState[]): Ma
   format: disk.format,
   fileName: disk.fileName,
   dataFile: null,
-  backing: disk.backing,
+  backing: await Promise.all(
+    disk.backing.map(async (image) => ({ ...image, size: await imageSize(image.format, image.fileName) })),
+  ),
   // whose evidence then has the identity of the file itself: all bitmaps of a checkpoint have one name
   persistentBitmaps: false,
-  bitmaps,
+  bitmaps: [],
 })
 
 const seeAll = async (
   { description, sized }: Awaited<ReturnType<typeof lookAtDisks>>,
-  bitmaps: (name: string) => readonly BitmapState[],
   capable: ReadonlySet<string>,
 ): Promise<SeenDisks> => {
-  const disks = sized.filter(({ size }) => size > 0).map((each) => machineDisk(each, bitmaps(each.disk.name)))
+  const disks = await Promise.all(sized.filter(({ size }) => size > 0).map(machineDisk))
   const empty = sized.filter(({ size }) => size === 0)
   const leftOut = [
     ...description.leftOut,
@@ -133,8 +149,10 @@ export const look = async (
   const capable = new Set<string>()
   for (const { disk } of found.sized) if (await holds(disk, learned)) capable.add(disk.name)
   const base = await readBase(caller, domain, request, [...capable])
-  const seen = await seeAll(found, (name) => (capable.has(name) ? bitmapOf(base, name, learned) : []), capable)
-  return { description: found.description, seen, base }
+  const { disks, leftOut } = await seeAll(found, capable)
+  const view = { base, request, broken: learned.broken }
+  const marked = disks.map((disk) => ({ ...disk, bitmaps: disk.holdsBitmaps ? bitmapOf(view, disk) : [] }))
+  return { description: found.description, seen: { disks: marked, leftOut }, base }
 }
 
 /** Everything about the disks that a plan depends on, to be compared with a later look. */
@@ -148,7 +166,6 @@ export const refuseChange = async (
   machine: string,
   planned: SeenDisks,
 ): Promise<void> => {
-  const now = await seeAll(await lookAtDisks(caller, domain), () => [], new Set())
+  const now = await seeAll(await lookAtDisks(caller, domain), new Set())
   if (signature(now) !== signature(planned)) throw new DisksChanged(machine)
 }
-

@@ -10,9 +10,6 @@ import { basename, dirname, join } from 'node:path'
 import { leaseTail, socketFolderName } from '../qmp/names.ts'
 import { ownPrefix } from '../checkpoint-names.ts'
 
-/** The checkpoint of a lease. */
-export const checkpointName = (agentId: string, leaseId: string): string => `${ownPrefix(agentId)}-cp-${leaseId}`
-
 /** The lease whose checkpoint this is, of any of these agents; null for somebody else's. */
 export const leaseOfCheckpoint = (name: string, agents: readonly string[]): string | null => {
   const prefix = agents.map((agent) => `${ownPrefix(agent)}-cp-`).find((own) => name.startsWith(own))

@@ -50,7 +50,7 @@ export const isStoppedByScratch = async (
 ): Promise<boolean> => {
   if (!(await isStoppedByError(caller, domain))) return false
   if (await isThere(markerFile(folder))) return false
-  const failed = (await caller.diskErrors(domain)).filter(({ error }) => error !== 'none')
+  const failed = await caller.diskErrors(domain)
   return failed.length > 0 && failed.every(({ disk, error }) => error === 'no-space' && disks.includes(disk))
 }
 

@@ -23,6 +23,9 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
+import { OFFLINE_DRIVER } from '../offline/entry.ts'
+import { addressOf as offlineAddressOf } from '../offline/keys.ts'
+import { lookAtDisks } from '../offline/look.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
@@ -31,7 +34,7 @@ import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, qmpPathOf } from './keys.ts'
+import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
@@ -108,8 +111,11 @@ export class QmpDriver implements LeaseDriver {
     })
   }
 
-  whenOff(): Promise<MachineConfig | null> {
-    return Promise.resolve(null)
+  /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
+  whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
+    const keys = isGone(error) ? offlineKeysOf(machine) : null
+    const address = keys === null ? '' : offlineAddressOf(keys)
+    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
@@ -185,7 +191,10 @@ export class QmpDriver implements LeaseDriver {
   }
 
   async look(machine: MachineConfig): Promise<MachineLook> {
-    return await lookAtMachine(this.#links.of(qmpPathOf(machine)), machine.exclude)
+    return await lookAtMachine(this.#links.of(qmpPathOf(machine)), machine.exclude, async (error) => {
+      const off = await this.whenOff(machine, error)
+      return off && (await lookAtDisks(off))
+    })
   }
 
   /** Also QMP_UNAVAILABLE. */
