@@ -39,7 +39,7 @@ const parseCheckpointXml = (text: string): SeenCheckpoint => {
   }
 }
 
-/** A checkpoint as it is now; the domain must run. libvirt gives no size of a bitmap that is missing, inconsistent or disabled. */
+/** A checkpoint as it is now, of a domain that runs. libvirt gives no size of a bitmap that is missing, broken or disabled. */
 export const readCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
   parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: true, domain: false }))
 

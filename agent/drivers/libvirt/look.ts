@@ -87,7 +87,9 @@ const readBase = async (
 ): Promise<SeenCheckpoint | null> => {
   const { base } = request
   if (base === null || base.checkpoint === null) return null
-  const names = [...new Set(makersOf(request, base).map((agent) => libvirtCheckpointName(agent, base.checkpoint ?? '')))]
+  const names = [
+    ...new Set(makersOf(request, base).map((agent) => libvirtCheckpointName(agent, base.checkpoint ?? ''))),
+  ]
   for (const name of names) {
     const checkpoint = await findCheckpoint(caller, domain, name)
     if (checkpoint !== null) return await readCheckpoint(caller, checkpoint)
