@@ -219,7 +219,7 @@ export class Backups implements AsyncDisposable {
     try {
       lease = await begin(abort.signal)
       void lease.lost.then((error) => abort.abort(error))
-      const attached = await this.#attachments.of(job, { name: machine, driver: running.driver }, lease)
+      const attached = await this.#attachments.of(job, machine, lease)
       const bytesRead = await this.#transfer(running, lease, keys, attached)
       asked = true
       await this.#commit(job, bytesRead)

@@ -23,11 +23,11 @@ export class Attachments {
   }
 
   /** As it is now, or as it was when the job was begun. Never rejects: a point without it is worth as much. */
-  async of(job: string, { name, driver }: Pick<Machine, 'name' | 'driver'>, lease: Lease): Promise<Attached> {
+  async of(job: string, name: string, lease: Lease): Promise<Attached> {
     const machine = this.#options.machines.find((one) => one.name === name)
     const disks = lease.disks.map((disk) => disk.name)
     try {
-      return await this.#spool.of(job, () => this.#sources(machine, driver), disks)
+      return await this.#spool.of(job, () => this.#sources(machine), disks)
     } catch (error) {
       this.#options.log.warn({ job, machine: name, err: error }, 'what goes with the point could not be gathered')
       const reason = `the agent could not gather what goes with the point: ${asVarveError(error).message}`
@@ -45,10 +45,10 @@ export class Attachments {
     await this.#spool.sweep(new Set(jobs)).catch((error: unknown) => this.#warn(error))
   }
 
-  /** A machine that was taken out of the configuration has none. */
-  async #sources(machine: MachineConfig | undefined, driver: string): Promise<AttachmentSource[]> {
+  /** Of the machine's own driver, whichever reads it now; one that was taken out of the configuration has none. */
+  async #sources(machine: MachineConfig | undefined): Promise<AttachmentSource[]> {
     if (machine === undefined) return []
-    const own = await this.#options.driverOf({ driver }).attachments(machine)
+    const own = await this.#options.driverOf(machine).attachments(machine)
     return [...own, ...attachedSources(machine.attach)]
   }
 

@@ -24,6 +24,7 @@ import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { OFFLINE_DRIVER } from '../offline/entry.ts'
 import { addressOf as offlineAddressOf } from '../offline/keys.ts'
 import { lookAtDisks } from '../offline/look.ts'
+import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, prepareFolders, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
@@ -31,7 +32,7 @@ import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
+import { guestAgentOf, offlineKeysOf, qmpPathOf, tpmStateOf } from './keys.ts'
 import { LeftLeases } from './left-leases.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
@@ -49,6 +50,7 @@ export interface QmpDriverParts {
   /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly freeBytes?: (folder: string) => Promise<number>
+  readonly places?: HostPlaces
   /** Wraps every QMP client of the leases. */
   readonly between?: (client: QmpClient) => QmpCaller
 }
@@ -57,6 +59,7 @@ export class QmpDriver implements LeaseDriver {
   readonly #links = new QmpLinks()
   readonly #host: QmpHost
   readonly #left: LeftLeases
+  readonly #places: HostPlaces
   /** Addresses of machines with a lease in this process. */
   readonly #held = new Set<string>()
 
@@ -72,6 +75,7 @@ export class QmpDriver implements LeaseDriver {
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
+    this.#places = parts.places ?? HOST_PLACES
     this.#left = new LeftLeases(this.#host)
   }
 
@@ -118,8 +122,10 @@ export class QmpDriver implements LeaseDriver {
     return { uuid: null, here: reachable }
   }
 
-  attachments(): Promise<readonly AttachmentSource[]> {
-    return Promise.resolve([])
+  attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
+    const qmpPath = qmpPathOf(machine)
+    const connect = (): Promise<QmpCaller> => this.#host.connect(qmpPath)
+    return qmpAttachments({ qmpPath, tpmState: tpmStateOf(machine), connect, places: this.#places })
   }
 
   async adopt(journalled: JournalEntry): Promise<Lease | null> {
