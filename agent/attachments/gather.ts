@@ -6,7 +6,7 @@ import { sizeText } from '../../protocol/host/size.ts'
 import { ATTACHMENT_BYTES_MAX, ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, MISSING_MAX } from '../../protocol/limits.ts'
 import type { AttachmentSource } from '../drivers/driver.ts'
 import { readSmall, whyNot, type Found } from './read.ts'
-import { walkFolder, type Entry } from './walk.ts'
+import { walkFolder } from './walk.ts'
 
 /** What a configuration's `attach` names, as sources: `/etc/hosts` is `file:/etc/hosts`. */
 export const attachedSources = (paths: readonly string[]): AttachmentSource[] =>
@@ -15,8 +15,11 @@ export const attachedSources = (paths: readonly string[]): AttachmentSource[] =>
     path,
   }))
 
+/** A file that may be read, or what is known of one without a look at it. */
+type Part = { readonly name: string } & (Found | { readonly path: string; readonly inside: string | null })
+
 /** A file, those of a folder, or what a source says of itself. */
-async function* entriesOf(source: AttachmentSource): AsyncGenerator<Entry | (Found & { name: string }), void> {
+async function* partsOf(source: AttachmentSource): AsyncGenerator<Part, void> {
   if (!('path' in source)) {
     if ('missing' in source) yield source
     else yield { name: source.name, bytes: Buffer.from(source.bytes) }
@@ -24,11 +27,10 @@ async function* entriesOf(source: AttachmentSource): AsyncGenerator<Entry | (Fou
   }
   const { name, path } = source
   try {
-    if (!(await stat(path)).isDirectory()) yield { name, ...(await readSmall(path)) }
+    if (!(await stat(path)).isDirectory()) yield { name, path, inside: null }
     else {
       const root = await realpath(path)
-      for await (const entry of walkFolder(name, root))
-        yield 'path' in entry ? { name: entry.name, ...(await readSmall(entry.path, root)) } : entry
+      for await (const entry of walkFolder(name, root)) yield 'path' in entry ? { ...entry, inside: root } : entry
     }
   } catch (error) {
     yield { name, missing: whyNot(error) }
@@ -50,12 +52,11 @@ class Gathering {
   }
 
   async take(source: AttachmentSource): Promise<void> {
-    for await (const found of entriesOf(source)) {
-      const { name } = found
+    for await (const part of partsOf(source)) {
+      const { name } = part
       const unfit = this.#unfit(name)
       if (unfit !== null) this.#miss(isAttachmentName(name) ? name : source.name, unfit)
-      else if ('missing' in found) this.#miss(name, found.missing)
-      else if ('bytes' in found) await this.#file(name, found.bytes)
+      else await this.#part(part)
     }
   }
 
@@ -77,12 +78,20 @@ class Gathering {
     return this.#disks.has(name) ? 'a disk of the machine has this name' : null
   }
 
+  async #part(part: Part): Promise<void> {
+    const { name } = part
+    if ('missing' in part) return this.#miss(name, part.missing)
+    // before it is read: a folder may have thousands of them
+    if (this.#kept.size >= ATTACHMENTS_MAX)
+      return this.#miss(name, `a point has at most ${ATTACHMENTS_MAX} attachments`)
+    const found = 'bytes' in part ? part : await readSmall(part.path, part.inside)
+    return 'missing' in found ? this.#miss(name, found.missing) : await this.#file(name, found.bytes)
+  }
+
   async #file(name: string, bytes: Buffer): Promise<void> {
     const { length } = bytes
     if (length > ATTACHMENT_BYTES_MAX)
       return this.#miss(name, `it has ${sizeText(length)}, at most ${sizeText(ATTACHMENT_BYTES_MAX)} can be attached`)
-    if (this.#kept.size >= ATTACHMENTS_MAX)
-      return this.#miss(name, `a point has at most ${ATTACHMENTS_MAX} attachments`)
     if (this.#bytes + length > ATTACHMENTS_BYTES_MAX)
       return this.#miss(name, `the attachments of a point have at most ${sizeText(ATTACHMENTS_BYTES_MAX)} together`)
     await this.#keep(name, bytes)

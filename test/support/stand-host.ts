@@ -27,6 +27,9 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
+  /** Files and folders that go with each point. */
+  readonly attach?: readonly string[]
+  readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
 }
@@ -188,7 +191,7 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB' } = this.#settings
+    const { bandwidth, relay, exclude = [], attach = [], tpmState, scratchReserve = '32 MiB' } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -201,6 +204,8 @@ export class Host implements AsyncDisposable {
         `name = "${name}"`,
         `qmp = "${qemu.qmpPath}"`,
         `exclude = ${JSON.stringify(exclude)}`,
+        `attach = ${JSON.stringify(attach)}`,
+        ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
         ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
       ]),
     ]
