@@ -56,6 +56,7 @@ export const announcementOf = (job: string, lease: Lease, { files, missing }: At
     note: lease.consistencyNote,
     configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
     leftOut: [...lease.leftOut],
+    checkpoint: lease.checkpoint,
     disks: lease.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks }) => {
       return { name, size, kind, reason, base, evidence, comparedChunks }
     }),
