@@ -202,13 +202,17 @@ export class Backups implements AsyncDisposable {
     const abort = new AbortController()
     const running: Running = { job, machine: name, driver, abort, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
-    running.done = this.#work(running, keys, begin).finally(() => this.#left(job))
+    running.done = this.#finish(running, keys, begin)
   }
 
-  async #left(job: string): Promise<void> {
-    this.#running.delete(job)
-    // the next start goes on with them
-    if (!this.#stopping) await this.#attachments.forget(job)
+  async #finish(running: Running, keys: Chunking, begin: Begin): Promise<void> {
+    try {
+      await this.#work(running, keys, begin)
+    } finally {
+      this.#running.delete(running.job)
+      // the next start goes on with them
+      if (!this.#stopping) await this.#attachments.forget(running.job)
+    }
   }
 
   async #work(running: Running, keys: Chunking, begin: Begin): Promise<void> {

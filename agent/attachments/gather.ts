@@ -1,4 +1,4 @@
-// Gathers what goes with a restore point besides its disks: file by file, within the limits of a point; what cannot be had is said.
+// Gathers what goes with a restore point besides its disks: file by file, within its limits; what cannot be had is said.
 import { realpath, stat } from 'node:fs/promises'
 import { normalize } from 'node:path'
 import { isAttachmentName, missingReason, type MissingAttachment } from '../../protocol/attachments.ts'

@@ -1,4 +1,4 @@
-// What goes with a point of a libvirt domain, running or off: its XML, NVRAM, firmware, TPM state, and whether it starts by itself.
+// What goes with a point of a libvirt domain, running or off: its XML, NVRAM, firmware, TPM state and autostart.
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
@@ -18,6 +18,8 @@ export interface DomainFiles {
   /** Where the states of TPMs are, if not where that libvirt keeps them. */
   readonly swtpmFolder?: string
 }
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 
 const isSession = (uri: string): boolean => URL.canParse(uri) && new URL(uri).pathname === '/session'
 
@@ -61,10 +63,9 @@ const tpmOf = (domain: XmlElement, folder: string): AttachmentSource[] => {
 /** `domain.xml`, `autostart` (`yes` or `no`), `nvram`, `pflash0` and `swtpm/…`, as far as the domain has them. Never rejects. */
 export const libvirtAttachments = (domain: DomainFiles): AttachmentSource[] => {
   const { xml, autostart } = domain
-  const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
   const known: AttachmentSource[] = [
-    { name: 'domain.xml', bytes: bytes(xml) },
-    ...(autostart === null ? [] : [{ name: 'autostart', bytes: bytes(autostart ? 'yes\n' : 'no\n') }]),
+    { name: 'domain.xml', bytes: utf8(xml) },
+    ...(autostart === null ? [] : [{ name: 'autostart', bytes: utf8(autostart ? 'yes\n' : 'no\n') }]),
   ]
   try {
     const root = readXml(xml, { root: 'domain' })

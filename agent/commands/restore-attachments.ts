@@ -56,7 +56,7 @@ const openFolder = async (folder: string): Promise<string> => {
   }
 }
 
-/** Where each attachment goes; all names are looked at before anything is written. DATA_DAMAGED, TARGET_EXISTS, TARGET_INVALID. */
+/** Where each attachment goes; all are looked at before any is written. DATA_DAMAGED, TARGET_EXISTS, TARGET_INVALID. */
 const placesOf = async (root: string, names: readonly string[], force: boolean): Promise<Map<string, string>> => {
   const places = new Map<string, string>()
   for (const name of names) {

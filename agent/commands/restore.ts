@@ -26,9 +26,10 @@ export interface RestoreCommand {
   readonly json: boolean
 }
 
+const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
+
 /** PARAMS_INVALID unless the options say what is restored, and to where. */
 const checkOptions = ({ disk, attachment, attachments, to, format }: RestoreCommand): void => {
-  const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
   if ([disk, attachment, attachments].filter((one) => one !== undefined).length !== 1)
     throw wrong('say what to restore with one of --disk NAME, --attachment NAME and --attachments FOLDER')
   if (attachments !== undefined && to !== undefined)

@@ -1,4 +1,4 @@
-// Uploads one image, above all one leased disk: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
+// Uploads one image: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'

@@ -1,5 +1,5 @@
-// Whole machines under real backups: flash, TPM state and files of the host go with each point, come back by name exactly, and are
-// shared, verified, healed, pruned and rebuilt like disks.
+// Whole machines under real backups: flash, TPM state and files of the host go with each point, come back by name exactly,
+// and are shared, verified, healed, pruned and rebuilt like disks.
 import { createHash } from 'node:crypto'
 import { chmod, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'

@@ -47,10 +47,10 @@ test('the state of an emulated TPM is where its libvirt keeps it', () => {
   expect(of(domain('', tpm)).slice(2)).toEqual([['swtpm', `/var/lib/libvirt/swtpm/${UUID}`]])
   expect(of(domain('', tpm), { swtpmFolder: '/x' }).slice(2)).toEqual([['swtpm', `/x/${UUID}`]])
   const before = process.env['XDG_CONFIG_HOME']
-  process.env['XDG_CONFIG_HOME'] = '/home/me/conf'
+  process.env['XDG_CONFIG_HOME'] = '/users/me/conf'
   try {
     expect(of(domain('', tpm), { uri: 'qemu:///session?socket=/run/x' }).slice(2)).toEqual([
-      ['swtpm', `/home/me/conf/libvirt/qemu/swtpm/${UUID}`],
+      ['swtpm', `/users/me/conf/libvirt/qemu/swtpm/${UUID}`],
     ])
   } finally {
     if (before === undefined) delete process.env['XDG_CONFIG_HOME']
