@@ -29,6 +29,8 @@ export interface HostSettings {
   readonly exclude?: readonly string[]
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
+  readonly tables?: readonly string[]
 }
 
 export interface HostOptions {
@@ -188,7 +190,7 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB' } = this.#settings
+    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -203,6 +205,7 @@ export class Host implements AsyncDisposable {
         `exclude = ${JSON.stringify(exclude)}`,
         ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
       ]),
+      ...tables,
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)
   }
