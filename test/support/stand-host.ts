@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
 import { agentTag, checkpointName, sizeMarkName } from '../../agent/drivers/checkpoint-names.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
+import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
@@ -31,6 +32,8 @@ export interface HostSettings {
   readonly scratchReserve?: string
   /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
   readonly tables?: readonly string[]
+  /** The agent knows the machines' disks, and reads them while a machine is off. */
+  readonly whileOff?: boolean
 }
 
 export interface HostOptions {
@@ -87,6 +90,9 @@ export interface Residue {
   readonly journal: readonly string[]
   readonly sockets: readonly string[]
 }
+
+const offDisk = (name: string, { file, format }: Image): string =>
+  `{ name = "${name}", path = "${file}", format = "${format}" }`
 
 const entries = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 
@@ -190,7 +196,7 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', tables = [] } = this.#settings
+    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -198,12 +204,15 @@ export class Host implements AsyncDisposable {
       `scratch_reserve = "${scratchReserve}"`,
       ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
       ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
-      ...[...this.#machines.values()].flatMap(({ name, qemu }) => [
+      ...[...this.#machines.values()].flatMap((machine) => [
         '[[machine]]',
-        `name = "${name}"`,
-        `qmp = "${qemu.qmpPath}"`,
+        `name = "${machine.name}"`,
+        `qmp = "${machine.qemu.qmpPath}"`,
+        ...(whileOff
+          ? [`disks = [${machine.disks.map(({ id }) => offDisk(id, machine.chainOf(id)[0])).join(', ')}]`]
+          : []),
         `exclude = ${JSON.stringify(exclude)}`,
-        ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
+        ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
       ...tables,
     ]

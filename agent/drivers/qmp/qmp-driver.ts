@@ -23,9 +23,8 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
-import { OFFLINE_DRIVER } from '../offline/entry.ts'
-import { addressOf as offlineAddressOf } from '../offline/keys.ts'
 import { lookAtDisks } from '../offline/look.ts'
+import { asOffline } from '../offline/machine.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
@@ -117,8 +116,7 @@ export class QmpDriver implements LeaseDriver {
   /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
   whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
     const keys = isGone(error) ? offlineKeysOf(machine) : null
-    const address = keys === null ? '' : offlineAddressOf(keys)
-    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
+    return Promise.resolve(keys && asOffline(machine, keys))
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
