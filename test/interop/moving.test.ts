@@ -109,7 +109,14 @@ class Scene implements AsyncDisposable {
     await there.qemu.control.execute('cont')
     this.at = this.at === 0 ? 1 : 0
     await here.qemu.quit()
-    await here.qemu.start({ extra: [...this.#identity, '-incoming', 'defer'] })
+    await this.expect()
+  }
+
+  /** The other place waits for the machine, anew. */
+  async expect(): Promise<void> {
+    const { qemu } = this.there
+    await qemu[Symbol.asyncDispose]()
+    await qemu.start({ extra: [...this.#identity, '-incoming', 'defer'] })
   }
 
   async migrate(options: { readonly bitmaps?: boolean } = {}): Promise<void> {
@@ -259,5 +266,28 @@ test('agents that are killed in between lose nothing, wherever the machine is by
   await scene.touch()
   await scene.migrate()
   await scene.known(alpha)
+  expect(await scene.backup()).toEqual(BOTH)
+})
+
+test('a migration that is begun while a backup runs fails, and ends neither the machine nor the backup; a later one succeeds', async () => {
+  await using scene = await Scene.start()
+  const [alpha] = scene.places
+  await scene.known(alpha)
+  await alpha.host.end('SIGTERM')
+  await alpha.host.start({ bandwidth: '256 KiB' })
+  const job = await scene.stand.startBackup(NAME)
+  await scene.stand.begun(job)
+  const before = new Map([...scene.model].map(([disk, bytes]) => [disk, Buffer.from(bytes)]))
+  await scene.leave()
+  await eventually(
+    async () => ((await alpha.qemu.control.execute('query-migrate')) as { status?: string }).status === 'failed',
+  )
+  expect(await statusOf(alpha.qemu)).toBe('running')
+  await scene.touch()
+  expect((await scene.stand.ended(job)).error).toBeNull()
+  expectDisks(await scene.stand.restore(job), before)
+  await scene.expect()
+  await scene.migrate()
+  await scene.known()
   expect(await scene.backup()).toEqual(BOTH)
 })
