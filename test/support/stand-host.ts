@@ -28,6 +28,9 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
+  /** Files and folders that go with each point. */
+  readonly attach?: readonly string[]
+  readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
   /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
@@ -196,7 +199,8 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
+    const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -212,6 +216,8 @@ export class Host implements AsyncDisposable {
           ? [`disks = [${machine.disks.map(({ id }) => offDisk(id, machine.chainOf(id)[0])).join(', ')}]`]
           : []),
         `exclude = ${JSON.stringify(exclude)}`,
+        `attach = ${JSON.stringify(attach)}`,
+        ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
         ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
       ...tables,
