@@ -11,12 +11,12 @@ import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
+import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
-import { planReload } from './reload.ts'
 import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
@@ -88,21 +88,22 @@ export const runAgent = async (
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
   })
+  // until there is a link, it will be told of all machines anyway
+  let reconnect = (_why: string): void => {}
+  const live = resources.use(
+    new LiveConfig({
+      config,
+      driverOf,
+      isBusy: (machine) => backups.jobOf(machine) !== null,
+      onReconnect: (why) => reconnect(why),
+      clock: systemClock,
+      log,
+    }),
+  )
+  await live.start()
   const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driverOf }, log))
-  onReloadable((read) => {
-    const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
-    for (const machine of reload.stopped) driverOf(machine).detach(machine)
-    const { machines, relay: allowed, ...rest } = reload.config
-    // a key that was removed must not keep its old value
-    Object.assign(config, { ca: undefined }, rest)
-    config.machines.splice(0, config.machines.length, ...machines)
-    config.relay.splice(0, config.relay.length, ...allowed)
-    log.level = config.log_level
-    for (const machine of reload.started) driverOf(machine).attach(machine)
-    const { taken, later } = reload
-    log.info({ taken, later }, 'the configuration was reloaded')
-    if (reload.reconnects) link.reconnect('the configuration was reloaded')
-  })
+  reconnect = (why) => link.reconnect(why)
+  onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
   // an agent that the gateway turned away for good has no next start to leave them to

@@ -146,6 +146,7 @@ program
 program
   .command('discover')
   .description('show the machines that this host has, and print the configuration to paste')
+  .option('--uri <uri>', 'ask this libvirt alone (default: those of the configuration and of this host)')
   .addOption(configOption())
   .addOption(jsonOption())
   .action((options: DiscoverCommand) => discover(options))
