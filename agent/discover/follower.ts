@@ -54,9 +54,9 @@ export class Follower implements AsyncDisposable {
     this.#options = options
   }
 
-  /** Resolves once the domains have been listed, or could not be. */
+  /** Resolves once the domains have been listed, or could not be; at once where none are followed. */
   get looked(): Promise<void> {
-    return this.#first.promise
+    return this.#uri === null ? Promise.resolve() : this.#first.promise
   }
 
   /** Follows this libvirt from now on, or none; true if it is another one than before. */
@@ -70,8 +70,7 @@ export class Follower implements AsyncDisposable {
     this.#looking = false
     this.#away = null
     this.#link = null
-    if (uri === null) this.#first.resolve()
-    else this.#begin(uri)
+    if (uri !== null) this.#begin(uri)
     return true
   }
 
