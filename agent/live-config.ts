@@ -24,7 +24,9 @@ export interface LiveConfigOptions {
   readonly config: SharedConfig
   readonly driverOf: (machine: MachineConfig) => Pick<LeaseDriver, 'attach' | 'detach'>
   readonly isBusy: (machine: string) => boolean
-  /** The gateway must learn of other machines, or be dialled anew. */
+  /** A machine came, went or is another one, which the gateway must learn. */
+  readonly onMachine: (machine: string) => void
+  /** The gateway must be dialled anew. */
   readonly onReconnect: (why: string) => void
   readonly clock: Clock
   readonly log: Log
@@ -75,7 +77,7 @@ export class LiveConfig implements AsyncDisposable {
   }
 
   #apply(why: string, isReload = false): void {
-    const { config, driverOf, isBusy, onReconnect, log, clock } = this.#options
+    const { config, driverOf, isBusy, onMachine, onReconnect, log, clock } = this.#options
     const wanted = withFollowed(this.#read, this.#domains)
     const reload = planReload(config, wanted.config, isBusy)
     for (const machine of reload.stopped) driverOf(machine).detach(machine)
@@ -87,6 +89,7 @@ export class LiveConfig implements AsyncDisposable {
     log.level = config.log_level
     for (const machine of reload.started) driverOf(machine).attach(machine)
     this.#tell(why, isReload, reload, wanted.notTaken)
+    for (const { name } of [...reload.stopped, ...reload.started]) onMachine(name)
     if (reload.reconnects) onReconnect(why)
     this.#stopTimer()
     if (reload.waits) this.#stopTimer = clock.after(WAIT_MS, () => this.#apply('a backup has ended'))

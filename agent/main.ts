@@ -19,6 +19,7 @@ import { rotateKeyCommand } from './commands/rotate-key.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
+import { readHostConfig } from './discover/host-config.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
 import { openLog } from '../protocol/host/log.ts'
 import { runProgram } from '../protocol/host/program.ts'
@@ -97,7 +98,7 @@ program
   .addOption(jsonOption())
   .option('--force', 'become a new agent even if this host is one already; the previous identity is kept', false)
   .action(async (options: EnrolCommand) => {
-    const config = await readConfig(options.config)
+    const config = await readHostConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
     const { gateway, force } = options
     const { signal } = interruption()

@@ -14,7 +14,7 @@ export interface Reload {
   /** Machines to attach to and to detach from their drivers. */
   readonly started: readonly MachineConfig[]
   readonly stopped: readonly MachineConfig[]
-  /** The gateway must learn of other machines, or its certificate must be checked again. */
+  /** The gateway's certificate must be checked again. */
   readonly reconnects: boolean
   /** What was applied, and what was not with the reason, for the log. */
   readonly taken: readonly string[]
@@ -24,8 +24,6 @@ export interface Reload {
 }
 
 const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other)
-
-const names = (all: readonly MachineConfig[]): string[] => all.map(({ name }) => name).toSorted()
 
 /** Compares the configuration in effect with the one read; a machine that `isBusy` reports as being backed up stays unchanged. */
 export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine: string) => boolean): Reload => {
@@ -66,6 +64,6 @@ export const planReload = (now: AgentConfig, read: AgentConfig, isBusy: (machine
     }
   }
   const kept = Object.fromEntries(AT_START.map((key) => [key, now[key]]))
-  const reconnects = taken.includes('ca') || !same(names(now.machines), names(machines))
+  const reconnects = taken.includes('ca')
   return { config: { ...read, ...kept, machines }, started, stopped, reconnects, taken, later, waits }
 }

@@ -170,5 +170,5 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       if (options.json) return printJson({ point, released: ended.released })
       pointReport(point).forEach(print)
     },
-    { ...options, works: true, progress: !options.json },
+    { ...options, works: true, machines: true, progress: !options.json },
   )

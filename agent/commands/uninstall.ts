@@ -2,7 +2,8 @@
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { readConfig, type AgentConfig } from '../config.ts'
+import type { AgentConfig } from '../config.ts'
+import { readHostConfig } from '../discover/host-config.ts'
 import type { Machine } from '../drivers/driver.ts'
 import { wayOut } from '../drivers/journal.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
@@ -65,7 +66,7 @@ const removeState = async (state: string): Promise<void> => {
 }
 
 export const uninstall = async (options: UninstallCommand): Promise<void> => {
-  const config = await readConfig(options.config)
+  const config = await readHostConfig(options.config)
   const { signal } = interruption()
   await using direct = await openDirect(config)
   if (direct === null)
