@@ -36,6 +36,16 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   qmp = "/run/qemu/db1.qmp"
   guest_agent = "/run/qemu/db1.qga"         # optional: freeze the guest at the instant
   exclude = ["swap0"]                       # optional
+  [[machine]]
+  name = "web1"
+  domain = "web1"                           # a domain of libvirt; uri = "qemu:///system" unless said otherwise
+  [[machine]]
+  name = "archive"                          # never runs here, or is always off when it is read
+  disks = [{ name = "vda", path = "/srv/archive.qcow2" }]
+  [discover]                                # optional: domains that become machines by themselves
+  libvirt = "qemu:///system"
+  include = ["web-*"]                       # "*" is any text, "?" one character
+"varve-agent discover" prints this for the machines of this host.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`

@@ -31,7 +31,7 @@ export const isIncluded = ({ include, exclude }: DiscoverSettings, name: string)
 export const isDomain = ({ driver, keys }: MachineConfig, uri: string, { name, uuid }: Domain): boolean => {
   if (driver !== 'libvirt' || (keys['uri'] ?? URI_DEFAULT) !== uri) return false
   const own = String(keys['domain'])
-  return own === name || own.toLowerCase() === uuid
+  return own === name || own.toLowerCase().replaceAll('-', '') === uuid.replaceAll('-', '')
 }
 
 const machineOf = (uri: string, { name }: Domain): MachineConfig | null =>
