@@ -97,14 +97,14 @@ export const runAgent = async (
   const announced = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
   inventory = announced
   // until there is a link, it will dial with all that is new anyway
-  let reconnect = (_why: string): void => {}
+  let opened: GatewayLink | null = null
   const live = resources.use(
     new LiveConfig({
       config,
       driverOf,
       isBusy: (machine) => backups.jobOf(machine) !== null,
       onMachine: (machine) => announced.changed(machine),
-      onReconnect: (why) => reconnect(why),
+      onReconnect: (why) => opened?.reconnect(why),
       clock: systemClock,
       log,
     }),
@@ -112,7 +112,7 @@ export const runAgent = async (
   await live.start()
   const served = { inventory: announced, backups, relay, driverOf }
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, log))
-  reconnect = (why) => link.reconnect(why)
+  opened = link
   onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;

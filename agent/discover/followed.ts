@@ -37,12 +37,11 @@ export const isDomain = ({ driver, keys }: MachineConfig, uri: string, { name, u
 const machineOf = (uri: string, { name }: Domain): MachineConfig | null =>
   machineFrom({ name: fitName(name), driver: 'libvirt', domain: name, uri })
 
+const rank = ({ name }: Domain): number => (fitName(name) === name ? 0 : 1)
+
 /** Domains whose own names are allowed choose first, so that a name means the same domain each time. */
 const inOrder = (domains: readonly Domain[]): readonly Domain[] =>
-  domains.toSorted((a, b) => {
-    const isOwn = ({ name }: Domain): number => (fitName(name) === name ? 0 : 1)
-    return isOwn(a) - isOwn(b) || (a.name < b.name ? -1 : 1)
-  })
+  domains.toSorted((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
 
 /** The configuration that the file and the domains make together. A [[machine]] of a domain goes before [discover]. */
 export const withFollowed = (read: AgentConfig, domains: readonly Domain[]): WithFollowed => {

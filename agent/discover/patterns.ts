@@ -2,7 +2,7 @@
 
 /** Whether a whole name fits a pattern; takes time in proportion to their lengths multiplied, whatever they are. */
 export const fits = (name: string, pattern: string): boolean => {
-  const [text, parts] = [[...name], [...pattern]]
+  const [text, parts] = [Array.from(name), Array.from(pattern)]
   let at = 0
   // where to go on when what follows the last star does not fit
   let star = -1

@@ -20,6 +20,6 @@ export const libvirtUri = v.pipe(
   v.string(),
   v.check(
     (uri) => faultOf(uri) === null,
-    ({ input }) => faultOf(String(input)) ?? 'a libvirt uri',
+    ({ input }) => faultOf(input) ?? 'a libvirt uri',
   ),
 )

@@ -109,7 +109,7 @@ test('what is written down goes first, and SIGHUP changes what is followed', asy
   )
 })
 
-test('a domain that is taken up has a state, and is forgotten as any other', async () => {
+test('a domain that is taken up has a state, and forget works on it', async () => {
   await using at = await scene()
   const { libvirt, host } = at
   const domain = await define(libvirt, 'web-1')

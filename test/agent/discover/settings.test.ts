@@ -19,7 +19,7 @@ test.each([
   ['', /discover\.libvirt: expected a text, found nothing|libvirt/u],
   ['libvirt = true\n', /discover\.libvirt/u],
   ['libvirt = "xen:///"\n', /it takes qemu:\/\/\/system and qemu:\/\/\/session/u],
-  ['libvirt = "qemu+ssh:\/\/host/system"\n', /an agent on each host/u],
+  ['libvirt = "qemu+ssh://host/system"\n', /an agent on each host/u],
   ['libvirt = "qemu:///system"\ninclde = ["a"]\n', /did you mean "include"/u],
   ['libvirt = "qemu:///system"\ninclude = "a"\n', /discover\.include/u],
   ['libvirt = "qemu:///system"\nexclude = [""]\n', /discover\.exclude/u],
