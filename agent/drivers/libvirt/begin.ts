@@ -7,7 +7,7 @@ import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import { libvirtGuest } from '../../guest/libvirt-guest.ts'
 import { decideDisks } from '../decide.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
-import { takeInstant, type Instant } from '../instant.ts'
+import { checkWish, takeInstant, type Instant } from '../instant.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
 import { finishLease, isGone, removeObsolete } from './finish.ts'
 import type { LibvirtHost } from './host.ts'
@@ -175,6 +175,7 @@ const more = (learned: Learned, { learned: what, disks }: DiskRefused): Learned 
 export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learned: Learned): Promise<Lease | Again> => {
   const { caller, domain, request } = beginning
   const found = await look(caller, domain, request, learned)
+  checkWish(request.consistency, found.description.hasGuestAgent, request.machine.name)
   const decisions = decideDisks(found.seen, request)
   const names = decisions.disks.map(({ disk }) => disk.name)
   await refuseBlockJobs(caller, domain, names)

@@ -6,7 +6,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -189,9 +189,16 @@ export class LibvirtDriver implements LeaseDriver {
     const onState = (state: LibvirtLinkState): void => {
       this.#host.log.info({ machine: machine.name, libvirt: state }, 'machine')
       if (state === 'up') void this.#clearOrphans(machine)
+      this.#host.onMoved?.(machine.name)
+    }
+    const { domain } = keysOf(machine)
+    const onEvent = (event: LibvirtEvent): void => {
+      const isIts = event.domain.name === domain || event.domain.uuid === domain.toLowerCase()
+      if (isIts && event.kind === 'lifecycle') this.#host.onMoved?.(machine.name)
     }
     this.detach(machine)
-    this.#attached.set(machine.address, link.onState(onState))
+    const endings = [link.onState(onState), link.subscribe(onEvent)]
+    this.#attached.set(machine.address, () => endings.forEach((end) => end()))
     if (link.state === 'up') onState('up')
     link.start()
   }
