@@ -24,6 +24,7 @@ import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { domainAttachments } from './attachments.ts'
+import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
 import { finishLease } from './finish.ts'
@@ -68,6 +69,7 @@ export class LibvirtDriver implements LeaseDriver {
       ...host,
       connect: async (uri) => between(await this.#links.of(uri).client()),
       freeBytes: parts.freeBytes ?? freeBytes,
+      notes: new CheckpointNotes(host.stateFolder),
       folders: {
         scratch: join(host.stateFolder, 'scratch'),
         runtime: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
@@ -230,7 +232,7 @@ export class LibvirtDriver implements LeaseDriver {
         await finishLease(host, entry, 'failed')
         this.#left.release(entry.id)
       }
-      const forgotten = await forgetDomain(caller, domain, disk)
+      const forgotten = await forgetDomain(host, caller, domain, disk)
       const { removed, left } = forgotten
       host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
       release()

@@ -87,7 +87,10 @@ test('a guest that stopped as the scratch space was full goes on when the backup
     filler.fill()
     const state = (): Promise<LibvirtDomainState> => control.domainState(bench.domain.domain)
     await eventually(async () => (await state()).reason === 'io-error')
-    expect(await control.diskErrors(bench.domain.domain)).toContainEqual({ disk: expect.any(String), error: 'no-space' })
+    expect(await control.diskErrors(bench.domain.domain)).toContainEqual({
+      disk: expect.any(String),
+      error: 'no-space',
+    })
     free = 0
     expect(await lease.lost).toMatchObject({ code: 'SCRATCH_LOW' })
     await eventually(async () => (await state()).state === 'running')

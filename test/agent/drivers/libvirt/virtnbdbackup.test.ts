@@ -70,23 +70,26 @@ test('full and increments of both in turn: each exact, each undisturbed', async 
     base = asBase(lease)
   }
   const theirCheckpoints = (count: number): string[] => Array.from({ length: count }, (_, at) => `virtnbdbackup.${at}`)
-  const ourCheckpoint = (): string => checkpointOf(base?.checkpoint ?? '')
+  const expectBoth = async (count: number): Promise<void> => {
+    expect(await bench.checkpoints()).toEqual(theirCheckpoints(count))
+    expect(await bench.recorded()).toEqual([checkpointOf(base?.checkpoint ?? '')])
+  }
 
   await bench.write('vda', 0x11, 0, MIB)
   await ourTurn('full first')
   await bench.write('vdb', 0x12, MIB, MIB)
   await theirs(bench, folder, 'full')
-  expect(await bench.checkpoints()).toEqual([ourCheckpoint(), ...theirCheckpoints(1)])
+  await expectBoth(1)
   for (const turn of [1, 2, 3]) {
     await bench.write('vda', 0x20 + turn, turn * KIB64, KIB64)
     await ourTurn('incremental bitmap')
-    expect(await bench.checkpoints()).toEqual([ourCheckpoint(), ...theirCheckpoints(turn)])
+    await expectBoth(turn)
     await bench.write('vdb', 0x30 + turn, 2 * MIB + turn * KIB64, 2 * KIB64)
     await theirs(bench, folder, 'inc')
-    expect(await bench.checkpoints()).toEqual([ourCheckpoint(), ...theirCheckpoints(turn + 1)])
+    await expectBoth(turn + 1)
     expectSame(await theirImages(bench, folder, turn), bench.snapshot(), 'theirs')
   }
-  // a new full of theirs removes their old checkpoints, and nothing of ours
   await agent.driver.forget(bench.configured, null)
   expect(await bench.checkpoints()).toEqual(theirCheckpoints(4))
+  expect(await bench.recorded()).toEqual([])
 }, 180_000)
