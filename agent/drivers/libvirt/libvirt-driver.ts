@@ -2,8 +2,9 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
+import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
 import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
@@ -23,7 +24,6 @@ import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
-import { domainAttachments } from './attachments.ts'
 import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
@@ -141,10 +141,13 @@ export class LibvirtDriver implements LeaseDriver {
 
   async attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
     try {
-      const caller = await this.#host.connect(keysOf(machine).uri)
-      return await domainAttachments(caller, await findDomain(caller, machine))
-    } catch (error) {
-      return [{ name: 'domain.xml', missing: error instanceof Error ? error.message : String(error) }]
+      const { uri } = keysOf(machine)
+      const caller = await this.#host.connect(uri)
+      const domain = await findDomain(caller, machine)
+      const xml = await caller.domainXml(domain, { inactive: await caller.isPersistent(domain) })
+      return libvirtAttachments({ xml, autostart: await caller.autostart(domain).catch(() => null), uri })
+    } catch (thrown) {
+      return [{ name: 'domain.xml', missing: asVarveError(thrown).message }]
     }
   }
 
