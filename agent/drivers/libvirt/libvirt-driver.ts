@@ -139,8 +139,9 @@ export class LibvirtDriver implements LeaseDriver {
 
   async attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
     try {
-      const caller = await this.#host.connect(keysOf(machine).uri)
-      return await domainAttachments(caller, await findDomain(caller, machine))
+      const { uri } = keysOf(machine)
+      const caller = await this.#host.connect(uri)
+      return await domainAttachments(caller, await findDomain(caller, machine), uri)
     } catch (error) {
       return [{ name: 'domain.xml', missing: error instanceof Error ? error.message : String(error) }]
     }
