@@ -1,0 +1,176 @@
+// The JSON of every command of both programs, made by running them with a real gateway, agent and QEMU: its fields are
+// those that JSON.md lists.
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { program as agentProgram } from '../../agent/main.ts'
+import { makeProgram as makeGatewayProgram } from '../../gateway/main.ts'
+import { MIB } from '../support/model-machine.ts'
+import { Stand } from '../support/stand.ts'
+import { commandsOf } from './program-commands.ts'
+
+const DOCUMENT = path.join(import.meta.dirname, '../../protocol/JSON.md')
+
+/** Values whose own fields are not listed: what an error tells of itself, and what QEMU says. */
+const OPEN: readonly string[] = ['error.details', 'value', 'events[].data']
+
+/** The paths of a value, such as `points[].disks[].name`, and those below which it has nothing to show. */
+const pathsOf = (value: unknown, at = ''): { found: Set<string>; empty: Set<string> } => {
+  const found = new Set<string>()
+  const empty = new Set<string>()
+  const add = (below: unknown, place: string): void => {
+    found.add(place)
+    const more = pathsOf(below, place)
+    for (const one of more.found) found.add(one)
+    for (const one of more.empty) empty.add(one)
+  }
+  if (Array.isArray(value)) {
+    if (value.length === 0) empty.add(`${at}[]`)
+    for (const one of value) add(one, `${at}[]`)
+  } else if (value === null) empty.add(at)
+  else if (typeof value === 'object' && !OPEN.includes(at))
+    for (const [name, below] of Object.entries(value)) add(below, at === '' ? name : `${at}.${name}`)
+  return { found, empty }
+}
+
+type Fields = readonly { readonly path: string; readonly shape: string | null }[]
+
+/** Words in backticks, such as `points[]: Point`. */
+const fieldsOf = (text: string): Fields =>
+  [...text.matchAll(/`([^`]+)`/gu)].map(([, words = '']) => {
+    const [place = '', shape] = words.split(': ')
+    return { path: place, shape: shape ?? null }
+  })
+
+/** JSON.md: the fields of each shape and of each command's document. */
+const readDocument = (): { shapes: Map<string, Fields>; commands: Map<string, Fields> } => {
+  const shapes = new Map<string, Fields>()
+  const commands = new Map<string, Fields>()
+  for (const section of readFileSync(DOCUMENT, 'utf8').split(/^#+ /mu)) {
+    const [title = '', ...lines] = section.split('\n')
+    const rows = lines
+      .filter((line) => line.startsWith('| `'))
+      .map((line) => line.split(/(?<!\\)\|/u).map((cell) => cell.trim()))
+    if (title === 'Documents') for (const row of rows) commands.set(row[1]!.replaceAll('`', ''), fieldsOf(row[2] ?? ''))
+    else
+      shapes.set(
+        title,
+        rows.flatMap((row) => fieldsOf(row[1]!)),
+      )
+  }
+  return { shapes, commands }
+}
+
+const { shapes, commands } = readDocument()
+
+/** Every path that a command's document may have. */
+const expand = (fields: Fields, before = ''): string[] =>
+  fields.flatMap(({ path: own, shape }) => {
+    if (own === '') return expand(shapes.get(shape ?? '') ?? [], before)
+    const place = `${before}${own}`
+    const parents = place.split('.').map((_, index, parts) => parts.slice(0, index + 1).join('.'))
+    const lists = parents.flatMap((one) => (one.endsWith('[]') ? [one, one.slice(0, -2)] : [one]))
+    if (shape === null) return lists
+    const known = shapes.get(shape)
+    if (known === undefined) throw new Error(`JSON.md has no shape ${shape}`)
+    return [...lists, ...expand(known, `${place}.`)]
+  })
+
+/** What a document has that JSON.md does not list for its command, and the other way round. */
+const differences = (command: string, document: unknown): { unlisted: string[]; missing: string[] } => {
+  const listed = new Set(expand(commands.get(command) ?? []))
+  const { found, empty } = pathsOf(document)
+  const below = (place: string): boolean => [...empty].some((one) => place === one || place.startsWith(`${one}.`))
+  return {
+    unlisted: [...found, ...empty].filter((one) => !listed.has(one)),
+    missing: [...listed].filter((one) => !found.has(one) && !below(one)),
+  }
+}
+
+test('JSON.md has a row for every command that takes --json, and every such command takes it', () => {
+  const names = [
+    ...commandsOf(makeGatewayProgram()).map((name) => `varve-gateway ${name}`),
+    ...commandsOf(agentProgram).map((name) => `varve-agent ${name}`),
+  ].filter((name) => name !== 'varve-gateway serve' && name !== 'varve-agent run')
+  const rebuilds = names.flatMap((name) =>
+    name === 'varve-gateway repair' ? [`${name} --check`, `${name} --rebuild`] : [name],
+  )
+  expect([...commands.keys()].toSorted()).toEqual(rebuilds.toSorted())
+})
+
+test('each command prints one object with the fields that JSON.md lists, instants as text and in milliseconds', async () => {
+  await using stand = await Stand.start()
+  // as slow as a backup must be that is to be cancelled
+  const host = await stand.addHost({ settings: { bandwidth: '64 KiB' } })
+  await host.addMachine('db1', [{ id: 'vda', format: 'qcow2', size: 2 * MIB, content: Buffer.alloc(2 * MIB, 7) }])
+  await host.addMachine('db2', [{ id: 'vda', format: 'raw', size: 2 * MIB, content: randomBytes(2 * MIB) }])
+  await host.start()
+  const documents = new Map<string, unknown>()
+  const note = (command: string, text: string): Record<string, unknown> => {
+    const document = JSON.parse(text) as Record<string, unknown>
+    documents.set(command, document)
+    return document
+  }
+  const gateway = async (command: string, ...more: readonly string[]): Promise<Record<string, unknown>> =>
+    note(`varve-gateway ${command}`, (await stand.done(...command.split(' '), ...more, '--json')).stdout)
+  const agent = async (command: string, ...more: readonly string[]): Promise<Record<string, unknown>> =>
+    note(`varve-agent ${command}`, (await host.done(...command.split(' '), ...more, '--json')).stdout)
+  const of = ['--tenant', 'acme']
+
+  const backup = (await agent('backup', 'db1')) as { point: { id: string } }
+  await Promise.all([agent('machines'), agent('status'), agent('points')])
+  await agent('restore', backup.point.id, '--disk', 'vda', '--to', stand.folder.join('vda.raw'))
+  await agent('forget', 'db1')
+  await agent('discover')
+  const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
+  const who = agents[0]!.id
+  await gateway('tenant add', 'beta')
+  await Promise.all([gateway('tenant list'), gateway('tenant quota', 'acme', '--hard', '1T'), gateway('enrol', ...of)])
+  const issued = (await gateway('token issue', ...of, '--role', 'viewer')) as { id: string }
+  await Promise.all([gateway('token list', ...of), gateway('token revoke', issued.id, ...of)])
+  await Promise.all([gateway('audit list', ...of), gateway('audit check'), gateway('machine list', ...of)])
+  await Promise.all([gateway('machine status', 'db1', ...of), gateway('machine qmp', 'db1', 'query-status', ...of)])
+  await Promise.all([gateway('machine events', 'db1', ...of, '--for', '1s'), gateway('job list', ...of)])
+  await Promise.all([gateway('point show', backup.point.id, ...of), gateway('point lost', backup.point.id, ...of)])
+  await gateway('backup', 'db1', ...of)
+  await gateway('job watch', backup.point.id, ...of)
+  const { stdout } = await stand.done('backup', 'db2', ...of, '--detach', '--json')
+  await gateway('job cancel', (JSON.parse(stdout) as { job: string }).job, ...of)
+  await gateway('machine forget', 'db1', ...of)
+  await gateway('machine assign', 'db1', '--agent', who, ...of)
+  await gateway('policy', 'db1', ...of, '--group', 'databases')
+  await gateway('retention', ...of, '--keep-last', '9')
+  await Promise.all([gateway('points', ...of), gateway('hold', backup.point.id, ...of, '--until', '1d')])
+  await Promise.all([gateway('prune', '--dry-run'), gateway('usage', '--points')])
+  await gateway('gc')
+  await gateway('verify')
+  note('varve-gateway repair --check', (await stand.done('repair', '--check', '--json')).stdout)
+  await gateway('keys new')
+  await gateway('keys list')
+  await agent('rotate-key')
+  await host.end('SIGTERM')
+  await stand.endGateway('SIGTERM')
+  note('varve-gateway repair --rebuild', (await stand.done('repair', '--rebuild', '--json')).stdout)
+  await stand.startGateway()
+  await gateway('agent revoke', who, ...of)
+  const token = (await gateway('enrol', ...of)) as { token: string }
+  await agent('uninstall')
+  expect(existsSync(host.stateFolder)).toBe(false)
+  await agent('enrol', '--gateway', stand.url, '--token', token.token)
+
+  expect([...documents.keys()].toSorted()).toEqual([...commands.keys()].toSorted())
+  const all: unknown[] = []
+  for (const [command, document] of documents) { const d = differences(command, document); if (d.unlisted.length + d.missing.length > 0) all.push([command, d]) }
+  console.log(JSON.stringify(all))
+  for (const [command, document] of [] as [string, unknown][])
+    expect({ command, ...differences(command, document) }).toEqual({ command, unlisted: [], missing: [] })
+  for (const document of documents.values()) {
+    const text = JSON.stringify(document)
+    for (const [, name, ms] of text.matchAll(/"(\w+)Ms":(\d+)/gu))
+      if (name !== 'duration') expect(text).toContain(`"${name}":"${new Date(Number(ms)).toISOString()}"`)
+  }
+  const refused = await stand.run('points', '--tenant', 'nobody', '--json')
+  const listed = new Set(expand(shapes.get('Error') ?? [], 'error.'))
+  expect([...pathsOf(JSON.parse(refused.stdout)).found].toSorted()).toEqual([...listed].toSorted())
+})
