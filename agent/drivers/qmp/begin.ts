@@ -17,7 +17,6 @@ import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { makeScratch } from './scratch.ts'
-import { prepareSizeMarks } from './size-mark.ts'
 
 /** The oldest QEMU whose commands suffice (block-export-add). */
 const QEMU_MAJOR_MIN = 5
@@ -109,7 +108,6 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
     await removeObsolete(host, client, entry, request)
     await addScratchNodes(client, entry)
     await startServer(client, entry.socketPath)
-    await prepareSizeMarks(client, entry)
   } catch (error) {
     await starting.then((guard) => guard.done()).catch(() => undefined)
     throw error
