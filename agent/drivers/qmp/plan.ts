@@ -7,7 +7,7 @@ import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from '../decide.ts'
 import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
-import type { LeaseFolders } from './host.ts'
+import type { LeaseFolders } from '../scratch.ts'
 import { parseCheckpoint } from '../checkpoint-names.ts'
 import { leaseNames } from './names.ts'
 

@@ -13,9 +13,9 @@ import { refuseFullRead } from '../decide.ts'
 import { writeEntry, type JournalDisk, type QmpEntry } from './entry.ts'
 import { qmpPathOf } from './keys.ts'
 import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
+import type { ScratchGuard } from '../scratch-guard.ts'
+import { watchScratch } from '../scratch-watch.ts'
 import { findMove } from './run-state.ts'
-import type { ScratchGuard } from './scratch-guard.ts'
-import { watchScratch } from './scratch-watch.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
