@@ -37,7 +37,7 @@ import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, findMove, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { findDomain, isArriving, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -133,7 +133,7 @@ export class LibvirtDriver implements LeaseDriver {
     try {
       const caller = await this.#host.connect(keysOf(machine).uri)
       const domain = await findDomain(caller, machine)
-      return { uuid: domain.uuid, here: domain.id !== null && (await findMove(caller, domain)) === null }
+      return { uuid: domain.uuid, here: domain.id !== null && !(await isArriving(caller, domain)) }
     } catch {
       return { uuid: null, here: false }
     }
