@@ -134,7 +134,10 @@ export const look = async (
   for (const { disk } of found.sized) if (await holds(disk, learned)) capable.add(disk.name)
   const base = await readBase(caller, domain, request, [...capable])
   const { disks, leftOut } = await seeAll(found, capable)
-  const marked = disks.map((disk) => ({ ...disk, bitmaps: disk.holdsBitmaps ? bitmapOf(base, disk.name, learned) : [] }))
+  const marked = disks.map((disk) => ({
+    ...disk,
+    bitmaps: disk.holdsBitmaps ? bitmapOf(base, disk.name, learned) : [],
+  }))
   return { description: found.description, seen: { disks: marked, leftOut }, base }
 }
 
