@@ -42,7 +42,7 @@ export type AskBase = (
   ids: Uint8Array,
 ) => Promise<{ readonly compared: number; readonly different: readonly number[] }>
 
-/** Asks which chunks of the base below a position are not zero, the last ones first; `next` is where to go on, null for no more. */
+/** Asks which chunks of the base below a position are not zero, the last ones first; `next` is where to go on, if at all. */
 export type AskContent = (
   before: number,
   limit: number,
