@@ -59,6 +59,14 @@ const machineSchema = v.lazy((input) => {
       attach: v.optional(v.pipe(v.array(absolutePath), v.maxLength(ATTACH_PATHS_MAX)), []),
       ...kind.keys,
     }),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed || dataset.issues !== undefined) return
+      const fault = kind.faultOf?.(dataset.value) ?? null
+      if (fault === null) return
+      const { key, message } = fault
+      const value = (dataset.value as Readonly<Record<string, unknown>>)[key]
+      addIssue({ message, input: value, path: [{ type: 'object', origin: 'value', input: dataset.value, key, value }] })
+    }),
     v.transform(({ name: own, driver: _, exclude, attach, ...keys }): MachineConfig => ({
       name: own,
       driver: kind.name,

@@ -33,6 +33,8 @@ export interface HostSettings {
   readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
+  readonly tables?: readonly string[]
   /** The agent knows the machines' disks, and reads them while a machine is off. */
   readonly whileOff?: boolean
 }
@@ -198,7 +200,7 @@ export class Host implements AsyncDisposable {
 
   async writeConfig(): Promise<void> {
     const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
-    const { scratchReserve = '32 MiB', whileOff = false } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -218,6 +220,7 @@ export class Host implements AsyncDisposable {
         ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
         ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
+      ...tables,
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)
   }
