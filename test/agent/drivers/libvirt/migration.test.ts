@@ -130,3 +130,19 @@ test('while it moves no backup begins on either host, and the move goes on', asy
   await expectExact(arrived, lease)
   await lease.end('committed')
 })
+
+test('a domain does not move while it is backed up, and the backup goes on', async () => {
+  await using folder = await tempFolder()
+  await using stand = await startStand(folder, true)
+  const { two, domain, here, agent, base } = stand
+  const lease = await agent.driver.begin(here.request({ base }))
+  const at = here.snapshot()
+  // libvirt waits half a minute for the backup to end
+  await expect(domain.migrateTo(two)).rejects.toThrow(/^Command failed: virsh .* migrate /)
+  expect(await two.control.listAllDomains()).toEqual([])
+  await here.write('vda', 6, 0, KIB64)
+  expect((await here.content(lease.disks[0]!)).equals(at.get('vda')!)).toBe(true)
+  await lease.check()
+  await lease.end('committed')
+  await expect(domain.migrateTo(two)).resolves.toMatchObject({ libvirt: two })
+})
