@@ -141,7 +141,12 @@ export class TestDomain {
 
   /** Ends QEMU by libvirt: it stores persistent bitmaps. */
   async destroy(): Promise<void> {
-    await destroyDomain(this.libvirt.control, this.domain)
+    try {
+      await destroyDomain(this.libvirt.control, this.domain)
+    } catch (error) {
+      // a daemon that just started is still taking the machine up, finds it dead by this call and then refuses the call
+      if ((await this.libvirt.control.domainState(this.domain)).state !== 'shut-off') throw error
+    }
   }
 
   async suspend(): Promise<void> {

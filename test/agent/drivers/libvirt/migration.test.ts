@@ -53,7 +53,11 @@ const startStand = async (folder: TempFolder, running: boolean) => {
   await lease.end('committed')
   await here.write('vda', 2, MIB, KIB64)
   return {
-    ...{ two, domain, here, agent, base: asBase(lease) },
+    two,
+    domain,
+    here,
+    agent,
+    base: asBase(lease),
     [Symbol.asyncDispose]: async () => {
       await agent[Symbol.asyncDispose]()
       await two[Symbol.asyncDispose]()
