@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { AttachmentSource } from '../drivers/driver.ts'
+import { withoutDomainSecrets } from './domain-secrets.ts'
 import type { Reader } from './reader.ts'
 import { attributeOf, childrenOf, elementAt, readXml, textAt, textOf, type XmlElement } from '../libvirt/xml.ts'
 
@@ -67,7 +68,7 @@ const tpmOf = (domain: XmlElement, folder: string): AttachmentSource[] => {
 export const libvirtAttachments = (domain: DomainFiles): AttachmentSource[] => {
   const { xml, autostart } = domain
   const known: AttachmentSource[] = [
-    { name: 'domain.xml', bytes: utf8(xml) },
+    { name: 'domain.xml', bytes: utf8(withoutDomainSecrets(xml)) },
     ...(autostart === null ? [] : [{ name: 'autostart', bytes: utf8(autostart ? 'yes\n' : 'no\n') }]),
   ]
   try {
