@@ -30,7 +30,10 @@ export interface Host {
   /** The lines of the agent's `[[machine]]` that say how the machine is reached. */
   machineKeys(machine: string): string
   /** The service that guests need, prepared to be started; null where there is none. */
-  command(): Promise<{ readonly line: readonly string[]; readonly env: Readonly<Record<string, string>> } | null>
+  command(): Promise<{
+    readonly line: readonly [string, ...string[]]
+    readonly env: Readonly<Record<string, string>>
+  } | null>
   /** True once that service answers. */
   answers(): Promise<boolean>
   boot(options: BootOptions): Promise<Guest>

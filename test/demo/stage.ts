@@ -58,7 +58,7 @@ export class Stage implements AsyncDisposable {
   async startHost(): Promise<void> {
     const command = await this.host.command()
     if (command === null) return
-    const [program = '', ...args] = command.line
+    const [program, ...args] = command.line
     const service = await this.#service('libvirtd', program, args, command.env)
     await service.until(() => this.host.answers(), READY_TIMEOUT_MS)
   }

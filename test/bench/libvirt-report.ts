@@ -1,0 +1,112 @@
+// What the scenario of libvirt reports: operations and their titles, ratios of the two products, and goals.
+import { judge, type Goal, type Table } from './scenario.ts'
+import type { Summary } from './statistics.ts'
+import type { Turn } from './libvirt-together.ts'
+
+const MIB = 2 ** 20
+
+export const PRODUCTS = {
+  varve: 'Varve',
+  plain: 'virtnbdbackup',
+  lz4: 'virtnbdbackup --compress',
+} as const
+export type ProductId = keyof typeof PRODUCTS
+
+/** What is timed, with the random writes of 4 KiB before it. */
+export const WORK = {
+  full: { title: 'full backup', writes: 0 },
+  small: { title: 'incremental after 1,000 random 4 KiB writes', writes: 1000 },
+  large: { title: 'incremental after 10,000 random 4 KiB writes', writes: 10_000 },
+  restore: { title: 'restore of the last point to qcow2', writes: 0 },
+} as const
+export type WorkId = keyof typeof WORK
+
+export type OperationId = `${ProductId}-${WorkId}`
+
+export const operationId = (product: ProductId, work: WorkId): OperationId => `${product}-${work}`
+
+const workIds = Object.keys(WORK) as WorkId[]
+const productIds = Object.keys(PRODUCTS) as ProductId[]
+
+/** Of every operation: one kind of work by all products, then the next. */
+export const TITLES = Object.fromEntries(
+  workIds.flatMap((work) =>
+    productIds.map((product) => [operationId(product, work), `${PRODUCTS[product]}: ${WORK[work].title}`]),
+  ),
+) as Record<OperationId, string>
+
+type LibvirtSummary = Summary<OperationId>
+
+const find = (summaries: readonly LibvirtSummary[], product: ProductId, work: WorkId): LibvirtSummary => {
+  const found = summaries.find(({ operation }) => operation === operationId(product, work))
+  if (found === undefined) throw new Error(`${TITLES[operationId(product, work)]} was not measured`)
+  return found
+}
+
+const seconds = (summary: LibvirtSummary): number => summary.seconds.median
+
+/** Seconds of all processes with a part in it. */
+const cpu = (summary: LibvirtSummary): number => summary.processes.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0)
+
+/** Of the product's own processes, in bytes. */
+const memory = ({ processes }: LibvirtSummary): number =>
+  processes
+    .filter(({ name }) => name !== 'QEMU' && name !== 'libvirtd')
+    .reduce((sum, { peakBytes }) => sum + peakBytes, 0)
+
+const stored = ({ figures }: LibvirtSummary): number => figures['bytesStored'] ?? Number.NaN
+
+/** What Varve takes as a multiple of what the other takes: below 1 Varve takes less. */
+const ratio = (
+  summaries: readonly LibvirtSummary[],
+  work: WorkId,
+  other: ProductId,
+  value: (summary: LibvirtSummary) => number,
+): number => value(find(summaries, 'varve', work)) / value(find(summaries, other, work))
+
+export const ratioTable = (summaries: readonly LibvirtSummary[]): Table => {
+  const row = (work: WorkId, other: ProductId): string[] => {
+    const of = (value: (summary: LibvirtSummary) => number): string => ratio(summaries, work, other, value).toFixed(2)
+    const bytes = work === 'restore' ? '' : of(stored)
+    return [`${WORK[work].title}, beside ${PRODUCTS[other]}`, of(seconds), of(cpu), bytes, of(memory)]
+  }
+  return {
+    title: 'Varve as a multiple of virtnbdbackup',
+    heading: ['what', 'time', 'CPU', 'stored', 'memory'],
+    rows: workIds.flatMap((work) => (['plain', 'lz4'] as const).map((other) => row(work, other))),
+  }
+}
+
+export const storeTable = (summaries: readonly LibvirtSummary[]): Table => ({
+  title: 'Bytes stored, CPU and memory in all',
+  heading: ['operation', 'stored, MiB', 'CPU seconds', 'peak memory, MiB'],
+  rows: summaries.map((summary) => {
+    const bytes = stored(summary)
+    const cell = Number.isNaN(bytes) ? '' : (bytes / MIB).toFixed(1)
+    return [summary.title, cell, cpu(summary).toFixed(2), (memory(summary) / MIB).toFixed(0)]
+  }),
+})
+
+export const togetherTable = (turns: readonly Turn[]): Table => ({
+  title: 'Both on one domain in turn, every point restored and compared',
+  heading: ['backup', 'kind', "Varve's checkpoints after it", "virtnbdbackup's"],
+  rows: turns.map(({ product, level, checkpoints }) => [
+    product === 'varve' ? PRODUCTS.varve : PRODUCTS.lz4,
+    level,
+    String(checkpoints.varve),
+    String(checkpoints.virtnbdbackup),
+  ]),
+})
+
+export const libvirtGoals = (summaries: readonly LibvirtSummary[]): Goal[] => {
+  const goal = (title: string, work: WorkId, other: ProductId, value: (summary: LibvirtSummary) => number): Goal =>
+    judge(`${title}, Varve / ${PRODUCTS[other]}`, ratio(summaries, work, other, value), { atMost: 1 })
+  return [
+    goal('full, bytes stored', 'full', 'lz4', stored),
+    goal('incremental (1,000), bytes stored', 'small', 'lz4', stored),
+    goal('incremental (10,000), bytes stored', 'large', 'lz4', stored),
+    goal('incremental (1,000), time', 'small', 'lz4', seconds),
+    goal('incremental (10,000), time', 'large', 'lz4', seconds),
+    goal('restore, time', 'restore', 'lz4', seconds),
+  ]
+}

@@ -1,0 +1,65 @@
+// Both products on one domain in turn: neither may disturb the other's checkpoints, and every point must be right.
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import type { Libvirtd } from '../rig/libvirtd.ts'
+import { run } from '../rig/run.ts'
+import type { BenchImage } from './image.ts'
+import { BenchDomain } from './libvirt-domain.ts'
+import { startVarve, virtnbdbackup, type Level, type Product } from './libvirt-products.ts'
+
+const TIMEOUT_MS = 5 * 60_000
+
+/** Whose turn it is; each first turn is a full backup. Every order of two that follow each other comes up. */
+const TURNS = ['varve', 'virtnbdbackup', 'varve', 'virtnbdbackup', 'virtnbdbackup', 'varve', 'varve'] as const
+
+const WRITES_BETWEEN = 200
+
+/** What one turn left, for the report. */
+export interface Turn {
+  readonly product: (typeof TURNS)[number]
+  readonly level: Level
+  readonly point: string
+  /** Checkpoints of the domain afterwards. */
+  readonly checkpoints: { readonly varve: number; readonly virtnbdbackup: number }
+}
+
+export interface TogetherOptions {
+  readonly libvirtd: Libvirtd
+  readonly image: BenchImage
+  readonly folder: string
+  readonly signal: AbortSignal
+}
+
+/** Throws where a product changed the other's checkpoints, where a backup was not what it should be, or a restore is wrong. */
+export const backUpTogether = async (options: TogetherOptions): Promise<Turn[]> => {
+  const { libvirtd, image, folder, signal } = options
+  const runOptions = { timeoutMs: TIMEOUT_MS, signal }
+  await using domain = await BenchDomain.start(libvirtd, path.join(folder, 'domain'), image, signal)
+  await using varve = await startVarve(libvirtd, path.join(folder, 'varve'), signal)
+  await using other = virtnbdbackup(libvirtd, path.join(folder, 'virtnbdbackup'), true)
+  const products = { varve, virtnbdbackup: other }
+  const namesOf = ({ checkpointPrefix }: Product, names: readonly string[]): string[] =>
+    names.filter((name) => name.startsWith(checkpointPrefix))
+
+  const turns: Turn[] = []
+  for (const [index, name] of TURNS.entries()) {
+    const level: Level = turns.some(({ product }) => product === name) ? 'incremental' : 'full'
+    const [product, neighbour] = name === 'varve' ? [varve, other] : [other, varve]
+    const before = await domain.checkpoints()
+    const { program, args } = product.backup(level)
+    const point = product.pointOf(level, await run(program, args, runOptions))
+    const after = await domain.checkpoints()
+    const [kept, found] = [namesOf(neighbour, before).join(), namesOf(neighbour, after).join()]
+    if (kept !== found) throw new Error(`${name} changed the other's checkpoints: ${kept} before, ${found} after`)
+    const target = path.join(folder, 'restored')
+    await mkdir(target)
+    const restore = products[name].restore(point, target)
+    await run(restore.program, restore.args, runOptions)
+    await domain.compare(path.join(target, 'disk.qcow2'))
+    await rm(target, { recursive: true })
+    const count = (one: Product): number => namesOf(one, after).length
+    turns.push({ product: name, level, point, checkpoints: { varve: count(varve), virtnbdbackup: count(other) } })
+    await domain.write(WRITES_BETWEEN, index + 1)
+  }
+  return turns
+}
