@@ -5,6 +5,7 @@ import path from 'node:path'
 import { give } from '../rig/domain.ts'
 import type { Libvirtd } from '../rig/libvirtd.ts'
 import { run } from '../rig/run.ts'
+import { eventually } from '../support/temp.ts'
 import { WRITE_BYTES } from './guest-writes.ts'
 import type { BenchImage } from './image.ts'
 import type { Watched } from './measure.ts'
@@ -14,6 +15,9 @@ export const DOMAIN = 'bench'
 
 /** Commands that one virsh is given, as an argument may have 128 KiB. */
 const COMMANDS_AT_ONCE = 400
+
+/** Longest time from the end of a restore until nothing has its file open, in milliseconds. */
+const CLOSE_TIMEOUT_MS = 30_000
 
 const COPY_TIMEOUT_MS = 5 * 60_000
 
@@ -104,9 +108,10 @@ export class BenchDomain implements AsyncDisposable {
     await rm(folder, { recursive: true })
   }
 
-  /** Throws unless a qcow2 file has the content that the disk has. */
+  /** Throws unless a qcow2 file has the content that the disk has; waits for whoever still closes the file. */
   async compare(restored: string): Promise<void> {
     const options = { timeoutMs: COPY_TIMEOUT_MS, signal: this.#signal }
+    await eventually(() => run('qemu-img', ['info', restored], options).catch(() => null), CLOSE_TIMEOUT_MS)
     await run('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', this.truth, restored], options)
   }
 

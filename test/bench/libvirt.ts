@@ -42,7 +42,8 @@ and compresses (zstd 1); virtnbdbackup writes files into a folder, without or wi
 before it connects to the export. CPU is that of all processes with a part in it: the command and its children, agent,
 gateway, the domain's QEMU and libvirtd. Memory is their sum of peaks without QEMU and libvirtd, shared pages included.
 Stored is what the product's folder takes more on the disk afterwards, catalogs and logs included.`,
-  `virtnbdrestore leaves the work of writing to a qemu-nbd that is nobody's child: its CPU is in "CPU of others" there.`,
+  `virtnbdrestore leaves the work of writing to a qemu-nbd that is nobody's child: its CPU is in "CPU of others" there, and what it
+still does after the command's end is not in the time.`,
 ]
 
 /** What files in a folder take on the disk, in bytes. */
