@@ -63,6 +63,22 @@ export interface LibvirtJob {
   readonly values: ReadonlyMap<string, LibvirtValue>
 }
 
+/** Sizes of a disk's image, in bytes. */
+export interface LibvirtBlockInfo {
+  /** What the guest sees. */
+  readonly capacity: number
+  /** The highest place in the file that the image uses, of a running machine; what the file holds, of one that is off. */
+  readonly allocation: number
+  /** The file's end. */
+  readonly physical: number
+}
+
+export interface LibvirtDiskError {
+  /** The disk's target name, such as `vda`. */
+  readonly disk: string
+  readonly error: 'unspecified' | 'no-space'
+}
+
 export interface LibvirtBlockJob {
   readonly type: BlockJobType
   readonly current: bigint
@@ -132,6 +148,8 @@ export interface DomainXmlOptions extends LibvirtCallOptions {
 export interface LibvirtCaller {
   /** The version of libvirt, such as 9000000 for 9.0.0. */
   readonly version: number
+  /** The version of the QEMU that new domains get, such as 7002022 for 7.2.22. */
+  hypervisorVersion(): Promise<number>
   /** Resolves once, when the connection has ended, with why. */
   readonly closed: Promise<VarveError>
 
@@ -199,6 +217,11 @@ export interface LibvirtCaller {
   fsThaw(domain: LibvirtDomain, options?: LibvirtCallOptions): Promise<number>
 
   listSnapshots(domain: LibvirtDomain): Promise<LibvirtSnapshot[]>
+  blockInfo(domain: LibvirtDomain, disk: string): Promise<LibvirtBlockInfo>
+  /** The disks whose errors stopped the domain; it must run. */
+  diskErrors(domain: LibvirtDomain): Promise<LibvirtDiskError[]>
+  /** Lets a paused domain go on. */
+  resume(domain: LibvirtDomain): Promise<void>
   /** Whether the domain is off with its memory saved for the next start. */
   hasManagedSave(domain: LibvirtDomain): Promise<boolean>
 

@@ -66,6 +66,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
       'ordinal size has_base position finished received stored changed compared',
       'job disk kind reason base_root state root evidence',
     ),
+    later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
   point: {
@@ -73,10 +74,12 @@ const TABLES: Readonly<Record<string, Tallied>> = {
       'tenant machine time_ms bytes_read bytes_sent bytes_stored duration_ms committed_ms held locked_ms verified_ms seq',
       'id agent kind reason consistency note configuration base manifest left_out',
     ),
+    later: [[8, columns('', 'missing')]],
     acknowledged: 'held, locked_ms',
   },
   image: {
     columns: columns('ordinal size changed compared', 'point disk root kind reason evidence'),
+    later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
   retention: { columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
