@@ -4,7 +4,7 @@ import path from 'node:path'
 import * as v from 'valibot'
 import { agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
 import { accepts, freePort, Service } from '../demo/service.ts'
-import type { Libvirtd } from '../rig/libvirtd.ts'
+import type { TestLibvirt } from '../support/libvirt.ts'
 import { DOMAIN } from './libvirt-domain.ts'
 import type { Command, Watched } from './measure.ts'
 
@@ -35,14 +35,14 @@ const pointSchema = v.object({
 })
 
 /** Gateway and agent, each a real process. */
-export const startVarve = async (libvirtd: Libvirtd, folder: string, signal: AbortSignal): Promise<Product> => {
+export const openVarve = async (libvirt: TestLibvirt, folder: string, signal: AbortSignal): Promise<Product> => {
   await using stack = new AsyncDisposableStack()
   await mkdir(folder)
   const port = await freePort()
   const url = `ws://127.0.0.1:${port}`
   const data = path.join(folder, 'gateway')
   const config = path.join(folder, 'agent.toml')
-  const machine = `[[machine]]\nname = "${DOMAIN}"\ndomain = "${DOMAIN}"\nuri = "${libvirtd.uri}"\n`
+  const machine = `[[machine]]\nname = "${DOMAIN}"\ndomain = "${DOMAIN}"\nuri = "${libvirt.uri}"\n`
   await writeFile(config, `gateway = "${url}"\nstate = "${path.join(folder, 'agent')}"\n\n${machine}`)
   const service = async (name: string, ...args: string[]): Promise<Service> =>
     stack.use(await Service.start(name, path.join(folder, `${name}.log`), process.execPath, args))
@@ -81,10 +81,18 @@ export const startVarve = async (libvirtd: Libvirtd, folder: string, signal: Abo
 const CHECKPOINT = /Using checkpoint name: \[(virtnbdbackup\.\d+)\]/
 
 /** Its backups are files in one folder; it has nothing running between them. */
-export const virtnbdbackup = (libvirtd: Libvirtd, folder: string, compression: boolean): Product => {
-  const [uri, store] = [libvirtd.uri, path.join(folder, 'store')]
+export const openVirtnbdbackup = async (
+  libvirt: TestLibvirt,
+  folder: string,
+  compression: boolean,
+): Promise<Product> => {
+  const [uri, store] = [libvirt.uri, path.join(folder, 'store')]
   const connect = ['--noprogress', '--uri', uri]
-  const places = ['--scratchdir', libvirtd.scratch, '--socketfile', path.join(libvirtd.scratch, 'virtnbdbackup.sock')]
+  const scratch = path.join(folder, 'scratch')
+  await mkdir(folder)
+  await mkdir(scratch)
+  await libvirt.give(scratch)
+  const places = ['--scratchdir', scratch, '--socketfile', path.join(scratch, 'virtnbdbackup.sock')]
   const name = 'command'
   return {
     watched: [],

@@ -1,11 +1,11 @@
 // Both products on one domain in turn: neither may disturb the other's checkpoints, and every point must be right.
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
-import type { Libvirtd } from '../rig/libvirtd.ts'
 import { run } from '../rig/run.ts'
+import type { TestLibvirt } from '../support/libvirt.ts'
 import type { BenchImage } from './image.ts'
 import { BenchDomain } from './libvirt-domain.ts'
-import { startVarve, virtnbdbackup, type Level, type Product } from './libvirt-products.ts'
+import { openVarve, openVirtnbdbackup, type Level, type Product } from './libvirt-products.ts'
 
 const TIMEOUT_MS = 5 * 60_000
 
@@ -24,7 +24,7 @@ export interface Turn {
 }
 
 export interface TogetherOptions {
-  readonly libvirtd: Libvirtd
+  readonly libvirt: TestLibvirt
   readonly image: BenchImage
   readonly folder: string
   readonly signal: AbortSignal
@@ -32,11 +32,11 @@ export interface TogetherOptions {
 
 /** Throws where a product changed the other's checkpoints, where a backup was not what it should be, or a restore is wrong. */
 export const backUpTogether = async (options: TogetherOptions): Promise<Turn[]> => {
-  const { libvirtd, image, folder, signal } = options
+  const { libvirt, image, folder, signal } = options
   const runOptions = { timeoutMs: TIMEOUT_MS, signal }
-  await using domain = await BenchDomain.start(libvirtd, path.join(folder, 'domain'), image, signal)
-  await using varve = await startVarve(libvirtd, path.join(folder, 'varve'), signal)
-  await using other = virtnbdbackup(libvirtd, path.join(folder, 'virtnbdbackup'), true)
+  await using domain = await BenchDomain.start(libvirt, path.join(folder, 'domain'), image, signal)
+  await using varve = await openVarve(libvirt, path.join(folder, 'varve'), signal)
+  await using other = await openVirtnbdbackup(libvirt, path.join(folder, 'virtnbdbackup'), true)
   const products = { varve, virtnbdbackup: other }
   const namesOf = ({ checkpointPrefix }: Product, names: readonly string[]): string[] =>
     names.filter((name) => name.startsWith(checkpointPrefix))

@@ -1,15 +1,14 @@
 // The scenario of libvirt: one domain backed up by Varve and by Debian's virtnbdbackup, in one run and at once.
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { Service } from '../demo/service.ts'
-import { libvirtdIn, type Libvirtd } from '../rig/libvirtd.ts'
 import { run as runProgram } from '../rig/run.ts'
+import { startLibvirt, type TestLibvirt } from '../support/libvirt.ts'
 import { disturbanceNote, timesTable } from './data-path-tables.ts'
 import { requireSpace } from './host.ts'
 import { benchImage, type BenchImage } from './image.ts'
 import { BenchDomain } from './libvirt-domain.ts'
-import { startVarve, virtnbdbackup, type Level, type Product } from './libvirt-products.ts'
+import { openVarve, openVirtnbdbackup, type Level, type Product } from './libvirt-products.ts'
 import { operationId, ratioTable, storeTable, TITLES, togetherTable, type OperationId } from './libvirt-report.ts'
 import { libvirtGoals, PRODUCTS, WORK, type ProductId, type WorkId } from './libvirt-report.ts'
 import { backUpTogether } from './libvirt-together.ts'
@@ -55,25 +54,25 @@ const allocatedBytes = async (folder: string): Promise<number> => {
 
 interface Round {
   readonly context: ScenarioContext
-  readonly libvirtd: Libvirtd
+  readonly libvirt: TestLibvirt
   readonly daemon: Watched
   readonly image: BenchImage
   readonly recorder: Recorder<OperationId>
   readonly folder: string
 }
 
-const openProduct = (id: ProductId, { libvirtd, folder, context }: Round): Promise<Product> =>
-  id === 'varve'
-    ? startVarve(libvirtd, path.join(folder, 'varve'), context.signal)
-    : Promise.resolve(virtnbdbackup(libvirtd, folder, id === 'lz4'))
+const openProduct = (id: ProductId, { libvirt, folder, context }: Round): Promise<Product> => {
+  const own = path.join(folder, id)
+  return id === 'varve' ? openVarve(libvirt, own, context.signal) : openVirtnbdbackup(libvirt, own, id === 'lz4')
+}
 
 /** One product's turn: full, increments and restores of a domain of its own. */
 const turn = async (id: ProductId, round: Round): Promise<void> => {
-  const { context, libvirtd, daemon, image, recorder, folder } = round
+  const { context, libvirt, daemon, image, recorder, folder } = round
   const { signal } = context
-  await using domain = await BenchDomain.start(libvirtd, path.join(folder, 'domain'), image, signal)
+  await using domain = await BenchDomain.start(libvirt, path.join(folder, 'domain'), image, signal)
   await using product = await openProduct(id, round)
-  const watched = [...product.watched, domain.qemu, daemon]
+  const watched = [...product.watched, await domain.qemu(), daemon]
   const target = path.join(folder, 'restored')
   const restored = async (point: string, work: WorkId | null): Promise<void> => {
     await mkdir(target)
@@ -121,18 +120,17 @@ const measureIn = async (place: string, context: ScenarioContext): Promise<Repor
   await requireSpace(place, SPACE_FACTOR * size)
   say('making the image, where it is not there from an earlier run')
   const image = await benchImage(cache, size, signal)
-  const libvirtd = libvirtdIn(path.join(place, 'libvirt'))
-  await libvirtd.prepare()
-  const [program, ...args] = libvirtd.line
-  await using service = await Service.start('libvirtd', path.join(place, 'libvirtd.log'), program, args, libvirtd.env)
-  await service.until(() => libvirtd.answers(), READY_TIMEOUT_MS)
-  const daemon = { name: 'libvirtd', pid: service.pid }
+  const home = path.join(place, 'libvirt')
+  await chmod(place, 0o711)
+  await mkdir(home)
+  await using libvirt = await startLibvirt({ folder: home, detached: true })
+  const daemon = { name: 'libvirtd', pid: libvirt.pid }
   const recorder = new Recorder<OperationId>({ titles: TITLES, syncFolder: place, readyBytes: size, signal, say })
-  await runRounds({ context, libvirtd, daemon, image, recorder }, place)
+  await runRounds({ context, libvirt, daemon, image, recorder }, place)
   say('both products on one domain')
   const folder = path.join(place, 'together')
   await mkdir(folder, { mode: 0o711 })
-  const turns = await backUpTogether({ libvirtd, image, folder, signal })
+  const turns = await backUpTogether({ libvirt, image, folder, signal })
   const summaries = summarise(TITLES, recorder.samples)
   const cores = availableParallelism()
   const { files, fileBytes, allocatedBytes: imageBytes } = image

@@ -1,13 +1,14 @@
 // The demonstration's guests as domains of a libvirtd of their own, which knows nothing of this machine's.
+import { chmod, mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { bootDomain } from '../rig/domain.ts'
-import { libvirtdIn } from '../rig/libvirtd.ts'
+import { TestLibvirt } from '../support/libvirt.ts'
 import type { Host } from './host.ts'
 
 /** A libvirtd in a folder of `folder`, beside the domains' disks and logs. */
 export const libvirtHost = (folder: string): Host => {
-  const libvirtd = libvirtdIn(path.join(folder, 'libvirt'))
-  const { uri, line, env } = libvirtd
+  const libvirt = new TestLibvirt(path.join(folder, 'libvirt'), 'session', true)
+  const { uri } = libvirt
   return {
     // libvirt makes checkpoints of qcow2 disks only.
     disks: [
@@ -16,15 +17,22 @@ export const libvirtHost = (folder: string): Host => {
     ],
     where: ', a libvirt domain,',
     machineKeys: (machine) => `domain = "${machine}"\nuri = "${uri}"`,
-    command: async () => {
-      await libvirtd.prepare()
-      return { line, env }
+    start: async () => {
+      // Its user opens files of this folder by their paths.
+      await chmod(folder, 0o711)
+      await mkdir(libvirt.folder)
+      await libvirt.prepare({ libvirtdConf: `log_outputs = "2:file:${path.join(libvirt.folder, 'g/libvirtd.log')}"\n` })
+      await libvirt.start()
     },
-    answers: () => libvirtd.answers(),
-    boot: ({ backedUp, ...options }) => bootDomain(libvirtd, { ...options, folder, guestAgent: backedUp }),
+    boot: ({ backedUp, ...options }) => bootDomain(libvirt, { ...options, folder, guestAgent: backedUp }),
+    release: () => {
+      libvirt.release()
+      return [libvirt.pid]
+    },
     hints: (machine) => [
       `virsh -c '${uri}' domjobinfo ${machine}`,
       `virsh -c '${uri}' checkpoint-list ${machine} --tree`,
     ],
+    [Symbol.asyncDispose]: () => libvirt[Symbol.asyncDispose](),
   }
 }
