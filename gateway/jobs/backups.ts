@@ -2,7 +2,7 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import type { MachineRow } from '../catalog/machines.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
-import type { RereadDisk } from '../catalog/damage.ts'
+import type { BasePoint } from '../catalog/reads.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
@@ -19,6 +19,7 @@ import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
+import { Moves, type Whereabouts } from './moves.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -36,12 +37,10 @@ const SKEW_LOGGED_MS = 60_000
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
-/** Connections of the agents. */
-export interface AgentLinks {
+/** Connections of the agents, and what they say on them. */
+export interface AgentLinks extends Whereabouts {
   /** AGENT_OFFLINE. */
   agent(agent: string): Peer
-  /** Null where it is not connected. */
-  find(agent: string): Peer | null
 }
 
 interface StartRequest {
@@ -77,6 +76,7 @@ export class Backups {
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
+  readonly moves: Moves
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -85,14 +85,16 @@ export class Backups {
     this.#log = options.log
     this.#watchers = new Watchers(options.clock)
     const { datastore, log } = options
+    this.moves = new Moves({ ...options, catalog: datastore.catalog })
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
   /**
-   * Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
-   * refusal.
+   * Opens a job and hands it to the machine's agent, or the one of its site where it runs; AGENT_OFFLINE, JOB_RUNNING,
+   * QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal.
    */
-  async start(request: StartRequest): Promise<{ job: string }> {
+  async start(asked: StartRequest): Promise<{ job: string }> {
+    const request = { ...asked, machine: await this.moves.located(asked.tenant, asked.machine) }
     const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)
@@ -100,10 +102,10 @@ export class Backups {
     // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
     const { base, compare } = await this.#open(job, request)
-    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
+    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point ?? null }, 'backup starts')
     try {
       const { idKey, chunkBytes } = tenant
-      const reread = base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) }
+      const reread = base === null ? null : await this.#reread(tenant, base)
       const { policy } = machine
       const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
@@ -119,9 +121,9 @@ export class Backups {
   async #open(
     job: string,
     { tenant, machine, subject, full, compare: asked }: StartRequest,
-  ): Promise<{ base: string | null; compare: boolean }> {
+  ): Promise<{ base: BasePoint | null; compare: boolean }> {
     try {
-      const { base, compare } = await this.#datastore.catalog.jobs.start({
+      return await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
         machine: machine.name,
@@ -131,20 +133,20 @@ export class Backups {
         compare: asked,
         nowMs: this.#clock.now(),
       })
-      return { base: base?.point ?? null, compare }
     } catch (thrown) {
       this.#handed.delete(job)
       throw thrown
     }
   }
 
-  /** The disks of a base, with their lost ranges as far as they are known by now. */
-  async #reread(tenant: Tenant, point: string): Promise<RereadDisk[]> {
+  /** A base as its agent is given it, with its disks' lost ranges as far as they are known by now. */
+  async #reread(tenant: Tenant, { point, agent, checkpoint }: BasePoint): Promise<Params<'agent.backup'>['base']> {
     const { promise: late, resolve } = Promise.withResolvers<void>()
     const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
     await Promise.race([this.#datastore.tenantStore(tenant).quarantine.attributed(), late])
     stopTimer()
-    return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
+    const disks = await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
+    return { checkpoint: checkpoint ? point : null, agent, disks }
   }
 
   /**

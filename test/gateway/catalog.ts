@@ -1,4 +1,5 @@
 // Catalog rows that tests of the gateway begin with: agents, machines, jobs and committed restore points.
+import { announced } from '../support/announced.ts'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../gateway/catalog/machines.ts'
 import type { Begun } from '../../gateway/catalog/jobs.ts'
@@ -32,7 +33,7 @@ export const addMachine = async (
   name: string,
 ): Promise<MachineRow> => {
   const policy = POLICY_DEFAULT
-  await catalog.machines.declare({ tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
+  await catalog.machines.declare({ tenant: tenant.id, agent, machines: [announced(name)], policy, nowMs: 1 })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 
@@ -60,7 +61,14 @@ export const startJob = async (
   return id
 }
 
-export const BEGUN = { timeMs: 100, consistency: 'crash', note: null, configuration: '{}', leftOut: [] } satisfies Begun
+export const BEGUN = {
+  timeMs: 100,
+  consistency: 'crash',
+  note: null,
+  configuration: '{}',
+  leftOut: [],
+  checkpoint: true,
+} satisfies Begun
 
 /** A disk that is read in full, as `backup.begin` announces it. */
 export const fullDisk = (name: string, size: number, reason: ReadReason = 'first'): BeginDisk => ({
@@ -129,14 +137,15 @@ export const addPoint = async (
     root?: Uint8Array | null
     names?: readonly string[]
     configuration?: string
+    checkpoint?: boolean
   } = {},
 ): Promise<string> => {
-  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}' } = options
+  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}', checkpoint = true } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(catalog, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
   const disks = names.map((name) => fullDisk(name, size, 'requested'))
-  await beginJob(catalog, job, disks, { timeMs, configuration })
+  await beginJob(catalog, job, disks, { timeMs, configuration, checkpoint })
   for (const name of names) await finishDisk(catalog, job, name, root)
   await catalog.jobs.commit({
     job: job.id,

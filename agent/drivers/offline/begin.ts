@@ -4,8 +4,9 @@ import type { ConsistencyWish, LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { JsonValue } from '../../json-value.ts'
 import { QmpClient, type QmpCaller } from '../../qmp/client.ts'
-import { decideDisks, type DiskDecision, type SeenDisk } from '../qmp/decide.ts'
+import { decideDisks, type DiskDecision } from '../decide.ts'
 import type { LeaseRequest } from '../driver.ts'
+import type { SeenDisk } from '../seen-disks.ts'
 import { daemonPid, monitorSocket, startDaemon, type StorageDaemon } from './daemon.ts'
 import { OFFLINE_DRIVER, writeEntry, type OfflineDisk, type OfflineEntry, type SnapshotPlan } from './entry.ts'
 import { finishLease } from './finish.ts'
@@ -41,7 +42,8 @@ const plan = (host: OfflineHost, request: LeaseRequest, snapshot: SnapshotPlan |
     machine: { name, driver: OFFLINE_DRIVER, address, keys },
     phase: 'preparing',
     outcome: null,
-    baseLease: base === null ? null : base.checkpoint,
+    baseLease: base?.checkpoint ?? null,
+    baseAgent: base?.agent ?? null,
     refuseFull: [...request.refuseFull],
     compareAll: request.compare,
     leftOut: [],

@@ -4,8 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { readDisks } from '../../qmp/disks.ts'
 import { deviceNumber } from '../../restore/block-device.ts'
-import type { SeenDisk } from '../qmp/decide.ts'
-import { gatherEvidence, refuseShared } from '../qmp/evidence.ts'
+import { seeDisks, type SeenDisk } from '../seen-disks.ts'
 import { checkChain } from './chain.ts'
 import { diskInUse, refuseOpenDevices } from './holders.ts'
 import type { OfflineHost } from './host.ts'
@@ -94,7 +93,5 @@ export const openDisks = async (host: OfflineHost, opening: Opening): Promise<re
   }
   const nodes = new Map(disks.map(({ name, format }, index) => [imageNodeOf(format, index), name]))
   const found = await readDisks(client, nodes)
-  const seen = await Promise.all(found.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
-  refuseShared(seen)
-  return seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text }))
+  return (await seeDisks({ disks: found, leftOut: [] }, ({ persistentBitmaps }) => persistentBitmaps)).disks
 }

@@ -20,29 +20,34 @@ import type {
   MachineLook,
   MachineMonitor,
 } from '../driver.ts'
+import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
+import { LeftLeases } from '../left-leases.ts'
 import { OFFLINE_DRIVER } from '../offline/entry.ts'
 import { addressOf as offlineAddressOf } from '../offline/keys.ts'
 import { lookAtDisks } from '../offline/look.ts'
-import { checkVersion, prepareFolders, tryToBegin } from './begin.ts'
-import { fromJournal, qmpEntries } from './entry.ts'
+import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { checkVersion, tryToBegin } from './begin.ts'
+import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
-import { checkWish } from './instant.ts'
+import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
 import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
-import { LeftLeases } from './left-leases.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
 import { QmpLease } from './qmp-lease.ts'
-import { refuseMoving } from './run-state.ts'
+import { findMoved, refuseMoving, uuidOf } from './run-state.ts'
+import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
-import { freeBytes, removeScratch } from './scratch.ts'
 
 /** How often a lease starts over because the machine's disks changed while it began. */
 const BEGIN_ATTEMPTS_MAX = 3
+
+/** Events of QEMU that come when a machine arrives from another host, or leaves for one. */
+const MOVES: ReadonlySet<string> = new Set(['RESUME', 'STOP', 'MIGRATION', 'SHUTDOWN'])
 
 /** Parts of the driver that a test may replace. */
 export interface QmpDriverParts {
@@ -56,9 +61,8 @@ export interface QmpDriverParts {
 export class QmpDriver implements LeaseDriver {
   readonly #links = new QmpLinks()
   readonly #host: QmpHost
-  readonly #left: LeftLeases
-  /** Addresses of machines with a lease in this process. */
-  readonly #held = new Set<string>()
+  readonly #left: LeftLeases<QmpEntry>
+  readonly #held = new HeldMachines()
 
   constructor(host: DriverHost, parts: QmpDriverParts = {}) {
     const { between = (client) => client } = parts
@@ -72,7 +76,11 @@ export class QmpDriver implements LeaseDriver {
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
-    this.#left = new LeftLeases(this.#host)
+    this.#left = new LeftLeases({
+      ...this.#host,
+      startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
+      giveUp: async (entry) => await giveUpJobs(await this.#host.connect(qmpPathOf(entry.machine)), rescuedOf(entry)),
+    })
   }
 
   readonly monitor: MachineMonitor = {
@@ -85,8 +93,8 @@ export class QmpDriver implements LeaseDriver {
     checkLeaseId(request.leaseId)
     const { machine, consistency } = request
     const host = this.#host
-    checkWish(consistency, guestAgentOf(machine), machine.name)
-    return await this.#holding(machine, async (release) => {
+    checkWish(consistency, guestAgentOf(machine) !== null, machine.name)
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const client = await host.connect(qmpPathOf(machine))
       checkVersion(client)
@@ -114,8 +122,13 @@ export class QmpDriver implements LeaseDriver {
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
-    const { reachable } = await this.look(machine)
-    return { uuid: null, here: reachable }
+    try {
+      const client = await this.#links.of(qmpPathOf(machine)).client()
+      const here = (await findMoved(client)) === null
+      return { uuid: await uuidOf(client), here }
+    } catch {
+      return { uuid: null, here: false }
+    }
   }
 
   attachments(): Promise<readonly AttachmentSource[]> {
@@ -127,7 +140,7 @@ export class QmpDriver implements LeaseDriver {
     const entry = fromJournal(journalled)
     const { machine } = entry
     if (entry.phase !== 'active' || entry.outcome !== null) return null
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       try {
         const client = await host.connect(qmpPathOf(machine))
         const why = findBreak(entry, await readInventory(client))
@@ -149,7 +162,7 @@ export class QmpDriver implements LeaseDriver {
 
   /** QMP_UNAVAILABLE when QEMU cannot be reached and bitmaps may remain in its images. */
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    await this.#holding(entry.machine, async (release) => {
+    await this.#held.holding(entry.machine, async (release) => {
       await finishLease(this.#host, fromJournal(entry), outcome)
       this.#left.release(entry.id)
       release()
@@ -171,8 +184,12 @@ export class QmpDriver implements LeaseDriver {
     const onState = (state: QmpLinkState): void => {
       this.#host.log.info({ machine: machine.name, qmp: state }, 'machine')
       if (state === 'up') void this.#clearOrphans(machine)
+      this.#host.onMoved?.(machine.name)
     }
     link.onState(onState)
+    link.subscribe(({ event }) => {
+      if (MOVES.has(event)) this.#host.onMoved?.(machine.name)
+    })
     if (link.state === 'up') onState('up')
     link.start()
   }
@@ -196,7 +213,7 @@ export class QmpDriver implements LeaseDriver {
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
     const host = this.#host
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const client = await host.connect(qmpPathOf(machine))
       await refuseMoving(client, name)
@@ -230,25 +247,6 @@ export class QmpDriver implements LeaseDriver {
       for (const agent of agents) await removeOrphans(this.#host, client, agent)
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
-    }
-  }
-
-  /** Runs `action` with the machine held; it stays held until `release`, or is freed when the action fails. */
-  async #holding<T>({ name, address }: Machine, action: (release: () => void) => Promise<T>): Promise<T> {
-    if (this.#held.has(address)) {
-      throw new VarveError(
-        'LEASE_HELD',
-        `a backup of machine ${name} is under way, or its checkpoints are being removed: try again when it has ended`,
-        { details: { machine: name } },
-      )
-    }
-    this.#held.add(address)
-    const release = (): void => void this.#held.delete(address)
-    try {
-      return await action(release)
-    } catch (error) {
-      release()
-      throw error
     }
   }
 

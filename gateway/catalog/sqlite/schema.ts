@@ -175,7 +175,11 @@ ALTER TABLE token_new RENAME TO token;
 ${tallyTriggers('token', 6)}
 `
 
-const VERSION_7 = ''
+// a point of a machine that was only read has no checkpoint; those of before all have one
+const VERSION_7 = `
+ALTER TABLE point ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 1;
+${tallyAgain('point', 7)}
+`
 
 // small files that go with a point are images too, which are no disks
 const VERSION_8 = `
@@ -183,6 +187,19 @@ ALTER TABLE upload ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE image ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE point ADD COLUMN missing TEXT NOT NULL DEFAULT '[]';
 ${['upload', 'image', 'point'].map((table) => tallyAgain(table, 8)).join('')}
+`
+
+// sites of agents, which are grants, and the uuids by which machines are known in them
+const VERSION_9 = `
+ALTER TABLE agent ADD COLUMN site TEXT;
+ALTER TABLE machine ADD COLUMN uuid TEXT;
+CREATE INDEX agent_site ON agent (tenant, site) WHERE site IS NOT NULL;
+CREATE INDEX job_machine_open ON job (machine) WHERE ended_ms IS NULL;
+DROP TRIGGER state_agent;
+CREATE TRIGGER state_agent AFTER UPDATE OF host, public_key, revoked_ms, site ON agent
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+${tallyAgain('agent', 9)}
+${tallyAgain('machine', 9)}
 `
 
 export const MIGRATIONS: readonly string[] = [
@@ -194,4 +211,5 @@ export const MIGRATIONS: readonly string[] = [
   VERSION_6,
   VERSION_7,
   VERSION_8,
+  VERSION_9,
 ]

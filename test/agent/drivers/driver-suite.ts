@@ -99,6 +99,9 @@ const entryOf = async ({ journal }: SuiteAgent): Promise<JournalEntry> => {
   return entry
 }
 
+/** An agent of another host. */
+const ELSEWHERE = '0192aaaa-0000-7000-8000-00000badcafe'
+
 /** The base of what follows a committed lease. */
 const continued = async (host: SuiteHost, lease: Lease): Promise<LeaseBase> =>
   host.holds === 'copies' ? asBase(lease) : await host.checkpoint()
@@ -202,7 +205,7 @@ const content = (startHost: StartHost): void => {
     expect(first).toEqual([{ offset: 2 * MIB, length: KIB64 }])
     for (const other of others) expect(other).toEqual([])
     await next.end('failed')
-    await expectClean(host, host.withCheckpoint(untouched, lastBase.checkpoint))
+    await expectClean(host, host.withCheckpoint(untouched, lastBase.checkpoint!))
   })
 
   test('all disks are of one instant, not before its time, while the guest writes to them in turn', async () => {
@@ -250,6 +253,8 @@ const decisions = (startHost: StartHost): void => {
       ['full requested', { base, full: true }],
       ['full disk-added', { base: { ...base, checkpoint: 'another-lease', disks: [] } }],
       ['full bitmap-missing', { base: { ...base, checkpoint: 'another-lease' } }],
+      ['full moved', { base: { ...base, checkpoint: 'another-lease', agent: ELSEWHERE } }],
+      ['full no-bitmap', { base: { ...base, checkpoint: null } }],
       ['full size-changed', { base: changed({ size: MIB }) }],
       ['full backing-changed', { base: changed({ evidence: null }) }],
       ['full base-damaged', { base: changed({ reread: null }) }],
