@@ -14,6 +14,9 @@ export const DOMAIN = 'bench'
 
 const TRUTH = 'truth.raw'
 
+/** libvirtd takes five calls of one client at once. */
+const COMMANDS_AT_ONCE = 5
+
 /** Longest time from the end of a restore until nothing has its file open, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 30_000
 
@@ -70,18 +73,26 @@ export class BenchDomain implements AsyncDisposable {
   /** Writes so many random blocks of 4 KiB at random places of the whole disk, and into the truth. */
   async write(count: number, seed: number): Promise<void> {
     const integer = randomIntegers(seed)
+    // Each is another block, as writes at once have no order.
+    const chosen = new Set<number>()
+    while (chosen.size < count) chosen.add(integer(this.#image.size / WRITE_BYTES))
+    const blocks = [...chosen]
     const bytes = randomBytesOf(seed, count * WRITE_BYTES)
     const folder = path.join(this.#folder, 'writes')
     await mkdir(folder)
     await using truth = await open(this.truth, 'r+')
-    for (let index = 0; index < count; index++) {
-      this.#signal.throwIfAborted()
+    const write = async (index: number): Promise<void> => {
       const block = bytes.subarray(index * WRITE_BYTES, (index + 1) * WRITE_BYTES)
-      const offset = integer(this.#image.size / WRITE_BYTES) * WRITE_BYTES
+      const offset = (blocks[index] ?? 0) * WRITE_BYTES
       const file = path.join(folder, String(index))
       await writeFile(file, block)
       await truth.write(block, 0, WRITE_BYTES, offset)
       await this.#device(`write -q -s ${file} ${offset} ${WRITE_BYTES}`)
+    }
+    for (let from = 0; from < count; from += COMMANDS_AT_ONCE) {
+      this.#signal.throwIfAborted()
+      const indexes = blocks.slice(from, from + COMMANDS_AT_ONCE).map((_, index) => from + index)
+      await Promise.all(indexes.map(write))
     }
     await rm(folder, { recursive: true })
   }

@@ -9,8 +9,16 @@ import { requireSpace } from './host.ts'
 import { benchImage, type BenchImage } from './image.ts'
 import { BenchDomain } from './libvirt-domain.ts'
 import { openVarve, openVirtnbdbackup, type Level, type Product } from './libvirt-products.ts'
-import { operationId, ratioTable, storeTable, TITLES, togetherTable, type OperationId } from './libvirt-report.ts'
-import { libvirtGoals, PRODUCTS, WORK, type ProductId, type WorkId } from './libvirt-report.ts'
+import {
+  operationId,
+  ratioTable,
+  storeTable,
+  titlesOf,
+  togetherTable,
+  writesBefore,
+  type OperationId,
+} from './libvirt-report.ts'
+import { libvirtGoals, PRODUCTS, type ProductId, type WorkId } from './libvirt-report.ts'
 import { backUpTogether } from './libvirt-together.ts'
 import type { Watched } from './measure.ts'
 import { Recorder } from './recorder.ts'
@@ -86,7 +94,7 @@ const turn = async (id: ProductId, round: Round): Promise<void> => {
     let point = ''
     for (const work of ['full', 'small', 'large'] as const) {
       const level: Level = work === 'full' ? 'full' : 'incremental'
-      const writes = WORK[work].writes
+      const writes = writesBefore(work, context.quick)
       if (point !== '') await restored(point, null)
       if (writes > 0) await domain.write(writes, writes)
       const before = await allocatedBytes(product.store)
@@ -125,19 +133,20 @@ const measureIn = async (place: string, context: ScenarioContext): Promise<Repor
   await mkdir(home)
   await using libvirt = await startLibvirt({ folder: home, detached: true })
   const daemon = { name: 'libvirtd', pid: libvirt.pid }
-  const recorder = new Recorder<OperationId>({ titles: TITLES, syncFolder: place, readyBytes: size, signal, say })
+  const titles = titlesOf(quick)
+  const recorder = new Recorder<OperationId>({ titles, syncFolder: place, readyBytes: size, signal, say })
   await runRounds({ context, libvirt, daemon, image, recorder }, place)
   say('both products on one domain')
   const folder = path.join(place, 'together')
   await mkdir(folder, { mode: 0o711 })
   const turns = await backUpTogether({ libvirt, image, folder, signal })
-  const summaries = summarise(TITLES, recorder.samples)
+  const summaries = summarise(titles, recorder.samples)
   const cores = availableParallelism()
   const { files, fileBytes, allocatedBytes: imageBytes } = image
   const disk = `A disk of ${gibibytes(size)} with ${files} files of the machine's own programs and libraries, ${gibibytes(fileBytes)};
 ${gibibytes(imageBytes)} of the raw image are not holes.`
   return {
-    tables: [ratioTable(summaries), timesTable(summaries, cores), storeTable(summaries), togetherTable(turns)],
+    tables: [ratioTable(summaries, quick), timesTable(summaries, cores), storeTable(summaries), togetherTable(turns)],
     goals: libvirtGoals(summaries),
     notes: [disturbanceNote(summaries, cores), disk, ...METHOD],
     details: {
