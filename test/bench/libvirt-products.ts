@@ -1,5 +1,5 @@
 // The two products that back a libvirt domain up: Varve, and Debian's virtnbdbackup without and with compression.
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { agentProgram, Commands, gatewayProgram } from '../demo/commands.ts'
@@ -19,11 +19,9 @@ export interface Product extends AsyncDisposable {
   readonly watched: readonly Watched[]
   /** What it stores lies here and nowhere else. */
   readonly store: string
-  /** What the names of its checkpoints begin with. */
-  readonly checkpointPrefix: string
   backup(level: Level): Command
   /** The name of the point that a backup made, by its output; throws where it is not what was asked for. */
-  pointOf(level: Level, output: string): string
+  pointOf(level: Level, output: string): Promise<string>
   /** Restores a point to a qcow2 file named disk.qcow2 in a folder. */
   restore(point: string, folder: string): Command
   /** The ends of its logs. */
@@ -63,9 +61,8 @@ export const openVarve = async (libvirt: TestLibvirt, folder: string, signal: Ab
       { name: 'gateway', pid: gateway.pid },
     ],
     store: data,
-    checkpointPrefix: 'varve-',
     backup: (level) => command('backup', DOMAIN, '--json', ...(level === 'full' ? ['--full'] : [])),
-    pointOf: (level, output) => {
+    pointOf: async (level, output) => {
       const { point } = v.parse(pointSchema, JSON.parse(output.trimEnd().split('\n').at(-1) ?? ''))
       if (point.kind !== level) throw new Error(`a backup of Varve is ${point.kind} (${point.reason}), not ${level}`)
       return point.id
@@ -78,7 +75,8 @@ export const openVarve = async (libvirt: TestLibvirt, folder: string, signal: Ab
   }
 }
 
-const CHECKPOINT = /Using checkpoint name: \[(virtnbdbackup\.\d+)\]/
+/** The names of its checkpoints, in their order, of which each is a point. */
+const checkpointsSchema = v.array(v.string())
 
 /** Its backups are files in one folder; it has nothing running between them. */
 export const openVirtnbdbackup = async (
@@ -97,18 +95,17 @@ export const openVirtnbdbackup = async (
   return {
     watched: [],
     store,
-    checkpointPrefix: 'virtnbdbackup.',
     backup: (level) => {
       const what = ['--domain', DOMAIN, '--level', level === 'full' ? 'full' : 'inc', '--output', store]
       const compress = compression ? ['--compress'] : []
-      // It logs to its error output, where the name of its checkpoint is.
-      const line = ['-c', 'exec "$0" "$@" 2>&1', 'virtnbdbackup', ...connect, ...what, ...places, ...compress]
-      return { name, program: 'sh', args: line }
+      return { name, program: 'virtnbdbackup', args: [...connect, ...what, ...places, ...compress] }
     },
-    pointOf: (level, output) => {
-      const point = CHECKPOINT.exec(output)?.[1]
-      if (point === undefined)
-        throw new Error(`virtnbdbackup made no checkpoint for a backup that is ${level}: ${output}`)
+    pointOf: async (level) => {
+      const list: unknown = JSON.parse(await readFile(path.join(store, `${DOMAIN}.cpt`), 'utf8'))
+      const points = v.parse(checkpointsSchema, list)
+      const point = points.at(-1)
+      if (point === undefined || (level === 'full') !== (points.length === 1))
+        throw new Error(`virtnbdbackup has the checkpoints ${points.join()} after a backup that is ${level}`)
       return point
     },
     restore: (point, target) => {

@@ -98,7 +98,7 @@ const turn = async (id: ProductId, round: Round): Promise<void> => {
       if (point !== '') await restored(point, null)
       if (writes > 0) await domain.write(writes, writes)
       const before = await allocatedBytes(product.store)
-      point = product.pointOf(level, await recorder.time(operationId(id, work), product.backup(level), watched))
+      point = await product.pointOf(level, await recorder.time(operationId(id, work), product.backup(level), watched))
       recorder.note({ bytesStored: (await allocatedBytes(product.store)) - before })
     }
     await restored(point, 'restore')
