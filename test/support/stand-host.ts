@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
 import { agentTag, checkpointName, sizeMarkName } from '../../agent/drivers/checkpoint-names.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
+import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
@@ -27,8 +28,15 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
+  /** Files and folders that go with each point. */
+  readonly attach?: readonly string[]
+  readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
+  readonly tables?: readonly string[]
+  /** The agent knows the machines' disks, and reads them while a machine is off. */
+  readonly whileOff?: boolean
 }
 
 export interface HostOptions {
@@ -85,6 +93,9 @@ export interface Residue {
   readonly journal: readonly string[]
   readonly sockets: readonly string[]
 }
+
+const offDisk = (name: string, { file, format }: Image): string =>
+  `{ name = "${name}", path = "${file}", format = "${format}" }`
 
 const entries = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 
@@ -188,7 +199,8 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB' } = this.#settings
+    const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -196,13 +208,19 @@ export class Host implements AsyncDisposable {
       `scratch_reserve = "${scratchReserve}"`,
       ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
       ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
-      ...[...this.#machines.values()].flatMap(({ name, qemu }) => [
+      ...[...this.#machines.values()].flatMap((machine) => [
         '[[machine]]',
-        `name = "${name}"`,
-        `qmp = "${qemu.qmpPath}"`,
+        `name = "${machine.name}"`,
+        `qmp = "${machine.qemu.qmpPath}"`,
+        ...(whileOff
+          ? [`disks = [${machine.disks.map(({ id }) => offDisk(id, machine.chainOf(id)[0])).join(', ')}]`]
+          : []),
         `exclude = ${JSON.stringify(exclude)}`,
-        ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
+        `attach = ${JSON.stringify(attach)}`,
+        ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
+        ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
+      ...tables,
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)
   }

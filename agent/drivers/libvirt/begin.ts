@@ -69,13 +69,21 @@ const BROKEN_DISK = /for disk '([^']{1,255})'/
 /** What a refused backup means. */
 const asBeginError = (thrown: unknown, entry: LibvirtEntry, { seen }: DomainLook): unknown => {
   if (!isLibvirtError(thrown)) return thrown
-  const said = String(thrown.details['message'])
+  const { details: told } = thrown
+  const said = String(told['message'])
   const details = { machine: entry.machine.name }
   if (isLibvirtError(thrown, LIBVIRT_CODES.checkpointInconsistent)) {
     const named = BROKEN_DISK.exec(said)?.[1]
     const incremental = entry.disks.filter(({ base }) => base !== null).map(({ name }) => name)
     const broken = named !== undefined && incremental.includes(named) ? [named] : incremental
     return broken.length === 0 ? thrown : new DiskRefused(thrown, 'broken', broken)
+  }
+  const closed = [entry.scratchFolder, entry.socketFolder].find((folder) => said.includes(folder))
+  if (closed !== undefined && said.includes('Permission denied')) {
+    const sentence =
+      `QEMU may not write to ${closed}: the agent is not root and its folders are not shared with QEMU's user, or AppArmor ` +
+      `or SELinux keeps QEMU out; agent/README.md, "Who may write where", has what to do (${said})`
+    return new VarveError('LIBVIRT_ERROR', sentence, { details: { ...told, ...details }, cause: thrown })
   }
   const node = NO_BITMAP.exec(said)?.[1]
   const without = seen.disks.find((disk) => disk.node === node && disk.holdsBitmaps)

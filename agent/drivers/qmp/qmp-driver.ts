@@ -23,10 +23,10 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
-import { OFFLINE_DRIVER } from '../offline/entry.ts'
-import { addressOf as offlineAddressOf } from '../offline/keys.ts'
 import { lookAtDisks } from '../offline/look.ts'
+import { asOffline } from '../offline/machine.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
@@ -34,7 +34,7 @@ import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
+import { guestAgentOf, offlineKeysOf, qmpPathOf, tpmStateOf } from './keys.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
@@ -54,6 +54,7 @@ export interface QmpDriverParts {
   /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly freeBytes?: (folder: string) => Promise<number>
+  readonly places?: HostPlaces
   /** Wraps every QMP client of the leases. */
   readonly between?: (client: QmpClient) => QmpCaller
 }
@@ -63,6 +64,7 @@ export class QmpDriver implements LeaseDriver {
   readonly #host: QmpHost
   readonly #left: LeftLeases<QmpEntry>
   readonly #held = new HeldMachines()
+  readonly #places: HostPlaces
 
   constructor(host: DriverHost, parts: QmpDriverParts = {}) {
     const { between = (client) => client } = parts
@@ -76,6 +78,7 @@ export class QmpDriver implements LeaseDriver {
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
+    this.#places = parts.places ?? HOST_PLACES
     this.#left = new LeftLeases({
       ...this.#host,
       startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
@@ -117,8 +120,7 @@ export class QmpDriver implements LeaseDriver {
   /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
   whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
     const keys = isGone(error) ? offlineKeysOf(machine) : null
-    const address = keys === null ? '' : offlineAddressOf(keys)
-    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
+    return Promise.resolve(keys && asOffline(machine, keys))
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
@@ -131,8 +133,10 @@ export class QmpDriver implements LeaseDriver {
     }
   }
 
-  attachments(): Promise<readonly AttachmentSource[]> {
-    return Promise.resolve([])
+  attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
+    const qmpPath = qmpPathOf(machine)
+    const connect = (): Promise<QmpCaller> => this.#host.connect(qmpPath)
+    return qmpAttachments({ qmpPath, tpmState: tpmStateOf(machine), connect, places: this.#places })
   }
 
   async adopt(journalled: JournalEntry): Promise<Lease | null> {
