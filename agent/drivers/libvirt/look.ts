@@ -94,9 +94,8 @@ const readBase = async (
     const checkpoint = await findCheckpoint(caller, domain, name)
     if (checkpoint !== null) return await readCheckpoint(caller, checkpoint)
   }
-  const known = candidates.filter((disk) => base.disks.some(({ name }) => name === disk))
   for (const name of names) {
-    const recovered = await recoverCheckpoint(caller, domain, name, known)
+    const recovered = await recoverCheckpoint(caller, domain, name, candidates)
     if (recovered !== null) return recovered
   }
   return null
