@@ -235,6 +235,8 @@ export interface DriverKind {
   readonly mark: string
   /** The keys of a `[[machine]]` that are this driver's. */
   readonly keys: v.ObjectEntries
+  /** What is wrong with keys of which each fits by itself, and the key that says it; null for nothing. */
+  faultOf?(keys: Machine['keys']): { readonly key: string; readonly message: string } | null
   /** The address in keys that fit. */
   addressOf(keys: Machine['keys']): string
   /** The payload of its leases' journal entries. */

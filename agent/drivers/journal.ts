@@ -201,7 +201,13 @@ export class LeaseJournal {
         // removed since the folder was read: another lease has just ended
         if (hasCode(cause, 'ENOENT')) continue
         const movedTo = `${path}.damaged-${Date.now()}`
-        await rename(path, movedTo)
+        try {
+          await rename(path, movedTo)
+        } catch (error) {
+          // another look at the same time has moved it, and said so
+          if (hasCode(error, 'ENOENT')) continue
+          throw error
+        }
         this.#options.onDamaged?.(path, movedTo, cause)
       }
     }
