@@ -27,7 +27,7 @@ import type { Report, Scenario, ScenarioContext } from './scenario.ts'
 import { summarise } from './statistics.ts'
 
 const GIB = 2 ** 30
-const IMAGE_BYTES = 4 * GIB
+const IMAGE_BYTES = 2 * GIB
 const QUICK_IMAGE_BYTES = GIB
 
 /** Disk space that a run may take at one time, as a multiple of the image's size. */
