@@ -103,8 +103,6 @@ export interface LeasedDisk {
   readonly evidence: string
   /** Chunks recorded as unchanged that were compared with the base. */
   readonly comparedChunks: number
-  /** From here on only a comparison shows whether the disk was temporarily smaller; bytes. */
-  readonly compareFrom: number
   readonly socketPath: string
   readonly exportName: string
   /** NBD meta context of the changed blocks; null for a full read. */

@@ -131,6 +131,21 @@ test('an arrival without an event is found by itself', async () => {
   expect(setting.told).toHaveLength(length)
 })
 
+test('after a departure the gateway is told once more, to hear who has the machine', async () => {
+  const setting = new Setting()
+  using inventory = setting.inventory
+  await inventory.open(setting.peer().peer)
+  setting.identities.set('db1', { uuid: ONE, here: false })
+  inventory.changed('db1')
+  await setting.pass(3000)
+  expect([setting.told.length, setting.refusals]).toEqual([2, [[]]])
+  setting.refused = [{ machine: 'db1', code: 'MACHINE_MOVING', message: 'elsewhere' }]
+  await setting.pass(15_000)
+  expect([setting.told.length, setting.refusals]).toEqual([3, [[], setting.refused]])
+  await setting.pass(200_000)
+  expect(setting.told).toHaveLength(3)
+})
+
 test('a machine that is here and was refused is told again until it is not; a refusal is passed on once', async () => {
   const setting = new Setting()
   using inventory = setting.inventory

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
-import { agentTag, checkpointName, sizeMarkName } from '../../agent/drivers/checkpoint-names.ts'
+import { agentTag, checkpointName } from '../../agent/drivers/checkpoint-names.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
@@ -255,7 +255,7 @@ export class Host implements AsyncDisposable {
 
   /** The bitmaps that a restore point's disk number `index` has. */
   checkpoint(point: string): Checkpoint {
-    return (index) => [checkpointName(this.#agentId, point, index), sizeMarkName(this.#agentId, point, index)]
+    return (index) => [checkpointName(this.#agentId, point, index)]
   }
 
   async residue(): Promise<Residue> {
