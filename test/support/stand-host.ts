@@ -11,6 +11,7 @@ import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
 import { LinkProxy } from './stand-proxy.ts'
+import { eventually } from './temp.ts'
 
 /** Where an agent makes its folders of sockets. */
 const RUNTIME_FOLDER = process.getuid?.() === 0 ? '/run' : tmpdir()
@@ -27,6 +28,8 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
+  /** More `[[machine]]` tables, as the text of the configuration. */
+  readonly tables?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
 }
@@ -181,6 +184,15 @@ export class Host implements AsyncDisposable {
     await this.writeConfig()
   }
 
+  /** Has the running agent take a changed configuration, and waits until it has. */
+  async reload(settings: HostSettings): Promise<void> {
+    await this.configure(settings)
+    const taken = (): number => this.agent.stdout.split('the configuration was reloaded').length
+    const before = taken()
+    this.agent.signal('SIGHUP')
+    await eventually(() => taken() > before)
+  }
+
   async end(signal: NodeJS.Signals): Promise<Outcome> {
     const outcome = await this.agent.end(signal)
     this.#agent = null
@@ -188,7 +200,7 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB' } = this.#settings
+    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', tables = '' } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -203,6 +215,7 @@ export class Host implements AsyncDisposable {
         `exclude = ${JSON.stringify(exclude)}`,
         ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
       ]),
+      tables,
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)
   }
