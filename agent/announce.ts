@@ -1,6 +1,6 @@
 // Before the images of a lease are uploaded: compares what is recorded as unchanged, and announces the backup.
 import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
-import type { Chunking, Params } from '../protocol/methods.ts'
+import type { Asked, Chunking } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase } from './image/compare.ts'
 import type { Lease } from './drivers/driver.ts'
 import type { Log } from '../protocol/host/log.ts'
@@ -46,7 +46,7 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
 }
 
 /** The announcement of a lease, sent before its images. */
-export const announcementOf = (job: string, lease: Lease): Params<'backup.begin'> => {
+export const announcementOf = (job: string, lease: Lease): Asked<'backup.begin'> => {
   const configuration = JSON.stringify(lease.configuration)
   return {
     job,

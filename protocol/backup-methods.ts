@@ -1,5 +1,6 @@
 // The methods of a backup: started and watched by people, carried out by the agent that serves the machine.
 import * as v from 'valibot'
+import { announcedAttachment, attachments, missingAttachments } from './attachments.ts'
 import { CHUNK_WINDOW_BYTES } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
@@ -47,12 +48,17 @@ export const BACKUP_METHODS = {
       configuration: s.configuration,
       leftOut: s.leftOut,
       disks: s.disks(announcedDisk),
+      /** Small files that go with the point; each is uploaded as a disk is, under its name, which no disk has. */
+      attachments: v.optional(attachments(announcedAttachment), []),
+      /** Files that should go with it and could not be had. */
+      missing: v.optional(missingAttachments, []),
     }),
     result: none,
   },
   'image.compare': { ...served, ...comparison },
   'image.upload': {
     ...served,
+    /** `disk` is the name of a disk or of an attachment. */
     params: v.object({ job: s.uuid, disk: s.diskName }),
     result: v.object({ root: s.root }),
     up: streamOf(uploadUp, CHUNK_WINDOW_BYTES),

@@ -93,6 +93,21 @@ export const DISKS_MAX = 256
 /** Disks of one machine that a restore point may name as left out: those it has, and those that its base had. */
 export const LEFT_OUT_MAX = 2 * DISKS_MAX
 
+/** Attachments of one restore point. */
+export const ATTACHMENTS_MAX = 256
+
+/** Largest attachment, in bytes. */
+export const ATTACHMENT_BYTES_MAX = 16 * 1024 * 1024
+
+/** Largest sum of the attachments of one restore point, in bytes. */
+export const ATTACHMENTS_BYTES_MAX = 256 * 1024 * 1024
+
+/** Longest name of an attachment, in bytes of UTF-8: what a file system takes as one part of a path. */
+export const ATTACHMENT_NAME_BYTES_MAX = 255
+
+/** Files that a restore point may name as those that could not be attached. */
+export const MISSING_MAX = 256
+
 /** Longest record of the files below a disk, in characters; a longer one is stored as its hash. */
 export const EVIDENCE_CHARS_MAX = 4096
 

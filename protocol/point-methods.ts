@@ -1,5 +1,6 @@
 // The methods about restore points: which there are, their images, what keeps them, and what lets them go.
 import * as v from 'valibot'
+import { missingAttachments } from './attachments.ts'
 import { CHUNK_WINDOW_BYTES, PAGE_ROWS_MAX } from './limits.ts'
 import { lostRange, PRUNE_POINTS_MAX, prunedPoint } from './maintenance.ts'
 import { audited, none, OPERATORS, OWNER, PEOPLE, plain, READERS, STARTERS, streamOf } from './method.ts'
@@ -29,12 +30,15 @@ export const POINT_METHODS = {
     ...plain,
     roles: READERS,
     params: v.object({ point: s.idPrefix }),
-    result: v.object({ point: s.point, configuration: s.configuration }),
+    result: v.object({ point: s.point, configuration: s.configuration, missing: missingAttachments }),
   },
   'image.download': {
     ...audited,
     roles: STARTERS,
-    /** With `skipDamaged`, what cannot be read is said to be lost and does not end the download. */
+    /**
+     * `disk` is the name of a disk or of an attachment. With `skipDamaged`, what cannot be read is said to be lost and does not
+     * end the download.
+     */
     params: v.object({ point: s.uuid, disk: s.diskName, position, skipDamaged: v.boolean() }),
     result: none,
     down: streamOf(downloadDown, CHUNK_WINDOW_BYTES),

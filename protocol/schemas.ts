@@ -1,5 +1,6 @@
 // Schemas that several methods share: names, ids, sizes, disks, points.
 import * as v from 'valibot'
+import { attachmentBytes, attachmentName, attachments } from './attachments.ts'
 import { CONSISTENCIES, CONSISTENCY_WISHES, JOB_STATES, LEFT_OUT_REASONS, READ_KINDS, READ_REASONS } from './backup.ts'
 import { DISK_BYTES_MAX, ID_BYTES } from './chunk.ts'
 import {
@@ -130,7 +131,7 @@ export const point = v.object({
   lockedUntilMs: v.nullable(timeMs),
   /** When it was last verified and found whole or damaged. */
   verifiedMs: v.nullable(timeMs),
-  /** Bytes of its disks that are known to be unreadable. */
+  /** Bytes of its disks and attachments that are known to be unreadable. */
   lostBytes: count,
   leftOut,
   disks: disks(
@@ -142,6 +143,10 @@ export const point = v.object({
       root,
     }),
   ),
+  /** Small files that go with it; `size` is bytes. */
+  attachments: attachments(v.object({ name: attachmentName, size: attachmentBytes, root })),
+  /** How many more should have gone with it and could not be had. */
+  missingAttachments: count,
 })
 export type Point = v.InferOutput<typeof point>
 

@@ -7,12 +7,13 @@ import type { PackHandle } from './packs.ts'
 /** Rows of one page of the index. */
 export const INDEX_PAGE_ROWS = 8192
 
-/** One disk of one restore point. */
+/** One disk or attachment of one restore point. */
 export interface ImageRoot {
   readonly point: string
   readonly machine: string
   readonly timeMs: number
   readonly disk: string
+  readonly attachment: boolean
   readonly size: number
   readonly root: Uint8Array | null
 }

@@ -1,4 +1,5 @@
 // Jobs: a backup from its start to its commit or failure, with one upload per disk.
+import type { AnnouncedAttachment, MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import type { Question, Transaction } from './call.ts'
 import type { BeginDisk, Refusal } from './reads.ts'
@@ -63,11 +64,15 @@ export interface Begun {
   readonly note: string | null
   readonly configuration: string
   readonly leftOut: readonly LeftOutDisk[]
+  /** Files that should go with the point and could not be had; none where it is absent. */
+  readonly missing?: readonly MissingAttachment[]
 }
 
 /** An upload as it is shown with its job. */
 export interface ShownUpload {
+  /** Name of the disk, or of the attachment. */
   readonly disk: string
+  readonly attachment: boolean
   readonly size: number
   readonly kind: ReadKind
   readonly reason: ReadReason
@@ -129,10 +134,10 @@ export interface Jobs {
   >
 
   /**
-   * Records what the lease promises and opens an upload per disk; the same call again changes nothing. The instant comes from the
-   * agent and is clamped between the job's start and now (the earlier of both if the clock was set back): retention counts by it,
-   * so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they are said to be. A refusal
-   * by the machine's policy ends the job and is returned.
+   * Records what the lease promises and opens an upload per disk and attachment; the same call again changes nothing. The
+   * instant comes from the agent and is clamped between the job's start and now (the earlier of both if the clock was set back):
+   * retention counts by it, so a wrong or hostile clock must not control it. UPLOAD_INVALID for reads that cannot be what they
+   * are said to be. A refusal by the machine's policy ends the job and is returned.
    */
   readonly begin: Transaction<
     {
@@ -140,6 +145,8 @@ export interface Jobs {
       agent: string
       begun: Begun
       disks: readonly BeginDisk[]
+      /** None where it is absent. */
+      attachments?: readonly AnnouncedAttachment[]
       state: Uint8Array
       nowMs: number
     },

@@ -1,6 +1,7 @@
 // The manifest of a restore point: what the catalog's rows say of it, as a record in the packs from which it is found again.
 import * as v from 'valibot'
 import type { JobRow, UploadRow } from './jobs.ts'
+import { attachmentBytes, attachmentName, attachments, missingAttachments } from '../../protocol/attachments.ts'
 import { CONSISTENCIES, pointKind, READ_KINDS, READ_REASONS } from '../../protocol/backup.ts'
 import { fromHex, hex } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
@@ -62,6 +63,11 @@ const manifestSchema = v.object({
       comparedChunks: v.optional(count, 0),
     }),
   ),
+  attachments: v.optional(
+    attachments(v.object({ name: attachmentName, size: attachmentBytes, root: v.nullable(hexId) })),
+    [],
+  ),
+  missing: v.optional(missingAttachments, []),
 })
 export type Manifest = v.InferOutput<typeof manifestSchema>
 
@@ -105,6 +111,7 @@ export const manifestOf = (
   commit: { readonly bytesRead: number; readonly nowMs: number; readonly lockedUntilMs: number | null },
 ): ManifestContent => {
   const begun = job.begun!
+  const disks = uploads.filter(({ attachment }) => !attachment)
   const sum = (pick: (upload: UploadRow) => number): number => uploads.reduce((total, one) => total + pick(one), 0)
   return {
     point: job.id,
@@ -112,7 +119,7 @@ export const manifestOf = (
     agent: job.agent,
     base: job.base,
     timeMs: begun.timeMs,
-    ...pointKind(uploads),
+    ...pointKind(disks),
     consistency: begun.consistency,
     note: begun.note,
     configuration: begun.configuration,
@@ -125,7 +132,7 @@ export const manifestOf = (
     seq: job.seq,
     job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
-    disks: uploads.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
+    disks: disks.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,
       root: root && hex(root),
@@ -135,6 +142,10 @@ export const manifestOf = (
       evidence: seen,
       comparedChunks,
     })),
+    attachments: uploads
+      .filter(({ attachment }) => attachment)
+      .map(({ disk, size, root }) => ({ name: disk, size, root: root && hex(root) })),
+    missing: [...(begun.missing ?? [])],
   }
 }
 

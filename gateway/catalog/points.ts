@@ -1,4 +1,5 @@
 // Restore points: listing, finding, holding, locking, removing and verifying them.
+import type { MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import type { ManifestContent } from './manifest.ts'
 import type { Question, Transaction } from './call.ts'
@@ -12,6 +13,13 @@ export interface ImageRow {
   readonly reason: ReadReason
   readonly changedBytes: number
   readonly comparedChunks: number
+}
+
+/** An attachment of a restore point; `size` is bytes. */
+export interface AttachmentRow {
+  readonly name: string
+  readonly size: number
+  readonly root: Uint8Array | null
 }
 
 export interface PointRow {
@@ -32,21 +40,25 @@ export interface PointRow {
   readonly held: boolean
   readonly lockedUntilMs: number | null
   readonly verifiedMs: number | null
-  /** Bytes of its disks that known damage leaves unreadable. */
+  /** Bytes of its disks and attachments that known damage leaves unreadable. */
   readonly lostBytes: number
+  /** How many files should have gone with it and could not be had. */
+  readonly missingAttachments: number
 }
 
 /** A point as lists have it: without the machine's configuration, which may be as large as all else of a page. */
 export interface ListedPoint extends PointRow {
   readonly leftOut: readonly LeftOutDisk[]
   readonly disks: readonly ImageRow[]
+  readonly attachments: readonly AttachmentRow[]
 }
 
 export interface StoredPoint extends ListedPoint {
   readonly configuration: string
+  readonly missing: readonly MissingAttachment[]
 }
 
-/** Part of a list, which ends early where its points have many disks; `more` tells whether points follow. */
+/** Part of a list, which ends early where its points have many disks or attachments; `more` tells whether points follow. */
 export interface PointPage {
   readonly points: readonly ListedPoint[]
   readonly more: boolean
@@ -67,7 +79,7 @@ export interface PointsAsked {
   readonly limit: number
 }
 
-/** One disk of a restore point. */
+/** One disk or attachment of a restore point. */
 export interface DiskRoot {
   readonly disk: string
   readonly size: number

@@ -1,5 +1,6 @@
 // The datastore as one tenant has it: what is there, reading records and nodes, proofs, and writers for uploads.
 import type { Tenant } from '../catalog/tenants.ts'
+import { SECTOR_BYTES } from '../catalog/reads.ts'
 import { CODEC, equalBytes } from '../../protocol/chunk.ts'
 import { writeHeads } from '../../protocol/chunk-list.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
@@ -102,7 +103,8 @@ export class TenantStore {
       ZEROES.subarray(0, Math.min(ZEROES.length, length - index * ZEROES.length)),
     )
     const id = keyedHash(this.tenant.idKey, ...pieces)
-    this.#zeroIds.set(length, id)
+    // attachments end anywhere
+    if (length % SECTOR_BYTES === 0) this.#zeroIds.set(length, id)
     return id
   }
 

@@ -53,6 +53,9 @@ interface StartRequest {
   readonly compare: boolean
 }
 
+/** What older agents do not say. */
+type MayLack = 'attachments' | 'missing'
+type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
 type Commit = Params<'backup.commit'>
 type Failure = Params<'backup.fail'> & { readonly agent: string }
 
@@ -148,14 +151,14 @@ export class Backups {
    * Records what the lease announces. UPLOAD_INVALID for what is impossible; FULL_REFUSED and FREEZE_REQUIRED, by the machine's
    * policy, end the job.
    */
-  async begin(agent: string, params: Params<'backup.begin'>): Promise<void> {
-    const { job, disks, ...begun } = params
+  async begin(agent: string, params: Begin): Promise<void> {
+    const { job, disks, attachments = [], ...begun } = params
     const nowMs = this.#clock.now()
     const skewMs = begun.timeMs - nowMs
     if (Math.abs(skewMs) > SKEW_LOGGED_MS)
       this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
     const state = encodeState(EMPTY_STATE)
-    const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, state, nowMs })
+    const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, attachments, state, nowMs })
     if (refusal !== null) {
       const { code, message, details } = refusal
       this.#log.warn({ job, code, reason: message }, 'backup failed')

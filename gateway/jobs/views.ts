@@ -1,5 +1,5 @@
 // How rows of the catalog look on the wire.
-import type { ListedPoint } from '../catalog/points.ts'
+import type { ListedPoint, StoredPoint } from '../catalog/points.ts'
 import type { ShownJob, ShownUpload } from '../catalog/jobs.ts'
 import type { Job } from '../../protocol/methods.ts'
 import type { Point } from '../../protocol/schemas.ts'
@@ -21,23 +21,29 @@ export const jobView = (
   comparedBytes,
   bytesSent: uploads.reduce((sum, upload) => sum + upload.bytesSent, 0),
   error: job.error,
-  disks: uploads.map(({ disk, size, kind, reason, position }) => ({
-    name: disk,
-    size,
-    kind,
-    reason,
-    doneBytes: Math.min(position * chunkBytes, size),
-  })),
+  disks: uploads
+    .filter(({ attachment }) => !attachment)
+    .map(({ disk, size, kind, reason, position }) => ({
+      name: disk,
+      size,
+      kind,
+      reason,
+      doneBytes: Math.min(position * chunkBytes, size),
+    })),
 })
 
 /** A point as it is at this moment, by the gateway's clock. */
-export const pointView = (stored: ListedPoint & { readonly configuration?: string }, nowMs: number): Point => {
-  const { agent: _agent, configuration: _configuration, ...point } = stored
+export const pointView = (
+  stored: ListedPoint & Partial<Pick<StoredPoint, 'configuration' | 'missing'>>,
+  nowMs: number,
+): Point => {
+  const { agent: _agent, configuration: _configuration, missing: _missing, ...point } = stored
   return {
     ...point,
     future: point.timeMs > nowMs,
     held: point.held,
     leftOut: [...point.leftOut],
     disks: [...point.disks],
+    attachments: [...point.attachments],
   }
 }

@@ -35,15 +35,19 @@ const manifestIn = (key: Uint8Array, fetched: FetchedRecord | VarveError, point:
   }
 }
 
-const agrees = (manifest: Manifest, point: string, images: readonly ImageRoot[]): boolean =>
-  manifest.point === point &&
-  manifest.disks.length === images.length &&
-  manifest.disks.every(({ name, size, root }, index) => {
-    const image = images[index]!
-    return image.disk === name && image.size === size && (image.root && hex(image.root)) === root
-  })
+const agrees = (manifest: Manifest, point: string, images: readonly ImageRoot[]): boolean => {
+  const named = [...manifest.disks, ...manifest.attachments]
+  return (
+    manifest.point === point &&
+    named.length === images.length &&
+    named.every(({ name, size, root }, index) => {
+      const image = images[index]!
+      return image.disk === name && image.size === size && (image.root && hex(image.root)) === root
+    })
+  )
+}
 
-/** CATALOG_DAMAGED where a restore point's disks, their sizes or their roots are not those of its manifest; STORE_FAILED. */
+/** CATALOG_DAMAGED where a restore point's images, their sizes or their roots are not those of its manifest; STORE_FAILED. */
 export const confirmRoots = async (
   { datastore, tenant, signal }: MaintenanceContext,
   { images, manifests }: CatalogRoots,

@@ -1,7 +1,10 @@
 // Who holds a record: the smallest of image, point, disk, machine and tenant that covers every image with it, as small numbers
 // that can be joined.
 
-/** One disk of one restore point. */
+/** What reports of usage call all attachments of a machine together: no disk has such a name. */
+export const ATTACHMENTS = '(attachments)'
+
+/** One disk of one restore point; attachments are one disk of their machine here. */
 export interface OwnedImage {
   readonly point: string
   readonly machine: string

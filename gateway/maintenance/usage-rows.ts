@@ -4,7 +4,7 @@ import type { UsageRow } from '../../protocol/maintenance.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { Lattice, OwnedImage, Owner } from './lattice.ts'
 
-/** One disk of one restore point, as counted. */
+/** One disk, or one of the attachments, of one restore point, as counted. */
 export interface CountedImage extends OwnedImage {
   /** Of the disk, in bytes. */
   readonly size: number
@@ -100,12 +100,16 @@ export const usageRows = (
       if (manifestLength !== null && one.scope !== 'tenant') one.storedBytes += recordBytes(manifestLength)
     }
   }
+  const counted = new Set<string>()
   for (const { machine, disk, point, size, usedBytes } of images) {
     for (const row of rows.around({ scope: 'image', machine, disk, point })) {
       row.logicalBytes += size
       row.usedBytes += usedBytes
     }
-    rows.disk(machine, disk).points++
+    // a point's attachments are several images of one name
+    const key = JSON.stringify([point, disk])
+    if (!counted.has(key)) rows.disk(machine, disk).points++
+    counted.add(key)
   }
   for (const [code, { plainBytes, storedBytes }] of owners)
     for (const row of rows.around(lattice.owner(code))) {

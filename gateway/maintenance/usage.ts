@@ -8,7 +8,7 @@ import { splitIds } from '../../protocol/host/bytes.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import { recordBytes } from '../packs/format.ts'
 import type { MaintenanceContext } from './context.ts'
-import { Lattice } from './lattice.ts'
+import { ATTACHMENTS, Lattice } from './lattice.ts'
 import { runSurvey } from './survey-thread.ts'
 import type { OnDead } from './kept-dead.ts'
 import type { SurveyResult } from './survey.ts'
@@ -58,7 +58,9 @@ export const usageOf = async (
   const { catalog, space } = datastore
   if (machine !== null) await catalog.machines.get({ tenant: tenant.id, name: machine })
   await using protection = await datastore.tenantStore(tenant).references.protect()
-  const roots = await catalog.usage.roots({ tenant: tenant.id })
+  const found = await catalog.usage.roots({ tenant: tenant.id })
+  const images = found.images.map((image) => (image.attachment ? { ...image, disk: ATTACHMENTS } : image))
+  const roots = { ...found, images }
   const lattice = new Lattice(roots.images)
   let deadBytes = -roots.uploadBytes
   const { owners, used } = await survey(context, roots, lattice, async (ids, _, stored) => {
@@ -67,8 +69,8 @@ export const usageOf = async (
       for (const index of places) deadBytes += recordBytes(stored[index]!)
     })
   })
-  const images = roots.images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
-  const rows = usageRows({ images, points: roots.counted, lattice, owners }, { machine, points })
+  const counted = images.map((image, index) => ({ ...image, usedBytes: used[index] ?? 0 }))
+  const rows = usageRows({ images: counted, points: roots.counted, lattice, owners }, { machine, points })
   const [{ usedBytes, uniqueBytes, storedBytes }] = rows as [UsageReport['rows'][number]]
   const nowMs = clock.now()
   const sinceMs = WINDOWS_DAYS.map((days) => nowMs - days * DAY_MS)

@@ -1,5 +1,5 @@
 // Streams one image of a restore point in order: zero runs and stored chunks, read one step ahead of what is being sent.
-import type { ImageRow } from '../catalog/points.ts'
+import type { AttachmentRow } from '../catalog/points.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { VarveError } from '../../protocol/errors.ts'
 import { FRAME_BYTES_MAX, FRAME_CHUNKS_MAX } from '../../protocol/limits.ts'
@@ -15,7 +15,7 @@ const MESSAGE_PLAIN_BYTES = 4 * 1024 * 1024
 
 interface Download {
   readonly store: TenantStore
-  readonly image: ImageRow
+  readonly image: Pick<AttachmentRow, 'size' | 'root'>
   readonly chunkBytes: number
   readonly idKey: Uint8Array
   /** First chunk to send; a resumed restore begins where it was cut. */

@@ -1,6 +1,6 @@
 // Serves one image to a caller: protects it from collections meanwhile, and names the lost ranges of a damaged one.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { ImageRow, StoredPoint } from '../catalog/points.ts'
+import type { AttachmentRow, StoredPoint } from '../catalog/points.ts'
 import { chunkCount } from '../../protocol/chunk.ts'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { Down, Params } from '../../protocol/methods.ts'
@@ -16,9 +16,10 @@ interface Request {
   readonly params: Params<'image.download'>
 }
 
-const imageOf = ({ id, disks }: StoredPoint, disk: string): ImageRow => {
-  const image = disks.find(({ name }) => name === disk)
-  if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${id} has no disk "${disk}"`)
+/** The disk or attachment of this name. */
+const imageOf = ({ id, disks, attachments }: StoredPoint, name: string): AttachmentRow => {
+  const image = [...disks, ...attachments].find((one) => one.name === name)
+  if (image === undefined) throw new VarveError('NOT_FOUND', `restore point ${id} has no disk or attachment "${name}"`)
   return image
 }
 
@@ -42,7 +43,7 @@ export const serveDownload = async (
   const { disk, position, skipDamaged } = params
   const { idKey, chunkBytes } = tenant
   const store = datastore.tenantStore(tenant)
-  const find = async (): Promise<ImageRow> =>
+  const find = async (): Promise<AttachmentRow> =>
     imageOf(await datastore.catalog.points.find({ tenant: tenant.id, agent: onlyAgent, prefix: params.point }), disk)
   const { root, size } = await find()
   using _held = store.references.hold({ tree: { root, chunks: chunkCount(size, chunkBytes) } })

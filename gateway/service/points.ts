@@ -60,7 +60,8 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
       turn: 'listing',
       run: async ({ point: prefix }, { actor, tenant }) => {
         const point = await catalog.points.show({ tenant: tenant.id, agent: actor.agent, prefix })
-        return { point: pointView(point, clock.now()), configuration: point.configuration }
+        const { configuration, missing } = point
+        return { point: pointView(point, clock.now()), configuration, missing: [...missing] }
       },
     },
 

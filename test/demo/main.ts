@@ -1,11 +1,14 @@
 // The demonstration: a real Linux guest is backed up while it writes, and every restore point is proven to be right.
 //
-// Usage: node test/demo/main.ts [--json] [--keep]   Exit codes: 0 all is right, 1 something is not, 130 interrupted.
+// Usage: node test/demo/main.ts [--libvirt] [--json] [--keep]   Exit codes: 0 all is right, 1 something is not, 130 interrupted.
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { plainHost } from './host.ts'
+import { libvirtHost } from './libvirt-host.ts'
 import { Teller, type Figures } from './report.ts'
 import { Stage } from './stage.ts'
 import { tellStory } from './story.ts'
@@ -15,11 +18,13 @@ const SETTLE_TIMEOUT_MS = 20_000
 
 const USAGE = `Backs up a running Linux guest three times while it writes, restores every point and checks it.
 
-  --json   print one last line of JSON with the figures
-  --keep   leave gateway, agent and guest running, and print how to look around
+  --libvirt  the guest is a domain of a libvirtd that the demonstration starts for itself
+  --json     print one last line of JSON with the figures
+  --keep     leave gateway, agent and guest running, and print how to look around
 `
 
 interface Options {
+  readonly libvirt: boolean
   readonly json: boolean
   readonly keep: boolean
 }
@@ -43,10 +48,16 @@ const ignoreClosedOutput = (): void => {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 }
 
+/** Debian's packages of libvirt are installed when they are asked for, and missing. */
+const installLibvirt = (): boolean => {
+  const setup = path.join(import.meta.dirname, '../setup.sh')
+  return spawnSync('sh', [setup, '--debian', 'libvirt', '--', 'true'], { stdio: 'inherit' }).status === 0
+}
+
 const demonstrate = async (options: Options): Promise<number> => {
   const teller = new Teller()
   const folder = await mkdtemp(path.join(tmpdir(), 'varve-demo-'))
-  const stage = new Stage(folder)
+  const stage = new Stage(folder, options.libvirt ? libvirtHost(folder) : plainHost(folder))
   const figures: Figures = {
     ok: false,
     seconds: 0,
@@ -80,14 +91,20 @@ const demonstrate = async (options: Options): Promise<number> => {
 
 const main = async (): Promise<number> => {
   const { values } = parseArgs({
-    options: { json: { type: 'boolean' }, keep: { type: 'boolean' }, help: { type: 'boolean' } },
+    options: {
+      libvirt: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
   })
-  if (values.help === true) {
+  if (values.help) {
     console.log(USAGE)
     return 0
   }
   ignoreClosedOutput()
-  return demonstrate({ json: values.json === true, keep: values.keep === true })
+  if (values.libvirt && !installLibvirt()) return 1
+  return demonstrate(values)
 }
 
 // What runs in the background is over or let go by now, and an interrupted story must not hold the end up.

@@ -1,27 +1,28 @@
 // Everything that the demonstration has running: gateway, agent and guests, and how to end them or let them be.
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { bootGuest, type Guest, type GuestOptions } from '../rig/guest.ts'
+import type { Guest } from '../rig/guest.ts'
 import { agentProgram, Commands, gatewayProgram } from './commands.ts'
+import type { BootOptions, Host } from './host.ts'
 import { accepts, freePort, Service } from './service.ts'
 
 const MACHINE = 'demo-vm'
 /** Longest time that gateway or agent may need before they answer, in milliseconds. */
 const READY_TIMEOUT_MS = 30_000
 
-const configText = (port: number, folder: string): string => `gateway = "ws://127.0.0.1:${port}"
+const configText = (port: number, folder: string, machine: string): string => `gateway = "ws://127.0.0.1:${port}"
 state = "${folder}/agent"
 
 [[machine]]
 name = "${MACHINE}"
-qmp = "${folder}/agent.qmp"
-guest_agent = "${folder}/guest-agent.sock"
+${machine}
 `
 
 /** Disposing it ends everything in the reverse order of its start. */
 export class Stage implements AsyncDisposable {
   readonly folder: string
   readonly machine = MACHINE
+  readonly host: Host
   readonly commands: Commands
   readonly #config: string
   readonly #data: string
@@ -31,8 +32,9 @@ export class Stage implements AsyncDisposable {
   #port = 0
   #over = false
 
-  constructor(folder: string) {
+  constructor(folder: string, host: Host) {
     this.folder = folder
+    this.host = host
     this.#config = path.join(folder, 'agent.toml')
     this.#data = path.join(folder, 'gateway')
     this.commands = new Commands(this.#data, this.#config, this.#abort.signal)
@@ -52,22 +54,30 @@ export class Stage implements AsyncDisposable {
     throw new Error(`interrupted by ${signal}`)
   }
 
+  /** Starts what the guests run on, where that is a service. */
+  async startHost(): Promise<void> {
+    const command = await this.host.command()
+    if (command === null) return
+    const [program = '', ...args] = command.line
+    const service = await this.#service('libvirtd', program, args, command.env)
+    await service.until(() => this.host.answers(), READY_TIMEOUT_MS)
+  }
+
   async startGateway(): Promise<void> {
     this.#port = await freePort()
-    await writeFile(this.#config, configText(this.#port, this.folder))
+    await writeFile(this.#config, configText(this.#port, this.folder, this.host.machineKeys(MACHINE)))
     const args = [gatewayProgram, 'serve', '--data', this.#data, '--listen', `127.0.0.1:${this.#port}`]
-    const gateway = await this.#service('gateway', args)
+    const gateway = await this.#service('gateway', process.execPath, args)
     await gateway.until(() => accepts(this.#port), READY_TIMEOUT_MS)
   }
 
   async startAgent(): Promise<void> {
-    const agent = await this.#service('agent', [agentProgram, 'run', '--config', this.#config])
+    const agent = await this.#service('agent', process.execPath, [agentProgram, 'run', '--config', this.#config])
     await agent.until(() => this.commands.agentAnswers(), READY_TIMEOUT_MS)
   }
 
-  /** Boots a guest; one with the agent's sockets is what the agent backs up. */
-  async bootGuest(options: Omit<GuestOptions, 'folder'>): Promise<Guest> {
-    const guest = await bootGuest({ ...options, folder: this.folder })
+  async bootGuest(options: BootOptions): Promise<Guest> {
+    const guest = await this.host.boot(options)
     this.#guests.push(guest)
     if (this.#over) await guest.stop()
     return guest
@@ -81,7 +91,9 @@ export class Stage implements AsyncDisposable {
   release(): string {
     const guests = this.#guests.filter((guest) => !guest.over)
     for (const held of [...this.#services, ...guests]) held.release()
-    const pids = [...this.#services.toReversed(), ...guests].map(({ pid }) => pid).join(' ')
+    const isAgent = ({ name }: Service): boolean => name === 'agent'
+    const [first, last] = [this.#services.filter(isAgent), this.#services.filter((service) => !isAgent(service))]
+    const pids = [...first, ...guests, ...last].map(({ pid }) => pid).join(' ')
     const config = `--config ${this.#config}`
     return [
       '',
@@ -92,6 +104,7 @@ export class Stage implements AsyncDisposable {
       `  npm run --silent gateway -- tenant list --data ${this.#data}`,
       `  curl http://127.0.0.1:${this.#port}/healthz`,
       `  tail -f ${this.folder}/*.log`,
+      ...this.host.hints(MACHINE).map((hint) => `  ${hint}`),
       'To end it:',
       `  kill ${pids}; sleep 2; rm -rf ${this.folder}`,
     ].join('\n')
@@ -99,16 +112,19 @@ export class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over = true
-    // The agent settles with QEMU when it stops, so the guests go after it; the gateway comes last.
-    for (const service of this.#services.toReversed().filter(({ name }) => name !== 'gateway')) {
-      await service[Symbol.asyncDispose]()
-    }
+    // The agent settles with QEMU when it stops, so the guests go after it, and what they run on after them.
+    for (const service of this.#services.filter(({ name }) => name === 'agent')) await service[Symbol.asyncDispose]()
     for (const guest of this.#guests) await guest.stop()
-    for (const service of this.#services) await service[Symbol.asyncDispose]()
+    for (const service of this.#services.toReversed()) await service[Symbol.asyncDispose]()
   }
 
-  async #service(name: string, args: readonly string[]): Promise<Service> {
-    const service = await Service.start(name, path.join(this.folder, `${name}.log`), process.execPath, args)
+  async #service(
+    name: string,
+    program: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Service> {
+    const service = await Service.start(name, path.join(this.folder, `${name}.log`), program, args, env)
     this.#services.push(service)
     if (this.#over) await service[Symbol.asyncDispose]()
     return service

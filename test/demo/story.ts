@@ -10,12 +10,6 @@ import { inspectImage } from './inspect.ts'
 import { backupText, secondsText, type Figures, type PointFigures, type Teller } from './report.ts'
 import type { Stage } from './stage.ts'
 
-/** The guest's disks, in its order: one in a format that keeps bitmaps itself, one that cannot. */
-const DISKS = [
-  { id: 'vda', letter: 'a', format: 'qcow2', size: '512M' },
-  { id: 'vdb', letter: 'b', format: 'raw', size: '256M' },
-] as const
-
 const BACKUPS = 3
 /** Reports that the guest makes before each backup; some files are truncated and removed on the way. */
 const REPORTS_BETWEEN = 60
@@ -41,15 +35,12 @@ const startAll = async (stage: Stage, teller: Teller, figures: Figures): Promise
   const [image, buildSeconds] = await seconds(buildGuest())
   figures.guest.cached = image.cached
   teller.say(image.cached ? 'guest image taken from the cache' : `guest image built in ${secondsText(buildSeconds)}`)
-  for (const { id, format, size } of DISKS) {
-    await run('qemu-img', ['create', '-q', '-f', format, path.join(stage.folder, `${id}.${format}`), size])
-  }
-  const booting = stage.bootGuest({
-    image,
-    name: stage.machine,
-    disks: DISKS.map(({ id, format }) => ({ id, format, file: path.join(stage.folder, `${id}.${format}`) })),
-    qmp: [path.join(stage.folder, 'agent.qmp'), path.join(stage.folder, 'operator.qmp')],
-    guestAgent: path.join(stage.folder, 'guest-agent.sock'),
+  const disks = stage.host.disks.map(({ id, format, size }) => {
+    return { id, format, size, file: path.join(stage.folder, `${id}.${format}`) }
+  })
+  for (const { format, file, size } of disks) await run('qemu-img', ['create', '-q', '-f', format, file, size])
+  const booting = stage.startHost().then(() => {
+    return stage.bootGuest({ image, name: stage.machine, disks, backedUp: true })
   })
   const [guest] = await Promise.all([booting, stage.startGateway()])
   teller.say(`gateway listens on ${stage.gatewayUrl}`)
@@ -57,7 +48,9 @@ const startAll = async (stage: Stage, teller: Teller, figures: Figures): Promise
   await stage.commands.enrol(stage.gatewayUrl, await stage.commands.enrolmentToken('demo'))
   const ready = await guest.said(/^READY /)
   figures.guest.bootSeconds = Number(ready.split(' ')[1])
-  teller.say(`guest booted in ${secondsText(figures.guest.bootSeconds)} and writes files on two disks`)
+  teller.say(
+    `guest${stage.host.where} booted in ${secondsText(figures.guest.bootSeconds)} and writes files on two disks`,
+  )
   await stage.startAgent()
   teller.say('agent enrolled for tenant "demo" and connected')
   return [guest, image]
@@ -110,7 +103,7 @@ const provePoint = async (
     filesChecked: 0,
     filesGone: 0,
   }
-  for (const { id, letter } of DISKS) {
+  for (const { id, letter } of stage.host.disks) {
     const target = path.join(stage.folder, `${result.point}.${id}.raw`)
     const [, restoreSeconds] = await seconds(stage.commands.restore(result.point, id, target))
     figures.restoreSeconds = Math.round((figures.restoreSeconds + restoreSeconds) * 1000) / 1000
@@ -144,13 +137,13 @@ const provePoints = async (stage: Stage, teller: Teller, guest: Guest, taken: re
 
 /** Boots the last point, one disk of it restored in another format, and lets the guest read all of its files. */
 const bootLast = async (stage: Stage, teller: Teller, image: GuestImage, point: string, figures: Figures) => {
-  const disks = DISKS.map(({ id, format }) => ({
+  const disks = stage.host.disks.map(({ id, format }) => ({
     id,
     format: format === 'raw' ? ('qcow2' as const) : ('raw' as const),
     file: path.join(stage.folder, `last.${id}`),
   }))
   for (const { id, file, format } of disks) await stage.commands.restore(point, id, file, format)
-  const guest = await stage.bootGuest({ image, name: 'restored-vm', disks, append: 'verify' })
+  const guest = await stage.bootGuest({ image, name: 'restored-vm', disks, append: 'verify', backedUp: false })
   const line = await guest.said(/^VERIFY ok=\d+ bad=\d+$/)
   await guest.ended()
   const [ok = 0, bad = 0] = [...line.matchAll(/\d+/g)].map(Number)

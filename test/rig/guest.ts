@@ -29,7 +29,8 @@ export interface GuestOptions {
   readonly guestAgent?: string
 }
 
-const MEMORY_MIB = 192
+/** Memory of the guest. */
+export const MEMORY_MIB = 192
 /** How often the console is looked at, in milliseconds. */
 const CONSOLE_POLL_MS = 25
 /** Longest time that the guest may take to say something it is waited for, in milliseconds. */
@@ -54,18 +55,49 @@ const guestAgentArguments = (socket: string): string[] =>
     ['-device', 'virtserialport,chardev=guest-agent,name=org.qemu.guest_agent.0'],
   ].flat()
 
+/** The kernel's command line of a guest. */
+export const kernelArguments = ({ append = '' }: Pick<GuestOptions, 'append'>): string =>
+  `console=ttyS0 quiet loglevel=1 panic=-1 ${append}`.trim()
+
+/** Where a guest's console is written. */
+export const consoleLogOf = ({ folder, name }: Pick<GuestOptions, 'folder' | 'name'>): string =>
+  path.join(folder, `${name}.console.log`)
+
 /** Emulation is slower than KVM, but it works wherever QEMU does; a /dev/kvm may be there and boot no kernel. */
 const qemuArguments = (options: GuestOptions, consoleLog: string): string[] =>
   [
     ['-name', options.name, '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ['-machine', 'q35,accel=tcg', '-cpu', 'max', '-smp', '1', '-m', String(MEMORY_MIB)],
     ['-kernel', options.image.kernel, '-initrd', options.image.initrd],
-    ['-append', `console=ttyS0 quiet loglevel=1 panic=-1 ${options.append ?? ''}`.trim()],
+    ['-append', kernelArguments(options)],
     ['-serial', `file:${consoleLog}`],
     ...(options.qmp ?? []).map((socket) => ['-qmp', `unix:${socket},server=on,wait=off`]),
     ...options.disks.map(diskArguments),
     options.guestAgent === undefined ? [] : guestAgentArguments(options.guestAgent),
   ].flat()
+
+/** The QEMU of a guest, whoever started it. */
+export interface GuestProcess {
+  readonly pid: number
+  /** Resolves when it has ended. */
+  readonly exited: Promise<unknown>
+  /** Ends it, as when the power fails, without waiting for it. */
+  stop(): void
+  kill(): void
+  /** Lets this process end while it goes on. */
+  release(): void
+}
+
+const childProcess = (child: ChildProcess): GuestProcess => {
+  if (child.pid === undefined) throw new Error('QEMU did not start')
+  return {
+    pid: child.pid,
+    exited: once(child, 'exit'),
+    stop: () => child.kill('SIGTERM'),
+    kill: () => child.kill('SIGKILL'),
+    release: () => child.unref(),
+  }
+}
 
 /** A booted test guest. It runs in a process group of its own; disposing it stops it. */
 export class Guest implements AsyncDisposable {
@@ -73,18 +105,19 @@ export class Guest implements AsyncDisposable {
   readonly reports: GuestReport[] = []
   /** All complete console lines. */
   readonly lines: string[] = []
-  readonly pid: number
-  readonly #child: ChildProcess
+  readonly #process: GuestProcess
   readonly #exited: Promise<unknown>
   readonly #following: Promise<void>
   #over = false
 
-  constructor(child: ChildProcess, consoleLog: string) {
-    if (child.pid === undefined) throw new Error('QEMU did not start')
-    this.pid = child.pid
-    this.#child = child
-    this.#exited = once(child, 'exit').then(() => (this.#over = true))
+  constructor(process: GuestProcess, consoleLog: string) {
+    this.#process = process
+    this.#exited = process.exited.then(() => (this.#over = true))
     this.#following = this.#follow(consoleLog)
+  }
+
+  get pid(): number {
+    return this.#process.pid
   }
 
   /** The first line, from line number `from` on, that matches; throws after two minutes or when QEMU ends without it. */
@@ -122,15 +155,15 @@ export class Guest implements AsyncDisposable {
 
   /** Ends QEMU, as when the power fails, and waits for it. */
   async stop(): Promise<void> {
-    if (!this.#over) this.#child.kill('SIGTERM')
-    const killer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_TIMEOUT_MS)
+    if (!this.#over) this.#process.stop()
+    const killer = setTimeout(() => this.#process.kill(), STOP_TIMEOUT_MS)
     await this.ended()
     clearTimeout(killer)
   }
 
   /** Lets this process end while the guest goes on. */
   release(): void {
-    this.#child.unref()
+    this.#process.release()
     this.#over = true
   }
 
@@ -169,12 +202,12 @@ export class Guest implements AsyncDisposable {
 
 /** Starts QEMU with the guest and returns at once; wait with `said(/^READY/)` for the end of the boot. */
 export const bootGuest = async (options: GuestOptions): Promise<Guest> => {
-  const consoleLog = path.join(options.folder, `${options.name}.console.log`)
+  const consoleLog = consoleLogOf(options)
   await using log = await open(path.join(options.folder, `${options.name}.qemu.log`), 'a')
   const child = spawn('qemu-system-x86_64', qemuArguments(options, consoleLog), {
     detached: true,
     stdio: ['ignore', log.fd, log.fd],
   })
   await once(child, 'spawn')
-  return new Guest(child, consoleLog)
+  return new Guest(childProcess(child), consoleLog)
 }

@@ -58,12 +58,14 @@ export const collectionOperations = {
   }),
 
   'collection.roots': read((sql, { tenant }) => {
-    const images = sql.all<ImageRoot>(
-      `SELECT point.id AS point, machine.name AS machine, point.time_ms AS timeMs, image.disk, image.size, image.root
-       FROM point JOIN machine ON machine.id = point.machine JOIN image ON image.point = point.id
-       WHERE point.tenant = ? ORDER BY point.time_ms, point.id, image.ordinal`,
-      tenant,
-    )
+    const images = sql
+      .all<Flagged<ImageRoot>>(
+        `SELECT point.id AS point, machine.name AS machine, point.time_ms AS timeMs, image.disk, image.attachment, image.size, image.root
+         FROM point JOIN machine ON machine.id = point.machine JOIN image ON image.point = point.id
+         WHERE point.tenant = ? ORDER BY point.time_ms, point.id, image.ordinal`,
+        tenant,
+      )
+      .map(withFlags<ImageRoot>('attachment'))
     const uploads = sql.all<UploadRoots>(
       `SELECT upload.size, upload.base_root AS baseRoot, upload.state
        FROM job JOIN upload ON upload.job = job.id WHERE job.tenant = ? AND job.ended_ms IS NULL`,

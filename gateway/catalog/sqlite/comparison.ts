@@ -29,7 +29,7 @@ export const comparisonOperations = {
   'jobs.baseImage': read((sql, args) => {
     const { base } = runningJobOf(sql, args.job, args.agent)
     const image = sql.get<{ root: Uint8Array | null; size: number }>(
-      'SELECT root, size FROM image WHERE point = ? AND disk = ?',
+      'SELECT root, size FROM image WHERE point = ? AND disk = ? AND attachment = 0',
       base ?? '',
       args.disk,
     )

@@ -242,7 +242,7 @@ export const damageOperations = {
   'lost.reread': read((sql, { tenant, point }) => {
     let left = REREAD_RANGES_MAX
     const disks = sql.all<{ name: string; size: number; evidence: string | null }>(
-      'SELECT disk AS name, size, evidence FROM image WHERE point = ? ORDER BY ordinal',
+      'SELECT disk AS name, size, evidence FROM image WHERE point = ? AND attachment = 0 ORDER BY ordinal',
       point,
     )
     return disks.map(({ name, size, evidence }): RereadDisk => {

@@ -1,6 +1,7 @@
 // Jobs as they are looked at: one, or the newest of a tenant.
 import type { JobsAsked, ShownBackup, ShownJob, ShownUpload } from '../jobs.ts'
 import { PAGE_DISKS_MAX } from '../../../protocol/limits.ts'
+import { withFlags, type Flagged } from './flags.ts'
 import { SHOWN_COLUMNS, shownJob, type FoundJob } from './job-rows.ts'
 import { aside, type Operations } from './operation.ts'
 import type { Sql, SqlValue } from './sql.ts'
@@ -31,19 +32,21 @@ export const jobsStatement = ({ tenant, agent, machine, after, limit }: Rowed<Jo
   return [text, value, tenant, ...from, limit]
 }
 
-/** Uploads of the jobs of one page, in its order and that of their disks; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received AS bytesSent
+/** Uploads of the jobs of one page, in its order and that of their images; more of them than PAGE_DISKS_MAX are cut. */
+export const PAGE_UPLOADS = `SELECT upload.job, disk, size, kind, reason, position, received AS bytesSent, attachment
   FROM json_each(?) AS page CROSS JOIN upload ON upload.job = page.value ORDER BY page.key, upload.ordinal LIMIT ?`
+
+const shownUpload = withFlags<ShownUpload>('attachment')
 
 const withUploads = (sql: Sql, jobs: readonly ShownJob[]): ShownBackup[] => {
   const ids = JSON.stringify(jobs.map(({ id }) => id))
   const found = new Map<string, ShownUpload[]>(jobs.map(({ id }) => [id, []]))
-  for (const { job, ...upload } of sql.all<ShownUpload & { readonly job: string }>(
+  for (const { job, ...upload } of sql.all<Flagged<ShownUpload> & { readonly job: string }>(
     PAGE_UPLOADS,
     ids,
     PAGE_DISKS_MAX + 1,
   ))
-    found.get(job)?.push(upload)
+    found.get(job)?.push(shownUpload(upload))
   const shown: ShownBackup[] = []
   let count = 0
   for (const job of jobs) {

@@ -4,8 +4,8 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** The `begun` of a job's row; an older program wrote it without the disks that were left out. */
-const begunOf = (text: string): Begun => ({ leftOut: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
+/** The `begun` of a job's row; an older program wrote it without what was left out. */
+const begunOf = (text: string): Begun => ({ leftOut: [], missing: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
 
 /** Columns of jobs that are shown. */
 export const SHOWN_COLUMNS = `job.id, machine.name AS machine, job.agent, job.subject, job.state,
@@ -27,7 +27,7 @@ export interface OwnJob extends JobRow {
 const JOB = `SELECT ${SHOWN_COLUMNS}, job.begun, job.machine AS machineRow FROM job JOIN machine ON machine.id = job.machine`
 
 const UPLOAD = `SELECT disk, size, kind, reason, has_base AS hasBase, base_root AS baseRoot, position, state, finished, root,
-  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks FROM upload`
+  received AS bytesSent, stored AS bytesStored, changed AS changedBytes, evidence, compared AS comparedChunks, attachment FROM upload`
 
 /** A job of this agent; NOT_FOUND. */
 export const jobOf = (sql: Sql, id: string, agent: string): OwnJob => {
@@ -52,4 +52,4 @@ export const runningJobOf = (sql: Sql, id: string, agent: string): OwnJob => {
 export const uploadsOf = (sql: Sql, job: string): UploadRow[] =>
   sql
     .all<Flagged<UploadRow>>(`${UPLOAD} WHERE job = ? ORDER BY ordinal`, job)
-    .map(withFlags<UploadRow>('hasBase', 'finished'))
+    .map(withFlags<UploadRow>('hasBase', 'finished', 'attachment'))

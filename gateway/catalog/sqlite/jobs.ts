@@ -8,6 +8,7 @@ import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
 import { LAST_CREATED } from './points.ts'
+import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
 import type { Sql } from './sql.ts'
 
@@ -17,9 +18,9 @@ const checkWhole = ({ id, begun }: JobRow, uploads: readonly UploadRow[]): Begun
   if (missing !== undefined || begun === null)
     throw new VarveError(
       'IMAGE_INCOMPLETE',
-      `disk ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
+      `${missing?.attachment === true ? 'attachment' : 'disk'} ${missing?.disk ?? '(none begun)'} of job ${id} is not uploaded whole`,
     )
-  checkAny(uploads)
+  checkAny(uploads.filter(({ attachment }) => !attachment))
   return begun
 }
 
@@ -33,7 +34,7 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
 
 const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
   sql.all<{ name: string; size: number }>(
-    'SELECT disk AS name, size FROM image WHERE point = ? ORDER BY ordinal',
+    'SELECT disk AS name, size FROM image WHERE point = ? AND attachment = 0 ORDER BY ordinal',
     point,
   )
 
@@ -42,19 +43,43 @@ const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
   base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
 })
 
+/** An announced disk or attachment. */
+interface Announced extends Omit<BeginDisk, 'evidence'> {
+  readonly evidence: string | null
+  readonly attachment: boolean
+}
+
+const announcedOf = (
+  disks: readonly BeginDisk[],
+  attachments: readonly { readonly name: string; readonly size: number }[],
+): Announced[] => [
+  ...disks.map((disk) => ({ ...disk, attachment: false })),
+  ...attachments.map((one) => ({
+    ...one,
+    ...ATTACHMENT_READ,
+    base: null,
+    evidence: null,
+    comparedChunks: 0,
+    attachment: true,
+  })),
+]
+
 /**
- * Opens the upload of one announced disk; a full read shares unchanged subtrees with the base's image of the same name and size.
+ * Opens the upload of one announced image; a full read shares unchanged subtrees with the base's image of the same name and size.
+ * An attachment without any byte is whole already.
  */
-const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, state: Uint8Array): void => {
+const openUpload = (sql: Sql, job: JobRow, disk: Announced, ordinal: number, state: Uint8Array): void => {
+  const attachment = disk.attachment ? 1 : 0
   const base = sql.get<{ root: Uint8Array | null }>(
-    'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ?',
+    'SELECT root FROM image WHERE point = ? AND disk = ? AND size = ? AND attachment = ?',
     job.base ?? '',
     disk.base ?? disk.name,
     disk.size,
+    attachment,
   )
   sql.run(
     `INSERT INTO upload (job, disk, ordinal, size, kind, reason, base_root, has_base, position, state, finished,
-     received, stored, changed, evidence, compared) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, 0, ?, ?)`,
+     received, stored, changed, evidence, compared, attachment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, 0, 0, ?, ?, ?)`,
     job.id,
     disk.name,
     ordinal,
@@ -64,8 +89,10 @@ const openUpload = (sql: Sql, job: JobRow, disk: BeginDisk, ordinal: number, sta
     base?.root ?? null,
     base === undefined ? 0 : 1,
     state,
+    disk.size === 0 ? 1 : 0,
     disk.evidence,
     disk.comparedChunks,
+    attachment,
   )
 }
 
@@ -118,15 +145,18 @@ export const jobOperations = {
       Math.max(args.begun.timeMs, Math.min(startedMs, args.nowMs)),
       Math.max(startedMs, args.nowMs),
     )
+    const { missing = [] } = args.begun
+    const announced = announcedOf(args.disks, args.attachments ?? [])
     if (job.begun !== null) {
       const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])
-      const now = args.disks.map(({ name, size, kind, reason }) => [name, size, kind, reason])
+      const now = announced.map(({ name, size, kind, reason }) => [name, size, kind, reason])
       const { begun } = job
-      const same = { ...args.begun, timeMs: begun.timeMs }
+      const same = { ...args.begun, missing, timeMs: begun.timeMs }
       if (isDeepStrictEqual(begun, same) && isDeepStrictEqual(before, now)) return null
       throw new VarveError('UPLOAD_INVALID', `job ${args.job} was begun before with other disks`)
     }
     checkReads(args.disks, factsOf(sql, job))
+    checkAttachments(args.disks, args.attachments ?? [], missing)
     const refusal = refusedBy(policyOfMachine(sql, job.machineRow), args.disks, args.begun)
     if (refusal !== null) {
       const { code, message } = refusal
@@ -134,7 +164,7 @@ export const jobOperations = {
       return refusal
     }
     sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify({ ...args.begun, timeMs }), args.job)
-    for (const [ordinal, disk] of args.disks.entries()) openUpload(sql, job, disk, ordinal, args.state)
+    for (const [ordinal, image] of announced.entries()) openUpload(sql, job, image, ordinal, args.state)
     return null
   }),
 
@@ -157,13 +187,13 @@ export const jobOperations = {
     if (job.state === 'committed') return
     const uploads = uploadsOf(sql, args.job)
     const begun = checkWhole(runningJobOf(sql, args.job, args.agent), uploads)
-    const { kind, reason } = pointKind(uploads)
+    const { kind, reason } = pointKind(uploads.filter(({ attachment }) => !attachment))
     const sum = (pick: (upload: UploadRow) => number): number =>
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, seq)
-       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, missing, seq)
+       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
       job.machineRow,
       job.agent,
       begun.timeMs,
@@ -181,12 +211,13 @@ export const jobOperations = {
       args.manifest,
       args.lockedUntilMs,
       JSON.stringify(begun.leftOut),
+      JSON.stringify(begun.missing ?? []),
       job.seq,
       job.id,
     )
     sql.run(
-      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
-       SELECT job, disk, ordinal, size, root, kind, reason, changed, evidence, compared FROM upload WHERE job = ?`,
+      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared, attachment)
+       SELECT job, disk, ordinal, size, root, kind, reason, changed, evidence, compared, attachment FROM upload WHERE job = ?`,
       job.id,
     )
     endJob(sql, job.id, 'committed', null, args.nowMs)

@@ -1,4 +1,5 @@
 // The rows of a restore point, its images and its job, as its manifest says them.
+import { ATTACHMENT_READ } from '../attachments.ts'
 import { rootOf, type Manifest } from '../manifest.ts'
 import type { Sql } from './sql.ts'
 
@@ -16,8 +17,8 @@ export interface PointPlace {
 const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
   sql.run(
     `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, seq)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, missing, seq)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     manifest.point,
     place.tenant,
     place.machine,
@@ -38,13 +39,14 @@ const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
     place.held ? 1 : 0,
     place.lockedUntilMs,
     JSON.stringify(manifest.leftOut),
+    JSON.stringify(manifest.missing),
     manifest.seq,
   )
 }
 
 /** The job that made the point: an agent that comes back asks what became of it. */
 const insertJob = (sql: Sql, manifest: Manifest, { tenant, machine }: PointPlace): void => {
-  const { timeMs, consistency, note, configuration, leftOut } = manifest
+  const { timeMs, consistency, note, configuration, leftOut, missing } = manifest
   sql.run(
     `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms, ended_ms, released, begun)
      VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?, 1, ?)`,
@@ -59,7 +61,7 @@ const insertJob = (sql: Sql, manifest: Manifest, { tenant, machine }: PointPlace
     manifest.seq,
     manifest.job.startedMs,
     manifest.committedMs,
-    JSON.stringify({ timeMs, consistency, note, configuration, leftOut }),
+    JSON.stringify({ timeMs, consistency, note, configuration, leftOut, missing }),
   )
 }
 
@@ -67,7 +69,8 @@ const insertJob = (sql: Sql, manifest: Manifest, { tenant, machine }: PointPlace
 export const insertManifest = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
   insertPoint(sql, manifest, place)
   insertJob(sql, manifest, place)
-  for (const [ordinal, disk] of manifest.disks.entries())
+  const { disks, attachments } = manifest
+  for (const [ordinal, disk] of disks.entries())
     sql.run(
       `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, evidence, compared)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -81,5 +84,18 @@ export const insertManifest = (sql: Sql, manifest: Manifest, place: PointPlace):
       disk.changed,
       disk.evidence,
       disk.comparedChunks,
+    )
+  const { kind, reason } = ATTACHMENT_READ
+  for (const [index, { name, size, root }] of attachments.entries())
+    sql.run(
+      `INSERT INTO image (point, disk, ordinal, size, root, kind, reason, changed, attachment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)`,
+      manifest.point,
+      name,
+      disks.length + index,
+      size,
+      rootOf(root),
+      kind,
+      reason,
+      size,
     )
 }

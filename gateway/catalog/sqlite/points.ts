@@ -1,4 +1,5 @@
 // Restore points: listing them and finding one by its id or the first characters of it.
+import type { MissingAttachment } from '../../../protocol/attachments.ts'
 import type { ImageRow, ListedPoint, PointPage, PointRow, PointsAsked, StoredPoint } from '../points.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -14,24 +15,35 @@ export const LAST_CREATED = 'point.seq DESC, point.committed_ms DESC, point.time
 const POINT_COLUMNS = `point.id, machine.name AS machine, machine.agent AS agent, time_ms AS timeMs, kind, reason, consistency, note, base,
   bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored, duration_ms AS durationMs, held, left_out AS leftOut,
   locked_ms AS lockedUntilMs, verified_ms AS verifiedMs,
-  (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes`
+  (SELECT coalesce(sum(lost.length), 0) FROM lost WHERE lost.point = point.id) AS lostBytes,
+  json_array_length(point.missing) AS missingAttachments`
 
-type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'disks'> & {
+type Raw<P extends PointRow> = Omit<P, 'held' | 'leftOut' | 'disks' | 'attachments' | 'missing'> & {
   readonly held: number
   readonly leftOut: string
 }
 
-const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, disks: readonly ImageRow[]): P =>
-  ({ ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }) as unknown as P
+/** An image of a point: of a disk or, where it is marked, an attachment. */
+type FoundImage = ImageRow & { readonly attachment: number }
 
-/** Disks of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
-export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS changedBytes, compared AS comparedChunks
+const listed = <P extends ListedPoint>({ held, leftOut, ...point }: Raw<P>, images: readonly FoundImage[]): P => {
+  const disks = images.filter(({ attachment }) => attachment === 0).map(({ attachment: _, ...disk }) => disk)
+  const attachments = images
+    .filter(({ attachment }) => attachment !== 0)
+    .map(({ name, size, root }) => ({ name, size, root }))
+  const whole = { ...point, held: held !== 0, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks, attachments }
+  return whole as unknown as P
+}
+
+/** Images of the points of one page, in the order of the page and of their machines; more of them than PAGE_DISKS_MAX are cut. */
+export const PAGE_DISKS = `SELECT image.point, disk AS name, size, image.root, kind, reason, changed AS changedBytes,
+  compared AS comparedChunks, attachment
   FROM json_each(?) AS page CROSS JOIN image ON image.point = page.value ORDER BY page.key, image.ordinal LIMIT ?`
 
-const disksOf = (sql: Sql, points: readonly string[], limit: number): Map<string, ImageRow[]> => {
-  const found = new Map<string, ImageRow[]>(points.map((id) => [id, []]))
-  const rows = sql.all<ImageRow & { readonly point: string }>(PAGE_DISKS, JSON.stringify(points), limit)
-  for (const { point, ...disk } of rows) found.get(point)?.push(disk)
+const imagesOf = (sql: Sql, points: readonly string[], limit: number): Map<string, FoundImage[]> => {
+  const found = new Map<string, FoundImage[]>(points.map((id) => [id, []]))
+  const rows = sql.all<FoundImage & { readonly point: string }>(PAGE_DISKS, JSON.stringify(points), limit)
+  for (const { point, ...image } of rows) found.get(point)?.push(image)
   return found
 }
 
@@ -72,13 +84,13 @@ const pageOf = (sql: Sql, asked: Rowed<PointsAsked>): PointPage => {
   const rows = sql.all<Raw<ListedPoint>>(text, ...values)
   const wanted = rows.slice(0, asked.limit)
   const ids = wanted.map(({ id }) => id)
-  const disks = disksOf(sql, ids, PAGE_DISKS_MAX + 1)
+  const images = imagesOf(sql, ids, PAGE_DISKS_MAX + 1)
   const points: ListedPoint[] = []
   let count = 0
   for (const row of wanted) {
-    const own = disks.get(row.id)!
+    const own = images.get(row.id)!
     count += own.length
-    // its disks may be cut
+    // its images may be cut
     if (count > PAGE_DISKS_MAX) break
     points.push(listed<ListedPoint>(row, own))
   }
@@ -104,14 +116,14 @@ const meantPoint = (sql: Sql, tenant: number, prefix: string): string => {
 }
 
 /** At most two rows, which is enough to see whether the prefix is ambiguous. */
-export const FIND_POINT = `SELECT ${POINT_COLUMNS}, configuration FROM point JOIN machine ON machine.id = point.machine
+export const FIND_POINT = `SELECT ${POINT_COLUMNS}, configuration, point.missing FROM point JOIN machine ON machine.id = point.machine
   WHERE point.id >= ? AND point.id < ? AND +point.tenant = ?`
 
 /** The one point whose id begins so; NOT_FOUND or AMBIGUOUS. */
 const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefix: string }): StoredPoint => {
   const { tenant, agent, prefix } = args
   const own = agent === null ? [] : [agent]
-  const [point, other] = sql.all<Raw<StoredPoint>>(
+  const [found, other] = sql.all<Raw<StoredPoint> & { readonly missing: string }>(
     `${FIND_POINT} ${agent === null ? '' : 'AND machine.agent = ?'} LIMIT 2`,
     prefix,
     // '~' sorts behind every character of an id
@@ -119,13 +131,15 @@ const findPoint = (sql: Sql, args: { tenant: number; agent: string | null; prefi
     tenant,
     ...own,
   )
-  if (point === undefined)
+  if (found === undefined)
     throw new VarveError(
       'NOT_FOUND',
       `there is no restore point ${prefix}${agent === null ? meantPoint(sql, tenant, prefix) : ''}`,
     )
   if (other !== undefined) throw new VarveError('AMBIGUOUS', `more than one restore point begins with ${prefix}`)
-  return listed<StoredPoint>(point, disksOf(sql, [point.id], -1).get(point.id)!)
+  const { missing, ...point } = found
+  const known = listed<Omit<StoredPoint, 'missing'>>(point, imagesOf(sql, [point.id], -1).get(point.id)!)
+  return { ...known, missing: JSON.parse(missing) as MissingAttachment[] }
 }
 
 export const pointOperations = {

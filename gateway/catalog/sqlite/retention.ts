@@ -12,7 +12,8 @@ import type { Sql } from './sql.ts'
 import { tenantUuid, type Rowed } from './tenant-row.ts'
 
 /** True where there is something to restore: not of a point of an older program that has no disks. */
-const HAS_BYTES = 'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.size > 0)'
+const HAS_BYTES =
+  'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.attachment = 0 AND image.size > 0)'
 
 const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq, held, locked_ms AS lockedUntilMs,
   EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged,

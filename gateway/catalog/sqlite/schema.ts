@@ -1,5 +1,5 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
-import { TALLY, tallyTriggers } from './tally-schema.ts'
+import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
 // the triggers note in tenant.state_dirty that the packs lack the tenant's current state; a new restore point needs no trigger,
@@ -172,7 +172,26 @@ CREATE TABLE token_new (
 INSERT INTO token_new SELECT id, tenant, subject, role, created_ms, expires_ms, revoked_ms FROM token ORDER BY rowid;
 DROP TABLE token;
 ALTER TABLE token_new RENAME TO token;
-${tallyTriggers('token')}
+${tallyTriggers('token', 6)}
 `
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, TALLY, VERSION_5, VERSION_6]
+const VERSION_7 = ''
+
+// small files that go with a point are images too, which are no disks
+const VERSION_8 = `
+ALTER TABLE upload ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE image ADD COLUMN attachment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE point ADD COLUMN missing TEXT NOT NULL DEFAULT '[]';
+${['upload', 'image', 'point'].map((table) => tallyAgain(table, 8)).join('')}
+`
+
+export const MIGRATIONS: readonly string[] = [
+  VERSION_1,
+  VERSION_2,
+  VERSION_3,
+  TALLY,
+  VERSION_5,
+  VERSION_6,
+  VERSION_7,
+  VERSION_8,
+]

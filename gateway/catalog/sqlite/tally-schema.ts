@@ -18,16 +18,22 @@ const PIECES = 6
 
 type Kind = 'number' | 'bytes'
 
+type Columns = Readonly<Record<string, Kind>>
+
 /** Columns of a table that are summed, and which of its changes count as acknowledged. */
 interface Tallied {
-  readonly columns: Readonly<Record<string, Kind>>
+  readonly columns: Columns
+  /** Columns of later migrations, each with the version that has it first. */
+  readonly later?: readonly (readonly [version: number, columns: Columns])[]
   /** Columns whose change must reveal an older copy of the catalog; null if none does. */
   readonly acknowledged: string | null
 }
 
-const columns = (numbers: string, bytes: string): Record<string, Kind> => ({
-  ...Object.fromEntries(numbers.split(' ').map((name) => [name, 'number' as const])),
-  ...Object.fromEntries(bytes.split(' ').map((name) => [name, 'bytes' as const])),
+const names = (text: string): string[] => text.split(' ').filter((name) => name !== '')
+
+const columns = (numbers: string, bytes: string): Columns => ({
+  ...Object.fromEntries(names(numbers).map((name) => [name, 'number' as const])),
+  ...Object.fromEntries(names(bytes).map((name) => [name, 'bytes' as const])),
 })
 
 const TABLES: Readonly<Record<string, Tallied>> = {
@@ -60,6 +66,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
       'ordinal size has_base position finished received stored changed compared',
       'job disk kind reason base_root state root evidence',
     ),
+    later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
   point: {
@@ -67,10 +74,12 @@ const TABLES: Readonly<Record<string, Tallied>> = {
       'tenant machine time_ms bytes_read bytes_sent bytes_stored duration_ms committed_ms held locked_ms verified_ms seq',
       'id agent kind reason consistency note configuration base manifest left_out',
     ),
+    later: [[8, columns('', 'missing')]],
     acknowledged: 'held, locked_ms',
   },
   image: {
     columns: columns('ordinal size changed compared', 'point disk root kind reason evidence'),
+    later: [[8, columns('attachment', '')]],
     acknowledged: null,
   },
   retention: { columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
@@ -89,7 +98,7 @@ const numberOf = (kind: Kind, column: string): string => {
 }
 
 /** One number for a row, in SQL; `row` is NEW, OLD or the name of the table. */
-const rowSum = (of: Readonly<Record<string, Kind>>, row: string): string =>
+const rowSum = (of: Columns, row: string): string =>
   `((${Object.entries(of)
     .map(([name, kind], index) => `${2 * index + 3} * ${numberOf(kind, `${row}."${name}"`)}`)
     .join(' + ')}) % ${PRIME})`
@@ -98,9 +107,19 @@ const kept = (sum: string): string => `(${sum}) & ${SUM_MASK}`
 
 const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged';"
 
-/** What keeps the count of a table; a migration that makes a table anew makes them anew too. */
-export const tallyTriggers = (table: string): string => {
-  const { columns: of, acknowledged } = TABLES[table]!
+/** The version that counts first. */
+const FIRST_VERSION = 4
+
+/** The columns that are summed in the schema of a version. */
+const columnsAt = (table: string, version: number): Columns => {
+  const { columns: first, later = [] } = TABLES[table]!
+  return Object.assign({}, first, ...later.filter(([from]) => from <= version).map(([, added]) => added)) as Columns
+}
+
+/** What keeps the count of a table in the schema of a version; a migration that makes a table anew makes them anew too. */
+export const tallyTriggers = (table: string, version: number): string => {
+  const { acknowledged } = TABLES[table]!
+  const of = columnsAt(table, version)
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`
   const [added, removed] = [rowSum(of, 'NEW'), rowSum(of, 'OLD')]
@@ -112,15 +131,23 @@ CREATE TRIGGER tally_${table}_removed AFTER DELETE ON ${table} BEGIN ${update('-
 ${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}`
 }
 
+/** Counts a table again, for the migration of this version that has added columns to it. */
+export const tallyAgain = (table: string, version: number): string => `
+${['added', 'changed', 'removed'].map((change) => `DROP TRIGGER tally_${table}_${change};`).join(' ')}
+DROP TRIGGER IF EXISTS acknowledged_${table};
+${tallyTriggers(table, version)}
+UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, version)}) AS now WHERE tally.name = '${table}';`
+
 const firstTally = (table: string): string => `
-INSERT INTO tally (tenant, name, rows, sum) SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table)}) AS now;`
+INSERT INTO tally (tenant, name, rows, sum)
+SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, FIRST_VERSION)}) AS now;`
 
 /** Names of the tables that are counted. */
 export const TALLIED: readonly string[] = Object.keys(TABLES)
 
-/** Rows and sum of a table as it is now, in columns of these names. */
-export const tallyQuery = (table: string): string =>
-  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(TABLES[table]!.columns, table)}), 0)`)} AS sum FROM ${table}`
+/** Rows and sum of a table as it is now, in columns of these names; in the schema of a version, the newest unless it is said. */
+export const tallyQuery = (table: string, version = Number.MAX_SAFE_INTEGER): string =>
+  `SELECT count(*) AS rows, ${kept(`coalesce(sum(${rowSum(columnsAt(table, version), table)}), 0)`)} AS sum FROM ${table}`
 
 /**
  * Pieces of an id, of 6 bytes but for the last: with their weights they and the numbers of a row stay below 2 to the 53rd, so
@@ -193,6 +220,6 @@ CREATE TABLE pack_tally (
   pack INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
 INSERT INTO tally (tenant, name, rows, sum) VALUES (0, 'acknowledged', 0, 0);
-${TALLIED.map((table) => tallyTriggers(table) + firstTally(table)).join('')}
+${TALLIED.map((table) => tallyTriggers(table, FIRST_VERSION) + firstTally(table)).join('')}
 ${CHUNK_TRIGGERS}
 `

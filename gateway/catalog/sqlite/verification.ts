@@ -1,4 +1,5 @@
 // Which restore points are to be verified, what they are made of, and when they were.
+import type { MissingAttachment } from '../../../protocol/attachments.ts'
 import type { DiskRoot } from '../points.ts'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { hex } from '../../../protocol/chunk.ts'
@@ -43,32 +44,47 @@ export const verificationOperations = {
 
   'points.manifest': read((sql, { tenant, point }) => {
     const row = sql.get<
-      Omit<ManifestContent, 'disks' | 'job' | 'leftOut'> & {
+      Omit<ManifestContent, 'disks' | 'attachments' | 'job' | 'leftOut' | 'missing'> & {
         subject: string
         full: number
         compare: number
         startedMs: number
         leftOut: string
+        missing: string
       }
     >(
       `SELECT point.id AS point, machine.name AS machine, point.agent, point.base, point.time_ms AS timeMs, point.kind, point.reason,
        consistency, note, configuration, bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored,
        point.seq, duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
-       left_out AS leftOut, job.subject, job."full", job.compare, job.started_ms AS startedMs
+       left_out AS leftOut, point.missing, job.subject, job."full", job.compare, job.started_ms AS startedMs
        FROM point JOIN machine ON machine.id = point.machine JOIN job ON job.id = point.id WHERE point.tenant = ? AND point.id = ?`,
       tenant,
       point,
     )
     if (row === undefined) return null
-    const { subject, full, compare, startedMs, leftOut, ...rest } = row
-    const images = sql.all<Omit<ManifestContent['disks'][number], 'root'> & { root: Uint8Array | null }>(
-      `SELECT disk AS name, size, root, kind, reason, changed, evidence, compared AS comparedChunks
+    const { subject, full, compare, startedMs, leftOut, missing, ...rest } = row
+    const images = sql.all<
+      Omit<ManifestContent['disks'][number], 'root'> & { root: Uint8Array | null; attachment: number }
+    >(
+      `SELECT disk AS name, size, root, kind, reason, changed, evidence, compared AS comparedChunks, attachment
        FROM image WHERE point = ? ORDER BY ordinal`,
       point,
     )
-    const disks = images.map(({ root, ...image }) => ({ ...image, root: root && hex(root) }))
+    const disks = images
+      .filter(({ attachment }) => attachment === 0)
+      .map(({ root, attachment: _, ...image }) => ({ ...image, root: root && hex(root) }))
+    const attachments = images
+      .filter(({ attachment }) => attachment !== 0)
+      .map(({ name, size, root }) => ({ name, size, root: root && hex(root) }))
     const job = { subject, full: full !== 0, compare: compare !== 0, startedMs }
-    return { ...rest, job, leftOut: JSON.parse(leftOut) as LeftOutDisk[], disks }
+    return {
+      ...rest,
+      job,
+      leftOut: JSON.parse(leftOut) as LeftOutDisk[],
+      disks,
+      attachments,
+      missing: JSON.parse(missing) as MissingAttachment[],
+    }
   }),
 
   'points.setManifest': write((sql, args) => {

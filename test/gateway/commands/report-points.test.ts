@@ -22,6 +22,8 @@ const point: Point = {
   bytesStored: 1,
   durationMs: 1,
   disks: [],
+  attachments: [],
+  missingAttachments: 0,
   leftOut: [],
   held: false,
   lockedUntilMs: null,

@@ -124,6 +124,8 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   job: { subject: 'test', full: false, compare: false, startedMs: 1 },
   leftOut: [],
   disks: [],
+  attachments: [],
+  missing: [],
   ...rest,
 })
 

@@ -27,6 +27,7 @@ const job: JobRow = {
 const upload: UploadRow = {
   ...disk,
   disk: 'vda',
+  attachment: false,
   size: 10_000,
   hasBase: false,
   baseRoot: null,
@@ -41,8 +42,13 @@ const upload: UploadRow = {
   comparedChunks: 6,
 }
 
-test('a job shows how far each disk is, in bytes that never pass its size', () => {
-  const view = jobView(job, [upload, { ...upload, disk: 'vdb', position: 3, bytesSent: 4 }], 4096, 77)
+test('a job shows how far each disk is, in bytes that never pass its size; attachments are no disks', () => {
+  const uploads = [
+    upload,
+    { ...upload, disk: 'vdb', position: 3, bytesSent: 3 },
+    { ...upload, disk: 'nvram', attachment: true, bytesSent: 1 },
+  ]
+  const view = jobView(job, uploads, 4096, 77)
   expect(view).toEqual({
     id: ID,
     machine: 'db1',
@@ -75,10 +81,12 @@ test('a point shows neither its agent nor its configuration', () => {
     verifiedMs: 5,
     lostBytes: 0,
     leftOut: [{ name: 'cd', reason: 'read-only' }],
+    missingAttachments: 1,
   } as const
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
-  const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks }
-  const stored = { ...point, held: true, agent: ID, configuration: '{"secret":1}' }
+  const attachments = [{ name: 'nvram', size: 0, root: null }]
+  const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks, attachments }
+  const stored = { ...point, held: true, agent: ID, configuration: '{"secret":1}', missing: [{ name: 'a', reason: 'b' }] }
   const view = pointView(stored, 7)
   expect(view).toEqual({ ...point, held: true, future: false })
   expect(pointView(stored, 6)).toEqual({ ...view, future: true })

@@ -88,7 +88,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     expect([name, told, entry.outcome]).toEqual([name, code, code])
   }
   const start = async (): Promise<string> => (await good(owner, 'backup.start', { machine: 'db1', full: true })).job
-  const begun = (job: string): Params<'backup.begin'> => ({
+  const begun = (job: string): Asked<'backup.begin'> => ({
     job,
     timeMs: test.clock.now(),
     consistency: 'crash',

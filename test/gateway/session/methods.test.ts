@@ -32,6 +32,8 @@ const MISSING: Things = { machine: 'nowhere', job: randomUUID(), point: randomUU
 
 const PAGE = { after: null, limit: 10 }
 
+const NO_IMAGES = { disks: [], attachments: [], missing: [] }
+
 /** Parameters of every method of the gateway, about these things. */
 const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Params<N> } => ({
   'session.renew': { token: 'a.b.c' },
@@ -75,7 +77,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'store.check': { bytesPerSecond: null },
   'store.usage': { machine, points: false },
   'agent.inventory': { host: 'h', machines: [], jobs: [] },
-  'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], disks: [] },
+  'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], ...NO_IMAGES },
   'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
   'image.upload': { job, disk: 'vda' },
   'backup.commit': { job, bytesRead: 0 },
@@ -347,7 +349,7 @@ test('a disk that a point does not have is not found', async () => {
   const missing = owner.open('image.download', { point, disk: 'vdz', position: 0, skipDamaged: false })
   await expect(missing.result).rejects.toMatchObject({
     code: 'NOT_FOUND',
-    message: `restore point ${point} has no disk "vdz"`,
+    message: `restore point ${point} has no disk or attachment "vdz"`,
   })
 })
 

@@ -142,6 +142,48 @@ test('tokens from before none could be without a tenant are what they were, in t
   expect(examine(sql)).toEqual(['the table token has 3 rows and should have 4'])
 })
 
+test('points from before attachments have none, and are counted on with the columns that came', async () => {
+  await using temp = await tempFolder()
+  {
+    using db = new DatabaseSync(temp.join('db'))
+    db.exec(MIGRATIONS.slice(0, 7).join('\n'))
+    db.exec('PRAGMA user_version = 7')
+    db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
+    db.exec("INSERT INTO agent VALUES ('g', 1, 'h', 'k', 1, NULL, NULL)")
+    db.exec("INSERT INTO machine VALUES (1, 1, 'm', 'g', '{}', 1, NULL)")
+    db.exec(`INSERT INTO job (id, tenant, machine, agent, subject, state, "full", started_ms)
+      VALUES ('j', 1, 1, 'g', 's', 'committed', 1, 1)`)
+    db.exec(`INSERT INTO upload (job, disk, ordinal, size, kind, reason, has_base, position, state, finished, received, stored, changed)
+      VALUES ('j', 'vda', 0, 512, 'full', 'first', 0, 1, x'', 1, 1, 1, 1)`)
+    db.exec(`INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, configuration, bytes_read, bytes_sent,
+      bytes_stored, duration_ms, committed_ms, manifest) VALUES ('j', 1, 1, 'g', 1, 'full', 'first', 'crash', '{}', 1, 1, 1, 1, 1, x'aa')`)
+    db.exec(
+      "INSERT INTO image (point, disk, ordinal, size, kind, reason, changed) VALUES ('j', 'vda', 0, 512, 'full', 'first', 1)",
+    )
+  }
+  using sql = new Sql(temp.join('db'))
+  expect(examine(sql)).toEqual([])
+  expect(sql.get('SELECT attachment FROM image')).toEqual({ attachment: 0 })
+  expect(sql.get('SELECT missing FROM point')).toEqual({ missing: '[]' })
+  const told = runOperation(sql, 'condition.acknowledged', {})
+  sql.run("UPDATE point SET held = 1 WHERE id = 'j'")
+  expect(runOperation(sql, 'condition.acknowledged', {})).toBe(told + 1)
+  expect(examine(sql)).toEqual([])
+  for (const [change, table] of [
+    ['UPDATE image SET attachment = 1', 'image'],
+    ['UPDATE upload SET attachment = 1', 'upload'],
+    ["UPDATE point SET missing = '[1]'", 'point'],
+  ] as const) {
+    const before = sql.get<{ sum: number }>('SELECT sum FROM tally WHERE name = ?', table)
+    uncounted(sql, () => sql.run(change))
+    expect([change, examine(sql)]).toEqual([change, [`rows of the table ${table} are not as they were written`]])
+    uncounted(sql, () =>
+      sql.run(table === 'point' ? "UPDATE point SET missing = '[]'" : `UPDATE ${table} SET attachment = 0`),
+    )
+    expect(sql.get('SELECT sum FROM tally WHERE name = ?', table)).toEqual(before)
+  }
+})
+
 test('what somebody was told of counts up; what nobody was told of does not', () => {
   const { sql, packs } = filled()
   using _ = sql

@@ -223,7 +223,7 @@ describe('job.begin', () => {
       await catalog.jobs.begin({ ...begin, nowMs: nowMs + 1 })
       await finishDisk(catalog, { id, tenant }, 'vda')
       const { job } = await catalog.jobs.complete({ job: id, agent })
-      expect(job.begun).toEqual({ ...BEGUN, timeMs: taken })
+      expect(job.begun).toEqual({ ...BEGUN, missing: [], timeMs: taken })
       await catalog.jobs.fail({ job: id, agent, code: 'CANCELLED', message: '', nowMs: 600 })
     }
   })

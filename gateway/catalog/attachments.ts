@@ -1,0 +1,33 @@
+// The attachments that an agent announces for a backup: what the gateway refuses of them. Pure.
+import { VarveError } from '../../protocol/errors.ts'
+import { ATTACHMENTS_BYTES_MAX } from '../../protocol/limits.ts'
+import type { AnnouncedAttachment, MissingAttachment } from '../../protocol/attachments.ts'
+
+/** What rows of attachments say of how they were read: whole, each time. */
+export const ATTACHMENT_READ = { kind: 'full', reason: 'requested' } as const
+
+const MIB = 1024 * 1024
+
+/** UPLOAD_INVALID where two images of the point would have one name, or where the attachments are too large together. */
+export const checkAttachments = (
+  disks: readonly { readonly name: string }[],
+  attachments: readonly AnnouncedAttachment[],
+  missing: readonly MissingAttachment[],
+): void => {
+  const taken = new Set(disks.map(({ name }) => name))
+  for (const { name } of [...attachments, ...missing]) {
+    if (taken.has(name))
+      throw new VarveError(
+        'UPLOAD_INVALID',
+        `two of the disks and attachments are called "${name}": each needs a name of its own`,
+        { details: { attachment: name } },
+      )
+    taken.add(name)
+  }
+  const bytes = attachments.reduce((sum, { size }) => sum + size, 0)
+  if (bytes > ATTACHMENTS_BYTES_MAX)
+    throw new VarveError(
+      'UPLOAD_INVALID',
+      `the attachments have ${bytes} bytes together, at most ${ATTACHMENTS_BYTES_MAX / MIB} MiB may go with a restore point`,
+    )
+}

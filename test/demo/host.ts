@@ -1,0 +1,64 @@
+// What the demonstration's guests run on: QEMU that is started as a program, or libvirt.
+import path from 'node:path'
+import type { GuestImage } from '../rig/build-guest.ts'
+import { bootGuest, type Guest, type GuestDisk } from '../rig/guest.ts'
+
+export interface DemoDisk {
+  /** As the guest and the restore points name it. */
+  readonly id: string
+  /** The disk's name in the guest's reports. */
+  readonly letter: string
+  readonly format: 'raw' | 'qcow2'
+  readonly size: string
+}
+
+export interface BootOptions {
+  readonly image: GuestImage
+  readonly name: string
+  readonly disks: readonly GuestDisk[]
+  /** More kernel arguments. */
+  readonly append?: string
+  /** It is the machine that the agent backs up. */
+  readonly backedUp: boolean
+}
+
+export interface Host {
+  /** The guest's disks, in its order. */
+  readonly disks: readonly DemoDisk[]
+  /** Behind the word "guest" in what the person reads. */
+  readonly where: string
+  /** The lines of the agent's `[[machine]]` that say how the machine is reached. */
+  machineKeys(machine: string): string
+  /** The service that guests need, prepared to be started; null where there is none. */
+  command(): Promise<{ readonly line: readonly string[]; readonly env: Readonly<Record<string, string>> } | null>
+  /** True once that service answers. */
+  answers(): Promise<boolean>
+  boot(options: BootOptions): Promise<Guest>
+  /** Commands by which a person may look around. */
+  hints(machine: string): readonly string[]
+}
+
+/** QEMU as a program of its own. */
+export const plainHost = (folder: string): Host => {
+  const [agentQmp, operatorQmp] = ['agent.qmp', 'operator.qmp'].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+  ]
+  const guestAgent = path.join(folder, 'guest-agent.sock')
+  return {
+    // One in a format that keeps bitmaps itself, one that cannot.
+    disks: [
+      { id: 'vda', letter: 'a', format: 'qcow2', size: '512M' },
+      { id: 'vdb', letter: 'b', format: 'raw', size: '256M' },
+    ],
+    where: '',
+    machineKeys: () => `qmp = "${agentQmp}"\nguest_agent = "${guestAgent}"`,
+    command: () => Promise.resolve(null),
+    answers: () => Promise.resolve(true),
+    boot: ({ backedUp, ...options }) => {
+      const sockets = backedUp ? { qmp: [agentQmp, operatorQmp], guestAgent } : {}
+      return bootGuest({ ...options, ...sockets, folder })
+    },
+    hints: () => [],
+  }
+}
