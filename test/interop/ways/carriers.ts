@@ -1,8 +1,13 @@
-// What a machine of the mixed histories runs under: a QEMU of its own on one of two hosts.
+// What a machine of the mixed histories runs under: a QEMU of its own on one of two hosts, or libvirt.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { startLibvirt, type TestDomain, type TestLibvirt } from '../../support/libvirt.ts'
+import { humanCommand } from '../../support/libvirt-calls.ts'
 import { TestMachine, type TestDisk } from '../../support/qemu.ts'
 import { eventually } from '../../support/temp.ts'
+
+/** Name of the machine, also as a domain. */
+export const MACHINE = 'db1'
 
 /** Longest live migration of a machine that does nothing, in milliseconds. */
 const MIGRATION_LIMIT_MS = 60_000
@@ -72,5 +77,53 @@ export class QmpCarrier implements Carrier {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#machine[Symbol.asyncDispose]()
+  }
+}
+
+/** A domain of a libvirtd of its own, in which the machine has the name MACHINE. */
+export class LibvirtCarrier implements Carrier {
+  readonly #libvirt: TestLibvirt
+  readonly #domain: TestDomain
+
+  private constructor(libvirt: TestLibvirt, domain: TestDomain) {
+    this.#libvirt = libvirt
+    this.#domain = domain
+  }
+
+  static async make(folder: string, disks: readonly TestDisk[], uuid: string): Promise<LibvirtCarrier> {
+    await mkdir(folder, { recursive: true })
+    const libvirt = await startLibvirt({ folder })
+    try {
+      const targets = disks.map(({ id: target, format, file, size }) => ({ target, format, file, size }))
+      return new LibvirtCarrier(libvirt, await libvirt.define({ name: MACHINE, uuid, disks: targets }))
+    } catch (error) {
+      await libvirt[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get uri(): string {
+    return this.#libvirt.uri
+  }
+
+  async start(): Promise<void> {
+    await this.#domain.start()
+  }
+
+  async stop(crash: boolean): Promise<void> {
+    if (!crash) return await this.#domain.destroy()
+    for (const { target } of this.#domain.options.disks) await this.io(target, 'flush')
+    await this.#domain.kill9()
+  }
+
+  async io(disk: string, command: string): Promise<void> {
+    if (command !== 'flush') return await this.#domain.guestIo(disk, command)
+    const place = this.#domain.options.disks.findIndex(({ target }) => target === disk)
+    const line = `qemu-io -d /machine/peripheral/virtio-disk${place}/virtio-backend flush`
+    await humanCommand(this.#libvirt.control, this.#domain.domain, line)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#libvirt[Symbol.asyncDispose]()
   }
 }

@@ -11,8 +11,8 @@ import { expectDisks } from '../../support/stand-checks.ts'
 import type { Host } from '../../support/stand-host.ts'
 import { Stand } from '../../support/stand.ts'
 import { eventually } from '../../support/temp.ts'
-import { LibvirtCarrier, QmpCarrier } from './carriers.ts'
-import { MACHINE, WaysMachine, type Way } from './machine.ts'
+import { MACHINE, LibvirtCarrier, QmpCarrier } from './carriers.ts'
+import { WaysMachine, type Way } from './machine.ts'
 import { Tracks } from './tracks.ts'
 
 /** Slow enough that a backup of a few MiB can be met in its middle, in the words of the configuration. */

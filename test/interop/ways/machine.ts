@@ -1,6 +1,6 @@
 // One machine that runs in different ways, on the same disks, beside a model of what they hold.
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Dice } from '../../support/model-dice.ts'
 import { KIB, MIB, type Snapshot } from '../../support/model-machine.ts'
 import type { TestDisk } from '../../support/qemu.ts'
@@ -10,8 +10,6 @@ import { LibvirtCarrier, QmpCarrier, type Carrier } from './carriers.ts'
 /** Where it runs: under a QEMU of its own on one of two hosts, or under libvirt on the first. */
 export const WAYS = ['host 0', 'host 1', 'libvirt'] as const
 export type Way = (typeof WAYS)[number]
-
-export const MACHINE = 'db1'
 
 /** Writes of the guest, in blocks of 512 bytes. */
 const WRITE_BLOCKS = [1, 8, 128, 1024] as const
@@ -37,6 +35,7 @@ export class WaysMachine implements AsyncDisposable {
   static async make(folder: string, uuid: string): Promise<WaysMachine> {
     await mkdir(folder, { recursive: true })
     // libvirt may run it as another user
+    await chmod(dirname(folder), 0o711)
     await chmod(folder, 0o777)
     const disks: TestDisk[] = [
       { id: 'vda', format: 'qcow2', size: 4 * MIB, file: join(folder, 'vda.qcow2') },
