@@ -55,6 +55,7 @@ export const announcementOf = (job: string, lease: Lease): Asked<'backup.begin'>
     note: lease.consistencyNote,
     configuration: configuration.length <= CONFIGURATION_CHARS_MAX ? configuration : '{}',
     leftOut: [...lease.leftOut],
+    checkpoint: lease.checkpoint,
     disks: lease.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks }) => {
       return { name, size, kind, reason, base, evidence, comparedChunks }
     }),

@@ -7,6 +7,7 @@ import { durationMs } from '../protocol/host/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
+import { discover, type DiscoverCommand } from './commands/discover.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { interruption } from '../protocol/host/interruption.ts'
 import { orAbort } from '../protocol/host/within.ts'
@@ -141,6 +142,13 @@ program
     const ended = await runAgent(config, log, stopped, (taken) => (reload = taken))
     if (ended !== null) throw ended
   })
+
+program
+  .command('discover')
+  .description('show the machines that this host has, and print the configuration to paste')
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((options: DiscoverCommand) => discover(options))
 
 program
   .command('machines')

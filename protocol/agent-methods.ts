@@ -22,8 +22,10 @@ export const AGENT_METHODS = {
       /** The restore point that this one may continue; nil where there is none. */
       base: v.nullable(
         v.object({
-          /** Its id, which the checkpoint's bitmaps carry. */
-          checkpoint: s.uuid,
+          /** Its id, which its checkpoint's bitmaps carry; nil where it was made without one. */
+          checkpoint: v.nullable(s.uuid),
+          /** The agent that made it, whose names the bitmaps have. */
+          agent: s.uuid,
           /** In the order of the restore point, by which its checkpoint's bitmaps are numbered. */
           disks: s.disks(v.object({ name: s.diskName, size: s.diskBytes, reread, evidence: v.nullable(s.evidence) })),
         }),

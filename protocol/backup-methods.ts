@@ -47,6 +47,8 @@ export const BACKUP_METHODS = {
       note: s.note,
       configuration: s.configuration,
       leftOut: s.leftOut,
+      /** Changes are recorded from the instant on: the next backup continues this point, or else the one that it continues. */
+      checkpoint: v.optional(v.boolean(), true),
       disks: s.disks(announcedDisk),
       /** Small files that go with the point; each is uploaded as a disk is, under its name, which no disk has. */
       attachments: v.optional(attachments(announcedAttachment), []),

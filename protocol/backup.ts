@@ -14,6 +14,8 @@ export const READ_REASONS = [
   'backing-changed',
   'base-damaged',
   'changes-missed',
+  'moved',
+  'no-bitmap',
 ] as const
 export type ReadReason = (typeof READ_REASONS)[number]
 

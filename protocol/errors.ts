@@ -102,6 +102,8 @@ export const ERRORS = {
   SCRATCH_LOW: row(507, true),
   DISK_UNSUPPORTED: row(422),
   DISK_LEFT_OUT: row(409),
+  DISK_IN_USE: row(409),
+  SNAPSHOT_FAILED: row(502),
   MACHINE_MOVING: row(409),
   // a host
   CONFIG_INVALID: row(400),

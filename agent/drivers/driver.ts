@@ -57,9 +57,12 @@ export interface BaseDisk {
   readonly evidence: string | null
 }
 
-/** The checkpoint to continue from, with the disks of its restore point, whose order numbers its bitmaps. */
+/** The restore point to continue from: its checkpoint, and its disks, whose order numbers the checkpoint's bitmaps. */
 export interface LeaseBase {
-  readonly checkpoint: string
+  /** Null where it was made without one: then every disk is read in full. */
+  readonly checkpoint: string | null
+  /** The agent that made it, whose names its bitmaps have. */
+  readonly agent: string
   readonly disks: readonly BaseDisk[]
 }
 
@@ -70,7 +73,10 @@ export interface LeaseRequest {
   readonly agentId: string
   /** Agents that this host was before: their checkpoints are its own. */
   readonly formerAgents: readonly string[]
-  /** The machine's newest committed checkpoint, also when `full` is asked: its bitmaps are kept until the commit. */
+  /**
+   * The machine's newest committed point with a checkpoint, of whatever agent, or without one where there is no other. Also when
+   * `full` is asked: its bitmaps are kept until the commit of a lease with a checkpoint.
+   */
   readonly base: LeaseBase | null
   readonly full: boolean
   /** Everything recorded as unchanged is compared with the base. */
@@ -108,9 +114,9 @@ export type LeaseOutcome = 'committed' | 'failed'
 
 export interface Lease {
   readonly id: string
-  readonly disks: readonly LeasedDisk[]
-  /** It made a checkpoint, which the next increment can continue. */
+  /** False where it records no changes from its instant on: the next increment continues the same base, whose bitmaps stay. */
   readonly checkpoint: boolean
+  readonly disks: readonly LeasedDisk[]
   /** Everything recorded as unchanged is compared with the base. */
   readonly compareAll: boolean
   /** Disks of the machine that it does not hold. */

@@ -45,8 +45,10 @@ const headSchema = v.object({
   phase: v.picklist(['preparing', 'active', 'ending']),
   /** Known once the lease ends; it then applies to every later try to remove what is left. */
   outcome: v.nullable(v.picklist(['committed', 'failed'])),
-  /** The lease whose checkpoint the base is. */
+  /** The lease whose checkpoint the base is; null where the base has none. */
   baseLease: v.nullable(text),
+  /** The agent that made the base's checkpoint, whose names its bitmaps have. */
+  baseAgent: v.optional(v.nullable(text), null),
   /** Reasons for which a full read is refused, also later in the lease. */
   refuseFull: v.array(v.picklist(READ_REASONS)),
   /** Everything recorded as unchanged is compared with the base. */

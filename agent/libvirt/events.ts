@@ -27,7 +27,7 @@ const KINDS: readonly EventKind[] = [
     },
   },
   {
-    event: 8,
+    event: 6,
     procedure: 324,
     read: (reader) => ({
       kind: 'io-error',

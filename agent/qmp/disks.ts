@@ -239,3 +239,18 @@ export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonl
     ],
   }
 }
+
+/** The disks that these nodes are, by node name, of a process that has no devices; in the map's order. */
+export const readDisks = async (
+  client: QmpCaller,
+  names: ReadonlyMap<string, string>,
+): Promise<readonly MachineDisk[]> => {
+  const nodes = new Map((await askNodes(client, false)).map((node) => [node['node-name'], node]))
+  return [...names].map(([node, name]) => {
+    const found = nodes.get(node)
+    if (found === undefined) throw new VarveError('QMP_PROTOCOL', `QEMU has no node ${node} of disk ${name}`)
+    const { size, driver: format, fileName, dataFile, persistentBitmaps, bitmaps } = toNode(found)
+    const backing = backingOf(found.image)
+    return { name, node, qdev: '', size, format, fileName, dataFile, backing, persistentBitmaps, bitmaps }
+  })
+}

@@ -2,7 +2,7 @@
 import type { AnnouncedAttachment, MissingAttachment } from '../../protocol/attachments.ts'
 import type { Consistency, JobState, LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
 import type { Question, Transaction } from './call.ts'
-import type { BeginDisk, Refusal } from './reads.ts'
+import type { BasePoint, BeginDisk, Refusal } from './reads.ts'
 
 /** A job with its uploads, in the order of its disks. */
 export interface ShownBackup {
@@ -64,6 +64,8 @@ export interface Begun {
   readonly note: string | null
   readonly configuration: string
   readonly leftOut: readonly LeftOutDisk[]
+  /** Changes are recorded from the instant on. */
+  readonly checkpoint: boolean
   /** Files that should go with the point and could not be had; none where it is absent. */
   readonly missing?: readonly MissingAttachment[]
 }
@@ -130,7 +132,7 @@ export interface Jobs {
       compare: boolean
       nowMs: number
     },
-    { base: { point: string; disks: { name: string; size: number }[] } | null; compare: boolean }
+    { base: BasePoint | null; compare: boolean }
   >
 
   /**

@@ -51,6 +51,8 @@ const manifestSchema = v.object({
   seq: v.optional(count, 0),
   job: v.object({ subject: v.string(), full: v.boolean(), compare: v.optional(v.boolean(), false), startedMs: timeMs }),
   leftOut: v.optional(leftOut, []),
+  /** False where no changes were recorded from its instant on. */
+  checkpoint: v.optional(v.boolean(), true),
   disks: disks(
     v.object({
       name: diskName,
@@ -132,6 +134,7 @@ export const manifestOf = (
     seq: job.seq,
     job: { subject: job.subject, full: job.full, compare: job.compare, startedMs: job.startedMs },
     leftOut: [...begun.leftOut],
+    checkpoint: begun.checkpoint,
     disks: disks.map(({ disk, size, root, kind, reason, changedBytes, evidence: seen, comparedChunks }) => ({
       name: disk,
       size,

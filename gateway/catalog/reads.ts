@@ -20,12 +20,22 @@ export interface BeginDisk {
   readonly comparedChunks: number
 }
 
+/** The restore point that a job continues. */
+export interface BasePoint {
+  readonly point: string
+  /** The agent that made it. */
+  readonly agent: string
+  /** False where no changes were recorded from its instant on. */
+  readonly checkpoint: boolean
+  readonly disks: readonly { name: string; size: number }[]
+}
+
 /** What the catalog knows of a job whose reads are announced. */
 export interface JobFacts {
   /** Somebody asked for a full read. */
   readonly full: boolean
-  /** The restore point that the job continues, with its disks; null where it continues none. */
-  readonly base: { readonly point: string; readonly disks: readonly { name: string; size: number }[] } | null
+  /** Null where it continues none. */
+  readonly base: Omit<BasePoint, 'agent'> | null
 }
 
 /** How an announced disk relates to the restore point that its job continues. */
@@ -67,6 +77,8 @@ const REASON_ROWS: Readonly<Record<ReadReason, ReasonRow>> = {
   'backing-changed': readInFull(IN_A_BASE),
   'base-damaged': readInFull(IN_A_BASE),
   'changes-missed': readInFull(IN_A_BASE),
+  moved: readInFull(['same-size', 'other-size']),
+  'no-bitmap': readInFull(['same-size', 'other-size']),
 }
 
 const relationOf = (disk: BeginDisk, base: JobFacts['base']): Relation => {
@@ -98,6 +110,8 @@ const objectionTo = (disk: BeginDisk, facts: JobFacts): string | null => {
     return kind === 'full' ? 'is read full and names an image to continue' : 'is incremental to no image of the base'
   if (row.full === true && !facts.full) return `is read in full as ${reason}, and no full read was asked for`
   if (row.full === false && facts.full) return `is read by its ${reason}, and a full read was asked for`
+  if (kind === 'incremental' && facts.base?.checkpoint === false)
+    return `is incremental to restore point ${facts.base.point}, which was made without a checkpoint`
   const relation = relationOf(disk, facts.base)
   if (row.relations.includes(relation)) return null
   return `is read ${kind} for the reason ${reason}, but ${relationWords(relation, facts.base)}`

@@ -2,7 +2,7 @@
 import type { Tenant } from '../catalog/tenants.ts'
 import type { MachineRow } from '../catalog/machines.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
-import type { RereadDisk } from '../catalog/damage.ts'
+import type { BasePoint } from '../catalog/reads.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { PROOF_BYTES } from '../../protocol/limits.ts'
@@ -100,10 +100,10 @@ export class Backups {
     // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
     const { base, compare } = await this.#open(job, request)
-    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base }, 'backup starts')
+    this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point ?? null }, 'backup starts')
     try {
       const { idKey, chunkBytes } = tenant
-      const reread = base === null ? null : { checkpoint: base, disks: await this.#reread(tenant, base) }
+      const reread = base === null ? null : await this.#reread(tenant, base)
       const { policy } = machine
       const params = { job, machine: machine.name, full, compare, policy, idKey, chunkBytes, base: reread }
       await answerOf(peer, peer.call('agent.backup', params, { deadlineMs: ACCEPT_TIMEOUT_MS }))
@@ -119,9 +119,9 @@ export class Backups {
   async #open(
     job: string,
     { tenant, machine, subject, full, compare: asked }: StartRequest,
-  ): Promise<{ base: string | null; compare: boolean }> {
+  ): Promise<{ base: BasePoint | null; compare: boolean }> {
     try {
-      const { base, compare } = await this.#datastore.catalog.jobs.start({
+      return await this.#datastore.catalog.jobs.start({
         id: job,
         tenant: tenant.id,
         machine: machine.name,
@@ -131,20 +131,20 @@ export class Backups {
         compare: asked,
         nowMs: this.#clock.now(),
       })
-      return { base: base?.point ?? null, compare }
     } catch (thrown) {
       this.#handed.delete(job)
       throw thrown
     }
   }
 
-  /** The disks of a base, with their lost ranges as far as they are known by now. */
-  async #reread(tenant: Tenant, point: string): Promise<RereadDisk[]> {
+  /** A base as its agent is given it, with its disks' lost ranges as far as they are known by now. */
+  async #reread(tenant: Tenant, { point, agent, checkpoint }: BasePoint): Promise<Params<'agent.backup'>['base']> {
     const { promise: late, resolve } = Promise.withResolvers<void>()
     const stopTimer = this.#clock.after(ATTRIBUTION_LIMIT_MS, resolve)
     await Promise.race([this.#datastore.tenantStore(tenant).quarantine.attributed(), late])
     stopTimer()
-    return await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
+    const disks = await this.#datastore.catalog.lost.reread({ tenant: tenant.id, point })
+    return { checkpoint: checkpoint ? point : null, agent, disks }
   }
 
   /**

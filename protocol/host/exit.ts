@@ -14,6 +14,7 @@ const REFUSED: readonly ErrorCode[] = [
   'JOB_RUNNING',
   'FULL_REFUSED',
   'DISK_LEFT_OUT',
+  'DISK_IN_USE',
   'MACHINE_MOVING',
   'TARGET_EXISTS',
   'TARGET_IN_USE',
@@ -81,6 +82,7 @@ const FAILED: readonly ErrorCode[] = [
   'LEASE_LOST',
   'SCRATCH_LOW',
   'DISK_UNSUPPORTED',
+  'SNAPSHOT_FAILED',
   'TOOL_MISSING',
 ]
 

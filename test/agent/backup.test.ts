@@ -26,8 +26,8 @@ const error = (code: ErrorCode): VarveError => new VarveError(code, `scripted ${
 /** A lease that does what the test says, and notes how it ended. */
 class ScriptedLease implements Lease {
   readonly id: string
+  checkpoint = true
   disks: readonly LeasedDisk[]
-  readonly checkpoint = true
   compareAll = false
   leftOut: Lease['leftOut'] = []
   readonly consistency = 'crash' as const

@@ -81,7 +81,14 @@ class Filler {
     const job = randomUUID()
     const of = { tenant: this.#tenant.id, machine, agent }
     await catalog.jobs.start({ ...of, id: job, subject: agent, full: false, compare: false, nowMs: timeMs })
-    const begun: Begun = { timeMs, consistency: 'crash', note: null, configuration: '{}', leftOut: [] }
+    const begun: Begun = {
+      timeMs,
+      consistency: 'crash',
+      note: null,
+      configuration: '{}',
+      leftOut: [],
+      checkpoint: true,
+    }
     const full = { kind: 'full', reason: 'first', base: null } as const
     const incremental = { kind: 'incremental', reason: 'bitmap', base: DISK } as const
     const read = kind === 'full' ? full : incremental

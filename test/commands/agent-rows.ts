@@ -53,6 +53,15 @@ export const AGENT_ROWS: Rows = {
     ['db1'],
     ['--json'],
   ],
+  discover: [
+    ['db1'],
+    ['--jsn'],
+    ['--config', ''],
+    ['--config', '@config-typo'],
+    ['--config', '@toml-broken'],
+    ['--config', '@bare'],
+    ['--config', '@config-typo', '--json'],
+  ],
   machines: [['db1'], ...on(), ['--config', '@config-away', '--json']],
   status: [['db1'], ['nodb'], ['db1', '--timeout', '0'], ...on(), ['--config', '@config-fresh', '--json']],
   backup: [

@@ -122,6 +122,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await Promise.all([agent('machines'), agent('status'), agent('points')])
   await agent('restore', backup.point.id, '--disk', 'vda', '--to', stand.folder.join('vda.raw'))
   await agent('forget', 'db1')
+  await agent('discover')
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
   const who = agents[0]!.id
   await gateway('tenant add', 'beta')

@@ -60,7 +60,14 @@ export const startJob = async (
   return id
 }
 
-export const BEGUN = { timeMs: 100, consistency: 'crash', note: null, configuration: '{}', leftOut: [] } satisfies Begun
+export const BEGUN = {
+  timeMs: 100,
+  consistency: 'crash',
+  note: null,
+  configuration: '{}',
+  leftOut: [],
+  checkpoint: true,
+} satisfies Begun
 
 /** A disk that is read in full, as `backup.begin` announces it. */
 export const fullDisk = (name: string, size: number, reason: ReadReason = 'first'): BeginDisk => ({
@@ -129,14 +136,15 @@ export const addPoint = async (
     root?: Uint8Array | null
     names?: readonly string[]
     configuration?: string
+    checkpoint?: boolean
   } = {},
 ): Promise<string> => {
-  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}' } = options
+  const { size = 4096, timeMs = 100, root = null, names = ['vda'], configuration = '{}', checkpoint = true } = options
   // no point is older than its job
   const { nowMs = Math.min(20, timeMs) } = options
   const job = { id: await startJob(catalog, tenant, machine, { full: true, nowMs }), agent: machine.agent, tenant }
   const disks = names.map((name) => fullDisk(name, size, 'requested'))
-  await beginJob(catalog, job, disks, { timeMs, configuration })
+  await beginJob(catalog, job, disks, { timeMs, configuration, checkpoint })
   for (const name of names) await finishDisk(catalog, job, name, root)
   await catalog.jobs.commit({
     job: job.id,

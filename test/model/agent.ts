@@ -77,10 +77,13 @@ export class LifeAgent {
 
   /** What is going to be read: an increment where the gateway's base is a point whose disks are known here. */
   #open(op: BackupOp, { job, base }: Order): OpenBackup {
-    const before = base === null ? [] : (this.#options.known.get(base.checkpoint) ?? [])
+    const point = base?.checkpoint ?? null
+    if (base !== null && point === null)
+      throw new Error('the gateway has a point without a checkpoint, which nobody made')
+    const before = point === null ? [] : (this.#options.known.get(point) ?? [])
     for (const { name, evidence } of base?.disks ?? [])
-      if (evidence !== evidenceOf(base!.checkpoint, name))
-        throw new Error(`of disk ${name} the gateway remembers "${evidence}", which nobody said of ${base!.checkpoint}`)
+      if (evidence !== evidenceOf(point!, name))
+        throw new Error(`of disk ${name} the gateway remembers "${evidence}", which nobody said of ${point}`)
     const disks = op.disks.map((disk) => {
       const inBase = base?.disks.find(({ name }) => name === disk.name)
       const known = before.some(({ name, size }) => name === disk.name && size === disk.size)
@@ -90,7 +93,7 @@ export class LifeAgent {
       return { ...disk, incremental, reason, again }
     })
     const { machine, touchEvery } = op
-    const open = { job, machine, base: base?.checkpoint ?? null, disks, touchEvery, begun: false }
+    const open = { job, machine, base: point, disks, touchEvery, begun: false }
     this.#options.known.set(job, op.disks)
     this.#options.say({ fact: 'started', ...open })
     return open
@@ -145,7 +148,14 @@ export class LifeAgent {
       evidence: evidenceOf(job, name),
       comparedChunks: 0,
     }))
-    const promised = { timeMs, consistency: 'crash' as const, note: null, configuration: '{}', leftOut: [] }
+    const promised = {
+      timeMs,
+      consistency: 'crash' as const,
+      note: null,
+      configuration: '{}',
+      leftOut: [],
+      checkpoint: true,
+    }
     await this.#link.agent.call('backup.begin', { job, ...promised, disks: reads })
     this.#options.say({ fact: 'begun', job })
   }

@@ -367,6 +367,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       note: null,
       configuration: '{}',
       leftOut,
+      checkpoint: true,
       disks: [{ ...readDisk, base: 'vda', evidence: 'raw /d.raw', comparedChunks: 1 }],
     },
     result: {},
@@ -408,7 +409,11 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       policy,
       idKey: ID,
       chunkBytes: 65_536,
-      base: { checkpoint: UUID, disks: [{ name: 'vda', size: 1, reread: [[0, 1]], evidence: 'raw /d.raw' }] },
+      base: {
+        checkpoint: UUID,
+        agent: UUID,
+        disks: [{ name: 'vda', size: 1, reread: [[0, 1]], evidence: 'raw /d.raw' }],
+      },
       compare: false,
     },
     result: {},
@@ -444,6 +449,7 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'agent.backup refuseLeftOut',
   'agent.backup compareDays',
   'backup.start compare',
+  'backup.begin checkpoint',
   'retention.set newGroup',
 ])
 

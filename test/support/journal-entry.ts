@@ -33,6 +33,7 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
   outcome: null,
   transfer: 'varve-c0ffee42-xfer-new',
   baseLease: 'base',
+  baseAgent: '0192aaaa-0000-7000-8000-0000c0ffee42',
   refuseFull: [],
   compareAll: false,
   leftOut: [],

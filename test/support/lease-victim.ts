@@ -28,3 +28,18 @@ export const victimProgram = ({ stateFolder, runtimeFolder, request, reserveByte
   console.log('begun')
   setInterval(() => undefined, 1000)
 `
+
+/** The same for a machine that is off. */
+export const offlineVictimProgram = ({
+  stateFolder,
+  runtimeFolder,
+  request,
+}: Omit<VictimOptions, 'reserveBytes'>): string => `
+  import { OfflineDriver } from ${source('agent/drivers/offline/offline-driver.ts')}
+  import { driverHost } from ${source('test/support/driver-host.ts')}
+  const host = await driverHost(${JSON.stringify(stateFolder)})
+  const driver = new OfflineDriver(host, { runtimeFolder: ${JSON.stringify(runtimeFolder)} })
+  await driver.begin(${JSON.stringify(request)})
+  console.log('begun')
+  setInterval(() => undefined, 1000)
+`

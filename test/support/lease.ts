@@ -51,8 +51,9 @@ export const checkpointsOf = (leaseId: string, disks: readonly string[]): string
     .toSorted()
 
 /** The base that a later lease continues from. */
-export const asBase = (lease: Lease): LeaseBase => ({
+export const asBase = (lease: Lease, agent = AGENT_ID): LeaseBase & { readonly checkpoint: string } => ({
   checkpoint: lease.id,
+  agent,
   disks: lease.disks.map(({ name, size, evidence }) => ({ name, size, reread: [], evidence })),
 })
 

@@ -45,6 +45,18 @@ cgroup_controllers = []
 stdio_handler = "file"
 `
 
+/**
+ * Starts a program, prints its process id, and collects the QEMUs that it leaves, as init does not do at once everywhere:
+ * libvirt takes one that has ended for running until it is collected. The number is that of the system call prctl.
+ */
+const COLLECTOR = `$| = 1;
+syscall(shift, 36, 1, 0, 0, 0);
+my $child = fork;
+if ($child == 0) { exec @ARGV or die "$ARGV[0]: $!" }
+print "$child\\n";
+while ((my $ended = wait) != -1) { last if $ended == $child }`
+const PRCTL = process.arch === 'arm64' ? '167' : '157'
+
 export interface TestLibvirtOptions {
   /** An empty folder with a short path. */
   readonly folder: string
@@ -203,6 +215,7 @@ export class TestLibvirt implements AsyncDisposable {
   readonly owner: { readonly uid: number; readonly gid: number } | null
   readonly #capabilities: string
   #process: ChildProcess | null = null
+  #pid = 0
   #control: LibvirtConnection | null = null
   #errors: string[] = []
 
@@ -226,9 +239,8 @@ export class TestLibvirt implements AsyncDisposable {
 
   /** Of libvirtd. */
   get pid(): number {
-    const pid = this.#process?.pid
-    if (pid === undefined) throw new Error('libvirtd is not running')
-    return pid
+    if (this.#process === null) throw new Error('libvirtd is not running')
+    return this.#pid
   }
 
   /** Makes the folders; once. */
@@ -250,6 +262,7 @@ export class TestLibvirt implements AsyncDisposable {
     const child = this.mode === 'session' ? this.#spawnSession() : this.#spawnSystem()
     this.#process = child
     this.#errors = []
+    child.stdout?.on('data', (chunk: Buffer) => void (this.#pid = Number(chunk.toString())))
     child.stderr?.on('data', (chunk: Buffer) => void this.#errors.push(chunk.toString()))
     this.#control = await eventually(async () => {
       if (child.exitCode !== null) throw new Error(`libvirtd ended: ${this.#errors.join('')}`)
@@ -266,7 +279,7 @@ export class TestLibvirt implements AsyncDisposable {
     this.#process = null
     if (child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, 'exit')
-    child.kill(signal)
+    process.kill(this.#pid, signal)
     await exited
   }
 
@@ -327,11 +340,9 @@ export class TestLibvirt implements AsyncDisposable {
       XDG_DATA_HOME: at('d'),
     }
     const env = { ...process.env, ...folders, HOME: at('d'), TMPDIR: at('t') }
-    const [program = '', ...args] =
-      this.owner === null
-        ? ['libvirtd']
-        : ['setpriv', `--reuid=${this.owner.uid}`, `--regid=${this.owner.gid}`, '--clear-groups', 'libvirtd']
-    return spawn(program, args, { env, cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] })
+    const user =
+      this.owner === null ? [] : ['setpriv', `--reuid=${this.owner.uid}`, `--regid=${this.owner.gid}`, '--clear-groups']
+    return this.#spawn([...user, 'libvirtd'], env)
   }
 
   #spawnSystem(): ChildProcess {
@@ -348,10 +359,14 @@ mount --bind passwd /etc/passwd
 mount --bind group /etc/group
 exec libvirtd`
     const env = { ...process.env, TMPDIR: path.join(this.folder, 't') }
-    return spawn('unshare', ['--mount', 'sh', '-c', script], {
+    return this.#spawn(['unshare', '--mount', 'sh', '-c', script], env)
+  }
+
+  #spawn(command: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+    return spawn('perl', ['-e', COLLECTOR, PRCTL, ...command], {
       env,
       cwd: this.folder,
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     })
   }
 

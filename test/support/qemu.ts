@@ -100,6 +100,13 @@ export class TestMachine implements AsyncDisposable {
     return pid
   }
 
+  /** The image of a disk. */
+  fileOf(disk: string): string {
+    const found = this.#options.disks.find(({ id }) => id === disk)
+    if (found === undefined) throw new Error(`the test machine has no disk ${disk}`)
+    return found.file
+  }
+
   async start(options: Partial<TestMachineOptions> = {}): Promise<void> {
     this.#options = { ...this.#options, ...options }
     for (const disk of this.#options.disks) await makeDisk(disk)

@@ -5,13 +5,14 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import { machineConfiguration } from '../../qmp/configuration.ts'
 import { listNodes } from '../../qmp/disks.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
-import { decideDisks, type SeenDisks } from './decide.ts'
+import { decideDisks } from '../decide.ts'
+import type { SeenDisks } from '../seen-disks.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { QmpHost } from './host.ts'
 import { takeInstant } from './instant.ts'
 import { DisksChanged, look, refuseChange, signature } from './look.ts'
-import { obsoleteBitmaps, planLease } from './plan.ts'
+import { checkpointBitmaps, ownAgents, planLease } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
@@ -72,8 +73,10 @@ const addExports = async (client: QmpCaller, entry: QmpEntry): Promise<void> => 
 
 const removeObsolete = async (host: QmpHost, client: QmpCaller, { id }: QmpEntry, request: LeaseRequest) => {
   const kept = new Set(await host.journal.keptCheckpoints(id))
-  if (request.base !== null) kept.add(request.base.checkpoint)
-  for (const { node, name } of obsoleteBitmaps(await listNodes(client), request, kept)) {
+  const { base } = request
+  if (base !== null && base.checkpoint !== null) kept.add(base.checkpoint)
+  const obsolete = checkpointBitmaps(await listNodes(client), ownAgents(request), (lease) => !kept.has(lease))
+  for (const { node, name } of obsolete) {
     host.log.info({ machine: request.machine.name, node, bitmap: name }, 'removing an obsolete checkpoint')
     await client.execute('block-dirty-bitmap-remove', { node, name })
   }

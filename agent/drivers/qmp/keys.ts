@@ -4,11 +4,14 @@ import path from 'node:path'
 import * as v from 'valibot'
 import { socketPath } from '../../socket-path.ts'
 import type { Machine } from '../driver.ts'
+import { disksKey } from '../offline/keys.ts'
 
 export const keys = {
   /** The machine's QMP socket, for the agent alone. */
   qmp: socketPath,
   guest_agent: v.optional(socketPath),
+  /** What the machine is read from while it is off. */
+  disks: v.optional(disksKey),
 }
 
 const keysSchema = v.object(keys)
@@ -21,3 +24,9 @@ export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | nul
   v.parse(keysSchema, own).guest_agent ?? null
 
 export const addressOf = (own: Machine['keys']): string => path.normalize(qmpPathOf({ keys: own }))
+
+/** The keys by which the driver `offline` reads the machine while it is off; null where its disks are not known. */
+export const offlineKeysOf = ({ keys: own }: Pick<Machine, 'keys'>): Machine['keys'] | null => {
+  const { disks } = v.parse(keysSchema, own)
+  return disks === undefined ? null : { disks }
+}

@@ -2,8 +2,8 @@
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { listDisks } from '../../qmp/disks.ts'
-import { decideDisks, type SeenDisks } from './decide.ts'
-import { gatherEvidence, refuseShared } from './evidence.ts'
+import { decideDisks } from '../decide.ts'
+import { seeDisks, type SeenDisks } from '../seen-disks.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 
@@ -15,12 +15,8 @@ export class DisksChanged extends VarveError {
 }
 
 /** The machine's disks and what is below them; DISK_UNSUPPORTED where two disks write one file. */
-export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> => {
-  const { disks, leftOut } = await listDisks(client, filters)
-  const seen = await Promise.all(disks.map(async (disk) => ({ disk, evidence: await gatherEvidence(disk) })))
-  refuseShared(seen)
-  return { disks: seen.map(({ disk, evidence }) => ({ ...disk, evidence: evidence.text })), leftOut }
-}
+export const look = async (client: QmpCaller, filters?: ReadonlyMap<string, string>): Promise<SeenDisks> =>
+  await seeDisks(await listDisks(client, filters))
 
 /** Everything that a plan for these disks depends on, to be compared with a later look. */
 export const signature = (seen: SeenDisks, request: LeaseRequest): string => {

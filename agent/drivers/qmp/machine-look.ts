@@ -1,7 +1,7 @@
 // The state of a machine, as QEMU reports it.
 
 import * as v from 'valibot'
-import { asVarveError } from '../../../protocol/errors.ts'
+import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { checkAnswer, listDisks, splitExcluded, type MachineDisk } from '../../qmp/disks.ts'
 import type { QmpLink } from '../../qmp/link.ts'
 import type { MachineLook } from '../driver.ts'
@@ -12,7 +12,12 @@ const runState = v.object({ status: v.string() })
 const formatOf = ({ format, backing }: MachineDisk): string =>
   format === 'copy-before-write' ? (backing[0]?.format ?? format) : format
 
-export const lookAtMachine = async (link: QmpLink, exclude: readonly string[]): Promise<MachineLook> => {
+/** Asks QEMU; `whenOff` may know more of a machine that cannot be reached. */
+export const lookAtMachine = async (
+  link: QmpLink,
+  exclude: readonly string[],
+  whenOff: (error: VarveError) => Promise<MachineLook | null>,
+): Promise<MachineLook> => {
   try {
     const client = await link.client()
     const { status } = checkAnswer(runState, await client.execute('query-status'), 'query-status')
@@ -22,7 +27,10 @@ export const lookAtMachine = async (link: QmpLink, exclude: readonly string[]): 
     const hypervisor = `QEMU ${major}.${minor}.${micro}`
     return { reachable: true, runState: status, hypervisor, problem: null, disks, leftOut: [...leftOut] }
   } catch (thrown) {
-    const problem = asVarveError(thrown).message
+    const error = asVarveError(thrown)
+    const off = await whenOff(error)
+    if (off !== null) return off
+    const problem = error.message
     const reachable = link.state === 'up'
     return { reachable, runState: null, hypervisor: null, problem, disks: [], leftOut: [] }
   }

@@ -4,11 +4,12 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { JsonValue } from '../../json-value.ts'
 import { SOCKET_PATH_BYTES_MAX } from '../../socket-path.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
-import type { Decisions } from './decide.ts'
+import type { Decisions } from '../decide.ts'
 import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 import type { LeaseFolders } from './host.ts'
-import { leaseNames, parseCheckpoint } from './names.ts'
+import { parseCheckpoint } from '../checkpoint-names.ts'
+import { leaseNames } from './names.ts'
 import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'
 
 /** Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size. */
@@ -71,7 +72,8 @@ export const planLease = (
     phase: 'preparing',
     outcome: null,
     transfer: names.transfer,
-    baseLease: base === null ? null : base.checkpoint,
+    baseLease: base?.checkpoint ?? null,
+    baseAgent: base?.agent ?? null,
     refuseFull: [...request.refuseFull],
     compareAll: request.compare,
     leftOut: [...leftOut],
@@ -137,19 +139,15 @@ export const transactionActions = (entry: QmpEntry): readonly TransactionAction[
   entry.disks.flatMap((disk) => diskActions(entry, disk))
 
 /** The agents whose checkpoints are a host's own: its current agent and its former ones. */
-export type OwnAgents = Pick<LeaseRequest, 'agentId' | 'formerAgents'>
+export const ownAgents = ({ agentId, formerAgents }: Pick<LeaseRequest, 'agentId' | 'formerAgents'>): string[] => [
+  agentId,
+  ...formerAgents,
+]
 
-/** This host's checkpoint bitmaps and size marks, on nodes that are not read-only, of leases that are not kept. */
-export const obsoleteBitmaps = (
-  nodes: readonly BlockNode[],
-  own: OwnAgents,
-  keep: ReadonlySet<string>,
-): readonly NodeBitmap[] => checkpointBitmaps(nodes, own, (lease) => !keep.has(lease))
-
-/** The same for the leases selected. */
+/** The checkpoint bitmaps and size marks of these agents, on nodes that are not read-only, of the leases selected. */
 export const checkpointBitmaps = (
   nodes: readonly BlockNode[],
-  { agentId, formerAgents }: OwnAgents,
+  agents: readonly string[],
   isWanted: (lease: string) => boolean,
 ): readonly NodeBitmap[] =>
   nodes
@@ -157,7 +155,7 @@ export const checkpointBitmaps = (
     .flatMap(({ node, bitmaps }) =>
       bitmaps
         .filter(({ name }) => {
-          const parts = [agentId, ...formerAgents].map((agent) => parseCheckpoint(agent, name))
+          const parts = agents.map((agent) => parseCheckpoint(agent, name))
           return parts.some((part) => part !== null && isWanted(part.lease))
         })
         .map(({ name }) => ({ node, name })),

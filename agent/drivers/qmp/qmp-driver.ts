@@ -21,6 +21,9 @@ import type {
   MachineMonitor,
 } from '../driver.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
+import { OFFLINE_DRIVER } from '../offline/entry.ts'
+import { addressOf as offlineAddressOf } from '../offline/keys.ts'
+import { lookAtDisks } from '../offline/look.ts'
 import { checkVersion, prepareFolders, tryToBegin } from './begin.ts'
 import { fromJournal, qmpEntries } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
@@ -28,7 +31,7 @@ import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from './instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, qmpPathOf } from './keys.ts'
+import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
 import { LeftLeases } from './left-leases.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
@@ -103,8 +106,11 @@ export class QmpDriver implements LeaseDriver {
     })
   }
 
-  whenOff(): Promise<MachineConfig | null> {
-    return Promise.resolve(null)
+  /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
+  whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
+    const keys = isGone(error) ? offlineKeysOf(machine) : null
+    const address = keys === null ? '' : offlineAddressOf(keys)
+    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
@@ -180,7 +186,10 @@ export class QmpDriver implements LeaseDriver {
   }
 
   async look(machine: MachineConfig): Promise<MachineLook> {
-    return await lookAtMachine(this.#links.of(qmpPathOf(machine)), machine.exclude)
+    return await lookAtMachine(this.#links.of(qmpPathOf(machine)), machine.exclude, async (error) => {
+      const off = await this.whenOff(machine, error)
+      return off && (await lookAtDisks(off))
+    })
   }
 
   /** Also QMP_UNAVAILABLE. */

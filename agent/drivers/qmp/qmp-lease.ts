@@ -9,7 +9,7 @@ import type { JsonValue } from '../../json-value.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { QmpHost } from './host.ts'
 import { breakingEvent, findBreak, readInventory } from './inventory.ts'
-import { refuseFullRead } from './decide.ts'
+import { refuseFullRead } from '../decide.ts'
 import { writeEntry, type JournalDisk, type QmpEntry } from './entry.ts'
 import { qmpPathOf } from './keys.ts'
 import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
@@ -69,6 +69,7 @@ const reasonOf = ({ data: { reason } }: QmpEvent): string => (typeof reason === 
 /** One machine's lease. */
 export class QmpLease implements Lease {
   readonly id: string
+  readonly checkpoint = true
   readonly lost: Promise<VarveError>
   #entry: QmpEntry
   readonly #parts: QmpLeaseParts
@@ -95,8 +96,6 @@ export class QmpLease implements Lease {
   get disks(): readonly LeasedDisk[] {
     return leased(this.#entry)
   }
-
-  readonly checkpoint = true
 
   get compareAll(): boolean {
     return this.#entry.compareAll

@@ -7,7 +7,7 @@ import { readInventory, type Inventory } from './inventory.ts'
 import type { QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { checkpointBitmaps, obsoleteBitmaps, type NodeBitmap } from './plan.ts'
+import { checkpointBitmaps, ownAgents, type NodeBitmap } from './plan.ts'
 
 /** How long removing a lease's objects may take, in milliseconds. */
 export const TEARDOWN_LIMIT_MS = 30_000
@@ -36,18 +36,40 @@ export interface TeardownTarget {
 }
 
 /**
+ * What the base's checkpoint has, whichever agent made it: a machine that came from another host brought that one's bitmaps.
+ * Others of that agent are left as they are: its own journal knows what they are for.
+ */
+const baseBitmaps = ({ baseAgent, baseLease, ...own }: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] =>
+  checkpointBitmaps(
+    nodes,
+    baseAgent === null ? ownAgents(own) : [...ownAgents(own), baseAgent],
+    (lease) => lease === baseLease,
+  )
+
+/** What a committed lease leaves useless: older checkpoints of this host, and the base's. */
+const uselessAfterCommit = (
+  entry: QmpEntry,
+  nodes: readonly BlockNode[],
+  keep: ReadonlySet<string>,
+): readonly NodeBitmap[] => {
+  const own = checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease !== entry.id && !keep.has(lease))
+  const known = new Set(own.map(({ node, name }) => `${node} ${name}`))
+  const base = entry.baseLease === null || keep.has(entry.baseLease) ? [] : baseBitmaps(entry, nodes)
+  return [...own, ...base.filter(({ node, name }) => !known.has(`${node} ${name}`))]
+}
+
+/**
  * What a failed lease leaves useless: its own checkpoint, and the base's on a disk on which a comparison found that the base's
  * bitmap has missed a change. The next backup may draw another sample, and must not trust that bitmap.
  */
 const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] => {
-  const { id, baseLease, disks } = entry
+  const { id, disks } = entry
   const missed = new Set(disks.filter(({ reason }) => reason === 'changes-missed').map(({ node }) => node))
   return [
-    ...checkpointBitmaps(nodes, entry, (lease) => lease === id),
-    ...checkpointBitmaps(
-      nodes.filter(({ node }) => missed.has(node)),
+    ...checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease === id),
+    ...baseBitmaps(
       entry,
-      (lease) => lease === baseLease,
+      nodes.filter(({ node }) => missed.has(node)),
     ),
   ]
 }
@@ -62,9 +84,7 @@ export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: Readon
   nodes: new Set(entry.disks.flatMap(({ scratchNode, sizeNode }) => [scratchNode, sizeNode])),
   socketPath: entry.socketPath,
   bitmaps: (nodes) =>
-    outcome === 'committed'
-      ? obsoleteBitmaps(nodes, entry, new Set([...keep, entry.id]))
-      : uselessAfterFailure(entry, nodes),
+    outcome === 'committed' ? uselessAfterCommit(entry, nodes, keep) : uselessAfterFailure(entry, nodes),
 })
 
 /** The commands that come next, in the order exports, server, jobs, nodes, bitmaps; empty when nothing is left. */

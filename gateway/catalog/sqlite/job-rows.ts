@@ -4,8 +4,13 @@ import { VarveError } from '../../../protocol/errors.ts'
 import { withFlags, type Flagged } from './flags.ts'
 import type { Sql } from './sql.ts'
 
-/** The `begun` of a job's row; an older program wrote it without what was left out. */
-const begunOf = (text: string): Begun => ({ leftOut: [], missing: [], ...(JSON.parse(text) as Omit<Begun, 'leftOut'>) })
+/** The `begun` of a job's row; an older program wrote it without the fields that have a value here. */
+const begunOf = (text: string): Begun => ({
+  leftOut: [],
+  missing: [],
+  checkpoint: true,
+  ...(JSON.parse(text) as Omit<Begun, 'leftOut' | 'checkpoint'>),
+})
 
 /** Columns of jobs that are shown. */
 export const SHOWN_COLUMNS = `job.id, machine.name AS machine, job.agent, job.subject, job.state,

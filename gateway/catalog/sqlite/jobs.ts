@@ -7,7 +7,7 @@ import { comparisonDue, policyOfMachine } from './comparison.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
-import { LAST_CREATED } from './points.ts'
+import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
 import { checkAny, checkReads, refusedBy, type BeginDisk, type JobFacts } from '../reads.ts'
 import type { Sql } from './sql.ts'
@@ -32,15 +32,9 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
 }
 
-const baseDisks = (sql: Sql, point: string): { name: string; size: number }[] =>
-  sql.all<{ name: string; size: number }>(
-    'SELECT disk AS name, size FROM image WHERE point = ? AND attachment = 0 ORDER BY ordinal',
-    point,
-  )
-
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
   full,
-  base: base === null ? null : { point: base, disks: baseDisks(sql, base) },
+  base: base === null ? null : basePoint(sql, base),
 })
 
 /** An announced disk or attachment. */
@@ -108,14 +102,7 @@ export const jobOperations = {
       throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
         details: { job: open.id },
       })
-    // a checkpoint lives on the host of the agent that made it; the newest is of the point made last, whatever any clock said.
-    // An agent without any may run on another one's host and have its checkpoints
-    const base =
-      sql.get<{ id: string }>(
-        `SELECT id FROM point WHERE machine = ? AND agent = ? ORDER BY ${LAST_CREATED} LIMIT 1`,
-        machine,
-        args.agent,
-      ) ?? sql.get<{ id: string }>(`SELECT id FROM point WHERE machine = ? ORDER BY ${LAST_CREATED} LIMIT 1`, machine)
+    const base = findBase(sql, machine, args.agent)
     const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
     const { seq } = sql.get<{ seq: number }>(
       'UPDATE tenant SET job_seq = job_seq + 1 WHERE id = ? RETURNING job_seq AS seq',
@@ -131,11 +118,11 @@ export const jobOperations = {
       args.subject,
       args.full ? 1 : 0,
       compare ? 1 : 0,
-      base?.id ?? null,
+      base?.point ?? null,
       seq,
       args.nowMs,
     )
-    return { base: base === undefined ? null : { point: base.id, disks: baseDisks(sql, base.id) }, compare }
+    return { base, compare }
   }),
 
   'jobs.begin': write((sql, args) => {
@@ -192,8 +179,8 @@ export const jobOperations = {
       uploads.reduce((total, upload) => total + pick(upload), 0)
     sql.run(
       `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, missing, seq)
-       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
+       bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, locked_ms, left_out, missing, seq, checkpoint)
+       SELECT job.id, job.tenant, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job WHERE job.id = ?`,
       job.machineRow,
       job.agent,
       begun.timeMs,
@@ -213,6 +200,7 @@ export const jobOperations = {
       JSON.stringify(begun.leftOut),
       JSON.stringify(begun.missing ?? []),
       job.seq,
+      begun.checkpoint ? 1 : 0,
       job.id,
     )
     sql.run(

@@ -17,8 +17,8 @@ export interface PointPlace {
 const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
   sql.run(
     `INSERT INTO point (id, tenant, machine, agent, time_ms, kind, reason, consistency, note, configuration, base,
-     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, missing, seq)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     bytes_read, bytes_sent, bytes_stored, duration_ms, committed_ms, manifest, held, locked_ms, left_out, missing, seq, checkpoint)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     manifest.point,
     place.tenant,
     place.machine,
@@ -41,12 +41,13 @@ const insertPoint = (sql: Sql, manifest: Manifest, place: PointPlace): void => {
     JSON.stringify(manifest.leftOut),
     JSON.stringify(manifest.missing),
     manifest.seq,
+    manifest.checkpoint ? 1 : 0,
   )
 }
 
 /** The job that made the point: an agent that comes back asks what became of it. */
 const insertJob = (sql: Sql, manifest: Manifest, { tenant, machine }: PointPlace): void => {
-  const { timeMs, consistency, note, configuration, leftOut, missing } = manifest
+  const { timeMs, consistency, note, configuration, leftOut, missing, checkpoint } = manifest
   sql.run(
     `INSERT INTO job (id, tenant, machine, agent, subject, state, "full", compare, base, seq, started_ms, ended_ms, released, begun)
      VALUES (?, ?, ?, ?, ?, 'committed', ?, ?, ?, ?, ?, ?, 1, ?)`,
@@ -61,7 +62,7 @@ const insertJob = (sql: Sql, manifest: Manifest, { tenant, machine }: PointPlace
     manifest.seq,
     manifest.job.startedMs,
     manifest.committedMs,
-    JSON.stringify({ timeMs, consistency, note, configuration, leftOut, missing }),
+    JSON.stringify({ timeMs, consistency, note, configuration, leftOut, missing, checkpoint }),
   )
 }
 

@@ -175,7 +175,11 @@ ALTER TABLE token_new RENAME TO token;
 ${tallyTriggers('token', 6)}
 `
 
-const VERSION_7 = ''
+// a point of a machine that was only read has no checkpoint; those of before all have one
+const VERSION_7 = `
+ALTER TABLE point ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 1;
+${tallyAgain('point', 7)}
+`
 
 // small files that go with a point are images too, which are no disks
 const VERSION_8 = `

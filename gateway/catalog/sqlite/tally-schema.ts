@@ -74,7 +74,10 @@ const TABLES: Readonly<Record<string, Tallied>> = {
       'tenant machine time_ms bytes_read bytes_sent bytes_stored duration_ms committed_ms held locked_ms verified_ms seq',
       'id agent kind reason consistency note configuration base manifest left_out',
     ),
-    later: [[8, columns('', 'missing')]],
+    later: [
+      [7, columns('checkpoint', '')],
+      [8, columns('', 'missing')],
+    ],
     acknowledged: 'held, locked_ms',
   },
   image: {

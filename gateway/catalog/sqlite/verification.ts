@@ -44,25 +44,26 @@ export const verificationOperations = {
 
   'points.manifest': read((sql, { tenant, point }) => {
     const row = sql.get<
-      Omit<ManifestContent, 'disks' | 'attachments' | 'job' | 'leftOut' | 'missing'> & {
+      Omit<ManifestContent, 'disks' | 'attachments' | 'job' | 'leftOut' | 'missing' | 'checkpoint'> & {
         subject: string
         full: number
         compare: number
         startedMs: number
         leftOut: string
+        checkpoint: number
         missing: string
       }
     >(
       `SELECT point.id AS point, machine.name AS machine, point.agent, point.base, point.time_ms AS timeMs, point.kind, point.reason,
        consistency, note, configuration, bytes_read AS bytesRead, bytes_sent AS bytesSent, bytes_stored AS bytesStored,
        point.seq, duration_ms AS durationMs, committed_ms AS committedMs, locked_ms AS lockedUntilMs,
-       left_out AS leftOut, point.missing, job.subject, job."full", job.compare, job.started_ms AS startedMs
+       left_out AS leftOut, point.missing, point.checkpoint, job.subject, job."full", job.compare, job.started_ms AS startedMs
        FROM point JOIN machine ON machine.id = point.machine JOIN job ON job.id = point.id WHERE point.tenant = ? AND point.id = ?`,
       tenant,
       point,
     )
     if (row === undefined) return null
-    const { subject, full, compare, startedMs, leftOut, missing, ...rest } = row
+    const { subject, full, compare, startedMs, leftOut, missing, checkpoint, ...rest } = row
     const images = sql.all<
       Omit<ManifestContent['disks'][number], 'root'> & { root: Uint8Array | null; attachment: number }
     >(
@@ -81,6 +82,7 @@ export const verificationOperations = {
       ...rest,
       job,
       leftOut: JSON.parse(leftOut) as LeftOutDisk[],
+      checkpoint: checkpoint !== 0,
       disks,
       attachments,
       missing: JSON.parse(missing) as MissingAttachment[],

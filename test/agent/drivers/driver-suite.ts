@@ -13,6 +13,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../../agent/drivers/driver.ts'
+import { VarveError } from '../../../protocol/errors.ts'
 import type { JournalEntry, LeaseJournal } from '../../../agent/drivers/journal.ts'
 import { asBase, dirtyRanges, MIB } from '../../support/lease.ts'
 import type { Program } from '../../support/stand-program.ts'
@@ -39,8 +40,14 @@ export interface SuiteAgentOptions {
   readonly warn?: (details: object, message: string) => void
 }
 
-/** A host with one running machine of the driver's kind. */
+/** A host with one machine of the driver's kind. */
 export interface SuiteHost extends AsyncDisposable {
+  /**
+   * How a lease keeps its content. `copies`: the guest runs and writes; what it overwrites is copied away first, and each lease
+   * is a checkpoint. `locks`: the machine is off, and whatever would write is refused until the lease has ended; checkpoints
+   * are made between leases, while the machine runs.
+   */
+  readonly holds: 'copies' | 'locks'
   readonly configured: MachineConfig
   readonly stateFolder: string
   /** Names of its disks, of 4 MiB each, full of zeroes. */
@@ -49,7 +56,9 @@ export interface SuiteHost extends AsyncDisposable {
   /** An agent of its own process that has begun the lease. */
   victim(request: LeaseRequest): Promise<Program>
   request(options?: Partial<LeaseRequest> & { readonly exclude?: readonly string[] }): LeaseRequest
-  /** A write of the guest. */
+  /** A committed checkpoint of the machine as it is now, and no other one. */
+  checkpoint(): Promise<LeaseBase>
+  /** A write of the guest; rejects where it is refused. */
   write(disk: string, pattern: number, offset: number, length: number): Promise<void>
   zero(disk: string, offset: number, length: number): Promise<void>
   /** The disks as the guest has written them up to now. */
@@ -60,9 +69,9 @@ export interface SuiteHost extends AsyncDisposable {
   addForeign(): Promise<void>
   /** All that is in the machine and on the host that a driver could make or remove, in a form to be compared. */
   remains(): Promise<object>
-  /** The same with the checkpoint of a lease in it, and no other. */
+  /** The same with the checkpoint of a lease, if it makes one, in it, and no other. */
   withCheckpoint(remains: object, leaseId: string): object
-  /** Ends the machine at once. */
+  /** Ends at once what a lease depends on: the machine, or the process that has the locks. */
   kill(): Promise<void>
   start(): Promise<void>
 }
@@ -90,12 +99,31 @@ const entryOf = async ({ journal }: SuiteAgent): Promise<JournalEntry> => {
   return entry
 }
 
-/** The base of a lease that is committed. */
-const committed = async (host: SuiteHost): Promise<LeaseBase> => {
-  await using agent = await host.agent()
-  const lease = await agent.driver.begin(host.request())
-  await lease.end('committed')
-  return asBase(lease)
+/** An agent of another host. */
+const ELSEWHERE = '0192aaaa-0000-7000-8000-00000badcafe'
+
+/** The base of what follows a committed lease. */
+const continued = async (host: SuiteHost, lease: Lease): Promise<LeaseBase> =>
+  host.holds === 'copies' ? asBase(lease) : await host.checkpoint()
+
+/** The guest's writes while a lease is held: they happen, or are refused and happen when `later` is called. */
+const writing = async (host: SuiteHost, writes: () => Promise<void>): Promise<{ later: () => Promise<void> }> => {
+  if (host.holds === 'copies') {
+    await writes()
+    return { later: async () => {} }
+  }
+  await expect(writes()).rejects.toThrow(/lock/u)
+  return { later: writes }
+}
+
+/** The lease; null where the guest has a disk open just now. */
+const tryToBegin = async ({ driver }: SuiteAgent, request: LeaseRequest): Promise<Lease | null> => {
+  try {
+    return await driver.begin(request)
+  } catch (error) {
+    if (error instanceof VarveError && error.code === 'DISK_IN_USE') return null
+    throw error
+  }
 }
 
 /** A new agent settles what the journal has; adopting is tried first, as a start does. */
@@ -134,41 +162,50 @@ const content = (startHost: StartHost): void => {
     const full = await agent.driver.begin(host.request())
     expect(full).toMatchObject({ consistency: 'crash', consistencyNote: null, leftOut: [] })
     expect(new Set(reasons(full))).toEqual(new Set(['full first']))
-    for (const { dirtyContext, base } of full.disks) expect([dirtyContext, base]).toEqual([null, null])
-    for (const disk of host.disks) {
-      await host.write(disk, 0x22, KIB64, KIB64)
-      await host.zero(disk, 2 * KIB64, KIB64)
-    }
+    for (const { dirtyContext, base: from } of full.disks) expect([dirtyContext, from]).toEqual([null, null])
+    const afterFull = await writing(host, async () => {
+      for (const disk of host.disks) {
+        await host.write(disk, 0x22, KIB64, KIB64)
+        await host.zero(disk, 2 * KIB64, KIB64)
+      }
+    })
     await expectContent(host, full, atFull)
     await full.check()
     await full.end('committed')
+    const base = await continued(host, full)
+    await afterFull.later()
 
     const atFailed = host.snapshot()
-    const failed = await agent.driver.begin(host.request({ base: asBase(full) }))
+    const failed = await agent.driver.begin(host.request({ base }))
     expect(new Set(reasons(failed))).toEqual(new Set(['incremental bitmap']))
     for (const disk of failed.disks) expect(await dirtyRanges(disk)).toEqual([{ offset: KIB64, length: 2 * KIB64 }])
-    for (const disk of host.disks) await host.write(disk, 0x33, MIB, KIB64)
+    const afterFailed = await writing(host, async () => {
+      for (const disk of host.disks) await host.write(disk, 0x33, MIB, KIB64)
+    })
     await expectContent(host, failed, atFailed)
     await failed.end('failed')
+    await afterFailed.later()
 
     const atLast = host.snapshot()
-    const last = await agent.driver.begin(host.request({ base: asBase(full) }))
+    const last = await agent.driver.begin(host.request({ base }))
     for (const disk of last.disks) {
       expect(await dirtyRanges(disk)).toEqual([
         { offset: KIB64, length: 2 * KIB64 },
         { offset: MIB, length: KIB64 },
       ])
     }
-    await host.write(host.disks[0]!, 0x44, 2 * MIB, 512)
+    const afterLast = await writing(host, () => host.write(host.disks[0]!, 0x44, 2 * MIB, 512))
     await expectContent(host, last, atLast)
     await last.end('committed')
+    const lastBase = await continued(host, last)
+    await afterLast.later()
 
-    const next = await agent.driver.begin(host.request({ base: asBase(last) }))
+    const next = await agent.driver.begin(host.request({ base: lastBase }))
     const [first, ...others] = await Promise.all(next.disks.map(dirtyRanges))
     expect(first).toEqual([{ offset: 2 * MIB, length: KIB64 }])
     for (const other of others) expect(other).toEqual([])
     await next.end('failed')
-    await expectClean(host, host.withCheckpoint(untouched, last.id))
+    await expectClean(host, host.withCheckpoint(untouched, lastBase.checkpoint!))
   })
 
   test('all disks are of one instant, not before its time, while the guest writes to them in turn', async () => {
@@ -185,9 +222,11 @@ const content = (startHost: StartHost): void => {
         writtenMs.push(Date.now())
       }
     })()
-    const lease = await agent.driver.begin(host.request())
+    // where locks hold a lease, the first refused write is the guest's last, and no lease begins beside a write
+    const written = host.holds === 'copies' ? guest : guest.catch(() => undefined)
+    const lease = await eventually(() => tryToBegin(agent, host.request()))
     stopped = true
-    await guest
+    await written
     const [one = 0, other = 0] = await Promise.all(
       [first, second].map(async (name) => (await host.content(lease.disks.find((disk) => disk.name === name)!))[0]),
     )
@@ -201,7 +240,7 @@ const decisions = (startHost: StartHost): void => {
   test('a reason for every full read, and a policy that refuses it leaves nothing', async () => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path)
-    const base = await committed(host)
+    const base = await host.checkpoint()
     const { disks } = base
     const untouched = await host.remains()
     const changed = (changes: Partial<LeaseBase['disks'][number]>): LeaseBase => ({
@@ -214,6 +253,8 @@ const decisions = (startHost: StartHost): void => {
       ['full requested', { base, full: true }],
       ['full disk-added', { base: { ...base, checkpoint: 'another-lease', disks: [] } }],
       ['full bitmap-missing', { base: { ...base, checkpoint: 'another-lease' } }],
+      ['full moved', { base: { ...base, checkpoint: 'another-lease', agent: ELSEWHERE } }],
+      ['full no-bitmap', { base: { ...base, checkpoint: null } }],
       ['full size-changed', { base: changed({ size: MIB }) }],
       ['full backing-changed', { base: changed({ evidence: null }) }],
       ['full base-damaged', { base: changed({ reread: null }) }],
@@ -237,7 +278,7 @@ const decisions = (startHost: StartHost): void => {
   test('a disk continues the image that its checkpoint is of, whatever it was called, with what is to be read again', async () => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path)
-    const base = await committed(host)
+    const base = await host.checkpoint()
     await using agent = await host.agent()
     const reread: [number, number][] = [[MIB, KIB64]]
     const renamed = base.disks.map((disk, index) => ({ ...disk, name: `was-${index}`, reread }))
@@ -252,7 +293,7 @@ const decisions = (startHost: StartHost): void => {
   test('disks that the configuration excludes, or that are there no more, are named or refused', async () => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path)
-    const base = await committed(host)
+    const base = await host.checkpoint()
     const [first = '', ...others] = host.disks
     const asked = {
       base: { ...base, disks: [...base.disks, { ...base.disks[0]!, name: 'gone' }] },
@@ -299,7 +340,7 @@ const deaths = (startHost: StartHost): void => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path, 2)
     await host.addForeign()
-    const base = which === 'first' ? null : await committed(host)
+    const base = which === 'first' ? null : await host.checkpoint()
     await host.write(host.disks[0]!, 0x11, 0, KIB64)
     const untouched = await host.remains()
     for (let at = 1; ; at++) {
@@ -322,8 +363,10 @@ const deaths = (startHost: StartHost): void => {
   test.each(['committed', 'failed'] as const)('death at any step of an end as %s', async (outcome) => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path, 2)
+    // where a lease is no checkpoint, all of them continue one that stays
+    const kept = host.holds === 'copies' ? null : await host.checkpoint()
     const bare = await host.remains()
-    let base: LeaseBase | null = null
+    let base = kept
     for (let at = 1; ; at++) {
       expect(at).toBeLessThan(STEPS_MAX)
       const { dies, seen } = counter(at, at % 2 === 0 ? 'before' : 'after')
@@ -336,7 +379,7 @@ const deaths = (startHost: StartHost): void => {
       // what was journalled holds, whatever is said later
       await settleAll(host, outcome === 'committed' ? 'failed' : 'committed')
       await expectClean(host, outcome === 'committed' ? host.withCheckpoint(bare, lease.id) : bare)
-      base = outcome === 'committed' ? asBase(lease) : null
+      base = outcome === 'committed' && kept === null ? asBase(lease) : kept
       if (how === 'ended') break
     }
   })
@@ -350,7 +393,9 @@ const deaths = (startHost: StartHost): void => {
     const request = host.request()
     await using victim = await host.victim(request)
     await victim.end('SIGKILL')
-    for (const disk of host.disks) await host.write(disk, 0x22, 0, MIB)
+    await writing(host, async () => {
+      for (const disk of host.disks) await host.write(disk, 0x22, 0, MIB)
+    })
 
     await using agent = await host.agent()
     const entry = await entryOf(agent)
@@ -365,7 +410,7 @@ const deaths = (startHost: StartHost): void => {
     await expectClean(host, untouched)
   })
 
-  test('a machine that ends loses the lease, and nothing is left of it once the machine is back', async () => {
+  test('a lease is lost with what it depends on, and nothing is left of it once the machine is back', async () => {
     await using folder = await tempFolder()
     await using host = await startHost(folder.path)
     const untouched = await host.remains()
@@ -379,11 +424,12 @@ const deaths = (startHost: StartHost): void => {
     await host.kill()
     expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST' })
     await expect(lease.check()).rejects.toMatchObject({ code: 'LEASE_LOST' })
-    expect(await agent.driver.look(host.configured)).toMatchObject({
-      reachable: false,
-      problem: expect.any(String),
-      disks: [],
-    })
+    // a machine that is off needs nothing that runs
+    const gone =
+      host.holds === 'copies'
+        ? { reachable: false, problem: expect.any(String), disks: [] }
+        : { reachable: true, problem: null, runState: 'shut off' }
+    expect(await agent.driver.look(host.configured)).toMatchObject(gone)
     await lease.end('failed').catch(() => undefined)
     await host.start()
     for (const entry of await agent.journal.list()) await agent.driver.settle(entry, 'failed')
@@ -436,7 +482,7 @@ const journal = (startHost: StartHost): void => {
     await using host = await startHost(folder.path)
     await host.addForeign()
     const untouched = await host.remains()
-    const base = await committed(host)
+    const base = await host.checkpoint()
     expect(await host.remains()).not.toEqual(untouched)
     await using agent = await host.agent()
     await agent.driver.forget(host.configured, null)

@@ -84,6 +84,18 @@ test('checkpoints that other leases need are kept', async () => {
   expect(await journal.keptCheckpoints('lease-two')).toEqual(new Set([one.id]))
 })
 
+test('an entry of an older program does not say who made the base’s checkpoint', async () => {
+  await using folder = await tempFolder()
+  const journal = await openJournal(folder.path)
+  const { baseAgent: _baseAgent, ...older } = journalled()
+  const file = `${journal.folder}/${older.id}.json`
+  await journal.write(journalled())
+  const { baseAgent, ...stored } = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
+  expect(baseAgent).toBe(journalled().baseAgent)
+  await writeFile(file, JSON.stringify(stored))
+  expect(await journal.list()).toEqual([{ ...older, baseAgent: null }])
+})
+
 test('an entry that could not be read back is not written', async () => {
   await using folder = await tempFolder()
   const journal = await openJournal(folder.path)

@@ -1,6 +1,6 @@
 // Disks and their names as a real QEMU shows them, and answers that are not QEMU's.
 import { expect, test } from 'vitest'
-import { pathOf } from '../../../agent/drivers/qmp/evidence.ts'
+import { pathOf } from '../../../agent/drivers/evidence.ts'
 import { QmpClient, type QmpCaller } from '../../../agent/qmp/client.ts'
 import { diskNames, listDisks } from '../../../agent/qmp/disks.ts'
 import { startMachine } from '../../support/qemu.ts'

@@ -74,12 +74,12 @@ describe('round trip', () => {
     })
   })
 
-  test('one of an older program, which knew neither evidence nor what was left out', () => {
-    const { leftOut: _leftOut, job, ...rest } = complete()
+  test('one of an older program, which knew neither evidence nor what was left out, and always made a checkpoint', () => {
+    const { leftOut: _leftOut, checkpoint: _checkpoint, job, ...rest } = complete()
     const { compare: _compare, ...olderJob } = job
     const disk = { name: 'vda', size: 4096, root: null, kind: 'full', reason: 'first', changed: 1 } as const
     const manifest = decodeManifest(bytesOf({ version: 1, ...rest, job: olderJob, disks: [disk] }))
-    expect(manifest).toMatchObject({ job: { ...olderJob, compare: false }, leftOut: [] })
+    expect(manifest).toMatchObject({ job: { ...olderJob, compare: false }, leftOut: [], checkpoint: true })
     expect(manifest.disks).toEqual([{ ...disk, evidence: null, comparedChunks: 0 }])
   })
 })

@@ -40,9 +40,9 @@ const disk = (more: Partial<BeginDisk> = {}): BeginDisk => ({
 const jobWhere = (relation: Relation, full: boolean): JobFacts => {
   const bases: Record<Relation, JobFacts['base']> = {
     'no-base': null,
-    'not-in-base': { point: BASE, disks: [{ name: 'vdb', size: SIZE }] },
-    'same-size': { point: BASE, disks: [{ name: 'vda', size: SIZE }] },
-    'other-size': { point: BASE, disks: [{ name: 'vda', size: 2 * SIZE }] },
+    'not-in-base': { point: BASE, checkpoint: true, disks: [{ name: 'vdb', size: SIZE }] },
+    'same-size': { point: BASE, checkpoint: true, disks: [{ name: 'vda', size: SIZE }] },
+    'other-size': { point: BASE, checkpoint: true, disks: [{ name: 'vda', size: 2 * SIZE }] },
   }
   return { full, base: bases[relation] }
 }
@@ -73,6 +73,8 @@ const CELLS: Record<ReadReason, Record<ReadKind, string>> = {
   'backing-changed': { full: '.. xx xx xx', incremental: '.. .. .. ..' },
   'base-damaged': { full: '.. xx xx xx', incremental: '.. .. .. ..' },
   'changes-missed': { full: '.. xx xx xx', incremental: '.. .. .. ..' },
+  moved: { full: '.. .. xx xx', incremental: '.. .. .. ..' },
+  'no-bitmap': { full: '.. .. xx xx', incremental: '.. .. .. ..' },
 }
 
 test.each(READ_REASONS)('where a read for the reason %s may be announced', (reason) => {
@@ -122,7 +124,7 @@ describe('what is refused, and in which words', () => {
   test('one wrong disk among right ones is found, and named', () => {
     const facts: JobFacts = {
       full: false,
-      base: { point: BASE, disks: ['vda', 'vdb', 'vdc'].map((name) => ({ name, size: SIZE })) },
+      base: { point: BASE, checkpoint: true, disks: ['vda', 'vdb', 'vdc'].map((name) => ({ name, size: SIZE })) },
     }
     const incremental = { kind: 'incremental', reason: 'bitmap' } as const
     const right = [disk(incremental), disk({ name: 'vdb', reason: 'bitmap-missing' })]
@@ -136,7 +138,7 @@ describe('which image of the base a read continues', () => {
   const bitmap = { kind: 'incremental', reason: 'bitmap' } as const
   const base = (disks: Record<string, number>): JobFacts => ({
     full: false,
-    base: { point: BASE, disks: Object.entries(disks).map(([name, size]) => ({ name, size })) },
+    base: { point: BASE, checkpoint: true, disks: Object.entries(disks).map(([name, size]) => ({ name, size })) },
   })
 
   test('an increment names one, a full read none', () => {

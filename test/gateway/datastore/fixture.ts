@@ -123,6 +123,7 @@ export const newManifest = (rest: Partial<ManifestContent> = {}): ManifestConten
   seq: 0,
   job: { subject: 'test', full: false, compare: false, startedMs: 1 },
   leftOut: [],
+  checkpoint: true,
   disks: [],
   attachments: [],
   missing: [],

@@ -94,7 +94,7 @@ class Setting implements AsyncDisposable {
     const reason = order?.full === true ? 'requested' : (order?.base ?? null) === null ? 'first' : 'bitmap-missing'
     const disks = [fullDisk('vda', chunks * CHUNK_BYTES, reason)]
     const begun = { job, timeMs, consistency: 'crash', note: null, configuration: '{"cpu":1}' } as const
-    return this.backups.begin(this.machine.agent, { ...begun, leftOut: [], disks })
+    return this.backups.begin(this.machine.agent, { ...begun, leftOut: [], checkpoint: true, disks })
   }
 
   fail(job: string, code = 'QMP_ERROR'): Promise<void> {
@@ -158,7 +158,11 @@ test('a backup goes from its order to a restore point, which is the next one’s
   await setting.start(true)
   expect(setting.orders[1]).toMatchObject({
     full: true,
-    base: { checkpoint: job, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES, reread: [] }] },
+    base: {
+      checkpoint: job,
+      agent: setting.machine.agent,
+      disks: [{ name: 'vda', size: 2 * CHUNK_BYTES, reread: [] }],
+    },
   })
   await setting.begin(setting.orders[1]!.job)
   const again = setting.orders[1]!.job
@@ -537,6 +541,7 @@ test('a disk that moved continues its image under another name, and what is reme
   await setting.start()
   expect(setting.orders.at(-1)!.base).toEqual({
     checkpoint: job,
+    agent: setting.machine.agent,
     disks: [
       { name: 'vda', size, reread: [], evidence: 'below vda' },
       { name: 'vdb', size, reread: [], evidence: 'below vdb' },
@@ -589,6 +594,7 @@ const BEGIN = {
   note: null,
   configuration: '{}',
   leftOut: [],
+  checkpoint: true,
   disks: [],
 } satisfies Partial<Params<'backup.begin'>>
 
@@ -610,9 +616,14 @@ test('damage that is found while a backup runs is in its point too, and the next
   const second = (await setting.start()).job
   expect(setting.orders[1]!.base!.disks[0]!.reread).toEqual([])
   const disk = incrementalDisk('vda', plains.length * CHUNK_BYTES)
-  const begun = { timeMs: 71, consistency: 'crash', note: null, configuration: '{}', leftOut: [] } satisfies Partial<
-    Params<'backup.begin'>
-  >
+  const begun = {
+    timeMs: 71,
+    consistency: 'crash',
+    note: null,
+    configuration: '{}',
+    leftOut: [],
+    checkpoint: true,
+  } satisfies Partial<Params<'backup.begin'>>
   await setting.backups.begin(machine.agent, { ...begun, job: second, disks: [disk] })
   const call = agent.open('image.upload', { job: second, disk: 'vda' })
   await call.send([UP.runs, [[RUN.keep, plains.length]]])
@@ -635,6 +646,7 @@ test('damage that is found while a backup runs is in its point too, and the next
   const third = (await setting.start()).job
   expect(setting.orders[2]!.base).toEqual({
     checkpoint: second,
+    agent: machine.agent,
     disks: [{ name: 'vda', size: disk.size, reread: [range], evidence: '' }],
   })
   await setting.backups.begin(machine.agent, { ...begun, job: third, disks: [disk] })

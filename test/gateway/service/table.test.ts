@@ -95,6 +95,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     note: null,
     configuration: '{}',
     leftOut: [],
+    checkpoint: true,
     disks: [fullDisk('vda', 4096, 'requested')],
   })
 

@@ -32,7 +32,7 @@ const MISSING: Things = { machine: 'nowhere', job: randomUUID(), point: randomUU
 
 const PAGE = { after: null, limit: 10 }
 
-const NO_IMAGES = { disks: [], attachments: [], missing: [] }
+const NO_IMAGES = { checkpoint: true, disks: [], attachments: [], missing: [] }
 
 /** Parameters of every method of the gateway, about these things. */
 const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Params<N> } => ({

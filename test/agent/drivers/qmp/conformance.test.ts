@@ -2,14 +2,16 @@
 
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { LeaseRequest } from '../../../../agent/drivers/driver.ts'
-import { checkpointsOf, LeaseBench, MIB, threeDisks, type TestAgent } from '../../../support/lease.ts'
+import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
+import { asBase, checkpointsOf, LeaseBench, MIB, threeDisks, type TestAgent } from '../../../support/lease.ts'
 import type { Program } from '../../../support/stand-program.ts'
 import { driverSuite, type SuiteAgentOptions, type SuiteHost } from '../driver-suite.ts'
 
 const isLook = (command: string): boolean => command.startsWith('query-') || command === 'qom-get'
 
 class QmpSuiteHost extends LeaseBench implements SuiteHost {
+  readonly holds = 'copies'
+
   get disks(): string[] {
     return [...this.model.keys()]
   }
@@ -23,6 +25,13 @@ class QmpSuiteHost extends LeaseBench implements SuiteHost {
 
   override victim(request: LeaseRequest): Promise<Program> {
     return super.victim(request, 1)
+  }
+
+  async checkpoint(): Promise<LeaseBase> {
+    await using agent = await this.agent()
+    const lease = await agent.driver.begin(this.request())
+    await lease.end('committed')
+    return asBase(lease)
   }
 
   async addForeign(): Promise<void> {

@@ -2,13 +2,8 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import {
-  agentTag,
-  checkpointName,
-  leaseNames,
-  parseCheckpoint,
-  sizeMarkName,
-} from '../../../../agent/drivers/qmp/names.ts'
+import { checkpointName, parseCheckpoint, sizeMarkName } from '../../../../agent/drivers/checkpoint-names.ts'
+import { leaseNames } from '../../../../agent/drivers/qmp/names.ts'
 
 /** QEMU's limits for node names and for ids. */
 const NODE_NAME_CHARS_MAX = 31
@@ -31,25 +26,4 @@ test('every name is one that QEMU takes', () => {
       expect(parseCheckpoint(agentId, names.transfer)).toBe(null)
     }),
   )
-})
-
-test.each([
-  'theirs',
-  'varve-c0ffee42-cp-lease',
-  'varve-c0ffee42-cp-lease-',
-  'varve-c0ffee42-cp-lease-01',
-  'varve-c0ffee42-cp-lease-1x',
-  'varve-c0ffee42-xfer-lease-1',
-  'varve-deadbeef-cp-lease-1',
-  'xvarve-c0ffee42-cp-lease-1',
-])('%j is no part of this agent’s checkpoints', (name) => {
-  expect(parseCheckpoint('0192aaaa-0000-7000-8000-0000c0ffee42', name)).toBe(null)
-})
-
-test('agents enrolled in one minute have different tags', () => {
-  expect(agentTag('0192aaaa-0000-7000-8000-0000c0ffee42')).not.toBe(agentTag('0192aaaa-0000-7000-8000-0000c0ffee43'))
-})
-
-test('an agent id without eight letters or digits is refused', () => {
-  expect(() => agentTag('a-b-c')).toThrow(expect.objectContaining({ code: 'PARAMS_INVALID' }))
 })

@@ -1,13 +1,9 @@
 // The journal entry of a lease, its transaction, and which bitmaps are obsolete.
 
 import { expect, test } from 'vitest'
-import type { Decisions, DiskDecision, SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
-import {
-  checkpointBitmaps,
-  obsoleteBitmaps,
-  planLease,
-  transactionActions,
-} from '../../../../agent/drivers/qmp/plan.ts'
+import type { Decisions, DiskDecision } from '../../../../agent/drivers/decide.ts'
+import type { SeenDisk } from '../../../../agent/drivers/seen-disks.ts'
+import { checkpointBitmaps, ownAgents, planLease, transactionActions } from '../../../../agent/drivers/qmp/plan.ts'
 import type { LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { qmpMachine } from '../../../support/journal-entry.ts'
 import type { BitmapState } from '../../../../agent/qmp/disks.ts'
@@ -35,6 +31,8 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   dataFile: null,
   backing: [],
   evidence: 'qcow2',
+  ownEvidence: 'qcow2 /a file 1:2',
+  holdsBitmaps: true,
   persistentBitmaps: true,
   bitmaps: [],
   ...changes,
@@ -70,7 +68,7 @@ const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
   leaseId: '0192bbbb-1111-7000-8000-000000000001',
   agentId: AGENT,
   formerAgents: [],
-  base: { checkpoint: 'b', disks: [] },
+  base: { checkpoint: 'b', agent: AGENT, disks: [] },
   full: false,
   compare: false,
   consistency: 'none',
@@ -138,14 +136,14 @@ const nodeOf = (name: string, readOnly: boolean, names: readonly string[]) => ({
   bitmaps: names.map((each) => bitmap(each)),
 })
 
-test('obsolete are this agent’s checkpoints that nobody keeps, on nodes that can be written', () => {
+test('a checkpoint’s bitmaps are those of an agent and a lease, on nodes that can be written', () => {
   const old = ['varve-c0ffee42-cp-old-0', 'varve-c0ffee42-size-old-0']
   const others = ['varve-c0ffee42-cp-b-3', 'varve-c0ffee42-xfer-old', 'varve-deadbeef-cp-old-0', 'theirs']
   const nodes = [nodeOf('a', false, [...old, ...others]), nodeOf('b', true, old)]
   const ours = old.map((name) => ({ node: 'a', name }))
-  const own = { agentId: AGENT, formerAgents: [] }
-  expect(obsoleteBitmaps(nodes, own, new Set(['b']))).toEqual(ours)
-  expect(checkpointBitmaps(nodes, own, (lease) => lease === 'old')).toEqual(ours)
-  const after = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
-  expect(obsoleteBitmaps(nodes, after, new Set(['b']))).toEqual(ours)
+  expect(checkpointBitmaps(nodes, [AGENT], (lease) => lease !== 'b')).toEqual(ours)
+  expect(checkpointBitmaps(nodes, [AGENT], (lease) => lease === 'old')).toEqual(ours)
+  const host = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
+  expect(ownAgents(host)).toEqual([host.agentId, AGENT])
+  expect(checkpointBitmaps(nodes, ownAgents(host), (lease) => lease !== 'b')).toEqual(ours)
 })

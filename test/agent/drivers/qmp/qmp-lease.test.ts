@@ -80,7 +80,7 @@ describe('what a comparison showed', () => {
     bench: LeaseBench,
     agent: TestAgent,
     refuseFull: ReadReason[] = [],
-  ): Promise<Lease & { readonly base: LeaseBase }> => {
+  ): Promise<Lease & { readonly base: LeaseBase & { readonly checkpoint: string } }> => {
     const first = await agent.driver.begin(bench.request())
     await first.end('committed')
     for (const disk of ['vda', 'vdb', 'vdc']) await bench.write(disk, 0x11, 0, 65_536)

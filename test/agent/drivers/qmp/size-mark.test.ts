@@ -6,7 +6,7 @@ import { lastBitOffset, sizeMarkGranularity } from '../../../../agent/drivers/qm
 import { listNodes, type BitmapState } from '../../../../agent/qmp/disks.ts'
 import { DISK_BYTES_MAX } from '../../../../protocol/chunk.ts'
 import { AGENT_ID, asBase, MIB, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
-import { sizeMarkName } from '../../../../agent/drivers/qmp/names.ts'
+import { sizeMarkName } from '../../../../agent/drivers/checkpoint-names.ts'
 import { run } from '../../../support/run.ts'
 import { tempFolder } from '../../../support/temp.ts'
 

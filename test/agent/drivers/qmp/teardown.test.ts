@@ -1,6 +1,7 @@
 // The teardown planner: it ends, in order, and names nothing that is not the lease's own.
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { LeaseOutcome } from '../../../../agent/drivers/driver.ts'
 import type { Inventory } from '../../../../agent/drivers/qmp/inventory.ts'
 import { leaseTarget, nextTeardown, type TeardownCommand } from '../../../../agent/drivers/qmp/teardown.ts'
 import { exampleEntry } from '../../../support/journal-entry.ts'
@@ -106,6 +107,22 @@ test('whatever is left, it ends, and foreign things are as before', () => {
       },
     ),
   )
+})
+
+test('after a commit the base’s bitmaps go whoever made them, and no others of that agent', () => {
+  const theirs = ['varve-0badcafe-cp-base-1', 'varve-0badcafe-size-base-1']
+  const others = ['varve-0badcafe-cp-next-1', 'varve-deadbeef-cp-base-1']
+  const nodes = [nodeOf('node1', [...fresh, ...theirs, ...others])]
+  const left = (of: typeof entry, outcome: LeaseOutcome, kept: readonly string[] = []): string[] =>
+    leaseTarget(of, outcome, new Set(kept))
+      .bitmaps(nodes)
+      .map(({ name }) => name)
+  const moved = { ...entry, baseAgent: '0192aaaa-0000-7000-8000-00000badcafe' }
+  expect(left(moved, 'committed')).toEqual(theirs)
+  expect(left(moved, 'committed', ['base'])).toEqual([])
+  expect(left({ ...moved, baseLease: null }, 'committed')).toEqual([])
+  expect(left({ ...moved, baseAgent: null }, 'committed')).toEqual([])
+  expect(left(moved, 'failed')).toEqual(fresh)
 })
 
 test('a failed lease takes the base’s bitmap along where a comparison found it wrong, and leaves the others', () => {

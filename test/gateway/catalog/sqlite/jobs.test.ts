@@ -176,7 +176,7 @@ describe('job.start', () => {
       nowMs: 50,
     }
     const { base } = await catalog.jobs.start({ id: randomUUID(), ...args })
-    expect(base).toEqual({ point, disks: [{ name: 'vda', size: SIZE }] })
+    expect(base).toEqual({ point, agent, checkpoint: true, disks: [{ name: 'vda', size: SIZE }] })
     await revokeAgent(catalog, tenant, agent)
     const taken = await assignMachine(catalog, tenant, await addAgent(catalog, tenant), 'db1')
     // this agent's host may be the other's
@@ -320,12 +320,12 @@ describe('the end of a job', () => {
     await finishDisk(catalog, job, 'vda')
     {
       using sql = new Sql(path.join(folder, 'catalog.db'))
-      const { leftOut: _leftOut, ...older } = BEGUN
+      const { leftOut: _leftOut, checkpoint: _checkpoint, ...older } = BEGUN
       sql.run('UPDATE job SET begun = ? WHERE id = ?', JSON.stringify(older), job.id)
     }
     const complete = await catalog.jobs.complete({ job: job.id, agent: job.agent })
     const figures = { bytesRead: 0, nowMs: 20, lockedUntilMs: null }
-    expect(manifestOf(complete, figures)).toMatchObject({ leftOut: [], timeMs: BEGUN.timeMs })
+    expect(manifestOf(complete, figures)).toMatchObject({ leftOut: [], checkpoint: true, timeMs: BEGUN.timeMs })
     await catalog.jobs.commit({ job: job.id, agent: job.agent, ...figures, manifest: new Uint8Array(32) })
     expect((await catalog.points.list({ ...LIST, tenant: tenant.id })).points).toMatchObject([{ leftOut: [] }])
   })

@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { isAbsolute, normalize } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
-import type { DiskImage, MachineDisk } from '../../qmp/disks.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { EVIDENCE_CHARS_MAX } from '../../protocol/limits.ts'
+import type { DiskImage, MachineDisk } from '../qmp/disks.ts'
 
 /** The identity of a file or device on this host, independent of its path. */
 interface FileIdentity {
@@ -25,8 +25,10 @@ interface FilePart {
 }
 
 export interface DiskEvidence {
-  /** Must equal what was recorded, or the disk is read in full. */
+  /** Must be the same as what was recorded, or the disk is read in full. */
   readonly text: string
+  /** The same with the identity of the disk's own file, whatever its format. */
+  readonly ownText: string
   /** Files and devices that the disk writes. */
   readonly written: readonly FilePart[]
   /** Files and devices that hold its content. */
@@ -102,9 +104,19 @@ const identify = async (fileName: string): Promise<FileIdentity | null> => {
   }
 }
 
-const ownLine = (disk: MachineDisk, own: FileIdentity | null): string =>
+const ownLine = (disk: MachineDisk, own: FileIdentity | null, always: boolean): string =>
   // a bitmap stored in the image moves with it; any other one is valid only for this very file
-  disk.persistentBitmaps ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}`
+  disk.persistentBitmaps && !always ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}`
+
+const limited = (text: string): string =>
+  text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`
+
+/** The number of a file system differs from host to host, and from start to start; a file's own number is in the file system. */
+const withoutDevices = (text: string): string => text.replaceAll(/ file \d+:(\d+)(?= |$)/gm, ' file $1')
+
+/** Whether two texts of evidence, of this host or of two with one storage, are of the same files in the same state. */
+export const sameEvidence = (recorded: string | null, now: string): boolean =>
+  recorded !== null && withoutDevices(recorded) === withoutDevices(now)
 
 const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity | null): string =>
   `${format} ${fileName} ${size} ${identity?.id ?? ''} ${identity?.state ?? ''}`
@@ -116,15 +128,15 @@ export const gatherEvidence = async (disk: MachineDisk): Promise<DiskEvidence> =
   const under = await Promise.all(
     disk.backing.map(async (image) => ({ image, identity: await identify(image.fileName) })),
   )
-  const lines = [
-    ownLine(disk, own),
+  const below = [
     ...(disk.dataFile === null ? [] : [`data ${disk.dataFile} ${data?.id ?? ''}`]),
     ...under.map(({ image, identity }) => underLine(image, identity)),
   ]
-  const text = lines.join('\n')
+  const textOf = (always: boolean): string => limited([ownLine(disk, own, always), ...below].join('\n'))
   const written = [...heldBy(disk.fileName, own), ...(disk.dataFile === null ? [] : heldBy(disk.dataFile, data))]
   return {
-    text: text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`,
+    text: textOf(false),
+    ownText: textOf(true),
     written,
     held: [...written, ...under.flatMap(({ image, identity }) => heldBy(image.fileName, identity))],
   }

@@ -1,12 +1,14 @@
 // The decision for each disk: an increment only where it is proved whose changes the bitmap tells.
 import { expect, test } from 'vitest'
-import { decideDisks, refuseFullRead, type SeenDisk } from '../../../../agent/drivers/qmp/decide.ts'
-import type { LeaseBase, LeaseRequest } from '../../../../agent/drivers/driver.ts'
-import { qmpMachine } from '../../../support/journal-entry.ts'
-import type { BitmapState } from '../../../../agent/qmp/disks.ts'
-import type { LeftOutDisk } from '../../../../protocol/backup.ts'
+import { decideDisks, refuseFullRead } from '../../../agent/drivers/decide.ts'
+import type { SeenDisk } from '../../../agent/drivers/seen-disks.ts'
+import type { LeaseBase, LeaseRequest } from '../../../agent/drivers/driver.ts'
+import { qmpMachine } from '../../support/journal-entry.ts'
+import type { BitmapState } from '../../../agent/qmp/disks.ts'
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
 
 const AGENT = '0192aaaa-0000-7000-8000-0000c0ffee42'
+const OTHER = '0192aaaa-0000-7000-8000-00000badcafe'
 
 const bitmap = (name: string, changes: Partial<BitmapState> = {}): BitmapState => ({
   name,
@@ -35,6 +37,8 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   dataFile: null,
   backing: [],
   evidence: 'qcow2',
+  ownEvidence: 'qcow2 /a file 1:2',
+  holdsBitmaps: true,
   persistentBitmaps: true,
   bitmaps: [cp(0), mark(0)],
   ...changes,
@@ -44,8 +48,12 @@ const vdb = (changes: Partial<SeenDisk> = {}): SeenDisk =>
 
 const base: LeaseBase = {
   checkpoint: 'b',
+  agent: AGENT,
   disks: ['vda', 'vdb'].map((name) => ({ name, size: 100, reread: [], evidence: 'qcow2' })),
 }
+/** A point that was made without a checkpoint, and one that an agent of another host made. */
+const unmarked: LeaseBase = { ...base, checkpoint: null }
+const elsewhere: LeaseBase = { ...base, agent: OTHER }
 const lostAll: LeaseBase = { ...base, disks: base.disks.map((one) => ({ ...one, reread: null })) }
 
 const request = (changes: Partial<LeaseRequest> = {}): LeaseRequest => ({
@@ -84,6 +92,19 @@ test.each([
   ['bitmap-missing', disk({ bitmaps: [] }), {}],
   ['bitmap-missing', disk({ bitmaps: [bitmap('varve-deadbeef-cp-b-0'), bitmap('varve-c0ffee42-cp-bx-0')] }), {}],
   ['bitmap-missing', disk({ bitmaps: [] }), { base: lostAll }],
+  ['no-bitmap', disk({ bitmaps: [], holdsBitmaps: false }), {}],
+  ['no-bitmap', disk({ bitmaps: [], holdsBitmaps: false, size: 101 }), {}],
+  ['no-bitmap', disk(), { base: unmarked }],
+  ['no-bitmap', disk({ bitmaps: [bitmap('varve-c0ffee42-cp-null-0')] }), { base: unmarked }],
+  ['disk-added', disk({ name: 'vdc' }), { base: unmarked }],
+  ['requested', disk(), { base: unmarked, full: true }],
+  ['requested', disk({ bitmaps: [], holdsBitmaps: false }), { full: true }],
+  ['moved', disk({ bitmaps: [] }), { base: elsewhere }],
+  ['bitmap', disk(), { base: elsewhere }],
+  ['moved', disk({ bitmaps: [], size: 101 }), { base: elsewhere }],
+  ['no-bitmap', disk({ bitmaps: [], holdsBitmaps: false }), { base: elsewhere }],
+  ['disk-added', disk({ name: 'vdc', bitmaps: [] }), { base: elsewhere }],
+  ['bitmap-missing', disk({ bitmaps: [] }), { base: elsewhere, formerAgents: [OTHER] }],
   ['bitmap-inconsistent', disk({ bitmaps: [cp(0, { inconsistent: true, recording: false }), mark(0)] }), {}],
   ['bitmap-inconsistent', disk({ bitmaps: [cp(0), mark(0, { inconsistent: true })] }), {}],
   ['bitmap-disabled', disk({ bitmaps: [cp(0, { recording: false }), mark(0)] }), {}],
@@ -103,16 +124,46 @@ test.each([
   if (reason !== 'bitmap') expect(decision).toMatchObject({ continued: null, reread: [] })
 })
 
-test('the checkpoint of an agent that this host was before is its own, and no other agent’s is', () => {
-  const agents = { agentId: '0192aaaa-0000-7000-8000-00000badcafe', formerAgents: [AGENT] }
-  const [adopted] = decide([disk()], agents).disks
-  expect(adopted).toMatchObject({ kind: 'incremental', continued: { bitmap: cp(0), sizeMark: mark(0) } })
-  expect(decide([disk()], { ...agents, formerAgents: [] }).disks[0]?.reason).toBe('bitmap-missing')
+test('a checkpoint is known by this agent, by those that this host was before, and by the one that made the base', () => {
+  const agents = { agentId: OTHER, formerAgents: [AGENT] }
+  const own = { ...base, agent: OTHER }
+  const continued = { kind: 'incremental', continued: { bitmap: cp(0), sizeMark: mark(0) } }
+  expect(decide([disk()], { ...agents, base: own }).disks[0]).toMatchObject(continued)
+  expect(decide([disk()], { agentId: OTHER }).disks[0]).toMatchObject(continued)
+  expect(decide([disk()], { agentId: OTHER, base: own }).disks[0]?.reason).toBe('bitmap-missing')
   // a size mark of one and a bitmap of the other prove nothing
   const mixed = disk({ bitmaps: [cp(0), bitmap('varve-0badcafe-size-b-0', { recording: false, count: 9 })] })
   expect(decide([mixed], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
   const both = disk({ bitmaps: [cp(0), mark(0), bitmap('varve-0badcafe-cp-b-0')] })
   expect(decide([both], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
+})
+
+test('where all bitmaps of a checkpoint are called alike, a disk is followed by its files', () => {
+  const lease = '0192bbbb-1111-7000-8000-0000000000aa'
+  const alike = { bitmaps: [bitmap(`varve-c0ffee42-cp-${lease}`), bitmap(`varve-c0ffee42-size-${lease}-0`)] }
+  const ofFile = (path: string, number: string) => ({ ownEvidence: `qcow2 ${path} file ${number}` })
+  const [a, b] = [ofFile('/a', '1:2'), ofFile('/b', '1:3')]
+  const known: LeaseBase = {
+    ...base,
+    checkpoint: lease,
+    disks: base.disks.map((one, index) => ({ ...one, evidence: [a, b][index]!.ownEvidence })),
+  }
+  const here = (...disks: readonly SeenDisk[]) =>
+    decide(disks, { base: known }).disks.map(({ reason, continued }) => [reason, continued?.base])
+  const index = (disks: readonly SeenDisk[]) => here(...disks).map(([, found]) => found)
+  // a size mark has the number of its disk
+  const marked = (number: number) => ({
+    bitmaps: [alike.bitmaps[0]!, bitmap(`varve-c0ffee42-size-${lease}-${number}`, { recording: false, count: 1 })],
+  })
+  expect(index([disk({ ...marked(0), ...a }), vdb({ ...marked(1), ...b })])).toEqual(['vda', 'vdb'])
+  expect(index([disk({ ...marked(1), ...b }), vdb({ ...marked(0), ...a })])).toEqual(['vdb', 'vda'])
+  // another number of the file system is the same file, of another start or host
+  expect(index([disk({ ...marked(0), ...ofFile('/a', '77:2') })])).toEqual(['vda'])
+  expect(here(disk({ ...marked(0), ...ofFile('/a', '1:9') }))).toEqual([['backing-changed', undefined]])
+  expect(here(disk({ ...marked(0), ...a }), vdb({ ...marked(0), ...a }))).toEqual([
+    ['checkpoint-mismatch', undefined],
+    ['checkpoint-mismatch', undefined],
+  ])
 })
 
 test('a disk is followed by its bitmap, whatever it is called now', () => {

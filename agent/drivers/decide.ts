@@ -1,20 +1,12 @@
 // Decides for each disk of a machine whether its bitmap proves what changed since the base, or why it is read in full. Pure.
-import type { LeftOutDisk, ReadKind, ReadReason } from '../../../protocol/backup.ts'
-import { VarveError } from '../../../protocol/errors.ts'
-import type { ByteRange } from '../../nbd/reread.ts'
-import { FILTERS, splitExcluded, type BitmapState, type MachineDisk, type MachineDisks } from '../../qmp/disks.ts'
-import type { BaseDisk, LeaseBase, LeaseRequest } from '../driver.ts'
-import { parseCheckpoint, sizeMarkName } from './names.ts'
-
-/** A disk with what is below it. */
-export interface SeenDisk extends MachineDisk {
-  readonly evidence: string
-}
-
-/** The machine's disks at one look. */
-export interface SeenDisks extends MachineDisks {
-  readonly disks: readonly SeenDisk[]
-}
+import type { LeftOutDisk, ReadKind, ReadReason } from '../../protocol/backup.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import type { ByteRange } from '../nbd/reread.ts'
+import { FILTERS, splitExcluded, type BitmapState } from '../qmp/disks.ts'
+import type { LeaseBase, LeaseRequest } from './driver.ts'
+import { parseCheckpoint, sizeMarkName } from './checkpoint-names.ts'
+import { sameEvidence } from './evidence.ts'
+import type { SeenDisk, SeenDisks } from './seen-disks.ts'
 
 /** The image whose changes a bitmap records, and the proof. */
 export interface Continued {
@@ -43,26 +35,41 @@ interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
   readonly holders: ReadonlyMap<number, number>
 }
 
-/** A checkpoint bitmap of the base, and the agent of this host that made it. */
+/** A checkpoint bitmap of the base, and the agent that made it. */
 interface BaseBitmap {
+  /** Of the base's disk that it speaks of. */
   readonly index: number
+  /** What was below that disk is what is below this one. */
+  readonly sameBelow: boolean
   readonly bitmap: BitmapState
   readonly agent: string
 }
 
+/** The number of the base's disk of which a bitmap without number speaks: the one of the same files, or else of the same name. */
+const unnumbered = ({ name, ownEvidence }: SeenDisk, { disks }: LeaseBase): number => {
+  const same = disks.flatMap(({ evidence }, index) => (sameEvidence(evidence, ownEvidence) ? [index] : []))
+  return same.length === 1 ? same[0]! : disks.findIndex((disk) => disk.name === name)
+}
+
 const baseBitmaps = (
-  { bitmaps }: MachineDisk,
+  disk: SeenDisk,
   { agentId, formerAgents, base }: Pick<BaseView, 'agentId' | 'formerAgents' | 'base'>,
-): BaseBitmap[] =>
-  [agentId, ...formerAgents].flatMap((agent) =>
-    bitmaps.flatMap((bitmap) => {
+): BaseBitmap[] => {
+  if (base === null || base.checkpoint === null) return []
+  const { checkpoint } = base
+  return [...new Set([agentId, ...formerAgents, base.agent])].flatMap((agent) =>
+    disk.bitmaps.flatMap((bitmap) => {
       const part = parseCheckpoint(agent, bitmap.name)
-      return part?.kind === 'cp' && part.lease === base?.checkpoint ? [{ index: part.index, bitmap, agent }] : []
+      if (part?.kind !== 'cp' || part.lease !== checkpoint) return []
+      const index = part.index ?? unnumbered(disk, base)
+      const now = part.index === null ? disk.ownEvidence : disk.evidence
+      return [{ index, bitmap, agent, sameBelow: sameEvidence(base.disks[index]?.evidence ?? null, now) }]
     }),
   )
+}
 
 const viewOf = (
-  disks: readonly MachineDisk[],
+  disks: readonly SeenDisk[],
   request: Pick<LeaseRequest, 'agentId' | 'formerAgents' | 'base' | 'full'>,
 ): BaseView => {
   const holders = new Map<number, number>()
@@ -80,9 +87,15 @@ const full = (disk: SeenDisk, reason: ReadReason): DiskDecision => ({
 })
 
 /** Why a disk without a bitmap of the base is read in full. */
-const withoutBitmap = (disk: SeenDisk, known: BaseDisk | undefined, requested: boolean): ReadReason => {
+const withoutBitmap = (
+  disk: SeenDisk,
+  { base, full: requested, agentId, formerAgents }: BaseView & { readonly base: LeaseBase },
+): ReadReason => {
+  const known = base.disks.find(({ name }) => name === disk.name)
   if (known === undefined) return 'disk-added'
   if (requested) return 'requested'
+  if (!disk.holdsBitmaps || base.checkpoint === null) return 'no-bitmap'
+  if (![agentId, ...formerAgents].includes(base.agent)) return 'moved'
   return known.size === disk.size ? 'bitmap-missing' : 'size-changed'
 }
 
@@ -107,22 +120,20 @@ const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
 const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const { base, holders } = view
   if (base === null) return full(disk, 'first')
+  const { checkpoint } = base
   const [found, second] = baseBitmaps(disk, view)
-  if (found === undefined) {
-    const known = base.disks.find(({ name }) => name === disk.name)
-    return full(disk, withoutBitmap(disk, known, view.full))
-  }
-  const { index, bitmap, agent } = found
+  if (found === undefined || checkpoint === null) return full(disk, withoutBitmap(disk, { ...view, base }))
+  const { index, bitmap, agent, sameBelow } = found
   const known = base.disks[index]
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
   if (known.size !== disk.size) return full(disk, 'size-changed')
   // the bitmap is on the filter: it misses writes to the image that bypass the filter
   if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
-  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, base.checkpoint, index))
+  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, checkpoint, index))
   const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
   if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')
-  if (known.evidence !== disk.evidence) return full(disk, 'backing-changed')
+  if (!sameBelow) return full(disk, 'backing-changed')
   if (known.reread === null) return full(disk, 'base-damaged')
   const continued = { base: known.name, bitmap, sizeMark }
   return { disk, kind: 'incremental', reason: 'bitmap', continued, reread: known.reread }

@@ -3,13 +3,13 @@
 import { copyFile, link, mkdir, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { normalize } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { gatherEvidence, pathOf, refuseShared } from '../../../../agent/drivers/qmp/evidence.ts'
-import { QmpClient } from '../../../../agent/qmp/client.ts'
-import { listDisks, type MachineDisk } from '../../../../agent/qmp/disks.ts'
-import { EVIDENCE_CHARS_MAX } from '../../../../protocol/limits.ts'
-import { startMachine } from '../../../support/qemu.ts'
-import { run } from '../../../support/run.ts'
-import { tempFolder, type TempFolder } from '../../../support/temp.ts'
+import { gatherEvidence, pathOf, refuseShared, sameEvidence } from '../../../agent/drivers/evidence.ts'
+import { QmpClient } from '../../../agent/qmp/client.ts'
+import { listDisks, type MachineDisk } from '../../../agent/qmp/disks.ts'
+import { EVIDENCE_CHARS_MAX } from '../../../protocol/limits.ts'
+import { startMachine } from '../../support/qemu.ts'
+import { run } from '../../support/run.ts'
+import { tempFolder, type TempFolder } from '../../support/temp.ts'
 
 test.each([
   ['/images/a.qcow2', '/images/a.qcow2'],
@@ -58,6 +58,21 @@ const disk = (more: Partial<MachineDisk>): MachineDisk => ({
 })
 
 const textOf = async (one: MachineDisk): Promise<string> => (await gatherEvidence(one)).text
+
+test.each([
+  ['raw /a file 1:2', 'raw /a file 1:2', true],
+  ['raw /a file 1:2', 'raw /a file 77:2', true],
+  ['qcow2\nraw /a 512 file 1:2 512 3 4', 'qcow2\nraw /a 512 file 9:2 512 3 4', true],
+  ['raw /a file 1:2', 'raw /a file 1:3', false],
+  ['raw /a file 1:2', 'raw /b file 1:2', false],
+  ['raw /a file 1:2', 'raw /a device 2', false],
+  ['raw /a device 1', 'raw /a device 2', false],
+  ['qcow2\nraw /a 512 file 1:2 512 3 4', 'qcow2\nraw /a 512 file 9:2 512 3 5', false],
+  ['sha256 0a', 'sha256 0b', false],
+  [null, 'raw /a', false],
+])('evidence %j is that of %j: %s', (recorded, now, same) => {
+  expect(sameEvidence(recorded, now)).toBe(same)
+})
 
 /** A disk over two files of this folder. */
 const overlay = async (folder: TempFolder): Promise<MachineDisk> => {

@@ -1,0 +1,60 @@
+// Who has a machine's disks open, and how such a machine is backed up.
+
+import { VarveError } from '../../../protocol/errors.ts'
+import { deviceNumber } from '../../restore/block-device.ts'
+import { fileKey, findOpeners, type FileKey, type Opener } from '../../restore/openers.ts'
+import type { DiskKey } from './keys.ts'
+
+const describe = ({ pid, name, guest }: Opener): string =>
+  guest === null ? `${name} (process ${pid})` : `${name} (process ${pid}), which runs the machine "${guest}"`
+
+const LIVE_WAY =
+  'a machine that runs is read live: give its [[machine]] "qmp" (its monitor\'s socket) or "domain" (its name in libvirt)'
+
+/** What says who has the disk. */
+const holderText = (openers: readonly Opener[]): string =>
+  openers.length === 0
+    ? 'a process that this host does not show (in a container, of another user, or on another host that shares the storage)'
+    : openers.slice(0, 3).map(describe).join('; ')
+
+/** DISK_IN_USE: another process has the disk, with its name and the way out. */
+export const diskInUse = async (disk: DiskKey, except: ReadonlySet<number>, cause?: unknown): Promise<VarveError> => {
+  const openers = await openersOf([disk.path], except, false)
+  const holder = openers[0]
+  return new VarveError(
+    'DISK_IN_USE',
+    `disk ${disk.name} (${disk.path}) cannot be read as that of a machine that is off: it is held by ${holderText(openers)}; ${LIVE_WAY}`,
+    {
+      details: {
+        disk: disk.name,
+        pid: holder?.pid ?? null,
+        process: holder?.name ?? null,
+        machine: holder?.guest ?? null,
+      },
+      cause,
+    },
+  )
+}
+
+/** Processes that have one of the files or devices open; those that write them, or all. */
+export const openersOf = async (
+  files: readonly string[],
+  except: ReadonlySet<number>,
+  onlyWriters: boolean,
+): Promise<readonly Opener[]> => {
+  const found = await Promise.all(files.map(fileKey))
+  const wanted = new Set(found.filter((key): key is FileKey => key !== null))
+  const none = new Set<FileKey>()
+  return await findOpeners(onlyWriters ? { any: none, writers: wanted } : { any: wanted, writers: none }, except)
+}
+
+/**
+ * DISK_IN_USE for a block device that a process has open for writing. QEMU's lock is on the device's file, and a machine in a
+ * mount namespace of its own (libvirt's) has another file for the same device.
+ */
+export const refuseOpenDevices = async (disks: readonly DiskKey[]): Promise<void> => {
+  for (const disk of disks) {
+    if ((await deviceNumber(disk.path)) === null) continue
+    if ((await openersOf([disk.path], new Set(), true)).length > 0) throw await diskInUse(disk, new Set())
+  }
+}
