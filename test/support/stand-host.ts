@@ -187,7 +187,7 @@ export class Host implements AsyncDisposable {
   /** Has the running agent take a changed configuration, and waits until it has. */
   async reload(settings: HostSettings): Promise<void> {
     await this.configure(settings)
-    const taken = (): number => this.agent.stdout.split('the configuration was reloaded').length
+    const taken = (): number => (this.agent.stdout + this.agent.stderr).split('the configuration was reloaded').length
     const before = taken()
     this.agent.signal('SIGHUP')
     await eventually(() => taken() > before)
