@@ -1,16 +1,18 @@
 // The running agent: one connection to the gateway, one to each machine, and the backups between them.
 import { hostname } from 'node:os'
 import { asVarveError, VarveError, type ErrorCode } from '../protocol/errors.ts'
+import type { Result } from '../protocol/methods.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { Backups } from './backup.ts'
 import { systemClock } from '../protocol/host/clock.ts'
 import type { AgentConfig } from './config.ts'
-import type { LeaseDriver, Machine } from './drivers/driver.ts'
+import type { DriverHost, LeaseDriver, Machine } from './drivers/driver.ts'
 import { Drivers, openJournal } from './drivers/registry.ts'
 import { formerAgents } from './former-identities.ts'
 import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
+import { Inventory } from './inventory.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
@@ -57,7 +59,10 @@ export const runAgent = async (
   })
   const former = await formerAgents(config.state)
   const agents = [identity.record.agentId, ...former]
-  const host = { stateFolder: config.state, agents, journal, thawer, reserveBytes: config.scratch_reserve, log }
+  let inventory: Inventory | null = null
+  const onMoved = (machine: string): void => inventory?.changed(machine)
+  const reserveBytes = config.scratch_reserve
+  const host: DriverHost = { stateFolder: config.state, agents, journal, thawer, reserveBytes, log, onMoved }
   const drivers = resources.use(new Drivers(host))
   const driverOf = (machine: Pick<Machine, 'driver'>): LeaseDriver => drivers.of(machine)
   // before the gateway answers and whatever it says: it may be away for long
@@ -88,7 +93,8 @@ export const runAgent = async (
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
   })
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, { backups, relay, driverOf }, log))
+  inventory = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, { inventory, backups, relay, driverOf }, log))
   onReloadable((read) => {
     const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
     for (const machine of reload.stopped) driverOf(machine).detach(machine)
@@ -113,10 +119,43 @@ export const runAgent = async (
 }
 
 interface Served {
+  readonly inventory: Inventory
   readonly backups: Backups
   readonly relay: Relay
   readonly driverOf: (machine: Machine) => LeaseDriver
 }
+
+/** Logs what the gateway refuses, and notes it for the commands. */
+const takeRefusals = async (
+  state: string,
+  agent: string,
+  refused: Result<'agent.inventory'>['refused'],
+  log: Log,
+): Promise<void> => {
+  for (const { machine, code, message } of refused) {
+    if (code === 'MACHINE_MOVING') log.info({ machine, reason: message }, 'another host of the site has the machine')
+    else log.error({ machine, reason: message }, 'machine refused')
+  }
+  await noteRefusals(state, agent, refused).catch((error: unknown) =>
+    log.warn({ err: error }, 'what the gateway refused cannot be recorded for the commands'),
+  )
+}
+
+const inventoryOf = (
+  { machines, state }: AgentConfig,
+  { record: { agentId } }: Identity,
+  { backups, driverOf }: Pick<Served, 'backups' | 'driverOf'>,
+  log: Log,
+): Inventory =>
+  new Inventory({
+    host: hostname(),
+    machines,
+    driverOf,
+    jobs: () => backups.jobs(),
+    onRefused: (refused) => takeRefusals(state, agentId, refused, log),
+    clock: systemClock,
+    log,
+  })
 
 const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Served): Handlers => ({
   'agent.backup': async (order) => {
@@ -157,17 +196,7 @@ const gatewayLink = (config: AgentConfig, identity: Identity, served: Served, lo
     },
     assertion: () => identity.assertion(systemClock.now()),
     onOpen: async (peer) => {
-      const machines = config.machines.map(({ name }) => name)
-      const answer = await peer.call('agent.inventory', {
-        host: hostname(),
-        machines,
-        jobs: await served.backups.jobs(),
-      })
-      for (const { machine, message } of answer.refused) log.error({ machine, reason: message }, 'machine refused')
-      await noteRefusals(config.state, identity.record.agentId, answer.refused).catch((error: unknown) =>
-        log.warn({ err: error }, 'what the gateway refused cannot be recorded for the commands'),
-      )
-      await served.backups.reconcile(answer.jobs)
+      await served.backups.reconcile(await served.inventory.open(peer))
     },
     onState: (state) => {
       if (state.up) log.info({ gateway: config.gateway }, 'connected to the gateway')

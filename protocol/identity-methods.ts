@@ -27,6 +27,8 @@ export const IDENTITY_METHODS = {
           seenMs: v.nullable(s.timeMs),
           revokedMs: v.nullable(s.timeMs),
           online: v.boolean(),
+          /** Agents of one site hand machines over to one another. */
+          site: v.nullable(s.name),
         }),
       ),
       next: s.next,
@@ -37,6 +39,17 @@ export const IDENTITY_METHODS = {
     roles: OWNER,
     params: v.object({ agent: s.uuid }),
     result: v.object({ host: v.string(), revokedMs: s.timeMs }),
+  },
+  'agents.setSite': {
+    ...audited,
+    roles: OWNER,
+    params: v.object({
+      agent: s.uuid,
+      /** Nil takes the agent out of its site. */
+      site: v.nullable(s.name),
+    }),
+    /** `changed`: the agent was not in it already. */
+    result: v.object({ host: v.string(), changed: v.boolean() }),
   },
   'agents.rotateKey': {
     ...audited,

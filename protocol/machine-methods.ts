@@ -5,7 +5,7 @@ import { audited, none, OPERATORS, OWNER, plain, READERS, served, STARTERS, stre
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { chunking } from './transfer.ts'
-import { forget, machine, machineStatus, qmp, qmpEvent } from './views.ts'
+import { forget, machine, machineStatus, qmp, qmpEvent, whereabouts } from './views.ts'
 
 const machineParams = v.object({ machine: s.name })
 
@@ -20,7 +20,12 @@ export const MACHINE_METHODS = {
     }),
     result: v.object({ machines: s.rows(machine), next: s.next }),
   },
-  'machines.status': { ...plain, roles: READERS, params: machineParams, result: machineStatus },
+  'machines.status': {
+    ...plain,
+    roles: READERS,
+    params: machineParams,
+    result: v.object({ ...machineStatus.entries, ...whereabouts }),
+  },
   'machines.configure': {
     ...audited,
     roles: OPERATORS,
@@ -57,12 +62,23 @@ export const MACHINE_METHODS = {
     ...served,
     params: v.object({
       host: v.pipe(v.string(), v.maxLength(255)),
-      machines: v.pipe(v.array(s.name), v.maxLength(MACHINES_MAX)),
+      machines: v.pipe(
+        v.array(
+          v.object({
+            name: s.name,
+            /** The hypervisor's; nil where it has none, or where that is not known. */
+            uuid: v.nullable(s.uuid),
+            /** It runs on the agent's host: it neither is off, nor has left, nor is yet to arrive. */
+            here: v.boolean(),
+          }),
+        ),
+        v.maxLength(MACHINES_MAX),
+      ),
       /** Jobs whose lease the agent's journal holds. */
       jobs: v.pipe(v.array(s.uuid), v.maxLength(MACHINES_MAX)),
     }),
     result: v.object({
-      /** Machines that the agent may not serve, and why. */
+      /** Machines that the agent does not serve, and why; MACHINE_MOVING for one that another agent of its site serves now. */
       refused: v.array(v.object({ machine: s.name, ...s.failure.entries })),
       /** What became of each job named; `keys` is what a running one needs to go on. */
       jobs: v.array(v.object({ job: s.uuid, state: v.nullable(s.jobState), keys: v.nullable(chunking) })),

@@ -25,8 +25,17 @@ export const job = v.object({
 })
 export type Job = v.InferOutput<typeof job>
 
+/** What tells a machine from others of its name, and which agents may take it over. */
+export const whereabouts = {
+  /** The hypervisor's, as its agent announced it last; null where none is known. */
+  uuid: v.nullable(s.uuid),
+  /** Agents of one site hand machines over to one another; null where the machine's agent has none. */
+  site: v.nullable(s.name),
+} as const
+
 export const machine = v.object({
   name: s.name,
+  ...whereabouts,
   agent: s.uuid,
   host: v.string(),
   online: v.boolean(),

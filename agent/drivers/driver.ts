@@ -38,7 +38,10 @@ export interface MachineConfig extends Machine {
 export interface MachineIdentity {
   /** The hypervisor's uuid of it, in lower case; null where it has none. */
   readonly uuid: string | null
-  /** It runs here, or is kept here while it is off: a machine that has been migrated away, or has not arrived, does not. */
+  /**
+   * It runs here, or is paused here. One that is off, was migrated away or has not arrived yet does not, also where its disks are
+   * here: several hosts of a site may have them.
+   */
   readonly here: boolean
 }
 
@@ -220,6 +223,8 @@ export interface DriverHost {
   /** Space that must stay free on the file system of the state folder, in bytes. */
   readonly reserveBytes: number
   readonly log: LeaseLog
+  /** To be called when a machine (by name) may have come to this host or left it; absent for a command. */
+  readonly onMoved?: (machine: string) => void
 }
 
 /** A driver as the registry knows it. */

@@ -5,6 +5,9 @@ import type { None, Question, Transaction } from './call.ts'
 /** Most ids of each kind that one check takes. */
 export const IDENTITIES_CHECK_MAX = 10_000
 
+/** Most agents of a site that are asked for a machine. */
+export const SITE_AGENTS_MAX = 1024
+
 export interface AgentRecord {
   readonly id: string
   readonly tenant: string
@@ -15,6 +18,8 @@ export interface AgentRecord {
   readonly enrolledMs: number
   readonly revokedMs: number | null
   readonly seenMs: number | null
+  /** Agents of one site hand machines over to one another; null for none. */
+  readonly site: string | null
 }
 
 /** The tenant is null for a token that belongs to none. */
@@ -70,9 +75,18 @@ export interface Agents {
   /** Replaces the agent's key: assertions signed with the old one are refused from now on. */
   readonly rotateKey: Transaction<{ id: string; publicKey: string }, void>
 
+  /**
+   * Puts an agent into a site, or, for null, out of its own; `changed` is false where it was there already. NOT_FOUND for another
+   * tenant's, AGENT_REVOKED.
+   */
+  readonly setSite: Transaction<{ tenant: string; id: string; site: string | null }, { host: string; changed: boolean }>
+
+  /** Other agents of the agent's site that are not revoked, by their ids, SITE_AGENTS_MAX at most; none without a site. */
+  readonly mates: Question<{ tenant: string; id: string }, { id: string; host: string }[]>
+
   readonly seen: Transaction<{ id: string; nowMs: number }, void>
 
-  /** Permanent and idempotent; NOT_FOUND for another tenant's. */
+  /** Permanent and idempotent, also takes the agent out of its site; NOT_FOUND for another tenant's. */
   readonly revoke: Transaction<Revocation, AgentRecord>
 }
 

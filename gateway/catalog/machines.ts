@@ -7,6 +7,10 @@ export interface MachineRow {
   readonly name: string
   readonly agent: string
   readonly host: string
+  /** The hypervisor's uuid of it, as its agent announced it last; null where none is known. */
+  readonly uuid: string | null
+  /** The site of its agent; null where that is in none. */
+  readonly site: string | null
   readonly policy: Policy
   readonly group: string | null
   readonly job: string | null
@@ -14,15 +18,56 @@ export interface MachineRow {
   readonly pointMs: number | null
 }
 
+/** Whether a machine has neither a restore point nor a backup under way: whoever serves it learns nothing by that. */
+export const isUnused = ({ pointId, job }: Pick<MachineRow, 'pointId' | 'job'>): boolean =>
+  pointId === null && job === null
+
+/** A machine as an agent announces it. */
+export interface Announced {
+  readonly name: string
+  readonly uuid: string | null
+  /** It runs on the agent's host. */
+  readonly here: boolean
+}
+
+/** What came of an announcement. */
+export interface Declared {
+  /** Machines that another agent of the tenant has. */
+  readonly held: readonly MachineRow[]
+  /** Names past MACHINES_MAX. */
+  readonly tooMany: readonly string[]
+  /** Machines of the agent that run here under another uuid than before. */
+  readonly changed: readonly { machine: string; from: string; to: string | null }[]
+}
+
+/** A machine that goes from one agent of a site to another. */
+export interface Move {
+  readonly tenant: string
+  readonly name: string
+  readonly from: string
+  readonly to: string
+  /** What it was known by; null for one that never ran where it was, and has no restore point. */
+  readonly known: string | null
+  /** What it is known by from now on. */
+  readonly uuid: string | null
+}
+
 export interface Machines {
   /**
-   * Records the machines an agent serves. A name that another agent of the tenant holds is refused, and so is one past
-   * MACHINES_MAX (`holder` is null).
+   * Records the machines that an agent serves, and the uuid of those that run there. A name that another agent of the tenant
+   * holds stays with that one, and one past MACHINES_MAX is not taken.
    */
   readonly declare: Transaction<
-    { tenant: string; agent: string; names: readonly string[]; policy: Policy; nowMs: number },
-    { machine: string; holder: string | null }[]
+    { tenant: string; agent: string; machines: readonly Announced[]; policy: Policy; nowMs: number },
+    Declared
   >
+
+  /**
+   * Hands a machine over within a site, with its points. EXISTS unless at this moment `from` has it, both agents are in one
+   * site of the tenant, `to` is not revoked and has room, and `known` is the machine's uuid (null: it has neither one nor a
+   * restore point nor an open job).
+   */
+  readonly move: Transaction<Move, void>
 
   /**
    * Assigns a machine, with its points, to another agent of the tenant; false, without a change, if that agent has it already.

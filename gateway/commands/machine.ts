@@ -19,8 +19,16 @@ const addList = (machine: Command): void => {
       printList(options, (after) => peer.call('machines.list', { after }, { signal }), {
         field: 'machines',
         rowsOf: ({ machines }) => machines,
-        heading: ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
-        cells: (row) => [row.name, row.agent, row.host, row.group ?? '-', timeText(row.lastPoint?.timeMs ?? null)],
+        heading: ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'LAST POINT (UTC)', 'UUID'],
+        cells: (row) => [
+          row.name,
+          row.agent,
+          row.host,
+          row.site ?? '-',
+          row.group ?? '-',
+          timeText(row.lastPoint?.timeMs ?? null),
+          row.uuid ?? '-',
+        ],
         none: 'There is no machine yet: agents declare theirs with "varve-agent run".',
       }),
     ),
@@ -38,7 +46,10 @@ const addStatus = (machine: Command): void => {
       peer.call('machines.status', { machine: machineName }, { signal }),
     )
     printJson({ machine: status })
-    if (!options.json) statusLines(status).forEach(print)
+    if (options.json) return
+    statusLines(status).forEach(print)
+    if (status.uuid !== null) print(`  uuid ${status.uuid}`)
+    if (status.site !== null) print(`  site ${status.site}`)
   })
 }
 

@@ -19,6 +19,7 @@ import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
+import { Moves, type Whereabouts } from './moves.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -36,12 +37,10 @@ const SKEW_LOGGED_MS = 60_000
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
-/** Connections of the agents. */
-export interface AgentLinks {
+/** Connections of the agents, and what they say on them. */
+export interface AgentLinks extends Whereabouts {
   /** AGENT_OFFLINE. */
   agent(agent: string): Peer
-  /** Null where it is not connected. */
-  find(agent: string): Peer | null
 }
 
 interface StartRequest {
@@ -77,6 +76,7 @@ export class Backups {
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
+  readonly moves: Moves
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
     this.#datastore = options.datastore
@@ -85,14 +85,16 @@ export class Backups {
     this.#log = options.log
     this.#watchers = new Watchers(options.clock)
     const { datastore, log } = options
+    this.moves = new Moves({ ...options, catalog: datastore.catalog })
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
   /**
-   * Opens a job and hands it to the machine's agent; AGENT_OFFLINE, JOB_RUNNING, QUOTA_EXCEEDED, STORE_FULL or the agent's own
-   * refusal.
+   * Opens a job and hands it to the machine's agent, or the one of its site where it runs; AGENT_OFFLINE, JOB_RUNNING,
+   * QUOTA_EXCEEDED, STORE_FULL or the agent's own refusal.
    */
-  async start(request: StartRequest): Promise<{ job: string }> {
+  async start(asked: StartRequest): Promise<{ job: string }> {
+    const request = { ...asked, machine: await this.moves.located(asked.tenant, asked.machine) }
     const { tenant, machine, full } = request
     const peer = this.#agents.agent(machine.agent)
     await this.#datastore.space.admit(tenant)

@@ -40,15 +40,15 @@ const agentActions = ({
   catalog,
   sessions,
   clock,
-}: Uses): Pick<Identities, 'agents.list' | 'agents.revoke' | 'agents.rotateKey'> => ({
+}: Uses): Pick<Identities, 'agents.list' | 'agents.revoke' | 'agents.rotateKey' | 'agents.setSite'> => ({
   'agents.list': {
     turn: 'listing',
     run: async ({ after, limit }, { tenant }) => {
       const behind = keyBehind('agents.list', after, TEXT_KEY)?.[0] ?? null
       const page = pageOf(await catalog.agents.list({ tenant: tenant.id, after: behind, limit: limit + 1 }), limit)
-      const agents = page.rows.map(({ id, host, enrolledMs, seenMs, revokedMs }) => {
+      const agents = page.rows.map(({ id, host, enrolledMs, seenMs, revokedMs, site }) => {
         const online = sessions.online(id)
-        return { id, host, enrolledMs, seenMs, revokedMs, online }
+        return { id, host, enrolledMs, seenMs, revokedMs, online, site }
       })
       return { agents, next: nextOf('agents.list', page, ({ id }) => [id]) }
     },
@@ -62,6 +62,12 @@ const agentActions = ({
       sessions.endWhere(error, ({ role, subject }) => role === 'agent' && subject === agent)
       return { host: revoked.host, revokedMs: revoked.revokedMs ?? nowMs }
     },
+  },
+
+  'agents.setSite': {
+    details: ({ site }) => ({ site }),
+    run: ({ agent, site }, { tenant, change }) =>
+      change((entry) => catalog.agents.setSite({ tenant: tenant.id, id: agent, site }, entry)),
   },
 
   'agents.rotateKey': {

@@ -19,8 +19,8 @@ import { RELAY_TIMEOUT_MS, StatusLooks } from './status-looks.ts'
 
 interface Uses {
   readonly catalog: Pick<Catalog, 'agents' | 'machines'>
-  readonly sessions: Pick<Sessions, 'agent' | 'online' | 'serves'>
-  readonly backups: Pick<Backups, 'reconcile'>
+  readonly sessions: Pick<Sessions, 'agent' | 'announce' | 'online' | 'serves'>
+  readonly backups: Pick<Backups, 'moves' | 'reconcile'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -35,9 +35,9 @@ const kept = ({
   sessions,
 }: Uses): Pick<Machines, 'machines.assign' | 'machines.configure' | 'machines.list'> => {
   const view = (row: MachineRow): Result<'machines.list'>['machines'][number] => {
-    const { name, agent, host, group, job, policy, pointId, pointMs } = row
+    const { name, agent, host, uuid, site, group, job, policy, pointId, pointMs } = row
     const lastPoint = pointId === null || pointMs === null ? null : { id: pointId, timeMs: pointMs }
-    return { name, agent, host, group, job, online: sessions.online(agent), policy, lastPoint }
+    return { name, agent, host, uuid, site, group, job, online: sessions.online(agent), policy, lastPoint }
   }
   return {
     'machines.list': {
@@ -80,8 +80,8 @@ const relayed = ({
     'machines.status': {
       turn: 'relay',
       run: async ({ machine }, { machine: find }) => {
-        const { agent } = await find(machine)
-        return looks.status(sessions.agent(agent), machine)
+        const { agent, uuid, site } = await find(machine)
+        return { ...(await looks.status(sessions.agent(agent), machine)), uuid, site }
       },
     },
 
@@ -127,20 +127,20 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       const agent = actor.subject
       const nowMs = clock.now()
       await unlessFull(log, 'an agent was seen', () => catalog.agents.seen({ id: agent, nowMs }))
-      const policy = POLICY_DEFAULT
-      const refused = await catalog.machines.declare({ tenant: tenant.id, agent, names: machines, policy, nowMs })
+      const asked = { tenant: tenant.id, agent, machines, policy: POLICY_DEFAULT, nowMs }
+      const { held, tooMany, changed } = await catalog.machines.declare(asked)
       log.info({ agent, host, machines: machines.length, jobs: jobs.length }, 'agent is here')
+      for (const one of changed) log.warn({ agent, ...one }, 'a machine has another uuid; its backups go on')
       // a list made before another connection took over would fail the jobs of that one
       if (!sessions.serves(actor)) throw notServing()
+      sessions.announce(actor, new Map(machines.map(({ name, uuid, here }) => [name, { uuid, here }])))
+      const elsewhere = new Set(held.map(({ name }) => name))
+      const gone = machines.filter(({ name, here }) => !here && !elsewhere.has(name)).map(({ name }) => name)
+      await backups.moves.release(tenant, agent, gone)
+      const refused = await backups.moves.claim(tenant, agent, held)
+      const message = `an agent serves at most ${MACHINES_MAX} machines`
       return {
-        refused: refused.map(({ machine, holder }) => ({
-          machine,
-          code: holder === null ? 'LIMIT_REACHED' : 'EXISTS',
-          message:
-            holder === null
-              ? `an agent serves at most ${MACHINES_MAX} machines`
-              : `the machine belongs to the agent of host ${holder}; rename it, or let an owner assign it to this agent`,
-        })),
+        refused: [...refused, ...tooMany.map((machine) => ({ machine, code: 'LIMIT_REACHED' as const, message }))],
         jobs: await backups.reconcile(tenant, agent, jobs),
       }
     },

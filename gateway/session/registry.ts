@@ -25,6 +25,8 @@ export interface LiveSession {
   /** When the claims end, by the monotonic clock: setting the time of day back prolongs no session. */
   endsMs: number
   readonly serving: boolean
+  /** What the agent said last of its machines, by name. */
+  announced?: Parameters<Sessions['announce']>[1]
   readonly peer: Peer
 }
 
@@ -73,6 +75,15 @@ export class Registry implements Sessions, DoorSessions {
   /** The connection of an agent, or null. */
   find(agent: string): Peer | null {
     return this.#agents.get(agent)?.peer ?? null
+  }
+
+  announce(actor: Actor, announced: Parameters<Sessions['announce']>[1]): void {
+    const session = this.#sessions.get(actor)
+    if (session !== undefined) session.announced = announced
+  }
+
+  said(agent: string, machine: string): ReturnType<Sessions['said']> {
+    return this.#agents.get(agent)?.announced?.get(machine) ?? null
   }
 
   serves(actor: Actor): boolean {

@@ -1,4 +1,5 @@
 // The whole agent in this process, with a real machine and a real gateway.
+import { announced } from '../support/announced.ts'
 import { readdir, writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parseConfig, type AgentConfig } from '../../agent/config.ts'
@@ -144,7 +145,7 @@ describe('in the middle of a backup', () => {
     const identity = await Identity.load(at.config.state)
     const other = await at.gateway.connectAs(await identity.assertion(Date.now()), { serving: true })
     expect((await agent.ended)?.code).toBe('REPLACED')
-    await other.call('agent.inventory', { host: 'other', machines: ['db1'], jobs: [] })
+    await other.call('agent.inventory', { host: 'other', machines: [announced('db1')], jobs: [] })
     expect(await jobState(at)).toBe('failed')
   })
 })

@@ -1,4 +1,5 @@
 // Another tenant's agent and person, in a process of their own: a listing now and then and small whole backups, each timed.
+import { announced } from '../support/announced.ts'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Identity } from '../../agent/identity.ts'
@@ -78,7 +79,7 @@ const handlers = {
 const token = await identity.assertion(Date.now())
 const session = { gateway, ca: null, token, program: 'neighbour', clock: systemClock, handlers }
 const { peer } = await dial({ ...session, serving: true })
-await peer.call('agent.inventory', { host: 'neighbour', machines: [MACHINE], jobs: [] })
+await peer.call('agent.inventory', { host: 'neighbour', machines: [announced(MACHINE)], jobs: [] })
 void peer.closed.then(() => process.exit(1))
 process.on('disconnect', () => process.exit())
 

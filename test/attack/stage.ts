@@ -1,4 +1,5 @@
 // One gateway as a process of its own, with a data folder of its own, and what a scenario is given around it.
+import { announced } from '../support/announced.ts'
 import path from 'node:path'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -122,7 +123,11 @@ export class AttackedGateway implements AsyncDisposable {
         const identity = await this.enrol(tenant, path.join(folder, `agent-${agents++}`))
         const assertion = (): Promise<string> => identity.assertion(Date.now())
         const peer = await connect(await assertion(), true, handlers)
-        await peer.call('agent.inventory', { host: hostname(), machines: [...machines], jobs: [] })
+        await peer.call('agent.inventory', {
+          host: hostname(),
+          machines: machines.map((name) => announced(name)),
+          jobs: [],
+        })
         return {
           id: identity.record.agentId,
           peer,

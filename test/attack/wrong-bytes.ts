@@ -1,5 +1,6 @@
 // Attacks with wrong words and bytes: a second connection, codes that nobody knows, chunks that are no single frame, zeroes
 // by their ids.
+import { announced } from '../support/announced.ts'
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, RUN, UP, type Down } from '../../protocol/methods.ts'
 import type { OpenCall, Peer } from '../../protocol/peer.ts'
@@ -93,7 +94,7 @@ const otherConnection: Scenario = {
     const job = await begun(operator, agent, 4096)
     const command = await agent.connect({ serving: false })
     return async () => {
-      const list = { host: 'h', machines: ['db1'], jobs: [] }
+      const list = { host: 'h', machines: [announced('db1')], jobs: [] }
       must('a list of jobs', await codeOf(command.call('agent.inventory', list)), 'NOT_SERVING')
       const failure = { job, code: 'CANCELLED', message: 'x' }
       must('an end', await codeOf(command.call('backup.fail', failure)), 'NOT_SERVING')

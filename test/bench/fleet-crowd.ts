@@ -1,6 +1,7 @@
 // Many idle agents in one process: each has its own key and the agent's own link, and serves one machine that never moves.
 //
 // Started by fleet-idle.ts with fork; orders come and events go as messages.
+import { announced } from '../support/announced.ts'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { systemClock } from '../../protocol/host/clock.ts'
@@ -70,7 +71,11 @@ const connectOne = (identity: Identity): void => {
     },
     assertion,
     onOpen: async (peer) => {
-      await peer.call('agent.inventory', { host: hostname(), machines: [`m-${identity.record.agentId}`], jobs: [] })
+      await peer.call('agent.inventory', {
+        host: hostname(),
+        machines: [announced(`m-${identity.record.agentId}`)],
+        jobs: [],
+      })
     },
     onState: (state) => (state.up ? note('up', null) : note('down', state.error.code)),
     clock: systemClock,

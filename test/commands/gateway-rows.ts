@@ -104,6 +104,17 @@ export const GATEWAY_ROWS: Rows = {
   'token list': [NOBODY, ['acme'], [...OF, '--limit', '0'], ...FOLDERS, [...NOBODY, '--json']],
   'token revoke': [OF, ['anna', ...OF], [UNKNOWN_ID, ...OF], [UNKNOWN_ID], [UNKNOWN_ID, ...NOBODY, '--json']],
   'agent list': [[], NOBODY, [...OF, 'all'], ...FOLDERS.map((folder) => [...OF, ...folder]), [...NOBODY, '--json']],
+  'agent site': [
+    OF,
+    ['host1', 'dc1', ...OF],
+    ['@agent', ...OF],
+    ['@agent', 'dc1', '--none', ...OF],
+    ['@agent', 'two words', ...OF],
+    [UNKNOWN_ID, 'dc1', ...OF],
+    ['@agent', 'dc1', ...NOBODY],
+    ['@agent', 'dc1'],
+    ['@agent', ...OF, '--json'],
+  ],
   'agent revoke': [
     OF,
     ['host1', ...OF],

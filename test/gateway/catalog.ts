@@ -1,4 +1,5 @@
 // Catalog rows that tests of the gateway begin with: agents, machines, jobs and committed restore points.
+import { announced } from '../support/announced.ts'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { MachineRow } from '../../gateway/catalog/machines.ts'
 import type { Begun } from '../../gateway/catalog/jobs.ts'
@@ -32,7 +33,7 @@ export const addMachine = async (
   name: string,
 ): Promise<MachineRow> => {
   const policy = POLICY_DEFAULT
-  await catalog.machines.declare({ tenant: tenant.id, agent, names: [name], policy, nowMs: 1 })
+  await catalog.machines.declare({ tenant: tenant.id, agent, machines: [announced(name)], policy, nowMs: 1 })
   return await catalog.machines.get({ tenant: tenant.id, name })
 }
 

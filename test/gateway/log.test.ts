@@ -1,4 +1,5 @@
 // The log of a whole session of a real gateway: secrets never get into it.
+import { announced } from '../support/announced.ts'
 import { expect, test } from 'vitest'
 import { enrolHost } from '../../agent/enrol.ts'
 import { Identity } from '../../agent/identity.ts'
@@ -28,7 +29,7 @@ test('a gateway at its most talkative tells neither a token nor a key', async ()
   expect(await codeOf(enrolHost({ gateway: gateway.url, ca: null, token: enrolment, state, force: true }))).toBe(
     'ENROLMENT_USED',
   )
-  await agent.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
+  await agent.peer.call('agent.inventory', { host: 'h', machines: [announced('db1')], jobs: [] })
   expect(await codeOf(agent.peer.call('session.renew', { token: bad }))).toBe('TOKEN_SIGNATURE')
   const person = await open(owner)
   const started = person.peer.call('backup.start', { machine: 'db1', full: false })

@@ -1,5 +1,6 @@
 // A gateway's services without its port: a real datastore and authority, sessions over a socket that is only memory, a
 // clock moved by hand.
+import { announced } from '../support/announced.ts'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { AuditEntry } from '../../gateway/catalog/audit.ts'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
@@ -213,7 +214,7 @@ export class TestServices implements AsyncDisposable {
   /** The calls of an agent that serves these machines. */
   async serve(agent: TestAgent, machines: string[], handlers: Handlers = {}): Promise<Peer> {
     const { peer } = await this.session(agent.assertion(), { serving: true }, handlers)
-    await peer.call('agent.inventory', { host: 'host1', machines, jobs: [] })
+    await peer.call('agent.inventory', { host: 'host1', machines: machines.map((name) => announced(name)), jobs: [] })
     return peer
   }
 

@@ -1,5 +1,6 @@
 // An agent in a life of the model: its machines' disks are numbers, its link is memory; it reads, sends and resumes as a
 // real one does.
+import { announced } from '../support/announced.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
 import type { ReadReason } from '../../protocol/backup.ts'
@@ -44,7 +45,7 @@ export class LifeAgent {
 
   /** Says hello with the jobs it holds a lease for; what became of each. */
   async inventory(jobs: readonly string[]): Promise<Result<'agent.inventory'>['jobs']> {
-    const params = { host: 'host', machines: [this.machine], jobs: [...jobs] }
+    const params = { host: 'host', machines: [announced(this.machine)], jobs: [...jobs] }
     return (await this.#link.agent.call('agent.inventory', params)).jobs
   }
 

@@ -190,11 +190,12 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'agents.list': {
     params: page,
     result: {
-      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true }],
+      agents: [{ id: UUID, host: 'h', enrolledMs: 1, seenMs: null, revokedMs: null, online: true, site: 's1' }],
       next: 'b',
     },
   },
   'agents.revoke': { params: { agent: UUID }, result: { host: 'h', revokedMs: 1 } },
+  'agents.setSite': { params: { agent: UUID, site: null }, result: { host: 'h', changed: true } },
   'agents.rotateKey': { params: { publicKey: 'x' }, result: {} },
   'tokens.issue': {
     params: { tenant: 'acme', subject: 'anna', role: 'owner', ttlMs: 1 },
@@ -220,6 +221,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       machines: [
         {
           name: 'db1',
+          uuid: UUID,
+          site: null,
           agent: UUID,
           host: 'h',
           online: true,
@@ -231,7 +234,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       ],
     },
   },
-  'machines.status': { params: machine, result: status },
+  'machines.status': { params: machine, result: { ...status, uuid: null, site: 's1' } },
   'machines.forget': forget,
   'machines.configure': {
     params: { machine: 'db1', policy, group: 'web' },
@@ -353,7 +356,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     down: [progress],
   },
   'agent.inventory': {
-    params: { host: 'h', machines: ['db1'], jobs: [UUID] },
+    params: { host: 'h', machines: [{ name: 'db1', uuid: UUID, here: true }], jobs: [UUID] },
     result: {
       refused: [{ machine: 'db1', code: 'EXISTS', message: 'm' }],
       jobs: [{ job: UUID, state: 'running', keys: { idKey: ID, chunkBytes: 65_536 } }],

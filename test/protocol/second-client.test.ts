@@ -66,7 +66,11 @@ const serving = async (
 ): Promise<SecondAgent> => {
   const agent = new SecondAgent({ url: gateway.url, token: await assertion(enrolled), integers })
   await agent.connection.welcome
-  await agent.connection.call('agent.inventory', { host: 'elsewhere', machines, jobs: [] })
+  await agent.connection.call('agent.inventory', {
+    host: 'elsewhere',
+    machines: machines.map((name) => ({ name, uuid: null, here: true })),
+    jobs: [],
+  })
   return agent
 }
 

@@ -1,4 +1,5 @@
 // A real gateway inside the test's process, on a free loopback port, with tenants, tokens, agents and sessions.
+import { announced } from './announced.ts'
 import path from 'node:path'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -122,7 +123,11 @@ export class TestGateway implements AsyncDisposable {
   /** A serving session of an enrolled agent that has declared these machines. */
   async connectAgent(identity: Identity, machines: readonly string[], handlers: Handlers = {}): Promise<Peer> {
     const peer = await this.connectAs(await identity.assertion(Date.now()), { serving: true, handlers })
-    await peer.call('agent.inventory', { host: hostname(), machines: [...machines], jobs: [] })
+    await peer.call('agent.inventory', {
+      host: hostname(),
+      machines: machines.map((name) => announced(name)),
+      jobs: [],
+    })
     return peer
   }
 

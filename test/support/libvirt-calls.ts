@@ -50,7 +50,7 @@ export const resizeDisk = (
 ): Promise<void> => {
   const inBytes = 1
   const args = onDomain(domain).string(target).u64(size).u32(inBytes)
-  return libvirt.call({ name: 'blockresize', procedure: 266, args, read: nothing })
+  return libvirt.call({ name: 'blockresize', procedure: 251, args, read: nothing })
 }
 
 /** Makes a snapshot from libvirt's XML; flags as libvirt numbers them (16: of the disks alone). */
@@ -66,6 +66,27 @@ export const createSnapshot = (
   }
   return libvirt.call({ name: 'snapshot', procedure: 185, args: onDomain(domain).string(xml).u32(flags), read })
 }
+
+/** Merges what lies below a disk's image into it. */
+export const blockPull = (libvirt: LibvirtConnection, domain: LibvirtDomain, target: string): Promise<void> => {
+  const args = onDomain(domain).string(target).u64(0n).u32(0)
+  return libvirt.call({ name: 'blockpull', procedure: 240, args, read: nothing })
+}
+
+/** Has libvirt tell when a disk's image is written beyond a place. */
+export const setThreshold = (
+  libvirt: LibvirtConnection,
+  domain: LibvirtDomain,
+  target: string,
+  threshold: bigint,
+): Promise<void> => {
+  const args = onDomain(domain).string(target).u64(threshold).u32(0)
+  return libvirt.call({ name: 'threshold', procedure: 386, args, read: nothing })
+}
+
+/** Ends a running domain with its memory kept for the next start. */
+export const managedSave = (libvirt: LibvirtConnection, domain: LibvirtDomain): Promise<void> =>
+  libvirt.call({ name: 'managedsave', procedure: 182, args: onDomain(domain).u32(0), read: nothing })
 
 const monitor = (libvirt: LibvirtConnection, domain: LibvirtDomain, line: string, flags: number): Promise<string> => {
   const args = onDomain(domain).string(line).u32(flags)

@@ -37,12 +37,15 @@ import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
 import { QmpLease } from './qmp-lease.ts'
-import { refuseMoving } from './run-state.ts'
+import { findMoved, refuseMoving, uuidOf } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { freeBytes, removeScratch } from './scratch.ts'
 
 /** How often a lease starts over because the machine's disks changed while it began. */
 const BEGIN_ATTEMPTS_MAX = 3
+
+/** Events of QEMU that come when a machine arrives from another host, or leaves for one. */
+const MOVES: ReadonlySet<string> = new Set(['RESUME', 'STOP', 'MIGRATION', 'SHUTDOWN'])
 
 /** Parts of the driver that a test may replace. */
 export interface QmpDriverParts {
@@ -114,8 +117,13 @@ export class QmpDriver implements LeaseDriver {
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
-    const { reachable } = await this.look(machine)
-    return { uuid: null, here: reachable }
+    try {
+      const client = await this.#links.of(qmpPathOf(machine)).client()
+      const here = (await findMoved(client)) === null
+      return { uuid: await uuidOf(client), here }
+    } catch {
+      return { uuid: null, here: false }
+    }
   }
 
   attachments(): Promise<readonly AttachmentSource[]> {
@@ -171,8 +179,12 @@ export class QmpDriver implements LeaseDriver {
     const onState = (state: QmpLinkState): void => {
       this.#host.log.info({ machine: machine.name, qmp: state }, 'machine')
       if (state === 'up') void this.#clearOrphans(machine)
+      this.#host.onMoved?.(machine.name)
     }
     link.onState(onState)
+    link.subscribe(({ event }) => {
+      if (MOVES.has(event)) this.#host.onMoved?.(machine.name)
+    })
     if (link.state === 'up') onState('up')
     link.start()
   }

@@ -42,3 +42,14 @@ export const refuseMoving = async (client: QmpCaller, machine: string): Promise<
   const sentence = `machine ${machine} is not backed up from here: ${move}; back it up on the host where it runs`
   throw new VarveError('MACHINE_MOVING', sentence, { details: { machine } })
 }
+
+const uuidSchema = v.object({ UUID: v.pipe(v.string(), v.toLowerCase(), v.uuid()) })
+
+/** What QEMU says where it was started without `-uuid`. */
+const NO_UUID = '00000000-0000-0000-0000-000000000000'
+
+/** The machine's uuid (`-uuid`), in lower case; null where it has none. */
+export const uuidOf = async (client: QmpCaller): Promise<string | null> => {
+  const { UUID } = checkAnswer(uuidSchema, await client.execute('query-uuid'), 'query-uuid')
+  return UUID === NO_UUID ? null : UUID
+}

@@ -223,12 +223,20 @@ export class CatalogBuilder {
     let madeUp = false
     if (!this.hasAgent(agent)) {
       madeUp = true
-      const unknown = { id: agent, host: 'unknown', publicKey: '', enrolledMs: committedMs, revokedMs: committedMs }
-      putFact(this.#sql, 'agents', tenant.row, unknown)
+      const since = { enrolledMs: committedMs, revokedMs: committedMs, site: null }
+      putFact(this.#sql, 'agents', tenant.row, { id: agent, host: 'unknown', publicKey: '', ...since })
     }
     if (this.machineId(tenant, machine) === null) {
       madeUp = true
-      const created = { row: null, name: machine, agent, policy: POLICY, group: null, createdMs: committedMs }
+      const created = {
+        row: null,
+        name: machine,
+        agent,
+        policy: POLICY,
+        group: null,
+        createdMs: committedMs,
+        uuid: null,
+      }
       putFact(this.#sql, 'machines', tenant.row, created)
     }
     return madeUp

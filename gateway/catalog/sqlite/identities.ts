@@ -1,5 +1,11 @@
 // Agents, enrolments and issued tokens.
-import { IDENTITIES_CHECK_MAX, type AgentRecord, type Enrolment, type TokenRecord } from '../identities.ts'
+import {
+  IDENTITIES_CHECK_MAX,
+  SITE_AGENTS_MAX,
+  type AgentRecord,
+  type Enrolment,
+  type TokenRecord,
+} from '../identities.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
 import { endJob } from './jobs.ts'
@@ -17,7 +23,7 @@ const EXPIRED_KEEP_MS = 30 * DAY_MS
 export const EXPIRED_KEEP_MIN = 1000
 
 const AGENT = `SELECT agent.id, tenant.uuid AS tenant, tenant.name AS tenantName, host, public_key AS publicKey,
-  enrolled_ms AS enrolledMs, revoked_ms AS revokedMs, seen_ms AS seenMs FROM agent JOIN tenant ON tenant.id = agent.tenant`
+  enrolled_ms AS enrolledMs, revoked_ms AS revokedMs, seen_ms AS seenMs, site FROM agent JOIN tenant ON tenant.id = agent.tenant`
 
 const TOKEN = `SELECT token.id, tenant.uuid AS tenant, tenant.name AS tenantName, subject, role,
   token.created_ms AS createdMs, expires_ms AS expiresMs, revoked_ms AS revokedMs
@@ -25,6 +31,13 @@ const TOKEN = `SELECT token.id, tenant.uuid AS tenant, tenant.name AS tenantName
 
 const agentById = (sql: Sql, id: string): AgentRecord | null =>
   sql.get<AgentRecord>(`${AGENT} WHERE agent.id = ?`, id) ?? null
+
+/** An agent of a tenant; NOT_FOUND. */
+const agentOf = (sql: Sql, tenant: number, id: string): AgentRecord => {
+  const agent = agentById(sql, id)
+  if (agent !== null && agent.tenant === tenantUuid(sql, tenant)) return agent
+  throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
+}
 
 const tokenById = (sql: Sql, id: string): TokenRecord | null =>
   sql.get<TokenRecord>(`${TOKEN} WHERE token.id = ?`, id) ?? null
@@ -112,16 +125,33 @@ export const identityOperations = {
     sql.run('UPDATE agent SET public_key = ? WHERE id = ?', publicKey, id)
   }),
 
+  'agents.setSite': write((sql, { tenant, id, site }) => {
+    const { host, revokedMs, site: before } = agentOf(sql, tenant, id)
+    if (revokedMs !== null && site !== null) throw new VarveError('AGENT_REVOKED', `agent ${id} was revoked`)
+    const changed = site !== before
+    if (changed) sql.run('UPDATE agent SET site = ? WHERE id = ?', site, id)
+    return { host, changed }
+  }),
+
+  'agents.mates': read((sql, { tenant, id }) =>
+    sql.all<{ id: string; host: string }>(
+      `SELECT mate.id, mate.host FROM agent JOIN agent AS mate ON mate.tenant = agent.tenant AND mate.site = agent.site
+       WHERE agent.id = ? AND agent.tenant = ? AND mate.id <> agent.id AND mate.revoked_ms IS NULL
+       ORDER BY mate.id LIMIT ?`,
+      id,
+      tenant,
+      SITE_AGENTS_MAX,
+    ),
+  ),
+
   'agents.seen': write((sql, { id, nowMs }) => {
     sql.run('UPDATE agent SET seen_ms = ? WHERE id = ?', nowMs, id)
   }),
 
   'agents.revoke': write((sql, { tenant, id, nowMs }) => {
-    const agent = agentById(sql, id)
-    if (agent === null || agent.tenant !== tenantUuid(sql, tenant))
-      throw new VarveError('NOT_FOUND', 'there is no such agent; varve-gateway agent list shows those there are')
+    const agent = agentOf(sql, tenant, id)
     if (agent.revokedMs !== null) return agent
-    sql.run('UPDATE agent SET revoked_ms = ? WHERE id = ?', nowMs, id)
+    sql.run('UPDATE agent SET revoked_ms = ?, site = NULL WHERE id = ?', nowMs, id)
     // it can never report their outcome
     const error = { code: 'AGENT_REVOKED', message: 'the agent was revoked' }
     for (const job of sql.all<{ id: string }>('SELECT id FROM job WHERE agent = ? AND ended_ms IS NULL', id))

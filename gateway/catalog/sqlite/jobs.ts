@@ -93,11 +93,8 @@ const openUpload = (sql: Sql, job: JobRow, disk: Announced, ordinal: number, sta
 export const jobOperations = {
   'jobs.start': write((sql, args) => {
     const machine = machineRow(sql, args.tenant, args.machine)
-    const open = sql.get<{ id: string }>(
-      'SELECT id FROM job WHERE machine = ? AND agent = ? AND ended_ms IS NULL',
-      machine,
-      args.agent,
-    )
+    // of whatever agent: a machine that moved may still be read on the host that it left
+    const open = sql.get<{ id: string }>('SELECT id FROM job WHERE machine = ? AND ended_ms IS NULL', machine)
     if (open !== undefined)
       throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
         details: { job: open.id },

@@ -1,5 +1,5 @@
 // Machines: which agent declared them, and their policy.
-import type { MachineRow } from '../machines.ts'
+import { isUnused, type MachineRow } from '../machines.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { policyOf } from '../../../protocol/schemas.ts'
@@ -9,8 +9,8 @@ import { LAST_CREATED } from './points.ts'
 import type { Sql, SqlValue } from './sql.ts'
 
 /** Asks for rows of machines; the newest point of each is the first in an index. */
-export const MACHINE = `SELECT machine.id AS row, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group",
-  (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL AND job.agent = machine.agent LIMIT 1) AS job,
+export const MACHINE = `SELECT machine.id AS row, machine.name, machine.agent, agent.host, machine.policy, machine.member_of AS "group", machine.uuid, agent.site,
+  (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL LIMIT 1) AS job,
   (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointId,
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
   FROM machine JOIN agent ON agent.id = machine.agent`
@@ -45,32 +45,53 @@ const machinesOf = (sql: Sql, agent: string): number =>
 
 export const machineOperations = {
   'machines.declare': write((sql, args) => {
-    const refused: { machine: string; holder: string | null }[] = []
+    const held: MachineRow[] = []
+    const tooMany: string[] = []
+    const changed: { machine: string; from: string; to: string | null }[] = []
     let count = machinesOf(sql, args.agent)
-    for (const name of args.names) {
-      const held = sql.get<{ agent: string; host: string }>(
-        `SELECT machine.agent, agent.host FROM machine JOIN agent ON agent.id = machine.agent
-           WHERE machine.tenant = ? AND machine.name = ?`,
+    for (const { name, uuid, here } of args.machines) {
+      const found = sql.get<{ id: number; agent: string; uuid: string | null }>(
+        'SELECT id, agent, uuid FROM machine WHERE tenant = ? AND name = ?',
         args.tenant,
         name,
       )
-      if (held !== undefined) {
-        // also a revoked agent's: serving a machine grants access to its points, so a person must assign it
-        if (held.agent !== args.agent) refused.push({ machine: name, holder: held.host })
-      } else if (count >= MACHINES_MAX) refused.push({ machine: name, holder: null })
-      else {
+      if (found === undefined && count >= MACHINES_MAX) tooMany.push(name)
+      else if (found === undefined) {
         count++
         sql.run(
-          'INSERT INTO machine (tenant, name, agent, policy, created_ms) VALUES (?, ?, ?, ?, ?)',
+          'INSERT INTO machine (tenant, name, agent, policy, created_ms, uuid) VALUES (?, ?, ?, ?, ?, ?)',
           args.tenant,
           name,
           args.agent,
           JSON.stringify(args.policy),
           args.nowMs,
+          here ? uuid : null,
         )
+        // also a revoked agent's: serving a machine grants access to its points, so a person or a site must allow it
+      } else if (found.agent !== args.agent) held.push(shown(machineByName(sql, args.tenant, name)))
+      // one that is off, has left or is yet to arrive says nothing of the machine that the points are of
+      else if (here && found.uuid !== uuid) {
+        sql.run('UPDATE machine SET uuid = ? WHERE id = ?', uuid, found.id)
+        if (found.uuid !== null) changed.push({ machine: name, from: found.uuid, to: uuid })
       }
     }
-    return refused
+    return { held, tooMany, changed }
+  }),
+
+  'machines.move': write((sql, { tenant, name, from, to, known, uuid }) => {
+    const { row, agent, site, ...machine } = machineByName(sql, tenant, name)
+    const inSite =
+      site !== null &&
+      sql.get(
+        'SELECT 1 FROM agent WHERE tenant = ? AND id = ? AND site = ? AND revoked_ms IS NULL',
+        tenant,
+        to,
+        site,
+      ) !== undefined
+    const same = machine.uuid === known && (known !== null || isUnused(machine))
+    if (agent !== from || !inSite || !same || machinesOf(sql, to) >= MACHINES_MAX)
+      throw new VarveError('EXISTS', `${name} cannot go to agent ${to} any more`)
+    sql.run('UPDATE machine SET agent = ?, uuid = ? WHERE id = ?', to, uuid, row)
   }),
 
   'machines.assign': write((sql, args) => {

@@ -189,6 +189,19 @@ ALTER TABLE point ADD COLUMN missing TEXT NOT NULL DEFAULT '[]';
 ${['upload', 'image', 'point'].map((table) => tallyAgain(table, 8)).join('')}
 `
 
+// sites of agents, which are grants, and the uuids by which machines are known in them
+const VERSION_9 = `
+ALTER TABLE agent ADD COLUMN site TEXT;
+ALTER TABLE machine ADD COLUMN uuid TEXT;
+CREATE INDEX agent_site ON agent (tenant, site) WHERE site IS NOT NULL;
+CREATE INDEX job_machine_open ON job (machine) WHERE ended_ms IS NULL;
+DROP TRIGGER state_agent;
+CREATE TRIGGER state_agent AFTER UPDATE OF host, public_key, revoked_ms, site ON agent
+  BEGIN UPDATE tenant SET state_dirty = 1 WHERE id = NEW.tenant; END;
+${tallyAgain('agent', 9)}
+${tallyAgain('machine', 9)}
+`
+
 export const MIGRATIONS: readonly string[] = [
   VERSION_1,
   VERSION_2,
@@ -198,4 +211,5 @@ export const MIGRATIONS: readonly string[] = [
   VERSION_6,
   VERSION_7,
   VERSION_8,
+  VERSION_9,
 ]

@@ -27,6 +27,8 @@ interface Tallied {
   readonly later?: readonly (readonly [version: number, columns: Columns])[]
   /** Columns whose change must reveal an older copy of the catalog; null if none does. */
   readonly acknowledged: string | null
+  /** Further ones of a later migration, with its version. */
+  readonly laterAcknowledged?: readonly [version: number, columns: string]
 }
 
 const names = (text: string): string[] => text.split(' ').filter((name) => name !== '')
@@ -43,7 +45,9 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   },
   agent: {
     columns: columns('tenant enrolled_ms revoked_ms', 'id host public_key'),
+    later: [[9, columns('', 'site')]],
     acknowledged: 'id, public_key, revoked_ms',
+    laterAcknowledged: [9, 'site'],
   },
   enrolment: { columns: columns('tenant created_ms expires_ms used_ms', 'id agent'), acknowledged: 'used_ms' },
   token: {
@@ -52,6 +56,7 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   },
   machine: {
     columns: columns('id tenant created_ms', 'name agent policy member_of'),
+    later: [[9, columns('', 'uuid')]],
     acknowledged: 'agent, policy, member_of',
   },
   job: {
@@ -119,9 +124,15 @@ const columnsAt = (table: string, version: number): Columns => {
   return Object.assign({}, first, ...later.filter(([from]) => from <= version).map(([, added]) => added)) as Columns
 }
 
+/** The columns whose change counts as acknowledged in the schema of a version. */
+const acknowledgedAt = (table: string, version: number): string | null => {
+  const { acknowledged, laterAcknowledged: [from, more] = [Infinity, ''] } = TABLES[table]!
+  return acknowledged === null || version < from ? acknowledged : `${acknowledged}, ${more}`
+}
+
 /** What keeps the count of a table in the schema of a version; a migration that makes a table anew makes them anew too. */
 export const tallyTriggers = (table: string, version: number): string => {
-  const { acknowledged } = TABLES[table]!
+  const acknowledged = acknowledgedAt(table, version)
   const of = columnsAt(table, version)
   const update = (rows: string, sum: string): string =>
     `UPDATE tally SET rows = rows ${rows}, sum = ${kept(`sum ${sum}`)} WHERE name = '${table}';`

@@ -1,4 +1,5 @@
 // The commands that look, against a real gateway and an agent that the test plays.
+import { announced } from '../../support/announced.ts'
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { lockState } from '../../../agent/state-lock.ts'
@@ -88,7 +89,7 @@ test('show machines, their state and their points, newest first', async () => {
   expect(status.stdout).toContain('cd0: left out (read-only)')
 
   // one that left the configuration
-  await peer.call('agent.inventory', { host: 'h', machines: ['db1', 'old1'], jobs: [] })
+  await peer.call('agent.inventory', { host: 'h', machines: [announced('db1'), announced('old1')], jobs: [] })
   const after = await command('status', ...stand.config)
   expect(after.stdout).toContain("old1: no longer in this host's configuration")
 })

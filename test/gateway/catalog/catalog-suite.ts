@@ -1,4 +1,5 @@
 // What every engine of the catalog must do, by subject: which changes are one transaction, and that what was answered is read.
+import { announced } from '../../support/announced.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { AuditRecord } from '../../../gateway/catalog/audit-record.ts'
@@ -212,8 +213,17 @@ const machines = (open: () => Promise<World>) =>
       const { catalog, acme, other, agent } = world
       expect(await codeOf(catalog.machines.get({ tenant: other.id, name: 'db1' }))).toBe('NOT_FOUND')
       const second = await addAgent(catalog, acme, 'second')
-      const declared = { tenant: acme.id, agent: second, names: ['db1', 'db2'], policy: world.machine.policy, nowMs: 1 }
-      expect(await catalog.machines.declare(declared)).toEqual([{ machine: 'db1', holder: 'host' }])
+      const declared = {
+        tenant: acme.id,
+        agent: second,
+        machines: [announced('db1'), announced('db2')],
+        policy: world.machine.policy,
+        nowMs: 1,
+      }
+      expect(await catalog.machines.declare(declared)).toMatchObject({
+        held: [{ name: 'db1', agent, host: 'host' }],
+        tooMany: [],
+      })
       const rows = await catalog.machines.list({ tenant: acme.id, agent: null, after: null, limit: 9 })
       expect(rows.map(({ name, agent: of }) => [name, of])).toEqual([
         ['db1', agent],

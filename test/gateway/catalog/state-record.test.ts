@@ -31,8 +31,8 @@ const stateOf = (points: number): TenantState => {
       quotaSoftBytes: null,
       quotaHardBytes: 5_000_000_000_000,
     },
-    agents: [{ id: agent, host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null }],
-    machines: [{ row: 9, name: 'db1', agent, policy: '{}', group: 'g', createdMs: 2 }],
+    agents: [{ id: agent, host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null, site: 's1' }],
+    machines: [{ row: 9, name: 'db1', agent, policy: '{}', group: 'g', createdMs: 2, uuid: null }],
     retention: [{ scope: 'tenant', name: '', rules: '{"keepLast":1}' }],
     points: Array.from({ length: points }, (_, index) => ({
       id: randomUUID(),

@@ -67,6 +67,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['tokens.list', 'owner', () => ['token', 'list']],
   ['tokens.revoke', 'owner', (_, { token }) => ['token', 'revoke', token!]],
   ['enrolments.issue', 'owner', () => ['enrol']],
+  ['agents.setSite', 'owner', ({ agent }) => ['agent', 'site', agent, 'dc1']],
   ['agents.revoke', 'owner', ({ agent }) => ['agent', 'revoke', agent]],
   ['audit.list', 'owner', () => ['audit', 'list']],
   ['tenants.add', 'platform', () => ['tenant', 'add', 'beta']],

@@ -53,8 +53,8 @@ test('a machine is listed with its group and newest point, its policy changes as
   ])
   const listed = await run('machine', 'list')
   expect(listed.stdout.split('\n').map((line) => line.split(/ {2,}/u))).toMatchObject([
-    ['MACHINE', 'AGENT', 'HOST', 'GROUP', 'LAST POINT (UTC)'],
-    ['db1', first, 'host1', 'web', '1970-01-01 00:00:00'],
+    ['MACHINE', 'AGENT', 'HOST', 'SITE', 'GROUP', 'LAST POINT (UTC)', 'UUID'],
+    ['db1', first, 'host1', '-', 'web', '1970-01-01 00:00:00', '-'],
     [''],
   ])
   const bad = await run('policy', 'db1', '--group', 'two words')

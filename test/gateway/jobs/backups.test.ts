@@ -37,6 +37,7 @@ class Setting implements AsyncDisposable {
     this.stand = stand
     this.machine = machine
     const agents = {
+      said: () => null,
       agent: (id: string): Peer => this.#agent(id),
       find: (id: string): Peer | null => (id === machine.agent ? (this.links.at(-1)?.gateway ?? null) : null),
     }

@@ -86,7 +86,13 @@ test('a point shows neither its agent nor its configuration', () => {
   const disks = [{ ...disk, name: 'vda', size: 5, root: null, changedBytes: 6, comparedChunks: 8 }]
   const attachments = [{ name: 'nvram', size: 0, root: null }]
   const point = { id: ID, machine: 'db1', timeMs: 7, ...disk, ...rest, disks, attachments }
-  const stored = { ...point, held: true, agent: ID, configuration: '{"secret":1}', missing: [{ name: 'a', reason: 'b' }] }
+  const stored = {
+    ...point,
+    held: true,
+    agent: ID,
+    configuration: '{"secret":1}',
+    missing: [{ name: 'a', reason: 'b' }],
+  }
   const view = pointView(stored, 7)
   expect(view).toEqual({ ...point, held: true, future: false })
   expect(pointView(stored, 6)).toEqual({ ...view, future: true })

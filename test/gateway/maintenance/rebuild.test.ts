@@ -1,5 +1,6 @@
 // Rebuilds: the catalog deleted, truncated, rolled back or damaged, packs hurt in every way; what comes back is what was
 // there, and what does not is listed.
+import { announced } from '../../support/announced.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { POLICY_DEFAULT } from '../../../protocol/schemas.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -619,8 +620,8 @@ describe('several tenants', () => {
     const { catalog } = stand.datastore
     const policy = { ...POLICY_DEFAULT, note: 'x'.repeat(60_000) }
     const agent = (await catalog.agents.list({ tenant: stand.tenant.id, after: null, limit: 99 }))[0]!.id
-    const names = Array.from({ length: 80 }, (_, index) => `m${index}`)
-    await catalog.machines.declare({ tenant: stand.tenant.id, agent, names, policy, nowMs: 3 })
+    const machines = Array.from({ length: 80 }, (_, index) => announced(`m${index}`))
+    await catalog.machines.declare({ tenant: stand.tenant.id, agent, machines, policy, nowMs: 3 })
     await stand.datastore.tenantStore(stand.tenant).writeState()
     await stand.datastore[Symbol.asyncDispose]()
     const before = packedRows(folder)

@@ -1,4 +1,5 @@
 // What the door does around every action: the role first, one entry with the change or after it, and no word of the inside.
+import { announced } from '../../support/announced.ts'
 import { intercept } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import type { Action, Actions, Actor, Context, Served } from '../../../gateway/service/action.ts'
@@ -81,7 +82,7 @@ test('a change and its entry are one: neither is there without the other, and a 
   await catalog.machines.declare({
     tenant: test.acme.id,
     agent: agent.id,
-    names: ['db1'],
+    machines: [announced('db1')],
     policy: POLICY_DEFAULT,
     nowMs: 1,
   })

@@ -184,6 +184,9 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x!
   await good(serving, 'agents.rotateKey', { publicKey })
   await bad(serving, 'agents.rotateKey', { publicKey: 'no key' }, 'PARAMS_INVALID')
+  await good(owner, 'agents.setSite', { agent: agent.id, site: 'dc1' })
+  await bad(owner, 'agents.setSite', { agent: randomUUID(), site: 'dc1' }, 'NOT_FOUND')
+  await bad(viewer, 'agents.setSite', { agent: agent.id, site: null }, 'ROLE_FORBIDDEN')
   await good(owner, 'agents.revoke', { agent: agent.id })
   await bad(owner, 'agents.revoke', { agent: randomUUID() }, 'NOT_FOUND')
   expect(await test.services.audit.check()).toMatchObject({ brokenSeq: null })

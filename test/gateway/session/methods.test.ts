@@ -1,5 +1,6 @@
 // What each role may do and what each tenant sees: every method of the table against every role, and against another
 // tenant's things.
+import { announced } from '../../support/announced.ts'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -51,6 +52,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'audit.check': {},
   'store.checkFolder': {},
   'agents.revoke': { agent },
+  'agents.setSite': { agent, site: 'dc1' },
   'audit.list': PAGE,
   'machines.list': { machine: null, ...PAGE },
   'machines.status': { machine },
@@ -127,7 +129,7 @@ const furnish = async (test: TestServices, tenant: TestAgent['tenant']): Promise
   const { catalog } = test.services.datastore
   const machine = `machine-of-${tenant.name}`
   const policy = POLICY_DEFAULT
-  const declared = { tenant: tenant.id, agent: agentOf.id, names: [machine], policy, nowMs: 1 }
+  const declared = { tenant: tenant.id, agent: agentOf.id, machines: [announced(machine)], policy, nowMs: 1 }
   await catalog.machines.declare(declared)
   const row = await catalog.machines.get({ tenant: tenant.id, name: machine })
   const point = await addPoint(catalog, tenant, row)
@@ -225,7 +227,7 @@ test('a relayed call goes to the machine’s agent and its answer comes back', a
       return {}
     },
   })
-  expect(await operator.call('machines.status', { machine: 'db1' })).toEqual(status)
+  expect(await operator.call('machines.status', { machine: 'db1' })).toEqual({ ...status, uuid: null, site: null })
   const qmp = { machine: 'db1', command: 'query-status', arguments: '{"a":1}' }
   expect(await operator.call('machines.qmp', qmp)).toEqual({ value: '{"a":1}' })
   const events = operator.open('machines.events', { machine: 'db1' })
@@ -334,7 +336,11 @@ test('a name that another host serves is refused with its holder, and an invento
   await test.serve(first, ['db1'])
   const { peer } = await test.session(second.assertion(), { serving: true })
   const unknown = randomUUID()
-  const answer = await peer.call('agent.inventory', { host: 'beta', machines: ['db1', 'db2'], jobs: [unknown] })
+  const answer = await peer.call('agent.inventory', {
+    host: 'beta',
+    machines: [announced('db1'), announced('db2')],
+    jobs: [unknown],
+  })
   expect(answer.refused).toMatchObject([{ machine: 'db1', code: 'EXISTS' }])
   expect(answer.refused[0]!.message).toContain('alpha')
   expect(answer.jobs).toEqual([{ job: unknown, state: null, keys: null }])

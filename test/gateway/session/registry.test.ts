@@ -1,4 +1,5 @@
 // Who is here: sessions come and go, one program serves an agent, and the last one wins.
+import { announced } from '../../support/announced.ts'
 import { intercept } from '../../support/intercept.ts'
 import { expect, test } from 'vitest'
 import { VarveError } from '../../../protocol/errors.ts'
@@ -53,7 +54,7 @@ test('sessions are ended by choice', async () => {
 
 const SERVED = (job: string) =>
   ({
-    'agent.inventory': { host: 'h', machines: ['db1'], jobs: [] },
+    'agent.inventory': { host: 'h', machines: [announced('db1')], jobs: [] },
     'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], disks: [] },
     'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
     'image.upload': { job, disk: 'vda' },
@@ -90,7 +91,7 @@ test('a list that was under way when another connection took over fails none of 
   await using test = await TestServices.open()
   const agent = await test.agent()
   const first = await test.session(agent.assertion(), { serving: true }, { 'agent.backup': async () => ({}) })
-  await first.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
+  await first.peer.call('agent.inventory', { host: 'h', machines: [announced('db1')], jobs: [] })
   const operator = await test.person('operator')
   const { job } = await operator.call('backup.start', { machine: 'db1', full: true })
   // the list that does not have the job stays in the database until the other connection is there
@@ -102,11 +103,11 @@ test('a list that was under way when another connection took over fails none of 
     if (name === 'machines.declare' && lists++ === 0) await held.promise
     return result
   })
-  const late = first.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [] })
+  const late = first.peer.call('agent.inventory', { host: 'h', machines: [announced('db1')], jobs: [] })
   late.catch(() => {})
   await eventually(() => lists > 0)
   const second = await test.session(agent.assertion(), { serving: true })
-  const { jobs } = await second.peer.call('agent.inventory', { host: 'h', machines: ['db1'], jobs: [job] })
+  const { jobs } = await second.peer.call('agent.inventory', { host: 'h', machines: [announced('db1')], jobs: [job] })
   held.resolve()
   await turn()
   expect(jobs).toMatchObject([{ job, state: 'running' }])

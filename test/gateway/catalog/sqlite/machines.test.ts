@@ -1,4 +1,5 @@
 // Machines: who serves a name, how it passes on, and the walls between tenants.
+import { announced } from '../../../support/announced.ts'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { MACHINE } from '../../../../gateway/catalog/sqlite/machines.ts'
@@ -16,8 +17,11 @@ test('a name belongs to the agent that declared it first, until a person assigns
   const { catalog, acme, other } = authority
   const first = await addAgent(catalog, acme, 'host1')
   const second = await addAgent(catalog, acme, 'host2')
-  const declare = (agent: string, names: string[], nowMs = 5) =>
-    catalog.machines.declare({ tenant: acme.id, agent, names, policy, nowMs })
+  const declare = async (agent: string, names: string[], nowMs = 5) => {
+    const machines = names.map((name) => announced(name))
+    const { held } = await catalog.machines.declare({ tenant: acme.id, agent, machines, policy, nowMs })
+    return held.map(({ name, host }) => ({ machine: name, holder: host }))
+  }
   expect(await declare(first, ['a', 'b'])).toEqual([])
   expect(await declare(first, ['b', 'a'])).toEqual([])
   expect(await declare(second, ['b', 'c'])).toEqual([{ machine: 'b', holder: 'host1' }])

@@ -1,0 +1,158 @@
+// What this agent's machines are and whether they run here: told to the gateway when a connection opens, and again when one comes
+// or goes.
+import type { Params, Result } from '../protocol/methods.ts'
+import type { Clock, Peer } from '../protocol/peer.ts'
+import { asVarveError } from '../protocol/errors.ts'
+import { Limiter } from '../protocol/host/limiter.ts'
+import type { Log } from '../protocol/host/log.ts'
+import { MACHINES_MAX } from '../protocol/limits.ts'
+import { within } from '../protocol/host/within.ts'
+import type { LeaseDriver, MachineConfig, MachineIdentity } from './drivers/driver.ts'
+
+/** How long a machine may take to say who it is, in milliseconds; later it counts as not here. */
+const IDENTIFY_LIMIT_MS = 5000
+
+/** Machines that are asked at once. */
+const IDENTIFY_AT_ONCE = 32
+
+/** How long a change is left to settle before it is looked at, in milliseconds: a migration ends in several steps. */
+const SETTLE_MS = 300
+
+/** Shortest time between two looks, in milliseconds, whatever machines do. */
+const PAUSE_MS = 2000
+
+/** How often all machines are looked at, in milliseconds: not every arrival has an event. */
+const LOOK_INTERVAL_MS = 30_000
+
+const NOT_HERE: MachineIdentity = { uuid: null, here: false }
+
+type Announced = Params<'agent.inventory'>['machines'][number]
+type Refused = Result<'agent.inventory'>['refused']
+
+interface InventoryOptions {
+  /** This host's name. */
+  readonly host: string
+  /** Those of the configuration; a reload changes the list in place. */
+  readonly machines: readonly MachineConfig[]
+  readonly driverOf: (machine: MachineConfig) => Pick<LeaseDriver, 'identify'>
+  /** Jobs that hold, or may have left, something in a machine. */
+  readonly jobs: () => Promise<string[]>
+  /** Takes what the gateway refuses, where that is not what it refused before. */
+  readonly onRefused: (refused: Refused) => Promise<void>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class Inventory implements Disposable {
+  readonly #options: InventoryOptions
+  readonly #asking = new Limiter({ weightMax: IDENTIFY_AT_ONCE, waitingMax: MACHINES_MAX })
+  readonly #known = new Map<string, MachineIdentity>()
+  /** Machines of which a driver said that something has happened. */
+  readonly #doubtful = new Set<string>()
+  #peer: Peer | null = null
+  /** What the gateway was told last on this connection, and what it refused, as texts; null for nothing. */
+  #told: string | null = null
+  #refused: string | null = null
+  #busy = false
+  #lookedMs = Number.NEGATIVE_INFINITY
+  #dueMs: number | null = null
+  #stopTimer: () => void = () => {}
+  #over = false
+
+  constructor(options: InventoryOptions) {
+    this.#options = options
+  }
+
+  /** Tells the gateway on a connection that has just opened; what it says of the jobs. */
+  async open(peer: Peer): Promise<Result<'agent.inventory'>['jobs']> {
+    this.#peer = peer
+    this.#told = null
+    void peer.closed.then(() => this.#closed(peer))
+    await this.#identify(this.#options.machines)
+    const jobs = await this.#tell(peer)
+    this.#wait(LOOK_INTERVAL_MS)
+    return jobs
+  }
+
+  /** Something happened that may have brought or taken this machine. */
+  changed(machine: string): void {
+    this.#doubtful.add(machine)
+    this.#wait(SETTLE_MS)
+  }
+
+  [Symbol.dispose](): void {
+    this.#over = true
+    this.#stopTimer()
+  }
+
+  #closed(peer: Peer): void {
+    if (this.#peer === peer) this.#peer = null
+  }
+
+  /** The next look is in so many milliseconds at the latest. */
+  #wait(delayMs: number): void {
+    const { clock } = this.#options
+    const dueMs = Math.max(clock.elapsed() + delayMs, this.#lookedMs + PAUSE_MS)
+    if (this.#over || this.#busy || (this.#dueMs !== null && this.#dueMs <= dueMs)) return
+    this.#stopTimer()
+    this.#dueMs = dueMs
+    this.#stopTimer = clock.after(dueMs - clock.elapsed(), () => void this.#look())
+  }
+
+  async #look(): Promise<void> {
+    const { machines, clock, log } = this.#options
+    this.#busy = true
+    this.#dueMs = null
+    const doubtful = new Set(this.#doubtful)
+    this.#doubtful.clear()
+    try {
+      await this.#identify(doubtful.size === 0 ? machines : machines.filter(({ name }) => doubtful.has(name)))
+      const peer = this.#peer
+      // what was refused may be granted by now: by a person, or as the other agent has let it go
+      if (peer !== null && (this.#told !== this.#text() || this.#waitsForMore())) await this.#tell(peer)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      this.#told = null
+      if (!error.endsConnection)
+        log.warn({ code: error.code, reason: error.message }, 'the gateway could not be told which machines are here')
+    } finally {
+      this.#busy = false
+      this.#lookedMs = clock.elapsed()
+      this.#wait(this.#doubtful.size > 0 ? SETTLE_MS : LOOK_INTERVAL_MS)
+    }
+  }
+
+  async #identify(machines: readonly MachineConfig[]): Promise<void> {
+    const { driverOf } = this.#options
+    const ask = async (machine: MachineConfig): Promise<void> => {
+      const identity = await within(driverOf(machine).identify(machine), IDENTIFY_LIMIT_MS)
+      this.#known.set(machine.name, identity ?? NOT_HERE)
+    }
+    await Promise.all(machines.map((machine) => this.#asking.run(1, () => ask(machine))))
+  }
+
+  #list(): Announced[] {
+    return this.#options.machines.map(({ name }) => ({ name, ...(this.#known.get(name) ?? NOT_HERE) }))
+  }
+
+  #text(): string {
+    return JSON.stringify(this.#list())
+  }
+
+  /** Whether a machine that runs here was refused. */
+  #waitsForMore(): boolean {
+    const refused = JSON.parse(this.#refused ?? '[]') as Refused
+    return refused.some(({ machine }) => this.#known.get(machine)?.here === true)
+  }
+
+  async #tell(peer: Peer): Promise<Result<'agent.inventory'>['jobs']> {
+    const { host, jobs, onRefused } = this.#options
+    const machines = this.#list()
+    const answer = await peer.call('agent.inventory', { host, machines, jobs: await jobs() })
+    this.#told = JSON.stringify(machines)
+    const refused = JSON.stringify(answer.refused)
+    if (refused !== this.#refused) await onRefused(answer.refused)
+    this.#refused = refused
+    return answer.jobs
+  }
+}
