@@ -36,13 +36,11 @@ const STEPS = [
   'failing backup',
   'failing backup',
   'off',
-  'off',
   'crash',
   'turn',
-  'turn',
-  'migrate',
   'migrate',
 ] as const
+const STEPS_OFF = ['backup', 'failing backup', 'turn', 'turn'] as const
 
 export class WaysHistory implements AsyncDisposable {
   readonly #dice: Dice
@@ -120,7 +118,7 @@ export class WaysHistory implements AsyncDisposable {
   }
 
   async #step(): Promise<void> {
-    const step = this.#dice.pick(STEPS)
+    const step = this.#dice.pick<(typeof STEPS)[number]>(this.#machine.isOff ? STEPS_OFF : STEPS)
     switch (step) {
       case 'backup':
         return await this.#backup(false)
@@ -129,10 +127,8 @@ export class WaysHistory implements AsyncDisposable {
       case 'failing backup':
         return await this.#failingBackup()
       case 'off':
-        this.#told.push('it is shut down')
         return await this.#end(false)
       case 'crash':
-        this.#told.push('it crashes')
         return await this.#end(true)
       case 'turn':
         return await this.#turn()
@@ -143,6 +139,7 @@ export class WaysHistory implements AsyncDisposable {
 
   async #end(crash: boolean): Promise<void> {
     if (this.#machine.isOff) return
+    this.#told.push(crash ? 'it crashes' : 'it is shut down')
     await this.#machine.stop(crash)
     this.#tracks.ended(crash)
   }
@@ -177,7 +174,7 @@ export class WaysHistory implements AsyncDisposable {
   }
 
   async #migrate(): Promise<void> {
-    if (this.#machine.isOff || this.#machine.way === 'libvirt') return
+    if (this.#machine.way === 'libvirt') return await this.#turn()
     const withBitmaps = this.#dice.chance(0.7)
     this.#told.push(`it moves away from ${this.#machine.way} ${withBitmaps ? 'with' : 'without'} its bitmaps`)
     await this.#machine.migrate(withBitmaps)
