@@ -2,6 +2,7 @@
 import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Asked, Chunking } from '../protocol/methods.ts'
 import { compareAll, compareSample, type AskBase } from './image/compare.ts'
+import type { Attached } from './attachments/spool.ts'
 import type { Lease } from './drivers/driver.ts'
 import type { Log } from '../protocol/host/log.ts'
 import type { GatewayLink } from './session/link.ts'
@@ -46,7 +47,7 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
 }
 
 /** The announcement of a lease, sent before its images. */
-export const announcementOf = (job: string, lease: Lease): Asked<'backup.begin'> => {
+export const announcementOf = (job: string, lease: Lease, { files, missing }: Attached): Asked<'backup.begin'> => {
   const configuration = JSON.stringify(lease.configuration)
   return {
     job,
@@ -59,5 +60,7 @@ export const announcementOf = (job: string, lease: Lease): Asked<'backup.begin'>
     disks: lease.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks }) => {
       return { name, size, kind, reason, base, evidence, comparedChunks }
     }),
+    attachments: files.map(({ name, size }) => ({ name, size })),
+    missing,
   }
 }

@@ -5,6 +5,9 @@ import type { Chunking, Params } from '../protocol/methods.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Throttle } from '../protocol/host/throttle.ts'
 import { announcementOf, compareLease } from './announce.ts'
+import { Attachments } from './attachments/attachments.ts'
+import type { Attached } from './attachments/spool.ts'
+import { uploadAttachment } from './attachments/upload.ts'
 import { uploadImage } from './image/upload.ts'
 import type { JournalEntry, LeaseJournal } from './drivers/journal.ts'
 import type { Lease, LeaseDriver, LeaseOutcome, LeaseRequest, Machine, MachineConfig } from './drivers/driver.ts'
@@ -57,6 +60,7 @@ export interface BackupsOptions {
   /** Begins a lease, with whatever driver reads the machine as it is now. */
   readonly begin: (request: LeaseRequest) => Promise<Lease>
   readonly journal: LeaseJournal
+  readonly stateFolder: string
   /** The connection; a function, as it needs this object's inventory to open. */
   readonly link: () => GatewayLink
   readonly freezeTimeoutMs: number
@@ -70,6 +74,7 @@ export class Backups implements AsyncDisposable {
   readonly #throttle: Throttle
   readonly #running = new Map<string, Running>()
   readonly #settlements: Settlements
+  readonly #attachments: Attachments
   /** Aborted when the process is about to end: nothing waits for the gateway any more. */
   readonly #halt = new AbortController()
   /** Leases stay as they are from now on, for the next start. */
@@ -79,6 +84,7 @@ export class Backups implements AsyncDisposable {
     this.#options = options
     this.#throttle = new Throttle(options.bandwidth, options.clock)
     const { driverOf, journal, clock, log } = options
+    this.#attachments = new Attachments(options)
     this.#settlements = new Settlements({
       driverOf,
       journal,
@@ -147,6 +153,7 @@ export class Backups implements AsyncDisposable {
       if (state === 'running' && keys !== null) this.#resume(entry, keys)
       else void this.#settlements.settle(entry, state === 'committed' ? 'committed' : 'failed')
     }
+    await this.#attachments.forgetBut(...this.#running.keys(), ...entries.keys())
   }
 
   /** Cancels every running backup and waits until the machines are released. */
@@ -195,7 +202,17 @@ export class Backups implements AsyncDisposable {
     const abort = new AbortController()
     const running: Running = { job, machine: name, driver, abort, ending: false, done: Promise.resolve() }
     this.#running.set(job, running)
-    running.done = this.#work(running, keys, begin).finally(() => this.#running.delete(job))
+    running.done = this.#finish(running, keys, begin)
+  }
+
+  async #finish(running: Running, keys: Chunking, begin: Begin): Promise<void> {
+    try {
+      await this.#work(running, keys, begin)
+    } finally {
+      this.#running.delete(running.job)
+      // the next start goes on with them
+      if (!this.#stopping) await this.#attachments.forget(running.job)
+    }
   }
 
   async #work(running: Running, keys: Chunking, begin: Begin): Promise<void> {
@@ -206,7 +223,8 @@ export class Backups implements AsyncDisposable {
     try {
       lease = await begin(abort.signal)
       void lease.lost.then((error) => abort.abort(error))
-      const bytesRead = await this.#transfer(running, lease, keys)
+      const attached = await this.#attachments.of(job, machine, lease)
+      const bytesRead = await this.#transfer(running, lease, keys, attached)
       asked = true
       await this.#commit(job, bytesRead)
     } catch (thrown) {
@@ -223,13 +241,13 @@ export class Backups implements AsyncDisposable {
     await this.#end(job, lease, 'committed')
   }
 
-  /** Uploads all disks of a lease; resolves with the bytes read once only the commit is left. */
-  async #transfer(running: Running, lease: Lease, keys: Chunking): Promise<number> {
+  /** Uploads all disks and attachments of a lease; resolves with the bytes read once only the commit is left. */
+  async #transfer(running: Running, lease: Lease, keys: Chunking, attached: Attached): Promise<number> {
     const { job, abort } = running
     const { signal } = abort
     const link = this.#options.link()
     await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
-    const begun = announcementOf(job, lease)
+    const begun = announcementOf(job, lease, attached)
     await link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS)
     let bytesRead = 0
     const onRead = (bytes: number): void => void (bytesRead += bytes)
@@ -240,6 +258,10 @@ export class Backups implements AsyncDisposable {
         OFFLINE_LIMIT_MS,
       )
     }
+    // what is read of disks is what a point costs its machine: small files do not count
+    const options = { ...keys, job, throttle: this.#throttle, signal, onRead: () => {} }
+    for (const file of attached.files)
+      await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, OFFLINE_LIMIT_MS)
     const { driverOf, clock } = this.#options
     const driver = driverOf(running)
     await retry(() => lease.check(), { ...CHECKS, clock, passes: (error) => driver.isPassing(error) })

@@ -80,6 +80,7 @@ export const runAgent = async (
       driverOf,
       begin: (request) => drivers.begin(request),
       journal,
+      stateFolder: config.state,
       link: (): GatewayLink => link,
       freezeTimeoutMs: config.freeze_limit * 1000,
       bandwidth: config.bandwidth ?? null,

@@ -194,15 +194,19 @@ program
 
 program
   .command('restore')
-  .description('write one disk of a restore point to a file or block device')
+  .description(
+    'write a disk or an attachment of a restore point to a file or block device, or all attachments to a folder',
+  )
   .argument('<point>', 'its id, or the first characters of its id', pointPrefix)
-  .requiredOption('--disk <name>', 'which disk')
-  .requiredOption('--to <path>', 'a new file, or with --force an existing file or block device')
-  .addOption(new Option('--format <format>', 'of the file, if its name does not say').choices(['raw', 'qcow2']))
+  .option('--disk <name>', 'which disk')
+  .option('--attachment <name>', 'which attachment, such as command-line')
+  .option('--attachments <folder>', 'all attachments, into this folder')
+  .option('--to <path>', 'a new file, or with --force an existing file or block device')
+  .addOption(new Option('--format <format>', "of a disk's file, if its name does not say").choices(['raw', 'qcow2']))
   .option('--force', 'replace what is there, unless it is in use', false)
   .option(
     '--skip-damaged',
-    'write what can be read when part of the disk is lost; fails with an error that lists the lost ranges',
+    'write what can be read when part of it is lost; fails with an error that lists the lost ranges',
     false,
   )
   .addOption(workTimeoutOption('the gateway'))

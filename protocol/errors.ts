@@ -105,6 +105,7 @@ export const ERRORS = {
   DISK_IN_USE: row(409),
   SNAPSHOT_FAILED: row(502),
   MACHINE_MOVING: row(409),
+  MACHINE_OFF: row(409),
   // a host
   CONFIG_INVALID: row(400),
   STATE_LOCKED: row(409),

@@ -19,7 +19,7 @@ packages_of() {
     qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin openssl' ;;
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
-    libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients' ;;
+    libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients acl' ;;
     bench) echo 'virtnbdbackup restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
     bare) echo 'debootstrap git' ;;
     node) echo 'libatomic1 libstdc++6' ;;

@@ -163,12 +163,12 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
         throw signal.aborted ? await leave(context, job) : thrown
       }
       if (ended.state !== 'committed') throw jobFailure(ended)
-      const { point } = await ask('points.get', { point: job })
+      const { point, missing } = await ask('points.get', { point: job })
       progress.clear()
       if (!ended.released)
         process.stderr.write(`varve-agent: the restore point is durable, but ${machine} is not released yet\n`)
-      if (options.json) return printJson({ point, released: ended.released })
-      pointReport(point).forEach(print)
+      if (options.json) return printJson({ point, missing, released: ended.released })
+      pointReport(point, missing).forEach(print)
     },
     { ...options, works: true, progress: !options.json },
   )

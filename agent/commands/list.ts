@@ -127,6 +127,16 @@ const pointsOf = async (context: CommandContext, machine: string): Promise<Point
   }
 }
 
+/** Attachments that a line of the table names. */
+const NAMED_MAX = 3
+
+const attachedText = (attachments: Point['attachments'], missing: number): string => {
+  const named = attachments.slice(0, NAMED_MAX).map(({ name, size }) => `${name} ${sizeText(size)}`)
+  const more = attachments.length - named.length
+  const all = [...named, ...(more > 0 ? [`${more} more`] : []), ...(missing > 0 ? [`${missing} missing`] : [])]
+  return all.join(', ') || '-'
+}
+
 /** All restore points, newest first, page by page. */
 export const points = (machine: string | undefined, options: ListCommand): Promise<void> =>
   withGateway(
@@ -136,16 +146,19 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
       if (options.json) return printJson({ points: rows })
       if (rows.length === 0) return print('No restore points yet.')
       printTable(
-        ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DISKS'],
-        rows.map(({ id, machine: name, timeMs, future, consistency, bytesStored, disks }) => [
-          id.slice(0, 8),
-          name,
-          `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
-          kindText(disks),
-          consistency,
-          sizeText(bytesStored),
-          disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
-        ]),
+        ['POINT', 'MACHINE', 'TIME (UTC)', 'READ', 'CONSISTENCY', 'STORED', 'DISKS', 'ATTACHMENTS'],
+        rows.map(
+          ({ id, machine: name, timeMs, future, consistency, bytesStored, disks, attachments, missingAttachments }) => [
+            id.slice(0, 8),
+            name,
+            `${utcText(timeMs)}${future ? ' (in the future)' : ''}`,
+            kindText(disks),
+            consistency,
+            sizeText(bytesStored),
+            disks.map((disk) => `${disk.name} ${sizeText(disk.size)}`).join(', '),
+            attachedText(attachments, missingAttachments),
+          ],
+        ),
       )
     },
     options,

@@ -1,19 +1,24 @@
-// The restore command: one disk of one restore point to a file or device.
+// The restore command: one disk or attachment of a restore point to a file or device, or all its attachments to a folder.
 import { VarveError } from '../../protocol/errors.ts'
-import type { TargetFormat } from '../restore/format.ts'
-import { openTarget } from '../restore/open-target.ts'
-import { restoreDisk } from '../restore/restore.ts'
-import { RestoreNotes } from '../restore/restore-notes.ts'
-import { withGateway } from './context.ts'
-import { print, printJson, remark } from '../../protocol/host/output.ts'
+import { orElse } from '../../protocol/nearest.ts'
+import type { Point } from '../../protocol/schemas.ts'
+import { print, printJson } from '../../protocol/host/output.ts'
 import { sizeText } from '../../protocol/host/size.ts'
-import { Meter } from '../../protocol/host/meter.ts'
+import type { TargetFormat } from '../restore/format.ts'
+import { withGateway, type CommandContext } from './context.ts'
+import { restoreAttachments } from './restore-attachments.ts'
+import { openNotes, partlyLost, restoreImage, type PointImage } from './restore-image.ts'
 
 export interface RestoreCommand {
   readonly config: string
-  readonly disk: string
-  readonly to: string
-  /** Absent: decided by the target's name. */
+  /** One of the three is given. */
+  readonly disk?: string
+  readonly attachment?: string
+  /** The folder to which all attachments go. */
+  readonly attachments?: string
+  /** With a disk or an attachment. */
+  readonly to?: string
+  /** Absent: decided by the target's name. Of a disk only. */
   readonly format?: TargetFormat
   readonly force: boolean
   readonly skipDamaged: boolean
@@ -21,77 +26,79 @@ export interface RestoreCommand {
   readonly json: boolean
 }
 
-export const restore = (prefix: string, options: RestoreCommand): Promise<void> =>
-  withGateway(
+const wrong = (why: string): VarveError => new VarveError('PARAMS_INVALID', why)
+
+/** PARAMS_INVALID unless the options say what is restored, and to where. */
+const checkOptions = ({ disk, attachment, attachments, to, format }: RestoreCommand): void => {
+  if ([disk, attachment, attachments].filter((one) => one !== undefined).length !== 1)
+    throw wrong('say what to restore with one of --disk NAME, --attachment NAME and --attachments FOLDER')
+  if (attachments !== undefined && to !== undefined)
+    throw wrong('--attachments takes the folder itself: leave --to out')
+  if (attachments === undefined && to === undefined)
+    throw wrong('say where to with --to: a new file, or with --force an existing file or block device')
+  if (disk === undefined && format !== undefined)
+    throw wrong('--format is for a disk: an attachment is written as it was')
+}
+
+/** NOT_FOUND names those that the point has. */
+const imageOf = (prefix: string, { disks, attachments }: Point, options: RestoreCommand): PointImage => {
+  const [what, name, all] =
+    options.disk === undefined
+      ? (['attachment', options.attachment!, attachments] as const)
+      : (['disk', options.disk, disks] as const)
+  const found = all.find((image) => image.name === name)
+  if (found !== undefined) return found
+  const names = all.map((image) => image.name)
+  const isOther = [...disks, ...attachments].some((image) => image.name === name)
+  const other = isOther ? `; it is ${what === 'disk' ? 'an attachment: --attachment' : 'a disk: --disk'}` : ''
+  const has =
+    what === 'disk' || names.length === 0 ? `it has: ${names.join(', ') || 'none'}` : orElse(name, names, 'it has')
+  throw new VarveError('NOT_FOUND', `restore point ${prefix} has no ${what} "${name}"${other || `; ${has}`}`)
+}
+
+const restoreOne = async (
+  context: CommandContext,
+  prefix: string,
+  point: Point,
+  options: RestoreCommand & { readonly to: string },
+): Promise<void> => {
+  const image = imageOf(prefix, point, options)
+  const { disk, to, force, skipDamaged, json } = options
+  const notes = await openNotes(context)
+  const format = disk === undefined ? 'raw' : (options.format ?? null)
+  const restored = await restoreImage(context, { point: point.id, image, notes }, { to, format, force, skipDamaged })
+  const { lost, lostCount, lostBytes, bytesReceived, durationMs } = restored
+  const { name, size } = image
+  const written = { to, format: restored.format, size, bytesReceived, durationMs, lostBytes, lostCount, lost }
+  if (json)
+    printJson({
+      point: point.id,
+      machine: point.machine,
+      [disk === undefined ? 'attachment' : 'disk']: name,
+      ...written,
+    })
+  const what = `${disk === undefined ? 'attachment' : 'disk'} ${name}`
+  if (lostBytes > 0) {
+    if (!json) for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)
+    throw partlyLost(what, to, restored)
+  }
+  if (json) return
+  const shown = disk === undefined ? '' : ` (${restored.format})`
+  print(
+    `${what.replace(/^./u, (first) => first.toUpperCase())} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${to}${shown}: ${sizeText(size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
+  )
+}
+
+export const restore = async (prefix: string, options: RestoreCommand): Promise<void> => {
+  checkOptions(options)
+  await withGateway(
     options.config,
-    async ({ config, link, signal, progress }) => {
-      const notes = RestoreNotes.in(config.state)
-      ;(await notes.settle()).forEach(remark)
-      const { point } = await link.call('points.get', { point: prefix }, signal)
-      const disk = point.disks.find(({ name }) => name === options.disk)
-      if (disk === undefined) {
-        const names = point.disks.map(({ name }) => name).join(', ')
-        throw new VarveError('NOT_FOUND', `restore point ${prefix} has no disk "${options.disk}"; it has: ${names}`)
-      }
-      const meter = new Meter()
-      const startedMs = performance.now()
-      const opened = await openTarget({
-        path: options.to,
-        size: disk.size,
-        format: options.format ?? null,
-        force: options.force,
-        machines: config.machines,
-        notes,
-      })
-      await using target = opened.target
-      const { format } = opened
-      if (opened.remark !== null) remark(opened.remark)
-      let bytesReceived = 0
-      const { lost, lostCount, lostBytes, remarks } = await restoreDisk({
-        repeat: (work) => link.repeat(work, signal),
-        point: point.id,
-        disk: disk.name,
-        size: disk.size,
-        root: disk.root,
-        target,
-        skipDamaged: options.skipDamaged,
-        signal,
-        onProgress: (doneBytes, received) => {
-          bytesReceived = received
-          meter.add(performance.now(), doneBytes)
-          progress.show(() => `${disk.name}: ${meter.text(doneBytes, disk.size)}`)
-        },
-      })
-      progress.clear()
-      remarks.forEach(remark)
-      const durationMs = Math.round(performance.now() - startedMs)
-      const done = {
-        point: point.id,
-        machine: point.machine,
-        disk: disk.name,
-        to: options.to,
-        format,
-        size: disk.size,
-        bytesReceived,
-        durationMs,
-        lostBytes,
-        lostCount,
-        lost,
-      }
-      if (options.json) printJson(done)
-      if (lostBytes > 0) {
-        if (!options.json)
-          for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${options.to}`)
-        const ranges = `${lostCount} ${lostCount === 1 ? 'range' : 'ranges'}`
-        throw new VarveError(
-          'DATA_DAMAGED',
-          `${options.to} is written, but ${lostBytes} bytes in ${ranges} of disk ${disk.name} are lost and read as zeroes; every other chunk was checked, the root cannot match`,
-        )
-      }
-      if (options.json) return
-      print(
-        `Disk ${disk.name} of ${point.machine} at ${new Date(point.timeMs).toISOString()} is in ${options.to} (${format}): ${sizeText(disk.size)} (${sizeText(bytesReceived)} received) in ${(durationMs / 1000).toFixed(1)} s, every chunk and the root checked.`,
-      )
+    async (context) => {
+      const { attachments: folder, to } = options
+      const { point, missing } = await context.link.call('points.get', { point: prefix }, context.signal)
+      if (folder !== undefined) await restoreAttachments(context, point, missing, { ...options, folder })
+      else await restoreOne(context, prefix, point, { ...options, to: to! })
     },
     { ...options, works: true, progress: !options.json },
   )
+}

@@ -3,11 +3,12 @@
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import type { DriverHost, DriverKind, Lease, LeaseDriver, LeaseRequest, Machine, MachineConfig } from './driver.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
+import { LIBVIRT } from './libvirt/kind.ts'
 import { OFFLINE } from './offline/kind.ts'
 import { QMP } from './qmp/kind.ts'
 
 /** The first whose mark a machine has is its driver; the first of all where it has none's. */
-const KINDS: readonly [DriverKind, ...DriverKind[]] = [QMP, OFFLINE]
+const KINDS: readonly [DriverKind, ...DriverKind[]] = [QMP, LIBVIRT, OFFLINE]
 
 /** Names of all drivers. */
 export const DRIVER_NAMES: readonly string[] = KINDS.map(({ name }) => name)

@@ -8,7 +8,7 @@ export const FREEZE_LIMIT_MAX_MS = 60_000
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 
 export const freezeOrderSchema = v.object({
-  socketPath: v.pipe(v.string(), v.minLength(1), v.maxLength(107)),
+  guestAgent: text,
   timeoutMs: v.pipe(v.number(), v.minValue(1), v.maxValue(FREEZE_LIMIT_MAX_MS)),
   /** The folder of the notes of freezes, and what the note of this one says. */
   notes: text,

@@ -1,6 +1,7 @@
 // Notes of freezes that are not undone: written before a guest is asked to freeze, removed when it reports that it is
 // thawed. They depend on nothing else that the agent keeps, so no other loss or damage can lose them.
 
+import { createHash } from 'node:crypto'
 import { readFile, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
@@ -9,12 +10,16 @@ import { hasCode } from '../../protocol/host/system-error.ts'
 import { syncFolder, writeNew, layFile } from '../../protocol/host/durable.ts'
 import { processMarkSchema } from '../process-mark.ts'
 import { makeFolder } from '../make-folder.ts'
+import { isLibvirtGuest } from './libvirt-guest.ts'
 
 /** Largest note, in bytes. */
 const NOTE_BYTES_MAX = 16 * 1024
 
 /** Longest path of a unix socket, in bytes. */
 const SOCKET_PATH_BYTES_MAX = 107
+
+/** Longest address of a guest that a file name can hold, in bytes: 187 of them take 250 characters there. */
+const NAMED_BYTES_MAX = 184
 
 const SUFFIX = '.json'
 
@@ -23,7 +28,7 @@ const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 export const freezeNoteSchema = v.object({
   version: v.literal(1),
   id: text,
-  /** The guest agent's socket, by which the guest is thawed. */
+  /** The guest agent's socket or a libvirt domain's address, by which the guest is thawed. */
   guestAgent: text,
   /** The machine's name and QMP socket, and the lease that the freeze was for; empty where they are not known. */
   machine: v.string(),
@@ -41,11 +46,13 @@ export type FreezeNote = Readonly<v.InferOutput<typeof freezeNoteSchema>>
 const fileNameOf = async (guestAgent: string): Promise<string> => {
   // one socket may be configured by two names
   const path = await realpath(guestAgent).catch(() => guestAgent)
+  if (Buffer.byteLength(path) > NAMED_BYTES_MAX) return `${createHash('sha256').update(path).digest('hex')}${SUFFIX}`
   return `${Buffer.from(path).toString('base64url')}${SUFFIX}`
 }
 
 const guestOf = (fileName: string): string | null => {
   const path = Buffer.from(fileName.slice(0, -SUFFIX.length), 'base64url').toString('utf8')
+  if (isLibvirtGuest(path)) return path
   return path.startsWith('/') && Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX ? path : null
 }
 

@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError, asVarveError } from '../../protocol/errors.ts'
 import { markProcess } from '../process-mark.ts'
-import { GuestChannel } from './channel.ts'
 import { freezeOrderSchema, type FreezeOrder, type FreezeReport } from './freeze-messages.ts'
 import { FreezeNotes, type FreezeNote } from './freeze-notes.ts'
+import { openGuest, type GuestSession } from './guest.ts'
 import { machineGone } from './machine-gone.ts'
 import { isFrozen, thawVerified, type OpenFreeze } from './thaw.ts'
 
@@ -44,13 +44,13 @@ const isFrozenByOther = (error: unknown): boolean =>
 const undo = async (notes: FreezeNotes, note: FreezeNote, freeze: OpenFreeze): Promise<number> => {
   void machineGone([note.guestAgent, note.qmp], new AbortController().signal).then(() => process.exit(0))
   // even without the note: only this process knows of the freeze for certain, and a successor ends it first
-  const stillFrozen = await thawVerified({ socketPath: note.guestAgent, freeze })
+  const stillFrozen = await thawVerified({ guestAgent: note.guestAgent, freeze })
   await notes.remove(note).catch(() => undefined)
   return stillFrozen
 }
 
 /** Freezes; on any failure after the command was sent, the guest is thawed and this process ends. */
-const freeze = async (channel: GuestChannel, notes: FreezeNotes, note: FreezeNote, limitMs: number): Promise<void> => {
+const freeze = async (channel: GuestSession, notes: FreezeNotes, note: FreezeNote, limitMs: number): Promise<void> => {
   const late = new VarveError('FREEZE_TIMEOUT', `the guest did not freeze within ${limitMs} ms`, {
     details: { timeoutMs: limitMs },
   })
@@ -74,14 +74,14 @@ const freeze = async (channel: GuestChannel, notes: FreezeNotes, note: FreezeNot
 }
 
 const run = async (order: FreezeOrder, agent: Agent): Promise<void> => {
-  const { socketPath, timeoutMs, id, machine, qmp, lease } = order
+  const { guestAgent, timeoutMs, id, machine, qmp, lease } = order
   const notes = new FreezeNotes(order.notes)
-  const channel = await GuestChannel.open({ socketPath })
-  if (await isFrozen(channel)) {
+  const channel = await openGuest({ guestAgent })
+  if ((await isFrozen(channel)) === true) {
     throw new VarveError('GUEST_AGENT_ERROR', 'the guest has already been frozen by another program')
   }
   const freezer = markProcess()
-  const note: FreezeNote = { version: 1, id, guestAgent: socketPath, machine, qmp, lease, freezer, sinceMs: Date.now() }
+  const note: FreezeNote = { version: 1, id, guestAgent, machine, qmp, lease, freezer, sinceMs: Date.now() }
   await notes.create(note)
   if (agent.left()) {
     await notes.remove(note)

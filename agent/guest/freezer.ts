@@ -28,7 +28,8 @@ type Freezer = ChildProcessByStdio<Writable, Readable, null>
 
 /** The guest to freeze and its machine, as the note of the freeze records them. */
 export interface FreezeOptions {
-  readonly socketPath: string
+  /** Of the guest, as `openGuest` takes it. */
+  readonly guestAgent: string
   readonly machine: string
   readonly qmp: string
   readonly lease: string
@@ -95,7 +96,7 @@ const tellThaw = async (child: Freezer, next: () => Promise<FreezeReport | null>
  * the freezer process, by the agent if that dies, by the next agent if both do.
  */
 export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> => {
-  const { socketPath, machine, qmp, lease, thawer, timeoutMs = FREEZE_LIMIT_MS } = options
+  const { guestAgent, machine, qmp, lease, thawer, timeoutMs = FREEZE_LIMIT_MS } = options
   if (!(timeoutMs >= 1 && timeoutMs <= FREEZE_LIMIT_MAX_MS)) {
     throw new VarveError('PARAMS_INVALID', `a freeze lasts 1 to ${FREEZE_LIMIT_MAX_MS} ms`, {
       details: { timeoutMs },
@@ -115,7 +116,7 @@ export const freezeGuest = async (options: FreezeOptions): Promise<FrozenGuest> 
   // a freezer that dies leaves nothing to undo unless its note is there
   child.once('exit', () => void takeOver(0))
   const next = reports(child)
-  const order: FreezeOrder = { socketPath, timeoutMs, notes: thawer.notes.folder, id, machine, qmp, lease }
+  const order: FreezeOrder = { guestAgent, timeoutMs, notes: thawer.notes.folder, id, machine, qmp, lease }
   child.stdin.write(`${JSON.stringify(order)}\n`)
   const limitMs = START_LIMIT_MS + GUEST_SYNC_LIMIT_MS + GUEST_COMMAND_LIMIT_MS + timeoutMs
   const answer = await within(Promise.race([next(), ended]), limitMs)

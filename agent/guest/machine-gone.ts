@@ -2,6 +2,7 @@
 
 import { pause } from '../../protocol/host/within.ts'
 import { createConnection } from 'node:net'
+import { isLibvirtGuest, isLibvirtGuestAway } from './libvirt-guest.ts'
 
 /**
  * How long nothing may listen on any of a machine's sockets until a waiting process ends, in milliseconds. The note of
@@ -14,7 +15,7 @@ const LOOK_MS = 5_000
 const CONNECT_LIMIT_MS = 2_000
 
 /** Whether nothing listens on a unix socket: its file is gone, or nobody has it open. */
-export const isAway = (socketPath: string): Promise<boolean> =>
+const isSocketAway = (socketPath: string): Promise<boolean> =>
   new Promise((resolve) => {
     const socket = createConnection({ path: socketPath })
     const settle = (away: boolean): void => {
@@ -27,6 +28,10 @@ export const isAway = (socketPath: string): Promise<boolean> =>
       settle(error.code === 'ENOENT' || error.code === 'ECONNREFUSED'),
     )
   })
+
+/** The same, also of a libvirt domain's guest that does not run. */
+export const isAway = (address: string): Promise<boolean> =>
+  isLibvirtGuest(address) ? isLibvirtGuestAway(address) : isSocketAway(address)
 
 /** Resolves once all the sockets have been gone for `goneMs` without interruption. */
 export const machineGone = async (

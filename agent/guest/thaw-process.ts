@@ -17,7 +17,7 @@ if (note !== undefined) {
   await notes.replace({ ...note, freezer: markProcess() }).catch(() => undefined)
   const sockets = [note.guestAgent, note.qmp].filter((path) => path !== '')
   void machineGone(sockets, new AbortController().signal).then(() => process.exit(0))
-  await thawVerified({ socketPath: note.guestAgent, wanted: () => notes.holds(note) })
+  await thawVerified({ guestAgent: note.guestAgent, wanted: () => notes.holds(note) })
   await notes.remove(note).catch(() => undefined)
 }
 process.exit(0)

@@ -2,7 +2,8 @@
 
 import { VarveError } from '../../protocol/errors.ts'
 import { pause } from '../../protocol/host/within.ts'
-import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS, GuestChannel } from './channel.ts'
+import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS } from './channel.ts'
+import { openGuest, type GuestSession } from './guest.ts'
 
 /** First and longest pause between two attempts to thaw, in milliseconds. */
 export const THAW_RETRY_FIRST_MS = 250
@@ -11,17 +12,21 @@ export const THAW_RETRY_MAX_MS = 5_000
 /** Longest wait for a guest in one attempt, in milliseconds: a guest may need minutes for an answer. */
 export const THAW_PATIENCE_MAX_MS = 300_000
 
-/** Whether the guest's file systems are frozen now, by any program. */
-export const isFrozen = async (channel: GuestChannel, timeoutMs: number = GUEST_COMMAND_LIMIT_MS): Promise<boolean> => {
+/** Whether the guest's file systems are frozen now, by any program; null where that cannot be asked. */
+export const isFrozen = async (
+  channel: GuestSession,
+  timeoutMs: number = GUEST_COMMAND_LIMIT_MS,
+): Promise<boolean | null> => {
   const status = await channel.execute('guest-fsfreeze-status', { timeoutMs })
   if (status === 'frozen') return true
   if (status === 'thawed') return false
+  if (status === 'unknown') return null
   throw new VarveError('GUEST_AGENT_ERROR', 'the guest agent reported an unknown freeze status')
 }
 
-const thawOnce = async (channel: GuestChannel, timeoutMs: number): Promise<number> => {
+const thawOnce = async (channel: GuestSession, timeoutMs: number): Promise<number> => {
   const thawed = await channel.execute('guest-fsfreeze-thaw', { timeoutMs })
-  if (await isFrozen(channel, timeoutMs)) {
+  if ((await isFrozen(channel, timeoutMs)) === true) {
     throw new VarveError('GUEST_AGENT_ERROR', 'the guest is still frozen after a thaw')
   }
   return typeof thawed === 'number' ? thawed : 0
@@ -29,12 +34,13 @@ const thawOnce = async (channel: GuestChannel, timeoutMs: number): Promise<numbe
 
 /** The state of the guest behind a channel: frozen, or asked to freeze without an answer yet. */
 export interface OpenFreeze {
-  readonly channel: GuestChannel
+  readonly channel: GuestSession
   readonly state: 'frozen' | 'unanswered'
 }
 
 export interface ThawOptions {
-  readonly socketPath: string
+  /** Of the guest, as `openGuest` takes it. */
+  readonly guestAgent: string
   /** The channel of the freeze, which is used first and closed here. */
   readonly freeze?: OpenFreeze
   /** Asked before thawing a guest that another program may have frozen; false gives up. */
@@ -45,7 +51,7 @@ export interface ThawOptions {
 }
 
 /** Waits on the channel of an unanswered freeze until the guest has finished it. */
-const outlast = async (channel: GuestChannel): Promise<void> => {
+const outlast = async (channel: GuestSession): Promise<void> => {
   for (let patienceMs = GUEST_SYNC_LIMIT_MS; patienceMs <= THAW_PATIENCE_MAX_MS; patienceMs *= 2) {
     if (await channel.resync(patienceMs)) return
   }
@@ -55,13 +61,13 @@ const outlast = async (channel: GuestChannel): Promise<void> => {
 const thawOpen = async ({ channel, state }: OpenFreeze): Promise<number> => {
   if (state === 'frozen') return await thawOnce(channel, GUEST_COMMAND_LIMIT_MS)
   await outlast(channel)
-  return (await isFrozen(channel)) ? await thawOnce(channel, GUEST_COMMAND_LIMIT_MS) : 0
+  return (await isFrozen(channel)) === false ? 0 : await thawOnce(channel, GUEST_COMMAND_LIMIT_MS)
 }
 
 /** Whether the guest is frozen; true also for one that cannot report it. */
-const mayBeFrozen = async (channel: GuestChannel, limitMs: number): Promise<boolean> => {
+const mayBeFrozen = async (channel: GuestSession, limitMs: number): Promise<boolean> => {
   try {
-    return await isFrozen(channel, limitMs)
+    return (await isFrozen(channel, limitMs)) !== false
   } catch (error) {
     if (error instanceof VarveError && error.code === 'GUEST_AGENT_ERROR') return true
     throw error
@@ -70,8 +76,8 @@ const mayBeFrozen = async (channel: GuestChannel, limitMs: number): Promise<bool
 
 /** One attempt on a connection of its own, in which the guest may take `patienceMs` for each answer. */
 const thawFresh = async (options: ThawOptions, patienceMs: number): Promise<number> => {
-  const { socketPath, wanted = () => Promise.resolve(true), signal } = options
-  const channel = await GuestChannel.open({ socketPath, timeoutMs: patienceMs, signal })
+  const { guestAgent, wanted = () => Promise.resolve(true), signal } = options
+  const channel = await openGuest({ guestAgent, timeoutMs: patienceMs, signal })
   const limitMs = Math.max(GUEST_COMMAND_LIMIT_MS, patienceMs)
   try {
     return (await mayBeFrozen(channel, limitMs)) && (await wanted()) ? await thawOnce(channel, limitMs) : 0

@@ -139,7 +139,7 @@ export class Thawer implements AsyncDisposable {
     }
     const wanted = (): Promise<boolean> => this.notes.holds(note)
     try {
-      const count = await thawVerified({ socketPath: guestAgent, wanted, signal, onRetry })
+      const count = await thawVerified({ guestAgent, wanted, signal, onRetry })
       if (count > 0) this.#log.warn({ machine, lease, guestAgent }, 'thawed a guest that was left frozen')
       else this.#log.info({ machine, lease, guestAgent }, 'a guest left to be thawed is no longer frozen')
       await this.#remove(note, signal)

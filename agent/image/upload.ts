@@ -1,4 +1,4 @@
-// Uploads one leased disk: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
+// Uploads one image: map → segments → read and hash → ask → compress → send, each step ahead of the next within bounds.
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { ANSWER, DOWN, UP, type Down } from '../../protocol/methods.ts'
 import { freeBytes } from '../../protocol/memory.ts'
@@ -31,15 +31,15 @@ const WANTED_SHARE_MIN = 1 / 8
 const WANTED_SHARE_WEIGHT = 1 / 4
 
 /** zstd level of chunks. */
-const COMPRESSION_LEVEL = 1
+export const COMPRESSION_LEVEL = 1
 
 /** Unchanged gaps that are asked about together with the changes around them, in bytes. */
 const BRIDGE_BYTES = 16 * 1024 * 1024
 
-export interface UploadRequest {
+/** What every upload needs. */
+export interface UploadOptions {
   readonly peer: Peer
   readonly job: string
-  readonly disk: LeasedDisk
   readonly chunkBytes: number
   readonly idKey: Uint8Array
   readonly throttle: Throttle
@@ -47,6 +47,21 @@ export interface UploadRequest {
   /** Told of plain bytes as they are read. */
   readonly onRead: (bytes: number) => void
 }
+
+/** What is uploaded; `size` is bytes. */
+interface Image {
+  readonly name: string
+  readonly size: number
+}
+
+export interface UploadRequest extends UploadOptions {
+  readonly disk: LeasedDisk
+}
+
+/** Who reads the segments of one image, as ImageWorkers do. */
+export type Segments = Pick<ImageWorkers, 'count' | 'read' | 'prepare' | 'drop'>
+
+type Extents = Parameters<typeof chunkRuns>[0]
 
 interface UnderWay {
   readonly number: number
@@ -63,8 +78,9 @@ interface UnderWay {
 const itemsOf = ({ runs, reads }: Segment): number => runs.length + reads
 
 class ImageUpload {
-  readonly #request: UploadRequest
-  readonly #workers: ImageWorkers
+  readonly #request: UploadOptions
+  readonly #image: Image
+  readonly #workers: Segments
   readonly #call: OpenCall<'image.upload'>
   #proofKey: Uint8Array = new Uint8Array(0)
   readonly #heldBytesMax: number
@@ -81,14 +97,16 @@ class ImageUpload {
   #failure: VarveError | null = null
   #waiters: (() => void)[] = []
 
-  constructor(request: UploadRequest, workers: ImageWorkers, call: OpenCall<'image.upload'>) {
+  constructor(request: UploadOptions, image: Image, workers: Segments) {
+    const { peer, job, signal } = request
     this.#request = request
+    this.#image = image
     this.#workers = workers
     this.#heldBytesMax = workers.count * HELD_BYTES_PER_THREAD
-    this.#call = call
+    this.#call = peer.open('image.upload', { job, disk: image.name }, { signal })
   }
 
-  async run(extents: Parameters<typeof chunkRuns>[0]): Promise<void> {
+  async run(extents: Extents): Promise<void> {
     const messages = this.#call.messages[Symbol.asyncIterator]()
     const first = await messages.next()
     // a disk that was finished before has a result and no messages
@@ -116,7 +134,7 @@ class ImageUpload {
   }
 
   /** Reads segments as far ahead as there is room; they are asked about in order, each as soon as it is hashed. */
-  async #sendSegments(extents: Parameters<typeof chunkRuns>[0], from: number): Promise<void> {
+  async #sendSegments(extents: Extents, from: number): Promise<void> {
     const { chunkBytes } = this.#request
     let asked = Promise.resolve()
     let number = 0
@@ -135,10 +153,11 @@ class ImageUpload {
 
   /** Bytes to read of a segment; the disk's last chunk may be short. */
   #plainBytes({ runs }: Segment): number {
-    const { chunkBytes, disk } = this.#request
+    const { chunkBytes } = this.#request
+    const { size } = this.#image
     const reads = runs.filter(({ kind }) => kind === 'read')
     return reads.reduce(
-      (sum, { position, count }) => sum + Math.min(count * chunkBytes, disk.size - position * chunkBytes),
+      (sum, { position, count }) => sum + Math.min(count * chunkBytes, size - position * chunkBytes),
       0,
     )
   }
@@ -262,9 +281,17 @@ class ImageUpload {
   }
 }
 
+/** Uploads an image from wherever the gateway has it durable, as it is read by others; resolves when all of it is. */
+export const uploadSegments = (
+  request: UploadOptions,
+  image: Image,
+  workers: Segments,
+  extents: Extents,
+): Promise<void> => new ImageUpload(request, image, workers).run(extents)
+
 /** Uploads a disk from wherever the gateway has it durable; resolves when all of it is. */
 export const uploadImage = async (request: UploadRequest): Promise<void> => {
-  const { peer, job, disk, chunkBytes, idKey, signal } = request
+  const { disk, chunkBytes, idKey } = request
   const { socketPath, exportName, size, dirtyContext } = disk
   await using resources = new AsyncDisposableStack()
   const connect = async (contexts: string[]): Promise<NbdClient> =>
@@ -276,7 +303,5 @@ export const uploadImage = async (request: UploadRequest): Promise<void> => {
       : { client: rereading(await connect([dirtyContext]), dirtyContext, disk.reread), context: dirtyContext }
   const setup = { socketPath, exportName, size, chunkBytes, idKey, level: COMPRESSION_LEVEL }
   const workers = resources.use(new ImageWorkers(setup, { multiConn: allocation.flags.multiConn }))
-  const call = peer.open('image.upload', { job, disk: disk.name }, { signal })
-  const upload = new ImageUpload(request, workers, call)
-  await upload.run(diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
+  await uploadSegments(request, disk, workers, diskExtents({ allocation, dirty, size, bridgeBytes: BRIDGE_BYTES }))
 }

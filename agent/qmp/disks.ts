@@ -228,7 +228,10 @@ export const listDisks = async (
 }
 
 /** The disks without those that the configuration excludes; an exclusion takes precedence over any other reason. */
-export const splitExcluded = ({ disks, leftOut }: MachineDisks, exclude: readonly string[]): MachineDisks => {
+export const splitExcluded = <Disk extends { readonly name: string }>(
+  { disks, leftOut }: { readonly disks: readonly Disk[]; readonly leftOut: readonly LeftOutDisk[] },
+  exclude: readonly string[],
+): { readonly disks: readonly Disk[]; readonly leftOut: readonly LeftOutDisk[] } => {
   const isExcluded = ({ name }: { readonly name: string }): boolean => exclude.includes(name)
   const excluded = [...disks, ...leftOut].filter(isExcluded)
   return {

@@ -63,10 +63,10 @@ const goesOn = (error: VarveError, job: string): VarveError =>
 /** The restore point of a job that has ended, printed; the error of one that made none. */
 const report = async ({ peer, signal }: Remote, job: Job, json: boolean): Promise<void> => {
   if (job.state !== 'committed') throw jobFailure(job)
-  const { point } = await peer.call('points.get', { point: job.id }, { signal })
+  const { point, missing } = await peer.call('points.get', { point: job.id }, { signal })
   if (!job.released) remark(`the restore point is durable, but ${job.machine} is not released yet`)
-  printJson({ job: job.id, point, released: job.released })
-  if (!json) pointReport(point).forEach(print)
+  printJson({ job: job.id, point, missing, released: job.released })
+  if (!json) pointReport(point, missing).forEach(print)
 }
 
 interface BackupOptions extends Common {

@@ -5,6 +5,7 @@ import { VarveError } from '../../protocol/errors.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { pointReport } from '../../protocol/host/job-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
+import { sizeText } from '../../protocol/host/size.ts'
 import { printList } from './listing.ts'
 import { machineOption, pointId, rowsOption, tenantOption, toGateway, type Common } from './options.ts'
 import { withTenant } from './remote.ts'
@@ -48,16 +49,17 @@ const addPoints = (program: Command): void => {
 const addShow = (points: Command): void => {
   const command = points
     .command('show')
-    .description("show a restore point with its disks and, with --json, the machine's configuration")
+    .description("show a restore point with its disks, attachments and, with --json, the machine's configuration")
     .argument('<point>', 'the first characters of its id', pointId)
     .addOption(tenantOption())
   toGateway(command).action(async (point: string, options: Common) => {
     const shown = await withTenant(options, ({ peer, signal }) => peer.call('points.get', { point }, { signal }))
     printJson(shown)
     if (options.json) return
-    const { id, timeMs } = shown.point
-    const [first, ...more] = pointReport(shown.point)
+    const { id, timeMs, attachments } = shown.point
+    const [first, ...more] = pointReport(shown.point, shown.missing)
     for (const line of [first!, `  id ${id}, made at ${timeText(timeMs)} UTC`, ...more]) print(line)
+    for (const { name, size } of attachments) print(`  attachment ${name}: ${sizeText(size)}`)
     print(holdLine(shown.point, systemClock.now()))
   })
 }

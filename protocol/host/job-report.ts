@@ -1,4 +1,5 @@
 // A backup for people: how far it is, why it failed, and what the restore point holds.
+import type { MissingAttachment } from '../attachments.ts'
 import { kindText } from '../backup.ts'
 import { toldError, type VarveError } from '../errors.ts'
 import type { Job } from '../methods.ts'
@@ -30,8 +31,23 @@ const diskLine = (disk: Point['disks'][number]): string => {
   return `  ${name}: ${sizeText(size)}, ${sizeText(changedBytes)} changed, ${kindText([disk])}${compared}`
 }
 
-/** What a restore point holds, and what it took to make it. */
-export const pointReport = (point: Point): string[] => {
+/** Missing attachments that a report names. */
+const MISSING_NAMED_MAX = 8
+
+const attachmentLines = ({ attachments }: Point, missing: readonly MissingAttachment[]): string[] => {
+  const bytes = attachments.reduce((sum, { size }) => sum + size, 0)
+  const more = missing.length - MISSING_NAMED_MAX
+  return [
+    ...(attachments.length === 0
+      ? []
+      : [`  ${attachments.length} ${attachments.length === 1 ? 'attachment' : 'attachments'}: ${sizeText(bytes)}`]),
+    ...missing.slice(0, MISSING_NAMED_MAX).map(({ name, reason }) => `  ${name}: not attached (${reason})`),
+    ...(more > 0 ? [`  and ${more} more that could not be attached`] : []),
+  ]
+}
+
+/** What a restore point holds, and what it took to make it; `missing` is what should have gone with it. */
+export const pointReport = (point: Point, missing: readonly MissingAttachment[]): string[] => {
   const { id, machine, disks, consistency, note, leftOut, bytesRead, bytesSent, bytesStored, durationMs } = point
   const instant = consistency === 'frozen' ? 'guest frozen at its instant' : 'crash consistent'
   return [
@@ -39,6 +55,7 @@ export const pointReport = (point: Point): string[] => {
     ...(note === null ? [] : [`  note: ${note}`]),
     ...disks.map(diskLine),
     ...leftOut.map(({ name, reason }) => `  ${name}: left out (${reason})`),
+    ...attachmentLines(point, missing),
     `  read ${sizeText(bytesRead)}, sent ${sizeText(bytesSent)}, stored ${sizeText(bytesStored)} in ${(durationMs / 1000).toFixed(1)} s`,
   ]
 }

@@ -165,6 +165,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     driverOf: () => driver,
     begin: (request) => driver.begin(request),
     journal,
+    stateFolder: temp.path,
     link: () => link,
     freezeTimeoutMs: 1000,
     bandwidth: null,

@@ -6,7 +6,14 @@ import type { LeaseRequest } from '../../agent/drivers/driver.ts'
 
 const source = (path: string): string => JSON.stringify(pathToFileURL(resolve(path)).href)
 
+/** Where each driver is, and what it is called there. */
+const DRIVERS = {
+  qmp: ['QmpDriver', 'agent/drivers/qmp/qmp-driver.ts'],
+  libvirt: ['LibvirtDriver', 'agent/drivers/libvirt/libvirt-driver.ts'],
+} as const
+
 export interface VictimOptions {
+  readonly driver?: keyof typeof DRIVERS
   readonly stateFolder: string
   readonly runtimeFolder: string
   readonly request: LeaseRequest
@@ -15,12 +22,18 @@ export interface VictimOptions {
 }
 
 /** Begins a lease in a process of its own and prints "begun"; then it waits to be killed, or hangs at SIGUSR2. */
-export const victimProgram = ({ stateFolder, runtimeFolder, request, reserveBytes }: VictimOptions): string => `
-  import { QmpDriver } from ${source('agent/drivers/qmp/qmp-driver.ts')}
+export const victimProgram = ({
+  driver = 'qmp',
+  stateFolder,
+  runtimeFolder,
+  request,
+  reserveBytes,
+}: VictimOptions): string => `
+  import { ${DRIVERS[driver][0]} } from ${source(DRIVERS[driver][1])}
   import { driverHost } from ${source('test/support/driver-host.ts')}
   const host = await driverHost(${JSON.stringify(stateFolder)}, { reserveBytes: ${reserveBytes} })
   const runtimeFolder = ${JSON.stringify(runtimeFolder)}
-  const driver = new QmpDriver(host, { runtimeFolder, freeBytes: async () => 2 ** 61 })
+  const driver = new ${DRIVERS[driver][0]}(host, { runtimeFolder, freeBytes: async () => 2 ** 61 })
   process.on('SIGUSR2', () => {
     for (;;);
   })

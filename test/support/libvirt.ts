@@ -25,9 +25,13 @@ import { eventually } from './temp.ts'
 /** Debian's user and group of nobody: whom the daemon of a session and its QEMUs run as when the tests run as root. */
 const NOBODY = 65_534
 
-/** Numbers of the user libvirt-qemu and of the group libvirt, which exist in the mount namespace of a system daemon alone. */
+/**
+ * Numbers of the user libvirt-qemu, of the group libvirt and of a user varve, which exist in the mount namespace of a system
+ * daemon alone: it knows neither clients nor QEMUs of users that have no name.
+ */
 export const QEMU_USER = { uid: 64_055, gid: 64_055 }
 export const LIBVIRT_GROUP = 64_056
+export const AGENT_USER = { uid: 64_057, gid: 64_057 }
 
 /** What libvirt learned of the emulators, kept between runs: asking QEMU takes a second and more. */
 const CAPABILITIES = path.resolve(import.meta.dirname, '../../node_modules/.cache/libvirt-capabilities')
@@ -57,12 +61,15 @@ print "$child\\n";
 while ((my $ended = wait) != -1) { last if $ended == $child }`
 const PRCTL = process.arch === 'arm64' ? '167' : '157'
 
+/** Where root may use KVM and the QEMUs' user may not, libvirt asks QEMU all again at each call. */
+const HIDE_KVM = 'if [ -e /dev/kvm ]; then mount --bind no-kvm /dev/kvm; fi'
+
 export interface TestLibvirtOptions {
   /** An empty folder with a short path. */
   readonly folder: string
   /** `session` is a user's own; `system` is root's, in a mount namespace of its own. */
   readonly mode?: 'session' | 'system'
-  /** More lines for libvirtd.conf and qemu.conf, later ones win. */
+  /** More lines for libvirtd.conf and qemu.conf; they win over the rig's own. */
   readonly libvirtdConf?: string
   readonly qemuConf?: string
 }
@@ -214,6 +221,9 @@ export class TestLibvirt implements AsyncDisposable {
   /** Whom its QEMUs run as; null for the user of the tests. */
   readonly owner: { readonly uid: number; readonly gid: number } | null
   readonly #capabilities: string
+  /** Where what libvirt learned is kept; what the QEMUs' user may do is part of it. */
+  #kept = ''
+  #hidesKvm = false
   #process: ChildProcess | null = null
   #pid = 0
   #control: LibvirtConnection | null = null
@@ -246,14 +256,17 @@ export class TestLibvirt implements AsyncDisposable {
   /** Makes the folders; once. */
   async prepare({ libvirtdConf = '', qemuConf = '' }: Partial<TestLibvirtOptions>): Promise<void> {
     await chmod(this.folder, 0o755)
+    this.#hidesKvm = /libvirt-qemu/.test(qemuConf)
+    this.#kept = path.join(CAPABILITIES, `${this.mode}${this.#hidesKvm ? '-libvirt-qemu' : ''}`)
     const configured = path.join(this.folder, this.mode === 'session' ? 'c/libvirt' : 'c')
     // run, configuration, cache, data or library, log
     for (const place of ['r', 'c', 'a', 'd', 'g']) await this.#makeFolder(path.join(this.folder, place))
     if (this.mode === 'session') await this.#makeFolder(configured)
-    await this.#write(path.join(configured, 'libvirtd.conf'), LIBVIRTD_CONF + libvirtdConf)
+    await this.#write(path.join(configured, 'libvirtd.conf'), libvirtdConf + LIBVIRTD_CONF)
     const user = this.mode === 'session' ? '' : 'user = "root"\ngroup = "root"\n'
-    await this.#write(path.join(configured, 'qemu.conf'), QEMU_CONF + user + qemuConf)
-    if (this.mode === 'system') await this.#addUser()
+    await this.#write(path.join(configured, 'qemu.conf'), qemuConf + user + QEMU_CONF)
+    if (this.mode === 'system') await this.#addUsers()
+    await writeFile(path.join(this.folder, 'no-kvm'), '', { mode: 0 })
     await this.#lendCapabilities()
   }
 
@@ -357,6 +370,7 @@ mount --bind d /var/lib/libvirt
 mount --bind g /var/log/libvirt
 mount --bind passwd /etc/passwd
 mount --bind group /etc/group
+${this.#hidesKvm ? HIDE_KVM : ''}
 exec libvirtd`
     const env = { ...process.env, TMPDIR: path.join(this.folder, 't') }
     return this.#spawn(['unshare', '--mount', 'sh', '-c', script], env)
@@ -381,35 +395,33 @@ exec libvirtd`
   }
 
   /** libvirt does not start without the user that Debian's package makes, even if it is told another. */
-  async #addUser(): Promise<void> {
-    const { uid, gid } = QEMU_USER
-    const passwd = `libvirt-qemu:x:${uid}:${gid}::/var/lib/libvirt:/usr/sbin/nologin\n`
-    await writeFile(path.join(this.folder, 'passwd'), (await readFile('/etc/passwd', 'utf8')) + passwd)
-    const group = `libvirt-qemu:x:${gid}:\nlibvirt:x:${LIBVIRT_GROUP}:\n`
+  async #addUsers(): Promise<void> {
+    const users = { 'libvirt-qemu': QEMU_USER, varve: AGENT_USER }
+    const passwd = Object.entries(users).map(([name, { uid, gid }]) => `${name}:x:${uid}:${gid}::/:/usr/sbin/nologin\n`)
+    await writeFile(path.join(this.folder, 'passwd'), (await readFile('/etc/passwd', 'utf8')) + passwd.join(''))
+    const group = `libvirt-qemu:x:${QEMU_USER.gid}:\nlibvirt:x:${LIBVIRT_GROUP}:varve\nvarve:x:${AGENT_USER.gid}:\n`
     await writeFile(path.join(this.folder, 'group'), (await readFile('/etc/group', 'utf8')) + group)
   }
 
   /** libvirt itself finds out whether what is kept is out of date. */
   async #lendCapabilities(): Promise<void> {
-    const kept = path.join(CAPABILITIES, this.mode)
-    if (!existsSync(kept)) return
+    if (!existsSync(this.#kept)) return
     for (let folder = path.dirname(this.#capabilities); folder !== this.folder; folder = path.dirname(folder)) {
       await this.#makeFolder(folder)
     }
     await this.#makeFolder(this.#capabilities)
-    for (const name of await readdir(kept)) {
+    for (const name of await readdir(this.#kept)) {
       const copy = path.join(this.#capabilities, name)
-      await copyFile(path.join(kept, name), copy)
+      await copyFile(path.join(this.#kept, name), copy)
       await this.give(copy)
     }
   }
 
   async #keepCapabilities(): Promise<void> {
     if (!existsSync(this.#capabilities)) return
-    const kept = path.join(CAPABILITIES, this.mode)
-    await mkdir(kept, { recursive: true })
+    await mkdir(this.#kept, { recursive: true })
     for (const name of await readdir(this.#capabilities)) {
-      await copyFile(path.join(this.#capabilities, name), path.join(kept, name))
+      await copyFile(path.join(this.#capabilities, name), path.join(this.#kept, name))
     }
   }
 }
@@ -420,4 +432,24 @@ export const startLibvirt = async ({ folder, mode = 'session', ...more }: TestLi
   await libvirt.prepare(more)
   await libvirt.start()
   return libvirt
+}
+
+/** Does something as another user; the process is root again afterwards. */
+export const asUser = async <T>(
+  { uid, gid }: { readonly uid: number; readonly gid: number },
+  groups: readonly number[],
+  work: () => Promise<T>,
+): Promise<T> => {
+  const { setgroups, setegid, seteuid, getgroups } = process
+  const before = getgroups!()
+  setgroups!([...groups])
+  setegid!(gid)
+  seteuid!(uid)
+  try {
+    return await work()
+  } finally {
+    seteuid!(0)
+    setegid!(0)
+    setgroups!(before)
+  }
 }

@@ -104,7 +104,7 @@ export class OfflineBench implements AsyncDisposable {
 
   request(options: Partial<LeaseRequest> & { readonly exclude?: readonly string[] } = {}): LeaseRequest {
     const { exclude = [], ...rest } = options
-    return this.live.request({ machine: { ...this.configured, exclude }, ...rest })
+    return this.live.request({ ...rest, machine: rest.machine ?? { ...this.configured, exclude } })
   }
 
   /** An agent of its own process that has begun the lease. */

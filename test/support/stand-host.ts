@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
 import { agentTag, checkpointName, sizeMarkName } from '../../agent/drivers/checkpoint-names.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
+import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
@@ -30,8 +31,13 @@ export interface HostSettings {
   readonly exclude?: readonly string[]
   /** More `[[machine]]` tables, as the text of the configuration. */
   readonly tables?: string
+  /** Files and folders that go with each point. */
+  readonly attach?: readonly string[]
+  readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** The agent knows the machines' disks, and reads them while a machine is off. */
+  readonly whileOff?: boolean
 }
 
 export interface HostOptions {
@@ -88,6 +94,9 @@ export interface Residue {
   readonly journal: readonly string[]
   readonly sockets: readonly string[]
 }
+
+const offDisk = (name: string, { file, format }: Image): string =>
+  `{ name = "${name}", path = "${file}", format = "${format}" }`
 
 const entries = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 
@@ -200,7 +209,8 @@ export class Host implements AsyncDisposable {
   }
 
   async writeConfig(): Promise<void> {
-    const { bandwidth, relay, exclude = [], scratchReserve = '32 MiB', tables = '' } = this.#settings
+    const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = '' } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -208,12 +218,17 @@ export class Host implements AsyncDisposable {
       `scratch_reserve = "${scratchReserve}"`,
       ...(bandwidth === undefined ? [] : [`bandwidth = "${bandwidth}"`]),
       ...(relay === undefined ? [] : [`relay = ${JSON.stringify(relay)}`]),
-      ...[...this.#machines.values()].flatMap(({ name, qemu }) => [
+      ...[...this.#machines.values()].flatMap((machine) => [
         '[[machine]]',
-        `name = "${name}"`,
-        `qmp = "${qemu.qmpPath}"`,
+        `name = "${machine.name}"`,
+        `qmp = "${machine.qemu.qmpPath}"`,
+        ...(whileOff
+          ? [`disks = [${machine.disks.map(({ id }) => offDisk(id, machine.chainOf(id)[0])).join(', ')}]`]
+          : []),
         `exclude = ${JSON.stringify(exclude)}`,
-        ...(this.#guestAgents.has(name) ? [`guest_agent = "${this.#guestAgents.get(name)}"`] : []),
+        `attach = ${JSON.stringify(attach)}`,
+        ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
+        ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
       tables,
     ]

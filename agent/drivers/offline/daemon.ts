@@ -1,6 +1,5 @@
 // A lease's storage daemon: started below a guard that outlives the agent, found again by the next one, ended by either.
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createConnection, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -92,7 +91,7 @@ class Daemon implements StorageDaemon {
   readonly #folder: string
   readonly #socket: Socket
   readonly #beat: NodeJS.Timeout
-  readonly #closed: Promise<unknown>
+  readonly #closed: Promise<void>
   #over = false
 
   constructor(folder: string, socket: Socket) {
@@ -100,12 +99,14 @@ class Daemon implements StorageDaemon {
     this.#socket = socket
     socket.on('error', () => undefined)
     socket.resume()
-    this.#closed = once(socket, 'close')
-    this.lost = new Promise((resolve) => {
-      socket.once('close', () => {
-        clearInterval(this.#beat)
-        if (!this.#over) resolve()
-      })
+    const closing = Promise.withResolvers<void>()
+    const losing = Promise.withResolvers<void>()
+    this.#closed = closing.promise
+    this.lost = losing.promise
+    socket.once('close', () => {
+      clearInterval(this.#beat)
+      closing.resolve()
+      if (!this.#over) losing.resolve()
     })
     const say = (): void => void socket.write('alive\n')
     say()

@@ -27,6 +27,7 @@ const snapshotSchema = v.variant('kind', [
   v.object({
     kind: v.literal('command'),
     program: text,
+    machine: text,
     id: text,
     disks: v.array(v.object({ name: text, path: text })),
   }),

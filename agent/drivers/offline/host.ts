@@ -8,6 +8,8 @@ export interface OfflineHost extends DriverHost {
   readonly runtimeFolder: string
   /** How long a lease's storage daemon outlives a silent agent, in milliseconds. */
   readonly silenceMs: number
+  /** Where volumes are: /dev. */
+  readonly deviceFolder: string
   readonly run: RunTool
   /** Surrounds every action that changes something on the host. */
   readonly act: <T>(action: () => Promise<T>) => Promise<T>

@@ -16,6 +16,7 @@ import type {
   MachineIdentity,
   MachineLook,
 } from '../driver.ts'
+import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { beginLease, checkWish } from './begin.ts'
 import { joinDaemon, monitorSocket, SILENCE_LIMIT_MS, type StorageDaemon } from './daemon.ts'
@@ -33,6 +34,7 @@ export interface OfflineDriverParts {
   /** Folder with a short path for the sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly silenceMs?: number
+  readonly deviceFolder?: string
   readonly run?: RunTool
   readonly act?: OfflineHost['act']
 }
@@ -40,8 +42,7 @@ export interface OfflineDriverParts {
 export class OfflineDriver implements LeaseDriver {
   readonly monitor = null
   readonly #host: OfflineHost
-  /** Addresses of machines with a lease in this process. */
-  readonly #held = new Set<string>()
+  readonly #held = new HeldMachines()
   /** Leases of this process, by id. */
   readonly #leases = new Map<string, OfflineLease>()
 
@@ -50,6 +51,7 @@ export class OfflineDriver implements LeaseDriver {
       ...host,
       runtimeFolder: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
       silenceMs: parts.silenceMs ?? SILENCE_LIMIT_MS,
+      deviceFolder: parts.deviceFolder ?? '/dev',
       run: parts.run ?? runTool,
       act: parts.act ?? ((action) => action()),
     }
@@ -60,7 +62,7 @@ export class OfflineDriver implements LeaseDriver {
     const { machine, consistency } = request
     const host = this.#host
     checkWish(consistency, machine.name)
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       await this.#settleEarlier(request)
       await removeOrphans(host, [request.agentId, ...request.formerAgents])
@@ -84,7 +86,7 @@ export class OfflineDriver implements LeaseDriver {
   async adopt(journalled: JournalEntry): Promise<Lease | null> {
     const entry = fromJournal(journalled)
     if (entry.phase !== 'active' || entry.outcome !== null) return null
-    return await this.#holding(entry.machine, async (release) => {
+    return await this.#held.holding(entry.machine, async (release) => {
       const daemon = await joinDaemon(entry.folder)
       const lease = daemon === null ? null : await this.#rejoin(entry, daemon, release)
       if (lease === null) release()
@@ -93,7 +95,7 @@ export class OfflineDriver implements LeaseDriver {
   }
 
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    await this.#holding(entry.machine, async (release) => {
+    await this.#held.holding(entry.machine, async (release) => {
       await finishLease(this.#host, fromJournal(entry), outcome)
       release()
     })
@@ -130,7 +132,7 @@ export class OfflineDriver implements LeaseDriver {
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
     const host = this.#host
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       for (const entry of await offlineEntries(host.journal))
         if (disk === null && (entry.machine.address === address || entry.machine.name === name))
@@ -183,24 +185,6 @@ export class OfflineDriver implements LeaseDriver {
       await removeOrphans(this.#host, agents)
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
-    }
-  }
-
-  /** Runs `action` with the machine held; it stays held until `release`, or is freed when the action fails. */
-  async #holding<T>({ name, address }: Machine, action: (release: () => void) => Promise<T>): Promise<T> {
-    if (this.#held.has(address))
-      throw new VarveError(
-        'LEASE_HELD',
-        `a backup of machine ${name} is under way, or its checkpoints are being removed: try again when it has ended`,
-        { details: { machine: name } },
-      )
-    this.#held.add(address)
-    const release = (): void => void this.#held.delete(address)
-    try {
-      return await action(release)
-    } catch (error) {
-      release()
-      throw error
     }
   }
 

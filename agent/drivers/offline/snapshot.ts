@@ -1,7 +1,7 @@
 // A snapshot of a machine's disks that is read in their place: planned by name, made, and removed whatever happened between.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { access } from 'node:fs/promises'
-import { isAbsolute } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import { leaseNames } from '../qmp/names.ts'
@@ -26,7 +26,7 @@ type CommandPlan = Extract<SnapshotPlan, { kind: 'command' }>
 /** What is read instead of each disk, by its name. */
 export type ReadPaths = ReadonlyMap<string, string>
 
-type Host = Pick<OfflineHost, 'run' | 'act'>
+type Host = Pick<OfflineHost, 'run' | 'act' | 'deviceFolder'>
 
 const failed = (why: string, cause?: unknown): VarveError => new VarveError('SNAPSHOT_FAILED', why, { cause })
 
@@ -78,7 +78,7 @@ const makeLvm = async (host: Host, { size, volumes }: LvmPlan): Promise<ReadPath
     const args = ['--snapshot', '--permission', 'r', '--name', snapshot, ...space, `${group}/${origin}`]
     await host.act(() => host.run('lvcreate', args))
   }
-  return new Map(volumes.map(({ disk, group, snapshot }) => [disk, `/dev/${group}/${snapshot}`]))
+  return new Map(volumes.map(({ disk, group, snapshot }) => [disk, join(host.deviceFolder, group, snapshot)]))
 }
 
 const removeLvm = async (host: Host, { volumes }: LvmPlan): Promise<void> => {
@@ -90,14 +90,14 @@ const removeLvm = async (host: Host, { volumes }: LvmPlan): Promise<void> => {
   }
 }
 
-const ZVOL = '/dev/zvol/'
+const zvolFolder = ({ deviceFolder }: Host): string => join(deviceFolder, 'zvol', '/')
 
-const planZfs = (disks: readonly DiskKey[], nameOf: (index: number) => string): ZfsPlan => ({
+const planZfs = (host: Host, disks: readonly DiskKey[], nameOf: (index: number) => string): ZfsPlan => ({
   kind: 'zfs',
   volumes: disks.map((disk, index) => {
-    if (!disk.path.startsWith(ZVOL))
-      throw failed(`${disk.path} of disk ${disk.name} is no ZFS volume: one is named ${ZVOL}POOL/VOLUME`)
-    const volume = disk.path.slice(ZVOL.length)
+    if (!disk.path.startsWith(zvolFolder(host)))
+      throw failed(`${disk.path} of disk ${disk.name} is no ZFS volume: one is named ${zvolFolder(host)}POOL/VOLUME`)
+    const volume = disk.path.slice(zvolFolder(host).length)
     const parent = volume.slice(0, volume.lastIndexOf('/'))
     return { disk: disk.name, volume, snapshot: `${volume}@${nameOf(0)}`, clone: `${parent}/${nameOf(index)}` }
   }),
@@ -109,7 +109,7 @@ const makeZfs = async (host: Host, { volumes }: ZfsPlan): Promise<ReadPaths> => 
   for (const { snapshot, clone } of volumes) {
     await host.act(() => host.run('zfs', ['clone', '-o', 'readonly=on', '-o', 'volmode=dev', snapshot, clone]))
   }
-  return new Map(volumes.map(({ disk, clone }) => [disk, `${ZVOL}${clone}`]))
+  return new Map(volumes.map(({ disk, clone }) => [disk, join(zvolFolder(host), clone)]))
 }
 
 const destroyZfs = async (host: Host, name: string): Promise<void> => {
@@ -127,13 +127,14 @@ const removeZfs = async (host: Host, { volumes }: ZfsPlan): Promise<void> => {
   for (const { snapshot } of volumes) await destroyZfs(host, snapshot)
 }
 
-const environmentOf = ({ id, disks }: CommandPlan): Record<string, string> => ({
-  VARVE_SNAPSHOT: id,
-  VARVE_DISKS: JSON.stringify(disks),
-})
+/** Runs the machine's own program: `create` or `remove`, then the disks' paths. */
+const runProgram = (host: Host, { program, machine, id, disks }: CommandPlan, what: string): Promise<string> =>
+  host.act(() =>
+    host.run(program, [what, ...disks.map(({ path }) => path)], { VARVE_MACHINE: machine, VARVE_SNAPSHOT: id }),
+  )
 
 const makeByCommand = async (host: Host, plan: CommandPlan): Promise<ReadPaths> => {
-  const printed = await host.act(() => host.run(plan.program, ['create'], environmentOf(plan)))
+  const printed = await runProgram(host, plan, 'create')
   const paths = printed.split('\n').filter((line) => line !== '')
   if (paths.length !== plan.disks.length || !paths.every((path) => isAbsolute(path)))
     throw failed(
@@ -143,7 +144,7 @@ const makeByCommand = async (host: Host, plan: CommandPlan): Promise<ReadPaths> 
 }
 
 const removeByCommand = async (host: Host, plan: CommandPlan): Promise<void> => {
-  await host.act(() => host.run(plan.program, ['remove'], environmentOf(plan)))
+  await runProgram(host, plan, 'remove')
 }
 
 /** What will be made, by name; null where the machine's disks are read themselves. CONFIG_INVALID, SNAPSHOT_FAILED. */
@@ -156,9 +157,15 @@ export const planSnapshot = async (
   const nameOf = leaseNames(agentId, leaseId).scratchNode
   if (snapshot === null) return null
   if (snapshot === 'lvm') return await planLvm(host, disks, snapshotSize, nameOf)
-  if (snapshot === 'zfs') return planZfs(disks, nameOf)
+  if (snapshot === 'zfs') return planZfs(host, disks, nameOf)
   if (program !== null)
-    return { kind: 'command', program, id: leaseId, disks: disks.map(({ name, path }) => ({ name, path })) }
+    return {
+      kind: 'command',
+      program,
+      machine: machine.name,
+      id: leaseId,
+      disks: disks.map(({ name, path }) => ({ name, path })),
+    }
   const sentence = `machine ${machine.name}: snapshot = "command" needs snapshot_command, the program's path`
   throw new VarveError('CONFIG_INVALID', sentence)
 }

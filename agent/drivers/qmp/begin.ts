@@ -1,6 +1,5 @@
 // Begins one lease in QEMU: plans it for the disks as they are, makes everything and takes the instant, or leaves nothing.
 import { VarveError } from '../../../protocol/errors.ts'
-import { makeFolder } from '../../make-folder.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { machineConfiguration } from '../../qmp/configuration.ts'
 import { listNodes } from '../../qmp/disks.ts'
@@ -10,7 +9,7 @@ import type { SeenDisks } from '../seen-disks.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import type { QmpHost } from './host.ts'
-import { takeInstant } from './instant.ts'
+import { takeQmpInstant } from './instant.ts'
 import { DisksChanged, look, refuseChange, signature } from './look.ts'
 import { checkpointBitmaps, ownAgents, planLease } from './plan.ts'
 import { QmpLease } from './qmp-lease.ts'
@@ -30,19 +29,6 @@ export const checkVersion = ({ version: { major, minor } }: QmpCaller): void => 
     'DISK_UNSUPPORTED',
     `QEMU ${major}.${minor} is too old; ${QEMU_MAJOR_MIN}.${QEMU_MINOR_MIN} is needed`,
   )
-}
-
-/** Makes the folders of scratch space and sockets; SCRATCH_LOW where there is less space than must stay free. */
-export const prepareFolders = async ({ folders, reserveBytes, freeBytes }: QmpHost): Promise<void> => {
-  const { scratch, runtime } = folders
-  // QEMU may run as another user, who must be able to pass through
-  await makeFolder(scratch, 0o711)
-  await makeFolder(runtime, 0o711)
-  const free = await freeBytes(scratch)
-  if (free >= reserveBytes) return
-  throw new VarveError('SCRATCH_LOW', `the scratch folder ${scratch} has too little space to begin`, {
-    details: { freeBytes: free, reserveBytes },
-  })
 }
 
 const startServer = async (client: QmpCaller, socketPath: string): Promise<void> => {
@@ -118,7 +104,7 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
   const lease = new QmpLease({ host, entry, client, guard, onEnd: release })
   try {
     const { consistency: wish, freezeTimeoutMs } = request
-    const instant = await takeInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
+    const instant = await takeQmpInstant({ client, thawer: host.thawer, entry, wish, freezeTimeoutMs })
     await refuseChange(client, planned)
     await addExports(client, entry)
     const active: QmpEntry = { ...entry, ...instant, phase: 'active' }

@@ -5,11 +5,11 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import type { QmpHost } from './host.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
+import { lookAtScratch } from '../scratch-watch.ts'
+import { removeScratch } from '../scratch.ts'
 import { qmpPathOf } from './keys.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
 import { findMoved } from './run-state.ts'
-import { lookAtScratch } from './scratch-watch.ts'
-import { removeScratch } from './scratch.ts'
 import { leaseTarget, tearDown } from './teardown.ts'
 
 /** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */

@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import * as v from 'valibot'
-import { socketPath } from '../../socket-path.ts'
+import { absolutePath, socketPath } from '../../socket-path.ts'
 import type { Machine } from '../driver.ts'
 import { disksKey } from '../offline/keys.ts'
 
@@ -12,6 +12,8 @@ export const keys = {
   guest_agent: v.optional(socketPath),
   /** What the machine is read from while it is off. */
   disks: v.optional(disksKey),
+  /** The folder in which swtpm keeps the machine's TPM. */
+  tpm_state: v.optional(absolutePath),
 }
 
 const keysSchema = v.object(keys)
@@ -22,6 +24,10 @@ export const qmpPathOf = ({ keys: own }: Pick<Machine, 'keys'>): string => v.par
 /** The path of its guest agent's socket; null where it has none. */
 export const guestAgentOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>
   v.parse(keysSchema, own).guest_agent ?? null
+
+/** The folder of its TPM's state; null where none is named. */
+export const tpmStateOf = ({ keys: own }: Pick<Machine, 'keys'>): string | null =>
+  v.parse(keysSchema, own).tpm_state ?? null
 
 export const addressOf = (own: Machine['keys']): string => path.normalize(qmpPathOf({ keys: own }))
 

@@ -20,26 +20,28 @@ import type {
   MachineLook,
   MachineMonitor,
 } from '../driver.ts'
+import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
-import { OFFLINE_DRIVER } from '../offline/entry.ts'
-import { addressOf as offlineAddressOf } from '../offline/keys.ts'
+import { LeftLeases } from '../left-leases.ts'
 import { lookAtDisks } from '../offline/look.ts'
-import { checkVersion, prepareFolders, tryToBegin } from './begin.ts'
-import { fromJournal, qmpEntries } from './entry.ts'
+import { asOffline } from '../offline/machine.ts'
+import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
+import { checkVersion, tryToBegin } from './begin.ts'
+import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import { forgetMachine } from './forget.ts'
 import type { QmpHost } from './host.ts'
-import { checkWish } from './instant.ts'
+import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
-import { guestAgentOf, offlineKeysOf, qmpPathOf } from './keys.ts'
-import { LeftLeases } from './left-leases.ts'
+import { guestAgentOf, offlineKeysOf, qmpPathOf, tpmStateOf } from './keys.ts'
 import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
 import { QmpLease } from './qmp-lease.ts'
 import { findMoved, refuseMoving, uuidOf } from './run-state.ts'
+import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
-import { freeBytes, removeScratch } from './scratch.ts'
 
 /** How often a lease starts over because the machine's disks changed while it began. */
 const BEGIN_ATTEMPTS_MAX = 3
@@ -52,6 +54,7 @@ export interface QmpDriverParts {
   /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
   readonly runtimeFolder?: string
   readonly freeBytes?: (folder: string) => Promise<number>
+  readonly places?: HostPlaces
   /** Wraps every QMP client of the leases. */
   readonly between?: (client: QmpClient) => QmpCaller
 }
@@ -59,9 +62,9 @@ export interface QmpDriverParts {
 export class QmpDriver implements LeaseDriver {
   readonly #links = new QmpLinks()
   readonly #host: QmpHost
-  readonly #left: LeftLeases
-  /** Addresses of machines with a lease in this process. */
-  readonly #held = new Set<string>()
+  readonly #left: LeftLeases<QmpEntry>
+  readonly #held = new HeldMachines()
+  readonly #places: HostPlaces
 
   constructor(host: DriverHost, parts: QmpDriverParts = {}) {
     const { between = (client) => client } = parts
@@ -75,7 +78,12 @@ export class QmpDriver implements LeaseDriver {
       },
       watchLeft: (entry) => this.#left.watch(entry),
     }
-    this.#left = new LeftLeases(this.#host)
+    this.#places = parts.places ?? HOST_PLACES
+    this.#left = new LeftLeases({
+      ...this.#host,
+      startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
+      giveUp: async (entry) => await giveUpJobs(await this.#host.connect(qmpPathOf(entry.machine)), rescuedOf(entry)),
+    })
   }
 
   readonly monitor: MachineMonitor = {
@@ -88,8 +96,8 @@ export class QmpDriver implements LeaseDriver {
     checkLeaseId(request.leaseId)
     const { machine, consistency } = request
     const host = this.#host
-    checkWish(consistency, guestAgentOf(machine), machine.name)
-    return await this.#holding(machine, async (release) => {
+    checkWish(consistency, guestAgentOf(machine) !== null, machine.name)
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const client = await host.connect(qmpPathOf(machine))
       checkVersion(client)
@@ -112,8 +120,7 @@ export class QmpDriver implements LeaseDriver {
   /** A machine whose monitor nobody listens on; the image lock still refuses one that runs, under another socket. */
   whenOff(machine: MachineConfig, error: VarveError): Promise<MachineConfig | null> {
     const keys = isGone(error) ? offlineKeysOf(machine) : null
-    const address = keys === null ? '' : offlineAddressOf(keys)
-    return Promise.resolve(keys && { ...machine, driver: OFFLINE_DRIVER, address, keys })
+    return Promise.resolve(keys && asOffline(machine, keys))
   }
 
   async identify(machine: MachineConfig): Promise<MachineIdentity> {
@@ -126,8 +133,10 @@ export class QmpDriver implements LeaseDriver {
     }
   }
 
-  attachments(): Promise<readonly AttachmentSource[]> {
-    return Promise.resolve([])
+  attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
+    const qmpPath = qmpPathOf(machine)
+    const connect = (): Promise<QmpCaller> => this.#host.connect(qmpPath)
+    return qmpAttachments({ qmpPath, tpmState: tpmStateOf(machine), connect, places: this.#places })
   }
 
   async adopt(journalled: JournalEntry): Promise<Lease | null> {
@@ -135,7 +144,7 @@ export class QmpDriver implements LeaseDriver {
     const entry = fromJournal(journalled)
     const { machine } = entry
     if (entry.phase !== 'active' || entry.outcome !== null) return null
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       try {
         const client = await host.connect(qmpPathOf(machine))
         const why = findBreak(entry, await readInventory(client))
@@ -157,7 +166,7 @@ export class QmpDriver implements LeaseDriver {
 
   /** QMP_UNAVAILABLE when QEMU cannot be reached and bitmaps may remain in its images. */
   async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
-    await this.#holding(entry.machine, async (release) => {
+    await this.#held.holding(entry.machine, async (release) => {
       await finishLease(this.#host, fromJournal(entry), outcome)
       this.#left.release(entry.id)
       release()
@@ -208,7 +217,7 @@ export class QmpDriver implements LeaseDriver {
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
     const host = this.#host
-    return await this.#holding(machine, async (release) => {
+    return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const client = await host.connect(qmpPathOf(machine))
       await refuseMoving(client, name)
@@ -242,25 +251,6 @@ export class QmpDriver implements LeaseDriver {
       for (const agent of agents) await removeOrphans(this.#host, client, agent)
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
-    }
-  }
-
-  /** Runs `action` with the machine held; it stays held until `release`, or is freed when the action fails. */
-  async #holding<T>({ name, address }: Machine, action: (release: () => void) => Promise<T>): Promise<T> {
-    if (this.#held.has(address)) {
-      throw new VarveError(
-        'LEASE_HELD',
-        `a backup of machine ${name} is under way, or its checkpoints are being removed: try again when it has ended`,
-        { details: { machine: name } },
-      )
-    }
-    this.#held.add(address)
-    const release = (): void => void this.#held.delete(address)
-    try {
-      return await action(release)
-    } catch (error) {
-      release()
-      throw error
     }
   }
 

@@ -1,12 +1,12 @@
 // Cancels a lease's copy jobs, and resumes a guest that stopped because their scratch space was full.
 
-import { access, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer, diskNames } from '../../qmp/disks.ts'
-import { within } from '../../../protocol/host/within.ts'
+import { isThere } from '../scratch-guard.ts'
 import type { QmpEntry } from './entry.ts'
 
 const statusSchema = v.object({ status: v.string() })
@@ -35,18 +35,6 @@ export const rescuedOf = ({ disks, scratchFolder }: QmpEntry): Rescued => ({
 
 /** The file that notes that the machine had stopped on an error before the lease began. */
 const markerFile = (folder: string): string => join(folder, 'stopped-before')
-
-/** How long a file system may take to say whether a file is there, in milliseconds. */
-const FILE_LIMIT_MS = 1_000
-
-/** Whether a file or folder is there; false also where the file system does not answer. */
-export const isThere = async (path: string): Promise<boolean> => {
-  const there = access(path).then(
-    () => true,
-    () => false,
-  )
-  return (await within(there, FILE_LIMIT_MS)) ?? false
-}
 
 const isStoppedByError = async (client: QmpCaller): Promise<boolean> =>
   checkAnswer(statusSchema, await client.execute('query-status'), 'query-status').status === 'io-error'

@@ -1,167 +1,49 @@
-// Guards a lease's scratch space in a separate process: when the space runs low and the agent is dead or hangs, it
-// cancels the lease's copy jobs, so that the guest's writes continue.
-//
-//   standard input    one line of JSON (GuardOrder), then "alive" again and again, "acting" when the agent cancels
-//                     the jobs itself, "done" when the lease has ended; its end without "done": the agent is gone
-//   standard output   "ready", then "here" for each "alive"
+// The process that guards the scratch space of a lease of this driver.
 import * as v from 'valibot'
-import { readFile, rename, writeFile } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VarveError } from '../../../protocol/errors.ts'
-import { endProcess, processState } from '../../process-mark.ts'
-import { within } from '../../../protocol/host/within.ts'
 import { QmpClient } from '../../qmp/client.ts'
+import { guardDuty, type GuardedJobs } from '../scratch-guard-duty.ts'
 import { isGone } from './finish.ts'
 import { nbdServerListens } from './nbd-probe.ts'
-import { giveUpJobs, isThere } from './rescue.ts'
-import { GUARD_RELIEVED, agentEndedFile, guardOrderSchema, guardTokenFile, type GuardOrder } from './scratch-guard.ts'
-import { freeBytes } from './scratch.ts'
-import { watchScratch } from './scratch-watch.ts'
+import { giveUpJobs } from './rescue.ts'
 
-/** How often the guard checks whether it is still on duty, in milliseconds. */
-const DUTY_POLL_MS = 200
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 
-/** How often a guard without an agent checks whether QEMU is still there, in milliseconds. */
-const GONE_POLL_MS = 5_000
+const rescueSchema = v.object({
+  qmpPath: text,
+  /** The lease's NBD socket, which shows that QEMU lives without using the monitor. */
+  nbdPath: text,
+  folder: text,
+  jobs: v.pipe(v.array(text), v.minLength(1)),
+  disks: v.array(text),
+})
 
-/** An agent that has said nothing for this long while the space is low is taken to hang, in milliseconds. */
-const AGENT_SILENT_MS = 1_000
-
-/** The same for an agent that has said that it cancels the jobs, in milliseconds. */
-const AGENT_ACTING_MS = 5_000
-
-/** Pause between two looks at an agent while the space is low, in milliseconds. */
-const LOW_POLL_MS = 20
-
-/** How long a file operation may take, in milliseconds: the scratch space may be on a file system that hangs. */
-const FILE_LIMIT_MS = 1_000
-
-/** How long a guard without a folder tries to get a monitor that another client holds, in milliseconds. */
-const FOLDERLESS_LIMIT_MS = 60_000
-
-/** What the guard knows of the agent. */
-interface Agent {
-  heardMs: number
-  actingMs: number | null
-  gone: boolean
-}
-
-/** Goes on duty in place of an earlier guard; a file system that hangs does not prevent it. */
-const takeDuty = async ({ folder, token }: GuardOrder): Promise<void> => {
-  const file = guardTokenFile(folder)
-  await within(
-    writeFile(`${file}.${token}`, token).then(() => rename(`${file}.${token}`, file)),
-    FILE_LIMIT_MS,
-  )
-}
-
-/** Whether another guard is on duty. */
-const isRelieved = async ({ folder, token }: GuardOrder): Promise<boolean> => {
-  const holder = await within(
-    readFile(guardTokenFile(folder), 'utf8').catch(() => null),
-    FILE_LIMIT_MS,
-  )
-  return holder !== null && holder !== token
-}
-
-/** Whether QEMU has ended: then nothing writes to the scratch space. */
-const machineIsGone = async ({ nbdPath, qmpPath }: GuardOrder): Promise<boolean> => {
-  // the monitor takes one client, and a restarted agent must find it free: it is tried only where the export is gone
-  if (await nbdServerListens(nbdPath)) return false
-  try {
-    await using client = await QmpClient.connect({ path: qmpPath })
-    await client.execute('query-status')
-    return false
-  } catch (error) {
-    return isGone(error)
+const jobsOf = (ordered: unknown): GuardedJobs => {
+  const rescue = v.parse(rescueSchema, ordered)
+  const { qmpPath: path, nbdPath } = rescue
+  return {
+    exclusive: true,
+    cancel: async () => {
+      try {
+        await using client = await QmpClient.connect({ path })
+        await giveUpJobs(client, rescue)
+        return true
+      } catch (error) {
+        return error instanceof VarveError && isGone(error)
+      }
+    },
+    isGone: async () => {
+      // the monitor takes one client, and a restarted agent must find it free: it is tried only where the export is gone
+      if (await nbdServerListens(nbdPath)) return false
+      try {
+        await using client = await QmpClient.connect({ path })
+        await client.execute('query-status')
+        return false
+      } catch (error) {
+        return isGone(error)
+      }
+    },
   }
 }
 
-/** Cancels the jobs; true when nothing is left to do. */
-const cancelJobs = async (order: GuardOrder): Promise<boolean> => {
-  try {
-    await using client = await QmpClient.connect({ path: order.qmpPath })
-    await giveUpJobs(client, order)
-    return true
-  } catch (error) {
-    return error instanceof VarveError && isGone(error)
-  }
-}
-
-/** Whether a living agent cannot be relied on to cancel the jobs. */
-const hangs = ({ agent }: GuardOrder, { heardMs, actingMs }: Agent): boolean => {
-  if (agent !== null && processState(agent) === 'stopped') return true
-  const silentMs = performance.now() - heardMs
-  return silentMs > (actingMs === null ? AGENT_SILENT_MS : AGENT_ACTING_MS)
-}
-
-/** Kills an agent that hangs, as it holds the only monitor connection, and notes it for the next agent. */
-const endAgent = async (order: GuardOrder): Promise<void> => {
-  if (order.agent === null) return
-  const why = `it did not respond while the scratch space was low (less than ${order.reserveBytes} bytes free)`
-  const text = JSON.stringify({ timeMs: Date.now(), pid: order.agent.pid, why })
-  if (!endProcess(order.agent)) return
-  await within(
-    writeFile(agentEndedFile(order.folder), text).catch(() => undefined),
-    FILE_LIMIT_MS,
-  )
-}
-
-/** The space is low: makes sure that the jobs are cancelled, by the agent if it lives. */
-const giveUp = async (order: GuardOrder, agent: Agent): Promise<void> => {
-  const startedMs = performance.now()
-  for (;;) {
-    if (await isRelieved(order)) process.exit(GUARD_RELIEVED)
-    if (agent.gone) {
-      if (await cancelJobs(order)) return
-      if (performance.now() - startedMs > FOLDERLESS_LIMIT_MS && !(await isThere(order.folder))) return
-    } else if (hangs(order, agent)) await endAgent(order)
-    else if (!(await isThere(order.folder))) return
-    await sleep(LOW_POLL_MS)
-  }
-}
-
-/** Leaves once another guard is on duty, or once the agent and QEMU are both gone. */
-const leaveWhenUnneeded = async (order: GuardOrder, agent: Agent): Promise<never> => {
-  let lookedMs = performance.now()
-  for (;;) {
-    await sleep(DUTY_POLL_MS)
-    if (await isRelieved(order)) process.exit(GUARD_RELIEVED)
-    if (!agent.gone || performance.now() - lookedMs < GONE_POLL_MS) continue
-    if (await machineIsGone(order)) process.exit(0)
-    lookedMs = performance.now()
-  }
-}
-
-const main = async (): Promise<void> => {
-  process.stdout.on('error', () => undefined)
-  const agent: Agent = { heardMs: performance.now(), actingMs: null, gone: false }
-  const first = Promise.withResolvers<string | null>()
-  const lines = createInterface({ input: process.stdin })
-  lines.on('line', (line) => {
-    agent.heardMs = performance.now()
-    if (line === 'done') process.exit(0)
-    else if (line === 'acting') agent.actingMs = agent.heardMs
-    else if (line === 'alive') process.stdout.write('here\n')
-    else first.resolve(line)
-  })
-  lines.on('close', () => {
-    agent.gone = true
-    first.resolve(null)
-  })
-  const text = await first.promise
-  if (text === null) return
-  const order = v.parse(guardOrderSchema, JSON.parse(text))
-  await takeDuty(order)
-  process.stdout.write('ready\n')
-  void leaveWhenUnneeded(order, agent)
-  const { folder, reserveBytes } = order
-  const { signal } = new AbortController()
-  await watchScratch({ folder, reserveBytes, freeBytes, signal })
-  await giveUp(order, agent)
-}
-
-for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined)
-await main()
-process.exit(0)
+await guardDuty(jobsOf)

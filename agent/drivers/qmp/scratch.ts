@@ -1,7 +1,7 @@
 // Folders and images that a lease needs on the host: scratch space and the place of its sockets.
 
 import { execFile } from 'node:child_process'
-import { chown, mkdir, rm, stat, statfs } from 'node:fs/promises'
+import { chown, mkdir, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpEntry } from './entry.ts'
@@ -11,12 +11,6 @@ const execute = promisify(execFile)
 
 /** How long making one scratch image may take, in milliseconds. */
 const CREATE_LIMIT_MS = 30_000
-
-/** Bytes that a file system has left for this process. */
-export const freeBytes = async (folder: string): Promise<number> => {
-  const { bavail, bsize } = await statfs(folder)
-  return bavail * bsize
-}
 
 interface Owner {
   readonly uid: number
@@ -57,14 +51,4 @@ export const makeScratch = async (entry: QmpEntry): Promise<void> => {
       await give(scratchFile)
     }),
   )
-}
-
-/** How often a removal is retried because of new files: a process that is ending may still write. */
-const REMOVALS_MAX = 10
-
-/** Removes the lease's folders and all that is in them. */
-export const removeScratch = async (entry: QmpEntry): Promise<void> => {
-  for (const folder of [entry.scratchFolder, entry.socketFolder]) {
-    await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
-  }
 }

@@ -66,7 +66,7 @@ test('show machines, their state and their points, newest first', async () => {
     leftOut: [],
   })
   const table = await command('points', ...stand.config)
-  expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB$`, 'u'))
+  expect(table.stdout.split('\n')[1]).toMatch(new RegExp(`^${jobs[0]!.slice(0, 8)}  db1 .* vda 100 KiB  -$`, 'u'))
   const unknown = await command('points', 'bd1', '--json', ...stand.config)
   expect(unknown.code).toBe(1)
   expect(JSON.parse(unknown.stdout)).toMatchObject({ error: { code: 'NOT_FOUND' } })

@@ -27,7 +27,7 @@ const quiet = { info: () => undefined, warn: () => undefined }
 /** Freezes by the notes in `folder`, as the one agent there does. */
 const freeze = (folder: TempFolder, timeoutMs?: number): Promise<FrozenGuest> =>
   freezeGuest({
-    socketPath: folder.join('qga'),
+    guestAgent: folder.join('qga'),
     machine: 'db1',
     qmp: folder.join('qmp'),
     lease: 'lease',
@@ -185,7 +185,7 @@ const startVictim = async (folder: TempFolder) => {
      import { Thawer } from ${thawerModule}
      const log = { info: () => undefined, warn: () => undefined }
      const thawer = new Thawer({ notes: FreezeNotes.in(${JSON.stringify(folder.path)}), log })
-     const guest = { socketPath: ${JSON.stringify(folder.join('qga'))}, machine: 'db1', qmp: '/nowhere', lease: 'lease' }
+     const guest = { guestAgent: ${JSON.stringify(folder.join('qga'))}, machine: 'db1', qmp: '/nowhere', lease: 'lease' }
      setInterval(() => undefined, 1000)
      await freezeGuest({ ...guest, timeoutMs: 60_000, thawer })`,
   )

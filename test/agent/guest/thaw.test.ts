@@ -9,13 +9,13 @@ import { eventually, tempFolder } from '../../support/temp.ts'
 test('thaws a frozen guest, leaves a thawed one alone, and one that somebody else has a use for', async () => {
   await using folder = await tempFolder()
   await using left = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true, thawFailures: 1 })
-  expect(await thawVerified({ socketPath: left.socketPath })).toBeGreaterThan(0)
+  expect(await thawVerified({ guestAgent: left.socketPath })).toBeGreaterThan(0)
   expect(left.frozen).toBe(false)
   await using well = await ScriptedGuestAgent.listen(folder.join('b'))
-  expect(await thawVerified({ socketPath: well.socketPath })).toBe(0)
+  expect(await thawVerified({ guestAgent: well.socketPath })).toBe(0)
   expect(well.commands).not.toContain('guest-fsfreeze-thaw')
   await using other = await ScriptedGuestAgent.listen(folder.join('c'), { frozenBefore: true })
-  expect(await thawVerified({ socketPath: other.socketPath, wanted: async () => false })).toBe(0)
+  expect(await thawVerified({ guestAgent: other.socketPath, wanted: async () => false })).toBe(0)
   expect(other.frozen).toBe(true)
 })
 
@@ -24,7 +24,7 @@ test('a guest that needs longer for each answer than the first attempts wait', a
   const script = { frozenBefore: true, answerDelayMs: 3_200 }
   await using agent = await ScriptedGuestAgent.listen(folder.join('a'), script)
   const retries: unknown[] = []
-  const options = { socketPath: agent.socketPath, onRetry: (error: unknown) => void retries.push(error) }
+  const options = { guestAgent: agent.socketPath, onRetry: (error: unknown) => void retries.push(error) }
   expect(await thawVerified(options)).toBeGreaterThan(0)
   expect(retries.length).toBeGreaterThan(0)
   expect(agent.frozen).toBe(false)
@@ -35,9 +35,9 @@ test('waits for a guest whose socket is away, until it comes back or the signal 
   await using agent = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true })
   await agent.away()
   const stopping = new AbortController()
-  const none = thawVerified({ socketPath: folder.join('none'), signal: stopping.signal })
+  const none = thawVerified({ guestAgent: folder.join('none'), signal: stopping.signal })
   let tried = 0
-  const thawing = thawVerified({ socketPath: agent.socketPath, onRetry: () => void (tried += 1) })
+  const thawing = thawVerified({ guestAgent: agent.socketPath, onRetry: () => void (tried += 1) })
   await eventually(() => tried >= 3)
   await agent.back()
   expect(await thawing).toBeGreaterThan(0)
@@ -48,7 +48,7 @@ test('waits for a guest whose socket is away, until it comes back or the signal 
 test('a guest that cannot say whether it is frozen is told to thaw', async () => {
   await using folder = await tempFolder()
   await using agent = await ScriptedGuestAgent.listen(folder.join('a'), { frozenBefore: true, statusFailures: 1 })
-  await thawVerified({ socketPath: agent.socketPath })
+  await thawVerified({ guestAgent: agent.socketPath })
   expect(agent.frozen).toBe(false)
 })
 
@@ -62,7 +62,7 @@ test('a freeze that was not answered is outlasted on its own channel', async () 
     code: 'GUEST_AGENT_UNAVAILABLE',
   })
   const freeze = { channel, state: 'unanswered' } as const
-  expect(await thawVerified({ socketPath: agent.socketPath, freeze })).toBeGreaterThan(0)
+  expect(await thawVerified({ guestAgent: agent.socketPath, freeze })).toBeGreaterThan(0)
   expect(agent.frozen).toBe(false)
   expect(agent.commands.filter((command) => command === 'guest-sync-delimited')).toHaveLength(2)
 })

@@ -67,12 +67,23 @@ test('a restore point with its disks, what was left out and what it took', () =>
     lostBytes: 0,
     disks: [made],
     leftOut: [{ name: 'cd0', reason: 'read-only' }],
+    attachments: [
+      { name: 'nvram', size: 2048, root: null },
+      { name: 'command-line', size: 1024, root: null },
+    ],
+    missingAttachments: 9,
   } as unknown as Point
-  expect(pointReport(point)).toEqual([
+  const missing = Array.from({ length: 9 }, (_, index) => ({ name: `f${index}`, reason: 'there is no such file' }))
+  expect(pointReport(point, missing)).toEqual([
     'Restore point 3f2a91c0 of db1: full (first), guest frozen at its instant',
     '  note: slow',
     '  vda: 4.0 KiB, 2.0 KiB changed, full (first); 3 unchanged chunks compared',
     '  cd0: left out (read-only)',
+    '  2 attachments: 3.0 KiB',
+    ...Array.from({ length: 8 }, (_, index) => `  f${index}: not attached (there is no such file)`),
+    '  and 1 more that could not be attached',
     '  read 4.0 KiB, sent 2.0 KiB, stored 1.0 KiB in 1.5 s',
   ])
+  const bare = { ...point, attachments: [], missingAttachments: 0 } as Point
+  expect(pointReport(bare, []).join()).not.toContain('attach')
 })

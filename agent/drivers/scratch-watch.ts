@@ -1,7 +1,7 @@
 // Watches the scratch space, so that a backup is cancelled before a guest's write could fail.
 
-import { VarveError } from '../../../protocol/errors.ts'
-import { pause, within } from '../../../protocol/host/within.ts'
+import { VarveError } from '../../protocol/errors.ts'
+import { pause, within } from '../../protocol/host/within.ts'
 
 /** Longest and shortest pause between two looks, in milliseconds. */
 export const SCRATCH_POLL_MS = 200

@@ -7,7 +7,7 @@ import {
   SCRATCH_POLL_MS,
   judgeScratch,
   watchScratch,
-} from '../../../../agent/drivers/qmp/scratch-watch.ts'
+} from '../../../agent/drivers/scratch-watch.ts'
 
 const size = fc.nat(2 ** 40 - 1)
 const rate = fc.double({ min: 0, max: 2 ** 24, noNaN: true })

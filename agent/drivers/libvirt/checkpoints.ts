@@ -1,0 +1,147 @@
+// libvirt's checkpoints of a domain: reads them, finds out whether their bitmaps are there, and removes Varve's.
+
+import type { VarveError } from '../../../protocol/errors.ts'
+import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
+import { isLibvirtError } from '../../libvirt/errors.ts'
+import type { LibvirtCaller, LibvirtCheckpoint, LibvirtDomain } from '../../libvirt/types.ts'
+import { attributeOf, childrenOf, elementAt, readXml, textAt, xml } from '../../libvirt/xml.ts'
+
+/** A disk's part in a checkpoint. */
+export interface CheckpointDisk {
+  readonly name: string
+  /** What changed since, in bytes; null where the disk's image has no usable bitmap of the checkpoint. */
+  readonly changedBytes: number | null
+}
+
+/** A checkpoint with the disks of which it is to have a bitmap. */
+export interface SeenCheckpoint {
+  readonly name: string
+  readonly parent: string | null
+  /** Seconds since 1970, as libvirt keeps them. */
+  readonly createdAt: number
+  readonly disks: readonly CheckpointDisk[]
+}
+
+const parseCheckpointXml = (text: string): SeenCheckpoint => {
+  const root = readXml(text, { root: 'domaincheckpoint' })
+  const disks = elementAt(root, 'disks')
+  const recorded = (disks === null ? [] : childrenOf(disks, 'disk')).filter(
+    (disk) => attributeOf(disk, 'checkpoint') === 'bitmap',
+  )
+  return {
+    name: textAt(root, 'name') ?? '',
+    parent: textAt(root, 'parent/name'),
+    createdAt: Number.parseInt(textAt(root, 'creationTime') ?? '0', 10) || 0,
+    disks: recorded.map((disk) => {
+      const size = attributeOf(disk, 'size')
+      return { name: attributeOf(disk, 'name') ?? '', changedBytes: size === null ? null : Number(size) }
+    }),
+  }
+}
+
+/** A checkpoint as it is now, of a domain that runs. libvirt gives no size of a bitmap that is missing, broken or disabled. */
+export const readCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
+  parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: true, domain: false }))
+
+/** A checkpoint by its name; null where libvirt has none. */
+export const findCheckpoint = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  name: string,
+): Promise<LibvirtCheckpoint | null> => {
+  try {
+    return await caller.checkpointByName(domain, name)
+  } catch (error) {
+    if (isLibvirtError(error, LIBVIRT_CODES.noCheckpoint)) return null
+    throw error
+  }
+}
+
+/** Writes libvirt's notes of a checkpoint anew, without touching a bitmap: from now on it is of these disks. */
+const redefine = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  { name, parent, createdAt, disks }: Omit<SeenCheckpoint, 'disks'> & { readonly disks: readonly string[] },
+): Promise<LibvirtCheckpoint> => {
+  const lines = disks.map((disk) => xml`<disk name="${disk}" checkpoint="bitmap" bitmap="${name}"/>`)
+  const above = parent === null ? null : xml`<parent><name>${parent}</name></parent>`
+  const document = xml`<domaincheckpoint><name>${name}</name>${above}<creationTime>${createdAt}</creationTime><disks>${lines}</disks></domaincheckpoint>`
+  return await caller.checkpointCreate(domain, document.text, { redefine: true })
+}
+
+/**
+ * A checkpoint whose bitmaps may be in the images though libvirt has no notes of it, as of a transient domain that was
+ * started again, or one that was undefined: notes it again for the disks that have it. Null where no disk has.
+ */
+export const recoverCheckpoint = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  name: string,
+  disks: readonly string[],
+): Promise<SeenCheckpoint | null> => {
+  if (disks.length === 0) return null
+  const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
+  const noted = await redefine(caller, domain, { ...about, disks })
+  const seen = await readCheckpoint(caller, noted)
+  const found = seen.disks.filter(({ changedBytes }) => changedBytes !== null)
+  if (found.length === 0) {
+    await caller.checkpointDelete(noted, { metadataOnly: true })
+    return null
+  }
+  if (found.length < disks.length) await redefine(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
+  return { ...seen, disks: found }
+}
+
+const isRefused = (error: unknown): error is VarveError => isLibvirtError(error)
+
+/** Removes what a checkpoint has on one disk; libvirt refuses where there is nothing. */
+const removeFromDisk = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  checkpoint: Omit<SeenCheckpoint, 'disks'>,
+  disk: string,
+): Promise<void> => {
+  const alone = await redefine(caller, domain, { ...checkpoint, disks: [disk] })
+  try {
+    await caller.checkpointDelete(alone)
+  } catch (error) {
+    if (!isRefused(error)) throw error
+  }
+}
+
+/**
+ * Removes a checkpoint with its bitmaps. Where libvirt refuses, as a disk has lost its bitmap or is gone, disk by disk,
+ * then what it has noted.
+ */
+export const removeCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<void> => {
+  const { domain, name } = checkpoint
+  try {
+    return await caller.checkpointDelete(checkpoint)
+  } catch (error) {
+    if (isLibvirtError(error, LIBVIRT_CODES.noCheckpoint)) return
+    // with the domain off, or its state locked by a job, nothing else would work either
+    if (!isRefused(error) || isLibvirtError(error, LIBVIRT_CODES.operationInvalid, LIBVIRT_CODES.operationTimeout))
+      throw error
+  }
+  const seen = await readCheckpoint(caller, checkpoint)
+  for (const disk of seen.disks) {
+    if (seen.disks.length > 1) await removeFromDisk(caller, domain, seen, disk.name)
+  }
+  const left = await findCheckpoint(caller, domain, name)
+  if (left !== null) await caller.checkpointDelete(left, { metadataOnly: true })
+}
+
+/** Removes a checkpoint's bitmaps of some disks, and keeps those of the others. */
+export const removeDisks = async (
+  caller: LibvirtCaller,
+  checkpoint: LibvirtCheckpoint,
+  disks: ReadonlySet<string>,
+): Promise<void> => {
+  const seen = await readCheckpoint(caller, checkpoint)
+  const removed = seen.disks.filter(({ name }) => disks.has(name))
+  const kept = seen.disks.filter(({ name }) => !disks.has(name)).map(({ name }) => name)
+  if (removed.length === 0) return
+  if (kept.length === 0) return await removeCheckpoint(caller, checkpoint)
+  for (const { name } of removed) await removeFromDisk(caller, checkpoint.domain, seen, name)
+  await redefine(caller, checkpoint.domain, { ...seen, disks: kept })
+}

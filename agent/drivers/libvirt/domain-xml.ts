@@ -1,0 +1,143 @@
+// A domain as its XML describes it: disks, owner of its files, and what is kept with its backups. Pure.
+
+import type { LeftOutDisk } from '../../../protocol/backup.ts'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { JsonValue } from '../../json-value.ts'
+import { attributeOf, childrenOf, elementAt, readXml, textAt, type XmlElement } from '../../libvirt/xml.ts'
+import { DISKS_MAX, type DiskImage } from '../../qmp/disks.ts'
+
+/** A disk of a domain that a backup can hold. */
+export interface DomainDisk {
+  /** The target's name, such as `vda`. */
+  readonly name: string
+  /** The image's format, such as `qcow2`. */
+  readonly format: string
+  /** The file or device, or what names the image in another store. */
+  readonly fileName: string
+  /** The path of a file or device of this host; null for any other store. */
+  readonly path: string | null
+  readonly backing: readonly DiskImage[]
+  /** Number of QEMU's node `libvirt-<index>-format`; null where the domain does not run. */
+  readonly index: number | null
+}
+
+export interface DomainDescription {
+  readonly name: string
+  readonly uuid: string
+  readonly disks: readonly DomainDisk[]
+  readonly leftOut: readonly LeftOutDisk[]
+  /** The user and group that QEMU runs as, where libvirt tells. */
+  readonly owner: { readonly uid: number; readonly gid: number } | null
+  /** It has a channel to an agent in its guest. */
+  readonly hasGuestAgent: boolean
+  readonly configuration: { readonly [key: string]: JsonValue }
+}
+
+/** Attributes of <source> that name an image, with those that say where it is. */
+const LOCATORS = ['file', 'dev', 'protocol', 'pool', 'name', 'volume', 'dir', 'type', 'namespace'] as const
+
+interface Source {
+  readonly fileName: string
+  readonly path: string | null
+  readonly index: number | null
+}
+
+/** What a <source> names; null where it names nothing. */
+const sourceOf = (element: XmlElement | null): Source | null => {
+  if (element === null) return null
+  const index = Number.parseInt(attributeOf(element, 'index') ?? '', 10)
+  const path = attributeOf(element, 'file') ?? attributeOf(element, 'dev')
+  const hosts = childrenOf(element, 'host').map((host) => `${attributeOf(host, 'name')}:${attributeOf(host, 'port')}`)
+  const named = LOCATORS.flatMap((name) => attributeOf(element, name) ?? []).concat(hosts)
+  if (named.length === 0) return null
+  return { fileName: path ?? named.join(' '), path, index: Number.isNaN(index) ? null : index }
+}
+
+/** The images below a disk, the nearest first; their sizes are not known here. */
+const backingOf = (disk: XmlElement): DiskImage[] => {
+  const chain: DiskImage[] = []
+  for (let under = elementAt(disk, 'backingStore'); under !== null; under = elementAt(under, 'backingStore')) {
+    const source = sourceOf(elementAt(under, 'source'))
+    if (source === null) break
+    const format = attributeOf(elementAt(under, 'format'), 'type') ?? ''
+    chain.push({ format, fileName: source.fileName, size: 0 })
+  }
+  return chain
+}
+
+const isReadOnly = (disk: XmlElement): boolean =>
+  attributeOf(disk, 'device') === 'cdrom' || elementAt(disk, 'readonly') !== null
+
+const readDisks = (devices: XmlElement | null): Pick<DomainDescription, 'disks' | 'leftOut'> => {
+  const disks: DomainDisk[] = []
+  const leftOut: LeftOutDisk[] = []
+  for (const element of devices === null ? [] : childrenOf(devices, 'disk')) {
+    const source = sourceOf(elementAt(element, 'source'))
+    const name = attributeOf(elementAt(element, 'target'), 'dev')
+    // an empty drive is no disk
+    if (source === null || name === null) continue
+    if (isReadOnly(element)) {
+      leftOut.push({ name, reason: 'read-only' })
+      continue
+    }
+    const format = attributeOf(elementAt(element, 'driver'), 'type') ?? 'raw'
+    disks.push({ name, format, ...source, backing: backingOf(element) })
+  }
+  if (disks.length + leftOut.length > DISKS_MAX) {
+    const sentence = `the machine has ${disks.length + leftOut.length} disks; at most ${DISKS_MAX} are supported`
+    throw new VarveError('DISK_UNSUPPORTED', sentence)
+  }
+  return { disks, leftOut }
+}
+
+const ownerOf = (domain: XmlElement): DomainDescription['owner'] => {
+  const label = childrenOf(domain, 'seclabel').find((each) => attributeOf(each, 'model') === 'dac')
+  const ids = /^\+?(\d{1,10}):\+?(\d{1,10})$/.exec(label === undefined ? '' : (textAt(label, 'label') ?? ''))
+  return ids === null ? null : { uid: Number(ids[1]), gid: Number(ids[2]) }
+}
+
+/** The target of the channel through which QEMU's guest agent is reached. */
+const AGENT_CHANNEL = 'org.qemu.guest_agent.0'
+
+const UNIT_BYTES: Readonly<Record<string, number>> = {
+  b: 1,
+  bytes: 1,
+  KB: 1e3,
+  k: 1024,
+  KiB: 1024,
+  M: 2 ** 20,
+  MiB: 2 ** 20,
+  MB: 1e6,
+  G: 2 ** 30,
+  GiB: 2 ** 30,
+  GB: 1e9,
+  T: 2 ** 40,
+  TiB: 2 ** 40,
+}
+
+const memoryBytesOf = (domain: XmlElement): number | null => {
+  const memory = elementAt(domain, 'memory')
+  const bytes = Number(textAt(domain, 'memory')) * (UNIT_BYTES[attributeOf(memory, 'unit') ?? 'KiB'] ?? Number.NaN)
+  return Number.isSafeInteger(bytes) ? bytes : null
+}
+
+/** Reads a domain's XML; LIBVIRT_PROTOCOL for one that cannot be read. */
+export const readDomain = (text: string): DomainDescription => {
+  const domain = readXml(text, { root: 'domain' })
+  const name = textAt(domain, 'name') ?? ''
+  const uuid = textAt(domain, 'uuid') ?? ''
+  const devices = elementAt(domain, 'devices')
+  const type = elementAt(domain, 'os/type')
+  const cpus = Number.parseInt(textAt(domain, 'vcpu') ?? '', 10)
+  const channels = devices === null ? [] : childrenOf(devices, 'channel')
+  const configuration = {
+    name,
+    uuid,
+    cpuCount: Number.isNaN(cpus) ? null : cpus,
+    architecture: attributeOf(type, 'arch'),
+    memoryBytes: memoryBytesOf(domain),
+    machineType: attributeOf(type, 'machine'),
+  }
+  const hasGuestAgent = channels.some((each) => attributeOf(elementAt(each, 'target'), 'name') === AGENT_CHANNEL)
+  return { name, uuid, ...readDisks(devices), owner: ownerOf(domain), hasGuestAgent, configuration }
+}

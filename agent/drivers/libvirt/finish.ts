@@ -1,0 +1,115 @@
+// Ends a lease for good: removes what it left in the guest, in libvirt, on disk and in the journal, in this order.
+
+import { VarveError } from '../../../protocol/errors.ts'
+import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import { libvirtCheckpointName } from '../checkpoint-names.ts'
+import type { LeaseOutcome } from '../driver.ts'
+import { lookAtScratch } from '../scratch-watch.ts'
+import { removeScratch } from '../scratch.ts'
+import { findCheckpoint, removeCheckpoint, removeDisks } from './checkpoints.ts'
+import { writeEntry, type LibvirtEntry } from './entry.ts'
+import type { LibvirtHost } from './host.ts'
+import { endBackup } from './job.ts'
+import { keysOf } from './keys.ts'
+import { leaseOfCheckpoint } from './names.ts'
+import { isStoppedByScratch, rescuedOf } from './rescue.ts'
+import { domainOf, machineOff } from './run-state.ts'
+
+/** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
+const THAW_WAIT_MS = 10_000
+
+/** Connections tried when libvirt disconnects midway. */
+const ATTEMPTS_MAX = 3
+
+/** Whether an error says that the domain has ended, so that only its images remain. */
+export const isGone = (error: unknown): boolean => error instanceof VarveError && error.code === 'MACHINE_OFF'
+
+/** Checkpoints of leases that nothing needs any more, of this host's agents. */
+export const removeObsolete = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  agents: readonly string[],
+  kept: ReadonlySet<string>,
+): Promise<readonly string[]> => {
+  const removed: string[] = []
+  for (const checkpoint of await caller.listCheckpoints(domain)) {
+    const lease = leaseOfCheckpoint(checkpoint.name, agents)
+    if (lease === null || kept.has(lease)) continue
+    await removeCheckpoint(caller, checkpoint)
+    removed.push(checkpoint.name)
+  }
+  return removed
+}
+
+const agentsOf = ({ agentId, formerAgents, baseAgent }: LibvirtEntry): readonly string[] => [
+  agentId,
+  ...formerAgents,
+  ...(baseAgent === null ? [] : [baseAgent]),
+]
+
+/**
+ * After a failure the lease's own checkpoint is useless, and so is the base's of a disk on which a comparison found that it has
+ * missed a change: the next backup may draw another sample.
+ */
+const removeFailed = async (caller: LibvirtCaller, domain: LibvirtDomain, entry: LibvirtEntry): Promise<void> => {
+  const own = entry.checkpoint === null ? null : await findCheckpoint(caller, domain, entry.checkpoint)
+  if (own !== null) await removeCheckpoint(caller, own)
+  const missed = new Set(entry.disks.filter(({ reason }) => reason === 'changes-missed').map(({ name }) => name))
+  if (missed.size === 0 || entry.baseLease === null) return
+  for (const name of new Set(agentsOf(entry).map((agent) => libvirtCheckpointName(agent, entry.baseLease ?? '')))) {
+    const base = await findCheckpoint(caller, domain, name)
+    if (base !== null) await removeDisks(caller, base, missed)
+  }
+}
+
+const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
+  const { machine, uuid, socketPath } = entry
+  const caller = await host.connect(keysOf(machine).uri)
+  const domain = await domainOf(caller, uuid)
+  if (domain === null || domain.id === null) throw machineOff(machine.name)
+  const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes: host.freeBytes })
+  const stopped = free < host.reserveBytes && (await isStoppedByScratch(caller, domain, rescuedOf(entry)))
+  await endBackup(caller, domain, socketPath)
+  if (outcome === 'failed') await removeFailed(caller, domain, entry)
+  else {
+    const kept = await host.journal.keptCheckpoints(entry.id)
+    // a lease without a checkpoint leaves the base's: the next increment continues it
+    const needed = entry.checkpoint === null && entry.baseLease !== null ? [entry.baseLease] : []
+    await removeObsolete(caller, domain, agentsOf(entry), new Set([...kept, ...needed, entry.id]))
+  }
+  if (!stopped) return
+  await removeScratch(entry)
+  await caller.resume(domain)
+  const sentence = 'the guest had stopped because the scratch space was full; it was resumed'
+  host.log.warn({ lease: entry.id, machine: machine.name }, sentence)
+}
+
+const tearDownReachable = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await tearDown(host, entry, outcome)
+    } catch (error) {
+      const broken = error instanceof VarveError && error.code === 'LIBVIRT_UNAVAILABLE'
+      if (!broken || attempt >= ATTEMPTS_MAX) throw error
+    }
+  }
+}
+
+/**
+ * Removes exactly what the entry's lease made, then the entry. The outcome is journalled first, so that it also holds for a
+ * later try. MACHINE_OFF while the domain does not run and bitmaps may remain in its images: the entry stays.
+ */
+export const finishLease = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOutcome): Promise<void> => {
+  const settled = entry.outcome ?? outcome
+  await writeEntry(host.journal, { ...entry, phase: 'ending', outcome: settled })
+  await host.thawer.takeOver(({ lease }) => lease === entry.id, THAW_WAIT_MS)
+  try {
+    await tearDownReachable(host, entry, settled)
+  } catch (error) {
+    if (!isGone(error)) throw error
+    await removeScratch(entry)
+    if (entry.checkpoint !== null) throw error
+  }
+  await removeScratch(entry)
+  await host.journal.remove(entry.id)
+}

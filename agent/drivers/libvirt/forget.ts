@@ -1,0 +1,52 @@
+// Removes what any agent has in a domain: its backup and its checkpoints.
+
+import { rm } from 'node:fs/promises'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { Forgotten } from '../../../protocol/methods.ts'
+import { isLibvirtError } from '../../libvirt/errors.ts'
+import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import { readCheckpoint, removeCheckpoint, removeDisks } from './checkpoints.ts'
+import { readDomain } from './domain-xml.ts'
+import { endBackup, readBackup } from './job.ts'
+import { socketOwner, VARVE_CHECKPOINT } from './names.ts'
+
+/**
+ * Removes Varve's checkpoints from a domain, or from one of its disks; without `disk` also a backup that is left. What libvirt
+ * refuses to remove is in `left`, with its reason. NOT_FOUND when there is no such disk.
+ */
+export const forgetDomain = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  disk: string | null,
+): Promise<Forgotten> => {
+  const { disks } = readDomain(await caller.domainXml(domain))
+  if (disk !== null && !disks.some(({ name }) => name === disk)) {
+    const names = disks.map(({ name }) => name).join(', ')
+    throw new VarveError('NOT_FOUND', `there is no disk "${disk}"; the machine has: ${names || 'none'}`)
+  }
+  const backup = disk === null ? await readBackup(caller, domain) : null
+  const owner = backup === null ? null : socketOwner(backup.socketPath, [])
+  if (backup !== null && owner !== null) {
+    await endBackup(caller, domain, backup.socketPath)
+    await rm(owner.folder, { recursive: true, force: true })
+  }
+  const removed: Forgotten['removed'] = []
+  const left: Forgotten['left'] = []
+  for (const checkpoint of await caller.listCheckpoints(domain)) {
+    const bitmap = checkpoint.name
+    if (!VARVE_CHECKPOINT.test(bitmap)) continue
+    const seen = await readCheckpoint(caller, checkpoint)
+    const nodes = seen.disks.map(({ name }) => name).filter((name) => disk === null || name === disk)
+    try {
+      if (disk === null) await removeCheckpoint(caller, checkpoint)
+      else await removeDisks(caller, checkpoint, new Set([disk]))
+      removed.push(...nodes.map((node) => ({ node, bitmap })))
+    } catch (error) {
+      if (!isLibvirtError(error)) throw error
+      const reason = String(error.details['message'] ?? error.message)
+      const fileOf = (node: string): string => disks.find(({ name }) => name === node)?.fileName ?? ''
+      left.push(...nodes.map((node) => ({ node, bitmap, file: fileOf(node), reason })))
+    }
+  }
+  return { removed, left }
+}

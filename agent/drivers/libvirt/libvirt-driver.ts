@@ -1,0 +1,269 @@
+// Driver `libvirt`: backups and checkpoints that libvirt makes, in pull mode, and never its QEMU's monitor behind its back.
+
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { VarveError } from '../../../protocol/errors.ts'
+import type { Forgotten } from '../../../protocol/methods.ts'
+import type { LibvirtConnection } from '../../libvirt/connection.ts'
+import type { LibvirtLinkState } from '../../libvirt/link.ts'
+import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import type {
+  AttachmentSource,
+  DriverHost,
+  Lease,
+  LeaseDriver,
+  LeaseOutcome,
+  LeaseRequest,
+  Machine,
+  MachineConfig,
+  MachineIdentity,
+  MachineLook,
+} from '../driver.ts'
+import { HeldMachines } from '../held.ts'
+import { checkLeaseId, type JournalEntry } from '../journal.ts'
+import { LeftLeases } from '../left-leases.ts'
+import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
+import { domainAttachments } from './attachments.ts'
+import { checkVersions, tryToBegin } from './begin.ts'
+import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
+import { finishLease } from './finish.ts'
+import { forgetDomain } from './forget.ts'
+import type { LibvirtHost } from './host.ts'
+import { keysOf } from './keys.ts'
+import { findBreak, LibvirtLease } from './libvirt-lease.ts'
+import { LibvirtLinks } from './links.ts'
+import type { Learned } from './look.ts'
+import { lookAtMachine } from './machine-look.ts'
+import { removeOrphan } from './orphans.ts'
+import { giveUpBackup, rescuedOf } from './rescue.ts'
+import { findDomain, findMove, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { startScratchGuard } from './scratch-guard.ts'
+import { offlineMachine } from './when-off.ts'
+
+/** How often a lease starts over because the machine's disks changed while it began, or because libvirt refused one. */
+const BEGIN_ATTEMPTS_MAX = 3
+const REFUSALS_MAX = 256
+
+/** Parts of the driver that a test may replace. */
+export interface LibvirtDriverParts {
+  /** Folder with a short path for the NBD sockets; /run for root, else the temporary folder. */
+  readonly runtimeFolder?: string
+  readonly freeBytes?: (folder: string) => Promise<number>
+  /** Wraps every connection of the leases. */
+  readonly between?: (connection: LibvirtConnection) => LibvirtCaller
+}
+
+export class LibvirtDriver implements LeaseDriver {
+  readonly monitor = null
+  readonly #links = new LibvirtLinks()
+  readonly #host: LibvirtHost
+  readonly #left: LeftLeases<LibvirtEntry>
+  readonly #held = new HeldMachines()
+  /** Ends the listening of machines that are attached, by address. */
+  readonly #attached = new Map<string, () => void>()
+
+  constructor(host: DriverHost, parts: LibvirtDriverParts = {}) {
+    const { between = (connection) => connection } = parts
+    this.#host = {
+      ...host,
+      connect: async (uri) => between(await this.#links.of(uri).client()),
+      freeBytes: parts.freeBytes ?? freeBytes,
+      folders: {
+        scratch: join(host.stateFolder, 'scratch'),
+        runtime: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
+      },
+      watchLeft: (entry) => this.#left.watch(entry),
+    }
+    this.#left = new LeftLeases({
+      ...this.#host,
+      startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
+      giveUp: async (entry) =>
+        await giveUpBackup(await this.#host.connect(keysOf(entry.machine).uri), rescuedOf(entry)),
+    })
+  }
+
+  async begin(request: LeaseRequest): Promise<Lease> {
+    checkLeaseId(request.leaseId)
+    const { machine } = request
+    const host = this.#host
+    return await this.#held.holding(machine, async (release) => {
+      await host.journal.refuseUnknown(machine)
+      const caller = await host.connect(keysOf(machine).uri)
+      await checkVersions(caller)
+      const domain = await findDomain(caller, machine)
+      if (domain.id === null) throw machineOff(machine.name)
+      await refuseMoving(caller, domain, machine.name)
+      await this.#settleEarlier(request)
+      await prepareFolders(host)
+      await removeOrphan(host, caller, domain, [request.agentId, ...request.formerAgents])
+      await refuseBusy(caller, domain, machine.name)
+      let learned: Learned = { without: new Set(), broken: new Set() }
+      for (let attempt = 1, refusals = 0; ;) {
+        const begun = await tryToBegin(host, { caller, domain, request, release }, learned)
+        if (begun === 'changed') attempt += 1
+        else if ('without' in begun) {
+          learned = begun
+          refusals += 1
+        } else return begun
+        if (attempt > BEGIN_ATTEMPTS_MAX || refusals > REFUSALS_MAX) {
+          const sentence = `the disks of machine ${machine.name} keep changing while a backup begins (a snapshot, a resize, a device added or removed): try again when that is done`
+          throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name } })
+        }
+        host.log.info({ machine: machine.name, attempt, refusals }, 'the lease begins again, with what is known now')
+      }
+    })
+  }
+
+  async whenOff(machine: MachineConfig, { code }: VarveError): Promise<MachineConfig | null> {
+    if (code !== 'MACHINE_OFF') return null
+    try {
+      const caller = await this.#host.connect(keysOf(machine).uri)
+      const domain = await findDomain(caller, machine)
+      if (domain.id !== null) return null
+      return offlineMachine(machine, await caller.domainXml(domain, { inactive: true }))
+    } catch (error) {
+      this.#host.log.warn({ machine: machine.name, err: error }, 'the disks of a domain that is off are not known')
+      return null
+    }
+  }
+
+  async identify(machine: MachineConfig): Promise<MachineIdentity> {
+    try {
+      const caller = await this.#host.connect(keysOf(machine).uri)
+      const domain = await findDomain(caller, machine)
+      return { uuid: domain.uuid, here: domain.id !== null && (await findMove(caller, domain)) === null }
+    } catch {
+      return { uuid: null, here: false }
+    }
+  }
+
+  async attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
+    try {
+      const caller = await this.#host.connect(keysOf(machine).uri)
+      return await domainAttachments(caller, await findDomain(caller, machine))
+    } catch (error) {
+      return [{ name: 'domain.xml', missing: error instanceof Error ? error.message : String(error) }]
+    }
+  }
+
+  async adopt(journalled: JournalEntry): Promise<Lease | null> {
+    const host = this.#host
+    const entry = fromJournal(journalled)
+    const { machine } = entry
+    if (entry.phase !== 'active' || entry.outcome !== null) return null
+    return await this.#held.holding(machine, async (release) => {
+      const caller = await host.connect(keysOf(machine).uri)
+      const why = await findBreak(caller, entry)
+      if (why !== null) {
+        host.log.info({ lease: entry.id, machine: machine.name, why }, 'the lease cannot continue')
+        release()
+        return null
+      }
+      const guard = await startScratchGuard(entry, host.reserveBytes)
+      this.#left.release(entry.id)
+      return new LibvirtLease({ host, entry, caller, guard, onEnd: release })
+    })
+  }
+
+  /** MACHINE_OFF while the domain does not run and bitmaps may remain in its images; LIBVIRT_UNAVAILABLE. */
+  async settle(entry: JournalEntry, outcome: LeaseOutcome): Promise<void> {
+    await this.#held.holding(entry.machine, async (release) => {
+      await finishLease(this.#host, fromJournal(entry), outcome)
+      this.#left.release(entry.id)
+      release()
+    })
+  }
+
+  async removeFiles(journalled: JournalEntry): Promise<void> {
+    const entry = fromJournal(journalled)
+    if (entry.socketFolder.startsWith(this.#host.folders.runtime)) await removeScratch(entry)
+  }
+
+  /** A connection to libvirt that is being restored is worth another try. */
+  isPassing({ code }: VarveError): boolean {
+    return code === 'LIBVIRT_UNAVAILABLE' || code === 'LIBVIRT_TIMEOUT'
+  }
+
+  attach(machine: Machine): void {
+    const link = this.#links.of(keysOf(machine).uri)
+    const onState = (state: LibvirtLinkState): void => {
+      this.#host.log.info({ machine: machine.name, libvirt: state }, 'machine')
+      if (state === 'up') void this.#clearOrphans(machine)
+    }
+    this.detach(machine)
+    this.#attached.set(machine.address, link.onState(onState))
+    if (link.state === 'up') onState('up')
+    link.start()
+  }
+
+  detach(machine: Machine): void {
+    this.#attached.get(machine.address)?.()
+    this.#attached.delete(machine.address)
+  }
+
+  async watchLeft(): Promise<void> {
+    for (const entry of await libvirtEntries(this.#host.journal)) this.#left.watch(entry)
+  }
+
+  async look(machine: MachineConfig): Promise<MachineLook> {
+    return await lookAtMachine(() => this.#host.connect(keysOf(machine).uri), machine)
+  }
+
+  /** Also LIBVIRT_UNAVAILABLE, and MACHINE_OFF while the domain does not run. */
+  async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
+    const { name, address } = machine
+    const host = this.#host
+    return await this.#held.holding(machine, async (release) => {
+      await host.journal.refuseUnknown(machine)
+      const caller = await host.connect(keysOf(machine).uri)
+      const domain = await this.#running(caller, machine)
+      await refuseMoving(caller, domain, name)
+      for (const entry of await libvirtEntries(host.journal)) {
+        if (disk !== null || (entry.machine.address !== address && entry.machine.name !== name)) continue
+        await finishLease(host, entry, 'failed')
+        this.#left.release(entry.id)
+      }
+      const forgotten = await forgetDomain(caller, domain, disk)
+      const { removed, left } = forgotten
+      host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
+      release()
+      return forgotten
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#links[Symbol.asyncDispose]()
+  }
+
+  async #running(caller: LibvirtCaller, machine: Machine): Promise<LibvirtDomain> {
+    const domain = await findDomain(caller, machine)
+    if (domain.id === null) throw machineOff(machine.name)
+    return domain
+  }
+
+  /** Ends a backup of ours that the journal does not know: nothing can resume it, and nothing watches its scratch space. */
+  async #clearOrphans(machine: Machine): Promise<void> {
+    const { agents, connect, journal, log } = this.#host
+    try {
+      await journal.refuseUnknown(machine)
+      const caller = await connect(keysOf(machine).uri)
+      const domain = await findDomain(caller, machine)
+      if (domain.id !== null) await removeOrphan(this.#host, caller, domain, agents)
+    } catch (error) {
+      log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
+    }
+  }
+
+  /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
+  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
+    for (const entry of await libvirtEntries(this.#host.journal)) {
+      if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
+      if (entry.outcome === null || entry.id === leaseId) {
+        const sentence = `an earlier lease on machine ${machine.name} is not settled`
+        throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
+      }
+      await finishLease(this.#host, entry, entry.outcome)
+      this.#left.release(entry.id)
+    }
+  }
+}

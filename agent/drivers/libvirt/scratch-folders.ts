@@ -1,0 +1,32 @@
+// The private folders of a lease, for the user that QEMU runs as.
+
+import { chown, mkdir, stat } from 'node:fs/promises'
+import { parseLibvirtUri } from '../../libvirt/uri.ts'
+import type { DomainDescription } from './domain-xml.ts'
+import type { LibvirtEntry } from './entry.ts'
+import { keysOf } from './keys.ts'
+
+type Owner = NonNullable<DomainDescription['owner']>
+
+/** Who owns a session's socket runs its machines too. */
+const socketOwner = async (uri: string): Promise<Owner | null> => {
+  for (const socket of parseLibvirtUri(uri).sockets) {
+    try {
+      const { uid, gid } = await stat(socket)
+      return { uid, gid }
+    } catch {
+      // the daemon listens at another one
+    }
+  }
+  return null
+}
+
+/** Makes the lease's folders: libvirt makes the scratch images in one, QEMU its socket in the other. */
+export const makeScratch = async (entry: LibvirtEntry, described: Owner | null): Promise<void> => {
+  const owner = described ?? (await socketOwner(keysOf(entry.machine).uri))
+  for (const folder of [entry.scratchFolder, entry.socketFolder]) {
+    await mkdir(folder, { recursive: false, mode: 0o700 })
+    // another user than root can give nothing away
+    if (process.getuid?.() === 0 && owner !== null && owner.uid !== 0) await chown(folder, owner.uid, owner.gid)
+  }
+}

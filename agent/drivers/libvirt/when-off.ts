@@ -1,0 +1,20 @@
+// How a domain that does not run is read: its disks, as the driver `offline` takes them.
+
+import type { MachineConfig } from '../driver.ts'
+import { OFFLINE_DRIVER } from '../offline/entry.ts'
+import { addressOf as offlineAddressOf } from '../offline/keys.ts'
+import { readDomain } from './domain-xml.ts'
+
+/** Formats that are read while the machine is off. */
+const READ_FORMATS: ReadonlySet<string> = new Set(['raw', 'qcow2'])
+
+/** The machine by the disks of its definition; null where one that is not left out has no file or device on this host. */
+export const offlineMachine = (machine: MachineConfig, definition: string): MachineConfig | null => {
+  const wanted = readDomain(definition).disks.filter(({ name }) => !machine.exclude.includes(name))
+  const disks = wanted.flatMap(({ name, path, format }) =>
+    path !== null && READ_FORMATS.has(format) ? [{ name, path, format }] : [],
+  )
+  if (disks.length === 0 || disks.length < wanted.length) return null
+  const keys = { disks }
+  return { ...machine, driver: OFFLINE_DRIVER, address: offlineAddressOf(keys), keys }
+}

@@ -1,0 +1,51 @@
+// The folders of a lease's scratch space and sockets, whatever its driver.
+
+import { rm, statfs } from 'node:fs/promises'
+import { VarveError } from '../../protocol/errors.ts'
+import { makeFolder } from '../make-folder.ts'
+import type { DriverHost } from './driver.ts'
+
+export interface LeaseFolders {
+  /** Holds a folder for each lease, named by its id. */
+  readonly scratch: string
+  /** Holds a folder with a short name for each lease's sockets. */
+  readonly runtime: string
+}
+
+/** Bytes that a file system has left for this process. */
+export const freeBytes = async (folder: string): Promise<number> => {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+/** What a driver with scratch space knows of the host. */
+export interface ScratchHost extends Pick<DriverHost, 'reserveBytes'> {
+  readonly folders: LeaseFolders
+  readonly freeBytes: (folder: string) => Promise<number>
+}
+
+/** Makes the folders of scratch space and sockets; SCRATCH_LOW where there is less space than must stay free. */
+export const prepareFolders = async ({ folders, reserveBytes, freeBytes: look }: ScratchHost): Promise<void> => {
+  const { scratch, runtime } = folders
+  // QEMU may run as another user, who must be able to pass through
+  await makeFolder(scratch, 0o711)
+  await makeFolder(runtime, 0o711)
+  const free = await look(scratch)
+  if (free >= reserveBytes) return
+  throw new VarveError('SCRATCH_LOW', `the scratch folder ${scratch} has too little space to begin`, {
+    details: { freeBytes: free, reserveBytes },
+  })
+}
+
+/** How often a removal is retried because of new files: a process that is ending may still write. */
+const REMOVALS_MAX = 10
+
+/** Removes a lease's folders and all that is in them. */
+export const removeScratch = async (lease: {
+  readonly scratchFolder: string
+  readonly socketFolder: string
+}): Promise<void> => {
+  for (const folder of [lease.scratchFolder, lease.socketFolder]) {
+    await rm(folder, { recursive: true, force: true, maxRetries: REMOVALS_MAX })
+  }
+}

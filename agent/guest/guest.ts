@@ -1,0 +1,29 @@
+// A guest that is frozen and thawed: by its agent's socket, or by libvirt where its machine is libvirt's.
+
+import { GuestChannel, type GuestCommandOptions } from './channel.ts'
+import { isLibvirtGuest, LibvirtGuest } from './libvirt-guest.ts'
+
+/** Commands that are sent to a guest. `guest-fsfreeze-status` may answer `unknown`: libvirt does not tell. */
+export type GuestCommand = 'guest-fsfreeze-freeze' | 'guest-fsfreeze-thaw' | 'guest-fsfreeze-status'
+
+/** One conversation with a guest; after a time limit it is closed, unless a command keeps it open. */
+export interface GuestSession {
+  execute(command: GuestCommand, options?: GuestCommandOptions): Promise<unknown>
+  /** Waits until the guest has finished earlier commands, whether it answers them or not; false when it has not. */
+  resync(timeoutMs: number): Promise<boolean>
+  close(): void
+}
+
+export interface GuestOptions {
+  /** The path of the guest agent's socket, or an address as `libvirtGuest` writes it. */
+  readonly guestAgent: string
+  readonly timeoutMs?: number
+  /** Closes the session when it aborts. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Begins a conversation within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
+export const openGuest = async ({ guestAgent, ...options }: GuestOptions): Promise<GuestSession> =>
+  isLibvirtGuest(guestAgent)
+    ? await LibvirtGuest.open({ address: guestAgent, ...options })
+    : await GuestChannel.open({ socketPath: guestAgent, ...options })

@@ -1,0 +1,166 @@
+// The work on segments of one image: reads their chunks, hashes them, and compresses or proves those that are asked for.
+import { ID_BYTES } from '../../protocol/chunk.ts'
+import { idAt } from '../../protocol/host/bytes.ts'
+import { frame, packing } from '../../protocol/host/chunk-steps.ts'
+import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import { PICK, type Hashed, type Prepared } from './messages.ts'
+import { SEGMENT_READ_BYTES, type ChunkRun } from './segments.ts'
+
+/** Bytes of one read. */
+const READ_BYTES = 512 * 1024
+
+/** Reads that are under way at once: more than QEMU works on, and far fewer than a client of NBD lets wait. */
+const READS_MAX = 64
+
+export interface SegmentReaderOptions {
+  /** Of the image, in bytes. */
+  readonly size: number
+  readonly chunkBytes: number
+  readonly idKey: Uint8Array
+  /** zstd level. */
+  readonly level: number
+  /** Fills the buffer with what the image has from `offset` on. */
+  readonly readInto: (offset: number, bytes: Buffer) => Promise<void>
+}
+
+/** A segment that may still be asked for. */
+interface Segment {
+  readonly runs: readonly ChunkRun[]
+  /** Ids of its chunks, and where its bytes are if they are held. */
+  readonly ids: Uint8Array
+  readonly buffer: Buffer | null
+}
+
+/** A range of the image, and where its bytes are or are to be. */
+interface Place {
+  readonly offset: number
+  readonly bytes: Buffer
+}
+
+/** The places with those joined that follow one another in the image and in their buffer. */
+const joined = (places: readonly Place[]): Place[] => {
+  const ranges: Place[] = []
+  for (const place of places) {
+    const { offset, bytes } = place
+    const last = ranges.at(-1)
+    const { buffer, byteOffset, length } = last?.bytes ?? bytes
+    if (last === undefined || last.offset + length !== offset || byteOffset + length !== bytes.byteOffset)
+      ranges.push(place)
+    else
+      ranges[ranges.length - 1] = { offset: last.offset, bytes: Buffer.from(buffer, byteOffset, length + bytes.length) }
+  }
+  return ranges
+}
+
+export class SegmentReader {
+  readonly #options: SegmentReaderOptions
+  readonly #zeroes: Buffer
+  readonly #steps: ReturnType<typeof packing>
+  /** Where a segment's chunks are put together. */
+  readonly #packed: Uint8Array<ArrayBuffer>
+  readonly #bufferBytes: number
+  readonly #segments = new Map<number, Segment>()
+  /** Buffers of segments that are done: fresh ones would cost page faults and wait for the garbage collector. */
+  readonly #spare: Buffer[] = []
+  #reading = 0
+  readonly #waiting: (() => void)[] = []
+
+  constructor(options: SegmentReaderOptions) {
+    const { chunkBytes, size, level } = options
+    this.#options = options
+    this.#zeroes = Buffer.alloc(chunkBytes)
+    this.#steps = packing(level)
+    // an image that is smaller than a segment has but one
+    this.#bufferBytes = Math.max(Math.min(SEGMENT_READ_BYTES, Math.ceil(size / chunkBytes) * chunkBytes), chunkBytes)
+    this.#packed = new Uint8Array(this.#bufferBytes)
+  }
+
+  /** Reads and hashes a segment; its bytes are held until `drop` where `hold` says so. */
+  async read(number: number, runs: readonly ChunkRun[], hold: boolean): Promise<Hashed> {
+    const buffer = this.#takeBuffer()
+    const chunks = this.#chunksOf(runs, buffer)
+    await this.#fill(chunks)
+    const ids = new Uint8Array(chunks.length * ID_BYTES)
+    const zero = new Uint8Array(chunks.length)
+    for (const [index, { bytes }] of chunks.entries()) {
+      if (this.#isZero(bytes)) zero[index] = 1
+      else ids.set(keyedHash(this.#options.idKey, bytes), index * ID_BYTES)
+    }
+    this.#segments.set(number, { runs, ids, buffer: hold ? buffer : null })
+    if (!hold) this.#spare.push(buffer)
+    return { ids, zero }
+  }
+
+  /** Packs and proves chunks of a segment, one entry of `picks` for each; what is not held is read again. */
+  async prepare(number: number, picks: Uint8Array, proofKey: Uint8Array): Promise<Prepared> {
+    const { runs, ids, buffer: held } = this.#segments.get(number)!
+    const buffer = held ?? this.#takeBuffer()
+    const chunks = this.#chunksOf(runs, buffer)
+    if (held === null) await this.#fill(chunks.filter((_, index) => picks[index] !== PICK.none))
+    const picked = (pick: number): { index: number; id: Uint8Array; plain: Uint8Array }[] =>
+      chunks.flatMap(({ bytes: plain }, index) =>
+        picks[index] === pick ? [{ index, id: idAt(ids, index), plain }] : [],
+      )
+    const sent = picked(PICK.send)
+    const proofs = picked(PICK.prove).map(({ index, plain }) => ({ index, proof: keyedHash(proofKey, plain) }))
+    const chunksSent = sent.length === 0 ? null : frame(sent, this.#steps, this.#packed)
+    if (held === null) this.#spare.push(buffer)
+    return { chunks: chunksSent, proofs }
+  }
+
+  drop(number: number): void {
+    const { buffer } = this.#segments.get(number)!
+    if (buffer !== null) this.#spare.push(buffer)
+    this.#segments.delete(number)
+  }
+
+  clear(): void {
+    this.#segments.clear()
+  }
+
+  #isZero(chunk: Uint8Array): boolean {
+    return this.#zeroes.compare(chunk, 0, chunk.length, 0, chunk.length) === 0
+  }
+
+  #takeBuffer(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.#bufferBytes)
+  }
+
+  /** The chunks that the runs want read, as views of a buffer that must hold them all. */
+  #chunksOf(runs: readonly ChunkRun[], buffer: Buffer): Place[] {
+    const { chunkBytes, size } = this.#options
+    let filled = 0
+    return runs.flatMap(({ kind, position, count }) => {
+      if (kind !== 'read') return []
+      return Array.from({ length: count }, (_, index) => {
+        const offset = (position + index) * chunkBytes
+        const bytes = buffer.subarray(filled, filled + Math.min(chunkBytes, size - offset))
+        filled += bytes.length
+        return { offset, bytes }
+      })
+    })
+  }
+
+  async #fill(places: readonly Place[]): Promise<void> {
+    const { readInto } = this.#options
+    const reads: Promise<void>[] = []
+    for (const { offset, bytes } of joined(places))
+      for (let at = 0; at < bytes.length; at += READ_BYTES)
+        reads.push(this.#inTurn(() => readInto(offset + at, bytes.subarray(at, at + READ_BYTES))))
+    await Promise.all(reads)
+  }
+
+  /** Runs one read when fewer than READS_MAX are under way; scattered small chunks make many thousands of them. */
+  async #inTurn(read: () => Promise<void>): Promise<void> {
+    if (this.#reading >= READS_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#reading++
+    try {
+      await read()
+    } finally {
+      // the turn goes straight to the next in line, or becomes free
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#reading--
+      else next()
+    }
+  }
+}
