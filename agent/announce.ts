@@ -1,7 +1,7 @@
 // Before the images of a lease are uploaded: compares what is recorded as unchanged, and announces the backup.
 import { CONFIGURATION_CHARS_MAX } from '../protocol/limits.ts'
 import type { Asked, Chunking } from '../protocol/methods.ts'
-import { compareAll, compareSample, type AskBase } from './image/compare.ts'
+import { compareAll, compareSample, type AskBase, type AskContent } from './image/compare.ts'
 import type { Attached } from './attachments/spool.ts'
 import type { Lease } from './drivers/driver.ts'
 import type { Log } from '../protocol/host/log.ts'
@@ -32,7 +32,9 @@ export const compareLease = async (options: CompareOptions): Promise<void> => {
     if (base === null) continue
     const ask: AskBase = (positions, ids) =>
       link.call('image.compare', { job, disk: base, positions: [...positions], ids }, signal, awayMs)
-    const { chunks, different } = await compare({ ...keys, disk, signal, ask })
+    const askContent: AskContent = (before, limit) =>
+      link.call('image.content', { job, disk: base, before, limit }, signal, awayMs)
+    const { chunks, different } = await compare({ ...keys, disk, signal, ask, askContent })
     if (different.length > 0)
       log.error(
         { job, disk: name, chunks: different.slice(0, DIFFERENT_LOGGED_MAX) },

@@ -9,6 +9,7 @@ import { diskName, name } from '../protocol/schemas.ts'
 import { tomlProblem } from '../protocol/host/toml-problem.ts'
 import { addressFault } from '../protocol/host/gateway-address.ts'
 import { fileError } from '../protocol/host/file-error.ts'
+import { discoverSchema } from './discover/settings.ts'
 import type { MachineConfig } from './drivers/driver.ts'
 import { DRIVER_NAMES, kindOf } from './drivers/registry.ts'
 import { absolutePath } from './socket-path.ts'
@@ -59,6 +60,14 @@ const machineSchema = v.lazy((input) => {
       attach: v.optional(v.pipe(v.array(absolutePath), v.maxLength(ATTACH_PATHS_MAX)), []),
       ...kind.keys,
     }),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed || dataset.issues !== undefined) return
+      const fault = kind.faultOf?.(dataset.value) ?? null
+      if (fault === null) return
+      const { key, message } = fault
+      const value = (dataset.value as Readonly<Record<string, unknown>>)[key]
+      addIssue({ message, input: value, path: [{ type: 'object', origin: 'value', input: dataset.value, key, value }] })
+    }),
     v.transform(({ name: own, driver: _, exclude, attach, ...keys }): MachineConfig => ({
       name: own,
       driver: kind.name,
@@ -69,6 +78,12 @@ const machineSchema = v.lazy((input) => {
     })),
   )
 })
+
+/** The machine of a `[[machine]]`; null for one that is none. */
+export const machineFrom = (table: unknown): MachineConfig | null => {
+  const checked = v.safeParse(machineSchema, table)
+  return checked.success ? checked.output : null
+}
 
 /** Longest path of the state folder, in bytes: those of what lies in there must stay below the system's 4,095. */
 const STATE_PATH_BYTES_MAX = 1024
@@ -89,6 +104,8 @@ const fileSchema = v.strictObject({
   freeze_limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(60)), 10),
   relay: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(128))), v.maxLength(256)), [...RELAY_DEFAULT]),
   log_level: v.optional(v.picklist(['trace', 'debug', 'info', 'warn', 'error', 'silent']), 'info'),
+  /** A libvirt whose domains are taken up by themselves. */
+  discover: v.optional(discoverSchema),
   machine: v.optional(v.pipe(v.array(machineSchema), v.maxLength(MACHINES_MAX)), []),
 })
 

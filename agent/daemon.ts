@@ -13,12 +13,12 @@ import { FreezeNotes } from './guest/freeze-notes.ts'
 import { Thawer } from './guest/thawer.ts'
 import { Identity } from './identity.ts'
 import { Inventory } from './inventory.ts'
+import { LiveConfig } from './live-config.ts'
 import type { Log } from '../protocol/host/log.ts'
 import { DAY_MS } from '../protocol/host/duration.ts'
 import { noteRefusals } from './refusals.ts'
 import { Relay } from './relay.ts'
 import { RestoreNotes } from './restore/restore-notes.ts'
-import { planReload } from './reload.ts'
 import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
@@ -94,22 +94,26 @@ export const runAgent = async (
     allowed: config.relay,
     jobOf: (machine) => backups.jobOf(machine),
   })
-  inventory = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
-  const link: GatewayLink = resources.use(gatewayLink(config, identity, { inventory, backups, relay, driverOf }, log))
-  onReloadable((read) => {
-    const reload = planReload(config, read, (machine) => backups.jobOf(machine) !== null)
-    for (const machine of reload.stopped) driverOf(machine).detach(machine)
-    const { machines, relay: allowed, ...rest } = reload.config
-    // a key that was removed must not keep its old value
-    Object.assign(config, { ca: undefined }, rest)
-    config.machines.splice(0, config.machines.length, ...machines)
-    config.relay.splice(0, config.relay.length, ...allowed)
-    log.level = config.log_level
-    for (const machine of reload.started) driverOf(machine).attach(machine)
-    const { taken, later } = reload
-    log.info({ taken, later }, 'the configuration was reloaded')
-    if (reload.reconnects) link.reconnect('the configuration was reloaded')
-  })
+  const announced = resources.use(inventoryOf(config, identity, { backups, driverOf }, log))
+  inventory = announced
+  // until there is a link, it will dial with all that is new anyway
+  let opened: GatewayLink | null = null
+  const live = resources.use(
+    new LiveConfig({
+      config,
+      driverOf,
+      isBusy: (machine) => backups.jobOf(machine) !== null,
+      onMachine: (machine) => announced.changed(machine),
+      onReconnect: (why) => opened?.reconnect(why),
+      clock: systemClock,
+      log,
+    }),
+  )
+  await live.start()
+  const served = { inventory: announced, backups, relay, driverOf }
+  const link: GatewayLink = resources.use(gatewayLink(config, identity, served, log))
+  opened = link
+  onReloadable((read) => live.reload(read))
   const ended = await Promise.race([stopped, link.ended()])
   // a stop leaves leases to the next start, and while the link is open: a job that loses it would release its lease;
   // an agent that the gateway turned away for good has no next start to leave them to

@@ -24,6 +24,9 @@ const PAUSE_MS = 2000
 /** How often all machines are looked at, in milliseconds: not every arrival has an event. */
 const LOOK_INTERVAL_MS = 30_000
 
+/** How long after the departure of a machine the gateway is told again, in milliseconds: it says then who has the machine. */
+const DEPARTURE_MS = 10_000
+
 const NOT_HERE: MachineIdentity = { uuid: null, here: false }
 
 type Announced = Params<'agent.inventory'>['machines'][number]
@@ -53,6 +56,8 @@ export class Inventory implements Disposable {
   /** What the gateway was told last on this connection, and what it refused, as texts; null for nothing. */
   #told: string | null = null
   #refused: string | null = null
+  /** A machine has left, and the gateway did not say yet who has it. */
+  #departed = false
   #busy = false
   #lookedMs = Number.NEGATIVE_INFINITY
   #dueMs: number | null = null
@@ -109,7 +114,8 @@ export class Inventory implements Disposable {
       await this.#identify(doubtful.size === 0 ? machines : machines.filter(({ name }) => doubtful.has(name)))
       const peer = this.#peer
       // what was refused may be granted by now: by a person, or as the other agent has let it go
-      if (peer !== null && (this.#told !== this.#text() || this.#waitsForMore())) await this.#tell(peer)
+      if (peer !== null && (this.#told !== this.#text() || this.#departed || this.#waitsForMore()))
+        await this.#tell(peer)
     } catch (thrown) {
       const error = asVarveError(thrown)
       this.#told = null
@@ -118,7 +124,7 @@ export class Inventory implements Disposable {
     } finally {
       this.#busy = false
       this.#lookedMs = clock.elapsed()
-      this.#wait(this.#doubtful.size > 0 ? SETTLE_MS : LOOK_INTERVAL_MS)
+      this.#wait(this.#doubtful.size > 0 ? SETTLE_MS : this.#departed ? DEPARTURE_MS : LOOK_INTERVAL_MS)
     }
   }
 
@@ -148,8 +154,10 @@ export class Inventory implements Disposable {
   async #tell(peer: Peer): Promise<Result<'agent.inventory'>['jobs']> {
     const { host, jobs, onRefused } = this.#options
     const machines = this.#list()
+    const before = new Set((JSON.parse(this.#told ?? '[]') as Announced[]).flatMap((one) => (one.here ? one.name : [])))
     const answer = await peer.call('agent.inventory', { host, machines, jobs: await jobs() })
     this.#told = JSON.stringify(machines)
+    this.#departed = machines.some(({ name, here }) => !here && before.has(name))
     const refused = JSON.stringify(answer.refused)
     if (refused !== this.#refused) await onRefused(answer.refused)
     this.#refused = refused

@@ -19,6 +19,7 @@ import { rotateKeyCommand } from './commands/rotate-key.ts'
 import { uninstall, type UninstallCommand } from './commands/uninstall.ts'
 import { checkGateway, CONFIG_DEFAULT, readConfig, type AgentConfig } from './config.ts'
 import { runAgent } from './daemon.ts'
+import { readHostConfig } from './discover/host-config.ts'
 import { enrolHost, whatFollows } from './enrol.ts'
 import { openLog } from '../protocol/host/log.ts'
 import { runProgram } from '../protocol/host/program.ts'
@@ -35,6 +36,16 @@ Configuration (${CONFIG_DEFAULT} unless --config says otherwise):
   qmp = "/run/qemu/db1.qmp"
   guest_agent = "/run/qemu/db1.qga"         # optional: freeze the guest at the instant
   exclude = ["swap0"]                       # optional
+  [[machine]]
+  name = "web1"
+  domain = "web1"                           # a domain of libvirt; uri = "qemu:///system" unless said otherwise
+  [[machine]]
+  name = "archive"                          # never runs here, or is always off when it is read
+  disks = [{ name = "vda", path = "/srv/archive.qcow2" }]
+  [discover]                                # optional: domains that become machines by themselves
+  libvirt = "qemu:///system"
+  include = ["web-*"]                       # "*" is any text, "?" one character
+"varve-agent discover" prints this for the machines of this host.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 gateway or agent unreachable,
 4 not allowed, 5 refused (exists, busy, or by policy), 130 interrupted.`
@@ -97,7 +108,7 @@ program
   .addOption(jsonOption())
   .option('--force', 'become a new agent even if this host is one already; the previous identity is kept', false)
   .action(async (options: EnrolCommand) => {
-    const config = await readConfig(options.config)
+    const config = await readHostConfig(options.config)
     checkGateway('--gateway', options.gateway, config.insecure)
     const { gateway, force } = options
     const { signal } = interruption()
@@ -146,6 +157,7 @@ program
 program
   .command('discover')
   .description('show the machines that this host has, and print the configuration to paste')
+  .option('--uri <uri>', 'ask this libvirt alone (default: those of the configuration and of this host)')
   .addOption(configOption())
   .addOption(jsonOption())
   .action((options: DiscoverCommand) => discover(options))

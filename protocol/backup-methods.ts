@@ -4,7 +4,7 @@ import { announcedAttachment, attachments, missingAttachments } from './attachme
 import { CHUNK_WINDOW_BYTES } from './limits.ts'
 import { audited, none, plain, READERS, served, STARTERS, streamOf } from './method.ts'
 import * as s from './schemas.ts'
-import { announcedDisk, comparison, uploadDown, uploadUp } from './transfer.ts'
+import { announcedDisk, comparison, content, uploadDown, uploadUp } from './transfer.ts'
 import { job } from './views.ts'
 
 const jobParams = v.object({ job: s.uuid })
@@ -57,6 +57,7 @@ export const BACKUP_METHODS = {
     }),
     result: none,
   },
+  'image.content': { ...served, ...content },
   'image.compare': { ...served, ...comparison },
   'image.upload': {
     ...served,

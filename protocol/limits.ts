@@ -111,7 +111,7 @@ export const MISSING_MAX = 256
 /** Longest record of the files below a disk, in characters; a longer one is stored as its hash. */
 export const EVIDENCE_CHARS_MAX = 4096
 
-/** Chunks that one `image.compare` asks about. */
+/** Chunks that one `image.compare` asks about, and that one `image.content` names. */
 export const COMPARE_CHUNKS_MAX = 1024
 
 /** Machines of one agent. */

@@ -105,6 +105,19 @@ export const announcedDisk = v.object({
 
 const positions = v.pipe(v.array(position), v.maxLength(COMPARE_CHUNKS_MAX))
 
+/** Which chunks of a disk of a job's base are not zero, from its end on. */
+export const content = {
+  params: v.object({
+    job: s.uuid,
+    disk: s.diskName,
+    /** Chunks from here on are left out. */
+    before: position,
+    limit: v.pipe(s.count, v.minValue(1), v.maxValue(COMPARE_CHUNKS_MAX)),
+  }),
+  /** Descending; `next` is the `before` of the next call, nil where there is no more. */
+  result: v.object({ positions, next: v.nullable(position) }),
+}
+
 /** Chunks of a disk of a job's base that are compared with the machine's. */
 export const comparison = {
   /** By their positions, and the ids that the machine has there; 32 zero bytes for a chunk of zeroes. */

@@ -19,8 +19,8 @@ packages_of() {
     qemu) echo 'qemu-system-x86 qemu-utils libnbd-bin openssl' ;;
     guest) echo 'e2fsprogs xz-utils' ;;
     browser) echo 'chromium' ;;
-    libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients acl' ;;
-    bench) echo 'virtnbdbackup restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
+    libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients virtnbdbackup acl' ;;
+    bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
     bare) echo 'debootstrap git' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;

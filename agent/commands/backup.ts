@@ -170,5 +170,5 @@ export const backup = (machine: string, options: BackupCommand): Promise<void> =
       if (options.json) return printJson({ point, missing, released: ended.released })
       pointReport(point, missing).forEach(print)
     },
-    { ...options, works: true, progress: !options.json },
+    { ...options, works: true, machines: true, progress: !options.json },
   )

@@ -5,6 +5,7 @@ import type { Asked, MethodsServedBy, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { systemClock } from '../../protocol/host/clock.ts'
 import { readConfig, type AgentConfig } from '../config.ts'
+import { readHostConfig } from '../discover/host-config.ts'
 import { Identity, type IdentityRecord } from '../identity.ts'
 import { backoffMs } from '../retry.ts'
 import { GatewayLink } from '../session/link.ts'
@@ -52,6 +53,8 @@ export interface Patience {
   /** A command that works survives breaks for as long as it takes; one that only reads ends. */
   readonly works?: boolean
   readonly progress?: boolean
+  /** It needs the machines that [discover] takes up, too. */
+  readonly machines?: boolean
 }
 
 /** Whether to try again may help; a wrong address, certificate or token stays wrong. */
@@ -114,9 +117,9 @@ const begin = async ({ config, waiting, signal, beginMs, works }: Parts, dial: (
 export const withGateway = async <R>(
   configFile: string,
   work: (context: CommandContext) => Promise<R>,
-  { timeout, works = false, progress: wanted = false }: Patience = {},
+  { timeout, works = false, progress: wanted = false, machines = false }: Patience = {},
 ): Promise<R> => {
-  const config = await readConfig(configFile)
+  const config = await (machines ? readHostConfig : readConfig)(configFile)
   const identity = await Identity.load(config.state)
   const controller = new AbortController()
   interruption(controller)

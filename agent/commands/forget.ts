@@ -2,7 +2,8 @@
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { forgottenLines, leftError } from '../../protocol/host/machine-report.ts'
 import type { Forgotten } from '../../protocol/methods.ts'
-import { readConfig, type AgentConfig } from '../config.ts'
+import type { AgentConfig } from '../config.ts'
+import { readHostConfig } from '../discover/host-config.ts'
 import { withGateway } from './context.ts'
 import { machineOf, openDirect } from './direct.ts'
 import { interruption } from '../../protocol/host/interruption.ts'
@@ -41,12 +42,12 @@ const forgetDisks = async (
         throw new VarveError(code, `${message}; or stop "varve-agent run": without it, forget works on its own`)
       }
     },
-    timeout === undefined ? {} : { timeout },
+    { machines: true, ...(timeout === undefined ? {} : { timeout }) },
   )
 }
 
 export const forget = async (machine: string, options: ForgetCommand): Promise<void> => {
-  const config = await readConfig(options.config)
+  const config = await readHostConfig(options.config)
   machineOf(config, machine)
   const forgotten = await forgetDisks(config, options.config, machine, options.disk ?? null, options.timeout)
   printJson({ machine, ...forgotten })

@@ -51,7 +51,7 @@ export const machines = (options: ListCommand): Promise<void> =>
         ]),
       )
     },
-    options,
+    { ...options, machines: true },
   )
 
 /** The problem of a machine that is this agent's but not in its configuration. */
@@ -98,7 +98,7 @@ export const status = (machine: string | undefined, options: ListCommand): Promi
       for (const concern of concerns) print(`Warning: ${concern}.`)
       for (const row of rows) statusLines(row).forEach(print)
     },
-    options,
+    { ...options, machines: true },
   )
 
 /** A page of restore points at a time, newest first. */
@@ -161,5 +161,5 @@ export const points = (machine: string | undefined, options: ListCommand): Promi
         ),
       )
     },
-    options,
+    { ...options, machines: true },
   )

@@ -88,6 +88,8 @@ export const restoreAttachments = async (
   const notes = await openNotes(context)
   const done: { readonly name: string; readonly to: string; readonly size: number; readonly lostBytes: number }[] = []
   let damaged: { readonly name: string; readonly to: string; readonly restored: RestoredImage } | null = null
+  const startedMs = performance.now()
+  const total = { size: 0, bytesReceived: 0, lostBytes: 0, lostCount: 0 }
   for (const image of point.attachments) {
     const { name, size } = image
     const to = places.get(name)!
@@ -100,9 +102,24 @@ export const restoreAttachments = async (
     const restored = await restoreImage(context, { point: point.id, image, notes }, target)
     if (restored.lostBytes > 0) damaged ??= { name, to, restored }
     done.push({ name, to, size, lostBytes: restored.lostBytes })
+    total.size += size
+    for (const figure of ['bytesReceived', 'lostBytes', 'lostCount'] as const) total[figure] += restored[figure]
     if (!json) print(`  ${to}: ${sizeText(size)}`)
   }
-  if (json) printJson({ point: point.id, machine: point.machine, folder: root, attachments: done, missing })
+  if (json)
+    printJson({
+      point: point.id,
+      machine: point.machine,
+      disk: null,
+      attachment: null,
+      to: root,
+      format: 'raw',
+      ...total,
+      durationMs: Math.round(performance.now() - startedMs),
+      lost: [],
+      attachments: done,
+      missing,
+    })
   if (damaged !== null) throw partlyLost(`attachment ${damaged.name}`, damaged.to, damaged.restored)
   if (json) return
   for (const { name, reason } of missing) print(`  ${name} is not in the point: ${reason}`)

@@ -70,13 +70,8 @@ const restoreOne = async (
   const { lost, lostCount, lostBytes, bytesReceived, durationMs } = restored
   const { name, size } = image
   const written = { to, format: restored.format, size, bytesReceived, durationMs, lostBytes, lostCount, lost }
-  if (json)
-    printJson({
-      point: point.id,
-      machine: point.machine,
-      [disk === undefined ? 'attachment' : 'disk']: name,
-      ...written,
-    })
+  const of = { disk: disk ?? null, attachment: options.attachment ?? null }
+  if (json) printJson({ point: point.id, machine: point.machine, ...of, ...written, attachments: [], missing: [] })
   const what = `${disk === undefined ? 'attachment' : 'disk'} ${name}`
   if (lostBytes > 0) {
     if (!json) for (const { offset, length } of lost) print(`  lost: ${length} bytes at ${offset}, zeroed in ${to}`)

@@ -2,7 +2,8 @@
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
-import { readConfig, type AgentConfig } from '../config.ts'
+import type { AgentConfig } from '../config.ts'
+import { findHostConfig } from '../discover/host-config.ts'
 import type { Machine } from '../drivers/driver.ts'
 import { wayOut } from '../drivers/journal.ts'
 import { RestoreNotes } from '../restore/restore-notes.ts'
@@ -65,12 +66,13 @@ const removeState = async (state: string): Promise<void> => {
 }
 
 export const uninstall = async (options: UninstallCommand): Promise<void> => {
-  const config = await readConfig(options.config)
+  const { config, problem } = await findHostConfig(options.config)
   const { signal } = interruption()
   await using direct = await openDirect(config)
   if (direct === null)
     throw new VarveError('STATE_LOCKED', '"varve-agent run" is running with this state folder: stop it first')
   const { removed, problems } = await orAbort(cleanMachines(config, direct), signal)
+  if (problem !== null) problems.push(problem)
   const restores = await RestoreNotes.in(config.state).settle()
   const done = problems.length === 0 || options.force || direct.isFresh
   if (done) {

@@ -4,7 +4,9 @@ import * as v from 'valibot'
 import { MACHINES_MAX } from '../../protocol/limits.ts'
 import { socketPath } from '../socket-path.ts'
 import type { MachineConfig } from '../drivers/driver.ts'
+import { URI_DEFAULT } from '../libvirt/uri-schema.ts'
 import type { CommandDisk } from './command-disks.ts'
+import { isDomain } from './followed.ts'
 import type { FoundMonitor, FoundQemu, FoundSocket, SocketState } from './host-qemus.ts'
 import { fitName, Names } from './names.ts'
 
@@ -43,16 +45,14 @@ export interface FoundDomain {
 /** The domains of one libvirt. */
 export interface FoundDomains {
   readonly uri: string
-  /** Whether `[[machine]]` needs the uri. */
-  readonly isDefault: boolean
   readonly domains: readonly FoundDomain[]
 }
 
 export interface Known {
-  /** Machines of the configuration. */
+  /** Machines of the configuration, with those that `[discover]` takes up. */
   readonly machines: readonly MachineConfig[]
-  /** Whether `[discover]` takes up a domain. */
-  readonly isFollowed: (uri: string, domain: string) => boolean
+  /** Names of those that `[discover]` takes up. */
+  readonly followed: ReadonlySet<string>
 }
 
 export interface Found {
@@ -137,11 +137,11 @@ class Maker {
     this.#left = MACHINES_MAX - known.machines.length
   }
 
-  configured(
-    driver: FoundMachine['driver'],
-    isIt: (keys: MachineConfig['keys']) => boolean,
-  ): MachineConfig | undefined {
-    return this.#known.machines.find((one) => one.driver === driver && isIt(one.keys))
+  /** The machine of the configuration of which this holds. */
+  known(isIt: (machine: MachineConfig) => boolean): { name: string; standing: Standing } | null {
+    const machine = this.#known.machines.find(isIt)
+    if (machine === undefined) return null
+    return { name: machine.name, standing: this.#known.followed.has(machine.name) ? 'followed' : 'configured' }
   }
 
   /** A machine that is new or unusable. */
@@ -201,26 +201,24 @@ const candidateOf = (qemu: FoundQemu): Candidate => {
 }
 
 const fromQemu = (qemu: FoundQemu, { machine, own, suggested }: Candidate, maker: Maker): FoundMachine => {
-  const known = maker.configured('qmp', ({ qmp }) =>
-    qemu.monitors.some(({ path: file, state }) => state !== 'elsewhere' && file === path.normalize(String(qmp))),
+  const known = maker.known(
+    ({ driver, keys }) =>
+      driver === 'qmp' &&
+      qemu.monitors.some(
+        ({ path: file, state }) => state !== 'elsewhere' && file === path.normalize(String(keys['qmp'])),
+      ),
   )
-  if (known === undefined) return maker.make(machine, own, suggested)
-  return { ...machine, name: known.name, standing: 'configured', keys: {}, notes: [] }
+  return known === null ? maker.make(machine, own, suggested) : { ...machine, ...known, keys: {}, notes: [] }
 }
 
-const fromDomain = (domain: FoundDomain, from: FoundDomains, maker: Maker, known: Known): FoundMachine => {
+const fromDomain = (domain: FoundDomain, { uri }: FoundDomains, maker: Maker): FoundMachine => {
   const { name: own, uuid, running, transient } = domain
-  const { uri, isDefault } = from
   const common = { driver: 'libvirt' as const, origin: `libvirt domain at ${uri}`, uuid, pid: null, running, disks: [] }
-  const its = maker.configured(
-    'libvirt',
-    (keys) => keys['domain'] === own && (keys['uri'] === undefined ? isDefault : keys['uri'] === uri),
-  )
-  if (its !== undefined) return { ...common, name: its.name, standing: 'configured', keys: {}, notes: [] }
-  const keys = { domain: own, ...(isDefault ? {} : { uri }) }
-  const standing = known.isFollowed(uri, own) ? 'followed' : 'new'
+  const known = maker.known((machine) => isDomain(machine, uri, domain))
+  if (known !== null) return { ...common, ...known, keys: {}, notes: [] }
+  const keys = { domain: own, ...(uri === URI_DEFAULT ? {} : { uri }) }
   const notes = transient ? ['it is transient: libvirt forgets it once it is off'] : []
-  return maker.make({ ...common, standing, keys, notes }, own, own)
+  return maker.make({ ...common, standing: 'new', keys, notes }, own, own)
 }
 
 const rank = ({ machine }: Candidate): number => (machine.standing === 'new' ? 0 : 1)
@@ -228,7 +226,7 @@ const rank = ({ machine }: Candidate): number => (machine.standing === 'new' ? 0
 /** Everything that was found, by name; a QEMU that libvirt lists is that domain and nothing else. */
 export const machinesOf = ({ qemus, libvirt }: Found, known: Known): readonly FoundMachine[] => {
   const maker = new Maker(known)
-  const domains = libvirt.flatMap((from) => from.domains.map((domain) => fromDomain(domain, from, maker, known)))
+  const domains = libvirt.flatMap((from) => from.domains.map((domain) => fromDomain(domain, from, maker)))
   const uuids = new Set(domains.map(({ uuid }) => uuid))
   const others = qemus.filter(({ manager, uuid }) => manager?.kind !== 'libvirt' || uuid === null || !uuids.has(uuid))
   // those that can be pasted have the first choice of names

@@ -82,10 +82,23 @@ export interface PageOptions {
   readonly file: string
   /** It exists, and says something. */
   readonly hasConfig: boolean
+  /** A libvirt that has domains, and which [discover] does not follow; null for none. */
+  readonly unfollowed?: string | null
 }
 
+const followLines = (uri: string): string[] => [
+  '# To take up each domain without an edit, also later ones, paste this in place of them:',
+  '# [discover]',
+  `# libvirt = ${inline(uri)}`,
+  '# include = ["*"]',
+  '',
+]
+
 /** The lines of a page, which is TOML: below an existing configuration, or a configuration of its own. */
-export const pageLines = (machines: readonly FoundMachine[], { file, hasConfig }: PageOptions): readonly string[] => {
+export const pageLines = (
+  machines: readonly FoundMachine[],
+  { file, hasConfig, unfollowed = null }: PageOptions,
+): readonly string[] => {
   const fresh = machines.filter(({ standing }) => standing === 'new').length
   const what = `${machines.length === 1 ? '1 machine' : `${machines.length} machines`}, ${fresh} to add`
   const next = hasConfig
@@ -96,6 +109,7 @@ export const pageLines = (machines: readonly FoundMachine[], { file, hasConfig }
     ...commentLines(`Found on this host: ${what}. ${next}`),
     '',
     ...top,
+    ...(unfollowed === null ? [] : followLines(unfollowed)),
     ...machines.flatMap((machine) => [...blockOf(machine, file), '']),
   ].slice(0, -1)
 }

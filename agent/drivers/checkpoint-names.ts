@@ -2,7 +2,7 @@
 //
 //   varve-<agent>-cp-<lease>-<i>      checkpoint bitmap of disk i
 //   varve-<agent>-cp-<lease>          checkpoint of libvirt, and so the bitmap of each of its disks
-//   varve-<agent>-size-<lease>-<i>    its size mark: a bitmap that never records and whose last bit a shrunk disk loses
+//   varve-<agent>-size-<lease>-<i>    what older agents made beside it; removed with it
 //
 // A checkpoint's bitmaps are in the images they describe, so their numbers, and not the disks' current names, show which
 // image of the restore point a disk continues. libvirt's have no number: there the evidence of a disk shows it.
@@ -40,10 +40,6 @@ export const checkpointName = (agentId: string, leaseId: string, index: number):
 /** The checkpoint of a lease in libvirt, which calls the bitmaps of all disks so. */
 export const libvirtCheckpointName = (agentId: string, leaseId: string): string => `${ownPrefix(agentId)}-cp-${leaseId}`
 
-/** The size mark that goes with a checkpoint bitmap. */
-export const sizeMarkName = (agentId: string, leaseId: string, index: number): string =>
-  `${ownPrefix(agentId)}-size-${leaseId}-${index}`
-
 /** The checkpoint that a bitmap is part of. */
 export interface CheckpointPart {
   readonly kind: 'cp' | 'size'
@@ -55,7 +51,7 @@ export interface CheckpointPart {
 const NUMBERED = /^(cp|size)-(.+)-(0|[1-9][0-9]{0,3})$/
 const UNNUMBERED = /^cp-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/
 
-/** Reads the name of a checkpoint bitmap or a size mark of this agent; null for every other bitmap. */
+/** Reads the name of a checkpoint's bitmap of this agent; null for every other bitmap. */
 export const parseCheckpoint = (agentId: string, name: string): CheckpointPart | null => {
   const own = `${ownPrefix(agentId)}-`
   if (!name.startsWith(own)) return null

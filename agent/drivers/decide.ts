@@ -4,16 +4,15 @@ import { VarveError } from '../../protocol/errors.ts'
 import type { ByteRange } from '../nbd/reread.ts'
 import { FILTERS, splitExcluded, type BitmapState } from '../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from './driver.ts'
-import { parseCheckpoint, sizeMarkName } from './checkpoint-names.ts'
+import { parseCheckpoint } from './checkpoint-names.ts'
 import { sameEvidence } from './evidence.ts'
 import type { SeenDisk, SeenDisks } from './seen-disks.ts'
 
-/** The image whose changes a bitmap records, and the proof. */
+/** The image whose changes a bitmap records. */
 export interface Continued {
   /** Name that the image has in the base. */
   readonly base: string
   readonly bitmap: BitmapState
-  readonly sizeMark: BitmapState
 }
 
 /** How one disk will be read. */
@@ -35,14 +34,13 @@ interface BaseView extends Pick<LeaseRequest, 'agentId' | 'formerAgents'> {
   readonly holders: ReadonlyMap<number, number>
 }
 
-/** A checkpoint bitmap of the base, and the agent that made it. */
+/** A checkpoint bitmap of the base on a disk. */
 interface BaseBitmap {
   /** Of the base's disk that it speaks of. */
   readonly index: number
   /** What was below that disk is what is below this one. */
   readonly sameBelow: boolean
   readonly bitmap: BitmapState
-  readonly agent: string
 }
 
 /** The number of the base's disk of which a bitmap without number speaks: the one of the same files, or else of the same name. */
@@ -63,7 +61,7 @@ const baseBitmaps = (
       if (part?.kind !== 'cp' || part.lease !== checkpoint) return []
       const index = part.index ?? unnumbered(disk, base)
       const now = part.index === null ? disk.ownEvidence : disk.evidence
-      return [{ index, bitmap, agent, sameBelow: sameEvidence(base.disks[index]?.evidence ?? null, now) }]
+      return [{ index, bitmap, sameBelow: sameEvidence(base.disks[index]?.evidence ?? null, now) }]
     }),
   )
 }
@@ -106,13 +104,6 @@ const stateReason = (bitmap: BitmapState): ReadReason | null => {
   return bitmap.busy ? 'checkpoint-mismatch' : null
 }
 
-/** Why the disk may have been smaller; null when its size mark proves that it never was. */
-const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
-  if (mark === undefined || mark.recording || mark.busy) return 'checkpoint-mismatch'
-  if (mark.inconsistent) return 'bitmap-inconsistent'
-  return mark.count === 0 ? 'size-changed' : null
-}
-
 /**
  * Full or incremental, with the reason, for one disk. Incremental only where the bitmap of one image of the base, and of no
  * other, is on this disk and on no other, records, and the disk was never smaller since and has the same images below it.
@@ -120,22 +111,20 @@ const sizeReason = (mark: BitmapState | undefined): ReadReason | null => {
 const decideDisk = (disk: SeenDisk, view: BaseView): DiskDecision => {
   const { base, holders } = view
   if (base === null) return full(disk, 'first')
-  const { checkpoint } = base
   const [found, second] = baseBitmaps(disk, view)
-  if (found === undefined || checkpoint === null) return full(disk, withoutBitmap(disk, { ...view, base }))
-  const { index, bitmap, agent, sameBelow } = found
+  if (found === undefined) return full(disk, withoutBitmap(disk, { ...view, base }))
+  const { index, bitmap, sameBelow } = found
   const known = base.disks[index]
   if (view.full) return full(disk, base.disks.some(({ name }) => name === disk.name) ? 'requested' : 'disk-added')
   if (known === undefined || second !== undefined || holders.get(index) !== 1) return full(disk, 'checkpoint-mismatch')
   if (known.size !== disk.size) return full(disk, 'size-changed')
   // the bitmap is on the filter: it misses writes to the image that bypass the filter
   if (FILTERS.has(disk.format)) return full(disk, 'checkpoint-mismatch')
-  const sizeMark = disk.bitmaps.find(({ name }) => name === sizeMarkName(agent, checkpoint, index))
-  const reason = stateReason(bitmap) ?? sizeReason(sizeMark)
-  if (reason !== null || sizeMark === undefined) return full(disk, reason ?? 'checkpoint-mismatch')
+  const reason = stateReason(bitmap)
+  if (reason !== null) return full(disk, reason)
   if (!sameBelow) return full(disk, 'backing-changed')
   if (known.reread === null) return full(disk, 'base-damaged')
-  const continued = { base: known.name, bitmap, sizeMark }
+  const continued = { base: known.name, bitmap }
   return { disk, kind: 'incremental', reason: 'bitmap', continued, reread: known.reread }
 }
 

@@ -103,8 +103,6 @@ export interface LeasedDisk {
   readonly evidence: string
   /** Chunks recorded as unchanged that were compared with the base. */
   readonly comparedChunks: number
-  /** From here on only a comparison shows whether the disk was temporarily smaller; bytes. */
-  readonly compareFrom: number
   readonly socketPath: string
   readonly exportName: string
   /** NBD meta context of the changed blocks; null for a full read. */
@@ -235,6 +233,8 @@ export interface DriverKind {
   readonly mark: string
   /** The keys of a `[[machine]]` that are this driver's. */
   readonly keys: v.ObjectEntries
+  /** What is wrong with keys of which each fits by itself, and the key that says it; null for nothing. */
+  faultOf?(keys: Machine['keys']): { readonly key: string; readonly message: string } | null
   /** The address in keys that fit. */
   addressOf(keys: Machine['keys']): string
   /** The payload of its leases' journal entries. */

@@ -74,7 +74,9 @@ export interface UnknownEntry {
 export interface PayloadFormat {
   readonly version: number
   readonly schema: v.GenericSchema
-  /** Converts an entry of version 1, which knew only one driver, to the current head. */
+  /** Converts payloads of earlier versions to this one. */
+  readonly earlier?: ReadonlyMap<number, (payload: unknown) => unknown>
+  /** Converts an entry of version 1 of the head, which knew only one driver, to the current one. */
   readonly fromVersion1?: (entry: unknown) => unknown
 }
 
@@ -201,7 +203,13 @@ export class LeaseJournal {
         // removed since the folder was read: another lease has just ended
         if (hasCode(cause, 'ENOENT')) continue
         const movedTo = `${path}.damaged-${Date.now()}`
-        await rename(path, movedTo)
+        try {
+          await rename(path, movedTo)
+        } catch (error) {
+          // another look at the same time has moved it, and said so
+          if (hasCode(error, 'ENOENT')) continue
+          throw error
+        }
         this.#options.onDamaged?.(path, movedTo, cause)
       }
     }
@@ -219,9 +227,11 @@ export class LeaseJournal {
     const { id: own, machine, payloadVersion } = v.parse(tagSchema, value)
     if (`${own}.json` !== name) throw new Error('the entry is of another lease')
     const format = this.#formats.get(machine.driver)
-    if (format?.version !== payloadVersion) return { id: own, machine, file }
-    const { payload } = v.parse(v.object({ payload: format.schema }), value)
-    return { ...v.parse(headSchema, value), payload }
+    const convert =
+      format?.version === payloadVersion ? (payload: unknown) => payload : format?.earlier?.get(payloadVersion)
+    if (format === undefined || convert === undefined) return { id: own, machine, file }
+    const { payload } = v.parse(v.object({ payload: v.unknown() }), value)
+    return { ...v.parse(headSchema, value), payload: v.parse(format.schema, convert(payload)) }
   }
 
   /** An entry as the current version writes it. */

@@ -27,6 +27,8 @@ export interface Wanted {
   readonly any: ReadonlySet<FileKey>
   /** Only a process that has one of these open for writing counts. */
   readonly writers: ReadonlySet<FileKey>
+  /** Whether the name of an open file may be one of these; the others are not looked at, as one on a dead server would hang. */
+  readonly mayBe?: (file: string) => boolean
 }
 
 export interface Opener {
@@ -63,12 +65,12 @@ const writes = async (pid: string, fd: string): Promise<boolean> => {
 }
 
 /** Whether a process has one of the wanted open. */
-const hasOpen = async (pid: string, { any, writers }: Wanted): Promise<boolean> => {
+const hasOpen = async (pid: string, { any, writers, mayBe = () => true }: Wanted): Promise<boolean> => {
   for (const fd of await names(`/proc/${pid}/fd`)) {
     const link = `/proc/${pid}/fd/${fd}`
     // sockets, pipes and the like have no path
     const named = await readlink(link).catch(() => '')
-    if (!named.startsWith('/') || named.startsWith('/proc/')) continue
+    if (!named.startsWith('/') || named.startsWith('/proc/') || !mayBe(named)) continue
     const key = await fileKey(link)
     if (key === null) continue
     if (any.has(key) || (writers.has(key) && (await writes(pid, fd)))) return true

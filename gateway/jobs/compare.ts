@@ -7,6 +7,7 @@ import type { Params, Result } from '../../protocol/methods.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { TenantStore } from '../datastore/tenant-store.ts'
 import type { NodeReader } from '../trees/node-reader.ts'
+import { lastContent } from '../trees/content.ts'
 import { chunksAt } from '../trees/places.ts'
 import type { Log } from '../../protocol/host/log.ts'
 
@@ -84,6 +85,18 @@ export class Comparisons {
       )
     onProgress(job)
     return result
+  }
+
+  /** The last chunks of the base's image that are not zero. NOT_FOUND, JOB_ENDED. */
+  async content(tenant: Tenant, agent: string, params: Params<'image.content'>): Promise<Result<'image.content'>> {
+    const { datastore } = this.#options
+    const { job, disk, before, limit } = params
+    const { root, size } = await datastore.catalog.jobs.baseImage({ job, agent, disk })
+    const store = datastore.tenantStore(tenant)
+    const tree = { root, level: rootLevel(chunkCount(size, tenant.chunkBytes)) }
+    const onDamaged = (error: VarveError): Promise<unknown> => store.quarantine.enterError(error)
+    const { positions, next } = await lastContent(store.nodes.cached, { tree, before, limit, onDamaged })
+    return { positions: [...positions], next }
   }
 
   /** Bytes that were compared for a running job so far. */

@@ -38,7 +38,7 @@ export const judgeClaim = ({ machine, sameSite, holder, claimant }: Claim): Verd
   return machine.uuid === claimant.uuid ? 'goes' : 'uuid-differs'
 }
 
-const ASSIGN = 'let an owner assign it to this agent (varve-gateway machine assign)'
+const ASSIGN = 'let an owner assign it to this agent'
 
 /** Why a machine stays with the agent of this host, in a sentence with the way out. */
 const SENTENCES: Readonly<Record<Exclude<Verdict, 'goes'>, (host: string) => string>> = {

@@ -56,6 +56,10 @@ export const backupActions = ({
     },
   },
 
+  'image.content': {
+    run: (params, { actor, tenant }) => backups.comparisons.content(tenant, actor.subject, params),
+  },
+
   'image.compare': {
     run: (params, { actor, tenant }) => backups.comparisons.compare(tenant, actor.subject, params),
   },

@@ -85,6 +85,10 @@ export const openScene = async (): Promise<Scene> => {
     '@config-fresh': await write('fresh.toml', agentConfig(gateway.url, temp.join('fresh'))),
     '@config-proc': await write('proc.toml', agentConfig(gateway.url, '/proc/varve')),
     '@config-typo': await write('agent-typo.toml', agentConfig(gateway.url, state, 'bandwith = "5 MiB"\n')),
+    '@config-follow-typo': await write(
+      'follow-typo.toml',
+      `gateway = "${gateway.url}"\n[discover]\nlibvirt = "qemu:///system"\nincldue = ["web-*"]\n`,
+    ),
     '@config-ca': await write('ca.toml', agentConfig(gateway.url, state, `ca = "${temp.join('no-ca.pem')}"\n`)),
   }
   const all = resources.move()

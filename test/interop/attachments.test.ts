@@ -284,3 +284,35 @@ test.concurrent(
     expect(v.safeParse(METHODS['backup.begin'].params.entries.attachments, many).success).toBe(false)
   },
 )
+
+test.concurrent(
+  'a machine that is off has the same files with its point, but for what only a process tells',
+  async () => {
+    const dice = new Dice(18)
+    await using stand = await Stand.start()
+    const host = await stand.addHost()
+    const file = stand.folder.join('file')
+    await writeFile(file, 'running')
+    const machine = await host.addMachine('db1', [{ id: 'vda', format: 'qcow2', size: MIB, content: dice.bytes(MIB) }])
+    await host.start({ attach: [file], tpmState: file, whileOff: true })
+    const running = (await host.backup('db1')).point
+    await machine.qemu.quit()
+    await writeFile(file, 'off')
+    const off = await host.backup('db1')
+    expect(off.disks.map(({ kind }) => kind)).toEqual(['incremental'])
+    expect((await shown(stand, running)).names).toEqual(['command-line', 'swtpm', `file:${file}`])
+    const { names, missing } = await shown(stand, off.point)
+    expect(names).toEqual(['swtpm', `file:${file}`])
+    expect(missing).toEqual([
+      { name: 'command-line', reason: expect.stringContaining('no process of this host listens') },
+    ])
+    for (const [point, text] of [
+      [running, 'running'],
+      [off.point, 'off'],
+    ] as const) {
+      const to = stand.folder.join(`restored-${text}`)
+      await host.done('restore', point, '--attachment', `file:${file}`, '--to', to)
+      expect(await readFile(to, 'utf8')).toBe(text)
+    }
+  },
+)

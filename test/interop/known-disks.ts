@@ -83,7 +83,8 @@ export class KnownDisks {
     if (copies.some(([, known]) => known.checkpoint === 'kept')) return mismatch
     if (!sameSize) return [...mismatch, 'size-changed']
     const damaged = checkpoint === 'kept' ? [] : ['bitmap-inconsistent']
-    const proved = cut ? 'size-changed' : otherBacking ? 'backing-changed' : 'bitmap'
-    return [...mismatch, ...damaged, ...(checkpoint === 'crashed' ? [] : [proved])]
+    // what was cut off may have been zeroes, or have been written again
+    const proved = otherBacking ? ['backing-changed'] : cut ? ['changes-missed', 'bitmap'] : ['bitmap']
+    return [...mismatch, ...damaged, ...(checkpoint === 'crashed' ? [] : proved)]
   }
 }

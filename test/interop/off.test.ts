@@ -1,6 +1,8 @@
 // A machine that is backed up while it runs and while it is off, with the real programs: one chain of increments, and every
 // point as the disks were. Method: each point is restored and compared with the model; what was read is bounded.
-import { readdir } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, readdir, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { Dice } from '../support/model-dice.ts'
 import { KIB, MIB, type ModelDisk, type ModelMachine, type Snapshot } from '../support/model-machine.ts'
@@ -172,4 +174,46 @@ test('a machine that is off and whose disks the agent does not know fails as one
   expect(code).not.toBe(0)
   expect(stderr).toContain('the machine is off')
   await expectNothing(it)
+})
+
+test('a machine that is only read while it is off: its own entry, a snapshot by a program, what is in its way', async () => {
+  await using stand = await Stand.start()
+  const host = await stand.addHost()
+  const file = stand.folder.join('archive.img')
+  const content = new Dice(13).bytes(4 * MIB)
+  await writeFile(file, content)
+  const program = stand.folder.join('snapshot')
+  await writeFile(
+    program,
+    `#!/bin/sh\nset -e\nat="${stand.folder.path}/snap-$VARVE_MACHINE-$VARVE_SNAPSHOT"\n[ $1 = create ] || exec rm -f "$at"\ncp "$2" "$at"\necho "$at"\n`,
+  )
+  await chmod(program, 0o755)
+  const machine = (name: string, more: string): string =>
+    `[[machine]]\nname = "${name}"\ndisks = [{ name = "vda", path = "${file}" }]\n${more}`
+  await host.start({ tables: [machine('archive', `snapshot = "command"\nsnapshot_command = "${program}"`)] })
+  const first = await host.backup('archive')
+  expect(kinds(first)).toEqual(['vda full first'])
+  expectDisks(await stand.restore(first.point), new Map([['vda', content]]))
+  const second = await host.backup('archive')
+  expect(kinds(second)).toEqual(['vda full no-bitmap'])
+  expect(second.bytesSent).toBeLessThan(64 * KIB)
+  expect((await readdir(stand.folder.path)).filter((name) => name.startsWith('snap-'))).toEqual([])
+
+  await host.end('SIGTERM')
+  await host.start({ tables: [machine('archive', '')] })
+  const status = async (): Promise<string> => (await host.done('status', '--json')).stdout
+  expect(await status()).toContain('shut off')
+  const holder = spawn('qemu-io', ['-f', 'raw', file], { stdio: ['pipe', 'pipe', 'ignore'] })
+  try {
+    await once(holder.stdout, 'data')
+    expect(await status()).toContain('in use')
+    const { code, stderr } = await host.run('backup', 'archive')
+    expect(code).toBe(5)
+    expect(stderr).toContain(`qemu-io (process ${holder.pid})`)
+  } finally {
+    holder.stdin.end()
+    await once(holder, 'close')
+  }
+  expect(kinds(await host.backup('archive'))).toEqual(['vda full no-bitmap'])
+  await host.done('forget', 'archive')
 })

@@ -375,6 +375,10 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
     result: {},
   },
+  'image.content': {
+    params: { job: UUID, disk: 'vda', before: 9, limit: 5 },
+    result: { positions: [8, 2], next: 2 },
+  },
   'image.compare': {
     params: { job: UUID, disk: 'vda', positions: [5], ids: ID },
     result: { compared: 1, different: [5] },

@@ -52,15 +52,12 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
     reason: index === 0 ? ('disk-added' as const) : ('bitmap' as const),
     persistent: index === 1,
     checkpoint: `varve-c0ffee42-cp-0192bbbb-1111-7000-8000-000000000001-${index}`,
-    sizeMark: `varve-c0ffee42-size-0192bbbb-1111-7000-8000-000000000001-${index}`,
-    sizeGranularity: 65_536,
     base:
       index === 0
         ? null
         : {
             name: 'vd1',
             checkpoint: 'varve-c0ffee42-cp-base-1',
-            sizeMark: 'varve-c0ffee42-size-base-1',
             granularity: 65_536,
           },
     evidence: '',
@@ -69,17 +66,16 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
     scratchNode: `varve-c0ffee42-scratch-${index}`,
     scratchFile: `/nowhere/scratch/${index}.qcow2`,
     filterNode: `varve-c0ffee42-scratch-${index}f`,
-    sizeNode: `varve-c0ffee42-scratch-${index}s`,
-    sizeExportId: `varve-c0ffee42-exp-${index}s`,
     job: `varve-c0ffee42-job-${index}`,
     exportId: `varve-c0ffee42-exp-${index}`,
     exportName: `vd${index}`,
   })),
+  older: { exports: [], nodes: [] },
   ...changes,
 })
 
 /** The same as the journal has it. */
 export const journalled = (changes: Partial<QmpEntry> = {}): JournalEntry => {
-  const { transfer, scratchFolder, socketFolder, socketPath, disks, ...head } = exampleEntry(changes)
-  return { ...head, payload: { transfer, scratchFolder, socketFolder, socketPath, disks } }
+  const { transfer, scratchFolder, socketFolder, socketPath, disks, older, ...head } = exampleEntry(changes)
+  return { ...head, payload: { transfer, scratchFolder, socketFolder, socketPath, disks, older } }
 }

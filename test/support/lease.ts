@@ -46,9 +46,7 @@ export const dirtyRanges = async (disk: LeasedDisk): Promise<readonly DirtyRange
 
 /** The bitmaps that a lease left on its disks, as `objects` shows them. */
 export const checkpointsOf = (leaseId: string, disks: readonly string[]): string[] =>
-  disks
-    .flatMap((disk, index) => ['cp', 'size'].map((kind) => `${disk}/varve-c0ffee42-${kind}-${leaseId}-${index}`))
-    .toSorted()
+  disks.map((disk, index) => `${disk}/varve-c0ffee42-cp-${leaseId}-${index}`).toSorted()
 
 /** The base that a later lease continues from. */
 export const asBase = (lease: Lease, agent = AGENT_ID): LeaseBase & { readonly checkpoint: string } => ({

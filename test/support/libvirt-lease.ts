@@ -213,6 +213,13 @@ export class LibvirtBench implements AsyncDisposable {
     return found.map(({ name }) => name).toSorted()
   }
 
+  /** Names of Varve's bitmaps in QEMU, each once. */
+  async recorded(): Promise<string[]> {
+    const { bitmaps } = (await this.remains()) as { bitmaps: readonly string[] }
+    const names = bitmaps.map((bitmap) => bitmap.slice(bitmap.indexOf('/') + 1))
+    return [...new Set(names)].filter((name) => name.startsWith('varve-'))
+  }
+
   /** Exports, jobs, nodes and bitmaps in QEMU, libvirt's checkpoints, and the lease's files, to compare before and after. */
   async remains(): Promise<object> {
     const { control } = this.libvirt
@@ -234,10 +241,10 @@ export class LibvirtBench implements AsyncDisposable {
   }
 
   withCheckpoint(remains: object, leaseId: string): object {
-    const { bitmaps, checkpoints } = remains as { bitmaps: readonly string[]; checkpoints: readonly string[] }
+    const { bitmaps } = remains as { bitmaps: readonly string[] }
     const name = checkpointOf(leaseId)
     const own = this.testDisks.filter(({ format }) => format === 'qcow2').map(({ target }) => `${target}/${name}`)
-    return { ...remains, bitmaps: [...bitmaps, ...own].toSorted(), checkpoints: [...checkpoints, name].toSorted() }
+    return { ...remains, bitmaps: [...bitmaps, ...own].toSorted() }
   }
 
   async kill(): Promise<void> {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as v from 'valibot'
 import { Identity } from '../../agent/identity.ts'
-import { agentTag, checkpointName, sizeMarkName } from '../../agent/drivers/checkpoint-names.ts'
+import { agentTag, checkpointName } from '../../agent/drivers/checkpoint-names.ts'
 import { tinyFileSystem, type Made } from '../agent/restore/devices.ts'
 import type { Image } from './image-chain.ts'
 import { ModelMachine, type ModelDisk } from './model-machine.ts'
@@ -29,13 +29,13 @@ export interface HostSettings {
   readonly bandwidth?: string
   readonly relay?: readonly string[]
   readonly exclude?: readonly string[]
-  /** More `[[machine]]` tables, as the text of the configuration. */
-  readonly tables?: string
   /** Files and folders that go with each point. */
   readonly attach?: readonly string[]
   readonly tpmState?: string
   /** Such as `1 GiB`, that must stay free on the scratch file system. */
   readonly scratchReserve?: string
+  /** Further lines of its configuration, such as `[[machine]]` tables of machines that the test makes by itself. */
+  readonly tables?: readonly string[]
   /** The agent knows the machines' disks, and reads them while a machine is off. */
   readonly whileOff?: boolean
 }
@@ -210,7 +210,7 @@ export class Host implements AsyncDisposable {
 
   async writeConfig(): Promise<void> {
     const { bandwidth, relay, exclude = [], attach = [], tpmState } = this.#settings
-    const { scratchReserve = '32 MiB', whileOff = false, tables = '' } = this.#settings
+    const { scratchReserve = '32 MiB', whileOff = false, tables = [] } = this.#settings
     const lines = [
       `gateway = "ws://127.0.0.1:${this.link.port}"`,
       `state = "${this.stateFolder}"`,
@@ -230,7 +230,7 @@ export class Host implements AsyncDisposable {
         ...(tpmState === undefined ? [] : [`tpm_state = "${tpmState}"`]),
         ...(this.#guestAgents.has(machine.name) ? [`guest_agent = "${this.#guestAgents.get(machine.name)}"`] : []),
       ]),
-      tables,
+      ...tables,
     ]
     await writeFile(this.configFile, `${lines.join('\n')}\n`)
   }
@@ -265,7 +265,7 @@ export class Host implements AsyncDisposable {
 
   /** The bitmaps that a restore point's disk number `index` has. */
   checkpoint(point: string): Checkpoint {
-    return (index) => [checkpointName(this.#agentId, point, index), sizeMarkName(this.#agentId, point, index)]
+    return (index) => [checkpointName(this.#agentId, point, index)]
   }
 
   async residue(): Promise<Residue> {

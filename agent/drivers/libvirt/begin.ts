@@ -7,9 +7,9 @@ import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import { libvirtGuest } from '../../guest/libvirt-guest.ts'
 import { decideDisks } from '../decide.ts'
 import type { Lease, LeaseRequest } from '../driver.ts'
-import { takeInstant, type Instant } from '../instant.ts'
+import { checkWish, takeInstant, type Instant } from '../instant.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
-import { finishLease, isGone, removeObsolete } from './finish.ts'
+import { finishLease, isGone, isObsoleteOf, removeObsolete } from './finish.ts'
 import type { LibvirtHost } from './host.ts'
 import { keysOf } from './keys.ts'
 import { LibvirtLease } from './libvirt-lease.ts'
@@ -69,13 +69,21 @@ const BROKEN_DISK = /for disk '([^']{1,255})'/
 /** What a refused backup means. */
 const asBeginError = (thrown: unknown, entry: LibvirtEntry, { seen }: DomainLook): unknown => {
   if (!isLibvirtError(thrown)) return thrown
-  const said = String(thrown.details['message'])
+  const { details: told } = thrown
+  const said = String(told['message'])
   const details = { machine: entry.machine.name }
   if (isLibvirtError(thrown, LIBVIRT_CODES.checkpointInconsistent)) {
     const named = BROKEN_DISK.exec(said)?.[1]
     const incremental = entry.disks.filter(({ base }) => base !== null).map(({ name }) => name)
     const broken = named !== undefined && incremental.includes(named) ? [named] : incremental
     return broken.length === 0 ? thrown : new DiskRefused(thrown, 'broken', broken)
+  }
+  const closed = [entry.scratchFolder, entry.socketFolder].find((folder) => said.includes(folder))
+  if (closed !== undefined && said.includes('Permission denied')) {
+    const sentence =
+      `QEMU may not write to ${closed}: the agent is not root and its folders are not shared with QEMU's user, or AppArmor ` +
+      `or SELinux keeps QEMU out; agent/README.md, "Who may write where", has what to do (${said})`
+    return new VarveError('LIBVIRT_ERROR', sentence, { details: { ...told, ...details }, cause: thrown })
   }
   const node = NO_BITMAP.exec(said)?.[1]
   const without = seen.disks.find((disk) => disk.node === node && disk.holdsBitmaps)
@@ -127,7 +135,8 @@ const make = async (host: LibvirtHost, planned: Planned): Promise<Lease> => {
   try {
     const kept = new Set(await host.journal.keptCheckpoints(entry.id))
     if (request.base !== null && request.base.checkpoint !== null) kept.add(request.base.checkpoint)
-    const removed = await removeObsolete(caller, domain, [request.agentId, ...request.formerAgents], kept)
+    const isObsolete = isObsoleteOf([request.agentId, ...request.formerAgents], kept)
+    const removed = await removeObsolete(host, caller, domain, isObsolete)
     for (const checkpoint of removed)
       host.log.info({ machine: request.machine.name, checkpoint }, 'removed an obsolete checkpoint')
   } catch (error) {
@@ -171,28 +180,41 @@ const more = (learned: Learned, { learned: what, disks }: DiskRefused): Learned 
   [what]: new Set([...learned[what], ...disks]),
 })
 
+/** The journal entry of the lease on what was seen. */
+const plan = async (
+  host: LibvirtHost,
+  { caller, domain }: Beginning,
+  found: DomainLook,
+  request: LeaseRequest,
+): Promise<LibvirtEntry> => {
+  const { description } = found
+  const disks = description.disks.map(({ name, format, fileName }) => ({ name, format, fileName }))
+  const versions = { qemu: versionText(await caller.hypervisorVersion()), libvirt: versionText(caller.version) }
+  return planLease({
+    request,
+    decisions: decideDisks(found.seen, request),
+    base: found.base?.name ?? null,
+    folders: host.folders,
+    domain: { uuid: domain.uuid, instance: domain.id ?? 0 },
+    configuration: { ...description.configuration, ...versions, disks },
+  })
+}
+
 /** Begins with the disks as they are now; with nothing left, what the next attempt must know. */
 export const tryToBegin = async (host: LibvirtHost, beginning: Beginning, learned: Learned): Promise<Lease | Again> => {
   const { caller, domain, request } = beginning
-  const found = await look(caller, domain, request, learned)
-  const decisions = decideDisks(found.seen, request)
-  const names = decisions.disks.map(({ disk }) => disk.name)
-  await refuseBlockJobs(caller, domain, names)
-  const qemu = versionText(await caller.hypervisorVersion())
-  const { description } = found
-  const disks = description.disks.map(({ name, format, fileName }) => ({ name, format, fileName }))
-  const configuration = { ...description.configuration, qemu, libvirt: versionText(caller.version), disks }
-  const instance = { uuid: domain.uuid, instance: domain.id ?? 0 }
-  const entry = planLease({
-    request,
-    decisions,
-    base: found.base?.name ?? null,
-    folders: host.folders,
-    domain: instance,
-    configuration,
-  })
+  const bare = await look(caller, domain, { ...request, base: null }, learned)
+  checkWish(request.consistency, bare.description.hasGuestAgent, request.machine.name)
+  let entry = await plan(host, beginning, bare, { ...request, base: null, refuseFull: [], refuseLeftOut: [] })
+  // the base's checkpoint is noted in libvirt for the lease: from here on its end takes that back
+  entry = { ...entry, baseLease: request.base?.checkpoint ?? null, baseAgent: request.base?.agent ?? null }
   await writeEntry(host.journal, entry)
   try {
+    const found = await look(caller, domain, request, learned)
+    entry = await plan(host, beginning, found, request)
+    const names = entry.disks.map(({ name }) => name)
+    await refuseBlockJobs(caller, domain, names)
+    await writeEntry(host.journal, entry)
     return await make(host, { ...beginning, entry, found })
   } catch (error) {
     if (!(await undo(host, entry, error))) throw error

@@ -69,9 +69,37 @@ const redefine = async (
   return await caller.checkpointCreate(domain, document.text, { redefine: true })
 }
 
+const isRefused = (error: unknown): error is VarveError => isLibvirtError(error)
+
+/** Removes what a checkpoint has on one disk; false where libvirt refuses, as there is nothing. */
+const removeFromDisk = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  checkpoint: Omit<SeenCheckpoint, 'disks'>,
+  disk: string,
+): Promise<boolean> => {
+  const alone = await redefine(caller, domain, { ...checkpoint, disks: [disk] })
+  try {
+    await caller.checkpointDelete(alone)
+    return true
+  } catch (error) {
+    if (!isRefused(error)) throw error
+    return false
+  }
+}
+
+/** Has libvirt forget its notes of a checkpoint; the bitmaps stay. */
+export const hideCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<void> => {
+  try {
+    await caller.checkpointDelete(checkpoint, { metadataOnly: true })
+  } catch (error) {
+    if (!isLibvirtError(error, LIBVIRT_CODES.noCheckpoint)) throw error
+  }
+}
+
 /**
- * A checkpoint whose bitmaps may be in the images though libvirt has no notes of it, as of a transient domain that was
- * started again, or one that was undefined: notes it again for the disks that have it. Null where no disk has.
+ * A checkpoint that libvirt has no notes of: notes it again for the disks whose images have its bitmap, and removes bitmaps that
+ * an unclean end has broken, which then have no size. Null where no disk has one.
  */
 export const recoverCheckpoint = async (
   caller: LibvirtCaller,
@@ -81,32 +109,17 @@ export const recoverCheckpoint = async (
 ): Promise<SeenCheckpoint | null> => {
   if (disks.length === 0) return null
   const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
-  const noted = await redefine(caller, domain, { ...about, disks })
-  const seen = await readCheckpoint(caller, noted)
+  const seen = await readCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
   const found = seen.disks.filter(({ changedBytes }) => changedBytes !== null)
-  if (found.length === 0) {
-    await caller.checkpointDelete(noted, { metadataOnly: true })
-    return null
+  const broken: CheckpointDisk[] = []
+  if (found.length === seen.disks.length) return seen
+  for (const disk of seen.disks) {
+    if (disk.changedBytes === null && (await removeFromDisk(caller, domain, about, disk.name))) broken.push(disk)
   }
-  if (found.length < disks.length) await redefine(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
-  return { ...seen, disks: found }
-}
-
-const isRefused = (error: unknown): error is VarveError => isLibvirtError(error)
-
-/** Removes what a checkpoint has on one disk; libvirt refuses where there is nothing. */
-const removeFromDisk = async (
-  caller: LibvirtCaller,
-  domain: LibvirtDomain,
-  checkpoint: Omit<SeenCheckpoint, 'disks'>,
-  disk: string,
-): Promise<void> => {
-  const alone = await redefine(caller, domain, { ...checkpoint, disks: [disk] })
-  try {
-    await caller.checkpointDelete(alone)
-  } catch (error) {
-    if (!isRefused(error)) throw error
-  }
+  const left = await findCheckpoint(caller, domain, name)
+  if (found.length > 0) await redefine(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
+  else if (left !== null) await hideCheckpoint(caller, left)
+  return found.length + broken.length === 0 ? null : { ...seen, disks: [...found, ...broken] }
 }
 
 /**
@@ -124,11 +137,23 @@ export const removeCheckpoint = async (caller: LibvirtCaller, checkpoint: Libvir
       throw error
   }
   const seen = await readCheckpoint(caller, checkpoint)
-  for (const disk of seen.disks) {
-    if (seen.disks.length > 1) await removeFromDisk(caller, domain, seen, disk.name)
-  }
+  if (seen.disks.length > 1) for (const disk of seen.disks) await removeFromDisk(caller, domain, seen, disk.name)
   const left = await findCheckpoint(caller, domain, name)
-  if (left !== null) await caller.checkpointDelete(left, { metadataOnly: true })
+  if (left !== null) await hideCheckpoint(caller, left)
+}
+
+/** Removes a checkpoint's bitmaps from these disks, also where libvirt has no notes of it. */
+export const removeNamed = async (
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  name: string,
+  disks: readonly string[],
+): Promise<void> => {
+  const noted = await findCheckpoint(caller, domain, name)
+  if (noted !== null) return await removeCheckpoint(caller, noted)
+  if (disks.length === 0) return
+  const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
+  await removeCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
 }
 
 /** Removes a checkpoint's bitmaps of some disks, and keeps those of the others. */

@@ -6,7 +6,8 @@ import { libvirtCheckpointName } from '../checkpoint-names.ts'
 import type { LeaseOutcome } from '../driver.ts'
 import { lookAtScratch } from '../scratch-watch.ts'
 import { removeScratch } from '../scratch.ts'
-import { findCheckpoint, removeCheckpoint, removeDisks } from './checkpoints.ts'
+import { findCheckpoint, hideCheckpoint, removeCheckpoint, removeDisks, removeNamed } from './checkpoints.ts'
+import { readDomain } from './domain-xml.ts'
 import { writeEntry, type LibvirtEntry } from './entry.ts'
 import type { LibvirtHost } from './host.ts'
 import { endBackup } from './job.ts'
@@ -24,21 +25,47 @@ const ATTEMPTS_MAX = 3
 /** Whether an error says that the domain has ended, so that only its images remain. */
 export const isGone = (error: unknown): boolean => error instanceof VarveError && error.code === 'MACHINE_OFF'
 
-/** Checkpoints of leases that nothing needs any more, of this host's agents. */
+/** Names of the disks that may have bitmaps. */
+export const bitmapDisks = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<readonly string[]> =>
+  readDomain(await caller.domainXml(domain)).disks.flatMap(({ name, format }) => (format === 'qcow2' ? [name] : []))
+
+/** Removes the checkpoints of leases that nothing needs any more, of these agents: their names. */
 export const removeObsolete = async (
+  { notes }: Pick<LibvirtHost, 'notes'>,
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  isObsolete: (name: string) => boolean,
+): Promise<readonly string[]> => {
+  const listed = (await caller.listCheckpoints(domain)).map(({ name }) => name)
+  const names = [...new Set([...listed, ...(await notes.of(domain.uuid))])].filter(isObsolete)
+  const disks = names.length === 0 ? [] : await bitmapDisks(caller, domain)
+  for (const name of names) {
+    await removeNamed(caller, domain, name, disks)
+    await notes.remove(domain.uuid, name)
+  }
+  return names
+}
+
+/** Whether a checkpoint is one of these agents', of a lease that is not kept. */
+export const isObsoleteOf =
+  (agents: readonly string[], kept: ReadonlySet<string>) =>
+  (name: string): boolean => {
+    const lease = leaseOfCheckpoint(name, agents)
+    return lease !== null && !kept.has(lease)
+  }
+
+/** Has libvirt forget its notes of these agents' checkpoints, which are noted here from then on. */
+export const hideCheckpoints = async (
+  { notes }: Pick<LibvirtHost, 'notes'>,
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   agents: readonly string[],
-  kept: ReadonlySet<string>,
-): Promise<readonly string[]> => {
-  const removed: string[] = []
+): Promise<void> => {
   for (const checkpoint of await caller.listCheckpoints(domain)) {
-    const lease = leaseOfCheckpoint(checkpoint.name, agents)
-    if (lease === null || kept.has(lease)) continue
-    await removeCheckpoint(caller, checkpoint)
-    removed.push(checkpoint.name)
+    if (leaseOfCheckpoint(checkpoint.name, agents) === null) continue
+    await notes.add(domain.uuid, checkpoint.name)
+    await hideCheckpoint(caller, checkpoint)
   }
-  return removed
 }
 
 const agentsOf = ({ agentId, formerAgents, baseAgent }: LibvirtEntry): readonly string[] => [
@@ -75,8 +102,10 @@ const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOu
     const kept = await host.journal.keptCheckpoints(entry.id)
     // a lease without a checkpoint leaves the base's: the next increment continues it
     const needed = entry.checkpoint === null && entry.baseLease !== null ? [entry.baseLease] : []
-    await removeObsolete(caller, domain, agentsOf(entry), new Set([...kept, ...needed, entry.id]))
+    const isObsolete = isObsoleteOf(agentsOf(entry), new Set([...kept, ...needed, entry.id]))
+    await removeObsolete(host, caller, domain, isObsolete)
   }
+  await hideCheckpoints(host, caller, domain, agentsOf(entry))
   if (!stopped) return
   await removeScratch(entry)
   await caller.resume(domain)

@@ -5,8 +5,17 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
-import { readCheckpoint, removeCheckpoint, removeDisks } from './checkpoints.ts'
+import {
+  findCheckpoint,
+  hideCheckpoint,
+  readCheckpoint,
+  recoverCheckpoint,
+  removeCheckpoint,
+  removeDisks,
+} from './checkpoints.ts'
 import { readDomain } from './domain-xml.ts'
+import { bitmapDisks } from './finish.ts'
+import type { LibvirtHost } from './host.ts'
 import { endBackup, readBackup } from './job.ts'
 import { socketOwner, VARVE_CHECKPOINT } from './names.ts'
 
@@ -15,6 +24,7 @@ import { socketOwner, VARVE_CHECKPOINT } from './names.ts'
  * refuses to remove is in `left`, with its reason. NOT_FOUND when there is no such disk.
  */
 export const forgetDomain = async (
+  { notes }: Pick<LibvirtHost, 'notes'>,
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   disk: string | null,
@@ -32,14 +42,21 @@ export const forgetDomain = async (
   }
   const removed: Forgotten['removed'] = []
   const left: Forgotten['left'] = []
-  for (const checkpoint of await caller.listCheckpoints(domain)) {
-    const bitmap = checkpoint.name
-    if (!VARVE_CHECKPOINT.test(bitmap)) continue
-    const seen = await readCheckpoint(caller, checkpoint)
-    const nodes = seen.disks.map(({ name }) => name).filter((name) => disk === null || name === disk)
+  const listed = (await caller.listCheckpoints(domain)).map(({ name }) => name)
+  const names = new Set([...listed, ...(await notes.of(domain.uuid))].filter((name) => VARVE_CHECKPOINT.test(name)))
+  const capable = await bitmapDisks(caller, domain)
+  for (const bitmap of names) {
+    const noted = await findCheckpoint(caller, domain, bitmap)
+    const seen =
+      noted === null ? await recoverCheckpoint(caller, domain, bitmap, capable) : await readCheckpoint(caller, noted)
+    const nodes = (seen?.disks ?? []).map(({ name }) => name).filter((name) => disk === null || name === disk)
     try {
-      if (disk === null) await removeCheckpoint(caller, checkpoint)
-      else await removeDisks(caller, checkpoint, new Set([disk]))
+      const checkpoint = await findCheckpoint(caller, domain, bitmap)
+      if (checkpoint !== null && disk === null) await removeCheckpoint(caller, checkpoint)
+      if (checkpoint !== null && disk !== null) await removeDisks(caller, checkpoint, new Set([disk]))
+      const kept = await findCheckpoint(caller, domain, bitmap)
+      if (kept === null) await notes.remove(domain.uuid, bitmap)
+      else await hideCheckpoint(caller, kept)
       removed.push(...nodes.map((node) => ({ node, bitmap })))
     } catch (error) {
       if (!isLibvirtError(error)) throw error

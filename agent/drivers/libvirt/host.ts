@@ -3,9 +3,11 @@
 import type { LibvirtCaller } from '../../libvirt/types.ts'
 import type { DriverHost } from '../driver.ts'
 import type { ScratchHost } from '../scratch.ts'
+import type { CheckpointNotes } from './checkpoint-notes.ts'
 import type { LibvirtEntry } from './entry.ts'
 
 export interface LibvirtHost extends DriverHost, ScratchHost {
+  readonly notes: CheckpointNotes
   /** The one connection to a libvirt, never closed by a lease; LIBVIRT_UNAVAILABLE when there is none. */
   readonly connect: (uri: string) => Promise<LibvirtCaller>
   /** Keeps watching the scratch space of a lease that could not be ended. */

@@ -1,30 +1,8 @@
 // The keys of a [[machine]] that this driver is given.
 
 import * as v from 'valibot'
-import { asVarveError } from '../../../protocol/errors.ts'
-import { parseLibvirtUri } from '../../libvirt/uri.ts'
+import { libvirtUri, URI_DEFAULT } from '../../libvirt/uri-schema.ts'
 import type { Machine } from '../driver.ts'
-
-/** The libvirt that a domain is looked for in, unless `uri` says otherwise. */
-export const URI_DEFAULT = 'qemu:///system'
-
-/** Why a uri cannot be used; null for one that can. */
-const uriFault = (uri: string): string | null => {
-  try {
-    parseLibvirtUri(uri)
-    return null
-  } catch (error) {
-    return asVarveError(error).message
-  }
-}
-
-const libvirtUri = v.pipe(
-  v.string(),
-  v.check(
-    (uri) => uriFault(uri) === null,
-    ({ input }) => uriFault(input) ?? 'a libvirt uri',
-  ),
-)
 
 export const keys = {
   /** Name or uuid of the domain. */

@@ -2,11 +2,12 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
+import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -23,7 +24,7 @@ import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
-import { domainAttachments } from './attachments.ts'
+import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
 import { finishLease } from './finish.ts'
@@ -68,6 +69,7 @@ export class LibvirtDriver implements LeaseDriver {
       ...host,
       connect: async (uri) => between(await this.#links.of(uri).client()),
       freeBytes: parts.freeBytes ?? freeBytes,
+      notes: new CheckpointNotes(host.stateFolder),
       folders: {
         scratch: join(host.stateFolder, 'scratch'),
         runtime: parts.runtimeFolder ?? (process.getuid?.() === 0 ? '/run' : tmpdir()),
@@ -139,10 +141,13 @@ export class LibvirtDriver implements LeaseDriver {
 
   async attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]> {
     try {
-      const caller = await this.#host.connect(keysOf(machine).uri)
-      return await domainAttachments(caller, await findDomain(caller, machine))
-    } catch (error) {
-      return [{ name: 'domain.xml', missing: error instanceof Error ? error.message : String(error) }]
+      const { uri } = keysOf(machine)
+      const caller = await this.#host.connect(uri)
+      const domain = await findDomain(caller, machine)
+      const xml = await caller.domainXml(domain, { inactive: await caller.isPersistent(domain) })
+      return libvirtAttachments({ xml, autostart: await caller.autostart(domain).catch(() => null), uri })
+    } catch (thrown) {
+      return [{ name: 'domain.xml', missing: asVarveError(thrown).message }]
     }
   }
 
@@ -189,9 +194,16 @@ export class LibvirtDriver implements LeaseDriver {
     const onState = (state: LibvirtLinkState): void => {
       this.#host.log.info({ machine: machine.name, libvirt: state }, 'machine')
       if (state === 'up') void this.#clearOrphans(machine)
+      this.#host.onMoved?.(machine.name)
+    }
+    const { domain } = keysOf(machine)
+    const onEvent = (event: LibvirtEvent): void => {
+      const isIts = event.domain.name === domain || event.domain.uuid === domain.toLowerCase()
+      if (isIts && event.kind === 'lifecycle') this.#host.onMoved?.(machine.name)
     }
     this.detach(machine)
-    this.#attached.set(machine.address, link.onState(onState))
+    const endings = [link.onState(onState), link.subscribe(onEvent)]
+    this.#attached.set(machine.address, () => endings.forEach((end) => end()))
     if (link.state === 'up') onState('up')
     link.start()
   }
@@ -223,7 +235,7 @@ export class LibvirtDriver implements LeaseDriver {
         await finishLease(host, entry, 'failed')
         this.#left.release(entry.id)
       }
-      const forgotten = await forgetDomain(caller, domain, disk)
+      const forgotten = await forgetDomain(host, caller, domain, disk)
       const { removed, left } = forgotten
       host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
       release()

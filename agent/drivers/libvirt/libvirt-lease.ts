@@ -43,7 +43,6 @@ const leased = (entry: LibvirtEntry): readonly LeasedDisk[] =>
     base: base?.name ?? null,
     evidence,
     comparedChunks,
-    compareFrom: size,
     socketPath: entry.socketPath,
     exportName,
     dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${EXPORT_BITMAP}` : null,

@@ -4,7 +4,7 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import type { BitmapState, MachineDisk } from '../../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from '../driver.ts'
-import { checkpointName, libvirtCheckpointName, sizeMarkName } from '../checkpoint-names.ts'
+import { checkpointName, libvirtCheckpointName } from '../checkpoint-names.ts'
 import { sameEvidence } from '../evidence.ts'
 import { seeDisks, type SeenDisk, type SeenDisks } from '../seen-disks.ts'
 import { findCheckpoint, readCheckpoint, recoverCheckpoint, type SeenCheckpoint } from './checkpoints.ts'
@@ -66,11 +66,8 @@ const bitmapOf = (
   if (index === -1 || checkpoint === null) return []
   const inconsistent = found.changedBytes === null || broken.has(name)
   const state = { granularity: 0, busy: false, persistent: true, inconsistent }
-  const names = [checkpointName(request.agentId, checkpoint, index), sizeMarkName(request.agentId, checkpoint, index)]
-  return [
-    { ...state, name: names[0]!, count: found.changedBytes ?? 0, recording: !inconsistent },
-    { ...state, name: names[1]!, count: 1, recording: false },
-  ]
+  const bitmap = checkpointName(request.agentId, checkpoint, index)
+  return [{ ...state, name: bitmap, count: found.changedBytes ?? 0, recording: !inconsistent }]
 }
 
 /** The agents whose checkpoint the base may be, the one that made it first. */
@@ -94,9 +91,8 @@ const readBase = async (
     const checkpoint = await findCheckpoint(caller, domain, name)
     if (checkpoint !== null) return await readCheckpoint(caller, checkpoint)
   }
-  const known = candidates.filter((disk) => base.disks.some(({ name }) => name === disk))
   for (const name of names) {
-    const recovered = await recoverCheckpoint(caller, domain, name, known)
+    const recovered = await recoverCheckpoint(caller, domain, name, candidates)
     if (recovered !== null) return recovered
   }
   return null

@@ -1,8 +1,7 @@
 // How a domain that does not run is read: its disks, as the driver `offline` takes them.
 
 import type { MachineConfig } from '../driver.ts'
-import { OFFLINE_DRIVER } from '../offline/entry.ts'
-import { addressOf as offlineAddressOf } from '../offline/keys.ts'
+import { asOffline } from '../offline/machine.ts'
 import { readDomain } from './domain-xml.ts'
 
 /** Formats that are read while the machine is off. */
@@ -15,6 +14,5 @@ export const offlineMachine = (machine: MachineConfig, definition: string): Mach
     path !== null && READ_FORMATS.has(format) ? [{ name, path, format }] : [],
   )
   if (disks.length === 0 || disks.length < wanted.length) return null
-  const keys = { disks }
-  return { ...machine, driver: OFFLINE_DRIVER, address: offlineAddressOf(keys), keys }
+  return asOffline(machine, { disks })
 }

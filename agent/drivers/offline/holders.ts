@@ -1,5 +1,7 @@
 // Who has a machine's disks open, and how such a machine is backed up.
 
+import { realpath } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
 import { deviceNumber } from '../../restore/block-device.ts'
 import { fileKey, findOpeners, type FileKey, type Opener } from '../../restore/openers.ts'
@@ -36,6 +38,13 @@ export const diskInUse = async (disk: DiskKey, except: ReadonlySet<number>, caus
   )
 }
 
+/** Names under which a process may have one of the files open: their own, and any device's. */
+const nameTest = async (files: readonly string[]): Promise<(file: string) => boolean> => {
+  const real = await Promise.all(files.map((file) => realpath(file).catch(() => file)))
+  const names = new Set([...files, ...real].map((file) => basename(file)))
+  return (file) => file.startsWith('/dev/') || names.has(basename(file))
+}
+
 /** Processes that have one of the files or devices open; those that write them, or all. */
 export const openersOf = async (
   files: readonly string[],
@@ -45,7 +54,18 @@ export const openersOf = async (
   const found = await Promise.all(files.map(fileKey))
   const wanted = new Set(found.filter((key): key is FileKey => key !== null))
   const none = new Set<FileKey>()
-  return await findOpeners(onlyWriters ? { any: none, writers: wanted } : { any: wanted, writers: none }, except)
+  const mayBe = await nameTest(files)
+  const keys = onlyWriters ? { any: none, writers: wanted } : { any: wanted, writers: none }
+  return await findOpeners({ ...keys, mayBe }, except)
+}
+
+/** The first of the disks that a process has open for writing; null for none. */
+export const findWritten = async (disks: readonly DiskKey[]): Promise<DiskKey | null> => {
+  const all = disks.map(({ path }) => path)
+  // mostly there is none, and the processes are looked at once
+  if (all.length === 0 || (await openersOf(all, new Set(), true)).length === 0) return null
+  for (const disk of disks) if ((await openersOf([disk.path], new Set(), true)).length > 0) return disk
+  return null
 }
 
 /**
@@ -53,8 +73,7 @@ export const openersOf = async (
  * mount namespace of its own (libvirt's) has another file for the same device.
  */
 export const refuseOpenDevices = async (disks: readonly DiskKey[]): Promise<void> => {
-  for (const disk of disks) {
-    if ((await deviceNumber(disk.path)) === null) continue
-    if ((await openersOf([disk.path], new Set(), true)).length > 0) throw await diskInUse(disk, new Set())
-  }
+  const numbers = await Promise.all(disks.map(({ path }) => deviceNumber(path)))
+  const written = await findWritten(disks.filter((_, index) => numbers[index] !== null))
+  if (written !== null) throw await diskInUse(written, new Set())
 }

@@ -81,6 +81,18 @@ export const keysOf = ({ keys: own }: Pick<Machine, 'keys'>): OfflineKeys => {
   }
 }
 
+/** A snapshot's own keys without it, or one by a program that is not named. */
+export const faultOf = (own: Machine['keys']): { readonly key: string; readonly message: string } | null => {
+  const { snapshot, snapshotCommand, snapshotSize } = keysOf({ keys: own })
+  if (snapshot === 'command' && snapshotCommand === null)
+    return { key: 'snapshot', message: 'needs snapshot_command, the path of its program' }
+  if (snapshot !== 'command' && snapshotCommand !== null)
+    return { key: 'snapshot_command', message: 'needs snapshot = "command"' }
+  return snapshotSize === null || snapshot === 'lvm'
+    ? null
+    : { key: 'snapshot_size', message: 'needs snapshot = "lvm"' }
+}
+
 /** Which disks these are: no two machines have the same ones. */
 export const addressOf = (own: Machine['keys']): string => {
   const { disks } = keysOf({ keys: own })

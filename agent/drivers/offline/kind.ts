@@ -2,13 +2,14 @@
 
 import type { DriverKind } from '../driver.ts'
 import { OFFLINE_DRIVER, OFFLINE_PAYLOAD } from './entry.ts'
-import { addressOf, keys } from './keys.ts'
+import { addressOf, faultOf, keys } from './keys.ts'
 import { OfflineDriver } from './offline-driver.ts'
 
 export const OFFLINE: DriverKind = {
   name: OFFLINE_DRIVER,
   mark: 'disks',
   keys,
+  faultOf,
   addressOf,
   payload: OFFLINE_PAYLOAD,
   open: (host) => new OfflineDriver(host),

@@ -5,7 +5,7 @@ import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { numberOf } from '../../restore/block-device.ts'
 import type { MachineConfig, MachineLook } from '../driver.ts'
 import { readQcow2Header } from './chain.ts'
-import { diskInUse, openersOf } from './holders.ts'
+import { diskInUse, findWritten } from './holders.ts'
 import { keysOf, type DiskKey } from './keys.ts'
 
 const SECTOR_BYTES = 512
@@ -50,9 +50,9 @@ export const lookAtDisks = async (machine: Pick<MachineConfig, 'keys' | 'exclude
       disks: sized.map(({ disk, size }) => ({ name: disk.name, size, format: disk.format })),
       leftOut,
     }
-    for (const disk of kept) {
-      if ((await openersOf([disk.path], new Set(), true)).length === 0) continue
-      const { message } = await diskInUse(disk, new Set())
+    const written = await findWritten(kept)
+    if (written !== null) {
+      const { message } = await diskInUse(written, new Set())
       return { ...known, reachable: true, runState: 'in use', problem: message }
     }
     return { ...known, reachable: true, runState: 'shut off', problem: null }

@@ -75,8 +75,9 @@ export class OfflineDriver implements LeaseDriver {
     return Promise.resolve(null)
   }
 
-  async identify(machine: MachineConfig): Promise<MachineIdentity> {
-    return { uuid: null, here: (await this.look(machine)).reachable }
+  /** What is off runs nowhere; another host of the site may have it running. */
+  identify(): Promise<MachineIdentity> {
+    return Promise.resolve({ uuid: null, here: false })
   }
 
   attachments(): Promise<readonly AttachmentSource[]> {

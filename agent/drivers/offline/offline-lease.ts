@@ -76,7 +76,6 @@ export class OfflineLease implements Lease {
         base: base?.name ?? null,
         evidence,
         comparedChunks,
-        compareFrom: size,
         socketPath,
         exportName,
         dirtyContext: base === null ? null : `qemu:dirty-bitmap:${base.bitmap}`,

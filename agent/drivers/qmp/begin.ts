@@ -16,7 +16,6 @@ import { QmpLease } from './qmp-lease.ts'
 import { noteStopped } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { makeScratch } from './scratch.ts'
-import { prepareSizeMarks } from './size-mark.ts'
 
 /** The oldest QEMU whose commands suffice (block-export-add). */
 const QEMU_MAJOR_MIN = 5
@@ -95,7 +94,6 @@ const make = async (host: QmpHost, planned: Planned): Promise<Lease> => {
     await removeObsolete(host, client, entry, request)
     await addScratchNodes(client, entry)
     await startServer(client, entry.socketPath)
-    await prepareSizeMarks(client, entry)
   } catch (error) {
     await starting.then((guard) => guard.done()).catch(() => undefined)
     throw error

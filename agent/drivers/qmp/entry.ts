@@ -19,12 +19,10 @@ const diskSchema = v.object({
   reason: v.picklist(READ_REASONS),
   /** Whether the checkpoint bitmap is stored in the image and so survives QEMU. */
   persistent: v.boolean(),
-  /** The checkpoint's bitmap of this disk, and its size mark with that one's granularity in bytes. */
+  /** The checkpoint's bitmap of this disk. */
   checkpoint: text,
-  sizeMark: text,
-  sizeGranularity: natural,
-  /** Of an incremental read: the image of the base that it continues, the bitmaps that prove it, the first one's granularity. */
-  base: v.nullable(v.object({ name: text, checkpoint: text, sizeMark: text, granularity: natural })),
+  /** Of an incremental read: the image of the base that it continues, the bitmap that shows its changes, and its granularity. */
+  base: v.nullable(v.object({ name: text, checkpoint: text, granularity: natural })),
   /** What was below the disk at the instant. */
   evidence: v.string(),
   /** Chunks recorded as unchanged that were compared with the base. */
@@ -34,9 +32,6 @@ const diskSchema = v.object({
   scratchNode: text,
   scratchFile: text,
   filterNode: text,
-  /** Node and export from which the size mark of a full read gets its bit. */
-  sizeNode: text,
-  sizeExportId: text,
   job: text,
   exportId: text,
   exportName: text,
@@ -48,6 +43,8 @@ const payloadSchema = v.object({
   socketFolder: text,
   socketPath: text,
   disks: v.pipe(v.array(diskSchema), v.minLength(1)),
+  /** What an older agent made for this lease that this one does not. */
+  older: v.object({ exports: v.array(text), nodes: v.array(text) }),
 })
 
 export type JournalDisk = Readonly<v.InferOutput<typeof diskSchema>>
@@ -59,9 +56,21 @@ interface QmpPayload extends Readonly<Omit<v.InferOutput<typeof payloadSchema>, 
 /** A whole lease of this driver: the head of its journal entry and the payload in one. */
 export type QmpEntry = Omit<JournalEntry, 'payload'> & QmpPayload
 
+/** Version 1 of the payload: each disk had one more node and export, for a bitmap that showed whether it was ever smaller. */
+const payload1Schema = v.object({
+  ...v.omit(payloadSchema, ['disks', 'older']).entries,
+  disks: v.array(v.looseObject({ sizeNode: text, sizeExportId: text })),
+})
+
+const fromPayload1 = (value: unknown): unknown => {
+  const { disks, ...payload } = v.parse(payload1Schema, value)
+  const exports = disks.map(({ sizeExportId }) => sizeExportId)
+  return { ...payload, disks, older: { exports, nodes: disks.map(({ sizeNode }) => sizeNode) } }
+}
+
 const version1Schema = v.looseObject({
   machine: v.object({ name: text, qmp: text, guestAgent: v.nullable(text) }),
-  ...payloadSchema.entries,
+  ...payload1Schema.entries,
 })
 
 /** Version 1 of the journal had no drivers: this one's fields were among the others. */
@@ -73,12 +82,17 @@ const fromVersion1 = (value: unknown): unknown => {
     ...head,
     version: 2,
     machine: { name, driver: QMP_DRIVER, address: addressOf(keys), keys },
-    payloadVersion: QMP_PAYLOAD.version,
+    payloadVersion: 1,
     payload: { transfer, scratchFolder, socketFolder, socketPath, disks },
   }
 }
 
-export const QMP_PAYLOAD: PayloadFormat = { version: 1, schema: payloadSchema, fromVersion1 }
+export const QMP_PAYLOAD: PayloadFormat = {
+  version: 2,
+  schema: payloadSchema,
+  earlier: new Map([[1, fromPayload1]]),
+  fromVersion1,
+}
 
 export const fromJournal = ({ payload, ...head }: JournalEntry): QmpEntry => ({
   ...head,

@@ -1,14 +1,14 @@
 // Names of everything Varve makes in a QEMU besides checkpoints, by which it recognises its own.
 //
 //   varve-<agent>-xfer-<lease>        transfer bitmap on a scratch node
-//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter, with
-//                                     suffix s the node from which a size mark gets its bit
+//   varve-<agent>-<lease tail>-<i>    scratch node (QEMU allows 31 characters); with suffix f its job's filter (older
+//                                     agents had nodes with suffix s too)
 //   varve-<agent>-job-<lease>-<i>     backup job
-//   varve-<agent>-exp-<lease>-<i>     export; with suffix s that of a size mark's node
+//   varve-<agent>-exp-<lease>-<i>     export
 //
 // <agent> is as in the names of checkpoints.
 
-import { checkpointName, ownPrefix, sizeMarkName, tail } from '../checkpoint-names.ts'
+import { checkpointName, ownPrefix, tail } from '../checkpoint-names.ts'
 
 const LEASE_TAIL_CHARS = 10
 
@@ -17,15 +17,12 @@ export const leaseNames = (agentId: string, leaseId: string) => {
   const own = ownPrefix(agentId)
   return {
     checkpoint: (index: number): string => checkpointName(agentId, leaseId, index),
-    sizeMark: (index: number): string => sizeMarkName(agentId, leaseId, index),
     transfer: `${own}-xfer-${leaseId}`,
     folder: socketFolderName(agentId, leaseTail(leaseId)),
     scratchNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}`,
     filterNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}f`,
-    sizeNode: (index: number): string => `${own}-${leaseTail(leaseId)}-${index}s`,
     job: (index: number): string => `${own}-job-${leaseId}-${index}`,
     exportId: (index: number): string => `${own}-exp-${leaseId}-${index}`,
-    sizeExportId: (index: number): string => `${own}-exp-${leaseId}-${index}s`,
   }
 }
 

@@ -18,15 +18,11 @@ export interface Orphans {
 export const findOrphans = (inventory: Inventory, agentId: string, entries: readonly QmpEntry[]): Orphans | null => {
   const own = ownNames(agentId)
   const known = new Set(
-    entries.flatMap(({ disks }) =>
-      disks.flatMap(({ job, exportId, sizeExportId, scratchNode, sizeNode }) => [
-        job,
-        exportId,
-        sizeExportId,
-        scratchNode,
-        sizeNode,
-      ]),
-    ),
+    entries.flatMap(({ disks, older }) => [
+      ...disks.flatMap(({ job, exportId, scratchNode }) => [job, exportId, scratchNode]),
+      ...older.exports,
+      ...older.nodes,
+    ]),
   )
   const exports = new Set(inventory.exports.map(({ id }) => id).filter((id) => own.isExport(id) && !known.has(id)))
   const jobs = new Set(inventory.jobs.map(({ id }) => id).filter((id) => own.isJob(id) && !known.has(id)))

@@ -10,7 +10,6 @@ import type { LeaseRequest } from '../driver.ts'
 import type { LeaseFolders } from '../scratch.ts'
 import { parseCheckpoint } from '../checkpoint-names.ts'
 import { leaseNames } from './names.ts'
-import { SIZE_NODE_BITMAP, sizeMarkGranularity } from './size-mark.ts'
 
 /** Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size. */
 export const CHECKPOINT_GRANULARITY_BYTES = 65_536
@@ -44,12 +43,9 @@ export const planLease = (
     reason,
     persistent: disk.persistentBitmaps,
     checkpoint: names.checkpoint(index),
-    sizeMark: names.sizeMark(index),
-    sizeGranularity: continued?.sizeMark.granularity ?? sizeMarkGranularity(disk.size),
     base: continued && {
       name: continued.base,
       checkpoint: continued.bitmap.name,
-      sizeMark: continued.sizeMark.name,
       granularity: continued.bitmap.granularity,
     },
     evidence: disk.evidence,
@@ -58,8 +54,6 @@ export const planLease = (
     scratchNode: names.scratchNode(index),
     scratchFile: join(scratchFolder, `${index}.qcow2`),
     filterNode: names.filterNode(index),
-    sizeNode: names.sizeNode(index),
-    sizeExportId: names.sizeExportId(index),
     job: names.job(index),
     exportId: names.exportId(index),
     exportName: disk.name,
@@ -85,6 +79,7 @@ export const planLease = (
     consistencyNote: null,
     configuration,
     disks,
+    older: { exports: [], nodes: [] },
   }
 }
 
@@ -112,26 +107,23 @@ const copyBitmap = (node: string, target: string, from: NodeBitmap): Transaction
 
 const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAction[] => {
   const { node, scratchNode, persistent, base } = disk
-  const checkpoint = [
-    addBitmap({ node, name: disk.checkpoint, persistent, granularity: CHECKPOINT_GRANULARITY_BYTES }),
-    addBitmap({ node, name: disk.sizeMark, persistent, granularity: disk.sizeGranularity, disabled: true }),
-    copyBitmap(
-      node,
-      disk.sizeMark,
-      base === null ? { node: disk.sizeNode, name: SIZE_NODE_BITMAP } : { node, name: base.sizeMark },
-    ),
-  ]
+  const checkpoint = addBitmap({
+    node,
+    name: disk.checkpoint,
+    persistent,
+    granularity: CHECKPOINT_GRANULARITY_BYTES,
+  })
   const backup: TransactionAction = {
     type: 'blockdev-backup',
     data: { 'job-id': disk.job, device: node, target: scratchNode, sync: 'none', 'filter-node-name': disk.filterNode },
   }
-  if (base === null) return [...checkpoint, backup]
+  if (base === null) return [checkpoint, backup]
   // the base's bitmap is copied, not moved: it keeps recording until the commit
   const transfer = [
     addBitmap({ node: scratchNode, name: entry.transfer, granularity: base.granularity, disabled: true }),
     copyBitmap(scratchNode, entry.transfer, { node, name: base.checkpoint }),
   ]
-  return [...checkpoint, ...transfer, backup]
+  return [checkpoint, ...transfer, backup]
 }
 
 /** The one transaction that starts a lease: every disk's new checkpoint, transfer bitmap and copy of old blocks. */
@@ -144,7 +136,7 @@ export const ownAgents = ({ agentId, formerAgents }: Pick<LeaseRequest, 'agentId
   ...formerAgents,
 ]
 
-/** The checkpoint bitmaps and size marks of these agents, on nodes that are not read-only, of the leases selected. */
+/** The checkpoint bitmaps of these agents, on nodes that are not read-only, of the leases selected. */
 export const checkpointBitmaps = (
   nodes: readonly BlockNode[],
   agents: readonly string[],

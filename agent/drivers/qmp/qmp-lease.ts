@@ -16,7 +16,6 @@ import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
 import type { ScratchGuard } from '../scratch-guard.ts'
 import { watchScratch } from '../scratch-watch.ts'
 import { findMove } from './run-state.ts'
-import { lastBitOffset } from './size-mark.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
@@ -35,22 +34,19 @@ export interface QmpLeaseParts {
 }
 
 const leased = (entry: QmpEntry): readonly LeasedDisk[] =>
-  entry.disks.map(
-    ({ name, size, kind, reason, base, evidence, comparedChunks, sizeGranularity, exportName, reread }) => ({
-      name,
-      size,
-      kind,
-      reason,
-      base: base?.name ?? null,
-      evidence,
-      comparedChunks,
-      compareFrom: lastBitOffset(size, sizeGranularity),
-      socketPath: entry.socketPath,
-      exportName,
-      dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
-      reread,
-    }),
-  )
+  entry.disks.map(({ name, size, kind, reason, base, evidence, comparedChunks, exportName, reread }) => ({
+    name,
+    size,
+    kind,
+    reason,
+    base: base?.name ?? null,
+    evidence,
+    comparedChunks,
+    socketPath: entry.socketPath,
+    exportName,
+    dirtyContext: kind === 'incremental' ? `qemu:dirty-bitmap:${entry.transfer}` : null,
+    reread,
+  }))
 
 /** The entry of a disk whose bitmap turned out to be wrong. */
 const CHANGES_MISSED: Pick<JournalDisk, 'kind' | 'reason' | 'base' | 'reread'> & { readonly reason: ReadReason } = {

@@ -79,9 +79,9 @@ const uselessAfterFailure = (entry: QmpEntry, nodes: readonly BlockNode[]): read
  * the new one after a failure. `keep` names leases whose checkpoints others need.
  */
 export const leaseTarget = (entry: QmpEntry, outcome: LeaseOutcome, keep: ReadonlySet<string>): TeardownTarget => ({
-  exports: new Set(entry.disks.flatMap(({ exportId, sizeExportId }) => [exportId, sizeExportId])),
+  exports: new Set([...entry.disks.map(({ exportId }) => exportId), ...entry.older.exports]),
   jobs: new Set(entry.disks.map(({ job }) => job)),
-  nodes: new Set(entry.disks.flatMap(({ scratchNode, sizeNode }) => [scratchNode, sizeNode])),
+  nodes: new Set([...entry.disks.map(({ scratchNode }) => scratchNode), ...entry.older.nodes]),
   socketPath: entry.socketPath,
   bitmaps: (nodes) =>
     outcome === 'committed' ? uselessAfterCommit(entry, nodes, keep) : uselessAfterFailure(entry, nodes),

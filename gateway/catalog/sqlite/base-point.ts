@@ -4,7 +4,16 @@ import { LAST_CREATED } from './points.ts'
 import type { Sql, SqlValue } from './sql.ts'
 
 /** The agents that hand machines over to one another, this one among them. */
-export const agentsBeside = (_sql: Sql, agent: string): readonly string[] => [agent]
+export const agentsBeside = (sql: Sql, agent: string): readonly string[] => [
+  agent,
+  ...sql
+    .all<{ id: string }>(
+      `SELECT mate.id FROM agent JOIN agent AS mate ON mate.tenant = agent.tenant AND mate.site = agent.site
+       WHERE agent.id = ? AND mate.id <> agent.id`,
+      agent,
+    )
+    .map(({ id }) => id),
+]
 
 /** A point as a base, with its disks in its order; null for one that is not there. */
 export const basePoint = (sql: Sql, point: string): BasePoint | null => {

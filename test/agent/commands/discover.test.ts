@@ -5,6 +5,8 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { parseConfig } from '../../../agent/config.ts'
+import { startLibvirt } from '../../support/libvirt.ts'
+import { Program } from '../../support/stand-program.ts'
 import { Stand } from '../../support/stand.ts'
 import { eventually, tempFolder, type TempFolder } from '../../support/temp.ts'
 import { run } from '../../support/run.ts'
@@ -29,7 +31,8 @@ const ownHost = async (temp: TempFolder, machines: readonly (readonly string[])[
   const bare = 'qemu-system-x86_64 -S -nodefaults -no-user-config -display none -machine q35,accel=tcg -m 64'
   const starts = machines.map((args) => `${bare} ${args.map(quoted).join(' ')} &`).join('\n')
   // each line that it reads is a command
-  const script = `cd ${quoted(temp.path)}\n${starts}\nwhile IFS= read -r line; do eval "$line"; done`
+  const hidden = '[ ! -d /run/libvirt ] || mount -t tmpfs none /run/libvirt'
+  const script = `${hidden}\ncd ${quoted(temp.path)}\n${starts}\nwhile IFS= read -r line; do eval "$line"; done`
   const child = spawn('unshare', ['--pid', '--fork', '--mount-proc', '--kill-child', 'sh', '-c', script], {
     stdio: ['pipe', 'ignore', 'inherit'],
   })
@@ -118,7 +121,9 @@ test('where nothing is found it says what was looked at, and the page is a confi
   await using own = await ownHost(temp, [])
   const { code, stdout, stderr } = await own.discover('--config', temp.join('none'))
   expect(code).toBe(0)
-  expect(stderr).toMatch(/^varve-agent: nothing was found: none of \d+ processes is a QEMU\..*-qmp unix:/mu)
+  expect(stderr).toMatch(
+    /^varve-agent: nothing was found: none of \d+ processes is a QEMU, and there is no libvirt\..*-qmp unix:/mu,
+  )
   expect(parseConfig('f', stdout).machines).toEqual([])
   // as the shell leaves it for: discover > FILE
   await writeFile(temp.join('empty'), '')
@@ -144,4 +149,59 @@ test('a configuration that is wrong is an error; one that is hidden is said', as
   child.stderr.on('data', (part: Buffer) => (said += part.toString()))
   await once(child, 'close')
   expect(said).toContain('may not be read by this user: machines that it has already are not marked')
+})
+
+test('domains of a libvirt, running, off and transient, each once; the page follows them or has a table for each', async () => {
+  await using temp = await tempFolder()
+  await using own = await tempFolder()
+  await using libvirt = await startLibvirt({ folder: temp.path })
+  const disks = [{ target: 'vda', format: 'qcow2', file: temp.join('a.qcow2'), size: 1024 * 1024 } as const]
+  const running = await libvirt.startDomain({ name: 'web 1', disks })
+  await libvirt.define({ name: 'off-1', disks: [] })
+  await libvirt.startTransient({ name: 'passing', disks: [] })
+  const find = async (config: string): Promise<Map<string, { name: string; standing: string }>> => {
+    const { stdout } = await new Program('agent', ['discover', '--uri', libvirt.uri, '--json', '--config', config])
+      .ended
+    const { machines } = JSON.parse(stdout) as { machines: { name: string; standing: string; origin: string }[] }
+    // QEMUs of other tests have other libvirts
+    return new Map(machines.filter(({ origin }) => origin.includes(libvirt.uri)).map((one) => [one.name, one]))
+  }
+  const none = own.join('none')
+  const found = await find(none)
+  expect([...found.keys()]).toEqual(['off-1', 'passing', 'web-1'])
+  const keys = (domain: string): unknown => [
+    { key: 'domain', value: domain },
+    { key: 'uri', value: libvirt.uri },
+  ]
+  expect(found.get('web-1')).toMatchObject({
+    standing: 'new',
+    driver: 'libvirt',
+    running: true,
+    keys: keys('web 1'),
+    uuid: running.domain.uuid,
+  })
+  expect(found.get('off-1')).toMatchObject({ running: false, keys: keys('off-1'), notes: [] })
+  expect(found.get('passing')).toMatchObject({ running: true, notes: [expect.stringContaining('transient')] })
+  const { code, stdout } = await new Program('agent', ['discover', '--uri', libvirt.uri, '--config', none]).ended
+  expect(code).toBe(0)
+  const names = (text: string): string[] =>
+    parseConfig('page', text)
+      .machines.filter(({ keys: own }) => own['uri'] === libvirt.uri)
+      .map(({ name }) => name)
+  expect(names(stdout)).toEqual(['off-1', 'passing', 'web-1'])
+  // its QEMU is its domain, and nothing else
+  expect(stdout.match(new RegExp(running.domain.uuid, 'gu'))).toHaveLength(1)
+  const pasted = own.join('agent.toml')
+  const follow = `gateway = "wss://a"\n[discover]\nlibvirt = "${libvirt.uri}"\nexclude = ["pass*"]\n`
+  await writeFile(pasted, `${follow}[[machine]]\nname = "mine"\ndomain = "off-1"\nuri = "${libvirt.uri}"\n`)
+  expect([...(await find(pasted)).values()].map(({ name, standing }) => [name, standing])).toEqual([
+    ['mine', 'configured'],
+    ['passing', 'new'],
+    ['web-1', 'followed'],
+  ])
+  await libvirt.stop()
+  const away = await new Program('agent', ['discover', '--uri', libvirt.uri, '--config', none]).ended
+  expect(away.stderr).toContain(`the domains of ${libvirt.uri} cannot be listed: `)
+  const wrong = await new Program('agent', ['discover', '--uri', 'xen:///', '--config', none]).ended
+  expect(wrong).toMatchObject({ code: 2, stdout: '' })
 })

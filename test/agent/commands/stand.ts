@@ -67,7 +67,7 @@ export const commitBackup = async (
   await uploadImage({
     peer,
     job,
-    disk: { ...read, compareFrom: 0, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null, reread: [] },
+    disk: { ...read, socketPath: nbd.socketPath, exportName: 'disk', dirtyContext: null, reread: [] },
     chunkBytes,
     idKey,
     throttle: new Throttle(null, systemClock),

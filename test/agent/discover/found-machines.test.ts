@@ -6,7 +6,7 @@ import type { FoundMonitor, FoundQemu, SocketState } from '../../../agent/discov
 import { MACHINES_MAX } from '../../../protocol/limits.ts'
 
 const UUID = '3f2a91c0-9d2e-4c58-8f6a-0b7c61d5e214'
-const NOTHING: Known = { machines: [], isFollowed: () => false }
+const NOTHING: Known = { machines: [], followed: new Set() }
 
 const monitor = (path: string, state: SocketState = 'free', closed: string | null = null): FoundMonitor => ({
   path,
@@ -39,7 +39,6 @@ const configured = (name: string, driver: string, keys: Readonly<Record<string, 
 
 const domains = (...names: readonly string[]): FoundDomains => ({
   uri: 'qemu:///system',
-  isDefault: true,
   domains: names.map((name, at) => ({
     name,
     uuid: UUID.replace(/^./u, String(at)),
@@ -152,12 +151,15 @@ test('a QEMU of libvirt is its domain and not offered twice; another libvirt’s
   expect(machinesOf({ qemus: [its], libvirt: [libvirt] }, NOTHING)).toMatchObject([
     { name: 'db1', driver: 'libvirt', standing: 'new', keys: { domain: 'db1' }, running: true },
   ])
-  const session = { ...libvirt, uri: 'qemu:///session', isDefault: false }
+  const session = { ...libvirt, uri: 'qemu:///session' }
   expect(machinesOf({ qemus: [], libvirt: [session] }, NOTHING)[0]!.keys).toEqual({
     domain: 'db1',
     uri: 'qemu:///session',
   })
-  const followed = { ...NOTHING, isFollowed: () => true }
+  const followed = {
+    machines: [configured('db1', 'libvirt', { domain: 'db1', uri: 'qemu:///system' })],
+    followed: new Set(['db1']),
+  }
   expect(machinesOf({ qemus: [], libvirt: [libvirt] }, followed)[0]!.standing).toBe('followed')
 })
 

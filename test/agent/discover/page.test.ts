@@ -7,7 +7,7 @@ import type { FoundQemu } from '../../../agent/discover/host-qemus.ts'
 import { commentLines, pageLines } from '../../../agent/discover/page.ts'
 
 const NEW = { file: '/etc/varve/agent.toml', hasConfig: false }
-const NOTHING = { machines: [], isFollowed: () => false }
+const NOTHING = { machines: [], followed: new Set<string>() }
 
 const machine = (change: Partial<FoundMachine> = {}): FoundMachine => ({
   name: 'db1',

@@ -28,6 +28,12 @@ test('a checkpoint of libvirt is recognised, without a number', () => {
   expect(parseCheckpoint(agent, checkpointName(agent, lease, 7))).toEqual({ kind: 'cp', lease, index: 7 })
 })
 
+test('what an older agent made beside a checkpoint is recognised as part of it, and as no bitmap of changes', () => {
+  const name = 'varve-c0ffee42-size-0192bbbb-1111-7000-8000-000000000001-3'
+  const lease = '0192bbbb-1111-7000-8000-000000000001'
+  expect(parseCheckpoint('0192aaaa-0000-7000-8000-0000c0ffee42', name)).toEqual({ kind: 'size', lease, index: 3 })
+})
+
 test('agents enrolled in one minute have different tags', () => {
   expect(agentTag('0192aaaa-0000-7000-8000-0000c0ffee42')).not.toBe(agentTag('0192aaaa-0000-7000-8000-0000c0ffee43'))
 })

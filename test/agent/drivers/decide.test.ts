@@ -24,8 +24,6 @@ const bitmap = (name: string, changes: Partial<BitmapState> = {}): BitmapState =
 /** Checkpoint bitmap of image `index` of the base. */
 const cp = (index: number, changes: Partial<BitmapState> = {}): BitmapState =>
   bitmap(`varve-c0ffee42-cp-b-${index}`, changes)
-const mark = (index: number, changes: Partial<BitmapState> = {}): BitmapState =>
-  bitmap(`varve-c0ffee42-size-b-${index}`, { recording: false, count: 65_536, ...changes })
 
 const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   name: 'vda',
@@ -40,11 +38,11 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   ownEvidence: 'qcow2 /a file 1:2',
   holdsBitmaps: true,
   persistentBitmaps: true,
-  bitmaps: [cp(0), mark(0)],
+  bitmaps: [cp(0)],
   ...changes,
 })
 const vdb = (changes: Partial<SeenDisk> = {}): SeenDisk =>
-  disk({ name: 'vdb', node: 'b', bitmaps: [cp(1), mark(1)], ...changes })
+  disk({ name: 'vdb', node: 'b', bitmaps: [cp(1)], ...changes })
 
 const base: LeaseBase = {
   checkpoint: 'b',
@@ -79,6 +77,8 @@ const decide = (
 
 test.each([
   ['bitmap', disk(), {}],
+  // what an older agent made beside it says nothing
+  ['bitmap', disk({ bitmaps: [cp(0), bitmap('varve-c0ffee42-size-b-0', { recording: false })] }), {}],
   ['first', disk(), { base: null }],
   ['first', disk(), { base: null, full: true }],
   ['requested', disk(), { full: true }],
@@ -88,7 +88,6 @@ test.each([
   ['disk-added', disk({ name: 'vdc' }), { full: true }],
   ['size-changed', disk({ size: 101 }), {}],
   ['size-changed', disk({ size: 101, bitmaps: [] }), {}],
-  ['size-changed', disk({ bitmaps: [cp(0), mark(0, { count: 0 })] }), {}],
   ['bitmap-missing', disk({ bitmaps: [] }), {}],
   ['bitmap-missing', disk({ bitmaps: [bitmap('varve-deadbeef-cp-b-0'), bitmap('varve-c0ffee42-cp-bx-0')] }), {}],
   ['bitmap-missing', disk({ bitmaps: [] }), { base: lostAll }],
@@ -105,15 +104,11 @@ test.each([
   ['no-bitmap', disk({ bitmaps: [], holdsBitmaps: false }), { base: elsewhere }],
   ['disk-added', disk({ name: 'vdc', bitmaps: [] }), { base: elsewhere }],
   ['bitmap-missing', disk({ bitmaps: [] }), { base: elsewhere, formerAgents: [OTHER] }],
-  ['bitmap-inconsistent', disk({ bitmaps: [cp(0, { inconsistent: true, recording: false }), mark(0)] }), {}],
-  ['bitmap-inconsistent', disk({ bitmaps: [cp(0), mark(0, { inconsistent: true })] }), {}],
-  ['bitmap-disabled', disk({ bitmaps: [cp(0, { recording: false }), mark(0)] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(0, { busy: true }), mark(0)] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(0)] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), mark(1)] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), mark(0, { recording: true })] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(7), mark(7)] }), {}],
-  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), cp(1), mark(0), mark(1)] }), {}],
+  ['bitmap-inconsistent', disk({ bitmaps: [cp(0, { inconsistent: true, recording: false })] }), {}],
+  ['bitmap-disabled', disk({ bitmaps: [cp(0, { recording: false })] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0, { busy: true })] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(7)] }), {}],
+  ['checkpoint-mismatch', disk({ bitmaps: [cp(0), cp(1)] }), {}],
   ['backing-changed', disk({ evidence: 'qcow2\nqcow2 other.qcow2 100' }), {}],
   ['backing-changed', disk(), { base: { ...base, disks: base.disks.map((one) => ({ ...one, evidence: null })) } }],
   ['base-damaged', disk(), { base: lostAll }],
@@ -127,20 +122,17 @@ test.each([
 test('a checkpoint is known by this agent, by those that this host was before, and by the one that made the base', () => {
   const agents = { agentId: OTHER, formerAgents: [AGENT] }
   const own = { ...base, agent: OTHER }
-  const continued = { kind: 'incremental', continued: { bitmap: cp(0), sizeMark: mark(0) } }
+  const continued = { kind: 'incremental', continued: { bitmap: cp(0) } }
   expect(decide([disk()], { ...agents, base: own }).disks[0]).toMatchObject(continued)
   expect(decide([disk()], { agentId: OTHER }).disks[0]).toMatchObject(continued)
   expect(decide([disk()], { agentId: OTHER, base: own }).disks[0]?.reason).toBe('bitmap-missing')
-  // a size mark of one and a bitmap of the other prove nothing
-  const mixed = disk({ bitmaps: [cp(0), bitmap('varve-0badcafe-size-b-0', { recording: false, count: 9 })] })
-  expect(decide([mixed], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
-  const both = disk({ bitmaps: [cp(0), mark(0), bitmap('varve-0badcafe-cp-b-0')] })
+  const both = disk({ bitmaps: [cp(0), bitmap('varve-0badcafe-cp-b-0')] })
   expect(decide([both], agents).disks[0]?.reason).toBe('checkpoint-mismatch')
 })
 
 test('where all bitmaps of a checkpoint are called alike, a disk is followed by its files', () => {
   const lease = '0192bbbb-1111-7000-8000-0000000000aa'
-  const alike = { bitmaps: [bitmap(`varve-c0ffee42-cp-${lease}`), bitmap(`varve-c0ffee42-size-${lease}-0`)] }
+  const alike = { bitmaps: [bitmap(`varve-c0ffee42-cp-${lease}`)] }
   const ofFile = (path: string, number: string) => ({ ownEvidence: `qcow2 ${path} file ${number}` })
   const [a, b] = [ofFile('/a', '1:2'), ofFile('/b', '1:3')]
   const known: LeaseBase = {
@@ -151,28 +143,24 @@ test('where all bitmaps of a checkpoint are called alike, a disk is followed by 
   const here = (...disks: readonly SeenDisk[]) =>
     decide(disks, { base: known }).disks.map(({ reason, continued }) => [reason, continued?.base])
   const index = (disks: readonly SeenDisk[]) => here(...disks).map(([, found]) => found)
-  // a size mark has the number of its disk
-  const marked = (number: number) => ({
-    bitmaps: [alike.bitmaps[0]!, bitmap(`varve-c0ffee42-size-${lease}-${number}`, { recording: false, count: 1 })],
-  })
-  expect(index([disk({ ...marked(0), ...a }), vdb({ ...marked(1), ...b })])).toEqual(['vda', 'vdb'])
-  expect(index([disk({ ...marked(1), ...b }), vdb({ ...marked(0), ...a })])).toEqual(['vdb', 'vda'])
+  expect(index([disk({ ...alike, ...a }), vdb({ ...alike, ...b })])).toEqual(['vda', 'vdb'])
+  expect(index([disk({ ...alike, ...b }), vdb({ ...alike, ...a })])).toEqual(['vdb', 'vda'])
   // another number of the file system is the same file, of another start or host
-  expect(index([disk({ ...marked(0), ...ofFile('/a', '77:2') })])).toEqual(['vda'])
-  expect(here(disk({ ...marked(0), ...ofFile('/a', '1:9') }))).toEqual([['backing-changed', undefined]])
-  expect(here(disk({ ...marked(0), ...a }), vdb({ ...marked(0), ...a }))).toEqual([
+  expect(index([disk({ ...alike, ...ofFile('/a', '77:2') })])).toEqual(['vda'])
+  expect(here(disk({ ...alike, ...ofFile('/a', '1:9') }))).toEqual([['backing-changed', undefined]])
+  expect(here(disk({ ...alike, ...a }), vdb({ ...alike, ...a }))).toEqual([
     ['checkpoint-mismatch', undefined],
     ['checkpoint-mismatch', undefined],
   ])
 })
 
 test('a disk is followed by its bitmap, whatever it is called now', () => {
-  const swapped = decide([disk({ bitmaps: [cp(1), mark(1)] }), vdb({ bitmaps: [cp(0), mark(0)] })]).disks
+  const swapped = decide([disk({ bitmaps: [cp(1)] }), vdb({ bitmaps: [cp(0)] })]).disks
   expect(swapped.map(({ reason, continued }) => [reason, continued?.base])).toEqual([
     ['bitmap', 'vdb'],
     ['bitmap', 'vda'],
   ])
-  const shifted = decide([disk({ bitmaps: [] }), vdb({ bitmaps: [cp(0), mark(0)] })])
+  const shifted = decide([disk({ bitmaps: [] }), vdb({ bitmaps: [cp(0)] })])
   expect(shifted.disks.map(({ reason, continued }) => [reason, continued?.base])).toEqual([
     ['bitmap-missing', undefined],
     ['bitmap', 'vda'],
@@ -181,7 +169,7 @@ test('a disk is followed by its bitmap, whatever it is called now', () => {
 })
 
 test('a bitmap on two disks proves nothing of either, also where one of them is excluded', () => {
-  const copy = vdb({ bitmaps: [cp(0), mark(0)] })
+  const copy = vdb({ bitmaps: [cp(0)] })
   expect(decide([disk(), copy]).disks.map(({ reason }) => reason)).toEqual([
     'checkpoint-mismatch',
     'checkpoint-mismatch',
@@ -192,7 +180,7 @@ test('a bitmap on two disks proves nothing of either, also where one of them is 
 
 test('the size of the image that a disk continues counts, not that of its namesake', () => {
   const sizes = { ...base, disks: base.disks.map((one, index) => ({ ...one, size: 100 + index })) }
-  const [decision] = decide([disk({ bitmaps: [cp(1), mark(1)] })], { base: sizes }).disks
+  const [decision] = decide([disk({ bitmaps: [cp(1)] })], { base: sizes }).disks
   expect(decision?.reason).toBe('size-changed')
 })
 

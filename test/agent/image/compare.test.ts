@@ -8,11 +8,11 @@ import {
   compareSample,
   SAMPLE_CHUNKS,
   type AskBase,
+  type AskContent,
   type Comparison,
 } from '../../../agent/image/compare.ts'
 import { keyedHash } from '../../../protocol/host/keyed-hash.ts'
 import type { LeasedDisk } from '../../../agent/drivers/driver.ts'
-import { lastBitOffset } from '../../../agent/drivers/qmp/size-mark.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { COMPARE_CHUNKS_MAX } from '../../../protocol/limits.ts'
@@ -63,7 +63,6 @@ const serve = async (
     base: 'vda',
     evidence: '',
     comparedChunks: 0,
-    compareFrom: lastBitOffset(content.length, GRANULARITY),
     socketPath: nbd.socketPath,
     exportName: 'disk',
     dirtyContext: 'qemu:dirty-bitmap:changes',
@@ -111,18 +110,39 @@ const baseOf = (content: Buffer, chunkBytes: number, differs: ReadonlySet<number
     asked.push(...positions)
     return { compared: positions.length, different: positions.filter((position) => differs.has(position)) }
   }
-  return { ask, asked, wrong }
+  const asksContent: (readonly [before: number, limit: number])[] = []
+  const askContent: AskContent = async (before, limit) => {
+    expect(limit).toBeLessThanOrEqual(COMPARE_CHUNKS_MAX)
+    asksContent.push([before, limit])
+    const found = contentBefore(content, chunkBytes, before)
+    const positions = found.slice(0, limit)
+    return { positions, next: found.length > limit ? positions.at(-1)! : null }
+  }
+  return { ask, askContent, asked, asksContent, wrong }
 }
+
+/** Positions below `before` of chunks that are not zero, the last ones first. */
+const contentBefore = (content: Buffer, chunkBytes: number, before: number): number[] =>
+  Array.from({ length: Math.min(before, Math.ceil(content.length / chunkBytes)) }, (_, position) => position)
+    .filter((at) => content.subarray(at * chunkBytes, (at + 1) * chunkBytes).some((byte) => byte !== 0))
+    .toReversed()
 
 const ascending = (numbers: readonly number[]): number[] => numbers.toSorted((a, b) => a - b)
 
-const requestOf = (disk: LeasedDisk, chunkBytes: number, ask: AskBase, signal = new AbortController().signal) => ({
-  disk,
-  chunkBytes,
-  idKey: ID_KEY,
-  signal,
-  ask,
-})
+interface Asked {
+  readonly ask: AskBase
+  readonly askContent?: AskContent
+}
+
+/** An image of zeroes. */
+const NO_CONTENT: AskContent = async () => ({ positions: [], next: null })
+
+const requestOf = (
+  disk: LeasedDisk,
+  chunkBytes: number,
+  { ask, askContent = NO_CONTENT }: Asked,
+  signal = new AbortController().signal,
+) => ({ disk, chunkBytes, idKey: ID_KEY, signal, ask, askContent })
 
 const CHUNK_SIZES = [4 * KIB, 64 * KIB, 4 * MIB]
 
@@ -140,15 +160,17 @@ describe('a sample', () => {
     const samples: string[] = []
     for (let round = 0; round < 3; round++) {
       const base = baseOf(content, GRANULARITY)
-      const { chunks, different } = await compareSample(requestOf(served.disk, GRANULARITY, base.ask))
+      const { chunks, different } = await compareSample(requestOf(served.disk, GRANULARITY, base))
       expect(base.wrong).toEqual([])
       expect(different).toEqual([])
       expect(chunks).toBe(base.asked.length)
       expect(new Set(base.asked).size).toBe(base.asked.length)
       expect(base.asked.filter((position) => !clean.has(position))).toEqual([])
       expect(base.asked.length).toBeGreaterThan(0)
-      // the last chunk comes on top
+      // the last chunk comes on top, found with one question
+      expect(base.asked[0]).toBe(content.length / GRANULARITY - 1)
       expect(base.asked.length).toBeLessThanOrEqual(SAMPLE_CHUNKS + 1)
+      expect(base.asksContent).toEqual([[content.length / GRANULARITY, 16]])
       samples.push(ascending(base.asked).join())
     }
     expect(new Set(samples).size).toBe(3)
@@ -162,7 +184,7 @@ describe('a sample', () => {
       const content = contentOf(3 * chunkBytes + 512)
       await using served = await serve(temp, content, [])
       const base = baseOf(content, chunkBytes)
-      const { chunks } = await compareSample(requestOf(served.disk, chunkBytes, base.ask))
+      const { chunks } = await compareSample(requestOf(served.disk, chunkBytes, base))
       expect(base.wrong).toEqual([])
       // a sample of SAMPLE_BYTES_MAX is one of the largest chunks, and the last one comes on top
       expect(chunks).toBe(chunkBytes === 4 * MIB ? 2 : 4)
@@ -170,32 +192,64 @@ describe('a sample', () => {
     },
   )
 
-  test('has all that only a comparison can judge, however many chunks that are, down to the short last one', async () => {
+  test.each([
+    ['the last chunk, which is short', 12 * MIB + 512, [], [], 192, 1],
+    ['the last one that is not zero', 12 * MIB, [[8 * MIB, 4 * MIB]], [], 127, 1],
+    ['the last one that has not changed', 12 * MIB, [], [[11 * MIB, MIB]], 175, 2],
+    ['one that is both, of chunks far apart', 12 * MIB, [[4 * MIB, 3 * MIB]], [[5 * MIB, 7 * MIB]], 63, 2],
+    ['none where all that was not zero has changed', 12 * MIB, [[MIB, 11 * MIB]], [[0, MIB]], null, 1],
+    ['none where all has changed', 12 * MIB, [], [[0, 12 * MIB]], null, 2],
+  ] as const)('begins with %s', async (_, size, zeroes, written, last, calls) => {
     await using temp = await tempFolder()
-    const chunkBytes = 4 * KIB
-    const content = contentOf(12 * MIB + 512)
-    const written: Range[] = [[10 * MIB, 64 * KIB]]
-    const compareFrom = 4 * MIB
-    await using served = await serve(temp, content, written, { compareFrom })
-    const base = baseOf(content, chunkBytes)
-    const { chunks } = await compareSample(requestOf(served.disk, chunkBytes, base.ask))
+    const content = contentOf(size, zeroes)
+    await using served = await serve(temp, content, written)
+    const base = baseOf(content, GRANULARITY)
+    await compareSample(requestOf(served.disk, GRANULARITY, base))
     expect(base.wrong).toEqual([])
-    const first = compareFrom / chunkBytes
-    const tail = cleanChunks(content.length, chunkBytes, written).filter((position) => position >= first)
-    expect(ascending(base.asked.filter((position) => position >= first))).toEqual(tail)
-    expect(tail.at(-1)).toBe(content.length / chunkBytes - 512 / chunkBytes)
-    expect(base.asked.length - tail.length).toBe(SAMPLE_CHUNKS)
-    expect(chunks).toBe(base.asked.length)
+    if (last === null)
+      expect(base.asked.filter((at) => contentBefore(content, GRANULARITY, at + 1)[0] === at)).toEqual([])
+    else expect(base.asked[0]).toBe(last)
+    expect(base.asksContent).toHaveLength(calls)
   })
 
-  test('takes the chunk in which that part begins', async () => {
+  test.each([
+    ['larger', 4 * MIB, [[8 * MIB + 5, 1]], 1],
+    ['smaller', 4 * KIB, [[11 * MIB + 60 * KIB, 1]], 2816 - 1],
+  ] as const)(
+    'with chunks %s than the bitmap’s granules one counts as changed in part',
+    async (_, bytes, written, last) => {
+      await using temp = await tempFolder()
+      const content = contentOf(12 * MIB, [[11 * MIB + 64 * KIB, MIB - 64 * KIB]])
+      await using served = await serve(temp, content, written)
+      const base = baseOf(content, bytes)
+      await compareSample(requestOf(served.disk, bytes, base))
+      expect(base.asked[0]).toBe(last)
+      expect(base.wrong).toEqual([])
+    },
+  )
+
+  test('where damage of the base hides the sample, the last chunk is compared alone', async () => {
     await using temp = await tempFolder()
-    const content = contentOf(9 * MIB)
-    await using served = await serve(temp, content, [], { compareFrom: 6 * MIB })
-    const base = baseOf(content, 4 * MIB)
-    await compareSample(requestOf(served.disk, 4 * MIB, base.ask))
+    const content = contentOf(2 * MIB)
+    await using served = await serve(temp, content, [])
+    const base = baseOf(content, GRANULARITY, new Set([31]))
+    const ask: AskBase = (positions, ids) =>
+      positions.length > 1 ? Promise.resolve({ compared: 0, different: [] }) : base.ask(positions, ids)
+    for (const compare of [compareSample, compareAll]) {
+      const found = await compare(requestOf(served.disk, GRANULARITY, { ...base, ask }))
+      expect(found.different).toEqual([31])
+    }
     expect(base.wrong).toEqual([])
-    expect(ascending(base.asked).slice(-2)).toEqual([1, 2])
+  })
+
+  test('a gateway that names chunks again and again ends it', async () => {
+    await using temp = await tempFolder()
+    const content = contentOf(MIB)
+    await using served = await serve(temp, content, [[0, MIB]])
+    const askContent: AskContent = async (before) => ({ positions: [3], next: before })
+    const { ask } = baseOf(content, GRANULARITY)
+    const compared = compareSample(requestOf(served.disk, GRANULARITY, { ask, askContent }))
+    await expect(compared).rejects.toMatchObject({ code: 'INTERNAL' })
   })
 
   test('leaves out what is read again anyway', async () => {
@@ -206,40 +260,40 @@ describe('a sample', () => {
       [3 * GRANULARITY - 1, 2],
       [15 * GRANULARITY, GRANULARITY],
     ]
-    await using served = await serve(temp, content, [], { reread, compareFrom: 14 * GRANULARITY })
+    await using served = await serve(temp, content, [], { reread })
     const base = baseOf(content, GRANULARITY)
-    await compareSample(requestOf(served.disk, GRANULARITY, base.ask))
+    await compareSample(requestOf(served.disk, GRANULARITY, base))
     expect(ascending(base.asked)).toEqual(cleanChunks(content.length, GRANULARITY, [], reread))
   })
 
   test('gives zeroes for chunks of zeroes', async () => {
     await using temp = await tempFolder()
-    const content = contentOf(MIB + 512, [
+    const content = contentOf(15 * GRANULARITY + 512, [
       [4 * GRANULARITY, 4 * GRANULARITY],
-      [MIB, 512],
+      [15 * GRANULARITY, 512],
     ])
-    await using served = await serve(temp, content, [], { compareFrom: 0 })
+    await using served = await serve(temp, content, [])
     const seen = new Map<number, string>()
     const ask: AskBase = async (positions, ids) => {
       for (const [index, position] of positions.entries())
         seen.set(position, Buffer.from(ids.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)).toString('hex'))
       return { compared: positions.length, different: [] }
     }
-    await compareSample(requestOf(served.disk, GRANULARITY, ask))
+    await compareSample(requestOf(served.disk, GRANULARITY, { ask }))
     const zero = [...seen].filter(([, id]) => id === ZERO_ID).map(([position]) => position)
-    expect(ascending(zero)).toEqual([4, 5, 6, 7, 16])
-    expect(seen.size).toBe(17)
+    expect(ascending(zero)).toEqual([4, 5, 6, 7, 15])
+    expect(seen.size).toBe(16)
   })
 
   test('finds every difference that it is told of, and counts what could be compared', async () => {
     await using temp = await tempFolder()
-    const content = contentOf(2 * MIB)
-    await using served = await serve(temp, content, [], { compareFrom: 0 })
-    const base = baseOf(content, GRANULARITY, new Set([3, 31]))
-    const found = await compareSample(requestOf(served.disk, GRANULARITY, base.ask))
-    expect(found).toEqual({ chunks: 32, different: [3, 31] })
+    const content = contentOf(MIB)
+    await using served = await serve(temp, content, [])
+    const base = baseOf(content, GRANULARITY, new Set([3, 15]))
+    const found = await compareSample(requestOf(served.disk, GRANULARITY, base))
+    expect(found).toEqual({ chunks: 16, different: [15, 3] })
     const unable = await compareSample(
-      requestOf(served.disk, GRANULARITY, async () => ({ compared: 0, different: [] })),
+      requestOf(served.disk, GRANULARITY, { ask: async () => ({ compared: 0, different: [] }) }),
     )
     expect(unable).toEqual({ chunks: 0, different: [] })
   })
@@ -254,12 +308,12 @@ describe.each(ways)('%s', (_, compare) => {
   test('asks nothing of a disk that is read in full, or that changed everywhere', async () => {
     await using temp = await tempFolder()
     const content = contentOf(MIB)
-    await using served = await serve(temp, content, [[0, MIB]], { compareFrom: 0 })
+    await using served = await serve(temp, content, [[0, MIB]])
     const base = baseOf(content, GRANULARITY)
     const nothing = { chunks: 0, different: [] }
-    expect(await compare(requestOf(served.disk, GRANULARITY, base.ask))).toEqual(nothing)
+    expect(await compare(requestOf(served.disk, GRANULARITY, base))).toEqual(nothing)
     const full = { ...served.disk, dirtyContext: null, socketPath: '/nowhere' }
-    expect(await compare(requestOf(full, GRANULARITY, base.ask))).toEqual(nothing)
+    expect(await compare(requestOf(full, GRANULARITY, base))).toEqual(nothing)
     expect(base.asked).toEqual([])
   })
 
@@ -268,11 +322,11 @@ describe.each(ways)('%s', (_, compare) => {
     const content = contentOf(MIB)
     await using served = await serve(temp, content, [])
     const ended = new VarveError('JOB_ENDED', 'it has failed')
-    await expect(compare(requestOf(served.disk, GRANULARITY, () => Promise.reject(ended)))).rejects.toBe(ended)
+    await expect(compare(requestOf(served.disk, GRANULARITY, { ask: () => Promise.reject(ended) }))).rejects.toBe(ended)
     const abort = new AbortController()
     abort.abort(ended)
     const base = baseOf(content, GRANULARITY)
-    await expect(compare(requestOf(served.disk, GRANULARITY, base.ask, abort.signal))).rejects.toBe(ended)
+    await expect(compare(requestOf(served.disk, GRANULARITY, base, abort.signal))).rejects.toBe(ended)
     expect(base.asked).toEqual([])
   })
 })
@@ -304,7 +358,7 @@ describe('a comparison of all', () => {
     await using served = await serve(temp, content, written, { reread })
     const base = baseOf(content, chunkBytes)
     const clean = cleanChunks(content.length, chunkBytes, written, reread)
-    const found = await compareAll(requestOf(served.disk, chunkBytes, base.ask))
+    const found = await compareAll(requestOf(served.disk, chunkBytes, base))
     expect(found).toEqual({ chunks: clean.length, different: [] })
     expect(base.wrong).toEqual([])
     expect(ascending(base.asked)).toEqual(clean)
@@ -319,7 +373,7 @@ describe('a comparison of all', () => {
       asked.push(...positions)
       return { compared: positions.length, different: positions.filter((position) => position === 0) }
     }
-    const found = await compareAll(requestOf(served.disk, GRANULARITY, ask))
+    const found = await compareAll(requestOf(served.disk, GRANULARITY, { ask }))
     expect(found.different).toEqual([0])
     expect(found.chunks).toBe(asked.length)
     expect(asked.length).toBeLessThan(content.length / GRANULARITY / 2)
@@ -333,7 +387,7 @@ describe('a comparison of all', () => {
       compared: positions.includes(0) ? positions.length : 0,
       different: [],
     })
-    const { chunks } = await compareAll(requestOf(served.disk, GRANULARITY, ask))
+    const { chunks } = await compareAll(requestOf(served.disk, GRANULARITY, { ask }))
     expect(chunks).toBeGreaterThan(0)
     expect(chunks).toBeLessThan(128)
   })

@@ -54,7 +54,6 @@ const diskOf = (size: number): LeasedDisk => ({
   base: null,
   evidence: '',
   comparedChunks: 0,
-  compareFrom: 0,
   socketPath: '',
   exportName: 'disk',
   dirtyContext: null,

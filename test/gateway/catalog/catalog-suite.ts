@@ -6,7 +6,7 @@ import type { AuditRecord } from '../../../gateway/catalog/audit-record.ts'
 import type { AuditEntry } from '../../../gateway/catalog/audit.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { HAVE, type RecordCommit } from '../../../gateway/catalog/records.ts'
-import type { MachineRow } from '../../../gateway/catalog/machines.ts'
+import type { Announced, MachineRow, Move } from '../../../gateway/catalog/machines.ts'
 import type { Tenant } from '../../../gateway/catalog/tenants.ts'
 import { RECORD } from '../../../gateway/packs/format.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
@@ -233,6 +233,106 @@ const machines = (open: () => Promise<World>) =>
       expect(await catalog.machines.list({ tenant: acme.id, agent, after: null, limit: 9 })).toEqual([])
     })
 
+    test('a site is an owner’s grant: who is in it, and out of it once revoked, and the state of the tenant has it', async () => {
+      await using world = await open()
+      const { catalog, acme, other, agent } = world
+      const [second, third] = [await addAgent(catalog, acme, 'second'), await addAgent(catalog, acme, 'third')]
+      const theirs = await addAgent(catalog, other, 'theirs')
+      const put = (id: string, site: string | null, tenant = acme) =>
+        catalog.agents.setSite({ tenant: tenant.id, id, site })
+      const mates = async (id: string) =>
+        (await catalog.agents.mates({ tenant: acme.id, id })).map(({ host }) => host).toSorted()
+      expect(await mates(agent)).toEqual([])
+      // nobody is in no site together
+      await put(theirs, 'dc1', other)
+      expect(await put(agent, 'dc1')).toEqual({ host: 'host', changed: true })
+      expect([await mates(agent), await mates(second)]).toEqual([[], []])
+      await put(second, 'dc1')
+      await put(third, 'dc1')
+      expect([await mates(agent), await mates(second)]).toEqual([
+        ['second', 'third'],
+        ['host', 'third'],
+      ])
+      expect(await put(second, 'dc1')).toMatchObject({ changed: false })
+      await put(third, 'dc2')
+      expect(await mates(agent)).toEqual(['second'])
+      const state = await catalog.states.begin({ tenant: acme.id, nowMs: 1 })
+      expect(state!.agents.map(({ host, site }) => [host, site]).toSorted()).toEqual([
+        ['host', 'dc1'],
+        ['second', 'dc1'],
+        ['third', 'dc2'],
+      ])
+      await catalog.agents.revoke({ tenant: acme.id, id: second, nowMs: 9 })
+      expect(await mates(agent)).toEqual([])
+      expect(await catalog.agents.byId({ id: second })).toMatchObject({ site: null })
+      expect(await codeOf(put(second, 'dc1'))).toBe('AGENT_REVOKED')
+      expect(await put(second, null)).toMatchObject({ changed: false })
+      expect(await codeOf(put(theirs, 'dc1'))).toBe('NOT_FOUND')
+      expect(await codeOf(put(randomUUID(), 'dc1'))).toBe('NOT_FOUND')
+    })
+
+    test('the uuid is what a machine ran under last at its own agent', async () => {
+      await using world = await open()
+      const { catalog, acme, agent, machine } = world
+      const [one, two] = [randomUUID(), randomUUID()]
+      const declare = async (rest: Partial<Announced>, of = agent) => {
+        const asked = {
+          tenant: acme.id,
+          agent: of,
+          machines: [announced('db1', rest)],
+          policy: machine.policy,
+          nowMs: 1,
+        }
+        const { changed } = await catalog.machines.declare(asked)
+        return [changed, (await catalog.machines.get({ tenant: acme.id, name: 'db1' })).uuid]
+      }
+      expect(await declare({ uuid: one, here: false })).toEqual([[], null])
+      expect(await declare({ uuid: one })).toEqual([[], one])
+      expect(await declare({ uuid: null, here: false })).toEqual([[], one])
+      expect(await declare({ uuid: two }, await addAgent(catalog, acme, 'second'))).toEqual([[], one])
+      expect(await declare({ uuid: two })).toEqual([[{ machine: 'db1', from: one, to: two }], two])
+    })
+
+    test('a machine is handed over within a site, or not at all: looked at in the transaction, with its entry', async () => {
+      await using world = await open()
+      const { catalog, acme, other, agent, machine } = world
+      const uuid = randomUUID()
+      const declared = {
+        tenant: acme.id,
+        agent,
+        machines: [announced('db1', { uuid })],
+        policy: machine.policy,
+        nowMs: 1,
+      }
+      await catalog.machines.declare(declared)
+      const [second, outside] = [await addAgent(catalog, acme, 'second'), await addAgent(catalog, acme, 'outside')]
+      const theirs = await addAgent(catalog, other, 'theirs')
+      for (const id of [agent, second]) await catalog.agents.setSite({ tenant: acme.id, id, site: 'dc1' })
+      await catalog.agents.setSite({ tenant: other.id, id: theirs, site: 'dc1' })
+      const holder = async () => (await catalog.machines.get({ tenant: acme.id, name: 'db1' })).agent
+      const move = (changes: Partial<Move> = {}, entry?: AuditRecord) =>
+        catalog.machines.move(
+          { tenant: acme.id, name: 'db1', from: agent, to: second, known: uuid, uuid, ...changes },
+          entry,
+        )
+      for (const changes of [
+        { to: outside },
+        { to: theirs },
+        { to: randomUUID() },
+        { from: outside },
+        { known: randomUUID() },
+        { known: null },
+      ])
+        expect([changes, await codeOf(move(changes, entryOf(acme.id)))]).toEqual([changes, 'EXISTS'])
+      expect(await codeOf(move({ tenant: other.id }))).toBe('NOT_FOUND')
+      expect(await codeOf(move({}, BROKEN))).not.toBe('none')
+      expect([await holder(), await logOf(catalog, acme.id)]).toEqual([agent, []])
+      await move({}, entryOf(acme.id))
+      expect([await holder(), await logOf(catalog, acme.id)]).toEqual([second, [expect.anything()]])
+      await catalog.agents.revoke({ tenant: acme.id, id: agent, nowMs: 9 })
+      expect(await codeOf(move({ from: second, to: agent }))).toBe('EXISTS')
+    })
+
     test('rules of the nearest scope hold, as they were given', async () => {
       await using world = await open()
       const { catalog, acme } = world
@@ -263,6 +363,9 @@ const jobs = (open: () => Promise<World>) =>
       const { catalog, acme, agent, machine } = world
       const id = await startJob(catalog, acme, machine, { full: true })
       expect(await codeOf(startJob(catalog, acme, machine))).toBe('JOB_RUNNING')
+      // whoever has the machine by now
+      const second = await addAgent(catalog, acme, 'second')
+      expect(await codeOf(startJob(catalog, acme, { ...machine, agent: second }))).toBe('JOB_RUNNING')
       await beginJob(catalog, { id, agent }, [fullDisk('vda', 4096, 'requested')])
       const commit = commitOf(id, agent)
       expect(await codeOf(catalog.jobs.commit(commit))).toBe('IMAGE_INCOMPLETE')

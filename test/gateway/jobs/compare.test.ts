@@ -1,7 +1,8 @@
 // What a machine says is unchanged, held against the image before: on a real datastore, and with damage in it.
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { compareChunks } from '../../../gateway/jobs/compare.ts'
+import { compareChunks, Comparisons } from '../../../gateway/jobs/compare.ts'
+import type { Log } from '../../../protocol/host/log.ts'
 import { ID_BYTES } from '../../../protocol/chunk.ts'
 import type { VarveError } from '../../../protocol/errors.ts'
 import { FAN_OUT, type Ref } from '../../../protocol/image-tree.ts'
@@ -74,6 +75,34 @@ test('what is equal, different, zero there and zero here', async () => {
   ])
   expect(answer).toEqual({ compared: 9, different: [7, 8, 9, 10, FAN_OUT + 3, plains.length - 2] })
   expect(told).toEqual([])
+})
+
+test('the agent of a running job is told what its base holds, from the end on', async () => {
+  await using stand = await Stand.open()
+  const plains = mixed()
+  const machine = await stand.machine('db1')
+  await stand.point(machine, plains)
+  const { catalog } = stand.datastore
+  const job = crypto.randomUUID()
+  const start = { id: job, tenant: stand.tenant.id, machine: machine.name, agent: machine.agent, subject: 's' }
+  await catalog.jobs.start({ ...start, full: false, compare: false, nowMs: 2 ** 41 })
+  const comparisons = new Comparisons({
+    datastore: stand.datastore,
+    log: { error: () => undefined } as unknown as Log,
+    onProgress: () => undefined,
+  })
+  const disk = 'vda'
+  const ask = (before: number, limit: number) =>
+    comparisons.content(stand.tenant, machine.agent, { job, disk, before, limit })
+  const held = plains.flatMap((plain, position) => (plain === null ? [] : [position])).toReversed()
+  expect(await ask(plains.length, 1000)).toEqual({ positions: held, next: null })
+  expect(await ask(2 ** 40, 2)).toEqual({ positions: held.slice(0, 2), next: held[1] })
+  expect(await ask(held[4]!, 1)).toMatchObject({ positions: [held[5]] })
+  expect(await ask(0, 9)).toEqual({ positions: [], next: null })
+  const other = comparisons.content(stand.tenant, crypto.randomUUID(), { job, disk, before: 9, limit: 9 })
+  expect(await codeOf(other)).toBe('NOT_FOUND')
+  await catalog.jobs.fail({ job, agent: machine.agent, code: 'X', message: '', nowMs: 2 ** 41 })
+  expect(await codeOf(ask(9, 9))).toBe('JOB_ENDED')
 })
 
 test('an image of zeroes', async () => {

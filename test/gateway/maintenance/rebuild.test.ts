@@ -640,6 +640,34 @@ describe('several tenants', () => {
   })
 })
 
+test('a site is a grant that a rebuilt catalog has, and one that was taken back stays so; the uuids of machines are there too', async () => {
+  await using place = await world()
+  const { stand, folder } = place
+  const { id: tenant } = stand.tenant
+  const uuid = randomUUID()
+  await stand.reopen()
+  const { catalog } = stand.datastore
+  const [one, two] = (await catalog.agents.list({ tenant, after: null, limit: 99 })).map(({ id }) => id)
+  for (const id of [one!, two!]) await catalog.agents.setSite({ tenant, id, site: 'dc1' })
+  const { name, agent, policy } = (await catalog.machines.list({ tenant, agent: null, after: null, limit: 1 }))[0]!
+  await catalog.machines.declare({ tenant, agent, machines: [announced(name, { uuid })], policy, nowMs: 3 })
+  await stand.datastore.tenantStore(stand.tenant).writeState()
+  await catalog.agents.setSite({ tenant, id: two!, site: null })
+  await stand.datastore.tenantStore(stand.tenant).writeState()
+  await stand.datastore[Symbol.asyncDispose]()
+  const rebuilt = async (): Promise<unknown> => {
+    nothingLost(await run(folder))
+    using again = openLocal(catalogOf(folder))
+    const sites = (await again.agents.list({ tenant, after: null, limit: 99 })).map(({ id, site }) => [id, site])
+    return [Object.fromEntries(sites), (await again.machines.get({ tenant, name })).uuid]
+  }
+  const expected = [{ [one!]: 'dc1', [two!]: null }, uuid]
+  // beside the catalog that is there, and without one
+  expect(await rebuilt()).toEqual(expected)
+  await dropCatalog(folder)
+  expect(await rebuilt()).toEqual(expected)
+})
+
 describe('interrupted', () => {
   test('a running gateway is not disturbed; a folder without packs is refused', async () => {
     await using place = await world()

@@ -80,6 +80,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'store.usage': { machine, points: false },
   'agent.inventory': { host: 'h', machines: [], jobs: [] },
   'backup.begin': { job, timeMs: 1, consistency: 'crash', note: null, configuration: '{}', leftOut: [], ...NO_IMAGES },
+  'image.content': { job, disk: 'vda', before: 9, limit: 1 },
   'image.compare': { job, disk: 'vda', positions: [0], ids: new Uint8Array(32) },
   'image.upload': { job, disk: 'vda' },
   'backup.commit': { job, bytesRead: 0 },

@@ -71,7 +71,7 @@ export class WaysHistory implements AsyncDisposable {
       const machine = await WaysMachine.make(stand.folder.join('machine'), randomUUID())
       const history = new WaysHistory(dice, stand, hosts, machine)
       await machine.start('host 0')
-      for (const [index, host] of hosts.entries()) await host.start({ tables: history.#table(index, 'host 0') })
+      for (const [index, host] of hosts.entries()) await host.start({ tables: [history.#table(index, 'host 0')] })
       await history.#settled()
       return history
     } catch (error) {
@@ -155,7 +155,7 @@ export class WaysHistory implements AsyncDisposable {
   }
 
   async #configure(way: Way): Promise<void> {
-    for (const [index, host] of this.#hosts.entries()) await host.reload({ tables: this.#table(index, way) })
+    for (const [index, host] of this.#hosts.entries()) await host.reload({ tables: [this.#table(index, way)] })
     await this.#settled()
   }
 

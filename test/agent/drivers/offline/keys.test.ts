@@ -1,6 +1,7 @@
 // The keys of a machine that is off: formats, names, and which machines are the same.
 import * as v from 'valibot'
 import { expect, test } from 'vitest'
+import { parseConfig } from '../../../../agent/config.ts'
 import { addressOf, keys, keysOf } from '../../../../agent/drivers/offline/keys.ts'
 
 const schema = v.strictObject(keys)
@@ -37,4 +38,19 @@ test('two machines have one address where they have the same disks, in whatever 
   const other = { name: 'vdb', path: '/srv/b.qcow2' }
   expect(addressOf({ disks: [...disks, other] })).not.toBe(addressOf({ disks }))
   expect(addressOf({ disks })).toBe(addressOf({ disks: [{ name: 'x', path: '/srv/./a.qcow2' }] }))
+})
+
+test('the configuration names the key that is wrong', () => {
+  const parse = (keys: string) => parseConfig('agent.toml', `gateway = "wss://g:1"\n[[machine]]\nname = "a"\n${keys}`)
+  const disk = 'disks = [{ name = "vda", path = "/a" }]\n'
+  for (const [text, expected] of [
+    [`${disk}snapshot = "command"`, /snapshot: needs snapshot_command/u],
+    [`${disk}snapshot_command = "/x"`, /snapshot_command: needs snapshot = "command"/u],
+    [`${disk}snapshot_size = "2G"`, /snapshot_size: needs snapshot = "lvm"/u],
+    ['disks = [{ name = "vda", path = "/a" }, { name = "vda", path = "/b" }]', /disks: disks with a name each/u],
+    [`qmp = "/x"\n${disk}snapshot = "lvm"`, /unknown key "snapshot"/u],
+  ] as const)
+    expect(() => parse(text), text).toThrow(expected)
+  expect(parse(`${disk}snapshot = "lvm"\nsnapshot_size = "2G"`).machines).toMatchObject([{ driver: 'offline' }])
+  expect(parse(`qmp = "/x"\n${disk}`).machines).toMatchObject([{ driver: 'qmp', address: '/x' }])
 })

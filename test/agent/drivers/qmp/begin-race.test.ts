@@ -58,7 +58,6 @@ test.each(Object.keys(CHANGES))('%s, before any command of a begin', async (chan
     for (const { id } of disks) await bench.write(id, 0x11, 0, 3 * MIB)
     const seen = new Map<string, number>()
     let armed = false
-    let refused = false
     await using agent = await bench.agent({
       before: async (command) => {
         const count = seen.get(command) ?? 0
@@ -66,7 +65,7 @@ test.each(Object.keys(CHANGES))('%s, before any command of a begin', async (chan
         if (!armed || command !== moment || count !== earlier) return
         armed = false
         // what the scratch nodes have pinned, QEMU itself refuses to change
-        await CHANGES[change]!(bench, 0).catch(() => (refused = true))
+        await CHANGES[change]!(bench, 0).catch(() => undefined)
       },
     })
     const base = await agent.driver.begin(bench.request())
@@ -76,9 +75,6 @@ test.each(Object.keys(CHANGES))('%s, before any command of a begin', async (chan
     const lease = await agent.driver.begin(bench.request({ base: asBase(base) }))
     expect(armed, `${moment} ${earlier} was sent`).toBe(false)
     await expectExact(bench, lease)
-    for (const { name, kind, reason } of lease.disks)
-      if (!refused && change.includes('smaller') && name === 'vdb')
-        expect(`${kind} ${reason}`).toBe('full size-changed')
     await lease.end('failed')
     expect(await agent.journal.list()).toEqual([])
   }

@@ -19,17 +19,60 @@ test('head and payload are one to this driver, and two in the journal', async ()
   expect(fromJournal(written!)).toEqual(entry)
 })
 
-/** Makes of the one entry what version 1 of the journal had: the machine's paths, and all of the payload among the rest. */
-const makeOld = async (bench: LeaseBench): Promise<void> => {
+interface OldDisk {
+  readonly checkpoint: string
+  readonly scratchNode: string
+  readonly exportId: string
+  readonly node: string
+  readonly persistent: boolean
+  readonly [field: string]: unknown
+}
+
+/**
+ * Makes of the one entry what an older agent wrote, and in QEMU what it made: a node, an export and a bitmap more for each disk.
+ * Version 1 of the journal had the machine's paths, and all of the payload, among the rest.
+ */
+const makeOld = async (bench: LeaseBench, version: 'journal 1' | 'payload 1'): Promise<void> => {
   const folder = `${bench.stateFolder}/leases`
   const [name = ''] = await readdir(folder)
   const { payload, payloadVersion, machine, ...head } = JSON.parse(await readFile(`${folder}/${name}`, 'utf8'))
-  expect(payloadVersion).toBe(1)
+  expect(payloadVersion).toBe(2)
+  const { older, disks, ...rest } = payload as { older: unknown; disks: OldDisk[] }
+  expect(older).toEqual({ exports: [], nodes: [] })
+  const oldDisks = disks.map((disk) => ({
+    ...disk,
+    sizeMark: disk.checkpoint.replace('-cp-', '-size-'),
+    sizeGranularity: 65_536,
+    sizeNode: `${disk.scratchNode}s`,
+    sizeExportId: `${disk.exportId}s`,
+  }))
+  const { control } = bench.machine
+  for (const { sizeNode, sizeExportId, sizeMark, node, persistent } of oldDisks) {
+    await control.execute('blockdev-add', { driver: 'null-co', 'node-name': sizeNode, size: 4096 })
+    await control.execute('block-export-add', {
+      id: sizeExportId,
+      type: 'nbd',
+      'node-name': sizeNode,
+      name: sizeExportId,
+    })
+    await control.execute('block-dirty-bitmap-add', { node, name: sizeMark, persistent, disabled: true })
+  }
+  const oldPayload = { ...rest, disks: oldDisks }
   const old = { name: machine.name, qmp: machine.keys.qmp, guestAgent: null }
-  await writeFile(`${folder}/${name}`, JSON.stringify({ ...head, ...payload, version: 1, machine: old }))
+  const { baseAgent: _, ...oldHead } = head as Record<string, unknown>
+  const entry =
+    version === 'journal 1'
+      ? { ...oldHead, ...oldPayload, version: 1, machine: old }
+      : { ...oldHead, machine, payloadVersion: 1, payload: oldPayload }
+  await writeFile(`${folder}/${name}`, JSON.stringify(entry))
 }
 
-test.each(['settles', 'goes on with'] as const)('the first start after an update %s an old entry', async (how) => {
+test.each([
+  ['settles', 'journal 1'],
+  ['goes on with', 'journal 1'],
+  ['settles', 'payload 1'],
+  ['goes on with', 'payload 1'],
+] as const)('the first start after an update %s an old entry (%s)', async (how, version) => {
   await using folder = await tempFolder()
   await using bench = await startBench(folder.path, threeDisks(folder.path).slice(0, 2))
   const untouched = await bench.objects()
@@ -37,7 +80,7 @@ test.each(['settles', 'goes on with'] as const)('the first start after an update
   const [guard = 0] = await victim.children()
   await victim.end('SIGKILL')
   process.kill(guard, 'SIGKILL')
-  await makeOld(bench)
+  await makeOld(bench, version)
 
   await using agent = await bench.agent()
   const [entry] = await agent.journal.list()

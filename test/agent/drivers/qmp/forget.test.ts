@@ -25,15 +25,15 @@ test('one disk or all of them, of this agent and of former ones; what is not our
   await expect(agent.driver.forget(here(bench), null)).rejects.toMatchObject({ code: 'LEASE_HELD' })
   await lease.end('committed')
   await addStrangers(bench)
-  expect(await bitmapsOf(bench)).toHaveLength(12)
+  expect(await bitmapsOf(bench)).toHaveLength(9)
   const one = await agent.driver.forget(here(bench), 'vdb')
-  expect(one.removed.map(({ node }) => node)).toEqual(['vdb', 'vdb', 'vdb'])
+  expect(one.removed.map(({ node }) => node)).toEqual(['vdb', 'vdb'])
   expect((await bitmapsOf(bench)).filter((name) => name.startsWith('vdb'))).toEqual(['vdb/theirs'])
   await expect(agent.driver.forget(here(bench), 'vdx')).rejects.toMatchObject({
     code: 'NOT_FOUND',
     message: expect.stringContaining('vda, vdb, vdc'),
   })
-  expect((await agent.driver.forget(here(bench), null)).removed).toHaveLength(6)
+  expect((await agent.driver.forget(here(bench), null)).removed).toHaveLength(4)
   expect(await bitmapsOf(bench)).toEqual(['vda/theirs', 'vdb/theirs', 'vdc/theirs'])
   expect(await agent.driver.forget(here(bench), null)).toEqual({ removed: [], left: [] })
 })
@@ -76,12 +76,15 @@ test('below a snapshot: removed where QEMU lets it, else named with its image', 
   await using agent = await bench.agent()
   const lease = await agent.driver.begin(bench.request())
   await lease.end('committed')
+  // as agents of before made it
+  const older = { name: `varve-c0ffee42-size-${lease.id}-0`, persistent: true, disabled: true }
+  await bench.machine.control.execute('block-dirty-bitmap-add', { node: 'vda', ...older })
   for (const node of ['vda', 'vdb']) {
     const snapshot = { 'snapshot-file': folder.join(`${node}-top.qcow2`), 'snapshot-node-name': `${node}-top` }
     await bench.machine.control.execute('blockdev-snapshot-sync', { 'node-name': node, format: 'qcow2', ...snapshot })
   }
   const { removed, left } = await agent.driver.forget(here(bench), null)
-  expect([...removed, ...left].map(({ node }) => node).toSorted()).toEqual(['vda', 'vda', 'vdb', 'vdb', 'vdc', 'vdc'])
+  expect([...removed, ...left].map(({ node }) => node).toSorted()).toEqual(['vda', 'vda', 'vdb', 'vdc'])
   expect(await bitmapsOf(bench)).toEqual(left.map(({ node, bitmap }) => `${node}/${bitmap}`).toSorted())
   // stored bitmaps of a node that QEMU has made read-only
   expect(left.toSorted((one, other) => one.bitmap.localeCompare(other.bitmap))).toEqual(

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { checkpointName, parseCheckpoint, sizeMarkName } from '../../../../agent/drivers/checkpoint-names.ts'
+import { checkpointName, parseCheckpoint } from '../../../../agent/drivers/checkpoint-names.ts'
 import { leaseNames } from '../../../../agent/drivers/qmp/names.ts'
 
 /** QEMU's limits for node names and for ids. */
@@ -13,16 +13,14 @@ test('every name is one that QEMU takes', () => {
   fc.assert(
     fc.property(fc.uuid(), fc.uuid(), fc.nat(255), (agentId, leaseId, index) => {
       const names = leaseNames(agentId, leaseId)
-      const nodes = [names.scratchNode(index), names.filterNode(index), names.sizeNode(index)]
+      const nodes = [names.scratchNode(index), names.filterNode(index)]
       for (const name of nodes) expect(name.length).toBeLessThanOrEqual(NODE_NAME_CHARS_MAX)
-      const others = [names.job(index), names.exportId(index), names.sizeExportId(index), names.folder]
-      const all = [...nodes, ...others, names.checkpoint(index), names.sizeMark(index), names.transfer]
+      const others = [names.job(index), names.exportId(index), names.folder]
+      const all = [...nodes, ...others, names.checkpoint(index), names.transfer]
       for (const name of all) expect(name).toMatch(WELL_FORMED)
       expect(new Set(all).size).toBe(all.length)
       expect(names.checkpoint(index)).toBe(checkpointName(agentId, leaseId, index))
       expect(parseCheckpoint(agentId, names.checkpoint(index))).toEqual({ kind: 'cp', lease: leaseId, index })
-      expect(names.sizeMark(index)).toBe(sizeMarkName(agentId, leaseId, index))
-      expect(parseCheckpoint(agentId, names.sizeMark(index))).toEqual({ kind: 'size', lease: leaseId, index })
       expect(parseCheckpoint(agentId, names.transfer)).toBe(null)
     }),
   )

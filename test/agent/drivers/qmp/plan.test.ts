@@ -54,7 +54,6 @@ const moved: DiskDecision = {
   continued: {
     base: 'old',
     bitmap: bitmap('varve-c0ffee42-cp-b-3', { granularity: 4096 }),
-    sizeMark: bitmap('varve-c0ffee42-size-b-3', { granularity: 131_072 }),
   },
   reread: [[64, 1]],
 }
@@ -103,14 +102,10 @@ test('one transaction: the base’s bitmap is copied and keeps recording, every 
   })
   expect(transactionActions(entry)).toEqual([
     add({ node: 'a', name: named('cp', 0), persistent: true, granularity: 65_536 }),
-    add({ node: 'a', name: named('size', 0), persistent: true, granularity: 131_072, disabled: true }),
-    merge('a', named('size', 0), { node: 'a', name: 'varve-c0ffee42-size-b-3' }),
     add({ node: `${own}-0`, name: xfer, granularity: 4096, disabled: true }),
     merge(`${own}-0`, xfer, { node: 'a', name: 'varve-c0ffee42-cp-b-3' }),
     backup('a', 0),
     add({ node: 'b', name: named('cp', 1), persistent: false, granularity: 65_536 }),
-    add({ node: 'b', name: named('size', 1), persistent: false, granularity: 65_536, disabled: true }),
-    merge('b', named('size', 1), { node: `${own}-1s`, name: 'size' }),
     backup('b', 1),
   ])
   expect(entry.disks[0]).toMatchObject({ base: { name: 'old' }, reread: [[64, 1]], evidence: 'qcow2' })

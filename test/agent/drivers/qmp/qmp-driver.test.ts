@@ -2,7 +2,8 @@
 // guest.
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import type { Lease, LeaseBase } from '../../../../agent/drivers/driver.ts'
+import { asVarveError, VarveError } from '../../../../protocol/errors.ts'
+import type { Lease, LeaseBase, MachineConfig } from '../../../../agent/drivers/driver.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
 import { AGENT_ID, MIB, asBase, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { tempFolder } from '../../../support/temp.ts'
@@ -133,4 +134,37 @@ test('frozen when the guest freezes; crash with a note, or no lease at all, when
   expect(guest.frozen).toBe(false)
   await frozen.end('failed')
   expect(await bench.objects()).toEqual(untouched)
+})
+
+test('only a machine on whose monitor nobody listens, and whose disks are known, is one that is off', async () => {
+  await using folder = await tempFolder()
+  const disks = threeDisks(folder.path).slice(0, 1)
+  await using bench = await startBench(folder.path, disks)
+  await using agent = await bench.agent()
+  const own = disks.map(({ id, file, format }) => ({ name: id, path: file, format }))
+  const known = { ...bench.configured, keys: { ...bench.configured.keys, disks: own } }
+  const asked = async (machine: MachineConfig) => {
+    const error = await agent.driver.begin({ ...bench.request(), machine }).then(
+      (lease) => lease.end('failed').then(() => new VarveError('INTERNAL', 'it runs')),
+      (thrown: unknown) => asVarveError(thrown),
+    )
+    return await agent.driver.whenOff(machine, error)
+  }
+  expect(await asked(known)).toBeNull()
+  expect(await agent.driver.look(known)).toMatchObject({ reachable: true, runState: 'prelaunch' })
+  // another client has the monitor
+  const held = new VarveError('QMP_UNAVAILABLE', 'held', { details: { held: true } })
+  expect(await agent.driver.whenOff(known, held)).toBeNull()
+  // one that runs, with its monitor elsewhere: the lock is there to refuse it
+  const elsewhere = { ...known, address: '/nowhere', keys: { ...known.keys, qmp: folder.join('none') } }
+  expect(await asked(elsewhere)).toMatchObject({ name: 'test', driver: 'offline', keys: { disks: own } })
+  expect(await agent.driver.look(elsewhere)).toMatchObject({
+    runState: 'in use',
+    disks: [{ name: 'vda', size: 4 * MIB }],
+  })
+  await bench.machine.quit()
+  expect(await asked(known)).toMatchObject({ driver: 'offline', exclude: [] })
+  expect(await asked(bench.configured)).toBeNull()
+  expect(await agent.driver.look(known)).toMatchObject({ reachable: true, runState: 'shut off', problem: null })
+  expect(await agent.driver.look(bench.configured)).toMatchObject({ reachable: false })
 })

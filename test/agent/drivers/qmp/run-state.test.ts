@@ -2,7 +2,7 @@
 
 import { mkdir } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
-import { findMove, findMoved, refuseMoving } from '../../../../agent/drivers/qmp/run-state.ts'
+import { findMove, findMoved, refuseMoving, uuidOf } from '../../../../agent/drivers/qmp/run-state.ts'
 import type { QmpCaller } from '../../../../agent/qmp/client.ts'
 import { TestMachine, type TestDisk } from '../../../support/qemu.ts'
 import { eventually, tempFolder, type TempFolder } from '../../../support/temp.ts'
@@ -156,4 +156,26 @@ describe('scripted answers', () => {
     for (const client of [answering({}, {}), answering(null, {}), answering({ status: 'running' }, { status: 7 })])
       expect(await codeOf(refuseMoving(client, 'db1'))).toBe('QMP_PROTOCOL')
   })
+})
+
+describe('the uuid', () => {
+  const saying = (UUID: unknown): QmpCaller => ({ ...answering({}, {}), execute: async () => ({ UUID }) })
+
+  test('is the one that QEMU was started with, in lower case, or none', async () => {
+    const uuid = '0f0f0f0f-ABCD-4abc-8abc-ABCDEF012345'
+    await using folder = await tempFolder()
+    const disks: TestDisk[] = [{ id: 'vda', format: 'raw', file: folder.join('a.raw'), size: MIB }]
+    await using machine = new TestMachine({ folder: folder.path, disks, extra: ['-uuid', uuid] })
+    await machine.start()
+    expect(await uuidOf(machine.control)).toBe(uuid.toLowerCase())
+    await machine.restart({ extra: [] })
+    expect(await uuidOf(machine.control)).toBeNull()
+  })
+
+  test.each([null, 7, '', 'x', '0f0f0f0f-abcd-4abc-8abc-abcdef01234', `${'0'.repeat(36)}\n`])(
+    '%j is not one',
+    async (text) => {
+      await expect(uuidOf(saying(text))).rejects.toMatchObject({ code: 'QMP_PROTOCOL' })
+    },
+  )
 })

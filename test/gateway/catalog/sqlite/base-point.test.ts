@@ -84,3 +84,24 @@ test('nothing is incremental to a point without a checkpoint; a backup that only
     code: 'UPLOAD_INVALID',
   })
 })
+
+test('of a machine that moves within a site, the point made last by any of its agents is continued', async () => {
+  const { catalog, acme: tenant, [Symbol.asyncDispose]: dispose } = await testAuthority()
+  await using _ = { [Symbol.asyncDispose]: dispose }
+  const [first, second] = [await addAgent(catalog, tenant), await addAgent(catalog, tenant)]
+  const machine = await addMachine(catalog, tenant, first, 'db1')
+  const own = await addPoint(catalog, tenant, machine)
+  await assignMachine(catalog, tenant, second, 'db1')
+  const theirs = await addPoint(catalog, tenant, { ...machine, agent: second })
+  await assignMachine(catalog, tenant, first, 'db1')
+  // whose bitmaps cannot be here
+  expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: own, agent: first })
+  const put = (id: string, site: string | null) => catalog.agents.setSite({ tenant: tenant.id, id, site })
+  await put(first, 'dc1')
+  await put(second, 'dc2')
+  expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: own })
+  await put(second, 'dc1')
+  expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: theirs, agent: second })
+  await addPoint(catalog, tenant, { ...machine, agent: second }, { checkpoint: false })
+  expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: theirs })
+})

@@ -196,3 +196,39 @@ test('what somebody was told of counts up; what nobody was told of does not', ()
   runOperation(sql, 'packs.doom', { ids: [packs[0]!] })
   expect(told()).toBeGreaterThan(sealed)
 })
+
+test('agents and machines from before sites are in none and without a uuid, and are counted on; a site is acknowledged', async () => {
+  await using temp = await tempFolder()
+  {
+    using db = new DatabaseSync(temp.join('db'))
+    db.exec(MIGRATIONS.slice(0, 8).join('\n'))
+    db.exec('PRAGMA user_version = 8')
+    db.exec("INSERT INTO tenant (name, uuid, id_key, chunk_bytes, created_ms) VALUES ('a', 'u', x'0102', 4096, 1)")
+    db.exec("INSERT INTO agent VALUES ('g', 1, 'h', 'k', 1, NULL, NULL)")
+    db.exec("INSERT INTO machine VALUES (1, 1, 'm', 'g', '{}', 1, NULL)")
+  }
+  using sql = new Sql(temp.join('db'))
+  expect(examine(sql)).toEqual([])
+  expect(sql.get('SELECT site, uuid FROM agent JOIN machine ON machine.agent = agent.id')).toEqual({
+    site: null,
+    uuid: null,
+  })
+  const told = runOperation(sql, 'condition.acknowledged', {})
+  sql.run("UPDATE agent SET site = 'dc1'")
+  expect(runOperation(sql, 'condition.acknowledged', {})).toBe(told + 1)
+  sql.run("UPDATE machine SET uuid = 'u'")
+  expect(examine(sql)).toEqual([])
+  for (const [change, table] of [
+    ["UPDATE agent SET site = 'dc2'", 'agent'],
+    ['UPDATE machine SET uuid = NULL', 'machine'],
+  ] as const) {
+    const was = sql.get<{ site: string; uuid: string }>('SELECT site, uuid FROM agent JOIN machine')!
+    uncounted(sql, () => sql.run(change))
+    expect([change, examine(sql)]).toEqual([change, [`rows of the table ${table} are not as they were written`]])
+    uncounted(sql, () => {
+      sql.run('UPDATE agent SET site = ?', was.site)
+      sql.run('UPDATE machine SET uuid = ?', was.uuid)
+    })
+  }
+  expect(examine(sql)).toEqual([])
+})
