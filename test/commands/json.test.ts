@@ -153,6 +153,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await stand.endGateway('SIGTERM')
   note('varve-gateway repair --rebuild', (await stand.done('repair', '--rebuild', '--json')).stdout)
   await stand.startGateway()
+  await gateway('agent site', who, 'dc1', ...of)
   await gateway('agent revoke', who, ...of)
   const token = (await gateway('enrol', ...of)) as { token: string }
   await agent('uninstall')

@@ -91,6 +91,7 @@ const policy = {
 }
 const readDisk = { name: 'vda', size: 1 << 20, kind: 'full', reason: 'first' }
 const leftOut = [{ name: 'cd', reason: 'read-only' }]
+const missing = [{ name: 'nvram', reason: 'there is no such file' }]
 const job = {
   id: UUID,
   machine: 'db1',
@@ -122,6 +123,8 @@ const point = {
   lockedUntilMs: 1,
   verifiedMs: 1,
   lostBytes: 0,
+  attachments: [{ name: 'swtpm/state', size: 5, root: null }],
+  missingAttachments: 1,
   leftOut,
   disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
 }
@@ -248,7 +251,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
   'points.list': { params: { machine: 'db1', ...page }, result: { points: [point], next: 'b' } },
-  'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
+  'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}', missing } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0, skipDamaged: true },
     result: {},
@@ -368,6 +371,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       timeMs: 1,
       consistency: 'crash',
       note: null,
+      attachments: [{ name: 'domain.xml', size: 5 }],
+      missing,
       configuration: '{}',
       leftOut,
       checkpoint: true,
@@ -434,6 +439,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 
 /** Fields that have a default: what was written before they were known is taken without them. */
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
+  'backup.begin attachments',
+  'backup.begin missing',
   'machines.list refuseLeftOut',
   'machines.list compareDays',
   ...['policy', 'consistency', 'refuseFull', 'refuseLeftOut', 'compareDays', 'group'].map(

@@ -13,11 +13,17 @@ import {
   removeCheckpoint,
   removeDisks,
 } from './checkpoints.ts'
+import type { Machine } from '../driver.ts'
+import { forgetDisks } from '../offline/forget.ts'
+import { keysOf as offlineKeysOf } from '../offline/keys.ts'
+import { runTool } from '../offline/tools.ts'
 import { readDomain } from './domain-xml.ts'
 import { bitmapDisks } from './finish.ts'
 import type { LibvirtHost } from './host.ts'
 import { endBackup, readBackup } from './job.ts'
 import { socketOwner, VARVE_CHECKPOINT } from './names.ts'
+import { machineOff } from './run-state.ts'
+import { offlineMachine } from './when-off.ts'
 
 /**
  * Removes Varve's checkpoints from a domain, or from one of its disks; without `disk` also a backup that is left. What libvirt
@@ -66,4 +72,24 @@ export const forgetDomain = async (
     }
   }
   return { removed, left }
+}
+
+/** The same for a domain that does not run: `qemu-img` takes the bitmaps from its images. MACHINE_OFF where they are not here. */
+export const forgetOff = async (
+  { notes }: Pick<LibvirtHost, 'notes'>,
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  machine: Machine,
+  disk: string | null,
+): Promise<Forgotten> => {
+  const definition = await caller.domainXml(domain, { inactive: true })
+  const off = offlineMachine({ ...machine, exclude: [], attach: [] }, definition)
+  if (off === null) throw machineOff(machine.name)
+  const hands = { run: runTool, act: <T>(action: () => Promise<T>): Promise<T> => action() }
+  const forgotten = await forgetDisks(hands, offlineKeysOf(off).disks, disk)
+  if (disk !== null || forgotten.left.length > 0) return forgotten
+  for (const checkpoint of await caller.listCheckpoints(domain))
+    if (VARVE_CHECKPOINT.test(checkpoint.name)) await hideCheckpoint(caller, checkpoint)
+  for (const name of await notes.of(domain.uuid)) await notes.remove(domain.uuid, name)
+  return forgotten
 }

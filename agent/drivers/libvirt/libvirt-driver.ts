@@ -7,7 +7,7 @@ import type { Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -28,7 +28,7 @@ import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
 import { finishLease } from './finish.ts'
-import { forgetDomain } from './forget.ts'
+import { forgetDomain, forgetOff } from './forget.ts'
 import type { LibvirtHost } from './host.ts'
 import { keysOf } from './keys.ts'
 import { findBreak, LibvirtLease } from './libvirt-lease.ts'
@@ -37,7 +37,7 @@ import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, findMove, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { findDomain, isArriving, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -133,7 +133,7 @@ export class LibvirtDriver implements LeaseDriver {
     try {
       const caller = await this.#host.connect(keysOf(machine).uri)
       const domain = await findDomain(caller, machine)
-      return { uuid: domain.uuid, here: domain.id !== null && (await findMove(caller, domain)) === null }
+      return { uuid: domain.uuid, here: domain.id !== null && !(await isArriving(caller, domain)) }
     } catch {
       return { uuid: null, here: false }
     }
@@ -221,22 +221,31 @@ export class LibvirtDriver implements LeaseDriver {
     return await lookAtMachine(() => this.#host.connect(keysOf(machine).uri), machine)
   }
 
-  /** Also LIBVIRT_UNAVAILABLE, and MACHINE_OFF while the domain does not run. */
+  /** Also LIBVIRT_UNAVAILABLE, and MACHINE_OFF for a domain that does not run and whose images are not here. */
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
     const host = this.#host
     return await this.#held.holding(machine, async (release) => {
       await host.journal.refuseUnknown(machine)
       const caller = await host.connect(keysOf(machine).uri)
-      const domain = await this.#running(caller, machine)
-      await refuseMoving(caller, domain, name)
-      for (const entry of await libvirtEntries(host.journal)) {
-        if (disk !== null || (entry.machine.address !== address && entry.machine.name !== name)) continue
-        await finishLease(host, entry, 'failed')
-        this.#left.release(entry.id)
-      }
-      const forgotten = await forgetDomain(host, caller, domain, disk)
+      const domain = await findDomain(caller, machine)
+      const runs = domain.id !== null
+      if (runs) await refuseMoving(caller, domain, name)
+      const entries = (await libvirtEntries(host.journal)).filter(
+        (entry) => disk === null && (entry.machine.address === address || entry.machine.name === name),
+      )
+      if (runs) for (const entry of entries) await finishLease(host, entry, 'failed')
+      const forgotten = await (runs
+        ? forgetDomain(host, caller, domain, disk)
+        : forgetOff(host, caller, domain, machine, disk))
       const { removed, left } = forgotten
+      for (const entry of entries) {
+        this.#left.release(entry.id)
+        if (runs || left.length > 0) continue
+        // what such a lease has in the images is gone with the rest
+        await removeScratch(entry)
+        await host.journal.remove(entry.id)
+      }
       host.log.info({ machine: name, disk, removed: removed.length, left: left.length }, 'forgot checkpoints')
       release()
       return forgotten
@@ -245,12 +254,6 @@ export class LibvirtDriver implements LeaseDriver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#links[Symbol.asyncDispose]()
-  }
-
-  async #running(caller: LibvirtCaller, machine: Machine): Promise<LibvirtDomain> {
-    const domain = await findDomain(caller, machine)
-    if (domain.id === null) throw machineOff(machine.name)
-    return domain
   }
 
   /** Ends a backup of ours that the journal does not know: nothing can resume it, and nothing watches its scratch space. */

@@ -4,9 +4,8 @@ import { VarveError } from '../../../protocol/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import type { BitmapState, MachineDisk } from '../../qmp/disks.ts'
 import type { LeaseBase, LeaseRequest } from '../driver.ts'
-import { checkpointName, libvirtCheckpointName } from '../checkpoint-names.ts'
-import { sameEvidence } from '../evidence.ts'
-import { seeDisks, type SeenDisk, type SeenDisks } from '../seen-disks.ts'
+import { libvirtCheckpointName } from '../checkpoint-names.ts'
+import { seeDisks, type SeenDisks } from '../seen-disks.ts'
 import { findCheckpoint, readCheckpoint, recoverCheckpoint, type SeenCheckpoint } from './checkpoints.ts'
 import { readDomain, type DomainDescription, type DomainDisk } from './domain-xml.ts'
 import { canHoldBitmaps, imageSize } from './image-header.ts'
@@ -48,26 +47,13 @@ const sizesOf = async (
 const holds = async ({ name, format, path }: DomainDisk, { without }: Learned): Promise<boolean> =>
   format === 'qcow2' && !without.has(name) && (path === null || (await canHoldBitmaps(path)) !== false)
 
-/** What the base's checkpoint has of one disk: its bitmap, whether it can be used, and the image of the base that it is of. */
-const bitmapOf = (
-  {
-    base,
-    request,
-    broken,
-  }: { readonly base: SeenCheckpoint | null; readonly request: LeaseRequest } & Pick<Learned, 'broken'>,
-  { name, evidence }: Pick<SeenDisk, 'name' | 'evidence'>,
-): readonly BitmapState[] => {
+/** The bitmap that the base's checkpoint has on one disk, as a decision takes it. */
+const bitmapOf = (base: SeenCheckpoint | null, name: string, { broken }: Learned): readonly BitmapState[] => {
   const found = base?.disks.find((disk) => disk.name === name)
-  if (request.base === null || found === undefined) return []
-  const { disks, checkpoint } = request.base
-  // the evidence has the identity of the disk's own file: it tells the image, whatever the disk was called
-  const same = disks.findIndex((disk) => sameEvidence(disk.evidence, evidence))
-  const index = same === -1 ? disks.findIndex((disk) => disk.name === name) : same
-  if (index === -1 || checkpoint === null) return []
+  if (base === null || found === undefined) return []
   const inconsistent = found.changedBytes === null || broken.has(name)
-  const state = { granularity: 0, busy: false, persistent: true, inconsistent }
-  const bitmap = checkpointName(request.agentId, checkpoint, index)
-  return [{ ...state, name: bitmap, count: found.changedBytes ?? 0, recording: !inconsistent }]
+  const state = { granularity: 0, recording: !inconsistent, busy: false, persistent: true, inconsistent }
+  return [{ ...state, name: base.name, count: found.changedBytes ?? 0 }]
 }
 
 /** The agents whose checkpoint the base may be, the one that made it first. */
@@ -148,8 +134,10 @@ export const look = async (
   for (const { disk } of found.sized) if (await holds(disk, learned)) capable.add(disk.name)
   const base = await readBase(caller, domain, request, [...capable])
   const { disks, leftOut } = await seeAll(found, capable)
-  const view = { base, request, broken: learned.broken }
-  const marked = disks.map((disk) => ({ ...disk, bitmaps: disk.holdsBitmaps ? bitmapOf(view, disk) : [] }))
+  const marked = disks.map((disk) => ({
+    ...disk,
+    bitmaps: disk.holdsBitmaps ? bitmapOf(base, disk.name, learned) : [],
+  }))
   return { description: found.description, seen: { disks: marked, leftOut }, base }
 }
 

@@ -50,6 +50,12 @@ const RUNNING_MOVING: ReadonlySet<string> = new Set(['postcopy', 'postcopy-faile
 const isMovingState = ({ state, reason }: LibvirtDomainState): boolean =>
   (state === 'paused' && PAUSED_MOVING.has(reason)) || (state === 'running' && RUNNING_MOVING.has(reason))
 
+/** Whether the domain has not arrived from another host yet. */
+export const isArriving = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<boolean> => {
+  const { type, operation } = await caller.jobStats(domain)
+  return (type === 'bounded' || type === 'unbounded') && operation === 'migration-in'
+}
+
 /** Why the domain's disks are, or may soon be, another host's, as a clause; null when they are not. */
 export const findMove = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<string | null> => {
   const state = await caller.domainState(domain)

@@ -18,7 +18,10 @@ const infoSchema = v.object({
   ),
 })
 
-const onImage = async (host: OfflineHost, disk: DiskKey, args: readonly string[]): Promise<string> => {
+/** How a tool is run, and what surrounds a change. */
+type Hands = Pick<OfflineHost, 'run' | 'act'>
+
+const onImage = async (host: Hands, disk: DiskKey, args: readonly string[]): Promise<string> => {
   try {
     return await host.run('qemu-img', args)
   } catch (error) {
@@ -28,7 +31,7 @@ const onImage = async (host: OfflineHost, disk: DiskKey, args: readonly string[]
   }
 }
 
-const bitmapsOf = async (host: OfflineHost, disk: DiskKey): Promise<readonly string[]> => {
+const bitmapsOf = async (host: Hands, disk: DiskKey): Promise<readonly string[]> => {
   const printed = await onImage(host, disk, ['info', '--output=json', '-f', 'qcow2', disk.path])
   const checked = v.safeParse(v.pipe(v.string(), v.parseJson(), infoSchema), printed)
   if (!checked.success) throw new VarveError('QMP_PROTOCOL', `what qemu-img says of ${disk.path} is not understood`)
@@ -39,11 +42,7 @@ const bitmapsOf = async (host: OfflineHost, disk: DiskKey): Promise<readonly str
  * Removes them from all disks, or from one. DISK_IN_USE, NOT_FOUND where there is no such disk; what qemu-img refuses is in
  * `left`.
  */
-export const forgetDisks = async (
-  host: OfflineHost,
-  disks: readonly DiskKey[],
-  only: string | null,
-): Promise<Forgotten> => {
+export const forgetDisks = async (host: Hands, disks: readonly DiskKey[], only: string | null): Promise<Forgotten> => {
   const wanted = only === null ? disks : disks.filter(({ name }) => name === only)
   if (wanted.length === 0) {
     const names = disks.map(({ name }) => name).join(', ')

@@ -1,6 +1,7 @@
 // Runs the programs that make and remove snapshots, and those of QEMU for images that nobody uses.
 import { execFile } from 'node:child_process'
 import { VarveError } from '../../../protocol/errors.ts'
+import { guardEnvironment } from '../../guard-environment.ts'
 
 /** How long one program may take, in milliseconds: a snapshot waits for writes in flight. */
 const TOOL_LIMIT_MS = 120_000
@@ -40,7 +41,7 @@ export const runTool: RunTool = (program, args, environment = {}) =>
       killSignal: 'SIGKILL',
       maxBuffer: OUTPUT_BYTES_MAX,
       // what is read of these programs must not depend on the host's language
-      env: { ...process.env, LC_ALL: 'C', ...environment },
+      env: { ...guardEnvironment(), LC_ALL: 'C', ...environment },
     } as const
     execFile(program, [...args], options, (error, stdout, stderr) => {
       if (error === null) resolve(stdout)
