@@ -11,7 +11,7 @@ import { expectDisks } from '../../support/stand-checks.ts'
 import type { Host } from '../../support/stand-host.ts'
 import { Stand } from '../../support/stand.ts'
 import { eventually } from '../../support/temp.ts'
-import { MACHINE, LibvirtCarrier, QmpCarrier } from './carriers.ts'
+import { MACHINE, type LibvirtCarrier, type QmpCarrier } from './carriers.ts'
 import { WaysMachine, type Way } from './machine.ts'
 import { Tracks } from './tracks.ts'
 
