@@ -3,18 +3,23 @@ import { REMOVED, withoutSecretsOf } from './command-line.ts'
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" }
 
+const character = (entity: string): string | null => {
+  const [, decimal, hex] = /^#(?:(\d+)|x([\da-fA-F]+))$/u.exec(entity) ?? []
+  if (decimal === undefined && hex === undefined) return ENTITIES[entity] ?? null
+  const code = decimal === undefined ? Number.parseInt(hex!, 16) : Number(decimal)
+  return code <= 0x10_ffff ? String.fromCodePoint(code) : null
+}
+
 const unescaped = (text: string): string =>
-  text.replaceAll(/&(?:#(\d{1,7})|#x([\da-fA-F]{1,6})|(lt|gt|amp|quot|apos));/gu, (whole, decimal, hex, name) => {
-    if (name !== undefined) return ENTITIES[name as string]!
-    const code = decimal === undefined ? Number.parseInt(hex as string, 16) : Number(decimal)
-    return code <= 0x10_ffff ? String.fromCodePoint(code) : (whole as string)
-  })
+  text.replaceAll(
+    /&(#\d{1,7}|#x[\da-fA-F]{1,6}|lt|gt|amp|quot|apos);/gu,
+    (whole, entity: string) => character(entity) ?? whole,
+  )
 
 const escaped = (text: string): string =>
   text.replaceAll(
     /[<>&"'\n\t\r]/gu,
-    (one) =>
-      `&${Object.entries(ENTITIES).find(([, character]) => character === one)?.[0] ?? `#${one.codePointAt(0)}`};`,
+    (one) => `&${Object.entries(ENTITIES).find(([, other]) => other === one)?.[0] ?? `#${one.codePointAt(0)}`};`,
   )
 
 /** An argument of QEMU, as `<qemu:arg value='…'/>`. */
@@ -30,7 +35,7 @@ export const withoutDomainSecrets = (xml: string): string => {
   const cleaned = withoutSecretsOf(args)
   let at = -1
   return xml
-    .replaceAll(ARGUMENT, (whole, before: string) => {
+    .replaceAll(ARGUMENT, (whole: string, before: string) => {
       at++
       return cleaned[at] === args[at] ? whole : `${before}'${escaped(cleaned[at]!)}'`
     })

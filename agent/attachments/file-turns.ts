@@ -1,4 +1,4 @@
-// Turns for looking at files of the host: what hangs, as a file on a dead server does, holds one thread of the process and no more.
+// Turns for looking at files of the host: what hangs, as a file on a dead server does, holds one thread of the process.
 import { Queue } from '../../protocol/host/limiter.ts'
 import { within } from '../../protocol/host/within.ts'
 

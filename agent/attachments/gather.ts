@@ -31,7 +31,10 @@ async function* partsOf(source: AttachmentSource): AsyncGenerator<Part, void> {
   }
   const { name, path, reader = null } = source
   try {
-    if (!(await stat(path)).isDirectory()) return yield { name, path, inside: null, reader }
+    if (!(await stat(path)).isDirectory()) {
+      yield { name, path, inside: null, reader }
+      return
+    }
     const root = await realpath(path)
     for await (const entry of walkFolder(name, root, reader))
       yield 'path' in entry ? { ...entry, inside: root, reader } : entry

@@ -17,7 +17,7 @@ export interface DomainFiles {
   readonly autostart: boolean | null
   /** Of the libvirt, which tells whose folders it uses. */
   readonly uri: string
-  /** The user whose libvirt it is, who must be allowed to read what the domain names; null for the system's and the agent's own. */
+  /** The user whose libvirt it is, who must be allowed to read what the domain names; null where it is not another one's. */
   readonly reader?: Reader | null
   /** Where the states of TPMs are, if not where that libvirt keeps them. */
   readonly swtpmFolder?: string

@@ -67,7 +67,7 @@ const placeOf = (file: FileHandle): Promise<string> => readlink(`/proc/self/fd/$
 
 /** Which files are read at a path. */
 export interface Bounds {
-  /** A folder without links in its path, in which the file must lie when it is opened, whoever swaps parts of its path meanwhile. */
+  /** A folder without links in its path, in which the file must lie once it is open, whoever swaps parts of its path. */
   readonly inside: string | null
   /** Who named it, and must be allowed to read what is opened; null for the agent itself. */
   readonly reader: Reader | null

@@ -53,7 +53,10 @@ async function* filesIn(look: Look, name: string, folder: string, depth: number)
   let names: (string | null)[]
   const { reader } = look
   try {
-    if (reader !== null && !(await mayRead(reader, folder))) return yield { name, missing: notTheirs(reader) }
+    if (reader !== null && !(await mayRead(reader, folder))) {
+      yield { name, missing: notTheirs(reader) }
+      return
+    }
     names = await namesIn(folder)
   } catch (error) {
     yield { name, missing: whyNot(error) }

@@ -93,6 +93,12 @@ const openUpload = (sql: Sql, job: JobRow, disk: Announced, ordinal: number, sta
 export const jobOperations = {
   'jobs.start': write((sql, args) => {
     const machine = machineRow(sql, args.tenant, args.machine)
+    // of whatever agent: a machine that moved may still be read on the host that it left
+    const open = sql.get<{ id: string }>('SELECT id FROM job WHERE machine = ? AND ended_ms IS NULL', machine)
+    if (open !== undefined)
+      throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
+        details: { job: open.id },
+      })
     const serves = sql.get('SELECT 1 FROM machine WHERE id = ? AND agent = ?', machine, args.agent)
     // assigned, or handed over within its site, since the agent was looked up: its points are another one's to continue
     if (serves === undefined)
@@ -100,12 +106,6 @@ export const jobOperations = {
         'MACHINE_MOVING',
         `${args.machine} has just gone over to another agent: start the backup again`,
       )
-    // of whatever agent: a machine that moved may still be read on the host that it left
-    const open = sql.get<{ id: string }>('SELECT id FROM job WHERE machine = ? AND ended_ms IS NULL', machine)
-    if (open !== undefined)
-      throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
-        details: { job: open.id },
-      })
     const base = findBase(sql, machine, args.agent)
     const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
     const { seq } = sql.get<{ seq: number }>(
