@@ -7,7 +7,7 @@ import type { Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtEvent } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -27,7 +27,7 @@ import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
-import { finishLease } from './finish.ts'
+import { finishEarlier, finishLease } from './finish.ts'
 import { forgetDomain, forgetOff } from './forget.ts'
 import type { LibvirtHost } from './host.ts'
 import { keysOf } from './keys.ts'
@@ -95,7 +95,7 @@ export class LibvirtDriver implements LeaseDriver {
       const domain = await findDomain(caller, machine)
       if (domain.id === null) throw machineOff(machine.name)
       await refuseMoving(caller, domain, machine.name)
-      await this.#settleEarlier(request)
+      await this.#settleEarlier(request, caller, domain)
       await prepareFolders(host)
       await removeOrphan(host, caller, domain, [request.agentId, ...request.formerAgents])
       await refuseBusy(caller, domain, machine.name)
@@ -234,7 +234,7 @@ export class LibvirtDriver implements LeaseDriver {
       const entries = (await libvirtEntries(host.journal)).filter(
         (entry) => disk === null && (entry.machine.address === address || entry.machine.name === name),
       )
-      if (runs) for (const entry of entries) await finishLease(host, entry, 'failed')
+      if (runs) for (const entry of entries) await finishEarlier(host, caller, domain, { entry, outcome: 'failed' })
       const forgotten = await (runs
         ? forgetDomain(host, caller, domain, disk)
         : forgetOff(host, caller, domain, machine, disk))
@@ -270,15 +270,19 @@ export class LibvirtDriver implements LeaseDriver {
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
+  async #settleEarlier(
+    { machine, leaseId }: LeaseRequest,
+    caller: LibvirtCaller,
+    domain: LibvirtDomain,
+  ): Promise<void> {
     for (const entry of await libvirtEntries(this.#host.journal)) {
       if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
       if (entry.outcome === null || entry.id === leaseId) {
         const sentence = `an earlier lease on machine ${machine.name} is not settled`
         throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
       }
-      await finishLease(this.#host, entry, entry.outcome)
-      this.#left.release(entry.id)
+      const { outcome } = entry
+      if (await finishEarlier(this.#host, caller, domain, { entry, outcome })) this.#left.release(entry.id)
     }
   }
 }
