@@ -37,7 +37,7 @@ import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, isArriving, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { findDomain, hasLeft, isArriving, refuseBusy, refuseMoving, refuseOff } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -93,7 +93,7 @@ export class LibvirtDriver implements LeaseDriver {
       const caller = await host.connect(keysOf(machine).uri)
       await checkVersions(caller)
       const domain = await findDomain(caller, machine)
-      if (domain.id === null) throw machineOff(machine.name)
+      await refuseOff(caller, domain, machine.name)
       await refuseMoving(caller, domain, machine.name)
       await this.#settleEarlier(request, caller, domain)
       await prepareFolders(host)
@@ -121,7 +121,7 @@ export class LibvirtDriver implements LeaseDriver {
     try {
       const caller = await this.#host.connect(keysOf(machine).uri)
       const domain = await findDomain(caller, machine)
-      if (domain.id !== null) return null
+      if (domain.id !== null || (await hasLeft(caller, domain))) return null
       return offlineMachine(machine, await caller.domainXml(domain, { inactive: true }))
     } catch (error) {
       this.#host.log.warn({ machine: machine.name, err: error }, 'the disks of a domain that is off are not known')
