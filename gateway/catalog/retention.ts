@@ -37,7 +37,7 @@ export interface LeftPoint {
 export interface Removal {
   readonly tenant: string
   readonly points: readonly string[]
-  /** A person named these points: then the last good one of a machine and the next base may go too, and a protected one is an error. */
+  /** A person named these points: then a machine's last good one and next base may go too, and a protected one is an error. */
   readonly named: boolean
   readonly nowMs: number
   /** Who asked for it, for an entry for each point. */

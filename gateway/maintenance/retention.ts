@@ -118,9 +118,10 @@ const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boole
 /**
  * The plan for all points of one machine, the one created last first: this order, not a clock, defines "newest". Rules count in
  * the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule
- * kept one; periods without points do not count. The newest point without known damage always stays, and so does the newest one
- * with a checkpoint where newer ones have none: the next backup continues it. Two kinds of points are counted by no rule and
- * displace no others: one in which there is nothing to restore, and one from the future, which stays until its time has come. A time that the order of creation contradicts is not believed (`believedTimes`).
+ * kept one; periods without points do not count. The newest point without known damage always stays, and so does the newest
+ * one with a checkpoint where newer ones have none: the next backup continues it. Two kinds of points are counted by no rule and
+ * displace no others: one in which there is nothing to restore, and one from the future, which stays until its time has come.
+ * A time that the order of creation contradicts is not believed (`believedTimes`).
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],

@@ -233,9 +233,11 @@ describe('the point that the next backup continues', () => {
   /** The plan for points made one after another, the newest first: `c` has a checkpoint, `-` has none. */
   const plan = (kinds: string, rules: Partial<Retention>, more: Record<number, Partial<PlannedPoint>> = {}): string[] =>
     planRetention(
-      [...kinds].map((kind, index) =>
-        pointAt(kinds.length - index, { checkpoint: kind === 'c', ...more[kinds.length - index] }),
-      ),
+      kinds
+        .split('')
+        .map((kind, index) =>
+          pointAt(kinds.length - index, { checkpoint: kind === 'c', ...more[kinds.length - index] }),
+        ),
       rulesOf(rules),
       100,
     ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
