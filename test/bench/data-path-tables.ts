@@ -12,7 +12,7 @@ const cpuText = ({ name, cpuSeconds, systemCpuSeconds }: ProcessUse): string =>
   `${name} ${cpuSeconds.toFixed(1)} (${systemCpuSeconds.toFixed(1)})`
 
 /** (!) marks where the rest of the machine was busy. */
-export const timesTable = (summaries: readonly Summary[], cores: number): Table => ({
+export const timesTable = (summaries: readonly Summary<string>[], cores: number): Table => ({
   title: 'Times',
   heading: ['operation', 'seconds', 'least–most', 'CPU seconds (in the kernel)', 'peak memory, MiB', 'CPU of others'],
   rows: summaries.map((summary) => {
@@ -43,7 +43,7 @@ export const bytesTable = (summaries: readonly Summary[]): Table => ({
 })
 
 /** Says how far the times can be trusted. */
-export const disturbanceNote = (summaries: readonly Summary[], cores: number): string => {
+export const disturbanceNote = (summaries: readonly Summary<string>[], cores: number): string => {
   const disturbed = summaries.filter((summary) => isDisturbed(summary, cores)).length
   if (disturbed === 0) return 'The machine was otherwise idle.'
   const count = `${disturbed} of ${summaries.length}`

@@ -9,7 +9,7 @@ import { dataPathGoals } from './goals.ts'
 import { requireSpace } from './host.ts'
 import { benchImage, type BenchImage } from './image.ts'
 import { borgRound, resticRound, singleRound } from './peers.ts'
-import { Recorder } from './recorder.ts'
+import { OPERATIONS, Recorder } from './recorder.ts'
 import { gibibytes } from './report.ts'
 import type { Report, Scenario, ScenarioContext } from './scenario.ts'
 import { summarise } from './statistics.ts'
@@ -76,14 +76,14 @@ export const run: Scenario['run'] = async (context): Promise<Report> => {
   await requireSpace(cache, SPACE_FACTOR * size)
   say('making the image, where it is not there from an earlier run')
   const image = await benchImage(cache, size, signal)
-  const recorder = new Recorder({ syncFolder: cache, readyBytes: READY_FACTOR * size, signal, say })
+  const recorder = new Recorder({ titles: OPERATIONS, syncFolder: cache, readyBytes: READY_FACTOR * size, signal, say })
   await runRounds(image, recorder, context)
   say('what others notice of a first full backup')
   const besideFolder = path.join(folder, 'beside')
   await mkdir(besideFolder)
   const beside = await observeBeside({ image, folder: besideFolder, signal })
   const { samples } = recorder
-  const summaries = summarise(samples)
+  const summaries = summarise(OPERATIONS, samples)
   const cores = availableParallelism()
   const { files, fileBytes, allocatedBytes } = image
   const disk = `A disk of ${gibibytes(size)} with ${files} files of the machine's own programs and libraries, ${gibibytes(fileBytes)};

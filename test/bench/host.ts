@@ -28,10 +28,13 @@ const PROGRAMS: readonly { readonly name: string; readonly args: readonly string
   { name: 'zstd', args: ['--version'], package: 'zstd' },
   { name: 'restic', args: ['version'], package: 'restic' },
   { name: 'borg', args: ['--version'], package: 'borgbackup' },
+  { name: 'libvirtd', args: ['--version'], package: 'libvirt-daemon' },
+  { name: 'virtnbdbackup', args: ['--version'], package: 'virtnbdbackup' },
 ]
 
 /** Needed too; they have no version of their own or no part in what is timed. */
 const TOOLS: readonly { readonly name: string; readonly package: string }[] = [
+  { name: 'virsh', package: 'libvirt-clients' },
   { name: 'nbdsh', package: 'python3-libnbd' },
   { name: 'mke2fs', package: 'e2fsprogs' },
   { name: 'cmp', package: 'diffutils' },

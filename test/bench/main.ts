@@ -12,6 +12,7 @@ import { run as day } from './day.ts'
 import { run as fleet } from './fleet.ts'
 import { describeHost, requirePrograms, type Host } from './host.ts'
 import { run as keep } from './keep.ts'
+import { run as libvirt } from './libvirt.ts'
 import { run as link } from './link.ts'
 import { resultsText, writeResults } from './report.ts'
 import { run as scale } from './scale.ts'
@@ -27,6 +28,7 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'scale', title: 'large disks, a large index, many restore points', run: scale },
   { name: 'day', title: 'a day of backups while the store is pruned, collected and verified', run: day },
   { name: 'keep', title: 'prune, collection and verification beside other programs and beside many points', run: keep },
+  { name: 'libvirt', title: 'a libvirt domain beside virtnbdbackup, and both at once', run: libvirt },
 ]
 
 const USAGE = `Times Varve beside other programs and beside its goals.

@@ -33,13 +33,14 @@ export type OperationId = keyof typeof OPERATIONS
 /** Numbers that an operation told about itself, such as bytes sent. */
 export type Figures = Readonly<Record<string, number>>
 
-export interface Sample extends Omit<Measurement, 'output'> {
-  readonly operation: OperationId
+export interface Sample<Id extends string = OperationId> extends Omit<Measurement, 'output'> {
+  readonly operation: Id
   readonly round: number
   readonly figures: Figures
 }
 
-export interface RecorderOptions {
+export interface RecorderOptions<Id extends string> {
+  readonly titles: Readonly<Record<Id, string>>
   /** The file system of this folder is synced within each time. */
   readonly syncFolder: string
   /** So much free memory is made ready before each operation, where there is so much. */
@@ -48,12 +49,12 @@ export interface RecorderOptions {
   say(line: string): void
 }
 
-export class Recorder {
-  readonly samples: Sample[] = []
-  readonly #options: RecorderOptions
+export class Recorder<Id extends string = OperationId> {
+  readonly samples: Sample<Id>[] = []
+  readonly #options: RecorderOptions<Id>
   #round = 0
 
-  constructor(options: RecorderOptions) {
+  constructor(options: RecorderOptions<Id>) {
     this.#options = options
   }
 
@@ -67,12 +68,12 @@ export class Recorder {
   }
 
   /** Measures one operation and gives the command's output. */
-  async time(operation: OperationId, command: Command, watched: readonly Watched[] = []): Promise<string> {
-    const { syncFolder, readyBytes, signal, say } = this.#options
+  async time(operation: Id, command: Command, watched: readonly Watched[] = []): Promise<string> {
+    const { titles, syncFolder, readyBytes, signal, say } = this.#options
     await touchFreeMemory(syncFolder, readyBytes, signal)
     const { output, ...measured } = await measure(command, { watched, syncFolder, signal })
     this.samples.push({ operation, round: this.#round, ...measured, figures: {} })
-    say(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${OPERATIONS[operation]}`)
+    say(`round ${this.#round}  ${measured.seconds.toFixed(2).padStart(7)} s  ${titles[operation]}`)
     return output
   }
 

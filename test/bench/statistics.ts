@@ -1,9 +1,9 @@
 // The figures of a run: medians over its rounds.
 import type { ProcessUse } from './measure.ts'
-import { OPERATIONS, type OperationId, type Sample } from './recorder.ts'
+import type { OperationId, Sample } from './recorder.ts'
 
-export interface Summary {
-  readonly operation: OperationId
+export interface Summary<Id extends string = OperationId> {
+  readonly operation: Id
   readonly title: string
   readonly rounds: number
   readonly seconds: { readonly median: number; readonly least: number; readonly most: number }
@@ -16,7 +16,7 @@ export interface Summary {
 /** Above this part of the machine's time taken by others, an operation's figures are marked. */
 export const DISTURBED_SHARE = 0.15
 
-export const isDisturbed = ({ otherCpuSeconds, seconds }: Summary, cores: number): boolean =>
+export const isDisturbed = ({ otherCpuSeconds, seconds }: Summary<string>, cores: number): boolean =>
   otherCpuSeconds > DISTURBED_SHARE * seconds.median * cores
 
 /** The middle value; of an even number the mean of the two in the middle. */
@@ -30,7 +30,7 @@ export const median = (values: readonly number[]): number => {
 const medianOf = <T>(items: readonly T[], value: (item: T) => number | undefined): number =>
   median(items.map(value).filter((one) => one !== undefined))
 
-const summaryOf = (operation: OperationId, samples: readonly Sample[]): Summary => {
+const summaryOf = <Id extends string>(operation: Id, title: string, samples: readonly Sample<Id>[]): Summary<Id> => {
   const seconds = samples.map((sample) => sample.seconds)
   const names = [...new Set(samples.flatMap(({ processes }) => processes.map(({ name }) => name)))]
   const keys = [...new Set(samples.flatMap(({ figures }) => Object.keys(figures)))]
@@ -38,7 +38,7 @@ const summaryOf = (operation: OperationId, samples: readonly Sample[]): Summary 
     medianOf(samples, ({ processes }) => processes.find((one) => one.name === name)?.[key])
   return {
     operation,
-    title: OPERATIONS[operation],
+    title,
     rounds: samples.length,
     seconds: { median: median(seconds), least: Math.min(...seconds), most: Math.max(...seconds) },
     processes: names.map((name) => ({
@@ -52,9 +52,12 @@ const summaryOf = (operation: OperationId, samples: readonly Sample[]): Summary 
   }
 }
 
-/** One summary for each operation that was measured, in the order of the table. */
-export const summarise = (samples: readonly Sample[]): Summary[] =>
-  (Object.keys(OPERATIONS) as OperationId[]).flatMap((operation) => {
+/** One summary for each operation that was measured, in the order of the titles. */
+export const summarise = <Id extends string>(
+  titles: Readonly<Record<Id, string>>,
+  samples: readonly Sample<Id>[],
+): Summary<Id>[] =>
+  (Object.keys(titles) as Id[]).flatMap((operation) => {
     const own = samples.filter((sample) => sample.operation === operation)
-    return own.length === 0 ? [] : [summaryOf(operation, own)]
+    return own.length === 0 ? [] : [summaryOf(operation, titles[operation], own)]
   })

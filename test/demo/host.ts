@@ -22,18 +22,21 @@ export interface BootOptions {
   readonly backedUp: boolean
 }
 
-export interface Host {
+/** Disposing it ends its service, guests included. */
+export interface Host extends AsyncDisposable {
   /** The guest's disks, in its order. */
   readonly disks: readonly DemoDisk[]
   /** Behind the word "guest" in what the person reads. */
   readonly where: string
+  /** The attachment of each point that describes the whole machine, and what it must contain; null where there is none. */
+  description(machine: string): { readonly name: string; readonly contains: readonly string[] } | null
   /** The lines of the agent's `[[machine]]` that say how the machine is reached. */
   machineKeys(machine: string): string
-  /** The service that guests need, prepared to be started; null where there is none. */
-  command(): Promise<{ readonly line: readonly string[]; readonly env: Readonly<Record<string, string>> } | null>
-  /** True once that service answers. */
-  answers(): Promise<boolean>
+  /** Starts what guests need, where that is a service. */
+  start(): Promise<void>
   boot(options: BootOptions): Promise<Guest>
+  /** Lets this process end while the service goes on; the processes that end it. */
+  release(): readonly number[]
   /** Commands by which a person may look around. */
   hints(machine: string): readonly string[]
 }
@@ -52,13 +55,15 @@ export const plainHost = (folder: string): Host => {
       { id: 'vdb', letter: 'b', format: 'raw', size: '256M' },
     ],
     where: '',
+    description: () => null,
     machineKeys: () => `qmp = "${agentQmp}"\nguest_agent = "${guestAgent}"`,
-    command: () => Promise.resolve(null),
-    answers: () => Promise.resolve(true),
+    start: () => Promise.resolve(),
     boot: ({ backedUp, ...options }) => {
       const sockets = backedUp ? { qmp: [agentQmp, operatorQmp], guestAgent } : {}
       return bootGuest({ ...options, ...sockets, folder })
     },
+    release: () => [],
     hints: () => [],
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   }
 }

@@ -27,17 +27,9 @@ export class Service implements AsyncDisposable {
     child.once('exit', () => (this.#over = true))
   }
 
-  /** Variables of `env` are added to this process's own. */
-  static async start(
-    name: string,
-    logFile: string,
-    command: string,
-    args: readonly string[],
-    env: Readonly<Record<string, string>> = {},
-  ): Promise<Service> {
+  static async start(name: string, logFile: string, command: string, args: readonly string[]): Promise<Service> {
     await using log = await open(logFile, 'a')
-    const options = { detached: true, env: { ...process.env, ...env } }
-    const child = spawn(command, args, { ...options, stdio: ['ignore', log.fd, log.fd] })
+    const child = spawn(command, args, { detached: true, stdio: ['ignore', log.fd, log.fd] })
     await once(child, 'spawn')
     return new Service(name, logFile, child)
   }

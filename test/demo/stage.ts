@@ -30,6 +30,7 @@ export class Stage implements AsyncDisposable {
   readonly #guests: Guest[] = []
   readonly #abort = new AbortController()
   #port = 0
+  #hosting: Promise<void> = Promise.resolve()
   #over = false
 
   constructor(folder: string, host: Host) {
@@ -54,25 +55,22 @@ export class Stage implements AsyncDisposable {
     throw new Error(`interrupted by ${signal}`)
   }
 
-  /** Starts what the guests run on, where that is a service. */
   async startHost(): Promise<void> {
-    const command = await this.host.command()
-    if (command === null) return
-    const [program = '', ...args] = command.line
-    const service = await this.#service('libvirtd', program, args, command.env)
-    await service.until(() => this.host.answers(), READY_TIMEOUT_MS)
+    if (this.#over) return
+    this.#hosting = this.host.start()
+    await this.#hosting
   }
 
   async startGateway(): Promise<void> {
     this.#port = await freePort()
     await writeFile(this.#config, configText(this.#port, this.folder, this.host.machineKeys(MACHINE)))
     const args = [gatewayProgram, 'serve', '--data', this.#data, '--listen', `127.0.0.1:${this.#port}`]
-    const gateway = await this.#service('gateway', process.execPath, args)
+    const gateway = await this.#service('gateway', args)
     await gateway.until(() => accepts(this.#port), READY_TIMEOUT_MS)
   }
 
   async startAgent(): Promise<void> {
-    const agent = await this.#service('agent', process.execPath, [agentProgram, 'run', '--config', this.#config])
+    const agent = await this.#service('agent', [agentProgram, 'run', '--config', this.#config])
     await agent.until(() => this.commands.agentAnswers(), READY_TIMEOUT_MS)
   }
 
@@ -93,7 +91,7 @@ export class Stage implements AsyncDisposable {
     for (const held of [...this.#services, ...guests]) held.release()
     const isAgent = ({ name }: Service): boolean => name === 'agent'
     const [first, last] = [this.#services.filter(isAgent), this.#services.filter((service) => !isAgent(service))]
-    const pids = [...first, ...guests, ...last].map(({ pid }) => pid).join(' ')
+    const pids = [...[...first, ...guests, ...last].map(({ pid }) => pid), ...this.host.release()].join(' ')
     const config = `--config ${this.#config}`
     return [
       '',
@@ -115,16 +113,14 @@ export class Stage implements AsyncDisposable {
     // The agent settles with QEMU when it stops, so the guests go after it, and what they run on after them.
     for (const service of this.#services.filter(({ name }) => name === 'agent')) await service[Symbol.asyncDispose]()
     for (const guest of this.#guests) await guest.stop()
+    // One that is just starting can be ended when it has started.
+    await this.#hosting.catch(() => undefined)
+    await this.host[Symbol.asyncDispose]()
     for (const service of this.#services.toReversed()) await service[Symbol.asyncDispose]()
   }
 
-  async #service(
-    name: string,
-    program: string,
-    args: readonly string[],
-    env: Readonly<Record<string, string>> = {},
-  ): Promise<Service> {
-    const service = await Service.start(name, path.join(this.folder, `${name}.log`), program, args, env)
+  async #service(name: string, args: readonly string[]): Promise<Service> {
+    const service = await Service.start(name, path.join(this.folder, `${name}.log`), process.execPath, args)
     this.#services.push(service)
     if (this.#over) await service[Symbol.asyncDispose]()
     return service

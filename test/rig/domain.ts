@@ -1,5 +1,5 @@
 // Boots the test guest as a libvirt domain.
-import { access, chmod, chown, copyFile, readFile, writeFile } from 'node:fs/promises'
+import { access, chmod, copyFile, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -17,11 +17,11 @@ const END_POLL_MS = 100
 
 /** A libvirtd as far as domains need it. */
 export interface Hypervisor {
-  /** The user whose QEMUs read the files; null for the one that this process is. */
-  readonly owner: { readonly uid: number; readonly gid: number } | null
   /** Where its QEMUs leave the files of their process ids. */
   readonly pidFolder: string
-  virsh(...args: string[]): Promise<string>
+  /** Gives files to the user of its QEMUs. */
+  give(...files: readonly string[]): Promise<void>
+  virsh(...args: readonly string[]): Promise<string>
 }
 
 export interface DomainOptions extends Omit<GuestOptions, 'qmp' | 'guestAgent'> {
@@ -61,11 +61,6 @@ const domainXml = (options: DomainOptions, kernel: string, initrd: string): stri
   </devices>
 </domain>
 `
-
-/** Gives files to the user of the hypervisor's QEMUs. */
-export const give = async ({ owner }: Hypervisor, ...files: string[]): Promise<void> => {
-  if (owner !== null) for (const file of files) await chown(file, owner.uid, owner.gid)
-}
 
 /** A copy that the hypervisor's user can read, as the cache may lie in a home folder that is closed to others. */
 const lend = async (file: string, folder: string): Promise<string> => {
@@ -116,7 +111,7 @@ export const bootDomain = async (hypervisor: Hypervisor, options: DomainOptions)
   const initrd = await lend(image.initrd, folder)
   const consoleLog = consoleLogOf(options)
   await writeFile(consoleLog, '')
-  await give(hypervisor, consoleLog, ...options.disks.map(({ file }) => file))
+  await hypervisor.give(consoleLog, ...options.disks.map(({ file }) => file))
   const definition = path.join(folder, `${name}.xml`)
   await writeFile(definition, domainXml(options, kernel, initrd))
   await hypervisor.virsh('define', definition)

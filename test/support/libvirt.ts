@@ -69,6 +69,8 @@ export interface TestLibvirtOptions {
   readonly folder: string
   /** `session` is a user's own; `system` is root's, in a mount namespace of its own. */
   readonly mode?: 'session' | 'system'
+  /** In a process group of its own, so that a Ctrl-C in the terminal leaves it to whoever started it. */
+  readonly detached?: boolean
   /** More lines for libvirtd.conf and qemu.conf; they win over the rig's own. */
   readonly libvirtdConf?: string
   readonly qemuConf?: string
@@ -240,6 +242,7 @@ export class TestLibvirt implements AsyncDisposable {
   /** Whom its QEMUs run as; null for the user of the tests. */
   readonly owner: { readonly uid: number; readonly gid: number } | null
   readonly #capabilities: string
+  readonly #detached: boolean
   /** Where what libvirt learned is kept; what the QEMUs' user may do is part of it. */
   #kept = ''
   #hidesKvm = false
@@ -248,9 +251,10 @@ export class TestLibvirt implements AsyncDisposable {
   #control: LibvirtConnection | null = null
   #errors: string[] = []
 
-  constructor(folder: string, mode: 'session' | 'system') {
+  constructor(folder: string, mode: 'session' | 'system', detached = false) {
     this.folder = folder
     this.mode = mode
+    this.#detached = detached
     const session = mode === 'session'
     const ran = path.join(folder, session ? 'r/libvirt' : 'r')
     this.socket = path.join(ran, 'libvirt-sock')
@@ -286,13 +290,15 @@ export class TestLibvirt implements AsyncDisposable {
     await this.#write(path.join(configured, 'qemu.conf'), qemuConf + user + QEMU_CONF)
     if (this.mode === 'system') await this.#addUsers()
     await writeFile(path.join(this.folder, 'no-kvm'), '', { mode: 0 })
-    await this.#lendCapabilities()
+    // another user's may be closed to this one
+    await this.#lendCapabilities().catch(() => undefined)
   }
 
   /** Starts the daemon; domains that run are taken up again. */
   async start(): Promise<void> {
     const child = this.mode === 'session' ? this.#spawnSession() : this.#spawnSystem()
     this.#process = child
+    this.#pid = 0
     this.#errors = []
     child.stdout?.on('data', (chunk: Buffer) => void (this.#pid = Number(chunk.toString())))
     child.stderr?.on('data', (chunk: Buffer) => void this.#errors.push(chunk.toString()))
@@ -311,13 +317,21 @@ export class TestLibvirt implements AsyncDisposable {
     this.#process = null
     if (child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, 'exit')
-    process.kill(this.#pid, signal)
+    // no pid yet: the process that starts it
+    process.kill(this.#pid === 0 ? child.pid! : this.#pid, signal)
     await exited
   }
 
   async restart(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     await this.stop(signal)
     await this.start()
+  }
+
+  /** Lets this process end while daemon and domains go on. */
+  release(): void {
+    this.#control?.close()
+    for (const stream of [this.#process?.stdout, this.#process?.stderr]) stream?.destroy()
+    this.#process?.unref()
   }
 
   /** Makes the disks that are not there and defines a domain. */
@@ -356,7 +370,8 @@ export class TestLibvirt implements AsyncDisposable {
 
   /** Ends the daemon and every QEMU of its own; returns when they have gone. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#keepCapabilities()
+    // what is kept only saves time, and the folder may be another user's
+    await this.#keepCapabilities().catch(() => undefined)
     await this.stop()
     const left = await processesOf(path.join(this.folder, 't'))
     for (const { pid } of left) process.kill(pid, 'SIGKILL')
@@ -399,6 +414,7 @@ exec libvirtd`
     return spawn('perl', ['-e', COLLECTOR, PRCTL, ...command], {
       env,
       cwd: this.folder,
+      detached: this.#detached,
       stdio: ['ignore', 'pipe', 'pipe'],
     })
   }
@@ -446,8 +462,9 @@ exec libvirtd`
 }
 
 /** Starts a daemon (about 0.3 s); `await using` ends it and its domains. */
-export const startLibvirt = async ({ folder, mode = 'session', ...more }: TestLibvirtOptions): Promise<TestLibvirt> => {
-  const libvirt = new TestLibvirt(folder, mode)
+export const startLibvirt = async (options: TestLibvirtOptions): Promise<TestLibvirt> => {
+  const { folder, mode = 'session', detached = false, ...more } = options
+  const libvirt = new TestLibvirt(folder, mode, detached)
   await libvirt.prepare(more)
   await libvirt.start()
   return libvirt

@@ -30,7 +30,7 @@ import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
 import { finishLease } from './finish.ts'
 import { forgetDomain, forgetOff } from './forget.ts'
 import type { LibvirtHost } from './host.ts'
-import { keysOf } from './keys.ts'
+import { keysOf, uuidText } from './keys.ts'
 import { findBreak, LibvirtLease } from './libvirt-lease.ts'
 import { LibvirtLinks } from './links.ts'
 import type { Learned } from './look.ts'
@@ -198,7 +198,7 @@ export class LibvirtDriver implements LeaseDriver {
     }
     const { domain } = keysOf(machine)
     const onEvent = (event: LibvirtEvent): void => {
-      const isIts = event.domain.name === domain || event.domain.uuid === domain.toLowerCase()
+      const isIts = event.domain.name === domain || event.domain.uuid === uuidText(domain)
       if (isIts && event.kind === 'lifecycle') this.#host.onMoved?.(machine.name)
     }
     this.detach(machine)

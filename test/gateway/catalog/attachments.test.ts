@@ -183,7 +183,8 @@ test('an attachment is never a disk: not of a base, a comparison, a job, or the 
     agent: machine.agent,
     ...wishes,
   })
-  expect(started.base).toEqual({ point: first, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] })
+  expect(started.base).toMatchObject({ point: first, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] })
+  expect(started.base!.disks).toHaveLength(1)
   expect((await catalog.lost.reread({ tenant: stand.tenant.id, point: first })).map(({ name }) => name)).toEqual([
     'vda',
   ])

@@ -2,7 +2,7 @@
 // table.
 import * as v from 'valibot'
 import { expect, test } from 'vitest'
-import { addressOf, isUuid, keys, keysOf } from '../../../../agent/drivers/libvirt/keys.ts'
+import { addressOf, isUuid, keys, keysOf, uuidText } from '../../../../agent/drivers/libvirt/keys.ts'
 
 const UUID = '12345678-9ABC-def0-1234-56789abcdef0'
 
@@ -32,4 +32,13 @@ test.each([
   [{ domain: 'a', uri: '' }, /takes qemu/],
 ])('%j is refused', (own, why) => {
   expect(faultOf(own)).toMatch(why)
+})
+
+test('a uuid is one address however it is written, as libvirt writes it; a name stays as it is', () => {
+  const uuid = 'd23f56e4-51ae-4e75-859a-bb23f7e0759e'
+  for (const written of [uuid, uuid.toUpperCase(), uuid.replaceAll('-', '')]) {
+    expect(uuidText(written)).toBe(uuid)
+    expect(addressOf({ domain: written, uri: 'qemu:///system' })).toBe(`qemu:///system ${uuid}`)
+  }
+  expect(uuidText('DB1')).toBe('DB1')
 })
