@@ -105,3 +105,28 @@ test('a backup is refused while its machine moves, and where it was, and the mov
   expect(reasons(second)).toEqual(['vda incremental bitmap', 'vdb incremental bitmap'])
   await second.end('failed')
 })
+
+test('bitmaps that a crash left inconsistent keep it from moving with bitmaps until the next backup has removed them', async () => {
+  await using folder = await tempFolder()
+  await using pair = await pairOf(folder, { bitmaps: true })
+  const { here } = pair
+  const first = await committed(here)
+  // stored at a clean end, and in use again
+  await here.machine.quit()
+  await here.machine[Symbol.asyncDispose]()
+  await here.machine.start()
+  process.kill(here.machine.pid, 'SIGKILL')
+  await here.machine[Symbol.asyncDispose]()
+  await here.machine.start()
+  await here.machine.control.execute('cont')
+  expect((await bitmapsOf(here)).map(({ inconsistent }) => inconsistent)).toEqual([true])
+  await pair.begin()
+  await eventually(async () => (await migrationOf(here.machine)) === 'failed')
+  expect(here.machine.errors.join('')).toMatch(/Bitmap 'varve-.*' is inconsistent/)
+  await using agent = await here.agent()
+  const next = await agent.driver.begin(here.request({ base: asBase(first) }))
+  expect(reasons(next)).toEqual(['vda full bitmap-inconsistent', 'vdb full bitmap-missing'])
+  await next.end('committed')
+  await pair.begin()
+  await pair.arrived()
+})
