@@ -15,6 +15,8 @@ export class Tracks {
   #doubtful = false
   /** The same of bitmaps that die with QEMU, such as a raw disk's. */
   #transient = false
+  /** Bitmaps may lie in the images that QEMU calls inconsistent. */
+  #crashed = false
   #incremental = 0
   #full = 0
 
@@ -28,7 +30,13 @@ export class Tracks {
 
   ended(crash: boolean): void {
     this.#transient = false
-    if (crash) this.#doubtful = true
+    if (!crash) return
+    this.#doubtful = true
+    this.#crashed = true
+  }
+
+  get crashed(): boolean {
+    return this.#crashed
   }
 
   started(): void {
@@ -69,5 +77,6 @@ export class Tracks {
     this.#whole = true
     this.#doubtful = false
     this.#transient = ran === 'qmp'
+    if (ran === 'qmp') this.#crashed = false
   }
 }
