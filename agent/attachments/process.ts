@@ -1,6 +1,6 @@
 // The process that listens on a UNIX socket, and what it was started with.
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises'
-import { readerOf, type Reader } from './reader.ts'
+import { NOBODY, readerOf, type Reader } from './reader.ts'
 import { parseUnixSockets } from '../discover/unix-sockets.ts'
 
 /** Longest command line that is taken, in bytes. */
@@ -19,9 +19,6 @@ const readerOfProcess = async (folder: string): Promise<Reader | null> => {
   const [, gid = NOBODY] = numbers('Gid')
   return readerOf(uid, [gid, ...numbers('Groups')])
 }
-
-/** No user's number. */
-const NOBODY = 0xffff_ffff
 
 const hasInode = async (folder: string, wanted: ReadonlySet<string>): Promise<boolean | null> => {
   let descriptors: string[]

@@ -120,10 +120,12 @@ export class LibvirtDriver implements LeaseDriver {
   async whenOff(machine: MachineConfig, { code }: VarveError): Promise<MachineConfig | null> {
     if (code !== 'MACHINE_OFF') return null
     try {
-      const caller = await this.#host.connect(keysOf(machine).uri)
+      const { uri } = keysOf(machine)
+      const caller = await this.#host.connect(uri)
       const domain = await findDomain(caller, machine)
       if (domain.id !== null || (await hasLeft(caller, domain))) return null
-      return offlineMachine(machine, await caller.domainXml(domain, { inactive: true }))
+      const definition = await caller.domainXml(domain, { inactive: true })
+      return offlineMachine(machine, definition, await readerOfLibvirt(uri))
     } catch (error) {
       this.#host.log.warn({ machine: machine.name, err: error }, 'the disks of a domain that is off are not known')
       return null

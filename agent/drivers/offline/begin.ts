@@ -123,7 +123,7 @@ const read = async (
   const client = await QmpClient.connect({ path: monitorSocket(folder) })
   try {
     const isSnapshot = entry.snapshot !== null
-    const opening = { client, disks: wanted.disks, readPaths, isSnapshot, daemon: await daemonPid(folder) }
+    const opening = { client, folder, disks: wanted.disks, readPaths, isSnapshot, daemon: await daemonPid(folder) }
     const seen = await openDisks(host, opening)
     const { disks: decided, leftOut } = decideDisks({ disks: seen, leftOut: wanted.leftOut }, request)
     const disks = await Promise.all(

@@ -4,9 +4,10 @@
 // have written into it what looks like an image over any file of this host, which the backup would then hold.
 
 import { constants } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
+import { open, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
+import { mayRead, type Reader } from '../../attachments/reader.ts'
 import type { DiskKey } from './keys.ts'
 
 /** Most images of one chain. */
@@ -104,9 +105,26 @@ const refuseGuess = async (disk: DiskKey, file: string): Promise<void> => {
   )
 }
 
-/** DISK_UNSUPPORTED unless it is a file or block device, of the format that its key says or its name allows. */
+/** DISK_UNSUPPORTED: whoever named the disk may not read this file of it. */
+export const notReadable = (disk: DiskKey, { uid }: Reader, file: string): VarveError =>
+  refusal(
+    disk,
+    `user ${uid}, whose libvirt names it, may not read ${file}: let that user read it, name the disks in the "disks" of a [[machine]] of this agent, or run an agent as that user`,
+  )
+
+const refuseUnreadable = async (disk: DiskKey, file: string): Promise<void> => {
+  const { reader = null } = disk
+  if (reader === null) return
+  if (!(await mayRead(reader, await realpath(file)).catch(() => false))) throw notReadable(disk, reader, file)
+}
+
+/**
+ * DISK_UNSUPPORTED unless it is a file or block device, of the format that its key says or its name allows, and one that who
+ * names it may read.
+ */
 export const checkDisk = async (disk: DiskKey, file: string = disk.path): Promise<void> => {
   const found = await stat(file).catch(() => null)
+  await refuseUnreadable(disk, file)
   if (found !== null && !isDisk(found)) throw notDisk(file)
   if (found !== null) await refuseGuess(disk, file)
 }
