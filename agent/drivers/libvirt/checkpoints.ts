@@ -58,7 +58,7 @@ export const findCheckpoint = async (
 }
 
 /** Writes libvirt's notes of a checkpoint anew, without touching a bitmap: from now on it is of these disks. */
-const redefine = async (
+export const noteCheckpoint = async (
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   { name, parent, createdAt, disks }: Omit<SeenCheckpoint, 'disks'> & { readonly disks: readonly string[] },
@@ -78,7 +78,7 @@ const removeFromDisk = async (
   checkpoint: Omit<SeenCheckpoint, 'disks'>,
   disk: string,
 ): Promise<boolean> => {
-  const alone = await redefine(caller, domain, { ...checkpoint, disks: [disk] })
+  const alone = await noteCheckpoint(caller, domain, { ...checkpoint, disks: [disk] })
   try {
     await caller.checkpointDelete(alone)
     return true
@@ -109,7 +109,7 @@ export const recoverCheckpoint = async (
 ): Promise<SeenCheckpoint | null> => {
   if (disks.length === 0) return null
   const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
-  const seen = await readCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
+  const seen = await readCheckpoint(caller, await noteCheckpoint(caller, domain, { ...about, disks }))
   const found = seen.disks.filter(({ changedBytes }) => changedBytes !== null)
   const broken: CheckpointDisk[] = []
   if (found.length === seen.disks.length) return seen
@@ -117,7 +117,7 @@ export const recoverCheckpoint = async (
     if (disk.changedBytes === null && (await removeFromDisk(caller, domain, about, disk.name))) broken.push(disk)
   }
   const left = await findCheckpoint(caller, domain, name)
-  if (found.length > 0) await redefine(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
+  if (found.length > 0) await noteCheckpoint(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
   else if (left !== null) await hideCheckpoint(caller, left)
   return found.length + broken.length === 0 ? null : { ...seen, disks: [...found, ...broken] }
 }
@@ -153,7 +153,7 @@ export const removeNamed = async (
   if (noted !== null) return await removeCheckpoint(caller, noted)
   if (disks.length === 0) return
   const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
-  await removeCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
+  await removeCheckpoint(caller, await noteCheckpoint(caller, domain, { ...about, disks }))
 }
 
 /** Removes a checkpoint's bitmaps of some disks, and keeps those of the others. */
@@ -168,5 +168,5 @@ export const removeDisks = async (
   if (removed.length === 0) return
   if (kept.length === 0) return await removeCheckpoint(caller, checkpoint)
   for (const { name } of removed) await removeFromDisk(caller, checkpoint.domain, seen, name)
-  await redefine(caller, checkpoint.domain, { ...seen, disks: kept })
+  await noteCheckpoint(caller, checkpoint.domain, { ...seen, disks: kept })
 }
