@@ -43,6 +43,10 @@ const parseCheckpointXml = (text: string): SeenCheckpoint => {
 export const readCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
   parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: true, domain: false }))
 
+/** A checkpoint as libvirt has noted it, without sizes, also of a domain that is off. */
+export const readNoted = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
+  parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: false, domain: false }))
+
 /** A checkpoint by its name; null where libvirt has none. */
 export const findCheckpoint = async (
   caller: LibvirtCaller,

@@ -18,7 +18,7 @@ import type { MachineConfig } from '../driver.ts'
 import { keysOf as offlineKeysOf } from '../offline/keys.ts'
 import { storedBitmaps, storedOn } from '../offline/stored-bitmaps.ts'
 import { runTool } from '../offline/tools.ts'
-import { hideCheckpoint, noteCheckpoint, readCheckpoint, type SeenCheckpoint } from './checkpoints.ts'
+import { hideCheckpoint, noteCheckpoint, readCheckpoint, readNoted, type SeenCheckpoint } from './checkpoints.ts'
 import { readDomain, type DomainDisk } from './domain-xml.ts'
 import type { LibvirtHost } from './host.ts'
 import { VARVE_CHECKPOINT } from './names.ts'
@@ -36,9 +36,13 @@ interface Listing {
 }
 
 /** A checkpoint as libvirt has it; null where it was removed just now. */
-const readListed = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint | null> => {
+const readListed = async (
+  caller: LibvirtCaller,
+  checkpoint: LibvirtCheckpoint,
+  read: typeof readCheckpoint = readCheckpoint,
+): Promise<SeenCheckpoint | null> => {
   try {
-    return await readCheckpoint(caller, checkpoint)
+    return await read(caller, checkpoint)
   } catch (error) {
     if (isLibvirtError(error, LIBVIRT_CODES.noCheckpoint)) return null
     throw error
@@ -151,7 +155,7 @@ export const listOff = async ({ host, caller, domain, machine }: Listing): Promi
   const noted = new Map<string, Omit<Checkpoint, 'disks'>>()
   for (const checkpoint of (await caller.listCheckpoints(domain)).slice(0, ASKED_MAX)) {
     const { name } = checkpoint
-    const seen = await readListed(caller, checkpoint)
+    const seen = await readListed(caller, checkpoint, readNoted)
     const head = seen === null ? null : headOf(seen, host.agents)
     if (seen === null || head === null) continue
     noted.set(name, head)
