@@ -11,7 +11,9 @@ export class HeldMachines {
 
   /** Runs `action` with the machine held; it stays held until `release`, or is freed when the action fails. LEASE_HELD. */
   async holding<T>({ name, address }: Machine, action: (release: () => void) => Promise<T>): Promise<T> {
-    await this.#afterBrief(address)
+    // nothing is awaited between the last look and what follows
+    for (let running = this.#brief.get(address); running !== undefined; running = this.#brief.get(address))
+      await running.catch(() => undefined)
     if (this.#addresses.has(address)) {
       throw new VarveError(
         'LEASE_HELD',
@@ -31,15 +33,12 @@ export class HeldMachines {
 
   /** Runs a short `action`, for whose end others wait, on a machine that is free; null for one that is held. */
   async briefly<T>({ address }: Machine, action: () => Promise<T>): Promise<T | null> {
-    await this.#afterBrief(address)
+    // nothing is awaited between the last look and what follows
+    for (let running = this.#brief.get(address); running !== undefined; running = this.#brief.get(address))
+      await running.catch(() => undefined)
     if (this.#addresses.has(address)) return null
     const running = action().finally(() => this.#brief.delete(address))
     this.#brief.set(address, running)
     return await running
-  }
-
-  async #afterBrief(address: string): Promise<void> {
-    for (let running = this.#brief.get(address); running !== undefined; running = this.#brief.get(address))
-      await running.catch(() => undefined)
   }
 }

@@ -54,6 +54,11 @@ test('a tree of others and ours beside it, sizes while it runs, images while it 
     list(bench, agent.driver),
   ])
   expect(new Set(next.disks.map(({ kind }) => kind))).toEqual(new Set(['incremental']))
+  expect(await list(bench, agent.driver)).toMatchObject({
+    [ours]: ['vda unknown null', 'vdb unknown null'],
+    one: ['vda unknown null'],
+    [checkpointOf(next.id)]: ['vda unknown null', 'vdb unknown null'],
+  })
   await next.end('failed')
   expect(await bench.remains()).toEqual(before)
 
