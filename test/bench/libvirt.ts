@@ -1,6 +1,6 @@
 // The scenario of libvirt: one domain backed up by Varve and by Debian's virtnbdbackup, in one run and at once.
 import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, getPriority } from 'node:os'
 import path from 'node:path'
 import { run as runProgram } from '../rig/run.ts'
 import { startLibvirt, type TestLibvirt } from '../support/libvirt.ts'
@@ -52,6 +52,12 @@ Stored is what the product's folder takes more on the disk afterwards, catalogs 
   `virtnbdrestore leaves the work of writing to a qemu-nbd that is nobody's child: its CPU is in "CPU of others" there, and what it
 still does after the command's end is not in the time.`,
 ]
+
+/** Said where the run had another share of a busy machine than its neighbours. */
+const priorityNote = (): readonly string[] => {
+  const nice = getPriority()
+  return nice === 0 ? [] : [`The run, all products alike, had the nice value ${nice}.`]
+}
 
 /** What files in a folder take on the disk, in bytes. */
 const allocatedBytes = async (folder: string): Promise<number> => {
@@ -149,7 +155,7 @@ ${gibibytes(imageBytes)} of the raw image are not holes.`
   return {
     tables: [ratioTable(summaries, quick), timesTable(summaries, cores), storeTable(summaries), togetherTable(turns)],
     goals: libvirtGoals(summaries),
-    notes: [disturbanceNote(summaries, cores), disk, ...METHOD],
+    notes: [disturbanceNote(summaries, cores), ...priorityNote(), disk, ...METHOD],
     details: {
       image: { size, files, fileBytes, allocatedBytes: imageBytes },
       summaries,

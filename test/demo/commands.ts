@@ -21,6 +21,7 @@ const pointSchema = v.object({
   bytesStored: v.number(),
   durationMs: v.number(),
   disks: v.array(v.object({ name: v.string(), size: v.number(), changedBytes: v.number() })),
+  attachments: v.array(v.object({ name: v.string(), size: v.number() })),
 })
 export type PointRow = v.InferOutput<typeof pointSchema>
 
@@ -79,6 +80,10 @@ export class Commands {
 
   async restore(point: string, disk: string, target: string, format: 'raw' | 'qcow2' = 'raw'): Promise<void> {
     await this.#agent('restore', point, '--disk', disk, '--to', target, '--format', format)
+  }
+
+  async restoreAttachment(point: string, attachment: string, target: string): Promise<void> {
+    await this.#agent('restore', point, '--attachment', attachment, '--to', target)
   }
 
   #gateway(...args: string[]): Promise<string> {

@@ -28,6 +28,8 @@ export interface Host extends AsyncDisposable {
   readonly disks: readonly DemoDisk[]
   /** Behind the word "guest" in what the person reads. */
   readonly where: string
+  /** The attachment of each point that describes the whole machine, and what it must contain; null where there is none. */
+  description(machine: string): { readonly name: string; readonly contains: readonly string[] } | null
   /** The lines of the agent's `[[machine]]` that say how the machine is reached. */
   machineKeys(machine: string): string
   /** Starts what guests need, where that is a service. */
@@ -53,6 +55,7 @@ export const plainHost = (folder: string): Host => {
       { id: 'vdb', letter: 'b', format: 'raw', size: '256M' },
     ],
     where: '',
+    description: () => null,
     machineKeys: () => `qmp = "${agentQmp}"\nguest_agent = "${guestAgent}"`,
     start: () => Promise.resolve(),
     boot: ({ backedUp, ...options }) => {

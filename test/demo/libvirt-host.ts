@@ -16,6 +16,10 @@ export const libvirtHost = (folder: string): Host => {
       { id: 'vdb', letter: 'b', format: 'qcow2', size: '256M' },
     ],
     where: ', a libvirt domain,',
+    description: (machine) => ({
+      name: 'domain.xml',
+      contains: [`<name>${machine}</name>`, "dev='vda'", "dev='vdb'", 'org.qemu.guest_agent.0'],
+    }),
     machineKeys: (machine) => `domain = "${machine}"\nuri = "${uri}"`,
     start: async () => {
       // Its user opens files of this folder by their paths.
@@ -30,8 +34,8 @@ export const libvirtHost = (folder: string): Host => {
       return [libvirt.pid]
     },
     hints: (machine) => [
-      `virsh -c '${uri}' domjobinfo ${machine}`,
-      `virsh -c '${uri}' checkpoint-list ${machine} --tree`,
+      `virsh -c '${uri}' dominfo ${machine}`,
+      `qemu-img info -U ${path.join(folder, 'vda.qcow2')}  # its checkpoint is a bitmap of the image`,
     ],
     [Symbol.asyncDispose]: () => libvirt[Symbol.asyncDispose](),
   }

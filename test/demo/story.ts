@@ -1,5 +1,5 @@
 // What the demonstration does, step by step.
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { buildGuest, type GuestImage } from '../rig/build-guest.ts'
 import type { Guest } from '../rig/guest.ts'
@@ -135,6 +135,18 @@ const provePoints = async (stage: Stage, teller: Teller, guest: Guest, taken: re
   figures.guest.reports = guest.reports.length
 }
 
+/** What describes the whole machine came with the last point. */
+const proveDescription = async (stage: Stage, teller: Teller, point: string): Promise<void> => {
+  const description = stage.host.description(stage.machine)
+  if (description === null) return
+  const { name, contains } = description
+  const target = path.join(stage.folder, `last.${name}`)
+  await stage.commands.restoreAttachment(point, name, target)
+  const text = await readFile(target, 'utf8')
+  for (const part of contains) expectThat(text.includes(part), `${name} of the last point says nothing of ${part}`)
+  teller.say(`${name} of the last point restored: it describes this machine`)
+}
+
 /** Boots the last point, one disk of it restored in another format, and lets the guest read all of its files. */
 const bootLast = async (stage: Stage, teller: Teller, image: GuestImage, point: string, figures: Figures) => {
   const disks = stage.host.disks.map(({ id, format }) => ({
@@ -158,5 +170,7 @@ export const tellStory = async (stage: Stage, teller: Teller, figures: Figures):
   const taken = await takeBackups(stage, teller, guest)
   await provePoints(stage, teller, guest, taken, figures)
   const last = taken.at(-1)
-  if (last !== undefined) await bootLast(stage, teller, image, last.result.point, figures)
+  if (last === undefined) return
+  await proveDescription(stage, teller, last.result.point)
+  await bootLast(stage, teller, image, last.result.point, figures)
 }

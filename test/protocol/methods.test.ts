@@ -40,7 +40,9 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
+        name,
+      ),
   )
   expect(changing).toEqual([])
 })

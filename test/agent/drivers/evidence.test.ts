@@ -51,6 +51,7 @@ const disk = (more: Partial<MachineDisk>): MachineDisk => ({
   format: 'qcow2',
   fileName: '/nowhere/top.qcow2',
   dataFile: null,
+  clusterBytes: null,
   backing: [],
   persistentBitmaps: true,
   bitmaps: [],

@@ -23,6 +23,7 @@ const nodeOf = (node: string, names: readonly string[]) => ({
   fileName: '',
   persistentBitmaps: true,
   dataFile: null,
+  clusterBytes: null,
   bitmaps: names.map((name) => ({ ...bitmap, name })),
 })
 
