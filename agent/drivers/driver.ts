@@ -131,8 +131,8 @@ export interface Lease {
   /** Resolves once if the lease breaks; what was read since the last `check` is then invalid. */
   readonly lost: Promise<VarveError>
   /**
-   * Rejects with LEASE_LOST or SCRATCH_LOW unless the lease holds. An export whose job has ended still answers, with
-   * newer bytes, so this must pass after the last read and before anything read is committed.
+   * Rejects with LEASE_LOST, SCRATCH_LOW or MACHINE_MOVING unless the lease holds. An export whose job has ended still
+   * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
   /**
@@ -179,7 +179,7 @@ export interface LeaseDriver extends AsyncDisposable {
   identify(machine: MachineConfig): Promise<MachineIdentity>
   /** What goes with a restore point besides the disks and what the configuration attaches; never rejects. */
   attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]>
-  /** After a restart of the agent: the same lease when all of it is still there, else null (settle it as failed). */
+  /** After a restart of the agent: the same lease if all of it is still there, else null or MACHINE_MOVING (settle as failed). */
   adopt(entry: JournalEntry): Promise<Lease | null>
   /**
    * Removes exactly what the entry's lease left behind, then the entry. Rejects while what remains cannot be reached: the

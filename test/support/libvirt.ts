@@ -180,10 +180,11 @@ export class TestDomain {
 
   /**
    * Moves the running domain to another daemon, which needs a host_uuid of its own and sees the same files; resolves with it
-   * there when it has gone. Memory travels with at most `bandwidthMib` a second.
+   * there when it has gone. Memory travels with at most `bandwidthMib` a second. With `keeps` its definition stays here too.
    */
-  async migrateTo(other: TestLibvirt, { bandwidthMib = 1024 } = {}): Promise<TestDomain> {
-    const how = ['--live', '--persistent', '--undefinesource', '--unsafe', '--bandwidth', String(bandwidthMib)]
+  async migrateTo(other: TestLibvirt, { bandwidthMib = 1024, keeps = false } = {}): Promise<TestDomain> {
+    const source = keeps ? [] : ['--undefinesource']
+    const how = ['--live', '--persistent', ...source, '--unsafe', '--bandwidth', String(bandwidthMib)]
     const memory = path.join(other.folder, 'migration')
     // QEMU of the one connects to that of the other here
     const place = ['--migrateuri', `unix://${memory}`, '--desturi', other.uri]

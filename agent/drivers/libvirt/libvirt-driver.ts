@@ -7,7 +7,7 @@ import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtEvent } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -27,7 +27,7 @@ import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
-import { finishLease } from './finish.ts'
+import { finishEarlier, finishLease } from './finish.ts'
 import { forgetDomain, forgetOff } from './forget.ts'
 import type { LibvirtHost } from './host.ts'
 import { keysOf, uuidText } from './keys.ts'
@@ -38,7 +38,7 @@ import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, isArriving, isBusy, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { findDomain, hasLeft, isArriving, isBusy, refuseBusy, refuseMoving, refuseOff } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -94,9 +94,9 @@ export class LibvirtDriver implements LeaseDriver {
       const caller = await host.connect(keysOf(machine).uri)
       await checkVersions(caller)
       const domain = await findDomain(caller, machine)
-      if (domain.id === null) throw machineOff(machine.name)
+      await refuseOff(caller, domain, machine.name)
       await refuseMoving(caller, domain, machine.name)
-      await this.#settleEarlier(request)
+      await this.#settleEarlier(request, caller, domain)
       await prepareFolders(host)
       await removeOrphan(host, caller, domain, [request.agentId, ...request.formerAgents])
       await refuseBusy(caller, domain, machine.name)
@@ -122,7 +122,7 @@ export class LibvirtDriver implements LeaseDriver {
     try {
       const caller = await this.#host.connect(keysOf(machine).uri)
       const domain = await findDomain(caller, machine)
-      if (domain.id !== null) return null
+      if (domain.id !== null || (await hasLeft(caller, domain))) return null
       return offlineMachine(machine, await caller.domainXml(domain, { inactive: true }))
     } catch (error) {
       this.#host.log.warn({ machine: machine.name, err: error }, 'the disks of a domain that is off are not known')
@@ -227,7 +227,10 @@ export class LibvirtDriver implements LeaseDriver {
     const caller = await host.connect(keysOf(machine).uri)
     const domain = await findDomain(caller, machine)
     const listing = { host, caller, domain, machine }
-    if (domain.id === null) return await listOff(listing)
+    if (domain.id === null) {
+      if (await hasLeft(caller, domain)) await refuseOff(caller, domain, machine.name)
+      return await listOff(listing)
+    }
     const free = await this.#held.briefly(machine, async () =>
       (await this.#isLeased(machine, domain.uuid)) || (await isBusy(caller, domain))
         ? null
@@ -249,7 +252,7 @@ export class LibvirtDriver implements LeaseDriver {
       const entries = (await libvirtEntries(host.journal)).filter(
         (entry) => disk === null && (entry.machine.address === address || entry.machine.name === name),
       )
-      if (runs) for (const entry of entries) await finishLease(host, entry, 'failed')
+      if (runs) for (const entry of entries) await finishEarlier(host, caller, domain, { entry, outcome: 'failed' })
       const forgotten = await (runs
         ? forgetDomain(host, caller, domain, disk)
         : forgetOff(host, caller, domain, machine, disk))
@@ -295,15 +298,19 @@ export class LibvirtDriver implements LeaseDriver {
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
+  async #settleEarlier(
+    { machine, leaseId }: LeaseRequest,
+    caller: LibvirtCaller,
+    domain: LibvirtDomain,
+  ): Promise<void> {
     for (const entry of await libvirtEntries(this.#host.journal)) {
       if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
       if (entry.outcome === null || entry.id === leaseId) {
         const sentence = `an earlier lease on machine ${machine.name} is not settled`
         throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
       }
-      await finishLease(this.#host, entry, entry.outcome)
-      this.#left.release(entry.id)
+      const { outcome } = entry
+      if (await finishEarlier(this.#host, caller, domain, { entry, outcome })) this.#left.release(entry.id)
     }
   }
 }

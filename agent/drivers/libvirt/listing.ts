@@ -72,7 +72,7 @@ const lookInto = async (disks: readonly DomainDisk[], names: ReadonlySet<string>
   const stored = new Map<string, readonly FoundBitmap[]>()
   for (const { name, path, format } of disks) {
     if (path === null || format !== 'qcow2' || !names.has(name)) continue
-    const found = await storedBitmaps(runTool, { name, path, format }, { shared: true }).catch(() => null)
+    const found = await storedBitmaps(runTool, { name, path, format, named: true }, { shared: true }).catch(() => null)
     if (found !== null) stored.set(name, found)
   }
   return (disk, name) => {

@@ -58,6 +58,8 @@ export interface DiskKey {
   readonly name: string
   readonly path: string
   readonly format: DiskFormat
+  /** The format is given, and not taken from the file's name. */
+  readonly named: boolean
 }
 
 export interface OfflineKeys {
@@ -74,7 +76,12 @@ const formatOf = (disk: v.InferOutput<typeof diskSchema>): DiskFormat =>
 export const keysOf = ({ keys: own }: Pick<Machine, 'keys'>): OfflineKeys => {
   const { disks, snapshot, snapshot_command: command, snapshot_size: size } = v.parse(keysSchema, own)
   return {
-    disks: disks.map((disk) => ({ name: disk.name, path: path.normalize(disk.path), format: formatOf(disk) })),
+    disks: disks.map((disk) => ({
+      name: disk.name,
+      path: path.normalize(disk.path),
+      format: formatOf(disk),
+      named: disk.format !== undefined,
+    })),
     snapshot: snapshot ?? null,
     snapshotCommand: command ?? null,
     snapshotSize: size ?? null,

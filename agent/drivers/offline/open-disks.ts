@@ -6,7 +6,7 @@ import { readDisks } from '../../qmp/disks.ts'
 import { deviceNumber } from '../../restore/block-device.ts'
 import { seeDisks, type SeenDisk } from '../seen-disks.ts'
 import { checkChain } from './chain.ts'
-import { diskInUse, refuseOpenDevices } from './holders.ts'
+import { diskInUse, refuseWritten } from './holders.ts'
 import type { OfflineHost } from './host.ts'
 import type { DiskKey } from './keys.ts'
 import type { ReadPaths } from './snapshot.ts'
@@ -80,7 +80,7 @@ export interface Opening {
  */
 export const openDisks = async (host: OfflineHost, opening: Opening): Promise<readonly SeenDisk[]> => {
   const { client, disks, readPaths, isSnapshot, daemon } = opening
-  if (!isSnapshot) await refuseOpenDevices(disks)
+  if (!isSnapshot) await refuseWritten(disks)
   for (const [index, disk] of disks.entries()) {
     const readPath = readPaths.get(disk.name) ?? disk.path
     await checkChain(disk, readPath)

@@ -24,6 +24,7 @@ test('what a running domain is', () => {
     leftOut: [],
     owner: { uid: 64_055, gid: 64_056 },
     hasGuestAgent: true,
+    guestAgentSocket: null,
     configuration: {
       name: 'db & 1',
       uuid: UUID,
@@ -33,6 +34,17 @@ test('what a running domain is', () => {
       machineType: 'pc-q35-7.2',
     },
   })
+})
+
+test('the socket of the guest’s agent is one that QEMU listens on, by its whole path', () => {
+  const socketOf = (source: Xml): string | null =>
+    readDomain(
+      domain(xml`<channel type='unix'>${source}<target type='virtio' name='org.qemu.guest_agent.0'/></channel>`),
+    ).guestAgentSocket
+  expect(socketOf(xml`<source mode='bind' path='/run/t/agent'/>`)).toBe('/run/t/agent')
+  expect(socketOf(xml`<source mode='connect' path='/run/t/agent'/>`)).toBe(null)
+  expect(socketOf(xml`<source mode='bind' path='agent'/>`)).toBe(null)
+  expect(socketOf(xml`<source mode='bind'/>`)).toBe(null)
 })
 
 test('a file with what lies below it, a device and a disk of the network', () => {

@@ -4,6 +4,7 @@
 import { chmod, mkdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Lease } from '../../../../agent/drivers/driver.ts'
+import { VarveError } from '../../../../protocol/errors.ts'
 import { asBase, dirtyRanges, MIB } from '../../../support/lease.ts'
 import { LibvirtBench, qcow2Disks } from '../../../support/libvirt-lease.ts'
 import { qmpCommand } from '../../../support/libvirt-calls.ts'
@@ -149,4 +150,17 @@ test('a domain does not move while it is backed up, and the backup goes on', asy
   await lease.check()
   await lease.end('committed')
   await expect(domain.migrateTo(two)).resolves.toMatchObject({ libvirt: two })
+})
+
+test('a domain that has moved away is not off here, though its definition stayed and its disks are in sight', async () => {
+  await using folder = await tempFolder()
+  await using stand = await startStand(folder, true)
+  const { two, domain, here, agent, base } = stand
+  await domain.migrateTo(two, { keeps: true })
+  expect(await here.libvirt.control.domainState(domain.domain)).toMatchObject({ state: 'shut-off' })
+  const refused = await agent.driver.begin(here.request({ base })).catch((error: unknown) => error)
+  expect(refused).toMatchObject({ code: 'MACHINE_MOVING', message: expect.stringContaining('another host') })
+  // as one that had stopped between two looks
+  const off = new VarveError('MACHINE_OFF', 'off')
+  expect(await agent.driver.whenOff(here.configured, off)).toBe(null)
 })
