@@ -142,7 +142,7 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       // a list made before another connection took over would fail the jobs of that one
       if (!sessions.serves(actor)) throw notServing()
       sessions.announce(actor, new Map(machines.map(({ name, uuid, here }) => [name, { uuid, here }])))
-      const elsewhere = new Set(held.map(({ name }) => name))
+      const elsewhere = new Set([...held.map(({ name }) => name), ...tooMany])
       const gone = machines.filter(({ name, here }) => !here && !elsewhere.has(name)).map(({ name }) => name)
       await backups.moves.release(tenant, agent, gone)
       const refused = await backups.moves.claim(tenant, agent, held)

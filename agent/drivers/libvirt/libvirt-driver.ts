@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
+import { readerOfLibvirt } from '../../attachments/reader.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
 import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
@@ -146,7 +147,8 @@ export class LibvirtDriver implements LeaseDriver {
       const caller = await this.#host.connect(uri)
       const domain = await findDomain(caller, machine)
       const xml = await caller.domainXml(domain, { inactive: await caller.isPersistent(domain) })
-      return libvirtAttachments({ xml, autostart: await caller.autostart(domain).catch(() => null), uri })
+      const autostart = await caller.autostart(domain).catch(() => null)
+      return libvirtAttachments({ xml, autostart, uri, reader: await readerOfLibvirt(uri) })
     } catch (thrown) {
       return [{ name: 'domain.xml', missing: asVarveError(thrown).message }]
     }
