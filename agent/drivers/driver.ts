@@ -10,7 +10,7 @@ import type {
   ReadReason,
 } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
-import type { Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
+import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
 import type { Reader } from '../attachments/reader.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
@@ -203,6 +203,11 @@ export interface LeaseDriver extends AsyncDisposable {
   /** Watches over the leases of the journal until they are adopted or settled. */
   watchLeft(): Promise<void>
   look(machine: MachineConfig): Promise<MachineLook>
+  /**
+   * The checkpoints that the machine has, Varve's and others', also while a backup runs. Changes no bitmap. QMP_UNAVAILABLE,
+   * LIBVIRT_UNAVAILABLE, DISK_IN_USE or MACHINE_OFF where nothing of it can be looked at.
+   */
+  checkpoints(machine: MachineConfig): Promise<CheckpointList>
   /**
    * Removes everything of Varve's from a machine, leases that an earlier run left included, or just the checkpoints of one
    * disk. LEASE_HELD while a backup runs or where the journal has an unknown entry of the machine, NOT_FOUND.

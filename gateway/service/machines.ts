@@ -72,16 +72,24 @@ const kept = ({
   }
 }
 
-const relayed = ({
-  sessions,
-}: Uses): Pick<Machines, 'machines.events' | 'machines.forget' | 'machines.qmp' | 'machines.status'> => {
+type Relayed = 'checkpoints' | 'events' | 'forget' | 'qmp' | 'status'
+
+const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
   const looks = new StatusLooks()
   return {
     'machines.status': {
       turn: 'relay',
       run: async ({ machine }, { machine: find }) => {
         const { agent, uuid, site } = await find(machine)
-        return { ...(await looks.status(sessions.agent(agent), machine)), uuid, site }
+        return { ...(await looks.ask(sessions.agent(agent), 'agent.status', machine)), uuid, site }
+      },
+    },
+
+    'machines.checkpoints': {
+      turn: 'relay',
+      run: async ({ machine }, { machine: find }) => {
+        const { agent } = await find(machine)
+        return await looks.ask(sessions.agent(agent), 'agent.checkpoints', machine)
       },
     },
 

@@ -40,7 +40,9 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
+        name,
+      ),
   )
   expect(changing).toEqual([])
 })
@@ -172,6 +174,27 @@ const forget = {
     left: [{ node: 'b', bitmap: 'varve-y', file: 'b.qcow2', reason: 'no' }],
   },
 }
+const checkpoints = {
+  checkpoints: [
+    {
+      name: 'varve-c0ffee42-cp-x',
+      parent: null,
+      point: UUID,
+      own: true,
+      timeMs: null,
+      disks: [{ name: 'vda', bytes: 65_536, health: 'whole' }],
+    },
+    {
+      name: 'theirs',
+      parent: 'before',
+      point: null,
+      own: false,
+      timeMs: 1,
+      disks: [{ name: 'vda', bytes: null, health: 'unknown' }],
+    },
+  ],
+  omitted: 0,
+}
 const machine = { machine: 'db1' }
 const page = { after: 'a', limit: 1 }
 const tenant = {
@@ -238,6 +261,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'machines.status': { params: machine, result: { ...status, uuid: null, site: 's1' } },
+  'machines.checkpoints': { params: machine, result: checkpoints },
   'machines.forget': forget,
   'machines.configure': {
     params: { machine: 'db1', policy, group: 'web' },
@@ -432,6 +456,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'agent.cancel': { params: ofJob, result: {} },
   'agent.status': { params: machine, result: status },
+  'agent.checkpoints': { params: machine, result: checkpoints },
   'agent.forget': forget,
   'agent.qmp': qmp,
   'agent.events': { params: machine, result: {}, down: [event] },

@@ -56,15 +56,16 @@ export const isObsoleteOf =
     return lease !== null && !kept.has(lease)
   }
 
-/** Has libvirt forget its notes of these agents' checkpoints, which are noted here from then on. */
+/** Has libvirt forget its notes of these agents' checkpoints, which are noted here from then on, and of those noted here. */
 export const hideCheckpoints = async (
   { notes }: Pick<LibvirtHost, 'notes'>,
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   agents: readonly string[],
 ): Promise<void> => {
+  const noted = await notes.of(domain.uuid)
   for (const checkpoint of await caller.listCheckpoints(domain)) {
-    if (leaseOfCheckpoint(checkpoint.name, agents) === null) continue
+    if (leaseOfCheckpoint(checkpoint.name, agents) === null && !noted.includes(checkpoint.name)) continue
     await notes.add(domain.uuid, checkpoint.name)
     await hideCheckpoint(caller, checkpoint)
   }

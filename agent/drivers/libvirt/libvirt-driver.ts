@@ -3,7 +3,7 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
-import type { Forgotten } from '../../../protocol/methods.ts'
+import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
 import { readerOfLibvirt } from '../../attachments/reader.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
@@ -34,11 +34,12 @@ import type { LibvirtHost } from './host.ts'
 import { keysOf, uuidText } from './keys.ts'
 import { findBreak, LibvirtLease } from './libvirt-lease.ts'
 import { LibvirtLinks } from './links.ts'
+import { listOff, listRunning } from './listing.ts'
 import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, hasLeft, isArriving, refuseBusy, refuseMoving, refuseOff } from './run-state.ts'
+import { findDomain, hasLeft, isArriving, isBusy, refuseBusy, refuseMoving, refuseOff } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -225,6 +226,23 @@ export class LibvirtDriver implements LeaseDriver {
     return await lookAtMachine(() => this.#host.connect(keysOf(machine).uri), machine)
   }
 
+  async checkpoints(machine: MachineConfig): Promise<CheckpointList> {
+    const host = this.#host
+    const caller = await host.connect(keysOf(machine).uri)
+    const domain = await findDomain(caller, machine)
+    const listing = { host, caller, domain, machine }
+    if (domain.id === null) {
+      if (await hasLeft(caller, domain)) await refuseOff(caller, domain, machine.name)
+      return await listOff(listing)
+    }
+    const free = await this.#held.briefly(machine, async () =>
+      (await this.#isLeased(machine, domain.uuid)) || (await isBusy(caller, domain))
+        ? null
+        : await listRunning({ ...listing, mayNote: true }),
+    )
+    return free ?? (await listRunning({ ...listing, mayNote: false }))
+  }
+
   /** Also LIBVIRT_UNAVAILABLE, and MACHINE_OFF for a domain that does not run and whose images are not here. */
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
@@ -271,6 +289,16 @@ export class LibvirtDriver implements LeaseDriver {
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
     }
+  }
+
+  /** Whether a lease of the domain is, or may be, in the journal. */
+  async #isLeased(machine: Machine, uuid: string): Promise<boolean> {
+    const { journal } = this.#host
+    const unknown = await journal.refuseUnknown(machine).then(
+      () => false,
+      () => true,
+    )
+    return unknown || (await libvirtEntries(journal)).some((entry) => entry.uuid === uuid)
   }
 
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */

@@ -111,3 +111,9 @@ export const refuseBlockJobs = async (
     throw new VarveError('LEASE_HELD', sentence, { details: { disk, job: job.type } })
   }
 }
+
+/** Whether the domain is moving, or has a job of libvirt. */
+export const isBusy = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<boolean> => {
+  const { type } = await caller.jobStats(domain)
+  return type === 'bounded' || type === 'unbounded' || (await findMove(caller, domain)) !== null
+}

@@ -3,8 +3,8 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import type { Forgotten } from '../../../protocol/methods.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
+import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
 import type {
@@ -23,11 +23,14 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
+import { listStored } from '../offline/checkpoints.ts'
 import { lookAtDisks } from '../offline/look.ts'
 import { asOffline } from '../offline/machine.ts'
+import { runTool } from '../offline/tools.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
+import { listCheckpoints } from './checkpoints.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import { forgetMachine } from './forget.ts'
@@ -215,6 +218,19 @@ export class QmpDriver implements LeaseDriver {
       const off = await this.whenOff(machine, error)
       return off && (await lookAtDisks(off))
     })
+  }
+
+  /** Of one that is off: by its `disks`, where they are known. */
+  async checkpoints(machine: MachineConfig): Promise<CheckpointList> {
+    const { agents, connect, journal } = this.#host
+    try {
+      const entries = (await qmpEntries(journal)).filter((entry) => entry.machine.address === machine.address)
+      return await listCheckpoints(await connect(qmpPathOf(machine)), machine.exclude, { agents, entries })
+    } catch (thrown) {
+      const off = await this.whenOff(machine, asVarveError(thrown))
+      if (off === null) throw thrown
+      return await listStored(runTool, off, agents)
+    }
   }
 
   /** Also QMP_UNAVAILABLE. */
