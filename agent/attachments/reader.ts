@@ -1,6 +1,6 @@
 // On whose behalf a file is read that the agent did not choose: what a QEMU or a user's libvirt names must be theirs to read.
 import type { Stats } from 'node:fs'
-import { lstat, readdir, readlink, realpath, stat } from 'node:fs/promises'
+import { lstat, readdir, readlink, stat } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { parseLibvirtUri } from '../libvirt/uri.ts'
@@ -25,16 +25,30 @@ const SEARCH = 1
 export const readerOf = (uid: number, gids: readonly number[] = []): Reader | null =>
   uid === 0 || uid === process.getuid?.() ? null : { uid, gids }
 
-/** Users to whom a path belongs, each link, folder and file of it; null where it leads to nothing. */
+/** Most symbolic links that one path is followed through, as the kernel does. */
+const LINKS_MAX = 40
+
+/** Users to whom a path belongs, each folder, link and file on the way; null where it leads to nothing. */
 const ownersOf = async (place: string): Promise<number[] | null> => {
+  const owners: number[] = []
+  const left = path.resolve(place).split(path.sep).filter(Boolean)
   try {
-    const owners: number[] = []
-    for (const start of [place, await realpath(place)])
-      for (let part = start; ; part = path.dirname(part)) {
-        owners.push((await lstat(part)).uid)
-        if (part === path.dirname(part)) break
-      }
-    return owners
+    let links = 0
+    for (let at = '/'; ;) {
+      const found = await lstat(at)
+      owners.push(found.uid)
+      if (found.isSymbolicLink()) {
+        if (++links > LINKS_MAX) return null
+        left.unshift(
+          ...path
+            .resolve(path.dirname(at), await readlink(at))
+            .split(path.sep)
+            .filter(Boolean),
+        )
+        at = '/'
+      } else if (left.length === 0) return owners
+      at = path.join(at, left.shift() ?? '')
+    }
   } catch {
     return null
   }

@@ -14,13 +14,15 @@ import {
   type CheckpointDisk,
   type FoundBitmap,
 } from '../checkpoint-list.ts'
+import { readerOfLibvirt } from '../../attachments/reader.ts'
 import type { MachineConfig } from '../driver.ts'
 import { keysOf as offlineKeysOf } from '../offline/keys.ts'
 import { storedBitmaps, storedOn } from '../offline/stored-bitmaps.ts'
-import { runTool } from '../offline/tools.ts'
+import { runToolAs, type RunTool } from '../offline/tools.ts'
 import { hideCheckpoint, noteCheckpoint, readCheckpoint, readNoted, type SeenCheckpoint } from './checkpoints.ts'
 import { readDomain, type DomainDisk } from './domain-xml.ts'
 import type { LibvirtHost } from './host.ts'
+import { keysOf } from './keys.ts'
 import { VARVE_CHECKPOINT } from './names.ts'
 import { machineOff } from './run-state.ts'
 import { offlineMachine } from './when-off.ts'
@@ -68,11 +70,11 @@ const readHidden = async (
 type Unsized = (disk: string, name: string) => CheckpointDisk['health']
 
 /** Looks into the images of these disks, beside the machine that has them open. */
-const lookInto = async (disks: readonly DomainDisk[], names: ReadonlySet<string>): Promise<Unsized> => {
+const lookInto = async (run: RunTool, disks: readonly DomainDisk[], names: ReadonlySet<string>): Promise<Unsized> => {
   const stored = new Map<string, readonly FoundBitmap[]>()
   for (const { name, path, format } of disks) {
     if (path === null || format !== 'qcow2' || !names.has(name)) continue
-    const found = await storedBitmaps(runTool, { name, path, format, named: true }, { shared: true }).catch(() => null)
+    const found = await storedBitmaps(run, { name, path, format, named: true }, { shared: true }).catch(() => null)
     if (found !== null) stored.set(name, found)
   }
   return (disk, name) => {
@@ -124,7 +126,8 @@ export const listRunning = async (listing: Listing & { readonly mayNote: boolean
     if (found !== null) seen.push(found)
   }
   const unsized = seen.flatMap((one) => one.disks.filter(({ changedBytes }) => changedBytes === null))
-  const why: Unsized = mayNote ? await lookInto(disks, new Set(unsized.map(({ name }) => name))) : () => 'unknown'
+  const run = runToolAs(await readerOfLibvirt(keysOf(machine).uri))
+  const why: Unsized = mayNote ? await lookInto(run, disks, new Set(unsized.map(({ name }) => name))) : () => 'unknown'
   const shown = seen.flatMap((one): Checkpoint[] => {
     const head = headOf(one, host.agents)
     if (head === null) return []
@@ -149,11 +152,13 @@ export const listRunning = async (listing: Listing & { readonly mayNote: boolean
 /** Of a domain that is off, by its images; what libvirt has noted of others' says only which they are. MACHINE_OFF. */
 export const listOff = async ({ host, caller, domain, machine }: Listing): Promise<CheckpointList> => {
   const definition = await caller.domainXml(domain, { inactive: true })
-  const off = offlineMachine({ ...machine, exclude: [] }, definition)
+  // what another user's libvirt names is looked into with that user's rights
+  const reader = await readerOfLibvirt(keysOf(machine).uri)
+  const off = offlineMachine({ ...machine, exclude: [] }, definition, reader)
   if (off === null) throw machineOff(machine.name)
   const { disks } = offlineKeysOf(off)
   const expected = disks.filter((disk) => isWanted(machine, disk)).map(({ name }) => name)
-  const stored = groupBitmaps(await storedOn(runTool, disks), { agents: host.agents, expected })
+  const stored = groupBitmaps(await storedOn(runToolAs(reader), disks), { agents: host.agents, expected })
   const noted = new Map<string, Omit<Checkpoint, 'disks'>>()
   for (const checkpoint of (await caller.listCheckpoints(domain)).slice(0, ASKED_MAX)) {
     const { name } = checkpoint

@@ -1,9 +1,9 @@
 // What somebody else names is read only where they may read it: owners, groups, others, and every folder on the way.
-import { chmod, chown, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { mayRead, readerOf, readerOfLibvirt } from '../../../agent/attachments/reader.ts'
+import { mayRead, NOBODY, openedButNotTheirs, readerOf, readerOfLibvirt } from '../../../agent/attachments/reader.ts'
 import { tempFolder } from '../../support/temp.ts'
 
 const UID = 4711
@@ -52,4 +52,43 @@ test('a session’s libvirt reads for the user who has its socket, the system’
   expect(await readerOfLibvirt(uri)).toEqual({ uid: UID, gids: [] })
   expect(await readerOfLibvirt(uri.replace('session', 'system'))).toBe(null)
   server.close()
+})
+
+test('who could put another socket in the place of a session’s is its user, and without one it is nobody’s', async () => {
+  await using temp = await tempFolder()
+  const [home, root] = [temp.join('home'), temp.join('root')]
+  await mkdir(home)
+  await chown(home, UID, 0)
+  await writeFile(root, '')
+  const uriOf = (file: string): string => `qemu:///session?socket=${file}`
+  expect(await readerOfLibvirt(uriOf(temp.join('home', 'gone')))).toEqual({ uid: NOBODY, gids: [] })
+  // a socket that is root's, in their folder, or behind their link
+  await symlink(root, temp.join('home', 'sock'))
+  expect(await readerOfLibvirt(uriOf(temp.join('home', 'sock')))).toEqual({ uid: UID, gids: [] })
+  await symlink(temp.join('home', 'sock'), temp.join('sock'))
+  expect(await readerOfLibvirt(uriOf(temp.join('sock')))).toMatchObject({ uid: UID })
+  expect(await readerOfLibvirt(uriOf(root))).toBe(null)
+})
+
+test('what a process has open is judged by the file itself, whatever its path leads to', async () => {
+  await using temp = await tempFolder()
+  await chmod(temp.path, 0o711)
+  const [theirs, secret] = [temp.join('theirs'), temp.join('secret')]
+  for (const file of [theirs, secret]) await writeFile(file, '')
+  await chmod(theirs, 0o644)
+  await chmod(secret, 0o600)
+  const opened = (): Promise<string | null> =>
+    openedButNotTheirs(reader, process.pid, (place) => !place.startsWith(temp.path))
+  await using _readable = await open(theirs)
+  expect(await opened()).toBe(null)
+  const file = await open(secret)
+  expect(await opened()).toBe(secret)
+  // the path names another file by now
+  await rename(secret, temp.join('moved'))
+  await writeFile(secret, '', { mode: 0o644 })
+  expect(await opened()).toBe(temp.join('moved'))
+  await rm(temp.join('moved'))
+  expect(await opened()).toBe(`${temp.join('moved')} (deleted)`)
+  await file.close()
+  expect(await opened()).toBe(null)
 })
