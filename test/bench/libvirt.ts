@@ -142,11 +142,11 @@ const measureIn = async (place: string, context: ScenarioContext): Promise<Repor
   const daemon = { name: 'libvirtd', pid: libvirt.pid }
   const titles = titlesOf(quick)
   const recorder = new Recorder<OperationId>({ titles, syncFolder: place, readyBytes: size, signal, say })
-  await runRounds({ context, libvirt, daemon, image, recorder }, place)
   say('both products on one domain')
   const folder = path.join(place, 'together')
   await mkdir(folder, { mode: 0o711 })
   const turns = await backUpTogether({ libvirt, image, folder, signal })
+  await runRounds({ context, libvirt, daemon, image, recorder }, place)
   const summaries = summarise(titles, recorder.samples)
   const cores = availableParallelism()
   const { files, fileBytes, allocatedBytes: imageBytes } = image

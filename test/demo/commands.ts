@@ -25,6 +25,8 @@ const pointSchema = v.object({
 })
 export type PointRow = v.InferOutput<typeof pointSchema>
 
+const machinesSchema = v.object({ machines: v.array(v.object({ online: v.boolean() })) })
+
 const backupSchema = v.object({ point: pointSchema })
 
 /** The restore point of a backup, with its id as `point`. */
@@ -58,12 +60,10 @@ export class Commands {
     await this.#agent('enrol', '--gateway', gateway, '--token', token)
   }
 
-  /** True once the running agent answers through the gateway. */
+  /** True once the running agent has announced its machines to the gateway. */
   async agentAnswers(): Promise<boolean> {
-    return this.#agent('machines', '--json').then(
-      () => true,
-      () => false,
-    )
+    const listed = await this.#agent('machines', '--json').catch(() => null)
+    return listed !== null && v.parse(machinesSchema, JSON.parse(listed)).machines.some(({ online }) => online)
   }
 
   async backup(machine: string): Promise<BackupResult> {
