@@ -1,7 +1,7 @@
 // Gathers what goes with a restore point besides its disks: file by file, within its limits; what cannot be had is said.
 import { realpath, stat } from 'node:fs/promises'
 import { normalize } from 'node:path'
-import { isAttachmentName, missingReason, type MissingAttachment } from '../../protocol/attachments.ts'
+import { clashOf, isAttachmentName, missingReason, type MissingAttachment } from '../../protocol/attachments.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { ATTACHMENT_BYTES_MAX, ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, MISSING_MAX } from '../../protocol/limits.ts'
 import type { AttachmentSource } from '../drivers/driver.ts'
@@ -99,7 +99,9 @@ class Gathering {
   #unfit(name: string): string | null {
     if (!isAttachmentName(name)) return 'a name in it is too long, or has characters that no name may have'
     if (this.#kept.has(name)) return 'there are two files of this name'
-    return this.#disks.has(name) ? 'a disk of the machine has this name' : null
+    if (this.#disks.has(name)) return 'a disk of the machine has this name'
+    const clash = clashOf(name, this.#kept)
+    return clash === null ? null : `the point has "${clash}", and one of the two is a folder of the other`
   }
 
   async #part(part: Part): Promise<void> {

@@ -227,3 +227,17 @@ test('once its time is over, what is left is missing and the point goes on', asy
   )
   expect(missing).toEqual([{ name: 'a', reason: expect.stringContaining('were over') }])
 })
+
+test('a file that is a folder of another one is missing, in whatever order they come', async () => {
+  const bytes = new TextEncoder().encode('x')
+  const named = (...names: string[]): AttachmentSource[] => names.map((name) => ({ name, bytes }))
+  const clash = (other: string): string => `the point has "${other}", and one of the two is a folder of the other`
+  expect(await gathered(named('a', 'a/b/c', 'ab'))).toEqual({
+    files: { a: 'x', ab: 'x' },
+    missing: { 'a/b/c': clash('a') },
+  })
+  expect(await gathered(named('a/b', 'a/c', 'a'))).toEqual({
+    files: { 'a/b': 'x', 'a/c': 'x' },
+    missing: { a: clash('a/b') },
+  })
+})
