@@ -266,7 +266,8 @@ test('a place that cannot take the disk is told with the way out, and left as it
 
 // the last one: it damages the datastore that the tests share
 test('a flipped bit in a pack fails the restore with the range that is lost, and nothing under the final name', async () => {
-  const chunks = indexedRecords(stand.dataFolder, RECORD.chunk).sort((one, other) => other.offset - one.offset)
+  // attachments come after the disks
+  const chunks = indexedRecords(stand.dataFolder, RECORD.chunk).sort((one, other) => one.offset - other.offset)
   const { id } = chunks[0]!
   await new Damager(stand.dataFolder).flip(id)
   const failed = await host.run(...restoreTo(folder.join('out.raw')))
