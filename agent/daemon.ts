@@ -172,6 +172,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Ser
     return {}
   },
   'agent.status': ({ machine }) => relay.status(machine),
+  'agent.checkpoints': ({ machine }) => relay.checkpoints(machine),
   'agent.forget': ({ machine: name, disk }) => {
     const machine = machines.find((one) => one.name === name)
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)

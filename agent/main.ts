@@ -7,6 +7,7 @@ import { durationMs } from '../protocol/host/duration.ts'
 import { asVarveError } from '../protocol/errors.ts'
 import { idPrefix } from '../protocol/schemas.ts'
 import { backup, type BackupCommand } from './commands/backup.ts'
+import { checkpoints } from './commands/checkpoints.ts'
 import { discover, type DiscoverCommand } from './commands/discover.ts'
 import { forget, type ForgetCommand } from './commands/forget.ts'
 import { interruption } from '../protocol/host/interruption.ts'
@@ -179,6 +180,17 @@ program
   .addOption(jsonOption())
   .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
     status(machine, options),
+  )
+
+program
+  .command('checkpoints')
+  .description('show the checkpoints of a machine, what each has recorded, and whether the next backup can use it')
+  .argument('<machine>', 'its name in the configuration')
+  .addOption(lookTimeoutOption())
+  .addOption(configOption())
+  .addOption(jsonOption())
+  .action((machine: string, options: { config: string; json: boolean; timeout?: number }) =>
+    checkpoints(machine, options),
   )
 
 program

@@ -1,7 +1,7 @@
 // What the gateway may ask of a machine besides backups: allowed QMP commands, events, and its state.
 import { VarveError } from '../protocol/errors.ts'
 import { QMP_CHARS_MAX } from '../protocol/limits.ts'
-import type { MachineStatus, Params, Result } from '../protocol/methods.ts'
+import type { CheckpointList, MachineStatus, Params, Result } from '../protocol/methods.ts'
 import type { ServedCall } from '../protocol/peer.ts'
 import type { LeaseDriver, MachineConfig, MachineMonitor, MonitorEvent } from './drivers/driver.ts'
 
@@ -83,6 +83,11 @@ export class Relay {
     const machine = this.#machine(name)
     const lease = this.#options.jobOf(name)
     return { name, lease, ...(await this.#options.driverOf(machine).look(machine)) }
+  }
+
+  async checkpoints(name: string): Promise<CheckpointList> {
+    const machine = this.#machine(name)
+    return await this.#options.driverOf(machine).checkpoints(machine)
   }
 
   #machine(name: string): MachineConfig {

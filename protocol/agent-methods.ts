@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { none, streamOf } from './method.ts'
 import * as s from './schemas.ts'
 import { chunking, reread } from './transfer.ts'
-import { forget, machineStatus, qmp, qmpEvent } from './views.ts'
+import { checkpointList, forget, machineStatus, qmp, qmpEvent } from './views.ts'
 
 const plain = { up: null, down: null, audited: false, servedBy: 'agent', roles: [] } as const
 
@@ -37,6 +37,7 @@ export const AGENT_METHODS = {
   },
   'agent.cancel': { ...plain, params: jobParams, result: none },
   'agent.status': { ...plain, params: machineParams, result: machineStatus },
+  'agent.checkpoints': { ...plain, params: machineParams, result: checkpointList },
   'agent.forget': { ...plain, ...forget },
   'agent.qmp': { ...plain, ...qmp },
   'agent.events': {

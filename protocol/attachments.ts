@@ -17,6 +17,12 @@ export const isAttachmentName = (name: string): boolean =>
   new TextEncoder().encode(name).length <= ATTACHMENT_NAME_BYTES_MAX &&
   !name.split('/').some((part) => NO_PARTS.has(part))
 
+/** The one of these names that is a folder of this name, or a file in it: both cannot lie in one folder; null for none. */
+export const clashOf = (name: string, others: Iterable<string>): string | null => {
+  for (const other of others) if (name.startsWith(`${other}/`) || other.startsWith(`${name}/`)) return other
+  return null
+}
+
 /** Such as `domain.xml`, `swtpm/tpm2-00.permall` or `file:/etc/hosts`; at most 255 bytes of UTF-8. */
 export const attachmentName = v.pipe(
   v.string(),

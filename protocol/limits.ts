@@ -129,5 +129,14 @@ export const PAGE_DISKS_MAX = 4096
 /** JSON text of a machine's configuration kept with a restore point, in characters. */
 export const CONFIGURATION_CHARS_MAX = 64 * 1024
 
+/** Most checkpoints of a machine that one answer has. */
+export const CHECKPOINTS_MAX = 256
+
+/** Most disks of all the checkpoints of one answer together. */
+export const CHECKPOINT_DISKS_MAX = 4096
+
+/** Longest name of a checkpoint, in characters. */
+export const CHECKPOINT_NAME_CHARS_MAX = 1024
+
 /** JSON text of a relayed QMP command's arguments or answer, in characters. */
 export const QMP_CHARS_MAX = 1024 * 1024

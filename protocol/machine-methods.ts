@@ -5,7 +5,7 @@ import { audited, none, OPERATORS, OWNER, plain, READERS, served, STARTERS, stre
 import { groupName } from './retention.ts'
 import * as s from './schemas.ts'
 import { chunking } from './transfer.ts'
-import { forget, machine, machineStatus, qmp, qmpEvent, whereabouts } from './views.ts'
+import { checkpointList, forget, machine, machineStatus, qmp, qmpEvent, whereabouts } from './views.ts'
 
 const machineParams = v.object({ machine: s.name })
 
@@ -26,6 +26,7 @@ export const MACHINE_METHODS = {
     params: machineParams,
     result: v.object({ ...machineStatus.entries, ...whereabouts }),
   },
+  'machines.checkpoints': { ...plain, roles: READERS, params: machineParams, result: checkpointList },
   'machines.configure': {
     ...audited,
     roles: OPERATORS,

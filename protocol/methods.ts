@@ -10,7 +10,7 @@ import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
 
 export { ANSWER, DOWN, LOAD, RUN, UP, type Chunking, type Reread } from './transfer.ts'
-export type { Forgotten, Job, MachineStatus } from './views.ts'
+export type { Checkpoint, CheckpointList, Forgotten, Job, MachineStatus } from './views.ts'
 
 export const METHODS = {
   ...IDENTITY_METHODS,

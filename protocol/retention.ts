@@ -77,6 +77,7 @@ export const KEEP_REASONS = [
   'held',
   'locked',
   'last-good',
+  'next-base',
   'in-use',
 ] as const
 export type KeepReason = (typeof KEEP_REASONS)[number]

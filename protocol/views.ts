@@ -1,6 +1,6 @@
 // How machines, jobs and relayed QMP commands look to who asks for them.
 import * as v from 'valibot'
-import { QMP_CHARS_MAX } from './limits.ts'
+import { CHECKPOINT_NAME_CHARS_MAX, CHECKPOINTS_MAX, QMP_CHARS_MAX } from './limits.ts'
 import * as s from './schemas.ts'
 
 /** Most bitmaps that one answer names. */
@@ -63,6 +63,48 @@ export const machineStatus = v.object({
   leftOut: s.leftOut,
 })
 export type MachineStatus = v.InferOutput<typeof machineStatus>
+
+/** What a bitmap is worth to the next increment. */
+export const CHECKPOINT_HEALTHS = ['whole', 'inconsistent', 'disabled', 'missing', 'unknown'] as const
+
+const checkpointName = v.pipe(v.string(), v.minLength(1), v.maxLength(CHECKPOINT_NAME_CHARS_MAX))
+
+/** The checkpoints that a machine has, of Varve's and of other programs'. */
+export const checkpointList = v.object({
+  checkpoints: v.pipe(
+    v.array(
+      v.object({
+        /** As the hypervisor has it; without the number of the disk in the names of Varve's bitmaps. */
+        name: checkpointName,
+        /** The checkpoint before it, as libvirt keeps it; null for none, and where nothing says so. */
+        parent: v.nullable(checkpointName),
+        /** The restore point that it belongs to; null for another program's. */
+        point: v.nullable(s.uuid),
+        /** Made by the agent that answers, or by one that its host was before. */
+        own: v.boolean(),
+        /** When it was made, as libvirt keeps it; null where nothing says so. */
+        timeMs: v.nullable(s.timeMs),
+        disks: s.disks(
+          v.object({
+            name: s.diskName,
+            /** What changed since, which an increment reads at least; null unless it is whole and its machine runs. */
+            bytes: v.nullable(s.count),
+            /**
+             * `whole`: it records. `inconsistent`: an unclean end broke it. `disabled`: it records nothing. `missing`: the disk
+             * has none. `unknown`: it cannot be looked at just now.
+             */
+            health: v.picklist(CHECKPOINT_HEALTHS),
+          }),
+        ),
+      }),
+    ),
+    v.maxLength(CHECKPOINTS_MAX),
+  ),
+  /** Further ones that the limits leave no room for. */
+  omitted: s.count,
+})
+export type CheckpointList = Readonly<v.InferOutput<typeof checkpointList>>
+export type Checkpoint = CheckpointList['checkpoints'][number]
 
 const json = v.pipe(v.string(), v.maxLength(QMP_CHARS_MAX))
 const command = v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_.-]{1,128}$/u, 'not a QMP command'))

@@ -4,7 +4,7 @@
 export const REMOVED = '<removed>'
 
 /** Keys whose values are secrets wherever they stand; not `password=on`, which is none. */
-const SECRET_KEYS = 'password|passphrase|passwd|proxy-password|user-password'
+const SECRET_KEYS = 'password|passphrase|passwd|proxy-password|user-password|cookie'
 
 const isOn = (value: string): boolean => /^(?:on|off|yes|no|true|false)$/u.test(value)
 
@@ -12,19 +12,20 @@ const isOn = (value: string): boolean => /^(?:on|off|yes|no|true|false)$/u.test(
 const VALUE = '((?:[^,]|,,)*)'
 
 const withoutKeys = (text: string, keys: string): string =>
-  text.replaceAll(new RegExp(`(^|,)(${keys})=${VALUE}`, 'gu'), (whole, before: string, key: string, value: string) =>
-    isOn(value) ? whole : `${before}${key}=${REMOVED}`,
+  text.replaceAll(
+    new RegExp(`(^|,)((?:[\\w-]+\\.)*(?:${keys}))=${VALUE}`, 'gu'),
+    (whole, before: string, key: string, value: string) => (isOn(value) ? whole : `${before}${key}=${REMOVED}`),
   )
 
 /** Users and passwords of addresses, keys of RBD images, and credentials that are handed to the guest's systemd. */
 const withoutValues = (text: string): string =>
   text
-    .replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/giu, `$1${REMOVED}@`)
+    .replaceAll(/([a-z][a-z0-9+.-]*:\/\/)(?:[^/,\s]|,,)*@/giu, `$1${REMOVED}@`)
     .replaceAll(/(rbd:[^,\s]*?:(?:key|password))=[^:,\s]*/gu, `$1=${REMOVED}`)
     .replaceAll(/(io\.systemd\.credential(?:\.binary)?:[^=,]*)=(?:[^,]|,,)*/gu, `$1=${REMOVED}`)
     .replaceAll(/(name=opt\/io\.systemd\.credentials?\/[^,]*,string)=(?:[^,]|,,)*/gu, `$1=${REMOVED}`)
 
-const secretKey = new RegExp(`^(?:${SECRET_KEYS})$`, 'u')
+const secretKey = new RegExp(`^(?:[\\w-]+\\.)*(?:${SECRET_KEYS})$`, 'u')
 
 const withoutSecrets = (value: unknown, isSecret: boolean): unknown => {
   if (typeof value === 'string') return withoutValues(value)
@@ -54,7 +55,7 @@ const cleanValue = (option: string, text: string): string => {
   const json = jsonOf(text)
   const isObject = option === 'object'
   if (json !== null) return JSON.stringify(withoutSecrets(json, isObject && isSecretObject(json)))
-  const isSecret = isObject && /^(?:qom-type=)?secret/u.test(text)
+  const isSecret = isObject && /^secret|(?:^|,)qom-type=secret/u.test(text)
   return withoutValues(withoutKeys(text, isSecret ? `${SECRET_KEYS}|data` : SECRET_KEYS))
 }
 

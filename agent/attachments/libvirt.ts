@@ -3,6 +3,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError } from '../../protocol/errors.ts'
 import type { AttachmentSource } from '../drivers/driver.ts'
+import { withoutDomainSecrets } from './domain-secrets.ts'
+import type { Reader } from './reader.ts'
 import { attributeOf, childrenOf, elementAt, readXml, textAt, textOf, type XmlElement } from '../libvirt/xml.ts'
 
 /** Where a system's libvirt keeps the state of TPMs, a folder for each domain's uuid. */
@@ -15,6 +17,8 @@ export interface DomainFiles {
   readonly autostart: boolean | null
   /** Of the libvirt, which tells whose folders it uses. */
   readonly uri: string
+  /** The user whose libvirt it is, who must be allowed to read what the domain names; null where it is not another one's. */
+  readonly reader?: Reader | null
   /** Where the states of TPMs are, if not where that libvirt keeps them. */
   readonly swtpmFolder?: string
 }
@@ -64,12 +68,14 @@ const tpmOf = (domain: XmlElement, folder: string): AttachmentSource[] => {
 export const libvirtAttachments = (domain: DomainFiles): AttachmentSource[] => {
   const { xml, autostart } = domain
   const known: AttachmentSource[] = [
-    { name: 'domain.xml', bytes: utf8(xml) },
+    { name: 'domain.xml', bytes: utf8(withoutDomainSecrets(xml)) },
     ...(autostart === null ? [] : [{ name: 'autostart', bytes: utf8(autostart ? 'yes\n' : 'no\n') }]),
   ]
   try {
     const root = readXml(xml, { root: 'domain' })
-    return [...known, ...firmwareOf(root), ...tpmOf(root, swtpmFolderOf(domain))]
+    const { reader = null } = domain
+    const named = [...firmwareOf(root), ...tpmOf(root, swtpmFolderOf(domain))]
+    return [...known, ...named.map((one) => ('path' in one && reader !== null ? { ...one, reader } : one))]
   } catch (thrown) {
     return [...known, { name: 'nvram', missing: `${asVarveError(thrown).message}, so its files are not known` }]
   }

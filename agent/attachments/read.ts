@@ -1,15 +1,13 @@
 // Reads one small file of the host as it is at one moment, or says in a sentence why it cannot be had.
 import { constants, type BigIntStats } from 'node:fs'
 import { open, readlink, type FileHandle } from 'node:fs/promises'
-import { within } from '../../protocol/host/within.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 import { ATTACHMENT_BYTES_MAX } from '../../protocol/limits.ts'
+import { NoAnswer } from './file-turns.ts'
+import { mayRead, notTheirs, type Reader } from './reader.ts'
 
 /** Reads of a file that changes meanwhile, before it counts as one that cannot be had. */
 const TRIES_MAX = 3
-
-/** How long a file may take, in milliseconds: what a network or a program serves may never come. */
-const FILE_LIMIT_MS = 15_000
 
 /** What was read, or why it was not, as a sentence without a subject. */
 export type Found = { readonly bytes: Buffer } | { readonly missing: string }
@@ -26,6 +24,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /** Why something could not be read, in words for people. */
 export const whyNot = (error: unknown): string => {
+  if (error instanceof NoAnswer) return error.message
   const { code = 'an unknown error' } = error as NodeJS.ErrnoException
   return REASONS[code] ?? `it cannot be read (${code})`
 }
@@ -66,18 +65,25 @@ const readOpen = async (file: FileHandle): Promise<Found> => {
 /** Where an open file lies now, whatever its path says. */
 const placeOf = (file: FileHandle): Promise<string> => readlink(`/proc/self/fd/${file.fd}`)
 
-/**
- * The content of a file. With `inside`, a folder without links in its path, only of a file that lies in it when it is opened,
- * whoever swaps parts of its path meanwhile.
- */
-export const readSmall = async (path: string, inside: string | null = null): Promise<Found> => {
-  const read = async (): Promise<Found> => {
+/** Which files are read at a path. */
+export interface Bounds {
+  /** A folder without links in its path, in which the file must lie once it is open, whoever swaps parts of its path. */
+  readonly inside: string | null
+  /** Who named it, and must be allowed to read what is opened; null for the agent itself. */
+  readonly reader: Reader | null
+}
+
+/** The content of a file. Rejects with nothing. */
+export const readSmall = async (path: string, { inside, reader }: Bounds): Promise<Found> => {
+  try {
     // a pipe without a writer must not block, and a terminal not become this process's own
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-    if (inside !== null && !(await placeOf(file)).startsWith(inside === '/' ? '/' : `${inside}/`))
+    const place = await placeOf(file)
+    if (inside !== null && !place.startsWith(inside === '/' ? '/' : `${inside}/`))
       return { missing: `it leads out of the folder ${inside}` }
+    if (reader !== null && !(await mayRead(reader, place))) return { missing: notTheirs(reader) }
     return await readOpen(file)
+  } catch (error) {
+    return { missing: whyNot(error) }
   }
-  const reading = read().catch((error: unknown): Found => ({ missing: whyNot(error) }))
-  return (await within(reading, FILE_LIMIT_MS)) ?? { missing: `it did not answer within ${FILE_LIMIT_MS / 1000} s` }
 }

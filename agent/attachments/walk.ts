@@ -2,6 +2,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { whyNot } from './read.ts'
+import { mayRead, notTheirs, type Reader } from './reader.ts'
 
 /** Entries of a folder that are looked at, its subfolders' included. */
 const ENTRIES_MAX = 4096
@@ -15,6 +16,7 @@ export type Entry = { readonly name: string } & ({ readonly path: string } | { r
 interface Look {
   /** The folder itself, without links. */
   readonly root: string
+  readonly reader: Reader | null
   entries: number
 }
 
@@ -49,7 +51,12 @@ const linked = async (look: Look, name: string, path: string): Promise<Entry> =>
 
 async function* filesIn(look: Look, name: string, folder: string, depth: number): AsyncGenerator<Entry> {
   let names: (string | null)[]
+  const { reader } = look
   try {
+    if (reader !== null && !(await mayRead(reader, folder))) {
+      yield { name, missing: notTheirs(reader) }
+      return
+    }
     names = await namesIn(folder)
   } catch (error) {
     yield { name, missing: whyNot(error) }
@@ -76,9 +83,9 @@ async function* one(look: Look, name: string, path: string, depth: number): Asyn
   }
 }
 
-/** All files of a folder, as `name/…`. `root` is the folder's path without links. */
-export async function* walkFolder(name: string, root: string): AsyncGenerator<Entry> {
-  const look: Look = { root, entries: 0 }
+/** All files of a folder, as `name/…`. `root` is its path without links, `reader` who must be allowed to look into it. */
+export async function* walkFolder(name: string, root: string, reader: Reader | null): AsyncGenerator<Entry> {
+  const look: Look = { root, reader, entries: 0 }
   yield* filesIn(look, name, root, 1)
   if (look.entries > ENTRIES_MAX)
     yield { name, missing: `it has more than ${ENTRIES_MAX} entries, the others were left` }

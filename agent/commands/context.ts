@@ -28,7 +28,7 @@ const PAUSE_MAX_MS = 3000
 type Asks = MethodsServedBy<'gateway'>
 
 /** Methods that the gateway answers with what a machine's agent answers. */
-const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.forget'])
+const OF_THE_AGENT: ReadonlySet<Asks> = new Set(['machines.status', 'machines.checkpoints', 'machines.forget'])
 
 export interface CommandContext {
   readonly config: AgentConfig

@@ -8,9 +8,20 @@ const LINE_CHARS_MAX = 118
 /** The address of a gateway that a person has to replace. */
 const GATEWAY_EXAMPLE = 'wss://backup.example:8470'
 
-/** A text that cannot leave its line. */
-const plain = (text: string): string =>
-  text.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (one) => `\\u${one.codePointAt(0)!.toString(16).padStart(4, '0')}`)
+/** What moves a terminal, leaves its line or cannot be seen, as TOML escapes it in a text. */
+const escaped = (one: string): string => {
+  const code = one.codePointAt(0)!.toString(16)
+  return code.length > 4 ? `\\U${code.padStart(8, '0')}` : `\\u${code.padStart(4, '0')}`
+}
+
+/** A text that cannot leave its line, and reads as it is written. */
+const plain = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped)
+
+/** Values as TOML has them, which leaves more as it is than a terminal should be given. */
+const toml = (values: Parameters<typeof stringify>[0]): string =>
+  stringify(values)
+    .trim()
+    .replaceAll(/[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}]/gu, escaped)
 
 /** Comment lines of at most LINE_CHARS_MAX characters, except for words that are longer. */
 export const commentLines = (text: string): string[] => {
@@ -27,7 +38,7 @@ export const commentLines = (text: string): string[] => {
 }
 
 /** A text as a value of TOML. */
-const inline = (text: string): string => stringify({ text }).trim().slice('text = '.length)
+const inline = (text: string): string => toml({ text }).slice('text = '.length)
 
 const sentence = (text: string): string => (/[.!?]$/u.test(text) ? text : `${text}.`)
 
@@ -49,10 +60,7 @@ const diskLines = ({ disks, driver }: FoundMachine): string[] => {
   ]
 }
 
-const tableOf = ({ name, keys }: FoundMachine): string[] =>
-  stringify({ machine: [{ name, ...keys }] })
-    .trim()
-    .split('\n')
+const tableOf = ({ name, keys }: FoundMachine): string[] => toml({ machine: [{ name, ...keys }] }).split('\n')
 
 const headOf = ({ name, origin, uuid, running }: FoundMachine): string =>
   `${name}: ${origin}${running ? '' : ', shut off'}${uuid === null ? '' : `, uuid ${uuid}`}`

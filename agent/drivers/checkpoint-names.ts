@@ -40,6 +40,11 @@ export const checkpointName = (agentId: string, leaseId: string, index: number):
 /** The checkpoint of a lease in libvirt, which calls the bitmaps of all disks so. */
 export const libvirtCheckpointName = (agentId: string, leaseId: string): string => `${ownPrefix(agentId)}-cp-${leaseId}`
 
+const ANY_OWN = /^varve-([0-9a-z]{8})-cp-/
+
+/** The agent's part of the name of any agent's checkpoint, or of its bitmaps; null for every other name. */
+export const agentTagOf = (name: string): string | null => ANY_OWN.exec(name)?.[1] ?? null
+
 /** The checkpoint that a bitmap is part of. */
 export interface CheckpointPart {
   readonly kind: 'cp' | 'size'

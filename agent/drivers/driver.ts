@@ -10,7 +10,8 @@ import type {
   ReadReason,
 } from '../../protocol/backup.ts'
 import type { VarveError } from '../../protocol/errors.ts'
-import type { Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
+import type { CheckpointList, Forgotten, MachineStatus, Reread } from '../../protocol/methods.ts'
+import type { Reader } from '../attachments/reader.ts'
 import type { Thawer } from '../guest/thawer.ts'
 import type { JsonValue } from '../json-value.ts'
 import type { JournalEntry, LeaseJournal, PayloadFormat } from './journal.ts'
@@ -45,9 +46,14 @@ export interface MachineIdentity {
   readonly here: boolean
 }
 
-/** A small file that goes with a restore point: its bytes, a file of the host, or why it could not be had. */
+/**
+ * A small file that goes with a restore point: its bytes, a file of the host, or why it could not be had. `reader` is who named
+ * the path, where that is neither the agent's configuration nor one who may read whatever the agent may.
+ */
 export type AttachmentSource = { readonly name: string } & (
-  { readonly bytes: Uint8Array } | { readonly path: string } | { readonly missing: string }
+  | { readonly bytes: Uint8Array }
+  | { readonly path: string; readonly reader?: Reader | null }
+  | { readonly missing: string }
 )
 
 /** A disk as a restore point holds it; `size` is bytes. */
@@ -131,8 +137,8 @@ export interface Lease {
   /** Resolves once if the lease breaks; what was read since the last `check` is then invalid. */
   readonly lost: Promise<VarveError>
   /**
-   * Rejects with LEASE_LOST or SCRATCH_LOW unless the lease holds. An export whose job has ended still answers, with
-   * newer bytes, so this must pass after the last read and before anything read is committed.
+   * Rejects with LEASE_LOST, SCRATCH_LOW or MACHINE_MOVING unless the lease holds. An export whose job has ended still
+   * answers, with newer bytes, so this must pass after the last read and before anything read is committed.
    */
   check(): Promise<void>
   /**
@@ -179,7 +185,7 @@ export interface LeaseDriver extends AsyncDisposable {
   identify(machine: MachineConfig): Promise<MachineIdentity>
   /** What goes with a restore point besides the disks and what the configuration attaches; never rejects. */
   attachments(machine: MachineConfig): Promise<readonly AttachmentSource[]>
-  /** After a restart of the agent: the same lease when all of it is still there, else null (settle it as failed). */
+  /** After a restart of the agent: the same lease if all of it is still there, else null or MACHINE_MOVING (settle as failed). */
   adopt(entry: JournalEntry): Promise<Lease | null>
   /**
    * Removes exactly what the entry's lease left behind, then the entry. Rejects while what remains cannot be reached: the
@@ -197,6 +203,11 @@ export interface LeaseDriver extends AsyncDisposable {
   /** Watches over the leases of the journal until they are adopted or settled. */
   watchLeft(): Promise<void>
   look(machine: MachineConfig): Promise<MachineLook>
+  /**
+   * The checkpoints that the machine has, Varve's and others', also while a backup runs. Changes no bitmap. QMP_UNAVAILABLE,
+   * LIBVIRT_UNAVAILABLE, DISK_IN_USE or MACHINE_OFF where nothing of it can be looked at.
+   */
+  checkpoints(machine: MachineConfig): Promise<CheckpointList>
   /**
    * Removes everything of Varve's from a machine, leases that an earlier run left included, or just the checkpoints of one
    * disk. LEASE_HELD while a backup runs or where the journal has an unknown entry of the machine, NOT_FOUND.

@@ -15,6 +15,8 @@ interface FileIdentity {
   readonly id: string
   /** Size and times of a regular file; empty for a device, whose own mean nothing. */
   readonly state: string
+  /** When a regular file was made, as words of evidence; empty where its file system does not tell. */
+  readonly born: string
 }
 
 /** Bytes `from` up to, not including, `to` of a file or device. */
@@ -94,10 +96,11 @@ const identify = async (fileName: string): Promise<FileIdentity | null> => {
   if (path === null) return null
   try {
     const found = await stat(path, { bigint: true })
-    if (found.isBlockDevice()) return { id: `device ${found.rdev}`, state: '' }
+    if (found.isBlockDevice()) return { id: `device ${found.rdev}`, state: '', born: '' }
     if (!found.isFile()) return null
-    const { dev, ino, size, mtimeNs, ctimeNs } = found
-    return { id: `file ${dev}:${ino}`, state: `${size} ${mtimeNs} ${ctimeNs}` }
+    const { dev, ino, size, mtimeNs, ctimeNs, birthtimeNs } = found
+    const born = birthtimeNs > 0n ? ` born ${birthtimeNs}` : ''
+    return { id: `file ${dev}:${ino}`, state: `${size} ${mtimeNs} ${ctimeNs}`, born }
   } catch {
     // QEMU may see different files than we do: then only the name is known
     return null
@@ -106,7 +109,7 @@ const identify = async (fileName: string): Promise<FileIdentity | null> => {
 
 const ownLine = (disk: MachineDisk, own: FileIdentity | null, always: boolean): string =>
   // a bitmap stored in the image moves with it; any other one is valid only for this very file
-  disk.persistentBitmaps && !always ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}`
+  disk.persistentBitmaps && !always ? disk.format : `${disk.format} ${disk.fileName} ${own?.id ?? ''}${own?.born ?? ''}`
 
 const limited = (text: string): string =>
   text.length <= EVIDENCE_CHARS_MAX ? text : `sha256 ${createHash('sha256').update(text).digest('hex')}`
@@ -114,9 +117,17 @@ const limited = (text: string): string =>
 /** The number of a file system differs from host to host, and from start to start; a file's own number is in the file system. */
 const withoutDevices = (text: string): string => text.replaceAll(/ file \d+:(\d+)(?= |$)/gm, ' file $1')
 
+/** The first files of two file systems have one number: mounted in each other's place they differ by when they were made. */
+const BORN = / born \d+$/m
+
 /** Whether two texts of evidence, of this host or of two with one storage, are of the same files in the same state. */
-export const sameEvidence = (recorded: string | null, now: string): boolean =>
-  recorded !== null && withoutDevices(recorded) === withoutDevices(now)
+export const sameEvidence = (recorded: string | null, now: string): boolean => {
+  if (recorded === null) return false
+  // older agents did not record it, and a file system may not tell it everywhere
+  const isTold = BORN.test(recorded) && BORN.test(now)
+  const [before, after] = [recorded, now].map((text) => withoutDevices(isTold ? text : text.replace(BORN, '')))
+  return before === after
+}
 
 const underLine = ({ format, fileName, size }: DiskImage, identity: FileIdentity | null): string =>
   `${format} ${fileName} ${size} ${identity?.id ?? ''} ${identity?.state ?? ''}`

@@ -19,6 +19,8 @@ export interface LeftLeasesHost<Entry extends LeftEntry> extends Pick<DriverHost
   readonly startGuard: (entry: Entry) => Promise<ScratchGuard>
   /** Cancels the jobs of a lease whose space is low; true when it had to resume the guest. */
   readonly giveUp: (entry: Entry) => Promise<boolean>
+  /** Watches whether a lease keeps its machine from moving, and clears the way; never rejects. */
+  readonly makeWay?: (entry: Entry, signal: AbortSignal) => Promise<void>
 }
 
 interface Watched {
@@ -42,6 +44,7 @@ export class LeftLeases<Entry extends LeftEntry> {
     void this.#tellOfGuard(entry)
     void this.#guard(entry, watched)
     void this.#watch(entry, watched)
+    void this.#host.makeWay?.(entry, watched.released.signal)
   }
 
   /** Ends the watch: the lease has a holder that watches it, or has ended. */

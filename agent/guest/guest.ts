@@ -1,7 +1,7 @@
 // A guest that is frozen and thawed: by its agent's socket, or by libvirt where its machine is libvirt's.
 
 import { GuestChannel, type GuestCommandOptions } from './channel.ts'
-import { isLibvirtGuest, LibvirtGuest } from './libvirt-guest.ts'
+import { isLibvirtGuest, LibvirtGuest, socketBesideLibvirt } from './libvirt-guest.ts'
 
 /** Commands that are sent to a guest. `guest-fsfreeze-status` may answer `unknown`: libvirt does not tell. */
 export type GuestCommand = 'guest-fsfreeze-freeze' | 'guest-fsfreeze-thaw' | 'guest-fsfreeze-status'
@@ -22,8 +22,17 @@ export interface GuestOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Begins a conversation within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. */
-export const openGuest = async ({ guestAgent, ...options }: GuestOptions): Promise<GuestSession> =>
-  isLibvirtGuest(guestAgent)
-    ? await LibvirtGuest.open({ address: guestAgent, ...options })
-    : await GuestChannel.open({ socketPath: guestAgent, ...options })
+/**
+ * Begins a conversation within `timeoutMs`; GUEST_AGENT_UNAVAILABLE when no agent answers in the guest. While no libvirt runs, a
+ * guest of libvirt is asked itself: it must not stay frozen until somebody starts that.
+ */
+export const openGuest = async ({ guestAgent, ...options }: GuestOptions): Promise<GuestSession> => {
+  if (!isLibvirtGuest(guestAgent)) return await GuestChannel.open({ socketPath: guestAgent, ...options })
+  try {
+    return await LibvirtGuest.open({ address: guestAgent, ...options })
+  } catch (error) {
+    const socketPath = socketBesideLibvirt(guestAgent, error)
+    if (socketPath === null) throw error
+    return await GuestChannel.open({ socketPath, ...options })
+  }
+}

@@ -10,18 +10,25 @@ import { GUEST_COMMAND_LIMIT_MS, GUEST_SYNC_LIMIT_MS, type GuestCommandOptions }
 /** How long libvirt may take for one freeze or thaw, in milliseconds; longer than any guest is waited for. */
 const CALL_LIMIT_MS = 600_000
 
-const ADDRESS = /^libvirt ([0-9a-f-]{36}) (\S+)$/
+const ADDRESS = /^libvirt ([0-9a-f-]{36}) (\S+)(?: (\/.*))?$/su
+
+export interface LibvirtGuestAddress {
+  readonly uri: string
+  readonly uuid: string
+  /** Where QEMU listens for the guest's agent, by which the guest is thawed while no libvirt runs. */
+  readonly socket?: string | null
+}
 
 /** The address of a domain's guest, as the note of a freeze holds it. */
-export const libvirtGuest = ({ uri, uuid }: { readonly uri: string; readonly uuid: string }): string =>
-  `libvirt ${uuid} ${uri}`
+export const libvirtGuest = ({ uri, uuid, socket = null }: LibvirtGuestAddress): string =>
+  `libvirt ${uuid} ${uri}${socket === null ? '' : ` ${socket}`}`
 
 export const isLibvirtGuest = (address: string): boolean => ADDRESS.test(address)
 
-const parseAddress = (address: string): { readonly uri: string; readonly uuid: string } => {
-  const [, uuid, uri] = ADDRESS.exec(address) ?? []
+const parseAddress = (address: string): Required<LibvirtGuestAddress> => {
+  const [, uuid, uri, socket = null] = ADDRESS.exec(address) ?? []
   if (uuid === undefined || uri === undefined) throw new Error(`not the address of a libvirt guest: ${address}`)
-  return { uri, uuid }
+  return { uri, uuid, socket }
 }
 
 const unavailable = (message: string, cause?: unknown): VarveError =>
@@ -136,12 +143,24 @@ export class LibvirtGuest {
   }
 }
 
+const isDaemonAway = (error: unknown): boolean => error instanceof VarveError && error.code === 'LIBVIRT_UNAVAILABLE'
+
+/**
+ * The socket by which a guest is reached after libvirt failed with this error as its daemon does not run; null otherwise. QEMU
+ * serves one client at a time there, which is libvirt while it runs.
+ */
+export const socketBesideLibvirt = (address: string, error: unknown): string | null =>
+  error instanceof VarveError && isDaemonAway(error.cause) ? parseAddress(address).socket : null
+
 /** How long libvirt may take to say whether a domain runs, in milliseconds. */
 const LOOK_LIMIT_MS = 2_000
 
-/** Whether the guest's machine does not run for certain. */
-export const isLibvirtGuestAway = async (address: string): Promise<boolean> => {
-  const { uri, uuid } = parseAddress(address)
+/** Whether the guest's machine does not run for certain; while no libvirt runs, `isSocketAway` tells. */
+export const isLibvirtGuestAway = async (
+  address: string,
+  isSocketAway: (path: string) => Promise<boolean>,
+): Promise<boolean> => {
+  const { uri, uuid, socket } = parseAddress(address)
   try {
     const connection = await LibvirtConnection.open({ uri, timeoutMs: LOOK_LIMIT_MS })
     try {
@@ -150,6 +169,7 @@ export const isLibvirtGuestAway = async (address: string): Promise<boolean> => {
       connection.close()
     }
   } catch (error) {
+    if (isDaemonAway(error) && socket !== null) return await isSocketAway(socket)
     return isLibvirtError(error, LIBVIRT_CODES.noDomain)
   }
 }

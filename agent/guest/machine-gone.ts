@@ -31,7 +31,7 @@ const isSocketAway = (socketPath: string): Promise<boolean> =>
 
 /** The same, also of a libvirt domain's guest that does not run. */
 export const isAway = (address: string): Promise<boolean> =>
-  isLibvirtGuest(address) ? isLibvirtGuestAway(address) : isSocketAway(address)
+  isLibvirtGuest(address) ? isLibvirtGuestAway(address, isSocketAway) : isSocketAway(address)
 
 /** Resolves once all the sockets have been gone for `goneMs` without interruption. */
 export const machineGone = async (

@@ -14,14 +14,13 @@ const JOB_VALUES_MAX = 1024
 const ID_NONE = -1
 
 const UUID_BYTES = 16
-const UUID_PATTERN = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/u
+const UUID_PATTERN = /^[\da-f]{8}(?:-?[\da-f]{4}){3}-?[\da-f]{12}$/iu
 
-/** A uuid's bytes. PARAMS_INVALID for text that is none. */
+/** A uuid's bytes, of text with or without its dashes. PARAMS_INVALID for text that is none. */
 export const uuidBytes = (uuid: string): Buffer => {
-  const text = uuid.toLowerCase()
-  if (!UUID_PATTERN.test(text))
+  if (!UUID_PATTERN.test(uuid))
     throw new VarveError('PARAMS_INVALID', `${JSON.stringify(uuid.slice(0, 64))} is no uuid`)
-  return Buffer.from(text.replaceAll('-', ''), 'hex')
+  return Buffer.from(uuid.replaceAll('-', ''), 'hex')
 }
 
 const uuidText = (bytes: Buffer): string =>

@@ -32,6 +32,7 @@ export type BitmapState = Readonly<v.InferOutput<typeof bitmapSchema>>
 interface Image {
   readonly format?: string | undefined
   readonly 'virtual-size': number
+  readonly 'cluster-size'?: number | undefined
   readonly filename: string
   readonly 'format-specific'?:
     { readonly data: { readonly compat?: string | undefined; readonly 'data-file'?: string | undefined } } | undefined
@@ -41,6 +42,7 @@ interface Image {
 const imageSchema: v.GenericSchema<unknown, Image> = v.object({
   format: v.optional(text),
   'virtual-size': natural,
+  'cluster-size': v.optional(natural),
   filename: text,
   'format-specific': v.optional(
     v.object({ data: v.optional(v.object({ compat: v.optional(text), 'data-file': v.optional(text) }), {}) }),
@@ -77,6 +79,8 @@ export interface BlockNode {
   readonly persistentBitmaps: boolean
   /** File with the content of a qcow2 image whose own file holds only its tables; null for every other one. */
   readonly dataFile: string | null
+  /** Bytes of content that the image keeps or drops as one; null where its format has no such unit. */
+  readonly clusterBytes: number | null
 }
 
 /** An image of a chain; `size` is bytes, `fileName` is QEMU's, a path or options as JSON. */
@@ -95,6 +99,7 @@ export interface MachineDisk {
   readonly format: string
   readonly fileName: string
   readonly dataFile: string | null
+  readonly clusterBytes: number | null
   /** The images below this one, the nearest first. */
   readonly backing: readonly DiskImage[]
   readonly persistentBitmaps: boolean
@@ -138,6 +143,7 @@ const toNode = (node: v.InferOutput<typeof nodeSchema>): BlockNode => {
     // a stored bitmap would outlive this QEMU, but not record writes to the data file meanwhile
     persistentBitmaps: node.drv === 'qcow2' && data?.compat === '1.1' && dataFile === null,
     dataFile,
+    clusterBytes: node.image['cluster-size'] ?? null,
   }
 }
 
@@ -207,7 +213,7 @@ export const listDisks = async (
     const node = toNode(found)
     const name = freeName(diskNames({ qdev, device, node: node.node }), taken)
     taken.add(name)
-    const { size, fileName, dataFile, persistentBitmaps, bitmaps } = node
+    const { size, fileName, dataFile, clusterBytes, persistentBitmaps, bitmaps } = node
     if (inserted.ro) leftOut.push({ name, reason: 'read-only' })
     else if (size === 0) leftOut.push({ name, reason: 'no-size' })
     // a second device on the same node shows the same content
@@ -215,7 +221,7 @@ export const listDisks = async (
     else {
       const backing = backingOf(found.image)
       const known = { name, node: node.node, qdev, size, format: node.driver, fileName, dataFile, backing }
-      disks.push({ ...known, persistentBitmaps, bitmaps })
+      disks.push({ ...known, clusterBytes, persistentBitmaps, bitmaps })
     }
   }
   if (disks.length + leftOut.length > DISKS_MAX) {
@@ -252,8 +258,7 @@ export const readDisks = async (
   return [...names].map(([node, name]) => {
     const found = nodes.get(node)
     if (found === undefined) throw new VarveError('QMP_PROTOCOL', `QEMU has no node ${node} of disk ${name}`)
-    const { size, driver: format, fileName, dataFile, persistentBitmaps, bitmaps } = toNode(found)
-    const backing = backingOf(found.image)
-    return { name, node, qdev: '', size, format, fileName, dataFile, backing, persistentBitmaps, bitmaps }
+    const { driver: format, readOnly: _, ...known } = toNode(found)
+    return { ...known, name, node, qdev: '', format, backing: backingOf(found.image) }
   })
 }

@@ -1,14 +1,17 @@
 // The attachments that an agent announces for a backup: what the gateway refuses of them. Pure.
 import { VarveError } from '../../protocol/errors.ts'
 import { ATTACHMENTS_BYTES_MAX } from '../../protocol/limits.ts'
-import type { AnnouncedAttachment, MissingAttachment } from '../../protocol/attachments.ts'
+import { clashOf, type AnnouncedAttachment, type MissingAttachment } from '../../protocol/attachments.ts'
 
 /** What rows of attachments say of how they were read: whole, each time. */
 export const ATTACHMENT_READ = { kind: 'full', reason: 'requested' } as const
 
 const MIB = 1024 * 1024
 
-/** UPLOAD_INVALID where two images of the point would have one name, or where the attachments are too large together. */
+/**
+ * UPLOAD_INVALID where two images of the point would have one name, where one attachment would be a file and a folder of others
+ * when all are restored, or where they are too large together.
+ */
 export const checkAttachments = (
   disks: readonly { readonly name: string }[],
   attachments: readonly AnnouncedAttachment[],
@@ -23,6 +26,16 @@ export const checkAttachments = (
         { details: { attachment: name } },
       )
     taken.add(name)
+  }
+  const names = attachments.map(({ name }) => name)
+  for (const name of names) {
+    const clash = clashOf(name, names)
+    if (clash !== null)
+      throw new VarveError(
+        'UPLOAD_INVALID',
+        `of the attachments "${name}" and "${clash}" one is a folder of the other: both cannot be restored into one folder`,
+        { details: { attachment: name } },
+      )
   }
   const bytes = attachments.reduce((sum, { size }) => sum + size, 0)
   if (bytes > ATTACHMENTS_BYTES_MAX)

@@ -23,6 +23,7 @@ export interface RetentionPoint {
   readonly held: boolean
   readonly lockedUntilMs: number | null
   readonly damaged: boolean
+  readonly checkpoint: boolean
   readonly empty: boolean
   readonly inUse: boolean
 }
@@ -36,7 +37,7 @@ export interface LeftPoint {
 export interface Removal {
   readonly tenant: string
   readonly points: readonly string[]
-  /** A person named these points: then the last good one of a machine may go too, and a protected one is an error. */
+  /** A person named these points: then a machine's last good one and next base may go too, and a protected one is an error. */
   readonly named: boolean
   readonly nowMs: number
   /** Who asked for it, for an entry for each point. */

@@ -1,6 +1,6 @@
 // Commands about machines: list, status, assignment, and QMP.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { forgottenLines, leftError, statusLines } from '../../protocol/host/machine-report.ts'
+import { checkpointLines, forgottenLines, leftError, statusLines } from '../../protocol/host/machine-report.ts'
 import { print, printJson } from '../../protocol/host/output.ts'
 import { printList } from './listing.ts'
 import { addEventsCommand } from './machine-events.ts'
@@ -50,6 +50,21 @@ const addStatus = (machine: Command): void => {
     statusLines(status).forEach(print)
     if (status.uuid !== null) print(`  uuid ${status.uuid}`)
     if (status.site !== null) print(`  site ${status.site}`)
+  })
+}
+
+const addCheckpoints = (machine: Command): void => {
+  const command = machine
+    .command('checkpoints')
+    .description('show the checkpoints of a machine, what each has recorded, and whether the next backup can use it')
+    .argument('<machine>', 'the machine', name)
+    .addOption(tenantOption())
+  toGateway(command).action(async (machineName: string, options: Common) => {
+    const found = await withTenant(options, ({ peer, signal }) =>
+      peer.call('machines.checkpoints', { machine: machineName }, { signal }),
+    )
+    printJson({ machine: machineName, ...found })
+    if (!options.json) checkpointLines(machineName, found).forEach(print)
   })
 }
 
@@ -132,6 +147,7 @@ export const addMachineCommands = (program: Command): void => {
   const machine = program.command('machine').description('list and inspect machines, assign them to agents')
   addList(machine)
   addStatus(machine)
+  addCheckpoints(machine)
   addAssign(machine)
   addForget(machine)
   addQmp(machine)

@@ -40,6 +40,7 @@ const planned = ({
   held,
   lockedUntilMs,
   damaged,
+  checkpoint,
   empty,
   inUse,
 }: RetentionPoint): MachinePoint => ({
@@ -50,6 +51,7 @@ const planned = ({
   lockedUntilMs,
   held,
   damaged,
+  checkpoint,
   empty,
   inUse,
 })

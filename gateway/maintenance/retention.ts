@@ -13,6 +13,8 @@ export interface PlannedPoint {
   readonly lockedUntilMs: number | null
   /** Some of its ranges are known to be unreadable. */
   readonly damaged: boolean
+  /** Changes are recorded from its instant on, so a backup can continue it: not of a machine that was only read. */
+  readonly checkpoint: boolean
   /** It has no disk, or none with a byte in it: there is nothing to restore. */
   readonly empty: boolean
   /** The base of a backup that is running. */
@@ -116,9 +118,10 @@ const isFuture = ({ timeMs }: { readonly timeMs: number }, nowMs: number): boole
 /**
  * The plan for all points of one machine, the one created last first: this order, not a clock, defines "newest". Rules count in
  * the order last, hourly, daily, weekly, monthly, yearly: each keeps the newest point of so many periods in which no earlier rule
- * kept one; periods without points do not count. The newest point without known damage always stays. Two kinds of points are
- * counted by no rule and displace no others: one in which there is nothing to restore, and one from the future, which stays until
- * its time has come. A time that the order of creation contradicts is not believed (`believedTimes`).
+ * kept one; periods without points do not count. The newest point without known damage always stays, and so does the newest
+ * one with a checkpoint where newer ones have none: the next backup continues it. Two kinds of points are counted by no rule and
+ * displace no others: one in which there is nothing to restore, and one from the future, which stays until its time has come.
+ * A time that the order of creation contradicts is not believed (`believedTimes`).
  */
 export const planRetention = <P extends PlannedPoint>(
   points: readonly P[],
@@ -138,6 +141,7 @@ export const planRetention = <P extends PlannedPoint>(
   const believed = new Map(standing.map(({ id }, index) => [id, times[index]!]))
   const withinMs = (times[0] ?? nowMs) - rules.keepWithinDays * DAY_MS
   const lastGood = standing.find(({ damaged }) => !damaged)
+  const continued = standing.find(({ checkpoint }) => checkpoint)
   return newestFirst.map((point) => {
     const rule = byRule.get(point.id)
     const future = isFuture(point, nowMs)
@@ -148,6 +152,7 @@ export const planRetention = <P extends PlannedPoint>(
       ['future', future],
       ...protections(point, nowMs),
       ['last-good', point === lastGood],
+      ['next-base', point === continued && point !== standing[0]],
     ]
     return {
       point,

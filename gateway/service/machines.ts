@@ -72,16 +72,24 @@ const kept = ({
   }
 }
 
-const relayed = ({
-  sessions,
-}: Uses): Pick<Machines, 'machines.events' | 'machines.forget' | 'machines.qmp' | 'machines.status'> => {
+type Relayed = 'checkpoints' | 'events' | 'forget' | 'qmp' | 'status'
+
+const relayed = ({ sessions }: Uses): Pick<Machines, `machines.${Relayed}`> => {
   const looks = new StatusLooks()
   return {
     'machines.status': {
       turn: 'relay',
       run: async ({ machine }, { machine: find }) => {
         const { agent, uuid, site } = await find(machine)
-        return { ...(await looks.status(sessions.agent(agent), machine)), uuid, site }
+        return { ...(await looks.ask(sessions.agent(agent), 'agent.status', machine)), uuid, site }
+      },
+    },
+
+    'machines.checkpoints': {
+      turn: 'relay',
+      run: async ({ machine }, { machine: find }) => {
+        const { agent } = await find(machine)
+        return await looks.ask(sessions.agent(agent), 'agent.checkpoints', machine)
       },
     },
 
@@ -134,7 +142,7 @@ const declared = ({ catalog, sessions, backups, clock, log }: Uses): Pick<Machin
       // a list made before another connection took over would fail the jobs of that one
       if (!sessions.serves(actor)) throw notServing()
       sessions.announce(actor, new Map(machines.map(({ name, uuid, here }) => [name, { uuid, here }])))
-      const elsewhere = new Set(held.map(({ name }) => name))
+      const elsewhere = new Set([...held.map(({ name }) => name), ...tooMany])
       const gone = machines.filter(({ name, here }) => !here && !elsewhere.has(name)).map(({ name }) => name)
       await backups.moves.release(tenant, agent, gone)
       const refused = await backups.moves.claim(tenant, agent, held)

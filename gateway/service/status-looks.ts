@@ -1,25 +1,27 @@
-// Status questions to agents about their machines: concurrent callers with the same question share one answer.
-import type { Result } from '../../protocol/methods.ts'
+// Questions to agents about how their machines are: concurrent callers with the same question share one answer.
+import type { Asked, Result } from '../../protocol/methods.ts'
 import type { Peer } from '../../protocol/peer.ts'
 import { answerOf } from '../jobs/agent-error.ts'
 
-/** How long a relayed command or status question may take, in milliseconds. */
+/** How long a relayed command or question may take, in milliseconds. */
 export const RELAY_TIMEOUT_MS = 60_000
 
-type Status = Result<'agent.status'>
+type Question = 'agent.checkpoints' | 'agent.status'
 
 export class StatusLooks {
-  readonly #asked = new WeakMap<Peer, Map<string, Promise<Status>>>()
+  readonly #asked = new WeakMap<Peer, Map<string, Promise<unknown>>>()
 
-  /** A machine's status; one question to its agent for all callers until the answer arrives. */
-  status(peer: Peer, machine: string): Promise<Status> {
-    const asked = this.#asked.get(peer) ?? new Map<string, Promise<Status>>()
+  /** What an agent says of a machine; one question to it for all callers until the answer arrives. */
+  ask<N extends Question>(peer: Peer, question: N, machine: string): Promise<Result<N>> {
+    const asked = this.#asked.get(peer) ?? new Map<string, Promise<unknown>>()
     this.#asked.set(peer, asked)
-    const same = asked.get(machine)
+    const key = `${question} ${machine}`
+    const same = asked.get(key) as Promise<Result<N>> | undefined
     if (same !== undefined) return same
-    const answer = answerOf(peer, peer.call('agent.status', { machine }, { deadlineMs: RELAY_TIMEOUT_MS }))
-    asked.set(machine, answer)
-    const forget = (): void => void asked.delete(machine)
+    const params = { machine } as Asked<N>
+    const answer = answerOf(peer, peer.call(question, params, { deadlineMs: RELAY_TIMEOUT_MS }))
+    asked.set(key, answer)
+    const forget = (): void => void asked.delete(key)
     answer.then(forget, forget)
     return answer
   }

@@ -1,4 +1,5 @@
 // Which chunks of an image are not zero, from its end on.
+import { setImmediate } from 'node:timers/promises'
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
 import { childSpan, FAN_OUT, type Ref } from '../../protocol/image-tree.ts'
 import type { ReadNodes } from './node-reader.ts'
@@ -6,6 +7,9 @@ import type { Tree } from './places.ts'
 
 /** Nodes that one walk reads: what is damaged may be many, and names no chunk. */
 export const CONTENT_NODES_MAX = 4096
+
+/** Nodes after which others have a turn: where all are cached no read waits, and a node takes some microseconds. */
+const NODES_PER_TURN = 64
 
 export interface ContentRequest {
   readonly tree: Tree
@@ -42,6 +46,7 @@ export const lastContent = async (
       return true
     }
     reads += 1
+    if (reads % NODES_PER_TURN === 0) await setImmediate()
     const [node] = await read([ref], level)
     if (node instanceof VarveError || node === undefined) {
       await onDamaged(asVarveError(node))

@@ -55,6 +55,9 @@ export const wantsJson = (args: readonly string[]): boolean => {
   return (end < 0 ? args : args.slice(0, end)).includes('--json')
 }
 
+/** A text that moves no terminal and reads as it is written: names and reasons come from agents, guests and other users. */
+const shown = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]|\p{Bidi_Control}/gu, '\uFFFD')
+
 /** The streams that a run of a program prints to. */
 export interface Streams {
   out(text: string): void
@@ -78,12 +81,12 @@ export class CommandOutput {
 
   /** A line of an answer for people. */
   print(line: string): void {
-    this.#streams.out(`${line}\n`)
+    this.#streams.out(`${shown(line)}\n`)
   }
 
   /** A remark about the work, on standard error. */
   remark(sentence: string): void {
-    this.#streams.err(`${this.#program}: ${sentence}\n`)
+    this.#streams.err(`${this.#program}: ${shown(sentence)}\n`)
   }
 
   /** The answer under --json, in place of one that was given before. */

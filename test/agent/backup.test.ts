@@ -95,6 +95,7 @@ class ScriptedDriver implements LeaseDriver {
   identify: LeaseDriver['identify'] = async () => ({ uuid: null, here: true })
   attachments: LeaseDriver['attachments'] = async () => []
   look: LeaseDriver['look'] = () => Promise.reject(error('INTERNAL'))
+  checkpoints: LeaseDriver['checkpoints'] = () => Promise.reject(error('INTERNAL'))
   forget: LeaseDriver['forget'] = () => Promise.reject(error('INTERNAL'))
   async [Symbol.asyncDispose](): Promise<void> {}
 

@@ -67,6 +67,7 @@ export const AGENT_ROWS: Rows = {
   ],
   machines: [['db1'], ...on(), ['--config', '@config-away', '--json']],
   status: [['db1'], ['nodb'], ['db1', '--timeout', '0'], ...on(), ['--config', '@config-fresh', '--json']],
+  checkpoints: [[], ['nodb'], ['db1', 'db2'], ['db1', '--timeout', '0'], ...on('db1'), ['nodb', '--json']],
   backup: [
     [],
     ['db2'],

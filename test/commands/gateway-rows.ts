@@ -130,6 +130,7 @@ export const GATEWAY_ROWS: Rows = {
   'keys new': [['now'], ...FOLDERS, ['--data', '@nowhere', '--json']],
   'machine list': [[], NOBODY, [...OF, 'db1'], ...FOLDERS.map((folder) => [...OF, ...folder]), [...NOBODY, '--json']],
   'machine status': [OF, ['db1'], ['db', ...OF], ['db1', ...OF], ['db1', ...NOBODY], ['db', ...OF, '--json']],
+  'machine checkpoints': [OF, ['db1'], ['db', ...OF], ['db1', ...OF], ['db1', ...NOBODY], ['db', ...OF, '--json']],
   'machine forget': [OF, ['db', ...OF], ['db1', ...OF], ['db1', ...OF, '--disk', ''], ['db', ...OF, '--json']],
   'machine qmp': [
     ['db1', ...OF],

@@ -121,6 +121,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   const backup = (await agent('backup', 'db1')) as { point: { id: string } }
   await Promise.all([agent('machines'), agent('status'), agent('points')])
   await agent('restore', backup.point.id, '--disk', 'vda', '--to', stand.folder.join('vda.raw'))
+  await agent('checkpoints', 'db1')
   await agent('forget', 'db1')
   await agent('discover')
   const { agents } = (await gateway('agent list', ...of)) as { agents: { id: string }[] }
@@ -137,6 +138,7 @@ test('each command prints one object with the fields that JSON.md lists, instant
   await gateway('job watch', backup.point.id, ...of)
   const { stdout } = await stand.done('backup', 'db2', ...of, '--detach', '--json')
   await gateway('job cancel', (JSON.parse(stdout) as { job: string }).job, ...of)
+  await gateway('machine checkpoints', 'db1', ...of)
   await gateway('machine forget', 'db1', ...of)
   await gateway('machine assign', 'db1', '--agent', who, ...of)
   await gateway('policy', 'db1', ...of, '--group', 'databases')

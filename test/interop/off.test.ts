@@ -90,6 +90,27 @@ test('running, off, off again, running: increments of one chain, each point exac
   await expectNothing(it)
 })
 
+test('retention keeps the point that a machine which stays off continues: increments go on', async () => {
+  await using it = await bed([disk('vda')])
+  const { stand, host, machine } = it
+  await machine.write('vda', 0, new Dice(15).bytes(MIB))
+  const { point: first } = await host.backup('db1')
+  await machine.write('vda', 2 * MIB, new Dice(16).bytes(64 * KIB))
+  await machine.qemu.quit()
+  await host.backup('db1')
+  await host.backup('db1')
+  const none = { keepLast: 0, keepHourly: 0, keepDaily: 0, keepWeekly: 0, keepMonthly: 0, keepYearly: 0 }
+  const rules = { ...none, keepLast: 1, keepWithinDays: 0, timeZone: 'UTC', lockDays: 0 }
+  const asked = { machine: 'db1', group: null, rules, points: null, dryRun: false }
+  const { points, removed } = await (await stand.peer()).call('points.prune', asked)
+  expect(removed).toBe(1)
+  expect(points.filter(({ point }) => point === first)).toMatchObject([{ keptBy: ['next-base'] }])
+  const next = await host.backup('db1')
+  expect(kinds(next)).toEqual(['vda incremental bitmap'])
+  expect(bytesRead(next)).toBe(64 * KIB)
+  expectDisks(await stand.restore(next.point), machine.snapshot())
+})
+
 test('a raw disk is read whole each time that the machine is off', async () => {
   await using it = await bed([disk('vda'), disk('vdb', 'raw')])
   const { stand, host, machine } = it

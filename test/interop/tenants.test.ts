@@ -97,6 +97,7 @@ const named: Readonly<
   'jobs.cancel': (peer, { job }) => peer.call('jobs.cancel', { job }),
   'points.list': (peer, { machine }) => peer.call('points.list', { machine, limit: 100 }),
   'machines.status': (peer, { machine }) => peer.call('machines.status', { machine }),
+  'machines.checkpoints': (peer, { machine }) => peer.call('machines.checkpoints', { machine }),
   'machines.forget': (peer, { machine }) => peer.call('machines.forget', { machine, disk: null }),
   'machines.configure': (peer, { machine }) =>
     peer.call('machines.configure', { machine, policy: { consistency: 'none', refuseFull: ['first'] } }),

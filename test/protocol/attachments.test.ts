@@ -1,7 +1,7 @@
 // Names of attachments: what stays in a folder is taken, whatever could lead out of it is not.
 import * as v from 'valibot'
 import { describe, expect, test } from 'vitest'
-import { announcedAttachment, isAttachmentName, missingReason } from '../../protocol/attachments.ts'
+import { announcedAttachment, clashOf, isAttachmentName, missingReason } from '../../protocol/attachments.ts'
 import { BACKUP_METHODS } from '../../protocol/backup-methods.ts'
 import { ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, MISSING_MAX } from '../../protocol/limits.ts'
 
@@ -79,4 +79,10 @@ describe('limits', () => {
     expect(takes({ missing: [{ name: 'a', reason: missingReason('x'.repeat(9999)) }] })).toBe(true)
     expect(missingReason('short')).toBe('short')
   })
+})
+
+test('two names clash where one is a folder of the other', () => {
+  expect(clashOf('a/b', ['x', 'a'])).toBe('a')
+  expect(clashOf('a', ['x', 'a/b/c'])).toBe('a/b/c')
+  expect(clashOf('a', ['a', 'ab', 'a.b', 'b/a'])).toBe(null)
 })

@@ -40,7 +40,9 @@ test('an agent and the platform may neither delete nor change what is not theirs
   ])
   const changing = allowed('agent').filter(
     (name) =>
-      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(list|status|forget)|jobs|points)\b/u.test(name),
+      !/^(agent|agents\.rotateKey|backup|session|image|machines\.(checkpoints|list|status|forget)|jobs|points)\b/u.test(
+        name,
+      ),
   )
   expect(changing).toEqual([])
 })
@@ -91,6 +93,7 @@ const policy = {
 }
 const readDisk = { name: 'vda', size: 1 << 20, kind: 'full', reason: 'first' }
 const leftOut = [{ name: 'cd', reason: 'read-only' }]
+const missing = [{ name: 'nvram', reason: 'there is no such file' }]
 const job = {
   id: UUID,
   machine: 'db1',
@@ -122,6 +125,8 @@ const point = {
   lockedUntilMs: 1,
   verifiedMs: 1,
   lostBytes: 0,
+  attachments: [{ name: 'swtpm/state', size: 5, root: null }],
+  missingAttachments: 1,
   leftOut,
   disks: [{ ...readDisk, changedBytes: 1, comparedChunks: 1, root: ID }],
 }
@@ -168,6 +173,27 @@ const forget = {
     removed: [{ node: 'a', bitmap: 'varve-x' }],
     left: [{ node: 'b', bitmap: 'varve-y', file: 'b.qcow2', reason: 'no' }],
   },
+}
+const checkpoints = {
+  checkpoints: [
+    {
+      name: 'varve-c0ffee42-cp-x',
+      parent: null,
+      point: UUID,
+      own: true,
+      timeMs: null,
+      disks: [{ name: 'vda', bytes: 65_536, health: 'whole' }],
+    },
+    {
+      name: 'theirs',
+      parent: 'before',
+      point: null,
+      own: false,
+      timeMs: 1,
+      disks: [{ name: 'vda', bytes: null, health: 'unknown' }],
+    },
+  ],
+  omitted: 0,
 }
 const machine = { machine: 'db1' }
 const page = { after: 'a', limit: 1 }
@@ -235,6 +261,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
     },
   },
   'machines.status': { params: machine, result: { ...status, uuid: null, site: 's1' } },
+  'machines.checkpoints': { params: machine, result: checkpoints },
   'machines.forget': forget,
   'machines.configure': {
     params: { machine: 'db1', policy, group: 'web' },
@@ -248,7 +275,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   'jobs.watch': { params: ofJob, result: job, down: [job] },
   'jobs.cancel': { params: ofJob, result: {} },
   'points.list': { params: { machine: 'db1', ...page }, result: { points: [point], next: 'b' } },
-  'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}' } },
+  'points.get': { params: { point: UUID.slice(0, 8) }, result: { point, configuration: '{}', missing } },
   'image.download': {
     params: { point: UUID, disk: 'vda', position: 0, skipDamaged: true },
     result: {},
@@ -368,6 +395,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
       timeMs: 1,
       consistency: 'crash',
       note: null,
+      attachments: [{ name: 'domain.xml', size: 5 }],
+      missing,
       configuration: '{}',
       leftOut,
       checkpoint: true,
@@ -427,6 +456,7 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
   },
   'agent.cancel': { params: ofJob, result: {} },
   'agent.status': { params: machine, result: status },
+  'agent.checkpoints': { params: machine, result: checkpoints },
   'agent.forget': forget,
   'agent.qmp': qmp,
   'agent.events': { params: machine, result: {}, down: [event] },
@@ -434,6 +464,8 @@ const GOOD: { readonly [N in MethodName]: { params: object; result: object; up?:
 
 /** Fields that have a default: what was written before they were known is taken without them. */
 const WITH_DEFAULT: ReadonlySet<string> = new Set([
+  'backup.begin attachments',
+  'backup.begin missing',
   'machines.list refuseLeftOut',
   'machines.list compareDays',
   ...['policy', 'consistency', 'refuseFull', 'refuseLeftOut', 'compareDays', 'group'].map(

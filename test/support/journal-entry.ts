@@ -52,6 +52,7 @@ export const exampleEntry = (changes: Partial<QmpEntry> = {}): QmpEntry => ({
     reason: index === 0 ? ('disk-added' as const) : ('bitmap' as const),
     persistent: index === 1,
     checkpoint: `varve-c0ffee42-cp-0192bbbb-1111-7000-8000-000000000001-${index}`,
+    granularity: 65_536,
     base:
       index === 0
         ? null

@@ -18,6 +18,8 @@ export interface TestDisk {
   readonly size: number
   readonly iothread?: boolean
   readonly compat?: '0.10' | '1.1'
+  /** Of a qcow2 image, 64 KiB if absent. */
+  readonly clusterBytes?: number
 }
 
 export interface TestMachineOptions {
@@ -41,7 +43,7 @@ const makeDisk = async (disk: TestDisk): Promise<void> => {
     '-f',
     'qcow2',
     '-o',
-    `compat=${disk.compat ?? '1.1'}`,
+    `compat=${disk.compat ?? '1.1'},cluster_size=${disk.clusterBytes ?? 65_536}`,
     disk.file,
     String(disk.size),
   ])

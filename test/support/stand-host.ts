@@ -12,6 +12,7 @@ import { ModelMachine, type ModelDisk } from './model-machine.ts'
 import type { TestMachineOptions } from './qemu.ts'
 import { Program, type Outcome } from './stand-program.ts'
 import { LinkProxy } from './stand-proxy.ts'
+import { eventually } from './temp.ts'
 
 /** Where an agent makes its folders of sockets. */
 const RUNTIME_FOLDER = process.getuid?.() === 0 ? '/run' : tmpdir()
@@ -190,6 +191,15 @@ export class Host implements AsyncDisposable {
   async configure(settings: HostSettings): Promise<void> {
     this.#settings = { ...this.#settings, ...settings }
     await this.writeConfig()
+  }
+
+  /** Has the running agent take a changed configuration, and waits until it has. */
+  async reload(settings: HostSettings): Promise<void> {
+    await this.configure(settings)
+    const taken = (): number => (this.agent.stdout + this.agent.stderr).split('the configuration was reloaded').length
+    const before = taken()
+    this.agent.signal('SIGHUP')
+    await eventually(() => taken() > before)
   }
 
   async end(signal: NodeJS.Signals): Promise<Outcome> {

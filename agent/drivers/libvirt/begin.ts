@@ -111,8 +111,9 @@ interface Planned extends Beginning {
 
 const instantOf = async (host: LibvirtHost, { caller, domain, request, entry, found }: Planned): Promise<Instant> => {
   const { id: lease, machine, uuid } = entry
-  const address = libvirtGuest({ uri: keysOf(machine).uri, uuid })
-  const guest = found.description.hasGuestAgent ? { guestAgent: address, monitor: address } : null
+  const { hasGuestAgent, guestAgentSocket: socket } = found.description
+  const address = libvirtGuest({ uri: keysOf(machine).uri, uuid, socket })
+  const guest = hasGuestAgent ? { guestAgent: address, monitor: address } : null
   const { consistency: wish, freezeTimeoutMs } = request
   const take = async (): Promise<void> => {
     try {

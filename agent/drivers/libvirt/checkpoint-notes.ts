@@ -7,7 +7,9 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
+import { VarveError } from '../../../protocol/errors.ts'
 import { layFile } from '../../../protocol/host/durable.ts'
+import { hasCode } from '../../../protocol/host/system-error.ts'
 import { makeFolder } from '../../make-folder.ts'
 
 /** Most checkpoints of one domain that are noted. */
@@ -23,10 +25,14 @@ export class CheckpointNotes {
     this.#folder = join(stateFolder, 'checkpoints')
   }
 
-  /** Names of the checkpoints whose bitmaps the domain's images may have. What cannot be read is none. */
+  /**
+   * Names of the checkpoints whose bitmaps the domain's images may have. A damaged file is none; one that is there and cannot be
+   * read now is INTERNAL, as its names must not be overwritten.
+   */
   async of(uuid: string): Promise<readonly string[]> {
+    const text = await this.#read(uuid)
     try {
-      return v.parse(namesSchema, JSON.parse(await readFile(this.#file(uuid), 'utf8')))
+      return v.parse(namesSchema, JSON.parse(text))
     } catch {
       return []
     }
@@ -40,6 +46,19 @@ export class CheckpointNotes {
   async remove(uuid: string, name: string): Promise<void> {
     const names = await this.of(uuid)
     if (names.includes(name)) await this.#write(uuid, names.toSpliced(names.indexOf(name), 1))
+  }
+
+  /** Empty where there is no file. */
+  async #read(uuid: string): Promise<string> {
+    const file = this.#file(uuid)
+    try {
+      return await readFile(file, 'utf8')
+    } catch (cause) {
+      if (hasCode(cause, 'ENOENT')) return ''
+      const why = cause instanceof Error ? cause.message : String(cause)
+      const sentence = `the notes of a domain's checkpoints, ${file}, cannot be read, and are kept as they are: ${why}; make them readable for the agent, or remove the file if it is lost`
+      throw new VarveError('INTERNAL', sentence, { details: { file }, cause })
+    }
   }
 
   async #write(uuid: string, names: readonly string[]): Promise<void> {

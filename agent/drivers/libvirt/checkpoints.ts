@@ -43,6 +43,10 @@ const parseCheckpointXml = (text: string): SeenCheckpoint => {
 export const readCheckpoint = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
   parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: true, domain: false }))
 
+/** A checkpoint as libvirt has noted it, without sizes, also of a domain that is off. */
+export const readNoted = async (caller: LibvirtCaller, checkpoint: LibvirtCheckpoint): Promise<SeenCheckpoint> =>
+  parseCheckpointXml(await caller.checkpointXml(checkpoint, { size: false, domain: false }))
+
 /** A checkpoint by its name; null where libvirt has none. */
 export const findCheckpoint = async (
   caller: LibvirtCaller,
@@ -58,7 +62,7 @@ export const findCheckpoint = async (
 }
 
 /** Writes libvirt's notes of a checkpoint anew, without touching a bitmap: from now on it is of these disks. */
-const redefine = async (
+export const noteCheckpoint = async (
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   { name, parent, createdAt, disks }: Omit<SeenCheckpoint, 'disks'> & { readonly disks: readonly string[] },
@@ -78,7 +82,7 @@ const removeFromDisk = async (
   checkpoint: Omit<SeenCheckpoint, 'disks'>,
   disk: string,
 ): Promise<boolean> => {
-  const alone = await redefine(caller, domain, { ...checkpoint, disks: [disk] })
+  const alone = await noteCheckpoint(caller, domain, { ...checkpoint, disks: [disk] })
   try {
     await caller.checkpointDelete(alone)
     return true
@@ -109,7 +113,7 @@ export const recoverCheckpoint = async (
 ): Promise<SeenCheckpoint | null> => {
   if (disks.length === 0) return null
   const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
-  const seen = await readCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
+  const seen = await readCheckpoint(caller, await noteCheckpoint(caller, domain, { ...about, disks }))
   const found = seen.disks.filter(({ changedBytes }) => changedBytes !== null)
   const broken: CheckpointDisk[] = []
   if (found.length === seen.disks.length) return seen
@@ -117,7 +121,7 @@ export const recoverCheckpoint = async (
     if (disk.changedBytes === null && (await removeFromDisk(caller, domain, about, disk.name))) broken.push(disk)
   }
   const left = await findCheckpoint(caller, domain, name)
-  if (found.length > 0) await redefine(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
+  if (found.length > 0) await noteCheckpoint(caller, domain, { ...about, disks: found.map((disk) => disk.name) })
   else if (left !== null) await hideCheckpoint(caller, left)
   return found.length + broken.length === 0 ? null : { ...seen, disks: [...found, ...broken] }
 }
@@ -153,7 +157,7 @@ export const removeNamed = async (
   if (noted !== null) return await removeCheckpoint(caller, noted)
   if (disks.length === 0) return
   const about = { name, parent: null, createdAt: Math.floor(Date.now() / 1000) }
-  await removeCheckpoint(caller, await redefine(caller, domain, { ...about, disks }))
+  await removeCheckpoint(caller, await noteCheckpoint(caller, domain, { ...about, disks }))
 }
 
 /** Removes a checkpoint's bitmaps of some disks, and keeps those of the others. */
@@ -168,5 +172,5 @@ export const removeDisks = async (
   if (removed.length === 0) return
   if (kept.length === 0) return await removeCheckpoint(caller, checkpoint)
   for (const { name } of removed) await removeFromDisk(caller, checkpoint.domain, seen, name)
-  await redefine(caller, checkpoint.domain, { ...seen, disks: kept })
+  await noteCheckpoint(caller, checkpoint.domain, { ...seen, disks: kept })
 }

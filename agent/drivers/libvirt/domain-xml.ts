@@ -1,5 +1,6 @@
 // A domain as its XML describes it: disks, owner of its files, and what is kept with its backups. Pure.
 
+import { isAbsolute } from 'node:path'
 import type { LeftOutDisk } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { JsonValue } from '../../json-value.ts'
@@ -30,6 +31,8 @@ export interface DomainDescription {
   readonly owner: { readonly uid: number; readonly gid: number } | null
   /** It has a channel to an agent in its guest. */
   readonly hasGuestAgent: boolean
+  /** Where QEMU listens for whoever speaks to that agent, which is libvirt while its daemon runs; null where it is not known. */
+  readonly guestAgentSocket: string | null
   readonly configuration: { readonly [key: string]: JsonValue }
 }
 
@@ -138,6 +141,16 @@ export const readDomain = (text: string): DomainDescription => {
     memoryBytes: memoryBytesOf(domain),
     machineType: attributeOf(type, 'machine'),
   }
-  const hasGuestAgent = channels.some((each) => attributeOf(elementAt(each, 'target'), 'name') === AGENT_CHANNEL)
-  return { name, uuid, ...readDisks(devices), owner: ownerOf(domain), hasGuestAgent, configuration }
+  const agent = channels.find((each) => attributeOf(elementAt(each, 'target'), 'name') === AGENT_CHANNEL)
+  const source = agent === undefined ? null : elementAt(agent, 'source')
+  const socket = attributeOf(source, 'mode') === 'bind' ? attributeOf(source, 'path') : null
+  return {
+    name,
+    uuid,
+    ...readDisks(devices),
+    owner: ownerOf(domain),
+    hasGuestAgent: agent !== undefined,
+    guestAgentSocket: socket !== null && isAbsolute(socket) ? socket : null,
+    configuration,
+  }
 }

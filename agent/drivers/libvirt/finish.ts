@@ -1,6 +1,8 @@
 // Ends a lease for good: removes what it left in the guest, in libvirt, on disk and in the journal, in this order.
 
 import { VarveError } from '../../../protocol/errors.ts'
+import { LIBVIRT_CODES } from '../../libvirt/codes.ts'
+import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import { libvirtCheckpointName } from '../checkpoint-names.ts'
 import type { LeaseOutcome } from '../driver.ts'
@@ -54,15 +56,16 @@ export const isObsoleteOf =
     return lease !== null && !kept.has(lease)
   }
 
-/** Has libvirt forget its notes of these agents' checkpoints, which are noted here from then on. */
+/** Has libvirt forget its notes of these agents' checkpoints, which are noted here from then on, and of those noted here. */
 export const hideCheckpoints = async (
   { notes }: Pick<LibvirtHost, 'notes'>,
   caller: LibvirtCaller,
   domain: LibvirtDomain,
   agents: readonly string[],
 ): Promise<void> => {
+  const noted = await notes.of(domain.uuid)
   for (const checkpoint of await caller.listCheckpoints(domain)) {
-    if (leaseOfCheckpoint(checkpoint.name, agents) === null) continue
+    if (leaseOfCheckpoint(checkpoint.name, agents) === null && !noted.includes(checkpoint.name)) continue
     await notes.add(domain.uuid, checkpoint.name)
     await hideCheckpoint(caller, checkpoint)
   }
@@ -75,12 +78,40 @@ const agentsOf = ({ agentId, formerAgents, baseAgent }: LibvirtEntry): readonly 
 ]
 
 /**
+ * Removes the lease's own checkpoint. Its bitmaps may be there without libvirt's notes of them: it was killed before it wrote
+ * them, or somebody deleted them. What libvirt refuses to look for now, the next backup removes.
+ */
+const removeOwn = async (
+  { notes }: Pick<LibvirtHost, 'notes'>,
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  { checkpoint, disks }: LibvirtEntry,
+): Promise<void> => {
+  if (checkpoint === null) return
+  const noted = await findCheckpoint(caller, domain, checkpoint)
+  if (noted !== null) return await removeCheckpoint(caller, noted)
+  const recorded = new Set(disks.filter(({ bitmap }) => bitmap).map(({ name }) => name))
+  const here = (await bitmapDisks(caller, domain)).filter((name) => recorded.has(name))
+  try {
+    await removeNamed(caller, domain, checkpoint, here)
+  } catch (error) {
+    if (!isLibvirtError(error) || isLibvirtError(error, LIBVIRT_CODES.operationInvalid, LIBVIRT_CODES.operationTimeout))
+      throw error
+    await notes.add(domain.uuid, checkpoint)
+  }
+}
+
+/**
  * After a failure the lease's own checkpoint is useless, and so is the base's of a disk on which a comparison found that it has
  * missed a change: the next backup may draw another sample.
  */
-const removeFailed = async (caller: LibvirtCaller, domain: LibvirtDomain, entry: LibvirtEntry): Promise<void> => {
-  const own = entry.checkpoint === null ? null : await findCheckpoint(caller, domain, entry.checkpoint)
-  if (own !== null) await removeCheckpoint(caller, own)
+const removeFailed = async (
+  host: LibvirtHost,
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  entry: LibvirtEntry,
+): Promise<void> => {
+  await removeOwn(host, caller, domain, entry)
   const missed = new Set(entry.disks.filter(({ reason }) => reason === 'changes-missed').map(({ name }) => name))
   if (missed.size === 0 || entry.baseLease === null) return
   for (const name of new Set(agentsOf(entry).map((agent) => libvirtCheckpointName(agent, entry.baseLease ?? '')))) {
@@ -97,8 +128,10 @@ const tearDown = async (host: LibvirtHost, entry: LibvirtEntry, outcome: LeaseOu
   const free = await lookAtScratch({ folder: entry.scratchFolder, freeBytes: host.freeBytes })
   const stopped = free < host.reserveBytes && (await isStoppedByScratch(caller, domain, rescuedOf(entry)))
   await endBackup(caller, domain, socketPath)
-  if (outcome === 'failed') await removeFailed(caller, domain, entry)
+  if (outcome === 'failed') await removeFailed(host, caller, domain, entry)
   else {
+    // also where libvirt has no notes of it any more, it is found again
+    if (entry.checkpoint !== null) await host.notes.add(uuid, entry.checkpoint)
     const kept = await host.journal.keptCheckpoints(entry.id)
     // a lease without a checkpoint leaves the base's: the next increment continues it
     const needed = entry.checkpoint === null && entry.baseLease !== null ? [entry.baseLease] : []
@@ -141,4 +174,32 @@ export const finishLease = async (host: LibvirtHost, entry: LibvirtEntry, outcom
   }
   await removeScratch(entry)
   await host.journal.remove(entry.id)
+}
+
+/**
+ * The same where the machine's domain is `domain` now. One that was defined anew has another uuid and the same images. False
+ * for a lease of another domain that does not run, which had this one's name: the entry stays for that one.
+ */
+export const finishEarlier = async (
+  host: LibvirtHost,
+  caller: LibvirtCaller,
+  domain: LibvirtDomain,
+  { entry, outcome }: { readonly entry: LibvirtEntry; readonly outcome: LeaseOutcome },
+): Promise<boolean> => {
+  if (entry.uuid !== domain.uuid && (await domainOf(caller, entry.uuid)) === null) {
+    const { uuid } = domain
+    for (const name of await host.notes.of(entry.uuid)) {
+      await host.notes.add(uuid, name)
+      await host.notes.remove(entry.uuid, name)
+    }
+    await finishLease(host, { ...entry, uuid }, outcome)
+    return true
+  }
+  try {
+    await finishLease(host, entry, outcome)
+    return true
+  } catch (error) {
+    if (!isGone(error) || entry.uuid === domain.uuid) throw error
+    return false
+  }
 }

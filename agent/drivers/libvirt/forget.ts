@@ -3,6 +3,7 @@
 import { rm } from 'node:fs/promises'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { Forgotten } from '../../../protocol/methods.ts'
+import { readerOfLibvirt } from '../../attachments/reader.ts'
 import { isLibvirtError } from '../../libvirt/errors.ts'
 import type { LibvirtCaller, LibvirtDomain } from '../../libvirt/types.ts'
 import {
@@ -16,10 +17,11 @@ import {
 import type { Machine } from '../driver.ts'
 import { forgetDisks } from '../offline/forget.ts'
 import { keysOf as offlineKeysOf } from '../offline/keys.ts'
-import { runTool } from '../offline/tools.ts'
+import { runToolAs } from '../offline/tools.ts'
 import { readDomain } from './domain-xml.ts'
 import { bitmapDisks } from './finish.ts'
 import type { LibvirtHost } from './host.ts'
+import { keysOf } from './keys.ts'
 import { endBackup, readBackup } from './job.ts'
 import { socketOwner, VARVE_CHECKPOINT } from './names.ts'
 import { machineOff } from './run-state.ts'
@@ -83,9 +85,11 @@ export const forgetOff = async (
   disk: string | null,
 ): Promise<Forgotten> => {
   const definition = await caller.domainXml(domain, { inactive: true })
-  const off = offlineMachine({ ...machine, exclude: [], attach: [] }, definition)
+  const reader = await readerOfLibvirt(keysOf(machine).uri)
+  const off = offlineMachine({ ...machine, exclude: [], attach: [] }, definition, reader)
   if (off === null) throw machineOff(machine.name)
-  const hands = { run: runTool, act: <T>(action: () => Promise<T>): Promise<T> => action() }
+  // what another user's libvirt names is changed with that user's rights
+  const hands = { run: runToolAs(reader), act: <T>(action: () => Promise<T>): Promise<T> => action() }
   const forgotten = await forgetDisks(hands, offlineKeysOf(off).disks, disk)
   if (disk !== null || forgotten.left.length > 0) return forgotten
   for (const checkpoint of await caller.listCheckpoints(domain))

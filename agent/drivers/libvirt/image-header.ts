@@ -1,5 +1,6 @@
 // What an image's own file tells of it, where this user may read it; libvirt does not.
 
+import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 
 /** Bytes of a qcow2 header up to its incompatible features. */
@@ -14,7 +15,8 @@ const DATA_FILE_BIT = 1n << 2n
 /** A qcow2 header; null where it cannot be read or is none. */
 const readHeader = async (path: string): Promise<Buffer | null> => {
   try {
-    const file = await open(path, 'r')
+    // a pipe does not keep whoever opens it so
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const header = Buffer.alloc(HEADER_BYTES)
       const { bytesRead } = await file.read(header, 0, HEADER_BYTES, 0)

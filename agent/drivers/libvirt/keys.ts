@@ -22,7 +22,16 @@ const UUID = /^[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}$/i
 /** Whether a domain is named by its uuid. */
 export const isUuid = (domain: string): boolean => UUID.test(domain)
 
+/** A uuid as libvirt writes it: lower case with dashes; any other text as it is. */
+export const uuidText = (domain: string): string =>
+  isUuid(domain)
+    ? domain
+        .toLowerCase()
+        .replaceAll('-', '')
+        .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+    : domain
+
 export const addressOf = (own: Machine['keys']): string => {
   const { domain, uri } = keysOf({ keys: own })
-  return `${uri} ${isUuid(domain) ? domain.toLowerCase() : domain}`
+  return `${uri} ${uuidText(domain)}`
 }

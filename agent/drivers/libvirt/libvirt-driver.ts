@@ -3,11 +3,12 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
-import type { Forgotten } from '../../../protocol/methods.ts'
+import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { libvirtAttachments } from '../../attachments/libvirt.ts'
+import { readerOfLibvirt } from '../../attachments/reader.ts'
 import type { LibvirtConnection } from '../../libvirt/connection.ts'
 import type { LibvirtLinkState } from '../../libvirt/link.ts'
-import type { LibvirtCaller, LibvirtEvent } from '../../libvirt/types.ts'
+import type { LibvirtCaller, LibvirtDomain, LibvirtEvent } from '../../libvirt/types.ts'
 import type {
   AttachmentSource,
   DriverHost,
@@ -27,17 +28,18 @@ import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { CheckpointNotes } from './checkpoint-notes.ts'
 import { checkVersions, tryToBegin } from './begin.ts'
 import { fromJournal, libvirtEntries, type LibvirtEntry } from './entry.ts'
-import { finishLease } from './finish.ts'
+import { finishEarlier, finishLease } from './finish.ts'
 import { forgetDomain, forgetOff } from './forget.ts'
 import type { LibvirtHost } from './host.ts'
-import { keysOf } from './keys.ts'
+import { keysOf, uuidText } from './keys.ts'
 import { findBreak, LibvirtLease } from './libvirt-lease.ts'
 import { LibvirtLinks } from './links.ts'
+import { listOff, listRunning } from './listing.ts'
 import type { Learned } from './look.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphan } from './orphans.ts'
 import { giveUpBackup, rescuedOf } from './rescue.ts'
-import { findDomain, isArriving, machineOff, refuseBusy, refuseMoving } from './run-state.ts'
+import { findDomain, hasLeft, isArriving, isBusy, refuseBusy, refuseMoving, refuseOff } from './run-state.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 import { offlineMachine } from './when-off.ts'
 
@@ -93,9 +95,9 @@ export class LibvirtDriver implements LeaseDriver {
       const caller = await host.connect(keysOf(machine).uri)
       await checkVersions(caller)
       const domain = await findDomain(caller, machine)
-      if (domain.id === null) throw machineOff(machine.name)
+      await refuseOff(caller, domain, machine.name)
       await refuseMoving(caller, domain, machine.name)
-      await this.#settleEarlier(request)
+      await this.#settleEarlier(request, caller, domain)
       await prepareFolders(host)
       await removeOrphan(host, caller, domain, [request.agentId, ...request.formerAgents])
       await refuseBusy(caller, domain, machine.name)
@@ -119,10 +121,12 @@ export class LibvirtDriver implements LeaseDriver {
   async whenOff(machine: MachineConfig, { code }: VarveError): Promise<MachineConfig | null> {
     if (code !== 'MACHINE_OFF') return null
     try {
-      const caller = await this.#host.connect(keysOf(machine).uri)
+      const { uri } = keysOf(machine)
+      const caller = await this.#host.connect(uri)
       const domain = await findDomain(caller, machine)
-      if (domain.id !== null) return null
-      return offlineMachine(machine, await caller.domainXml(domain, { inactive: true }))
+      if (domain.id !== null || (await hasLeft(caller, domain))) return null
+      const definition = await caller.domainXml(domain, { inactive: true })
+      return offlineMachine(machine, definition, await readerOfLibvirt(uri))
     } catch (error) {
       this.#host.log.warn({ machine: machine.name, err: error }, 'the disks of a domain that is off are not known')
       return null
@@ -145,7 +149,8 @@ export class LibvirtDriver implements LeaseDriver {
       const caller = await this.#host.connect(uri)
       const domain = await findDomain(caller, machine)
       const xml = await caller.domainXml(domain, { inactive: await caller.isPersistent(domain) })
-      return libvirtAttachments({ xml, autostart: await caller.autostart(domain).catch(() => null), uri })
+      const autostart = await caller.autostart(domain).catch(() => null)
+      return libvirtAttachments({ xml, autostart, uri, reader: await readerOfLibvirt(uri) })
     } catch (thrown) {
       return [{ name: 'domain.xml', missing: asVarveError(thrown).message }]
     }
@@ -198,7 +203,7 @@ export class LibvirtDriver implements LeaseDriver {
     }
     const { domain } = keysOf(machine)
     const onEvent = (event: LibvirtEvent): void => {
-      const isIts = event.domain.name === domain || event.domain.uuid === domain.toLowerCase()
+      const isIts = event.domain.name === domain || event.domain.uuid === uuidText(domain)
       if (isIts && event.kind === 'lifecycle') this.#host.onMoved?.(machine.name)
     }
     this.detach(machine)
@@ -221,6 +226,23 @@ export class LibvirtDriver implements LeaseDriver {
     return await lookAtMachine(() => this.#host.connect(keysOf(machine).uri), machine)
   }
 
+  async checkpoints(machine: MachineConfig): Promise<CheckpointList> {
+    const host = this.#host
+    const caller = await host.connect(keysOf(machine).uri)
+    const domain = await findDomain(caller, machine)
+    const listing = { host, caller, domain, machine }
+    if (domain.id === null) {
+      if (await hasLeft(caller, domain)) await refuseOff(caller, domain, machine.name)
+      return await listOff(listing)
+    }
+    const free = await this.#held.briefly(machine, async () =>
+      (await this.#isLeased(machine, domain.uuid)) || (await isBusy(caller, domain))
+        ? null
+        : await listRunning({ ...listing, mayNote: true }),
+    )
+    return free ?? (await listRunning({ ...listing, mayNote: false }))
+  }
+
   /** Also LIBVIRT_UNAVAILABLE, and MACHINE_OFF for a domain that does not run and whose images are not here. */
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
@@ -234,7 +256,7 @@ export class LibvirtDriver implements LeaseDriver {
       const entries = (await libvirtEntries(host.journal)).filter(
         (entry) => disk === null && (entry.machine.address === address || entry.machine.name === name),
       )
-      if (runs) for (const entry of entries) await finishLease(host, entry, 'failed')
+      if (runs) for (const entry of entries) await finishEarlier(host, caller, domain, { entry, outcome: 'failed' })
       const forgotten = await (runs
         ? forgetDomain(host, caller, domain, disk)
         : forgetOff(host, caller, domain, machine, disk))
@@ -269,16 +291,30 @@ export class LibvirtDriver implements LeaseDriver {
     }
   }
 
+  /** Whether a lease of the domain is, or may be, in the journal. */
+  async #isLeased(machine: Machine, uuid: string): Promise<boolean> {
+    const { journal } = this.#host
+    const unknown = await journal.refuseUnknown(machine).then(
+      () => false,
+      () => true,
+    )
+    return unknown || (await libvirtEntries(journal)).some((entry) => entry.uuid === uuid)
+  }
+
   /** Finishes earlier leases of the machine whose outcome is known; LEASE_HELD when one is not. */
-  async #settleEarlier({ machine, leaseId }: LeaseRequest): Promise<void> {
+  async #settleEarlier(
+    { machine, leaseId }: LeaseRequest,
+    caller: LibvirtCaller,
+    domain: LibvirtDomain,
+  ): Promise<void> {
     for (const entry of await libvirtEntries(this.#host.journal)) {
       if (entry.machine.address !== machine.address && entry.id !== leaseId) continue
       if (entry.outcome === null || entry.id === leaseId) {
         const sentence = `an earlier lease on machine ${machine.name} is not settled`
         throw new VarveError('LEASE_HELD', sentence, { details: { machine: machine.name, lease: entry.id } })
       }
-      await finishLease(this.#host, entry, entry.outcome)
-      this.#left.release(entry.id)
+      const { outcome } = entry
+      if (await finishEarlier(this.#host, caller, domain, { entry, outcome })) this.#left.release(entry.id)
     }
   }
 }

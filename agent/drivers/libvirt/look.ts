@@ -101,6 +101,7 @@ const machineDisk = async ({ disk, size }: Sized): Promise<MachineDisk> => ({
   format: disk.format,
   fileName: disk.fileName,
   dataFile: null,
+  clusterBytes: null,
   backing: await Promise.all(
     disk.backing.map(async (image) => ({ ...image, size: await imageSize(image.format, image.fileName) })),
   ),

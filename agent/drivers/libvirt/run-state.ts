@@ -43,6 +43,20 @@ export const machineOff = (machine: string): VarveError =>
     { details: { machine } },
   )
 
+/** Whether a domain that does not run here has moved to another host, which may write its disks. */
+export const hasLeft = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<boolean> => {
+  const { state, reason } = await caller.domainState(domain)
+  return state === 'shut-off' && reason === 'migrated'
+}
+
+/** Throws for a domain that does not run here: MACHINE_OFF, and MACHINE_MOVING for one that has moved to another host. */
+export const refuseOff = async (caller: LibvirtCaller, domain: LibvirtDomain, machine: string): Promise<void> => {
+  if (domain.id !== null) return
+  if (!(await hasLeft(caller, domain))) throw machineOff(machine)
+  const sentence = `machine ${machine} has moved to another host, and its disks may change there: back it up on that host, or start it here`
+  throw new VarveError('MACHINE_MOVING', sentence, { details: { machine } })
+}
+
 const PAUSED_MOVING: ReadonlySet<string> = new Set(['migration', 'postcopy', 'postcopy-failed'])
 const RUNNING_MOVING: ReadonlySet<string> = new Set(['postcopy', 'postcopy-failed'])
 
@@ -96,4 +110,10 @@ export const refuseBlockJobs = async (
     const sentence = `disk ${disk} is busy with a block job (${job.type}): try again when it has ended ("virsh blockjob ${domain.name} ${disk}")`
     throw new VarveError('LEASE_HELD', sentence, { details: { disk, job: job.type } })
   }
+}
+
+/** Whether the domain is moving, or has a job of libvirt. */
+export const isBusy = async (caller: LibvirtCaller, domain: LibvirtDomain): Promise<boolean> => {
+  const { type } = await caller.jobStats(domain)
+  return type === 'bounded' || type === 'unbounded' || (await findMove(caller, domain)) !== null
 }

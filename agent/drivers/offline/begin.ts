@@ -6,6 +6,7 @@ import type { JsonValue } from '../../json-value.ts'
 import { QmpClient, type QmpCaller } from '../../qmp/client.ts'
 import { decideDisks, type DiskDecision } from '../decide.ts'
 import type { LeaseRequest } from '../driver.ts'
+import { pathOf } from '../evidence.ts'
 import type { SeenDisk } from '../seen-disks.ts'
 import { daemonPid, monitorSocket, startDaemon, type StorageDaemon } from './daemon.ts'
 import { OFFLINE_DRIVER, writeEntry, type OfflineDisk, type OfflineEntry, type SnapshotPlan } from './entry.ts'
@@ -62,7 +63,8 @@ const planDisk = async (
   { disk, kind, reason, continued, reread }: DiskDecision,
   { key, readPath, index }: { readonly key: DiskKey; readonly readPath: string; readonly index: number },
 ): Promise<OfflineDisk> => {
-  const files = [readPath, ...(disk.dataFile === null ? [] : [disk.dataFile])]
+  const below = disk.backing.flatMap(({ fileName }) => pathOf(fileName) ?? [])
+  const files = [readPath, ...(disk.dataFile === null ? [] : [disk.dataFile]), ...below]
   return {
     name: disk.name,
     path: key.path,
@@ -121,7 +123,7 @@ const read = async (
   const client = await QmpClient.connect({ path: monitorSocket(folder) })
   try {
     const isSnapshot = entry.snapshot !== null
-    const opening = { client, disks: wanted.disks, readPaths, isSnapshot, daemon: await daemonPid(folder) }
+    const opening = { client, folder, disks: wanted.disks, readPaths, isSnapshot, daemon: await daemonPid(folder) }
     const seen = await openDisks(host, opening)
     const { disks: decided, leftOut } = decideDisks({ disks: seen, leftOut: wanted.leftOut }, request)
     const disks = await Promise.all(

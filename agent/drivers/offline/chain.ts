@@ -3,9 +3,11 @@
 // QEMU guesses the format of a backing file that the image does not name. A guest that once had that file as its raw disk can
 // have written into it what looks like an image over any file of this host, which the backup would then hold.
 
-import { open } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
+import { mayRead, type Reader } from '../../attachments/reader.ts'
 import type { DiskKey } from './keys.ts'
 
 /** Most images of one chain. */
@@ -61,18 +63,27 @@ export const parseQcow2Header = (bytes: Buffer): Qcow2Header | null => {
   return { size, backing, backingFormat: formatOf(bytes.subarray(0, backingAt), extensionsAt) }
 }
 
-/** The header of an image; DISK_UNSUPPORTED where the file cannot be read. */
+/** What opens without waiting for anybody: a pipe would keep whoever opens it, for as long as nobody writes. */
+const isDisk = (found: { isFile(): boolean; isBlockDevice(): boolean }): boolean =>
+  found.isFile() || found.isBlockDevice()
+
+const notDisk = (file: string): VarveError =>
+  new VarveError('DISK_UNSUPPORTED', `${file} is neither a file nor a block device`)
+
+/** The header of an image; DISK_UNSUPPORTED where the file cannot be read, or is something else. */
 export const readQcow2Header = async (file: string): Promise<Qcow2Header | null> => {
   const bytes = Buffer.alloc(HEADER_BYTES)
   try {
-    const handle = await open(file, 'r')
+    const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
+      if (!isDisk(await handle.stat())) throw notDisk(file)
       const { bytesRead } = await handle.read(bytes, 0, HEADER_BYTES, 0)
       return parseQcow2Header(bytes.subarray(0, bytesRead))
     } finally {
       await handle.close()
     }
   } catch (cause) {
+    if (cause instanceof VarveError) throw cause
     throw new VarveError('DISK_UNSUPPORTED', `${file} cannot be read: ${(cause as Error).message}`, { cause })
   }
 }
@@ -85,8 +96,42 @@ const refusal = (disk: DiskKey, why: string): VarveError =>
 /** A name with a protocol, such as `nbd://` or `json:`. */
 const PROTOCOL = /^[a-z0-9+.-]+:/iu
 
+/** Refuses an image that would be stored as the raw disk that it is not: nobody says so, and a guest can write its beginning. */
+const refuseGuess = async (disk: DiskKey, file: string): Promise<void> => {
+  if (disk.named || disk.format !== 'raw' || (await readQcow2Header(file)) === null) return
+  throw refusal(
+    disk,
+    `${file} begins like a qcow2 image, and no format is given: say format = "qcow2", or format = "raw" for a raw disk whose guest wrote such a beginning`,
+  )
+}
+
+/** DISK_UNSUPPORTED: whoever named the disk may not read this file of it. */
+export const notReadable = (disk: DiskKey, { uid }: Reader, file: string): VarveError =>
+  refusal(
+    disk,
+    `user ${uid}, whose libvirt names it, may not read ${file}: let that user read it, name the disks in the "disks" of a [[machine]] of this agent, or run an agent as that user`,
+  )
+
+const refuseUnreadable = async (disk: DiskKey, file: string): Promise<void> => {
+  const { reader = null } = disk
+  if (reader === null) return
+  if (!(await mayRead(reader, await realpath(file)).catch(() => false))) throw notReadable(disk, reader, file)
+}
+
+/**
+ * DISK_UNSUPPORTED unless it is a file or block device, of the format that its key says or its name allows, and one that who
+ * names it may read.
+ */
+export const checkDisk = async (disk: DiskKey, file: string = disk.path): Promise<void> => {
+  const found = await stat(file).catch(() => null)
+  await refuseUnreadable(disk, file)
+  if (found !== null && !isDisk(found)) throw notDisk(file)
+  if (found !== null) await refuseGuess(disk, file)
+}
+
 /** DISK_UNSUPPORTED unless all images below the disk are plain files, of a format that the image above names. */
 export const checkChain = async (disk: DiskKey, readPath: string = disk.path): Promise<void> => {
+  await checkDisk(disk, readPath)
   let file = readPath
   let format: string = disk.format
   for (let depth = 0; format === 'qcow2'; depth++) {
@@ -106,5 +151,6 @@ export const checkChain = async (disk: DiskKey, readPath: string = disk.path): P
       throw refusal(disk, `${file} lies on an image of the format "${backingFormat}"; raw and qcow2 are read`)
     file = path.resolve(path.dirname(file), backing)
     format = backingFormat
+    await checkDisk({ ...disk, named: true }, file)
   }
 }

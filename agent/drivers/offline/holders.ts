@@ -3,7 +3,6 @@
 import { realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
-import { deviceNumber } from '../../restore/block-device.ts'
 import { fileKey, findOpeners, type FileKey, type Opener } from '../../restore/openers.ts'
 import type { DiskKey } from './keys.ts'
 
@@ -69,11 +68,10 @@ export const findWritten = async (disks: readonly DiskKey[]): Promise<DiskKey | 
 }
 
 /**
- * DISK_IN_USE for a block device that a process has open for writing. QEMU's lock is on the device's file, and a machine in a
- * mount namespace of its own (libvirt's) has another file for the same device.
+ * DISK_IN_USE for a disk that a process has open for writing, whatever it does with QEMU's lock: a machine with `locking=off`
+ * takes none, and one in a mount namespace of its own (libvirt's) has another file for the same device, with a lock of its own.
  */
-export const refuseOpenDevices = async (disks: readonly DiskKey[]): Promise<void> => {
-  const numbers = await Promise.all(disks.map(({ path }) => deviceNumber(path)))
-  const written = await findWritten(disks.filter((_, index) => numbers[index] !== null))
+export const refuseWritten = async (disks: readonly DiskKey[]): Promise<void> => {
+  const written = await findWritten(disks)
   if (written !== null) throw await diskInUse(written, new Set())
 }

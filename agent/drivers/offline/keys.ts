@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import path from 'node:path'
 import * as v from 'valibot'
 import { diskName } from '../../../protocol/schemas.ts'
+import { readerSchema, type Reader } from '../../attachments/reader.ts'
 import { absolutePath } from '../../socket-path.ts'
 import type { Machine } from '../driver.ts'
 
@@ -51,13 +52,18 @@ export const keys = {
   ),
 }
 
-const keysSchema = v.object(keys)
+/** `reader` is no key of a configuration: another driver says in it whose libvirt names the disks. */
+const keysSchema = v.object({ ...keys, reader: v.optional(readerSchema) })
 
 /** One disk, with the format in which it is read. */
 export interface DiskKey {
   readonly name: string
   readonly path: string
   readonly format: DiskFormat
+  /** The format is given, and not taken from the file's name. */
+  readonly named: boolean
+  /** Who names it, and must be allowed to read it and all below it; null or absent for the agent's configuration. */
+  readonly reader?: Reader | null
 }
 
 export interface OfflineKeys {
@@ -72,9 +78,15 @@ const formatOf = (disk: v.InferOutput<typeof diskSchema>): DiskFormat =>
   disk.format ?? (disk.path.endsWith('.qcow2') ? 'qcow2' : 'raw')
 
 export const keysOf = ({ keys: own }: Pick<Machine, 'keys'>): OfflineKeys => {
-  const { disks, snapshot, snapshot_command: command, snapshot_size: size } = v.parse(keysSchema, own)
+  const { disks, reader, snapshot, snapshot_command: command, snapshot_size: size } = v.parse(keysSchema, own)
   return {
-    disks: disks.map((disk) => ({ name: disk.name, path: path.normalize(disk.path), format: formatOf(disk) })),
+    disks: disks.map((disk) => ({
+      name: disk.name,
+      path: path.normalize(disk.path),
+      format: formatOf(disk),
+      named: disk.format !== undefined,
+      reader: reader ?? null,
+    })),
     snapshot: snapshot ?? null,
     snapshotCommand: command ?? null,
     snapshotSize: size ?? null,

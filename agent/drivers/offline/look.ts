@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { asVarveError, VarveError } from '../../../protocol/errors.ts'
 import { numberOf } from '../../restore/block-device.ts'
 import type { MachineConfig, MachineLook } from '../driver.ts'
-import { readQcow2Header } from './chain.ts'
+import { checkDisk, readQcow2Header } from './chain.ts'
 import { diskInUse, findWritten } from './holders.ts'
 import { keysOf, type DiskKey } from './keys.ts'
 
@@ -18,8 +18,10 @@ const bytesOf = async (path: string): Promise<number> => {
 }
 
 /** Bytes that the guest sees; DISK_UNSUPPORTED. */
-const sizeOf = async ({ name, path, format }: DiskKey): Promise<number> => {
+const sizeOf = async (disk: DiskKey): Promise<number> => {
+  const { name, path, format } = disk
   try {
+    await checkDisk(disk)
     if (format === 'raw') return await bytesOf(path)
     const header = await readQcow2Header(path)
     if (header !== null) return header.size

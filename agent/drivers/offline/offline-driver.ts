@@ -2,7 +2,7 @@
 
 import { tmpdir } from 'node:os'
 import { VarveError } from '../../../protocol/errors.ts'
-import type { Forgotten } from '../../../protocol/methods.ts'
+import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import { QmpClient } from '../../qmp/client.ts'
 import type {
   AttachmentSource,
@@ -19,6 +19,7 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { beginLease, checkWish } from './begin.ts'
+import { listStored } from './checkpoints.ts'
 import { joinDaemon, monitorSocket, SILENCE_LIMIT_MS, type StorageDaemon } from './daemon.ts'
 import { fromJournal, offlineEntries, type OfflineEntry } from './entry.ts'
 import { finishLease, removeOrphans } from './finish.ts'
@@ -127,6 +128,10 @@ export class OfflineDriver implements LeaseDriver {
 
   async look(machine: MachineConfig): Promise<MachineLook> {
     return await lookAtDisks(machine)
+  }
+
+  async checkpoints(machine: MachineConfig): Promise<CheckpointList> {
+    return await listStored(this.#host.run, machine, this.#host.agents)
   }
 
   /** Also DISK_IN_USE. */

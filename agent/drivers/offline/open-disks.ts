@@ -1,12 +1,14 @@
 // Opens a machine's disks in a lease's storage daemon: read only, with QEMU's image lock, so that nothing writes them.
 
+import { dirname } from 'node:path'
 import { VarveError } from '../../../protocol/errors.ts'
+import { openedButNotTheirs } from '../../attachments/reader.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { readDisks } from '../../qmp/disks.ts'
 import { deviceNumber } from '../../restore/block-device.ts'
 import { seeDisks, type SeenDisk } from '../seen-disks.ts'
-import { checkChain } from './chain.ts'
-import { diskInUse, refuseOpenDevices } from './holders.ts'
+import { checkChain, notReadable } from './chain.ts'
+import { diskInUse, refuseWritten } from './holders.ts'
 import type { OfflineHost } from './host.ts'
 import type { DiskKey } from './keys.ts'
 import type { ReadPaths } from './snapshot.ts'
@@ -65,8 +67,19 @@ const openError = async (
   })
 }
 
+/** Refuses what the daemon has open and who names the disk may not read: also what was swapped since it was looked at. */
+const refuseOpened = async (disk: DiskKey, { daemon, folder }: Pick<Opening, 'daemon' | 'folder'>): Promise<void> => {
+  const { reader = null } = disk
+  if (reader === null) return
+  if (daemon === null) throw new VarveError('INTERNAL', 'the process of the storage daemon is not known')
+  const file = await openedButNotTheirs(reader, daemon, (place) => dirname(place) === folder)
+  if (file !== null) throw notReadable(disk, reader, file)
+}
+
 export interface Opening {
   readonly client: QmpCaller
+  /** The lease's own, of the agent alone. */
+  readonly folder: string
   readonly disks: readonly DiskKey[]
   readonly readPaths: ReadPaths
   readonly isSnapshot: boolean
@@ -80,7 +93,7 @@ export interface Opening {
  */
 export const openDisks = async (host: OfflineHost, opening: Opening): Promise<readonly SeenDisk[]> => {
   const { client, disks, readPaths, isSnapshot, daemon } = opening
-  if (!isSnapshot) await refuseOpenDevices(disks)
+  if (!isSnapshot) await refuseWritten(disks)
   for (const [index, disk] of disks.entries()) {
     const readPath = readPaths.get(disk.name) ?? disk.path
     await checkChain(disk, readPath)
@@ -90,6 +103,7 @@ export const openDisks = async (host: OfflineHost, opening: Opening): Promise<re
     } catch (error) {
       throw await openError(disk, { error, isSnapshot, daemon })
     }
+    await refuseOpened(disk, opening)
   }
   const nodes = new Map(disks.map(({ name, format }, index) => [imageNodeOf(format, index), name]))
   const found = await readDisks(client, nodes)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { asVarveError } from '../../../protocol/errors.ts'
 import { commandText } from '../../attachments/command-line.ts'
 import { commandOfListener } from '../../attachments/process.ts'
+import type { Reader } from '../../attachments/reader.ts'
 import { readCommand } from '../../discover/qemu-command.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
 import { readOnlyFlash } from '../../qmp/flash.ts'
@@ -28,25 +29,27 @@ const guestOf = (args: readonly string[] | null, qmpPath: string): string | null
   return manager?.kind === 'proxmox' && manager.id === id ? id : null
 }
 
-const pveSources = async (pve: string, guest: string): Promise<AttachmentSource[]> => {
+const pveSources = async (pve: string, guest: string, reader: Reader | null): Promise<AttachmentSource[]> => {
   const firewall = join(pve, 'firewall', `${guest}.fw`)
+  const from = reader === null ? {} : { reader }
   // most guests have none
   const hasFirewall = await stat(firewall).then(
     () => true,
     () => false,
   )
   return [
-    { name: `pve/${guest}.conf`, path: join(pve, 'qemu-server', `${guest}.conf`) },
-    ...(hasFirewall ? [{ name: `pve/${guest}.fw`, path: firewall }] : []),
+    { name: `pve/${guest}.conf`, path: join(pve, 'qemu-server', `${guest}.conf`), ...from },
+    ...(hasFirewall ? [{ name: `pve/${guest}.fw`, path: firewall, ...from }] : []),
   ]
 }
 
-const flashSources = async (connect: () => Promise<QmpCaller>): Promise<AttachmentSource[]> => {
+/** What QEMU names is read only where QEMU's own user may read it. */
+const flashSources = async (connect: () => Promise<QmpCaller>, reader: Reader | null): Promise<AttachmentSource[]> => {
   try {
     return (await readOnlyFlash(await connect())).map(({ index, fileName }) => {
       const name = `pflash${index}`
       return fileName.startsWith('/')
-        ? { name, path: fileName }
+        ? { name, path: fileName, ...(reader === null ? {} : { reader }) }
         : { name, missing: `QEMU calls its file ${fileName.slice(0, 200)}, which is no path` }
     })
   } catch (thrown) {
@@ -66,14 +69,14 @@ export const qmpAttachments = async (machine: {
   const found = await commandOfListener(qmpPath, places.proc).catch((error: unknown) => ({
     missing: `it cannot be looked for: ${asVarveError(error).message}`,
   }))
-  const args = 'args' in found ? found.args : null
+  const { args, reader } = 'args' in found ? found : { args: null, reader: null }
   const guest = guestOf(args, qmpPath)
   return [
     'missing' in found
       ? { name: 'command-line', missing: found.missing }
       : { name: 'command-line', bytes: new TextEncoder().encode(commandText(found.args)) },
-    ...(args === null ? [] : await flashSources(connect)),
+    ...(args === null ? [] : await flashSources(connect, reader)),
     ...(tpmState === null ? [] : [{ name: 'swtpm', path: tpmState }]),
-    ...(guest === null ? [] : await pveSources(places.pve, guest)),
+    ...(guest === null ? [] : await pveSources(places.pve, guest, reader)),
   ]
 }

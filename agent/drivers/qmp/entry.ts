@@ -8,6 +8,9 @@ import { addressOf } from './keys.ts'
 /** Name of this driver. */
 export const QMP_DRIVER = 'qmp'
 
+/** Least granularity of a checkpoint's bitmap, in bytes. */
+export const CHECKPOINT_GRANULARITY_BYTES = 65_536
+
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096))
 const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
@@ -21,6 +24,8 @@ const diskSchema = v.object({
   persistent: v.boolean(),
   /** The checkpoint's bitmap of this disk. */
   checkpoint: text,
+  /** Of that bitmap, in bytes; older agents had one for all. */
+  granularity: v.optional(natural, CHECKPOINT_GRANULARITY_BYTES),
   /** Of an incremental read: the image of the base that it continues, the bitmap that shows its changes, and its granularity. */
   base: v.nullable(v.object({ name: text, checkpoint: text, granularity: natural })),
   /** What was below the disk at the instant. */

@@ -2,6 +2,7 @@
 
 import { VarveError } from '../../../protocol/errors.ts'
 import type { QmpCaller } from '../../qmp/client.ts'
+import { listNodes } from '../../qmp/disks.ts'
 import type { QmpHost } from './host.ts'
 import { writeEntry, type QmpEntry } from './entry.ts'
 import type { LeaseOutcome } from '../driver.ts'
@@ -9,8 +10,8 @@ import { lookAtScratch } from '../scratch-watch.ts'
 import { removeScratch } from '../scratch.ts'
 import { qmpPathOf } from './keys.ts'
 import { isStoppedByScratch, rescuedOf } from './rescue.ts'
-import { findMoved } from './run-state.ts'
-import { leaseTarget, tearDown } from './teardown.ts'
+import { findMove, findMoved } from './run-state.ts'
+import { leaseTarget, tearDown, type TeardownTarget } from './teardown.ts'
 
 /** How long the end of a lease waits for a guest that was left frozen, in milliseconds; the thaw goes on without it. */
 const THAW_WAIT_MS = 10_000
@@ -37,6 +38,20 @@ const stillMoved = (machine: string, moved: string): VarveError =>
     details: { machine },
   })
 
+/**
+ * MACHINE_MOVING unless the bitmaps may be removed: not after a move, and not during one that takes bitmaps along, for which
+ * QEMU holds every one of them until it has ended.
+ */
+const refuseBitmaps = async (client: QmpCaller, { machine }: QmpEntry, target: TeardownTarget): Promise<void> => {
+  const moved = await findMoved(client)
+  if (moved !== null) throw stillMoved(machine.name, moved)
+  const move = await findMove(client)
+  if (move === null) return
+  const nodes = await listNodes(client)
+  const held = nodes.map((node) => ({ ...node, bitmaps: node.bitmaps.filter(({ busy }) => busy) }))
+  if (target.bitmaps(held).length > 0) throw stillMoved(machine.name, move)
+}
+
 const tearDownReachable = async (host: QmpHost, entry: QmpEntry, outcome: LeaseOutcome): Promise<void> => {
   const target = leaseTarget(entry, outcome, await host.journal.keptCheckpoints(entry.id))
   for (let attempt = 1; ; attempt += 1) {
@@ -44,8 +59,8 @@ const tearDownReachable = async (host: QmpHost, entry: QmpEntry, outcome: LeaseO
       const client = await host.connect(qmpPathOf(entry.machine))
       const moved = await findMoved(client)
       const stopped = moved === null && (await standsStill(host, client, entry))
-      await tearDown(client, moved === null ? target : { ...target, bitmaps: () => [] })
-      if (moved !== null) throw stillMoved(entry.machine.name, moved)
+      await tearDown(client, { ...target, bitmaps: () => [] })
+      await tearDown(client, target, () => refuseBitmaps(client, entry, target))
       if (!stopped) return
       await removeScratch(entry)
       await client.execute('cont')

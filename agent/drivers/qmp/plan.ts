@@ -5,14 +5,23 @@ import type { JsonValue } from '../../json-value.ts'
 import { SOCKET_PATH_BYTES_MAX } from '../../socket-path.ts'
 import type { BlockNode } from '../../qmp/disks.ts'
 import type { Decisions } from '../decide.ts'
-import { type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
+import { CHECKPOINT_GRANULARITY_BYTES, type JournalDisk, type QmpEntry, QMP_DRIVER } from './entry.ts'
 import type { LeaseRequest } from '../driver.ts'
 import type { LeaseFolders } from '../scratch.ts'
 import { parseCheckpoint } from '../checkpoint-names.ts'
 import { leaseNames } from './names.ts'
 
-/** Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size. */
-export const CHECKPOINT_GRANULARITY_BYTES = 65_536
+/** Largest clusters that a qcow2 image may have, in bytes. */
+const CLUSTER_BYTES_MAX = 2 * 1024 * 1024
+
+/**
+ * Granularity of a checkpoint's bitmap, in bytes: one bit for a chunk of the default size, or for a cluster where that is larger.
+ * An image that is cut within a cluster keeps what it holds behind the cut, and the bit of a whole cluster is kept with it.
+ */
+export const checkpointGranularity = (clusterBytes: number | null): number => {
+  const isSize = clusterBytes !== null && clusterBytes <= CLUSTER_BYTES_MAX && Number.isInteger(Math.log2(clusterBytes))
+  return isSize ? Math.max(clusterBytes, CHECKPOINT_GRANULARITY_BYTES) : CHECKPOINT_GRANULARITY_BYTES
+}
 
 /** The journal entry of a lease that is about to begin: everything it will make, by name. */
 export const planLease = (
@@ -43,6 +52,7 @@ export const planLease = (
     reason,
     persistent: disk.persistentBitmaps,
     checkpoint: names.checkpoint(index),
+    granularity: checkpointGranularity(disk.clusterBytes),
     base: continued && {
       name: continued.base,
       checkpoint: continued.bitmap.name,
@@ -111,7 +121,7 @@ const diskActions = (entry: QmpEntry, disk: JournalDisk): readonly TransactionAc
     node,
     name: disk.checkpoint,
     persistent,
-    granularity: CHECKPOINT_GRANULARITY_BYTES,
+    granularity: disk.granularity,
   })
   const backup: TransactionAction = {
     type: 'blockdev-backup',

@@ -3,8 +3,8 @@
 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { VarveError } from '../../../protocol/errors.ts'
-import type { Forgotten } from '../../../protocol/methods.ts'
+import { asVarveError, VarveError } from '../../../protocol/errors.ts'
+import type { CheckpointList, Forgotten } from '../../../protocol/methods.ts'
 import type { QmpCaller, QmpClient } from '../../qmp/client.ts'
 import type { QmpLinkState } from '../../qmp/link.ts'
 import type {
@@ -23,14 +23,18 @@ import type {
 import { HeldMachines } from '../held.ts'
 import { checkLeaseId, type JournalEntry } from '../journal.ts'
 import { LeftLeases } from '../left-leases.ts'
+import { listStored } from '../offline/checkpoints.ts'
 import { lookAtDisks } from '../offline/look.ts'
 import { asOffline } from '../offline/machine.ts'
+import { runTool } from '../offline/tools.ts'
 import { freeBytes, prepareFolders, removeScratch } from '../scratch.ts'
 import { HOST_PLACES, qmpAttachments, type HostPlaces } from './attachments.ts'
 import { checkVersion, tryToBegin } from './begin.ts'
+import { listCheckpoints } from './checkpoints.ts'
 import { fromJournal, qmpEntries, type QmpEntry } from './entry.ts'
 import { finishLease, isGone } from './finish.ts'
 import { forgetMachine } from './forget.ts'
+import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
 import type { QmpHost } from './host.ts'
 import { checkWish } from '../instant.ts'
 import { findBreak, readInventory } from './inventory.ts'
@@ -39,7 +43,7 @@ import { QmpLinks } from './links.ts'
 import { lookAtMachine } from './machine-look.ts'
 import { removeOrphans } from './orphans.ts'
 import { QmpLease } from './qmp-lease.ts'
-import { findMoved, refuseMoving, uuidOf } from './run-state.ts'
+import { findMove, findMoved, refuseMoving, uuidOf } from './run-state.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 import { startScratchGuard } from './scratch-guard.ts'
 
@@ -83,6 +87,7 @@ export class QmpDriver implements LeaseDriver {
       ...this.#host,
       startGuard: (entry) => startScratchGuard(entry, host.reserveBytes),
       giveUp: async (entry) => await giveUpJobs(await this.#host.connect(qmpPathOf(entry.machine)), rescuedOf(entry)),
+      makeWay: (entry, signal) => this.#makeWay(entry, signal),
     })
   }
 
@@ -147,6 +152,8 @@ export class QmpDriver implements LeaseDriver {
     return await this.#held.holding(machine, async (release) => {
       try {
         const client = await host.connect(qmpPathOf(machine))
+        const move = await findMove(client)
+        if (move !== null) throw gaveWay(machine.name, move)
         const why = findBreak(entry, await readInventory(client))
         if (why !== null) {
           host.log.info({ lease: entry.id, machine: machine.name, why }, 'the lease cannot continue')
@@ -213,6 +220,19 @@ export class QmpDriver implements LeaseDriver {
     })
   }
 
+  /** Of one that is off: by its `disks`, where they are known. */
+  async checkpoints(machine: MachineConfig): Promise<CheckpointList> {
+    const { agents, connect, journal } = this.#host
+    try {
+      const entries = (await qmpEntries(journal)).filter((entry) => entry.machine.address === machine.address)
+      return await listCheckpoints(await connect(qmpPathOf(machine)), machine.exclude, { agents, entries })
+    } catch (thrown) {
+      const off = await this.whenOff(machine, asVarveError(thrown))
+      if (off === null) throw thrown
+      return await listStored(runTool, off, agents)
+    }
+  }
+
   /** Also QMP_UNAVAILABLE. */
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const { name, address } = machine
@@ -251,6 +271,20 @@ export class QmpDriver implements LeaseDriver {
       for (const agent of agents) await removeOrphans(this.#host, client, agent)
     } catch (error) {
       log.warn({ machine: machine.name, err: error }, 'what earlier runs left cannot be removed yet')
+    }
+  }
+
+  /** For leases that no backup of this process holds; whether one is committed the gateway knows, so its bitmaps stay. */
+  async #makeWay(entry: QmpEntry, signal: AbortSignal): Promise<void> {
+    const connect = (): Promise<QmpCaller> => this.#host.connect(qmpPathOf(entry.machine))
+    const move = await watchMove({ connect, signal })
+    if (move === null) return
+    const about = { lease: entry.id, machine: entry.machine.name, move }
+    try {
+      await clearTheWay(connect, entry)
+      this.#host.log.warn(about, 'a lease that an earlier run left was given up for a migration')
+    } catch (error) {
+      this.#host.log.warn({ ...about, err: error }, 'the way for a migration could not be cleared')
     }
   }
 

@@ -15,7 +15,8 @@ import { qmpPathOf } from './keys.ts'
 import type { Lease, LeaseOutcome, LeasedDisk } from '../driver.ts'
 import type { ScratchGuard } from '../scratch-guard.ts'
 import { watchScratch } from '../scratch-watch.ts'
-import { findMove } from './run-state.ts'
+import { clearTheWay, gaveWay, watchMove } from './give-way.ts'
+import { findMove, underWay } from './run-state.ts'
 import { giveUpJobs, rescuedOf } from './rescue.ts'
 
 /** How long a lease waits for a broken QMP connection to come back, in milliseconds. */
@@ -86,6 +87,7 @@ export class QmpLease implements Lease {
     this.lost = this.#losing.promise
     this.#follow(parts.client)
     void this.#watch()
+    void this.#watchMove()
     void parts.guard.lost.then((error) => this.#giveUp(error))
   }
 
@@ -126,7 +128,7 @@ export class QmpLease implements Lease {
     this.#refuseLost()
     if (this.#ending !== null) throw lostError(this.#entry, 'it has ended')
     const why = await this.#problem()
-    if (why !== null) this.#lose(lostError(this.#entry, why))
+    if (why !== null) this.#lose(why)
     this.#refuseLost()
   }
 
@@ -175,20 +177,21 @@ export class QmpLease implements Lease {
   }
 
   /** What is missing of the lease; reconnects if the connection broke. */
-  async #problem(): Promise<string | null> {
+  async #problem(): Promise<VarveError | null> {
     try {
       return await this.#look(this.#client)
     } catch (error) {
       if (!(error instanceof VarveError) || error.code !== 'QMP_UNAVAILABLE') throw error
-      return await this.#look(await this.#parts.host.connect(qmpPathOf(this.#entry.machine)))
+      return await this.#look(await this.#connect())
     }
   }
 
-  /** Why the lease does not hold, as a sentence; null when it does. */
-  async #look(client: QmpCaller): Promise<string | null> {
+  /** Why the lease does not hold; null when it does. */
+  async #look(client: QmpCaller, cause?: unknown): Promise<VarveError | null> {
     const move = await findMove(client)
-    if (move !== null) return `the machine is no longer only on this host: ${move}`
-    return findBreak(this.#entry, await readInventory(client))
+    if (move !== null) return gaveWay(this.#entry.machine.name, move)
+    const why = findBreak(this.#entry, await readInventory(client))
+    return why === null ? null : lostError(this.#entry, why, cause)
   }
 
   #refuseLost(): void {
@@ -208,6 +211,8 @@ export class QmpLease implements Lease {
     this.#unsubscribe = client.subscribe((event) => {
       if (event.event === 'SHUTDOWN') this.#shutdown = reasonOf(event)
       if (event.event === 'RESET') this.#shutdown = null
+      const move = event.event === 'MIGRATION' ? underWay(event.data['status']) : null
+      if (move !== null) void this.#giveWay(move)
       const why = breakingEvent(this.#entry, event)
       if (why === null) return
       const ended = this.#shutdown === null ? why : `its QEMU has ended (${this.#shutdown})`
@@ -222,10 +227,10 @@ export class QmpLease implements Lease {
     const { signal } = this.#stopping
     while (!signal.aborted) {
       try {
-        const client = await this.#parts.host.connect(qmpPathOf(this.#entry.machine))
-        const why = await this.#look(client)
+        const client = await this.#connect()
+        const why = await this.#look(client, cause)
         if (why === null) this.#follow(client)
-        else this.#lose(lostError(this.#entry, why, cause))
+        else this.#lose(why)
         return
       } catch (error) {
         if (isGone(error) || performance.now() > deadlineMs) {
@@ -250,6 +255,26 @@ export class QmpLease implements Lease {
     if (low === null) return
     this.#parts.guard.acting()
     await this.#giveUp(low)
+  }
+
+  async #watchMove(): Promise<void> {
+    const move = await watchMove({ connect: this.#connect, signal: this.#stopping.signal })
+    if (move !== null) await this.#giveWay(move)
+  }
+
+  readonly #connect = (): Promise<QmpCaller> => this.#parts.host.connect(qmpPathOf(this.#entry.machine))
+
+  /** Removes at once what keeps the machine from moving; bitmaps are left to the end, which knows the outcome. */
+  async #giveWay(move: string): Promise<void> {
+    if (this.#ending !== null) return
+    const { host, entry } = this.#parts
+    const { name } = entry.machine
+    this.#lose(gaveWay(name, move))
+    try {
+      await clearTheWay(this.#connect, entry)
+    } catch (error) {
+      host.log.warn({ lease: entry.id, machine: name, err: error }, 'the way for a migration could not be cleared')
+    }
   }
 
   /** Cancels the jobs at once, as guest writes are at risk; first marks the lease as lost, so later reads are not trusted. */

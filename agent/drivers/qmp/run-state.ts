@@ -6,7 +6,7 @@ import type { QmpCaller } from '../../qmp/client.ts'
 import { checkAnswer } from '../../qmp/disks.ts'
 
 const stateSchema = v.object({ status: v.string() })
-const migrationSchema = v.object({ status: v.optional(v.string()) })
+const migrationSchema = v.object({ status: v.optional(v.string()), 'error-desc': v.optional(v.string(), '') })
 
 /** Run states (QAPI RunState) in which another QEMU may write the disks, or will. */
 const MOVING_STATES: Readonly<Record<string, string>> = {
@@ -26,14 +26,23 @@ export const findMoved = async (client: QmpCaller): Promise<string | null> => {
   return move === undefined ? null : `${move} (run state ${status})`
 }
 
-/** The same, also while it is being moved. */
-export const findMove = async (client: QmpCaller): Promise<string | null> => {
-  const moved = await findMoved(client)
-  if (moved !== null) return moved
-  const migration = checkAnswer(migrationSchema, await client.execute('query-migrate'), 'query-migrate').status
-  if (migration === undefined || MIGRATION_ENDED.has(migration)) return null
+/** Whether an outgoing migration in this state of QEMU's is under way, as a clause; null when it is not. */
+export const underWay = (migration: unknown): string | null => {
+  if (typeof migration !== 'string' || MIGRATION_ENDED.has(migration)) return null
   return `it is moving to another host (migration ${migration})`
 }
+
+/** Why the machine's images are, or soon will be, another QEMU's; and how its last migration failed, each null for not. */
+export const lookForMove = async (client: QmpCaller): Promise<{ move: string | null; failure: string | null }> => {
+  const moved = await findMoved(client)
+  if (moved !== null) return { move: moved, failure: null }
+  const answer = checkAnswer(migrationSchema, await client.execute('query-migrate'), 'query-migrate')
+  const failure = answer.status === 'failed' ? answer['error-desc'] : null
+  return { move: underWay(answer.status), failure }
+}
+
+/** The same as `findMoved`, also while it is being moved. */
+export const findMove = async (client: QmpCaller): Promise<string | null> => (await lookForMove(client)).move
 
 /** MACHINE_MOVING if the machine has moved or is moving. */
 export const refuseMoving = async (client: QmpCaller, machine: string): Promise<void> => {

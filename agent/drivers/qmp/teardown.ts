@@ -35,27 +35,26 @@ export interface TeardownTarget {
   readonly bitmaps: (nodes: readonly BlockNode[]) => readonly NodeBitmap[]
 }
 
-/**
- * What the base's checkpoint has, whichever agent made it: a machine that came from another host brought that one's bitmaps.
- * Others of that agent are left as they are: its own journal knows what they are for.
- */
-const baseBitmaps = ({ baseAgent, baseLease, ...own }: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] =>
-  checkpointBitmaps(
-    nodes,
-    baseAgent === null ? ownAgents(own) : [...ownAgents(own), baseAgent],
-    (lease) => lease === baseLease,
-  )
+/** This host's agents, and that of the base: a machine that came from another host brought that one's bitmaps. */
+const agentsOf = ({ baseAgent, ...own }: QmpEntry): readonly string[] =>
+  baseAgent === null ? ownAgents(own) : [...ownAgents(own), baseAgent]
 
-/** What a committed lease leaves useless: older checkpoints of this host, and the base's. */
+/** What the base's checkpoint has, whichever agent made it. */
+const baseBitmaps = (entry: QmpEntry, nodes: readonly BlockNode[]): readonly NodeBitmap[] =>
+  checkpointBitmaps(nodes, agentsOf(entry), (lease) => lease === entry.baseLease)
+
+/**
+ * What a committed lease leaves useless: older checkpoints of this host, and with the base's all of its agent's. A backup of
+ * that agent's may have given way to the migration, during which QEMU held its bitmaps.
+ */
 const uselessAfterCommit = (
   entry: QmpEntry,
   nodes: readonly BlockNode[],
   keep: ReadonlySet<string>,
 ): readonly NodeBitmap[] => {
-  const own = checkpointBitmaps(nodes, ownAgents(entry), (lease) => lease !== entry.id && !keep.has(lease))
-  const known = new Set(own.map(({ node, name }) => `${node} ${name}`))
-  const base = entry.baseLease === null || keep.has(entry.baseLease) ? [] : baseBitmaps(entry, nodes)
-  return [...own, ...base.filter(({ node, name }) => !known.has(`${node} ${name}`))]
+  const ended = entry.baseLease !== null && !keep.has(entry.baseLease)
+  const agents = ended ? agentsOf(entry) : ownAgents(entry)
+  return checkpointBitmaps(nodes, agents, (lease) => lease !== entry.id && !keep.has(lease))
 }
 
 /**
@@ -112,11 +111,16 @@ export const nextTeardown = (
 
 /**
  * Removes the target from QEMU. A command that fails is judged by what is left afterwards: QEMU's error, or
- * QMP_TIMEOUT, is thrown when something is still there after TEARDOWN_LIMIT_MS.
+ * QMP_TIMEOUT, is thrown when something is still there after TEARDOWN_LIMIT_MS. `refuse` is called before each round.
  */
-export const tearDown = async (client: QmpCaller, target: TeardownTarget): Promise<void> => {
+export const tearDown = async (
+  client: QmpCaller,
+  target: TeardownTarget,
+  refuse: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> => {
   const deadlineMs = performance.now() + TEARDOWN_LIMIT_MS
   for (;;) {
+    await refuse()
     const serverListens = target.socketPath !== null && (await nbdServerListens(target.socketPath))
     const commands = nextTeardown(target, await readInventory(client), serverListens)
     if (commands.length === 0) return

@@ -99,6 +99,13 @@ export const jobOperations = {
       throw new VarveError('JOB_RUNNING', `a backup of this machine is running: job ${open.id}`, {
         details: { job: open.id },
       })
+    const serves = sql.get('SELECT 1 FROM machine WHERE id = ? AND agent = ?', machine, args.agent)
+    // assigned, or handed over within its site, since the agent was looked up: its points are another one's to continue
+    if (serves === undefined)
+      throw new VarveError(
+        'MACHINE_MOVING',
+        `${args.machine} has just gone over to another agent: start the backup again`,
+      )
     const base = findBase(sql, machine, args.agent)
     const compare = args.compare || comparisonDue(sql, machine, args.nowMs)
     const { seq } = sql.get<{ seq: number }>(

@@ -16,12 +16,12 @@ const HAS_BYTES =
   'EXISTS (SELECT 1 FROM image WHERE image.point = point.id AND image.attachment = 0 AND image.size > 0)'
 
 const POINT = `SELECT point.id, machine.name AS machine, time_ms AS timeMs, seq, held, locked_ms AS lockedUntilMs,
-  EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged,
+  EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AS damaged, point.checkpoint,
   NOT ${HAS_BYTES} AS empty,
   point.id IN (SELECT base FROM job INDEXED BY job_open WHERE ended_ms IS NULL AND base IS NOT NULL) AS inUse
   FROM point JOIN machine ON machine.id = point.machine`
 
-const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'empty', 'inUse')
+const retentionPoint = withFlags<RetentionPoint>('held', 'damaged', 'checkpoint', 'empty', 'inUse')
 
 const findPoint = (sql: Sql, tenant: number, id: string): RetentionPoint | undefined =>
   sql
@@ -34,12 +34,13 @@ const pointOf = (sql: Sql, tenant: number, id: string): RetentionPoint => {
   return point
 }
 
-/** As the plan has it: of the points that are not from the future. */
-const isLastGood = (sql: Sql, id: string, nowMs: number): boolean =>
+const NOT_DAMAGED = 'NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id)'
+
+/** As the plan has it: whether a point is its machine's newest of those that are not from the future and for which this holds. */
+const isNewest = (sql: Sql, id: string, nowMs: number, condition = 'true'): boolean =>
   sql.get<{ id: string }>(
     `SELECT id FROM point WHERE machine = (SELECT machine FROM point WHERE id = ?)
-     AND NOT EXISTS (SELECT 1 FROM lost WHERE lost.point = point.id) AND ${HAS_BYTES} AND time_ms <= ?
-     ORDER BY seq DESC, time_ms DESC, id DESC LIMIT 1`,
+     AND ${condition} AND ${HAS_BYTES} AND time_ms <= ? ORDER BY seq DESC, time_ms DESC, id DESC LIMIT 1`,
     id,
     nowMs,
   )?.id === id
@@ -50,7 +51,9 @@ const reasonToKeep = (sql: Sql, point: RetentionPoint, { named, nowMs }: Rowed<R
   if (point.inUse) return 'in-use'
   if (named) return null
   if (point.timeMs > nowMs) return 'future'
-  return isLastGood(sql, point.id, nowMs) ? 'last-good' : null
+  if (isNewest(sql, point.id, nowMs, NOT_DAMAGED)) return 'last-good'
+  const continued = point.checkpoint && isNewest(sql, point.id, nowMs, 'checkpoint = 1')
+  return continued && !isNewest(sql, point.id, nowMs) ? 'next-base' : null
 }
 
 /** Why a point that a person named is not removed, in words. */

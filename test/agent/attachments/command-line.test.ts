@@ -16,6 +16,11 @@ describe('secrets', () => {
     ['-drive', `file=rbd:pool/image:id=admin:key=${SECRET}==:auth_supported=cephx,format=raw`],
     ['-drive', `file=https://me:${SECRET}@host/disk.img`],
     ['-blockdev', JSON.stringify({ driver: 'ssh', nested: { password: SECRET, url: `ftp://u:${SECRET}@h/` } })],
+    ['-object', `id=s0,qom-type=secret,data=${SECRET}`],
+    ['-drive', `file=https://me:p@${SECRET}@host/disk.img`],
+    ['-drive', `file.driver=https,file.url=https://host/,file.cookie=session=${SECRET}`],
+    ['-blockdev', `driver=raw,file.file.password=${SECRET},node-name=n`],
+    ['-blockdev', JSON.stringify({ driver: 'raw', 'file.cookie': SECRET })],
     ['-smbios', `type=11,value=io.systemd.credential:root=${SECRET}`],
     ['-fw_cfg', `name=opt/io.systemd.credentials/root,string=${SECRET}`],
   ])('%s %s', (option, value) => {

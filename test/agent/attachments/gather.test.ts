@@ -1,6 +1,6 @@
 // Gathering from a real file system: files, folders, links, what changes, what cannot be read, and every limit of a point.
 import { execFileSync } from 'node:child_process'
-import { chmod, mkdir, open, symlink, truncate, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, open, symlink, truncate, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { attachedSources, gather } from '../../../agent/attachments/gather.ts'
@@ -191,4 +191,53 @@ test('a folder is looked into within bounds', async () => {
   // of 4096 entries those that are neither kept nor named, and the folder's own word
   const more = 4096 - ATTACHMENTS_MAX - MISSING_MAX + 1
   expect(Object.values(wide.missing).at(-1)).toContain(`and ${more} more files`)
+})
+
+test('what others name is read only as they could, folders and links included', async () => {
+  await using temp = await tempFolder()
+  await chmod(temp.path, 0o755)
+  const reader = { uid: 4711, gids: [] }
+  await writeFile(temp.join('shadow'), 'root only', { mode: 0o600 })
+  await writeFile(temp.join('firmware'), 'for all', { mode: 0o644 })
+  await symlink('shadow', temp.join('named'))
+  await mkdir(temp.join('private'), { mode: 0o700 })
+  await writeFile(temp.join('private', 'key'), 'root only', { mode: 0o644 })
+  await mkdir(temp.join('state', 'inner'), { recursive: true, mode: 0o755 })
+  await writeFile(temp.join('state', 'inner', 'hidden'), 'root only', { mode: 0o644 })
+  await writeFile(temp.join('state', 'own'), 'its own', { mode: 0o600 })
+  await chown(temp.join('state', 'own'), 4711, 4711)
+  await chmod(temp.join('state', 'inner'), 0o700)
+  const sources = ['shadow', 'firmware', 'named', 'private', 'state'].map((name) => {
+    return { name, path: temp.join(name), reader }
+  })
+  const { files, missing } = await gathered(sources)
+  expect(files).toEqual({ firmware: 'for all', 'state/own': 'its own' })
+  expect(Object.keys(missing).toSorted()).toEqual(['named', 'private', 'shadow', 'state/inner'])
+  expect(missing['shadow']).toMatch(/^user 4711, whose program names it, may not read it/u)
+})
+
+test('once its time is over, what is left is missing and the point goes on', async () => {
+  await using temp = await tempFolder()
+  await writeFile(temp.join('file'), 'there')
+  const missing = await gather(
+    [{ name: 'a', path: temp.join('file') }],
+    new Set(),
+    () => Promise.reject(new Error('nothing is kept')),
+    0,
+  )
+  expect(missing).toEqual([{ name: 'a', reason: expect.stringContaining('were over') }])
+})
+
+test('a file that is a folder of another one is missing, in whatever order they come', async () => {
+  const bytes = new TextEncoder().encode('x')
+  const named = (...names: string[]): AttachmentSource[] => names.map((name) => ({ name, bytes }))
+  const clash = (other: string): string => `the point has "${other}", and one of the two is a folder of the other`
+  expect(await gathered(named('a', 'a/b/c', 'ab'))).toEqual({
+    files: { a: 'x', ab: 'x' },
+    missing: { 'a/b/c': clash('a') },
+  })
+  expect(await gathered(named('a/b', 'a/c', 'a'))).toEqual({
+    files: { 'a/b': 'x', 'a/c': 'x' },
+    missing: { a: clash('a/b') },
+  })
 })

@@ -106,3 +106,19 @@ test('whatever a process calls itself, the page is a configuration with the mach
     { numRuns: 300 },
   )
 })
+
+test('names move no terminal and read as they are written, and are the same ones once pasted', () => {
+  const qmp = '/run/\u009b31m\u202emqp.\u200b\u2028\u{e0041}.qmp'
+  const page = pageLines(
+    [
+      machine({
+        keys: { qmp },
+        notes: [`its name is ${qmp}`],
+        disks: [{ name: 'vda', path: qmp, format: 'raw' }],
+      }),
+    ],
+    NEW,
+  ).join('\n')
+  expect(page).not.toMatch(/[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}]/u)
+  expect(parseConfig('page', page).machines[0]!.keys['qmp']).toBe(qmp)
+})

@@ -33,6 +33,7 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   format: 'qcow2',
   fileName: 'a.qcow2',
   dataFile: null,
+  clusterBytes: null,
   backing: [],
   evidence: 'qcow2',
   ownEvidence: 'qcow2 /a file 1:2',

@@ -13,6 +13,7 @@ import type {
   LeasedDisk,
   MachineConfig,
 } from '../../../agent/drivers/driver.ts'
+import type { Checkpoint } from '../../../protocol/methods.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import type { JournalEntry, LeaseJournal } from '../../../agent/drivers/journal.ts'
 import { asBase, dirtyRanges, MIB } from '../../support/lease.ts'
@@ -318,6 +319,44 @@ const decisions = (startHost: StartHost): void => {
     await expect(agent.driver.begin(host.request({ exclude: host.disks }))).rejects.toMatchObject({
       code: 'DISK_UNSUPPORTED',
     })
+  })
+
+  test('a committed lease is listed with what was written since, as a whole checkpoint, and after kill -9 no longer so', async () => {
+    await using folder = await tempFolder()
+    await using host = await startHost(folder.path)
+    await host.addForeign()
+    const base = await host.checkpoint()
+    const { checkpoint } = base
+    await host.write(host.disks[0]!, 0x55, KIB64, 2 * KIB64)
+    await using agent = await host.agent()
+    const untouched = await host.remains()
+    const list = async (): Promise<Checkpoint[]> => (await agent.driver.checkpoints(host.configured)).checkpoints
+    const isOurs = ({ point }: Checkpoint): boolean => point === checkpoint
+    const listed = await list()
+    const runs = host.holds === 'copies'
+    const sized = host.disks.map((name, index) => ({ name, bytes: runs ? (index === 0 ? 2 * KIB64 : 0) : null }))
+    const whole = sized.map((disk) => ({ ...disk, health: 'whole' }))
+    expect(listed.filter(isOurs)).toMatchObject([{ own: true, parent: null, timeMs: null, disks: whole }])
+    const theirs = listed.find(({ name }) => name === 'theirs')
+    expect(theirs).toMatchObject({ own: false, point: null, disks: [{ name: host.disks[0] }] })
+    expect(await host.remains(), 'nothing is left of the look').toEqual(untouched)
+
+    const lease = await agent.driver.begin(host.request({ base }))
+    const during = await list()
+    expect(during.some(({ name }) => name === 'theirs')).toBe(true)
+    const ours = during.filter(isOurs)
+    expect(ours.map(({ disks }) => disks.map(({ name }) => name))).toEqual([host.disks])
+    // not every hypervisor tells more while a backup runs
+    for (const { health } of ours.flatMap(({ disks }) => disks)) expect(['whole', 'unknown']).toContain(health)
+    expect(during.some(({ point }) => point === lease.id)).toBe(runs)
+    await lease.end('failed')
+
+    await host.kill()
+    await host.start()
+    const after = (await eventually(() => list().catch(() => null))).filter(isOurs)
+    const healths = new Set(after.flatMap(({ disks }) => disks.map(({ health }) => health)))
+    if (runs) expect(healths.has('whole')).toBe(false)
+    else expect(healths).toEqual(new Set(['whole']))
   })
 
   test('one lease on a machine at a time, and ids that are no names', async () => {

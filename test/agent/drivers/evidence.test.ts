@@ -2,6 +2,7 @@
 
 import { copyFile, link, mkdir, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { normalize } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { gatherEvidence, pathOf, refuseShared, sameEvidence } from '../../../agent/drivers/evidence.ts'
 import { QmpClient } from '../../../agent/qmp/client.ts'
@@ -51,6 +52,7 @@ const disk = (more: Partial<MachineDisk>): MachineDisk => ({
   format: 'qcow2',
   fileName: '/nowhere/top.qcow2',
   dataFile: null,
+  clusterBytes: null,
   backing: [],
   persistentBitmaps: true,
   bitmaps: [],
@@ -72,6 +74,32 @@ test.each([
   [null, 'raw /a', false],
 ])('evidence %j is that of %j: %s', (recorded, now, same) => {
   expect(sameEvidence(recorded, now)).toBe(same)
+})
+
+test('the first files of two file systems that are mounted in each other’s place are not the same', async () => {
+  await using folder = await tempFolder()
+  const places = ['a', 'b'].map((name) => folder.join(name))
+  for (const place of places) {
+    await mkdir(place)
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=1M', 'varve-test', place])
+  }
+  try {
+    // a file system's clock is coarser than a test
+    for (const place of places) await Promise.all([writeFile(`${place}/disk`, ''), sleep(50)])
+    const [one, other] = await Promise.all(places.map((place) => stat(`${place}/disk`)))
+    expect(one?.ino).toBe(other?.ino)
+    const own = disk({ fileName: `${places[0]}/disk` })
+    const { ownText: before } = await gatherEvidence(own)
+    expect(sameEvidence(before, (await gatherEvidence(own)).ownText)).toBe(true)
+    await run('mount', ['--bind', places[1]!, places[0]!])
+    const { ownText: after } = await gatherEvidence(own)
+    await run('umount', [places[0]!])
+    expect(sameEvidence(before, after)).toBe(false)
+    // what an older agent recorded says nothing of it
+    expect(sameEvidence(before.replace(/ born \d+$/, ''), after)).toBe(true)
+  } finally {
+    for (const place of places) await run('umount', [place])
+  }
 })
 
 /** A disk over two files of this folder. */

@@ -15,6 +15,7 @@ const disk = (name: string, fileName: string, format = 'qcow2'): MachineDisk => 
   format,
   fileName,
   dataFile: null,
+  clusterBytes: null,
   backing: [],
   persistentBitmaps: format === 'qcow2',
   bitmaps: [],

@@ -136,6 +136,15 @@ describe('what is announced', () => {
     expect(refused(disks, [file('a')], [{ name: 'a', reason: 'r' }])).toBe('UPLOAD_INVALID')
   })
 
+  test('no attachment is a folder of another one, which could not be restored beside it', () => {
+    expect(refused(disks, [file('a'), file('a/b')], [])).toBe('UPLOAD_INVALID')
+    expect(refused(disks, [file('a/b/c'), file('x'), file('a')], [])).toBe('UPLOAD_INVALID')
+    expect(refused(disks, [file('a/b'), file('ab'), file('a.b'), file('a/c')], [])).toBe(null)
+    // what is missing is written nowhere: a folder of which not all could be had
+    expect(refused(disks, [file('a/b')], [{ name: 'a', reason: 'r' }])).toBe(null)
+    expect(refused([{ name: 'a' }], [file('a/b')], [])).toBe(null)
+  })
+
   test('together they have at most 256 MiB', () => {
     const most = Array.from({ length: ATTACHMENTS_BYTES_MAX / ATTACHMENT_BYTES_MAX }, (_, index) =>
       file(`a${index}`, ATTACHMENT_BYTES_MAX),
@@ -183,7 +192,8 @@ test('an attachment is never a disk: not of a base, a comparison, a job, or the 
     agent: machine.agent,
     ...wishes,
   })
-  expect(started.base).toEqual({ point: first, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] })
+  expect(started.base).toMatchObject({ point: first, disks: [{ name: 'vda', size: 2 * CHUNK_BYTES }] })
+  expect(started.base!.disks).toHaveLength(1)
   expect((await catalog.lost.reread({ tenant: stand.tenant.id, point: first })).map(({ name }) => name)).toEqual([
     'vda',
   ])

@@ -44,6 +44,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['machines.status', 'owner', () => ['machine', 'status', 'db1']],
   ['machines.configure', 'owner', () => ['policy', 'db1', '--group', 'web', '--consistency', 'none']],
   ['machines.assign', 'owner', ({ agent }) => ['machine', 'assign', 'db1', '--agent', agent]],
+  ['machines.checkpoints', 'owner', () => ['machine', 'checkpoints', 'db1']],
   ['machines.forget', 'owner', () => ['machine', 'forget', 'db1', '--disk', 'vda']],
   ['machines.qmp', 'owner', () => ['machine', 'qmp', 'db1', 'query-status']],
   ['machines.events', 'owner', () => ['machine', 'events', 'db1', '--for', '1s']],

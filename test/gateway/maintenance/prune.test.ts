@@ -190,6 +190,37 @@ test('a point of an older program that has no disk, or none with a byte, displac
   })
 })
 
+test('the point that the next backup continues stays while newer ones have no checkpoint, until a person names it', async () => {
+  await using authority = await testAuthority()
+  const { catalog, acme } = authority
+  const machine = await addMachine(catalog, acme, await addAgent(catalog, acme), 'a')
+  const made: string[] = []
+  const add = async (checkpoint: boolean): Promise<void> => {
+    const timeMs = (made.length + 1) * HOUR_MS
+    made.push(await addPoint(catalog, acme, machine, { timeMs, nowMs: timeMs, checkpoint }))
+  }
+  for (const checkpoint of [true, true, false, false]) await add(checkpoint)
+  const rules = { ...RETENTION_OFF, keepLast: 1 }
+  const done = await asked(catalog, acme, { rules })
+  expect(done.points.map(({ timeMs, keptBy }) => [timeMs / HOUR_MS, keptBy.join(',')])).toEqual([
+    [3, ''],
+    [1, ''],
+    [4, 'last,last-good'],
+    [2, 'next-base'],
+  ])
+  expect(await left(catalog, acme, 'a')).toEqual([4, 2])
+  // also by a plan that was made before
+  const plan = { tenant: acme.id, points: [made[1]!], named: false, nowMs: 9 * HOUR_MS, by: BY }
+  expect(await catalog.points.remove(plan)).toEqual({ removed: 0, left: [{ id: made[1], reason: 'next-base' }] })
+  await add(true)
+  expect(await asked(catalog, acme, { rules })).toMatchObject({ removed: 2 })
+  expect(await left(catalog, acme, 'a')).toEqual([5])
+  await add(false)
+  expect(await asked(catalog, acme, { rules })).toMatchObject({ removed: 0 })
+  expect(await asked(catalog, acme, { points: [made[4]!] })).toMatchObject({ removed: 1 })
+  expect(await left(catalog, acme, 'a')).toEqual([6])
+})
+
 test('a removal that fails leaves every point where it is', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority

@@ -17,6 +17,7 @@ const pointAt = (time: string | number, more: Partial<PlannedPoint> = {}): Plann
     held: false,
     lockedUntilMs: null,
     damaged: false,
+    checkpoint: true,
     empty: false,
     inUse: false,
     ...more,
@@ -228,6 +229,50 @@ describe('what stays though no rule keeps it', () => {
   })
 })
 
+describe('the point that the next backup continues', () => {
+  /** The plan for points made one after another, the newest first: `c` has a checkpoint, `-` has none. */
+  const plan = (kinds: string, rules: Partial<Retention>, more: Record<number, Partial<PlannedPoint>> = {}): string[] =>
+    planRetention(
+      kinds
+        .split('')
+        .map((kind, index) =>
+          pointAt(kinds.length - index, { checkpoint: kind === 'c', ...more[kinds.length - index] }),
+        ),
+      rulesOf(rules),
+      100,
+    ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
+
+  test.each([
+    // a machine that was always running: nothing changes
+    ['ccc', ['3: last last-good', '2: ', '1: ']],
+    // off since the second point: it is what the next increment continues
+    ['--cc', ['4: last last-good', '3: ', '2: next-base', '1: ']],
+    // a later point with a checkpoint takes its place
+    ['c--cc', ['5: last last-good', '4: ', '3: ', '2: ', '1: ']],
+    ['-c-c', ['4: last last-good', '3: next-base', '2: ', '1: ']],
+    // a machine that is only ever read has nothing to continue
+    ['---', ['3: last last-good', '2: ', '1: ']],
+  ])('%s', (kinds, expected) => {
+    expect(plan(kinds, { keepLast: 1 })).toEqual(expected)
+  })
+
+  test('it is named beside the rules that keep it, damaged or not, with rules or without', () => {
+    expect(plan('-cc', { keepLast: 2 })).toEqual(['3: last last-good', '2: last next-base', '1: '])
+    expect(plan('--cc', { keepLast: 1 }, { 2: { damaged: true } })[2]).toBe('2: next-base')
+    expect(plan('-c', {})).toEqual(['2: no-rules last-good', '1: no-rules next-base'])
+  })
+
+  test('points that stand for no other do not make it one, and are none', () => {
+    expect(plan('-cc', { keepLast: 1 }, { 3: { empty: true } })).toEqual(['3: ', '2: last last-good', '1: '])
+    expect(plan('-cc', { keepLast: 1 }, { 3: { timeMs: 101 } })).toEqual(['3: future', '2: last last-good', '1: '])
+    expect(plan('-cc', { keepLast: 1 }, { 2: { empty: true } })).toEqual(['3: last last-good', '2: ', '1: next-base'])
+  })
+
+  test('a person who names it may remove it', () => {
+    expect(protectedBy(pointAt(1), 100)).toEqual([])
+  })
+})
+
 test('a point in which there is nothing to restore stands for no other', () => {
   const points = [pointAt(9, { empty: true }), pointAt(8, { damaged: true }), pointAt(7), pointAt(6)]
   const plan = (rules: Partial<Retention>): string[] =>
@@ -252,6 +297,7 @@ describe('for any points and rules', () => {
     held: fc.boolean(),
     lockedUntilMs: fc.option(fc.integer({ min: NOW_MS - 5, max: NOW_MS + 5 })),
     damaged: fc.boolean(),
+    checkpoint: fc.boolean(),
     empty: fc.boolean(),
     inUse: fc.boolean(),
   })
@@ -261,7 +307,15 @@ describe('for any points and rules', () => {
       list.map(({ minutes, ...rest }, index) => pointAt(from + minutes * 60_000, { id: `p${index}`, ...rest })),
     )
   const bare = anyPoints.map((points) =>
-    points.map((point) => ({ ...point, held: false, lockedUntilMs: null, damaged: false, empty: false, inUse: false })),
+    points.map((point) => ({
+      ...point,
+      held: false,
+      lockedUntilMs: null,
+      damaged: false,
+      checkpoint: true,
+      empty: false,
+      inUse: false,
+    })),
   )
   const few = fc.integer({ min: 0, max: 6 })
   const anyRules = fc.record({

@@ -9,8 +9,8 @@ import { codeOf } from '../auth/test-authority.ts'
 const agent = (): { peer: Peer; asked: string[]; answer: (outcome: unknown) => void } => {
   const asked: string[] = []
   const open: ((outcome: unknown) => void)[] = []
-  const call = async (_: string, { machine }: { machine: string }): Promise<unknown> => {
-    asked.push(machine)
+  const call = async (question: string, { machine }: { machine: string }): Promise<unknown> => {
+    asked.push(question === 'agent.status' ? machine : `${question} ${machine}`)
     const outcome = await new Promise((resolve) => open.push(resolve))
     if (outcome instanceof Error) throw outcome
     return outcome
@@ -22,12 +22,12 @@ const agent = (): { peer: Peer; asked: string[]; answer: (outcome: unknown) => v
 test('who asks while an agent is asked gets the same answer, also a failure', async () => {
   const looks = new StatusLooks()
   const { peer, asked, answer } = agent()
-  const many = Array.from({ length: 256 }, () => looks.status(peer, 'db1'))
-  void looks.status(peer, 'db2')
+  const many = Array.from({ length: 256 }, () => looks.ask(peer, 'agent.status', 'db1'))
+  void looks.ask(peer, 'agent.status', 'db2')
   expect(asked).toEqual(['db1', 'db2'])
   answer({ name: 'db1' })
   for (const one of await Promise.all(many)) expect(one).toEqual({ name: 'db1' })
-  const again = [looks.status(peer, 'db1'), looks.status(peer, 'db1')]
+  const again = [looks.ask(peer, 'agent.status', 'db1'), looks.ask(peer, 'agent.status', 'db1')]
   expect(asked).toEqual(['db1', 'db2', 'db1'])
   answer({ name: 'db2' })
   answer(new VarveError('QMP_UNAVAILABLE', 'off'))
@@ -37,7 +37,15 @@ test('who asks while an agent is asked gets the same answer, also a failure', as
 test('machines of one name of two agents are two', () => {
   const looks = new StatusLooks()
   const [one, other] = [agent(), agent()]
-  void looks.status(one.peer, 'db1')
-  void looks.status(other.peer, 'db1')
+  void looks.ask(one.peer, 'agent.status', 'db1')
+  void looks.ask(other.peer, 'agent.status', 'db1')
   expect([one.asked, other.asked]).toEqual([['db1'], ['db1']])
+})
+
+test('other questions about one machine are asked beside it', () => {
+  const looks = new StatusLooks()
+  const { peer, asked } = agent()
+  void looks.ask(peer, 'agent.status', 'db1')
+  for (let count = 0; count < 2; count++) void looks.ask(peer, 'agent.checkpoints', 'db1')
+  expect(asked).toEqual(['db1', 'agent.checkpoints db1'])
 })

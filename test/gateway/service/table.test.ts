@@ -58,6 +58,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
     'agent.backup': async () => ({}),
     'agent.cancel': async () => ({}),
     'agent.qmp': async () => ({ value: '{}' }),
+    'agent.checkpoints': async () => ({ checkpoints: [], omitted: 0 }),
     'agent.forget': async () => ({ removed: [], left: [] }),
   })
   /** The one entry that a call left. */
@@ -132,6 +133,7 @@ const tell = async (door: Door): Promise<{ readonly told: string[]; readonly cal
   await bad(owner, 'machines.assign', { machine: 'db1', agent: randomUUID() }, 'NOT_FOUND')
   await good(owner, 'machines.qmp', { machine: 'db1', command: 'query-status', arguments: '{}' })
   await bad(owner, 'machines.qmp', { machine: 'db9', command: 'query-status', arguments: '{}' }, 'NOT_FOUND')
+  expect(await viewer.call('machines.checkpoints', { machine: 'db1' })).toEqual({ checkpoints: [], omitted: 0 })
   await good(owner, 'machines.forget', { machine: 'db1', disk: null })
   await bad(viewer, 'machines.forget', { machine: 'db1', disk: null }, 'ROLE_FORBIDDEN')
 

@@ -56,6 +56,7 @@ const paramsOf = ({ machine, job, point, agent }: Things): { [N in Served]: Para
   'audit.list': PAGE,
   'machines.list': { machine: null, ...PAGE },
   'machines.status': { machine },
+  'machines.checkpoints': { machine },
   'machines.forget': { machine, disk: null },
   'machines.configure': { machine, policy: POLICY_DEFAULT },
   'machines.assign': { machine, agent: MISSING.agent },

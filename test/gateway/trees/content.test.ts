@@ -108,3 +108,29 @@ test('a walk reads a bounded number of nodes, also where they are damaged', asyn
   const second = await lastContent(read, { ...request, before: first.next! })
   expect(second.next).toBeLessThan(first.next!)
 })
+
+test('others have their turns while a walk reads nodes that are all at hand', async () => {
+  const chunks = FAN_OUT * CONTENT_NODES_MAX
+  let reads = 0
+  let [before, most] = [0, 0]
+  const turn = (): void => {
+    most = Math.max(most, reads - before)
+    before = reads
+    timer = setImmediate(turn)
+  }
+  let timer = setImmediate(turn)
+  const read: ReadNodes = async (_, level) => {
+    reads += 1
+    // a leaf has its only chunk at its beginning, behind which the walk looks at 63 places
+    const children = Array.from({ length: FAN_OUT }, (_child, at) =>
+      level === 0 && at > 0 ? null : new Uint8Array(32).fill(1),
+    )
+    return [{ level: level!, children }]
+  }
+  const tree = { root: new Uint8Array(32).fill(1), level: rootLevel(chunks) }
+  await lastContent(read, { tree, before: chunks, limit: CONTENT_NODES_MAX, onDamaged: async () => undefined })
+  turn()
+  clearImmediate(timer)
+  expect(reads).toBe(CONTENT_NODES_MAX)
+  expect(most).toBeLessThanOrEqual(128)
+})

@@ -99,3 +99,11 @@ test('a list is printed row by row, and the whole is one document in one line', 
   output.rows('points', [{ id: 1 }])
   expect(said.out).toBe('')
 })
+
+test('what others named moves no terminal, and reads in the order in which it is written', () => {
+  const said: string[] = []
+  const output = new CommandOutput('varve', [], { out: (text) => said.push(text), err: (text) => said.push(text) })
+  output.print('a\u001b]0;b\u0007\u009b31m\tc\n\u202ed')
+  output.remark('e\r\u001b[2K')
+  expect(said).toEqual(['a\uFFFD]0;b\uFFFD\uFFFD31m\tc\n\uFFFDd\n', 'varve: e\uFFFD\uFFFD[2K\n'])
+})

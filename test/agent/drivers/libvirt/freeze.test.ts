@@ -5,6 +5,7 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
+import { readDomain } from '../../../../agent/drivers/libvirt/domain-xml.ts'
 import { libvirtGuest } from '../../../../agent/guest/libvirt-guest.ts'
 import { FreezeNotes } from '../../../../agent/guest/freeze-notes.ts'
 import { asBase } from '../../../support/lease.ts'
@@ -21,7 +22,8 @@ const source = (path: string): string => JSON.stringify(pathToFileURL(resolve(pa
 /** An agent that has frozen the guest, and prints the freezer's process id. */
 const frozenBy = async (bench: LibvirtBench, folder: TempFolder): Promise<{ program: Program; freezer: number }> => {
   const file = folder.join('freezing.ts')
-  const guestAgent = libvirtGuest({ uri: bench.libvirt.uri, uuid: bench.domain.domain.uuid })
+  const { guestAgentSocket: socket } = readDomain(await bench.libvirt.control.domainXml(bench.domain.domain))
+  const guestAgent = libvirtGuest({ uri: bench.libvirt.uri, uuid: bench.domain.domain.uuid, socket })
   await writeFile(
     file,
     `import { freezeGuest } from ${source('agent/guest/freezer.ts')}
@@ -66,6 +68,16 @@ test('frozen for the instant and thawed; whoever dies in between, the guest is t
   await eventually(async () => !(await isFrozen(bench)))
   await eventually(async () => (await readdir(folder.join('state', 'freezes'))).length === 0)
   await host.host.thawer[Symbol.asyncDispose]()
+
+  // libvirt ends with a guest frozen, and nobody starts it
+  const alone = await frozenBy(bench, folder)
+  await using _third = alone.program
+  expect(await isFrozen(bench)).toBe(true)
+  await bench.libvirt.stop('SIGKILL')
+  await alone.program.end('SIGKILL')
+  await eventually(async () => (await readdir(folder.join('state', 'freezes'))).length === 0)
+  await bench.libvirt.start()
+  await eventually(async () => !(await isFrozen(bench).catch(() => true)))
 }, 180_000)
 
 test('a domain without an agent: a point with a note, or none where a freeze is required', async () => {

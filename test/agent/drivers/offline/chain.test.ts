@@ -6,7 +6,12 @@ import { checkChain, parseQcow2Header, readQcow2Header } from '../../../../agent
 import { run } from '../../../support/run.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
-const disk = (path: string, format: 'raw' | 'qcow2' = 'qcow2') => ({ name: 'vda', path, format })
+const disk = (path: string, format: 'raw' | 'qcow2' = 'qcow2') => ({
+  name: 'vda',
+  path,
+  format,
+  named: true,
+})
 const create = (...args: readonly string[]): Promise<string> =>
   run('qemu-img', ['create', '-q', '-f', 'qcow2', ...args])
 

@@ -148,7 +148,8 @@ test('a raw disk in which its guest wrote an image over a file of the host is re
   const bytes = await readFile(file)
   const host = new OfflineBench(folder.path, [])
   await using agent = await host.agent()
-  const lease = await agent.driver.begin(host.request({ machine: offlineMachine([{ name: 'vdb', path: file }]) }))
+  const machine = offlineMachine([{ name: 'vdb', path: file, format: 'raw' }])
+  const lease = await agent.driver.begin(host.request({ machine }))
   const [disk] = lease.disks
   expect(disk?.size).toBe(Math.ceil(bytes.length / 512) * 512)
   expect((await host.live.content(disk!)).subarray(0, bytes.length).equals(bytes)).toBe(true)

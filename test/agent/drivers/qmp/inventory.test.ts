@@ -14,6 +14,7 @@ const node = (name: string, bitmaps: readonly string[]) => ({
   fileName: '',
   persistentBitmaps: true,
   dataFile: null,
+  clusterBytes: null,
   bitmaps: bitmaps.map((each) => ({ ...bitmap, name: each })),
 })
 

@@ -1,87 +1,20 @@
 // A machine that moves to another host while its bitmaps record: two real QEMUs, and an agent beside each of them.
-import { copyFile, mkdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Lease } from '../../../../agent/drivers/driver.ts'
-import { listNodes } from '../../../../agent/qmp/disks.ts'
-import { asBase, dirtyRanges, LeaseBench, MIB } from '../../../support/lease.ts'
-import type { TestDisk } from '../../../support/qemu.ts'
-import { eventually, tempFolder, type TempFolder } from '../../../support/temp.ts'
-
-/** The agent of the other host. */
-const OTHER = '0192aaaa-0000-7000-8000-00000badcafe'
+import { asBase, dirtyRanges, MIB } from '../../../support/lease.ts'
+import {
+  bitmapsOf,
+  committed,
+  expectContent,
+  migrationOf,
+  OTHER,
+  pairOf,
+  reasons,
+  type Pair,
+} from '../../../support/moving-pair.ts'
+import { eventually, tempFolder } from '../../../support/temp.ts'
 
 const KIB64 = 64 * 1024
-
-interface Pair extends AsyncDisposable {
-  readonly here: LeaseBench
-  readonly there: LeaseBench
-  /** Begins to move the machine, which runs. */
-  begin(): Promise<void>
-  /** Waits until it is there, and runs. */
-  arrived(): Promise<void>
-}
-
-interface PairOptions {
-  /** Bitmaps are moved with the machine (the capability `dirty-bitmaps` of both QEMUs). */
-  readonly bitmaps: boolean
-  /** The other host has storage of its own. */
-  readonly copied?: boolean
-}
-
-const disksIn = (folder: string): readonly TestDisk[] => [
-  { id: 'vda', format: 'qcow2', file: `${folder}/a.qcow2`, size: 4 * MIB },
-  { id: 'vdb', format: 'raw', file: `${folder}/b.raw`, size: 4 * MIB },
-]
-
-const pairOf = async (folder: TempFolder, { bitmaps, copied = false }: PairOptions): Promise<Pair> => {
-  await using resources = new AsyncDisposableStack()
-  const storage = { here: folder.join('storage'), there: folder.join(copied ? 'copy' : 'storage') }
-  for (const each of new Set([...Object.values(storage), folder.join('here'), folder.join('there')])) await mkdir(each)
-  const here = resources.use(new LeaseBench(folder.join('here'), disksIn(storage.here)))
-  const there = resources.use(new LeaseBench(folder.join('there'), disksIn(storage.there)))
-  await here.machine.start()
-  await here.machine.control.execute('cont')
-  const uri = `unix:${folder.join('migration')}`
-  const begin = async (): Promise<void> => {
-    if (copied) {
-      // nothing is written meanwhile
-      await here.machine.control.execute('stop')
-      for (const { file } of disksIn(storage.here)) await copyFile(file, file.replace(storage.here, storage.there))
-    }
-    await there.machine.start({ extra: ['-incoming', 'defer'] })
-    const capabilities = [{ capability: 'dirty-bitmaps', state: bitmaps }]
-    for (const { machine } of [here, there]) await machine.control.execute('migrate-set-capabilities', { capabilities })
-    await there.machine.control.execute('migrate-incoming', { uri })
-    await here.machine.control.execute('migrate', { uri })
-  }
-  const stateOf = async ({ machine }: LeaseBench): Promise<unknown> =>
-    ((await machine.control.execute('query-status')) as { status: unknown }).status
-  const arrived = async (): Promise<void> => {
-    await eventually(async () => (await stateOf(here)) === 'postmigrate')
-    await eventually(async () => ['running', 'paused'].includes(String(await stateOf(there))))
-    // what the guest has written goes on there
-    for (const [disk, bytes] of here.model) there.model.set(disk, bytes)
-  }
-  const all = resources.move()
-  return { here, there, begin, arrived, [Symbol.asyncDispose]: () => all.disposeAsync() }
-}
-
-const reasons = ({ disks }: Lease): string[] => disks.map(({ name, kind, reason }) => `${name} ${kind} ${reason}`)
-
-const committed = async (bench: LeaseBench): Promise<Lease> => {
-  await using agent = await bench.agent()
-  const lease = await agent.driver.begin(bench.request())
-  await lease.end('committed')
-  return lease
-}
-
-const expectContent = async (bench: LeaseBench, { disks }: Lease): Promise<void> => {
-  for (const disk of disks)
-    expect((await bench.content(disk)).equals(bench.model.get(disk.name)!), disk.name).toBe(true)
-}
-
-const bitmapsOf = async ({ machine }: LeaseBench) =>
-  (await listNodes(machine.control)).flatMap(({ bitmaps }) => bitmaps)
 
 const WRITTEN = [
   { offset: MIB, length: KIB64 },
@@ -156,9 +89,8 @@ test('a backup is refused while its machine moves, and where it was, and the mov
   const first = await committed(here)
   await using agent = await here.agent()
   const { control } = here.machine
-  await control.execute('migrate-set-parameters', { 'max-bandwidth': 4096 })
-  await pair.begin()
-  await eventually(async () => ((await control.execute('query-migrate')) as { status?: string }).status === 'active')
+  await pair.begin(4096)
+  await eventually(async () => (await migrationOf(here.machine)) === 'active')
   const begin = () => agent.driver.begin(here.request({ base: asBase(first) }))
   await expect(begin()).rejects.toMatchObject({ code: 'MACHINE_MOVING', message: expect.stringMatching(/is moving/) })
   await control.execute('migrate-set-parameters', { 'max-bandwidth': 2 ** 30 })
@@ -172,4 +104,29 @@ test('a backup is refused while its machine moves, and where it was, and the mov
   const second = await other.driver.begin(there.request({ agentId: OTHER, base: asBase(first) }))
   expect(reasons(second)).toEqual(['vda incremental bitmap', 'vdb incremental bitmap'])
   await second.end('failed')
+})
+
+test('bitmaps that a crash left inconsistent keep it from moving with bitmaps until the next backup has removed them', async () => {
+  await using folder = await tempFolder()
+  await using pair = await pairOf(folder, { bitmaps: true })
+  const { here } = pair
+  const first = await committed(here)
+  // stored at a clean end, and in use again
+  await here.machine.quit()
+  await here.machine[Symbol.asyncDispose]()
+  await here.machine.start()
+  process.kill(here.machine.pid, 'SIGKILL')
+  await here.machine[Symbol.asyncDispose]()
+  await here.machine.start()
+  await here.machine.control.execute('cont')
+  expect((await bitmapsOf(here)).map(({ inconsistent }) => inconsistent)).toEqual([true])
+  await pair.begin()
+  await eventually(async () => (await migrationOf(here.machine)) === 'failed')
+  expect(here.machine.errors.join('')).toMatch(/Bitmap 'varve-.*' is inconsistent/)
+  await using agent = await here.agent()
+  const next = await agent.driver.begin(here.request({ base: asBase(first) }))
+  expect(reasons(next)).toEqual(['vda full bitmap-inconsistent', 'vdb full bitmap-missing'])
+  await next.end('committed')
+  await pair.begin()
+  await pair.arrived()
 })

@@ -3,7 +3,13 @@
 import { expect, test } from 'vitest'
 import type { Decisions, DiskDecision } from '../../../../agent/drivers/decide.ts'
 import type { SeenDisk } from '../../../../agent/drivers/seen-disks.ts'
-import { checkpointBitmaps, ownAgents, planLease, transactionActions } from '../../../../agent/drivers/qmp/plan.ts'
+import {
+  checkpointBitmaps,
+  checkpointGranularity,
+  ownAgents,
+  planLease,
+  transactionActions,
+} from '../../../../agent/drivers/qmp/plan.ts'
 import type { LeaseRequest } from '../../../../agent/drivers/driver.ts'
 import { qmpMachine } from '../../../support/journal-entry.ts'
 import type { BitmapState } from '../../../../agent/qmp/disks.ts'
@@ -29,6 +35,7 @@ const disk = (changes: Partial<SeenDisk> = {}): SeenDisk => ({
   format: 'qcow2',
   fileName: 'a.qcow2',
   dataFile: null,
+  clusterBytes: null,
   backing: [],
   evidence: 'qcow2',
   ownEvidence: 'qcow2 /a file 1:2',
@@ -58,7 +65,7 @@ const moved: DiskDecision = {
   reread: [[64, 1]],
 }
 const decisions: Decisions = {
-  disks: [moved, full({ name: 'vdb', node: 'b', persistentBitmaps: false })],
+  disks: [moved, full({ name: 'vdb', node: 'b', clusterBytes: 1 << 20, persistentBitmaps: false })],
   leftOut: [{ name: 'cd0', reason: 'read-only' }],
 }
 
@@ -105,11 +112,25 @@ test('one transaction: the base’s bitmap is copied and keeps recording, every 
     add({ node: `${own}-0`, name: xfer, granularity: 4096, disabled: true }),
     merge(`${own}-0`, xfer, { node: 'a', name: 'varve-c0ffee42-cp-b-3' }),
     backup('a', 0),
-    add({ node: 'b', name: named('cp', 1), persistent: false, granularity: 65_536 }),
+    add({ node: 'b', name: named('cp', 1), persistent: false, granularity: 1 << 20 }),
     backup('b', 1),
   ])
   expect(entry.disks[0]).toMatchObject({ base: { name: 'old' }, reread: [[64, 1]], evidence: 'qcow2' })
   expect(entry).toMatchObject({ baseLease: 'b', leftOut: decisions.leftOut, refuseFull: ['first'] })
+})
+
+test.each([
+  [null, 65_536],
+  [0, 65_536],
+  [512, 65_536],
+  [65_536, 65_536],
+  [131_072, 131_072],
+  [2 << 20, 2 << 20],
+  // no qcow2 image has these, and QEMU takes no granularity that is no power of two
+  [196_608, 65_536],
+  [4 << 20, 65_536],
+])('clusters of %s bytes: one bit for %i bytes', (clusterBytes, expected) => {
+  expect(checkpointGranularity(clusterBytes)).toBe(expected)
 })
 
 test('a socket path that no unix socket can have is refused', () => {
@@ -128,6 +149,7 @@ const nodeOf = (name: string, readOnly: boolean, names: readonly string[]) => ({
   fileName: '',
   persistentBitmaps: true,
   dataFile: null,
+  clusterBytes: null,
   bitmaps: names.map((each) => bitmap(each)),
 })
 

@@ -4,8 +4,9 @@ import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { asVarveError, VarveError } from '../../../../protocol/errors.ts'
 import type { Lease, LeaseBase, MachineConfig } from '../../../../agent/drivers/driver.ts'
+import { listNodes } from '../../../../agent/qmp/disks.ts'
 import { ScriptedGuestAgent } from '../../../support/guest-agent.ts'
-import { AGENT_ID, MIB, asBase, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
+import { AGENT_ID, MIB, asBase, dirtyRanges, startBench, threeDisks, type LeaseBench } from '../../../support/lease.ts'
 import { tempFolder } from '../../../support/temp.ts'
 
 const reasons = (lease: Lease): Record<string, string> =>
@@ -38,6 +39,67 @@ test('the reasons for a full read that QEMU’s bitmaps give', async () => {
   await bench.machine.control.execute('block_resize', { 'node-name': 'vdc', size: 5 * MIB })
   expect(await begin({})).toEqual({ vda: 'bitmap-disabled', vdb: 'bitmap-missing', vdc: 'size-changed' })
   await bench.machine.control.execute('block-dirty-bitmap-enable', { node: 'vda', name: checkpoint })
+})
+
+test('what lies behind a cut within a large cluster is read, whatever the granularity of the checkpoint before', async () => {
+  await using folder = await tempFolder()
+  const size = 8 * MIB
+  const disks = [['vda', 2 * MIB] as const, ['vdb', 256 * 1024] as const].map(
+    ([id, clusterBytes]) => ({ id, format: 'qcow2', file: folder.join(id), size, clusterBytes }) as const,
+  )
+  await using bench = await startBench(folder.path, disks)
+  await using agent = await bench.agent()
+  const { control } = bench.machine
+  const granularities = async (lease: { readonly id: string }): Promise<number[]> => {
+    const found = (await listNodes(control)).flatMap(({ bitmaps }) => bitmaps)
+    return found
+      .filter(({ name }) => name.includes(lease.id))
+      .map(({ granularity }) => granularity)
+      .toSorted((a, b) => b - a)
+  }
+  // a cut in the middle of each disk's last cluster, and a regrow
+  const cut = async (): Promise<void> => {
+    for (const { id, clusterBytes } of disks) {
+      await control.execute('block_resize', { 'node-name': id, size: size - clusterBytes / 2 })
+      await control.execute('block_resize', { 'node-name': id, size })
+    }
+  }
+  const first = await agent.driver.begin(bench.request())
+  expect(await granularities(first)).toEqual([2 * MIB, 256 * 1024])
+  await first.end('committed')
+
+  await bench.write('vda', 1, size - 512 * 1024, 64 * 1024)
+  await bench.write('vdb', 2, size - 64 * 1024, 64 * 1024)
+  await cut()
+  const second = await agent.driver.begin(bench.request({ base: asBase(first) }))
+  expect(Object.values(reasons(second))).toEqual(['bitmap', 'bitmap'])
+  for (const disk of second.disks) {
+    expect(await bench.content(disk)).toEqual(bench.snapshot().get(disk.name))
+    // the one cluster, and no more
+    const length = disk.name === 'vda' ? 2 * MIB : 256 * 1024
+    expect(await dirtyRanges(disk)).toEqual([{ offset: size - length, length }])
+  }
+  await second.end('committed')
+
+  // a checkpoint of an agent before this one, whose bitmaps were finer
+  for (const [index, { id }] of disks.entries()) {
+    const name = `varve-${AGENT_ID.slice(-8)}-cp-${second.id}-${index}`
+    await control.execute('block-dirty-bitmap-remove', { node: id, name })
+    await control.execute('block-dirty-bitmap-add', { node: id, name, persistent: true, granularity: 65_536 })
+    await bench.write(id, 3, 65_536 * (index + 1), 4096)
+  }
+  const third = await agent.driver.begin(bench.request({ base: asBase(second) }))
+  expect(Object.values(reasons(third))).toEqual(['bitmap', 'bitmap'])
+  expect(await granularities(third)).toContain(2 * MIB)
+  for (const [index, disk] of third.disks.entries())
+    expect(await dirtyRanges(disk)).toEqual([{ offset: 65_536 * (index + 1), length: 65_536 }])
+  await third.end('committed')
+  await bench.write('vda', 4, size - 64 * 1024, 64 * 1024)
+  await cut()
+  const fourth = await agent.driver.begin(bench.request({ base: asBase(third) }))
+  expect(await dirtyRanges(fourth.disks[0]!)).toEqual([{ offset: size - 2 * MIB, length: 2 * MIB }])
+  for (const disk of fourth.disks) expect(await bench.content(disk)).toEqual(bench.snapshot().get(disk.name))
+  await fourth.end('failed')
 })
 
 test('after a crash of QEMU: inconsistent where it was stored, missing where it was not; both heal', async () => {

@@ -64,10 +64,10 @@ test('a machine that begins to move to another host loses its lease, before it i
     ((await control.execute('query-migrate')) as { status: unknown }).status
   await eventually(async () => (await statusOf()) === 'active')
   await expect(lease.check()).rejects.toMatchObject({
-    code: 'LEASE_LOST',
+    code: 'MACHINE_MOVING',
     message: expect.stringContaining('it is moving to another host (migration active)'),
   })
-  expect(await lease.lost).toMatchObject({ code: 'LEASE_LOST' })
+  expect(await lease.lost).toMatchObject({ code: 'MACHINE_MOVING' })
   await control.execute('migrate_cancel')
   await eventually(async () => (await statusOf()) === 'cancelled')
   await lease.end('failed')

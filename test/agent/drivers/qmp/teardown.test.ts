@@ -23,6 +23,7 @@ const nodeOf = (node: string, names: readonly string[]) => ({
   fileName: '',
   persistentBitmaps: true,
   dataFile: null,
+  clusterBytes: null,
   bitmaps: names.map((name) => ({ ...bitmap, name })),
 })
 
@@ -109,9 +110,9 @@ test('whatever is left, it ends, and foreign things are as before', () => {
   )
 })
 
-test('after a commit the base’s bitmaps go whoever made them, and no others of that agent', () => {
-  const theirs = ['varve-0badcafe-cp-base-1', 'varve-0badcafe-size-base-1']
-  const others = ['varve-0badcafe-cp-next-1', 'varve-deadbeef-cp-base-1']
+test('after a commit the base’s bitmaps go whoever made them, with others of that agent and of no third one', () => {
+  const theirs = ['varve-0badcafe-cp-base-1', 'varve-0badcafe-size-base-1', 'varve-0badcafe-cp-lost-1']
+  const others = ['varve-deadbeef-cp-base-1']
   const nodes = [nodeOf('node1', [...fresh, ...theirs, ...others])]
   const left = (of: typeof entry, outcome: LeaseOutcome, kept: readonly string[] = []): string[] =>
     leaseTarget(of, outcome, new Set(kept))
@@ -120,6 +121,7 @@ test('after a commit the base’s bitmaps go whoever made them, and no others of
   const moved = { ...entry, baseAgent: '0192aaaa-0000-7000-8000-00000badcafe' }
   expect(left(moved, 'committed')).toEqual(theirs)
   expect(left(moved, 'committed', ['base'])).toEqual([])
+  expect(left(moved, 'committed', ['lost'])).toEqual(theirs.slice(0, 2))
   expect(left({ ...moved, baseLease: null }, 'committed')).toEqual([])
   expect(left({ ...moved, baseAgent: null }, 'committed')).toEqual([])
   expect(left(moved, 'failed')).toEqual(fresh)

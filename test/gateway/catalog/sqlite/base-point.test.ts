@@ -102,6 +102,20 @@ test('of a machine that moves within a site, the point made last by any of its a
   expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: own })
   await put(second, 'dc1')
   expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: theirs, agent: second })
+  await assignMachine(catalog, tenant, second, 'db1')
   await addPoint(catalog, tenant, { ...machine, agent: second }, { checkpoint: false })
+  await assignMachine(catalog, tenant, first, 'db1')
   expect(await baseOf(catalog, tenant, machine)).toMatchObject({ point: theirs })
+})
+
+test('a machine that went over after its agent was looked up has no backup begun by that agent', async () => {
+  const { catalog, acme: tenant, [Symbol.asyncDispose]: dispose } = await testAuthority()
+  await using _ = { [Symbol.asyncDispose]: dispose }
+  const [first, second] = [await addAgent(catalog, tenant), await addAgent(catalog, tenant)]
+  const machine = await addMachine(catalog, tenant, first, 'db1')
+  await addPoint(catalog, tenant, machine)
+  const now = await assignMachine(catalog, tenant, second, 'db1')
+  await expect(startJob(catalog, tenant, machine)).rejects.toMatchObject({ code: 'MACHINE_MOVING' })
+  expect(now.job).toBe(null)
+  expect(await startJob(catalog, tenant, now)).toEqual(expect.any(String))
 })
