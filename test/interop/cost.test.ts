@@ -46,7 +46,9 @@ for (const size of [32 * MIB, 1024 * MIB]) {
     const first = await host.backup('db1')
     expect(first).toMatchObject({ reason: 'first', bytesRead: 0 })
     expect(first.bytesSent).toBeLessThan(2 * KIB)
-    expect(await indexRows(stand.catalogFile)).toEqual({ chunks: 0, nodes: 0 })
+    // the command line goes with the point, once
+    const attached = { chunks: 1, nodes: 1 }
+    expect(await indexRows(stand.catalogFile)).toEqual(attached)
 
     const stride = size / WRITES - ((size / WRITES) % CHUNK)
     for (let index = 0; index < WRITES; index++) await machine.write('vda', index * stride + WRITE, dice.bytes(WRITE))
@@ -54,8 +56,8 @@ for (const size of [32 * MIB, 1024 * MIB]) {
     expect(changed).toMatchObject({ kind: 'incremental', bytesRead: WRITES * CHUNK })
     expect(changed.bytesSent).toBeLessThan(WRITES * SENT_COST_MAX)
     const rows = await indexRows(stand.catalogFile)
-    expect(rows.chunks).toBe(WRITES)
-    expect(rows.nodes).toBeLessThanOrEqual(nodesMax(size, WRITES))
+    expect(rows.chunks - attached.chunks).toBe(WRITES)
+    expect(rows.nodes - attached.nodes).toBeLessThanOrEqual(nodesMax(size, WRITES))
 
     // one more write: one chunk, and the nodes of one path
     await machine.write('vda', 3 * stride, dice.bytes(WRITE))

@@ -43,9 +43,10 @@ afterAll(() => stand[Symbol.asyncDispose]())
 test('nothing deduplicates across tenants: the second sends and stores as much as the first', () => {
   const one = answer('one')
   const two = answer('two')
-  expect(two.bytesStored).toBe(one.bytesStored)
+  // the command lines differ by some letters
+  expect(Math.abs(two.bytesStored - one.bytesStored)).toBeLessThan(64)
   expect(two.bytesStored).toBeGreaterThan(4 * MIB)
-  expect(two.bytesSent).toBe(one.bytesSent)
+  expect(Math.abs(two.bytesSent - one.bytesSent)).toBeLessThan(64)
 })
 
 test('the same bytes have other ids in other tenants, in chunks and in trees', async () => {
@@ -62,7 +63,8 @@ test('the same bytes have other ids in other tenants, in chunks and in trees', a
   expect(one.ids.size).toBe(two.ids.size)
   expect(one.ids.size).toBeGreaterThanOrEqual(64)
   expect(one.ids.intersection(two.ids).size).toBe(0)
-  expect(new Set([...one.roots, ...two.roots]).size).toBe(2)
+  // of the disk and of what goes with it
+  expect(new Set([...one.roots, ...two.roots]).size).toBe(4)
 })
 
 test('each tenant restores its own', async () => {

@@ -20,7 +20,7 @@ test('forget beside a running agent and without one; uninstall only without one,
   await host.backup('db1')
 
   const one = await host.done('forget', 'db1', '--disk', 'vda', '--json')
-  const removed = [{ node: 'vda' }, { node: 'vda' }]
+  const removed = [{ node: 'vda' }]
   expect(JSON.parse(one.stdout)).toMatchObject({ machine: 'db1', removed, left: [] })
   expect(await host.run('forget', 'db1', '--disk', 'vdx')).toMatchObject({
     code: 1,
