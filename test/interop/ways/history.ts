@@ -51,6 +51,8 @@ export class WaysHistory implements AsyncDisposable {
   readonly #points = new Map<string, Snapshot>()
   /** What happened, for the message of a failed check. */
   readonly #told: string[] = []
+  /** The machine crashed under a lease, whose remains wait until it runs the same way again. */
+  #leaseCrashed = false
 
   private constructor(dice: Dice, stand: Stand, hosts: readonly [Host, Host], machine: WaysMachine) {
     this.#dice = dice
@@ -256,6 +258,7 @@ export class WaysHistory implements AsyncDisposable {
         await this.#stand.endGateway('SIGKILL')
         return await this.#stand.startGateway()
       case 'crash':
+        this.#leaseCrashed = true
         return await this.#end(true)
       case 'cancel':
         await (await this.#stand.peer()).call('jobs.cancel', { job }).catch((thrown: unknown) => {
@@ -292,7 +295,7 @@ export class WaysHistory implements AsyncDisposable {
     for (const host of this.#hosts) {
       const clean = async (): Promise<boolean> => {
         const { scratch, journal, sockets } = await host.residue()
-        return scratch.length + sockets.length + journal.length === 0
+        return scratch.length + sockets.length + (this.#leaseCrashed ? 0 : journal.length) === 0
       }
       // what a lease left in a machine that is off waits for its start
       if (!this.#machine.isOff) await eventually(clean)
