@@ -111,7 +111,11 @@ test('an agent of root gives the folders to QEMU’s user', async () => {
   const lease = await agent.driver.begin(bench.request())
   expect(await bench.content(lease.disks[0]!)).toEqual(bench.snapshot().get('vda'))
   await lease.end('committed')
-  expect(await bench.checkpoints()).toEqual([checkpointOf(lease.id)])
+  // between backups libvirt's list does not show it
+  expect(await bench.checkpoints()).toEqual([])
+  expect(await agent.driver.checkpoints(bench.configured)).toMatchObject({
+    checkpoints: [{ name: checkpointOf(lease.id) }],
+  })
 })
 
 test('where QEMU may not write, the refusal says what to do', async () => {
