@@ -49,6 +49,7 @@ test('what the words of an option name as its default is accepted', () => {
     '--data': (text) => expect(text).toMatch(/^\//u),
     '--time-zone': (text) => expect(text).toBe('UTC'),
     '--tenant': (text) => expect(text).toBe('all'),
+    '--uri': (text) => expect(text).toBe('those of the configuration and of this host'),
     '--limit': (text) => expect(['no limit', 'all']).toContain(text),
   }
   expect(words.filter(([long]) => long === null || long === undefined || known[long] === undefined)).toEqual([])

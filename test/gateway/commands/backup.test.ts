@@ -35,7 +35,7 @@ test('a backup is followed to its restore point, begun only, and cancelled by co
   const made = await run('backup', 'db1', ...away).ended
   expect([made.code, made.stderr]).toEqual([EXIT.ok, ''])
   expect(made.stdout).toMatch(
-    /^Restore point [\da-f]{8} of db1: full \(first\), .*\n(?: .*\n)* {2}vda: 1\.0 MiB, .*\n {2}read 1\.0 MiB/u,
+    /^Restore point [\da-f]{8} of db1: full \(first\), .*\n(?: .*\n)* {2}vda: 1\.0 MiB, .*\n {2}1 attachment: .*\n {2}read 1\.0 MiB/u,
   )
 
   const begun = await run('backup', 'db2', '--detach', ...away).ended

@@ -59,7 +59,7 @@ export class Tracks {
     if (full) return ['requested']
     if (this.#formats.get(disk) === 'raw') {
       if (ran !== 'qmp') return ['no-bitmap']
-      return [this.#transient ? 'bitmap' : 'bitmap-missing']
+      return this.#transient ? ['bitmap'] : ['bitmap-missing', 'moved']
     }
     // libvirt knows its own checkpoints only
     if (ran === 'libvirt' && this.#by === 'qmp') return ['bitmap-missing']
