@@ -1,5 +1,5 @@
 // Leaving a host whose journal tells of a lease that this version does not understand.
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { openJournal } from '../../../agent/drivers/registry.ts'
@@ -14,7 +14,11 @@ test('an entry of another version is named and keeps the state folder, unless th
   const entry = journalled()
   await (await openJournal(state)).write(entry)
   const file = `${state}/leases/${entry.id}.json`
-  await writeFile(file, (await readFile(file, 'utf8')).replace('"payloadVersion":1', '"payloadVersion":2'))
+  await writeFile(file, (await readFile(file, 'utf8')).replace(/"payloadVersion":\d+/u, '"payloadVersion":99'))
+
+  // whatever its drivers keep goes too
+  await mkdir(`${state}/checkpoints`)
+  await writeFile(`${state}/checkpoints/0192aaaa-0000-7000-8000-000000000001.json`, '[]')
 
   const kept = await command('uninstall', '--json', '--config', config)
   expect(kept.code).toBe(5)
