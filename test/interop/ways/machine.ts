@@ -5,6 +5,7 @@ import type { Dice } from '../../support/model-dice.ts'
 import { KIB, MIB, type Snapshot } from '../../support/model-machine.ts'
 import type { TestDisk } from '../../support/qemu.ts'
 import { run } from '../../support/run.ts'
+import { eventually } from '../../support/temp.ts'
 import { LibvirtCarrier, QmpCarrier, type Carrier } from './carriers.ts'
 
 /** Where it runs: under a QEMU of its own on one of two hosts, or under libvirt on the first. */
@@ -72,7 +73,16 @@ export class WaysMachine implements AsyncDisposable {
 
   async start(way: Way): Promise<void> {
     const carrier = this.carrier(way)
-    await carrier.start()
+    // a backup that was cancelled while it was off gives QEMU's lock back a moment later
+    await eventually(async () => {
+      try {
+        await carrier.start()
+        return true
+      } catch (error) {
+        if (/"write" lock/u.test(String(error))) return false
+        throw error
+      }
+    })
     this.#running = carrier
     this.#way = way
   }
