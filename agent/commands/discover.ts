@@ -69,8 +69,13 @@ export const discover = async (options: DiscoverCommand): Promise<void> => {
     return printJson({ machines: rows, processes, libvirt: asked, unseen })
   }
   if (machines.length === 0) {
+    const asked = libvirt.filter(({ problem }) => problem === null)
     const where =
-      libvirt.length === 0 ? 'there is no libvirt' : `no domain at ${libvirt.map(({ uri }) => uri).join(', ')}`
+      asked.length > 0
+        ? `no domain at ${asked.map(({ uri }) => uri).join(', ')}`
+        : libvirt.length === 0
+          ? 'there is no libvirt'
+          : 'no libvirt answered'
     remark(
       `nothing was found: none of ${processes} processes is a QEMU, and ${where}. If a machine is off, start it; ${HOW}`,
     )
