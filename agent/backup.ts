@@ -105,8 +105,7 @@ export class Backups implements AsyncDisposable {
    * NOT_FOUND for a machine of another configuration, LEASE_HELD.
    */
   start(order: Params<'agent.backup'>): void {
-    const machine = this.#options.machines.find(({ name }) => name === order.machine)
-    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${order.machine}"`)
+    const machine = this.#machine(order.machine)
     const earlier = [...this.#running.values()].filter((running) => running.machine === machine.name)
     const held = earlier.find(({ ending, abort }) => !ending && !abort.signal.aborted)
     if (held !== undefined) throw new VarveError('LEASE_HELD', `job ${held.job} holds the lease of ${machine.name}`)
@@ -114,13 +113,14 @@ export class Backups implements AsyncDisposable {
     const { full, base, policy } = order
     const { consistency, refuseFull, refuseLeftOut } = policy
     const wishes = { full, compare: order.compare, consistency, freezeTimeoutMs, refuseFull, refuseLeftOut }
-    const request = { machine, leaseId: order.job, agentId, formerAgents, base, ...wishes }
+    const request = { leaseId: order.job, agentId, formerAgents, base, ...wishes }
     this.#run(order.job, machine, order, async (signal) => {
       for (const done of [...earlier.map((one) => one.done), ...this.#settlements.of(machine.name)]) {
         await done
         signal.throwIfAborted()
       }
-      return await begin(request)
+      // the configuration may have been reloaded meanwhile
+      return await begin({ ...request, machine: this.#machine(machine.name) })
     })
   }
 
@@ -183,6 +183,13 @@ export class Backups implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop()
+  }
+
+  /** NOT_FOUND. */
+  #machine(name: string): MachineConfig {
+    const machine = this.#options.machines.find((one) => one.name === name)
+    if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
+    return machine
   }
 
   #resume(entry: JournalEntry, keys: Chunking): void {

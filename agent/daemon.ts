@@ -110,7 +110,8 @@ export const runAgent = async (
     }),
   )
   await live.start()
-  const served = { inventory: announced, backups, relay, driverOf }
+  const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
+  const served = { inventory: announced, backups, relay, forget }
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, log))
   opened = link
   onReloadable((read) => live.reload(read))
@@ -127,7 +128,7 @@ interface Served {
   readonly inventory: Inventory
   readonly backups: Backups
   readonly relay: Relay
-  readonly driverOf: (machine: Machine) => LeaseDriver
+  readonly forget: Drivers['forget']
 }
 
 /** Logs what the gateway refuses, and notes it for the commands. */
@@ -149,7 +150,7 @@ const takeRefusals = async (
 const inventoryOf = (
   { machines, state }: AgentConfig,
   { record: { agentId } }: Identity,
-  { backups, driverOf }: Pick<Served, 'backups' | 'driverOf'>,
+  { backups, driverOf }: Pick<Served, 'backups'> & { readonly driverOf: (machine: Machine) => LeaseDriver },
   log: Log,
 ): Inventory =>
   new Inventory({
@@ -162,7 +163,7 @@ const inventoryOf = (
     log,
   })
 
-const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Served): Handlers => ({
+const handlersOf = ({ machines }: AgentConfig, { backups, relay, forget }: Served): Handlers => ({
   'agent.backup': async (order) => {
     backups.start(order)
     return {}
@@ -176,7 +177,7 @@ const handlersOf = ({ machines }: AgentConfig, { backups, relay, driverOf }: Ser
   'agent.forget': ({ machine: name, disk }) => {
     const machine = machines.find((one) => one.name === name)
     if (machine === undefined) throw new VarveError('NOT_FOUND', `this agent has no machine "${name}"`)
-    return driverOf(machine).forget(machine, disk)
+    return forget(machine, disk)
   },
   'agent.qmp': (params) => relay.execute(params),
   'agent.events': (params, call) => relay.events(params, call),

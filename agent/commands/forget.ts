@@ -29,7 +29,7 @@ const forgetDisks = async (
   const { signal } = interruption()
   await using direct = await openDirect(config)
   const wanted = machineOf(config, machine)
-  if (direct !== null) return await orAbort(direct.drivers.of(wanted).forget(wanted, disk), signal)
+  if (direct !== null) return await orAbort(direct.drivers.forget(wanted, disk), signal)
   return await withGateway(
     file,
     async (context) => {

@@ -47,7 +47,7 @@ const cleanMachines = async (config: AgentConfig, direct: Direct): Promise<{ rem
   for (const entry of await direct.journal.listUnknown()) problems.push(`${entry.machine.name}: ${wayOut(entry)}`)
   for (const machine of await machinesOf(config, direct)) {
     try {
-      const forgotten = await direct.drivers.of(machine).forget(machine, null)
+      const forgotten = await direct.drivers.forget(machine, null)
       removed += forgotten.removed.length
       problems.push(...leftSentences(forgotten).map((sentence) => `${machine.name}: ${sentence}`))
     } catch (thrown) {

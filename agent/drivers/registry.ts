@@ -1,6 +1,7 @@
 // The list of drivers: to add one, add its kind.
 
 import { asVarveError, VarveError } from '../../protocol/errors.ts'
+import type { Forgotten } from '../../protocol/methods.ts'
 import type { DriverHost, DriverKind, Lease, LeaseDriver, LeaseRequest, Machine, MachineConfig } from './driver.ts'
 import { LeaseJournal, type JournalOptions } from './journal.ts'
 import { LIBVIRT } from './libvirt/kind.ts'
@@ -54,6 +55,19 @@ export class Drivers implements AsyncDisposable {
       if (off === null) throw error
       await this.#settleOthers(off)
       return await this.of(off).begin({ ...request, machine: off })
+    }
+  }
+
+  /** Removes what is Varve's from a machine, or the checkpoints of one disk; from its images where it is off. LEASE_HELD, NOT_FOUND. */
+  async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
+    const driver = this.of(machine)
+    try {
+      return await driver.forget(machine, disk)
+    } catch (thrown) {
+      const error = asVarveError(thrown)
+      const off = await driver.whenOff({ exclude: [], attach: [], ...machine }, error)
+      if (off === null) throw error
+      return await this.of(off).forget(off, disk)
     }
   }
 

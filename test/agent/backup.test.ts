@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { Backups } from '../../agent/backup.ts'
 import type { JournalEntry, LeaseJournal } from '../../agent/drivers/journal.ts'
 import { openJournal } from '../../agent/drivers/registry.ts'
-import type { Lease, LeaseDriver, LeasedDisk, LeaseOutcome } from '../../agent/drivers/driver.ts'
+import type { Lease, LeaseDriver, LeasedDisk, LeaseOutcome, MachineConfig } from '../../agent/drivers/driver.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { GatewayLink } from '../../agent/session/link.ts'
 import { VarveError, type ErrorCode } from '../../protocol/errors.ts'
@@ -112,6 +112,8 @@ interface Bench extends AsyncDisposable {
   readonly clock: HandClock
   readonly backups: Backups
   readonly driver: ScriptedDriver
+  /** As the configuration has them now. */
+  readonly machines: MachineConfig[]
   readonly journal: LeaseJournal
   readonly link: GatewayLink
   readonly pairs: PeerPair[]
@@ -159,10 +161,11 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     clock,
     random: () => 0,
   })
+  const machines = [qmpMachine('/nowhere/qmp')]
   const backups = new Backups({
     agentId: randomUUID(),
     formerAgents: [],
-    machines: [qmpMachine('/nowhere/qmp')],
+    machines,
     driverOf: () => driver,
     begin: (request) => driver.begin(request),
     journal,
@@ -177,6 +180,7 @@ const bench = async (temp: TempFolder, handlers: Handlers = {}): Promise<Bench> 
     clock,
     backups,
     driver,
+    machines,
     journal,
     link,
     pairs,
@@ -293,6 +297,26 @@ test('a cancellation before the lease has begun gives it back as soon as it has'
   await run.until(idle(run))
   expect(run.calls).toEqual(['backup.fail CANCELLED'])
   expect(lease.ends).toEqual(['failed'])
+})
+
+test('a backup that waits for the one before begins with the machine as the configuration has it then', async () => {
+  await using temp = await tempFolder()
+  await using run = await bench(temp)
+  const { job, lease } = started(run)
+  const ending = Promise.withResolvers<void>()
+  lease.end = async () => await ending.promise
+  run.backups.cancel(job)
+  const begun: string[] = []
+  const next = orderOf()
+  run.driver.begin = async ({ machine }) => {
+    begun.push(machine.address)
+    return new ScriptedLease(next.job, [])
+  }
+  run.backups.start(next)
+  run.machines[0] = qmpMachine('/elsewhere/qmp')
+  ending.resolve()
+  await run.until(idle(run))
+  expect(begun).toEqual(['/elsewhere/qmp'])
 })
 
 test('a configuration that is too long for the wire is left out', async () => {

@@ -238,3 +238,14 @@ test('a machine that is only read while it is off: its own entry, a snapshot by 
   expect(kinds(await host.backup('archive'))).toEqual(['vda full no-bitmap'])
   await host.done('forget', 'archive')
 })
+
+test('the checkpoints of a machine are forgotten while it is off, and its next backup reads in full', async () => {
+  await using it = await bed([disk('vda', 'qcow2', MIB)])
+  const { host, machine } = it
+  await host.backup('db1')
+  await machine.qemu.quit()
+  const { stdout } = await host.done('forget', 'db1', '--json')
+  expect(JSON.parse(stdout)).toMatchObject({ machine: 'db1', removed: [{ node: 'vda' }], left: [] })
+  expect(kinds(await host.backup('db1'))).toEqual(['vda full bitmap-missing'])
+  await expectNothing(it)
+})
