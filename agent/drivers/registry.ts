@@ -58,7 +58,7 @@ export class Drivers implements AsyncDisposable {
     }
   }
 
-  /** Removes what is Varve's from a machine, or the checkpoints of one disk; from its images where it is off. LEASE_HELD, NOT_FOUND. */
+  /** Removes what is Varve's from a machine or one of its disks, from the images where it is off. LEASE_HELD, NOT_FOUND. */
   async forget(machine: Machine, disk: string | null): Promise<Forgotten> {
     const driver = this.of(machine)
     try {
