@@ -313,10 +313,10 @@ test('a daemon that stands still is noticed, one that is killed at once', async 
 
 test('signs of life that libvirt asks for are given: an idle connection stays', async () => {
   await using folder = await tempFolder()
-  const everySecond = 'keepalive_interval = 1\nkeepalive_count = 1\n'
-  await using libvirt = await startLibvirt({ folder: folder.path, libvirtdConf: everySecond })
+  const often = 'keepalive_interval = 3\nkeepalive_count = 1\n'
+  await using libvirt = await startLibvirt({ folder: folder.path, libvirtdConf: often })
   await using connection = await LibvirtConnection.open({ uri: libvirt.uri })
-  await new Promise((resolve) => void setTimeout(resolve, 4_000))
+  await new Promise((resolve) => void setTimeout(resolve, 9_000))
   expect(await connection.listAllDomains()).toEqual([])
 })
 

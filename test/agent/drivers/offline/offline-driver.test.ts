@@ -292,9 +292,9 @@ const firstDisk = (lease: Lease): LeasedDisk => lease.disks[0]!
 test('an agent’s heartbeat keeps a lease that lasts longer than silence may', async () => {
   await using folder = await tempFolder()
   await using host = await bench(folder.path)
-  await using agent = await host.agent({ silenceMs: 4_000 })
+  await using agent = await host.agent({ silenceMs: 10_000 })
   const lease = await agent.driver.begin(host.request())
-  await new Promise((resolve) => setTimeout(resolve, 6_000))
+  await new Promise((resolve) => setTimeout(resolve, 12_000))
   await lease.check()
   expect((await host.live.content(firstDisk(lease))).length).toBe(4 * MIB)
   await lease.end('failed')
