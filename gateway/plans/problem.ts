@@ -1,15 +1,17 @@
 // What is wrong with plans, in sentences: of one by itself, and of the plans of a tenant together. Pure.
+import { scheduleProblem } from './next-run.ts'
+import { windowProblem } from './window.ts'
 import { PATTERNS_MAX, PLANS_MAX, type Plan } from '../../protocol/plans.ts'
 
 /** What is wrong with one plan; null for nothing. */
-export const planProblem = ({ name, covers, keep, schedule, rpoMs }: Plan): string | null => {
+export const planProblem = ({ name, covers, schedule, window, timeZone }: Plan): string | null => {
   const twice = (what: string, names: readonly string[]): string | null => {
     const again = names.find((one, index) => names.indexOf(one) !== index)
     return again === undefined ? null : `plan ${name}: ${what} "${again}" is listed twice`
   }
-  void keep
-  void schedule
-  void rpoMs
+  const time =
+    (schedule === null ? null : scheduleProblem(schedule, timeZone)) ?? (window === null ? null : windowProblem(window))
+  if (time !== null) return `plan ${name}: ${time}`
   return twice('machine', covers.machines) ?? twice('group', covers.groups) ?? twice('pattern', covers.patterns)
 }
 

@@ -9,6 +9,12 @@ const plan = (name: string, covers: Partial<Covers> = {}): Plan => ({
   covers: { ...PLAN_RULES_DEFAULT.covers, ...covers },
 })
 
+test('a schedule or a window that cannot be read is said with its plan', () => {
+  expect(planProblem({ ...plan('a'), schedule: 'at night' })).toMatch(/^plan a: .*at night/u)
+  expect(planProblem({ ...plan('a'), schedule: 'every 4h', window: 'at night' })).toMatch(/^plan a: .*at night/u)
+  expect(planProblem({ ...plan('a'), schedule: '0 1 * * *', window: '22:00-06:00' })).toBe(null)
+})
+
 test('what is listed twice in one plan is said', () => {
   expect(planProblem(plan('a', { machines: ['x', 'y', 'x'] }))).toBe('plan a: machine "x" is listed twice')
   expect(planProblem(plan('a', { groups: ['g', 'g'] }))).toBe('plan a: group "g" is listed twice')
