@@ -24,6 +24,7 @@ import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from '../settings.ts'
 import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
+import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
 
@@ -46,6 +47,7 @@ const OPERATIONS = {
   ...roomOperations,
   ...stateOperations,
   ...tenantOperations,
+  ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
 } satisfies Operations
