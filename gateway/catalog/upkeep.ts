@@ -22,6 +22,7 @@ export interface UpkeepNote {
 export interface UpkeepTenant {
   readonly tenant: string
   readonly name: string
+  readonly createdMs: number
   /** Restore points, and the place of the newest one in the order of creation; 0 without any. */
   readonly points: number
   readonly newestSeq: number

@@ -1,5 +1,6 @@
 // When something is full if it goes on growing as it did: a pure forecast over daily samples, which noise and single steps do
 // not mislead.
+import type { Forecast } from '../../protocol/forecast.ts'
 
 /** Days of samples that a forecast looks at. */
 export const FORECAST_DAYS = 30
@@ -18,19 +19,6 @@ const STEP_NEXT = 3
 export interface DailyBytes {
   readonly day: number
   readonly bytes: number
-}
-
-/** Why there is no number of days. */
-export const FORECAST_REASONS = ['history', 'growth', 'far', 'limit'] as const
-export type ForecastReason = (typeof FORECAST_REASONS)[number]
-
-export interface Forecast {
-  /** Whole days until the limit is reached, 0 where it is; null where none can be told. */
-  readonly daysLeft: number | null
-  /** Growth of a day, in bytes, negative where it shrinks; null where there is too little history. */
-  readonly bytesPerDay: number | null
-  /** `history`: too little of it yet; `growth`: it does not grow; `far`: in more than FORECAST_DAYS_MAX days; `limit`: there is none. */
-  readonly reason: ForecastReason | null
 }
 
 const median = (values: readonly number[]): number => {
@@ -91,16 +79,20 @@ const recent = (samples: readonly DailyBytes[], today: number): DailyBytes[] =>
     .sort((a, b) => a.day - b.day)
 
 /**
- * When `limitBytes` (null: there is none) is reached from `usedBytes`, by the growth of the last FORECAST_DAYS days. Weekly
- * patterns and saw teeth of regular collections are growth as they are on average; one large step either way is left out.
+ * Bytes a day by the last FORECAST_DAYS days, null where there is too little history. Weekly patterns and saw teeth of regular
+ * collections are growth as they are on average; one large step either way is left out.
  */
-export const forecastOf = (
-  samples: readonly DailyBytes[],
-  { usedBytes, limitBytes, today }: { usedBytes: number; limitBytes: number | null; today: number },
-): Forecast => {
+export const growthOf = (samples: readonly DailyBytes[], today: number): number | null => {
   const known = recent(samples, today)
   const enough = known.length >= FORECAST_SAMPLES_MIN && known.at(-1)!.day - known[0]!.day >= FORECAST_SAMPLES_MIN - 1
-  const bytesPerDay = enough ? Math.round(slopeOf(withoutSteps(known))) : null
+  return enough ? Math.round(slopeOf(withoutSteps(known))) : null
+}
+
+/** When a limit (null: there is none) is reached from what is used, at this growth. */
+export const forecastOf = (
+  bytesPerDay: number | null,
+  { usedBytes, limitBytes }: { readonly usedBytes: number; readonly limitBytes: number | null },
+): Forecast => {
   if (limitBytes === null) return { daysLeft: null, bytesPerDay, reason: 'limit' }
   if (usedBytes >= limitBytes) return { daysLeft: 0, bytesPerDay, reason: null }
   if (bytesPerDay === null) return { daysLeft: null, bytesPerDay, reason: 'history' }

@@ -132,7 +132,11 @@ export class Maintenance implements AsyncDisposable {
     name: N,
     tenant: Tenant,
     params: Params<N>,
-    { signal, call, pace }: { signal: AbortSignal; call: Pick<WorkCall<'store.collect'>, 'send'>; pace: Rate | undefined },
+    {
+      signal,
+      call,
+      pace,
+    }: { signal: AbortSignal; call: Pick<WorkCall<'store.collect'>, 'send'>; pace: Rate | undefined },
   ): Promise<Result<N>> {
     const startedMs = this.#clock.elapsed()
     const progress = new Progress(this.#clock, (one) => call.send(one))

@@ -20,7 +20,7 @@ export const upkeepOperations = {
     const notesOf = Map.groupBy(notes, ({ row }) => row)
     const of = (row: number): UpkeepNote[] => (notesOf.get(row) ?? []).map(({ row: _, ...note }) => note)
     const tenants = sql.all<Omit<UpkeepTenant, 'notes'> & { readonly row: number }>(
-      `SELECT tenant.id AS row, tenant.uuid AS tenant, tenant.name, coalesce(made.points, 0) AS points,
+      `SELECT tenant.id AS row, tenant.uuid AS tenant, tenant.name, tenant.created_ms AS createdMs, coalesce(made.points, 0) AS points,
          coalesce(made.seq, 0) AS newestSeq, coalesce(removed.points, 0) AS removed,
          (SELECT coalesce(sum(pack.bytes), 0) FROM pack WHERE pack.tenant = tenant.id) AS packBytes,
          coalesce(made.bytes, 0) + (SELECT coalesce(sum(bytes), 0) FROM carried WHERE carried.tenant = tenant.id) AS keptBytes,

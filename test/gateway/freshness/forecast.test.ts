@@ -1,6 +1,6 @@
 // Forecasts over histories as they are: steady, noisy, with a prune, with saw teeth, with gaps, too short.
 import { describe, expect, test } from 'vitest'
-import { forecastOf, type DailyBytes } from '../../../gateway/freshness/forecast.ts'
+import { forecastOf, growthOf, type DailyBytes } from '../../../gateway/freshness/forecast.ts'
 import { Dice } from '../../support/model-dice.ts'
 
 const GIB = 2 ** 30
@@ -22,7 +22,7 @@ const history = (days: number, change: (index: number) => number, startBytes = 1
 }
 
 const of = (samples: readonly DailyBytes[], limitBytes: number | null = 1000 * GIB) =>
-  forecastOf(samples, { usedBytes: samples.at(-1)?.bytes ?? 0, limitBytes, today: TODAY })
+  forecastOf(growthOf(samples, TODAY), { usedBytes: samples.at(-1)?.bytes ?? 0, limitBytes })
 
 describe('growth', () => {
   test('that is steady leads to the limit on its day', () => {
@@ -87,8 +87,7 @@ describe('no number of days', () => {
 })
 
 test('what is full is full, whatever is known', () => {
-  const full = { usedBytes: 10, limitBytes: 10, today: TODAY }
-  expect(forecastOf([], full)).toEqual({ daysLeft: 0, bytesPerDay: null, reason: null })
+  expect(forecastOf(null, { usedBytes: 10, limitBytes: 10 })).toEqual({ daysLeft: 0, bytesPerDay: null, reason: null })
 })
 
 test('days without a sample are no days without growth, and older ones do not count', () => {
