@@ -3,7 +3,7 @@
 import type { CollectionReport } from '../../protocol/maintenance.ts'
 import type { UpkeepTenant } from '../catalog/upkeep.ts'
 
-/** How much of an estimate turns out to be dead, at least and at most: one odd collection must not end or flood all later ones. */
+/** Least and most of an estimate that is taken to be dead: one odd collection must not end or flood all later ones. */
 const SHARE_MIN = 0.05
 const SHARE_MAX = 1
 

@@ -1,7 +1,7 @@
 // The migration that brings what upkeep remembers: when each kind was done last, what removed points had stored, daily samples.
 
-// a removed point's bytes go free as far as the next point of its machine has written others in their place; the rest is carried by
-// that one, so that the bytes of all points and what they carry is an estimate of what is needed, without looking at an index
+// a removed point's bytes go free as far as the next point of its machine has written others in their place; the rest is carried
+// by that one, so that the bytes of all points and what they carry is an estimate of what is needed, without a look at the index
 export const UPKEEP_SCHEMA = `
 CREATE TABLE upkeep (
   tenant INTEGER NOT NULL, kind TEXT NOT NULL, tried_ms INTEGER NOT NULL, done_ms INTEGER, failures INTEGER NOT NULL DEFAULT 0,
