@@ -6,6 +6,7 @@ import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
@@ -26,6 +27,7 @@ export interface Catalog {
   readonly condition: Condition
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
+  readonly figures: FigureBook
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses

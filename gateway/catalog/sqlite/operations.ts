@@ -9,6 +9,7 @@ import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
 import { damageOperations } from './damage.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -35,6 +36,7 @@ const OPERATIONS = {
   ...comparisonOperations,
   ...damageOperations,
   ...examineOperations,
+  ...figureOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
