@@ -1,4 +1,8 @@
 // The schema of the catalog and chunk index, as a list of migrations; each runs once, in order.
+import { EVENT_SCHEMA } from './event-schema.ts'
+import { NOTICE_SCHEMA } from './notice-schema.ts'
+import { PLAN_SCHEMA } from './plan-schema.ts'
+import { RUN_SCHEMA } from './run-schema.ts'
 import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
@@ -212,4 +216,8 @@ export const MIGRATIONS: readonly string[] = [
   VERSION_7,
   VERSION_8,
   VERSION_9,
+  PLAN_SCHEMA,
+  RUN_SCHEMA,
+  EVENT_SCHEMA,
+  NOTICE_SCHEMA,
 ]

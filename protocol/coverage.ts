@@ -1,0 +1,50 @@
+// Coverage: whether each machine is protected, as one state with its reason.
+import * as v from 'valibot'
+import { exclusion, planName } from './plans.ts'
+import { failure, name, timeMs, uuid } from './schemas.ts'
+
+/**
+ * `fresh`: its newest point meets the target. `late`: it does not. `never`: it has no point yet though one was due, or no plan
+ * covers it. `failing`: backups fail since the last good one. `excluded`: on purpose. `archived`: gone from its host, its points
+ * are kept. `orphaned`: its agent is revoked or was not heard of for long. `unverified`: fresh, but its points were not verified
+ * for as long as the plan allows.
+ */
+export const MACHINE_STATES = [
+  'fresh',
+  'unverified',
+  'late',
+  'failing',
+  'never',
+  'orphaned',
+  'archived',
+  'excluded',
+] as const
+export type MachineState = (typeof MACHINE_STATES)[number]
+
+/** States in which a machine is not protected as its plan says. */
+export const UNPROTECTED = ['late', 'failing', 'never', 'orphaned'] as const
+
+export const covered = v.object({
+  machine: name,
+  group: v.nullable(name),
+  agent: uuid,
+  host: v.string(),
+  online: v.boolean(),
+  /** Null where no plan covers it. */
+  plan: v.nullable(planName),
+  state: v.picklist(MACHINE_STATES),
+  /** One sentence: why, and what to do. */
+  reason: v.string(),
+  /** Since when it is in this state; null where that is not known. */
+  sinceMs: v.nullable(timeMs),
+  /** When its newest point has to be there at the latest to be fresh; null where nothing is expected. */
+  deadlineMs: v.nullable(timeMs),
+  lastPointMs: v.nullable(timeMs),
+  lastVerifiedMs: v.nullable(timeMs),
+  /** The error of the last backup, where that failed. */
+  lastError: v.nullable(failure),
+  /** The next planned backup; null where none is. */
+  nextMs: v.nullable(timeMs),
+  exclusion: v.nullable(exclusion),
+})
+export type Covered = v.InferOutput<typeof covered>
