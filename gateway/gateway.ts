@@ -5,6 +5,7 @@ import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
+import { Events } from './events/events.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
@@ -16,6 +17,7 @@ import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
+import { Presence } from './service/presence.ts'
 import { watchRevocations } from './service/revocations.ts'
 import { serviceOf } from './service/service.ts'
 import type { SessionParts } from './session/connection.ts'
@@ -78,8 +80,10 @@ export class Gateway implements AsyncDisposable {
         onError: (error, entry) => log.error({ err: error, entry }, 'the audit log cannot be written'),
       }),
     )
-    const registry = new Registry(clock)
-    const backups = new Backups({ datastore, agents: registry, clock, log })
+    const events = resources.use(new Events({ catalog, clock, log }))
+    const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
+    const registry = new Registry(clock, presence)
+    const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
@@ -92,6 +96,7 @@ export class Gateway implements AsyncDisposable {
       sessions: registry,
       backups,
       maintenance,
+      events,
       clock,
       log,
     })

@@ -7,7 +7,9 @@ import { recordOperations } from './records.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
+import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
+import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
@@ -16,6 +18,7 @@ import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation, Operations } from './operation.ts'
 import { packOperations } from './packs.ts'
+import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
@@ -33,7 +36,9 @@ const OPERATIONS = {
   ...recordOperations,
   ...collectionOperations,
   ...comparisonOperations,
+  ...conditionOperations,
   ...damageOperations,
+  ...eventOperations,
   ...examineOperations,
   ...identityOperations,
   ...jobOperations,
@@ -41,6 +46,7 @@ const OPERATIONS = {
   ...lossOperations,
   ...machineOperations,
   ...packOperations,
+  ...planOperations,
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
