@@ -11,6 +11,7 @@ import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -41,6 +42,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,
+  ...figureOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
@@ -64,13 +66,14 @@ type Ran<N extends OperationName> = Operations[N]['run']
 export type OperationArgs<N extends OperationName> = Named<Parameters<Ran<N>>[1]>
 export type OperationResult<N extends OperationName> = ReturnType<Ran<N>>
 
-/** One transaction; if the log cannot grow, it is retried once after a checkpoint, which lets the log restart. */
+/** One transaction; if the log cannot grow, it is retried once with the log begun anew. */
 const written = <R>(sql: Sql, run: () => R): R => {
   try {
     return sql.transaction(run)
   } catch (thrown) {
     if (!isDatabaseFull(thrown)) throw thrown
-    sql.checkpoint()
+    // ballast can be taken instead, as long as there is any
+    sql.restartLog({ patient: sql.ballast.names().length === 0 })
     return sql.transaction(run)
   }
 }
@@ -94,7 +97,7 @@ export const runOperation = <N extends OperationName>(
   if (operation.mode === 'spare') {
     const result = sql.transaction(run)
     // only then has the catalog itself its new length
-    sql.checkpoint()
+    sql.restartLog({ patient: false })
     return result
   }
   return sql.ballast.draw(() => (operation.mode === 'write' ? written(sql, run) : sql.snapshot(run)))
