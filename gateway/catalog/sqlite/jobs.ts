@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
+import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
@@ -33,6 +34,7 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
   // the builder's state is useless now; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
   endRunOfJob(sql, job, text, nowMs)
+  if (error !== null) tellFailed(sql, job, error, nowMs)
 }
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
@@ -133,6 +135,7 @@ export const jobOperations = {
     if (run === undefined) addByHand(sql, { id: randomUUID(), tenant, kind: 'backup', machine, subject, nowMs, job })
     else if (!startRun(sql, { ...run, job, nowMs }))
       throw new VarveError('EXISTS', `run ${run.id} is not due any more: it was started or ended meanwhile`)
+    tellStarted(sql, args.id, args.nowMs)
     return { base, compare }
   }),
 
@@ -220,6 +223,7 @@ export const jobOperations = {
       job.id,
     )
     endJob(sql, job.id, 'committed', null, args.nowMs)
+    tellCommitted(sql, job.id, { uploads, bytesRead: args.bytesRead, nowMs: args.nowMs })
   }),
 
   'jobs.fail': write((sql, args) => {
