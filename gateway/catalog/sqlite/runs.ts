@@ -168,6 +168,9 @@ const fromCondition = (from: RunFrom): [string, ...SqlValue[]] => {
   return ["state = 'running' AND job = ?", from.job]
 }
 
+const openRuns = (sql: Sql): RunRow[] =>
+  sql.all<FoundRun>(`${RUN} WHERE run.state IN ('due', 'running') ORDER BY run.due_ms, run.rowid`).map(runRow)
+
 export const runOperations = {
   'runs.plan': write((sql, { runs, paces = [] }) => {
     const added = runs.filter((run) => addRun(sql, run)).map(({ id }) => id)
@@ -192,9 +195,7 @@ export const runOperations = {
     addByHand(sql, { ...run, tenant, machine: row })
   }),
 
-  'runs.open': read((sql) =>
-    sql.all<FoundRun>(`${RUN} WHERE run.state IN ('due', 'running') ORDER BY run.due_ms, run.rowid`).map(runRow),
-  ),
+  'runs.open': read(openRuns),
 
   'runs.world': aside((sql) => ({
     tenants: sql
@@ -204,6 +205,7 @@ export const runOperations = {
         plans: plansOf(sql, row),
       })),
     machines: sql.all<FoundMachine>(`${MACHINES} ORDER BY machine.id`).map(plannedMachine),
+    runs: openRuns(sql),
   })),
 
   'runs.machine': read((sql, { tenant, name }) => {
