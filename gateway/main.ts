@@ -61,8 +61,12 @@ const addServe = (program: Command): void => {
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
     .option(
+      '--otlp-endpoint <url>',
+      'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
+    )
+    .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint',
     )
     .action((options: ServeOptions) => serve(options))
 }
