@@ -22,7 +22,6 @@ export const HAPPENINGS = [
   'plan.changed',
   'gateway.started',
   'gateway.crashed',
-  'lock-ending',
 ] as const
 
 /** Events that are changes of a condition: `active` while it holds; told once when it begins and once when it is good again. */
@@ -35,6 +34,7 @@ export const CONDITIONS = [
   'disk.reserve',
   'damage',
   'verify.stale',
+  'lock.ending',
   'drill.failed',
   'agent.away',
   'certificate.ending',

@@ -16,6 +16,7 @@ import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
 import type { Usage } from './usage.ts'
+import type { Watching } from './watching.ts'
 
 export interface Catalog {
   readonly agents: Agents
@@ -41,4 +42,5 @@ export interface Catalog {
   readonly tenants: Tenants
   readonly tokens: Tokens
   readonly usage: Usage
+  readonly watching: Watching
 }

@@ -20,6 +20,7 @@ import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { Moves, type Whereabouts } from './moves.ts'
+import { Skews } from './skews.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -30,9 +31,6 @@ export const ACCEPT_TIMEOUT_MS = 30_000
 
 /** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
-
-/** Difference between an agent's clock and ours that is logged, in milliseconds. */
-const SKEW_LOGGED_MS = 60_000
 
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
@@ -76,6 +74,7 @@ export class Backups {
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
+  readonly skews: Skews
   readonly moves: Moves
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
@@ -84,6 +83,7 @@ export class Backups {
     this.#clock = options.clock
     this.#log = options.log
     this.#watchers = new Watchers(options.clock)
+    this.skews = new Skews(options.log)
     const { datastore, log } = options
     this.moves = new Moves({ ...options, catalog: datastore.catalog })
     this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
@@ -156,9 +156,7 @@ export class Backups {
   async begin(agent: string, params: Begin): Promise<void> {
     const { job, disks, attachments = [], ...begun } = params
     const nowMs = this.#clock.now()
-    const skewMs = begun.timeMs - nowMs
-    if (Math.abs(skewMs) > SKEW_LOGGED_MS)
-      this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
+    this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)
     const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, attachments, state, nowMs })
     if (refusal !== null) {

@@ -26,6 +26,7 @@ import { rowed, type Named } from './tenant-row.ts'
 import { settingOf, tenantOperations } from './tenants.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
+import { watchingOperations } from './watching.ts'
 
 const OPERATIONS = {
   ...auditOperations,
@@ -48,6 +49,7 @@ const OPERATIONS = {
   ...tenantOperations,
   ...usageOperations,
   ...verificationOperations,
+  ...watchingOperations,
 } satisfies Operations
 
 export type OperationName = keyof Operations
