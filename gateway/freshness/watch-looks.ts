@@ -15,7 +15,7 @@ import {
   tokenVerdicts,
   type CertificateSeen,
 } from './watch-identities.ts'
-import type { Presence } from './watch-presence.ts'
+import type { Sightings } from './watch-sightings.ts'
 import { damageVerdicts, lockVerdicts, verifyVerdict, type LockSeen, type VerifySeen } from './watch-protection.ts'
 import { diskVerdict, quotaVerdicts } from './watch-space.ts'
 import type { Before, Looked, Verdict } from './watch-verdict.ts'
@@ -43,7 +43,7 @@ export interface LookSources {
   readonly forecasts: Forecasts
   /** Whether an agent is connected. */
   readonly online: (agent: string) => boolean
-  readonly presence: Presence
+  readonly sightings: Sightings
   /** How far agents' clocks are ahead, in milliseconds, of those of which it is known. */
   readonly skewsOf: <A extends { readonly id: string }>(agents: readonly A[]) => (A & { readonly skewMs: number })[]
   /** What the port serves, in PEM; null without TLS. */
@@ -101,13 +101,13 @@ const diskLook = ({ space, forecasts }: LookSources): Look => ({
 })
 
 /** Who serves machines, and how their clocks are. */
-const agentLook = ({ catalog, online, presence, skewsOf }: LookSources): Look => ({
+const agentLook = ({ catalog, online, sightings, skewsOf }: LookSources): Look => ({
   name: 'agents',
   kinds: ['agent.away', 'clock.wrong'],
   everyMs: LOOK_MS,
   look: async ({ elapsedMs }, before) => {
     const agents = await catalog.watching.agents()
-    const away = agentVerdicts(presence.look(agents, { online, elapsedMs }), before)
+    const away = agentVerdicts(sightings.look(agents, { online, elapsedMs }), before)
     const wrong = skewVerdicts(
       skewsOf(agents).map(({ id, ...seen }) => ({ ...seen, agent: id })),
       before,

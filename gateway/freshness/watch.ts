@@ -15,8 +15,6 @@ export interface WatchOptions {
   readonly looks: readonly Look[]
   readonly clock: Clock
   readonly log: Log
-  /** What the gateway says of itself at its start. */
-  readonly version: string
 }
 
 export class Watch implements AsyncDisposable {
@@ -35,24 +33,22 @@ export class Watch implements AsyncDisposable {
     this.#clockSeen = seen
   }
 
-  /** Marks the start, tells of it and of a crash before it, and looks from now on. */
+  /** Marks the start, tells of a crash before it, and looks from now on. */
   static async start(options: WatchOptions): Promise<Watch> {
-    const { catalog, clock, events, version } = options
+    const { catalog, clock, events } = options
     const moment = momentOf(clock)
     const recordedMs = await catalog.watching.recordedMs()
     const crashedMs = await markStart(catalog.settings, moment.nowMs)
-    const platform = { tenant: null, data: {} } as const
     if (crashedMs !== null)
       events.tell({
-        ...platform,
         kind: 'gateway.crashed',
+        tenant: null,
         severity: 'error',
         text:
           `the gateway that was started at ${new Date(crashedMs).toISOString()} did not end as it should (kill -9, loss of power, no ` +
           'memory left?); what it had acknowledged is there, and journalctl -u varve-gateway tells more',
         data: { startedMs: crashedMs },
       })
-    events.tell({ ...platform, kind: 'gateway.started', text: `the gateway was started (version ${version})` })
     const watch = new Watch(options, clockAtStart(moment, recordedMs))
     watch.#next(0)
     return watch

@@ -1,12 +1,12 @@
 // For how long agents are connected or away: from when that was seen first. Method: looks at moments by hand.
 import { expect, test } from 'vitest'
-import { Presence } from '../../../gateway/freshness/watch-presence.ts'
+import { Sightings } from '../../../gateway/freshness/watch-sightings.ts'
 
 test('an agent is as it is since the look that saw it so first, and one that is gone is forgotten', () => {
-  const presence = new Presence()
+  const sightings = new Sightings()
   const online = new Set(['a'])
   const look = (elapsedMs: number, ids = ['a', 'b']): (string | number | boolean)[][] =>
-    presence
+    sightings
       .look(
         ids.map((id) => ({ id })),
         { online: (id) => online.has(id), elapsedMs },

@@ -7,7 +7,7 @@ interface Seen {
   readonly sinceMs: number
 }
 
-export class Presence {
+export class Sightings {
   #seen = new Map<string, Seen>()
 
   /** Notes which agents are connected now; for how long each has been as it is, in milliseconds, in their order. */
