@@ -10,6 +10,7 @@ import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
 import type { Packs } from './packs.ts'
+import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
 import type { Settings } from './settings.ts'
@@ -33,6 +34,7 @@ export interface Catalog {
   readonly lost: LostRanges
   readonly machines: Machines
   readonly packs: Packs
+  readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
   readonly retention: Policies

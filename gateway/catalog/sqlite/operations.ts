@@ -16,6 +16,7 @@ import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation, Operations } from './operation.ts'
 import { packOperations } from './packs.ts'
+import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
@@ -42,6 +43,7 @@ const OPERATIONS = {
   ...lossOperations,
   ...machineOperations,
   ...packOperations,
+  ...planOperations,
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
