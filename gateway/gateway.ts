@@ -5,10 +5,12 @@ import { Audit } from './auth/audit.ts'
 import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
+import { Events } from './events/events.ts'
 import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from '../protocol/host/log.ts'
+import { VERSION } from '../protocol/host/version.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
@@ -16,6 +18,7 @@ import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
+import { Presence } from './service/presence.ts'
 import { watchRevocations } from './service/revocations.ts'
 import { serviceOf } from './service/service.ts'
 import type { SessionParts } from './session/connection.ts'
@@ -78,8 +81,10 @@ export class Gateway implements AsyncDisposable {
         onError: (error, entry) => log.error({ err: error, entry }, 'the audit log cannot be written'),
       }),
     )
-    const registry = new Registry(clock)
-    const backups = new Backups({ datastore, agents: registry, clock, log })
+    const events = resources.use(new Events({ catalog, clock, log }))
+    const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
+    const registry = new Registry(clock, presence)
+    const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
@@ -92,6 +97,7 @@ export class Gateway implements AsyncDisposable {
       sessions: registry,
       backups,
       maintenance,
+      events,
       clock,
       log,
     })
@@ -104,6 +110,10 @@ export class Gateway implements AsyncDisposable {
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
+    if (port !== null) {
+      const text = `the gateway was started: varve-gateway ${VERSION}`
+      events.tell({ kind: 'gateway.started', tenant: null, text, data: { version: VERSION } })
+    }
     return new Gateway(url, lost, port, registry, resources.move())
   }
 

@@ -5,6 +5,7 @@ import type { Checks } from './checks.ts'
 import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
+import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
@@ -26,8 +27,10 @@ export interface Catalog {
   readonly records: Records
   readonly collection: Collection
   readonly condition: Condition
+  readonly conditions: Conditions
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
+  readonly events: EventLog
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses

@@ -7,7 +7,9 @@ import { recordOperations } from './records.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
+import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
+import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
@@ -35,7 +37,9 @@ const OPERATIONS = {
   ...recordOperations,
   ...collectionOperations,
   ...comparisonOperations,
+  ...conditionOperations,
   ...damageOperations,
+  ...eventOperations,
   ...examineOperations,
   ...identityOperations,
   ...jobOperations,
