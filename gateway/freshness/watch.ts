@@ -1,6 +1,7 @@
 // The watcher: looks once a minute, tells what begins and what is good again, and says at the start how the last gateway ended.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
+import { VERSION } from '../../protocol/host/version.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Events } from '../events/events.ts'
@@ -33,7 +34,7 @@ export class Watch implements AsyncDisposable {
     this.#clockSeen = seen
   }
 
-  /** Marks the start, tells of a crash before it, and looks from now on. */
+  /** Marks the start, tells of it and of a crash before it, and looks from now on. */
   static async start(options: WatchOptions): Promise<Watch> {
     const { catalog, clock, events } = options
     const moment = momentOf(clock)
@@ -49,6 +50,8 @@ export class Watch implements AsyncDisposable {
           'memory left?); what it had acknowledged is there, and journalctl -u varve-gateway tells more',
         data: { startedMs: crashedMs },
       })
+    const text = `the gateway was started: varve-gateway ${VERSION}`
+    events.tell({ kind: 'gateway.started', tenant: null, text, data: { version: VERSION } })
     const watch = new Watch(options, clockAtStart(moment, recordedMs))
     watch.#next(0)
     return watch

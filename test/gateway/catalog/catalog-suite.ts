@@ -522,6 +522,7 @@ export const catalogSuite = (name: string, openEngine: () => Promise<Engine>): v
     return { catalog, acme, other, agent, machine, [Symbol.asyncDispose]: () => held.disposeAsync() }
   }
   describe(name, () => {
-    for (const subject of [tenants, audit, identities, machines, jobs, chunks, events, conditions, watching]) subject(open)
+    for (const subject of [tenants, audit, identities, machines, jobs, chunks, events, conditions, watching])
+      subject(open)
   })
 }

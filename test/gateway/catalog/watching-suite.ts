@@ -49,8 +49,26 @@ export const watching = (open: () => Promise<World>) =>
       const found = await catalog.watching.tokens({ fromMs: 100, untilMs: 150 })
       const rest = { createdMs: 1 }
       expect(found).toEqual([
-        { id: platform, tenant: null, tenantName: null, subject: 'op', role: 'platform', expiresMs: 150, lastMs: 150, ...rest },
-        { id: ending, tenant: acme.id, tenantName: 'acme', subject: 'ann', role: 'owner', expiresMs: 100, lastMs: 500, ...rest },
+        {
+          id: platform,
+          tenant: null,
+          tenantName: null,
+          subject: 'op',
+          role: 'platform',
+          expiresMs: 150,
+          lastMs: 150,
+          ...rest,
+        },
+        {
+          id: ending,
+          tenant: acme.id,
+          tenantName: 'acme',
+          subject: 'ann',
+          role: 'owner',
+          expiresMs: 100,
+          lastMs: 500,
+          ...rest,
+        },
       ])
     })
 
@@ -79,7 +97,10 @@ export const watching = (open: () => Promise<World>) =>
       await using world = await open()
       const { catalog, acme, other, agent, machine } = world
       await addMachine(catalog, acme, agent, 'without')
-      const points = [await addPoint(catalog, acme, machine, { nowMs: 20 }), await addPoint(catalog, acme, machine, { nowMs: 30 })]
+      const points = [
+        await addPoint(catalog, acme, machine, { nowMs: 20 }),
+        await addPoint(catalog, acme, machine, { nowMs: 30 }),
+      ]
       const proofs = (nowMs: number) => catalog.watching.proofs({ tenant: acme.id, nowMs })
       const one = { machine: 'db1', group: null }
       expect(await proofs(100)).toEqual([{ ...one, oldestMs: 21, lockedUntilMs: null }])
@@ -93,11 +114,20 @@ export const watching = (open: () => Promise<World>) =>
     test('when the last thing was recorded: what came later in the logs counts, not what has the later time', async () => {
       await using world = await open()
       const { catalog } = world
-      const record = { tenant: null, subject: 'ann', role: 'platform', action: 'a', resource: '', outcome: 'ok' } as const
+      const record = {
+        tenant: null,
+        subject: 'ann',
+        role: 'platform',
+        action: 'a',
+        resource: '',
+        outcome: 'ok',
+      } as const
       const append = (timeMs: number) => catalog.audit.appendAll({ records: [{ ...record, timeMs, details: {} }] })
       const tell = (timeMs: number) =>
         catalog.events.append({
-          events: [{ timeMs, kind: 'gateway.started', severity: 'info', tenant: null, machine: null, text: 'x', data: {} }],
+          events: [
+            { timeMs, kind: 'gateway.started', severity: 'info', tenant: null, machine: null, text: 'x', data: {} },
+          ],
         })
       await tell(9000)
       await append(9000)

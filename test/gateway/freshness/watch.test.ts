@@ -124,10 +124,12 @@ describe('the watcher', () => {
     await minutes(clock, watch, 2)
     clock.set(clock.now() - 7_200_000)
     await minutes(clock, watch, 70)
-    expect((await told(catalog)).map((text) => text.slice(0, 60))).toEqual([
-      'clock.wrong begins: the clock of the gateway was set back by ',
-      'clock.wrong ends: the clock of the gateway goes on evenly',
-    ].map((text) => text.slice(0, 60)))
+    expect((await told(catalog)).map((text) => text.slice(0, 60))).toEqual(
+      [
+        'clock.wrong begins: the clock of the gateway was set back by ',
+        'clock.wrong ends: the clock of the gateway goes on evenly',
+      ].map((text) => text.slice(0, 60)),
+    )
     // the next start has what was recorded since: it is not told again
     await watch[Symbol.asyncDispose]()
     await events[Symbol.asyncDispose]()
