@@ -10,7 +10,6 @@ import { accessError } from './folder/owner.ts'
 import { storeError } from './common/store-error.ts'
 import { Backups } from './jobs/backups.ts'
 import type { Log } from '../protocol/host/log.ts'
-import { VERSION } from '../protocol/host/version.ts'
 import { StateKeeper } from './maintenance/keep-state.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
@@ -110,10 +109,6 @@ export class Gateway implements AsyncDisposable {
     resources.defer(datastore.ballast.watch(clock))
     const { url } = port ?? local
     log.info({ url, folder }, 'gateway listens')
-    if (port !== null) {
-      const text = `the gateway was started: varve-gateway ${VERSION}`
-      events.tell({ kind: 'gateway.started', tenant: null, text, data: { version: VERSION } })
-    }
     return new Gateway(url, lost, port, registry, resources.move())
   }
 
