@@ -7,6 +7,7 @@ import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
 import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
@@ -31,6 +32,7 @@ export interface Catalog {
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
   readonly events: EventLog
+  readonly figures: FigureBook
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses

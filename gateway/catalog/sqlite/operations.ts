@@ -11,6 +11,7 @@ import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -41,6 +42,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,
+  ...figureOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
