@@ -71,8 +71,8 @@ export const clockLater = (seen: ClockSeen, moment: Moment): ClockSeen => {
 }
 
 /**
- * `clock.wrong` of the platform: the gateway's own clock was set within the last hour. Null while it is not known whether what was
- * told before a restart is over.
+ * `clock.wrong` of the platform: the gateway's own clock was set within the last hour. Null while it is not known whether what
+ * was told before a restart is over.
  */
 export const clockVerdict = ({ last, stepMs, sinceMs }: ClockSeen): Verdict | null => {
   const subject = { kind: 'clock.wrong', tenant: null, key: 'clock.wrong', machine: null } as const

@@ -15,7 +15,7 @@ export interface Subject {
 /** What holds of a subject. */
 export interface Holding {
   readonly severity: Severity
-  /** A further event is told only where this changes; it has to be steady while nothing happens that a person wants to hear of. */
+  /** A further event is told only where this changes; steady while nothing happens that a person wants to hear of. */
   readonly value: string
   /** One sentence: what is so, and the way out. */
   readonly text: string

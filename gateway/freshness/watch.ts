@@ -1,21 +1,21 @@
-// The watcher: looks once a minute, tells what begins and what is good again, and says at the start how the last gateway ended.
+// The watcher: looks once a minute, and tells what begins and what is good again.
 import { asVarveError } from '../../protocol/errors.ts'
 import type { Log } from '../../protocol/host/log.ts'
-import { VERSION } from '../../protocol/host/version.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Events } from '../events/events.ts'
 import { clockAtStart, clockLater, clockVerdict, type ClockSeen, type Moment } from './watch-clock.ts'
 import { LOOK_MS, type Look } from './watch-looks.ts'
-import { markEnd, markStart } from './watch-start.ts'
 import { beforeOf, newsOf, type Before, type Looked } from './watch-verdict.ts'
 
 export interface WatchOptions {
-  readonly catalog: Pick<Catalog, 'conditions' | 'settings' | 'watching'>
-  readonly events: Pick<Events, 'tell' | 'conditions'>
+  readonly catalog: Pick<Catalog, 'conditions'>
+  readonly events: Pick<Events, 'conditions'>
   readonly looks: readonly Look[]
   readonly clock: Clock
   readonly log: Log
+  /** The time of the last thing that was recorded before the start; null where nothing was. */
+  readonly recordedMs: number | null
 }
 
 export class Watch implements AsyncDisposable {
@@ -29,32 +29,11 @@ export class Watch implements AsyncDisposable {
   #stopTimer: () => void = () => {}
   #over = false
 
-  private constructor(options: WatchOptions, seen: ClockSeen) {
+  /** Looks at once, and each minute from then on. */
+  constructor(options: WatchOptions) {
     this.#options = options
-    this.#clockSeen = seen
-  }
-
-  /** Marks the start, tells of it and of a crash before it, and looks from now on. */
-  static async start(options: WatchOptions): Promise<Watch> {
-    const { catalog, clock, events } = options
-    const moment = momentOf(clock)
-    const recordedMs = await catalog.watching.recordedMs()
-    const crashedMs = await markStart(catalog.settings, moment.nowMs)
-    if (crashedMs !== null)
-      events.tell({
-        kind: 'gateway.crashed',
-        tenant: null,
-        severity: 'error',
-        text:
-          `the gateway that was started at ${new Date(crashedMs).toISOString()} did not end as it should (kill -9, loss of power, no ` +
-          'memory left?); what it had acknowledged is there, and journalctl -u varve-gateway tells more',
-        data: { startedMs: crashedMs },
-      })
-    const text = `the gateway was started: varve-gateway ${VERSION}`
-    events.tell({ kind: 'gateway.started', tenant: null, text, data: { version: VERSION } })
-    const watch = new Watch(options, clockAtStart(moment, recordedMs))
-    watch.#next(0)
-    return watch
+    this.#clockSeen = clockAtStart(momentOf(options.clock), options.recordedMs)
+    this.#next(0)
   }
 
   /** Makes the looks that are due, and tells the news; a look that fails leaves what it would have said as it was. */
@@ -67,10 +46,6 @@ export class Watch implements AsyncDisposable {
     this.#over = true
     this.#stopTimer()
     await this.#passing
-    const { catalog, log } = this.#options
-    await markEnd(catalog.settings).catch((error: unknown) =>
-      log.error({ err: error }, 'the end cannot be noted: the next start will take it for a crash'),
-    )
   }
 
   #next(ms: number): void {

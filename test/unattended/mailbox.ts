@@ -89,6 +89,6 @@ export class Mailbox implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await new Promise<void>((resolve) => void this.#server.close(() => resolve()))
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
   }
 }

@@ -1,4 +1,4 @@
-// Quotas and the disk: when each is told, when it is good again, and that a figure at a limit does not flap. Method: plain figures.
+// Quotas and the disk: when each is told, when it is good again, and that a figure at a limit does not flap. Method: figures.
 import { describe, expect, test } from 'vitest'
 import { diskVerdict, quotaVerdicts, type QuotaSeen } from '../../../gateway/freshness/watch-space.ts'
 

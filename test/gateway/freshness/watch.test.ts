@@ -1,10 +1,11 @@
-// The watcher over a real catalog: one pass a minute, each change told once whoever dies, looks that fail leave all as it was, and
-// a start after a crash. Method: a clock by hand, looks that a test answers, and gateways that end with and without their mark.
+// The watcher over a real catalog: one pass a minute, each change told once whoever dies, looks that fail leave all as it was,
+// and a start after a crash. Method: a clock by hand, looks that a test answers, and gateways that end with and without their mark.
 import { describe, expect, test } from 'vitest'
 import { Events } from '../../../gateway/events/events.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import type { Look } from '../../../gateway/freshness/watch-looks.ts'
+import { StartMark } from '../../../gateway/freshness/watch-start.ts'
 import { Watch } from '../../../gateway/freshness/watch.ts'
 import type { Verdict } from '../../../gateway/freshness/watch-verdict.ts'
 import { openLog } from '../../../protocol/host/log.ts'
@@ -29,15 +30,21 @@ const lookAt = (state: { below: boolean | null; looks: number }, everyMs = MINUT
   },
 })
 
-/** Kinds and texts of all that was told. */
+/** Kinds and texts of all that was told, but for starts. */
 const told = async (catalog: Catalog): Promise<string[]> =>
-  (await catalog.events.after({ seq: 0, limit: 100 })).map(
-    ({ kind, active, text }) => `${kind}${active === null ? '' : active ? ' begins' : ' ends'}: ${text}`,
-  )
+  (await catalog.events.after({ seq: 0, limit: 100 }))
+    .filter(({ kind }) => kind !== 'gateway.started')
+    .map(({ kind, active, text }) => `${kind}${active === null ? '' : active ? ' begins' : ' ends'}: ${text}`)
 
 const start = async (catalog: Catalog, clock: HandClock, looks: readonly Look[]) => {
   const events = new Events({ catalog, clock, log: LOG })
-  return { events, watch: await Watch.start({ catalog, events, looks, clock, log: LOG }) }
+  const mark = await StartMark.set({ catalog, events, clock, log: LOG })
+  const { recordedMs } = mark
+  const watch = new Watch({ catalog, events, looks, clock, log: LOG, recordedMs })
+  const end = async (): Promise<void> => {
+    for (const one of [watch, mark, events]) await one[Symbol.asyncDispose]()
+  }
+  return { watch, end }
 }
 
 /** Minutes by the clock, each with its pass. */
@@ -64,15 +71,13 @@ describe('the watcher', () => {
     state.below = true
     await minutes(clock, first.watch, 3)
     expect(state.looks).toBe(4)
-    await first.watch[Symbol.asyncDispose]()
-    await first.events[Symbol.asyncDispose]()
+    await first.end()
     expect(clock.waiting).toBe(0)
     const second = await start(catalog, clock, [lookAt(state)])
     await minutes(clock, second.watch, 2)
     state.below = false
     await minutes(clock, second.watch, 2)
-    await second.watch[Symbol.asyncDispose]()
-    await second.events[Symbol.asyncDispose]()
+    await second.end()
     expect(await told(catalog)).toEqual(['disk.reserve begins: below its reserve', 'disk.reserve ends: room again'])
   })
 
@@ -80,7 +85,7 @@ describe('the watcher', () => {
     using catalog = openLocal(':memory:')
     const clock = new HandClock(T)
     const state: { below: boolean | null; looks: number } = { below: true, looks: 0 }
-    const { events, watch } = await start(catalog, clock, [lookAt(state, 60 * MINUTE_MS)])
+    const { watch, end } = await start(catalog, clock, [lookAt(state, 60 * MINUTE_MS)])
     await minutes(clock, watch, 1)
     state.below = null
     await minutes(clock, watch, 62)
@@ -94,8 +99,7 @@ describe('the watcher', () => {
     // and now it is an hour until the next one
     await minutes(clock, watch, 30)
     expect(state.looks).toBe(looks + 1)
-    await watch[Symbol.asyncDispose]()
-    await events[Symbol.asyncDispose]()
+    await end()
   })
 
   test('a crash is told by the next start, once, and a proper end is none', async () => {
@@ -103,24 +107,20 @@ describe('the watcher', () => {
     const clock = new HandClock(T)
     const crashes = async (): Promise<number> =>
       (await told(catalog)).filter((text) => text.startsWith('gateway.crashed: the gateway that was started at')).length
-    const ends = async ({ events, watch }: Awaited<ReturnType<typeof start>>): Promise<void> => {
-      await watch[Symbol.asyncDispose]()
-      await events[Symbol.asyncDispose]()
-    }
-    await ends(await start(catalog, clock, []))
+    await (await start(catalog, clock, [])).end()
     expect(await crashes()).toBe(0)
     // this one is killed: nothing of it runs any more
     await start(catalog, new HandClock(T), [])
-    await ends(await start(catalog, clock, []))
+    await (await start(catalog, clock, [])).end()
     expect(await crashes()).toBe(1)
-    await ends(await start(catalog, clock, []))
+    await (await start(catalog, clock, [])).end()
     expect(await crashes()).toBe(1)
   })
 
   test('a clock that is set back is told at the next pass, and an hour later that it goes on evenly', async () => {
     using catalog = openLocal(':memory:')
     const clock = new HandClock(T)
-    const { events, watch } = await start(catalog, clock, [])
+    const { watch, end } = await start(catalog, clock, [])
     await minutes(clock, watch, 2)
     clock.set(clock.now() - 7_200_000)
     await minutes(clock, watch, 70)
@@ -131,12 +131,10 @@ describe('the watcher', () => {
       ].map((text) => text.slice(0, 60)),
     )
     // the next start has what was recorded since: it is not told again
-    await watch[Symbol.asyncDispose]()
-    await events[Symbol.asyncDispose]()
+    await end()
     const again = await start(catalog, clock, [])
     await minutes(clock, again.watch, 2)
-    await again.watch[Symbol.asyncDispose]()
-    await again.events[Symbol.asyncDispose]()
+    await again.end()
     expect(await told(catalog)).toHaveLength(2)
   })
 })
