@@ -18,6 +18,7 @@ import type { Policies } from './retention.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
+import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
 import type { Watching } from './watching.ts'
 
@@ -48,6 +49,7 @@ export interface Catalog {
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
+  readonly upkeep: Upkeep
   readonly usage: Usage
   readonly watching: Watching
 }
