@@ -6,6 +6,7 @@ import { openAuthority } from './auth/authority.ts'
 import { LockWatch } from './folder/lock-watch.ts'
 import { Datastore } from './datastore/datastore.ts'
 import { Events } from './events/events.ts'
+import { Forecasts } from './freshness/forecasts.ts'
 import { Watch } from './freshness/watch.ts'
 import { looksOf } from './freshness/watch-looks.ts'
 import { Sightings } from './freshness/watch-sightings.ts'
@@ -133,7 +134,7 @@ export class Gateway implements AsyncDisposable {
     const looks = looksOf({
       catalog,
       space: datastore.space,
-      forecasts: { quotaDays: async () => null, diskDays: async () => null },
+      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
       online: (agent) => registry.online(agent),
       sightings: new Sightings(),
       skewsOf: (agents) => backups.skews.of(agents),

@@ -1,5 +1,5 @@
 // The watcher over a real catalog: one pass a minute, each change told once whoever dies, looks that fail leave all as it was,
-// and a start after a crash. Method: a clock by hand, looks that a test answers, and gateways that end with and without their mark.
+// and a start after a crash. Method: a clock by hand, looks that a test answers, gateways that end with and without their mark.
 import { describe, expect, test } from 'vitest'
 import { Events } from '../../../gateway/events/events.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
