@@ -15,6 +15,7 @@ import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
+import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
@@ -45,6 +46,7 @@ export interface Catalog {
   readonly quotas: Quotas
   readonly retention: Policies
   readonly room: Room
+  readonly runs: Runs
   readonly settings: Settings
   readonly states: States
   readonly tenants: Tenants

@@ -23,6 +23,7 @@ import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
+import { runOperations } from './runs.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from '../settings.ts'
@@ -54,6 +55,7 @@ const OPERATIONS = {
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
+  ...runOperations,
   ...stateOperations,
   ...tenantOperations,
   ...upkeepOperations,
