@@ -14,6 +14,7 @@ const COMMENT_CHARS_MAX = 130
 /** The only places that may import a package, as path prefixes. */
 const ONE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   msgpackr: ['protocol/codec.ts'],
+  croner: ['gateway/plans/next-run.ts'],
   '@rgrove/parse-xml': ['agent/libvirt/xml.ts'],
   jose: ['gateway/auth/', 'agent/identity.ts'],
   ws: ['gateway/session/socket.ts', 'gateway/commands/dial-local.ts', 'protocol/host/dial.ts'],
