@@ -42,8 +42,13 @@ export interface NoticeItem {
   readonly changedMs: number
   readonly text: string
   readonly data: Event['data']
-  /** What was told last of it; null for nothing. */
-  readonly told: { readonly severity: Severity; readonly text: string; readonly atMs: number } | null
+  /** What was told last of it, and the worst that was told of it; null for nothing. */
+  readonly told: {
+    readonly severity: Severity
+    readonly worst: Severity
+    readonly text: string
+    readonly atMs: number
+  } | null
   /** Changes since then. */
   readonly changes: number
   /** What keeps it back: the hourly bound, or quiet hours or a mute; null for nothing. */
@@ -101,7 +106,8 @@ export interface DueNotice {
   readonly to: Pick<TargetRow, 'name' | 'settings' | 'secret'>
 }
 
-interface OfScope {
+/** Uuid of the tenant; null for the platform. */
+export interface OfScope {
   readonly tenant: string | null
 }
 
@@ -144,10 +150,7 @@ export interface Notices {
    * Moves the cursor and puts into the outbox what was decided, all or nothing. False, with nothing done, where the cursor is not
    * at `from` any more.
    */
-  readonly commit: Transaction<
-    { from: number; to: number; changes: readonly ScopeChange[]; nowMs: number },
-    boolean
-  >
+  readonly commit: Transaction<{ from: number; to: number; changes: readonly ScopeChange[]; nowMs: number }, boolean>
 
   /** When the next item or message is due; null where none is. */
   readonly nextDue: Question<None, number | null>

@@ -61,7 +61,10 @@ export class DeadMan {
   }
 
   /** Sets it, or ends it for null; PARAMS_INVALID, CONFIG_INVALID. */
-  async set(wanted: { readonly url: string; readonly everyMs: number; readonly insecure: boolean } | null, change: Change) {
+  async set(
+    wanted: { readonly url: string; readonly everyMs: number; readonly insecure: boolean } | null,
+    change: Change,
+  ) {
     const { catalog, secrets } = this.#options
     const value = wanted === null ? '' : await this.#sealed(secrets, wanted)
     await catalog.settings.set({ name: PINGED_SETTING, value: JSON.stringify(NEVER) })

@@ -6,12 +6,12 @@ import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { Change } from '../catalog/change.ts'
 import type { TargetRow } from '../catalog/notices.ts'
-import type { Resolve } from './addresses.ts'
+import { resolve as systemResolve, type Resolve } from './addresses.ts'
 import { DeadMan } from './dead-man.ts'
 import { digestMessage, testMessage, type Addressed } from './messages.ts'
 import { belongingOf, Outward } from './outward.ts'
 import { quietProblem } from './quiet.ts'
-import type { SecretBox } from './secrets.ts'
+import { SecretBox } from './secrets.ts'
 import { originOf, settledSecrets } from './settings.ts'
 
 /** Tests of the targets of one tenant in a minute: who tests makes the gateway speak to others. */
@@ -61,6 +61,18 @@ export class NoticeDesk {
   readonly #options: DeskOptions
   readonly #tests = new Map<string | null, number[]>()
 
+  /** Opens the desk with the key in a folder of secrets. */
+  static async open({
+    folder,
+    catalog,
+    clock,
+    anywhere = false,
+    resolve = systemResolve,
+  }: Pick<DeskOptions, 'catalog' | 'clock'> &
+    Partial<Pick<DeskOptions, 'anywhere' | 'resolve'>> & { readonly folder: string }): Promise<NoticeDesk> {
+    return new NoticeDesk({ secrets: await SecretBox.open(folder), catalog, clock, anywhere, resolve })
+  }
+
   constructor(options: DeskOptions) {
     const { catalog, secrets, clock } = options
     this.#options = options
@@ -72,7 +84,14 @@ export class NoticeDesk {
   view(tenant: string | null, row: Omit<TargetRow, 'sinceSeq' | 'held'>): Target {
     const { name, settings, hourly, origin, set } = row
     const lost = row.secret !== null && this.outward.secretsOf(tenant, row) === null
-    return { name, settings, hourly, origin, set: [...set], secrets: row.secret === null ? 'none' : lost ? 'lost' : 'set' }
+    return {
+      name,
+      settings,
+      hourly,
+      origin,
+      set: [...set],
+      secrets: row.secret === null ? 'none' : lost ? 'lost' : 'set',
+    }
   }
 
   async targets({ tenant }: Scope): Promise<Target[]> {
@@ -107,7 +126,11 @@ export class NoticeDesk {
   }
 
   /** Sends a test at once, past outbox and rules; NOT_FOUND, TOO_MANY_REQUESTS. */
-  async test(scope: Scope, name: string, signal?: AbortSignal): Promise<{ sent: boolean; answer: string; durationMs: number }> {
+  async test(
+    scope: Scope,
+    name: string,
+    signal?: AbortSignal,
+  ): Promise<{ sent: boolean; answer: string; durationMs: number }> {
     const row = await this.#target(scope, name)
     this.#countTest(scope.tenant)
     const { clock } = this.#options

@@ -38,7 +38,10 @@ export const webhookPost = (
 const bytesOf = (text: string, max: number): string => {
   const bytes = Buffer.from(text)
   if (bytes.length <= max) return text
-  return `${bytes.subarray(0, max).toString('utf8').replace(/\uFFFD$/u, '')}…`
+  return `${bytes
+    .subarray(0, max)
+    .toString('utf8')
+    .replace(/\uFFFD$/u, '')}…`
 }
 
 /** A base URL with a path behind it. */

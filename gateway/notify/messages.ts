@@ -20,7 +20,8 @@ export const oneLine = (text: string): string =>
     .toWellFormed()
     .trim()
 
-const cut = (text: string, max: number): string => (text.length <= max ? text : `${text.slice(0, max - 1)}…`.toWellFormed())
+const cut = (text: string, max: number): string =>
+  text.length <= max ? text : `${text.slice(0, max - 1)}…`.toWellFormed()
 
 /** `2026-11-29 02:10 UTC`. */
 const instant = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
@@ -70,7 +71,9 @@ const whereOf = (tenant: string | null, machine: string | null): string =>
 const subjectOf = (text: string): string => cut(`[Varve] ${oneLine(text)}`, SUBJECT_CHARS_MAX)
 
 const worstOf = (items: readonly MessageItem[]): Severity =>
-  items.filter(({ state }) => state !== 'resolved').reduce<Severity>((worst, { severity }) => worse(worst, severity), 'info')
+  items
+    .filter(({ state }) => state !== 'resolved')
+    .reduce<Severity>((worst, { severity }) => worse(worst, severity), 'info')
 
 /** One item in lines of its own. */
 const paragraph = (item: MessageItem, { tenant, timeMs }: Addressed): string => {
@@ -134,23 +137,23 @@ export const digestMessage = (to: Addressed, holding: readonly ConditionRow[]): 
   const rank: Readonly<Record<Severity, number>> = { error: 0, warning: 1, info: 2 }
   const items = holding
     .toSorted((a, b) => rank[a.severity] - rank[b.severity] || a.sinceMs - b.sinceMs)
-    .map(
-      ({ kind, severity, machine, group, sinceMs, text, data }): MessageItem => ({
-        kind,
-        severity,
-        state: 'active',
-        machine,
-        group,
-        sinceMs,
-        text: oneLine(text),
-        look: lookOf(kind, to.tenant),
-        data,
-      }),
-    )
+    .map(({ kind, severity, machine, group, sinceMs, text, data }): MessageItem => ({
+      kind,
+      severity,
+      state: 'active',
+      machine,
+      group,
+      sinceMs,
+      text: oneLine(text),
+      look: lookOf(kind, to.tenant),
+      data,
+    }))
   const shown = items.slice(0, MESSAGE_ITEMS_MAX)
   const more = items.length - shown.length
   const where = whereOf(to.tenant, null)
-  const subject = subjectOf(items.length === 0 ? `digest: ${where}: all is well` : `digest: ${where}: ${items.length} to know`)
+  const subject = subjectOf(
+    items.length === 0 ? `digest: ${where}: all is well` : `digest: ${where}: ${items.length} to know`,
+  )
   const lines = items.length === 0 ? ['Nothing is wrong.'] : shown.map(lineOf)
   const left = more === 0 ? [] : ['', `${more} more are not listed here.`]
   const text = [`What is so now, ${instant(to.timeMs)}:`, '', ...lines, ...left].join('\n')

@@ -86,7 +86,8 @@ export class Notifier implements AsyncDisposable {
     do {
       this.#again = false
       sleepMs = await this.#round().catch((thrown: unknown) => {
-        if (!this.#stop.signal.aborted) this.#options.log.error({ err: asVarveError(thrown) }, 'notifications stand still')
+        if (!this.#stop.signal.aborted)
+          this.#options.log.error({ err: asVarveError(thrown) }, 'notifications stand still')
         return SLEEP_MAX_MS
       })
     } while (this.#again && !this.#stop.signal.aborted)

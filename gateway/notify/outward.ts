@@ -66,7 +66,11 @@ export class Outward {
       return { sent: false, answer: 'the key of its secrets is lost: set the secrets of this target again' }
     const user = to.settings.kind === 'smtp' ? (to.settings.user ?? '') : ''
     const words = (text: string): string => oneLine(redacted(text, secrets, user)).slice(0, ANSWER_CHARS_MAX)
-    return this.within(async (limit) => this.#send(to.settings, secrets, message, this.reach(tenant), limit), words, signal)
+    return this.within(
+      async (limit) => this.#send(to.settings, secrets, message, this.reach(tenant), limit),
+      words,
+      signal,
+    )
   }
 
   /** Runs what speaks with a server within the deadline; never throws. */

@@ -27,7 +27,7 @@ const idOf = ({ target, key }: { readonly target: string; readonly key: string }
 
 /** What a match sees of an item: a good end, or a milder turn, goes where the worst of it was told. */
 const matched = (item: NoticeItem): Matched =>
-  item.told === null ? item : { ...item, severity: worse(item.severity, item.told.severity) }
+  item.told === null ? item : { ...item, severity: worse(item.severity, item.told.worst) }
 
 /** The item of an event that a target has nothing of yet. */
 const itemOf = (target: string, key: string, event: EventRow, nowMs: number): NoticeItem => {
@@ -104,7 +104,15 @@ class Planner {
     if (known !== undefined) {
       const { severity, machine, group, active, timeMs, text, data } = event
       const sinceMs = known.active === false && active === true ? timeMs : known.sinceMs
-      const now = { severity: active === false ? known.severity : severity, machine, group, active, text, data, sinceMs }
+      const now = {
+        severity: active === false ? known.severity : severity,
+        machine,
+        group,
+        active,
+        text,
+        data,
+        sinceMs,
+      }
       return this.#put({ ...known, ...now, changedMs: timeMs, changes: known.changes + 1, dueMs: nowMs })
     }
     if (event.active === false) return
@@ -176,7 +184,8 @@ class Planner {
     const { nowMs } = this.#round
     if (state === 'happened' || state === 'resolved') return this.#remove(item)
     const { severity, text } = item
-    const told = { ...item, told: { severity, text, atMs: nowMs }, changes: 0, kept: null }
+    const worst = worse(severity, item.told?.worst ?? severity)
+    const told = { ...item, told: { severity, worst, text, atMs: nowMs }, changes: 0, kept: null }
     this.#put({ ...told, dueMs: nextMs(told, repeatMs) })
   }
 }

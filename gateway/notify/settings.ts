@@ -92,8 +92,7 @@ export const settledSecrets = (settings: TargetSettings, given: TargetSecrets, b
   }
   if (before !== null && destination(settings, secrets) !== destination(before.settings, known)) {
     const kept = USED[settings.kind].find((name) => given[name] === undefined && known[name] !== undefined)
-    if (kept !== undefined)
-      throw wrong(`the target goes another way than before: give its ${kept} again, or remove it`)
+    if (kept !== undefined) throw wrong(`the target goes another way than before: give its ${kept} again, or remove it`)
   }
   if (settings.kind === 'smtp' && settings.user !== null && secrets.password === undefined)
     throw wrong(`the user ${settings.user} needs a password`)
@@ -112,5 +111,8 @@ export const redacted = (text: string, { password, token, url, key, headers = []
     .filter((one): one is string => one !== undefined && one.length > 3)
     .toSorted((a, b) => b.length - a.length)
   const login = password === undefined ? [] : [base64(`\0${user}\0${password}`)]
-  return [...login, ...plain.flatMap((one) => [one, base64(one)])].reduce((left, one) => left.replaceAll(one, '***'), text)
+  return [...login, ...plain.flatMap((one) => [one, base64(one)])].reduce(
+    (left, one) => left.replaceAll(one, '***'),
+    text,
+  )
 }

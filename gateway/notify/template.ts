@@ -37,9 +37,13 @@ const SAMPLE: Message = {
 
 /** What is wrong with a template, as a sentence; null for nothing. */
 export const templateProblem = (template: string): string | null => {
-  const unknown = [...template.matchAll(PLACE)].map(([, name = '']) => name).find((name) => !Object.hasOwn(FIELDS, name))
+  const unknown = [...template.matchAll(PLACE)]
+    .map(([, name = '']) => name)
+    .find((name) => !Object.hasOwn(FIELDS, name))
   if (unknown !== undefined)
-    return `the template has "{{${unknown}}}": it takes ${Object.keys(FIELDS).map((name) => `{{${name}}}`).join(', ')}`
+    return `the template has "{{${unknown}}}": it takes ${Object.keys(FIELDS)
+      .map((name) => `{{${name}}}`)
+      .join(', ')}`
   try {
     JSON.parse(rendered(template, SAMPLE))
     return null

@@ -70,7 +70,8 @@ const targetActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, Targe
   },
 })
 
-type RuleMethods = 'notify.rules' | 'notify.setRule' | 'notify.removeRule' | 'notify.mutes' | 'notify.mute' | 'notify.unmute'
+type RuleMethods =
+  'notify.rules' | 'notify.setRule' | 'notify.removeRule' | 'notify.mutes' | 'notify.mute' | 'notify.unmute'
 
 const ruleActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, RuleMethods> => ({
   'notify.rules': {
@@ -167,4 +168,8 @@ const outboxActions = ({ catalog, desk, wake, clock }: Uses): Pick<Notify, Outbo
   },
 })
 
-export const notifyActions = (uses: Uses): Notify => ({ ...targetActions(uses), ...ruleActions(uses), ...outboxActions(uses) })
+export const notifyActions = (uses: Uses): Notify => ({
+  ...targetActions(uses),
+  ...ruleActions(uses),
+  ...outboxActions(uses),
+})

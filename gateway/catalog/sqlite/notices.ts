@@ -66,15 +66,15 @@ const lookAgain = (sql: Sql, tenant: number, nowMs: number): void => {
 
 const itemsOf = (sql: Sql, tenant: number, keys: readonly string[], nowMs: number): NoticeItem[] =>
   sql
-    .all<{ item: string }>(
-      `SELECT item FROM notice_item WHERE tenant = ?1 AND key IN (SELECT value FROM json_each(?2))
-       UNION SELECT item FROM (SELECT item FROM notice_item WHERE tenant = ?1 AND due_ms <= ?3 LIMIT ?4)`,
+    .all<{ item: string; dueMs: number | null }>(
+      `SELECT item, due_ms AS dueMs FROM notice_item WHERE tenant = ?1 AND key IN (SELECT value FROM json_each(?2))
+       UNION SELECT item, due_ms FROM (SELECT item, due_ms FROM notice_item WHERE tenant = ?1 AND due_ms <= ?3 LIMIT ?4)`,
       tenant,
       JSON.stringify(keys),
       nowMs,
       ITEMS_ROUND_MAX,
     )
-    .map(({ item }) => JSON.parse(item) as NoticeItem)
+    .map(({ item, dueMs }) => ({ ...(JSON.parse(item) as NoticeItem), dueMs }))
 
 const scopeOf = (sql: Sql, tenant: number, keys: readonly string[], nowMs: number): NoticeScope => {
   const counts = sql.all<{ target: string; items: number }>(

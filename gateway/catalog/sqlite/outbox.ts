@@ -46,10 +46,7 @@ const due = ({ message, settings, secret, ...row }: DueRow): DueNotice => ({
 
 const trim = (sql: Sql, nowMs: number): number => {
   // what made the last hour's messages counts for the hourly bound
-  const old = sql.run(
-    `DELETE FROM notice WHERE state <> 'waiting' AND made_ms < ?`,
-    nowMs - NOTICES_KEPT_MS,
-  )
+  const old = sql.run(`DELETE FROM notice WHERE state <> 'waiting' AND made_ms < ?`, nowMs - NOTICES_KEPT_MS)
   const much = sql.run(
     `DELETE FROM notice WHERE state <> 'waiting' AND made_ms < ? AND id IN (
        SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY tenant ORDER BY made_ms DESC, id DESC) AS place FROM notice)
