@@ -1,14 +1,19 @@
 // Plans: what a person wants for machines: how fresh, how long kept, when allowed; as they travel and are stored.
 import * as v from 'valibot'
 import { CONSISTENCY_WISHES, LEFT_OUT_REASONS, READ_REASONS } from './backup.ts'
-import { DAYS_MAX, GROUP_NONE, isTimeZone, KEEP_MAX } from './retention.ts'
+import { DAYS_MAX, groupName, isTimeZone, KEEP_MAX } from './retention.ts'
 import { COMPARE_DAYS_MAX, count, name, timeMs } from './schemas.ts'
 
 /** Plans of one tenant. */
 export const PLANS_MAX = 1000
 
-/** Machines, groups and patterns that one plan names, of each. */
+/** Machines that one plan names. */
 export const COVERED_MAX = 10_000
+
+/** Groups, and patterns, that one plan names; and patterns of all plans of a tenant, as each machine is held against them. */
+export const COVERED_GROUPS_MAX = 1000
+export const COVERED_PATTERNS_MAX = 100
+export const PATTERNS_MAX = 1000
 
 /** Shortest and longest freshness target, in milliseconds: a minute, a year. */
 export const RPO_MS_MIN = 60_000
@@ -36,19 +41,16 @@ export const machinePattern = v.pipe(
   v.regex(/^[A-Za-z0-9._*?-]{1,63}$/u, 'a name with * for any characters and ? for one'),
 )
 
-/** A group; `none` means no group. */
-const groupName = v.pipe(name, v.notValue(GROUP_NONE, 'the name of no group'))
-
 const keep = v.pipe(count, v.maxValue(KEEP_MAX))
 const days = v.pipe(v.number(), v.minValue(0), v.maxValue(DAYS_MAX))
 const interval = v.nullable(v.pipe(v.number(), v.minValue(1 / 24), v.maxValue(DAYS_MAX)))
-const listOf = <S extends v.GenericSchema>(schema: S) => v.pipe(v.array(schema), v.maxLength(COVERED_MAX))
+const listOf = <S extends v.GenericSchema>(schema: S, max: number) => v.pipe(v.array(schema), v.maxLength(max))
 
 /** What a plan covers. A machine belongs to exactly one plan; `gateway/plans/covering.ts` says which. */
 export const covers = v.object({
-  machines: listOf(name),
-  groups: listOf(groupName),
-  patterns: listOf(machinePattern),
+  machines: listOf(name, COVERED_MAX),
+  groups: listOf(groupName, COVERED_GROUPS_MAX),
+  patterns: listOf(machinePattern, COVERED_PATTERNS_MAX),
   /** All machines of the tenant that no other plan covers. */
   others: v.boolean(),
 })
@@ -106,6 +108,26 @@ export type PlanRules = v.InferOutput<typeof planRules>
 export const plan = v.object({ name: planName, ...planRules.entries })
 export type Plan = v.InferOutput<typeof plan>
 
+/** A plan of which only what changes is said. */
+export const planChange = v.object({
+  name: planName,
+  ...v.partial(v.omit(planRules, ['keep', 'covers'])).entries,
+  keep: v.optional(v.partial(keepRules)),
+  covers: v.optional(v.partial(covers)),
+})
+export type PlanChange = v.InferOutput<typeof planChange>
+
+/** A field whose value differs, as people read it; null for one that is not there. Of lists, what goes and what comes. */
+const difference = v.object({ field: v.string(), before: v.nullable(v.string()), after: v.nullable(v.string()) })
+
+/** What becomes of one plan. */
+export const planDifference = v.object({
+  plan: planName,
+  change: v.picklist(['added', 'changed', 'removed']),
+  fields: v.array(difference),
+})
+export type PlanDifference = v.InferOutput<typeof planDifference>
+
 export const KEEP_OFF: KeepRules = { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, withinDays: 0 }
 
 /** What a plan is where it does not say: it starts nothing, keeps everything and covers nothing. */
@@ -152,3 +174,7 @@ export const exclusion = v.object({
   untilMs: v.nullable(timeMs),
 })
 export type Exclusion = v.InferOutput<typeof exclusion>
+
+/** Whether a machine is left out at an instant: an exclusion ends by itself. */
+export const isExcluded = (of: Exclusion | null, nowMs: number): boolean =>
+  of !== null && (of.untilMs === null || nowMs < of.untilMs)

@@ -5,11 +5,14 @@ import type { Checks } from './checks.ts'
 import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
+import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
 import type { Packs } from './packs.ts'
+import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
 import type { Settings } from './settings.ts'
@@ -24,14 +27,18 @@ export interface Catalog {
   readonly records: Records
   readonly collection: Collection
   readonly condition: Condition
+  readonly conditions: Conditions
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
+  readonly events: EventLog
+  readonly figures: FigureBook
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses
   readonly lost: LostRanges
   readonly machines: Machines
   readonly packs: Packs
+  readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
   readonly retention: Policies

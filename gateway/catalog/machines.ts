@@ -1,4 +1,5 @@
 // Machines: which agent declared them, their policy and their group.
+import type { Exclusion } from '../../protocol/plans.ts'
 import type { Policy } from '../../protocol/schemas.ts'
 import type { Question, Transaction } from './call.ts'
 import type { Configuration, Configured } from './retention.ts'
@@ -13,6 +14,10 @@ export interface MachineRow {
   readonly site: string | null
   readonly policy: Policy
   readonly group: string | null
+  /** Name of the plan that covers it; null where none does. */
+  readonly plan: string | null
+  /** Why it is left out of plans; of one that has ended by itself too, see `isExcluded`. */
+  readonly exclusion: Exclusion | null
   readonly job: string | null
   readonly pointId: string | null
   readonly pointMs: number | null

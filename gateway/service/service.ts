@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
@@ -25,6 +26,7 @@ export interface Parts {
   readonly sessions: Sessions & DoorSessions
   readonly backups: Backups
   readonly maintenance: Maintenance
+  readonly events: Events
   readonly clock: Clock
   readonly log: Log
 }
@@ -36,14 +38,14 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, clock, log } = parts
   const { catalog } = datastore
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
-    ...pointActions({ datastore, clock, log }),
+    ...pointActions({ datastore, events, clock, log }),
     ...upkeepActions({ maintenance, audit, folder, clock }),
   }
   return {

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { comparisonDue, policyOfMachine } from './comparison.ts'
+import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
@@ -30,6 +31,7 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
   // the builder's state is useless now; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
+  if (error !== null) tellFailed(sql, job, error, nowMs)
 }
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
@@ -126,6 +128,7 @@ export const jobOperations = {
       seq,
       args.nowMs,
     )
+    tellStarted(sql, args.id, args.nowMs)
     return { base, compare }
   }),
 
@@ -213,6 +216,7 @@ export const jobOperations = {
       job.id,
     )
     endJob(sql, job.id, 'committed', null, args.nowMs)
+    tellCommitted(sql, job.id, { uploads, bytesRead: args.bytesRead, nowMs: args.nowMs })
   }),
 
   'jobs.fail': write((sql, args) => {

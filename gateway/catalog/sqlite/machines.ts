@@ -5,6 +5,7 @@ import { MACHINES_MAX } from '../../../protocol/limits.ts'
 import { policyOf } from '../../../protocol/schemas.ts'
 import { meant } from '../../common/meant.ts'
 import { aside, read, write, type Operations } from './operation.ts'
+import { coveringIn } from './plans.ts'
 import { LAST_CREATED } from './points.ts'
 import type { Sql, SqlValue } from './sql.ts'
 
@@ -13,7 +14,9 @@ export const MACHINE = `SELECT machine.id AS row, machine.name, machine.agent, a
   (SELECT job.id FROM job WHERE job.machine = machine.id AND job.ended_ms IS NULL LIMIT 1) AS job,
   (SELECT point.id FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointId,
   (SELECT point.time_ms FROM point WHERE point.machine = machine.id ORDER BY ${LAST_CREATED} LIMIT 1) AS pointMs
-  FROM machine JOIN agent ON agent.id = machine.agent`
+  , exclusion.subject AS excludedBy, exclusion.reason AS exclusionReason, exclusion.since_ms AS excludedMs, exclusion.until_ms AS excludedUntilMs
+  FROM machine JOIN agent ON agent.id = machine.agent
+  LEFT JOIN exclusion ON exclusion.tenant = machine.tenant AND exclusion.machine = machine.name`
 
 /** Names of a tenant's machines. */
 const namesOf = (sql: Sql, tenant: number): string[] =>
@@ -24,21 +27,35 @@ interface OwnMachine extends MachineRow {
   readonly row: number
 }
 
-type Found = Omit<OwnMachine, 'policy'> & { readonly policy: string }
+/** An exclusion as columns; null in all of them where there is none. */
+interface ExclusionColumns {
+  readonly excludedBy: string | null
+  readonly exclusionReason: string | null
+  readonly excludedMs: number | null
+  readonly excludedUntilMs: number | null
+}
 
-const ownMachine = (found: Found): OwnMachine => ({ ...found, policy: policyOf(found.policy) })
+type Found = Omit<OwnMachine, 'policy' | 'plan' | 'exclusion'> & ExclusionColumns & { readonly policy: string }
+
+const ownMachine = (found: Found, planFor: ReturnType<typeof coveringIn>): OwnMachine => {
+  const { excludedBy: by, exclusionReason: reason, excludedMs: sinceMs, excludedUntilMs: untilMs, ...machine } = found
+  const exclusion = by === null || reason === null || sinceMs === null ? null : { by, reason, sinceMs, untilMs }
+  return { ...machine, policy: policyOf(found.policy), plan: planFor(machine)?.name ?? null, exclusion }
+}
 
 const shown = ({ row: _, ...machine }: OwnMachine): MachineRow => machine
 
 /** One machine of a tenant by name; NOT_FOUND, for a person with the names that may be meant: an agent learns of its own only. */
 export const machineByName = (sql: Sql, tenant: number, name: string, { person = true } = {}): OwnMachine => {
   const found = sql.get<Found>(`${MACHINE} WHERE machine.tenant = ? AND machine.name = ?`, tenant, name)
-  if (found !== undefined) return ownMachine(found)
+  if (found !== undefined) return ownMachine(found, coveringIn(sql, tenant))
   throw new VarveError('NOT_FOUND', `there is no machine "${name}"${person ? meant(name, namesOf(sql, tenant)) : ''}`)
 }
 
-const listed = (sql: Sql, where: string, ...values: SqlValue[]): MachineRow[] =>
-  sql.all<Found>(`${MACHINE} WHERE ${where}`, ...values).map((found) => shown(ownMachine(found)))
+const listed = (sql: Sql, tenant: number, where: string, ...values: SqlValue[]): MachineRow[] => {
+  const planFor = coveringIn(sql, tenant)
+  return sql.all<Found>(`${MACHINE} WHERE ${where}`, ...values).map((found) => shown(ownMachine(found, planFor)))
+}
 
 const machinesOf = (sql: Sql, agent: string): number =>
   sql.get<{ count: number }>('SELECT count(*) AS count FROM machine WHERE agent = ?', agent)?.count ?? 0
@@ -118,9 +135,9 @@ export const machineOperations = {
   'machines.list': aside((sql, asked) => {
     const { tenant, agent, after, limit } = asked
     const order = 'AND machine.name > ? ORDER BY machine.name LIMIT ?'
-    if (agent === null) return listed(sql, `machine.tenant = ? ${order}`, tenant, after ?? '', limit)
+    if (agent === null) return listed(sql, tenant, `machine.tenant = ? ${order}`, tenant, after ?? '', limit)
     const own = `machine.agent = ? AND +machine.tenant = ? ${order}`
-    return listed(sql, own, agent, tenant, after ?? '', limit)
+    return listed(sql, tenant, own, agent, tenant, after ?? '', limit)
   }),
 
   'machines.get': read((sql, args) => shown(machineByName(sql, args.tenant, args.name, args))),

@@ -7,8 +7,11 @@ import { recordOperations } from './records.ts'
 import { collectionOperations } from './collection.ts'
 import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
+import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
+import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -16,6 +19,7 @@ import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
 import type { Operation, Operations } from './operation.ts'
 import { packOperations } from './packs.ts'
+import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
@@ -33,14 +37,18 @@ const OPERATIONS = {
   ...recordOperations,
   ...collectionOperations,
   ...comparisonOperations,
+  ...conditionOperations,
   ...damageOperations,
+  ...eventOperations,
   ...examineOperations,
+  ...figureOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
   ...lossOperations,
   ...machineOperations,
   ...packOperations,
+  ...planOperations,
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,

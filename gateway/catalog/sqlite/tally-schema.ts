@@ -22,9 +22,15 @@ type Columns = Readonly<Record<string, Kind>>
 
 /** Columns of a table that are summed, and which of its changes count as acknowledged. */
 interface Tallied {
+  /** The version that has the table first, where that is not the first one that counts. */
+  readonly since?: number
+  /** The version that has it no more. */
+  readonly until?: number
   readonly columns: Columns
   /** Columns of later migrations, each with the version that has it first. */
   readonly later?: readonly (readonly [version: number, columns: Columns])[]
+  /** Columns that a later migration has removed, with its version. */
+  readonly gone?: readonly [version: number, columns: readonly string[]]
   /** Columns whose change must reveal an older copy of the catalog; null if none does. */
   readonly acknowledged: string | null
   /** Further ones of a later migration, with its version. */
@@ -93,6 +99,12 @@ const TABLES: Readonly<Record<string, Tallied>> = {
   retention: { columns: columns('tenant', 'scope name rules'), acknowledged: 'rules' },
   damage: { columns: columns('tenant type offset found_ms', 'id pack reason'), acknowledged: null },
   pack: { columns: columns('id tenant bytes sealed created_ms', 'kind uuid'), acknowledged: 'sealed' },
+  plan: { since: 10, columns: columns('tenant', 'name rules'), acknowledged: 'rules' },
+  exclusion: {
+    since: 10,
+    columns: columns('tenant since_ms until_ms', 'machine subject reason'),
+    acknowledged: 'subject, reason, since_ms, until_ms',
+  },
 }
 
 const numberOf = (kind: Kind, column: string): string => {
@@ -118,16 +130,34 @@ const ACKNOWLEDGE = "UPDATE tally SET rows = rows + 1 WHERE name = 'acknowledged
 /** The version that counts first. */
 const FIRST_VERSION = 4
 
+/** The tables that are counted in the schema of a version. */
+const tablesAt = (version: number): string[] =>
+  Object.entries(TABLES)
+    .filter(([, { since = FIRST_VERSION, until = Infinity }]) => since <= version && version < until)
+    .map(([table]) => table)
+
+/** Whether a column is there in the schema of a version. */
+const isThere = (table: string, version: number): ((column: string) => boolean) => {
+  const [from, gone] = TABLES[table]!.gone ?? [Infinity, []]
+  return (column) => version < from || !gone.includes(column)
+}
+
 /** The columns that are summed in the schema of a version. */
 const columnsAt = (table: string, version: number): Columns => {
   const { columns: first, later = [] } = TABLES[table]!
-  return Object.assign({}, first, ...later.filter(([from]) => from <= version).map(([, added]) => added)) as Columns
+  const added = later.filter(([from]) => from <= version).map(([, more]) => more)
+  const there = isThere(table, version)
+  return Object.fromEntries(
+    Object.entries(Object.assign({}, first, ...added) as Columns).filter(([name]) => there(name)),
+  )
 }
 
 /** The columns whose change counts as acknowledged in the schema of a version. */
 const acknowledgedAt = (table: string, version: number): string | null => {
   const { acknowledged, laterAcknowledged: [from, more] = [Infinity, ''] } = TABLES[table]!
-  return acknowledged === null || version < from ? acknowledged : `${acknowledged}, ${more}`
+  if (acknowledged === null) return null
+  const all = version < from ? acknowledged : `${acknowledged}, ${more}`
+  return all.split(', ').filter(isThere(table, version)).join(', ')
 }
 
 /** What keeps the count of a table in the schema of a version; a migration that makes a table anew makes them anew too. */
@@ -145,19 +175,23 @@ CREATE TRIGGER tally_${table}_removed AFTER DELETE ON ${table} BEGIN ${update('-
 ${acknowledged === null ? '' : `CREATE TRIGGER acknowledged_${table} AFTER UPDATE OF ${acknowledged} ON ${table} BEGIN ${ACKNOWLEDGE} END;`}`
 }
 
-/** Counts a table again, for the migration of this version that has added columns to it. */
-export const tallyAgain = (table: string, version: number): string => `
-${['added', 'changed', 'removed'].map((change) => `DROP TRIGGER tally_${table}_${change};`).join(' ')}
-DROP TRIGGER IF EXISTS acknowledged_${table};
+/** Stops counting a table, before a column of it is removed. */
+export const tallyEnd = (table: string): string => `
+${['added', 'changed', 'removed'].map((change) => `DROP TRIGGER IF EXISTS tally_${table}_${change};`).join(' ')}
+DROP TRIGGER IF EXISTS acknowledged_${table};`
+
+/** Counts a table again, for the migration of this version that has added columns to it or removed some. */
+export const tallyAgain = (table: string, version: number): string => `${tallyEnd(table)}
 ${tallyTriggers(table, version)}
 UPDATE tally SET rows = now.rows, sum = now.sum FROM (${tallyQuery(table, version)}) AS now WHERE tally.name = '${table}';`
 
-const firstTally = (table: string): string => `
+/** Begins to count a table in the schema of a version. */
+export const tallyFirst = (table: string, version: number): string => `${tallyTriggers(table, version)}
 INSERT INTO tally (tenant, name, rows, sum)
-SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, FIRST_VERSION)}) AS now;`
+SELECT 0, '${table}', now.rows, now.sum FROM (${tallyQuery(table, version)}) AS now;`
 
 /** Names of the tables that are counted. */
-export const TALLIED: readonly string[] = Object.keys(TABLES)
+export const TALLIED: readonly string[] = tablesAt(Number.MAX_SAFE_INTEGER)
 
 /** Rows and sum of a table as it is now, in columns of these names; in the schema of a version, the newest unless it is said. */
 export const tallyQuery = (table: string, version = Number.MAX_SAFE_INTEGER): string =>
@@ -234,6 +268,8 @@ CREATE TABLE pack_tally (
   pack INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL
 ) STRICT;
 INSERT INTO tally (tenant, name, rows, sum) VALUES (0, 'acknowledged', 0, 0);
-${TALLIED.map((table) => tallyTriggers(table, FIRST_VERSION) + firstTally(table)).join('')}
+${tablesAt(FIRST_VERSION)
+  .map((table) => tallyFirst(table, FIRST_VERSION))
+  .join('')}
 ${CHUNK_TRIGGERS}
 `
