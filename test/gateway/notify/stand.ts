@@ -8,7 +8,7 @@ import { Notifier } from '../../../gateway/notify/notifier.ts'
 import type { Sent } from '../../../gateway/notify/outward.ts'
 import type { Severity } from '../../../protocol/events.ts'
 import { openLog } from '../../../protocol/host/log.ts'
-import { HOURLY_DEFAULT, type Match, type Message, type Rule, type TargetSettings } from '../../../protocol/notify.ts'
+import { HOURLY_DEFAULT, type Match, type Message, type Rule, type SmtpSettings } from '../../../protocol/notify.ts'
 import { HandClock, settle } from '../../support/hand-clock.ts'
 
 export const MINUTE_MS = 60_000
@@ -17,7 +17,7 @@ export const HOUR_MS = 60 * MINUTE_MS
 /** 10 January 2027, 12:00 in UTC. */
 export const NOON_MS = Date.UTC(2027, 0, 10, 12)
 
-export const MAIL: TargetSettings = {
+export const MAIL: SmtpSettings = {
   kind: 'smtp',
   host: 'mail.example',
   port: 587,
