@@ -8,6 +8,7 @@ import { VERSION } from '../protocol/host/version.ts'
 import { addAgentCommands } from './commands/agent.ts'
 import { addAuditCommands } from './commands/audit.ts'
 import { addBackupCommands } from './commands/backup.ts'
+import { addForecastCommand } from './commands/forecast.ts'
 import { addKeysCommands } from './commands/keys.ts'
 import { addMachineCommands } from './commands/machine.ts'
 import { addNotifyCommands } from './commands/notify.ts'
@@ -76,7 +77,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
   'Hearing of it:': [addNotifyCommands],
   'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
-  'The datastore:': [addStoreCommands, addRepairCommand],
+  'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }
 
 /** The program with all its commands. */

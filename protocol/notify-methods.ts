@@ -5,7 +5,7 @@ import * as n from './notify.ts'
 import * as s from './schemas.ts'
 
 /** The platform's targets and rules are of what belongs to no tenant. */
-const LOOKERS = ['owner', 'operator', 'viewer', 'auditor', 'platform'] as const
+const LOOKERS = ['owner', 'operator', 'auditor', 'platform'] as const
 const CHANGERS = ['owner', 'platform'] as const
 const WORKERS = ['owner', 'operator', 'platform'] as const
 const PLATFORM = ['platform'] as const

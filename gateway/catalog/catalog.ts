@@ -16,9 +16,11 @@ import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
+import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
+import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
 
 export interface Catalog {
@@ -45,9 +47,11 @@ export interface Catalog {
   readonly quotas: Quotas
   readonly retention: Policies
   readonly room: Room
+  readonly runs: Runs
   readonly settings: Settings
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
+  readonly upkeep: Upkeep
   readonly usage: Usage
 }

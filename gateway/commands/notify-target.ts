@@ -118,6 +118,8 @@ export const whereText = ({ settings, origin }: Target): string => {
       return `${settings.url}/${settings.topic}`
     case 'gotify':
       return settings.url
+    default:
+      return settings satisfies never
   }
 }
 

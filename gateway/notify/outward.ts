@@ -115,6 +115,8 @@ export class Outward {
         return accepted(await post(ntfyPost(settings, secrets, message), reach, signal))
       case 'gotify':
         return accepted(await post(gotifyPost(settings, secrets, message), reach, signal))
+      default:
+        return settings satisfies never
     }
   }
 }

@@ -41,7 +41,7 @@ export const checkedUrl = (text: string, insecure: boolean): URL => {
 const checkAuthority = (authority: string | null): void => {
   if (authority === null) return
   try {
-    new X509Certificate(authority)
+    void new X509Certificate(authority)
   } catch {
     throw wrong('the certificate authority of the target is no certificate in PEM')
   }
@@ -103,9 +103,10 @@ export const settledSecrets = (settings: TargetSettings, given: TargetSecrets, b
 /** Where a webhook goes, as it may be shown. */
 export const originOf = ({ url }: Secrets): string | null => (url === undefined ? null : new URL(url).origin)
 
+const base64 = (plain: string): string => Buffer.from(plain).toString('base64')
+
 /** A text of another side without any of the secrets that it was given. */
 export const redacted = (text: string, { password, token, url, key, headers = [] }: Secrets, user = ''): string => {
-  const base64 = (plain: string): string => Buffer.from(plain).toString('base64')
   const path = url === undefined ? undefined : new URL(url).pathname
   const plain = [password, token, key, url, path, ...headers.map(({ value }) => value)]
     .filter((one): one is string => one !== undefined && one.length > 3)

@@ -8,6 +8,7 @@ import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import type { NoticeDesk } from '../notify/desk.ts'
+import { Forecasts } from '../freshness/forecasts.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
@@ -50,7 +51,13 @@ export const serviceOf = (parts: Parts): Service => {
     ...backupActions({ catalog, backups }),
     ...pointActions({ datastore, events, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
-    ...upkeepActions({ maintenance, audit, folder, clock }),
+    ...upkeepActions({
+      maintenance,
+      audit,
+      folder,
+      clock,
+      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+    }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

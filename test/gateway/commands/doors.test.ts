@@ -93,6 +93,7 @@ const ACTS: readonly (readonly [MethodName, Exclude<Role, 'agent'>, Act])[] = [
   ['notify.ping', 'platform', () => ['notify', 'ping']],
   ['notify.setPing', 'platform', () => ['notify', 'ping', '--off']],
   ['audit.check', 'platform', () => ['audit', 'check']],
+  ['store.forecast', 'platform', () => ['forecast']],
   ['store.checkFolder', 'platform', () => ['repair', '--check']],
 ]
 

@@ -101,7 +101,7 @@ export class NoticeStand implements AsyncDisposable {
     rest: Partial<Rule> & { match?: Match } = {},
     tenant: string | null = this.tenant,
   ): Promise<void> {
-    const rule = { match: {}, targets: ['mail'], quiet: null, repeatMs: null, ...rest, name } as Rule
+    const rule = { match: {}, targets: ['mail'], quiet: null, repeatMs: null, ...rest, name }
     await this.catalog.notices.setRule({ tenant, rule, nowMs: this.clock.now() })
   }
 
