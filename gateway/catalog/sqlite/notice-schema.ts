@@ -1,6 +1,7 @@
 // The migration that brings targets and rules of notifications, what is muted, what targets were told, and the outbox.
 
-// tenant 0 is the platform; an item is what one target was told, or has to be told, of one condition or event
+// tenant 0 is the platform; an item is what one target was told, or has to be told, of one condition or event; the
+// cursor is the platform's, over the events of all
 export const NOTICE_SCHEMA = `
 CREATE TABLE notice_target (
   tenant INTEGER NOT NULL, name TEXT NOT NULL, settings TEXT NOT NULL, secret BLOB, secrets TEXT NOT NULL, origin TEXT,
@@ -20,8 +21,8 @@ CREATE TABLE notice_item (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX notice_item_due ON notice_item (due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX notice_item_target ON notice_item (tenant, target);
-CREATE TABLE notice_cursor (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL) STRICT;
-INSERT INTO notice_cursor VALUES (1, 0);
+CREATE TABLE notice_cursor (tenant INTEGER PRIMARY KEY CHECK (tenant = 0), seq INTEGER NOT NULL) STRICT;
+INSERT INTO notice_cursor VALUES (0, 0);
 CREATE TABLE notice (
   id TEXT PRIMARY KEY, tenant INTEGER NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL,
   state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, next_ms INTEGER, error TEXT, made_ms INTEGER NOT NULL, ended_ms INTEGER
