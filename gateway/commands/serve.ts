@@ -179,18 +179,9 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   })
   const listen = { host, port, tls }
   const metrics = { metricsToken, metricsListen }
-  const notifyPrivate = options.notifyPrivate ?? file.notify_private ?? false
-  const itself = { notifyPrivate, works: true }
-  const wanted: GatewayOptions = {
-    folder,
-    listen,
-    log,
-    clock: systemClock,
-    reserveBytes,
-    memoryBytes,
-    ...metrics,
-    ...itself,
-  }
+  const sizes = { reserveBytes, memoryBytes }
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, works: true }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

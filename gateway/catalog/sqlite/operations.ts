@@ -34,6 +34,7 @@ import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
+import { watchingOperations } from './watching.ts'
 
 const OPERATIONS = {
   ...auditOperations,
@@ -64,6 +65,7 @@ const OPERATIONS = {
   ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
+  ...watchingOperations,
 } satisfies Operations
 
 export type OperationName = keyof Operations
