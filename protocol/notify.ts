@@ -4,9 +4,13 @@ import { EVENT_CHARS_MAX, EVENT_KINDS, SEVERITIES } from './events.ts'
 import { isTimeZone } from './retention.ts'
 import { count, name, timeMs } from './schemas.ts'
 
-/** Targets, rules and mutes of one tenant, and of the platform. */
+/** Targets of notifications of one tenant, and of the platform. */
 export const TARGETS_MAX = 50
+
+/** Rules of notifications of one tenant, and of the platform. */
 export const RULES_MAX = 200
+
+/** Mutes that hold at once, of one tenant and of the platform. */
 export const MUTES_MAX = 200
 
 /** Kinds, machines, groups and parts that one match names, of each. */
@@ -32,12 +36,16 @@ const SECRET_CHARS_MAX = 4096
 const REASON_CHARS_MAX = 1024
 const AUTHORITY_CHARS_MAX = 32 * 1024
 
-/** Shortest and longest repeat of a message, in milliseconds: five minutes, a year. */
+/** Shortest repeat of a message, in milliseconds: five minutes. */
 export const REPEAT_MS_MIN = 5 * 60_000
+
+/** Longest repeat of a message, in milliseconds: a year. */
 export const REPEAT_MS_MAX = 366 * 24 * 3_600_000
 
-/** How often the dead-man ping goes out, in milliseconds: a minute to a day. */
+/** The dead-man ping goes out this often at most: every so many milliseconds. */
 export const PING_MS_MIN = 60_000
+
+/** The dead-man ping goes out this often at least: every so many milliseconds. */
 export const PING_MS_MAX = 24 * 3_600_000
 
 /** One line of printable text: nothing in it can begin another header. */
