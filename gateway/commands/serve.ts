@@ -38,6 +38,7 @@ const fileSchema = v.strictObject({
   metrics_token_file: v.optional(v.string()),
   metrics_listen: v.optional(v.string()),
   otlp_endpoint: v.optional(v.string()),
+  notify_private: v.optional(v.boolean()),
 })
 
 export interface ServeOptions {
@@ -52,6 +53,7 @@ export interface ServeOptions {
   readonly metricsTokenFile?: string
   readonly metricsListen?: string
   readonly otlpEndpoint?: string
+  readonly notifyPrivate?: boolean
   readonly config?: string
 }
 
@@ -182,7 +184,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const listen = { host, port, tls }
   const metrics = { metricsToken, metricsListen, otlpEndpoint }
   const sizes = { reserveBytes, memoryBytes }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, works: true }
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, works: true }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept
