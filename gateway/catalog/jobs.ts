@@ -133,8 +133,8 @@ export interface Jobs {
   readonly list: Question<JobsAsked, JobPage>
 
   /**
-   * Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open, EXISTS when its run is not
-   * due any more, TOO_MANY_REQUESTS where so many are running already.
+   * Opens a job and names the base its checkpoint continues; JOB_RUNNING when the machine has one open, EXISTS when its run is
+   * not due any more, TOO_MANY_REQUESTS where so many are running already.
    */
   readonly start: Transaction<
     {

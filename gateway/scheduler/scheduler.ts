@@ -108,11 +108,14 @@ export class Scheduler implements AsyncDisposable {
     this.#looksMs = clock.elapsed() + ms
     this.#stopTimer = clock.after(ms, () => {
       this.#woken = false
-      this.#underWay = this.#rounds().then((sleepMs) => {
-        this.#underWay = null
-        this.#sleep(this.#woken ? this.#restMs : sleepMs)
-      })
+      this.#underWay = this.#look()
     })
+  }
+
+  async #look(): Promise<void> {
+    const sleepMs = await this.#rounds()
+    this.#underWay = null
+    this.#sleep(this.#woken ? this.#restMs : sleepMs)
   }
 
   /** Rounds until nothing is left to do now; how long it may sleep then, in milliseconds. */

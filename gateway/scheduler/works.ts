@@ -166,7 +166,7 @@ export class Works implements AsyncDisposable {
   /** Prolongs the lease until it is told to stop; where another gateway has taken the run, the work is ended. */
   #renewing(id: string, abort: AbortController): () => void {
     const { catalog, clock, log } = this.#options
-    let stop = (): void => {}
+    let stop: (() => void) | null = null
     let stopped = false
     const later = (): void => {
       stop = clock.after(RENEW_MS, () => void renew())
@@ -185,7 +185,7 @@ export class Works implements AsyncDisposable {
     later()
     return () => {
       stopped = true
-      stop()
+      stop?.()
     }
   }
 

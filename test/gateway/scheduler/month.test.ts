@@ -1,6 +1,6 @@
-// A simulated month of 200 machines: no slot is run twice, none is lost without its reason, machines are as fresh as they could be,
-// and no limit is passed, whoever dies and whatever becomes of the clock. VARVE_SIMULATE=N lives N more months, each with a seed of
-// its own.
+// A simulated month of 200 machines: no slot is run twice, none is lost without its reason, machines are as fresh as they could
+// be, and no limit is passed, whoever dies and whatever becomes of the clock. VARVE_SIMULATE=N lives N more months, each with a
+// seed of its own.
 import { describe, expect, test } from 'vitest'
 import { openLocal } from '../../../gateway/catalog/sqlite/database.ts'
 import { Dice } from '../../support/model-dice.ts'

@@ -264,7 +264,7 @@ export class Month {
 
   #work(act: () => Promise<void>): void {
     const done: Promise<void> = act()
-      .catch((thrown: unknown) => void this.wrong.push(`${asVarveError(thrown).message}`))
+      .catch((thrown: unknown) => void this.wrong.push(asVarveError(thrown).message))
       .finally(() => void this.#pending.delete(done))
     this.#pending.add(done)
   }
