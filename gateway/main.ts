@@ -21,6 +21,7 @@ import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
 import { addRetentionCommand } from './commands/retention.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
+import { addRunsCommand } from './commands/runs.ts'
 import { addStoreCommands } from './commands/store.ts'
 import { addTenantCommands } from './commands/tenant.ts'
 import { addTokenCommands } from './commands/token.ts'
@@ -72,7 +73,7 @@ const addServe = (program: Command): void => {
     )
     .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private, backups_at_once, backups_at_once_per_host, backups_at_once_per_tenant',
     )
     .action((options: ServeOptions) => serve(options))
 }
@@ -81,7 +82,7 @@ const addServe = (program: Command): void => {
 const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> = {
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
-  'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
+  'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands, addRunsCommand],
   'Hearing of it:': [addNotifyCommands],
   'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],

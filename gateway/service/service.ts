@@ -17,6 +17,7 @@ import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
 import { pointActions } from './points.ts'
+import { runActions } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
 import { upkeepActions } from './upkeep.ts'
@@ -54,6 +55,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
     ...pointActions({ datastore, events, clock, log }),
+    ...runActions({ catalog }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({
       maintenance,
