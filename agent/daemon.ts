@@ -23,9 +23,8 @@ import { concernsOf } from './session/concerns.ts'
 import { GatewayLink } from './session/link.ts'
 import { connect } from './session/once.ts'
 import type { Dialled } from '../protocol/host/dial.ts'
-import { lookAtAgent, type AgentStatus, type StatusParts } from './status/agent-status.ts'
 import { LinkRecord } from './status/link-record.ts'
-import { serveMetrics, serveStatus } from './status/status-server.ts'
+import { openStatus } from './status/open-status.ts'
 import { Traffic } from './status/traffic.ts'
 import { makeStateFolder } from './state-folder.ts'
 import { lockState } from './state-lock.ts'
@@ -119,18 +118,7 @@ export const runAgent = async (
   await live.start()
   const forget: Drivers['forget'] = (machine, disk) => drivers.forget(machine, disk)
   const served = { inventory: announced, backups, relay, forget }
-  const startedMs = systemClock.now()
-  const parts: StatusParts = {
-    link: () => linkRecord.state,
-    running: () => backups.running(),
-    ended: () => backups.ended,
-    journal,
-    traffic,
-    stateFolder: config.state,
-    reserveBytes,
-    clock: systemClock,
-  }
-  resources.use(await serveAgentStatus(config, () => lookAtAgent(parts, startedMs), log))
+  resources.use(await openStatus({ config, record: linkRecord, backups, journal, traffic, log }))
   const link: GatewayLink = resources.use(gatewayLink(config, identity, served, { record: linkRecord, log }))
   opened = link
   onReloadable((read) => live.reload(read))
@@ -211,25 +199,6 @@ const warnDaily = (session: Dialled, log: Log): void => {
   const timer = setInterval(warn, WARN_INTERVAL_MS)
   timer.unref()
   void session.peer.closed.then(() => clearInterval(timer))
-}
-
-/** Serves the state of the agent to this host; what cannot be served is no reason to make no backups. */
-const serveAgentStatus = async (
-  { state, metrics_listen: listen }: AgentConfig,
-  look: () => Promise<AgentStatus>,
-  log: Log,
-): Promise<AsyncDisposable> => {
-  await using resources = new AsyncDisposableStack()
-  try {
-    resources.use(await serveStatus(state, look))
-    if (listen !== undefined) {
-      const { url } = resources.use(await serveMetrics(listen, look))
-      log.info({ url: `${url}/metrics` }, 'metrics are served')
-    }
-  } catch (error) {
-    log.error({ err: error }, 'the state of the agent cannot be served on this host')
-  }
-  return resources.move()
 }
 
 const gatewayLink = (

@@ -3,7 +3,6 @@ import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import * as v from 'valibot'
 import { VERSION } from '../../protocol/host/version.ts'
-import type { Clock } from '../../protocol/peer.ts'
 import { BACKUP_STEPS, type BackupStep } from '../../protocol/steps.ts'
 import type { JournalEntry } from '../drivers/journal.ts'
 import { freeBytes } from '../drivers/scratch.ts'
@@ -78,7 +77,6 @@ export interface StatusParts {
   readonly traffic: Traffic
   readonly stateFolder: string
   readonly reserveBytes: number
-  readonly clock: Clock
 }
 
 /** The scratch folder of a lease, where its driver makes one. */

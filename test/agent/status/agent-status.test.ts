@@ -48,7 +48,6 @@ const partsOf = async (temp: TempFolder): Promise<StatusParts> => {
     traffic,
     stateFolder: temp.path,
     reserveBytes: MIB,
-    clock,
   }
 }
 
