@@ -5,6 +5,7 @@ import { BACKUP_METHODS } from './backup-methods.ts'
 import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
 import type { Method, Stream } from './method.ts'
+import { PLAN_METHODS } from './plan-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
@@ -16,6 +17,7 @@ export const METHODS = {
   ...IDENTITY_METHODS,
   ...TENANT_METHODS,
   ...MACHINE_METHODS,
+  ...PLAN_METHODS,
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...UPKEEP_METHODS,

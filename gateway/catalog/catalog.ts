@@ -12,7 +12,7 @@ import type { Machines } from './machines.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
-import type { Policies } from './retention.ts'
+import type { Retained } from './retention.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
@@ -36,7 +36,7 @@ export interface Catalog {
   readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
-  readonly retention: Policies
+  readonly retention: Retained
   readonly room: Room
   readonly settings: Settings
   readonly states: States

@@ -11,6 +11,7 @@ import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
+import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -43,6 +44,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
+    ...planActions({ catalog, clock }),
     ...pointActions({ datastore, clock, log }),
     ...upkeepActions({ maintenance, audit, folder, clock }),
   }

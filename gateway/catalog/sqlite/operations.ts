@@ -9,6 +9,7 @@ import { comparisonOperations } from './comparison.ts'
 import type { EpochKeeper } from './epoch.ts'
 import { damageOperations } from './damage.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { groupOperations } from './groups.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
@@ -36,6 +37,7 @@ const OPERATIONS = {
   ...comparisonOperations,
   ...damageOperations,
   ...examineOperations,
+  ...groupOperations,
   ...identityOperations,
   ...jobOperations,
   ...jobListOperations,
