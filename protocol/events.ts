@@ -23,6 +23,8 @@ export const HAPPENINGS = [
   'gateway.started',
   'gateway.crashed',
   'lock-ending',
+  /** So many events could not be written and are lost. */
+  'events.lost',
 ] as const
 
 /** Events that are changes of a condition: `active` while it holds; told once when it begins and once when it is good again. */
@@ -56,7 +58,7 @@ export const EVENT_CHARS_MAX = 1024
 const text = v.pipe(v.string(), v.maxLength(EVENT_CHARS_MAX))
 
 export const event = v.object({
-  /** Its place in the order of all events of the gateway; a tenant sees gaps. */
+  /** Its place among the tenant's events (or the platform's), which begin with 1. */
   seq: count,
   timeMs,
   kind: v.picklist(EVENT_KINDS),

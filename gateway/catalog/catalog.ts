@@ -5,7 +5,9 @@ import type { Checks } from './checks.ts'
 import type { Records } from './records.ts'
 import type { Collection } from './collection.ts'
 import type { Condition, Room } from './condition.ts'
+import type { Conditions, EventLog } from './events.ts'
 import type { DamageNotes, Losses, LostRanges } from './damage.ts'
+import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
@@ -16,6 +18,7 @@ import type { Retained } from './retention.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
+import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
 
 export interface Catalog {
@@ -25,8 +28,11 @@ export interface Catalog {
   readonly records: Records
   readonly collection: Collection
   readonly condition: Condition
+  readonly conditions: Conditions
   readonly damage: DamageNotes
   readonly enrolments: Enrolments
+  readonly events: EventLog
+  readonly figures: FigureBook
   readonly identities: Identities
   readonly jobs: Jobs
   readonly losses: Losses
@@ -42,5 +48,6 @@ export interface Catalog {
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
+  readonly upkeep: Upkeep
   readonly usage: Usage
 }

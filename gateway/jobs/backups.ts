@@ -15,6 +15,7 @@ import { unaudited, type Change } from '../catalog/change.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import { manifestOf } from '../catalog/manifest.ts'
 import { keyedHash } from '../../protocol/host/keyed-hash.ts'
+import type { Teller } from '../events/events.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
@@ -78,15 +79,14 @@ export class Backups {
   readonly toldCodes = new ToldCodes()
   readonly moves: Moves
 
-  constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log }) {
+  constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log; events?: Teller }) {
     this.#datastore = options.datastore
     this.#agents = options.agents
     this.#clock = options.clock
     this.#log = options.log
-    this.#watchers = new Watchers(options.clock)
-    const { datastore, log } = options
-    this.moves = new Moves({ ...options, catalog: datastore.catalog })
-    this.comparisons = new Comparisons({ datastore, log, onProgress: (job) => this.#watchers.notify(job, 'progress') })
+    this.#watchers = new Watchers(options.clock, options.events)
+    this.moves = new Moves({ ...options, catalog: options.datastore.catalog })
+    this.comparisons = new Comparisons({ ...options, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
 
   /**
@@ -102,6 +102,7 @@ export class Backups {
     // before the row exists: an inventory of the agent without this job may be under way
     this.#handed.set(job, peer)
     const { base, compare } = await this.#open(job, request)
+    this.#watchers.notify(job, 'start')
     this.#log.info({ job, machine: machine.name, tenant: tenant.name, base: base?.point ?? null }, 'backup starts')
     try {
       const { idKey, chunkBytes } = tenant

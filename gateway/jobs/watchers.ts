@@ -1,5 +1,6 @@
 // Watchers of a job's progress: each is notified at most a few times a second, and of the end at once.
 import type { Clock } from '../../protocol/peer.ts'
+import { UNTOLD, type Teller } from '../events/events.ts'
 
 /** Shortest time between two notices of progress to one watcher, in milliseconds. */
 const NOTICE_INTERVAL_MS = 200
@@ -7,7 +8,7 @@ const NOTICE_INTERVAL_MS = 200
 /** Longest time between two queries, in milliseconds: a command beside the gateway ends jobs without notifying it. */
 const LOOK_INTERVAL_MS = 10_000
 
-type Event = 'progress' | 'end'
+type Event = 'start' | 'progress' | 'end'
 
 interface Waiter {
   readonly events: readonly Event[]
@@ -16,14 +17,18 @@ interface Waiter {
 
 export class Watchers {
   readonly #clock: Clock
+  readonly #events: Teller
   readonly #waiting = new Map<string, Set<Waiter>>()
 
-  constructor(clock: Clock) {
+  /** `events` are woken when a job starts or ends: the catalog has told of it. */
+  constructor(clock: Clock, events: Teller = UNTOLD) {
     this.#clock = clock
+    this.#events = events
   }
 
-  /** Something about the job changed, or the job ended. */
+  /** A job started, something about it changed, or it ended. */
   notify(job: string, event: Event): void {
+    if (event !== 'progress') this.#events.wake()
     for (const { events, wake } of this.#waiting.get(job) ?? []) if (events.includes(event)) wake(event)
   }
 

@@ -15,11 +15,14 @@ import { keepState } from '../maintenance/keep-state.ts'
 import { prune } from '../maintenance/prune.ts'
 import { DOWNLOAD_BYTES } from '../memory/limits.ts'
 import { serveDownload } from '../restore/serve-download.ts'
+import type { Teller } from '../events/events.ts'
+import { removedPoints } from '../events/removed.ts'
 import type { ActionsOf } from './action.ts'
 import { keyBehind, nextOf, pageOf } from './page.ts'
 
 interface Uses {
   readonly datastore: Datastore
+  readonly events: Teller
   readonly clock: Clock
   readonly log: Log
 }
@@ -96,7 +99,7 @@ const shown = (uses: Uses): Pick<Points, 'image.download' | 'points.get' | 'poin
 }
 
 const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | 'points.prune'> => {
-  const { datastore, clock, log } = uses
+  const { datastore, events, clock, log } = uses
   const { catalog } = datastore
   const changed = async (tenant: Tenant, id: string): Promise<{ point: s.Point }> => {
     await keepState(datastore.tenantStore(tenant), log)
@@ -139,7 +142,9 @@ const protectedBy = (uses: Uses): Pick<Points, 'points.hold' | 'points.lock' | '
       }),
       run: async (params, { actor: { subject, role }, tenant }) => {
         const pruned = await prune({ catalog, tenant, params, nowMs: clock.now(), by: { subject, role } })
-        if (pruned.removed > 0) await keepState(datastore.tenantStore(tenant), log)
+        if (pruned.removed === 0) return pruned
+        events.tell(removedPoints({ tenant: tenant.id, removed: pruned.removed, subject }))
+        await keepState(datastore.tenantStore(tenant), log)
         return pruned
       },
     },

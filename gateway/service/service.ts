@@ -3,9 +3,11 @@ import type { Clock } from '../../protocol/peer.ts'
 import type { Audit } from '../auth/audit.ts'
 import type { Authority } from '../auth/authority.ts'
 import type { Datastore } from '../datastore/datastore.ts'
+import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import { Forecasts } from '../freshness/forecasts.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
@@ -26,6 +28,7 @@ export interface Parts {
   readonly sessions: Sessions & DoorSessions
   readonly backups: Backups
   readonly maintenance: Maintenance
+  readonly events: Events
   readonly clock: Clock
   readonly log: Log
 }
@@ -37,7 +40,7 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, clock, log } = parts
   const { catalog } = datastore
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
@@ -45,8 +48,14 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
     ...planActions({ catalog, clock }),
-    ...pointActions({ datastore, clock, log }),
-    ...upkeepActions({ maintenance, audit, folder, clock }),
+    ...pointActions({ datastore, events, clock, log }),
+    ...upkeepActions({
+      maintenance,
+      audit,
+      folder,
+      clock,
+      forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+    }),
   }
   return {
     door: new Door({ actions, catalog, backups, audit, sessions, clock, log }),

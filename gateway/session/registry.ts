@@ -30,16 +30,24 @@ export interface LiveSession {
   readonly peer: Peer
 }
 
+/** Told of agents whose machines are served, and no longer are. */
+export interface AgentPresence {
+  came(actor: Actor): void
+  left(actor: Actor): void
+}
+
 export class Registry implements Sessions, DoorSessions {
   readonly #clock: Clock
+  readonly #presence: AgentPresence | null
   readonly paces = new Paces()
   /** Turns for queries to the catalog and for questions to agents. */
   readonly turns = { listing: new Turns(LISTING_LIMITS), relay: new Turns(RELAY_LIMITS) } as const
   readonly #sessions = new Map<Actor, LiveSession>()
   readonly #agents = new Map<string, LiveSession>()
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, presence: AgentPresence | null = null) {
     this.#clock = clock
+    this.#presence = presence
   }
 
   /** How many are open. */
@@ -60,6 +68,7 @@ export class Registry implements Sessions, DoorSessions {
       const { subject } = session.actor
       this.#agents.get(subject)?.peer.close(new VarveError('REPLACED', 'another program serves this agent now'))
       this.#agents.set(subject, session)
+      this.#presence?.came(session.actor)
     }
     void session.peer.closed.then(() => this.#remove(session))
   }
@@ -108,6 +117,8 @@ export class Registry implements Sessions, DoorSessions {
   #remove(session: LiveSession): void {
     this.#sessions.delete(session.actor)
     const { subject } = session.actor
-    if (this.#agents.get(subject) === session) this.#agents.delete(subject)
+    if (this.#agents.get(subject) !== session) return
+    this.#agents.delete(subject)
+    this.#presence?.left(session.actor)
   }
 }

@@ -9,12 +9,14 @@ import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
 import { enrol, issueEnrolment, issueToken } from '../../gateway/auth/tokens.ts'
 import { verifyBearer } from '../../gateway/auth/bearer.ts'
 import { Datastore } from '../../gateway/datastore/datastore.ts'
+import { Events } from '../../gateway/events/events.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { Connection, type SessionParts } from '../../gateway/session/connection.ts'
 import { SocketTransport } from '../../gateway/session/transport.ts'
+import { Presence } from '../../gateway/service/presence.ts'
 import { serviceOf, type Parts } from '../../gateway/service/service.ts'
 import { Registry } from '../../gateway/session/registry.ts'
 import { ASSERTION_LIFE_S, TOKEN_TYPE, type Claims, type Role } from '../../protocol/claims.ts'
@@ -145,12 +147,14 @@ export class TestServices implements AsyncDisposable {
     const tenants: [Tenant, Tenant] = [await add('acme'), await add('other')]
     const authority = await openAuthority({ folder, catalog, nowMs: NOW_MS })
     const audit = resources.use(new Audit({ catalog, onError: () => {} }))
-    const registry = new Registry(clock)
-    const backups = new Backups({ datastore, agents: registry, clock, log })
+    const events = resources.use(new Events({ catalog, clock, log }))
+    const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
+    const registry = new Registry(clock, presence)
+    const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     resources.defer(() => backups.settled())
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
-    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, clock, log }
+    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, events, clock, log }
     const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     return new TestServices(services, clock, tenants, resources.move())
   }

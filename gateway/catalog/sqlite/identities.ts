@@ -8,6 +8,7 @@ import {
 } from '../identities.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { DAY_MS } from '../../../protocol/host/duration.ts'
+import { happened } from './events.ts'
 import { endJob } from './jobs.ts'
 import { aside, read, write, type Operations } from './operation.ts'
 import type { Sql } from './sql.ts'
@@ -59,6 +60,9 @@ const enrol = (sql: Sql, { enrolment, agent, host, publicKey, nowMs }: Enrolment
     nowMs,
   )
   sql.run('UPDATE enrolment SET used_ms = ?, agent = ? WHERE id = ?', nowMs, agent, enrolment)
+  const text = `the agent of ${host} was enrolled`
+  const told = { timeMs: nowMs, severity: 'info', machine: null, text, data: { agent, host } } as const
+  happened(sql, row.tenant, { ...told, kind: 'agent.enrolled' })
   return agentById(sql, agent)!
 }
 

@@ -5,6 +5,7 @@ import { pointKind, type JobState } from '../../../protocol/backup.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { policyOf } from '../../../protocol/plans.ts'
 import { comparisonDue } from './comparison.ts'
+import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
@@ -32,6 +33,7 @@ export const endJob = (sql: Sql, job: string, state: JobState, error: JobFailure
   sql.run('UPDATE job SET state = ?, error = ?, ended_ms = ? WHERE id = ?', state, text, nowMs, job)
   // the builder's state is useless now; the figures stay for the listing
   sql.run("UPDATE upload SET state = x'' WHERE job = ?", job)
+  if (error !== null) tellFailed(sql, job, error, nowMs)
 }
 
 const factsOf = (sql: Sql, { full, base }: JobRow): JobFacts => ({
@@ -128,6 +130,7 @@ export const jobOperations = {
       seq,
       args.nowMs,
     )
+    tellStarted(sql, args.id, args.nowMs)
     return { base, compare }
   }),
 
@@ -215,6 +218,7 @@ export const jobOperations = {
       job.id,
     )
     endJob(sql, job.id, 'committed', null, args.nowMs)
+    tellCommitted(sql, job.id, { uploads, bytesRead: args.bytesRead, nowMs: args.nowMs })
   }),
 
   'jobs.fail': write((sql, args) => {

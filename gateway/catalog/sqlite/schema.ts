@@ -4,6 +4,7 @@ import { NOTICE_SCHEMA } from './notice-schema.ts'
 import { PLAN_SCHEMA } from './plan-schema.ts'
 import { RUN_SCHEMA } from './run-schema.ts'
 import type { Sql } from './sql.ts'
+import { UPKEEP_SCHEMA } from './upkeep-schema.ts'
 import { TALLY, tallyAgain, tallyTriggers } from './tally-schema.ts'
 
 // a chunk's pack is not a declared foreign key: removing a pack would then scan all chunks
@@ -222,4 +223,5 @@ export const MIGRATIONS: readonly (string | ((sql: Sql) => void))[] = [
   RUN_SCHEMA,
   EVENT_SCHEMA,
   NOTICE_SCHEMA,
+  UPKEEP_SCHEMA,
 ]

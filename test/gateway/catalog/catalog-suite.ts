@@ -12,6 +12,7 @@ import { RECORD } from '../../../gateway/packs/format.ts'
 import { CODEC } from '../../../protocol/chunk.ts'
 import { RETENTION_OFF } from '../../../protocol/retention.ts'
 import { codeOf } from '../auth/test-authority.ts'
+import { conditions, events } from './events-suite.ts'
 import { addAgent, addMachine, addPoint, beginJob, finishDisk, fullDisk, startJob } from '../catalog.ts'
 
 /** A fresh catalog without anything in it. */
@@ -19,7 +20,7 @@ export interface Engine extends AsyncDisposable {
   readonly catalog: Catalog
 }
 
-interface World extends Engine {
+export interface World extends Engine {
   readonly acme: Tenant
   readonly other: Tenant
   readonly agent: string
@@ -520,6 +521,6 @@ export const catalogSuite = (name: string, openEngine: () => Promise<Engine>): v
     return { catalog, acme, other, agent, machine, [Symbol.asyncDispose]: () => held.disposeAsync() }
   }
   describe(name, () => {
-    for (const subject of [tenants, audit, identities, machines, jobs, chunks]) subject(open)
+    for (const subject of [tenants, audit, identities, machines, jobs, chunks, events, conditions]) subject(open)
   })
 }
