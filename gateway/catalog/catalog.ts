@@ -11,15 +11,18 @@ import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
+import type { Notices } from './notices.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Retained } from './retention.ts'
+import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
 import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
+import type { Watching } from './watching.ts'
 
 export interface Catalog {
   readonly agents: Agents
@@ -38,16 +41,19 @@ export interface Catalog {
   readonly losses: Losses
   readonly lost: LostRanges
   readonly machines: Machines
+  readonly notices: Notices
   readonly packs: Packs
   readonly plans: Plans
   readonly points: Points
   readonly quotas: Quotas
   readonly retention: Retained
   readonly room: Room
+  readonly runs: Runs
   readonly settings: Settings
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
   readonly upkeep: Upkeep
   readonly usage: Usage
+  readonly watching: Watching
 }

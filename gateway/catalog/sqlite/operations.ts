@@ -18,12 +18,15 @@ import { jobListOperations } from './job-list.ts'
 import { jobOperations } from './jobs.ts'
 import { lossOperations } from './loss.ts'
 import { machineOperations } from './machines.ts'
+import { noticeOperations } from './notices.ts'
 import type { Operation, Operations } from './operation.ts'
+import { outboxOperations } from './outbox.ts'
 import { packOperations } from './packs.ts'
 import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
+import { runOperations } from './runs.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from '../settings.ts'
@@ -32,6 +35,7 @@ import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
+import { watchingOperations } from './watching.ts'
 
 const OPERATIONS = {
   ...auditOperations,
@@ -50,16 +54,20 @@ const OPERATIONS = {
   ...jobListOperations,
   ...lossOperations,
   ...machineOperations,
+  ...noticeOperations,
+  ...outboxOperations,
   ...packOperations,
   ...planOperations,
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
+  ...runOperations,
   ...stateOperations,
   ...tenantOperations,
   ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
+  ...watchingOperations,
 } satisfies Operations
 
 export type OperationName = keyof Operations

@@ -201,7 +201,7 @@ describe('the policy’s own time zone', () => {
 })
 
 describe('what stays though no rule keeps it', () => {
-  const rules = rulesOf({ last: 1 })
+  const rules = { last: 1 }
 
   test('held, locked and in use, each by its name; a lock only until its time', () => {
     const points = [
@@ -219,7 +219,7 @@ describe('what stays though no rule keeps it', () => {
     const plan = (damaged: number[]): string[] =>
       planRetention(
         [9, 8, 7].map((ms) => pointAt(ms, { damaged: damaged.includes(ms) })),
-        rules,
+        rulesOf(rules),
         10,
       ).map(({ point, keptBy }) => `${point.id}: ${keptBy.join(' ')}`)
     expect(plan([])).toEqual(['9: last last-good', '8: ', '7: '])
