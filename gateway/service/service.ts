@@ -16,6 +16,7 @@ import { Door, type DoorSessions } from './door.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
+import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
 import { runActions } from './runs.ts'
 import type { Sessions } from './sessions.ts'
@@ -54,6 +55,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
+    ...planActions({ catalog, clock }),
     ...pointActions({ datastore, events, clock, log }),
     ...runActions({ catalog }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),

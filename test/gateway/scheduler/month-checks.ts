@@ -10,6 +10,7 @@ import {
   MINUTE_MS,
   START_MS,
   WAKE_MS,
+  type JobFact,
   type Month,
   type SimMachine,
   type Stretch,
@@ -18,11 +19,12 @@ import {
 /** A backup that begins at once needs so long without a break. */
 const NEEDED_MS = DURATION_MS_MAX + 2 * WAKE_MS
 
-/** And may wait so long for one of its host's places. */
+/** And may wait so long for one of its host's places; longer where all of the host wait, as something was in their way. */
 const QUEUE_MS = 70 * MINUTE_MS
+const QUEUE_BEHIND_MS = 4 * HOUR_MS
 
-/** What one failure may cost: the backup that failed, the longest wait, and again a place. */
-const FAILURE_MS = 2 * HOUR_MS
+/** The longest wait behind a failure, and what it takes to see it. */
+const AGAIN_MS = 45 * MINUTE_MS
 
 /** Failures in a row with which a bound is still computed. */
 const FAILURES_MAX = 3
@@ -67,6 +69,7 @@ const missedBy = ({ summary, dueMs, skipped }: RunRow): { fromMs: number; toMs: 
 export const slotProblems = (month: Month, machine: SimMachine, rows: readonly RunRow[]): string[] => {
   const problems: string[] = []
   const wrong = (what: string): void => void problems.push(`${machine.name} in ${machine.zone}: ${what}`)
+  const own = month.jobsOf(machine)
   const byDue = new Map(rows.map((row) => [row.dueMs, row]))
   const slots = slotsOf(machine, START_MS + HOUR_MS, month.clock.now() - HOUR_MS)
   const missed = rows.flatMap((row) => missedBy(row) ?? [])
@@ -78,7 +81,7 @@ export const slotProblems = (month: Month, machine: SimMachine, rows: readonly R
   for (const row of rows) {
     if (machine.plan.schedule !== null && !known.has(row.dueMs)) wrong(`a run of ${at(row.dueMs)}, which is no slot`)
     const about = `the run of ${at(row.dueMs)}, ${row.state}`
-    const jobs = month.jobs.filter(({ run }) => run === row.id)
+    const jobs = own.filter(({ run }) => run === row.id)
     const done = jobs.filter(({ endMs, error }) => endMs !== null && error === null)
     if (done.length > 1) wrong(`${about}, was done ${done.length} times`)
     if ((row.state === 'done') !== (done.length === 1)) wrong(`${about}, has ${done.length} restore points`)
@@ -94,11 +97,17 @@ export const slotProblems = (month: Month, machine: SimMachine, rows: readonly R
   return problems
 }
 
+interface Point {
+  readonly startMs: number
+  readonly endMs: number
+}
+
 /** What a machine could have done, by when agents, gateways and windows let it. All times by the monotonic clock. */
 export class Possible {
   readonly #month: Month
   readonly #machine: SimMachine
   readonly #barred: readonly Stretch[]
+  readonly #jobs: readonly JobFact[]
   /** Starts that failed. */
   readonly #failures: readonly number[]
 
@@ -106,17 +115,28 @@ export class Possible {
     this.#month = month
     this.#machine = machine
     this.#barred = [...month.down, ...month.away.get(machine.agent)!].toSorted((a, b) => a.fromMs - b.fromMs)
+    this.#jobs = month.jobsOf(machine)
     this.#failures = [
-      ...month.jobs
-        .filter(({ machine: key, error }) => key === machine.key && error !== null)
-        .map(({ startMs }) => startMs),
+      ...this.#jobs.filter(({ error }) => error !== null).map(({ startMs }) => startMs),
       ...month.refused.filter(({ machine: key }) => key === machine.key).map(({ atMs }) => atMs),
     ]
+  }
+
+  /** Its backups that were committed, in order. */
+  get points(): readonly Point[] {
+    return this.#jobs.flatMap(({ startMs, endMs, error }) =>
+      endMs === null || error !== null ? [] : [{ startMs, endMs }],
+    )
   }
 
   /** Whether the clock was set between two instants, or so near that it matters. */
   isStepped(fromMs: number, toMs: number): boolean {
     return this.#month.steps.some(({ atMs }) => atMs > fromMs - HOUR_MS && atMs < toMs + HOUR_MS)
+  }
+
+  /** The same for an instant by the time of day. */
+  isSteppedNear(nowMs: number): boolean {
+    return this.#month.steps.some((step) => Math.abs(step.nowMs - nowMs) < 40 * HOUR_MS)
   }
 
   failures(fromMs: number, toMs: number): number {
@@ -125,12 +145,9 @@ export class Possible {
 
   /** Whether a backup failed for a reason that does not pass: it is not tried again before the next slot. */
   hasLasting(fromMs: number, toMs: number): boolean {
-    return this.#month.jobs.some(
-      ({ machine, startMs, error }) =>
-        machine === this.#machine.key &&
-        startMs >= fromMs &&
-        startMs <= toMs &&
-        (LASTING as readonly string[]).includes(error ?? ''),
+    const lasting: readonly string[] = LASTING
+    return this.#jobs.some(
+      ({ startMs, error }) => startMs >= fromMs && startMs <= toMs && lasting.includes(error ?? ''),
     )
   }
 
@@ -151,6 +168,18 @@ export class Possible {
   }
 }
 
+/** When a point has to be there at the latest, with failures in between. */
+const boundOf = (
+  possible: Possible,
+  fromMs: number,
+  failures: number,
+): { readonly bestMs: number; readonly lastMs: number } => {
+  const bestMs = possible.doneBy(fromMs)
+  let lastMs = bestMs
+  for (let failure = 0; failure < failures; failure++) lastMs = possible.doneBy(lastMs + AGAIN_MS)
+  return { bestMs, lastMs: lastMs + (lastMs > fromMs + 2 * NEEDED_MS ? QUEUE_BEHIND_MS : QUEUE_MS) }
+}
+
 export interface Freshness {
   readonly problems: string[]
   /** Bounds that were computed and compared, and those among them that were met without any allowance. */
@@ -165,24 +194,19 @@ export const targetFreshness = (month: Month, machine: SimMachine): Freshness =>
   let [checked, met] = [0, 0]
   if (rpoMs === null || schedule !== null) return { problems, checked, met }
   const possible = new Possible(month, machine)
-  const points = month.jobs.filter(
-    ({ machine: key, endMs, error }) => key === machine.key && endMs !== null && error === null,
-  )
+  const { points } = possible
   for (const [index, next] of points.entries()) {
     const point = points[index - 1]
-    if (index < LEARNT || point === undefined || possible.isStepped(point.startMs, next.endMs!)) continue
-    const failures = possible.failures(point.startMs + 1, next.endMs!)
+    if (index < LEARNT || point === undefined || possible.isStepped(point.startMs, next.endMs)) continue
+    const failures = possible.failures(point.startMs + 1, next.endMs)
     if (failures > (window === null ? FAILURES_MAX : 0)) continue
     const targetMs = point.startMs + rpoMs
-    // a target that a window cannot meet is met as soon as it opens; where it can, it is met before it closes
-    const boundMs = Math.max(targetMs, possible.doneBy(targetMs - NEEDED_MS - QUEUE_MS))
+    const { bestMs, lastMs } = boundOf(possible, targetMs - NEEDED_MS - QUEUE_MS, failures)
     checked++
-    if (next.endMs! <= boundMs) met++
-    if (next.endMs! > boundMs + QUEUE_MS + failures * FAILURE_MS)
-      problems.push(
-        `${machine.name}: the point behind ${at(possible.nowAt(point.startMs))} came at ${at(possible.nowAt(next.endMs!))}, ` +
-          `and was possible at ${at(possible.nowAt(boundMs))} (${failures} failures)`,
-      )
+    if (next.endMs <= Math.max(targetMs, bestMs)) met++
+    if (next.endMs <= Math.max(targetMs, lastMs)) continue
+    const [before, came, bound] = [point.startMs, next.endMs, lastMs].map((ms) => at(possible.nowAt(ms)))
+    problems.push(`${machine.name}: behind ${before} a point came at ${came}, not by ${bound} (${failures} failures)`)
   }
   return { problems, checked, met }
 }
@@ -192,28 +216,26 @@ export const slotFreshness = (month: Month, machine: SimMachine): Freshness => {
   const problems: string[] = []
   let [checked, met] = [0, 0]
   const possible = new Possible(month, machine)
-  const points = month.jobs.filter(
-    ({ machine: key, endMs, error }) => key === machine.key && endMs !== null && error === null,
-  )
+  const { points } = possible
   const slots = slotsOf(machine, START_MS + HOUR_MS, month.clock.now() - 12 * HOUR_MS)
   for (const [index, slot] of slots.entries()) {
-    const nextMs = slots[index + 1]
     // by the monotonic clock, as the steps so far put it
-    const fromMs =
-      slot - START_MS - month.steps.filter(({ nowMs }) => nowMs <= slot).reduce((sum, { byMs }) => sum + byMs, 0)
-    const doneMs = possible.doneBy(fromMs)
-    const failures = possible.failures(fromMs, doneMs + QUEUE_MS + FAILURE_MS)
-    const boundMs = doneMs + QUEUE_MS + failures * FAILURE_MS
-    if (possible.isStepped(fromMs - 36 * HOUR_MS, boundMs) || failures > FAILURES_MAX) continue
-    if (possible.hasLasting(fromMs, boundMs)) continue
-    if (nextMs !== undefined && fromMs + (nextMs - slot) <= boundMs) continue
+    const stepped = month.steps.filter(({ nowMs }) => nowMs <= slot).reduce((sum, { byMs }) => sum + byMs, 0)
+    const fromMs = slot - START_MS - stepped
+    const failures = possible.failures(fromMs, possible.doneBy(fromMs) + QUEUE_BEHIND_MS)
+    if (failures > FAILURES_MAX) continue
+    const { bestMs, lastMs } = boundOf(possible, fromMs, failures)
+    const nextMs = slots[index + 1]
+    if (nextMs !== undefined && fromMs + (nextMs - slot) <= lastMs) continue
+    if (possible.isSteppedNear(slot) || possible.isStepped(fromMs, lastMs) || possible.hasLasting(fromMs, lastMs))
+      continue
     checked++
-    const point = points.find(({ startMs, endMs }) => startMs >= fromMs - MINUTE_MS && endMs! <= boundMs)
+    const point = points.find(({ startMs, endMs }) => startMs >= fromMs - MINUTE_MS && endMs <= lastMs)
     if (point === undefined)
       problems.push(
-        `${machine.name} in ${machine.zone}: the slot ${at(slot)} has no point by ${at(possible.nowAt(boundMs))} (${failures} failures)`,
+        `${machine.name} in ${machine.zone}: ${at(slot)} has no point by ${at(possible.nowAt(lastMs))} (${failures} failures)`,
       )
-    else if (point.endMs! <= doneMs) met++
+    else if (point.endMs <= bestMs) met++
   }
   return { problems, checked, met }
 }

@@ -108,6 +108,7 @@ export class Month {
   readonly #dice: Dice
   readonly #running = new Map<string, JobFact>()
   readonly #pending = new Set<Promise<void>>()
+  readonly #jobsOf = new Map<string, JobFact[]>()
   #lives: Life[] = []
   #killAt: { readonly name: string; passes: number } | null = null
 
@@ -120,6 +121,11 @@ export class Month {
 
   get catalog(): Catalog {
     return this.#catalog
+  }
+
+  /** Its backups, in the order of their starts. */
+  jobsOf({ key }: SimMachine): readonly JobFact[] {
+    return this.#jobsOf.get(key) ?? []
   }
 
   /** Lives a whole month. */
@@ -289,6 +295,7 @@ export class Month {
     const about = { machine: key, agent: machine.agent, tenant: tenant.id, run: run!.id, startMs: atMs, nowMs }
     const fact: JobFact = { ...about, endMs: null, error: null }
     this.jobs.push(fact)
+    this.#jobsOf.set(key, [...(this.#jobsOf.get(key) ?? []), fact])
     this.#begun(job, fact)
     const lengthMs = 2 * MINUTE_MS + this.#dice.below(DURATION_MS_MAX - 2 * MINUTE_MS)
     const error = this.#dice.chance(0.06) ? this.#dice.pick(this.#dice.chance(0.8) ? PASSING : LASTING) : null
