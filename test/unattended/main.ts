@@ -17,7 +17,10 @@ gateway and the agent are killed. Then slots, points, retention, space, mails, w
 `
 
 const line = (cells: readonly string[], widths: readonly number[]): string =>
-  cells.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join('  ').trimEnd()
+  cells
+    .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+    .join('  ')
+    .trimEnd()
 
 const table = (rows: readonly (readonly string[])[]): string => {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))

@@ -139,7 +139,9 @@ class Story {
     await this.#proofs.end()
     const series = prometheus === null ? [] : await seriesChecks(prometheus, { machines: guests.length })
     const bytes = await this.#reclaimed()
-    const residue = Object.entries(await host.residue()).flatMap(([what, names]) => names.map((name) => `${what} ${name}`))
+    const residue = Object.entries(await host.residue()).flatMap(([what, names]) =>
+      names.map((name) => `${what} ${name}`),
+    )
     const facts = await this.#facts(toMs, bytes)
     const nothingLeft = {
       what: 'nothing is left on the host',
@@ -157,7 +159,14 @@ class Story {
   async #settled(): Promise<boolean> {
     return await this.#rig.look(async (catalog, tenant) => {
       const open = await catalog.runs.open()
-      const pruned = await catalog.runs.list({ tenant, machine: null, kind: 'prune', state: 'done', after: null, limit: 1 })
+      const pruned = await catalog.runs.list({
+        tenant,
+        machine: null,
+        kind: 'prune',
+        state: 'done',
+        after: null,
+        limit: 1,
+      })
       const [backup] = await catalog.runs.list({
         tenant,
         machine: null,
