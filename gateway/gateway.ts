@@ -1,4 +1,5 @@
 // A whole gateway: datastore, identities, sessions, jobs and the port, opened in order and closed in reverse.
+import path from 'node:path'
 import { VarveError } from '../protocol/errors.ts'
 import type { Clock } from '../protocol/peer.ts'
 import { Audit } from './auth/audit.ts'
@@ -21,6 +22,8 @@ import { Metrics } from './metrics/metrics.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import { NoticeDesk } from './notify/desk.ts'
+import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
 import { HttpServer, type Listen } from './server/http.ts'
 import { LocalServer } from './server/local.ts'
@@ -45,6 +48,8 @@ export interface GatewayOptions {
   readonly metricsToken?: string | null
   /** A loopback address where the metrics are served to everybody; null, the default, for none. */
   readonly metricsListen?: MetricsListen | null
+  /** Lets tenants' notifications go to addresses of this host and of private networks; off by default. */
+  readonly notifyPrivate?: boolean
   /** Opens even when signing keys are lost; tokens they signed become invalid. */
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
@@ -107,6 +112,8 @@ export class Gateway implements AsyncDisposable {
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
+    const { notifyPrivate: anywhere = false } = options
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock, anywhere })
     const memory = new MemoryBudget(options.memoryBytes ?? MEMORY_BYTES_DEFAULT)
     const service = serviceOf({
       folder,
@@ -117,6 +124,7 @@ export class Gateway implements AsyncDisposable {
       backups,
       maintenance,
       events,
+      desk,
       clock,
       log,
     })
@@ -141,6 +149,11 @@ export class Gateway implements AsyncDisposable {
       certificate: () => port?.certificate ?? null,
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
+    if (options.works === true) {
+      const { outward, deadMan } = desk
+      const listen = (listener: () => void): (() => void) => events.listen(listener)
+      resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
+    }
     const { url } = port ?? local
     const metricsUrl = metrics?.url ?? null
     log.info({ url, folder, metricsUrl }, 'gateway listens')

@@ -37,6 +37,7 @@ const fileSchema = v.strictObject({
   memory: v.optional(v.string()),
   metrics_token_file: v.optional(v.string()),
   metrics_listen: v.optional(v.string()),
+  notify_private: v.optional(v.boolean()),
 })
 
 export interface ServeOptions {
@@ -50,6 +51,7 @@ export interface ServeOptions {
   readonly memory?: string
   readonly metricsTokenFile?: string
   readonly metricsListen?: string
+  readonly notifyPrivate?: boolean
   readonly config?: string
 }
 
@@ -178,7 +180,8 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const listen = { host, port, tls }
   const metrics = { metricsToken, metricsListen }
   const sizes = { reserveBytes, memoryBytes }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, works: true }
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, works: true }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

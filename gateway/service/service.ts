@@ -7,12 +7,14 @@ import type { Events } from '../events/events.ts'
 import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
+import type { NoticeDesk } from '../notify/desk.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
+import { notifyActions } from './notify.ts'
 import { pointActions } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -28,6 +30,7 @@ export interface Parts {
   readonly backups: Backups
   readonly maintenance: Maintenance
   readonly events: Events
+  readonly desk: NoticeDesk
   readonly clock: Clock
   readonly log: Log
 }
@@ -39,7 +42,7 @@ export interface Service {
 }
 
 export const serviceOf = (parts: Parts): Service => {
-  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, clock, log } = parts
+  const { folder, datastore, authority, audit, sessions, backups, maintenance, events, desk, clock, log } = parts
   const { catalog } = datastore
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
@@ -47,6 +50,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
     ...pointActions({ datastore, events, clock, log }),
+    ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({
       maintenance,
       audit,
