@@ -62,7 +62,7 @@ export class Rig implements AsyncDisposable {
     await writeFile(tokenFile, token, { mode: 0o600 })
     const mailbox = resources.use(await Mailbox.open(folder.path))
     const hook = resources.use(await Hook.listen(randomBytes(24).toString('hex')))
-    const stand = resources.use(await Stand.start({ serve: ['--metrics-token-file', tokenFile] }))
+    const stand = resources.use(await Stand.start({ serve: ['--metrics-token-file', tokenFile, '--notify-private'] }))
     const scrape = resources.use(await LinkProxy.listen())
     scrape.target = portOf(stand)
     const scraper = prometheus ? await scraperOf(folder, scrape, token) : null
