@@ -64,8 +64,12 @@ const addServe = (program: Command): void => {
     )
     .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
     .option(
+      '--otlp-endpoint <url>',
+      'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
+    )
+    .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, notify_private',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private',
     )
     .action((options: ServeOptions) => serve(options))
 }
