@@ -22,6 +22,7 @@ packages_of() {
     libvirt) echo 'libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients virtnbdbackup acl' ;;
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
     bare) echo 'debootstrap git' ;;
+    prometheus) echo 'prometheus' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;
   esac
