@@ -125,7 +125,7 @@ export class Rig implements AsyncDisposable {
   }
 
   /** What the catalog says, beside the gateway as its commands look at it. */
-  async look<R>(work: (catalog: Catalog, tenant: string) => Promise<R>): Promise<R> {
+  readonly look = async <R>(work: (catalog: Catalog, tenant: string) => Promise<R>): Promise<R> => {
     using catalog = openLocal(this.stand.catalogFile)
     return await work(catalog, (await catalog.tenants.named({ name: TENANT })).id)
   }

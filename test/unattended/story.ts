@@ -5,9 +5,10 @@ import { PLAN_RULES_DEFAULT, type Plan } from '../../protocol/plans.ts'
 import { TENANT } from '../support/stand.ts'
 import { eventually } from '../support/temp.ts'
 import { allChecks, MINUTE_MS, type Away, type Check, type Facts } from './checks.ts'
-import { seriesChecks } from './series.ts'
+import { factsOf, leftCheck } from './facts.ts'
 import { Proofs } from './proofs.ts'
 import { Rig } from './rig.ts'
+import { seriesChecks } from './series.ts'
 
 /** How long the gateway stays away once it was killed, and the agent, in milliseconds. */
 const GATEWAY_AWAY_MS = 20_000
@@ -15,9 +16,6 @@ const AGENT_AWAY_MS = 5000
 
 /** How long one machine is off: its plan has it fresh within two minutes, so that is told, in milliseconds. */
 const MACHINE_OFF_MS = 150_000
-
-/** Events and runs that are looked at. */
-const ROWS_MAX = 1000
 
 export const EVERY_MINUTE: Plan = {
   ...PLAN_RULES_DEFAULT,
@@ -139,20 +137,16 @@ class Story {
     await this.#proofs.end()
     const series = prometheus === null ? [] : await seriesChecks(prometheus, { machines: guests.length })
     const bytes = await this.#reclaimed()
-    const residue = Object.entries(await host.residue()).flatMap(([what, names]) =>
-      names.map((name) => `${what} ${name}`),
-    )
-    const facts = await this.#facts(toMs, bytes)
-    const nothingLeft = {
-      what: 'nothing is left on the host',
-      ok: residue.length === 0,
-      seen: residue.length === 0 ? 'no scratch, no lease, no socket' : residue.join(', '),
-    }
-    const { point } = this.#proofs.all.at(-1) ?? {}
+    const facts = await factsOf(this.#rig, this.#proofs, {
+      fromMs: this.#fromMs,
+      toMs,
+      gatewayAway: this.#away,
+      mostBytes: this.#mostBytes,
+      bytes,
+    })
     const audit = await stand.done('audit', 'check')
     const chain = { what: 'the audit chain holds', ok: audit.code === 0, seen: audit.stdout.trim() }
-    if (point === undefined) throw new Error('no point was proven')
-    return { facts, checks: [...allChecks(facts), ...series, nothingLeft, chain] }
+    return { facts, checks: [...allChecks(facts), ...series, await leftCheck(host), chain] }
   }
 
   /** Whether no run is due or under way, points are pruned, and what is to be told has been told. */
@@ -191,32 +185,6 @@ class Story {
     this.#say('a collection is started by hand, as none paid yet')
     await this.#rig.stand.done('gc', '--tenant', TENANT)
     return await this.#weigh()
-  }
-
-  async #facts(toMs: number, bytes: number): Promise<Facts> {
-    const { guests, hook, mailbox, stand } = this.#rig
-    const points = await stand.listPoints()
-    const plan = await (await stand.peer('owner')).call('points.prune', { machine: null, dryRun: true })
-    const rows = await this.#rig.look(async (catalog, tenant) => ({
-      runs: await catalog.runs.list({ tenant, machine: null, kind: null, state: null, after: null, limit: ROWS_MAX }),
-      events: await catalog.events.after({ seq: 0, limit: ROWS_MAX }),
-    }))
-    return {
-      ...rows,
-      machines: guests.map(({ name }) => name),
-      fromMs: this.#fromMs,
-      toMs,
-      gatewayAway: this.#away,
-      proofs: this.#proofs.all,
-      gone: this.#proofs.gone.size,
-      points: points.length,
-      removable: plan.removed.length,
-      mails: mailbox.mails,
-      messages: hook.messages,
-      wrongHooks: hook.wrong,
-      mostBytes: this.#mostBytes,
-      bytes,
-    }
   }
 }
 
