@@ -15,7 +15,7 @@ export const factsOf = async (
   given: Given,
 ): Promise<Facts> => {
   const points = await stand.listPoints()
-  const asked = { machine: null, group: null, points: null, dryRun: true }
+  const asked = { machine: null, group: null, rules: null, points: null, dryRun: true }
   const plan = await (await stand.peer('owner')).call('points.prune', asked)
   const rows = await look(async (catalog, tenant) => ({
     runs: await catalog.runs.list({ tenant, machine: null, kind: null, state: null, after: null, limit: ROWS_MAX }),
