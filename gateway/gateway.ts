@@ -22,6 +22,9 @@ import { Observation } from './metrics/observation.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
+import { LIMITS_DEFAULT } from './scheduler/limits.ts'
+import { Scheduler } from './scheduler/scheduler.ts'
+import type { JobLimits } from './catalog/jobs.ts'
 import { NoticeDesk } from './notify/desk.ts'
 import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
@@ -56,6 +59,8 @@ export interface GatewayOptions {
   readonly acceptLostKeys?: boolean
   /** It works by itself: starts what plans say, watches, tells. Off by default: for `serve` alone. */
   readonly works?: boolean
+  /** How many backups it starts at once; absent for the default. */
+  readonly limits?: JobLimits
 }
 
 export class Gateway implements AsyncDisposable {
@@ -111,7 +116,14 @@ export class Gateway implements AsyncDisposable {
     const presence = resources.use(new Presence({ events, agents: catalog.agents, clock, log }))
     const registry = new Registry(clock, presence)
     const observation = resources.use(
-      await Observation.open({ ...observed(options), catalog, space: datastore.space, sessions: registry, events }),
+      await Observation.open({
+        watched: () => [],
+        ...observed(options),
+        catalog,
+        space: datastore.space,
+        sessions: registry,
+        events,
+      }),
     )
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
@@ -157,6 +169,8 @@ export class Gateway implements AsyncDisposable {
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     if (options.works === true) {
+      const { limits = LIMITS_DEFAULT } = options
+      resources.use(new Scheduler({ catalog, backups, agents: registry, events, audit, clock, log, limits }))
       const { outward, deadMan } = desk
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))

@@ -62,6 +62,9 @@ const addServe = (program: Command): void => {
       '--metrics-listen <host:port>',
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
+    .option('--backups-at-once <number>', 'backups that the gateway starts at once (64)')
+    .option('--backups-at-once-per-host <number>', 'of them on one hypervisor (2)')
+    .option('--backups-at-once-per-tenant <number>', 'of them of one tenant (16)')
     .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
     .option(
       '--otlp-endpoint <url>',

@@ -8,17 +8,7 @@ import { DAYS_MAX } from '../../protocol/retention.ts'
 import { COMPARE_DAYS_MAX } from '../../protocol/schemas.ts'
 import { exactDurationMs } from '../plans/duration.ts'
 import { keepOf, keepOptions, type KeepOptions } from './keep-options.ts'
-import {
-  days,
-  group,
-  name,
-  pattern,
-  planNameOf,
-  tenantOption,
-  toGateway,
-  whole,
-  type Common,
-} from './options.ts'
+import { days, group, name, pattern, planNameOf, tenantOption, toGateway, whole, type Common } from './options.ts'
 import { allPlans, printChanges } from './plan-apply.ts'
 import { withTenant, type Remote } from './remote.ts'
 

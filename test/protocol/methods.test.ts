@@ -589,7 +589,10 @@ const WITH_DEFAULT: ReadonlySet<string> = new Set([
   'agent.backup compareDays',
   'backup.start compare',
   'backup.begin checkpoint',
-  ...['merge', 'remove', 'replace', 'dryRun'].map((field) => `plans.apply ${field}`),
+  ...['merge', 'remove', 'replace', 'dryRun', 'keep', 'covers', ...Object.keys(plan)].map(
+    (field) => `plans.apply ${field}`,
+  ),
+  ...[...Object.keys(keep), ...Object.keys(plan.covers)].map((field) => `plans.apply ${field}`),
   'plans.next count',
   'tenants.add firstPlan',
   'notify.outbox state',
