@@ -23,7 +23,6 @@ packages_of() {
     bench) echo 'restic borgbackup zstd e2fsprogs diffutils python3-libnbd' ;;
     prometheus) echo 'prometheus' ;;
     bare) echo 'debootstrap git' ;;
-    prometheus) echo 'prometheus' ;;
     node) echo 'libatomic1 libstdc++6' ;;
     *) fail "there is no package group \"$1\"" ;;
   esac

@@ -95,6 +95,7 @@ const RIGHT: Facts = {
   gatewayAway: [],
   runs: [
     ...[0, 1, 2, 3].map((minute) => runAt(minute)),
+    runAt(3, { id: 'prune', kind: 'prune', machine: null, plan: null, job: null }),
     runAt(3, { id: 'gc', kind: 'collect', machine: null, plan: null, job: null }),
   ],
   events: [changed(true), changed(false, { severity: 'info' })],
@@ -128,6 +129,7 @@ describe('checks', () => {
     ],
     ['retention holds', { removable: 1 }],
     ['retention holds', { points: 4 }],
+    ['retention holds', { runs: RIGHT.runs.filter(({ kind }) => kind !== 'prune') }],
     ['space is reclaimed', { bytes: 1000 }],
     ['one message for each change of state, one when it is good', { events: [...RIGHT.events, changed(true)] }],
     ['mail says the same, over TLS', { mails: MESSAGES.map((message) => mailOf(message, { secure: false })) }],

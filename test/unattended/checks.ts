@@ -92,8 +92,9 @@ export const stateCheck = ({ runs }: Facts): Check => {
 
 /** No job stands for two runs, and each point is of a run that is done. */
 export const jobCheck = (facts: Facts): Check => {
-  const done = backupsOf(facts).filter(({ state }) => state === 'done')
-  const jobs = backupsOf(facts).flatMap(({ job }) => (job === null ? [] : [job]))
+  const backups = facts.runs.filter(({ kind }) => kind === 'backup')
+  const done = backups.filter(({ state }) => state === 'done')
+  const jobs = backups.flatMap(({ job }) => (job === null ? [] : [job]))
   const known = new Set(done.map(({ job }) => job))
   const strange = facts.proofs.filter(({ point }) => !known.has(point)).map(({ point }) => `point ${point} has no run`)
   const twice = new Set(jobs).size === jobs.length ? [] : ['a job stands for two runs']
@@ -109,10 +110,13 @@ export const proofCheck = ({ proofs, gone, machines }: Facts): Check => {
   return check('every point is exact', [...wrong, ...without.map((name) => `no point of ${name} was proven`)], seen)
 }
 
-export const retentionCheck = ({ points, removable, proofs, gone }: Facts): Check =>
+export const retentionCheck = ({ points, removable, proofs, gone, runs }: Facts): Check =>
   check(
     'retention holds',
     [
+      ...(runs.some(({ kind, state, by }) => kind === 'prune' && state === 'done' && by === null)
+        ? []
+        : ['no prune came by itself']),
       ...(removable === 0 ? [] : [`${removable} points would still be removed`]),
       ...(points < proofs.length + gone ? [] : ['nothing was removed']),
     ],

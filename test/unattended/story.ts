@@ -136,7 +136,7 @@ class Story {
     for (const guest of guests) await guest.pause()
     await this.#proofs.end()
     const series = prometheus === null ? [] : await seriesChecks(prometheus, { machines: guests.length })
-    const bytes = await this.#reclaimed()
+    const bytes = await this.#upkeepByHand()
     const facts = await factsOf(this.#rig, this.#proofs, {
       fromMs: this.#fromMs,
       toMs,
@@ -149,41 +149,20 @@ class Story {
     return { facts, checks: [...allChecks(facts), ...series, await leftCheck(host), chain] }
   }
 
-  /** Whether no run is due or under way, points are pruned, and what is to be told has been told. */
+  /** Whether no run is due or under way, and nothing holds that would still be told as good. */
   async #settled(): Promise<boolean> {
-    return await this.#rig.look(async (catalog, tenant) => {
+    return await this.#rig.look(async (catalog) => {
       const open = await catalog.runs.open()
-      const pruned = await catalog.runs.list({
-        tenant,
-        machine: null,
-        kind: 'prune',
-        state: 'done',
-        after: null,
-        limit: 1,
-      })
-      const [backup] = await catalog.runs.list({
-        tenant,
-        machine: null,
-        kind: 'backup',
-        state: 'done',
-        after: null,
-        limit: 1,
-      })
-      const holding = (await catalog.conditions.all({ kind: 'machine.state' })).length
-      const last = backup?.endedMs ?? 0
-      return open.length === 0 && holding === 0 && (pruned[0]?.endedMs ?? 0) > last
+      const holding = await catalog.conditions.all({ kind: 'machine.state' })
+      return open.length === 0 && holding.length === 0
     })
   }
 
-  /** What the packs take once what was removed is collected: by itself, or, where that does not pay yet, by hand. */
-  async #reclaimed(): Promise<number> {
-    const before = await this.#weigh()
-    const collected = await this.#rig.look((catalog, tenant) =>
-      catalog.runs.list({ tenant, machine: null, kind: 'collect', state: 'done', after: null, limit: 1 }),
-    )
-    if (before < this.#mostBytes && collected.length > 0) return before
-    this.#say('a collection is started by hand, as none paid yet')
-    await this.#rig.stand.done('gc', '--tenant', TENANT)
+  /** What came since the last upkeep is pruned and collected by hand, which is upkeep too; what the packs take then. */
+  async #upkeepByHand(): Promise<number> {
+    const { stand } = this.#rig
+    await stand.done('prune', '--tenant', TENANT)
+    await stand.done('gc', '--tenant', TENANT)
     return await this.#weigh()
   }
 }
