@@ -1,4 +1,4 @@
-// The checks of the unattended run see what is wrong. Method: facts of a run in which all is right, and the same with one flaw each.
+// The checks of the unattended run see what is wrong. Method: facts of a run in which all is right, and ones with one flaw each.
 import { createHmac } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { EventRow } from '../../gateway/catalog/events.ts'
