@@ -150,7 +150,8 @@ export class Gateway implements AsyncDisposable {
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     if (options.works === true) {
-      const { outward, deadMan } = desk
+      const { outward, deadMan, fault } = desk
+      if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
     }
