@@ -62,10 +62,17 @@ const addServe = (program: Command): void => {
       '--metrics-listen <host:port>',
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
+    .option('--backups-at-once <number>', 'backups that the gateway starts at once (64)')
+    .option('--backups-at-once-per-host <number>', 'of them on one hypervisor (2)')
+    .option('--backups-at-once-per-tenant <number>', 'of them of one tenant (16)')
     .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
     .option(
+      '--otlp-endpoint <url>',
+      'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
+    )
+    .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, notify_private',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private',
     )
     .action((options: ServeOptions) => serve(options))
 }
