@@ -253,7 +253,11 @@ export class Backups implements AsyncDisposable {
     const { job, abort } = running
     const { signal } = abort
     const link = this.#options.link()
-    await compareLease({ job, lease, keys, signal, link, log: this.#options.log, awayMs: OFFLINE_LIMIT_MS })
+    const { driverOf, clock, log } = this.#options
+    const driver = driverOf(running)
+    const passes = (error: VarveError): boolean => driver.isPassing(error)
+    const check = (): Promise<void> => retry(() => lease.check(), { ...CHECKS, clock, passes })
+    await compareLease({ job, lease, keys, check, signal, link, log, awayMs: OFFLINE_LIMIT_MS })
     const begun = announcementOf(job, lease, attached)
     await link.call('backup.begin', begun, signal, OFFLINE_LIMIT_MS)
     let bytesRead = 0
@@ -269,9 +273,7 @@ export class Backups implements AsyncDisposable {
     const options = { ...keys, job, throttle: this.#throttle, signal, onRead: () => {} }
     for (const file of attached.files)
       await link.repeat((peer) => uploadAttachment({ ...options, peer }, file), signal, OFFLINE_LIMIT_MS)
-    const { driverOf, clock } = this.#options
-    const driver = driverOf(running)
-    await retry(() => lease.check(), { ...CHECKS, clock, passes: (error) => driver.isPassing(error) })
+    await check()
     return bytesRead
   }
 

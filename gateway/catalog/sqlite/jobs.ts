@@ -9,6 +9,7 @@ import { tellCommitted, tellFailed, tellStarted } from './job-events.ts'
 import { jobOf, runningJobOf, uploadsOf } from './job-rows.ts'
 import { machineRow } from './machine-row.ts'
 import { read, write, type Operations } from './operation.ts'
+import { refuseMissed } from './missed.ts'
 import { basePoint, findBase } from './base-point.ts'
 import { ATTACHMENT_READ, checkAttachments } from '../attachments.ts'
 import { addByHand, endRunOfJob, startRun } from './runs.ts'
@@ -147,6 +148,7 @@ export const jobOperations = {
       Math.max(startedMs, args.nowMs),
     )
     const { missing = [] } = args.begun
+    refuseMissed(sql, job, args.disks)
     const announced = announcedOf(args.disks, args.attachments ?? [])
     if (job.begun !== null) {
       const before = uploadsOf(sql, args.job).map(({ disk, size, kind, reason }) => [disk, size, kind, reason])

@@ -34,6 +34,7 @@ const stateOf = (points: number): TenantState => {
     agents: [{ id: agent, host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null, site: 's1' }],
     machines: [{ row: 9, name: 'db1', agent, policy: '{}', group: 'g', createdMs: 2, uuid: null }],
     retention: [{ scope: 'tenant', name: '', rules: '{"keepLast":1}' }],
+    missed: [{ point: randomUUID(), disk: 'vda' }],
     points: Array.from({ length: points }, (_, index) => ({
       id: randomUUID(),
       held: index % 5 === 1,

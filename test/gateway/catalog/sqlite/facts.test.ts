@@ -22,6 +22,7 @@ const ROWS: { readonly [N in FactName]: AnyRow } = {
   agents: { id: 'a', host: 'h', publicKey: 'k', enrolledMs: 1, revokedMs: null, site: 's1' },
   machines: { row: 7, name: 'db1', agent: 'a', policy: '{}', group: 'g', createdMs: 2, uuid: UUID },
   retention: { scope: 'tenant', name: '', rules: '{}' },
+  missed: { point: UUID, disk: 'vda' },
 }
 
 const open = async () => {
@@ -118,7 +119,7 @@ describe.each(FACT_NAMES)('%s', (fact) => {
     if (factOf(fact).removable) expect(dirty(`DELETE FROM ${table}`)).toBe(true)
     sql.run('UPDATE tenant SET state_dirty = 0')
     if (factOf(fact).removable) furnish(catalog.builder, tenant)
-    else catalog.builder.addFact(tenant, fact, { ...ROWS[fact], id: 'b', name: 'db2', row: 8 })
+    else catalog.builder.addFact(tenant, fact, { ...ROWS[fact], id: 'b', name: 'db2', row: 8, disk: 'vdb' })
     expect(sql.get('SELECT state_dirty AS dirty FROM tenant')).toEqual({ dirty: 1 })
   })
 })
