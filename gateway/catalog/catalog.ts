@@ -11,6 +11,7 @@ import type { FigureBook } from './figures.ts'
 import type { Agents, Enrolments, Identities, Tokens } from './identities.ts'
 import type { Jobs } from './jobs.ts'
 import type { Machines } from './machines.ts'
+import type { Notices } from './notices.ts'
 import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
@@ -21,6 +22,7 @@ import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
 import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
+import type { Watching } from './watching.ts'
 
 export interface Catalog {
   readonly agents: Agents
@@ -39,6 +41,7 @@ export interface Catalog {
   readonly losses: Losses
   readonly lost: LostRanges
   readonly machines: Machines
+  readonly notices: Notices
   readonly packs: Packs
   readonly plans: Plans
   readonly points: Points
@@ -52,4 +55,5 @@ export interface Catalog {
   readonly tokens: Tokens
   readonly upkeep: Upkeep
   readonly usage: Usage
+  readonly watching: Watching
 }

@@ -1,6 +1,5 @@
 // Runs backups: opens a job, hands it to the agent, takes the images, commits the restore point.
 import type { Tenant } from '../catalog/tenants.ts'
-import type { MachineRow } from '../catalog/machines.ts'
 import type { ShownJob } from '../catalog/jobs.ts'
 import type { BasePoint } from '../catalog/reads.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -21,6 +20,8 @@ import { answerOf } from './agent-error.ts'
 import { lockOfNewPoint } from './lock.ts'
 import { Comparisons } from './compare.ts'
 import { Moves, type Whereabouts } from './moves.ts'
+import { Skews } from './skews.ts'
+import type { StartRequest } from './start-request.ts'
 import { ToldCodes } from './told-codes.ts'
 import { jobView } from './views.ts'
 import { watchJob } from './watch.ts'
@@ -32,9 +33,6 @@ export const ACCEPT_TIMEOUT_MS = 30_000
 /** How long a backup waits for damage of its base to be attributed, in milliseconds; later findings are for the next one. */
 const ATTRIBUTION_LIMIT_MS = 10_000
 
-/** Difference between an agent's clock and ours that is logged, in milliseconds. */
-const SKEW_LOGGED_MS = 60_000
-
 /** Longest reason of a failure that is kept, in characters. */
 const REASON_CHARS_MAX = 1024
 
@@ -44,20 +42,11 @@ export interface AgentLinks extends Whereabouts {
   agent(agent: string): Peer
 }
 
-interface StartRequest {
-  readonly tenant: Tenant
-  readonly machine: MachineRow
-  readonly subject: string
-  readonly full: boolean
-  /** Compares everything reported as unchanged with the base; the machine's policy may request it as well. */
-  readonly compare: boolean
-}
-
 /** What older agents do not say. */
 type MayLack = 'attachments' | 'missing'
 type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
-type Commit = Params<'backup.commit'>
-type Failure = Params<'backup.fail'> & { readonly agent: string }
+type Commit = Omit<Params<'backup.commit'>, 'steps'>
+type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
 
 interface RunningUpload {
   readonly job: string
@@ -77,6 +66,7 @@ export class Backups {
   readonly #uploads = new Map<string, RunningUpload>()
   readonly comparisons: Comparisons
   readonly toldCodes = new ToldCodes()
+  readonly skews: Skews
   readonly moves: Moves
 
   constructor(options: { datastore: Datastore; agents: AgentLinks; clock: Clock; log: Log; events?: Teller }) {
@@ -85,6 +75,7 @@ export class Backups {
     this.#clock = options.clock
     this.#log = options.log
     this.#watchers = new Watchers(options.clock, options.events)
+    this.skews = new Skews(options.log)
     this.moves = new Moves({ ...options, catalog: options.datastore.catalog })
     this.comparisons = new Comparisons({ ...options, onProgress: (job) => this.#watchers.notify(job, 'progress') })
   }
@@ -121,7 +112,7 @@ export class Backups {
   /** Opens the job: the point that it continues, or null, and whether all that is unchanged is to be compared with it. */
   async #open(
     job: string,
-    { tenant, machine, subject, full, compare: asked }: StartRequest,
+    { tenant, machine, subject, full, compare: asked, run }: StartRequest,
   ): Promise<{ base: BasePoint | null; compare: boolean }> {
     try {
       return await this.#datastore.catalog.jobs.start({
@@ -132,6 +123,7 @@ export class Backups {
         subject,
         full,
         compare: asked,
+        ...(run === undefined ? {} : { run }),
         nowMs: this.#clock.now(),
       })
     } catch (thrown) {
@@ -157,9 +149,7 @@ export class Backups {
   async begin(agent: string, params: Begin): Promise<void> {
     const { job, disks, attachments = [], ...begun } = params
     const nowMs = this.#clock.now()
-    const skewMs = begun.timeMs - nowMs
-    if (Math.abs(skewMs) > SKEW_LOGGED_MS)
-      this.#log.warn({ job, agent, skewMs }, "the agent's clock differs from the gateway's")
+    this.skews.note(agent, begun.timeMs - nowMs)
     const state = encodeState(EMPTY_STATE)
     const refusal = await this.#datastore.catalog.jobs.begin({ job, agent, begun, disks, attachments, state, nowMs })
     if (refusal !== null) {

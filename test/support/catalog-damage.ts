@@ -252,6 +252,7 @@ const PACKED = {
   point: 'SELECT * FROM point ORDER BY id',
   image: 'SELECT * FROM image ORDER BY point, ordinal',
   retention: 'SELECT * FROM retention ORDER BY tenant, scope, name',
+  missed: 'SELECT * FROM missed ORDER BY tenant, point, disk',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
   chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
