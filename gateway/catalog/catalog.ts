@@ -15,11 +15,13 @@ import type { Packs } from './packs.ts'
 import type { Plans } from './plans.ts'
 import type { Points } from './points.ts'
 import type { Policies } from './retention.ts'
+import type { Runs } from './runs.ts'
 import type { Settings } from './settings.ts'
 import type { States } from './states.ts'
 import type { Quotas, Tenants } from './tenants.ts'
 import type { Upkeep } from './upkeep.ts'
 import type { Usage } from './usage.ts'
+import type { Watching } from './watching.ts'
 
 export interface Catalog {
   readonly agents: Agents
@@ -44,10 +46,12 @@ export interface Catalog {
   readonly quotas: Quotas
   readonly retention: Policies
   readonly room: Room
+  readonly runs: Runs
   readonly settings: Settings
   readonly states: States
   readonly tenants: Tenants
   readonly tokens: Tokens
   readonly upkeep: Upkeep
   readonly usage: Usage
+  readonly watching: Watching
 }

@@ -23,6 +23,7 @@ import { planOperations } from './plans.ts'
 import { pointOperations } from './points.ts'
 import { retentionOperations } from './retention.ts'
 import { roomOperations } from './room.ts'
+import { runOperations } from './runs.ts'
 import type { Sql } from './sql.ts'
 import { stateOperations } from './state.ts'
 import { PACKS_SETTING } from '../settings.ts'
@@ -31,6 +32,7 @@ import { settingOf, tenantOperations } from './tenants.ts'
 import { upkeepOperations } from './upkeep.ts'
 import { usageOperations } from './usage.ts'
 import { verificationOperations } from './verification.ts'
+import { watchingOperations } from './watching.ts'
 
 const OPERATIONS = {
   ...auditOperations,
@@ -53,11 +55,13 @@ const OPERATIONS = {
   ...pointOperations,
   ...retentionOperations,
   ...roomOperations,
+  ...runOperations,
   ...stateOperations,
   ...tenantOperations,
   ...upkeepOperations,
   ...usageOperations,
   ...verificationOperations,
+  ...watchingOperations,
 } satisfies Operations
 
 export type OperationName = keyof Operations
