@@ -1,7 +1,6 @@
 // Upkeep as works of the scheduler: each does what a person can start by hand, notes how it ended, and says so in a sentence.
 import type { RunKind } from '../../protocol/runs.ts'
 import { asVarveError, VarveError, type ErrorCode } from '../../protocol/errors.ts'
-import { sizeText } from '../../protocol/host/size.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import { SYSTEM } from '../auth/system.ts'
