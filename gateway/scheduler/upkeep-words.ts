@@ -11,7 +11,7 @@ export const pruneSummary = (removed: number): string => `removed ${many(removed
 
 export const collectSummary = ({ bytesBefore, bytesAfter, dead, packs }: CollectionReport): string => {
   const freed = `freed ${sizeText(Math.max(0, bytesBefore - bytesAfter))}`
-  return `${freed}: ${sizeText(dead.bytes)} were not needed any more, ${many(packs.removed, 'pack')} removed, ${packs.rewritten} rewritten`
+  return `${freed}: ${sizeText(dead.bytes)} were not needed any more; ${many(packs.removed, 'pack')} removed, ${packs.rewritten} rewritten`
 }
 
 /** What a verification of several machines came to. */
@@ -28,5 +28,5 @@ export interface Verified {
 export const verifySummary = ({ machines, left, points, bytes, damaged }: Verified): string => {
   const done = `verified ${many(points, 'restore point')} of ${many(machines, 'machine')}, ${sizeText(bytes)} read`
   const found = damaged === 0 ? 'nothing damaged' : `${many(damaged, 'damaged record')} found`
-  return `${done}: ${found}${left === 0 ? '' : `; ${many(left, 'more machine')} are due`}`
+  return `${done}: ${found}${left === 0 ? '' : `; ${many(left, 'more machine')} ${left === 1 ? 'is' : 'are'} due`}`
 }
