@@ -20,7 +20,9 @@ interface AuditNote {
 
 const noteOf = (note: string | undefined): AuditNote | null => {
   const { seq, hash, wholeMs } = JSON.parse(note ?? '{}') as Partial<AuditNote>
-  return typeof seq === 'number' && typeof hash === 'string' && typeof wholeMs === 'number' ? { seq, hash, wholeMs } : null
+  return typeof seq === 'number' && typeof hash === 'string' && typeof wholeMs === 'number'
+    ? { seq, hash, wholeMs }
+    : null
 }
 
 export interface AuditChecked {

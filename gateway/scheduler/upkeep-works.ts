@@ -109,7 +109,8 @@ const verifyWork: Doing = async (parts, tenant, signal) => {
 
 const stateWork: Doing = async ({ datastore }, tenant) => {
   const damaged = await refreshState(datastore.catalog, datastore.tenantStore(tenant))
-  const summary = damaged > 0 ? 'the state was damaged in the packs and is written again' : 'the state in the packs is whole'
+  const summary =
+    damaged > 0 ? 'the state was damaged in the packs and is written again' : 'the state in the packs is whole'
   return { summary, note: null }
 }
 
