@@ -1,5 +1,5 @@
 // What upkeep did, in a sentence for the list of runs.
-import type { CollectionReport } from '../../protocol/maintenance.ts'
+import type { CollectionReport, VerifyReport } from '../../protocol/maintenance.ts'
 import { sizeText } from '../../protocol/host/size.ts'
 
 const numbers = new Intl.NumberFormat('en')
@@ -25,8 +25,14 @@ export interface Verified {
   damaged: number
 }
 
-export const verifySummary = ({ machines, left, points, bytes, damaged }: Verified): string => {
+const foundText = (damaged: number): string =>
+  damaged === 0 ? 'nothing damaged' : `${many(damaged, 'damaged record')} found`
+
+export const verifySummary = ({ points, bytes, damagedCount }: VerifyReport): string =>
+  `verified ${many(points, 'restore point')}, ${sizeText(bytes)} read: ${foundText(damagedCount)}`
+
+export const verifiedSummary = ({ machines, left, points, bytes, damaged }: Verified): string => {
   const done = `verified ${many(points, 'restore point')} of ${many(machines, 'machine')}, ${sizeText(bytes)} read`
-  const found = damaged === 0 ? 'nothing damaged' : `${many(damaged, 'damaged record')} found`
+  const found = foundText(damaged)
   return `${done}: ${found}${left === 0 ? '' : `; ${many(left, 'more machine')} ${left === 1 ? 'is' : 'are'} due`}`
 }

@@ -7,6 +7,7 @@ import { SYSTEM } from '../auth/system.ts'
 import type { Tenant } from '../catalog/tenants.ts'
 import type { Datastore } from '../datastore/datastore.ts'
 import type { Events } from '../events/events.ts'
+import { removedPoints } from '../events/removed.ts'
 import { keepState } from '../maintenance/keep-state.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import { prune } from '../maintenance/prune.ts'
@@ -14,7 +15,7 @@ import { refreshState } from '../maintenance/state-check.ts'
 import { checkAudit } from './audit-check.ts'
 import { collectNoted } from './collect-noted.ts'
 import { Pace } from './pace.ts'
-import { collectSummary, pruneSummary, verifySummary, type Verified } from './upkeep-words.ts'
+import { collectSummary, pruneSummary, verifiedSummary, type Verified } from './upkeep-words.ts'
 import { dueVerifications } from './verify-plan.ts'
 import type { Work, WorkEnd } from './work.ts'
 
@@ -30,7 +31,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['MAINTENANCE_RUNNING
 export interface UpkeepParts {
   readonly datastore: Datastore
   readonly maintenance: Pick<Maintenance, 'run'>
-  readonly conditions: Pick<Events['conditions'], 'set' | 'clear'>
+  readonly events: Pick<Events, 'tell'> & { readonly conditions: Pick<Events['conditions'], 'set' | 'clear'> }
   readonly clock: Clock
   readonly log: Log
   /** Verification reads at most so much while no backup runs, in bytes per second; null for no limit. */
@@ -51,7 +52,7 @@ const callOf = (signal: AbortSignal): { readonly signal: AbortSignal; readonly s
 const paceOf = ({ datastore, clock }: UpkeepParts, bytesPerSecond: number | null): Promise<Pace> =>
   Pace.start({ look: async () => (await datastore.catalog.upkeep.backups()) > 0, clock, bytesPerSecond })
 
-const pruneWork: Doing = async ({ datastore, clock, log }, tenant) => {
+const pruneWork: Doing = async ({ datastore, events, clock, log }, tenant) => {
   const { catalog } = datastore
   const { tenants } = await catalog.upkeep.facts()
   const seq = tenants.find((one) => one.tenant === tenant.id)?.newestSeq ?? 0
@@ -59,6 +60,7 @@ const pruneWork: Doing = async ({ datastore, clock, log }, tenant) => {
   const pruned = await prune({ catalog, tenant, params, nowMs: clock.now(), by: SYSTEM })
   const note = JSON.stringify({ seq })
   if (pruned.removed === 0) return { skipped: 'nothing', note }
+  events.tell(removedPoints({ tenant: tenant.id, removed: pruned.removed, subject: SYSTEM.subject }))
   await keepState(datastore.tenantStore(tenant), log)
   return { summary: pruneSummary(pruned.removed), note }
 }
@@ -68,7 +70,7 @@ const collectWork: Doing = async (parts, tenant, signal) => {
   await using pace = await paceOf(parts, null)
   const params = { dryRun: false, thresholdPercent: THRESHOLD_PERCENT, bytesPerSecond: null }
   const report = await collectNoted({ catalog: datastore.catalog, clock }, tenant.id, () =>
-    maintenance.run('store.collect', tenant, params, callOf(signal), pace.rate),
+    maintenance.run('store.collect', tenant, params, callOf(signal), { pace: pace.rate }),
   )
   if (report.waiting.noRoomBytes > 0)
     throw new VarveError(
@@ -92,11 +94,13 @@ const verifyWork: Doing = async (parts, tenant, signal) => {
   for (const { machine, olderThanDays } of due) {
     if (clock.elapsed() - startedMs >= VERIFY_MS) break
     const params = { point: null, machine, olderThanDays, bytesPerSecond: null }
-    const report = await maintenance.run('store.verify', tenant, params, callOf(signal), pace.rate).catch((thrown) => {
-      // it was renamed or removed meanwhile
-      if (asVarveError(thrown).code !== 'NOT_FOUND') throw thrown
-      return null
-    })
+    const report = await maintenance
+      .run('store.verify', tenant, params, callOf(signal), { pace: pace.rate })
+      .catch((thrown) => {
+        // it was renamed or removed meanwhile
+        if (asVarveError(thrown).code !== 'NOT_FOUND') throw thrown
+        return null
+      })
     total.left--
     if (report === null) continue
     total.machines++
@@ -104,7 +108,7 @@ const verifyWork: Doing = async (parts, tenant, signal) => {
     total.bytes += report.bytes
     total.damaged += report.damagedCount
   }
-  return { summary: verifySummary(total), note: null }
+  return { summary: verifiedSummary(total), note: null }
 }
 
 const stateWork: Doing = async ({ datastore }, tenant) => {
@@ -114,20 +118,20 @@ const stateWork: Doing = async ({ datastore }, tenant) => {
   return { summary, note: null }
 }
 
-const auditWork = async ({ datastore, conditions, clock }: UpkeepParts, signal: AbortSignal): Promise<Done> => {
+const auditWork = async ({ datastore, events, clock }: UpkeepParts, signal: AbortSignal): Promise<Done> => {
   const { platform } = await datastore.catalog.upkeep.facts()
   const before = platform.find(({ kind }) => kind === 'audit')?.note
   const asked = { note: before, nowMs: clock.now(), signal }
   const { checked, entries, brokenSeq, note } = await checkAudit(datastore.catalog, asked)
   const condition = { tenant: null, kind: 'audit.broken', key: 'audit.broken' } as const
   if (brokenSeq === null) {
-    await conditions.clear({ ...condition, text: 'the audit log is as it was written' })
+    await events.conditions.clear({ ...condition, text: 'the audit log is as it was written' })
     return { summary: `checked ${checked} of ${entries} entries of the audit log: all are as they were written`, note }
   }
   const summary = `entry ${brokenSeq} of the audit log is missing, was edited, or was added by another program`
   const text = `${summary}: compare it with a copy (varve-gateway audit list), and find out who could write the data folder`
   const data = { seq: brokenSeq }
-  await conditions.set({ ...condition, severity: 'error', value: String(brokenSeq), text, data })
+  await events.conditions.set({ ...condition, severity: 'error', value: String(brokenSeq), text, data })
   return { summary, note }
 }
 
@@ -144,7 +148,8 @@ const noted = async (
   { kind, tenant, signal }: { readonly kind: RunKind; readonly tenant: Tenant | null; readonly signal: AbortSignal },
   work: () => Promise<Done>,
 ): Promise<WorkEnd> => {
-  const { datastore, conditions, clock } = parts
+  const { datastore, events, clock } = parts
+  const { conditions } = events
   const note = (ok: boolean, text: string | null): Promise<void> =>
     datastore.catalog.upkeep.note({ tenant: tenant?.id ?? null, kind, nowMs: clock.now(), ok, note: text })
   const of = tenant === null ? 'of the gateway' : `of tenant ${tenant.name}`

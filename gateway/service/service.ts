@@ -8,6 +8,7 @@ import type { Backups } from '../jobs/backups.ts'
 import type { Log } from '../../protocol/host/log.ts'
 import type { Maintenance } from '../maintenance/maintenance.ts'
 import { Forecasts } from '../freshness/forecasts.ts'
+import { ByHand } from '../scheduler/by-hand.ts'
 import { Admission } from './admission.ts'
 import { backupActions } from './backups.ts'
 import { Door, type DoorSessions } from './door.ts'
@@ -41,18 +42,21 @@ export interface Service {
 export const serviceOf = (parts: Parts): Service => {
   const { folder, datastore, authority, audit, sessions, backups, maintenance, events, clock, log } = parts
   const { catalog } = datastore
+  const byHand = new ByHand({ catalog, clock, log })
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups }),
-    ...pointActions({ datastore, events, clock, log }),
+    ...pointActions({ datastore, events, byHand, clock, log }),
     ...upkeepActions({
       maintenance,
       audit,
       folder,
       clock,
       forecasts: new Forecasts({ catalog, space: datastore.space, clock }),
+      catalog,
+      byHand,
     }),
   }
   return {

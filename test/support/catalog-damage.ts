@@ -225,6 +225,18 @@ export const forgetSetting = (folder: string, name: string): void =>
   changing(folder, (sql) => void sql.run('DELETE FROM setting WHERE name = ?', name))
 
 /** Gives a group of the first tenant rules that no answer can have in it. */
+/** Takes an entry out of the audit log; the returned function puts it back. */
+export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
+  const row = changing(folder, (sql) => {
+    const found = sql.get<Row>('SELECT * FROM audit WHERE seq = ?', seq)!
+    sql.run('DELETE FROM audit WHERE seq = ?', seq)
+    return found
+  })
+  const columns = Object.keys(row)
+  const text = `INSERT INTO audit (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`
+  return () => changing(folder, (sql) => void sql.run(text, ...Object.values(row)))
+}
+
 export const addBadRules = (folder: string, group: string): void =>
   changing(folder, (sql) => {
     sql.run("INSERT INTO retention (tenant, scope, name, rules) VALUES (1, 'group', ?, '{}')", group)

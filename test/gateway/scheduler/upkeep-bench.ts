@@ -9,7 +9,7 @@ import { Maintenance } from '../../../gateway/maintenance/maintenance.ts'
 import { UpkeepPlanner, type UpkeepPlannerOptions } from '../../../gateway/scheduler/upkeep-planner.ts'
 import { upkeepWorks, type UpkeepParts } from '../../../gateway/scheduler/upkeep-works.ts'
 import type { Work } from '../../../gateway/scheduler/work.ts'
-import { asVarveError } from '../../../protocol/errors.ts'
+import { asVarveError, type VarveError } from '../../../protocol/errors.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { FIRST_PLAN, type Plan } from '../../../protocol/plans.ts'
 import { beginJob, fullDisk, startJob } from '../catalog.ts'
@@ -27,6 +27,8 @@ export class UpkeepBench implements AsyncDisposable {
   readonly maintenance: Maintenance
   readonly works: ReadonlyMap<string, Work>
   readonly planner: UpkeepPlanner
+  /** What maintenance fails with; null for what it does. */
+  failure: VarveError | null = null
   readonly #resources: AsyncDisposableStack
 
   private constructor(
@@ -42,11 +44,16 @@ export class UpkeepBench implements AsyncDisposable {
     const log = openLog({ level: 'silent' })
     this.events = resources.use(new Events({ catalog, clock, log }))
     this.maintenance = resources.use(new Maintenance({ datastore, clock, log }))
-    const { conditions } = this.events
+    const { events } = this
     const parts: UpkeepParts = {
       datastore,
-      maintenance: this.maintenance,
-      conditions,
+      maintenance: {
+        run: async (...args) => {
+          if (this.failure !== null) throw this.failure
+          return await this.maintenance.run(...args)
+        },
+      },
+      events,
       clock,
       log,
       verifyBytesPerSecond: null,
@@ -92,7 +99,7 @@ export class UpkeepBench implements AsyncDisposable {
   async backup(machine: MachineRow, plains: Plains): Promise<string> {
     const { stand, catalog } = this
     const nowMs = this.clock.now()
-    const id = await startJob(catalog, stand.tenant, machine, { nowMs })
+    const id = await startJob(catalog, stand.tenant, machine, { full: true, nowMs })
     const job = { id, machine }
     await beginJob(catalog, { id, agent: machine.agent }, [fullDisk('vda', sizeOf(plains), 'requested')], {
       timeMs: nowMs,
@@ -119,7 +126,7 @@ export class UpkeepBench implements AsyncDisposable {
     const { catalog, clock, stand } = this
     const owner = randomUUID()
     const nowMs = clock.now()
-    if (!(await catalog.runs.claim({ id, owner, nowMs, leaseMs: nowMs + LEASE_MS }))) return
+    if (!(await catalog.runs.claim({ id, owner, nowMs, leaseMs: LEASE_MS }))) return
     const from = { state: 'running', owner } as const
     const signal = new AbortController().signal
     try {

@@ -1,0 +1,96 @@
+// Upkeep that a person starts is a run as well: begun at once, its lease prolonged while it lasts, ended with what it did.
+import { randomUUID } from 'node:crypto'
+import { asVarveError } from '../../protocol/errors.ts'
+import type { Log } from '../../protocol/host/log.ts'
+import type { Clock } from '../../protocol/peer.ts'
+import type { RunKind } from '../../protocol/runs.ts'
+import type { Catalog } from '../catalog/catalog.ts'
+import type { RunEnd } from '../catalog/runs.ts'
+import { LEASE_MS } from './limits.ts'
+
+/** The lease is prolonged so often, in milliseconds. */
+const RENEW_MS = LEASE_MS / 3
+
+/** Whose work it is. */
+export interface HandWork {
+  readonly kind: RunKind
+  /** Uuid. */
+  readonly tenant: string
+  readonly subject: string
+}
+
+export class ByHand {
+  readonly #catalog: Pick<Catalog, 'runs'>
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #owner = randomUUID()
+
+  constructor(options: { readonly catalog: Pick<Catalog, 'runs'>; readonly clock: Clock; readonly log: Log }) {
+    this.#catalog = options.catalog
+    this.#clock = options.clock
+    this.#log = options.log
+  }
+
+  /**
+   * Does the work, which is a run from the moment on that it calls `begins`; one that never does leaves nothing. What the work
+   * throws; a run that cannot be noted is only logged.
+   */
+  async run<R>(
+    of: HandWork,
+    work: (begins: () => Promise<void>) => Promise<R>,
+    summaryOf: (result: R) => string,
+  ): Promise<R> {
+    const id = randomUUID()
+    const renewing = new DisposableStack()
+    let begun = false
+    const begins = async (): Promise<void> => {
+      await this.#noted(of, () => this.#catalog.runs.begin({ ...this.#claim(id), ...of, machine: null }))
+      begun = true
+      renewing.defer(this.#renewing(id, of))
+    }
+    const ends = async (end: Pick<RunEnd, 'state' | 'error' | 'summary'>): Promise<void> => {
+      renewing.dispose()
+      if (!begun) return
+      const from = { state: 'running', owner: this.#owner } as const
+      await this.#noted(of, () => this.#catalog.runs.end({ id, from, ...end, nowMs: this.#clock.now() }))
+    }
+    try {
+      const result = await work(begins)
+      await ends({ state: 'done', summary: summaryOf(result) })
+      return result
+    } catch (thrown) {
+      const { code, message } = asVarveError(thrown)
+      await ends({ state: 'failed', error: { code, message } })
+      throw thrown
+    }
+  }
+
+  #claim(id: string): { id: string; owner: string; nowMs: number; leaseMs: number } {
+    return { id, owner: this.#owner, nowMs: this.#clock.now(), leaseMs: LEASE_MS }
+  }
+
+  #renewing(id: string, of: HandWork): () => void {
+    let stop = (): void => {}
+    let stopped = false
+    const later = (): void => {
+      stop = this.#clock.after(RENEW_MS, () => {
+        void this.#noted(of, () => this.#catalog.runs.renew(this.#claim(id))).then(() => {
+          if (!stopped) later()
+        })
+      })
+    }
+    later()
+    return () => {
+      stopped = true
+      stop()
+    }
+  }
+
+  async #noted({ kind, tenant }: HandWork, note: () => Promise<unknown>): Promise<void> {
+    try {
+      await note()
+    } catch (thrown) {
+      this.#log.warn({ err: asVarveError(thrown), tenant, kind }, 'upkeep by hand cannot be noted as a run')
+    }
+  }
+}
