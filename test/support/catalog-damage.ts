@@ -217,14 +217,6 @@ export const undoCommit = (folder: string, job: string, packs: ReadonlyMap<strin
     sql.run("UPDATE job SET state = 'running', ended_ms = NULL WHERE id = ?", job)
   })
 
-/** The newest state of each tenant has this number. */
-export const setStateNumbers = (folder: string, seq: number): void =>
-  changing(folder, (sql) => void sql.run('UPDATE tenant SET state_seq = ?', seq))
-
-export const forgetSetting = (folder: string, name: string): void =>
-  changing(folder, (sql) => void sql.run('DELETE FROM setting WHERE name = ?', name))
-
-/** Gives a group of the first tenant rules that no answer can have in it. */
 /** Takes an entry out of the audit log; the returned function puts it back. */
 export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
   const row = changing(folder, (sql) => {
@@ -237,6 +229,14 @@ export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
   return () => changing(folder, (sql) => void sql.run(text, ...Object.values(row)))
 }
 
+/** The newest state of each tenant has this number. */
+export const setStateNumbers = (folder: string, seq: number): void =>
+  changing(folder, (sql) => void sql.run('UPDATE tenant SET state_seq = ?', seq))
+
+export const forgetSetting = (folder: string, name: string): void =>
+  changing(folder, (sql) => void sql.run('DELETE FROM setting WHERE name = ?', name))
+
+/** Gives a group of the first tenant rules that no answer can have in it. */
 export const addBadRules = (folder: string, group: string): void =>
   changing(folder, (sql) => {
     sql.run("INSERT INTO retention (tenant, scope, name, rules) VALUES (1, 'group', ?, '{}')", group)
