@@ -1,6 +1,5 @@
 // The planner of upkeep: gathers what is known of all tenants every few minutes, has it planned, and looks twice before a run is made.
 import { randomUUID } from 'node:crypto'
-import type { RunKind } from '../../protocol/runs.ts'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'
 import type { Catalog } from '../catalog/catalog.ts'
@@ -100,23 +99,37 @@ export class UpkeepPlanner implements Planner {
     const confirmed: DueUpkeep[] = []
     for (const one of due) {
       const tenant = world.tenants.find((other) => other.tenant === one.tenant)
-      if (tenant === undefined || (await this.#isConfirmed(one.kind, tenant, world, nowMs))) confirmed.push(one)
+      if (tenant === undefined) confirmed.push(one)
+      else if (one.kind === 'prune') confirmed.push(...(await this.#pruneOrRest(one, tenant, world, nowMs)))
+      else if (one.kind !== 'collect' || (await this.#isQuiet(tenant, world, nowMs))) confirmed.push(one)
     }
     return confirmed
   }
 
-  async #isConfirmed(kind: RunKind, tenant: TenantWorld, world: UpkeepWorld, nowMs: number): Promise<boolean> {
+  /** A prune that would remove something; else what would have been due without it. */
+  async #pruneOrRest(
+    prune: DueUpkeep,
+    tenant: TenantWorld,
+    world: UpkeepWorld,
+    nowMs: number,
+  ): Promise<readonly DueUpkeep[]> {
     const { catalog } = this.#options
-    if (kind === 'prune') {
-      if (await isPrunable(catalog, tenant.tenant, nowMs)) return true
-      const note = JSON.stringify({ seq: tenant.newestSeq })
-      await catalog.upkeep.note({ tenant: tenant.tenant, kind, nowMs, ok: true, note })
-      return false
-    }
-    if (kind !== 'collect') return true
+    if (await isPrunable(catalog, tenant.tenant, nowMs)) return [prune]
+    const kind = 'prune'
+    const note = JSON.stringify({ seq: tenant.newestSeq })
+    await catalog.upkeep.note({ tenant: tenant.tenant, kind, nowMs, ok: true, note })
+    const looked = { kind, triedMs: nowMs, doneMs: nowMs, failures: 0, note } as const
+    const notes = [...tenant.notes.filter((other) => other.kind !== kind), looked]
+    const alone = { ...world, tenants: [{ ...tenant, notes }] }
+    const rest = planUpkeep(alone, nowMs).filter((due) => due.kind === 'collect' || due.kind === 'verify')
+    return await this.#confirmed(rest, alone, nowMs)
+  }
+
+  /** Whether a collection is due also where the next backup is known. */
+  async #isQuiet(tenant: TenantWorld, world: UpkeepWorld, nowMs: number): Promise<boolean> {
     const backupDueMs = await this.#nextBackupMs(tenant.tenant, nowMs)
     const alone = { ...world, tenants: [{ ...tenant, backupDueMs }] }
-    return planUpkeep(alone, nowMs).some((due) => due.kind === 'collect')
+    return planUpkeep(alone, nowMs).some(({ kind }) => kind === 'collect')
   }
 
   async #verifications(tenant: string, nowMs: number): Promise<Verifications> {

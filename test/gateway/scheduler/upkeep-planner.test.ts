@@ -27,7 +27,7 @@ const filled = async (options: Partial<UpkeepPlannerOptions> = {}): Promise<Upke
 
 /** Kinds that are planned at this instant, in order. */
 const planned = async (bench: UpkeepBench, nowMs: number): Promise<string[]> => {
-  bench.clock.advance(PLAN_INTERVAL_MS)
+  bench.clock.advance(Math.max(PLAN_INTERVAL_MS, nowMs - bench.clock.now()))
   bench.clock.set(nowMs)
   return (await bench.planner.due(nowMs)).map(({ kind }) => kind)
 }
