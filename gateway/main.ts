@@ -11,6 +11,7 @@ import { addBackupCommands } from './commands/backup.ts'
 import { addForecastCommand } from './commands/forecast.ts'
 import { addKeysCommands } from './commands/keys.ts'
 import { addMachineCommands } from './commands/machine.ts'
+import { addNotifyCommands } from './commands/notify.ts'
 import { dataFolder } from './commands/options.ts'
 import { METRICS_LISTEN_EXAMPLE } from './commands/metrics-options.ts'
 import { addPointCommands } from './commands/points.ts'
@@ -20,6 +21,7 @@ import { DATA_DEFAULT } from './commands/remote.ts'
 import { addRepairCommand } from './commands/repair.ts'
 import { addRetentionCommand } from './commands/retention.ts'
 import { LISTEN_DEFAULT, LOG_LEVELS, serve, type ServeOptions } from './commands/serve.ts'
+import { VERIFY_RATE_DEFAULT } from './commands/upkeep-options.ts'
 import { addStoreCommands } from './commands/store.ts'
 import { addTenantCommands } from './commands/tenant.ts'
 import { addTokenCommands } from './commands/token.ts'
@@ -61,9 +63,20 @@ const addServe = (program: Command): void => {
       '--metrics-listen <host:port>',
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
+    .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
+    .option('--no-upkeep', 'leave prune, gc, verify and the check of the audit log to people and their cron lines')
+    .option('--quiet-hours <window>', 'when gc and verify may begin, such as 20:00-06:00 (default: always)')
+    .option(
+      '--verify-rate <size>',
+      `how much verify reads in a second while no backup runs (default: ${VERIFY_RATE_DEFAULT})`,
+    )
+    .option(
+      '--otlp-endpoint <url>',
+      'send traces of backups to this collector (OTLP over HTTP), such as http://127.0.0.1:4318',
+    )
     .option(
       '--config <file>',
-      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen',
+      'TOML file with data, listen, tls_cert, tls_key, insecure, log_level, reserve, memory, metrics_token_file, metrics_listen, otlp_endpoint, notify_private, upkeep, quiet_hours, verify_rate',
     )
     .action((options: ServeOptions) => serve(options))
 }
@@ -73,6 +86,7 @@ const GROUPS: Readonly<Record<string, readonly ((program: Command) => void)[]>> 
   'The gateway:': [addServe, addKeysCommands],
   'Who may do what:': [addTenantCommands, addTokenCommands, addAgentCommands, addAuditCommands],
   'Machines and backups:': [addMachineCommands, addPolicyCommand, addBackupCommands],
+  'Hearing of it:': [addNotifyCommands],
   'Restore points:': [addPointCommands, addRetentionCommand, addPruneCommand],
   'The datastore:': [addStoreCommands, addForecastCommand, addRepairCommand],
 }

@@ -5,6 +5,7 @@ import { BACKUP_METHODS } from './backup-methods.ts'
 import { IDENTITY_METHODS } from './identity-methods.ts'
 import { MACHINE_METHODS } from './machine-methods.ts'
 import type { Method, Stream } from './method.ts'
+import { NOTIFY_METHODS } from './notify-methods.ts'
 import { POINT_METHODS } from './point-methods.ts'
 import { TENANT_METHODS } from './tenant-methods.ts'
 import { UPKEEP_METHODS } from './upkeep-methods.ts'
@@ -19,6 +20,7 @@ export const METHODS = {
   ...BACKUP_METHODS,
   ...POINT_METHODS,
   ...UPKEEP_METHODS,
+  ...NOTIFY_METHODS,
   ...AGENT_METHODS,
 } as const satisfies Record<string, Method>
 

@@ -19,8 +19,9 @@ import { isLoopback, parseListen } from '../server/listen-address.ts'
 import { makeFirst } from '../datastore/data-folder.ts'
 import { DATA_DEFAULT } from './remote.ts'
 import { print } from '../../protocol/host/output.ts'
-import { metricsListenOf, readMetricsToken } from './metrics-options.ts'
+import { metricsListenOf, otlpEndpointOf, readMetricsToken } from './metrics-options.ts'
 import { bytesOf } from './options.ts'
+import { upkeepOf } from './upkeep-options.ts'
 
 export const LISTEN_DEFAULT = '127.0.0.1:8470'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -37,6 +38,11 @@ const fileSchema = v.strictObject({
   memory: v.optional(v.string()),
   metrics_token_file: v.optional(v.string()),
   metrics_listen: v.optional(v.string()),
+  otlp_endpoint: v.optional(v.string()),
+  notify_private: v.optional(v.boolean()),
+  upkeep: v.optional(v.boolean()),
+  quiet_hours: v.optional(v.string()),
+  verify_rate: v.optional(v.string()),
 })
 
 export interface ServeOptions {
@@ -50,6 +56,12 @@ export interface ServeOptions {
   readonly memory?: string
   readonly metricsTokenFile?: string
   readonly metricsListen?: string
+  readonly otlpEndpoint?: string
+  readonly notifyPrivate?: boolean
+  /** False where it was said so. */
+  readonly upkeep?: boolean
+  readonly quietHours?: string
+  readonly verifyRate?: string
   readonly config?: string
 }
 
@@ -158,6 +170,13 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const memoryBytes = parseMemory(options.memory ?? file.memory)
   const metricsToken = await readMetricsToken(options.metricsTokenFile ?? file.metrics_token_file)
   const metricsListen = metricsListenOf(options.metricsListen ?? file.metrics_listen)
+  const isInsecure = options.insecure ?? file.insecure ?? false
+  const otlpEndpoint = otlpEndpointOf(options.otlpEndpoint ?? file.otlp_endpoint, isInsecure)
+  const upkeep = upkeepOf({
+    upkeep: options.upkeep === false ? false : file.upkeep,
+    quietHours: options.quietHours ?? file.quiet_hours,
+    verifyRate: options.verifyRate ?? file.verify_rate,
+  })
   await makeFirst(folder)
   const lacks = await lacksOfRoom(folder, reserveBytes)
   const log = openLog({ level: options.logLevel ?? file.log_level ?? 'info' })
@@ -176,9 +195,10 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     void keeper?.reload()
   })
   const listen = { host, port, tls }
-  const metrics = { metricsToken, metricsListen }
+  const metrics = { metricsToken, metricsListen, otlpEndpoint }
   const sizes = { reserveBytes, memoryBytes }
-  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, works: true }
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, upkeep, works: true }
+  const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
   keeper = kept

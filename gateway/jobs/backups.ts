@@ -54,8 +54,8 @@ interface StartRequest {
 /** What older agents do not say. */
 type MayLack = 'attachments' | 'missing'
 type Begin = Omit<Params<'backup.begin'>, MayLack> & Partial<Pick<Params<'backup.begin'>, MayLack>>
-type Commit = Params<'backup.commit'>
-type Failure = Params<'backup.fail'> & { readonly agent: string }
+type Commit = Omit<Params<'backup.commit'>, 'steps'>
+type Failure = Omit<Params<'backup.fail'>, 'steps'> & { readonly agent: string }
 
 interface RunningUpload {
   readonly job: string

@@ -3,6 +3,7 @@
 import { announced } from '../support/announced.ts'
 import type { Tenant } from '../../gateway/catalog/tenants.ts'
 import type { AuditEntry } from '../../gateway/catalog/audit.ts'
+import path from 'node:path'
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { Audit } from '../../gateway/auth/audit.ts'
 import { openAuthority, type Authority } from '../../gateway/auth/authority.ts'
@@ -12,6 +13,7 @@ import { Datastore } from '../../gateway/datastore/datastore.ts'
 import { Events } from '../../gateway/events/events.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
+import { NoticeDesk } from '../../gateway/notify/desk.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { Connection, type SessionParts } from '../../gateway/session/connection.ts'
@@ -152,9 +154,22 @@ export class TestServices implements AsyncDisposable {
     const registry = new Registry(clock, presence)
     const backups = new Backups({ datastore, agents: registry, clock, log, events })
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
     resources.defer(() => registry.endWhere(new VarveError('GOING_AWAY', 'the test is over')))
-    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, events, clock, log }
+    const parts = {
+      folder,
+      datastore,
+      authority,
+      audit,
+      sessions: registry,
+      backups,
+      maintenance,
+      events,
+      desk,
+      clock,
+      log,
+    }
     const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     return new TestServices(services, clock, tenants, resources.move())
   }

@@ -14,6 +14,7 @@ import { Events } from '../../gateway/events/events.ts'
 import { Backups } from '../../gateway/jobs/backups.ts'
 import { openLog } from '../../protocol/host/log.ts'
 import { StateKeeper } from '../../gateway/maintenance/keep-state.ts'
+import { NoticeDesk } from '../../gateway/notify/desk.ts'
 import { Maintenance } from '../../gateway/maintenance/maintenance.ts'
 import { MemoryBudget } from '../../gateway/memory/budget.ts'
 import { serviceOf, type Parts } from '../../gateway/service/service.ts'
@@ -103,8 +104,21 @@ class Life implements AsyncDisposable {
     const maintenance = resources.use(new Maintenance({ datastore, clock, log }))
     await maintenance.attributeKnown()
     resources.use(new StateKeeper({ datastore, clock, log }))
+    const desk = await NoticeDesk.open({ folder: path.join(folder, 'keys'), catalog, clock })
     resources.defer(() => backups.settled())
-    const parts = { folder, datastore, authority, audit, sessions: registry, backups, maintenance, events, clock, log }
+    const parts = {
+      folder,
+      datastore,
+      authority,
+      audit,
+      sessions: registry,
+      backups,
+      maintenance,
+      events,
+      desk,
+      clock,
+      log,
+    }
     const services = { ...parts, ...serviceOf(parts), registry, memory: new MemoryBudget() }
     const tenants = new Map<string, Tenant>()
     for (const { tenant: name } of plan.machines) tenants.set(name, (await catalog.tenants.byName({ name }))!)
