@@ -6,6 +6,7 @@ import type { Clock } from '../../protocol/peer.ts'
 import type { RunKind } from '../../protocol/runs.ts'
 import type { Catalog } from '../catalog/catalog.ts'
 import type { RunEnd } from '../catalog/runs.ts'
+import type { ConditionBook } from '../events/events.ts'
 import { LEASE_MS } from './limits.ts'
 
 /** The lease is prolonged so often, in milliseconds. */
@@ -19,21 +20,37 @@ export interface HandWork {
   readonly subject: string
 }
 
+const worksAgain = ({ kind, tenant }: HandWork) =>
+  ({
+    tenant,
+    kind: 'upkeep.failing',
+    key: `upkeep.failing ${kind}`,
+    text: `upkeep (${kind}) works again: a person did it`,
+    data: { kind },
+  }) as const
+
 export class ByHand {
   readonly #catalog: Pick<Catalog, 'runs'>
+  readonly #conditions: Pick<ConditionBook, 'clear'>
   readonly #clock: Clock
   readonly #log: Log
   readonly #owner = randomUUID()
 
-  constructor(options: { readonly catalog: Pick<Catalog, 'runs'>; readonly clock: Clock; readonly log: Log }) {
+  constructor(options: {
+    readonly catalog: Pick<Catalog, 'runs'>
+    readonly conditions: Pick<ConditionBook, 'clear'>
+    readonly clock: Clock
+    readonly log: Log
+  }) {
     this.#catalog = options.catalog
+    this.#conditions = options.conditions
     this.#clock = options.clock
     this.#log = options.log
   }
 
   /**
    * Does the work, which is a run from the moment on that it calls `begins`; one that never does leaves nothing. What the work
-   * throws; a run that cannot be noted is only logged.
+   * throws; a run that cannot be noted is only logged. Where that kind was failing, it is good again.
    */
   async run<R>(
     of: HandWork,
@@ -57,6 +74,7 @@ export class ByHand {
     try {
       const result = await work(begins)
       await ends({ state: 'done', summary: summaryOf(result) })
+      if (begun) await this.#noted(of, () => this.#conditions.clear(worksAgain(of)))
       return result
     } catch (thrown) {
       const { code, message } = asVarveError(thrown)

@@ -15,7 +15,7 @@ const factsOf = async (catalog: Uses['catalog'], tenant: string): Promise<Upkeep
   return tenants.find((one) => one.tenant === tenant) ?? null
 }
 
-/** Runs a collection of a tenant and notes what it found. What the collection throws; a note that cannot be made is not missed. */
+/** Runs a collection of a tenant and notes what it found; throws what the collection does. */
 export const collectNoted = async (
   { catalog, clock }: Uses,
   tenant: string,

@@ -1,4 +1,5 @@
-// The planner of upkeep: gathers what is known of all tenants every few minutes, has it planned, and looks twice before a run is made.
+// The planner of upkeep: every few minutes it gathers what is known of all tenants, has it planned, and looks again before a run
+// is made.
 import { randomUUID } from 'node:crypto'
 import { DAY_MS } from '../../protocol/host/duration.ts'
 import type { Clock } from '../../protocol/peer.ts'

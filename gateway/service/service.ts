@@ -48,7 +48,7 @@ export interface Service {
 export const serviceOf = (parts: Parts): Service => {
   const { folder, datastore, authority, audit, sessions, backups, maintenance, events, desk, clock, log } = parts
   const { catalog } = datastore
-  const byHand = new ByHand({ catalog, clock, log })
+  const byHand = new ByHand({ catalog, conditions: events.conditions, clock, log })
   const { steps = new StepNotes(0) } = parts
   const actions = {
     ...identityActions({ catalog, authority, audit, sessions, clock }),

@@ -3,12 +3,17 @@ import { expect, test } from 'vitest'
 import { ByHand } from '../../../gateway/scheduler/by-hand.ts'
 import { LEASE_MS } from '../../../gateway/scheduler/limits.ts'
 import type { Catalog } from '../../../gateway/catalog/catalog.ts'
+import { Events } from '../../../gateway/events/events.ts'
 import { VarveError } from '../../../protocol/errors.ts'
 import { openLog } from '../../../protocol/host/log.ts'
 import { HandClock } from '../../support/hand-clock.ts'
 import { testAuthority } from '../auth/test-authority.ts'
 
 const log = openLog({ level: 'silent' })
+
+const FAILING = { kind: 'upkeep.failing', severity: 'warning', value: 'STORE_FAILED', text: 'it fails' } as const
+
+const NONE = { clear: async () => false }
 
 const runsOf = (catalog: Catalog, tenant: string) =>
   catalog.runs.list({ tenant, machine: null, kind: null, state: null, after: null, limit: 10 })
@@ -17,7 +22,7 @@ test('a run begins with its work, is prolonged while it lasts, and ends with wha
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   const clock = new HandClock(5000)
-  const byHand = new ByHand({ catalog, clock, log })
+  const byHand = new ByHand({ catalog, conditions: NONE, clock, log })
   const of = { kind: 'verify', tenant: acme.id, subject: 'anna' } as const
   const ended = Promise.withResolvers<number>()
   const begun = Promise.withResolvers<void>()
@@ -46,7 +51,7 @@ test('one that fails says why, and one that never begins is none', async () => {
   await using authority = await testAuthority()
   const { catalog, acme } = authority
   const clock = new HandClock(5000)
-  const byHand = new ByHand({ catalog, clock, log })
+  const byHand = new ByHand({ catalog, conditions: NONE, clock, log })
   const of = { kind: 'collect', tenant: acme.id, subject: 'anna' } as const
   const fails = byHand.run(of, () => Promise.reject(new VarveError('MAINTENANCE_RUNNING', 'busy')), String)
   await expect(fails).rejects.toMatchObject({ code: 'MAINTENANCE_RUNNING' })
@@ -70,11 +75,25 @@ test('work goes on where its run cannot be noted', async () => {
   const { catalog, acme } = authority
   const begin = () => Promise.reject(new VarveError('STORE_FULL', 'no room'))
   const runs = { ...catalog.runs, begin, end: begin } as unknown as Catalog['runs']
-  const byHand = new ByHand({ catalog: { runs }, clock: new HandClock(1), log })
+  const byHand = new ByHand({ catalog: { runs }, conditions: NONE, clock: new HandClock(1), log })
   const of = { kind: 'prune', tenant: acme.id, subject: 'anna' } as const
   const work = async (begins: () => Promise<void>): Promise<number> => {
     await begins()
     return 3
   }
   expect(await byHand.run(of, work, String)).toBe(3)
+})
+
+test('what a person does well ends the condition of its kind', async () => {
+  await using authority = await testAuthority()
+  const { catalog, acme } = authority
+  const clock = new HandClock(5000)
+  await using events = new Events({ catalog, clock, log })
+  const { conditions } = events
+  for (const kind of ['collect', 'verify'])
+    await conditions.set({ ...FAILING, tenant: acme.id, key: `upkeep.failing ${kind}` })
+  const byHand = new ByHand({ catalog, conditions, clock, log })
+  await byHand.run({ kind: 'collect', tenant: acme.id, subject: 'anna' }, (begins) => begins(), String)
+  const left = await catalog.conditions.all({ kind: 'upkeep.failing' })
+  expect(left.map(({ key }) => key)).toEqual(['upkeep.failing verify'])
 })

@@ -1,5 +1,5 @@
-// What tests of upkeep share: a real datastore with a tenant, its works, a planner, a clock moved by hand, and rounds that do what
-// is due as the scheduler does.
+// What tests of upkeep share: a real datastore with a tenant, its works, a planner, a clock moved by hand, and rounds that do
+// what is due as the scheduler does.
 import { randomUUID } from 'node:crypto'
 import type { MachineRow } from '../../../gateway/catalog/machines.ts'
 import type { RunRow } from '../../../gateway/catalog/runs.ts'

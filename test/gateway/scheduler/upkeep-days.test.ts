@@ -1,5 +1,5 @@
-// Sixty days of a machine that is backed up daily: its points are those that its plan keeps, space comes back, nothing is verified
-// too late, and the runs tell the story.
+// Sixty days of a machine that is backed up daily: its points are those that its plan keeps, space comes back, nothing is
+// verified too late, and the runs tell the story.
 import { expect, test } from 'vitest'
 import { planRetention } from '../../../gateway/maintenance/retention.ts'
 import type { RetentionPoint } from '../../../gateway/catalog/retention.ts'
