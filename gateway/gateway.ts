@@ -22,7 +22,10 @@ import { Observation } from './metrics/observation.ts'
 import { Maintenance } from './maintenance/maintenance.ts'
 import { MemoryBudget } from './memory/budget.ts'
 import { MEMORY_BYTES_DEFAULT } from './memory/limits.ts'
-import type { UpkeepWishes } from './scheduler/upkeep.ts'
+import { upkeepOf, type UpkeepWishes } from './scheduler/upkeep.ts'
+import { LIMITS_DEFAULT } from './scheduler/limits.ts'
+import { Scheduler } from './scheduler/scheduler.ts'
+import type { JobLimits } from './catalog/jobs.ts'
 import { NoticeDesk } from './notify/desk.ts'
 import { Notifier } from './notify/notifier.ts'
 import type { Certificate } from './server/certificate.ts'
@@ -59,6 +62,8 @@ export interface GatewayOptions {
   readonly works?: boolean
   /** How it keeps its datastore where it works by itself. */
   readonly upkeep?: UpkeepWishes
+  /** How many backups it starts at once; absent for the default. */
+  readonly limits?: JobLimits
 }
 
 export class Gateway implements AsyncDisposable {
@@ -160,6 +165,10 @@ export class Gateway implements AsyncDisposable {
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     if (options.works === true) {
+      const { limits = LIMITS_DEFAULT } = options
+      const upkeep = upkeepOf({ datastore, maintenance, events, clock, log }, options.upkeep)
+      const uses = { catalog, backups, agents: registry, events, audit, clock, log }
+      resources.use(new Scheduler({ ...uses, limits, ...upkeep }))
       const { outward, deadMan } = desk
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))

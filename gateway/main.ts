@@ -63,6 +63,9 @@ const addServe = (program: Command): void => {
       '--metrics-listen <host:port>',
       `serve /metrics on a loopback address too, such as ${METRICS_LISTEN_EXAMPLE}`,
     )
+    .option('--backups-at-once <number>', 'backups that the gateway starts at once (64)')
+    .option('--backups-at-once-per-host <number>', 'of them on one hypervisor (2)')
+    .option('--backups-at-once-per-tenant <number>', 'of them of one tenant (16)')
     .option('--notify-private', 'let notifications of tenants go to private addresses, and to this host')
     .option('--no-upkeep', 'leave prune, gc, verify and the check of the audit log to people and their cron lines')
     .option('--quiet-hours <window>', 'when gc and verify may begin, such as 20:00-06:00 (default: always)')

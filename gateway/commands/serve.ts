@@ -22,6 +22,7 @@ import { print } from '../../protocol/host/output.ts'
 import { metricsListenOf, otlpEndpointOf, readMetricsToken } from './metrics-options.ts'
 import { bytesOf } from './options.ts'
 import { upkeepOf } from './upkeep-options.ts'
+import { limitsOf, type AtOnce } from './work-options.ts'
 
 export const LISTEN_DEFAULT = '127.0.0.1:8470'
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -43,9 +44,12 @@ const fileSchema = v.strictObject({
   upkeep: v.optional(v.boolean()),
   quiet_hours: v.optional(v.string()),
   verify_rate: v.optional(v.string()),
+  backups_at_once: v.optional(v.number()),
+  backups_at_once_per_host: v.optional(v.number()),
+  backups_at_once_per_tenant: v.optional(v.number()),
 })
 
-export interface ServeOptions {
+export interface ServeOptions extends AtOnce {
   readonly data?: string
   readonly listen?: string
   readonly tlsCert?: string
@@ -197,7 +201,12 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const listen = { host, port, tls }
   const metrics = { metricsToken, metricsListen, otlpEndpoint }
   const sizes = { reserveBytes, memoryBytes }
-  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, upkeep, works: true }
+  const limits = limitsOf({
+    backupsAtOnce: options.backupsAtOnce ?? file.backups_at_once,
+    backupsAtOncePerHost: options.backupsAtOncePerHost ?? file.backups_at_once_per_host,
+    backupsAtOncePerTenant: options.backupsAtOncePerTenant ?? file.backups_at_once_per_tenant,
+  })
+  const itself = { notifyPrivate: options.notifyPrivate ?? file.notify_private ?? false, upkeep, works: true, limits }
   const wanted: GatewayOptions = { folder, listen, log, clock: systemClock, ...sizes, ...metrics, ...itself }
   await using gateway = await opened(wanted, stop.signal)
   using kept = keeperOf(files, tls, gateway, log)
