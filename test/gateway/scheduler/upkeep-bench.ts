@@ -20,6 +20,24 @@ const LEASE_MS = 3_600_000
 
 const ROOM = { freeBytes: 2 ** 40, totalBytes: 2 ** 41, reserveBytes: 2 ** 30 }
 
+/** A restore point of an instant. */
+export const backedUp = async (
+  stand: Stand,
+  machine: MachineRow,
+  { plains, nowMs }: { readonly plains: Plains; readonly nowMs: number },
+): Promise<string> => {
+  const { catalog } = stand.datastore
+  const { agent } = machine
+  const id = await startJob(catalog, stand.tenant, machine, { full: true, nowMs })
+  await beginJob(catalog, { id, agent }, [fullDisk('vda', sizeOf(plains), 'requested')], { timeMs: nowMs })
+  await stand.uploadAll({ id, machine }, plains)
+  const complete = await catalog.jobs.complete({ job: id, agent })
+  const figures = { bytesRead: 0, nowMs: nowMs + 1, lockedUntilMs: null }
+  using kept = await stand.datastore.tenantStore(stand.tenant).writeManifest(manifestOf(complete, figures))
+  await catalog.jobs.commit({ job: id, agent, ...figures, manifest: kept.id })
+  return id
+}
+
 export class UpkeepBench implements AsyncDisposable {
   readonly stand: Stand
   readonly clock: HandClock
@@ -96,20 +114,8 @@ export class UpkeepBench implements AsyncDisposable {
   }
 
   /** A restore point of now. */
-  async backup(machine: MachineRow, plains: Plains): Promise<string> {
-    const { stand, catalog } = this
-    const nowMs = this.clock.now()
-    const id = await startJob(catalog, stand.tenant, machine, { full: true, nowMs })
-    const job = { id, machine }
-    await beginJob(catalog, { id, agent: machine.agent }, [fullDisk('vda', sizeOf(plains), 'requested')], {
-      timeMs: nowMs,
-    })
-    await stand.uploadAll(job, plains)
-    const complete = await catalog.jobs.complete({ job: id, agent: machine.agent })
-    const figures = { bytesRead: 0, nowMs: nowMs + 1, lockedUntilMs: null }
-    using kept = await stand.datastore.tenantStore(stand.tenant).writeManifest(manifestOf(complete, figures))
-    await catalog.jobs.commit({ job: id, agent: machine.agent, ...figures, manifest: kept.id })
-    return id
+  backup(machine: MachineRow, plains: Plains): Promise<string> {
+    return backedUp(this.stand, machine, { plains, nowMs: this.clock.now() })
   }
 
   /** Plans what is due and does it, one after the other, until nothing is; what was run. */
