@@ -71,5 +71,4 @@ test('sixty days', async () => {
   expect(ran.get('audit')).toBeGreaterThanOrEqual(DAYS - 1)
   expect((await catalog.conditions.all({ kind: null })).map(({ key }) => key)).toEqual([])
   expect(await catalog.upkeep.samples({ tenant, fromDay: 0 })).toHaveLength(DAYS)
-  process.stderr.write(JSON.stringify([...ran, expected.length, bytes, report.live.bytes, stored]))
 })
