@@ -30,7 +30,7 @@ export const damageOfState = async (
   return damages
 }
 
-/** Reads the state in the packs, writes it again where it is damaged or has changed; what was damaged. STORE_FULL, STORE_FAILED. */
+/** Reads the state in the packs, writes it again where it is damaged or changed; what was damaged. STORE_FULL, STORE_FAILED. */
 export const refreshState = async (catalog: Pick<Catalog, 'states'>, store: TenantStore): Promise<number> => {
   const damages = await damageOfState(catalog, store)
   if (damages.length > 0) {
