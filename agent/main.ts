@@ -175,10 +175,11 @@ program
   .command('status')
   .description('show the state of the agent and of each machine')
   .argument('[machine]', 'only this machine')
+  .option('--local', 'ask just the agent on this host: its link, leases, scratch space and rates', false)
   .addOption(lookTimeoutOption())
   .addOption(configOption())
   .addOption(jsonOption())
-  .action((machine: string | undefined, options: { config: string; json: boolean; timeout?: number }) =>
+  .action((machine: string | undefined, options: { config: string; json: boolean; local: boolean; timeout?: number }) =>
     status(machine, options),
   )
 

@@ -10,13 +10,19 @@ export const PLANS_MAX = 1000
 /** Machines that one plan names. */
 export const COVERED_MAX = 10_000
 
-/** Groups, and patterns, that one plan names; and patterns of all plans of a tenant, as each machine is held against them. */
+/** Groups that one plan names. */
 export const COVERED_GROUPS_MAX = 1000
+
+/** Patterns that one plan names. */
 export const COVERED_PATTERNS_MAX = 100
+
+/** Patterns of all plans of a tenant, as each machine is held against them. */
 export const PATTERNS_MAX = 1000
 
-/** Shortest and longest freshness target, in milliseconds: a minute, a year. */
+/** Shortest freshness target, in milliseconds: a minute. */
 export const RPO_MS_MIN = 60_000
+
+/** Longest freshness target, in milliseconds: a year. */
 export const RPO_MS_MAX = 366 * 24 * 3_600_000
 
 /** Widest jitter, in milliseconds: a day. */
