@@ -172,10 +172,9 @@ export class Gateway implements AsyncDisposable {
     })
     if (mark !== null) resources.use(new Watch({ catalog, events, looks, clock, log, recordedMs: mark.recordedMs }))
     if (options.works === true) {
-      const { limits = LIMITS_DEFAULT } = options
-      const upkeep = upkeepOf({ datastore, maintenance, events, clock, log }, options.upkeep)
-      const uses = { catalog, backups, agents: registry, events, audit, clock, log }
-      resources.use(new Scheduler({ ...uses, limits, ...upkeep }))
+      const { limits = LIMITS_DEFAULT, upkeep } = options
+      const uses = { catalog, backups, agents: registry, events, audit, clock, log, limits }
+      resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, upkeep) }))
       const { outward, deadMan } = desk
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))

@@ -88,19 +88,16 @@ export class ByHand {
   }
 
   #renewing(id: string, of: HandWork): () => void {
-    let stop = (): void => {}
+    const timer: { stop: (() => void) | null } = { stop: null }
     let stopped = false
-    const later = (): void => {
-      stop = this.#clock.after(RENEW_MS, () => {
-        void this.#noted(of, () => this.#catalog.runs.renew(this.#claim(id))).then(() => {
-          if (!stopped) later()
-        })
-      })
+    const renew = async (): Promise<void> => {
+      await this.#noted(of, () => this.#catalog.runs.renew(this.#claim(id)))
+      if (!stopped) timer.stop = this.#clock.after(RENEW_MS, () => void renew())
     }
-    later()
+    timer.stop = this.#clock.after(RENEW_MS, () => void renew())
     return () => {
       stopped = true
-      stop()
+      timer.stop?.()
     }
   }
 

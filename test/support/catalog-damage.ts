@@ -220,7 +220,7 @@ export const undoCommit = (folder: string, job: string, packs: ReadonlyMap<strin
 /** Takes an entry out of the audit log; the returned function puts it back. */
 export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
   const row = changing(folder, (sql) => {
-    const found = sql.get<Row>('SELECT * FROM audit WHERE seq = ?', seq)!
+    const found = sql.get('SELECT * FROM audit WHERE seq = ?', seq)!
     sql.run('DELETE FROM audit WHERE seq = ?', seq)
     return found
   })

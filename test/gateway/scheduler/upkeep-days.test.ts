@@ -28,7 +28,7 @@ test('sixty days', async () => {
   let stored = 0
   for (let day = 0; day < DAYS; day++) {
     clock.set(FIRST_MS + day * DAY_MS + HOUR_MS)
-    disk = changed(disk as Uint8Array[], ...Array.from({ length: 3 }, () => dice.below(CHUNKS)))
+    disk = changed(disk, ...Array.from({ length: 3 }, () => dice.below(CHUNKS)))
     const id = await bench.backup(machine, disk)
     stored += (await catalog.points.find({ tenant, agent: null, prefix: id })).bytesStored
     const [newest] = await catalog.retention.points({ tenant, machine: 'db1' })

@@ -18,7 +18,7 @@ const filled = async (options: Partial<UpkeepPlannerOptions> = {}): Promise<Upke
   let disk: (Uint8Array | null)[] = randomDisk(10)
   for (let day = 3; day > 0; day--) {
     bench.clock.set(DAY_AT - day * DAY_MS)
-    disk = changed(disk as Uint8Array[], 0, 1, 2)
+    disk = changed(disk, 0, 1, 2)
     await bench.backup(machine, disk)
   }
   bench.clock.set(DAY_AT)

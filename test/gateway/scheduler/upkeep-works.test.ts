@@ -28,7 +28,7 @@ const filled = async (bench: UpkeepBench, points: number) => {
   let disk: (Uint8Array | null)[] = plains
   for (let index = points - 1; index >= 0; index--) {
     bench.clock.set(NOW_MS - index * DAY_MS)
-    disk = changed(disk as Uint8Array[], 0, 1, 2, 3, 4, 5, 6, 7)
+    disk = changed(disk, 0, 1, 2, 3, 4, 5, 6, 7)
     await bench.backup(machine, disk)
   }
   return { machine, disk }
@@ -45,7 +45,9 @@ test('a prune removes what plans do not keep, in the name of the gateway; where 
   expect(await noteOf(bench, 'prune')).toMatchObject({ doneMs: NOW_MS, failures: 0, note: '{"seq":5}' })
   const entries = await bench.catalog.audit.list({ tenant: bench.tenant, afterSeq: 0, limit: 100 })
   const removals = entries.filter(({ action }) => action === 'points.remove')
-  expect(removals.map(({ subject, role }) => [subject, role])).toEqual(Array(3).fill(['varve', 'platform']))
+  expect(removals.map(({ subject, role }) => [subject, role])).toEqual(
+    Array.from({ length: 3 }, () => ['varve', 'platform']),
+  )
   await bench.events.flush()
   const told = (await bench.events.after(0)).filter(({ kind }) => kind === 'point.removed')
   expect(told.map(({ data }) => data['count'])).toEqual([3])
