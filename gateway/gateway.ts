@@ -175,7 +175,8 @@ export class Gateway implements AsyncDisposable {
       const { limits = LIMITS_DEFAULT, upkeep } = options
       const uses = { catalog, backups, agents: registry, events, audit, clock, log, limits }
       resources.use(new Scheduler({ ...uses, ...upkeepOf({ ...uses, datastore, maintenance }, upkeep) }))
-      const { outward, deadMan } = desk
+      const { outward, deadMan, fault } = desk
+      if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
     }
