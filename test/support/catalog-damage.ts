@@ -150,6 +150,7 @@ export const forgetPoints = (folder: string, points: readonly string[]): void =>
       for (const statement of [
         'DELETE FROM lost WHERE point = ?',
         'DELETE FROM image WHERE point = ?',
+        'DELETE FROM missed WHERE point = ?',
         'DELETE FROM point WHERE id = ?',
       ])
         sql.run(statement, point)
@@ -259,6 +260,7 @@ const PACKED = {
   image: 'SELECT * FROM image ORDER BY point, ordinal',
   plan: 'SELECT * FROM plan ORDER BY tenant, name',
   exclusion: 'SELECT * FROM exclusion ORDER BY tenant, machine',
+  missed: 'SELECT * FROM missed ORDER BY tenant, point, disk',
   gateway: "SELECT value FROM setting WHERE name = 'gateway'",
   chunk: `SELECT chunk.tenant, chunk.id, type, pack.uuid, offset, stored, plain, codec
     FROM chunk JOIN pack ON pack.id = chunk.pack ORDER BY chunk.tenant, chunk.id`,
