@@ -171,7 +171,8 @@ export class Gateway implements AsyncDisposable {
     if (options.works === true) {
       const { limits = LIMITS_DEFAULT } = options
       resources.use(new Scheduler({ catalog, backups, agents: registry, events, audit, clock, log, limits }))
-      const { outward, deadMan } = desk
+      const { outward, deadMan, fault } = desk
+      if (fault !== null) log.warn({ err: fault }, 'notifications lack their key')
       const listen = (listener: () => void): (() => void) => events.listen(listener)
       resources.use(new Notifier({ catalog, listen, outward, deadMan, clock, log }))
     }

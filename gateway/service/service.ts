@@ -16,6 +16,7 @@ import { Door, type DoorSessions } from './door.ts'
 import { identityActions } from './identities.ts'
 import { machineActions } from './machines.ts'
 import { notifyActions } from './notify.ts'
+import { planActions } from './plans.ts'
 import { pointActions } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import { tenantActions } from './tenants.ts'
@@ -53,6 +54,7 @@ export const serviceOf = (parts: Parts): Service => {
     ...tenantActions({ catalog, clock }),
     ...machineActions({ catalog, sessions, backups, clock, log }),
     ...backupActions({ catalog, backups, steps, clock }),
+    ...planActions({ catalog, clock }),
     ...pointActions({ datastore, events, clock, log }),
     ...notifyActions({ catalog, desk, wake: () => events.wake(), clock }),
     ...upkeepActions({

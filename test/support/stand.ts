@@ -69,12 +69,10 @@ export class Stand implements AsyncDisposable {
   #url = ''
   /** Holds what the gateway's time of day is ahead; null where it has the right one. */
   readonly #clockFile: string | null
+  /** More options of the gateway, at each start. */
   readonly #serve: readonly string[]
 
-  private constructor(
-    folder: TempFolder,
-    { disk, clockFile, serve }: { disk: Made | null; clockFile: string | null; serve: readonly string[] },
-  ) {
+  private constructor(folder: TempFolder, disk: Made | null, clockFile: string | null, serve: readonly string[]) {
     this.folder = folder
     this.#disk = disk
     this.#clockFile = clockFile
@@ -84,7 +82,7 @@ export class Stand implements AsyncDisposable {
 
   /**
    * Starts a gateway with the tenant TENANT; with `diskBytes` on a file system of that size, which only root can make; with
-   * `ownClock` with a time of day that can be set; `serve` has further options of its gateway.
+   * `ownClock` with a time of day that can be set; `serve` are more options of it.
    */
   static async start(
     options: { diskBytes?: number; ownClock?: boolean; serve?: readonly string[] } = {},
@@ -93,7 +91,7 @@ export class Stand implements AsyncDisposable {
     const { diskBytes, ownClock = false, serve = [] } = options
     const disk = diskBytes === undefined ? null : await tinyFileSystem(folder.join('disk'), diskBytes)
     if (diskBytes !== undefined && disk === null) throw new Error('this process may not mount a file system')
-    const stand = new Stand(folder, { disk, clockFile: ownClock ? folder.join('clock') : null, serve })
+    const stand = new Stand(folder, disk, ownClock ? folder.join('clock') : null, serve)
     try {
       if (ownClock) await stand.setClock(0)
       await stand.startGateway()

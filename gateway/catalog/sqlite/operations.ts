@@ -11,6 +11,7 @@ import { conditionOperations } from './conditions.ts'
 import { damageOperations } from './damage.ts'
 import { eventOperations } from './events.ts'
 import { acknowledged, examineOperations } from './examine.ts'
+import { groupOperations } from './groups.ts'
 import { figureOperations } from './figures.ts'
 import { identityOperations } from './identities.ts'
 import { jobListOperations } from './job-list.ts'
@@ -46,6 +47,7 @@ const OPERATIONS = {
   ...damageOperations,
   ...eventOperations,
   ...examineOperations,
+  ...groupOperations,
   ...figureOperations,
   ...identityOperations,
   ...jobOperations,

@@ -50,12 +50,10 @@ test('who can open the socket is owner of the tenant it names, under a name of i
     await clock.advanceSettled(REVOCATION_INTERVAL_MS)
     await peer.call('machines.list', {})
   }
-  await peer
-    .call('machines.configure', { machine: 'db1', policy: { consistency: 'none', refuseFull: [] } })
-    .catch(() => {})
+  await peer.call('machines.setGroup', { machine: 'db1', group: 'web' }).catch(() => {})
   const { entries } = await peer.call('audit.list', { limit: 100 })
   expect(entries).toContainEqual(
-    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.configure' }),
+    expect.objectContaining({ subject: 'local-administrator', role: 'owner', action: 'machines.setGroup' }),
   )
 })
 
