@@ -218,6 +218,18 @@ export const undoCommit = (folder: string, job: string, packs: ReadonlyMap<strin
     sql.run("UPDATE job SET state = 'running', ended_ms = NULL WHERE id = ?", job)
   })
 
+/** Takes an entry out of the audit log; the returned function puts it back. */
+export const forgetAuditEntry = (folder: string, seq: number): (() => void) => {
+  const row = changing(folder, (sql) => {
+    const found = sql.get('SELECT * FROM audit WHERE seq = ?', seq)!
+    sql.run('DELETE FROM audit WHERE seq = ?', seq)
+    return found
+  })
+  const columns = Object.keys(row)
+  const text = `INSERT INTO audit (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`
+  return () => changing(folder, (sql) => void sql.run(text, ...Object.values(row)))
+}
+
 /** The newest state of each tenant has this number. */
 export const setStateNumbers = (folder: string, seq: number): void =>
   changing(folder, (sql) => void sql.run('UPDATE tenant SET state_seq = ?', seq))
