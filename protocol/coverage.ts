@@ -4,10 +4,10 @@ import { exclusion, planName } from './plans.ts'
 import { failure, name, timeMs, uuid } from './schemas.ts'
 
 /**
- * `fresh`: its newest point meets the target. `late`: it does not. `never`: it has no point yet though one was due, or no plan
- * covers it. `failing`: backups fail since the last good one. `excluded`: on purpose. `archived`: gone from its host, its points
- * are kept. `orphaned`: its agent is revoked or was not heard of for long. `unverified`: fresh, but its points were not verified
- * for as long as the plan allows.
+ * `fresh`: its newest point meets the target. `unverified`: it does, but its points were not verified for as long as the plan
+ * allows. `late`: it does not. `failing`: backups fail since the last good one. `never`: it has no point yet (`deadlineMs` says
+ * when the first is due), or no plan covers it. `orphaned`: its agent was revoked, or not heard of for long. `archived`: gone
+ * from its host, its points are kept. `excluded`: left out on purpose. gateway/DESIGN.md has them with their precedence.
  */
 export const MACHINE_STATES = [
   'fresh',

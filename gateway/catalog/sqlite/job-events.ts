@@ -9,11 +9,13 @@ interface Of {
   readonly tenant: number
   readonly machine: string
   readonly subject: string
+  readonly startedMs: number
 }
 
 const of = (sql: Sql, job: string): Of =>
   sql.get<Of & object>(
-    'SELECT job.tenant, machine.name AS machine, job.subject FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ?',
+    `SELECT job.tenant, machine.name AS machine, job.subject, job.started_ms AS startedMs
+     FROM job JOIN machine ON machine.id = job.machine WHERE job.id = ?`,
     job,
   )!
 
@@ -43,7 +45,7 @@ export const tellCommitted = (
   job: string,
   { uploads, bytesRead, nowMs }: { uploads: readonly UploadRow[]; bytesRead: number; nowMs: number },
 ): void => {
-  const { tenant, machine, subject } = of(sql, job)
+  const { tenant, machine, subject, startedMs } = of(sql, job)
   const disks = uploads.filter(({ attachment }) => !attachment).map((upload) => ({ ...upload, name: upload.disk }))
   const { kind, reason } = pointKind(disks)
   const bytesSent = uploads.reduce((sum, upload) => sum + upload.bytesSent, 0)
@@ -51,7 +53,9 @@ export const tellCommitted = (
   const about = { timeMs: nowMs, severity: 'info', machine } as const
   const how = kindText(disks)
   const text = `the backup of ${machine} is done: ${how}; ${sizeText(bytesRead)} read, ${sizeText(bytesSent)} sent`
-  happened(sql, tenant, { ...about, kind: 'job.done', text, data: { job, subject, bytesRead, bytesSent, bytesStored } })
+  const durationMs = Math.max(0, nowMs - startedMs)
+  const data = { job, subject, durationMs, bytesRead, bytesSent, bytesStored }
+  happened(sql, tenant, { ...about, kind: 'job.done', text, data })
   const added = { text: `${machine} has a new restore point: ${how}`, data: { point: job, kind, reason } }
   happened(sql, tenant, { ...about, kind: 'point.added', ...added })
   const full = disks.filter((disk) => disk.kind === 'full')
